@@ -1,0 +1,1 @@
+"""Quantizers, one method a file. Installed as ``vqbench.quantizers``."""

@@ -1,0 +1,88 @@
+"""SQ-VAE: stochastic quantization with a learned variance, that anneals itself."""
+
+from __future__ import annotations
+
+from math import exp, log
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+import vqbench.functional as Q
+from vqbench.quantizer import Quantizer, QuantizerOutput
+
+
+class SQVAE(Quantizer):
+    """SQ-VAE, Gaussian type I: one learned scalar s, quantization variance σ² = 1 + exp(s), precision π = 1/σ².
+
+    Logits −(π/2)‖z_i − e_k‖², posterior q = softmax. Training: z_q,i = Σ_k y_ik e_k, y = softmax((logits + g)/τ) with
+    Gumbel noise g; evaluation: the most probable code. loss = Σ q ln q + Σ (π/2)(z − z_q)², summed over an image,
+    averaged over images; nothing stops a gradient. The objective has its own reconstruction term, (P/2)·ln M, with P
+    elements an image and M the squared error of an image averaged over the (global) batch: its scale is that of a sum
+    over pixels, thousands of times a mean. The 1 in σ² is the released code's, whose own formula gives it for type I.
+
+    ``scale`` is exp(s) at the start: 10, or 20 for CIFAR10 and CelebA. The temperature is exp(−decay·t), where t runs
+    over ``anneal_steps`` updates however long the training is, so that it ends where the authors' own runs of 156,300
+    updates end (0.21); with None, t counts the updates, as in the released code.
+
+    Differs from the released code: the bench's backbone, optimiser and linear output. Memory grows with N·K.
+    """
+
+    paper: ClassVar[str] = (
+        "Y. Takida et al., SQ-VAE: Variational Bayes on Discrete Representation with Self-annealed Stochastic "
+        "Quantization, ICML 2022, arXiv 2205.07547"
+    )
+
+    def __init__(
+        self,
+        num_codes: int,
+        dim: int,
+        *,
+        scale: float = 10.0,
+        decay: float = 1e-5,
+        anneal_steps: int | None = 156_300,
+    ) -> None:
+        super().__init__(num_codes, dim)
+        Q.require(scale > 0, f"scale must be positive, not {scale}")
+        self.decay, self.anneal_steps = decay, anneal_steps
+        self.codebook = nn.Parameter(Q.initial_codebook(num_codes, dim, "normal"))
+        self.log_scale = nn.Parameter(torch.tensor(log(scale)))
+        self.temperature = nn.Buffer(torch.ones(()))
+        self.updates = nn.Buffer(torch.zeros((), dtype=torch.int64))
+
+    @property
+    def precision(self) -> Tensor:
+        """π = 1/σ², a scalar with a gradient."""
+        return 1 / (1 + self.log_scale.exp())
+
+    @Q.full_precision
+    def forward(self, z: Tensor) -> QuantizerOutput:
+        """Quantize ``z`` (B, dim, H, W): a relaxed sample in training, the most probable code in evaluation."""
+        logits = self.precision / -2 * Q.squared_distances(Q.flatten(z, self.dim), self.codebook)  # (N, K)
+        codes = Q.code_map(logits.argmax(1), z)
+        if self.training:
+            sample = ((logits + Q.gumbel(len(logits), self.num_codes, z.device)) / self.temperature).softmax(1)
+            z_q = Q.unflatten(sample @ self.codebook, z)
+        else:
+            z_q = self.decode(codes)
+        log_posterior = logits.log_softmax(1)
+        entropy = -(log_posterior.exp() * log_posterior).sum() / len(z)
+        gap = self.precision / 2 * (z - z_q).square().sum() / len(z)
+        logs = Q.usage_logs(Q.code_counts(codes, self.num_codes)) | {"variance": 1 / self.precision.detach()}
+        return QuantizerOutput(z_q, codes, gap - entropy, logs)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """The code vectors (B, dim, H, W) of ``codes`` (B, H, W, 1)."""
+        return Q.look_up(codes, self.codebook)
+
+    def objective(self, error: Tensor, out: QuantizerOutput, pixels: int, weight: float = 1.0) -> Tensor:
+        """(P/2)·ln(P·error) + loss; ``weight``, a likelihood's fixed variance, has no place in it and is ignored."""
+        return pixels / 2 * torch.log(pixels * Q.all_mean(error)) + out.loss
+
+    def anneal(self, progress: float) -> None:
+        """The temperature of the next update."""
+        if self.anneal_steps is None:
+            self.updates.add_(1)
+            self.temperature.copy_(torch.exp(-self.decay * self.updates))
+        else:
+            self.temperature.fill_(exp(-self.decay * self.anneal_steps * progress))

@@ -1,0 +1,68 @@
+"""VQ-VAE with a codebook of exponential moving averages."""
+
+from __future__ import annotations
+
+from math import log
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import vqbench.functional as Q
+from vqbench.quantizer import Quantizer, QuantizerOutput
+
+
+class VQEMA(Quantizer):
+    """The nearest code; every code is the running mean of the features assigned to it.
+
+    With the counts n_k and sums m_k of a step, both averaged as h ← γh + (1 − γ)·value and debiased by 1/(1 − γ^t):
+    e_k = M_k / Ñ_k, Ñ_k = (N_k + ε)/(n + Kε)·n, n = Σ N_k. The loss is β·mean((sg e − z)²), in training and evaluation
+    alike. The step's features are assigned with the codebook as it was; the new one serves from the next step on.
+
+    As in DeepMind's Sonnet 2 the averages start at zero, so after the first step a code that was never used is zero.
+    """
+
+    paper: ClassVar[str] = (
+        "A. van den Oord, O. Vinyals, K. Kavukcuoglu, Neural Discrete Representation Learning (appendix A.1), "
+        "NeurIPS 2017, arXiv 1711.00937"
+    )
+
+    def __init__(
+        self, num_codes: int, dim: int, *, beta: float = 0.25, decay: float = 0.99, epsilon: float = 1e-5
+    ) -> None:
+        super().__init__(num_codes, dim)
+        Q.require(0 < decay < 1, f"decay must lie between 0 and 1, not {decay}")
+        self.beta, self.decay, self.epsilon = beta, decay, epsilon
+        self.codebook = nn.Buffer(Q.initial_codebook(num_codes, dim, "sonnet"))
+        self.average_counts = nn.Buffer(torch.zeros(num_codes))
+        self.average_sums = nn.Buffer(torch.zeros(num_codes, dim))
+        self.steps = nn.Buffer(torch.zeros((), dtype=torch.int64))
+
+    @Q.full_precision
+    def forward(self, z: Tensor) -> QuantizerOutput:
+        """Quantize ``z`` (B, dim, H, W); in training, update the codebook after it."""
+        features = Q.flatten(z, self.dim)
+        codes = Q.code_map(Q.assign(features, self.codebook), z)
+        z_q = Q.look_up(codes, self.codebook)
+        counts = Q.code_counts(codes, self.num_codes)
+        if self.training:
+            self.update(counts, Q.code_sums(features.detach(), codes, self.num_codes))
+        loss = self.beta * F.mse_loss(z, z_q)
+        return QuantizerOutput(Q.straight_through(z, z_q), codes, loss, Q.usage_logs(counts))
+
+    @torch.no_grad()
+    def update(self, counts: Tensor, sums: Tensor) -> None:
+        """One step of the averages, from ``counts`` (K,) and ``sums`` (K, dim), and the codebook that follows."""
+        self.steps.add_(1)
+        self.average_counts.lerp_(counts.to(sums.dtype), 1 - self.decay)
+        self.average_sums.lerp_(sums, 1 - self.decay)
+        debias = -1 / torch.expm1(self.steps * log(self.decay))  # 1/(1 − γ^t), exact for small t
+        n_k = self.average_counts * debias  # (K,)
+        n = n_k.sum()
+        smoothed = (n_k + self.epsilon) / (n + self.num_codes * self.epsilon) * n
+        self.codebook.copy_(self.average_sums * debias / smoothed[:, None])
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """The code vectors (B, dim, H, W) of ``codes`` (B, H, W, 1)."""
+        return Q.look_up(codes, self.codebook)

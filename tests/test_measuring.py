@@ -1,0 +1,242 @@
+"""The measuring protocols against a plain script that takes image by image, as files, through the same steps."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import imageio.v2 as imageio
+import numpy as np
+import pytest
+import scipy.linalg
+import scipy.ndimage
+import torch
+from PIL import Image
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from torch import Tensor, nn
+
+from vqbench import assets, inception, pictures, registry
+from vqbench.errors import AssetError, RunError, UsageError
+from vqbench.metric import Batch, Context, Metric
+from vqbench.pictures import as_measured
+from vqbench.protocol import MeasureProtocol, measuring
+
+CPU = torch.device("cpu")
+
+
+def to_unit(levels: Tensor) -> Tensor:
+    """uint8 to [-1, 1] as models are fed: torchvision's ToTensor and Normalize(0.5, 0.5)."""
+    return (levels.float() / 255 - 0.5) / 0.5
+
+
+def originals(count: int) -> Tensor:
+    """The first test pictures of Fashion-MNIST, (count, 1, 28, 28) in [-1, 1]."""
+    return to_unit(registry.load("datasets", "fashion_mnist_5k")().pixels("test")[:count])
+
+
+def reconstructed(x: Tensor) -> Tensor:
+    """What a weak model might give: blurred, on 16 levels, and a little beyond [-1, 1]."""
+    blurred = torch.from_numpy(scipy.ndimage.gaussian_filter(x.numpy(), (0, 0, 0.8, 0.8)))
+    return 1.05 * (blurred * 8).round() / 8
+
+
+# ---------------------------------------------------------------------------------------------- the reference script
+
+
+def write_jpegs(x: Tensor, folder: Path) -> None:
+    """Each picture of [-1, 1] by itself: to [0, 1], tiled, times 255, cut to uint8, and a file by plain imageio."""
+    folder.mkdir()
+    for number, picture in enumerate(x):
+        unit = ((picture + 1.0) / 2.0).clamp(0, 1).numpy()
+        if unit.shape[0] == 1:
+            unit = np.repeat(unit, 3, axis=0)
+        imageio.imwrite(folder / f"{number:08d}.jpg", (unit.transpose(1, 2, 0) * 255).astype(np.uint8))
+
+
+def read(file: Path) -> np.ndarray:
+    """A picture file as (H, W, 3) in [0, 1]: divided in float32, so that both sides start alike, then float64."""
+    with Image.open(file) as picture:
+        return (np.array(picture.convert("RGB")).astype(np.float32) / np.float32(255)).astype(np.float64)
+
+
+def measured_one_by_one(x: Tensor, y: Tensor, folder: Path) -> dict[str, list[float]]:
+    """l1, PSNR and SSIM of each pair under the official protocol, by way of files and scikit-image."""
+    write_jpegs(x, folder / "originals")
+    write_jpegs(y, folder / "reconstructions")
+    values: dict[str, list[float]] = {"l1": [], "psnr": [], "ssim": []}
+    for number in range(len(x)):
+        a, b = (read(folder / side / f"{number:08d}.jpg") for side in ("originals", "reconstructions"))
+        values["l1"].append(np.mean(np.abs(a - b)))
+        values["psnr"].append(peak_signal_noise_ratio(a, b, data_range=1))
+        values["ssim"].append(structural_similarity(a, b, channel_axis=-1, data_range=1, win_size=11))
+    return values
+
+
+def lpips_one_by_one(net: nn.Module, folder: Path, count: int) -> list[float]:
+    """The package's LPIPS of each pair of files, one at a time, fed [0, 1] and told so."""
+    values = []
+    for number in range(count):
+        files = (folder / side / f"{number:08d}.jpg" for side in ("originals", "reconstructions"))
+        a, b = (torch.from_numpy(read(file).astype(np.float32)).permute(2, 0, 1) for file in files)
+        with torch.no_grad():
+            values.append(net(a, b, normalize=True).item())
+    return values
+
+
+def statistics_of_files(net: nn.Module, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and covariance of the features of JPEG files: Pillow to 229x229, [0, 1], PyTorch to 299x299, [-1, 1]."""
+    rows = []
+    for file in sorted(folder.iterdir()):
+        with Image.open(file) as picture:
+            small = np.asarray(picture.convert("RGB").resize((229, 229), Image.BILINEAR), dtype=np.uint8)
+        x = torch.from_numpy(small.astype(np.float32).transpose(2, 0, 1)[None] / 255)
+        x = 2 * nn.functional.interpolate(x, size=(299, 299), mode="bilinear", align_corners=False) - 1
+        with torch.no_grad():
+            for block in list(net.children())[:-1]:  # in the order of their making; the last is the classifier
+                x = block(x)
+        rows.append(x.flatten().numpy().astype(np.float64))
+    features = np.stack(rows)
+    return features.mean(0), np.cov(features, rowvar=False)
+
+
+def frechet(mean1: np.ndarray, cov1: np.ndarray, mean2: np.ndarray, cov2: np.ndarray) -> float:
+    """The Fréchet distance of two Gaussians; the real part of scipy's root."""
+    root = scipy.linalg.sqrtm(cov1.dot(cov2))
+    assert np.isfinite(root).all()
+    return ((mean1 - mean2) ** 2).sum() + np.trace(cov1) + np.trace(cov2) - 2 * np.trace(root).real
+
+
+# ----------------------------------------------------------------------------------------- the same, as vqbench does
+
+
+def measured(name: str, x: Tensor, y: Tensor, size: int = 64) -> tuple[Metric, list[float]]:
+    """The metric after batches of ``size`` under the official protocol, and its values per image."""
+    official = measuring("official")
+    metric = registry.load("metrics", name)(Context(official, "0" * 64, None, None, CPU))
+    values: list[float] = []
+    for begin in range(0, len(x), size):
+        cut = slice(begin, begin + size)
+        index = torch.arange(len(x))[cut]
+        each = metric.update(Batch(as_measured(x[cut], official), as_measured(y[cut], official), None, index))
+        values += [] if each is None else each.tolist()
+    return metric, values
+
+
+@pytest.fixture
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The nets' weights are at hand; features of these tests' pictures go to a folder of their own."""
+    try:
+        for name in ("inception_fid", "vgg16_lpips"):
+            assets.tensors(name, offline=True)
+    except AssetError as error:
+        pytest.skip(f"the weights of LPIPS and FID were not fetched to this machine: {error}")
+    monkeypatch.setattr(assets, "cache_folder", lambda: tmp_path / "cache")
+
+
+def test_l1_psnr_and_ssim_equal_the_image_by_image_script(tmp_path: Path) -> None:
+    """On 200 pictures each image's l1, PSNR and SSIM, and their means, are those of the script, to 1e-9."""
+    x = originals(200)
+    y = reconstructed(x)
+    expected = measured_one_by_one(x, y, tmp_path)
+    for name, script in expected.items():
+        metric, values = measured(name, x, y)
+        np.testing.assert_allclose(values, script, rtol=0, atol=1e-9, err_msg=name)
+        assert metric.compute() == pytest.approx(np.mean(script), abs=1e-9)
+        assert np.std(script) > 0.001  # pictures differ, so a shuffled order would be seen
+
+
+def test_lpips_equals_the_image_by_image_script(tmp_path: Path, weights: None) -> None:
+    """On 24 pictures each image's LPIPS is the package's, one file at a time, to 1e-6."""
+    from vqbench.metrics.lpips import network
+
+    x = originals(24)
+    y = reconstructed(x)
+    measured_one_by_one(x, y, tmp_path)
+    script = lpips_one_by_one(network("vgg", CPU), tmp_path, len(x))
+    _, values = measured("lpips", x, y, size=10)
+    np.testing.assert_allclose(values, script, rtol=0, atol=1e-6)
+    assert min(script) > 0.01
+
+
+@pytest.mark.parametrize("count", [16, pytest.param(200, marks=pytest.mark.slow)])
+def test_rfid_equals_the_image_by_image_script(count: int, tmp_path: Path, weights: None) -> None:
+    """The distance of the features' statistics is that of the script that reads each file by itself, to 1e-3."""
+    x = originals(count)
+    y = reconstructed(x)
+    measured_one_by_one(x, y, tmp_path)
+    net = inception.network(CPU)
+    script = frechet(
+        *(s for side in ("originals", "reconstructions") for s in statistics_of_files(net, tmp_path / side))
+    )
+    metric, _ = measured("rfid", x, y, size=50)
+    assert script > 10
+    assert metric.compute() == pytest.approx(script, abs=1e-3)
+
+
+# --------------------------------------------------------------------------------------------------- the conversion
+
+
+def test_official_pictures_are_the_files_of_imageio(tmp_path: Path) -> None:
+    """The JPEG in memory is byte by byte the file that imageio writes without options and Pillow at quality 75."""
+    for x in (originals(8), reconstructed(originals(8))):
+        levels = pictures.truncated(((x + 1) / 2).clamp(0, 1).expand(-1, 3, -1, -1))
+        for picture, array in zip(levels, levels.permute(0, 2, 3, 1).numpy(), strict=True):
+            path = tmp_path / "picture.jpg"
+            imageio.imwrite(path, array)
+            by_pillow = io.BytesIO()
+            Image.fromarray(array).save(by_pillow, format="JPEG", quality=75, subsampling="4:2:0")
+            assert pictures._encoded(array, 75) == path.read_bytes() == by_pillow.getvalue()
+            seen = pictures.through_jpeg(picture[None], 75)[0].permute(1, 2, 0).numpy()
+            np.testing.assert_array_equal(seen, np.asarray(Image.open(path)))
+
+
+def test_truncation_lowers_63_of_256_grey_levels() -> None:
+    """The float32 round trip of an original through [-1, 1] and the cut lower exactly 63 levels, each by one."""
+    levels = torch.arange(256, dtype=torch.uint8)
+    back = pictures.truncated((to_unit(levels) + 1) / 2)
+    lost = levels.int() - back.int()
+    assert lost.unique().tolist() == [0, 1]
+    assert lost.sum() == 63
+    assert torch.equal(pictures.rounded((to_unit(levels) + 1) / 2), levels)
+
+
+def test_clean_pictures_are_floats_clamped_to_one() -> None:
+    """Under the clean protocol nothing but the range changes: grey stays one channel, and no value is rounded."""
+    x = torch.tensor([-3.0, -1, -0.123456, 0, 0.7777777, 1, 1.5]).view(1, 1, 1, 7)
+    seen = as_measured(x, measuring("clean"))
+    assert seen.dtype == torch.float32
+    assert seen.shape == x.shape
+    torch.testing.assert_close(seen.flatten(), torch.tensor([0, 0, 0.438272, 0.5, 0.88888885, 1, 1]), rtol=0, atol=1e-7)
+
+
+def test_official_pictures_are_rgb_multiples_of_a_255th() -> None:
+    """Grey becomes three channels, all values are k/255 exactly as float32 has it, also from half precision."""
+    x = originals(5)
+    seen = as_measured(x, measuring("official"))
+    assert seen.shape == (5, 3, 28, 28)
+    assert seen.dtype == torch.float32
+    assert torch.equal(seen, (seen * 255).round() / 255)
+    assert not torch.equal(seen[:, :1], (x + 1) / 2)  # JPEG and truncation did happen
+    assert as_measured(x.bfloat16(), measuring("official")).dtype == torch.float32
+
+
+@pytest.mark.parametrize("protocol", ["clean", "official"])
+def test_nan_is_refused(protocol: str) -> None:
+    """A NaN, which 8 bits would turn into some grey, is an error under every protocol."""
+    x = originals(2)
+    x[1, 0, 3, 4] = torch.nan
+    with pytest.raises(RunError, match="NaN"):
+        as_measured(x, measuring(protocol))
+
+
+def test_pictures_of_two_channels_are_refused() -> None:
+    """Two channels are neither grey nor RGB."""
+    with pytest.raises(UsageError, match="2 channels"):
+        as_measured(torch.zeros(1, 2, 8, 8), measuring("clean"))
+
+
+def test_a_protocol_of_floats_and_jpeg_is_refused() -> None:
+    """A protocol that asks for a JPEG of float pixels does not silently go without JPEG."""
+    odd = MeasureProtocol("odd", "", pixels="float", jpeg=75, ssim="uniform", fid_resize=None)
+    with pytest.raises(UsageError, match="8 bits"):
+        as_measured(originals(1), odd)

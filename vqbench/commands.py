@@ -1,0 +1,234 @@
+"""What the commands do, once a suite is resolved. None of it needs torch until something must be trained or fetched."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vqbench import protocol
+from vqbench.errors import StoreError, UsageError, nearest
+from vqbench.plan import Entry, Plan
+from vqbench.spec import RunSpec
+from vqbench.store import ResultStore
+
+FORMATS = ("text", "markdown", "csv", "latex", "json")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a command found: for people, and for programs."""
+
+    text: str
+    data: Any
+
+
+def run(plan: Plan, folder: Path, device: str, retry_failed: bool, quiet: bool) -> int:
+    """Do what is missing, print the table; 0 if all runs are done, 1 if some failed."""
+    store = ResultStore(folder)
+    wanted = plan.wanted()
+    todo = [spec for spec in plan.runs() if store.missing(spec, wanted)]
+    if not todo:
+        print(f"{plan.suite.name}: nothing left to do, all {len(plan.runs())} runs are done", file=sys.stderr)
+        print(table(plan, [store], "text", paper=False), end="")
+        return 0
+    from vqbench.progress import progress
+    from vqbench.runner import execute
+
+    plan.save(store)
+    with progress(len(todo), quiet) as listener:
+        outcome = execute(plan, store, listener, device, retry_failed)
+    print(table(plan, [store], "text", paper=False), end="")
+    for sentence in outcome.failed:
+        print(f"vqbench: {sentence}", file=sys.stderr)
+    return 1 if outcome.failed else 0
+
+
+def table(plan: Plan, stores: Sequence[ResultStore], style: str, paper: bool) -> str:
+    """The suite's tables, one a measuring protocol, as text of the given style."""
+    from vqbench import compare, render
+
+    if style not in FORMATS:
+        raise UsageError(f"unknown format {style!r}; {nearest(style, FORMATS)}")
+    tables = compare.tables(plan, stores, paper)
+    if style == "json":
+        return json.dumps([compare.data(each) for each in tables], indent=1, allow_nan=False) + "\n"
+    return render.render(tables, style, paper)
+
+
+def plan(plan: Plan, folder: Path) -> Shown:
+    """Every run: done or to do, which suites of the store share it, and what is to be expected of its time."""
+    store = ResultStore(folder)
+    wanted = plan.wanted()
+    shared = _sharing(store, plan)
+    rows = []
+    for entry in plan.entries:
+        missing = store.missing(entry.run, wanted)
+        record = store.read(entry.run)
+        rows.append(
+            {
+                "row": entry.label,
+                "dataset": entry.dataset,
+                "seed": entry.seed,
+                "key": entry.run.key,
+                "state": "done" if not missing else "to measure" if record else "to do",
+                "seconds": record.made["seconds"] if record else _expected(store, entry.run),
+                "updates": _updates(plan, entry),
+                "shared": shared.get(entry.run.key, []),
+            }
+        )
+    distinct = {row["key"]: row for row in rows}
+    left = [row for row in distinct.values() if row["state"] != "done"]
+    text = grid(
+        ["row", "data set", "seed", "key", "state", "updates", "seconds", "shared with"],
+        [
+            [r["row"], r["dataset"], r["seed"], r["key"], r["state"], r["updates"], _seconds(r["seconds"]), ", ".join(r["shared"])]
+            for r in rows
+        ],
+    )
+    known = [row["seconds"] for row in left if row["state"] == "to do"]
+    cost = (
+        f"about {sum(known):.0f} s of training, by what such runs took here before"
+        if known and None not in known
+        else "training time unknown until a run of the kind was measured here"
+    )
+    summary = f"{len(rows)} cells, {len(distinct)} distinct runs, {len(left)} not done" + (f"; {cost}" if known else "")
+    return Shown(f"{text}\n{summary}", {"suite": plan.suite.name, "runs": rows, "distinct": len(distinct), "left": len(left)})
+
+
+def _sharing(store: ResultStore, plan: Plan) -> dict[str, list[str]]:
+    """Run key -> names of the other shipped suites that have the same run, as far as the store has resolved them."""
+    shared: dict[str, list[str]] = {}
+    for path in sorted((store.root / "suites").glob("*.json")):
+        if path.stem == plan.name:
+            continue
+        try:
+            keys = {entry["key"] for entry in json.loads(path.read_text())["entries"]}
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        for key in keys:
+            shared.setdefault(key, []).append(path.stem)
+    return shared
+
+
+def _updates(plan: Plan, entry: Entry) -> int:
+    """Optimizer updates of one run."""
+    args, data = entry.run.recipe.args, plan.datasets[entry.dataset]
+    pictures = data.train - (data.holdout if args["selection"] == "holdout" else 0)
+    return math.ceil(pictures / args["batch_size"]) * args["epochs"]
+
+
+def _expected(store: ResultStore, run: RunSpec) -> float | None:
+    """Seconds that a run of the same recipe, backbone, data set and quantizer took in this store, another seed's say."""
+    took = [
+        record.made["seconds"]
+        for record in store.records()
+        if (record.run.recipe, record.run.backbone, record.run.dataset, record.run.quantizer.name)
+        == (run.recipe, run.backbone, run.dataset, run.quantizer.name)
+    ]
+    return sorted(took)[len(took) // 2] if took else None
+
+
+def status(plan: Plan, folder: Path) -> Shown:
+    """How each run stands."""
+    store = ResultStore(folder)
+    wanted = plan.wanted()
+    rows = []
+    for entry in plan.entries:
+        run_folder, failure = store.folder(entry.run), store.failure(entry.run)
+        missing = store.missing(entry.run, wanted)
+        if not missing:
+            state = "done"
+        elif run_folder.exists() and store.is_locked(entry.run):
+            state = "running"
+        elif failure:
+            state = f"failed: {failure.reason}"
+        elif entry.run in store:
+            state = "trained, lacks " + ", ".join(f"{metric} ({name})" for name, ms in missing.items() for metric in ms)
+        elif (run_folder / "last.pt").exists():
+            state = "stopped, will go on"
+        else:
+            state = "not begun"
+        rows.append({"row": entry.label, "dataset": entry.dataset, "seed": entry.seed, "key": entry.run.key, "state": state})
+    text = grid(["row", "data set", "seed", "key", "state"], [list(row.values()) for row in rows])
+    return Shown(text, {"suite": plan.suite.name, "runs": rows})
+
+
+def prepare(plan: Plan) -> None:
+    """Fetch and verify every asset of the suite, and say where each is."""
+    from vqbench import assets
+    from vqbench.progress import download
+
+    for name in (names := needed_assets(plan)):
+        with download(name) as progress:
+            print(f"{name}: {assets.fetch(name, progress=progress)}")
+    if not names:
+        print(f"{plan.suite.name} needs nothing that is not part of the package")
+
+
+def needed_assets(plan: Plan) -> list[str]:
+    """What the catalogue must provide before every run of ``plan`` can be trained and measured."""
+    from vqbench import registry
+
+    names: set[str] = set()
+    for run in plan.runs():
+        names.update(registry.load("datasets", run.dataset.name).assets)  # type: ignore[attr-defined]
+    for metric in plan.metrics:
+        for name in plan.suite.measure:
+            names.update(registry.load("metrics", metric).assets(protocol.measuring(name)))  # type: ignore[attr-defined]
+    return sorted(names)
+
+
+def publish(plan: Plan, folder: Path, results: Path) -> None:
+    """Copy the records of finished runs, with their per-image values, to ``results``."""
+    source, target = ResultStore(folder), ResultStore(results)
+    done = [spec for spec in plan.runs() if spec in source]
+    if not done:
+        raise UsageError(f"{folder}: no finished run of {plan.suite.name} to publish; `vqbench run {plan.suite.name}` first")
+    for spec in done:
+        images = source.read_images(spec)
+        if images:
+            target.write_images(spec, images)
+        record = source.read(spec)
+        assert record is not None
+        target.write(record)
+    plan.save(target)
+    print(f"{len(done)} of {len(plan.runs())} runs of {plan.suite.name} published to {results}", file=sys.stderr)
+
+
+def clean(plan: Plan, folder: Path, yes: bool) -> None:
+    """Delete the checkpoints of finished runs."""
+    store = ResultStore(folder)
+    files = [
+        path
+        for spec in plan.runs()
+        if spec in store
+        for path in (store.folder(spec) / "last.pt", store.folder(spec) / "best.pt")
+        if path.exists()
+    ]
+    size = sum(path.stat().st_size for path in files) / 1e6
+    if yes:
+        for path in files:
+            path.unlink()
+    print(f"{len(files)} checkpoints, {size:.1f} MB, {'deleted' if yes else 'would be deleted; --yes does it'}", file=sys.stderr)
+
+
+def write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8", newline="")
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def _seconds(value: float | None) -> str:
+    return "?" if value is None else f"{value:.0f}"
+
+
+def grid(head: list[str], rows: list[list[Any]]) -> str:
+    from tabulate import tabulate
+
+    return tabulate(rows, headers=head, tablefmt="plain", disable_numparse=True)

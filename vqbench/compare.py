@@ -1,0 +1,201 @@
+"""From records to tables: what was measured of a suite's runs, in the places its table has for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vqbench.comparison import against_paper
+from vqbench.plan import Entry, Plan
+from vqbench.store import Failure, Record, ResultStore
+from vqbench.table import Block, Cell, Column, Group, Row, Table
+
+SECONDS = Column("seconds", "Seconds", better="min", digits=1)
+
+
+@dataclass
+class _Found:
+    """What the stores know of one run."""
+
+    record: Record | None
+    failure: Failure | None
+    store: ResultStore | None  # where the record was
+
+
+def tables(plan: Plan, stores: Sequence[ResultStore], paper: bool = False) -> list[Table]:
+    """One table for each measuring protocol of the suite; with ``paper``, printed values and verdicts beside ours.
+
+    Records are looked for in ``stores``, in order. Failed, unfinished and missing runs stay visible in their cells.
+    """
+    found = {run.key: _find(run, stores) for run in plan.runs()}
+    order = [name for name in [plan.suite.table.protocol] if name]
+    protocols = list(dict.fromkeys([*order, *plan.suite.measure]))
+    made = [_Builder(plan, found, name).table() for name in protocols]
+    if not (paper and plan.suite.paper):
+        return made
+    return [against_paper(table, plan.suite.paper, _why_not(plan, table.protocol)) for table in made]
+
+
+def _why_not(plan: Plan, protocol: str) -> str:
+    """Why none of a table's values is the printed quantity, if so."""
+    if protocol != "official":
+        return f"measured under `{protocol}`, printed under what corresponds to `official`"
+    return "reduced training" if plan.suite.reduced else ""
+
+
+def _find(run: Any, stores: Sequence[ResultStore]) -> _Found:
+    failure = None
+    for store in stores:
+        record = store.read(run)
+        if record is not None:
+            return _Found(record, None, store)
+        failure = failure or store.failure(run)
+    return _Found(None, failure, None)
+
+
+class _Builder:
+    """Builds the table of one measuring protocol."""
+
+    def __init__(self, plan: Plan, found: dict[str, _Found], protocol: str) -> None:
+        self.plan, self.found, self.protocol = plan, found, protocol
+        chosen = plan.suite.table.columns or [*plan.suite.metrics]
+        chosen = [*chosen, *(name for name in plan.metrics if name not in chosen and name not in plan.suite.metrics)]
+        self.columns = [self._column(name) for name in chosen]
+
+    def _column(self, name: str) -> Column:
+        if name == SECONDS.key:
+            return SECONDS
+        info = self.plan.metrics[name]
+        return Column(name, info.label, info.unit, info.better, info.digits)  # type: ignore[arg-type]
+
+    def table(self) -> Table:
+        suite = self.plan.suite
+        by_dataset = suite.table.group == "dataset"
+        side_by_side = suite.table.layout == "side_by_side"
+        across = self._distinct("group") if side_by_side else [None]
+        down = [None] if side_by_side and by_dataset else self._distinct("dataset" if side_by_side or by_dataset else "group")
+        blocks = [self._block(key, across, down_is_dataset=side_by_side or by_dataset) for key in down]
+        return Table(
+            title=suite.title or suite.name,
+            columns=self.columns,
+            blocks=[block for block in blocks if block.rows],
+            caption=self._caption(),
+            groups=[Group(self._group_label(key), str(key if by_dataset else self._setting(key))) for key in across if key is not None],
+            group_by="dataset" if by_dataset else "setting",
+            key=suite.name,
+            protocol=self.protocol,
+        )
+
+    def _distinct(self, field: str) -> list[Any]:
+        return list(dict.fromkeys(getattr(entry, field) for entry in self.plan.entries))
+
+    def _setting(self, group: Any) -> str:
+        """A group's name in the printed table where its rows have one, else the value of the argument."""
+        settings = {entry.paper_setting for entry in self.plan.entries if entry.group == group}
+        only = settings.pop() if len(settings) == 1 else None
+        return only or f"{self.plan.suite.table.group} = {group}"
+
+    def _group_label(self, group: Any) -> str:
+        return self.plan.datasets[group].title if self.plan.suite.table.group == "dataset" else self._setting(group)
+
+    def _block(self, key: Any, across: Sequence[Any], down_is_dataset: bool) -> Block:
+        field = "dataset" if down_is_dataset else "group"
+        here = [entry for entry in self.plan.entries if key is None or getattr(entry, field) == key]
+        rows = []
+        for label in dict.fromkeys(entry.label for entry in here):
+            entries = [entry for entry in here if entry.label == label]
+            cells = [
+                self._cell([entry for entry in entries if group is None or entry.group == group], column)
+                for group in across
+                for column in self.columns
+            ]
+            first = entries[0]
+            rows.append(Row(label, cells, ceiling=first.ceiling, paper=first.paper_row or ""))
+        if key is None:
+            return Block("", rows)
+        return Block(self.plan.datasets[key].title if down_is_dataset else self._setting(key), rows, str(key))
+
+    def _cell(self, entries: Sequence[Entry], column: Column) -> Cell:
+        """One metric of one row: a value a seed, or the reason why there is none."""
+        values, seeds, notes = [], [], []
+        silent = False
+        for entry in entries:
+            value = self._value(entry, column)
+            if isinstance(value, str):
+                notes.append(value)
+            elif value is None:
+                silent = True
+            else:
+                values.append(value)
+                seeds.append(entry.seed)
+        if values:
+            return Cell(values, seeds=seeds, footnotes=[f"{len(values)} of {len(entries)} seeds"] if notes else [])
+        if silent or not entries:
+            return Cell(status="none")
+        failed = [note for note in notes if note]
+        return Cell(status="failed", reason=failed[0]) if failed else Cell(status="missing")
+
+    def _value(self, entry: Entry, column: Column) -> float | str | None:
+        """A number; None where the metric says nothing about the run; "" or a reason where it was not measured."""
+        found = self.found[entry.run.key]
+        if found.record is None:
+            return found.failure.reason if found.failure else ""
+        if column.key == SECONDS.key:
+            return found.record.made["seconds"]
+        measured = found.record.values.get(self.protocol, {}).get(column.key)
+        wanted = self.plan.wanted()[self.protocol].get(column.key)
+        if measured is None or (measured.metric_version, measured.protocol_version) != wanted:
+            return ""
+        return measured.value
+
+    def _caption(self) -> list[str]:
+        """How the numbers came about, from the records themselves."""
+        suite = self.plan.suite
+        runs = [found for found in self.found.values() if found.record]
+        lines = []
+        if suite.description:
+            lines.append(" ".join(suite.description.split()))
+        recipe = self.plan.entries[0].run.recipe.args
+        lines.append(
+            f"Trained under `{suite.train.name}` ({recipe['epochs']} epochs, batch {recipe['batch_size']}, learning rate "
+            f"{recipe['learning_rate']:g}, {recipe['precision']}), measured under `{self.protocol}`, "
+            f"{_count(len(suite.seeds), 'seed')}."
+        )
+        if runs:
+            sources = [store for found in runs if (store := found.store)]
+            by_store = [f"{sources.count(store)} from {store.root.name}/" for store in dict.fromkeys(sources)]
+            devices = dict.fromkeys(found.record.made["device"] for found in runs if found.record)
+            versions = dict.fromkeys(found.record.made["versions"]["torch"] for found in runs if found.record)
+            lines.append(
+                f"{_count(len(runs), 'record')} of {len(self.found)} ({', '.join(by_store)}); "
+                f"{' and '.join(devices)}; torch {' and '.join(versions)}."
+            )
+        return lines
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
+def data(table: Table) -> dict[str, Any]:
+    """A table as plain data: every cell with its values at full precision."""
+    return {
+        "title": table.title,
+        "protocol": table.protocol,
+        "cells": [
+            {
+                "dataset": place.dataset,
+                "setting": place.setting,
+                "row": place.row.label,
+                "metric": place.column.key,
+                "values": list(place.cell.values),
+                "seeds": list(place.cell.seeds),
+                "status": place.cell.status,
+                "reason": place.cell.reason,
+                "paper": place.cell.paper,
+                "verdict": place.cell.verdict and place.cell.verdict.outcome,
+            }
+            for place in table.places()
+        ],
+    }

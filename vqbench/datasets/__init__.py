@@ -1,0 +1,1 @@
+"""Data sets, one a file: splits as uint8 tensors."""

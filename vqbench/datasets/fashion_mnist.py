@@ -1,0 +1,27 @@
+"""Fashion-MNIST: articles of clothing, grey, 28x28."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from vqbench import assets
+from vqbench.dataset import Dataset, Split
+from vqbench.datasets.mnist import FILES, idx_pictures
+
+
+class FashionMnist(Dataset):
+    """60,000 training and 10,000 test pictures, in files like MNIST's."""
+
+    title: ClassVar[str] = "Fashion-MNIST"
+    source: ClassVar[str] = "Xiao, Rasul and Vollgraf, Fashion-MNIST, 2017"
+    licence: ClassVar[str] = "MIT"
+    channels: ClassVar[int] = 1
+    size: ClassVar[int] = 28
+    counts: ClassVar[dict[Split, int]] = {"train": 60_000, "test": 10_000}
+    assets: ClassVar[tuple[str, ...]] = ("fashion_mnist",)
+
+    def pixels(self, split: Split) -> Tensor:
+        """The pictures of ``split``: (N, 1, 28, 28) uint8. Raises AssetError if they are not to be had."""
+        return idx_pictures(assets.raw("fashion_mnist", FILES[split]))

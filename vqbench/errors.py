@@ -1,0 +1,48 @@
+"""Errors that a user can act on: each says who, what and where, and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class VqbenchError(Exception):
+    """Base of all errors that are shown as one sentence, without a traceback. ``exit_code`` is the process's."""
+
+    exit_code = 1
+
+
+class UsageError(VqbenchError):
+    """A wrong command line, suite, name or plugin: nothing was started."""
+
+    exit_code = 2
+
+
+class AssetError(VqbenchError):
+    """Data or weights that cannot be had, or are not what they should be."""
+
+
+class RunError(VqbenchError):
+    """One run cannot go on (a NaN loss, too few features); the suite goes on without it."""
+
+
+class StoreError(VqbenchError):
+    """A results folder or one of its files cannot be read or written."""
+
+
+class Interrupted(VqbenchError):
+    """The user, or a limit of time, stopped the work; what was done so far is kept."""
+
+    exit_code = 130
+
+
+def nearest(name: object, known: Iterable[str]) -> str:
+    """The clause that helps after a wrong name: the nearest known one, and all that are known.
+
+    >>> nearest("l3", ["l1", "psnr"])
+    "did you mean 'l1'? known: l1, psnr"
+    """
+    known = list(known)
+    close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}known: {', '.join(known) or 'none'}"

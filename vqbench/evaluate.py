@@ -1,0 +1,106 @@
+"""One pass over the test split, from which every metric is fed under every measuring protocol asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vqbench import protocol, registry
+from vqbench.dataset import Dataset
+from vqbench.metric import Batch, Context, Metric
+from vqbench.model import Autoencoder
+from vqbench.pictures import as_measured
+from vqbench.protocol import MeasureProtocol
+from vqbench.recipes.autoencoder import to_unit
+from vqbench.store import Value
+
+BATCH = 100  # pictures a pass; also what the metrics see at once
+
+
+@dataclass
+class Measurement:
+    """What one pass gave."""
+
+    values: dict[str, dict[str, Value]]  # protocol -> metric -> value
+    images: dict[str, np.ndarray]  # "protocol/metric" -> (N,), where the metric has a value per picture
+
+
+class Evaluator:
+    """Measures runs on one test split, one after the other; what depends on the originals alone is computed once."""
+
+    def __init__(self, dataset: Dataset, device: torch.device) -> None:
+        self.dataset, self.device = dataset, device
+        self.pixels = dataset.pixels("test")  # (N, C, S, S) uint8
+        self.digest = dataset.digest("test")
+        self._metrics: dict[tuple[str, str], Metric] = {}
+        self._originals: dict[tuple[str, int], Tensor] = {}
+
+    @torch.no_grad()
+    def measure(
+        self,
+        model: Autoencoder,
+        wanted: Mapping[str, Sequence[str]],
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Measurement:
+        """Measure ``model``, in evaluation mode, by the ``wanted`` metrics: protocol -> names.
+
+        Every picture of the split is counted once. ``progress`` is told (pictures done, pictures in all).
+        """
+        model.eval()
+        quantized = model.quantizer.depth > 0
+        metrics: dict[str, dict[str, Metric]] = {}
+        for name, chosen in wanted.items():
+            context = Context(
+                protocol=protocol.measuring(name),
+                dataset=self.digest,
+                num_codes=model.quantizer.num_codes if quantized else None,
+                bits=model.quantizer.bits if quantized else None,
+                device=self.device,
+            )
+            metrics[name] = {metric: self._metric(metric, context) for metric in chosen}
+        images: dict[str, list[np.ndarray]] = {}
+        total = len(self.pixels)
+        for start in range(0, total, BATCH):
+            x = to_unit(self.pixels[start : start + BATCH].to(self.device))
+            reconstructions, out = model(x)
+            for name, chosen in metrics.items():
+                batch = Batch(
+                    originals=self._measured_originals(x, start, protocol.measuring(name)),
+                    reconstructions=as_measured(reconstructions.float(), protocol.measuring(name)),
+                    codes=out.codes if quantized else None,
+                    index=torch.arange(start, start + len(x)),
+                )
+                for metric, collector in chosen.items():
+                    each = collector.update(batch)
+                    if each is not None:
+                        images.setdefault(f"{name}/{metric}", []).append(each.numpy())
+            progress(min(start + BATCH, total), total)
+        values = {
+            name: {
+                metric: Value(collector.compute(), collector.VERSION, protocol.measuring(name).VERSION, total)
+                for metric, collector in chosen.items()
+            }
+            for name, chosen in metrics.items()
+        }
+        return Measurement(values, {name: np.concatenate(parts) for name, parts in images.items()})
+
+    def _metric(self, name: str, context: Context) -> Metric:
+        """The collector of one metric under one protocol, made once and started anew for every run."""
+        key = context.protocol.name, name
+        if key not in self._metrics:
+            self._metrics[key] = registry.load("metrics", name)(context)
+        self._metrics[key].start(context)
+        return self._metrics[key]
+
+    def _measured_originals(self, x: Tensor, start: int, measured: MeasureProtocol) -> Tensor:
+        """The originals as ``measured`` sees them; those that took a lossy path are kept, as 8 bits, for the next run."""
+        if measured.pixels == "float":
+            return as_measured(x, measured)
+        key = measured.name, start
+        if key not in self._originals:
+            self._originals[key] = (as_measured(x, measured) * 255).round().to(torch.uint8)
+        return self._originals[key].float() / 255

@@ -1,0 +1,99 @@
+"""The contract of a metric: state that adds up, so that several devices need one sum, and values per image where there are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from vqbench.protocol import MeasureProtocol
+
+
+@dataclass
+class Batch:
+    """What every metric is fed: some pictures of the test split, as one measuring protocol sees them."""
+
+    originals: Tensor  # (B, C, H, W) float32 in [0, 1]; under a protocol with 8-bit pixels, multiples of 1/255
+    reconstructions: Tensor  # (B, C, H, W), likewise
+    codes: Tensor | None  # (B, h, w, depth) int64; None where nothing is quantized
+    index: Tensor  # (B,) int64, on the CPU: positions in the test split; names the pictures for caches
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a metric may know beforehand about the run and the pictures that it will be fed."""
+
+    protocol: MeasureProtocol
+    dataset: str  # content digest of the test split, for caches of what depends on the originals alone
+    num_codes: int | None  # None where nothing is quantized
+    bits: float | None  # bits a position
+    device: torch.device
+
+
+class Metric:
+    """One number about one run, under one measuring protocol.
+
+    ``state`` maps names to tensors that add up: over batches, and over ranks by one sum. ``update`` adds a batch to
+    it and returns the value of each picture, where the metric has one. ``compute`` turns the state into the number,
+    or ``None`` where the metric says nothing about such a run (usage without a codebook).
+
+    A metric object may serve several runs on the same pictures one after the other (``start`` before each), so
+    that what depends on the originals alone is computed once.
+    """
+
+    label: ClassVar[str]  # as in a table's head
+    unit: ClassVar[str] = ""
+    better: ClassVar[Literal["min", "max"]]
+    digits: ClassVar[int]  # decimals that a table shows
+    VERSION: ClassVar[int] = 1  # raised by hand when a change of the code changes the value
+    reference: ClassVar[str] = ""  # paper or library that defines it
+    needs_codes: ClassVar[bool] = False  # says nothing about a run without a codebook
+
+    @classmethod
+    def assets(cls, protocol: MeasureProtocol) -> tuple[str, ...]:
+        """Names in the catalogue of vqbench.assets that the metric needs under ``protocol``."""
+        return ()
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.state: dict[str, Tensor] = {}
+        self.reset()
+
+    def start(self, context: Context) -> None:
+        """Begin with the next run on the same pictures."""
+        self.context = context
+        self.reset()
+
+    def reset(self) -> None:
+        """Set ``state`` to its zeros."""
+        raise NotImplementedError
+
+    def update(self, batch: Batch) -> Tensor | None:
+        """Add ``batch``; returns the values per image (B,) float64 on the CPU, or None."""
+        raise NotImplementedError
+
+    def compute(self) -> float | None:
+        """The value over all pictures seen since ``reset``."""
+        raise NotImplementedError
+
+
+class ImageMetric(Metric):
+    """A mean over images of a value that each image has by itself. Subclasses give :meth:`values`."""
+
+    def reset(self) -> None:
+        self.state = {"sum": torch.zeros((), dtype=torch.float64), "count": torch.zeros((), dtype=torch.float64)}
+
+    def values(self, batch: Batch) -> Tensor:
+        """The value of each image, (B,)."""
+        raise NotImplementedError
+
+    def update(self, batch: Batch) -> Tensor:
+        values = self.values(batch).double().cpu()  # (B,)
+        self.state["sum"] += values.sum()
+        self.state["count"] += len(values)
+        return values
+
+    def compute(self) -> float:
+        return float(self.state["sum"] / self.state["count"])

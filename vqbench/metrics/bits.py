@@ -1,0 +1,38 @@
+"""Bits that the codes of an image cost."""
+
+from __future__ import annotations
+
+import torch
+
+from vqbench.errors import RunError
+from vqbench.metric import Batch, Metric
+
+
+class Bits(Metric):
+    """Bits an image: positions of its code map times bits a position, at a uniform code (no entropy coding).
+
+    The budget that two quantizers must share for their errors to be comparable.
+    """
+
+    label = "Bits"
+    better = "min"
+    digits = 0
+    reference = "height x width of the code map x bits a position"
+    needs_codes = True
+
+    def reset(self) -> None:
+        self.state = {"bits": torch.zeros((), dtype=torch.float64), "count": torch.zeros((), dtype=torch.float64)}
+
+    def update(self, batch: Batch) -> None:
+        if self.context.bits is None or batch.codes is None:
+            return
+        images, height, width, _ = batch.codes.shape
+        self.state["bits"] += images * height * width * self.context.bits
+        self.state["count"] += images
+
+    def compute(self) -> float | None:
+        if self.context.bits is None:
+            return None
+        if not self.state["count"]:
+            raise RunError("Bits needs the codes of at least one picture, and was given none")
+        return float(self.state["bits"] / self.state["count"])

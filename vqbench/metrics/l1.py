@@ -1,0 +1,20 @@
+"""Mean absolute difference."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from vqbench.metric import Batch, ImageMetric
+
+
+class L1(ImageMetric):
+    """Mean absolute difference of pixels in [0, 1], over all channels and positions of an image, then over images."""
+
+    label = "l1"
+    better = "min"
+    digits = 4
+    reference = "mean |x - y|"
+
+    def values(self, batch: Batch) -> Tensor:
+        difference = batch.originals.double() - batch.reconstructions.double()  # (B, C, H, W)
+        return difference.abs().mean((1, 2, 3))

@@ -1,0 +1,25 @@
+"""Peak signal-to-noise ratio."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from vqbench.metric import Batch, ImageMetric
+
+
+class PSNR(ImageMetric):
+    """Mean over images of 10 log10(1 / MSE), in dB, for pixels in [0, 1]; the MSE is over all values of an image.
+
+    The mean of the images' own values, not the value of the data set's mean error, which is smaller. An image that is
+    reconstructed without any error counts as infinite, as in scikit-image, and so then does the mean.
+    """
+
+    label = "PSNR"
+    unit = "dB"
+    better = "max"
+    digits = 2
+    reference = "scikit-image, peak_signal_noise_ratio(data_range=1)"
+
+    def values(self, batch: Batch) -> Tensor:
+        difference = batch.originals.double() - batch.reconstructions.double()  # (B, C, H, W)
+        return -10 * difference.square().mean((1, 2, 3)).log10()

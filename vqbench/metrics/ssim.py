@@ -1,0 +1,68 @@
+"""Structural similarity."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vqbench.errors import RunError
+from vqbench.metric import Batch, ImageMetric
+
+WINDOW = 11  # side of the window, in pixels
+SIGMA = 1.5  # of the Gaussian window, in pixels
+C1, C2 = 0.01**2, 0.03**2  # the stabilising constants for pixels in [0, 1]
+
+
+class SSIM(ImageMetric):
+    """Structural similarity, in [-1, 1]: the mean over all positions where an 11x11 window fits, and over channels.
+
+    Under a protocol with the ``gaussian`` window: weights of sigma 1.5 and population covariance, as in the paper.
+    With the ``uniform`` window: equal weights and sample covariance (N / (N - 1), N = 121). Both equal scikit-image's
+    ``structural_similarity(data_range=1, win_size=11)`` with the corresponding options. Pictures must be at least
+    11 pixels high and wide; RunError otherwise.
+    """
+
+    label = "SSIM"
+    better = "max"
+    digits = 4
+    reference = "Wang et al., Image Quality Assessment: From Error Visibility to Structural Similarity, IEEE TIP 2004"
+
+    def values(self, batch: Batch) -> Tensor:
+        if min(batch.originals.shape[-2:]) < WINDOW:
+            height, width = batch.originals.shape[-2:]
+            raise RunError(f"SSIM needs pictures of at least {WINDOW}x{WINDOW} pixels, these are {height}x{width}")
+        uniform = self.context.protocol.ssim == "uniform"
+        taps = uniform_taps() if uniform else gaussian_taps()
+        unbiased = WINDOW**2 / (WINDOW**2 - 1) if uniform else 1.0
+        similarity = ssim_map(batch.originals.double(), batch.reconstructions.double(), taps, unbiased)
+        return similarity.mean((1, 2, 3))
+
+
+def ssim_map(x: Tensor, y: Tensor, taps: Tensor, unbiased: float) -> Tensor:
+    """SSIM at each position where the window fits: (B, C, H, W) twice, in [0, 1], to (B, C, H - 10, W - 10)."""
+    mean_x, mean_y = filtered(x, taps), filtered(y, taps)
+    var_x = unbiased * (filtered(x * x, taps) - mean_x * mean_x)
+    var_y = unbiased * (filtered(y * y, taps) - mean_y * mean_y)
+    cov = unbiased * (filtered(x * y, taps) - mean_x * mean_y)
+    luminance = (2 * mean_x * mean_y + C1) / (mean_x * mean_x + mean_y * mean_y + C1)
+    contrast_and_structure = (2 * cov + C2) / (var_x + var_y + C2)
+    return luminance * contrast_and_structure
+
+
+def filtered(x: Tensor, taps: Tensor) -> Tensor:
+    """Weighted mean over the window at each position where it fits; the window is the outer product of ``taps``."""
+    planes = x.flatten(0, 1).unsqueeze(1)  # (B C, 1, H, W)
+    taps = taps.to(x)
+    planes = F.conv2d(F.conv2d(planes, taps.view(1, 1, -1, 1)), taps.view(1, 1, 1, -1))
+    return planes.view(*x.shape[:2], *planes.shape[-2:])
+
+
+def uniform_taps() -> Tensor:
+    return torch.full((WINDOW,), 1 / WINDOW, dtype=torch.float64)
+
+
+def gaussian_taps() -> Tensor:
+    offsets = torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2
+    weights = (-0.5 * (offsets / SIGMA) ** 2).exp()
+    return weights / weights.sum()

@@ -1,0 +1,53 @@
+"""Share of the codebook in use."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vqbench.errors import RunError
+from vqbench.metric import Batch, Metric
+
+
+class Usage(Metric):
+    """Share of codes, in percent, that occur at least once in the whole test split.
+
+    With several codes a position, codes are counted for each depth by itself and the shares averaged, whether or not
+    the depths share one codebook. A share over the whole split: over batches it would depend on their size.
+    """
+
+    label = "Usage"
+    unit = "%"
+    better = "max"
+    digits = 1
+    reference = "codes with at least one assignment over the split, divided by the size of the codebook"
+    needs_codes = True
+
+    def reset(self) -> None:
+        codes = self.context.num_codes
+        self.state = {} if codes is None else {"counts": torch.zeros(1, codes, dtype=torch.float64)}  # (depth, K)
+
+    def update(self, batch: Batch) -> None:
+        if self.context.num_codes is None or batch.codes is None:
+            return
+        counts = [_histogram(codes, self.context.num_codes) for codes in batch.codes.cpu().flatten(0, 2).T]
+        self.state["counts"] = self.state["counts"] + torch.stack(counts)  # the first batch tells the depth
+
+    def compute(self) -> float | None:
+        counts = self.counts()
+        return None if counts is None else 100 * float((counts > 0).double().mean())
+
+    def counts(self) -> Tensor | None:
+        """How often each code occurred: (depth, K), or None without a codebook. Raises RunError before any update."""
+        if self.context.num_codes is None:
+            return None
+        if not self.state["counts"].any():
+            raise RunError(f"{self.label} needs the codes of at least one picture, and was given none")
+        return self.state["counts"]
+
+
+def _histogram(codes: Tensor, num_codes: int) -> Tensor:
+    """How often each of ``num_codes`` codes occurs in ``codes`` (N,): (K,) float64."""
+    if codes.min() < 0 or codes.max() >= num_codes:
+        raise RunError(f"codes run from {codes.min()} to {codes.max()}, but the codebook has {num_codes} codes")
+    return torch.bincount(codes, minlength=num_codes).double()

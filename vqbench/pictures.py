@@ -1,0 +1,65 @@
+"""From a model's pictures to the pictures that a measuring protocol sees."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from vqbench.errors import RunError, UsageError
+from vqbench.protocol import MeasureProtocol
+
+
+def as_measured(x: Tensor, protocol: MeasureProtocol) -> Tensor:
+    """What ``protocol`` sees of the pictures ``x``.
+
+    ``x`` is (B, C, H, W) with C of 1 or 3, in [-1, 1] (beyond it, clamped): a model's output, or its input for the
+    originals. Returns float32 in [0, 1] on the same device: (B, C, H, W) where pixels stay floats, (B, 3, H, W) where
+    they go to 8 bits, grey then being tiled. Raises RunError for NaN, which 8 bits would hide.
+    """
+    if x.shape[1] not in (1, 3):
+        raise UsageError(f"pictures have {x.shape[1]} channels; only grey (1) and RGB (3) can be measured")
+    if x.isnan().any():
+        raise RunError("the pictures to be measured hold NaN: the training has diverged or the model is broken")
+    pictures = ((x.float() + 1) / 2).clamp(0, 1)
+    if protocol.pixels == "float":
+        if protocol.jpeg is not None:
+            raise UsageError(f"measuring protocol {protocol.name!r}: a JPEG round trip needs pixels of 8 bits")
+        return pictures
+    levels = truncated(pictures.expand(-1, 3, -1, -1)).cpu()  # JPEG and Pillow know no other device
+    if protocol.jpeg is not None:
+        levels = through_jpeg(levels, protocol.jpeg)
+    return (levels.float() / 255).to(x.device)
+
+
+def truncated(pictures: Tensor) -> Tensor:
+    """[0, 1] to uint8 as the released code casts: times 255 in float32, the fraction cut off.
+
+    Of the 256 grey levels, 63 come back from their float32 round trip to [-1, 1] a little too small, and drop by one.
+    """
+    return (pictures * 255).to(torch.uint8)
+
+
+def rounded(pictures: Tensor) -> Tensor:
+    """[0, 1] to uint8 by rounding: the inverse of dividing by 255."""
+    return (pictures * 255).round().to(torch.uint8)
+
+
+def through_jpeg(pictures: Tensor, quality: int) -> Tensor:
+    """Pictures (B, 3, H, W) uint8 written as JPEG and read back, in memory; 4:2:0, as Pillow and imageio write it."""
+    decoded = [_decoded(_encoded(picture, quality)) for picture in pictures.permute(0, 2, 3, 1).numpy()]
+    return torch.from_numpy(np.stack(decoded)).permute(0, 3, 1, 2)
+
+
+def _encoded(picture: np.ndarray, quality: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(picture)).save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def _decoded(jpeg: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(jpeg)) as picture:
+        return np.asarray(picture)  # (H, W, 3) uint8

@@ -1,0 +1,177 @@
+"""A suite resolved to runs, and the cache that lets it be known again without torch.
+
+Resolving a suite needs the plugins' classes, so torch. What came out is kept in ``STORE/suites/NAME.json`` together
+with the digests of all that went in: the resolved suite, every plugin file consulted, our version. While all are
+equal, the kept keys serve; otherwise the suite is resolved anew. The digests are a cache, no part of any key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import vqbench
+from vqbench import protocol, registry
+from vqbench.spec import RunSpec, expand
+from vqbench.suite import SuiteSpec, load_suite
+from vqbench.store import ResultStore, write_atomically
+
+Wanted = dict[str, dict[str, tuple[int, int]]]  # protocol -> metric -> (metric's version, protocol's version)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run in its place in the table."""
+
+    label: str
+    row: int
+    dataset: str
+    seed: int
+    group: str | int | float | bool | None  # what the table groups by: the data set, or the value of an argument
+    run: RunSpec
+    ceiling: bool  # an upper bound, not a method
+    paper_row: str | None = None  # the row and the setting of the paper's table that this one corresponds to
+    paper_setting: str | None = None
+
+
+@dataclass(frozen=True)
+class MetricInfo:
+    """What a table must know of a metric."""
+
+    label: str
+    unit: str
+    better: str
+    digits: int
+    version: int
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What a table and a plan must know of a data set."""
+
+    title: str
+    train: int  # pictures
+    test: int
+    holdout: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A suite's runs, in the order of its table, and what its table must know."""
+
+    suite: SuiteSpec
+    entries: list[Entry]
+    metrics: dict[str, MetricInfo]
+    datasets: dict[str, DatasetInfo]
+    inputs: dict[str, Any]  # digests of what this was resolved from
+    variant: bool  # the command line changed the suite
+
+    def runs(self) -> list[RunSpec]:
+        """Every distinct run once, in order."""
+        return list({entry.run.key: entry.run for entry in self.entries}.values())
+
+    def wanted(self) -> Wanted:
+        """The numbers that every run must have."""
+        return {
+            name: {metric: (info.version, protocol.measuring(name).VERSION) for metric, info in self.metrics.items()}
+            for name in self.suite.measure
+        }
+
+    @property
+    def name(self) -> str:
+        """Names this plan among the resolved suites of a store."""
+        return f"{self.suite.name}-{self.inputs['suite'][:8]}" if self.variant else self.suite.name
+
+    def save(self, store: ResultStore) -> None:
+        content = {
+            "inputs": self.inputs,
+            "suite": self.suite.dump(),
+            "entries": [{**asdict(entry), "run": entry.run.to_dict(), "key": entry.run.key} for entry in self.entries],
+            "metrics": {name: asdict(info) for name, info in self.metrics.items()},
+            "datasets": {name: asdict(info) for name, info in self.datasets.items()},
+        }
+        write_atomically(store.root / "suites" / f"{self.name}.json", (json.dumps(content, indent=1) + "\n").encode())
+
+
+def load(suite: str | Path, stores: Sequence[ResultStore], sets: Sequence[str] = (), metrics: Sequence[str] = ()) -> Plan:
+    """The plan of the suite called ``suite`` (a name or a path), from a store's cache if that is current.
+
+    ``sets`` are the command line's overrides, ``metrics`` those it adds. Raises UsageError for whatever is wrong
+    with the suite.
+    """
+    spec = load_suite(suite, sets)
+    if metrics:
+        chosen = list(dict.fromkeys([*spec.metrics, *metrics]))
+        spec = load_suite(suite, [*sets, f"metrics={json.dumps(chosen)}"])
+    variant = bool(sets or metrics)
+    digest = hashlib.sha256(json.dumps(spec.dump(), sort_keys=True).encode()).hexdigest()
+    for store in stores:
+        cached = _cached(store, spec, digest, variant)
+        if cached is not None:
+            return cached
+    return _resolve(spec, digest, variant)
+
+
+def _cached(store: ResultStore, spec: SuiteSpec, digest: str, variant: bool) -> Plan | None:
+    """What ``store`` keeps of this suite, if nothing that it was resolved from has changed since."""
+    name = f"{spec.name}-{digest[:8]}" if variant else spec.name
+    try:
+        content = json.loads((store.root / "suites" / f"{name}.json").read_text())
+        inputs = content["inputs"]
+        current = inputs["suite"] == digest and inputs["vqbench"] == vqbench.__version__
+        if not current or any(_digest(plugin) != was for plugin, was in inputs["plugins"].items()):
+            return None
+        entries = [
+            Entry(**{k: v for k, v in entry.items() if k not in ("run", "key")}, run=RunSpec.from_dict(entry["run"]))
+            for entry in content["entries"]
+        ]
+        infos = {name: MetricInfo(**info) for name, info in content["metrics"].items()}
+        datasets = {name: DatasetInfo(**info) for name, info in content["datasets"].items()}
+        return Plan(spec, entries, infos, datasets, inputs, variant)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # a cache that cannot be read is no cache: resolve anew
+
+
+def _digest(plugin: str) -> str | None:
+    kind, name = plugin.split("/")
+    return registry.digest(kind, name) if name in registry.sources(kind) else None  # type: ignore[arg-type]
+
+
+def _resolve(spec: SuiteSpec, digest: str, variant: bool) -> Plan:
+    entries = [
+        Entry(
+            label=entry.label,
+            row=entry.row,
+            dataset=entry.dataset,
+            seed=entry.seed,
+            group=entry.group,
+            run=entry.run,
+            paper_row=entry.paper and entry.paper.row,
+            paper_setting=entry.paper and entry.paper.setting,
+            ceiling=registry.load("quantizers", entry.run.quantizer.name).ceiling,  # type: ignore[attr-defined]
+        )
+        for entry in expand(spec)
+    ]
+    infos = {}
+    for name in spec.metrics:
+        metric: Any = registry.load("metrics", name)
+        infos[name] = MetricInfo(metric.label, metric.unit, metric.better, metric.digits, metric.VERSION)
+    datasets = {}
+    for entry in entries:
+        data: Any = registry.load("datasets", entry.run.dataset.name)
+        datasets[entry.dataset] = DatasetInfo(data.title, data.counts["train"], data.counts["test"], data.holdout)
+    plugins = {f"metrics/{name}" for name in spec.metrics}
+    for entry in entries:
+        run = entry.run
+        plugins |= {f"quantizers/{run.quantizer.name}", f"backbones/{run.backbone.name}"}
+        plugins |= {f"datasets/{run.dataset.name}", f"recipes/{run.recipe.name}"}
+    inputs = {
+        "suite": digest,
+        "vqbench": vqbench.__version__,
+        "plugins": {plugin: _digest(plugin) for plugin in sorted(plugins)},
+    }
+    return Plan(spec, entries, infos, datasets, inputs, variant)

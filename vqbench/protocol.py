@@ -1,0 +1,130 @@
+"""The named protocols: how a run is trained, and how it is measured.
+
+Two independent choices. ``official`` is what the released code of "Online Clustered Codebook" (Zheng and Vedaldi,
+ICCV 2023, arXiv 2307.15139) does, oddities included, so that our numbers may stand beside the printed ones;
+``clean`` is how it should be done. Every stored number carries the name of the protocol it was measured under.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from vqbench.errors import UsageError, nearest
+
+
+@dataclass(frozen=True)
+class Knob:
+    """One setting of a protocol and why it is so."""
+
+    value: Any
+    reason: str
+
+
+_SHARED = {
+    "epochs": Knob(500, "paper, appendix: 500 epochs"),
+    "batch_size": Knob(1024, "paper, appendix: 1,024 pictures an update; the last, partial batch of an epoch is kept"),
+    "learning_rate": Knob(3e-4, "released code: Adam, betas 0.9 and 0.999, constant, no weight decay, no clipping"),
+}
+
+# How a run is trained: the arguments of the recipe ``autoencoder``.
+TRAIN: Mapping[str, Mapping[str, Knob]] = {
+    "official": _SHARED
+    | {
+        "variance": Knob(
+            "unit",
+            "released code: the error of pictures in [-1, 1] is divided by the variance of pixels in [0, 1], so the "
+            "reconstruction weighs four times what the formula says",
+        ),
+        "selection": Knob(
+            "test", "released code: the test split is the validation split; its last partial batch is dropped"
+        ),
+        "selection_pass": Knob(
+            "train",
+            "released code: eval() is never called, so the pass over the test split, and a pass over 32 of its "
+            "pictures for a preview, move usage statistics and put test features into the codebook",
+        ),
+    },
+    "clean": _SHARED
+    | {
+        "variance": Knob("matched", "error and variance on the same scale, [-1, 1], as the formula means it"),
+        "selection": Knob("holdout", "the best epoch by the last training pictures, held out; the test split is unseen"),
+        "selection_pass": Knob("eval", "evaluation changes nothing"),
+    },
+}
+
+TRAIN_SUMMARY = {
+    "official": "bug for bug as the released code trains",
+    "clean": "evaluation mode, matched variance, selection on held-out training pictures",
+}
+
+
+@dataclass(frozen=True)
+class MeasureProtocol:
+    """How reconstructions become numbers. ``knobs`` says every setting with its reason."""
+
+    name: str
+    summary: str
+    pixels: Literal["truncate", "float"]  # to 8 bits by truncation, or left as float
+    jpeg: int | None  # quality of a JPEG round trip of originals and reconstructions alike
+    ssim: Literal["uniform", "gaussian"]  # window
+    fid_resize: int | None  # side of an additional Pillow resize before the network's own
+    lpips_net: Literal["vgg", "alex"] = "vgg"
+    VERSION: int = 1
+
+    def knobs(self) -> dict[str, Knob]:
+        """Every setting with the reason for its value."""
+        skipped = ("name", "summary", "VERSION")
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in skipped}
+        return {name: Knob(value, _MEASURE_REASONS[name, value]) for name, value in values.items()}
+
+
+_MEASURE_REASONS: Mapping[tuple[str, Any], str] = {
+    ("pixels", "truncate"): "released code: times 255 and cast, so 63 of 256 grey levels of an original drop by one",
+    ("pixels", "float"): "no rounding; to 8 bits, rounded, only where a metric is defined on 8 bits (FID)",
+    ("jpeg", 75): "released code: originals and reconstructions are saved as JPEG (quality 75, 4:2:0) and read back",
+    ("jpeg", None): "no lossy step between the model and the metric",
+    ("ssim", "uniform"): "released code: scikit-image's default, uniform 11x11 window, sample covariance, grey tiled to RGB",
+    ("ssim", "gaussian"): "Wang et al. 2004: Gaussian window, sigma 1.5, 11x11, population covariance",
+    ("fid_resize", 229): "released code: Pillow bilinear to 229x229 (not 299), rounded to 8 bits, then to 299 in the net",
+    ("fid_resize", None): "torch-fidelity's path: one bilinear resize to 299x299, as in the original implementation",
+    ("lpips_net", "vgg"): "released code and most papers of the field: LPIPS v0.1 on VGG16 at native size, input in [-1, 1]",
+    ("lpips_net", "alex"): "LPIPS v0.1 on AlexNet, the variant its authors recommend as a metric",
+}
+
+MEASURE: Mapping[str, MeasureProtocol] = {
+    protocol.name: protocol
+    for protocol in (
+        MeasureProtocol(
+            name="official",
+            summary="as the released evaluation script measures: truncation, JPEG, uniform SSIM, 229-pixel FID",
+            pixels="truncate",
+            jpeg=75,
+            ssim="uniform",
+            fid_resize=229,
+        ),
+        MeasureProtocol(
+            name="clean",
+            summary="float pixels, Gaussian SSIM, torch-fidelity's FID",
+            pixels="float",
+            jpeg=None,
+            ssim="gaussian",
+            fid_resize=None,
+        ),
+    )
+}
+
+
+def training(name: str) -> dict[str, Any]:
+    """The recipe's arguments under the training protocol ``name``. Raises UsageError for an unknown name."""
+    if name not in TRAIN:
+        raise UsageError(f"unknown training protocol {name!r}; {nearest(name, TRAIN)}")
+    return {knob: setting.value for knob, setting in TRAIN[name].items()}
+
+
+def measuring(name: str) -> MeasureProtocol:
+    """The measuring protocol ``name``. Raises UsageError for an unknown name."""
+    if name not in MEASURE:
+        raise UsageError(f"unknown measuring protocol {name!r}; {nearest(name, MEASURE)}")
+    return MEASURE[name]

@@ -1,0 +1,47 @@
+"""The contract of a recipe: one training loop, and what it is given to train with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from vqbench.dataset import Dataset
+from vqbench.engine import Engine
+from vqbench.model import Autoencoder
+from vqbench.seeding import Seeds
+
+
+@dataclass
+class Task:
+    """One run, ready to be trained."""
+
+    model: Autoencoder
+    dataset: Dataset
+    seeds: Seeds  # (purpose, counters ...) -> seed
+    engine: Engine
+    folder: Path  # where the recipe keeps its checkpoints: last.pt, best.pt
+    progress: Callable[[int, int], None] = lambda done, total: None  # updates done, updates in all
+    stopped: Callable[[], bool] = lambda: False  # asked after every update: keep the work and raise Interrupted
+
+
+@dataclass
+class Trained:
+    """What is told of a finished training."""
+
+    seconds: float  # spent in training, over all restarts
+    history: list[dict[str, Any]] = field(default_factory=list)  # one mapping an epoch
+
+
+class Recipe:
+    """A training loop. All arguments of the constructor are named, annotated and part of a run's key."""
+
+    VERSION: ClassVar[int] = 1
+
+    def fit(self, task: Task) -> Trained:
+        """Train ``task.model``, going on from the last checkpoint in ``task.folder`` if there is one.
+
+        Leaves the selected weights in the model and in ``best.pt``. Raises RunError if the run cannot go on.
+        """
+        raise NotImplementedError

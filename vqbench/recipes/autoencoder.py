@@ -1,0 +1,214 @@
+"""Reconstruction: an autoencoder trained with mean squared error, the recipe of the small-data tables."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from vqbench.engine import Precision
+from vqbench.errors import Interrupted, RunError
+from vqbench.recipe import Recipe, Task, Trained
+
+CHECKPOINT_EVERY = 15.0  # seconds; when a checkpoint is written changes nothing in what is trained
+PREVIEW = 32  # pictures of the test split that the released code also passes through the model each epoch
+
+
+def to_unit(pixels: Tensor) -> Tensor:
+    """uint8 in 0 ... 255 to float32 in [-1, 1]."""
+    return (pixels.float() / 255 - 0.5) / 0.5
+
+
+def variance(pixels: Tensor) -> float:
+    """Population variance of all pixels / 255, over images, channels and positions."""
+    counts = torch.bincount(pixels.flatten().int(), minlength=256).double()  # exact, and no float copy of the data
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    mean = (counts * levels).sum() / counts.sum()
+    return float((counts * (levels - mean) ** 2).sum() / counts.sum())
+
+
+@dataclass
+class Progress:
+    """What must be kept, besides the weights, so that a training goes on as if it had never stopped."""
+
+    step: int = 0
+    best: float = math.inf
+    best_epoch: int = 0
+    seconds: float = 0.0
+    loss: float = 0.0  # sums over the epoch's updates so far
+    error: float = 0.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Autoencoder(Recipe):
+    """Adam (betas 0.9 and 0.999, constant rate) on the quantizer's ``objective`` of the mean squared error.
+
+    ``variance``: the error of pictures in [-1, 1] is divided by v (``unit``, the variance of training pixels in
+    [0, 1]) or by 4v (``matched``, the same on the scale of the error). ``selection``: the epoch with the lowest
+    error on the ``test`` split without its last partial batch, as the released code does, on a ``holdout`` of the
+    last training pictures, or the ``last`` epoch. ``selection_pass``: the model's mode in that pass. A pass in ``train`` mode is
+    followed by one over 32 test pictures, as in the released code, and lets quantizers learn from what they see.
+
+    Random numbers of an update derive from the run's seed and the update's number, so that a run that was stopped
+    anywhere ends with the same weights. Source: the released code of CVQ-VAE (main.py).
+    """
+
+    VERSION = 1
+
+    def __init__(
+        self,
+        *,
+        epochs: int,
+        batch_size: int,
+        learning_rate: float,
+        variance: Literal["unit", "matched"],
+        selection: Literal["test", "holdout", "last"],
+        selection_pass: Literal["train", "eval"],
+        precision: Precision = "float32",
+    ) -> None:
+        self.epochs, self.batch_size, self.learning_rate = epochs, batch_size, learning_rate
+        self.variance, self.selection, self.selection_pass = variance, selection, selection_pass
+        self.precision = precision
+
+    def fit(self, task: Task) -> Trained:
+        training, validation = self._splits(task)  # (N, C, S, S) uint8
+        weight = 1 / (variance(training.cpu()) * (4 if self.variance == "matched" else 1))
+        optimizer = torch.optim.Adam(task.model.parameters(), lr=self.learning_rate)
+        model, optimizer = task.engine.setup(task.model, optimizer)  # type: ignore[assignment]
+        state = self._restore(task, optimizer)
+
+        updates = math.ceil(len(training) / self.batch_size)  # an epoch's; the last batch may be smaller
+        total = updates * self.epochs
+        started = saved = time.monotonic()
+        sums = torch.tensor([state.loss, state.error], device=training.device)  # read once an epoch
+        order = None
+        model.train()
+        while state.step < total:
+            epoch, position = divmod(state.step, updates)
+            if order is None or position == 0:
+                order = self._order(task, epoch, len(training)).to(training.device)
+            x = to_unit(training[order[position * self.batch_size : (position + 1) * self.batch_size]])
+            task.engine.seed(task.seeds("update", state.step))
+            task.model.quantizer.anneal(state.step / total)
+            reconstruction, out = model(x)
+            error = torch.nn.functional.mse_loss(reconstruction.float(), x)
+            loss = task.model.quantizer.objective(error, out, x[0].numel(), weight)
+            optimizer.zero_grad()
+            task.engine.backward(loss)
+            optimizer.step()
+            sums += torch.stack([loss.detach(), error.detach()])
+            state.step += 1
+            task.progress(state.step, total)
+
+            ended = position + 1 == updates
+            stopped = task.stopped()
+            due = stopped or time.monotonic() - saved > CHECKPOINT_EVERY
+            if not (ended or due):
+                continue
+            state.loss, state.error = sums.tolist()
+            if not math.isfinite(state.loss):
+                raise RunError(
+                    f"the loss became {state.loss} in epoch {epoch + 1}, by update {state.step} of {total}; "
+                    "lower the learning rate, or report the quantizer if its defaults do this"
+                )
+            if ended:
+                self._finish_epoch(task, model, validation, state, epoch + 1, updates)
+                sums.zero_()
+            if due or state.step == total:
+                state.seconds += time.monotonic() - started
+                started = saved = time.monotonic()
+                self._save(task, optimizer, state)
+            if stopped:
+                raise Interrupted(f"stopped after update {state.step} of {total}")
+
+        task.model.load_state_dict(task.engine.load(task.folder / "best.pt"))
+        return Trained(seconds=state.seconds, history=state.history)
+
+    def _splits(self, task: Task) -> tuple[Tensor, Tensor | None]:
+        """Training and selection pictures on the device. Raises RunError where the settings do not fit the data."""
+        training = task.dataset.pixels("train")
+        validation = None
+        if self.selection == "holdout":
+            held = task.dataset.holdout
+            training, validation = training[:-held], training[-held:]
+        elif self.selection == "test":
+            validation = task.dataset.pixels("test")
+            validation = validation[: len(validation) // self.batch_size * self.batch_size]
+            if len(validation) == 0:
+                raise RunError(f"selection: test drops partial batches, so batch_size {self.batch_size} leaves no picture")
+        if self.batch_size > len(training):
+            raise RunError(f"batch_size {self.batch_size} is larger than the {len(training)} training pictures; lower it")
+        device = task.engine.device
+        self._check_features(task, training)
+        return training.to(device), None if validation is None else validation.to(device)
+
+    @staticmethod
+    def _check_features(task: Task, training: Tensor) -> None:
+        """A codebook larger than the set of all training features cannot be filled."""
+        quantizer = task.model.quantizer
+        if quantizer.depth == 0:
+            return
+        with torch.no_grad():
+            positions = task.model.backbone.encode(to_unit(training[:1]).to(next(task.model.parameters()).device))[0, 0].numel()
+        if quantizer.num_codes > positions * len(training):
+            raise RunError(
+                f"num_codes {quantizer.num_codes} is larger than all {positions * len(training)} training features "
+                f"({len(training)} pictures of {positions} positions); lower it"
+            )
+
+    @staticmethod
+    def _order(task: Task, epoch: int, count: int) -> Tensor:
+        """The epoch's order of the training pictures, the same for all quantizers of a seed."""
+        generator = torch.Generator().manual_seed(task.seeds("order", epoch))
+        return torch.randperm(count, generator=generator)
+
+    def _finish_epoch(
+        self, task: Task, model: torch.nn.Module, validation: Tensor | None, state: Progress, epoch: int, updates: int
+    ) -> None:
+        selected = None if validation is None else self._selection_error(task, model, validation, epoch)
+        model.train()
+        state.history.append(
+            {"epoch": epoch, "loss": state.loss / updates, "error": state.error / updates, "selection_error": selected}
+        )
+        state.loss = state.error = 0.0
+        if selected is None or selected < state.best:
+            state.best, state.best_epoch = math.inf if selected is None else selected, epoch
+            task.engine.save(task.folder / "best.pt", task.model.state_dict())
+
+    @torch.no_grad()
+    def _selection_error(self, task: Task, model: torch.nn.Module, validation: Tensor, epoch: int) -> float:
+        """Mean over the batches of their mean squared errors, as the released code averages."""
+        model.train(self.selection_pass == "train")
+        errors = []
+        for number, x in enumerate(self._selection_batches(validation)):
+            task.engine.seed(task.seeds("selection", epoch, number))
+            reconstruction, _ = model(x)
+            errors.append(torch.nn.functional.mse_loss(reconstruction.float(), x))
+        if self.selection_pass == "train":
+            task.engine.seed(task.seeds("preview", epoch))
+            model(to_unit(validation[:PREVIEW]))
+        return float(torch.stack(errors).mean())
+
+    def _selection_batches(self, validation: Tensor) -> Iterator[Tensor]:
+        for start in range(0, len(validation), self.batch_size):
+            yield to_unit(validation[start : start + self.batch_size])
+
+    def _save(self, task: Task, optimizer: torch.optim.Optimizer, state: Progress) -> None:
+        task.engine.save(
+            task.folder / "last.pt",
+            {"model": task.model.state_dict(), "optimizer": optimizer.state_dict(), "progress": asdict(state)},
+        )
+
+    def _restore(self, task: Task, optimizer: torch.optim.Optimizer) -> Progress:
+        path = task.folder / "last.pt"
+        if not path.exists():
+            return Progress()
+        saved = task.engine.load(path)
+        task.model.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+        return Progress(**saved["progress"])

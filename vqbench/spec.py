@@ -1,0 +1,183 @@
+"""Runs and their names: what decides the weights of a run, its key, and the runs that a suite asks for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
+
+from vqbench import protocol
+from vqbench.errors import StoreError, UsageError, nearest
+
+if TYPE_CHECKING:  # pydantic is only needed by who reads suites, not by who names or finds runs
+    from vqbench.suite import PaperRow, Row, SuiteSpec
+    from vqbench.yamlfile import KeyPath
+
+RECIPE = "autoencoder"  # what the training protocols are arguments of
+PARTS = ("recipe", "backbone", "dataset", "quantizer")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A plugin as a run uses it: its name, its hand-raised ``VERSION``, and every argument of its constructor."""
+
+    name: str
+    version: int
+    args: Mapping[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The part as JSON."""
+        return {"name": self.name, "version": self.version, "args": dict(self.args)}
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """All that decides the weights of one run, and nothing else. ``parent`` is the key of the run it builds on."""
+
+    recipe: Part
+    backbone: Part
+    dataset: Part
+    quantizer: Part
+    seed: int
+    parent: str | None = None
+
+    @cached_property
+    def key(self) -> str:
+        """The run's name: the first 16 hexadecimal digits of the sha256 of :meth:`to_dict` as canonical JSON.
+
+        Canonical is: keys sorted, no white space, ASCII, floats by ``repr``. Raises ValueError for NaN or infinity.
+        """
+        text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The run as JSON; :meth:`from_dict` is the inverse."""
+        parts = {part: getattr(self, part).to_dict() for part in PARTS}
+        return {**parts, "seed": self.seed, "parent": self.parent}
+
+    @classmethod
+    def from_dict(cls, data: Any) -> RunSpec:
+        """The run that :meth:`to_dict` wrote. Raises StoreError if ``data`` is anything else."""
+        try:
+            parts = {part: Part(**data[part]) for part in PARTS}
+            run = cls(**parts, seed=data["seed"], parent=data["parent"])
+            exact = run.to_dict() == data and type(run.seed) is int
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreError(f"not the description of a run: {error!r}; was it written by another program?") from None
+        if not exact:
+            raise StoreError("not the description of a run: unknown keys or a wrong type; was it edited by hand?")
+        return run
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run in its place in a suite: two entries, and two suites, may share a run."""
+
+    label: str  # of the row, in which what the suite's table groups by is left out
+    row: int  # position among the rows of the suite, grids expanded
+    dataset: str  # as the suite names it
+    seed: int
+    group: str | int | float | bool | None  # the block or column group: the data set, or the value of an argument
+    paper: PaperRow | None  # the row of the paper's table that this one corresponds to
+    run: RunSpec
+
+
+class Resolved(Protocol):
+    """A plugin as the registry resolves it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def args(self) -> Mapping[str, Any]: ...
+
+
+class Registry(Protocol):
+    """What :func:`expand` needs of :mod:`vqbench.registry`."""
+
+    def names(self, kind: Any, /) -> list[str]: ...
+    def resolve(
+        self, kind: Any, name: str, given: Mapping[str, Any], fixed: Mapping[str, Any] | None = None, /
+    ) -> Resolved: ...
+
+
+def expand(suite: SuiteSpec, registry: Registry | None = None) -> list[Entry]:
+    """Every run of ``suite``: data sets, rows and seeds in the order of the file, all arguments resolved.
+
+    Raises UsageError, with the place in the file, for unknown plugins and wrong arguments, for two rows that a
+    table could not tell apart, and for a table grouped by what no row has.
+    """
+    if registry is None:
+        from vqbench import registry as plugins
+
+        registry = plugins
+    for index, metric in enumerate(suite.metrics):
+        if metric not in (known := registry.names("metrics")):
+            raise suite.error(("metrics", index), f"unknown metric {metric!r}; {nearest(metric, known)}")
+    recipe = _recipe(suite, registry)
+    name, args = suite.backbone.name, suite.backbone.args
+    backbone = _resolve(suite, registry, "backbones", name, args, ("backbone", name))
+    entries = []
+    for position, dataset in enumerate(suite.datasets):
+        place = ("datasets", position, dataset.name)
+        data = _resolve(suite, registry, "datasets", dataset.name, dataset.args, place)
+        seen: set[tuple[str, Any]] = set()
+        for index, row in enumerate(suite.rows()):
+            quantizer = _quantizer(suite, registry, row, dataset.name)
+            group = dataset.name if suite.table.group == "dataset" else quantizer.args.get(suite.table.group)
+            if (row.label, group) in seen:
+                raise suite.error(
+                    ("quantizers", row.source), f"a second row is labelled {row.label!r}; give it a `label` of its own"
+                )
+            seen.add((row.label, group))
+            paper = suite.quantizers[row.source].paper
+            for seed in suite.seeds:
+                run = RunSpec(recipe, backbone, data, quantizer, seed)
+                entries.append(Entry(row.label, index, dataset.name, seed, group, paper, run))
+    known = ["dataset", *dict.fromkeys(name for entry in entries for name in entry.run.quantizer.args)]
+    if (by := suite.table.group) not in known:
+        raise suite.error(("table", "group"), f"no row has an argument {by!r}; {nearest(by, known)}")
+    return entries
+
+
+def _recipe(suite: SuiteSpec, registry: Registry) -> Part:
+    """The training protocol's arguments, then the suite's own, then those of a reduced copy."""
+    args = protocol.training(suite.train.name) | suite.train.args | suite.reduced
+    at = {argument: ("reduced", argument) for argument in suite.reduced}
+    return _resolve(suite, registry, "recipes", RECIPE, args, ("train", suite.train.name), at)
+
+
+def _quantizer(suite: SuiteSpec, registry: Registry, row: Row, dataset: str) -> Part:
+    """The quantizer of ``row`` on ``dataset``: the row's arguments, then those for this data set, within the budget."""
+    own = suite.quantizers[row.source].on.get(dataset, {})
+    place: KeyPath = ("quantizers", row.source)
+    at = {argument: (*place, "on", dataset, argument) for argument in own}
+    return _resolve(
+        suite, registry, "quantizers", row.quantizer, row.args | own, (*place, row.quantizer), at, row.budget
+    )
+
+
+def _resolve(
+    suite: SuiteSpec,
+    registry: Registry,
+    kind: str,
+    name: str,
+    given: Mapping[str, Any],
+    place: KeyPath,  # of the plugin; of its arguments too, if not told otherwise by ``at``
+    at: Mapping[str, KeyPath] | None = None,
+    fixed: Mapping[str, Any] | None = None,
+) -> Part:
+    """The plugin with all its arguments. An error of the registry gets the place in the file, down to the argument."""
+    try:
+        resolved = registry.resolve(kind, name, given, fixed or {})
+    except UsageError as error:
+        for argument in given:
+            if f"argument {argument!r}" in str(error):
+                place = (at or {}).get(argument, (*place, argument))
+                break
+        raise suite.error(place, str(error)) from None
+    return Part(resolved.name, resolved.version, resolved.args)

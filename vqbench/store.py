@@ -1,0 +1,206 @@
+"""Records on disk: one folder a run, whose record is written last, by rename; its presence means the run is whole."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vqbench.errors import StoreError
+from vqbench.spec import RunSpec
+
+FORMAT = 1  # raised when the layout of record.json changes
+
+
+@dataclass
+class Value:
+    """One measured number, and which state of the metric's and the protocol's code measured it."""
+
+    value: float | None  # None where the metric says nothing about such a run
+    metric_version: int
+    protocol_version: int
+    images: int  # how many pictures were counted
+
+
+@dataclass
+class Record:
+    """What is known of one finished run."""
+
+    run: RunSpec
+    values: dict[str, dict[str, Value]]  # protocol -> metric -> value
+    made: dict[str, Any]  # commit, versions, device, seconds, parameters: told, never part of the key
+    history: list[dict[str, Any]] = field(default_factory=list)  # one mapping an epoch
+
+    def to_json(self) -> str:
+        content = {
+            "format": FORMAT,
+            "key": self.run.key,
+            "run": self.run.to_dict(),
+            "values": {p: {m: asdict(v) for m, v in metrics.items()} for p, metrics in self.values.items()},
+            "made": self.made,
+            "history": self.history,
+        }
+        return json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Record:
+        content = json.loads(text)
+        if content["format"] != FORMAT:
+            raise ValueError(f"format {content['format']}, this version reads {FORMAT}")
+        values = {p: {m: Value(**v) for m, v in metrics.items()} for p, metrics in content["values"].items()}
+        return cls(RunSpec.from_dict(content["run"]), values, content["made"], content["history"])
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a run did not finish."""
+
+    reason: str
+    log: list[str]
+
+
+@contextmanager
+def _told(path: Path, doing: str) -> Iterator[None]:
+    """Turn an operating system's complaint into a sentence; what was there stays as it was."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"{path}: cannot {doing} ({error.strerror or error}); free space or mend its permissions") from error
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part, also after a power cut."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    with _told(path, "write"):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(scratch, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(scratch, path)
+        except BaseException:
+            scratch.unlink(missing_ok=True)
+            raise
+
+
+class ResultStore:
+    """A results folder: ``ROOT/DATASET-QUANTIZER-KEY/`` a run, and ``ROOT/suites/`` for what each suite resolved to."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+        if self.root.exists() and not self.root.is_dir():
+            raise StoreError(f"{self.root}: not a folder; name another results folder with --store")
+
+    def folder(self, run: RunSpec) -> Path:
+        return self.root / f"{run.dataset.name}-{run.quantizer.name}-{run.key}"
+
+    def __contains__(self, run: RunSpec) -> bool:
+        return (self.folder(run) / "record.json").exists()
+
+    def read(self, run: RunSpec) -> Record | None:
+        """The record of ``run``, or None if it has not finished here. Raises StoreError if it cannot be read."""
+        return self._read(self.folder(run) / "record.json")
+
+    def records(self) -> Iterator[Record]:
+        """All records of the folder, by name."""
+        for path in sorted(self.root.glob("*/record.json")):
+            record = self._read(path)
+            if record is not None:
+                yield record
+
+    @staticmethod
+    def _read(path: Path) -> Record | None:
+        with _told(path, "read"):
+            try:
+                text = path.read_text()
+            except FileNotFoundError:
+                return None
+        try:
+            return Record.from_json(text)
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"{path}: not a record of vqbench ({error}); move it away and run again") from error
+
+    def write(self, record: Record) -> None:
+        """Store ``record``; from now on its run counts as done. An earlier failure of the run is forgotten."""
+        folder = self.folder(record.run)
+        write_atomically(folder / "record.json", record.to_json().encode())
+        (folder / "failed.json").unlink(missing_ok=True)
+
+    def missing(self, run: RunSpec, wanted: Mapping[str, Mapping[str, tuple[int, int]]]) -> dict[str, list[str]]:
+        """Which of the ``wanted`` numbers (protocol -> metric -> (metric's, protocol's version)) are not stored."""
+        record = self.read(run)
+        values = record.values if record else {}
+        lacking: dict[str, list[str]] = {}
+        for protocol, metrics in wanted.items():
+            for metric, versions in metrics.items():
+                value = values.get(protocol, {}).get(metric)
+                if value is None or (value.metric_version, value.protocol_version) != versions:
+                    lacking.setdefault(protocol, []).append(metric)
+        return lacking
+
+    # Values of each picture, for paired statistics: one .npz a run, arrays named "protocol/metric".
+
+    def write_images(self, run: RunSpec, arrays: Mapping[str, np.ndarray]) -> None:
+        """Add per-image values to those that are stored of ``run``."""
+        merged = {**self.read_images(run), **arrays}
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **{name: merged[name].astype(np.float32) for name in sorted(merged)})  # type: ignore[arg-type]
+        write_atomically(self.folder(run) / "per_image.npz", buffer.getvalue())
+
+    def read_images(self, run: RunSpec) -> dict[str, np.ndarray]:
+        path = self.folder(run) / "per_image.npz"
+        if not path.exists():
+            return {}
+        with _told(path, "read"):
+            try:
+                with np.load(path) as stored:
+                    return dict(stored)
+            except ValueError as error:
+                raise StoreError(f"{path}: damaged ({error}); delete it and the record beside it, and run again") from error
+
+    # Failures are kept, so that a table can say why a cell is empty.
+
+    def fail(self, run: RunSpec, failure: Failure) -> None:
+        write_atomically(self.folder(run) / "failed.json", (json.dumps(asdict(failure), indent=1) + "\n").encode())
+
+    def failure(self, run: RunSpec) -> Failure | None:
+        path = self.folder(run) / "failed.json"
+        try:
+            return Failure(**json.loads(path.read_text()))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError) as error:
+            raise StoreError(f"{path}: cannot be read ({error}); delete it to try the run again") from error
+
+    @contextmanager
+    def lock(self, run: RunSpec, wait: bool = False) -> Iterator[bool]:
+        """Hold the run for this process; yields whether it is held. The system frees it if the process dies."""
+        from filelock import FileLock, Timeout
+
+        folder = self.folder(run)
+        with _told(folder, "write"):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(folder / "lock")
+            try:
+                lock.acquire(timeout=-1 if wait else 0)
+            except Timeout:
+                pass
+        try:
+            yield lock.is_locked
+        finally:
+            lock.release()
+
+    def is_locked(self, run: RunSpec) -> bool:
+        """Whether some process works on ``run`` at this moment."""
+        if not (self.folder(run) / "lock").exists():
+            return False
+        with self.lock(run) as held:
+            return not held

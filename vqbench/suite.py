@@ -1,0 +1,191 @@
+"""A suite: which quantizers are compared on which data sets, under which protocols, in which table."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, model_validator
+
+from vqbench import yamlfile
+from vqbench.errors import UsageError, nearest
+from vqbench.protocol import MEASURE, TRAIN
+from vqbench.suitefile import find_suite, override
+from vqbench.suiteparts import (
+    Codebook,
+    Model,
+    PaperRow,
+    Plugin,
+    Problem,
+    QuantizerRow,
+    TableSpec,
+    arguments,
+    distinct,
+    filled,
+    line,
+    shown,
+    word,
+)
+from vqbench.yamlfile import Document, KeyPath
+
+__all__ = ["Codebook", "PaperRow", "Plugin", "QuantizerRow", "Row", "SuiteSpec", "TableSpec", "load_suite"]
+
+MAX_ROWS = 10_000
+BUDGET = ("num_codes", "dim")
+EXTRA_COLUMNS = ("seconds",)  # columns of a table that are told of a run but are no metrics
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table, grids expanded: its label leaves out what the table groups by."""
+
+    label: str
+    source: int  # position among the suite's ``quantizers``
+    quantizer: str
+    args: dict[str, Any]
+    budget: dict[str, int]
+
+
+class SuiteSpec(Model):
+    """A suite file, checked except for what only the plugins know; :func:`vqbench.spec.expand` gives its runs."""
+
+    name: Annotated[str, AfterValidator(word)]  # files are named by it
+    title: Annotated[str, AfterValidator(line)]
+    description: str | None = None
+    paper: Annotated[str, AfterValidator(line)] | None = None  # the table whose printed values stand beside ours
+    train: Plugin  # a training protocol, with arguments of the recipe that differ from it
+    measure: Annotated[list[str], AfterValidator(distinct)]
+    datasets: Annotated[list[Plugin], AfterValidator(filled)]
+    backbone: Plugin = Plugin.model_validate("conv")
+    codebook: Codebook = Codebook()
+    quantizers: Annotated[list[QuantizerRow], AfterValidator(filled)]
+    seeds: Annotated[list[Seed], AfterValidator(distinct)] = Field(default=[42])
+    metrics: Annotated[list[str], AfterValidator(distinct)]
+    table: TableSpec = TableSpec()
+    reduced: Annotated[dict[str, Any], AfterValidator(arguments)] = Field(default={})  # arguments of the recipe
+
+    _document: Document = PrivateAttr(default_factory=lambda: Document(None))
+
+    @classmethod
+    def from_document(cls, document: Document) -> Self:
+        """The suite that ``document`` says. Raises UsageError with the place of what is wrong."""
+        if document.data is None:
+            raise document.error(
+                (),
+                "is empty; a suite has at least the keys name, title, train, measure, datasets, quantizers and metrics",
+            )
+        try:
+            suite = cls.model_validate(document.data)
+        except ValidationError as error:
+            raise document.error(*_explained(error)) from None
+        suite._document = document
+        return suite
+
+    def error(self, path: KeyPath, message: str) -> UsageError:
+        """An error about what lies at ``path``, with the place in the file that the suite was read from."""
+        return self._document.error(path, message)
+
+    def dump(self) -> str:
+        """The suite as YAML, changes by ``--set`` included, which reads back as an equal suite."""
+        return yamlfile.dump(self.model_dump(exclude_unset=True))
+
+    def reduce(self, **recipe: Any) -> Self:
+        """A smaller copy under another name, trained with other arguments of the recipe, such as ``epochs=10``."""
+        try:
+            reduced = arguments({**self.reduced, **recipe})
+        except Problem as problem:
+            raise self.error(("reduced", *problem.path), str(problem)) from None
+        return self.model_copy(update={"name": f"{self.name}_reduced", "reduced": reduced})
+
+    def rows(self) -> list[Row]:
+        """The rows of the table in the order of the file; a grid varies its last list fastest, the budget last."""
+        return [row for index in range(len(self.quantizers)) for row in self._grid(index)]
+
+    def _grid(self, source: int) -> list[Row]:
+        written = self.quantizers[source]
+        axes = {name: value if isinstance(value, list) else [value] for name, value in written.args.items()}
+        axes |= {name: getattr(self.codebook, name) for name in BUDGET}
+        rows = []
+        for values in product(*axes.values()):
+            chosen = dict(zip(axes, values, strict=True))
+            varied = [name for name in axes if len(axes[name]) > 1 and name != self.table.group]
+            suffix = ", ".join(f"{name}={_text(chosen[name])}" for name in varied)
+            label = (written.label or written.quantizer) + (f" ({suffix})" if suffix else "")
+            budget = {name: chosen.pop(name) for name in BUDGET}
+            rows.append(Row(label, source, written.quantizer, chosen, budget))
+        return rows
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        """What one key says must agree with what the others say, and with the protocols that there are."""
+        if self.train.name not in TRAIN:
+            raise Problem(f"unknown training protocol {self.train.name!r}; {nearest(self.train.name, TRAIN)}", "train")
+        for index, name in enumerate(self.measure):
+            if name not in MEASURE:
+                raise Problem(f"unknown measuring protocol {name!r}; {nearest(name, MEASURE)}", "measure", index)
+        datasets = [dataset.name for dataset in self.datasets]
+        for index, name in enumerate(datasets):
+            if name in datasets[:index]:
+                raise Problem(f"the data set {name!r} is there twice; remove one", "datasets", index)
+        for index, row in enumerate(self.quantizers):
+            self._row_agrees(row, index, datasets)
+        budgets = len(self.codebook.num_codes) * len(self.codebook.dim)
+        if budgets * sum(map(_combinations, self.quantizers)) > MAX_ROWS:
+            raise Problem(f"more than {MAX_ROWS:,} rows, grids expanded; write smaller grids", "quantizers")
+        self._table_agrees()
+        return self
+
+    def _row_agrees(self, row: QuantizerRow, index: int, datasets: list[str]) -> None:
+        place = ("quantizers", index)
+        for dataset, args in row.on.items():
+            if dataset not in datasets:
+                raise Problem(f"not a data set of this suite; {nearest(dataset, datasets)}", *place, "on", dataset)
+            for name in args:
+                if isinstance(row.args.get(name), list):
+                    raise Problem(f"{name!r} is a grid of this row already; name it once", *place, "on", dataset, name)
+        for path, args in [((row.quantizer,), row.args), *((("on", name), args) for name, args in row.on.items())]:
+            for name in BUDGET:
+                if name in args:
+                    what = "the budget is the same for all rows; set it by `codebook`"
+                    raise Problem(what, *place, *path, name)
+
+    def _table_agrees(self) -> None:
+        known = [*self.metrics, *EXTRA_COLUMNS]
+        for index, name in enumerate(self.table.columns or []):
+            if name not in known:
+                raise Problem(f"no metric of this suite: {name!r}; {nearest(name, known)}", "table", "columns", index)
+        if self.table.protocol not in (None, *self.measure):
+            what = f"{self.table.protocol!r} is not among `measure`; {nearest(self.table.protocol, self.measure)}"
+            raise Problem(what, "table", "protocol")
+
+
+def load_suite(name_or_path: str | Path, overrides: Iterable[str] = ()) -> SuiteSpec:
+    """The suite of that name or path, changed by ``overrides`` (``path=value``). Raises UsageError with the place."""
+    document = yamlfile.read(find_suite(name_or_path))
+    return SuiteSpec.from_document(override(document, overrides, SuiteSpec.model_fields))
+
+
+def _combinations(row: QuantizerRow) -> int:
+    return math.prod(len(value) for value in row.args.values() if isinstance(value, list))
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _explained(error: ValidationError) -> tuple[KeyPath, str]:
+    """Where the first thing lies that is wrong, as the file spells it, and what is wrong with it."""
+    first = error.errors()[0]
+    problem = first.get("ctx", {}).get("error")
+    if isinstance(problem, Problem):
+        return (*first["loc"], *problem.path), str(problem)
+    if first["type"] == "missing":
+        return first["loc"], "is missing; add it"
+    wanted = first["msg"].removeprefix("Input ").replace("dictionary", "mapping").replace("string", "text")
+    return first["loc"], f"is {shown(first['input'])}; it {wanted}"
