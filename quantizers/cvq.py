@@ -24,9 +24,11 @@ class CVQ(VQ):
 
     Assignment, loss and contrastive term, and their gradients, are those of the codebook before the step's relocation.
     Differs from the released code: it rebinds the weights before the backward pass, which under ``cosine`` mixes the
-    relocated vectors into the contrastive term's gradient; ``random`` always draws from the current batch, where a
-    batch with fewer features than codes goes to a pool there; ``unique`` is not in it and follows the paper's name
-    for it (a permutation, repeated where features run short); whether the one offline relocation is done is saved.
+    relocated vectors into the contrastive term's gradient and makes it too large by orders of magnitude for codes that
+    were just relocated (``contrastive_gradient="released"`` does the same, as torch 2 computes it); ``random`` always
+    draws from the current batch, where a batch with fewer features than codes goes to a pool there; ``unique`` is not
+    in it and follows the paper's name for it (a permutation, repeated where features run short); whether the one
+    offline relocation is done is saved.
     With several ranks the contrastive term contrasts each rank's own features; the rest is that of the global batch.
     """
 
@@ -45,6 +47,7 @@ class CVQ(VQ):
         anchor: Literal["random", "unique", "probability", "closest"] = "probability",
         online: bool = True,
         contrastive: bool = True,
+        contrastive_gradient: Literal["exact", "released"] = "exact",
         beta: float = 0.25,
         decay: float = 0.99,
         sharpness: float = 10.0,
@@ -53,10 +56,11 @@ class CVQ(VQ):
     ) -> None:
         super().__init__(num_codes, dim, distance=distance, beta=beta)
         Q.require_choice("anchor", anchor, Q.Anchor)
+        Q.require_choice("contrastive_gradient", contrastive_gradient, Literal["exact", "released"])
         Q.require(0 <= decay < 1, f"decay must be at least 0 and below 1, not {decay}")
         Q.require(temperature > 0, f"temperature must be positive, not {temperature}")
         self.anchor: Q.Anchor = anchor
-        self.online, self.contrastive = online, contrastive
+        self.online, self.contrastive, self.contrastive_gradient = online, contrastive, contrastive_gradient
         self.decay, self.sharpness, self.epsilon, self.temperature = decay, sharpness, epsilon, temperature
         self.usage = nn.Buffer(torch.zeros(num_codes))  # p
         self.relocated = nn.Buffer(torch.zeros((), dtype=torch.bool))
@@ -69,7 +73,8 @@ class CVQ(VQ):
         if self.training:
             features = Q.flatten(z, self.dim).detach()
             if self.contrastive:
-                out.loss = out.loss + Q.contrastive_loss(features, before, self.distance, self.temperature)
+                rebound = self.codebook if self.contrastive_gradient == "released" else None
+                out.loss = out.loss + Q.contrastive_loss(features, before, self.distance, self.temperature, rebound)
             self.relocate(features, out.codes)
         return out
 

@@ -186,7 +186,7 @@ def test_contrastive_loss_and_gradient_equal_the_sorted_form(
     monkeypatch: pytest.MonkeyPatch, distance: Any, n: int, num_codes: int, block: int
 ) -> None:
     """Value and codebook gradient are those of full sorts and autograd, for any block; features get no gradient."""
-    monkeypatch.setattr(Q, "BLOCK", block)
+    monkeypatch.setattr("vqbench.functional.codes.BLOCK", block)
     features, codebook = rows(n, scale=0.3).requires_grad_(), rows(num_codes, seed=1, scale=0.3).requires_grad_()
     loss = Q.contrastive_loss(features, codebook, distance, 0.07)
     (3 * loss).backward()
@@ -195,6 +195,29 @@ def test_contrastive_loss_and_gradient_equal_the_sorted_form(
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(codebook.grad, expected_gradient)
     assert features.grad is None
+
+
+def test_rebound_gradient_is_that_of_torch_when_a_parameter_is_rebound_before_backward() -> None:
+    """With ``rebound``, the codebook's gradient is what binding ``.data`` anew gives, not the true one."""
+    features, codebook, relocated = rows(50), rows(7, seed=1, scale=0.1), rows(7, seed=2)
+    released = torch.nn.Parameter(codebook.clone())
+    loss = contrastive(torch.nn.functional.normalize(features) @ torch.nn.functional.normalize(released).T)
+    released.data = relocated
+    loss.backward()
+
+    ours = torch.nn.Parameter(codebook.clone())
+    value = Q.contrastive_loss(features, ours.clone(), "cosine", 0.07, rebound=ours)
+    with torch.no_grad():
+        ours.copy_(relocated)
+    value.backward()
+    torch.testing.assert_close(value, loss)
+    torch.testing.assert_close(ours.grad, released.grad)
+
+    exact = torch.nn.Parameter(codebook.clone())
+    Q.contrastive_loss(features, exact, "cosine", 0.07).backward()
+    assert exact.grad is not None
+    assert released.grad is not None
+    assert released.grad.norm() > 10 * exact.grad.norm()
 
 
 def test_contrastive_ties_fill_exactly_the_places_left() -> None:

@@ -24,7 +24,14 @@ LIGHT = (
 # Who of ours a room may import, beside what stands for itself.
 ROOMS = {
     "quantizers": {"vqbench.quantizer", "vqbench.functional"},
-    "metrics": {"vqbench.metric", "vqbench.functional", "vqbench.assets", "vqbench.compat", "vqbench.inception", "vqbench.pictures"},
+    "metrics": {
+        "vqbench.metric",
+        "vqbench.functional",
+        "vqbench.assets",
+        "vqbench.compat",
+        "vqbench.inception",
+        "vqbench.pictures",
+    },
     "backbones": {"vqbench.backbone"},
     "datasets": {"vqbench.dataset", "vqbench.assets"},
 }

@@ -225,7 +225,8 @@ def test_identity_is_not_quantized() -> None:
 @pytest.mark.parametrize("case", CODED)
 def test_autocast_does_not_change_the_codes(case: str) -> None:
     """Under bfloat16 autocast, float32 features are assigned as without it, and the state stays float32."""
-    plain, autocast, z = build(case).eval(), build(case).eval(), feature_map() * 0.01
+    plain, autocast = build(case, num_codes=512).eval(), build(case, num_codes=512).eval()
+    z = feature_map(batch=20, side=10)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         out = autocast(z)
     assert torch.equal(out.codes, plain(z).codes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +22,9 @@ def a_run(seed: int = 42) -> RunSpec:
 
 
 def a_record(run: RunSpec) -> Record:
-    values = {"clean": {"psnr": Value(20.5, 1, 1, 1000), "usage": Value(None, 1, 1, 1000)}}
+    values = {
+        "clean": {"psnr": Value(20.5, 1, 1, 1000), "usage": Value(None, 1, 1, 1000), "l1": Value(math.inf, 1, 1, 2)}
+    }
     return Record(run, values, {"seconds": 1.5}, [{"epoch": 1, "loss": 0.5}])
 
 
@@ -106,6 +109,7 @@ import sys
 from vqbench.spec import RunSpec
 from vqbench.store import ResultStore
 import json
+import math
 with ResultStore(sys.argv[1]).lock(RunSpec.from_dict(json.loads(sys.argv[2]))) as held:
     print(held, flush=True)
     sys.stdin.read()

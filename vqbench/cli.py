@@ -26,7 +26,9 @@ Sets = Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", h
 Metrics = Annotated[list[str] | None, typer.Option("--metrics", metavar="NAME", help="Add a metric to the suite.")]
 Plugins = Annotated[list[Path] | None, typer.Option("--plugin", metavar="FILE", help="Offer the plugin of a .py file.")]
 Store = Annotated[Path, typer.Option("--store", metavar="FOLDER", help="Where runs are written and read.")]
-Published = Annotated[Path, typer.Option("--results", metavar="FOLDER", help="Published records, read after the store.")]
+Published = Annotated[
+    Path, typer.Option("--results", metavar="FOLDER", help="Published records, read after the store.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Fetch nothing; fail early and say what is missing.")]
@@ -67,7 +69,7 @@ def plan(
     """The run matrix: what is done, what is to do, and what it will cost."""
     from vqbench import commands
 
-    _show(commands.plan(_plan(suite, sets, metrics, plugins, [store, results]), store), as_json)
+    _show(commands.plan(_plan(suite, sets, metrics, plugins, [store, results]), store, results), as_json)
 
 
 @app.command()
@@ -102,7 +104,7 @@ def table(
     from vqbench import commands
 
     style = "json" if as_json else style
-    text = commands.table(_plan(suite, sets, metrics, plugins, [store, results]), [store, results], style, paper)
+    text = commands.table(_plan(suite, sets, metrics, plugins, [store, results]), (store, results), style, paper)
     if output is None:
         print(text, end="")
     else:
@@ -224,7 +226,9 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _main(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     if debug:
         os.environ["VQBENCH_DEBUG"] = "1"
@@ -232,10 +236,11 @@ def _main(
 
 def main() -> None:
     """Run the command line; every error becomes one sentence and an exit code (0, 1, 2 or 130)."""
-    sys.exit(_guarded(sys.argv[1:]))
+    sys.exit(run_words(sys.argv[1:]))
 
 
-def _guarded(words: list[str]) -> int:
+def run_words(words: list[str]) -> int:
+    """Carry out one command line and give its exit code."""
     try:
         return app(args=words, prog_name="vqbench", standalone_mode=False) or 0
     except VqbenchError as error:

@@ -34,7 +34,7 @@ def run(plan: Plan, folder: Path, device: str, retry_failed: bool, quiet: bool) 
     todo = [spec for spec in plan.runs() if store.missing(spec, wanted)]
     if not todo:
         print(f"{plan.suite.name}: nothing left to do, all {len(plan.runs())} runs are done", file=sys.stderr)
-        print(table(plan, [store], "text", paper=False), end="")
+        print(table(plan, [folder], "text", paper=False), end="")
         return 0
     from vqbench.progress import progress
     from vqbench.runner import execute
@@ -42,76 +42,76 @@ def run(plan: Plan, folder: Path, device: str, retry_failed: bool, quiet: bool) 
     plan.save(store)
     with progress(len(todo), quiet) as listener:
         outcome = execute(plan, store, listener, device, retry_failed)
-    print(table(plan, [store], "text", paper=False), end="")
+    print(table(plan, [folder], "text", paper=False), end="")
     for sentence in outcome.failed:
         print(f"vqbench: {sentence}", file=sys.stderr)
     return 1 if outcome.failed else 0
 
 
-def table(plan: Plan, stores: Sequence[ResultStore], style: str, paper: bool) -> str:
+def table(plan: Plan, folders: Sequence[Path], style: str, paper: bool) -> str:
     """The suite's tables, one a measuring protocol, as text of the given style."""
     from vqbench import compare, render
 
     if style not in FORMATS:
         raise UsageError(f"unknown format {style!r}; {nearest(style, FORMATS)}")
-    tables = compare.tables(plan, stores, paper)
+    tables = compare.tables(plan, [ResultStore(folder) for folder in folders], paper)
     if style == "json":
         return json.dumps([compare.data(each) for each in tables], indent=1, allow_nan=False) + "\n"
     return render.render(tables, style, paper)
 
 
-def plan(plan: Plan, folder: Path) -> Shown:
-    """Every run: done or to do, which suites of the store share it, and what is to be expected of its time."""
+def plan(plan: Plan, folder: Path, results: Path) -> Shown:
+    """Every run: done or to do, which other suites share it, and what is to be expected of its time."""
     store = ResultStore(folder)
-    wanted = plan.wanted()
-    shared = _sharing(store, plan)
-    rows = []
+    wanted, shared = plan.wanted(), _sharing([store, ResultStore(results)], plan)
+    rows: list[dict[str, Any]] = []
     for entry in plan.entries:
-        missing = store.missing(entry.run, wanted)
-        record = store.read(entry.run)
+        missing, record = store.missing(entry.run, wanted), store.read(entry.run)
         rows.append(
             {
                 "row": entry.label,
-                "dataset": entry.dataset,
+                "data set": entry.dataset,
                 "seed": entry.seed,
                 "key": entry.run.key,
                 "state": "done" if not missing else "to measure" if record else "to do",
-                "seconds": record.made["seconds"] if record else _expected(store, entry.run),
                 "updates": _updates(plan, entry),
-                "shared": shared.get(entry.run.key, []),
+                "seconds": record.made["seconds"] if record else _expected(store, entry.run),
+                "shared with": shared.get(entry.run.key, []),
             }
         )
-    distinct = {row["key"]: row for row in rows}
-    left = [row for row in distinct.values() if row["state"] != "done"]
-    text = grid(
-        ["row", "data set", "seed", "key", "state", "updates", "seconds", "shared with"],
-        [
-            [r["row"], r["dataset"], r["seed"], r["key"], r["state"], r["updates"], _seconds(r["seconds"]), ", ".join(r["shared"])]
-            for r in rows
-        ],
-    )
-    known = [row["seconds"] for row in left if row["state"] == "to do"]
-    cost = (
-        f"about {sum(known):.0f} s of training, by what such runs took here before"
-        if known and None not in known
-        else "training time unknown until a run of the kind was measured here"
-    )
-    summary = f"{len(rows)} cells, {len(distinct)} distinct runs, {len(left)} not done" + (f"; {cost}" if known else "")
-    return Shown(f"{text}\n{summary}", {"suite": plan.suite.name, "runs": rows, "distinct": len(distinct), "left": len(left)})
+    distinct = {row["key"]: row for row in rows}.values()
+    left = [row for row in distinct if row["state"] != "done"]
+    shown = [{**row, "seconds": _rounded(row["seconds"]), "shared with": ", ".join(row["shared with"])} for row in rows]
+    summary = f"{len(rows)} cells, {len(distinct)} distinct runs, {len(left)} not done{_cost(left)}"
+    data = {"suite": plan.suite.name, "runs": rows, "distinct": len(distinct), "left": len(left)}
+    return Shown(f"{grid(list(rows[0]), [list(row.values()) for row in shown])}\n{summary}", data)
 
 
-def _sharing(store: ResultStore, plan: Plan) -> dict[str, list[str]]:
-    """Run key -> names of the other shipped suites that have the same run, as far as the store has resolved them."""
+def _cost(left: list[dict[str, Any]]) -> str:
+    """What is to be expected of the training that is left to do."""
+    seconds = [row["seconds"] for row in left if row["state"] == "to do"]
+    if not seconds:
+        return ""
+    if None in seconds:
+        return "; training time unknown until a run of each kind was trained here"
+    return f"; about {sum(seconds):.0f} s of training, by what such runs took here before"
+
+
+def _sharing(stores: Sequence[ResultStore], plan: Plan) -> dict[str, list[str]]:
+    """Run key -> names of the other known suites that have the same run."""
+    from vqbench import plan as planning
+    from vqbench.suitefile import known_suites
+
     shared: dict[str, list[str]] = {}
-    for path in sorted((store.root / "suites").glob("*.json")):
-        if path.stem == plan.name:
+    for name, path in known_suites().items():
+        if name == plan.suite.name:
             continue
         try:
-            keys = {entry["key"] for entry in json.loads(path.read_text())["entries"]}
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-        for key in keys:
-            shared.setdefault(key, []).append(path.stem)
+            other = planning.load(path, stores)
+        except UsageError:
+            continue  # somebody else's suite, broken or for another version: not what was asked for
+        for run in other.runs():
+            shared.setdefault(run.key, []).append(name)
     return shared
 
 
@@ -123,7 +123,7 @@ def _updates(plan: Plan, entry: Entry) -> int:
 
 
 def _expected(store: ResultStore, run: RunSpec) -> float | None:
-    """Seconds that a run of the same recipe, backbone, data set and quantizer took in this store, another seed's say."""
+    """Median seconds of this store's runs of the same recipe, backbone, data set and quantizer."""
     took = [
         record.made["seconds"]
         for record in store.records()
@@ -153,7 +153,9 @@ def status(plan: Plan, folder: Path) -> Shown:
             state = "stopped, will go on"
         else:
             state = "not begun"
-        rows.append({"row": entry.label, "dataset": entry.dataset, "seed": entry.seed, "key": entry.run.key, "state": state})
+        rows.append(
+            {"row": entry.label, "dataset": entry.dataset, "seed": entry.seed, "key": entry.run.key, "state": state}
+        )
     text = grid(["row", "data set", "seed", "key", "state"], [list(row.values()) for row in rows])
     return Shown(text, {"suite": plan.suite.name, "runs": rows})
 
@@ -188,7 +190,9 @@ def publish(plan: Plan, folder: Path, results: Path) -> None:
     source, target = ResultStore(folder), ResultStore(results)
     done = [spec for spec in plan.runs() if spec in source]
     if not done:
-        raise UsageError(f"{folder}: no finished run of {plan.suite.name} to publish; `vqbench run {plan.suite.name}` first")
+        raise UsageError(
+            f"{folder}: no finished run of {plan.suite.name} to publish; `vqbench run {plan.suite.name}` first"
+        )
     for spec in done:
         images = source.read_images(spec)
         if images:
@@ -214,7 +218,10 @@ def clean(plan: Plan, folder: Path, yes: bool) -> None:
     if yes:
         for path in files:
             path.unlink()
-    print(f"{len(files)} checkpoints, {size:.1f} MB, {'deleted' if yes else 'would be deleted; --yes does it'}", file=sys.stderr)
+    print(
+        f"{len(files)} checkpoints, {size:.1f} MB, {'deleted' if yes else 'would be deleted; --yes does it'}",
+        file=sys.stderr,
+    )
 
 
 def write(path: Path, text: str) -> None:
@@ -224,7 +231,7 @@ def write(path: Path, text: str) -> None:
         raise StoreError(f"{path}: cannot be written ({error.strerror})") from error
 
 
-def _seconds(value: float | None) -> str:
+def _rounded(value: float | None) -> str:
     return "?" if value is None else f"{value:.0f}"
 
 

@@ -74,14 +74,15 @@ class _Builder:
         by_dataset = suite.table.group == "dataset"
         side_by_side = suite.table.layout == "side_by_side"
         across = self._distinct("group") if side_by_side else [None]
-        down = [None] if side_by_side and by_dataset else self._distinct("dataset" if side_by_side or by_dataset else "group")
-        blocks = [self._block(key, across, down_is_dataset=side_by_side or by_dataset) for key in down]
+        field = "dataset" if side_by_side or by_dataset else "group"  # what the blocks stand for
+        down = [None] if side_by_side and by_dataset else self._distinct(field)
+        blocks = [self._block(key, across, field) for key in down]
         return Table(
             title=suite.title or suite.name,
             columns=self.columns,
             blocks=[block for block in blocks if block.rows],
             caption=self._caption(),
-            groups=[Group(self._group_label(key), str(key if by_dataset else self._setting(key))) for key in across if key is not None],
+            groups=[self._column_group(key) for key in across if key is not None],
             group_by="dataset" if by_dataset else "setting",
             key=suite.name,
             protocol=self.protocol,
@@ -99,8 +100,10 @@ class _Builder:
     def _group_label(self, group: Any) -> str:
         return self.plan.datasets[group].title if self.plan.suite.table.group == "dataset" else self._setting(group)
 
-    def _block(self, key: Any, across: Sequence[Any], down_is_dataset: bool) -> Block:
-        field = "dataset" if down_is_dataset else "group"
+    def _column_group(self, group: Any) -> Group:
+        return Group(self._group_label(group), group if group in self.plan.datasets else self._setting(group))
+
+    def _block(self, key: Any, across: Sequence[Any], field: str) -> Block:
         here = [entry for entry in self.plan.entries if key is None or getattr(entry, field) == key]
         rows = []
         for label in dict.fromkeys(entry.label for entry in here):
@@ -114,7 +117,8 @@ class _Builder:
             rows.append(Row(label, cells, ceiling=first.ceiling, paper=first.paper_row or ""))
         if key is None:
             return Block("", rows)
-        return Block(self.plan.datasets[key].title if down_is_dataset else self._setting(key), rows, str(key))
+        label = self.plan.datasets[key].title if field == "dataset" else self._setting(key)
+        return Block(label, rows, str(key))
 
     def _cell(self, entries: Sequence[Entry], column: Column) -> Cell:
         """One metric of one row: a value a seed, or the reason why there is none."""
@@ -158,8 +162,8 @@ class _Builder:
             lines.append(" ".join(suite.description.split()))
         recipe = self.plan.entries[0].run.recipe.args
         lines.append(
-            f"Trained under `{suite.train.name}` ({recipe['epochs']} epochs, batch {recipe['batch_size']}, learning rate "
-            f"{recipe['learning_rate']:g}, {recipe['precision']}), measured under `{self.protocol}`, "
+            f"Trained under `{suite.train.name}` ({recipe['epochs']} epochs, batch {recipe['batch_size']}, "
+            f"learning rate {recipe['learning_rate']:g}, {recipe['precision']}), measured under `{self.protocol}`, "
             f"{_count(len(suite.seeds), 'seed')}."
         )
         if runs:

@@ -23,7 +23,7 @@ class Dataset:
     VERSION: ClassVar[int] = 1
 
     def pixels(self, split: Split) -> Tensor:
-        """The pictures of ``split``: (N, channels, size, size) uint8, on the CPU. Raises AssetError if not to be had."""
+        """The pictures of ``split``: (N, channels, size, size) uint8, on the CPU. Raises AssetError."""
         raise NotImplementedError
 
     def digest(self, split: Split) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ PLUGINS: dict[str, registry.Kind] = {
     "metrics": "metrics",
     "backbones": "backbones",
 }
+# Class attributes of the contracts that a reader wants to know.
+FACTS = ("paper", "reference", "source", "title", "licence", "counts", "assets", "label", "unit", "better", "VERSION")
 KINDS = (*PLUGINS, "suites", "protocols")
 
 
@@ -57,20 +59,20 @@ def _plugin_line(kind: registry.Kind, name: str) -> dict[str, Any]:
 
 def _about(cls: type) -> str:
     """The first line of a class's docstring, or a data set's title."""
-    return (inspect.getdoc(cls) or getattr(cls, "title", "")).split("\n")[0]
+    return str(inspect.getdoc(cls) or getattr(cls, "title", "")).split("\n")[0]
 
 
-def _suites() -> list[Path]:
+def _suites() -> Iterable[Path]:
     from vqbench.suitefile import known_suites
 
-    return known_suites()
+    return known_suites().values()
 
 
 def _suite_line(path: Path) -> dict[str, Any]:
-    from vqbench.suite import read_suite
+    from vqbench.suite import load_suite
 
     try:
-        about = read_suite(path).title or ""
+        about = load_suite(path).title or ""
     except VqbenchError as error:
         about = f"BROKEN: {error}"
     return {"name": path.stem, "about": about}
@@ -95,7 +97,8 @@ def _protocol(name: str) -> Shown:
         knobs["measure"] = protocol.MEASURE[name].knobs()
     if not knobs:
         raise UsageError(f"unknown protocol {name!r}; {nearest(name, {**protocol.TRAIN, **protocol.MEASURE})}")
-    summaries = {"train": protocol.TRAIN_SUMMARY.get(name), "measure": name in protocol.MEASURE and protocol.MEASURE[name].summary}
+    summaries = {"train": protocol.TRAIN_SUMMARY.get(name)}
+    summaries["measure"] = protocol.MEASURE[name].summary if name in protocol.MEASURE else None
     parts = []
     for use, settings in knobs.items():
         lines = [f"  {knob} = {setting.value}: {setting.reason}" for knob, setting in settings.items()]
@@ -108,24 +111,26 @@ def _protocol(name: str) -> Shown:
 
 
 def _suite(name: str) -> Shown:
-    from vqbench.suite import read_suite
-    from vqbench.suitefile import find_suite
+    from vqbench.suite import load_suite
     from vqbench.yamlfile import dump
 
-    resolved = read_suite(find_suite(name)).dump()
+    resolved = load_suite(name).dump()
     return Shown(dump(resolved).rstrip(), resolved)
 
 
 def _plugin(kind: registry.Kind, name: str) -> Shown:
     plugin, cls, preset = registry.find(kind, name)
-    facts: dict[str, Any] = {"name": name, "class": f"{cls.__module__}.{cls.__qualname__}", "source": inspect.getsourcefile(cls)}
+    facts: dict[str, Any] = {
+        "name": name,
+        "class": f"{cls.__module__}.{cls.__qualname__}",
+        "source": inspect.getsourcefile(cls),
+    }
     if preset:
         facts["preset of"] = f"{plugin} ({', '.join(f'{k}={v}' for k, v in preset.items())})"
-    told: dict[str, Callable[[Any], Any]] = {"counts": dict, "assets": list}
-    for fact in ("paper", "reference", "source", "title", "licence", "counts", "assets", "label", "unit", "better", "VERSION"):
-        value = cls.__dict__.get(fact, getattr(cls, fact, None))
+    for fact in FACTS:
+        value = getattr(cls, fact, None)
         if value not in (None, "", ()) and not callable(value):
-            facts["version" if fact == "VERSION" else fact] = told.get(fact, lambda same: same)(value)
+            facts[fact.lower()] = list(value) if isinstance(value, tuple) else value
     if kind in ("quantizers", "backbones"):
         facts["arguments"] = {
             argument: "(from the suite)" if default is inspect.Parameter.empty else default
@@ -174,5 +179,5 @@ def doctor() -> Shown:
         else:
             lines.append(f"{fact}: {', '.join(map(str, value)) or 'none' if isinstance(value, list) else value}")
     absent = [name for name, state in facts["assets"].items() if state == "missing"]
-    lines.append(f"would work offline: all but what needs {', '.join(absent)}" if absent else "would work offline: every suite")
+    lines.append(f"would work offline: {'all but what needs ' + ', '.join(absent) if absent else 'every suite'}")
     return Shown("\n".join(lines), facts)

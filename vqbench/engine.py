@@ -61,7 +61,9 @@ class Engine:
             os.replace(scratch, path)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError of its zip writer
             scratch.unlink(missing_ok=True)
-            raise StoreError(f"{path}: the checkpoint could not be written ({error}); free some space and run again") from error
+            raise StoreError(
+                f"{path}: the checkpoint could not be written ({error}); free some space and run again"
+            ) from error
 
     def load(self, path: Path) -> dict[str, Any]:
         """Read a checkpoint onto the device. Raises StoreError if it is damaged; the file is left as it is."""

@@ -60,6 +60,7 @@ class Evaluator:
                 num_codes=model.quantizer.num_codes if quantized else None,
                 bits=model.quantizer.bits if quantized else None,
                 device=self.device,
+                depth=model.quantizer.depth,
             )
             metrics[name] = {metric: self._metric(metric, context) for metric in chosen}
         images: dict[str, list[np.ndarray]] = {}
@@ -67,14 +68,14 @@ class Evaluator:
         for start in range(0, total, BATCH):
             x = to_unit(self.pixels[start : start + BATCH].to(self.device))
             reconstructions, out = model(x)
-            for name, chosen in metrics.items():
+            for name, collectors in metrics.items():
                 batch = Batch(
                     originals=self._measured_originals(x, start, protocol.measuring(name)),
                     reconstructions=as_measured(reconstructions.float(), protocol.measuring(name)),
                     codes=out.codes if quantized else None,
                     index=torch.arange(start, start + len(x)),
                 )
-                for metric, collector in chosen.items():
+                for metric, collector in collectors.items():
                     each = collector.update(batch)
                     if each is not None:
                         images.setdefault(f"{name}/{metric}", []).append(each.numpy())
@@ -82,9 +83,9 @@ class Evaluator:
         values = {
             name: {
                 metric: Value(collector.compute(), collector.VERSION, protocol.measuring(name).VERSION, total)
-                for metric, collector in chosen.items()
+                for metric, collector in collectors.items()
             }
-            for name, chosen in metrics.items()
+            for name, collectors in metrics.items()
         }
         return Measurement(values, {name: np.concatenate(parts) for name, parts in images.items()})
 
@@ -97,7 +98,7 @@ class Evaluator:
         return self._metrics[key]
 
     def _measured_originals(self, x: Tensor, start: int, measured: MeasureProtocol) -> Tensor:
-        """The originals as ``measured`` sees them; those that took a lossy path are kept, as 8 bits, for the next run."""
+        """The originals as ``measured`` sees them; those in 8 bits are kept for the next run."""
         if measured.pixels == "float":
             return as_measured(x, measured)
         key = measured.name, start

@@ -103,13 +103,7 @@ class FeatureStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._rows: dict[int, Tensor] = {}
-        self._saved = 0
-        with suppress(OSError, ValueError, EOFError):  # none yet, or no whole array: compute, then replace it
-            array = np.load(path, allow_pickle=False)
-            if array.ndim == 2 and array.shape[1] == DIM and array.dtype == np.float32:
-                self._rows = dict(enumerate(torch.from_numpy(array)))
-                self._saved = len(array)
+        self._rows: dict[int, Tensor] = dict(enumerate(torch.from_numpy(np.array(self._on_disk()))))
 
     def get(self, index: Sequence[int], compute: Callable[[list[int]], Tensor]) -> Tensor:
         """Features (B, 2048) of the pictures at ``index``. ``compute`` gives those at some places within ``index``."""
@@ -122,14 +116,21 @@ class FeatureStore:
     def save(self) -> None:
         """Write the file if there is more to keep than it holds; if it cannot be written, warn and no more."""
         count = len(self._rows)
-        if count <= self._saved or not all(position in self._rows for position in range(count)):
+        if count <= len(self._on_disk()) or not all(position in self._rows for position in range(count)):
             return
         rows = torch.stack([self._rows[position] for position in range(count)]).numpy()
         try:
             with replacing(self.path) as file:
                 np.save(file, rows)
-            self._saved = count
         except OSError as error:
             warnings.warn(
                 f"{self.path}: FID features of the originals are not kept for the next run: {error}", stacklevel=2
             )
+
+    def _on_disk(self) -> np.ndarray:
+        """What the file holds now, (N, 2048); no rows if there is none, or it is no whole array of features."""
+        with suppress(OSError, ValueError, EOFError):
+            array = np.load(self.path, mmap_mode="r", allow_pickle=False)
+            if array.ndim == 2 and array.shape[1] == DIM and array.dtype == np.float32:
+                return array
+        return np.empty((0, DIM), np.float32)

@@ -1,4 +1,4 @@
-"""The contract of a metric: state that adds up, so that several devices need one sum, and values per image where there are."""
+"""The contract of a metric: state that adds up, so that devices need one sum, and values per image."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ class Context:
     num_codes: int | None  # None where nothing is quantized
     bits: float | None  # bits a position
     device: torch.device
+    depth: int = 1  # codes a position
 
 
 class Metric:

@@ -17,8 +17,8 @@ from typing import Any
 import vqbench
 from vqbench import protocol, registry
 from vqbench.spec import RunSpec, expand
-from vqbench.suite import SuiteSpec, load_suite
 from vqbench.store import ResultStore, write_atomically
+from vqbench.suite import SuiteSpec, load_suite
 
 Wanted = dict[str, dict[str, tuple[int, int]]]  # protocol -> metric -> (metric's version, protocol's version)
 
@@ -97,7 +97,9 @@ class Plan:
         write_atomically(store.root / "suites" / f"{self.name}.json", (json.dumps(content, indent=1) + "\n").encode())
 
 
-def load(suite: str | Path, stores: Sequence[ResultStore], sets: Sequence[str] = (), metrics: Sequence[str] = ()) -> Plan:
+def load(
+    suite: str | Path, stores: Sequence[ResultStore], sets: Sequence[str] = (), metrics: Sequence[str] = ()
+) -> Plan:
     """The plan of the suite called ``suite`` (a name or a path), from a store's cache if that is current.
 
     ``sets`` are the command line's overrides, ``metrics`` those it adds. Raises UsageError for whatever is wrong
@@ -150,8 +152,8 @@ def _resolve(spec: SuiteSpec, digest: str, variant: bool) -> Plan:
             seed=entry.seed,
             group=entry.group,
             run=entry.run,
-            paper_row=entry.paper and entry.paper.row,
-            paper_setting=entry.paper and entry.paper.setting,
+            paper_row=entry.paper.row if entry.paper else None,
+            paper_setting=entry.paper.setting if entry.paper else None,
             ceiling=registry.load("quantizers", entry.run.quantizer.name).ceiling,  # type: ignore[attr-defined]
         )
         for entry in expand(spec)

@@ -49,7 +49,7 @@ TRAIN: Mapping[str, Mapping[str, Knob]] = {
     "clean": _SHARED
     | {
         "variance": Knob("matched", "error and variance on the same scale, [-1, 1], as the formula means it"),
-        "selection": Knob("holdout", "the best epoch by the last training pictures, held out; the test split is unseen"),
+        "selection": Knob("holdout", "the best epoch by training pictures that are held out; the test split is unseen"),
         "selection_pass": Knob("eval", "evaluation changes nothing"),
     },
 }
@@ -85,11 +85,20 @@ _MEASURE_REASONS: Mapping[tuple[str, Any], str] = {
     ("pixels", "float"): "no rounding; to 8 bits, rounded, only where a metric is defined on 8 bits (FID)",
     ("jpeg", 75): "released code: originals and reconstructions are saved as JPEG (quality 75, 4:2:0) and read back",
     ("jpeg", None): "no lossy step between the model and the metric",
-    ("ssim", "uniform"): "released code: scikit-image's default, uniform 11x11 window, sample covariance, grey tiled to RGB",
+    (
+        "ssim",
+        "uniform",
+    ): "released code: uniform 11x11 window, sample covariance (scikit-image's defaults), grey as RGB",
     ("ssim", "gaussian"): "Wang et al. 2004: Gaussian window, sigma 1.5, 11x11, population covariance",
-    ("fid_resize", 229): "released code: Pillow bilinear to 229x229 (not 299), rounded to 8 bits, then to 299 in the net",
+    (
+        "fid_resize",
+        229,
+    ): "released code: Pillow bilinear to 229x229 (not 299), in 8 bits, then to 299 in the net",
     ("fid_resize", None): "torch-fidelity's path: one bilinear resize to 299x299, as in the original implementation",
-    ("lpips_net", "vgg"): "released code and most papers of the field: LPIPS v0.1 on VGG16 at native size, input in [-1, 1]",
+    (
+        "lpips_net",
+        "vgg",
+    ): "released code and most papers: LPIPS v0.1 on VGG16 at native size, input in [-1, 1]",
     ("lpips_net", "alex"): "LPIPS v0.1 on AlexNet, the variant its authors recommend as a metric",
 }
 

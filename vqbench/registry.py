@@ -98,8 +98,10 @@ def sources(kind: Kind) -> Mapping[str, Source]:
     }
     for entry in entry_points(group=f"vqbench.{kind}"):
         found[entry.name] = Source(entry.name, "package", entry)
-    for path in _files:
-        found[path.stem] = Source(path.stem, "file", str(path))
+    for path in _files:  # named by the user, so importing them is asked for, and tells which kind they offer
+        source = Source(path.stem, "file", str(path))
+        if _classes(kind, source):
+            found[path.stem] = source
     return dict(sorted(found.items()))
 
 
@@ -116,28 +118,30 @@ def load(kind: Kind, name: str) -> type:
     return _class_of(kind, found[name])
 
 
-@cache
 def _class_of(kind: Kind, source: Source) -> type:
+    """The one class that a source offers. Raises UsageError if there is none, or more, or it cannot be imported."""
+    classes = _classes(kind, source)
+    if len(classes) != 1:
+        contract = CONTRACTS[kind][1]
+        raise UsageError(
+            f"{source} must define exactly one subclass of {contract} to be a {kind[:-1]}, but defines {len(classes)}"
+        )
+    return classes[0]
+
+
+@cache
+def _classes(kind: Kind, source: Source) -> list[type]:
+    """The classes of a source that fulfil the contract of ``kind``, those it merely imports apart."""
     try:
         offered = source.load()
-    except UsageError:
-        raise
     except Exception as error:  # a stranger's module may fail in any way: name it and its cause, for who asked for it
         raise UsageError(f"{kind[:-1]} {source.name!r} ({source}) cannot be imported: {error!r}") from error
     if inspect.isclass(offered):
-        return offered
-    contract = getattr(importlib.import_module(CONTRACTS[kind][0]), CONTRACTS[kind][1])
-    classes = [
-        member
-        for member in vars(offered).values()
-        if inspect.isclass(member) and issubclass(member, contract) and member.__module__ == offered.__name__
-    ]
-    if len(classes) != 1:
-        raise UsageError(
-            f"{source} must define exactly one subclass of {contract.__name__} to be a {kind[:-1]}, "
-            f"but defines {len(classes)}"
-        )
-    return classes[0]
+        return [offered]
+    module, name = CONTRACTS[kind]
+    contract = getattr(importlib.import_module(module), name)
+    members = [member for member in vars(offered).values() if inspect.isclass(member) and issubclass(member, contract)]
+    return [member for member in members if member.__module__ == offered.__name__]
 
 
 def presets(kind: Kind) -> dict[str, tuple[str, Mapping[str, Any]]]:
@@ -188,8 +192,9 @@ def resolve(kind: Kind, name: str, given: Mapping[str, Any], fixed: Mapping[str,
 
 def parameters(cls: type) -> Iterator[tuple[str, tuple[Any, Any]]]:
     """The constructor's arguments: name -> (annotation, default). Arguments that the recipe fills in are left out."""
-    hints = typing.get_type_hints(cls.__init__)
-    for name, parameter in inspect.signature(cls.__init__).parameters.items():
+    constructor: Any = cls.__init__  # type: ignore[misc]  # of the class itself, not of an instance
+    hints = typing.get_type_hints(constructor)
+    for name, parameter in inspect.signature(constructor).parameters.items():
         if name == "self" or parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
             continue
         if name in getattr(cls, "FILLED", ()):
@@ -206,7 +211,9 @@ def _checked(who: str, value: Any, annotation: Any) -> Any:
     try:
         return TypeAdapter(annotation, config=ConfigDict(strict=True, allow_inf_nan=False)).validate_python(value)
     except ValidationError as error:
-        raise UsageError(f"{who}: {error.errors()[0]['msg'][0].lower()}{error.errors()[0]['msg'][1:]}, not {value!r}") from None
+        raise UsageError(
+            f"{who}: {error.errors()[0]['msg'][0].lower()}{error.errors()[0]['msg'][1:]}, not {value!r}"
+        ) from None
 
 
 def digest(kind: Kind, name: str) -> str:

@@ -42,7 +42,9 @@ class Outcome:
     failed: list[str] = field(default_factory=list)  # one sentence each
 
 
-def execute(plan: Plan, store: ResultStore, listener: Listener, device: str = "auto", retry_failed: bool = False) -> Outcome:
+def execute(
+    plan: Plan, store: ResultStore, listener: Listener, device: str = "auto", retry_failed: bool = False
+) -> Outcome:
     """Do what is missing of ``plan``. Runs that another process holds are waited for at the end.
 
     Raises Interrupted when the listener says stop; what was done until then is kept and serves the next call.
@@ -52,11 +54,8 @@ def execute(plan: Plan, store: ResultStore, listener: Listener, device: str = "a
     todo = [run for run in plan.runs() if store.missing(run, wanted)]
     by_dataset = sorted(todo, key=lambda run: run.dataset.name)  # stable: the suite's order within a data set
     for _, runs in groupby(by_dataset, key=lambda run: run.dataset):
-        held: list[RunSpec] = []
         worker = _Worker(plan, store, listener, device, retry_failed, outcome)
-        for run in runs:
-            if not worker.attempt(run, wait=False):
-                held.append(run)
+        held = [run for run in runs if not worker.attempt(run, wait=False)]
         for run in held:
             listener.say(f"waiting for {_name(run)}, on which another process works")
             worker.attempt(run, wait=True)
@@ -144,7 +143,7 @@ class _Worker:
     def _checkpoint(self, run: RunSpec) -> Any:
         path = self.store.folder(run) / "best.pt"
         if not path.exists():
-            raise StoreError(f"{path}: the checkpoint was removed, so nothing more can be measured; delete its folder to train it again")
+            raise StoreError(f"{path}: the checkpoint was removed; delete its folder to train the run again")
         return path
 
     def _advanced(self, done: int, total: int) -> None:

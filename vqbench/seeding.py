@@ -1,4 +1,4 @@
-"""Random state by purpose: the same (seed, data set, purpose) gives the same numbers in every suite, row and restart."""
+"""Random state by purpose: a (seed, data set, purpose) gives the same numbers in every suite, row and restart."""
 
 from __future__ import annotations
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,11 +40,17 @@ class Record:
     history: list[dict[str, Any]] = field(default_factory=list)  # one mapping an epoch
 
     def to_json(self) -> str:
+        def plain(value: Value) -> dict[str, Any]:
+            """JSON has no infinity (the PSNR of a perfect picture), so such a number is written as a word."""
+            number = value.value
+            finite = number is None or math.isfinite(number)
+            return {**asdict(value), "value": number if finite else str(number)}
+
         content = {
             "format": FORMAT,
             "key": self.run.key,
             "run": self.run.to_dict(),
-            "values": {p: {m: asdict(v) for m, v in metrics.items()} for p, metrics in self.values.items()},
+            "values": {p: {m: plain(v) for m, v in metrics.items()} for p, metrics in self.values.items()},
             "made": self.made,
             "history": self.history,
         }
@@ -54,8 +61,13 @@ class Record:
         content = json.loads(text)
         if content["format"] != FORMAT:
             raise ValueError(f"format {content['format']}, this version reads {FORMAT}")
-        values = {p: {m: Value(**v) for m, v in metrics.items()} for p, metrics in content["values"].items()}
+        values = {p: {m: cls._value(v) for m, v in metrics.items()} for p, metrics in content["values"].items()}
         return cls(RunSpec.from_dict(content["run"]), values, content["made"], content["history"])
+
+    @staticmethod
+    def _value(written: dict[str, Any]) -> Value:
+        number = written["value"]
+        return Value(**{**written, "value": float(number) if isinstance(number, str) else number})
 
 
 @dataclass(frozen=True)
@@ -72,7 +84,9 @@ def _told(path: Path, doing: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreError(f"{path}: cannot {doing} ({error.strerror or error}); free space or mend its permissions") from error
+        raise StoreError(
+            f"{path}: cannot {doing} ({error.strerror or error}); free space or mend its permissions"
+        ) from error
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -164,7 +178,9 @@ class ResultStore:
                 with np.load(path) as stored:
                     return dict(stored)
             except ValueError as error:
-                raise StoreError(f"{path}: damaged ({error}); delete it and the record beside it, and run again") from error
+                raise StoreError(
+                    f"{path}: damaged ({error}); delete it and the record beside it, and run again"
+                ) from error
 
     # Failures are kept, so that a table can say why a cell is empty.
 
@@ -189,10 +205,8 @@ class ResultStore:
         with _told(folder, "write"):
             folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(folder / "lock")
-            try:
+            with suppress(Timeout):
                 lock.acquire(timeout=-1 if wait else 0)
-            except Timeout:
-                pass
         try:
             yield lock.is_locked
         finally:

@@ -56,7 +56,7 @@ class SuiteSpec(Model):
     """A suite file, checked except for what only the plugins know; :func:`vqbench.spec.expand` gives its runs."""
 
     name: Annotated[str, AfterValidator(word)]  # files are named by it
-    title: Annotated[str, AfterValidator(line)]
+    title: Annotated[str, AfterValidator(line)] | None = None
     description: str | None = None
     paper: Annotated[str, AfterValidator(line)] | None = None  # the table whose printed values stand beside ours
     train: Plugin  # a training protocol, with arguments of the recipe that differ from it
@@ -78,7 +78,7 @@ class SuiteSpec(Model):
         if document.data is None:
             raise document.error(
                 (),
-                "is empty; a suite has at least the keys name, title, train, measure, datasets, quantizers and metrics",
+                "is empty; a suite has at least the keys name, train, measure, datasets, quantizers and metrics",
             )
         try:
             suite = cls.model_validate(document.data)

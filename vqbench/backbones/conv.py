@@ -33,10 +33,14 @@ class Conv(Backbone):
     VQ-VAE example, from which it differs: no ReLU after the third convolution, and :class:`ResidualBlock`.
     """
 
-    paper = "van den Oord, Vinyals, Kavukcuoglu: Neural Discrete Representation Learning. NeurIPS 2017, arXiv 1711.00937"
+    paper = (
+        "van den Oord, Vinyals, Kavukcuoglu: Neural Discrete Representation Learning. NeurIPS 2017, arXiv 1711.00937"
+    )
     VERSION = 1
 
-    def __init__(self, channels: int, dim: int, *, hidden: int = 128, residual_hidden: int = 32, blocks: int = 2) -> None:
+    def __init__(
+        self, channels: int, dim: int, *, hidden: int = 128, residual_hidden: int = 32, blocks: int = 2
+    ) -> None:
         super().__init__()
         half = hidden // 2
         self.encoder = nn.Sequential(

@@ -14,6 +14,7 @@ from vqbench.compat import ensure_torchvision
 from vqbench.errors import RunError
 from vqbench.inception import full_precision
 from vqbench.metric import Batch, Context, ImageMetric
+from vqbench.protocol import MeasureProtocol
 
 TRUNKS = {"vgg": "vgg16_lpips", "alex": "alexnet_lpips"}  # names in the catalogue of weights
 SMALLEST = {"vgg": 16, "alex": 31}  # side in pixels, below which nothing is left for the last layer
@@ -33,6 +34,10 @@ class LPIPS(ImageMetric):
     better = "min"
     digits = 4
     reference = "Zhang et al., The Unreasonable Effectiveness of Deep Features, CVPR 2018, arXiv 1801.03924"
+
+    @classmethod
+    def assets(cls, protocol: MeasureProtocol) -> tuple[str, ...]:
+        return (TRUNKS[protocol.lpips_net],)
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -76,7 +81,7 @@ class LPIPS(ImageMetric):
 
 @cache
 def network(trunk: str, device: torch.device) -> nn.Module:
-    """``lpips.LPIPS`` with its pretrained trunk, in evaluation mode. Raises AssetError if the weights are not to be had."""
+    """``lpips.LPIPS`` with its pretrained trunk, in evaluation mode. Raises AssetError without the weights."""
     ensure_torchvision()
     import lpips
 

@@ -15,6 +15,7 @@ from vqbench import assets, inception
 from vqbench.assets.content import digest_of_arrays
 from vqbench.errors import RunError
 from vqbench.metric import Batch, Context, Metric
+from vqbench.protocol import MeasureProtocol
 
 EPS = 1e-6  # on the diagonals of both covariances where the root of their product cannot be had
 
@@ -35,6 +36,10 @@ class RFID(Metric):
     better = "min"
     digits = 2
     reference = "Heusel et al., GANs Trained by a Two Time-Scale Update Rule, NeurIPS 2017, arXiv 1706.08500"
+
+    @classmethod
+    def assets(cls, protocol: MeasureProtocol) -> tuple[str, ...]:
+        return ("inception_fid",)
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from vqbench.errors import RunError
@@ -52,10 +51,16 @@ def ssim_map(x: Tensor, y: Tensor, taps: Tensor, unbiased: float) -> Tensor:
 
 def filtered(x: Tensor, taps: Tensor) -> Tensor:
     """Weighted mean over the window at each position where it fits; the window is the outer product of ``taps``."""
-    planes = x.flatten(0, 1).unsqueeze(1)  # (B C, 1, H, W)
-    taps = taps.to(x)
-    planes = F.conv2d(F.conv2d(planes, taps.view(1, 1, -1, 1)), taps.view(1, 1, 1, -1))
-    return planes.view(*x.shape[:2], *planes.shape[-2:])
+    height, width = x.shape[-2:]
+    return band(taps, height).to(x) @ x @ band(taps, width).T.to(x)
+
+
+def band(taps: Tensor, size: int) -> Tensor:
+    """The one-dimensional filter as a matrix (size - 10, size): row i has the taps at columns i to i + 10."""
+    rows = torch.arange(size - WINDOW + 1)[:, None]
+    matrix = torch.zeros(len(rows), size, dtype=taps.dtype)
+    matrix[rows, rows + torch.arange(WINDOW)] = taps
+    return matrix
 
 
 def uniform_taps() -> Tensor:

@@ -24,14 +24,14 @@ class Usage(Metric):
     needs_codes = True
 
     def reset(self) -> None:
-        codes = self.context.num_codes
-        self.state = {} if codes is None else {"counts": torch.zeros(1, codes, dtype=torch.float64)}  # (depth, K)
+        codes, depth = self.context.num_codes, self.context.depth
+        self.state = {} if codes is None else {"counts": torch.zeros(depth, codes, dtype=torch.float64)}  # (depth, K)
 
     def update(self, batch: Batch) -> None:
         if self.context.num_codes is None or batch.codes is None:
             return
         counts = [_histogram(codes, self.context.num_codes) for codes in batch.codes.cpu().flatten(0, 2).T]
-        self.state["counts"] = self.state["counts"] + torch.stack(counts)  # the first batch tells the depth
+        self.state["counts"] += torch.stack(counts)
 
     def compute(self) -> float | None:
         counts = self.counts()

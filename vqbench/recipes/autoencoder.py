@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -15,7 +16,8 @@ from vqbench.engine import Precision
 from vqbench.errors import Interrupted, RunError
 from vqbench.recipe import Recipe, Task, Trained
 
-CHECKPOINT_EVERY = 15.0  # seconds; when a checkpoint is written changes nothing in what is trained
+# Seconds between checkpoints; when one is written changes nothing in what is trained.
+CHECKPOINT_EVERY = float(os.environ.get("VQBENCH_CHECKPOINT_EVERY", "15"))
 PREVIEW = 32  # pictures of the test split that the released code also passes through the model each epoch
 
 
@@ -51,8 +53,8 @@ class Autoencoder(Recipe):
     ``variance``: the error of pictures in [-1, 1] is divided by v (``unit``, the variance of training pixels in
     [0, 1]) or by 4v (``matched``, the same on the scale of the error). ``selection``: the epoch with the lowest
     error on the ``test`` split without its last partial batch, as the released code does, on a ``holdout`` of the
-    last training pictures, or the ``last`` epoch. ``selection_pass``: the model's mode in that pass. A pass in ``train`` mode is
-    followed by one over 32 test pictures, as in the released code, and lets quantizers learn from what they see.
+    last training pictures, or the ``last`` epoch. ``selection_pass``: the model's mode in that pass. A pass in
+    ``train`` mode is followed by one over 32 pictures, as in the released code; quantizers learn from what they see.
 
     Random numbers of an update derive from the run's seed and the update's number, so that a run that was stopped
     anywhere ends with the same weights. Source: the released code of CVQ-VAE (main.py).
@@ -79,6 +81,7 @@ class Autoencoder(Recipe):
         training, validation = self._splits(task)  # (N, C, S, S) uint8
         weight = 1 / (variance(training.cpu()) * (4 if self.variance == "matched" else 1))
         optimizer = torch.optim.Adam(task.model.parameters(), lr=self.learning_rate)
+        task.folder.mkdir(parents=True, exist_ok=True)
         model, optimizer = task.engine.setup(task.model, optimizer)  # type: ignore[assignment]
         state = self._restore(task, optimizer)
 
@@ -140,9 +143,13 @@ class Autoencoder(Recipe):
             validation = task.dataset.pixels("test")
             validation = validation[: len(validation) // self.batch_size * self.batch_size]
             if len(validation) == 0:
-                raise RunError(f"selection: test drops partial batches, so batch_size {self.batch_size} leaves no picture")
+                raise RunError(
+                    f"selection: test drops partial batches, so batch_size {self.batch_size} leaves no picture"
+                )
         if self.batch_size > len(training):
-            raise RunError(f"batch_size {self.batch_size} is larger than the {len(training)} training pictures; lower it")
+            raise RunError(
+                f"batch_size {self.batch_size} is larger than the {len(training)} training pictures; lower it"
+            )
         device = task.engine.device
         self._check_features(task, training)
         return training.to(device), None if validation is None else validation.to(device)
@@ -154,7 +161,9 @@ class Autoencoder(Recipe):
         if quantizer.depth == 0:
             return
         with torch.no_grad():
-            positions = task.model.backbone.encode(to_unit(training[:1]).to(next(task.model.parameters()).device))[0, 0].numel()
+            positions = task.model.backbone.encode(to_unit(training[:1]).to(next(task.model.parameters()).device))[
+                0, 0
+            ].numel()
         if quantizer.num_codes > positions * len(training):
             raise RunError(
                 f"num_codes {quantizer.num_codes} is larger than all {positions * len(training)} training features "

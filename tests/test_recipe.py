@@ -1,0 +1,175 @@
+"""The recipe ``autoencoder``: what it trains on, in which order, and what selection does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from vqbench import protocol, seeding
+from vqbench.backbones.conv import Conv
+from vqbench.datasets.fashion_mnist_5k import FashionMnist5k
+from vqbench.engine import Engine
+from vqbench.errors import Interrupted, RunError
+from vqbench.model import Autoencoder
+from vqbench.quantizer import Quantizer, QuantizerOutput
+from vqbench.quantizers.cvq import CVQ
+from vqbench.quantizers.identity import Identity
+from vqbench.recipe import Task
+from vqbench.recipes import autoencoder
+
+
+class Few(FashionMnist5k):
+    """300 training and 100 test pictures."""
+
+    holdout = 44
+
+    def pixels(self, split: Any) -> torch.Tensor:
+        return super().pixels(split)[: 300 if split == "train" else 100]
+
+
+def recipe(**changes: Any) -> autoencoder.Autoencoder:
+    base = {"epochs": 2, "batch_size": 64, "learning_rate": 1e-3}
+    return autoencoder.Autoencoder(**{**protocol.training("clean"), **base, **changes})
+
+
+def task(folder: Path, quantizer: Quantizer | None = None, **changes: Any) -> Task:
+    torch.manual_seed(0)
+    model = Autoencoder(Conv(1, 8, hidden=16, residual_hidden=8), quantizer or CVQ(32, 8))
+    return Task(model, Few(), seeding.seeds(42, "few"), Engine("cpu"), folder, **changes)
+
+
+def every_third(calls: Iterator[int]) -> Callable[[], bool]:
+    return lambda: next(calls) % 3 == 2
+
+
+class Recorder(Identity):
+    """Notes what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__(1, 8)
+        self.given: list[tuple[bool, int]] = []
+        self.progress: list[float] = []
+
+    def forward(self, z: torch.Tensor) -> QuantizerOutput:
+        self.given.append((self.training, len(z)))
+        return super().forward(z)
+
+    def anneal(self, progress: float) -> None:
+        self.progress.append(progress)
+
+
+def test_variance_is_that_of_all_pixels() -> None:
+    """The divisor of the error is the population variance of pixels / 255 over everything."""
+    pixels = Few().pixels("train")
+    assert autoencoder.variance(pixels) == pytest.approx(float((pixels.double() / 255).var(correction=0)), rel=1e-12)
+
+
+def test_clean_trains_on_what_is_left_of_the_holdout(tmp_path: Path) -> None:
+    """Clean keeps partial batches, selects on held-out pictures in evaluation mode, and sees no test picture."""
+    recorder = Recorder()
+    recipe().fit(task(tmp_path, recorder))
+    epoch = [(True, 64)] * 4 + [(False, 44)]  # 256 pictures, then 44 held out
+    assert recorder.given == epoch * 2
+    assert recorder.progress == [step / 8 for step in range(8)]
+
+
+def test_official_selects_on_the_test_split_in_training_mode(tmp_path: Path) -> None:
+    """Official trains on everything; then the test split without its partial batch, and 32 pictures, in training mode."""
+    recorder = Recorder()
+    recipe(selection="test", selection_pass="train").fit(task(tmp_path, recorder))
+    epoch = [(True, 64)] * 4 + [(True, 44)] + [(True, 64)] + [(True, 32)]
+    assert recorder.given == epoch * 2
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_the_selection_pass_leaks_only_in_training_mode(tmp_path: Path, mode: Any) -> None:
+    """In training mode the selection pass moves the codebook, as the released code's; in evaluation mode it cannot."""
+    torch.manual_seed(0)
+    quantizer = CVQ(32, 8)
+    work = task(tmp_path, quantizer)
+    before = quantizer.codebook.detach().clone()
+    recipe(selection="test", selection_pass=mode)._selection_error(work, work.model, Few().pixels("test")[:64], 1)
+    assert torch.equal(before, quantizer.codebook) == (mode == "eval")
+
+
+def test_matched_variance_weighs_the_error_four_times_less(tmp_path: Path) -> None:
+    """``matched`` divides by 4v, the variance on the error's own scale; ``unit`` by v."""
+    weights: dict[str, float] = {}
+
+    class Weighed(Identity):
+        def objective(
+            self, error: torch.Tensor, out: QuantizerOutput, pixels: int, weight: float = 1.0
+        ) -> torch.Tensor:
+            weights[name] = weight
+            assert pixels == 784
+            return super().objective(error, out, pixels, weight)
+
+    for name in ("unit", "matched"):
+        recipe(epochs=1, variance=name).fit(task(tmp_path / name, Weighed(1, 8)))
+    assert weights["unit"] == pytest.approx(4 * weights["matched"])
+    assert weights["unit"] == pytest.approx(1 / autoencoder.variance(Few().pixels("train")[:256]))
+
+
+def test_the_best_epoch_is_kept(tmp_path: Path) -> None:
+    """The weights in the model after training are those of the epoch with the lowest selection error."""
+    work = task(tmp_path)
+    trained = recipe(epochs=4, learning_rate=0.05).fit(work)  # so fast that the last epoch is not the best
+    errors = [epoch["selection_error"] for epoch in trained.history]
+    best = min(range(4), key=errors.__getitem__)
+    assert best != 3, errors
+    held = autoencoder.to_unit(Few().pixels("train")[-44:])
+    with torch.no_grad():
+        error = torch.nn.functional.mse_loss(work.model.eval()(held)[0], held)
+    assert float(error) == pytest.approx(errors[best], rel=1e-5)
+
+
+def test_stopped_anywhere_it_goes_on_exactly(tmp_path: Path) -> None:
+    """A training that is stopped after every few updates ends with the weights of one that was never stopped."""
+    whole = task(tmp_path / "whole")
+    recipe().fit(whole)
+    stops = 0
+    while True:
+        part = task(tmp_path / "parts", stopped=every_third(iter(range(100))))
+        try:
+            recipe().fit(part)
+            break
+        except Interrupted:
+            stops += 1
+    assert stops == 2  # of 8 updates
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, part.model.state_dict()[name]), name
+
+
+def test_a_loss_that_is_not_a_number_ends_the_run(tmp_path: Path) -> None:
+    """A loss that is NaN ends the run in the epoch that it appears in, with the number of the update."""
+
+    class Broken(Identity):
+        def objective(self, error: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+            return error * math.nan
+
+    with pytest.raises(RunError, match="the loss became nan in epoch 1, by update 4 of 8"):
+        recipe().fit(task(tmp_path, Broken(1, 8)))
+
+
+def test_seeds_depend_on_purpose_and_nothing_else() -> None:
+    """A seed is a function of run seed, data set, purpose and counter; words and numbers do not run together."""
+    seeds = seeding.seeds(42, "mnist")
+    assert seeds("order", 1) == seeding.seeds(42, "mnist")("order", 1)
+    others = [seeding.seeds(43, "mnist"), seeding.seeds(42, "cifar10")]
+    distinct = {seeds("order", 1), seeds("order", 2), seeds("update", 1), *(other("order", 1) for other in others)}
+    assert len(distinct) == 5
+    assert seeding.derive("a", "b") != seeding.derive("ab")
+    assert seeding.derive(1) != seeding.derive("1")
+    assert 0 <= seeding.derive("a") < 2**63
+
+
+def test_data_order_is_the_same_for_all_quantizers(tmp_path: Path) -> None:
+    """Two quantizers of a seed see the same pictures in the same order, so that their comparison is paired."""
+    orders = [recipe()._order(task(tmp_path, quantizer), 3, 300) for quantizer in (Identity(1, 8), CVQ(32, 8))]
+    assert torch.equal(*orders)
+    assert sorted(orders[0].tolist()) == list(range(300))

@@ -1,0 +1,111 @@
+"""The mathematics that quantizers share: assignment, statistics, anchors, the contrastive term, random draws.
+
+Everything works on rows: a feature map (B, D, H, W) is N = B·H·W features (N, D), a codebook is (K, D). Nothing is
+sorted, nothing waits for the device, so that a step can be compiled, and only ``squared_distances`` and ``gumbel``
+hold an (N, K) matrix as a whole.
+
+With several devices, every rank holds an equally large, consecutive part of the global batch. Counts and sums are added
+up over the ranks, random draws are the same everywhere or keyed by the feature's place in the global batch, and anchors
+are drawn from the global batch, so that codebooks stay equal on all ranks.
+"""
+
+from vqbench.functional.codes import (
+    BLOCK,
+    Distance,
+    assign,
+    code_counts,
+    code_sums,
+    inner_product_form,
+    perplexity,
+    shares,
+    squared_distances,
+    usage_logs,
+)
+from vqbench.functional.contrastive import contrast, contrastive_loss
+from vqbench.functional.ranks import (
+    all_gather,
+    all_mean,
+    all_sum,
+    feature_uniform,
+    gumbel,
+    shard,
+    shared_integers,
+    shared_normal,
+    shared_permutation,
+    shared_uniform,
+    world_size,
+)
+from vqbench.functional.rows import (
+    Init,
+    code_map,
+    flatten,
+    full_precision,
+    initial_codebook,
+    look_up,
+    require,
+    require_choice,
+    straight_through,
+    unflatten,
+)
+from vqbench.functional.sampling import (
+    CANDIDATES,
+    GROUP,
+    Anchor,
+    anchors,
+    closest,
+    draw_by_inversion,
+    draw_by_rejection,
+    group_masses,
+    invert,
+    own,
+    similarity_at,
+    take,
+)
+
+__all__ = [
+    "BLOCK",
+    "CANDIDATES",
+    "GROUP",
+    "Anchor",
+    "Distance",
+    "Init",
+    "all_gather",
+    "all_mean",
+    "all_sum",
+    "anchors",
+    "assign",
+    "closest",
+    "code_counts",
+    "code_map",
+    "code_sums",
+    "contrast",
+    "contrastive_loss",
+    "draw_by_inversion",
+    "draw_by_rejection",
+    "feature_uniform",
+    "flatten",
+    "full_precision",
+    "group_masses",
+    "gumbel",
+    "initial_codebook",
+    "inner_product_form",
+    "invert",
+    "look_up",
+    "own",
+    "perplexity",
+    "require",
+    "require_choice",
+    "shard",
+    "shared_integers",
+    "shared_normal",
+    "shared_permutation",
+    "shared_uniform",
+    "shares",
+    "similarity_at",
+    "squared_distances",
+    "straight_through",
+    "take",
+    "unflatten",
+    "usage_logs",
+    "world_size",
+]

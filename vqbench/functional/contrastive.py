@@ -1,0 +1,84 @@
+"""CVQ's contrastive term."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vqbench.functional import codes
+from vqbench.functional.codes import Distance, inner_product_form
+
+
+def contrastive_loss(
+    features: Tensor, codebook: Tensor, distance: Distance, temperature: float, rebound: Tensor | None = None
+) -> Tensor:
+    """CVQ's contrastive term (), over this rank's features (N, D); the gradient reaches the codebook (K, D) only.
+
+    mean_k −ln[exp(p_k/τ) / (exp(p_k/τ) + Σ_j exp(s_jk/τ))], where p_k is the mean similarity of the ⌊N/K⌋ features
+    (at least one) most similar to code k, and j runs over the ⌊N/2⌋ least similar ones. Without negatives (N = 1) the
+    term is zero. With ``rebound``, under ``cosine``, the gradient is that of :class:`_ReboundNormalize`.
+    """
+    a, b = inner_product_form(features.detach(), codebook, distance)
+    if rebound is not None and distance == "cosine":
+        b = _ReboundNormalize.apply(codebook, rebound)
+    return _Contrast.apply(b, a, temperature)
+
+
+class _ReboundNormalize(torch.autograd.Function):
+    """e/‖e‖ with the gradient that torch gives where e is replaced between forward and backward.
+
+    The released code of CVQ-VAE relocates codes by binding new values to the parameter before the backward pass.
+    What backward then reads is the norm n as it was and the vector e' as it is: g/n − (g·e')·e'/n³, which for a
+    relocated code is larger than its true gradient by up to (‖e'‖/n)². ``rebound`` is the parameter, read in backward.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, codebook: Tensor, rebound: Tensor) -> Tensor:
+        norm = codebook.norm(dim=1, keepdim=True).clamp(min=1e-12)  # (K, 1)
+        ctx.rebound = rebound.detach()  # shares its memory
+        ctx.save_for_backward(norm)
+        return codebook / norm
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        (norm,) = ctx.saved_tensors
+        along = (gradient * ctx.rebound).sum(1, keepdim=True)
+        return gradient / norm - along * ctx.rebound / norm**3, None
+
+
+class _Contrast(torch.autograd.Function):
+    """The contrastive term by blocks of codes; the gradient is made on the way, so that only (K, D') is kept for it."""
+
+    @staticmethod
+    def forward(ctx: Any, b: Tensor, a: Tensor, temperature: float) -> Tensor:
+        parts = [contrast(part, a, len(b), temperature) for part in b.split(max(1, codes.BLOCK // len(a)))]
+        losses, gradients = zip(*parts, strict=True)
+        ctx.save_for_backward(torch.cat(gradients) / len(b))
+        return torch.cat(losses).mean()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> Any:
+        (gradient,) = ctx.saved_tensors
+        return upstream * gradient, None, None
+
+
+def contrast(b: Tensor, a: Tensor, num_codes: int, temperature: float) -> tuple[Tensor, Tensor]:
+    """Losses (k,) of the codes ``b`` (k, D') against the features ``a`` (N, D'), and their gradient (k, D')."""
+    near, far = max(1, len(a) // num_codes), len(a) // 2
+    if far == 0:
+        return torch.zeros_like(b[:, 0]), torch.zeros_like(b)
+    s = b @ a.T  # (k, N)
+    top = s.topk(near, sorted=False)
+    bottom = s.topk(far, largest=False, sorted=False)
+    edge = bottom.values.amax(1, keepdim=True)
+    weights = ((bottom.values - edge) / temperature).exp()  # (k, N/2), at most 1
+    total = weights.sum(1, keepdim=True)
+    gap = total.log() + (edge - top.values.mean(1, keepdim=True)) / temperature  # ln Σ_j exp(s_j/τ) − p/τ
+    negatives = s.zero_().scatter_(1, bottom.indices, weights / total) @ a  # mean feature, softmax over the negatives
+    positives = F.embedding_bag(top.indices, a, mode="mean")
+    return -F.logsigmoid(-gap)[:, 0], gap.sigmoid() / temperature * (negatives - positives)
