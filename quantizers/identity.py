@@ -23,6 +23,7 @@ class Identity(Quantizer):
         "G. E. Hinton, R. R. Salakhutdinov, Reducing the Dimensionality of Data with Neural Networks, "
         "Science 313, 2006 (an autoencoder without a quantizer; no arXiv version)"
     )
+    ceiling: ClassVar[bool] = True
 
     def __init__(self, num_codes: int, dim: int) -> None:
         super().__init__(num_codes, dim, depth=0)

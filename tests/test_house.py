@@ -17,7 +17,7 @@ import vqbench.quantizers
 PACKAGE = Path(vqbench.__file__).parent
 QUANTIZERS = Path(next(iter(vqbench.quantizers.__path__)))
 LIGHT = (
-    *("cli", "commands", "compare", "comparison", "errors", "layout", "paper", "plan", "progress", "protocol"),
+    *("cli", "commands", "assemble", "comparison", "errors", "layout", "paper", "plan", "progress", "protocol"),
     *("registry", "render", "seeding", "spec", "statistics", "store", "suite", "suitefile", "suiteparts"),
     *("table", "verdict", "yamlfile"),
 )

@@ -19,15 +19,10 @@ from torch import Tensor, nn
 from vqbench import assets, inception, pictures, registry
 from vqbench.errors import AssetError, RunError, UsageError
 from vqbench.metric import Batch, Context, Metric
-from vqbench.pictures import as_measured
+from vqbench.pictures import as_measured, to_unit
 from vqbench.protocol import MeasureProtocol, measuring
 
 CPU = torch.device("cpu")
-
-
-def to_unit(levels: Tensor) -> Tensor:
-    """uint8 to [-1, 1] as models are fed: torchvision's ToTensor and Normalize(0.5, 0.5)."""
-    return (levels.float() / 255 - 0.5) / 0.5
 
 
 def originals(count: int) -> Tensor:

@@ -16,6 +16,7 @@ from vqbench.datasets.fashion_mnist_5k import FashionMnist5k
 from vqbench.engine import Engine
 from vqbench.errors import Interrupted, RunError
 from vqbench.model import Autoencoder
+from vqbench.pictures import to_unit
 from vqbench.quantizer import Quantizer, QuantizerOutput
 from vqbench.quantizers.cvq import CVQ
 from vqbench.quantizers.identity import Identity
@@ -79,7 +80,7 @@ def test_clean_trains_on_what_is_left_of_the_holdout(tmp_path: Path) -> None:
 
 
 def test_official_selects_on_the_test_split_in_training_mode(tmp_path: Path) -> None:
-    """Official trains on everything; then the test split without its partial batch, and 32 pictures, in training mode."""
+    """Official trains on all pictures, then passes whole test batches and 32 pictures in training mode."""
     recorder = Recorder()
     recipe(selection="test", selection_pass="train").fit(task(tmp_path, recorder))
     epoch = [(True, 64)] * 4 + [(True, 44)] + [(True, 64)] + [(True, 32)]
@@ -122,7 +123,7 @@ def test_the_best_epoch_is_kept(tmp_path: Path) -> None:
     errors = [epoch["selection_error"] for epoch in trained.history]
     best = min(range(4), key=errors.__getitem__)
     assert best != 3, errors
-    held = autoencoder.to_unit(Few().pixels("train")[-44:])
+    held = to_unit(Few().pixels("train")[-44:])
     with torch.no_grad():
         error = torch.nn.functional.mse_loss(work.model.eval()(held)[0], held)
     assert float(error) == pytest.approx(errors[best], rel=1e-5)

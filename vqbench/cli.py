@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
 import os
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from vqbench import __version__
 from vqbench.errors import VqbenchError
+
+if TYPE_CHECKING:
+    from vqbench.plan import Plan
 
 app = typer.Typer(
     add_completion=False,
@@ -21,14 +28,11 @@ app = typer.Typer(
     help="Compare vector quantizers for images under one protocol.",
 )
 
-Suite = Annotated[str, typer.Argument(metavar="SUITE", help="A suite's name, or the path of its YAML file.")]
-Sets = Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a key of the suite.")]
-Metrics = Annotated[list[str] | None, typer.Option("--metrics", metavar="NAME", help="Add a metric to the suite.")]
-Plugins = Annotated[list[Path] | None, typer.Option("--plugin", metavar="FILE", help="Offer the plugin of a .py file.")]
 Store = Annotated[Path, typer.Option("--store", metavar="FOLDER", help="Where runs are written and read.")]
 Published = Annotated[
     Path, typer.Option("--results", metavar="FOLDER", help="Published records, read after the store.")
 ]
+Plugin = Annotated[list[Path] | None, typer.Option("--plugin", metavar="FILE", help="Offer the plugin of a .py file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Fetch nothing; fail early and say what is missing.")]
@@ -37,12 +41,57 @@ Format = Annotated[str, typer.Option("--format", help="text, markdown, csv or la
 RUNS, RESULTS = Path("runs"), Path("results")
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """The options by which every command chooses a suite, and what it may be changed to."""
+
+    suite: Annotated[str, typer.Argument(metavar="SUITE", help="A suite's name, or the path of its YAML file.")] = (
+        "quick"
+    )
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a key of the suite.")
+    ] = None
+    metrics: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Add a metric to the suite.")] = None
+    plugin: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="Offer the plugin of a .py file.")] = None
+    epochs: Annotated[int | None, typer.Option(min=1, help="Reduced copy: epochs.")] = None
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Reduced copy: pictures an update.")] = None
+    subset: Annotated[int | None, typer.Option(min=1, help="Reduced copy: first training pictures.")] = None
+    test_images: Annotated[int | None, typer.Option(min=2, help="Reduced copy: first test pictures.")] = None
+
+    def plan(self, *folders: Path) -> Plan:
+        """The suite resolved, from what ``folders`` keep of it if that is current."""
+        from vqbench import plan as planning
+        from vqbench.store import ResultStore
+
+        _add(self.plugin)
+        sizes = {"epochs": self.epochs, "batch_size": self.batch_size, "subset": self.subset}
+        reduced = {name: size for name, size in sizes.items() if size is not None}
+        stores = [ResultStore(folder) for folder in folders]
+        return planning.load(self.suite, stores, self.sets or (), self.metrics or (), reduced, self.test_images)
+
+
+def choosing(command: Callable[..., None]) -> Callable[..., None]:
+    """Give ``command(chosen, ...)`` the options of :class:`Chosen` in place of its first argument."""
+    shared, own = inspect.signature(Chosen).parameters, list(inspect.signature(command).parameters.values())[1:]
+
+    @functools.wraps(command)
+    def wrapped(**options: Any) -> None:
+        command(Chosen(**{name: options.pop(name) for name in shared}), **options)
+
+    hints = {**get_type_hints(Chosen, include_extras=True), **get_type_hints(command, include_extras=True)}
+    options = [
+        option.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[option.name])
+        for option in [*shared.values(), *own]
+    ]
+    wrapped.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {option.name: option.annotation for option in options}
+    return wrapped
+
+
 @app.command()
+@choosing
 def run(
-    suite: Suite = "quick",
-    sets: Sets = None,
-    metrics: Metrics = None,
-    plugins: Plugins = None,
+    chosen: Chosen,
     store: Store = RUNS,
     device: Device = "auto",
     offline: Offline = False,
@@ -53,15 +102,13 @@ def run(
     from vqbench import commands
 
     _offline(offline)
-    raise typer.Exit(commands.run(_plan(suite, sets, metrics, plugins, [store]), store, device, retry_failed, quiet))
+    raise typer.Exit(commands.run(chosen.plan(store), store, device, retry_failed, quiet))
 
 
 @app.command()
+@choosing
 def plan(
-    suite: Suite = "quick",
-    sets: Sets = None,
-    metrics: Metrics = None,
-    plugins: Plugins = None,
+    chosen: Chosen,
     store: Store = RUNS,
     results: Published = RESULTS,
     as_json: Json = False,
@@ -69,30 +116,26 @@ def plan(
     """The run matrix: what is done, what is to do, and what it will cost."""
     from vqbench import commands
 
-    _show(commands.plan(_plan(suite, sets, metrics, plugins, [store, results]), store, results), as_json)
+    _show(commands.plan(chosen.plan(store, results), store, results), as_json)
 
 
 @app.command()
+@choosing
 def status(
-    suite: Suite = "quick",
-    sets: Sets = None,
-    metrics: Metrics = None,
-    plugins: Plugins = None,
+    chosen: Chosen,
     store: Store = RUNS,
     as_json: Json = False,
 ) -> None:
     """How each run of a suite stands: done, running, stopped, failed (with the reason) or not begun."""
     from vqbench import commands
 
-    _show(commands.status(_plan(suite, sets, metrics, plugins, [store]), store), as_json)
+    _show(commands.status(chosen.plan(store), store), as_json)
 
 
 @app.command()
+@choosing
 def table(
-    suite: Suite = "quick",
-    sets: Sets = None,
-    metrics: Metrics = None,
-    plugins: Plugins = None,
+    chosen: Chosen,
     store: Store = RUNS,
     results: Published = RESULTS,
     style: Format = "text",
@@ -104,7 +147,7 @@ def table(
     from vqbench import commands
 
     style = "json" if as_json else style
-    text = commands.table(_plan(suite, sets, metrics, plugins, [store, results]), (store, results), style, paper)
+    text = commands.table(chosen.plan(store, results), (store, results), style, paper)
     if output is None:
         print(text, end="")
     else:
@@ -114,13 +157,13 @@ def table(
 @app.command(name="list")
 def list_(
     kind: Annotated[str, typer.Argument(help="quantizers, datasets, metrics, backbones, suites or protocols.")],
-    plugins: Plugins = None,
+    plugin: Plugin = None,
     as_json: Json = False,
 ) -> None:
     """What there is of one kind."""
     from vqbench import describe
 
-    _add(plugins)
+    _add(plugin)
     _show(describe.listing(kind), as_json)
 
 
@@ -128,22 +171,20 @@ def list_(
 def info(
     kind: Annotated[str, typer.Argument(help="quantizer, dataset, metric, backbone, suite or protocol.")],
     name: Annotated[str, typer.Argument(help="Its name, as `vqbench list` shows it.")],
-    plugins: Plugins = None,
+    plugin: Plugin = None,
     as_json: Json = False,
 ) -> None:
     """All about one plugin, suite or protocol: source, arguments, and the reason of every setting."""
     from vqbench import describe
 
-    _add(plugins)
+    _add(plugin)
     _show(describe.info(kind, name), as_json)
 
 
 @app.command()
+@choosing
 def prepare(
-    suite: Suite = "quick",
-    sets: Sets = None,
-    metrics: Metrics = None,
-    plugins: Plugins = None,
+    chosen: Chosen,
     store: Store = RUNS,
     offline: Offline = False,
 ) -> None:
@@ -151,7 +192,7 @@ def prepare(
     from vqbench import commands
 
     _offline(offline)
-    commands.prepare(_plan(suite, sets, metrics, plugins, [store]))
+    commands.prepare(chosen.plan(store))
 
 
 @app.command()
@@ -163,33 +204,29 @@ def doctor(as_json: Json = False) -> None:
 
 
 @app.command()
+@choosing
 def publish(
-    suite: Suite = "quick",
-    sets: Sets = None,
-    metrics: Metrics = None,
-    plugins: Plugins = None,
+    chosen: Chosen,
     store: Store = RUNS,
     results: Published = RESULTS,
 ) -> None:
     """Copy a suite's records, without checkpoints, from the store to the published results."""
     from vqbench import commands
 
-    commands.publish(_plan(suite, sets, metrics, plugins, [store]), store, results)
+    commands.publish(chosen.plan(store), store, results)
 
 
 @app.command()
+@choosing
 def clean(
-    suite: Suite = "quick",
-    sets: Sets = None,
-    metrics: Metrics = None,
-    plugins: Plugins = None,
+    chosen: Chosen,
     store: Store = RUNS,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do it; otherwise only say what would go.")] = False,
 ) -> None:
     """Delete the checkpoints of a suite's finished runs; records stay, but nothing more can be measured."""
     from vqbench import commands
 
-    commands.clean(_plan(suite, sets, metrics, plugins, [store]), store, yes)
+    commands.clean(chosen.plan(store), store, yes)
 
 
 def _add(plugins: list[Path] | None) -> None:
@@ -197,14 +234,6 @@ def _add(plugins: list[Path] | None) -> None:
 
     for path in plugins or []:
         registry.add_file(path)
-
-
-def _plan(suite: str, sets: Any, metrics: Any, plugins: Any, folders: list[Path]) -> Any:
-    from vqbench import plan as planning
-    from vqbench.store import ResultStore
-
-    _add(plugins)
-    return planning.load(suite, [ResultStore(folder) for folder in folders], sets or (), metrics or ())
 
 
 def _offline(offline: bool) -> None:

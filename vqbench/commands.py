@@ -40,6 +40,7 @@ def run(plan: Plan, folder: Path, device: str, retry_failed: bool, quiet: bool) 
     from vqbench.runner import execute
 
     plan.save(store)
+    prepare(plan, say=False)  # now, rather than after hours of training
     with progress(len(todo), quiet) as listener:
         outcome = execute(plan, store, listener, device, retry_failed)
     print(table(plan, [folder], "text", paper=False), end="")
@@ -50,13 +51,13 @@ def run(plan: Plan, folder: Path, device: str, retry_failed: bool, quiet: bool) 
 
 def table(plan: Plan, folders: Sequence[Path], style: str, paper: bool) -> str:
     """The suite's tables, one a measuring protocol, as text of the given style."""
-    from vqbench import compare, render
+    from vqbench import assemble, render
 
     if style not in FORMATS:
         raise UsageError(f"unknown format {style!r}; {nearest(style, FORMATS)}")
-    tables = compare.tables(plan, [ResultStore(folder) for folder in folders], paper)
+    tables = assemble.tables(plan, [ResultStore(folder) for folder in folders], paper)
     if style == "json":
-        return json.dumps([compare.data(each) for each in tables], indent=1, allow_nan=False) + "\n"
+        return json.dumps([assemble.data(each) for each in tables], indent=1, allow_nan=False) + "\n"
     return render.render(tables, style, paper)
 
 
@@ -118,7 +119,8 @@ def _sharing(stores: Sequence[ResultStore], plan: Plan) -> dict[str, list[str]]:
 def _updates(plan: Plan, entry: Entry) -> int:
     """Optimizer updates of one run."""
     args, data = entry.run.recipe.args, plan.datasets[entry.dataset]
-    pictures = data.train - (data.holdout if args["selection"] == "holdout" else 0)
+    pictures = min(data.train, args["subset"] or data.train)
+    pictures -= data.holdout if args["selection"] == "holdout" else 0
     return math.ceil(pictures / args["batch_size"]) * args["epochs"]
 
 
@@ -160,15 +162,17 @@ def status(plan: Plan, folder: Path) -> Shown:
     return Shown(text, {"suite": plan.suite.name, "runs": rows})
 
 
-def prepare(plan: Plan) -> None:
-    """Fetch and verify every asset of the suite, and say where each is."""
+def prepare(plan: Plan, say: bool = True) -> None:
+    """Fetch and verify every asset of the suite, and say where each is. Raises AssetError for what is not to be had."""
     from vqbench import assets
     from vqbench.progress import download
 
     for name in (names := needed_assets(plan)):
         with download(name) as progress:
-            print(f"{name}: {assets.fetch(name, progress=progress)}")
-    if not names:
+            path = assets.fetch(name, progress=progress)
+        if say:
+            print(f"{name}: {path}")
+    if say and not names:
         print(f"{plan.suite.name} needs nothing that is not part of the package")
 
 
@@ -180,7 +184,7 @@ def needed_assets(plan: Plan) -> list[str]:
     for run in plan.runs():
         names.update(registry.load("datasets", run.dataset.name).assets)  # type: ignore[attr-defined]
     for metric in plan.metrics:
-        for name in plan.suite.measure:
+        for name in plan.protocols():
             names.update(registry.load("metrics", metric).assets(protocol.measuring(name)))  # type: ignore[attr-defined]
     return sorted(names)
 

@@ -13,9 +13,8 @@ from vqbench import protocol, registry
 from vqbench.dataset import Dataset
 from vqbench.metric import Batch, Context, Metric
 from vqbench.model import Autoencoder
-from vqbench.pictures import as_measured
+from vqbench.pictures import as_measured, to_unit
 from vqbench.protocol import MeasureProtocol
-from vqbench.recipes.autoencoder import to_unit
 from vqbench.store import Value
 
 BATCH = 100  # pictures a pass; also what the metrics see at once
@@ -48,7 +47,8 @@ class Evaluator:
     ) -> Measurement:
         """Measure ``model``, in evaluation mode, by the ``wanted`` metrics: protocol -> names.
 
-        Every picture of the split is counted once. ``progress`` is told (pictures done, pictures in all).
+        Every picture of the split, or of its beginning where a protocol's name asks for that, is counted once.
+        ``progress`` is told (pictures done, pictures in all).
         """
         model.eval()
         quantized = model.quantizer.depth > 0
@@ -64,16 +64,19 @@ class Evaluator:
             )
             metrics[name] = {metric: self._metric(metric, context) for metric in chosen}
         images: dict[str, list[np.ndarray]] = {}
-        total = len(self.pixels)
+        total = max(self._count(name) for name in wanted)
         for start in range(0, total, BATCH):
             x = to_unit(self.pixels[start : start + BATCH].to(self.device))
             reconstructions, out = model(x)
             for name, collectors in metrics.items():
+                here = slice(max(0, min(len(x), self._count(name) - start)))  # none, where the protocol wants fewer
+                if here.stop == 0:
+                    continue
                 batch = Batch(
-                    originals=self._measured_originals(x, start, protocol.measuring(name)),
-                    reconstructions=as_measured(reconstructions.float(), protocol.measuring(name)),
-                    codes=out.codes if quantized else None,
-                    index=torch.arange(start, start + len(x)),
+                    originals=self._measured_originals(x, start, protocol.measuring(name))[here],
+                    reconstructions=as_measured(reconstructions[here].float(), protocol.measuring(name)),
+                    codes=out.codes[here] if quantized else None,
+                    index=torch.arange(start, start + here.stop),
                 )
                 for metric, collector in collectors.items():
                     each = collector.update(batch)
@@ -82,12 +85,18 @@ class Evaluator:
             progress(min(start + BATCH, total), total)
         values = {
             name: {
-                metric: Value(collector.compute(), collector.VERSION, protocol.measuring(name).VERSION, total)
+                metric: Value(
+                    collector.compute(), collector.VERSION, protocol.measuring(name).VERSION, self._count(name)
+                )
                 for metric, collector in collectors.items()
             }
             for name, collectors in metrics.items()
         }
         return Measurement(values, {name: np.concatenate(parts) for name, parts in images.items()})
+
+    def _count(self, name: str) -> int:
+        """How many pictures are measured under the protocol ``name``."""
+        return min(protocol.images_of(name) or len(self.pixels), len(self.pixels))
 
     def _metric(self, name: str, context: Context) -> Metric:
         """The collector of one metric under one protocol, made once and started anew for every run."""

@@ -1,4 +1,4 @@
-"""From a model's pictures to the pictures that a measuring protocol sees."""
+"""Pictures for a model, and from a model's pictures to those that a measuring protocol sees."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ from torch import Tensor
 
 from vqbench.errors import RunError, UsageError
 from vqbench.protocol import MeasureProtocol
+
+
+def to_unit(levels: Tensor) -> Tensor:
+    """uint8 in 0 ... 255 to float32 in [-1, 1], as models want pictures: level / 255, then (x - 0.5) / 0.5."""
+    return (levels.float() / 255 - 0.5) / 0.5
 
 
 def as_measured(x: Tensor, protocol: MeasureProtocol) -> Tensor:

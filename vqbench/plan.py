@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import vqbench
@@ -78,8 +79,13 @@ class Plan:
         """The numbers that every run must have."""
         return {
             name: {metric: (info.version, protocol.measuring(name).VERSION) for metric, info in self.metrics.items()}
-            for name in self.suite.measure
+            for name in self.protocols()
         }
+
+    def protocols(self) -> list[str]:
+        """The names that values of this suite are stored under, its table's own protocol first."""
+        ordered = dict.fromkeys([*filter(None, [self.suite.table.protocol]), *self.suite.measure])
+        return [protocol.measured_on(name, self.suite.test_images) for name in ordered]
 
     @property
     def name(self) -> str:
@@ -98,18 +104,25 @@ class Plan:
 
 
 def load(
-    suite: str | Path, stores: Sequence[ResultStore], sets: Sequence[str] = (), metrics: Sequence[str] = ()
+    suite: str | Path,
+    stores: Sequence[ResultStore],
+    sets: Sequence[str] = (),
+    metrics: Sequence[str] = (),
+    reduced: Mapping[str, int] = MappingProxyType({}),
+    test_images: int | None = None,
 ) -> Plan:
     """The plan of the suite called ``suite`` (a name or a path), from a store's cache if that is current.
 
-    ``sets`` are the command line's overrides, ``metrics`` those it adds. Raises UsageError for whatever is wrong
-    with the suite.
+    ``sets`` are the command line's overrides, ``metrics`` those it adds. ``reduced`` (arguments of the recipe) and
+    ``test_images`` make a smaller copy of another name. Raises UsageError for whatever is wrong with the suite.
     """
     spec = load_suite(suite, sets)
     if metrics:
         chosen = list(dict.fromkeys([*spec.metrics, *metrics]))
         spec = load_suite(suite, [*sets, f"metrics={json.dumps(chosen)}"])
-    variant = bool(sets or metrics)
+    if reduced or test_images:
+        spec = spec.reduce(test_images, **reduced)
+    variant = bool(sets or metrics or reduced or test_images)
     digest = hashlib.sha256(json.dumps(spec.dump(), sort_keys=True).encode()).hexdigest()
     for store in stores:
         cached = _cached(store, spec, digest, variant)

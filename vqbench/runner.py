@@ -160,10 +160,11 @@ def build(run: RunSpec, dataset: Dataset) -> Autoencoder:
         torch.manual_seed(seeds(kind))
         return registry.load(kind, part.name)(**filled, **part.args)
 
-    return Autoencoder(
+    model = Autoencoder(
         make("backbones", run.backbone, channels=dataset.channels, dim=run.quantizer.args["dim"]),
         make("quantizers", run.quantizer),
     )
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster, on CPUs as on GPUs
 
 
 def _name(run: RunSpec) -> str:

@@ -69,6 +69,7 @@ class SuiteSpec(Model):
     metrics: Annotated[list[str], AfterValidator(distinct)]
     table: TableSpec = TableSpec()
     reduced: Annotated[dict[str, Any], AfterValidator(arguments)] = Field(default={})  # arguments of the recipe
+    test_images: Annotated[int, Field(ge=2)] | None = None  # measure on the first of the test split alone
 
     _document: Document = PrivateAttr(default_factory=lambda: Document(None))
 
@@ -95,13 +96,13 @@ class SuiteSpec(Model):
         """The suite as YAML, changes by ``--set`` included, which reads back as an equal suite."""
         return yamlfile.dump(self.model_dump(exclude_unset=True))
 
-    def reduce(self, **recipe: Any) -> Self:
-        """A smaller copy under another name, trained with other arguments of the recipe, such as ``epochs=10``."""
+    def reduce(self, test_images: int | None = None, **recipe: Any) -> Self:
+        """A smaller copy under another name: other arguments of the recipe (``epochs=10``), or fewer pictures."""
         try:
             reduced = arguments({**self.reduced, **recipe})
         except Problem as problem:
             raise self.error(("reduced", *problem.path), str(problem)) from None
-        return self.model_copy(update={"name": f"{self.name}_reduced", "reduced": reduced})
+        return self.model_copy(update={"name": f"{self.name}_reduced", "reduced": reduced, "test_images": test_images})
 
     def rows(self) -> list[Row]:
         """The rows of the table in the order of the file; a grid varies its last list fastest, the budget last."""

@@ -184,12 +184,13 @@ def ranks(block: Block, slot: int, column: Column) -> dict[int, Rank]:
     """The best and second best rows (by position) of a block in one column of cells.
 
     Compared are the values as shown, so that no reader sees one of two equal numbers in bold; ties share, and what
-    follows a shared best is second. Nobody is ranked where the column has no direction or fewer than two rows compete.
+    follows a shared best is second. Nobody is ranked where the column has no direction, fewer than two rows compete, or
+    all are equal.
     """
     shown = {i: row.cells[slot].shown(column) for i, row in enumerate(block.rows) if not row.ceiling}
     values = {i: Decimal(text) for i, text in shown.items() if text is not None}
     values = {i: value for i, value in values.items() if not value.is_nan()}
-    if column.better is None or len(values) < 2:
+    if column.better is None or len(set(values.values())) < 2:
         return {}
     order = sorted(set(values.values()), reverse=column.better == "max")
     names: dict[Decimal, Rank] = dict(zip(order, ("best", "second"), strict=False))

@@ -14,16 +14,12 @@ from torch import Tensor
 
 from vqbench.engine import Precision
 from vqbench.errors import Interrupted, RunError
+from vqbench.pictures import to_unit
 from vqbench.recipe import Recipe, Task, Trained
 
 # Seconds between checkpoints; when one is written changes nothing in what is trained.
 CHECKPOINT_EVERY = float(os.environ.get("VQBENCH_CHECKPOINT_EVERY", "15"))
 PREVIEW = 32  # pictures of the test split that the released code also passes through the model each epoch
-
-
-def to_unit(pixels: Tensor) -> Tensor:
-    """uint8 in 0 ... 255 to float32 in [-1, 1]."""
-    return (pixels.float() / 255 - 0.5) / 0.5
 
 
 def variance(pixels: Tensor) -> float:
@@ -56,6 +52,8 @@ class Autoencoder(Recipe):
     last training pictures, or the ``last`` epoch. ``selection_pass``: the model's mode in that pass. A pass in
     ``train`` mode is followed by one over 32 pictures, as in the released code; quantizers learn from what they see.
 
+    ``subset``: the first training pictures alone, in a reduced suite.
+
     Random numbers of an update derive from the run's seed and the update's number, so that a run that was stopped
     anywhere ends with the same weights. Source: the released code of CVQ-VAE (main.py).
     """
@@ -71,11 +69,12 @@ class Autoencoder(Recipe):
         variance: Literal["unit", "matched"],
         selection: Literal["test", "holdout", "last"],
         selection_pass: Literal["train", "eval"],
+        subset: int | None = None,
         precision: Precision = "float32",
     ) -> None:
         self.epochs, self.batch_size, self.learning_rate = epochs, batch_size, learning_rate
         self.variance, self.selection, self.selection_pass = variance, selection, selection_pass
-        self.precision = precision
+        self.subset, self.precision = subset, precision
 
     def fit(self, task: Task) -> Trained:
         training, validation = self._splits(task)  # (N, C, S, S) uint8
@@ -134,7 +133,7 @@ class Autoencoder(Recipe):
 
     def _splits(self, task: Task) -> tuple[Tensor, Tensor | None]:
         """Training and selection pictures on the device. Raises RunError where the settings do not fit the data."""
-        training = task.dataset.pixels("train")
+        training = task.dataset.pixels("train")[: self.subset]
         validation = None
         if self.selection == "holdout":
             held = task.dataset.holdout

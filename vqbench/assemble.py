@@ -11,7 +11,7 @@ from vqbench.plan import Entry, Plan
 from vqbench.store import Failure, Record, ResultStore
 from vqbench.table import Block, Cell, Column, Group, Row, Table
 
-SECONDS = Column("seconds", "Seconds", better="min", digits=1)
+SECONDS = Column("seconds", "Seconds", digits=1)  # of training; no contest, since machines differ
 
 
 @dataclass
@@ -29,9 +29,7 @@ def tables(plan: Plan, stores: Sequence[ResultStore], paper: bool = False) -> li
     Records are looked for in ``stores``, in order. Failed, unfinished and missing runs stay visible in their cells.
     """
     found = {run.key: _find(run, stores) for run in plan.runs()}
-    order = [name for name in [plan.suite.table.protocol] if name]
-    protocols = list(dict.fromkeys([*order, *plan.suite.measure]))
-    made = [_Builder(plan, found, name).table() for name in protocols]
+    made = [_Builder(plan, found, name).table() for name in plan.protocols()]
     if not (paper and plan.suite.paper):
         return made
     return [against_paper(table, plan.suite.paper, _why_not(plan, table.protocol)) for table in made]
@@ -39,9 +37,11 @@ def tables(plan: Plan, stores: Sequence[ResultStore], paper: bool = False) -> li
 
 def _why_not(plan: Plan, protocol: str) -> str:
     """Why none of a table's values is the printed quantity, if so."""
+    if plan.suite.reduced:
+        return "reduced training"
     if protocol != "official":
         return f"measured under `{protocol}`, printed under what corresponds to `official`"
-    return "reduced training" if plan.suite.reduced else ""
+    return ""
 
 
 def _find(run: Any, stores: Sequence[ResultStore]) -> _Found:
@@ -78,7 +78,7 @@ class _Builder:
         down = [None] if side_by_side and by_dataset else self._distinct(field)
         blocks = [self._block(key, across, field) for key in down]
         return Table(
-            title=suite.title or suite.name,
+            title=(suite.title or suite.name) + (" (REDUCED)" if suite.reduced or suite.test_images else ""),
             columns=self.columns,
             blocks=[block for block in blocks if block.rows],
             caption=self._caption(),
@@ -160,6 +160,10 @@ class _Builder:
         lines = []
         if suite.description:
             lines.append(" ".join(suite.description.split()))
+        if suite.reduced or suite.test_images:
+            less = [f"{name} {value}" for name, value in suite.reduced.items()]
+            less += [f"the first {suite.test_images} test pictures"] if suite.test_images else []
+            lines.append(f"Reduced: {', '.join(less)}. These numbers stand in for no full run's.")
         recipe = self.plan.entries[0].run.recipe.args
         lines.append(
             f"Trained under `{suite.train.name}` ({recipe['epochs']} epochs, batch {recipe['batch_size']}, "

@@ -1,0 +1,93 @@
+"""Installed or not, in whichever way: the same quantizers, suites and data are found."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# Needs nothing but the standard library, so that it runs in an environment without dependencies.
+FOUND = """
+import pathlib, vqbench, vqbench.quantizers
+from vqbench import registry
+home = pathlib.Path(vqbench.__file__).resolve().parent
+print(home)
+print(pathlib.Path(list(vqbench.quantizers.__path__)[0]).resolve())
+print(*registry.names("quantizers"))
+"""
+
+
+def found(python: Path | str, cwd: Path, path: Path | None = None) -> tuple[Path, Path, list[str]]:
+    """Where a Python finds the package and its quantizers, and which these are."""
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    if path is not None:
+        env["PYTHONPATH"] = str(path)
+    shown = subprocess.run([python, "-c", FOUND], cwd=cwd, env=env, capture_output=True, text=True, check=True).stdout
+    home, quantizers, names = shown.splitlines()
+    return Path(home), Path(quantizers), names.split()
+
+
+def pip(*words: object, python: Path | str = sys.executable) -> None:
+    subprocess.run([python, "-m", "pip", "-q", *map(str, words)], check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"  # a copy, since building leaves files behind
+    skipped = ("--exclude=.git", "--exclude=.tox", "--exclude=runs", "--exclude=build")
+    tar = subprocess.run(["tar", "-C", ROOT, *skipped, "-c", "."], check=True, capture_output=True).stdout
+    source.mkdir()
+    subprocess.run(["tar", "-C", source, "-x"], input=tar, check=True)
+    pip("wheel", "--no-deps", "-w", folder, source)
+    return next(folder.glob("*.whl"))
+
+
+def test_the_wheel_holds_what_the_package_needs(wheel: Path) -> None:
+    """Quantizers, suites, the pictures with their licence, the printed values and our licence are in the wheel."""
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for folder, target in (("quantizers", "vqbench/quantizers"), ("suites", "vqbench/suites"), ("vqbench", "vqbench")):
+        for path in (ROOT / folder).rglob("*"):
+            if (path.is_file() and path.suffix in (".py", ".yaml", ".csv", ".gz")) or path.name == "LICENSE":
+                assert f"{target}/{path.relative_to(ROOT / folder)}" in names, path
+    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
+    pictures = [info for info in zipfile.ZipFile(wheel).infolist() if info.filename.startswith("vqbench/datasets/data")]
+    assert sum(info.file_size for info in pictures) < 2.5e6
+
+
+def test_wheel_checkout_and_editable_find_the_same_quantizers(wheel: Path, tmp_path: Path) -> None:
+    """A wheel uses its own quantizers, a checkout and an editable install those of the checkout, and names agree."""
+    pip("install", "--no-deps", "--target", tmp_path / "site", wheel)
+    home, quantizers, names = found(sys.executable, tmp_path, tmp_path / "site")
+    assert home == (tmp_path / "site" / "vqbench").resolve()
+    assert quantizers == home / "quantizers"
+
+    home, quantizers, in_checkout = found(sys.executable, tmp_path, ROOT)
+    assert (home, quantizers) == (ROOT / "vqbench", ROOT / "quantizers")
+
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    pip("install", "--no-deps", "-e", ROOT, python=python)
+    home, quantizers, editable = found(python, tmp_path)
+    assert (home, quantizers) == (ROOT / "vqbench", ROOT / "quantizers")
+
+    assert names == in_checkout == editable
+    assert {"identity", "vq", "vq_ema", "hvq", "sqvae", "cvq"} <= set(names)
+
+
+def test_an_installed_package_knows_its_suites(wheel: Path, tmp_path: Path) -> None:
+    """Away from any checkout, suites are found by name inside the package."""
+    pip("install", "--no-deps", "--target", tmp_path / "site", wheel)
+    code = "from vqbench.suitefile import find_suite; print(find_suite('quick'))"
+    env = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    shown = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, check=True
+    )
+    assert Path(shown.stdout.strip()) == tmp_path / "site" / "vqbench" / "suites" / "quick.yaml"

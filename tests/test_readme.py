@@ -1,0 +1,29 @@
+"""The documents: every figure in them is what the command beside it prints."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("document", ["README.md", "results/README.md"])
+def test_figures_are_what_their_commands_print(document: str) -> None:
+    """Regenerating the tables of a document from the published records changes no byte of it."""
+    assert "<!-- $ vqbench" in (ROOT / document).read_text()
+    subprocess.run([sys.executable, ROOT / "tools" / "readme.py", "--check", ROOT / document], check=True)
+
+
+def test_a_stale_figure_is_noticed(tmp_path: Path) -> None:
+    """A figure changed by hand is found, and the tool says how to mend it."""
+    stale = tmp_path / "stale.md"
+    stale.write_text((ROOT / "README.md").read_text().replace("| 441 ", "| 440 "))
+    told = subprocess.run(
+        [sys.executable, ROOT / "tools" / "readme.py", "--check", stale], capture_output=True, text=True, check=False
+    )
+    assert told.returncode == 1
+    assert "not what its commands print" in told.stderr
