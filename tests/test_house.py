@@ -26,6 +26,7 @@ ROOMS = {
     "quantizers": {"vqbench.quantizer", "vqbench.functional"},
     "metrics": {
         "vqbench.metric",
+        "vqbench.protocol",
         "vqbench.functional",
         "vqbench.assets",
         "vqbench.compat",

@@ -114,7 +114,7 @@ LINES: dict[str, tuple[Any, ...]] = {
     "unknown argument of a reduced copy": (13, "reduced: {epoch: 3}", "13:11: reduced.epoch:", "'epochs'"),
     "name that is no file name": (1, "name: ../good", "1:1: name:", "letters, digits"),
     "number as name": (1, "name: 7", "1:1: name:", "is 7", "valid text"),
-    "a key that is missing": (2, "", "1:1: title:", "is missing"),
+    "a key that is missing": (1, "", "1:1: name:", "is missing"),
     "a key that is no word": (2, "title: T\n3: x", "1:1:", "line 3", "keys are words"),
     "a key that is a list": (2, "title: T\n? [a]\n: x", "1:1:", "line 3", "keys are words"),
     "tabs": (9, "\t- vq", "9:1:", "not valid YAML", "not tabs"),

@@ -17,7 +17,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor, nn
 
 from vqbench import assets, inception, pictures, registry
-from vqbench.errors import AssetError, RunError, UsageError
+from vqbench.errors import RunError, UsageError
 from vqbench.metric import Batch, Context, Metric
 from vqbench.pictures import as_measured, to_unit
 from vqbench.protocol import MeasureProtocol, measuring
@@ -130,12 +130,9 @@ def measured(name: str, x: Tensor, y: Tensor, size: int = 64) -> tuple[Metric, l
 
 @pytest.fixture
 def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The nets' weights are at hand; features of these tests' pictures go to a folder of their own."""
-    try:
-        for name in ("inception_fid", "vgg16_lpips"):
-            assets.tensors(name, offline=True)
-    except AssetError as error:
-        pytest.skip(f"the weights of LPIPS and FID were not fetched to this machine: {error}")
+    """The nets' weights are fetched if need be; features of these tests' pictures go to a folder of their own."""
+    for name in ("inception_fid", "vgg16_lpips"):
+        assets.fetch(name)
     monkeypatch.setattr(assets, "cache_folder", lambda: tmp_path / "cache")
 
 

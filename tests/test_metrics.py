@@ -18,7 +18,7 @@ from torch import Tensor
 
 from vqbench import assets, inception, registry
 from vqbench.compat import ensure_torchvision
-from vqbench.errors import AssetError, RunError
+from vqbench.errors import RunError
 from vqbench.metric import Batch, Context, Metric
 from vqbench.metrics import rfid
 from vqbench.pictures import as_measured, rounded
@@ -29,8 +29,10 @@ CODES = 16  # size of the codebook in these tests
 NAMES = ("l1", "psnr", "ssim", "lpips", "rfid", "usage", "perplexity", "bits")
 
 
-def context(protocol: str = "clean", num_codes: int | None = CODES, bits: float | None = 4.0) -> Context:
-    return Context(measuring(protocol), "0" * 64, num_codes, bits, CPU)
+def context(
+    protocol: str = "clean", num_codes: int | None = CODES, bits: float | None = 4.0, depth: int = 2
+) -> Context:
+    return Context(measuring(protocol), "0" * 64, num_codes, bits, CPU, depth)
 
 
 def metric(name: str, of: Context | None = None) -> Metric:
@@ -86,12 +88,9 @@ def cheap_features(net: torch.nn.Module, pictures: Tensor, resize: int | None) -
 
 @pytest.fixture
 def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The nets' weights are at hand; features of these tests' pictures go to a folder of their own."""
-    try:
-        for name in ("inception_fid", "vgg16_lpips", "alexnet_lpips"):
-            assets.tensors(name, offline=True)
-    except AssetError as error:
-        pytest.skip(f"the weights of LPIPS and FID were not fetched to this machine: {error}")
+    """The nets' weights are fetched if need be; features of these tests' pictures go to a folder of their own."""
+    for name in ("inception_fid", "vgg16_lpips", "alexnet_lpips"):
+        assets.fetch(name)
     monkeypatch.setattr(assets, "cache_folder", lambda: tmp_path)
 
 
@@ -490,7 +489,7 @@ def coded(codes: list) -> Batch:
 def test_usage_and_perplexity_of_known_counts() -> None:
     """Frequencies 1/2, 1/4, 1/4, 0 of four codes: 75 % in use, perplexity 2^1.5, whatever the batches."""
     for cuts in ([4], [1, 2, 1], [2, 2]):
-        usage, perplexity = (metric(name, context(num_codes=4)) for name in ("usage", "perplexity"))
+        usage, perplexity = (metric(name, context(num_codes=4, depth=1)) for name in ("usage", "perplexity"))
         for piece in torch.tensor([0, 1, 0, 2]).split(cuts):
             batch = coded([[[[int(code)]]] for code in piece])
             usage.update(batch)
@@ -524,7 +523,7 @@ def test_perplexity_equals_the_one_hot_formula() -> None:
 def test_codes_outside_the_codebook_are_refused(code: int) -> None:
     """A code below 0 or at K would be counted for another code or enlarge the codebook: an error."""
     with pytest.raises(RunError, match="the codebook has 4 codes"):
-        metric("usage", context(num_codes=4)).update(coded([[[[0]]], [[[code]]]]))
+        metric("usage", context(num_codes=4, depth=1)).update(coded([[[[0]]], [[[code]]]]))
 
 
 @pytest.mark.parametrize("name", ["usage", "perplexity", "bits"])

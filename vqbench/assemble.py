@@ -60,7 +60,6 @@ class _Builder:
     def __init__(self, plan: Plan, found: dict[str, _Found], protocol: str) -> None:
         self.plan, self.found, self.protocol = plan, found, protocol
         chosen = plan.suite.table.columns or [*plan.suite.metrics]
-        chosen = [*chosen, *(name for name in plan.metrics if name not in chosen and name not in plan.suite.metrics)]
         self.columns = [self._column(name) for name in chosen]
 
     def _column(self, name: str) -> Column:

@@ -119,7 +119,10 @@ def load(
     spec = load_suite(suite, sets)
     if metrics:
         chosen = list(dict.fromkeys([*spec.metrics, *metrics]))
-        spec = load_suite(suite, [*sets, f"metrics={json.dumps(chosen)}"])
+        changes = [f"metrics={json.dumps(chosen)}"]
+        if spec.table.columns:
+            changes.append(f"table.columns={json.dumps(list(dict.fromkeys([*spec.table.columns, *metrics])))}")
+        spec = load_suite(suite, [*sets, *changes])
     if reduced or test_images:
         spec = spec.reduce(test_images, **reduced)
     variant = bool(sets or metrics or reduced or test_images)
