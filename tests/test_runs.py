@@ -177,7 +177,7 @@ def test_a_failed_run_is_shown_and_stops_no_other(tmp_path: Path, capsys: pytest
 
 
 def test_a_metric_is_added_without_training(suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Asking for one more metric of a trained suite measures it from the checkpoints and trains nothing."""
+    """One more metric of a trained suite is measured from the checkpoints, trains nothing, and says who measured it."""
     store = tmp_path / "runs"
     assert vqbench("run", suite, "--store", store, "-q") == 0
     before = {path: path.stat().st_mtime_ns for path in store.glob("*/*.pt")}
@@ -186,6 +186,9 @@ def test_a_metric_is_added_without_training(suite: Path, tmp_path: Path, capsys:
     assert "SSIM" in shown.out
     assert "training" not in shown.err
     assert {path: path.stat().st_mtime_ns for path in store.glob("*/*.pt")} == before
+    for path in store.glob("*/record.json"):
+        measured = json.loads(path.read_text())["made"]["measured"]
+        assert [each["metrics"] for each in measured] == [{"clean": ["l1", "psnr", "usage"]}, {"clean": ["ssim"]}]
 
 
 def test_per_image_values_average_to_the_stored_value(suite: Path, tmp_path: Path) -> None:

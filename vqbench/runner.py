@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import traceback
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -121,7 +122,10 @@ class _Worker:
         self.listener.run_started(run, "measuring")
         if self.evaluator is None:
             self.evaluator = Evaluator(self.dataset, engine.device)
+        started = time.monotonic()
         measured = self.evaluator.measure(model, missing, self._advanced)
+        how = {**made(engine.device), "seconds": round(time.monotonic() - started, 1), "metrics": missing}
+        record.made["measured"] = [*record.made.get("measured", []), how]
         for protocol, values in measured.values.items():
             record.values.setdefault(protocol, {}).update(values)
         self.store.write_images(run, measured.images)

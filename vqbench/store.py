@@ -36,7 +36,7 @@ class Record:
 
     run: RunSpec
     values: dict[str, dict[str, Value]]  # protocol -> metric -> value
-    made: dict[str, Any]  # commit, versions, device, seconds, parameters: told, never part of the key
+    made: dict[str, Any]  # by which commit, versions, device, in how many seconds; "measured": likewise, each time
     history: list[dict[str, Any]] = field(default_factory=list)  # one mapping an epoch
 
     def to_json(self) -> str:
