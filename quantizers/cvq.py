@@ -64,6 +64,7 @@ class CVQ(VQ):
         self.decay, self.sharpness, self.epsilon, self.temperature = decay, sharpness, epsilon, temperature
         self.usage = nn.Buffer(torch.zeros(num_codes))  # p
         self.relocated = nn.Buffer(torch.zeros((), dtype=torch.bool))
+        self.settled = False  # what this process knows of ``relocated`` without asking the device: spares the anchors
 
     @Q.full_precision
     def forward(self, z: Tensor) -> QuantizerOutput:
@@ -82,9 +83,12 @@ class CVQ(VQ):
     def relocate(self, features: Tensor, codes: Tensor) -> None:
         """Update the usage from ``codes``, and move the codes towards their anchors among ``features`` (N, dim)."""
         self.usage.lerp_(Q.shares(Q.code_counts(codes, self.num_codes)).to(self.usage.dtype), 1 - self.decay)
+        if self.settled:
+            return
         anchors = Q.anchors(self.anchor, features, self.codebook, self.distance)  # (K, dim)
         alpha = torch.exp(-self.sharpness * self.num_codes * self.usage / (1 - self.decay) - self.epsilon)
         if not self.online:
             alpha = alpha.masked_fill(self.relocated, 0)
         self.codebook.lerp_(anchors, alpha[:, None])
         self.relocated.fill_(True)
+        self.settled = not self.online

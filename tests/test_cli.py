@@ -172,7 +172,7 @@ def test_a_thousand_records_make_a_table_without_torch(tmp_path: Path) -> None:
     store = ResultStore(tmp_path / "runs")
     plan = planning.load(suite, [store])
     plan.save(store)
-    told = {"seconds": 1.0, "device": "cpu", "versions": {"torch": "2"}}
+    told = {"seconds": 1.0, "device": "cpu", "threads": 1, "versions": {"torch": "2"}}
     for run in plan.runs():
         store.write(Record(run, {"clean": {name: Value(0.5, 1, 1, 1000) for name in ("l1", "psnr")}}, told))
     command = [sys.executable, "-X", "importtime", "-m", "vqbench", "table", str(suite), "--store", str(store.root)]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vqbench.comparison import against_paper
+from vqbench.order import order_lines
 from vqbench.plan import Entry, Plan
 from vqbench.store import Failure, Record, ResultStore
 from vqbench.table import Block, Cell, Column, Group, Row, Table
@@ -32,7 +33,15 @@ def tables(plan: Plan, stores: Sequence[ResultStore], paper: bool = False) -> li
     made = [_Builder(plan, found, name).table() for name in plan.protocols()]
     if not (paper and plan.suite.paper):
         return made
-    return [against_paper(table, plan.suite.paper, _why_not(plan, table.protocol)) for table in made]
+    return [_held_against(plan.suite.paper, table, plan, stores) for table in made]
+
+
+def _held_against(number: str, table: Table, plan: Plan, stores: Sequence[ResultStore]) -> Table:
+    """``table`` with the paper's values and verdicts in its cells, and below it whether the printed order holds."""
+    reason = _why_not(plan, table.protocol)
+    judged = against_paper(table, number, reason)
+    order = order_lines(plan, stores, table.protocol, reason)
+    return replace(judged, footnotes=[*judged.footnotes, *order])
 
 
 def _why_not(plan: Plan, protocol: str) -> str:
@@ -40,7 +49,7 @@ def _why_not(plan: Plan, protocol: str) -> str:
     if plan.suite.reduced:
         return "reduced training"
     if protocol != "official":
-        return f"measured under `{protocol}`, printed under what corresponds to `official`"
+        return f"measured under {protocol}, printed under what corresponds to official"
     return ""
 
 
@@ -165,15 +174,16 @@ class _Builder:
             lines.append(f"Reduced: {', '.join(less)}. These numbers stand in for no full run's.")
         recipe = self.plan.entries[0].run.recipe.args
         lines.append(
-            f"Trained under `{suite.train.name}` ({recipe['epochs']} epochs, batch {recipe['batch_size']}, "
-            f"learning rate {recipe['learning_rate']:g}, {recipe['precision']}), measured under `{self.protocol}`, "
+            f"Trained under {suite.train.name} ({recipe['epochs']} epochs, batch {recipe['batch_size']}, "
+            f"learning rate {recipe['learning_rate']:g}, {recipe['precision']}), measured under {self.protocol}, "
             f"{_count(len(suite.seeds), 'seed')}."
         )
         if runs:
             sources = [store for found in runs if (store := found.store)]
             by_store = [f"{sources.count(store)} from {store.root.name}/" for store in dict.fromkeys(sources)]
-            devices = dict.fromkeys(found.record.made["device"] for found in runs if found.record)
-            versions = dict.fromkeys(found.record.made["versions"]["torch"] for found in runs if found.record)
+            made = [found.record.made for found in runs if found.record]
+            devices = dict.fromkeys(f"{each['device']} ({each['threads']} threads)" for each in made)
+            versions = dict.fromkeys(each["versions"]["torch"] for each in made)
             lines.append(
                 f"{_count(len(runs), 'record')} of {len(self.found)} ({', '.join(by_store)}); "
                 f"{' and '.join(devices)}; torch {' and '.join(versions)}."

@@ -30,7 +30,7 @@ def inner_product_form(features: Tensor, codebook: Tensor, distance: Distance) -
 def squared_distances(features: Tensor, codebook: Tensor) -> Tensor:
     """‖z_i − e_k‖² as one (N, K) matrix, never negative: for methods that weigh all codes of every feature."""
     a, b = inner_product_form(features, codebook, "l2")
-    return (-(a @ b.T)).clamp(min=0)
+    return (-a @ b.T).clamp(min=0)
 
 
 @torch.no_grad()

@@ -75,4 +75,5 @@ def feature_uniform(n: int, *shape: int, device: torch.device) -> Tensor:
 
 def gumbel(n: int, num_codes: int, device: torch.device) -> Tensor:
     """Gumbel noise (n, num_codes), −ln(−ln(U + 1e-10) + 1e-10), keyed like ``feature_uniform``."""
-    return -torch.log(-torch.log(feature_uniform(n, num_codes, device=device) + 1e-10) + 1e-10)
+    noise = feature_uniform(n, num_codes, device=device)
+    return noise.add_(1e-10).log_().neg_().add_(1e-10).log_().neg_()  # in place: a new matrix costs more than its log
