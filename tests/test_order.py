@@ -46,7 +46,11 @@ def fill(plan: Plan, store: ResultStore, simulated: Simulated, protocol: str = "
             continue
         values = {m: Value(float(np.mean(each)), version, version, np.size(each)) for m, each in found.items()}
         store.write(
-            Record(entry.run, {protocol: values}, {"seconds": 1.0, "device": "cpu", "versions": {"torch": "2"}})
+            Record(
+                entry.run,
+                {protocol: values},
+                {"seconds": 1.0, "device": "cpu", "threads": 1, "versions": {"torch": "2"}},
+            )
         )
         arrays = {f"{protocol}/{m}": each for m, each in found.items() if isinstance(each, np.ndarray)}
         if arrays:
