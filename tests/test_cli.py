@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from vqbench import cli
+from vqbench.errors import UsageError
 from vqbench.spec import Part, RunSpec
 from vqbench.store import Record, ResultStore, Value
 
@@ -73,6 +74,13 @@ def test_wrong_usage_is_one_sentence(
     assert said in shown.err
     assert shown.err.count("\n") == 1
     assert not (tmp_path / "runs").exists(), "nothing was started"
+
+
+def test_debug_shows_where(tmp_path: Path) -> None:
+    """--debug, wherever it stands, turns the sentence back into the exception that it was made of."""
+    for words in (("--debug", "run", "quikc"), ("run", "quikc", "--debug")):
+        with pytest.raises(UsageError, match="quikc"):
+            vqbench(*words)
 
 
 def test_plan_and_status_of_a_suite_that_was_never_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

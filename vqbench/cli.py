@@ -254,13 +254,12 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _main(
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,  # told here, read by run_words
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    if debug:
-        os.environ["VQBENCH_DEBUG"] = "1"
+    pass
 
 
 def main() -> None:
@@ -269,26 +268,28 @@ def main() -> None:
 
 
 def run_words(words: list[str]) -> int:
-    """Carry out one command line and give its exit code."""
+    """Carry out one command line and give its exit code. ``--debug`` may stand anywhere, and shows tracebacks."""
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
     try:
         return app(args=words, prog_name="vqbench", standalone_mode=False) or 0
     except VqbenchError as error:
-        return _told(str(error), error.exit_code)
+        return _told(str(error), error.exit_code, debug)
     except typer.Exit as error:
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        return _told("stopped; what was finished is kept", 130)
+        return _told("stopped; what was finished is kept", 130, debug)
     except BrokenPipeError:  # `vqbench table | head`
         sys.stderr.close()
         return 0
     except Exception as error:
         if hasattr(error, "format_message"):  # wrong usage, as told by whichever click this typer brings along
-            return _told(error.format_message(), 2)
-        return _told(f"{type(error).__name__}: {error} (a fault of vqbench; --debug shows where)", 1)
+            return _told(error.format_message(), 2, debug)
+        return _told(f"{type(error).__name__}: {error} (a fault of vqbench; --debug shows where)", 1, debug)
 
 
-def _told(sentence: str, code: int) -> int:
-    if os.environ.get("VQBENCH_DEBUG"):
+def _told(sentence: str, code: int, debug: bool) -> int:
+    if debug:
         raise  # the exception being handled
     print(f"vqbench: {sentence}", file=sys.stderr)
     return code
