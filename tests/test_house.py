@@ -19,7 +19,7 @@ QUANTIZERS = Path(next(iter(vqbench.quantizers.__path__)))
 LIGHT = (
     *("cli", "commands", "assemble", "comparison", "errors", "layout", "paper", "plan", "progress", "protocol"),
     *("registry", "render", "seeding", "spec", "statistics", "store", "suite", "suitefile", "suiteparts"),
-    *("table", "verdict", "yamlfile"),
+    *("explain", "table", "verdict", "waterfall", "yamlfile"),
 )
 # Who of ours a room may import, beside what stands for itself.
 ROOMS = {

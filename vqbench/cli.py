@@ -36,6 +36,7 @@ Plugin = Annotated[list[Path] | None, typer.Option("--plugin", metavar="FILE", h
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Fetch nothing; fail early and say what is missing.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
 Format = Annotated[str, typer.Option("--format", help="text, markdown, csv or latex.")]
 
 RUNS, RESULTS = Path("runs"), Path("results")
@@ -96,7 +97,7 @@ def run(
     device: Device = "auto",
     offline: Offline = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed runs again.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train and measure what is missing of a suite, then print its table."""
     from vqbench import commands
@@ -152,6 +153,31 @@ def table(
         print(text, end="")
     else:
         commands.write(output, text)
+
+
+@app.command()
+def explain(
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="Its key, the beginning of its key, or its folder's name in the store.")
+    ],
+    store: Store = RUNS,
+    metrics: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Explain these; otherwise all but rfid, which takes minutes."),
+    ] = None,
+    test_images: Annotated[int | None, typer.Option(min=2, help="Measure on the first test pictures.")] = None,
+    plugin: Plugin = None,
+    device: Device = "auto",
+    offline: Offline = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """What lies between the values of a run under official and under clean, setting by setting."""
+    from vqbench import explain as explaining
+
+    _add(plugin)
+    _offline(offline)
+    _show(explaining.explain(store, run, metrics or (), test_images, device, quiet), as_json)
 
 
 @app.command(name="list")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vqbench import protocol, registry
 from vqbench.dataset import Dataset
+from vqbench.errors import UsageError
 from vqbench.metric import Batch, Context, Metric
 from vqbench.model import Autoencoder
 from vqbench.pictures import as_measured, to_unit
@@ -29,14 +30,17 @@ class Measurement:
 
 
 class Evaluator:
-    """Measures runs on one test split, one after the other; what depends on the originals alone is computed once."""
+    """Measures runs on one test split, one after the other; what depends on the originals alone is computed once.
 
-    def __init__(self, dataset: Dataset, device: torch.device) -> None:
-        self.dataset, self.device = dataset, device
+    ``keep`` False: only one run is measured, so that metrics need not keep in memory what the next would use.
+    """
+
+    def __init__(self, dataset: Dataset, device: torch.device, keep: bool = True) -> None:
+        self.dataset, self.device, self.keep = dataset, device, keep
         self.pixels = dataset.pixels("test")  # (N, C, S, S) uint8
         self.digest = dataset.digest("test")
-        self._metrics: dict[tuple[str, str], Metric] = {}
-        self._originals: dict[tuple[str, int], Tensor] = {}
+        self._metrics: dict[tuple[MeasureProtocol, str], Metric] = {}
+        self._originals: dict[tuple[MeasureProtocol, int], Tensor] = {}
 
     @torch.no_grad()
     def measure(
@@ -44,23 +48,27 @@ class Evaluator:
         model: Autoencoder,
         wanted: Mapping[str, Sequence[str]],
         progress: Callable[[int, int], None] = lambda done, total: None,
+        variants: Sequence[MeasureProtocol] = (),
     ) -> Measurement:
         """Measure ``model``, in evaluation mode, by the ``wanted`` metrics: protocol -> names.
 
         Every picture of the split, or of its beginning where a protocol's name asks for that, is counted once.
-        ``progress`` is told (pictures done, pictures in all).
+        ``progress`` is told (pictures done, pictures in all). ``variants`` are protocols beyond the named ones that
+        ``wanted`` may ask for by their names. Raises UsageError for an unknown name, or a variant with a known one.
         """
+        measured = {name: _protocol(name, variants) for name in wanted}
         model.eval()
         quantized = model.quantizer.depth > 0
         metrics: dict[str, dict[str, Metric]] = {}
         for name, chosen in wanted.items():
             context = Context(
-                protocol=protocol.measuring(name),
+                protocol=measured[name],
                 dataset=self.digest,
                 num_codes=model.quantizer.num_codes if quantized else None,
                 bits=model.quantizer.bits if quantized else None,
                 device=self.device,
                 depth=model.quantizer.depth,
+                keep=self.keep,
             )
             metrics[name] = {metric: self._metric(metric, context) for metric in chosen}
         images: dict[str, list[np.ndarray]] = {}
@@ -73,8 +81,8 @@ class Evaluator:
                 if here.stop == 0:
                     continue
                 batch = Batch(
-                    originals=self._measured_originals(x, start, protocol.measuring(name))[here],
-                    reconstructions=as_measured(reconstructions[here].float(), protocol.measuring(name)),
+                    originals=self._measured_originals(x, start, measured[name])[here],
+                    reconstructions=as_measured(reconstructions[here].float(), measured[name]),
                     codes=out.codes[here] if quantized else None,
                     index=torch.arange(start, start + here.stop),
                 )
@@ -85,9 +93,7 @@ class Evaluator:
             progress(min(start + BATCH, total), total)
         values = {
             name: {
-                metric: Value(
-                    collector.compute(), collector.VERSION, protocol.measuring(name).VERSION, self._count(name)
-                )
+                metric: Value(collector.compute(), collector.VERSION, measured[name].VERSION, self._count(name))
                 for metric, collector in collectors.items()
             }
             for name, collectors in metrics.items()
@@ -100,7 +106,7 @@ class Evaluator:
 
     def _metric(self, name: str, context: Context) -> Metric:
         """The collector of one metric under one protocol, made once and started anew for every run."""
-        key = context.protocol.name, name
+        key = context.protocol, name
         if key not in self._metrics:
             self._metrics[key] = registry.load("metrics", name)(context)
         self._metrics[key].start(context)
@@ -110,7 +116,16 @@ class Evaluator:
         """The originals as ``measured`` sees them; those in 8 bits are kept for the next run."""
         if measured.pixels == "float":
             return as_measured(x, measured)
-        key = measured.name, start
+        key = measured, start
         if key not in self._originals:
             self._originals[key] = (as_measured(x, measured) * 255).round().to(torch.uint8)
         return self._originals[key].float() / 255
+
+
+def _protocol(name: str, variants: Sequence[MeasureProtocol]) -> MeasureProtocol:
+    """What values of this name are measured under. No variant may go by the name of a protocol that is stored."""
+    known = {variant.name: variant for variant in variants}
+    taken = [variant for variant in variants if variant.name in protocol.MEASURE or known[variant.name] != variant]
+    if taken:
+        raise UsageError(f"a variant of a measuring protocol needs a name of its own; {taken[0].name!r} is taken")
+    return known.get(name.partition("@")[0]) or protocol.measuring(name)

@@ -31,6 +31,7 @@ class Context:
     bits: float | None  # bits a position
     device: torch.device
     depth: int = 1  # codes a position
+    keep: bool = True  # whether other runs on the same pictures may follow, so that keeping what they share is worth it
 
 
 class Metric:
@@ -51,6 +52,7 @@ class Metric:
     VERSION: ClassVar[int] = 1  # raised by hand when a change of the code changes the value
     reference: ClassVar[str] = ""  # paper or library that defines it
     needs_codes: ClassVar[bool] = False  # says nothing about a run without a codebook
+    knobs: ClassVar[tuple[str, ...]] = ("pixels", "jpeg")  # settings of a MeasureProtocol that can move its value
 
     @classmethod
     def assets(cls, protocol: MeasureProtocol) -> tuple[str, ...]:

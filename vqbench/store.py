@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from vqbench.errors import StoreError
+from vqbench.errors import StoreError, UsageError, nearest
 from vqbench.spec import RunSpec
 
 FORMAT = 1  # raised when the layout of record.json changes
+SOME = 10  # runs that one sentence names
 
 
 @dataclass
@@ -78,6 +79,10 @@ class Failure:
     log: list[str]
 
 
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:SOME]) + (", ..." if len(names) > SOME else "")
+
+
 @contextmanager
 def _told(path: Path, doing: str) -> Iterator[None]:
     """Turn an operating system's complaint into a sentence; what was there stays as it was."""
@@ -129,6 +134,23 @@ class ResultStore:
             record = self._read(path)
             if record is not None:
                 yield record
+
+    def find(self, name: str) -> Record:
+        """The finished run called ``name``: its key, the beginning of its key, or its folder's name.
+
+        Raises UsageError if there is none, or more than one.
+        """
+        keys = {path.parent.name: path.parent.name.rpartition("-")[2] for path in self.root.glob("*/record.json")}
+        called = sorted(folder for folder, key in keys.items() if name and (name == folder or key.startswith(name)))
+        if len(called) > 1:
+            raise UsageError(f"{name!r} begins the keys of {len(called)} runs of {self.root}: {_some(called)}")
+        if not called:
+            close = f"; {nearest(name, sorted(keys))}" if len(keys) <= SOME else "; `vqbench plan SUITE` tells the keys"
+            raise UsageError(f"{self.root} holds no finished run {name!r}{close}")
+        record = self._read(self.root / called[0] / "record.json")
+        if record is None or self.folder(record.run).name != called[0]:
+            raise StoreError(f"{self.root / called[0]}: its record is of another run; was the folder renamed?")
+        return record
 
     @staticmethod
     def _read(path: Path) -> Record | None:

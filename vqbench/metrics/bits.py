@@ -19,6 +19,7 @@ class Bits(Metric):
     digits = 0
     reference = "height x width of the code map x bits a position"
     needs_codes = True
+    knobs = ()  # it looks at the codes alone
 
     def reset(self) -> None:
         self.state = {"bits": torch.zeros((), dtype=torch.float64), "count": torch.zeros((), dtype=torch.float64)}

@@ -33,6 +33,7 @@ class LPIPS(ImageMetric):
     label = "LPIPS"
     better = "min"
     digits = 4
+    knobs = (*ImageMetric.knobs, "lpips_net")
     reference = "Zhang et al., The Unreasonable Effectiveness of Deep Features, CVPR 2018, arXiv 1801.03924"
 
     @classmethod
@@ -66,7 +67,7 @@ class LPIPS(ImageMetric):
             return self._kept[key]
         maps = self._maps(originals)
         needed = sum(layer.nbytes for layer in maps)
-        if self._bytes + needed <= MEMORY:
+        if self.context.keep and self._bytes + needed <= MEMORY:
             self._kept[key] = maps
             self._bytes += needed
         return maps

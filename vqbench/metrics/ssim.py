@@ -25,6 +25,7 @@ class SSIM(ImageMetric):
     label = "SSIM"
     better = "max"
     digits = 4
+    knobs = (*ImageMetric.knobs, "ssim")
     reference = "Wang et al., Image Quality Assessment: From Error Visibility to Structural Similarity, IEEE TIP 2004"
 
     def values(self, batch: Batch) -> Tensor:

@@ -22,6 +22,7 @@ class Usage(Metric):
     digits = 1
     reference = "codes with at least one assignment over the split, divided by the size of the codebook"
     needs_codes = True
+    knobs = ()  # it looks at the codes alone
 
     def reset(self) -> None:
         codes, depth = self.context.num_codes, self.context.depth
