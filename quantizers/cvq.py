@@ -79,6 +79,10 @@ class CVQ(VQ):
             self.relocate(features, out.codes)
         return out
 
+    def _load_from_state_dict(self, *args: Any, **options: Any) -> None:
+        super()._load_from_state_dict(*args, **options)
+        self.settled = False  # the state that was loaded tells; asking anew costs one step's anchors
+
     @torch.no_grad()
     def relocate(self, features: Tensor, codes: Tensor) -> None:
         """Update the usage from ``codes``, and move the codes towards their anchors among ``features`` (N, dim)."""

@@ -125,6 +125,41 @@ def test_the_paper_s_values_stand_in_a_table_of_nothing(
     assert "NOT RUN" in shown.upper()
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (("--set", "train=clean"), "trained under clean"),
+        (("--set", "train={official: {epochs: 5}}"), "trained under official with other epochs"),
+        (("--set", "codebook.num_codes=64"), "another backbone or codebook"),
+        (("--epochs", "5"), "reduced training"),
+        (("--test-images", "1000"), "measured under official@1000"),
+    ],
+)
+def test_what_was_not_trained_and_measured_as_printed_gets_no_verdict(
+    change: tuple[str, str], reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Numbers of a changed suite are NOT COMPARABLE with the printed ones, and the reason is said."""
+    from vqbench import plan as planning
+
+    words = (*change, "--store", tmp_path, "--results", tmp_path / "none")
+    assert vqbench("plan", "small_datasets", *words) == 0
+    sizes = {"--epochs": {"epochs": 5}}.get(change[0], {})
+    images = int(change[1]) if change[0] == "--test-images" else None
+    plan = planning.load("small_datasets", [], [change[1]] if change[0] == "--set" else [], (), sizes, images)
+    store = ResultStore(tmp_path)
+    told = {"seconds": 1.0, "device": "cpu", "threads": 1, "versions": {"torch": "2"}}
+    for run in plan.runs():
+        values = {name: {metric: Value(0.02, 1, 1, 9) for metric in metrics} for name, metrics in plan.wanted().items()}
+        store.write(Record(run, values, told))
+    capsys.readouterr()
+    assert vqbench("table", "small_datasets", "--paper", "--json", *words) == 0
+    official = json.loads(capsys.readouterr().out)[0]
+    verdicts = {cell["verdict"] for cell in official["cells"] if cell["paper"]}
+    assert verdicts == {"NOT COMPARABLE"}
+    assert vqbench("table", "small_datasets", "--paper", *words) == 0
+    assert reason in " ".join(capsys.readouterr().out.split())
+
+
 def test_output_goes_to_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """-o writes what would have been printed, and a folder that is not there is one sentence."""
     words = ("table", "quick", "--store", tmp_path, "--results", tmp_path / "none")

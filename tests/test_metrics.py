@@ -16,8 +16,8 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
+from tests.fidelity import frechet_inception_distance
 from vqbench import assets, inception, registry
-from vqbench.compat import ensure_torchvision
 from vqbench.errors import RunError
 from vqbench.metric import Batch, Context, Metric
 from vqbench.metrics import rfid
@@ -293,37 +293,13 @@ def test_lpips_refuses_pictures_too_small_for_its_net(weights: None) -> None:
 
 def test_clean_rfid_is_torch_fidelitys(weights: None, tmp_path: Path) -> None:
     """On 8 colour pictures the value is torch_fidelity.calculate_metrics' on the same 8-bit pictures, to 1e-6."""
-    ensure_torchvision()
-    import torch_fidelity
-
     batch = batch_of(colour(8))
     collector = metric("rfid")
     collector.update(part(batch, 0, 5))
     collector.update(part(batch, 5, 8))
 
-    class Pictures(torch.utils.data.Dataset):
-        def __init__(self, pictures: Tensor) -> None:
-            self.levels = rounded(pictures)
-
-        def __len__(self) -> int:
-            return len(self.levels)
-
-        def __getitem__(self, i: int) -> Tensor:
-            return self.levels[i]
-
-    path = tmp_path / "inception.pth"
-    fc = {"fc.weight": torch.zeros(1008, 2048), "fc.bias": torch.zeros(1008)}
-    torch.save({**assets.tensors("inception_fid", offline=True), **fc}, path)
-    expected = torch_fidelity.calculate_metrics(
-        input1=Pictures(batch.originals),
-        input2=Pictures(batch.reconstructions),
-        fid=True,
-        feature_extractor_weights_path=str(path),
-        cuda=False,
-        cache=False,
-        save_cpu_ram=True,
-        verbose=False,
-    )["frechet_inception_distance"]
+    levels = rounded(batch.originals), rounded(batch.reconstructions)
+    expected = frechet_inception_distance(*levels, tmp_path)
     assert expected > 1
     assert collector.compute() == pytest.approx(expected, rel=1e-6)
 

@@ -493,3 +493,18 @@ def test_every_quantizer_names_its_paper() -> None:
     for kind, _ in CASES.values():
         assert any(str(year) in kind.paper for year in range(2000, 2030))
         assert "arXiv" in kind.paper
+
+
+def test_an_offline_codebook_relocates_again_after_an_earlier_state_is_loaded() -> None:
+    """Whether the one relocation is done is what the loaded state says, not what this object did before."""
+    torch.manual_seed(0)
+    quantizer = CVQ(8, 4, online=False, contrastive=False).train()
+    fresh = {name: value.clone() for name, value in quantizer.state_dict().items()}
+    z = torch.randn(2, 4, 5, 5)
+    quantizer(z)
+    moved = quantizer.codebook.detach().clone()
+    quantizer(z)
+    assert torch.equal(quantizer.codebook, moved), "offline relocates once"
+    quantizer.load_state_dict(fresh)
+    quantizer(z)
+    assert not torch.equal(quantizer.codebook, fresh["codebook"])

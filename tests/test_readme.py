@@ -18,6 +18,15 @@ def test_figures_are_what_their_commands_print(document: str) -> None:
     subprocess.run([sys.executable, ROOT / "tools" / "readme.py", "--check", ROOT / document], check=True)
 
 
+def test_published_tables_need_no_torch() -> None:
+    """What the published suites resolved to is current, so their tables come from the records alone, without torch."""
+    for path in sorted((ROOT / "results" / "suites").glob("*.json")):
+        words = ["-X", "importtime", "-m", "vqbench", "table", path.stem, "--store", "results"]
+        told = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=True).stderr
+        imported = {line.split("|")[-1].strip() for line in told.splitlines()}
+        assert "torch" not in imported, f"{path.name} is stale: vqbench publish {path.stem}"
+
+
 def test_a_stale_figure_is_noticed(tmp_path: Path) -> None:
     """A figure changed by hand is found, and the tool says how to mend it."""
     stale = tmp_path / "stale.md"

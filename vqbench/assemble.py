@@ -10,6 +10,7 @@ from vqbench.comparison import against_paper
 from vqbench.order import order_lines
 from vqbench.plan import Entry, Plan
 from vqbench.store import Failure, Record, ResultStore
+from vqbench.suiteparts import Codebook, Plugin
 from vqbench.table import Block, Cell, Column, Group, Row, Table
 
 SECONDS = Column("seconds", "Seconds", digits=1)  # of training; no contest, since machines differ
@@ -46,8 +47,14 @@ def _held_against(number: str, table: Table, plan: Plan, stores: Sequence[Result
 
 def _why_not(plan: Plan, protocol: str) -> str:
     """Why none of a table's values is the printed quantity, if so."""
-    if plan.suite.reduced:
+    suite = plan.suite
+    if suite.reduced:
         return "reduced training"
+    if suite.train.name != "official" or suite.train.args:
+        other = f" with other {', '.join(suite.train.args)}" if suite.train.args else ""
+        return f"trained under {suite.train.name}{other}, printed under what corresponds to official"
+    if suite.backbone != Plugin.model_validate("conv") or suite.codebook != Codebook():
+        return "another backbone or codebook than the paper's"
     if protocol != "official":
         return f"measured under {protocol}, printed under what corresponds to official"
     return ""
@@ -200,6 +207,7 @@ def data(table: Table) -> dict[str, Any]:
     return {
         "title": table.title,
         "protocol": table.protocol,
+        "footnotes": list(table.footnotes),
         "cells": [
             {
                 "dataset": place.dataset,

@@ -53,8 +53,7 @@ def execute(
     outcome = Outcome()
     wanted = plan.wanted()
     todo = [run for run in plan.runs() if store.missing(run, wanted)]
-    by_dataset = sorted(todo, key=lambda run: run.dataset.name)  # stable: the suite's order within a data set
-    for _, runs in groupby(by_dataset, key=lambda run: run.dataset):
+    for _, runs in groupby(todo, key=lambda run: run.dataset):  # a plan goes from data set to data set
         worker = _Worker(plan, store, listener, device, retry_failed, outcome)
         held = [run for run in runs if not worker.attempt(run, wait=False)]
         for run in held:
