@@ -58,20 +58,24 @@ class HVQ(Quantizer):
     def forward(self, z: Tensor) -> QuantizerOutput:
         """Quantize ``z`` (B, dim, H, W): a relaxed sample in training, the nearest code in evaluation."""
         codebook = self.codebook.clone()  # what backward sees, whatever a reset changes
-        d = Q.squared_distances(Q.flatten(z, self.dim), codebook)  # (N, K)
-        posterior = d.neg().softmax(1)
-        kl = (posterior * (torch.log(posterior + 1e-9) + log(self.num_codes))).sum() / len(z)
-        commitment = (posterior * d).sum() / len(z)
-        if self.training:
-            sample = ((Q.gumbel(len(d), self.num_codes, d.device) - d) / self.temperature).softmax(1)
-            codes, z_q = Q.code_map(sample.argmax(1), z), Q.unflatten(sample @ codebook, z)
-        else:
-            codes = Q.code_map(d.argmin(1), z)
-            z_q = Q.look_up(codes, codebook)
+
+        def weigh(rows: Tensor, noise: Tensor | None) -> tuple[Tensor, ...]:
+            d = Q.squared_distances(rows, codebook)  # (n, K)
+            posterior = d.neg().softmax(1)
+            kl = (posterior * (torch.log(posterior + 1e-9) + log(self.num_codes))).sum()
+            commitment = (posterior * d).sum()
+            if noise is None:
+                codes = d.argmin(1)
+                return codebook[codes], codes, kl, commitment
+            sample = ((noise - d) / self.temperature).softmax(1)
+            return sample @ codebook, sample.argmax(1), kl, commitment
+
+        z_q, codes, kl, commitment = Q.by_blocks(weigh, Q.flatten(z, self.dim), self.num_codes, noisy=self.training)
+        loss = (self.kl * kl + self.commitment * commitment) / len(z)
         counts = Q.code_counts(codes, self.num_codes)
         if self.training and self.reset_every:
             self.reset(counts)
-        return QuantizerOutput(z_q, codes, self.kl * kl + self.commitment * commitment, Q.usage_logs(counts))
+        return QuantizerOutput(Q.unflatten(z_q, z), Q.code_map(codes, z), loss, Q.usage_logs(counts))
 
     @torch.no_grad()
     def reset(self, counts: Tensor) -> None:

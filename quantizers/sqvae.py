@@ -25,7 +25,7 @@ class SQVAE(Quantizer):
     over ``anneal_steps`` updates however long the training is, so that it ends where the authors' own runs of 156,300
     updates end (0.21); with None, t counts the updates, as in the released code.
 
-    Differs from the released code: the bench's backbone, optimiser and linear output. Memory grows with N·K.
+    Differs from the released code: the bench's backbone, optimiser and linear output.
     """
 
     paper: ClassVar[str] = (
@@ -58,18 +58,21 @@ class SQVAE(Quantizer):
     @Q.full_precision
     def forward(self, z: Tensor) -> QuantizerOutput:
         """Quantize ``z`` (B, dim, H, W): a relaxed sample in training, the most probable code in evaluation."""
-        logits = self.precision / -2 * Q.squared_distances(Q.flatten(z, self.dim), self.codebook)  # (N, K)
-        codes = Q.code_map(logits.argmax(1), z)
-        if self.training:
-            sample = ((logits + Q.gumbel(len(logits), self.num_codes, z.device)) / self.temperature).softmax(1)
-            z_q = Q.unflatten(sample @ self.codebook, z)
-        else:
-            z_q = self.decode(codes)
-        log_posterior = logits.log_softmax(1)
-        entropy = -(log_posterior.exp() * log_posterior).sum() / len(z)
+
+        def weigh(rows: Tensor, noise: Tensor | None) -> tuple[Tensor, ...]:
+            logits = self.precision / -2 * Q.squared_distances(rows, self.codebook)  # (n, K)
+            codes = logits.argmax(1)
+            log_posterior = logits.log_softmax(1)
+            entropy = -(log_posterior.exp() * log_posterior).sum()
+            if noise is None:
+                return self.codebook[codes], codes, entropy
+            return ((logits + noise) / self.temperature).softmax(1) @ self.codebook, codes, entropy
+
+        rows, codes, entropy = Q.by_blocks(weigh, Q.flatten(z, self.dim), self.num_codes, noisy=self.training)
+        z_q = Q.unflatten(rows, z)
         gap = self.precision / 2 * (z - z_q).square().sum() / len(z)
         logs = Q.usage_logs(Q.code_counts(codes, self.num_codes)) | {"variance": 1 / self.precision.detach()}
-        return QuantizerOutput(z_q, codes, gap - entropy, logs)
+        return QuantizerOutput(z_q, Q.code_map(codes, z), gap - entropy / len(z), logs)
 
     def decode(self, codes: Tensor) -> Tensor:
         """The code vectors (B, dim, H, W) of ``codes`` (B, H, W, 1)."""

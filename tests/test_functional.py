@@ -19,6 +19,7 @@ import vqbench.functional as Q
 from tests import two_ranks
 from tests.reference_cvq import contrastive, similarity
 from vqbench.errors import UsageError
+from vqbench.functional.selection import by_torch
 
 DISTANCES: Any = ("l2", "cosine")
 ROOT = Path(__file__).resolve().parents[1]
@@ -269,3 +270,53 @@ def test_two_ranks_agree_with_one(tmp_path: Path) -> None:
     for key, value in expected.items():
         assert torch.equal(first[key], second[key]), f"the ranks differ in {key}"
         torch.testing.assert_close(first[key], value, rtol=1e-4, atol=1e-5, msg=key)
+
+
+# --- Selection and blocks -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("count", [1, 25, 50])
+def test_smallest_finds_the_smallest_entries_of_each_row(threads: int, count: int) -> None:
+    """Both kernels name ``count`` different places whose values are the first of the sorted row, ties included."""
+    s = (10 * rows(7).repeat(1, 10)[:, :50]).round()  # with ties
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        places = {"numpy": Q.smallest(s, count), "torch": by_torch(s, count)}
+    finally:
+        torch.set_num_threads(before)
+    for name, found in places.items():
+        assert found.shape == (7, count), name
+        assert all(len(row.unique()) == count for row in found), name
+        torch.testing.assert_close(s.gather(1, found).sort(1).values, s.sort(1).values[:, :count], msg=name)
+
+
+@pytest.mark.parametrize("kept", [0, 10**9])
+@pytest.mark.parametrize("block", [1, 40, 10**6])
+def test_blocks_and_recomputation_change_no_value_and_no_gradient(
+    monkeypatch: pytest.MonkeyPatch, block: int, kept: int
+) -> None:
+    """Rows, sums, noise and gradients are those of one whole matrix, whether backward keeps or recomputes blocks."""
+
+    def step() -> list[Tensor]:
+        features, codebook = rows(30).requires_grad_(), rows(5, seed=1).requires_grad_()
+
+        def weigh(part: Tensor, noise: Tensor | None) -> tuple[Tensor, ...]:
+            d = Q.squared_distances(part, codebook)
+            assert noise is not None
+            weights = (noise - d).softmax(1)
+            return weights @ codebook, (weights * d).sum()
+
+        torch.manual_seed(3)
+        mixed, cost = Q.by_blocks(weigh, features, 5, noisy=True)
+        (mixed.square().sum() + cost).backward()
+        assert features.grad is not None
+        assert codebook.grad is not None
+        return [mixed, cost, features.grad, codebook.grad, torch.rand(3)]  # and what is drawn after it
+
+    whole = step()
+    monkeypatch.setattr("vqbench.functional.codes.BLOCK", 4 * block)
+    monkeypatch.setattr("vqbench.functional.soft.KEPT", kept)
+    for ours, expected in zip(step(), whole, strict=True):
+        torch.testing.assert_close(ours, expected)

@@ -2,7 +2,7 @@
 
 Everything works on rows: a feature map (B, D, H, W) is N = B·H·W features (N, D), a codebook is (K, D). Nothing is
 sorted, nothing waits for the device, so that a step can be compiled, and only ``squared_distances`` and ``gumbel``
-hold an (N, K) matrix as a whole.
+hold an (N, K) matrix as a whole; ``by_blocks`` calls them for some features at a time.
 
 With several devices, every rank holds an equally large, consecutive part of the global batch. Counts and sums are added
 up over the ranks, random draws are the same everywhere or keyed by the feature's place in the global batch, and anchors
@@ -33,6 +33,7 @@ from vqbench.functional.ranks import (
     shared_normal,
     shared_permutation,
     shared_uniform,
+    to_gumbel,
     world_size,
 )
 from vqbench.functional.rows import (
@@ -61,11 +62,14 @@ from vqbench.functional.sampling import (
     similarity_at,
     take,
 )
+from vqbench.functional.selection import smallest
+from vqbench.functional.soft import KEPT, by_blocks
 
 __all__ = [
     "BLOCK",
     "CANDIDATES",
     "GROUP",
+    "KEPT",
     "Anchor",
     "Distance",
     "Init",
@@ -74,6 +78,7 @@ __all__ = [
     "all_sum",
     "anchors",
     "assign",
+    "by_blocks",
     "closest",
     "code_counts",
     "code_map",
@@ -102,9 +107,11 @@ __all__ = [
     "shared_uniform",
     "shares",
     "similarity_at",
+    "smallest",
     "squared_distances",
     "straight_through",
     "take",
+    "to_gumbel",
     "unflatten",
     "usage_logs",
     "world_size",

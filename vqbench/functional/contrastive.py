@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vqbench.functional import codes
 from vqbench.functional.codes import Distance, inner_product_form
+from vqbench.functional.selection import smallest
 
 
 def contrastive_loss(
@@ -74,11 +75,12 @@ def contrast(b: Tensor, a: Tensor, num_codes: int, temperature: float) -> tuple[
         return torch.zeros_like(b[:, 0]), torch.zeros_like(b)
     s = b @ a.T  # (k, N)
     top = s.topk(near, sorted=False)
-    bottom = s.topk(far, largest=False, sorted=False)
-    edge = bottom.values.amax(1, keepdim=True)
-    weights = ((bottom.values - edge) / temperature).exp()  # (k, N/2), at most 1
+    bottom = smallest(s, far)  # (k, N/2)
+    least = s.gather(1, bottom)
+    edge = least.amax(1, keepdim=True)
+    weights = ((least - edge) / temperature).exp()  # (k, N/2), at most 1
     total = weights.sum(1, keepdim=True)
     gap = total.log() + (edge - top.values.mean(1, keepdim=True)) / temperature  # ln Σ_j exp(s_j/τ) − p/τ
-    negatives = s.zero_().scatter_(1, bottom.indices, weights / total) @ a  # mean feature, softmax over the negatives
+    negatives = s.zero_().scatter_(1, bottom, weights / total) @ a  # mean feature, softmax over the negatives
     positives = F.embedding_bag(top.indices, a, mode="mean")
     return -F.logsigmoid(-gap)[:, 0], gap.sigmoid() / temperature * (negatives - positives)

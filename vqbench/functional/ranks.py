@@ -74,6 +74,10 @@ def feature_uniform(n: int, *shape: int, device: torch.device) -> Tensor:
 
 
 def gumbel(n: int, num_codes: int, device: torch.device) -> Tensor:
-    """Gumbel noise (n, num_codes), −ln(−ln(U + 1e-10) + 1e-10), keyed like ``feature_uniform``."""
-    noise = feature_uniform(n, num_codes, device=device)
-    return noise.add_(1e-10).log_().neg_().add_(1e-10).log_().neg_()  # in place: a new matrix costs more than its log
+    """Gumbel noise (n, num_codes), keyed like ``feature_uniform``."""
+    return to_gumbel(feature_uniform(n, num_codes, device=device))
+
+
+def to_gumbel(uniform: Tensor) -> Tensor:
+    """−ln(−ln(U + 1e-10) + 1e-10) of uniform numbers, in their place: a new matrix costs more than the logarithm."""
+    return uniform.add_(1e-10).log_().neg_().add_(1e-10).log_().neg_()

@@ -1,0 +1,63 @@
+"""What a step of a large codebook holds in memory, and how the process keeps it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+STEP = """
+import resource, sys, torch
+from vqbench import registry
+name, arguments = sys.argv[1], eval(sys.argv[2])
+quantizer = registry.load("quantizers", name)(65536, 8, **arguments)
+z = torch.randn(1, 8, 256, 256, requires_grad=True)
+adam = torch.optim.Adam(quantizer.parameters()) if list(quantizer.parameters()) else None
+small = registry.load("quantizers", name)(64, 8, **arguments)  # so that what torch loads for a step is there
+out = small(z[..., :8, :8])
+(out.z_q.square().sum() + out.loss).backward()
+held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+out = quantizer(z)
+(out.z_q.square().sum() + out.loss).backward()
+if adam:
+    adam.step()
+assert out.codes.numel() == 65536
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - held)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("vq", {}),
+        ("vq_ema", {}),
+        *(("cvq", {"anchor": anchor, "contrastive": False}) for anchor in ("random", "probability", "closest")),
+        ("cvq", {"anchor": "probability", "distance": "l2", "contrastive": False}),
+        ("cvq", {}),
+        ("hvq", {}),
+        ("sqvae", {}),
+    ],
+)
+def test_a_large_codebook_takes_half_a_gigabyte(name: str, arguments: dict[str, object]) -> None:
+    """K = N = 65,536, D = 8: forward, backward and Adam take at most 512 MB more; a whole matrix takes 16 GiB."""
+    words = [sys.executable, "-c", STEP, name, repr(arguments)]
+    added = int(subprocess.run(words, capture_output=True, text=True, check=True).stdout)  # KiB
+    assert added <= 512 * 1024, f"{added / 1024:.0f} MiB"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator is what is arranged")
+def test_freed_memory_serves_again() -> None:
+    """After ``keep_freed`` a large tensor made anew gets its pages without a fault a page."""
+    code = """
+import resource, torch
+from vqbench.memory import keep_freed
+assert keep_freed()
+torch.ones(2**24)  # 64 MiB, freed at once
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+torch.ones(2**24)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    faults = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    assert faults < 1000  # of 16,384 pages
