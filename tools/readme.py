@@ -1,7 +1,8 @@
 """Fill the figures of a Markdown file with what the commands named in it print.
 
-A region begins with ``<!-- $ vqbench ... -->`` and ends with ``<!-- end -->``; what stands between is replaced by
-what the command prints. With ``--check`` nothing is written, and the exit code tells whether all is current.
+A region begins with ``<!-- $ vqbench ... -->`` or ``<!-- $ python ... -->`` and ends with ``<!-- end -->``; what
+stands between is replaced by what the command prints. With ``--check`` nothing is written, and the exit code tells
+whether all is current.
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-REGION = re.compile(r"(<!-- \$ vqbench (?P<words>.*?) -->\n).*?(<!-- end -->)", re.DOTALL)
+REGION = re.compile(r"(<!-- \$ (?P<words>(?:vqbench|python) .*?) -->\n).*?(<!-- end -->)", re.DOTALL)
+PROGRAMS = {"vqbench": ["-m", "vqbench"], "python": []}  # what the interpreter is called with
 
 
 def filled(text: str, folder: Path) -> str:
     """``text`` with every region as its command prints it now, run in ``folder``."""
 
     def replace(match: re.Match[str]) -> str:
-        words = [sys.executable, "-m", "vqbench", *shlex.split(match["words"])]
+        program, *words = shlex.split(match["words"])
+        words = [sys.executable, *PROGRAMS[program], *words]
         printed = subprocess.run(words, cwd=folder, check=True, capture_output=True, text=True).stdout
         return f"{match[1]}{printed}{match[3]}"
 
