@@ -14,7 +14,7 @@ from vqbench.dataset import Dataset
 from vqbench.errors import UsageError
 from vqbench.metric import Batch, Context, Metric
 from vqbench.model import Autoencoder
-from vqbench.pictures import as_measured, to_unit
+from vqbench.pictures import as_measured, distinct, rounded, to_unit
 from vqbench.protocol import MeasureProtocol
 from vqbench.store import Value
 
@@ -118,8 +118,8 @@ class Evaluator:
             return as_measured(x, measured)
         key = measured, start
         if key not in self._originals:
-            self._originals[key] = (as_measured(x, measured) * 255).round().to(torch.uint8)
-        return self._originals[key].float() / 255
+            self._originals[key] = rounded(distinct(as_measured(x, measured)))
+        return (self._originals[key].float() / 255).expand(-1, 3, -1, -1)
 
 
 def _protocol(name: str, variants: Sequence[MeasureProtocol]) -> MeasureProtocol:

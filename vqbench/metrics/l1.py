@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from vqbench.metric import Batch, ImageMetric
+from vqbench.pictures import distinct
 
 
 class L1(ImageMetric):
@@ -16,5 +17,5 @@ class L1(ImageMetric):
     reference = "mean |x - y|"
 
     def values(self, batch: Batch) -> Tensor:
-        difference = batch.originals.double() - batch.reconstructions.double()  # (B, C, H, W)
+        difference = distinct(batch.originals).double() - distinct(batch.reconstructions).double()  # (B, C, H, W)
         return difference.abs().mean((1, 2, 3))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from vqbench.metric import Batch, ImageMetric
+from vqbench.pictures import distinct
 
 
 class PSNR(ImageMetric):
@@ -21,5 +22,5 @@ class PSNR(ImageMetric):
     reference = "scikit-image, peak_signal_noise_ratio(data_range=1)"
 
     def values(self, batch: Batch) -> Tensor:
-        difference = batch.originals.double() - batch.reconstructions.double()  # (B, C, H, W)
+        difference = distinct(batch.originals).double() - distinct(batch.reconstructions).double()  # (B, C, H, W)
         return -10 * difference.square().mean((1, 2, 3)).log10()

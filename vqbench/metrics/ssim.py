@@ -7,9 +7,11 @@ from torch import Tensor
 
 from vqbench.errors import RunError
 from vqbench.metric import Batch, ImageMetric
+from vqbench.pictures import distinct
 
 WINDOW = 11  # side of the window, in pixels
 SIGMA = 1.5  # of the Gaussian window, in pixels
+PIECE = 2**16  # pixel values at a time; what is between is read many times over, and is to stay in the cache
 C1, C2 = 0.01**2, 0.03**2  # the stabilising constants for pixels in [0, 1]
 
 
@@ -35,18 +37,20 @@ class SSIM(ImageMetric):
         uniform = self.context.protocol.ssim == "uniform"
         taps = uniform_taps() if uniform else gaussian_taps()
         unbiased = WINDOW**2 / (WINDOW**2 - 1) if uniform else 1.0
-        similarity = ssim_map(batch.originals.double(), batch.reconstructions.double(), taps, unbiased)
-        return similarity.mean((1, 2, 3))
+        x, y = distinct(batch.originals), distinct(batch.reconstructions)
+        size = max(1, PIECE // x[0].numel())
+        pieces = zip(x.split(size), y.split(size), strict=True)
+        return torch.cat([ssim_map(x.double(), y.double(), taps, unbiased).mean((1, 2, 3)) for x, y in pieces])
 
 
 def ssim_map(x: Tensor, y: Tensor, taps: Tensor, unbiased: float) -> Tensor:
     """SSIM at each position where the window fits: (B, C, H, W) twice, in [0, 1], to (B, C, H - 10, W - 10)."""
     mean_x, mean_y = filtered(x, taps), filtered(y, taps)
-    var_x = unbiased * (filtered(x * x, taps) - mean_x * mean_x)
-    var_y = unbiased * (filtered(y * y, taps) - mean_y * mean_y)
-    cov = unbiased * (filtered(x * y, taps) - mean_x * mean_y)
-    luminance = (2 * mean_x * mean_y + C1) / (mean_x * mean_x + mean_y * mean_y + C1)
-    contrast_and_structure = (2 * cov + C2) / (var_x + var_y + C2)
+    product, squares = mean_x * mean_y, mean_x * mean_x + mean_y * mean_y
+    cov = unbiased * (filtered(x * y, taps) - product)
+    variances = unbiased * (filtered(x * x + y * y, taps) - squares)  # of x and y, of which only the sum is asked for
+    luminance = (2 * product + C1) / (squares + C1)
+    contrast_and_structure = (2 * cov + C2) / (variances + C2)
     return luminance * contrast_and_structure
 
 
