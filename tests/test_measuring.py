@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +21,7 @@ from torch import Tensor, nn
 
 from vqbench import assets, inception, pictures, registry
 from vqbench.errors import RunError, UsageError
+from vqbench.evaluate import Evaluator
 from vqbench.metric import Batch, Context, Metric
 from vqbench.pictures import as_measured, to_unit
 from vqbench.protocol import MeasureProtocol, measuring
@@ -206,6 +210,92 @@ def test_official_pictures_are_the_files_of_imageio(tmp_path: Path) -> None:
             assert pictures._encoded(array, 75) == path.read_bytes() == by_pillow.getvalue()
             seen = pictures.through_jpeg(picture[None], 75)[0].permute(1, 2, 0).numpy()
             np.testing.assert_array_equal(seen, np.asarray(Image.open(path)))
+
+
+def test_jpeg_copies_keep_the_order_of_the_pictures() -> None:
+    """Each of 150 pictures comes back at its own place, byte by byte as Pillow opens it, grey and colour alike."""
+    x = reconstructed(originals(150))
+    colour = torch.cat([x, x.flip(-1), x.flip(-2)], dim=1)
+    for levels in (pictures.truncated(((side + 1) / 2).clamp(0, 1).expand(-1, 3, -1, -1)) for side in (x, colour)):
+        seen = pictures.through_jpeg(levels, 75)
+        assert seen.shape == levels.shape
+        for array, copy in zip(levels.permute(0, 2, 3, 1).numpy(), seen.permute(0, 2, 3, 1).numpy(), strict=True):
+            with Image.open(io.BytesIO(pictures._encoded(array, 75))) as opened:
+                np.testing.assert_array_equal(copy, np.asarray(opened))
+        assert len(seen.flatten(1).unique(dim=0)) == 150
+
+
+def test_a_damaged_jpeg_is_an_error() -> None:
+    """Decoding without Pillow's reading of the headers does not turn half a file into a picture."""
+    jpeg = pictures._encoded(np.full((28, 28, 3), 7, np.uint8), 75)
+    for damaged in (jpeg[: len(jpeg) // 2], b"", b"no picture"):
+        with pytest.raises((ValueError, OSError)):
+            pictures._decoded(damaged, (28, 28))
+
+
+def test_grey_is_one_channel_seen_three_times() -> None:
+    """JPEG gives none of the 256 greys a tint, so metrics see one channel of them; colour keeps its three."""
+    ramp = to_unit(torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16))
+    official = measuring("official")
+    for x in (ramp, reconstructed(originals(20))):
+        seen = as_measured(x, official)
+        rgb = pictures.through_jpeg(pictures.truncated(((x + 1) / 2).clamp(0, 1).expand(-1, 3, -1, -1)), 75)
+        assert torch.equal(seen, rgb.float() / 255)
+        assert pictures.distinct(seen).shape[1] == 1
+    assert pictures.distinct(as_measured(ramp.expand(-1, 3, -1, -1), official)).shape[1] == 3
+
+
+def test_grey_with_a_tint_keeps_its_channels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Were a JPEG library to tint grey, no channel would be dropped, and l1 would see the tint."""
+    tint = torch.tensor([0, 0, 9], dtype=torch.uint8).view(1, 3, 1, 1)
+    monkeypatch.setattr(pictures, "through_jpeg", lambda levels, quality: levels // 2 + tint)
+    x = as_measured(originals(2), measuring("official"))
+    assert pictures.distinct(x).shape[1] == 3
+    context = Context(measuring("official"), "0" * 64, None, None, CPU)
+    grey = x[:, :1].expand(-1, 3, -1, -1)
+    values = registry.load("metrics", "l1")(context).update(Batch(x, grey, None, torch.arange(2)))
+    np.testing.assert_allclose(values, 3 / 255, atol=1e-7)
+
+
+def test_ssim_in_pieces_is_ssim_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The size of the pieces changes no value and no order; the last one may be smaller."""
+    from vqbench.metrics import ssim
+
+    x = originals(23)
+    _, at_once = measured("ssim", x, reconstructed(x))
+    monkeypatch.setattr(ssim, "PIECE", 5 * 28 * 28)
+    _, in_pieces = measured("ssim", x, reconstructed(x))
+    np.testing.assert_allclose(in_pieces, at_once, rtol=0, atol=1e-12)
+
+
+def test_originals_seen_again_are_the_same() -> None:
+    """An evaluator gives the second run the very originals of the first, also to one that keeps nothing."""
+    dataset = registry.load("datasets", "fashion_mnist_5k")()
+    x = originals(30)
+    for name in ("official", "clean"):
+        for keep in (True, False):
+            evaluator = Evaluator(dataset, CPU, keep)
+            first, second = (evaluator._measured_originals(x, 0, measuring(name)) for _ in range(2))
+            assert torch.equal(first, second)
+            assert pictures.distinct(first).shape == pictures.distinct(second).shape == (30, 1, 28, 28)
+            assert bool(evaluator._originals) == (keep and name == "official")
+
+
+def test_the_benchmark_shows_what_it_kept_without_torch(tmp_path: Path) -> None:
+    """A kept measurement gives the same Markdown each time, on a machine that cannot import torch."""
+    row = {"dataset": "d", "what": "w", "against": "a", "images": 100}
+    seconds = {"seconds": {"ours": 2.0, "other": 1.0}, "cpu_seconds": {"ours": 3.0, "other": 2.0}}
+    machine = {"device": "CPU", "threads": 2, "torch": "2", "pillow": "13", "load": 0.1}
+    kept = tmp_path / "kept.json"
+    kept.write_text(json.dumps({"machine": machine, "repeats": 3, "rows": [row | seconds]}))
+    script = Path(__file__).parent / "benchmarks" / "measuring.py"
+    code = (
+        "import runpy, sys; sys.modules['torch'] = None; "
+        f"sys.argv = ['x', '--show', {str(kept)!r}]; runpy.run_path({str(script)!r}, run_name='__main__')"
+    )
+    shown = {subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout for _ in range(2)}
+    assert len(shown) == 1
+    assert shown.pop().decode().splitlines()[-1] == "| d | w | a | 50.0 | 100.0 | 2.000 | 1.500 |"
 
 
 def test_truncation_lowers_63_of_256_grey_levels() -> None:

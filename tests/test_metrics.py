@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 import warnings
 from contextlib import suppress
 from dataclasses import replace
@@ -281,6 +283,21 @@ def test_lpips_runs_its_trunk_once_on_each_original(weights: None, monkeypatch: 
         assert torch.equal(values, first[1])
 
 
+def test_lpips_holds_all_originals_or_none(weights: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once the maps outgrow the memory they are given back and no more are kept, in this run and the next."""
+    from vqbench.metrics import lpips
+
+    batch = batch_of(grey(6))
+    collector = metric("lpips")
+    collector.update(part(batch, 0, 2))
+    monkeypatch.setattr(lpips, "MEMORY", collector._bytes * 2)
+    collector.update(part(batch, 2, 4))
+    assert len(collector._kept) == 2
+    for begin in (4, 0, 2):
+        collector.update(part(batch, begin, begin + 2))
+        assert not collector._kept
+
+
 def test_lpips_refuses_pictures_too_small_for_its_net(weights: None) -> None:
     """AlexNet has no last layer on 28 pixels, which is said in a sentence."""
     of = replace(context(), protocol=replace(measuring("clean"), lpips_net="alex"))
@@ -370,6 +387,30 @@ def test_features_of_originals_are_computed_once(weights: None, monkeypatch: pyt
             assert torch.equal(state[key], states[0][key])
 
 
+def test_the_next_process_finds_the_features(weights: None, tmp_path: Path) -> None:
+    """Two processes end with equal sums, to the last bit, and the second puts the reconstructions alone through."""
+    code = f"""
+import hashlib, pathlib, torch
+from vqbench import assets, inception, registry
+from vqbench.metric import Batch, Context
+from vqbench.protocol import measuring
+
+assets.cache_folder = lambda: pathlib.Path({str(tmp_path)!r})
+passed, features = [], inception.features
+inception.features = lambda net, x, side: (passed.append(len(x)), features(net, x, side))[1]
+collector = registry.load("metrics", "rfid")(Context(measuring("official"), "0" * 64, None, None, torch.device("cpu")))
+x, y = torch.rand(2, 2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+collector.update(Batch(x, y, None, torch.arange(2)))
+collector.originals.save()
+sums = b"".join(collector.state[key].numpy().tobytes() for key in sorted(collector.state))
+print(passed, hashlib.sha256(sums).hexdigest())
+"""
+    run = [sys.executable, "-c", code]
+    first, second = (subprocess.run(run, check=True, capture_output=True, text=True).stdout for _ in range(2))
+    assert first.startswith("[2, 2] ")
+    assert second == first.replace("[2, 2]", "[2]")
+
+
 def test_files_of_features_are_named_by_what_decides_them(weights: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another data set, protocol, protocol's version, metric's version or net has another file; another run has not."""
     clean = context()
@@ -430,15 +471,21 @@ def test_the_store_writes_whole_prefixes_and_never_less(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["f.npy"]
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "other"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "other", "changed", "without its digest"])
 def test_the_store_does_not_believe_a_damaged_file(tmp_path: Path, damage: str) -> None:
-    """A file that is cut off, empty or of another shape is as none, and is replaced."""
+    """A file that is cut off, empty, of another shape or with other values than written is as none, and is replaced."""
     path = tmp_path / "f.npy"
     filled(path, 0, 1, 2).save()
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:-1000])
     elif damage == "empty":
         path.write_bytes(b"")
+    elif damage == "changed":
+        content = bytearray(path.read_bytes())
+        content[5000] ^= 1
+        path.write_bytes(content)
+    elif damage == "without its digest":
+        np.save(path, np.zeros((9, inception.DIM), np.float32))
     else:
         np.save(path, np.zeros((9, 64), np.float32))
     filled(path, 0, 1).save()

@@ -113,13 +113,17 @@ class Evaluator:
         return self._metrics[key]
 
     def _measured_originals(self, x: Tensor, start: int, measured: MeasureProtocol) -> Tensor:
-        """The originals as ``measured`` sees them; those in 8 bits are kept for the next run."""
-        if measured.pixels == "float":
-            return as_measured(x, measured)
+        """The originals as ``measured`` sees them; those in 8 bits are kept for the next run in this process.
+
+        Not for other processes: JPEG copies of 10,000 pictures take a second.
+        """
         key = measured, start
-        if key not in self._originals:
-            self._originals[key] = rounded(distinct(as_measured(x, measured)))
-        return (self._originals[key].float() / 255).expand(-1, 3, -1, -1)
+        if key in self._originals:
+            return (self._originals[key].float() / 255).expand(-1, 3, -1, -1)
+        seen = as_measured(x, measured)
+        if self.keep and measured.pixels != "float":
+            self._originals[key] = rounded(distinct(seen))
+        return seen
 
 
 def _protocol(name: str, variants: Sequence[MeasureProtocol]) -> MeasureProtocol:

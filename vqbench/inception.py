@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -67,8 +68,10 @@ def network(device: torch.device) -> nn.Module:
 def features(net: nn.Module, pictures: Tensor, resize: int | None) -> Tensor:
     """Features of ``pictures`` (B, C, H, W) in [0, 1], taken to 8 bits by rounding: (B, 2048) float32, on the CPU.
 
-    ``resize`` None: torch-fidelity's path, one bilinear resize to 299 as TensorFlow 1 had it. Else the released code's:
-    Pillow's bilinear resize to that side, in 8 bits, and from there PyTorch's to 299.
+    ``resize`` None: torch-fidelity's path, one bilinear resize to 299 as TensorFlow 1 had it, in torch-fidelity's own
+    memory layout, so that features are equal bit by bit (channels last is a third faster on CPUs, but moves rFID by
+    1e-6 of its value). Else the released code's: Pillow's bilinear resize to that side, in 8 bits, and from there
+    PyTorch's to 299, with channels last.
     """
     levels = rounded(pictures.expand(-1, 3, -1, -1))  # (B, 3, H, W) uint8
     with full_precision(pictures.device):
@@ -84,6 +87,7 @@ def _resized(levels: Tensor, side: int) -> Tensor:
     arrays = np.ascontiguousarray(levels.permute(0, 2, 3, 1).cpu().numpy())  # (B, H, W, 3)
     small = [np.asarray(Image.fromarray(a).resize((side, side), Image.Resampling.BILINEAR)) for a in arrays]
     unit = torch.from_numpy(np.stack(small)).to(levels.device).permute(0, 3, 1, 2).float() / 255
+    unit = unit.contiguous(memory_format=torch.channels_last)
     return 2 * F.interpolate(unit, size=(299, 299), mode="bilinear", align_corners=False) - 1
 
 
@@ -97,13 +101,13 @@ def _pool3(net: nn.Module, x: Tensor) -> Tensor:
 class FeatureStore:
     """Features by position in the test split: each computed once, kept in memory, and on disk for the next process.
 
-    The file is an (N, 2048) array, the features of the first N pictures. It is replaced as a whole, and only by a
-    longer one; a process that saw other pictures than the first N (one rank of several) leaves it alone.
+    The file is an (N, 2048) array, the features of the first N pictures, and its SHA-256. It is replaced as a whole,
+    and only by a longer one; a process that saw other pictures than the first N (one rank of several) leaves it alone.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._rows: dict[int, Tensor] = dict(enumerate(torch.from_numpy(np.array(self._on_disk()))))
+        self._rows: dict[int, Tensor] = dict(enumerate(torch.from_numpy(self._on_disk())))
 
     def get(self, index: Sequence[int], compute: Callable[[list[int]], Tensor]) -> Tensor:
         """Features (B, 2048) of the pictures at ``index``. ``compute`` gives those at some places within ``index``."""
@@ -122,15 +126,17 @@ class FeatureStore:
         try:
             with replacing(self.path) as file:
                 np.save(file, rows)
+                file.write(hashlib.sha256(rows.data).digest())
         except OSError as error:
             warnings.warn(
                 f"{self.path}: FID features of the originals are not kept for the next run: {error}", stacklevel=2
             )
 
     def _on_disk(self) -> np.ndarray:
-        """What the file holds now, (N, 2048); no rows if there is none, or it is no whole array of features."""
-        with suppress(OSError, ValueError, EOFError):
-            array = np.load(self.path, mmap_mode="r", allow_pickle=False)
-            if array.ndim == 2 and array.shape[1] == DIM and array.dtype == np.float32:
+        """What the file holds now, (N, 2048); no rows if there is none, or it is not what was once written."""
+        with suppress(OSError, ValueError, EOFError, BufferError), self.path.open("rb") as file:
+            array = np.load(file, allow_pickle=False)
+            sound = file.read() == hashlib.sha256(array.data).digest()
+            if sound and array.ndim == 2 and array.shape[1] == DIM and array.dtype == np.float32:
                 return array
         return np.empty((0, DIM), np.float32)

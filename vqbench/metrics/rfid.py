@@ -13,6 +13,7 @@ from torch import nn
 
 from vqbench import assets, inception
 from vqbench.assets.content import digest_of_arrays
+from vqbench.compat import ensure_torchvision
 from vqbench.errors import RunError
 from vqbench.metric import Batch, Context, Metric
 from vqbench.protocol import MeasureProtocol
@@ -64,7 +65,7 @@ class RFID(Metric):
         for side, features in (("originals", originals), ("reconstructions", reconstructions)):
             f = features.double()  # (B, 2048)
             self.state[f"{side}_sum"] += f.sum(0)
-            self.state[f"{side}_outer"] += f.T @ f
+            self.state[f"{side}_outer"].addmm_(f.T, f)
 
     def compute(self) -> float:
         count = int(self.state["count"])
@@ -83,6 +84,7 @@ class RFID(Metric):
 
 def torch_fidelity_distance(mean1: np.ndarray, cov1: np.ndarray, mean2: np.ndarray, cov2: np.ndarray) -> float:
     """The Fréchet distance of two Gaussians as torch-fidelity has it: the root's trace by eigenvalues."""
+    ensure_torchvision()
     from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
 
     one, two = {"mu": mean1, "sigma": cov1}, {"mu": mean2, "sigma": cov2}
