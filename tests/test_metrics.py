@@ -319,6 +319,7 @@ def test_clean_rfid_is_torch_fidelitys(weights: None, tmp_path: Path) -> None:
     expected = frechet_inception_distance(*levels, tmp_path)
     assert expected > 1
     assert collector.compute() == pytest.approx(expected, rel=1e-6)
+    assert rfid.features_path(context()).exists()  # for the next process
 
 
 def test_layers_are_torch_fidelitys_network(weights: None) -> None:

@@ -53,7 +53,7 @@ def markdown(measured: dict[str, Any]) -> str:
         f"{machine['device']}, {machine['threads']} threads, torch {machine['torch']}, Pillow {machine['pillow']}; "
         f"medians of {measured['repeats']} turns, load {machine['load']:.1f} at the start.",
         "",
-        "| data set | measured | against | pictures a second | of the other | time, ours/other | CPU time, ours/other |",
+        "| data set | measured | against | pictures/s | of the other | time, ours/other | CPU time, ours/other |",
         "|:--|:--|:--|--:|--:|--:|--:|",
     ]
     for row in measured["rows"]:
