@@ -31,7 +31,7 @@ class LPIPS(ImageMetric):
 
     The originals' maps are computed once and stay in memory for the next runs in this process, if those of all pictures
     fit into half a gigabyte. Otherwise none stay, and none ever go to disk: VGG16's take 0.5 MB a picture of 32x32, so
-    5 GB for 10,000, which a disk hardly gives back faster than one core computes them, in 3 ms a picture.
+    5 GB for 10,000 under each protocol, and one core computes them anew in half a minute a run (3 ms a picture).
     """
 
     label = "LPIPS"
