@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import random
-import signal
+import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from vqbench import cli, registry
+from tests.tiny_suite import assert_same, command, vqbench, write
+from vqbench import registry
 
-SUITE = """
-name: tiny
-train: {{clean: {{epochs: 1, batch_size: 64, learning_rate: 1e-3}}}}
-measure: [clean]
-datasets: [fashion_mnist_5k]
-backbone: {{conv: {{hidden: 16, residual_hidden: 8}}}}
-codebook: {{num_codes: 64, dim: 16}}
-quantizers: [{rows}]
-metrics: [l1, psnr, usage]
-table: {{columns: [l1, psnr, usage, seconds]}}
-"""
+HERE = ("--places", "0")  # in this process, where how runs are carried out is not the question
 
 # A quantizer that a user might bring: it fails as broken mathematics does.
 NAN_PLUGIN = '''
@@ -53,25 +40,6 @@ def suite(tmp_path: Path) -> Path:
     return write(tmp_path, "vq, cvq")
 
 
-def write(folder: Path, rows: str) -> Path:
-    path = folder / "tiny.yaml"
-    path.write_text(SUITE.format(rows=rows))
-    return path
-
-
-def vqbench(*words: object) -> int:
-    return cli.run_words([str(word) for word in words])
-
-
-def command(*words: object) -> list[str]:
-    return [sys.executable, "-m", "vqbench", *map(str, words)]
-
-
-def weights(store: Path) -> dict[str, dict[str, torch.Tensor]]:
-    """Every run's selected weights."""
-    return {path.parent.name: torch.load(path, weights_only=True) for path in store.glob("*/best.pt")}
-
-
 def table_of(store: Path, suite: Path, capsys: pytest.CaptureFixture[str]) -> list[list[object]]:
     """What the table says, at full precision, seconds apart."""
     assert vqbench("table", suite, "--store", store, "--json") == 0
@@ -79,20 +47,12 @@ def table_of(store: Path, suite: Path, capsys: pytest.CaptureFixture[str]) -> li
     return [[cell["row"], cell["metric"], cell["values"]] for cell in cells if cell["metric"] != "seconds"]
 
 
-def assert_same(first: Path, second: Path) -> None:
-    ours, theirs = weights(first), weights(second)
-    assert ours.keys() == theirs.keys()
-    for run, state in ours.items():
-        for name, value in state.items():
-            assert torch.equal(value, theirs[run][name]), f"{run}: {name}"
-
-
 def test_a_suite_runs_once_and_is_then_only_read(
     suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The first call trains and prints the table; the second prints the same table and does not even import torch."""
     store = tmp_path / "runs"
-    assert vqbench("run", suite, "--store", store, "-q") == 0
+    assert vqbench("run", suite, "--store", store, "-q", *HERE) == 0
     first = capsys.readouterr().out
     assert "vq" in first
     assert "PSNR" in first
@@ -110,42 +70,8 @@ def test_a_suite_runs_once_and_is_then_only_read(
 def test_two_trainings_of_one_seed_are_bit_identical(suite: Path, tmp_path: Path) -> None:
     """On one machine, with one number of threads, a run is a function of its key."""
     for name in ("a", "b"):
-        assert vqbench("run", suite, "--store", tmp_path / name, "-q") == 0
+        assert vqbench("run", suite, "--store", tmp_path / name, "-q", *HERE) == 0
     assert_same(tmp_path / "a", tmp_path / "b")
-
-
-def test_sigkill_at_random_moments_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A suite killed five times at random moments ends with the weights and the table of one that was left alone."""
-    suite = write(tmp_path, "cvq, sqvae, hvq, vq_ema")
-    words = command("run", suite, "--store", tmp_path / "killed", "-q")
-    often = {**os.environ, "VQBENCH_CHECKPOINT_EVERY": "0"}
-    chance = random.Random(0)
-    for _ in range(5):
-        with subprocess.Popen(words, stdout=subprocess.DEVNULL, env=often) as work:
-            time.sleep(chance.uniform(5, 10))
-            work.send_signal(signal.SIGKILL)
-    assert vqbench(*words[3:]) == 0
-    assert vqbench("run", suite, "--store", tmp_path / "whole", "-q") == 0
-    capsys.readouterr()
-    assert_same(tmp_path / "killed", tmp_path / "whole")
-    assert table_of(tmp_path / "killed", suite, capsys) == table_of(tmp_path / "whole", suite, capsys)
-
-
-def test_ctrl_c_keeps_the_work(suite: Path, tmp_path: Path) -> None:
-    """Ctrl-C in the middle of a training ends with exit code 130 and a checkpoint from which the next call goes on."""
-    store = tmp_path / "runs"
-    with subprocess.Popen(command("run", suite, "--store", store), stderr=subprocess.PIPE, text=True) as work:
-        assert work.stderr is not None
-        for line in work.stderr:
-            if "training" in line:
-                break
-        time.sleep(0.5)
-        work.send_signal(signal.SIGINT)
-        said = work.stderr.read()
-        assert work.wait() == 130
-    assert "Traceback" not in said
-    assert list(store.glob("*/last.pt"))
-    assert vqbench("run", suite, "--store", store, "-q") == 0
 
 
 @pytest.fixture
@@ -162,11 +88,12 @@ def test_a_failed_run_is_shown_and_stops_no_other(tmp_path: Path, capsys: pytest
     plugin = tmp_path / "broken.py"
     plugin.write_text(NAN_PLUGIN)
     suite, store = write(tmp_path, "broken, vq"), tmp_path / "runs"
-    words = ("run", suite, "--store", store, "--plugin", plugin)
+    words = ("run", suite, "--store", store, "--plugin", plugin, *HERE)
     assert vqbench(*words) == 1
     shown = capsys.readouterr()
     assert "FAILED" in shown.out
     assert "the loss became nan" in shown.out
+    assert re.search(r"broken on fashion_mnist_5k.*the loss became nan in epoch 1, by update 55 of 55", shown.err)
     assert "Traceback" not in shown.err
     assert len(list(store.glob("*/record.json"))) == 1
     assert vqbench(*words) == 1
@@ -179,9 +106,9 @@ def test_a_failed_run_is_shown_and_stops_no_other(tmp_path: Path, capsys: pytest
 def test_a_metric_is_added_without_training(suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One more metric of a trained suite is measured from the checkpoints, trains nothing, and says who measured it."""
     store = tmp_path / "runs"
-    assert vqbench("run", suite, "--store", store, "-q") == 0
+    assert vqbench("run", suite, "--store", store, "-q", *HERE) == 0
     before = {path: path.stat().st_mtime_ns for path in store.glob("*/*.pt")}
-    assert vqbench("run", suite, "--store", store, "--metrics", "ssim") == 0
+    assert vqbench("run", suite, "--store", store, "--metrics", "ssim", *HERE) == 0
     shown = capsys.readouterr()
     assert "SSIM" in shown.out
     assert "training" not in shown.err
@@ -194,7 +121,7 @@ def test_a_metric_is_added_without_training(suite: Path, tmp_path: Path, capsys:
 def test_per_image_values_average_to_the_stored_value(suite: Path, tmp_path: Path) -> None:
     """Values are kept per picture, each of the 1,000 test pictures once, and their mean is what the table shows."""
     store = tmp_path / "runs"
-    assert vqbench("run", suite, "--store", store, "-q") == 0
+    assert vqbench("run", suite, "--store", store, "-q", *HERE) == 0
     for path in store.glob("*/record.json"):
         values = json.loads(path.read_text())["values"]["clean"]
         images = np.load(path.parent / "per_image.npz")
@@ -215,25 +142,8 @@ def test_settings_that_do_not_fit_the_data(
     suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: str, sentence: str
 ) -> None:
     """A batch or a codebook larger than the data is one sentence with both numbers."""
-    assert vqbench("run", suite, "--store", tmp_path / "runs", "--set", change) == 1
+    assert vqbench("run", suite, "--store", tmp_path / "runs", "--set", change, *HERE) == 1
     assert sentence in capsys.readouterr().err
-
-
-def test_a_damaged_checkpoint_is_named_and_left(
-    suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A truncated checkpoint is one sentence that names the file; it is not deleted, and the other runs are done."""
-    store = tmp_path / "runs"
-    assert vqbench("run", suite, "--store", store, "-q") == 0
-    victim = sorted(store.glob("*/last.pt"))[0]
-    content = victim.read_bytes()[:1000]
-    victim.write_bytes(content)
-    (victim.parent / "record.json").unlink()
-    capsys.readouterr()
-    assert vqbench("run", suite, "--store", store) == 1
-    said = capsys.readouterr().err
-    assert f"{victim}: the checkpoint is damaged or truncated" in said
-    assert victim.read_bytes() == content
 
 
 def test_a_missing_gpu_is_one_sentence(suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -242,31 +152,18 @@ def test_a_missing_gpu_is_one_sentence(suite: Path, tmp_path: Path, capsys: pyte
     assert "this machine has" in capsys.readouterr().err
 
 
-def test_two_processes_share_the_work(tmp_path: Path) -> None:
-    """Two processes on one folder train every run once between them, and both end with the whole table."""
-    suite, store = write(tmp_path, "vq, cvq, vq_ema"), tmp_path / "runs"
-    with (
-        subprocess.Popen(command("run", suite, "--store", store), stdout=-1, stderr=-1, text=True) as one,
-        subprocess.Popen(command("run", suite, "--store", store), stdout=-1, stderr=-1, text=True) as two,
-    ):
-        (out_one, said_one), (out_two, said_two) = one.communicate(), two.communicate()
-    assert (one.returncode, two.returncode) == (0, 0), said_one + said_two
-    assert out_one == out_two
-    assert (said_one + said_two).count(": training\n") == 3
-
-
 def test_clean_and_publish(suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Published records make the same table without checkpoints; cleaned runs stay done but cannot be measured anew."""
     store, results = tmp_path / "runs", tmp_path / "results"
-    assert vqbench("run", suite, "--store", store, "-q") == 0
+    assert vqbench("run", suite, "--store", store, "-q", *HERE) == 0
     assert vqbench("publish", suite, "--store", store, "--results", results) == 0
     assert not list(results.glob("*/*.pt"))
     assert vqbench("clean", suite, "--store", store) == 0
     assert list(store.glob("*/best.pt")), "without --yes nothing goes"
     assert vqbench("clean", suite, "--store", store, "--yes") == 0
     assert not list(store.glob("*/*.pt"))
-    assert vqbench("run", suite, "--store", store, "-q") == 0
-    assert vqbench("run", suite, "--store", store, "--metrics", "ssim") == 1
+    assert vqbench("run", suite, "--store", store, "-q", *HERE) == 0
+    assert vqbench("run", suite, "--store", store, "--metrics", "ssim", *HERE) == 1
     assert "the checkpoint was removed" in capsys.readouterr().err
     here, there = (table_of(folder, suite, capsys) for folder in (store, results))
     assert here == there

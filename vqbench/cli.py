@@ -20,12 +20,22 @@ from vqbench.errors import VqbenchError
 if TYPE_CHECKING:
     from vqbench.plan import Plan
 
+EXIT_CODES = {
+    0: "all done",
+    1: "some runs failed, or something could not be read, written or fetched",
+    2: "wrong usage or suite, and nothing was started",
+    3: "the time of --for is up and work is left",
+    75: "told to stop by SIGTERM or SIGUSR1, so that a scheduler may queue the same command again",
+    130: "stopped by Ctrl-C",
+}
+
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="Compare vector quantizers for images under one protocol.",
+    epilog=f"Exit codes: {'; '.join(f'{code} {what}' for code, what in EXIT_CODES.items())}.",
 )
 
 Store = Annotated[Path, typer.Option("--store", metavar="FOLDER", help="Where runs are written and read.")]
@@ -96,14 +106,35 @@ def run(
     store: Store = RUNS,
     device: Device = "auto",
     offline: Offline = False,
+    places: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Runs side by side, each in a process of its own; GPUs are given to them in turn, a processor's "
+            "threads are divided. Otherwise one for each GPU, or one. 0: in this process, for debuggers.",
+        ),
+    ] = None,
+    time: Annotated[
+        str | None,
+        typer.Option(
+            "--for", metavar="TIME", help="Keep the work and end after 30s, 8m, 2h, 1h30m; the same command goes on."
+        ),
+    ] = None,
+    timeout: Annotated[
+        str | None, typer.Option(metavar="TIME", help="End a run that takes longer than this, as failed.")
+    ] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed runs again.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Train and measure what is missing of a suite, then print its table."""
-    from vqbench import commands
+    from vqbench import running
+    from vqbench.stopping import Stop, seconds
 
-    _offline(offline)
-    raise typer.Exit(commands.run(chosen.plan(store), store, device, retry_failed, quiet))
+    limits = [None if words is None else seconds(words) for words in (time, timeout)]
+    with Stop(limits[0]) as stop:
+        _offline(offline)
+        how = running.How(device, places, limits[1], retry_failed, quiet, tuple(chosen.plugin or ()))
+        raise typer.Exit(running.run([chosen.plan(store)], store, how, stop))
 
 
 @app.command()
@@ -289,7 +320,7 @@ def _main(
 
 
 def main() -> None:
-    """Run the command line; every error becomes one sentence and an exit code (0, 1, 2 or 130)."""
+    """Run the command line; every error becomes one sentence and an exit code (see EXIT_CODES)."""
     sys.exit(run_words(sys.argv[1:]))
 
 

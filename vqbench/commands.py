@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from vqbench import protocol
+from vqbench.cost import kind, took, updates
 from vqbench.errors import StoreError, UsageError, nearest
-from vqbench.plan import Entry, Plan
+from vqbench.plan import Plan
 from vqbench.spec import RunSpec
 from vqbench.store import ResultStore
 
@@ -25,28 +25,6 @@ class Shown:
 
     text: str
     data: Any
-
-
-def run(plan: Plan, folder: Path, device: str, retry_failed: bool, quiet: bool) -> int:
-    """Do what is missing, print the table; 0 if all runs are done, 1 if some failed."""
-    store = ResultStore(folder)
-    wanted = plan.wanted()
-    todo = [spec for spec in plan.runs() if store.missing(spec, wanted)]
-    if not todo:
-        print(f"{plan.suite.name}: nothing left to do, all {len(plan.runs())} runs are done", file=sys.stderr)
-        print(table(plan, [folder], "text", paper=False), end="")
-        return 0
-    from vqbench.progress import progress
-    from vqbench.runner import execute
-
-    plan.save(store)
-    prepare(plan, say=False)  # now, rather than after hours of training
-    with progress(len(todo), quiet) as listener:
-        outcome = execute(plan, store, listener, device, retry_failed)
-    print(table(plan, [folder], "text", paper=False), end="")
-    for sentence in outcome.failed:
-        print(f"vqbench: {sentence}", file=sys.stderr)
-    return 1 if outcome.failed else 0
 
 
 def table(plan: Plan, folders: Sequence[Path], style: str, paper: bool) -> str:
@@ -64,7 +42,7 @@ def table(plan: Plan, folders: Sequence[Path], style: str, paper: bool) -> str:
 def plan(plan: Plan, folder: Path, results: Path) -> Shown:
     """Every run: done or to do, which other suites share it, and what is to be expected of its time."""
     store = ResultStore(folder)
-    wanted, shared = plan.wanted(), _sharing([store, ResultStore(results)], plan)
+    wanted, shared, known = plan.wanted(), _sharing([store, ResultStore(results)], plan), took(store)
     rows: list[dict[str, Any]] = []
     for entry in plan.entries:
         missing, record = store.missing(entry.run, wanted), store.read(entry.run)
@@ -75,8 +53,8 @@ def plan(plan: Plan, folder: Path, results: Path) -> Shown:
                 "seed": entry.seed,
                 "key": entry.run.key,
                 "state": "done" if not missing else "to measure" if record else "to do",
-                "updates": _updates(plan, entry),
-                "seconds": record.made["seconds"] if record else _expected(store, entry.run),
+                "updates": updates(plan, entry),
+                "seconds": record.made["seconds"] if record else known.get(kind(entry.run)),
                 "shared with": shared.get(entry.run.key, []),
             }
         )
@@ -116,50 +94,35 @@ def _sharing(stores: Sequence[ResultStore], plan: Plan) -> dict[str, list[str]]:
     return shared
 
 
-def _updates(plan: Plan, entry: Entry) -> int:
-    """Optimizer updates of one run."""
-    args, data = entry.run.recipe.args, plan.datasets[entry.dataset]
-    pictures = min(data.train, args["subset"] or data.train)
-    pictures -= data.holdout if args["selection"] == "holdout" else 0
-    return math.ceil(pictures / args["batch_size"]) * args["epochs"]
-
-
-def _expected(store: ResultStore, run: RunSpec) -> float | None:
-    """Median seconds of this store's runs of the same recipe, backbone, data set and quantizer."""
-    took = [
-        record.made["seconds"]
-        for record in store.records()
-        if (record.run.recipe, record.run.backbone, record.run.dataset, record.run.quantizer.name)
-        == (run.recipe, run.backbone, run.dataset, run.quantizer.name)
-    ]
-    return sorted(took)[len(took) // 2] if took else None
-
-
 def status(plan: Plan, folder: Path) -> Shown:
     """How each run stands."""
     store = ResultStore(folder)
-    wanted = plan.wanted()
-    rows = []
-    for entry in plan.entries:
-        run_folder, failure = store.folder(entry.run), store.failure(entry.run)
-        missing = store.missing(entry.run, wanted)
-        if not missing:
-            state = "done"
-        elif run_folder.exists() and store.is_locked(entry.run):
-            state = "running"
-        elif failure:
-            state = f"failed: {failure.reason}"
-        elif entry.run in store:
-            state = "trained, lacks " + ", ".join(f"{metric} ({name})" for name, ms in missing.items() for metric in ms)
-        elif (run_folder / "last.pt").exists():
-            state = "stopped, will go on"
-        else:
-            state = "not begun"
-        rows.append(
-            {"row": entry.label, "dataset": entry.dataset, "seed": entry.seed, "key": entry.run.key, "state": state}
-        )
+    rows = [
+        {
+            "row": entry.label,
+            "dataset": entry.dataset,
+            "seed": entry.seed,
+            "key": entry.run.key,
+            "state": state(plan, store, entry.run),
+        }
+        for entry in plan.entries
+    ]
     text = grid(["row", "data set", "seed", "key", "state"], [list(row.values()) for row in rows])
     return Shown(text, {"suite": plan.suite.name, "runs": rows})
+
+
+def state(plan: Plan, store: ResultStore, run: RunSpec) -> str:
+    """How one run of a suite stands, in a few words."""
+    missing = store.missing(run, plan.wanted())
+    if not missing:
+        return "done"
+    if store.folder(run).exists() and store.is_locked(run):
+        return "running"
+    if failure := store.failure(run):
+        return f"failed: {failure.reason}"
+    if run in store:
+        return "trained, lacks " + ", ".join(f"{metric} ({name})" for name, ms in missing.items() for metric in ms)
+    return "stopped, will go on" if (store.folder(run) / "last.pt").exists() else "not begun"
 
 
 def prepare(plan: Plan, say: bool = True) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import pickle
 import warnings
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +10,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from vqbench.errors import StoreError, UsageError
+from vqbench import checkpoint
+from vqbench.errors import UsageError
 from vqbench.memory import keep_freed
 
 Precision = Literal["float32", "tf32", "bf16"]
@@ -54,28 +53,11 @@ class Engine:
 
     def save(self, path: Path, state: dict[str, Any]) -> None:
         """Write ``state`` to ``path`` in one piece: whoever reads it sees the old or the new, never a part."""
-        scratch = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with open(scratch, "wb") as file:
-                torch.save(state, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(scratch, path)
-        except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError of its zip writer
-            scratch.unlink(missing_ok=True)
-            raise StoreError(
-                f"{path}: the checkpoint could not be written ({error}); free some space and run again"
-            ) from error
+        checkpoint.write(path, state)
 
     def load(self, path: Path) -> dict[str, Any]:
-        """Read a checkpoint onto the device. Raises StoreError if it is damaged; the file is left as it is."""
-        try:
-            return torch.load(path, map_location=self.device, weights_only=True)
-        except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
-            raise StoreError(
-                f"{path}: the checkpoint is damaged or truncated ({type(error).__name__}); "
-                "delete it to train this run from its start"
-            ) from error
+        """Read a checkpoint onto the device. Raises Damaged if it is not what was written; the file is left."""
+        return checkpoint.read(path, self.device)
 
 
 def _device(name: str) -> torch.device:

@@ -30,10 +30,30 @@ class StoreError(VqbenchError):
     """A results folder or one of its files cannot be read or written."""
 
 
+class Damaged(StoreError):
+    """A file of a results folder is truncated or altered: not what was written."""
+
+
+class Unwritable(StoreError):
+    """Nothing can be written to a results folder (full, or read-only), so that no run of it can go on."""
+
+
 class Interrupted(VqbenchError):
-    """The user, or a limit of time, stopped the work; what was done so far is kept."""
+    """The user stopped the work; what was done so far is kept."""
 
     exit_code = 130
+
+
+class TimeUp(Interrupted):
+    """The time given by ``--for`` is over; what was done so far is kept, and the same command goes on."""
+
+    exit_code = 3
+
+
+class Evicted(Interrupted):
+    """The machine told the work to stop (SIGTERM, SIGUSR1); a scheduler may queue it again: EX_TEMPFAIL."""
+
+    exit_code = 75
 
 
 def nearest(name: object, known: Iterable[str]) -> str:

@@ -17,6 +17,7 @@ from vqbench.errors import AssetError, Interrupted, StoreError, UsageError, near
 from vqbench.progress import download, progress
 from vqbench.protocol import MeasureProtocol
 from vqbench.spec import RunSpec
+from vqbench.stopping import Stop
 from vqbench.store import ResultStore
 from vqbench.waterfall import END, START, Explanation, Programme, Turn, data, text, word
 
@@ -148,11 +149,11 @@ def measure(
         ) from error
     what = programme(metrics, dataset.size)
     names = {under: protocol.measured_on(under.name, test_images) for under in what.wanted()}
-    with progress(1, quiet) as listener:
+    with Stop() as stop, progress(1, quiet) as listener:
 
         def advanced(done: int, total: int) -> None:
-            listener.advanced(done, total)
-            if listener.stopped():
+            listener.advanced(run, done, total)
+            if stop():
                 raise Interrupted("stopped while measuring; nothing was to be kept")
 
         listener.run_started(run, "measuring")

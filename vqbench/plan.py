@@ -17,11 +17,10 @@ from typing import Any
 
 import vqbench
 from vqbench import protocol, registry
+from vqbench.job import Wanted
 from vqbench.spec import RunSpec, expand
 from vqbench.store import ResultStore, write_atomically
 from vqbench.suite import SuiteSpec, load_suite
-
-Wanted = dict[str, dict[str, tuple[int, int]]]  # protocol -> metric -> (metric's version, protocol's version)
 
 
 @dataclass(frozen=True)

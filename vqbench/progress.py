@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
+from dataclasses import dataclass, field
 from typing import Any
 
 from vqbench.spec import RunSpec
@@ -16,57 +15,59 @@ PLAIN_EVERY = 10.0  # seconds between two plain lines of one run
 
 
 class Progress:
-    """Plain lines, and the answer to Ctrl-C: the first asks the work to stop cleanly, the second interrupts it."""
+    """Plain lines: when a run starts and ends, and now and then how far each is."""
 
     def __init__(self, runs: int, quiet: bool = False) -> None:
         self.runs, self.quiet = runs, quiet
         self.ended = 0
-        self._stop = False
-        self._doing = ""
-        self._started = self._told = 0.0
+        self._doing: dict[str, _Doing] = {}  # key of a run at work -> what it does
 
     def __enter__(self) -> Progress:
-        self._before = {name: signal.signal(name, self._on_signal) for name in (signal.SIGINT, signal.SIGTERM)}
         return self
 
     def __exit__(self, *_: object) -> None:
-        for name, handler in self._before.items():
-            signal.signal(name, handler)
-
-    def _on_signal(self, number: int, _: FrameType | None) -> None:
-        if self._stop:
-            raise KeyboardInterrupt
-        self._stop = True
-        self.say("stopping: the work so far is being kept (again to stop at once)")
-
-    def stopped(self) -> bool:
-        return self._stop
+        pass
 
     def run_started(self, run: RunSpec, doing: str) -> None:
-        self._doing = f"{run.quantizer.name} on {run.dataset.name}, seed {run.seed}: {doing}"
-        self._started = time.monotonic()
-        self._told = 0.0
-        self.say(f"[{self.ended + 1}/{self.runs}] {self._doing}")
+        self._doing[run.key] = _Doing(f"{_name(run)}: {doing}")
+        self.say(f"[{self._place(run)}/{self.runs}] {_name(run)}: {doing}")
 
-    def advanced(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if now - max(self._started, self._told) < PLAIN_EVERY:
+    def advanced(self, run: RunSpec, done: int, total: int) -> None:
+        doing, now = self._doing[run.key], time.monotonic()
+        if doing.first is None:  # what was done before a restart tells nothing about the speed now
+            doing.first = done
+        if now - max(doing.started, doing.told) < PLAIN_EVERY or done == doing.first:
             return
-        self._told = now
-        left = (now - self._started) / done * (total - done)
-        self.say(f"[{self.ended + 1}/{self.runs}] {self._doing} {done}/{total}, {left:.0f} s left")
+        doing.told = now
+        left = (now - doing.started) / (done - doing.first) * (total - done)
+        self.say(f"[{self._place(run)}/{self.runs}] {doing.text} {done}/{total}, {left:.0f} s left")
 
     def run_ended(self, run: RunSpec, outcome: str) -> None:
+        self._doing.pop(run.key, None)
         self.ended += 1
-        self.say(f"[{self.ended}/{self.runs}] {run.quantizer.name} on {run.dataset.name}, seed {run.seed}: {outcome}")
+        self.say(f"[{self.ended}/{self.runs}] {_name(run)}: {outcome}")
 
     def say(self, text: str) -> None:
         if not self.quiet:
             print(text, file=sys.stderr, flush=True)
 
+    def _place(self, run: RunSpec) -> int:
+        """The number that a run at work will have at the earliest."""
+        return self.ended + 1 + list(self._doing).index(run.key)
+
+
+@dataclass
+class _Doing:
+    """What one run does at the moment."""
+
+    text: str
+    started: float = field(default_factory=time.monotonic)
+    told: float = 0.0
+    first: int | None = None  # where it was when it was first heard of
+
 
 class LiveProgress(Progress):
-    """Bars with the time left, for the suite and for what the current run does."""
+    """Bars with the time left, for the suite and for every run at work."""
 
     def __enter__(self) -> LiveProgress:
         from rich.console import Console
@@ -82,38 +83,40 @@ class LiveProgress(Progress):
             console=Console(stderr=True),
         )
         self._suite = self._bars.add_task("suite", total=self.runs)
-        self._current: Any = None
+        self._tasks: dict[str, Any] = {}  # key of a run at work -> its bar
         self._bars.start()
-        super().__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._bars.stop()
-        super().__exit__()
 
     def run_started(self, run: RunSpec, doing: str) -> None:
-        if self._current is not None:
-            self._bars.remove_task(self._current)
-        text = f"{run.quantizer.name} on {run.dataset.name}, seed {run.seed}: {doing}"
-        self._current = self._bars.add_task(text, total=None)
-        self._at = 0
+        self._drop(run)
+        self._doing[run.key] = _Doing(f"{_name(run)}: {doing}")
+        self._tasks[run.key] = self._bars.add_task(f"{_name(run)}: {doing}", total=None)
 
-    def advanced(self, done: int, total: int) -> None:
-        if self._at == 0:  # what was done before a restart tells nothing about the speed now
-            self._bars.reset(self._current, total=total, completed=done - 1)
-        self._at = done
-        self._bars.update(self._current, completed=done, total=total)
-        self._bars.update(self._suite, completed=self.ended + 0.5 * done / total)
+    def advanced(self, run: RunSpec, done: int, total: int) -> None:
+        doing, task = self._doing[run.key], self._tasks[run.key]
+        if doing.first is None:
+            doing.first = done
+            self._bars.reset(task, total=total, completed=done - 1)
+        self._bars.update(task, completed=done, total=total)
 
     def run_ended(self, run: RunSpec, outcome: str) -> None:
-        if self._current is not None:
-            self._bars.remove_task(self._current)
-            self._current = None
+        self._drop(run)
         super().run_ended(run, outcome)
         self._bars.update(self._suite, completed=self.ended)
 
+    def _drop(self, run: RunSpec) -> None:
+        if run.key in self._tasks:
+            self._bars.remove_task(self._tasks.pop(run.key))
+
     def say(self, text: str) -> None:
         self._bars.console.print(text, markup=False, highlight=False)
+
+
+def _name(run: RunSpec) -> str:
+    return f"{run.quantizer.name} on {run.dataset.name}, seed {run.seed}"
 
 
 @contextmanager

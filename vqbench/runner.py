@@ -1,158 +1,156 @@
-"""Carry out a plan: leave out what is stored, train, evaluate, store; one failed run never stops the others."""
+"""Carry out one run after the other: train, evaluate, store. Whatever goes wrong ends in the run's own outcome."""
 
 from __future__ import annotations
 
+import re
 import time
 import traceback
-from dataclasses import dataclass, field
-from itertools import groupby
-from typing import Any, Protocol
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from vqbench import registry, seeding
 from vqbench.dataset import Dataset
 from vqbench.engine import Engine
-from vqbench.errors import AssetError, Interrupted, RunError, StoreError, UsageError
+from vqbench.errors import AssetError, Damaged, Interrupted, RunError, StoreError, Unwritable, UsageError
 from vqbench.evaluate import Evaluator
+from vqbench.job import Ended, Job, Listener
 from vqbench.model import Autoencoder
-from vqbench.plan import Plan
 from vqbench.provenance import made
-from vqbench.recipe import Recipe, Task
+from vqbench.recipe import Recipe, Task, Trained
 from vqbench.spec import Part, RunSpec
-from vqbench.store import Failure, Record, ResultStore
+from vqbench.store import LOG_LINES, Failure, Record, ResultStore, set_aside
 
-LOG_LINES = 12  # of a failure's traceback, kept with its reason
-
-
-class Listener(Protocol):
-    """Who is told how the work goes on."""
-
-    def run_started(self, run: RunSpec, doing: str) -> None: ...
-    def advanced(self, done: int, total: int) -> None: ...
-    def run_ended(self, run: RunSpec, outcome: str) -> None: ...
-    def say(self, text: str) -> None: ...
-    def stopped(self) -> bool: ...
+CHECKPOINTS = ("last.pt", "best.pt")
+ASKED = re.compile(r"tried to allocate ([\d.]+ ?\w+)", re.IGNORECASE)  # in torch's sentence on any device
 
 
-@dataclass
-class Outcome:
-    """How a suite ended."""
+class Runner:
+    """Carries out runs in this process; those on one data set share what depends on its test split alone."""
 
-    finished: int = 0  # runs trained or measured now
-    failed: list[str] = field(default_factory=list)  # one sentence each
+    def __init__(self, folder: Path, device: str, listener: Listener, stopped: Callable[[], bool]) -> None:
+        self.store, self.device, self.listener, self.stopped = ResultStore(folder), device, listener, stopped
+        self._dataset: Dataset | None = None
+        self._evaluator: Evaluator | None = None
+        self._part: Part | None = None  # which data set these are of
 
+    def attempt(self, job: Job) -> Ended:
+        """Do what is missing of a run, unless another process holds it. A failure is recorded and returned."""
+        run = job.run
+        try:
+            with self.store.lock(run) as held:
+                if not held:
+                    return Ended("held")
+                for sentence in self.store.mend(run):
+                    self.listener.say(sentence)
+                if not self.store.missing(run, job.wanted):
+                    return Ended("there")
+                failure = self.store.failure(run)
+                if failure and not job.retry_failed:
+                    return Ended("failed", f"failed earlier: {failure.reason} (--retry-failed tries again)")
+                return self._contained(job)
+        except Unwritable as error:
+            return Ended("unwritable", str(error))
 
-def execute(
-    plan: Plan, store: ResultStore, listener: Listener, device: str = "auto", retry_failed: bool = False
-) -> Outcome:
-    """Do what is missing of ``plan``. Runs that another process holds are waited for at the end.
+    def _contained(self, job: Job) -> Ended:
+        try:
+            self._carry_out(job)
+        except (KeyboardInterrupt, Unwritable):
+            raise
+        except (Interrupted, BrokenPipeError) as error:  # the latter: whoever reads what is printed is gone
+            return Ended("stopped", str(error))
+        except UsageError as error:
+            return Ended("refused", str(error))
+        except (AssetError, StoreError) as error:  # the machine's fault, not the run's: nothing is held against it
+            return Ended("machine", str(error))
+        except Exception as error:
+            reason = _reason(error)
+            self.store.fail(job.run, Failure(reason, traceback.format_exc().splitlines()[-LOG_LINES:]))
+            return Ended("failed", reason, sound=isinstance(error, RunError))
+        return Ended("done")
 
-    Raises Interrupted when the listener says stop; what was done until then is kept and serves the next call.
-    """
-    outcome = Outcome()
-    wanted = plan.wanted()
-    todo = [run for run in plan.runs() if store.missing(run, wanted)]
-    for _, runs in groupby(todo, key=lambda run: run.dataset):  # a plan goes from data set to data set
-        worker = _Worker(plan, store, listener, device, retry_failed, outcome)
-        held = [run for run in runs if not worker.attempt(run, wait=False)]
-        for run in held:
-            listener.say(f"waiting for {_name(run)}, on which another process works")
-            worker.attempt(run, wait=True)
-    return outcome
-
-
-class _Worker:
-    """Carries out runs on one data set, sharing what depends on its test split alone."""
-
-    def __init__(
-        self, plan: Plan, store: ResultStore, listener: Listener, device: str, retry_failed: bool, outcome: Outcome
-    ) -> None:
-        self.wanted, self.store, self.listener = plan.wanted(), store, listener
-        self.device, self.retry_failed, self.outcome = device, retry_failed, outcome
-        self.evaluator: Evaluator | None = None
-        self.dataset: Dataset | None = None
-
-    def attempt(self, run: RunSpec, wait: bool) -> bool:
-        """Do what is missing of ``run``; False if another process holds it. Failures are recorded, not raised."""
-        with self.store.lock(run, wait) as held:
-            if not held:
-                return False
-            missing = self.store.missing(run, self.wanted)
-            if not missing:
-                return True
-            failure = self.store.failure(run)
-            if failure and not self.retry_failed:
-                self._failed(run, f"failed earlier: {failure.reason} (--retry-failed tries again)")
-                return True
-            try:
-                self._carry_out(run, missing)
-            except (Interrupted, KeyboardInterrupt, UsageError):
-                raise
-            except (AssetError, StoreError) as error:  # the machine's fault, not the run's: nothing is held against it
-                self._failed(run, str(error))
-            except Exception as error:
-                reason = str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"
-                self.store.fail(run, Failure(reason, traceback.format_exc().splitlines()[-LOG_LINES:]))
-                self._failed(run, reason)
-            else:
-                self.outcome.finished += 1
-        return True
-
-    def _failed(self, run: RunSpec, reason: str) -> None:
-        self.outcome.failed.append(f"{_name(run)}: {reason}")
-        self.listener.run_ended(run, f"FAILED: {reason}")
-
-    def _carry_out(self, run: RunSpec, missing: dict[str, list[str]]) -> None:
-        if self.dataset is None:
-            self.dataset = registry.load("datasets", run.dataset.name)(**run.dataset.args)
+    def _carry_out(self, job: Job) -> None:
+        run = job.run
+        dataset = self._load(run.dataset)
         recipe: Recipe = registry.load("recipes", run.recipe.name)(**run.recipe.args)
         engine = Engine(self.device, getattr(recipe, "precision", "float32"))
-        model = build(run, self.dataset).to(engine.device)
+        model = build(run, dataset).to(engine.device)
         record = self.store.read(run)
         if record is None:
             self.listener.run_started(run, "training")
-            trained = recipe.fit(self._task(run, model, engine))
+            model, trained = self._trained(run, recipe, engine, dataset, model)
             parameters = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
             told = {**made(engine.device), "seconds": round(trained.seconds, 1), "parameters": parameters}
             record = Record(run, {}, told, trained.history)
         else:
             model.load_state_dict(engine.load(self._checkpoint(run)))
         self.listener.run_started(run, "measuring")
-        if self.evaluator is None:
-            self.evaluator = Evaluator(self.dataset, engine.device)
+        if self._evaluator is None:
+            self._evaluator = Evaluator(dataset, engine.device)
+        missing = self.store.missing(run, job.wanted)
         started = time.monotonic()
-        measured = self.evaluator.measure(model, missing, self._advanced)
+        measured = self._evaluator.measure(model, missing, lambda done, total: self._measuring(run, done, total))
         how = {**made(engine.device), "seconds": round(time.monotonic() - started, 1), "metrics": missing}
         record.made["measured"] = [*record.made.get("measured", []), how]
         for protocol, values in measured.values.items():
             record.values.setdefault(protocol, {}).update(values)
         self.store.write_images(run, measured.images)
         self.store.write(record)
-        self.listener.run_ended(run, "done")
 
-    def _task(self, run: RunSpec, model: Autoencoder, engine: Engine) -> Task:
-        assert self.dataset is not None
-        return Task(
+    def _load(self, part: Part) -> Dataset:
+        if self._dataset is None or self._part != part:
+            self._evaluator = None
+            self._dataset = registry.load("datasets", part.name)(**part.args)
+            self._part = part
+        return self._dataset
+
+    def _trained(
+        self, run: RunSpec, recipe: Recipe, engine: Engine, dataset: Dataset, model: Autoencoder
+    ) -> tuple[Autoencoder, Trained]:
+        """The model, trained from its last checkpoint or, where a checkpoint is damaged, once more from its start."""
+        folder = self.store.folder(run)
+        task = Task(
             model=model,
-            dataset=self.dataset,
+            dataset=dataset,
             seeds=seeding.seeds(run.seed, run.dataset.name),
             engine=engine,
-            folder=self.store.folder(run),
-            progress=self.listener.advanced,
-            stopped=self.listener.stopped,
+            folder=folder,
+            progress=lambda done, total: self.listener.advanced(run, done, total),
+            stopped=self.stopped,
         )
+        try:
+            return model, recipe.fit(task)
+        except Damaged as error:
+            for path in (folder / name for name in CHECKPOINTS):  # either is worth nothing without the other
+                if path.exists():
+                    set_aside(path)
+            self.listener.say(f"{error}; set aside as .damaged, so {run.quantizer.name} is trained from its start")
+        task.model = build(run, dataset).to(engine.device)
+        return task.model, recipe.fit(task)
 
-    def _checkpoint(self, run: RunSpec) -> Any:
+    def _checkpoint(self, run: RunSpec) -> Path:
         path = self.store.folder(run) / "best.pt"
         if not path.exists():
             raise StoreError(f"{path}: the checkpoint was removed; delete its folder to train the run again")
         return path
 
-    def _advanced(self, done: int, total: int) -> None:
-        self.listener.advanced(done, total)
-        if self.listener.stopped():
+    def _measuring(self, run: RunSpec, done: int, total: int) -> None:
+        self.listener.advanced(run, done, total)
+        if self.stopped():
             raise Interrupted("stopped while measuring")
+
+
+def _reason(error: Exception) -> str:
+    """Why a run failed, in one sentence."""
+    if isinstance(error, RunError):
+        return str(error)
+    asked = ASKED.search(str(error))
+    if asked or isinstance(error, MemoryError | torch.OutOfMemoryError):
+        amount = f" (asked for {asked[1]} more)" if asked else ""
+        return f"out of memory{amount}; run fewer at once with --places, or use a device with more"
+    return f"{type(error).__name__}: {error}"
 
 
 def build(run: RunSpec, dataset: Dataset) -> Autoencoder:
@@ -168,7 +166,3 @@ def build(run: RunSpec, dataset: Dataset) -> Autoencoder:
         make("quantizers", run.quantizer),
     )
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster, on CPUs as on GPUs
-
-
-def _name(run: RunSpec) -> str:
-    return f"{run.quantizer.name} on {run.dataset.name}, seed {run.seed} ({run.key})"

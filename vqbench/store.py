@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import math
 import os
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -14,11 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from vqbench.errors import StoreError, UsageError, nearest
+from vqbench.errors import Damaged, StoreError, Unwritable, UsageError, nearest
 from vqbench.spec import RunSpec
 
 FORMAT = 1  # raised when the layout of record.json changes
 SOME = 10  # runs that one sentence names
+LOG_LINES = 12  # of a failed run, kept with the reason
 
 
 @dataclass
@@ -55,6 +59,7 @@ class Record:
             "made": self.made,
             "history": self.history,
         }
+        content["digest"] = _digest(content)
         return json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
     @classmethod
@@ -62,6 +67,8 @@ class Record:
         content = json.loads(text)
         if content["format"] != FORMAT:
             raise ValueError(f"format {content['format']}, this version reads {FORMAT}")
+        if content.pop("digest", None) not in (None, _digest(content)):  # the first records were written without one
+            raise ValueError("its content does not fit its digest")
         values = {p: {m: cls._value(v) for m, v in metrics.items()} for p, metrics in content["values"].items()}
         return cls(RunSpec.from_dict(content["run"]), values, content["made"], content["history"])
 
@@ -83,15 +90,28 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:SOME]) + (", ..." if len(names) > SOME else "")
 
 
+def _digest(content: dict[str, Any]) -> str:
+    """Sha256 of the rest of a record, by which a changed one is known."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 @contextmanager
 def _told(path: Path, doing: str) -> Iterator[None]:
     """Turn an operating system's complaint into a sentence; what was there stays as it was."""
     try:
         yield
     except OSError as error:
-        raise StoreError(
-            f"{path}: cannot {doing} ({error.strerror or error}); free space or mend its permissions"
-        ) from error
+        kind = Unwritable if doing == "write" else StoreError
+        raise kind(f"{path}: cannot {doing} ({error.strerror or error}); free space or mend its permissions") from error
+
+
+def set_aside(path: Path) -> Path:
+    """Give a damaged file another name, so that it can be looked at but serves no more; the new name."""
+    aside = path.with_name(f"{path.name}.damaged")
+    with _told(path, "write"):
+        os.replace(path, aside)
+    return aside
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -161,8 +181,10 @@ class ResultStore:
                 return None
         try:
             return Record.from_json(text)
-        except (ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{path}: not a record of vqbench ({error}); move it away and run again") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise Damaged(
+                f"{path}: not a record of vqbench ({error}); `vqbench run` sets it aside and does the run again"
+            ) from error
 
     def write(self, record: Record) -> None:
         """Store ``record``; from now on its run counts as done. An earlier failure of the run is forgotten."""
@@ -199,9 +221,9 @@ class ResultStore:
             try:
                 with np.load(path) as stored:
                     return dict(stored)
-            except ValueError as error:
-                raise StoreError(
-                    f"{path}: damaged ({error}); delete it and the record beside it, and run again"
+            except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+                raise Damaged(
+                    f"{path}: damaged ({error}); delete it and the record beside it, and `vqbench run` measures again"
                 ) from error
 
     # Failures are kept, so that a table can say why a cell is empty.
@@ -216,19 +238,47 @@ class ResultStore:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError) as error:
-            raise StoreError(f"{path}: cannot be read ({error}); delete it to try the run again") from error
+            raise Damaged(f"{path}: cannot be read ({error}); delete it to try the run again") from error
+
+    def mend(self, run: RunSpec) -> list[str]:
+        """Set aside what is damaged of ``run``, so that it is done again; one sentence each. Only for who holds it.
+
+        Values of pictures and their means belong together: where the former are damaged, the record goes as well.
+        """
+        told: list[str] = []
+        folder = self.folder(run)
+        readers = {"failed.json": self.failure, "per_image.npz": self.read_images, "record.json": self.read}
+        for name, read in readers.items():
+            try:
+                read(run)
+            except Damaged as error:
+                gone = [name, "record.json"] if name == "per_image.npz" else [name]
+                there = [folder / each for each in gone if (folder / each).exists()]
+                told.extend(f"{error}; {path.name} is now {set_aside(path).name}" for path in there)
+        return told
 
     @contextmanager
-    def lock(self, run: RunSpec, wait: bool = False) -> Iterator[bool]:
-        """Hold the run for this process; yields whether it is held. The system frees it if the process dies."""
+    def lock(self, run: RunSpec) -> Iterator[bool]:
+        """Hold the run for this process; yields whether it is held. The system frees it if the process dies.
+
+        These are flock's locks, which NFS (from version 4) and a Lustre mounted with ``flock`` keep between
+        machines. Where a mount keeps them on each machine alone (``local_lock``), two machines may do a run twice:
+        that costs time, but both write the whole of the same files. Locks made of mere files would bear any mount,
+        but a killed holder would leave them behind, and its run would never be done.
+        """
         from filelock import FileLock, Timeout
 
         folder = self.folder(run)
         with _told(folder, "write"):
             folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(folder / "lock")
-            with suppress(Timeout):
-                lock.acquire(timeout=-1 if wait else 0)
+            try:
+                with suppress(Timeout):
+                    lock.acquire(timeout=0)
+            except NotImplementedError as error:
+                raise Unwritable(
+                    f"{folder}: this file system has no locks (flock); name a folder on another one with --store"
+                ) from error
         try:
             yield lock.is_locked
         finally:

@@ -1,0 +1,428 @@
+"""How runs are carried out: real processes, stopped, killed, crashed, side by side, and nothing lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.tiny_suite import assert_same, command, values, vqbench, write
+from vqbench import cli
+from vqbench import plan as planning
+from vqbench.errors import TimeUp, UsageError
+from vqbench.executors import local
+from vqbench.progress import Progress
+from vqbench.running import How, run
+from vqbench.stopping import Stop, seconds, words
+from vqbench.store import ResultStore
+
+# Quantizers that a user might bring. Each does what it does in training, from the update that is named on.
+PLUGIN = '''
+import ctypes
+import os
+import signal
+import time
+from pathlib import Path
+
+from vqbench.quantizers.vq import VQ
+
+
+class Odd(VQ):
+    """Does something odd in a training forward pass."""
+
+    paper = "none"
+    count = 0
+
+    def forward(self, z):
+        self.count += self.training
+        if self.training and self.count > {after}:
+            {odd}
+        return super().forward(z)
+'''
+SLOW = 'if (mark := os.environ.get("SLOW")): Path(mark).touch(); time.sleep(0.3)'
+MANY = "1000"  # epochs that no test waits for
+
+
+def plugin(folder: Path, name: str, odd: str, after: int = 20) -> Path:
+    path = folder / f"{name}.py"
+    path.write_text(PLUGIN.format(odd=odd, after=after))
+    return path
+
+
+def patiently(path: Path, work: subprocess.Popen[str]) -> None:
+    """Wait until ``path`` is there, as long as the process lives."""
+    while not path.exists():
+        assert work.poll() is None, work.communicate()
+        time.sleep(0.05)
+
+
+def children(process: int) -> list[int]:
+    """The processes that this one has started."""
+    try:
+        return [int(word) for word in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def alive(process: int) -> bool:
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return False
+
+
+# A limit of time ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("text", "number"), [("30s", 30), ("8m", 480), ("2h", 7200), ("1h30m", 5400), ("1h1s", 3601)])
+def test_lengths_of_time(text: str, number: int) -> None:
+    """Hours, minutes and seconds are understood, and said again in the same words."""
+    assert seconds(text) == number
+    assert words(number) == text
+
+
+@pytest.mark.parametrize("text", ["", "8", "0s", "m8", "30s8m", "1.5h", "-8m", "8 parsecs"])
+def test_what_is_no_length_of_time(text: str) -> None:
+    """Anything else is refused with what would be right."""
+    with pytest.raises(UsageError, match="1h30m"):
+        seconds(text)
+
+
+def test_when_the_time_is_up_the_work_goes_on_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Stopped in mid-training, a suite prints its table and what is left; continued, it ends with the same weights."""
+    suite = write(tmp_path, "vq, cvq")
+    store = tmp_path / "parts"
+    stop = Stop(3600)
+    told = Progress.advanced
+
+    def advanced(self: Progress, run: object, done: int, total: int) -> None:
+        told(self, run, done, total)  # type: ignore[arg-type]
+        stop.until = 0  # from now on the time is up
+
+    monkeypatch.setattr(Progress, "advanced", advanced)
+    with pytest.raises(TimeUp, match="left: 1 stopped, 1 not begun; the same command goes on") as raised, stop:
+        run([planning.load(suite, [])], store, How(), stop)
+    assert raised.value.exit_code == 3
+    shown = capsys.readouterr()
+    assert "0 records of 2" in shown.out or "vq" in shown.out
+    assert len(list(store.glob("*/last.pt"))) == 1
+    monkeypatch.undo()
+    assert vqbench("run", suite, "--store", store, "-q") == 0
+    assert vqbench("run", suite, "--store", tmp_path / "whole", "-q", "--places", "0") == 0
+    assert_same(store, tmp_path / "whole")
+
+
+def test_the_command_ends_in_its_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--for 1s of a suite of hours ends with exit code 3, the table as it stands, and one sentence on what is left."""
+    suite = write(tmp_path, "vq, cvq")
+    assert vqbench("run", suite, "--store", tmp_path / "runs", "--epochs", MANY, "--for", "1s") == 3
+    shown = capsys.readouterr()
+    assert "PSNR" in shown.out
+    assert "vqbench: the time is up; left: 2 not begun; the same command goes on" in shown.err
+    assert vqbench("run", suite, "--store", tmp_path / "runs", "--for", "soon") == 2
+
+
+def test_exit_codes_are_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    """The help has every exit code with its meaning."""
+    assert vqbench("--help") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert list(cli.EXIT_CODES) == [0, 1, 2, 3, 75, 130]
+    for code, meaning in cli.EXIT_CODES.items():
+        assert f"{code} {meaning}" in said
+
+
+# Signals --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "whom"),
+    [(signal.SIGINT, 130, "driver"), (signal.SIGTERM, 75, "driver"), (signal.SIGUSR1, 75, "worker")],
+)
+def test_a_signal_keeps_the_work(number: signal.Signals, code: int, whom: str, tmp_path: Path) -> None:
+    """Ctrl-C, SIGTERM and SIGUSR1, to the driver or to a worker, end with a checkpoint and the right exit code."""
+    suite, store = write(tmp_path, "slow, vq"), tmp_path / "runs"
+    line = ("run", suite, "--store", store, "--plugin", plugin(tmp_path, "slow", SLOW))
+    mark = tmp_path / "mark"
+    with subprocess.Popen(
+        command(*line), stderr=subprocess.PIPE, text=True, env={**os.environ, "SLOW": str(mark)}
+    ) as work:
+        patiently(mark, work)
+        workers = children(work.pid)
+        os.kill(work.pid if whom == "driver" else workers[0], number)
+        assert work.stderr is not None
+        said = work.stderr.read()
+        assert work.wait() == code, said
+    assert "Traceback" not in said
+    assert not any(map(alive, workers))
+    assert [torch.load(path)["progress"]["step"] for path in store.glob("*/last.pt")] < [55]
+    assert not list(store.glob("*/record.json"))
+    assert not list(store.glob("*/failed.json"))
+
+
+def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
+    """A worker that hangs in its update is left behind by the second signal, with the code of the first."""
+    suite, store = write(tmp_path, "hangs"), tmp_path / "runs"
+    odd = 'Path(os.environ["SLOW"]).touch(); time.sleep(3600)'
+    line = ("run", suite, "--store", store, "--plugin", plugin(tmp_path, "hangs", odd))
+    mark = tmp_path / "mark"
+    with subprocess.Popen(
+        command(*line), stderr=subprocess.PIPE, text=True, env={**os.environ, "SLOW": str(mark)}
+    ) as work:
+        patiently(mark, work)
+        workers = children(work.pid)
+        work.send_signal(signal.SIGTERM)
+        assert work.stderr is not None
+        for text in work.stderr:
+            if "stopping (SIGTERM)" in text:
+                break
+        work.send_signal(signal.SIGTERM)
+        said = work.stderr.read()
+        assert work.wait() == 75
+    assert "Traceback" not in said
+    assert not any(map(alive, workers))
+
+
+# What goes wrong in a run ---------------------------------------------------------------------------------------------
+
+
+def test_a_crash_costs_its_own_run_alone(tmp_path: Path) -> None:
+    """A run killed by the system, and one that crashes in C, are failed with their last lines; the others are done."""
+    suite, store = write(tmp_path, "killed, segfault, vq"), tmp_path / "runs"
+    killed = 'print("the last words", flush=True); os.kill(os.getpid(), signal.SIGKILL)'
+    once = f'if not Path("{tmp_path}/once").exists(): Path("{tmp_path}/once").touch(); {killed}'
+    plugins = [plugin(tmp_path, "killed", once), plugin(tmp_path, "segfault", "ctypes.string_at(0)")]
+    line = ("run", suite, "--store", store, "--plugin", plugins[0], "--plugin", plugins[1])
+    done = subprocess.run(command(*line), capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "killed by signal 9" in done.stdout, "the table says why"
+    failed = {path.parent.name.split("-")[1]: json.loads(path.read_text()) for path in store.glob("*/failed.json")}
+    assert failed.keys() == {"killed", "segfault"}
+    assert failed["killed"]["reason"].startswith("its process was killed by signal 9 (out of memory?)")
+    assert failed["killed"]["log"][-1] == "the last words"
+    assert "SIGSEGV" in failed["segfault"]["reason"]
+    assert any("Segmentation fault" in text for text in failed["segfault"]["log"])
+    assert len(list(store.glob("*/record.json"))) == 1
+    assert subprocess.run(command(*line, "--retry-failed"), capture_output=True, check=False).returncode == 1
+    assert len(list(store.glob("*/record.json"))) == 2, "the one that is well now is done when tried again"
+
+
+def test_a_run_that_takes_too_long_is_ended(tmp_path: Path) -> None:
+    """A run that hangs is failed after its --timeout, with the reason, and its process is gone."""
+    suite, store = write(tmp_path, "hangs"), tmp_path / "runs"
+    line = ("run", suite, "--store", store, "--plugin", plugin(tmp_path, "hangs", "time.sleep(3600)"))
+    done = subprocess.run(command(*line, "--timeout", "1s"), capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "took longer than --timeout 1s" in done.stderr
+    assert "took longer than --timeout 1s" in next(store.glob("*/failed.json")).read_text()
+
+
+def test_out_of_memory_says_how_much_was_asked_for() -> None:
+    """torch's own sentences on any device become one that has the amount in it."""
+    from vqbench.runner import _reason
+
+    with pytest.raises(RuntimeError) as raised:
+        torch.empty(1 << 58, dtype=torch.uint8)
+    assert _reason(raised.value).startswith(f"out of memory (asked for {1 << 58} bytes more)")
+    told = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.11 GiB of which"
+    assert _reason(torch.OutOfMemoryError(told)).startswith("out of memory (asked for 2.00 GiB more)")
+
+
+# Side by side ---------------------------------------------------------------------------------------------------------
+
+
+def test_places_divide_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One place has the machine as it is; several divide it and wait without spinning; what the user set stays."""
+    for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    assert local.environment(1) == dict(os.environ)
+    assert local.environment(3)["OMP_NUM_THREADS"] == "2"
+    assert local.environment(30)["OMP_NUM_THREADS"] == "1"
+    assert local.environment(3)["OMP_WAIT_POLICY"] == "PASSIVE"
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    assert local.environment(3)["OMP_NUM_THREADS"] == "5"
+
+
+def test_runs_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two places really work at once, each run waiting for the other, and give the weights of one after the other."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    wait = f'''meet = Path("{tmp_path}") / "meet"; meet.mkdir(exist_ok=True)
+            (meet / str(os.getpid())).touch()
+            while os.environ.get("MEET") and len(list(meet.iterdir())) < 2: time.sleep(0.05)'''
+    suite = write(tmp_path, "meets, {meets: {beta: 0.5}, label: other}")
+    line = ("run", suite, "--plugin", plugin(tmp_path, "meets", wait))
+    both = subprocess.run(
+        command(*line, "--store", tmp_path / "both", "--places", "2"),
+        env={**os.environ, "MEET": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert both.returncode == 0, both.stderr
+    alone = subprocess.run(command(*line, "--store", tmp_path / "alone"), capture_output=True, text=True, check=False)
+    assert alone.returncode == 0, alone.stderr
+    assert_same(tmp_path / "both", tmp_path / "alone")
+    assert values(tmp_path / "both") == values(tmp_path / "alone")
+
+
+def test_two_drivers_share_the_work(tmp_path: Path) -> None:
+    """Two commands on one folder train every run once between them, and both end with the whole table."""
+    suite, store = write(tmp_path, "vq, cvq, vq_ema"), tmp_path / "runs"
+    line = command("run", suite, "--store", store)
+    with (
+        subprocess.Popen(line, stdout=-1, stderr=-1, text=True) as one,
+        subprocess.Popen(line, stdout=-1, stderr=-1, text=True) as two,
+    ):
+        (out_one, said_one), (out_two, said_two) = one.communicate(), two.communicate()
+    assert (one.returncode, two.returncode) == (0, 0), said_one + said_two
+    assert out_one == out_two
+    assert (said_one + said_two).count(": training\n") == 3
+
+
+# Nothing lost ---------------------------------------------------------------------------------------------------------
+
+
+def flip(path: Path) -> None:
+    """Change one bit in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+@pytest.mark.parametrize(("name", "harm"), [("last.pt", flip), ("last.pt", truncate), ("best.pt", flip)])
+def test_a_damaged_checkpoint_is_set_aside(
+    name: str, harm: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One wrong bit is noticed; the file gets another name, and the run is done again with the same weights."""
+    suite, store = write(tmp_path, "vq"), tmp_path / "runs"
+    line = ("run", suite, "--places", "0", "--store")
+    assert vqbench(*line, tmp_path / "whole", "-q") == 0
+    assert vqbench(*line, store, "-q") == 0
+    victim = next(store.glob(f"*/{name}"))
+    harm(victim)  # type: ignore[operator]
+    harmed = victim.read_bytes()
+    (victim.parent / "record.json").unlink()
+    capsys.readouterr()
+    assert vqbench(*line, store) == 0
+    assert f"{victim}: the checkpoint is damaged or truncated" in capsys.readouterr().err
+    assert victim.with_name(f"{name}.damaged").read_bytes() == harmed
+    assert_same(store, tmp_path / "whole")
+
+
+def test_a_damaged_record_is_set_aside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """``table`` names a record whose numbers were changed, in one sentence; ``run`` measures again, trains nothing."""
+    suite, store = write(tmp_path, "vq, cvq"), tmp_path / "runs"
+    line = ("run", suite, "--store", store, "--places", "0")
+    assert vqbench(*line, "-q") == 0
+    before = values(store)
+    weights = {path: path.stat().st_mtime_ns for path in store.glob("*/*.pt")}
+    record = sorted(store.glob("*/record.json"))[0]
+    content = json.loads(record.read_text())
+    content["values"]["clean"]["psnr"]["value"] += 1  # what one might wish for
+    record.write_text(json.dumps(content))
+    capsys.readouterr()
+    assert vqbench("table", suite, "--store", store) == 1
+    said = capsys.readouterr().err
+    assert "its content does not fit its digest" in said
+    assert said.count("\n") == 1
+    assert vqbench(*line) == 0
+    assert "record.json is now record.json.damaged" in capsys.readouterr().err
+    assert record.with_name("record.json.damaged").exists()
+    assert values(store) == before
+    assert {path: path.stat().st_mtime_ns for path in store.glob("*/*.pt")} == weights
+
+
+def test_a_full_disk_leaves_the_store_readable(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where no file may become larger, the command ends with one sentence, every other one works, and it goes on."""
+    suite, store = write(tmp_path, "vq, cvq"), tmp_path / "runs"
+    line = ("run", suite, "--store", store)
+
+    def small_files() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
+
+    full = subprocess.run(command(*line, "-q"), preexec_fn=small_files, capture_output=True, text=True, check=False)
+    assert full.returncode == 1
+    assert "best.pt: cannot write (File too large); free space" in full.stderr
+    assert full.stderr.count("\n") == 1
+    assert not list(store.glob("*/.*"))
+    for word in ("status", "table", "plan"):
+        assert vqbench(word, suite, "--store", store) == 0
+    assert vqbench(*line, "-q", "--places", "0") == 0
+
+
+def test_a_folder_that_cannot_be_written_is_noticed_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A results folder where nothing can be made is refused before anything is fetched or started."""
+    suite = write(tmp_path, "vq")
+    assert vqbench("run", suite, "--store", "/proc/vqbench") == 1
+    said = capsys.readouterr().err
+    assert "/proc/vqbench" in said
+    assert "cannot write" in said
+    assert said.count("\n") == 1
+
+
+def test_a_killed_driver_leaves_nothing_behind(tmp_path: Path) -> None:
+    """When the driver is killed, its worker keeps the work and ends; the same command ends with the same weights."""
+    suite, store = write(tmp_path, "slow"), tmp_path / "runs"
+    line = ("run", suite, "-q", "--plugin", plugin(tmp_path, "slow", SLOW), "--store")
+    mark = tmp_path / "mark"
+    with subprocess.Popen(command(*line, store), env={**os.environ, "SLOW": str(mark)}, text=True) as work:
+        patiently(mark, work)
+        workers = children(work.pid)
+        work.kill()
+    while any(map(alive, workers)):
+        time.sleep(0.05)
+    assert 20 < torch.load(next(store.glob("*/last.pt")))["progress"]["step"] < 55
+    for folder in (store, tmp_path / "whole"):
+        subprocess.run(command(*line, folder), check=True, capture_output=True)
+    assert_same(store, tmp_path / "whole")
+    assert values(store) == values(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_nothing_changes(tmp_path: Path) -> None:
+    """Driver and workers killed 24 times at random moments: weights and values are those of a suite left alone."""
+    suite = write(tmp_path, "cvq, sqvae, hvq, vq_ema, vq, {cvq: {online: false}, label: offline}", epochs=3)
+    line = ("run", suite, "-q", "--retry-failed", "--places", "2", "--store")
+    often = {**os.environ, "VQBENCH_CHECKPOINT_EVERY": "0", "OMP_NUM_THREADS": "1"}
+    chance, kills, whom = random.Random(0), 0, {"driver": 0, "worker": 0}
+    store, round_ = tmp_path / "killed", 0
+    while kills < 24:
+        if store.exists() and len(list(store.glob("*/record.json"))) == 6:  # all done: a new round, compared below
+            round_ += 1
+            store = tmp_path / f"killed{round_}"
+        with subprocess.Popen(command(*line, store), stdout=subprocess.DEVNULL, env=often) as work:
+            while work.poll() is None and kills < 24:
+                time.sleep(chance.uniform(1, 8))
+                victims = {"driver": [work.pid], "worker": children(work.pid)}
+                who = chance.choice(["driver", "worker", "worker"])
+                if work.poll() is None and victims[who]:
+                    os.kill(chance.choice(victims[who]), signal.SIGKILL)
+                    kills += 1
+                    whom[who] += 1
+            if work.poll() is None:
+                work.kill()
+    print(whom, f"in {round_ + 1} rounds")
+    assert min(whom.values()) > 3
+    env = {**often, "VQBENCH_CHECKPOINT_EVERY": "15"}
+    stores = list(tmp_path.glob("killed*"))
+    for folder in (*stores, tmp_path / "whole"):
+        subprocess.run(command(*line, folder), check=True, env=env, stdout=subprocess.DEVNULL)
+    for folder in stores:
+        assert_same(folder, tmp_path / "whole")
+        assert values(folder) == values(tmp_path / "whole")
+    assert len(list(ResultStore(tmp_path / "whole").records())) == 6

@@ -1,0 +1,54 @@
+"""What runs cost: updates, from the suite; seconds, from what such runs took before."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+
+from vqbench.job import Job
+from vqbench.plan import Entry, Plan
+from vqbench.spec import RunSpec
+from vqbench.store import ResultStore
+
+
+def updates(plan: Plan, entry: Entry) -> int:
+    """Optimizer updates of one run."""
+    args, data = entry.run.recipe.args, plan.datasets[entry.dataset]
+    pictures = min(data.train, args["subset"] or data.train)
+    pictures -= data.holdout if args["selection"] == "holdout" else 0
+    return math.ceil(pictures / args["batch_size"]) * args["epochs"]
+
+
+def kind(run: RunSpec) -> str:
+    """What runs have in common that take about as long: recipe, backbone, data set and quantizer."""
+    parts = run.to_dict()
+    return json.dumps([parts["recipe"], parts["backbone"], parts["dataset"], run.quantizer.name], sort_keys=True)
+
+
+def took(store: ResultStore) -> dict[str, float]:
+    """Median seconds of this store's runs, by kind."""
+    seconds: dict[str, list[float]] = {}
+    for record in store.records():
+        seconds.setdefault(kind(record.run), []).append(record.made["seconds"])
+    return {kind: sorted(each)[len(each) // 2] for kind, each in seconds.items()}
+
+
+def cheapest_first(plans: Sequence[Plan], store: ResultStore, jobs: list[Job]) -> list[Job]:
+    """Trained runs first, then those that were begun, then the rest; each by what they cost, ties in the suites' order.
+
+    A cost is the seconds that such runs took here, or as many as their number of updates makes likely.
+    """
+    steps = {entry.run.key: updates(plan, entry) for plan in plans for entry in plan.entries}
+    known = took(store)
+    rates = sorted(known[kind(job.run)] / steps[job.run.key] for job in jobs if kind(job.run) in known)
+    rate = rates[len(rates) // 2] if rates else 1.0
+
+    def cost(job: Job) -> tuple[int, float]:
+        run = job.run
+        if run in store:
+            return 0, 0.0
+        begun = (store.folder(run) / "last.pt").exists()
+        return 1 if begun else 2, known.get(kind(run), rate * steps[run.key])
+
+    return sorted(jobs, key=cost)

@@ -1,0 +1,1 @@
+"""Where runs are carried out: in processes of this machine, or in the very process that asks."""

@@ -1,0 +1,297 @@
+"""Runs in processes of this machine, one or several side by side. What crashes there costs its own run alone.
+
+A place is a process that carries out one run after the other (a start costs the import of torch) and is replaced
+when it dies. Places share the GPUs in turn, or divide the processor's threads among them. This process never imports
+torch, and it alone talks to the terminal.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from vqbench.errors import VqbenchError
+from vqbench.executors.messages import Advanced, Assigned, Halt, Left, Ready, Said, Setup, Started
+from vqbench.job import Ended, Job, Listener, Outcome
+from vqbench.stopping import Stop, words
+from vqbench.store import LOG_LINES, Failure, ResultStore
+
+TICK = 0.2  # seconds between two looks at clocks and signals
+AGAIN = 1.0  # seconds between two looks at runs that another process holds
+PATIENCE = 10.0  # seconds that an idle process has to leave
+KEPT = 200  # lines that are remembered of what a process printed
+FATAL = "Fatal Python error"  # how the interpreter's account of a crash begins: the innermost call comes first
+STARTS = 3  # failed starts in a row of one place after which nothing is to be hoped for
+
+
+def environment(places: int) -> dict[str, str]:
+    """The environment of each of so many workers side by side; what the user has set stays.
+
+    One alone has the machine as any program has it. Several divide the threads, and those that wait give their core
+    away: two processes whose waiting threads spin on two cores slow each other down tenfold.
+    """
+    variables = dict(os.environ)
+    if places > 1:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        share = max(1, cores // places)
+        variables = {"OMP_NUM_THREADS": str(share), "OMP_WAIT_POLICY": "PASSIVE", **variables}
+    return variables
+
+
+class Place:
+    """One worker process and the job it has. Its lines go to the listener, the last of them are kept."""
+
+    def __init__(self, setup: Setup, places: int) -> None:
+        self.connection, theirs = Pipe()
+        self.job: Job | None = None
+        self.began = 0.0
+        self.ready = self.overdue = False
+        self.log: deque[str] = deque(maxlen=KEPT)
+        self._part = b""
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "vqbench.executors.worker", str(theirs.fileno())],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pass_fds=[theirs.fileno()],
+            start_new_session=True,  # Ctrl-C is for this process, which tells the workers
+            env=environment(places),
+        )
+        theirs.close()
+        assert self.process.stdout is not None
+        self.output: Any = self.process.stdout
+        self.send(setup)
+
+    def send(self, message: object) -> None:
+        with suppress(OSError):  # it died, which is seen, and told, where its end of the connection is read
+            self.connection.send(message)
+
+    def lines(self) -> list[str]:
+        """What it printed since the last call, in whole lines. Only when there is something to read."""
+        if self.output is None:
+            return []
+        got = os.read(self.output.fileno(), 1 << 16)
+        *whole, self._part = (self._part + got).split(b"\n")
+        if not got:
+            self.output.close()
+            self.output, whole, self._part = None, [self._part] if self._part else [], b""
+        lines = [line.decode(errors="replace").rstrip() for line in whole]
+        self.log.extend(lines)
+        return lines
+
+    def last_lines(self) -> list[str]:
+        """What tells of the end of a run: the beginning of an account of a crash, or else the last lines."""
+        lines = list(self.log)
+        begins = [number for number, line in enumerate(lines) if line.startswith(FATAL)]
+        return lines[begins[-1] :][:LOG_LINES] if begins else lines[-LOG_LINES:]
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def why(self) -> str:
+        """What its end looks like from outside."""
+        code = self.process.wait()
+        if code == -signal.SIGKILL:
+            return "its process was killed by signal 9 (out of memory?)"
+        if code < 0:
+            return f"its process crashed by signal {-code} ({signal.Signals(-code).name})"
+        return f"its process ended with exit code {code}"
+
+
+class Local:
+    """Carries out jobs at ``places`` (None: one for each GPU, or one) of this machine, each in ``timeout`` seconds."""
+
+    def __init__(
+        self,
+        setup: Setup,
+        device: str,
+        listener: Listener,
+        stop: Stop,
+        places: int | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        self.setup, self.device, self.listener, self.stop = setup, device, listener, stop
+        self.timeout = timeout
+        self.outcome = Outcome()
+        self._given = places
+        self._gpus = 0
+        self._wanted = places or 1
+        self._places: list[Place] = []
+        self._failed_starts = 0
+        self._queue: deque[Job] = deque()
+        self._held: dict[str, tuple[Job, float]] = {}  # key of a run held by another process -> when to look again
+        self._waiting = False  # was told
+
+    def execute(self, jobs: Sequence[Job]) -> Outcome:
+        """Do all ``jobs``, in order as places become free. Returns early, with the work kept, when told to stop."""
+        self._queue.extend(jobs)
+        try:
+            halted = False
+            while self._queue or self._held or any(place.job for place in self._places):
+                if self.stop():
+                    if not halted:
+                        for place in self._places:
+                            place.send(Halt())
+                    halted = True
+                    self._queue.clear()
+                    self._held.clear()
+                else:
+                    self._look_again()
+                    self._man()
+                    self._assign()
+                self._hear(TICK)
+                self._watch()
+            return self.outcome
+        finally:
+            self._dismiss(patiently=sys.exc_info()[0] is None)
+
+    # Places -----------------------------------------------------------------------------------------------------------
+
+    def _man(self) -> None:
+        """Start the processes that are lacking, as far as there is work for them."""
+        busy = sum(place.job is not None for place in self._places)
+        while len(self._places) < min(self._wanted, busy + len(self._queue)):
+            self._places.append(Place(self.setup, self._wanted))
+
+    def _assign(self) -> None:
+        for number, place in enumerate(self._places):
+            if self._queue and place.ready and place.job is None:
+                place.job, place.began = self._queue.popleft(), time.monotonic()
+                place.log.clear()
+                place.send(Assigned(place.job, self._device_of(number)))
+
+    def _device_of(self, number: int) -> str:
+        if self.device in ("auto", "cuda") and self._gpus:
+            return f"cuda:{number % self._gpus}"
+        return self.device
+
+    def _watch(self) -> None:
+        """End what takes too long."""
+        if self.timeout is None:
+            return
+        for place in self._places:
+            if place.job and not place.overdue and time.monotonic() - place.began > self.timeout:
+                place.overdue = True
+                place.process.kill()
+
+    def _dismiss(self, patiently: bool) -> None:
+        """Let the processes leave, or make them."""
+        for place in self._places:
+            if not (patiently and place.ready):  # one that is still starting has nothing to tidy up
+                place.process.kill()
+            place.connection.close()  # which a worker takes for the end
+        until = time.monotonic() + PATIENCE
+        for place in self._places:
+            try:
+                place.process.wait(max(0.0, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                place.kill()
+            if place.output is not None:
+                place.output.close()
+        self._places.clear()
+
+    # What they tell ---------------------------------------------------------------------------------------------------
+
+    def _hear(self, patience: float) -> None:
+        """Take what the processes tell, waiting for it no longer than ``patience`` seconds."""
+        ends: dict[Any, Place] = {place.connection: place for place in self._places}
+        ends |= {place.output: place for place in self._places if place.output is not None}
+        if not ends:
+            time.sleep(patience)
+            return
+        for end in wait(list(ends), patience):
+            place = ends[end]
+            if not isinstance(end, Connection):
+                self._repeat(place.lines())
+                continue
+            try:
+                message = place.connection.recv()
+            except (EOFError, OSError):
+                self._lost(place)
+            else:
+                self._take(place, message)
+
+    def _repeat(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.listener.say(line)
+
+    def _take(self, place: Place, message: object) -> None:
+        if isinstance(message, Ready):
+            place.ready, self._failed_starts = True, 0
+            if self._given is None and self.device in ("auto", "cuda"):
+                self._gpus, self._wanted = message.gpus, max(1, message.gpus)
+            self._gpus = message.gpus
+        elif isinstance(message, Said):
+            self.listener.say(message.text)
+        elif isinstance(message, Left):
+            place.ready = False
+            if message.signal is not None and not self.stop():
+                self.stop.by(message.signal)
+        elif place.job is None:
+            raise AssertionError(f"{message} of a place without a job")
+        elif isinstance(message, Started):
+            self.listener.run_started(place.job.run, message.doing)
+        elif isinstance(message, Advanced):
+            self.listener.advanced(place.job.run, message.done, message.total)
+        elif isinstance(message, Ended):
+            job, place.job = place.job, None
+            place.ready = message.sound
+            if message.how == "held":
+                self._held[job.run.key] = job, time.monotonic() + AGAIN
+            else:
+                self.outcome.note(job, message, self.listener)
+
+    def _lost(self, place: Place) -> None:
+        """A process is gone. Its run, if it had one, has failed, unless it left of its own accord before the run."""
+        self._places.remove(place)
+        place.connection.close()
+        while place.output is not None:
+            self._repeat(place.lines())
+        why, job = place.why(), place.job
+        if job is not None and place.process.returncode != 0:
+            if self.timeout is not None and place.overdue:
+                why = f"took longer than --timeout {words(self.timeout)}"
+            self._crashed(job, f"{why}; --retry-failed goes on from its last checkpoint", place.last_lines())
+        elif job is not None:
+            self._queue.appendleft(job)
+        elif place.process.returncode != 0 and not place.ready:
+            self._failed_starts += 1
+            if self._failed_starts >= STARTS:
+                last = f" ({place.log[-1]})" if place.log else ""
+                raise VqbenchError(f"no process can be started to work in: {why}{last}; see `vqbench doctor`")
+
+    def _crashed(self, job: Job, reason: str, log: list[str]) -> None:
+        """Record what the dead process could not."""
+        store = ResultStore(self.setup.folder)
+        with store.lock(job.run) as held:
+            if held:  # else another process is already at it, and records how that ends
+                store.fail(job.run, Failure(reason, log))
+        self.outcome.note(job, Ended("failed", reason), self.listener)
+
+    # Runs that other processes hold -----------------------------------------------------------------------------------
+
+    def _look_again(self) -> None:
+        """Queue the runs that are no longer held elsewhere: done there, or left."""
+        idle = not self._queue and not any(place.job for place in self._places)
+        if self._held and idle and not self._waiting:
+            self._waiting = True
+            job, _ = next(iter(self._held.values()))
+            self.listener.say(f"waiting for {job}, on which another process works")
+        store = ResultStore(self.setup.folder)
+        for key, (job, when) in list(self._held.items()):
+            if time.monotonic() < when:
+                continue
+            self._held[key] = job, time.monotonic() + AGAIN
+            if not store.is_locked(job.run):
+                del self._held[key]
+                self._queue.append(job)

@@ -1,0 +1,74 @@
+"""What passes between who hands out runs and who carries them out, be it one process or several."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from vqbench.errors import StoreError, UsageError
+from vqbench.spec import RunSpec
+
+Wanted = dict[str, dict[str, tuple[int, int]]]  # protocol -> metric -> (metric's version, protocol's version)
+
+# done: trained or measured now · there: nothing was missing any more · held: another process works on it ·
+# failed: recorded as such, now or earlier · machine: failed for a reason outside of the run, so not recorded ·
+# stopped: asked to stop, work kept · refused: no run can be carried out as asked · unwritable: nor anything stored
+How = Literal["done", "there", "held", "failed", "machine", "stopped", "refused", "unwritable"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run, the numbers that it must have in the end, and whether an earlier failure is no reason to leave it."""
+
+    run: RunSpec
+    wanted: Wanted
+    retry_failed: bool = False
+
+    def __str__(self) -> str:
+        run = self.run
+        return f"{run.quantizer.name} on {run.dataset.name}, seed {run.seed} ({run.key})"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How an attempt at a run ended. ``sound``: whether the process that made it is fit for another run."""
+
+    how: How
+    reason: str = ""
+    sound: bool = True
+
+
+class Listener(Protocol):
+    """Who is told how the work goes on."""
+
+    def run_started(self, run: RunSpec, doing: str) -> None: ...
+    def advanced(self, run: RunSpec, done: int, total: int) -> None: ...
+    def run_ended(self, run: RunSpec, outcome: str) -> None: ...
+    def say(self, text: str) -> None: ...
+
+
+@dataclass
+class Outcome:
+    """How all jobs ended."""
+
+    finished: int = 0  # runs trained or measured now
+    failed: list[str] = field(default_factory=list)  # one sentence each
+
+    def note(self, job: Job, ended: Ended, listener: Listener) -> None:
+        """Count one ended job and tell of it. Raises what must end the whole work."""
+        if ended.how == "done":
+            self.finished += 1
+            listener.run_ended(job.run, "done")
+        elif ended.how == "there":
+            listener.run_ended(job.run, "done by another process")
+        elif ended.how == "refused":
+            raise UsageError(ended.reason)
+        elif ended.how == "unwritable":
+            raise StoreError(ended.reason)
+        elif ended.how == "stopped":
+            listener.run_ended(job.run, ended.reason)
+        elif ended.how in ("failed", "machine"):
+            self.failed.append(f"{job}: {ended.reason}")
+            listener.run_ended(job.run, f"FAILED: {ended.reason}")
+        else:
+            raise AssertionError(ended.how)

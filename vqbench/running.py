@@ -1,0 +1,108 @@
+"""``vqbench run``: what is missing of suites is worked out, handed to an executor, and shown."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vqbench.commands import prepare, state, table
+from vqbench.cost import cheapest_first
+from vqbench.errors import Damaged, TimeUp
+from vqbench.job import Job, Outcome, Wanted
+from vqbench.plan import Plan
+from vqbench.spec import RunSpec
+from vqbench.stopping import Stop
+from vqbench.store import ResultStore
+
+
+@dataclass(frozen=True)
+class How:
+    """How ``run`` goes about its work."""
+
+    device: str = "auto"
+    places: int | None = None  # runs side by side; 0: in this process; None: one for each GPU, or one
+    timeout: float | None = None  # seconds that each run may take
+    retry_failed: bool = False
+    quiet: bool = False
+    plugins: tuple[Path, ...] = ()  # files that the user named
+
+
+def run(plans: Sequence[Plan], folder: Path, how: How, stop: Stop) -> int:
+    """Do what is missing of all suites, cheapest first, and print their tables; the exit code.
+
+    0 if all runs are done, 1 if some failed. Raises Interrupted, with its own code, when the work was stopped.
+    """
+    store = ResultStore(folder)
+    jobs = _jobs(plans, store, how.retry_failed)
+    if jobs:
+        for plan in plans:
+            plan.save(store)
+            prepare(plan, say=False)  # now, rather than after hours of training
+        outcome = _execute(cheapest_first(plans, store, jobs), folder, how, stop)
+    else:
+        runs = {run.key for plan in plans for run in plan.runs()}
+        names = ", ".join(plan.suite.name for plan in plans)
+        print(f"{names}: nothing left to do, all {len(runs)} runs are done", file=sys.stderr)
+        outcome = Outcome()
+    if stop.reason and not isinstance(stop.reason, TimeUp):
+        raise stop.reason
+    for plan in plans:
+        print(table(plan, [folder], "text", paper=False), end="")
+    for sentence in outcome.failed:
+        print(f"vqbench: {sentence}", file=sys.stderr)
+    left = _left(plans, store)
+    if stop.reason and left:
+        raise TimeUp(f"the time is up; left: {left}; the same command goes on")
+    return 1 if outcome.failed else 0
+
+
+def _execute(jobs: list[Job], folder: Path, how: How, stop: Stop) -> Outcome:
+    from vqbench.progress import progress
+
+    with progress(len(jobs), how.quiet) as listener, stop.gently(listener.say):
+        if how.places == 0:
+            from vqbench.executors.inline import execute
+
+            return execute(jobs, folder, how.device, listener, stop)
+        from vqbench.executors.local import Local
+        from vqbench.executors.messages import Setup
+
+        plugins = tuple(path.expanduser().resolve() for path in how.plugins)
+        local = Local(Setup(folder.resolve(), plugins), how.device, listener, stop, how.places, how.timeout)
+        return local.execute(jobs)
+
+
+def _jobs(plans: Sequence[Plan], store: ResultStore, retry_failed: bool) -> list[Job]:
+    """Every run that lacks something, once, with all that any of the suites wants of it."""
+    wanted: dict[str, Wanted] = {}
+    runs = {}
+    for plan in plans:
+        for run in plan.runs():
+            runs[run.key] = run
+            for name, metrics in plan.wanted().items():
+                wanted.setdefault(run.key, {}).setdefault(name, {}).update(metrics)
+    return [Job(run, wanted[key], retry_failed) for key, run in runs.items() if _lacks(store, run, wanted[key])]
+
+
+def _lacks(store: ResultStore, run: RunSpec, wanted: Wanted) -> bool:
+    """Whether something is missing; a damaged record is set aside, so all is, unless another process is at it."""
+    try:
+        return bool(store.missing(run, wanted))
+    except Damaged:
+        with store.lock(run) as held:
+            for sentence in store.mend(run) if held else []:
+                print(f"vqbench: {sentence}", file=sys.stderr)
+        return True
+
+
+def _left(plans: Sequence[Plan], store: ResultStore) -> str:
+    """How many runs are not done, by their state."""
+    states = {run.key: state(plan, store, run) for plan in plans for run in plan.runs()}
+    counts: dict[str, int] = {}
+    for stands in states.values():
+        if stands != "done":
+            kind = stands.partition(":")[0].partition(",")[0]
+            counts[kind] = counts.get(kind, 0) + 1
+    return ", ".join(f"{number} {kind}" for kind, number in counts.items())
