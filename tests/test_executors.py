@@ -17,12 +17,15 @@ import torch
 from tests.tiny_suite import assert_same, command, values, vqbench, write
 from vqbench import cli
 from vqbench import plan as planning
+from vqbench.cost import cheapest_first
 from vqbench.errors import TimeUp, UsageError
 from vqbench.executors import local
+from vqbench.job import Job
 from vqbench.progress import Progress
 from vqbench.running import How, run
+from vqbench.spec import RunSpec
 from vqbench.stopping import Stop, seconds, words
-from vqbench.store import ResultStore
+from vqbench.store import Record, ResultStore
 
 # Quantizers that a user might bring. Each does what it does in training, from the update that is named on.
 PLUGIN = '''
@@ -77,6 +80,14 @@ def alive(process: int) -> bool:
         return "\nState:\tZ" not in Path(f"/proc/{process}/status").read_text()
     except OSError:
         return False
+
+
+def wait_for_the_end_of(processes: list[int]) -> None:
+    """Wait until none is alive; far longer than it takes, so that a fault ends the test and not the time."""
+    until = time.monotonic() + 120
+    while any(map(alive, processes)):
+        assert time.monotonic() < until, "they do not end"
+        time.sleep(0.05)
 
 
 # A limit of time ------------------------------------------------------------------------------------------------------
@@ -384,8 +395,7 @@ def test_a_killed_driver_leaves_nothing_behind(tmp_path: Path) -> None:
         patiently(mark, work)
         workers = children(work.pid)
         work.kill()
-    while any(map(alive, workers)):
-        time.sleep(0.05)
+    wait_for_the_end_of(workers)
     assert 20 < torch.load(next(store.glob("*/last.pt")))["progress"]["step"] < 55
     for folder in (store, tmp_path / "whole"):
         subprocess.run(command(*line, folder), check=True, capture_output=True)
@@ -426,3 +436,47 @@ def test_killed_at_random_moments_nothing_changes(tmp_path: Path) -> None:
         assert_same(folder, tmp_path / "whole")
         assert values(folder) == values(tmp_path / "whole")
     assert len(list(ResultStore(tmp_path / "whole").records())) == 6
+
+
+# Several suites -------------------------------------------------------------------------------------------------------
+
+
+def test_suites_share_their_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two suites in one command train what they share once, measure what either wants, and print both tables."""
+    first = write(tmp_path, "vq, cvq")
+    second = tmp_path / "second.yaml"
+    content = first.read_text().replace("name: tiny", "name: second").replace("vq, cvq", "vq, vq_ema")
+    second.write_text(content.replace("[l1, psnr, usage]\ntable", "[l1, ssim]\ntable").replace("psnr, usage, s", "s"))
+    store = tmp_path / "runs"
+    line = (first, second, "--store", store, "--seeds", "42,43")
+    assert vqbench("run", *line, "--places", "0") == 0
+    shown = capsys.readouterr()
+    assert shown.out.startswith("tiny\n")
+    assert "\nsecond\n" in shown.out
+    assert shown.err.count(": training\n") == 6, "three quantizers, two seeds"
+    shared = next(store.glob("*-vq-*/record.json"))
+    assert json.loads(shared.read_text())["values"]["clean"].keys() == {"l1", "psnr", "usage", "ssim"}
+    assert vqbench("table", first, "--store", store, "--seeds", "42,43") == 0
+    assert "4 records of 4" in capsys.readouterr().out
+    assert vqbench("publish", *line, "--results", tmp_path / "results") == 0
+    assert len(list((tmp_path / "results").glob("*/record.json"))) == 6
+    assert vqbench("table", first, "--store", tmp_path / "results", "--seeds", "42,43") == 0
+    assert "4 records of 4" in capsys.readouterr().out
+    assert vqbench("run", *line[:-1], "42;43") == 2
+
+
+def test_the_cheapest_run_comes_first(tmp_path: Path) -> None:
+    """Trained runs come first, then those that were begun; each by the seconds such runs took, or their updates."""
+    plan = planning.load(write(tmp_path, "vq, cvq, sqvae, hvq, vq_ema"), [])
+    vq, cvq, sqvae, hvq, vq_ema = plan.runs()
+    store = ResultStore(tmp_path / "runs")
+    jobs = [Job(run, plan.wanted()) for run in plan.runs()]
+    assert cheapest_first([plan], store, jobs) == jobs, "nothing is known, and the updates are the same"
+    for run_, took in ((vq, 9.0), (cvq, 3.0)):
+        other = RunSpec(run_.recipe, run_.backbone, run_.dataset, run_.quantizer, seed=7)
+        store.write(Record(other, {}, {"seconds": took}))
+    assert [job.run for job in cheapest_first([plan], store, jobs)] == [cvq, vq, sqvae, hvq, vq_ema]
+    store.write(Record(sqvae, {}, {"seconds": 99.0}))
+    store.folder(vq_ema).mkdir()
+    (store.folder(vq_ema) / "last.pt").touch()
+    assert [job.run for job in cheapest_first([plan], store, jobs)] == [sqvae, vq_ema, cvq, vq, hvq]

@@ -19,7 +19,7 @@ QUANTIZERS = Path(next(iter(vqbench.quantizers.__path__)))
 LIGHT = (
     *("cli", "commands", "assemble", "comparison", "errors", "layout", "paper", "plan", "progress", "protocol"),
     *("registry", "render", "seeding", "spec", "statistics", "store", "suite", "suitefile", "suiteparts"),
-    *("explain", "table", "verdict", "waterfall", "yamlfile", "cost", "job", "running", "stopping"),
+    *("explain", "table", "verdict", "waterfall", "yamlfile", "cost", "job", "options", "running", "stopping"),
     *("executors", "executors.local", "executors.messages", "executors.worker"),
 )
 # Who of ours a room may import, beside what stands for itself.

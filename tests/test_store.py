@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vqbench.errors import StoreError
+from vqbench.errors import Damaged, StoreError
 from vqbench.spec import Part, RunSpec
 from vqbench.store import Failure, Record, ResultStore, Value, write_atomically
 
@@ -93,6 +94,56 @@ def test_a_damaged_record_is_named_and_left_alone(tmp_path: Path, content: str) 
     with pytest.raises(StoreError, match=r"record\.json"):
         store.read(a_run())
     assert path.read_text() == content
+
+
+def test_a_changed_record_is_noticed(tmp_path: Path) -> None:
+    """A record with one digit changed is damaged; one without a digest, as the first were written, is read."""
+    store = ResultStore(tmp_path)
+    store.write(a_record(a_run()))
+    path = store.folder(a_run()) / "record.json"
+    written = path.read_text()
+    assert "20.5" in written
+    path.write_text(written.replace("20.5", "20.6"))
+    with pytest.raises(Damaged, match="its content does not fit its digest"):
+        store.read(a_run())
+    content = json.loads(written)
+    del content["digest"]
+    path.write_text(json.dumps(content))
+    assert store.read(a_run()) == a_record(a_run())
+
+
+def test_what_is_damaged_is_set_aside(tmp_path: Path) -> None:
+    """Mending renames what cannot be read and says so, with values of pictures their record; a whole run is left."""
+    store, run = ResultStore(tmp_path), a_run()
+    store.write(a_record(run))
+    store.write_images(run, {"clean/psnr": np.arange(999.0)})
+    assert store.mend(run) == []
+    images = store.folder(run) / "per_image.npz"
+    content = bytearray(images.read_bytes())
+    content[len(content) // 4] ^= 1
+    images.write_bytes(content)
+    (store.folder(run) / "failed.json").write_text("{")
+    with pytest.raises(Damaged, match=r"per_image\.npz"):
+        store.read_images(run)
+    assert len(store.mend(run)) == 3
+    left = sorted(path.name for path in store.folder(run).iterdir())
+    assert left == ["failed.json.damaged", "per_image.npz.damaged", "record.json.damaged"]
+    assert (run in store, store.read_images(run), store.failure(run)) == (False, {}, None)
+
+
+@pytest.mark.filterwarnings("ignore:flock not supported")
+def test_a_file_system_without_flock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where flock is not to be had, a run is still held by one at a time, and freed."""
+    import fcntl
+
+    def without(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", without)
+    store = ResultStore(tmp_path)
+    for _ in range(2):
+        with store.lock(a_run()) as held, ResultStore(tmp_path).lock(a_run()) as second:
+            assert (held, second) == (True, False)
 
 
 def test_a_record_forgets_an_earlier_failure(tmp_path: Path) -> None:

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import json
 import os
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import Annotated, Any
 
 import typer
 
 from vqbench import __version__
 from vqbench.errors import VqbenchError
-
-if TYPE_CHECKING:
-    from vqbench.plan import Plan
+from vqbench.options import Chosen, Several, add_plugins, choosing
 
 EXIT_CODES = {
     0: "all done",
@@ -52,57 +46,10 @@ Format = Annotated[str, typer.Option("--format", help="text, markdown, csv or la
 RUNS, RESULTS = Path("runs"), Path("results")
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """The options by which every command chooses a suite, and what it may be changed to."""
-
-    suite: Annotated[str, typer.Argument(metavar="SUITE", help="A suite's name, or the path of its YAML file.")] = (
-        "quick"
-    )
-    sets: Annotated[
-        list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a key of the suite.")
-    ] = None
-    metrics: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Add a metric to the suite.")] = None
-    plugin: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="Offer the plugin of a .py file.")] = None
-    epochs: Annotated[int | None, typer.Option(min=1, help="Reduced copy: epochs.")] = None
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Reduced copy: pictures an update.")] = None
-    subset: Annotated[int | None, typer.Option(min=1, help="Reduced copy: first training pictures.")] = None
-    test_images: Annotated[int | None, typer.Option(min=2, help="Reduced copy: first test pictures.")] = None
-
-    def plan(self, *folders: Path) -> Plan:
-        """The suite resolved, from what ``folders`` keep of it if that is current."""
-        from vqbench import plan as planning
-        from vqbench.store import ResultStore
-
-        _add(self.plugin)
-        sizes = {"epochs": self.epochs, "batch_size": self.batch_size, "subset": self.subset}
-        reduced = {name: size for name, size in sizes.items() if size is not None}
-        stores = [ResultStore(folder) for folder in folders]
-        return planning.load(self.suite, stores, self.sets or (), self.metrics or (), reduced, self.test_images)
-
-
-def choosing(command: Callable[..., None]) -> Callable[..., None]:
-    """Give ``command(chosen, ...)`` the options of :class:`Chosen` in place of its first argument."""
-    shared, own = inspect.signature(Chosen).parameters, list(inspect.signature(command).parameters.values())[1:]
-
-    @functools.wraps(command)
-    def wrapped(**options: Any) -> None:
-        command(Chosen(**{name: options.pop(name) for name in shared}), **options)
-
-    hints = {**get_type_hints(Chosen, include_extras=True), **get_type_hints(command, include_extras=True)}
-    options = [
-        option.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[option.name])
-        for option in [*shared.values(), *own]
-    ]
-    wrapped.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
-    wrapped.__annotations__ = {option.name: option.annotation for option in options}
-    return wrapped
-
-
 @app.command()
 @choosing
 def run(
-    chosen: Chosen,
+    chosen: Several,
     store: Store = RUNS,
     device: Device = "auto",
     offline: Offline = False,
@@ -126,7 +73,7 @@ def run(
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed runs again.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train and measure what is missing of a suite, then print its table."""
+    """Train and measure what is missing of suites, what costs least first, then print their tables."""
     from vqbench import running
     from vqbench.stopping import Stop, seconds
 
@@ -134,7 +81,7 @@ def run(
     with Stop(limits[0]) as stop:
         _offline(offline)
         how = running.How(device, places, limits[1], retry_failed, quiet, tuple(chosen.plugin or ()))
-        raise typer.Exit(running.run([chosen.plan(store)], store, how, stop))
+        raise typer.Exit(running.run(chosen.plans(store), store, how, stop))
 
 
 @app.command()
@@ -206,7 +153,7 @@ def explain(
     """What lies between the values of a run under official and under clean, setting by setting."""
     from vqbench import explain as explaining
 
-    _add(plugin)
+    add_plugins(plugin)
     _offline(offline)
     _show(explaining.explain(store, run, metrics or (), test_images, device, quiet), as_json)
 
@@ -220,7 +167,7 @@ def list_(
     """What there is of one kind."""
     from vqbench import describe
 
-    _add(plugin)
+    add_plugins(plugin)
     _show(describe.listing(kind), as_json)
 
 
@@ -234,22 +181,23 @@ def info(
     """All about one plugin, suite or protocol: source, arguments, and the reason of every setting."""
     from vqbench import describe
 
-    _add(plugin)
+    add_plugins(plugin)
     _show(describe.info(kind, name), as_json)
 
 
 @app.command()
 @choosing
 def prepare(
-    chosen: Chosen,
+    chosen: Several,
     store: Store = RUNS,
     offline: Offline = False,
 ) -> None:
-    """Fetch and verify the data and weights that a suite needs."""
+    """Fetch and verify the data and weights that suites need."""
     from vqbench import commands
 
     _offline(offline)
-    commands.prepare(chosen.plan(store))
+    for plan in chosen.plans(store):
+        commands.prepare(plan)
 
 
 @app.command()
@@ -263,14 +211,15 @@ def doctor(as_json: Json = False) -> None:
 @app.command()
 @choosing
 def publish(
-    chosen: Chosen,
+    chosen: Several,
     store: Store = RUNS,
     results: Published = RESULTS,
 ) -> None:
-    """Copy a suite's records, without checkpoints, from the store to the published results."""
+    """Copy suites' records, without checkpoints, from the store to the published results."""
     from vqbench import commands
 
-    commands.publish(chosen.plan(store), store, results)
+    for plan in chosen.plans(store):
+        commands.publish(plan, store, results)
 
 
 @app.command()
@@ -284,13 +233,6 @@ def clean(
     from vqbench import commands
 
     commands.clean(chosen.plan(store), store, yes)
-
-
-def _add(plugins: list[Path] | None) -> None:
-    from vqbench import registry
-
-    for path in plugins or []:
-        registry.add_file(path)
 
 
 def _offline(offline: bool) -> None:

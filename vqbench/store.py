@@ -262,9 +262,10 @@ class ResultStore:
         """Hold the run for this process; yields whether it is held. The system frees it if the process dies.
 
         These are flock's locks, which NFS (from version 4) and a Lustre mounted with ``flock`` keep between
-        machines. Where a mount keeps them on each machine alone (``local_lock``), two machines may do a run twice:
-        that costs time, but both write the whole of the same files. Locks made of mere files would bear any mount,
-        but a killed holder would leave them behind, and its run would never be done.
+        machines. Where there is no flock, filelock makes marker files instead, and clears those of processes that
+        died on the same machine; one left by another machine must be deleted by hand. Where a mount keeps locks on
+        each machine alone (``local_lock``), two machines may do a run twice: a loss of time, since each file is
+        written whole.
         """
         from filelock import FileLock, Timeout
 
@@ -275,10 +276,8 @@ class ResultStore:
             try:
                 with suppress(Timeout):
                     lock.acquire(timeout=0)
-            except NotImplementedError as error:
-                raise Unwritable(
-                    f"{folder}: this file system has no locks (flock); name a folder on another one with --store"
-                ) from error
+            except NotImplementedError as error:  # by versions of filelock that make no markers
+                raise Unwritable(f"{folder}: no locks on this file system; name another --store") from error
         try:
             yield lock.is_locked
         finally:
