@@ -9,17 +9,19 @@ import resource
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.tiny_suite import assert_same, command, values, vqbench, write
-from vqbench import cli
+from vqbench import cli, registry
 from vqbench import plan as planning
 from vqbench.cost import cheapest_first
 from vqbench.errors import TimeUp, UsageError
 from vqbench.executors import local
+from vqbench.executors.messages import Setup
 from vqbench.job import Job
 from vqbench.progress import Progress
 from vqbench.running import How, run
@@ -33,6 +35,7 @@ import ctypes
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from vqbench.quantizers.vq import VQ
@@ -88,6 +91,14 @@ def wait_for_the_end_of(processes: list[int]) -> None:
     while any(map(alive, processes)):
         assert time.monotonic() < until, "they do not end"
         time.sleep(0.05)
+
+
+@pytest.fixture
+def fresh_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The user's plugin files of one test are not there in the next."""
+    monkeypatch.setattr(registry, "_files", {})
+    yield
+    registry.sources.cache_clear()
 
 
 # A limit of time ------------------------------------------------------------------------------------------------------
@@ -206,6 +217,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
 # What goes wrong in a run ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("fresh_registry")
 def test_a_crash_costs_its_own_run_alone(tmp_path: Path) -> None:
     """A run killed by the system, and one that crashes in C, are failed with their last lines; the others are done."""
     suite, store = write(tmp_path, "killed, segfault, vq"), tmp_path / "runs"
@@ -223,8 +235,9 @@ def test_a_crash_costs_its_own_run_alone(tmp_path: Path) -> None:
     assert "SIGSEGV" in failed["segfault"]["reason"]
     assert any("Segmentation fault" in text for text in failed["segfault"]["log"])
     assert len(list(store.glob("*/record.json"))) == 1
-    assert subprocess.run(command(*line, "--retry-failed"), capture_output=True, check=False).returncode == 1
-    assert len(list(store.glob("*/record.json"))) == 2, "the one that is well now is done when tried again"
+    again = (*line, "--places", "0", "--set", "quantizers=[killed]")
+    assert vqbench(*again) == 1
+    assert vqbench(*again, "--retry-failed") == 0, "it is well now, and is done when tried again"
 
 
 def test_a_run_that_takes_too_long_is_ended(tmp_path: Path) -> None:
@@ -264,6 +277,18 @@ def test_places_divide_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     assert local.environment(3)["OMP_NUM_THREADS"] == "5"
 
 
+def test_places_take_the_gpus_in_turn(tmp_path: Path) -> None:
+    """Three places on two GPUs have the first, the second and the first again; one that was chosen serves all."""
+    stop, listener = Stop(), Progress(1, quiet=True)
+    for device, devices in (("auto", ["cuda:0", "cuda:1", "cuda:0"]), ("cuda:1", ["cuda:1"] * 3)):
+        executor = local.Local(Setup(tmp_path, ()), device, listener, stop, places=3)
+        executor._gpus = 2
+        assert [executor._device_of(number) for number in range(3)] == devices
+    executor = local.Local(Setup(tmp_path, ()), "auto", listener, stop, places=3)
+    assert executor._device_of(2) == "auto", "there is no GPU"
+
+
+@pytest.mark.usefixtures("fresh_registry")
 def test_runs_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two places really work at once, each run waiting for the other, and give the weights of one after the other."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -281,8 +306,10 @@ def test_runs_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         timeout=300,
     )
     assert both.returncode == 0, both.stderr
-    alone = subprocess.run(command(*line, "--store", tmp_path / "alone"), capture_output=True, text=True, check=False)
-    assert alone.returncode == 0, alone.stderr
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    assert vqbench(*line, "--store", tmp_path / "alone", "--places", "0") == 0
+    torch.set_num_threads(threads)
     assert_same(tmp_path / "both", tmp_path / "alone")
     assert values(tmp_path / "both") == values(tmp_path / "alone")
 
@@ -386,6 +413,7 @@ def test_a_folder_that_cannot_be_written_is_noticed_first(tmp_path: Path, capsys
     assert said.count("\n") == 1
 
 
+@pytest.mark.usefixtures("fresh_registry")
 def test_a_killed_driver_leaves_nothing_behind(tmp_path: Path) -> None:
     """When the driver is killed, its worker keeps the work and ends; the same command ends with the same weights."""
     suite, store = write(tmp_path, "slow"), tmp_path / "runs"
@@ -398,7 +426,7 @@ def test_a_killed_driver_leaves_nothing_behind(tmp_path: Path) -> None:
     wait_for_the_end_of(workers)
     assert 20 < torch.load(next(store.glob("*/last.pt")))["progress"]["step"] < 55
     for folder in (store, tmp_path / "whole"):
-        subprocess.run(command(*line, folder), check=True, capture_output=True)
+        assert vqbench(*line, folder, "--places", "0") == 0
     assert_same(store, tmp_path / "whole")
     assert values(store) == values(tmp_path / "whole")
 

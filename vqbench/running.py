@@ -52,7 +52,7 @@ def run(plans: Sequence[Plan], folder: Path, how: How, stop: Stop) -> int:
         print(table(plan, [folder], "text", paper=False), end="")
     for sentence in outcome.failed:
         print(f"vqbench: {sentence}", file=sys.stderr)
-    left = _left(plans, store)
+    left = _left(plans, store, how.retry_failed)
     if stop.reason and left:
         raise TimeUp(f"the time is up; left: {left}; the same command goes on")
     return 1 if outcome.failed else 0
@@ -97,12 +97,12 @@ def _lacks(store: ResultStore, run: RunSpec, wanted: Wanted) -> bool:
         return True
 
 
-def _left(plans: Sequence[Plan], store: ResultStore) -> str:
-    """How many runs are not done, by their state."""
+def _left(plans: Sequence[Plan], store: ResultStore, retry_failed: bool) -> str:
+    """How many runs the same command would still do, by their state."""
     states = {run.key: state(plan, store, run) for plan in plans for run in plan.runs()}
     counts: dict[str, int] = {}
     for stands in states.values():
-        if stands != "done":
-            kind = stands.partition(":")[0].partition(",")[0]
+        kind = stands.partition(":")[0].partition(",")[0]
+        if kind != "done" and (kind != "failed" or retry_failed):
             counts[kind] = counts.get(kind, 0) + 1
     return ", ".join(f"{number} {kind}" for kind, number in counts.items())

@@ -48,9 +48,10 @@ def environment(places: int) -> dict[str, str]:
 
 
 class Place:
-    """One worker process and the job it has. Its lines go to the listener, the last of them are kept."""
+    """One worker process and the job it has. ``number`` decides on its GPU; the last lines that it printed are kept."""
 
-    def __init__(self, setup: Setup, places: int) -> None:
+    def __init__(self, number: int, setup: Setup, places: int) -> None:
+        self.number = number
         self.connection, theirs = Pipe()
         self.job: Job | None = None
         self.began = 0.0
@@ -161,16 +162,19 @@ class Local:
         """Start the processes that are lacking, as far as there is work for them."""
         busy = sum(place.job is not None for place in self._places)
         while len(self._places) < min(self._wanted, busy + len(self._queue)):
-            self._places.append(Place(self.setup, self._wanted))
+            taken = {place.number for place in self._places}
+            number = next(number for number in range(self._wanted) if number not in taken)
+            self._places.append(Place(number, self.setup, self._wanted))
 
     def _assign(self) -> None:
-        for number, place in enumerate(self._places):
+        for place in self._places:
             if self._queue and place.ready and place.job is None:
                 place.job, place.began = self._queue.popleft(), time.monotonic()
                 place.log.clear()
-                place.send(Assigned(place.job, self._device_of(number)))
+                place.send(Assigned(place.job, self._device_of(place.number)))
 
     def _device_of(self, number: int) -> str:
+        """The device of a place: GPUs in turn, unless the user has chosen one."""
         if self.device in ("auto", "cuda") and self._gpus:
             return f"cuda:{number % self._gpus}"
         return self.device
