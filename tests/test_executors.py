@@ -6,6 +6,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import time
@@ -101,6 +102,14 @@ def fresh_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     registry.sources.cache_clear()
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results of the suite "vq, cvq", in one go; not to be changed."""
+    folder = tmp_path_factory.mktemp("whole")
+    assert vqbench("run", write(folder, "vq, cvq"), "--store", folder / "runs", "-q", "--places", "0") == 0
+    return folder / "runs"
+
+
 # A limit of time ------------------------------------------------------------------------------------------------------
 
 
@@ -119,7 +128,7 @@ def test_what_is_no_length_of_time(text: str) -> None:
 
 
 def test_when_the_time_is_up_the_work_goes_on_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Stopped in mid-training, a suite prints its table and what is left; continued, it ends with the same weights."""
     suite = write(tmp_path, "vq, cvq")
@@ -140,8 +149,8 @@ def test_when_the_time_is_up_the_work_goes_on_later(
     assert len(list(store.glob("*/last.pt"))) == 1
     monkeypatch.undo()
     assert vqbench("run", suite, "--store", store, "-q") == 0
-    assert vqbench("run", suite, "--store", tmp_path / "whole", "-q", "--places", "0") == 0
-    assert_same(store, tmp_path / "whole")
+    assert_same(store, whole)
+    assert values(store) == values(whole)
 
 
 def test_the_command_ends_in_its_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -344,30 +353,27 @@ def truncate(path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "harm"), [("last.pt", flip), ("last.pt", truncate), ("best.pt", flip)])
 def test_a_damaged_checkpoint_is_set_aside(
-    name: str, harm: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, harm: object, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One wrong bit is noticed; the file gets another name, and the run is done again with the same weights."""
-    suite, store = write(tmp_path, "vq"), tmp_path / "runs"
-    line = ("run", suite, "--places", "0", "--store")
-    assert vqbench(*line, tmp_path / "whole", "-q") == 0
-    assert vqbench(*line, store, "-q") == 0
-    victim = next(store.glob(f"*/{name}"))
+    suite, store = write(tmp_path, "vq, cvq"), tmp_path / "runs"
+    shutil.copytree(whole, store)
+    victim = next(store.glob(f"*-vq-*/{name}"))
     harm(victim)  # type: ignore[operator]
     harmed = victim.read_bytes()
     (victim.parent / "record.json").unlink()
     capsys.readouterr()
-    assert vqbench(*line, store) == 0
+    assert vqbench("run", suite, "--places", "0", "--store", store) == 0
     assert f"{victim}: the checkpoint is damaged or truncated" in capsys.readouterr().err
     assert victim.with_name(f"{name}.damaged").read_bytes() == harmed
-    assert_same(store, tmp_path / "whole")
+    assert_same(store, whole)
 
 
-def test_a_damaged_record_is_set_aside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_record_is_set_aside(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """``table`` names a record whose numbers were changed, in one sentence; ``run`` measures again, trains nothing."""
     suite, store = write(tmp_path, "vq, cvq"), tmp_path / "runs"
     line = ("run", suite, "--store", store, "--places", "0")
-    assert vqbench(*line, "-q") == 0
-    before = values(store)
+    shutil.copytree(whole, store)
     weights = {path: path.stat().st_mtime_ns for path in store.glob("*/*.pt")}
     record = sorted(store.glob("*/record.json"))[0]
     content = json.loads(record.read_text())
@@ -381,7 +387,7 @@ def test_a_damaged_record_is_set_aside(tmp_path: Path, capsys: pytest.CaptureFix
     assert vqbench(*line) == 0
     assert "record.json is now record.json.damaged" in capsys.readouterr().err
     assert record.with_name("record.json.damaged").exists()
-    assert values(store) == before
+    assert values(store) == values(whole)
     assert {path: path.stat().st_mtime_ns for path in store.glob("*/*.pt")} == weights
 
 
