@@ -24,7 +24,7 @@ from vqbench.errors import TimeUp, UsageError
 from vqbench.executors import local
 from vqbench.executors.messages import Setup
 from vqbench.job import Job
-from vqbench.progress import Progress
+from vqbench.progress import LiveProgress, Progress
 from vqbench.running import How, run
 from vqbench.spec import RunSpec
 from vqbench.stopping import Stop, seconds, words
@@ -514,3 +514,51 @@ def test_the_cheapest_run_comes_first(tmp_path: Path) -> None:
     store.folder(vq_ema).mkdir()
     (store.folder(vq_ema) / "last.pt").touch()
     assert [job.run for job in cheapest_first([plan], store, jobs)] == [sqvae, vq_ema, cvq, vq, hvq]
+
+
+# What is shown --------------------------------------------------------------------------------------------------------
+
+
+def test_bars_of_several_runs_at_once(tmp_path: Path) -> None:
+    """Every run at work has a bar of its own, from its start, with what it does, to its end."""
+    plan = planning.load(write(tmp_path, "vq, cvq"), [])
+    vq, cvq = plan.runs()
+    with LiveProgress(2) as live:
+        for run_ in (vq, cvq):
+            live.run_started(run_, "training")
+            live.advanced(run_, 10, 55)
+        live.run_started(vq, "measuring")
+        live.advanced(vq, 100, 1000)
+        shown = {task.description: (task.completed, task.total) for task in live._bars.tasks}
+        assert shown == {
+            "suite": (0, 2),
+            "cvq on fashion_mnist_5k, seed 42: training": (10, 55),
+            "vq on fashion_mnist_5k, seed 42: measuring": (100, 1000),
+        }
+        live.run_ended(vq, "done")
+        assert [task.completed for task in live._bars.tasks] == [1, 10]
+
+
+def test_lines_of_several_runs_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each run tells now and then how far it is, and how long it will take by its speed since it was heard of first."""
+    plan = planning.load(write(tmp_path, "vq, cvq"), [])
+    vq, cvq = plan.runs()
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    with Progress(2) as lines:
+        for run_ in (vq, cvq):
+            lines.run_started(run_, "training")
+            lines.advanced(run_, 1000, 2000)  # it goes on from a checkpoint
+        clock[0] = 20.0
+        lines.advanced(cvq, 1100, 2000)
+        clock[0] = 25.0
+        lines.advanced(cvq, 1150, 2000)
+        lines.run_ended(cvq, "done")
+    assert capsys.readouterr().err.splitlines() == [
+        "[1/2] vq on fashion_mnist_5k, seed 42: training",
+        "[2/2] cvq on fashion_mnist_5k, seed 42: training",
+        "[2/2] cvq on fashion_mnist_5k, seed 42: training 1100/2000, 180 s left",
+        "[1/2] cvq on fashion_mnist_5k, seed 42: done",
+    ]

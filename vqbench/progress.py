@@ -61,7 +61,7 @@ class _Doing:
     """What one run does at the moment."""
 
     text: str
-    started: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=lambda: time.monotonic())
     told: float = 0.0
     first: int | None = None  # where it was when it was first heard of
 
