@@ -161,6 +161,7 @@ def test_the_command_ends_in_its_time(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "PSNR" in shown.out
     assert "vqbench: the time is up; left: 2 not begun; the same command goes on" in shown.err
     assert vqbench("run", suite, "--store", tmp_path / "runs", "--for", "soon") == 2
+    assert vqbench("run", suite, "--store", tmp_path / "runs", "--timeout", "1h", "--places", "0") == 2
 
 
 def test_exit_codes_are_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
@@ -241,7 +242,7 @@ def test_a_crash_costs_its_own_run_alone(tmp_path: Path) -> None:
     assert failed.keys() == {"killed", "segfault"}
     assert failed["killed"]["reason"].startswith("its process was killed by signal 9 (out of memory?)")
     assert failed["killed"]["log"][-1] == "the last words"
-    assert "SIGSEGV" in failed["segfault"]["reason"]
+    assert "crashed by signal 11" in failed["segfault"]["reason"]
     assert any("Segmentation fault" in text for text in failed["segfault"]["log"])
     assert len(list(store.glob("*/record.json"))) == 1
     again = (*line, "--places", "0", "--set", "quantizers=[killed]")
@@ -257,6 +258,20 @@ def test_a_run_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     assert done.returncode == 1, done.stderr
     assert "took longer than --timeout 1s" in done.stderr
     assert "took longer than --timeout 1s" in next(store.glob("*/failed.json")).read_text()
+
+
+def test_a_run_that_is_whole_when_its_process_dies_is_done(whole: Path, tmp_path: Path) -> None:
+    """A process that is killed between its record and its last word leaves a finished run, not a failed one."""
+    store = tmp_path / "runs"
+    shutil.copytree(whole, store)
+    plan = planning.load(write(tmp_path, "vq, cvq"), [])
+    vq, cvq = (Job(each, plan.wanted()) for each in plan.runs())
+    next(store.glob("*-cvq-*/record.json")).unlink()
+    executor = local.Local(Setup(store, ()), "cpu", Progress(2, quiet=True), Stop())
+    executor._crashed(vq, "killed", [])
+    executor._crashed(cvq, "killed", ["last line"])
+    assert (executor.outcome.finished, len(executor.outcome.failed)) == (1, 1)
+    assert [path.parent.name.split("-")[1] for path in store.glob("*/failed.json")] == ["cvq"]
 
 
 def test_out_of_memory_says_how_much_was_asked_for() -> None:

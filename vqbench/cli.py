@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from vqbench import __version__
-from vqbench.errors import VqbenchError
+from vqbench.errors import UsageError, VqbenchError
 from vqbench.options import Chosen, Several, add_plugins, choosing
 
 EXIT_CODES = {
@@ -77,6 +77,8 @@ def run(
     from vqbench import running
     from vqbench.stopping import Stop, seconds
 
+    if timeout is not None and places == 0:
+        raise UsageError("--timeout ends a run's process, and with --places 0 there is none; leave one of them out")
     limits = [None if words is None else seconds(words) for words in (time, timeout)]
     with Stop(limits[0]) as stop:
         _offline(offline)

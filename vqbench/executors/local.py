@@ -95,17 +95,21 @@ class Place:
         begins = [number for number, line in enumerate(lines) if line.startswith(FATAL)]
         return lines[begins[-1] :][:LOG_LINES] if begins else lines[-LOG_LINES:]
 
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
+    def leave(self, patience: float) -> int:
+        """Wait for its end, and bring it about if that takes too long; its exit code."""
+        try:
+            return self.process.wait(patience)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
 
     def why(self) -> str:
         """What its end looks like from outside."""
-        code = self.process.wait()
+        code = self.leave(PATIENCE)
         if code == -signal.SIGKILL:
             return "its process was killed by signal 9 (out of memory?)"
         if code < 0:
-            return f"its process crashed by signal {-code} ({signal.Signals(-code).name})"
+            return f"its process crashed by signal {-code} ({signal.strsignal(-code)})"
         return f"its process ended with exit code {code}"
 
 
@@ -196,10 +200,7 @@ class Local:
             place.connection.close()  # which a worker takes for the end
         until = time.monotonic() + PATIENCE
         for place in self._places:
-            try:
-                place.process.wait(max(0.0, until - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                place.kill()
+            place.leave(max(0.0, until - time.monotonic()))
             if place.output is not None:
                 place.output.close()
         self._places.clear()
@@ -259,8 +260,10 @@ class Local:
         """A process is gone. Its run, if it had one, has failed, unless it left of its own accord before the run."""
         self._places.remove(place)
         place.connection.close()
-        while place.output is not None:
+        while place.output is not None and wait([place.output], TICK):  # what it has started may keep the pipe open
             self._repeat(place.lines())
+        if place.output is not None:
+            place.output.close()
         why, job = place.why(), place.job
         if job is not None and place.process.returncode != 0:
             if self.timeout is not None and place.overdue:
@@ -276,11 +279,13 @@ class Local:
 
     def _crashed(self, job: Job, reason: str, log: list[str]) -> None:
         """Record what the dead process could not."""
-        store = ResultStore(self.setup.folder)
+        store, ended = ResultStore(self.setup.folder), Ended("failed", reason)
         with store.lock(job.run) as held:
-            if held:  # else another process is already at it, and records how that ends
+            if held and not store.missing(job.run, job.wanted):
+                ended = Ended("done")  # it died with its last word on its lips
+            elif held:  # else another process is already at it, and records how that ends
                 store.fail(job.run, Failure(reason, log))
-        self.outcome.note(job, Ended("failed", reason), self.listener)
+        self.outcome.note(job, ended, self.listener)
 
     # Runs that other processes hold -----------------------------------------------------------------------------------
 
