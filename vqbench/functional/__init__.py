@@ -9,6 +9,8 @@ up over the ranks, random draws are the same everywhere or keyed by the feature'
 are drawn from the global batch, so that codebooks stay equal on all ranks.
 """
 
+from vqbench.functional.binary import bit_entropy, mean_bit_posterior, pack_bits, signs, unpack_bits
+from vqbench.functional.budget import nearest_root, scalar_levels
 from vqbench.functional.codes import (
     BLOCK,
     Distance,
@@ -22,6 +24,9 @@ from vqbench.functional.codes import (
     usage_logs,
 )
 from vqbench.functional.contrastive import contrast, contrastive_loss
+from vqbench.functional.entropies import entropy, mean_and_total_entropy
+from vqbench.functional.estimators import rotate, vq_loss
+from vqbench.functional.kmeans import lloyd
 from vqbench.functional.ranks import (
     all_gather,
     all_mean,
@@ -45,6 +50,7 @@ from vqbench.functional.rows import (
     look_up,
     require,
     require_choice,
+    require_codes,
     straight_through,
     unflatten,
 )
@@ -78,6 +84,7 @@ __all__ = [
     "all_sum",
     "anchors",
     "assign",
+    "bit_entropy",
     "by_blocks",
     "closest",
     "code_counts",
@@ -87,6 +94,7 @@ __all__ = [
     "contrastive_loss",
     "draw_by_inversion",
     "draw_by_rejection",
+    "entropy",
     "feature_uniform",
     "flatten",
     "full_precision",
@@ -95,17 +103,26 @@ __all__ = [
     "initial_codebook",
     "inner_product_form",
     "invert",
+    "lloyd",
     "look_up",
+    "mean_and_total_entropy",
+    "mean_bit_posterior",
+    "nearest_root",
     "own",
+    "pack_bits",
     "perplexity",
     "require",
     "require_choice",
+    "require_codes",
+    "rotate",
+    "scalar_levels",
     "shard",
     "shared_integers",
     "shared_normal",
     "shared_permutation",
     "shared_uniform",
     "shares",
+    "signs",
     "similarity_at",
     "smallest",
     "squared_distances",
@@ -113,6 +130,8 @@ __all__ = [
     "take",
     "to_gumbel",
     "unflatten",
+    "unpack_bits",
     "usage_logs",
+    "vq_loss",
     "world_size",
 ]

@@ -68,8 +68,13 @@ def code_map(codes: Tensor, z: Tensor) -> Tensor:
 
 def look_up(codes: Tensor, codebook: Tensor) -> Tensor:
     """The map (B, D, H, W) of the code vectors named by ``codes`` (B, H, W, 1)."""
-    require(codes.ndim == 4 and codes.shape[-1] == 1, f"codes must be (B, H, W, 1), not {tuple(codes.shape)}")
+    require_codes(codes, depth=1)
     return F.embedding(codes[..., 0], codebook).permute(0, 3, 1, 2).contiguous()
+
+
+def require_codes(codes: Tensor, depth: int) -> None:
+    """Raise UsageError unless ``codes`` are a map (B, H, W, depth)."""
+    require(codes.ndim == 4 and codes.shape[-1] == depth, f"codes must be (B, H, W, {depth}), not {tuple(codes.shape)}")
 
 
 def initial_codebook(num_codes: int, dim: int, init: Init) -> Tensor:

@@ -1,0 +1,53 @@
+"""Index backpropagation: the choice itself gets a gradient, so that every code learns in every step."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import vqbench.functional as Q
+from vqbench.quantizer import Quantizer, QuantizerOutput
+
+
+class IBQ(Quantizer):
+    """Logits ℓ_ik = ⟨z_i, e_k⟩, p = softmax(ℓ), k(i) = argmax_k ℓ_ik; z_q = Σ_k y_ik e_k, y = onehot + p − sg p.
+
+    So the decoder's gradient reaches z and all codes through p. With the chosen code e alone, without that gradient:
+    loss = mean((z_q − z)²) + mean((sg e − z)²) + β·mean((e − sg z)²)
+    + entropy·(mean_i H(p'_i) − H(mean_i p'_i)), p' = softmax(ℓ/T), the second entropy over the global batch.
+
+    Codes start at U(±1/K). Memory grows with N·K, in training with its gradients. Differs from the released code: none
+    known but the backbone, the loss on pictures and the schedule of the learning rate.
+    """
+
+    paper: ClassVar[str] = (
+        "F. Shi, Z. Luo, Y. Ge, Y. Yang, Y. Shan, L. Wang, Scalable Image Tokenization with Index Backpropagation "
+        "Quantization, ICCV 2025, arXiv 2412.02692"
+    )
+
+    def __init__(
+        self, num_codes: int, dim: int, *, beta: float = 0.25, entropy: float = 0.05, temperature: float = 0.01
+    ) -> None:
+        super().__init__(num_codes, dim)
+        Q.require(temperature > 0, f"temperature must be positive, not {temperature}")
+        self.beta, self.entropy, self.temperature = beta, entropy, temperature
+        self.codebook = nn.Parameter(Q.initial_codebook(num_codes, dim, "uniform"))
+
+    @Q.full_precision
+    def forward(self, z: Tensor) -> QuantizerOutput:
+        """Quantize ``z`` (B, dim, H, W); nothing but the gradient tells training from evaluation."""
+        logits = Q.flatten(z, self.dim) @ self.codebook.T  # (N, K)
+        codes = Q.code_map(logits.argmax(1), z)
+        chosen = Q.look_up(codes, self.codebook)
+        p = logits.softmax(1)
+        z_q = chosen + Q.unflatten((p - p.detach()) @ self.codebook, z)  # the code exactly, its gradient by way of p
+        certainty, variety = Q.mean_and_total_entropy(logits / self.temperature)
+        loss = F.mse_loss(z_q, z) + F.mse_loss(z, chosen.detach()) + self.beta * F.mse_loss(chosen, z.detach())
+        loss = loss + self.entropy * (certainty - variety)
+        return QuantizerOutput(z_q, codes, loss, Q.usage_logs(Q.code_counts(codes, self.num_codes)))
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """The code vectors (B, dim, H, W) of ``codes`` (B, H, W, 1)."""
+        return Q.look_up(codes, self.codebook)

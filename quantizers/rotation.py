@@ -1,0 +1,61 @@
+"""The rotation trick: any codebook, with the encoder's gradient turned onto the chosen code."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+import vqbench.functional as Q
+from vqbench.quantizer import Quantizer, QuantizerOutput
+from vqbench.quantizers.cvq import CVQ
+from vqbench.quantizers.vq import VQ
+from vqbench.quantizers.vq_ema import VQEMA
+from vqbench.quantizers.vq_ema_restart import VQEMARestart
+
+
+class Rotation(Quantizer):
+    """A codebook method whose straight-through gradient g is replaced by λRᵀg; what the decoder gets is the same.
+
+    λ = ‖e‖/‖z‖ and R = I − 2rrᵀ + 2êẑᵀ with r = (ẑ + ê)/‖ẑ + ê‖ turn z onto its code e: e = λRz. So the angle between
+    the gradient and e is that between the encoder's gradient and z. Norms are at least 1e-6.
+
+    ``codebook``: ``ema`` (the paper's; vq_ema), ``restart`` (vq_ema_restart), ``gradient`` (vq) or ``cvq``, each with
+    its own defaults, but for β and, in the first two, the decay.
+
+    Differs from the released code, which averages without debiasing: the paper's ``ema`` is this project's vq_ema.
+    """
+
+    paper: ClassVar[str] = (
+        "C. Fifty, R. G. Junkins, D. Duan, A. Iyengar, J. W. Liu, E. Amid, S. Thrun, C. Ré, Restructuring Vector "
+        "Quantization with the Rotation Trick, ICLR 2025, arXiv 2410.06424"
+    )
+
+    def __init__(
+        self,
+        num_codes: int,
+        dim: int,
+        *,
+        codebook: Literal["ema", "restart", "gradient", "cvq"] = "ema",
+        beta: float = 0.25,
+        decay: float = 0.8,
+    ) -> None:
+        super().__init__(num_codes, dim)
+        Q.require_choice("codebook", codebook, Literal["ema", "restart", "gradient", "cvq"])
+        if codebook == "ema":
+            self.inner: Quantizer = VQEMA(num_codes, dim, beta=beta, decay=decay)
+        elif codebook == "restart":
+            self.inner = VQEMARestart(num_codes, dim, beta=beta, decay=decay)
+        else:
+            self.inner = (VQ if codebook == "gradient" else CVQ)(num_codes, dim, beta=beta)
+
+    @Q.full_precision
+    def forward(self, z: Tensor) -> QuantizerOutput:
+        """Quantize ``z`` (B, dim, H, W) as the inner method does, with the other gradient."""
+        out = self.inner(z)
+        out.z_q = Q.rotate(z, out.z_q)
+        return out
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """The code vectors (B, dim, H, W) of ``codes`` (B, H, W, 1)."""
+        return self.inner.decode(codes)
