@@ -1,0 +1,97 @@
+"""``VectorQuantize`` of the package vector-quantize-pytorch, as it is, for comparisons with what people use."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import vqbench.functional as Q
+from vqbench.quantizer import Quantizer, QuantizerOutput
+
+
+class Lucidrains(Quantizer):
+    """A thin wrapper: every argument but those for masks, other layouts and code of one's own goes on by its name, and
+    has the package's default, among them the rotation trick, a decay of 0.8 and a commitment of 1.
+
+    With several ``heads`` a position has as many codes, each of ``num_codes``: bits grow with them.
+
+    The package must be installed: ``pip install "vector-quantize-pytorch>=1.32,<2"``. Its release decides what runs
+    weigh, and is not part of a run's key. Its random numbers are not shared over ranks as this project's are, it may
+    wait for the device, and, where codes are sampled or an affine map follows the batch, evaluation may not repeat.
+    """
+
+    paper: ClassVar[str] = (
+        "P. Wang, vector-quantize-pytorch, github.com/lucidrains/vector-quantize-pytorch, 2020-2026 "
+        "(code; of VQ-VAE, arXiv 1711.00937, and what followed)"
+    )
+
+    def __init__(
+        self,
+        num_codes: int,
+        dim: int,
+        *,
+        codebook_dim: int | None = None,
+        heads: int = 1,
+        separate_codebook_per_head: bool = False,
+        decay: float = 0.8,
+        eps: float = 1e-5,
+        freeze_codebook: bool = False,
+        kmeans_init: bool = False,
+        kmeans_iters: int = 10,
+        sync_kmeans: bool = True,
+        use_cosine_sim: bool = False,
+        layernorm_after_project_in: bool = False,
+        threshold_ema_dead_code: float = 0.0,
+        commitment_weight: float = 1.0,
+        commitment_use_cross_entropy_loss: bool = False,
+        orthogonal_reg_weight: float = 0.0,
+        orthogonal_reg_active_codes_only: bool = False,
+        orthogonal_reg_max_codes: int | None = None,
+        codebook_diversity_loss_weight: float = 0.0,
+        codebook_diversity_temperature: float = 100.0,
+        stochastic_sample_codes: bool = False,
+        sample_codebook_temp: float = 1.0,
+        straight_through: bool = False,
+        rotation_trick: bool | None = None,
+        directional_reparam: bool = False,
+        directional_reparam_variance: float = 5e-3,
+        sync_codebook: bool | None = None,
+        sync_affine_param: bool = False,
+        ema_update: bool | None = None,
+        learnable_codebook: bool | None = None,
+        affine_param: bool = False,
+        affine_param_batch_decay: float = 0.99,
+        affine_param_codebook_decay: float = 0.9,
+        sync_update_v: float = 0.0,
+        route_gradients_to_input: bool = True,
+    ) -> None:
+        options = {name: value for name, value in locals().items() if name not in ("self", "num_codes", "__class__")}
+        super().__init__(num_codes, dim, depth=heads)
+        try:
+            from vector_quantize_pytorch import VectorQuantize
+        except ImportError:
+            Q.require(
+                False,
+                "the quantizer 'lucidrains' needs the package vector-quantize-pytorch; "
+                'install it by: pip install "vector-quantize-pytorch>=1.32,<2"',
+            )
+        self.inner = VectorQuantize(codebook_size=num_codes, accept_image_fmap=True, **options)
+
+    @Q.full_precision
+    def forward(self, z: Tensor) -> QuantizerOutput:
+        """Quantize ``z`` (B, dim, H, W) by the package's forward; its loss is taken as it is, 0 in evaluation."""
+        Q.flatten(z, self.dim)  # says what is wrong with a shape
+        z_q, codes, loss = self.inner(z)
+        codes = codes.view(len(z), *z.shape[2:], self.depth)
+        logs = Q.usage_logs(Q.code_counts(codes, self.num_codes))
+        return QuantizerOutput(z_q.contiguous(), codes, loss.reshape(()), logs)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """The vectors (B, dim, H, W) of ``codes`` (B, H, W, heads); the package's own lookup fails for shared heads."""
+        Q.require_codes(codes, self.depth)
+        books = self.inner.codebook.expand(self.depth, -1, -1)  # (heads, K, codebook_dim)
+        rows = [F.embedding(chosen, book) for chosen, book in zip(codes.unbind(-1), books, strict=True)]
+        return self.inner.project_out(torch.cat(rows, -1)).permute(0, 3, 1, 2).contiguous()

@@ -1,0 +1,87 @@
+"""VQBridge: a small transformer makes the codes from the codebook, so that every used code teaches all."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import vqbench.functional as Q
+from vqbench.quantizer import Quantizer, QuantizerOutput
+
+
+class VQBridge(Quantizer):
+    """The nearest code of bridge(e): ``patch`` codes make a token, linear to ``hidden`` channels, ``blocks``
+    transformer blocks over all tokens, and linear back to ``patch`` codes; loss and gradient are those of vq.
+
+    The last linear map starts at zero and nothing leads past the bridge, so all codes are equal at the start and the
+    first one takes every feature. Where ``patch`` does not divide the number of codes, zeros fill the last token.
+
+    Differs from FVQ: a token is 16 neighbours of the codebook, not a 4 × 4 patch of its codes laid out as a square,
+    which for a random codebook is the same up to their order and asks for no square number of codes; no positions are
+    added to the tokens; a constant learning rate instead of a warm-up.
+    """
+
+    paper: ClassVar[str] = (
+        "Y. Chang, J. Qin, L. Qiao, X. Wang, Z. Zhu, L. Ma, X. Wang, Scalable Training for Vector-Quantized Networks "
+        "with 100% Codebook Utilization, 2025, arXiv 2509.10140"
+    )
+
+    def __init__(
+        self,
+        num_codes: int,
+        dim: int,
+        *,
+        patch: int = 16,
+        hidden: int = 256,
+        blocks: int = 2,
+        heads: int = 4,
+        beta: float = 0.25,
+    ) -> None:
+        super().__init__(num_codes, dim)
+        Q.require(hidden % heads == 0, f"heads must divide hidden, but {heads} does not divide {hidden}")
+        self.patch, self.beta = patch, beta
+        self.seed = nn.Parameter(Q.initial_codebook(num_codes, dim, "normal"))
+        self.compress = nn.Linear(patch * dim, hidden)
+        self.blocks = nn.Sequential(*(Block(hidden, heads) for _ in range(blocks)))
+        self.recover = nn.Linear(hidden, patch * dim)
+        nn.init.zeros_(self.recover.weight)
+        nn.init.zeros_(self.recover.bias)
+
+    @property
+    def codebook(self) -> Tensor:
+        """The effective codes (num_codes, dim), with a gradient."""
+        seed = F.pad(self.seed, (0, 0, 0, -self.num_codes % self.patch))
+        tokens = self.blocks(self.compress(seed.view(1, -1, self.patch * self.dim)))  # (1, tokens, hidden)
+        return self.recover(tokens).view(-1, self.dim)[: self.num_codes]
+
+    @Q.full_precision
+    def forward(self, z: Tensor) -> QuantizerOutput:
+        """Quantize ``z`` (B, dim, H, W); nothing but the gradient tells training from evaluation."""
+        codebook = self.codebook
+        codes = Q.code_map(Q.assign(Q.flatten(z, self.dim), codebook), z)
+        z_q = Q.look_up(codes, codebook)
+        logs = Q.usage_logs(Q.code_counts(codes, self.num_codes))
+        return QuantizerOutput(Q.straight_through(z, z_q), codes, Q.vq_loss(z, z_q, self.beta), logs)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """The effective code vectors (B, dim, H, W) of ``codes`` (B, H, W, 1)."""
+        return Q.look_up(codes, self.codebook)
+
+
+class Block(nn.Module):
+    """A transformer block: attention and a two-layer network of four times the width, each after a LayerNorm."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2))
+        self.attend, self.merge = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.network = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tokens (1, n, width) to tokens."""
+        q, k, v = self.attend(self.norms[0](x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        x = x + self.merge(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        return x + self.network(self.norms[1](x))
