@@ -51,7 +51,8 @@ class FSQ(Quantizer):
         """Quantize ``z`` (B, dim, H, W); nothing but the gradient tells training from evaluation."""
         y = self.bound(self.project_in(Q.flatten(z, self.dim)))  # (N, d)
         digits = y.round()
-        codes = Q.code_map(((digits.long() + self.levels // 2) * self.radix).sum(1), z)
+        whole = digits.nan_to_num().long() + self.levels // 2  # a diverged training gets to where its loss is checked
+        codes = Q.code_map((whole * self.radix).sum(1), z)
         z_q = Q.unflatten(self.project_out(Q.straight_through(y, digits) / (self.levels // 2)), z)
         return QuantizerOutput(z_q, codes, z.new_zeros(()), Q.usage_logs(Q.code_counts(codes, self.num_codes)))
 
