@@ -187,6 +187,16 @@ def test_bsq_loss_by_brute_force() -> None:
     torch.testing.assert_close(Q.flatten(out.z_q, 4), codes[nearest])
 
 
+def test_vq_loss_puts_beta_on_the_commitment() -> None:
+    """Of (1 + β)·mean((z − e)²), the code gets the gradient of weight 1 and z that of weight β."""
+    z, e = torch.tensor([3.0, 4.0]).requires_grad_(), torch.zeros(2).requires_grad_()
+    loss = Q.vq_loss(z, e, 0.25)
+    on_z, on_e = torch.autograd.grad(loss, (z, e))
+    assert loss.item() == pytest.approx(1.25 * 12.5)
+    assert on_z.tolist() == pytest.approx([0.75, 1])
+    assert on_e.tolist() == pytest.approx([-3, -4])
+
+
 # Codebooks with a map -------------------------------------------------------------------------------------------------
 
 
