@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from tests import two_ranks
-from tests.test_modern import CASES, build
+from tests.test_modern import CASES, build, feature_map
+from vqbench.functional import ranks as collectives
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -35,3 +36,19 @@ def test_two_ranks_agree_with_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for key, value in expected.items():
         assert torch.equal(first[key], second[key]), f"the ranks differ in {key}"
         torch.testing.assert_close(first[key], value, rtol=1e-4, atol=1e-5, msg=key)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_evaluation_exchanges_nothing_between_ranks(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In evaluation no rank waits for another, which may have fewer pictures left; in training it would ask one."""
+    quantizer, z = build(case).eval(), feature_map()
+    expected = quantizer(z)
+    monkeypatch.setattr(collectives.dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(collectives.dist, "get_world_size", lambda: 2)
+    monkeypatch.setattr(collectives.dist, "get_rank", lambda: 0)
+    out = quantizer(z)
+    assert torch.equal(out.z_q, expected.z_q)
+    assert torch.equal(out.loss, expected.loss)
+    with pytest.raises((ValueError, RuntimeError), match="process group"):
+        quantizer.train()(z)
+    assert collectives.world_size() == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, Literal, TypeVar, get_args
 
 import torch
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vqbench.errors import UsageError, nearest
+from vqbench.functional.ranks import Alone, world_size
 from vqbench.quantizer import QuantizerOutput
 
 Init = Literal["uniform", "sonnet", "normal"]
@@ -34,11 +36,13 @@ def full_precision(forward: Forward) -> Forward:
     """Decorate a quantizer's forward: no autocast inside, at least float32, ``z_q`` back in the type of ``z``.
 
     Distances of nearby codes cancel in half precision, and running statistics lose their small increments.
+    In evaluation nothing is exchanged between ranks: one that has fewer pictures left would be waited for in vain.
     """
 
     @functools.wraps(forward)
     def wrapped(self: Any, z: Tensor) -> QuantizerOutput:
-        with torch.autocast(z.device.type, enabled=False):
+        exchange = nullcontext() if self.training or world_size() == 1 else Alone()
+        with torch.autocast(z.device.type, enabled=False), exchange:
             out = forward(self, z if z.dtype == torch.float64 else z.float())
         out.z_q = out.z_q.to(z.dtype)
         return out
