@@ -188,6 +188,36 @@ def info(
 
 
 @app.command()
+def new(
+    kind: Annotated[str, typer.Argument(help="quantizer.")],
+    name: Annotated[str, typer.Argument(help="Its name, such as my_vq.")],
+) -> None:
+    """Write one file here, NAME.py, that trains and passes every check, to be changed into your own method."""
+    from vqbench import scaffold
+
+    print(scaffold.write(kind, name))
+
+
+@app.command()
+def check(
+    quantizers: Annotated[
+        list[str] | None, typer.Argument(metavar="FILE|NAME", help="The path of a .py file, or a known quantizer.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Check every known quantizer and preset.")] = False,
+    only: Annotated[list[str] | None, typer.Option(metavar="CHECK", help="Carry out this check alone.")] = None,
+    num_codes: Annotated[int, typer.Option(min=2, help="Codes of the quantizer under test.")] = 64,
+    dim: Annotated[int, typer.Option(min=1, help="Its channels.")] = 8,
+    slow: Annotated[bool, typer.Option("--slow", help="Compile it, too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Whether a quantizer keeps the contract: PASS, WARN, SKIP or FAIL a check, with what to do."""
+    from vqbench import testing
+
+    names = testing.known() if everything else quantizers or []
+    raise typer.Exit(testing.tell(names, only or (), num_codes, dim, slow, as_json))
+
+
+@app.command()
 @choosing
 def prepare(
     chosen: Several,

@@ -33,6 +33,10 @@ def listing(kind: str) -> Shown:
     else:
         rows = [_plugin_line(PLUGINS[kind], name) for name in registry.names(PLUGINS[kind])]
         rows += [
+            {"name": name, "origin": "package", "about": f"BROKEN: {why}"}
+            for name, why in registry.refused(PLUGINS[kind]).items()
+        ]
+        rows += [
             {"name": preset, "origin": f"preset of {plugin}", "about": ", ".join(f"{k}={v}" for k, v in args.items())}
             for preset, (plugin, args) in registry.presets(PLUGINS[kind]).items()
         ]

@@ -26,7 +26,13 @@ class Changes:
         str | None, typer.Option(metavar="N,N,...", help="Other seeds: the same as --set 'seeds=[N, N, ...]'.")
     ] = None
     metrics: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Add a metric to the suite.")] = None
-    plugin: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="Offer the plugin of a .py file.")] = None
+    only: Annotated[list[str] | None, typer.Option(metavar="ROW", help="Rows of this label or quantizer alone.")] = None
+    skip: Annotated[list[str] | None, typer.Option(metavar="ROW", help="All but rows of this label or quantizer.")] = (
+        None
+    )
+    plugin: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="Offer the plugin of a .py file; a quantizer gets a row.")
+    ] = None
     epochs: Annotated[int | None, typer.Option(min=1, help="Reduced copy: epochs.")] = None
     batch_size: Annotated[int | None, typer.Option(min=1, help="Reduced copy: pictures an update.")] = None
     subset: Annotated[int | None, typer.Option(min=1, help="Reduced copy: first training pictures.")] = None
@@ -35,10 +41,13 @@ class Changes:
     def resolve(self, suite: str, *folders: Path) -> Plan:
         """The suite resolved, from what ``folders`` keep of it if that is current."""
         from vqbench import plan as planning
+        from vqbench import selection
         from vqbench.store import ResultStore
 
         add_plugins(self.plugin)
         sets = [*(self.sets or ()), *([] if self.seeds is None else [f"seeds=[{self.seeds}]"])]
+        if self.only or self.skip or self.plugin:
+            sets += selection.changes(suite, sets, self.only or (), self.skip or ())
         sizes = {"epochs": self.epochs, "batch_size": self.batch_size, "subset": self.subset}
         reduced = {name: size for name, size in sizes.items() if size is not None}
         stores = [ResultStore(folder) for folder in folders]

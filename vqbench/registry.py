@@ -19,10 +19,15 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any, Literal
 
 from vqbench.errors import UsageError, nearest
+
+
+class BrokenPlugin(UsageError):
+    """A plugin that is there but cannot be used. It harms nobody who does not name it."""
+
 
 Kind = Literal["quantizers", "metrics", "datasets", "backbones", "recipes"]
 
@@ -72,6 +77,11 @@ def add_file(path: str | Path) -> None:
     path = Path(path).expanduser().resolve()
     if path.suffix != ".py" or not path.is_file():
         raise UsageError(f"{path}: no such Python file; --plugin wants the path of a .py file")
+    for kind in CONTRACTS:
+        if path.stem in _built_in(kind) and path != _path(_built_in(kind)[path.stem]):
+            raise UsageError(
+                f"{path}: {path.stem!r} is a built-in {kind[:-1]}; rename the file, or runs would be confused"
+            )
     _files[path] = f"vqbench_plugin_{path.stem}"
     sources.cache_clear()
 
@@ -89,15 +99,11 @@ def _import_file(path: Path) -> ModuleType:
 
 @cache
 def sources(kind: Kind) -> Mapping[str, Source]:
-    """All plugins of ``kind`` by name, none of them imported. The user's files win over packages, these over ours."""
-    package = importlib.import_module(f"vqbench.{kind}")
-    found = {
-        module.name: Source(module.name, "built-in", f"vqbench.{kind}.{module.name}")
-        for module in pkgutil.iter_modules(package.__path__)
-        if not module.ispkg and not module.name.startswith("_")
-    }
-    for entry in entry_points(group=f"vqbench.{kind}"):
-        found[entry.name] = Source(entry.name, "package", entry)
+    """All plugins of ``kind`` by name, none of them imported but the user's own files, which win over packages.
+
+    A built-in name is never given away, since runs are named by it; see :func:`refused`.
+    """
+    found = {entry.name: Source(entry.name, "package", entry) for entry in _entries(kind)} | _built_in(kind)
     for path in _files:  # named by the user, so importing them is asked for, and tells which kind they offer
         source = Source(path.stem, "file", str(path))
         if _classes(kind, source):
@@ -105,9 +111,39 @@ def sources(kind: Kind) -> Mapping[str, Source]:
     return dict(sorted(found.items()))
 
 
+@cache
+def _built_in(kind: Kind) -> dict[str, Source]:
+    package = importlib.import_module(f"vqbench.{kind}")
+    return {
+        module.name: Source(module.name, "built-in", f"vqbench.{kind}.{module.name}")
+        for module in pkgutil.iter_modules(package.__path__)
+        if not module.ispkg and not module.name.startswith("_")
+    }
+
+
+def _entries(kind: Kind) -> list[EntryPoint]:
+    """What installed packages offer, in an order that does not depend on that of their installation."""
+    return sorted(entry_points(group=f"vqbench.{kind}"), key=lambda entry: (entry.name, entry.value), reverse=True)
+
+
+def refused(kind: Kind) -> dict[str, str]:
+    """What installed packages offer under a name that is taken: where it is -> why it is not used."""
+    used = {source.where for source in sources(kind).values()}
+    return {
+        f"{entry.name} ({entry.value})": f"the name {entry.name!r} is taken by {sources(kind)[entry.name]}"
+        for entry in _entries(kind)
+        if entry not in used
+    }
+
+
 def names(kind: Kind) -> list[str]:
     """The names of all plugins of ``kind``; presets are found through :func:`load` and :func:`presets`."""
     return list(sources(kind))
+
+
+def added(kind: Kind) -> list[str]:
+    """The names of those plugins of ``kind`` that the user's own files bring."""
+    return [name for name, source in sources(kind).items() if source.origin == "file"]
 
 
 def load(kind: Kind, name: str) -> type:
@@ -123,7 +159,7 @@ def _class_of(kind: Kind, source: Source) -> type:
     classes = _classes(kind, source)
     if len(classes) != 1:
         contract = CONTRACTS[kind][1]
-        raise UsageError(
+        raise BrokenPlugin(
             f"{source} must define exactly one subclass of {contract} to be a {kind[:-1]}, but defines {len(classes)}"
         )
     return classes[0]
@@ -134,26 +170,31 @@ def _classes(kind: Kind, source: Source) -> list[type]:
     """The classes of a source that fulfil the contract of ``kind``, those it merely imports apart."""
     try:
         offered = source.load()
-    except Exception as error:  # a stranger's module may fail in any way: name it and its cause, for who asked for it
-        raise UsageError(f"{kind[:-1]} {source.name!r} ({source}) cannot be imported: {error!r}") from error
-    if inspect.isclass(offered):
-        return [offered]
+    except (Exception, SystemExit) as error:  # a stranger's module may fail in any way: whoever names it gets the cause
+        raise BrokenPlugin(f"{kind[:-1]} {source.name!r} ({source}) cannot be imported: {error!r}") from error
     module, name = CONTRACTS[kind]
     contract = getattr(importlib.import_module(module), name)
-    members = [member for member in vars(offered).values() if inspect.isclass(member) and issubclass(member, contract)]
-    return [member for member in members if member.__module__ == offered.__name__]
+    members: list[Any] = list(vars(offered).values()) if inspect.ismodule(offered) else [offered]
+    members = [member for member in members if inspect.isclass(member) and issubclass(member, contract)]
+    if inspect.isclass(offered):
+        return members
+    own = f"{getattr(offered, '__name__', '')}."  # the module's, or those of the files below it if it is a package
+    return [member for member in dict.fromkeys(members) if f"{member.__module__}.".startswith(own)]
 
 
 def presets(kind: Kind) -> dict[str, tuple[str, Mapping[str, Any]]]:
-    """Published variants that a class names: preset -> (plugin's name, arguments). Broken plugins are left out here."""
+    """Published variants that a class names: preset -> (plugin's name, arguments). Broken plugins are left out here.
+
+    Of two with one name the built-in one is meant.
+    """
     found: dict[str, tuple[str, Mapping[str, Any]]] = {}
-    for name, source in sources(kind).items():
+    for name, source in sorted(sources(kind).items(), key=lambda item: item[1].origin != "built-in"):
         try:
             cls = _class_of(kind, source)
         except UsageError:
             continue  # shown with its cause by `vqbench list`; whoever names it gets the error
         for preset, args in getattr(cls, "presets", {}).items():
-            found[preset] = (name, args)
+            found.setdefault(preset, (name, args))
     return found
 
 
@@ -174,20 +215,31 @@ def resolve(kind: Kind, name: str, given: Mapping[str, Any], fixed: Mapping[str,
     for an unknown, missing or mistyped argument.
     """
     plugin, cls, preset = find(kind, name)
-    fixed = fixed or {}
+    args = checked(f"{kind[:-1]} {name!r}", cls, given, fixed or {}, preset)
+    return Resolved(plugin, cls.VERSION, args)  # type: ignore[attr-defined]  # every contract has a VERSION
+
+
+def checked(
+    who: str,
+    cls: type,
+    given: Mapping[str, Any],
+    fixed: Mapping[str, Any],
+    preset: Mapping[str, Any] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """All arguments of ``cls``, from ``fixed``, ``given``, ``preset`` and the defaults in this order, types checked."""
     known = dict(parameters(cls))
     own = [parameter for parameter in known if parameter not in fixed]
-    for argument in given:
+    for argument in (*given, *preset):
         if argument not in own:
-            raise UsageError(f"{kind[:-1]} {name!r} has no argument {argument!r}; {nearest(argument, own)}")
+            raise UsageError(f"{who} has no argument {argument!r}; {nearest(argument, own)}")
     values = {**preset, **given, **fixed}
     args: dict[str, Any] = {}
     for argument, (annotation, default) in known.items():
         value = values.get(argument, default)
         if value is inspect.Parameter.empty:
-            raise UsageError(f"{kind[:-1]} {name!r} needs the argument {argument!r}")
-        args[argument] = _checked(f"{kind[:-1]} {name!r}, argument {argument!r}", value, annotation)
-    return Resolved(plugin, cls.VERSION, args)  # type: ignore[attr-defined]  # every contract has a VERSION
+            raise UsageError(f"{who} needs the argument {argument!r}")
+        args[argument] = _checked(f"{who}, argument {argument!r}", value, annotation)
+    return args
 
 
 def parameters(cls: type) -> Iterator[tuple[str, tuple[Any, Any]]]:
@@ -217,12 +269,30 @@ def _checked(who: str, value: Any, annotation: Any) -> Any:
 
 
 def digest(kind: Kind, name: str) -> str:
-    """Sha256 of the file that the plugin ``name`` is defined in, found without importing it where that is possible."""
+    """Sha256 of what the plugin ``name`` is written in, found without importing it where that is possible.
+
+    Of an installed package that is its version and all of its Python files, since one may build on another.
+    """
     source = sources(kind).get(name) or sources(kind)[find(kind, name)[0]]
+    path = _path(source)
+    if path is None:
+        return "unknown"
+    digest = hashlib.sha256()
+    if isinstance(source.where, EntryPoint):
+        digest.update((source.where.dist.version if source.where.dist else "").encode())
+    files = sorted(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path]
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _path(source: Source) -> Path | None:
+    """The file of a plugin; of one from an installed package, that of the package's outermost module."""
     if source.origin == "file":
-        path: str | None = str(source.where)
-    else:
-        module = source.where.module if isinstance(source.where, EntryPoint) else source.where
+        return Path(str(source.where))
+    module = source.where.module.split(".")[0] if isinstance(source.where, EntryPoint) else source.where
+    try:
         spec = importlib.util.find_spec(module)
-        path = spec.origin if spec else None
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else "unknown"
+    except (ImportError, ValueError):  # it is broken, which whoever loads it is told
+        return None
+    return Path(spec.origin).resolve() if spec and spec.origin else None

@@ -1,0 +1,105 @@
+"""What a check is, how it may end, and what is told of its end."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+
+from vqbench.conformance.case import Case
+
+State = Literal["PASS", "WARN", "SKIP", "FAIL"]
+
+
+class Finding(Exception):
+    """Ends a check with something to tell: ``what`` was seen and, where there is one, what to ``do`` about it."""
+
+    state: ClassVar[State]
+
+    def __init__(self, what: str, do: str = "") -> None:
+        super().__init__(what)
+        self.what, self.do = what, do
+
+
+class Fail(Finding):
+    """The quantizer breaks the contract: its numbers would not mean what a table says."""
+
+    state: ClassVar[State] = "FAIL"
+
+
+class Warn(Finding):
+    """Allowed, but who reads the numbers should know of it."""
+
+    state: ClassVar[State] = "WARN"
+
+
+class Skip(Finding):
+    """The check has no meaning for this quantizer or on this machine."""
+
+    state: ClassVar[State] = "SKIP"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One property of a quantizer. ``run`` ends by a Finding unless it holds; its docstring says what that is."""
+
+    run: Callable[[Case], None]
+    thread: str = ""  # owner/repo#number: a public thread of somebody whom the fault cost time
+    coded: bool = True  # has no meaning for a quantizer without codes
+    slow: bool = False  # takes more than a few seconds
+
+    @property
+    def name(self) -> str:
+        return self.run.__name__
+
+    @property
+    def about(self) -> str:
+        """What holds where the check passes."""
+        return " ".join((self.run.__doc__ or "").split("\n\n")[0].split())
+
+    @property
+    def link(self) -> str:
+        """The address of the thread; GitHub sends on from there where it is a pull request or a discussion."""
+        repository, _, number = self.thread.partition("#")
+        return f"https://github.com/{repository}/issues/{number}" if number else ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """How one check ended."""
+
+    check: str
+    state: State
+    what: str  # what holds, or what was seen
+    do: str = ""
+    link: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def conduct(check: Check, case: Case, slow: bool) -> Result:
+    """Carry out ``check``. Whatever the quantizer raises is a failure; the random generator is left as it was."""
+    if check.slow and not slow:
+        return Result(check.name, "SKIP", "takes more than a few seconds; --slow runs it")
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        try:
+            if check.coded and case.build().depth == 0:
+                raise Skip("has no codes (depth 0)")
+            check.run(case)
+        except Finding as finding:
+            link = check.link if finding.state in ("FAIL", "WARN") else ""
+            return Result(check.name, finding.state, finding.what, finding.do, link)
+        except Exception as error:  # a stranger's code may fail in any way, and that is what is to be told
+            what = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}{_where(error, case)}"
+            return Result(check.name, "FAIL", what, f"make this hold without an error: {check.about}", check.link)
+    return Result(check.name, "PASS", check.about)
+
+
+def _where(error: Exception, case: Case) -> str:
+    """The last line of the quantizer's own file that the error passed."""
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == case.file]
+    return f" (line {own[-1].lineno}: {own[-1].line})" if own else ""

@@ -1,0 +1,37 @@
+"""One of two ranks: a line of stdin is a job, a file its result. Ends when stdin does, so with whoever started it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from vqbench.conformance.case import Case
+from vqbench.conformance.ranks import train
+
+
+def main(rank: int, folder: Path, patience: float) -> None:
+    torch.set_num_threads(1)
+    meeting = (folder / "meeting").as_uri()
+    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2, timeout=timedelta(seconds=patience))
+    for line in sys.stdin:
+        number, told = json.loads(line)
+        result: dict[str, Any]
+        try:
+            result = train(Case.from_dict(told), rank, world=2)
+        except Exception as error:  # a stranger's code: whoever asked tells what went wrong
+            result = {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
+        scratch = folder / f".{number}.{rank}"
+        torch.save(result, scratch)
+        os.replace(scratch, folder / f"{number}.{rank}")
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]))

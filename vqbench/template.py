@@ -1,0 +1,41 @@
+"""What this method does differently, in one line."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import vqbench.functional as Q
+from vqbench.quantizer import Quantizer, QuantizerOutput
+
+
+class Template(Quantizer):
+    """The nearest code with a straight-through gradient, until your method takes its place.
+
+    loss = mean((e − sg z)²) + β·mean((sg e − z)²). Say where you deviate from the paper, and why.
+    """
+
+    paper: ClassVar[str] = "authors, title, venue and year, arXiv number"
+    VERSION: ClassVar[int] = 1  # raise it when a change of the code changes what a trained run weighs
+
+    # The suite's budget comes first. Own arguments are keywords with annotation and default: together they name a run.
+    def __init__(self, num_codes: int, dim: int, *, beta: float = 0.25) -> None:
+        super().__init__(num_codes, dim)  # depth=... where a position has several codes
+        self.beta = beta
+        # What learns by gradient is an nn.Parameter, what forward moves while self.training an nn.Buffer. Nothing else
+        # may change in training: state_dict is the whole state. Random numbers come from torch's default generator.
+        self.codebook = nn.Parameter(Q.initial_codebook(num_codes, dim, "uniform"))
+
+    @Q.full_precision  # distances of nearby codes cancel in half precision
+    def forward(self, z: Tensor) -> QuantizerOutput:
+        """Quantize ``z`` (B, dim, H, W)."""
+        codes = Q.code_map(Q.assign(Q.flatten(z, self.dim), self.codebook), z)  # (B, H, W, 1) int64
+        z_q = self.decode(codes)
+        loss = F.mse_loss(z_q, z.detach()) + self.beta * F.mse_loss(z, z_q.detach())
+        return QuantizerOutput(Q.straight_through(z, z_q), codes, loss)  # z_q must carry the encoder's gradient
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """The vectors (B, dim, H, W) of ``codes`` (B, H, W, 1): in evaluation exactly the ``z_q`` of ``forward``."""
+        return Q.look_up(codes, self.codebook)

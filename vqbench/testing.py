@@ -1,0 +1,172 @@
+"""The conformance kit for people: whether a quantizer is fit to be ranked, at a prompt and in a test of your own.
+
+A plugin's test suite holds to all of it in two lines::
+
+    from vqbench.testing import conformance
+    test_my_vq = conformance("my_vq.py")
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vqbench import registry
+from vqbench.conformance import CHECKS, ranks
+from vqbench.conformance.case import Case
+from vqbench.conformance.outcome import Check, Result, conduct
+from vqbench.errors import UsageError, nearest
+from vqbench.quantizer import Quantizer
+
+__all__ = ["Case", "Report", "case", "check", "conformance", "known", "tell"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """How the checks of one quantizer ended, in their order."""
+
+    name: str
+    about: str  # the budget and the arguments that it was built with
+    results: list[Result]
+
+    @property
+    def failed(self) -> bool:
+        return any(result.state == "FAIL" for result in self.results)
+
+    @property
+    def text(self) -> str:
+        lines = [f"{self.name} ({self.about})"]
+        for result in self.results:
+            lines.append(f"  {result.state}  {result.check:<26}  {result.what}")
+            if result.do:
+                lines.append(f"{'':36}do: {result.do}")
+            if result.link:
+                lines.append(f"{'':36}see {result.link}")
+        counts = Counter(result.state for result in self.results)
+        return "\n".join([*lines, f"  {', '.join(f'{number} {state}' for state, number in counts.items())}"])
+
+    @property
+    def data(self) -> dict[str, Any]:
+        return {
+            "quantizer": self.name,
+            "about": self.about,
+            "failed": self.failed,
+            "checks": [result.to_dict() for result in self.results],
+        }
+
+
+def case(
+    quantizer: str | Path | type[Quantizer], *, num_codes: int = 64, dim: int = 8, beside: Path = Path(), **args: Any
+) -> Case:
+    """The quantizer under test: a class, the path of a .py file (as given, or ``beside``), or a registered name.
+
+    ``args`` are arguments of its constructor. Raises UsageError if there is no such quantizer or argument.
+    """
+    cls: type
+    preset: Mapping[str, Any] = {}
+    if inspect.isclass(quantizer):
+        name, cls = quantizer.__name__, quantizer
+    else:
+        name = str(quantizer)
+        if name.endswith(".py"):
+            path = Path(name) if Path(name).exists() else beside / name
+            registry.add_file(path)
+            name = path.stem
+            if name not in registry.names("quantizers"):
+                raise UsageError(f"{path}: defines no subclass of Quantizer; `vqbench new quantizer NAME` writes one")
+        _, cls, preset = registry.find("quantizers", name)
+    given = {**preset, **args}
+    known = [argument for argument, _ in registry.parameters(cls) if argument not in ("num_codes", "dim")]
+    for argument in args:
+        if argument not in known:
+            raise UsageError(f"quantizer {name!r} has no argument {argument!r}; {nearest(argument, known)}")
+    return Case(name, cls, given, num_codes, dim)
+
+
+def check(subject: Case, *, slow: bool = False, only: Iterable[str] = ()) -> Report:
+    """Carry out all checks, or ``only`` those named, slow ones where ``slow``. Raises UsageError for wrong names."""
+    chosen = list(_chosen(only))
+    if any(each in ranks.CHECKS for each in chosen):
+        ranks.prepare(subject)
+    about = ", ".join(f"{name} {value}" for name, value in _budget(subject).items())
+    return Report(subject.name, about, [conduct(each, subject, slow) for each in chosen])
+
+
+def known() -> list[str]:
+    """Every quantizer that can be named, presets included."""
+    return [*registry.names("quantizers"), *registry.presets("quantizers")]
+
+
+def tell(
+    names: Iterable[str],
+    only: Iterable[str] = (),
+    num_codes: int = 64,
+    dim: int = 8,
+    slow: bool = False,
+    as_json: bool = False,
+) -> int:
+    """Check one quantizer after the other and print how each did; 0 if nothing fails, otherwise 1."""
+    names = list(names)
+    if not names:
+        raise UsageError("nothing to check; name a .py file or a quantizer, or give --all")
+    reports = []
+    for name in names:
+        report = _reported(name, only, num_codes, dim, slow)
+        reports.append(report)
+        if not as_json:
+            print(report.text, flush=True)
+    if as_json:
+        print(json.dumps([report.data for report in reports], indent=1, allow_nan=False))
+    return int(any(report.failed for report in reports))
+
+
+def _reported(name: str, only: Iterable[str], num_codes: int, dim: int, slow: bool) -> Report:
+    """The report on ``name``; a quantizer that is there but cannot be loaded fails at that."""
+    try:
+        return check(case(name, num_codes=num_codes, dim=dim), slow=slow, only=only)
+    except registry.BrokenPlugin as error:
+        return Report(name, "not loaded", [Result("loads", "FAIL", str(error), "mend the file, then check it again")])
+
+
+def _budget(subject: Case) -> dict[str, Any]:
+    return {"num_codes": subject.num_codes, "dim": subject.dim, **subject.args}
+
+
+def _chosen(only: Iterable[str]) -> Iterator[Check]:
+    names = [each.name for each in CHECKS]
+    wanted = list(only)
+    for name in wanted:
+        if name not in names:
+            raise UsageError(f"unknown check {name!r}; {nearest(name, names)}")
+    return (each for each in CHECKS if not wanted or each.name in wanted)
+
+
+def conformance(quantizer: str | Path | type[Quantizer], *, slow: bool = False, **options: Any) -> Callable[..., None]:
+    """A pytest test for every check of ``quantizer``; ``options`` as of :func:`case`.
+
+    A path that is not there as given is looked for beside the file that calls this. FAIL fails, SKIP skips with its
+    reason, WARN warns.
+    """
+    import pytest
+
+    caller = inspect.stack()[1].filename
+
+    @pytest.mark.parametrize("each", CHECKS, ids=lambda each: each.name)
+    def test(each: Check) -> None:
+        result = conduct(each, case(quantizer, beside=Path(caller).parent, **options), slow)
+        told = "; ".join(filter(None, [result.what, result.do, result.link]))
+        if result.state == "FAIL":
+            pytest.fail(f"{result.check}: {told}", pytrace=False)
+        if result.state == "SKIP":
+            pytest.skip(told)
+        if result.state == "WARN":
+            warnings.warn(f"{result.check}: {told}", stacklevel=1)
+
+    test.__doc__ = f"{quantizer} holds to the contract of a quantizer."
+    return test
