@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -132,3 +133,59 @@ def test_the_digest_follows_the_file(tmp_path: Path) -> None:
     path.write_text(MINE + "\n# changed\n")
     assert registry.digest("quantizers", "mine") != before
     assert registry.digest("quantizers", "cvq_offline") == registry.digest("quantizers", "cvq")
+
+
+def test_a_built_in_name_cannot_be_taken(tmp_path: Path) -> None:
+    """A user's vq.py is refused: its runs would be stored under the keys of the built-in one's."""
+    path = tmp_path / "vq.py"
+    path.write_text(MINE)
+    with pytest.raises(UsageError, match="'vq' is a built-in quantizer; rename the file"):
+        registry.add_file(path)
+    assert registry.load("quantizers", "vq").__module__ == "vqbench.quantizers.vq"
+
+
+def entries(monkeypatch: pytest.MonkeyPatch, *offered: tuple[str, str]) -> None:
+    """Let installed packages offer quantizers: (name, where)."""
+    found = [EntryPoint(name, where, "vqbench.quantizers") for name, where in offered]
+    monkeypatch.setattr(registry, "entry_points", lambda group: found if group == "vqbench.quantizers" else [])
+    registry.sources.cache_clear()
+
+
+def test_of_two_packages_one_is_used_and_the_other_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which of two equal names is meant does not depend on the order of installation, and the other one is named."""
+    two = ("mine", "vqbench.quantizers.vq_ema"), ("mine", "vqbench.quantizers.vq")
+    for offered in (two, two[::-1]):
+        entries(monkeypatch, *offered)
+        assert str(registry.sources("quantizers")["mine"]) == "vqbench.quantizers.vq"
+        [(name, why)] = registry.refused("quantizers").items()
+        assert name == "mine (vqbench.quantizers.vq_ema)"
+        assert "taken by vqbench.quantizers.vq" in why
+
+
+@pytest.mark.parametrize("where", ["math:pi", "vqbench.registry:Source", "vqbench.registry:names"])
+def test_an_entry_point_to_something_else_says_so(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    """A number, a class of another kind and a function are no quantizers, and one sentence each."""
+    entries(monkeypatch, ("odd", where))
+    with pytest.raises(registry.BrokenPlugin, match="must define exactly one subclass of Quantizer"):
+        registry.load("quantizers", "odd")
+
+
+def test_a_stranger_s_preset_does_not_take_the_name_of_ours(tmp_path: Path) -> None:
+    """Of two presets of one name the built-in one is meant."""
+    path = tmp_path / "aaa.py"
+    path.write_text(MINE + '\n\nMine.presets = {"cvq_offline": {"steps": 1}}\n')
+    registry.add_file(path)
+    assert registry.find("quantizers", "cvq_offline")[0] == "cvq"
+
+
+def test_the_digest_of_a_package_covers_all_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file beside the one that an entry point names changes the digest too, since the plugin may build on it."""
+    package = tmp_path / "some_stranger"
+    package.mkdir()
+    for name in ("__init__", "plugin", "helper"):
+        (package / f"{name}.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    entries(monkeypatch, ("mine", "some_stranger.plugin"))
+    before = registry.digest("quantizers", "mine")
+    (package / "helper.py").write_text("changed = True\n")
+    assert registry.digest("quantizers", "mine") != before

@@ -24,7 +24,7 @@ def changes(suite: str | Path, sets: Sequence[str], only: Sequence[str] = (), sk
     grid all or none. Raises UsageError for a pattern that fits no row, and if no row is left.
     """
     rows = list(load_suite(suite, sets).quantizers)
-    added = [QuantizerRow(quantizer=name) for name in _unnamed(rows)]
+    added = [QuantizerRow.model_validate(name) for name in _unnamed(rows)]
     everything = [*rows, *added]
     kept = [row for row in everything if not only or _fits(row, only)]
     kept = [row for row in kept if not _fits(row, skip)]
