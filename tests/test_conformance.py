@@ -6,7 +6,9 @@ import json
 import random
 import re
 from collections.abc import Iterator
+from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -119,6 +121,25 @@ def test_shipped_quantizers_conform(name: str) -> None:
     assert all(result.what for result in report.results if result.state == "SKIP")
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("hvq", {"reset_every": 2}),
+        ("sqvae", {"anneal_steps": None}),
+        *(
+            ("cvq", {"distance": distance, "anchor": anchor, "contrastive": False})
+            for distance in ("l2", "cosine")
+            for anchor in ("random", "unique", "probability", "closest")
+        ),
+    ],
+)
+def test_ranks_agree_with_one_process_whatever_the_arguments(name: str, arguments: dict[str, Any]) -> None:
+    """All anchors and distances, resets and keyed noise end on two ranks where one process does, with no warning."""
+    subject = testing.case(name, num_codes=24, dim=6, **arguments)
+    report = testing.check(subject, only=["ranks_agree", "two_ranks_are_one"])
+    assert [result.state for result in report.results] == ["PASS", "PASS"], report.text
+
+
 def test_every_shipped_quantizer_is_checked() -> None:
     """The list above has every quantizer and every preset."""
     [mark] = [mark for mark in test_shipped_quantizers_conform.pytestmark if mark.name == "parametrize"]  # type: ignore[attr-defined]
@@ -151,6 +172,18 @@ def test_a_failure_shows_where(tmp_path: Path) -> None:
     [result] = testing.check(testing.case(path), only=["shapes"]).results
     assert result.state == "FAIL"
     assert "z_q = self.decode(codes) / self.absent" in result.what
+
+
+def test_a_broken_plugin_fails_alone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """`check --all` tells of a package's broken plugin with its cause, and checks all others."""
+    offered = [EntryPoint("broken_vq", "nowhere_at_all", "vqbench.quantizers")]
+    monkeypatch.setattr(registry, "entry_points", lambda group: offered if group == "vqbench.quantizers" else [])
+    registry.sources.cache_clear()
+    assert vqbench("check", "--all", "--only", "budget", "--json") == 1
+    reports = {report["quantizer"]: report for report in json.loads(capsys.readouterr().out)}
+    assert [name for name, report in reports.items() if report["failed"]] == ["broken_vq"]
+    assert "nowhere_at_all" in reports["broken_vq"]["checks"][0]["what"]
+    assert {"vq", "cvq_offline"} <= set(reports)
 
 
 def test_threads_are_cited_by_address() -> None:
@@ -225,6 +258,11 @@ def test_the_exit_code_tells(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     for words in (("check",), ("check", tmp_path / "absent.py"), ("check", "vqq"), ("check", empty)):
         assert vqbench(*words, *only) == 2
         assert capsys.readouterr().err.count("\n") == 1
+    assert vqbench("check", good, *only, "--set", "beta=0.5", "--num-codes", 16, "--dim", 4, "--json") == 0
+    assert json.loads(capsys.readouterr().out)[0]["about"] == "num_codes 16, dim 4, beta 0.5"
+    for wrong, sentence in (("beta=high", "not a number"), ("betta=1", "did you mean 'beta'"), ("beta", "such as")):
+        assert vqbench("check", good, *only, "--set", wrong) == 2
+        assert sentence in capsys.readouterr().err
     assert vqbench("check", good, "--only", "shape") == 2
     assert "did you mean 'shapes'" in capsys.readouterr().err
 

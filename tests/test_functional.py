@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,13 +12,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import vqbench.functional as Q
-from tests import two_ranks
 from tests.reference_cvq import contrastive, similarity
 from vqbench.errors import UsageError
 from vqbench.functional.selection import by_torch
 
 DISTANCES: Any = ("l2", "cosine")
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def rows(n: int, dim: int = 5, seed: int = 0, scale: float = 1.0) -> Tensor:
@@ -249,27 +243,6 @@ def test_contrastive_loss_does_not_overflow() -> None:
     assert loss.isfinite()
     assert codebook.grad is not None
     assert codebook.grad.isfinite().all()
-
-
-# --- Ranks ----------------------------------------------------------------------------------------------------------
-
-
-def test_two_ranks_agree_with_one(tmp_path: Path) -> None:
-    """Two processes with half the batch each end with one process's codebooks, statistics, gradients and objectives.
-
-    All anchors and distances, averages, resets, keyed noise and SQ-VAE's logarithm of the batch mean.
-    """
-    command = [sys.executable, str(ROOT / "tests" / "two_ranks.py")]
-    arguments = [str(tmp_path / "meeting"), str(tmp_path / "out")]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    ranks = [subprocess.Popen([*command, str(rank), *arguments], env=environment) for rank in (0, 1)]
-    assert [rank.wait(timeout=120) for rank in ranks] == [0, 0]
-    first, second = (torch.load(f"{arguments[1]}.{rank}") for rank in (0, 1))
-    expected = two_ranks.train()
-    assert first.keys() == second.keys() == expected.keys()
-    for key, value in expected.items():
-        assert torch.equal(first[key], second[key]), f"the ranks differ in {key}"
-        torch.testing.assert_close(first[key], value, rtol=1e-4, atol=1e-5, msg=key)
 
 
 # --- Selection and blocks -------------------------------------------------------------------------------------------

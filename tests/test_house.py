@@ -18,9 +18,9 @@ PACKAGE = Path(vqbench.__file__).parent
 QUANTIZERS = Path(next(iter(vqbench.quantizers.__path__)))
 LIGHT = (
     *("cli", "commands", "assemble", "comparison", "errors", "layout", "paper", "plan", "progress", "protocol"),
-    *("registry", "render", "seeding", "spec", "statistics", "store", "suite", "suitefile", "suiteparts"),
-    *("explain", "table", "verdict", "waterfall", "yamlfile", "cost", "job", "options", "running", "stopping"),
-    *("executors", "executors.local", "executors.messages", "executors.worker"),
+    *("registry", "render", "scaffold", "seeding", "selection", "spec", "statistics", "store", "suite", "suitefile"),
+    *("suiteparts", "explain", "table", "verdict", "waterfall", "yamlfile", "cost", "job", "options", "running"),
+    *("stopping", "executors", "executors.local", "executors.messages", "executors.worker"),
 )
 # Who of ours a room may import, beside what stands for itself.
 ROOMS = {

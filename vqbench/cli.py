@@ -205,6 +205,9 @@ def check(
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Check every known quantizer and preset.")] = False,
     only: Annotated[list[str] | None, typer.Option(metavar="CHECK", help="Carry out this check alone.")] = None,
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", metavar="ARGUMENT=VALUE", help="Change an argument of the quantizer.")
+    ] = None,
     num_codes: Annotated[int, typer.Option(min=2, help="Codes of the quantizer under test.")] = 64,
     dim: Annotated[int, typer.Option(min=1, help="Its channels.")] = 8,
     slow: Annotated[bool, typer.Option("--slow", help="Compile it, too.")] = False,
@@ -214,7 +217,7 @@ def check(
     from vqbench import testing
 
     names = testing.known() if everything else quantizers or []
-    raise typer.Exit(testing.tell(names, only or (), num_codes, dim, slow, as_json))
+    raise typer.Exit(testing.tell(names, sets or (), only or (), num_codes, dim, slow, as_json))
 
 
 @app.command()

@@ -23,6 +23,7 @@ from vqbench.conformance.case import Case
 from vqbench.conformance.outcome import Check, Result, conduct
 from vqbench.errors import UsageError, nearest
 from vqbench.quantizer import Quantizer
+from vqbench.yamlfile import parse
 
 __all__ = ["Case", "Report", "case", "check", "conformance", "known", "tell"]
 
@@ -81,11 +82,10 @@ def case(
             if name not in registry.names("quantizers"):
                 raise UsageError(f"{path}: defines no subclass of Quantizer; `vqbench new quantizer NAME` writes one")
         _, cls, preset = registry.find("quantizers", name)
-    given = {**preset, **args}
-    known = [argument for argument, _ in registry.parameters(cls) if argument not in ("num_codes", "dim")]
-    for argument in args:
-        if argument not in known:
-            raise UsageError(f"quantizer {name!r} has no argument {argument!r}; {nearest(argument, known)}")
+    given = dict(preset)
+    if args:  # without, it is up to the checks whether the constructor keeps the contract
+        fitting = registry.checked(f"quantizer {name!r}", cls, args, {"num_codes": num_codes, "dim": dim}, preset)
+        given |= {argument: fitting[argument] for argument in args}
     return Case(name, cls, given, num_codes, dim)
 
 
@@ -105,19 +105,27 @@ def known() -> list[str]:
 
 def tell(
     names: Iterable[str],
+    sets: Iterable[str] = (),
     only: Iterable[str] = (),
     num_codes: int = 64,
     dim: int = 8,
     slow: bool = False,
     as_json: bool = False,
 ) -> int:
-    """Check one quantizer after the other and print how each did; 0 if nothing fails, otherwise 1."""
-    names = list(names)
+    """Check one quantizer after the other and print how each did; 0 if nothing fails, otherwise 1.
+
+    ``sets`` are changes of arguments as text, ``beta=0.5``.
+    """
+    names, args = list(names), dict(map(_argument, sets))
     if not names:
         raise UsageError("nothing to check; name a .py file or a quantizer, or give --all")
     reports = []
     for name in names:
-        report = _reported(name, only, num_codes, dim, slow)
+        try:
+            report = check(case(name, num_codes=num_codes, dim=dim, **args), slow=slow, only=only)
+        except registry.BrokenPlugin as error:
+            result = Result("loads", "FAIL", str(error), "mend the file, then check it again")
+            report = Report(name, "not loaded", [result])
         reports.append(report)
         if not as_json:
             print(report.text, flush=True)
@@ -126,12 +134,11 @@ def tell(
     return int(any(report.failed for report in reports))
 
 
-def _reported(name: str, only: Iterable[str], num_codes: int, dim: int, slow: bool) -> Report:
-    """The report on ``name``; a quantizer that is there but cannot be loaded fails at that."""
-    try:
-        return check(case(name, num_codes=num_codes, dim=dim), slow=slow, only=only)
-    except registry.BrokenPlugin as error:
-        return Report(name, "not loaded", [Result("loads", "FAIL", str(error), "mend the file, then check it again")])
+def _argument(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise UsageError(f"--set {text}: not of the form argument=value, such as beta=0.5")
+    return name, parse(value, f"--set {text}").data
 
 
 def _budget(subject: Case) -> dict[str, Any]:

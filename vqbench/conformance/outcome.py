@@ -58,7 +58,7 @@ class Check:
     @property
     def about(self) -> str:
         """What holds where the check passes."""
-        return " ".join((self.run.__doc__ or "").split("\n\n")[0].split())
+        return " ".join((self.run.__doc__ or "").split("\n\n")[0].split()).replace("``", "`")
 
     @property
     def link(self) -> str:
