@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import random
+import time
 from typing import Any, ClassVar
 
 import numpy as np
@@ -478,7 +479,16 @@ class FailsOnRanks(Template):
         return super().forward(z)
 
 
-class WaitsForEver(Template):
+class NeverEnds(Template):
+    """The first rank never comes back, so that the other waits for it."""
+
+    def forward(self, z: Tensor) -> QuantizerOutput:
+        while Q.world_size() > 1 and torch.distributed.get_rank() == 0:
+            time.sleep(0.1)
+        return super().forward(z)
+
+
+class OneRankExchanges(Template):
     def forward(self, z: Tensor) -> QuantizerOutput:
         if Q.world_size() > 1 and torch.distributed.get_rank() == 0:
             Q.all_sum(z)

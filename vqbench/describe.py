@@ -18,7 +18,10 @@ PLUGINS: dict[str, registry.Kind] = {
     "backbones": "backbones",
 }
 # Class attributes of the contracts that a reader wants to know.
-FACTS = ("paper", "reference", "source", "title", "licence", "counts", "assets", "label", "unit", "better", "VERSION")
+FACTS = (
+    *("paper", "reference", "source", "title", "licence", "counts", "assets", "label", "unit", "better", "VERSION"),
+    "distributed",
+)
 KINDS = (*PLUGINS, "suites", "protocols")
 
 
