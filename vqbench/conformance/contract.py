@@ -185,7 +185,7 @@ def annealing(case: Case) -> None:
 CHECKS = (
     Check(constructor, "CompVis/taming-transformers#267", coded=False),
     Check(budget, coded=False),
-    Check(shapes, "lucidrains/vector-quantize-pytorch#145", coded=False),
+    Check(shapes, coded=False),
     Check(code_range),
     Check(decode_inverts_codes),
     Check(true_bits),
