@@ -126,7 +126,7 @@ def two_ranks_are_one(case: Case) -> None:
     if names:
         raise Warn(
             f"the loss of two ranks is not that of the global batch ({', '.join(names)}): some term compares or "
-            "averages only the features of its own rank"
+            "averages only the features of its own rank, or a random draw is not keyed by its place in the batch"
         )
 
 
