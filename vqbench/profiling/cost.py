@@ -1,0 +1,211 @@
+"""A cost model: what a training step must compute and move, and how long a machine at its ceilings would take.
+
+A step is four parts: encoder, quantizer, decoder and optimizer. Each is counted and timed by itself, forward and
+backward. Its limit is the larger of operations / ceiling and bytes / ceiling, as if one hid the other perfectly, and
+the step's limit is the sum over its parts. What the whole step takes beyond its parts is called the rest: picking and
+scaling pictures, the reconstruction error, and the loop itself.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from vqbench.model import Autoencoder
+from vqbench.pictures import to_unit
+from vqbench.profiling.timing import GPU_CALLS, Call, Noise, Step, backward, feature_map, now
+from vqbench.quantizer import Quantizer
+
+FLOAT, CODE, PICTURE = 4, 8, 1  # bytes of a float32, of an int64 code, of a uint8 pixel
+
+
+@dataclass
+class Part:
+    """A part of a step: what it does, and what it must at least compute and move."""
+
+    call: Call
+    operations: int  # floating point operations of products and convolutions, two a multiplication with addition
+    bytes: int
+    type: str  # in which the products are computed
+    launches: int | None = None  # kernels, on a GPU
+
+
+def parts(step: Step, device: torch.device) -> dict[str, Part]:
+    """The parts of ``step``, on models of their own, ready to be called again and again."""
+    dataset = Noise(step.like, step.like.batch)
+    model = step.model(dataset).to(device)
+    x = to_unit(dataset.pixels("train").to(device))
+    n, dim = step.like.batch * step.like.positions, model.quantizer.dim
+    z, upstream = feature_map(n, dim, device), feature_map(n, dim, device)
+    half = step.precision == "bf16"
+
+    def through(run: Callable[[Tensor], Tensor], given: Tensor, upstream: Tensor, gradient: bool) -> Call:
+        def call() -> None:
+            leaf = given.detach().requires_grad_(gradient)
+            model.zero_grad()
+            with torch.autocast(device.type, torch.bfloat16, enabled=half):
+                out = run(leaf)
+            out.backward(upstream.to(out.dtype))
+
+        return call
+
+    def quantize() -> None:
+        model.zero_grad()
+        leaf = z.detach().requires_grad_()
+        backward(model.quantizer(leaf), upstream)
+
+    model.train()
+    backbone_type = {"float32": "float32", "tf32": "tf32", "bf16": "bf16"}[step.precision]
+    encode = through(model.backbone.encode, x, upstream, False)
+    decode = through(model.backbone.decode, z, torch.randn_like(x), True)
+    found = {
+        "encoder": Part(encode, *counted(model, encode), backbone_type),
+        "quantizer": Part(quantize, *quantizer_cost(model.quantizer, quantize, n), "float32"),
+        "decoder": Part(decode, *counted(model, decode), backbone_type),
+        "optimizer": optimizer(model),
+    }
+    if device.type == "cuda":
+        for part in found.values():
+            part.launches = launches(part.call)
+    return found
+
+
+# Counting -------------------------------------------------------------------------------------------------------------
+
+
+def operations(call: Call) -> int:
+    """Operations of the products and convolutions that ``call`` makes, as torch counts them."""
+    with FlopCounterMode(display=False) as counter:
+        call()
+    return counter.get_total_flops()
+
+
+def counted(model: Autoencoder, call: Call) -> tuple[int, int]:
+    """Operations of ``call`` and the bytes that the layers it passes through must at least move."""
+    traffic = Traffic(model.backbone)
+    try:
+        return operations(call), traffic.bytes
+    finally:
+        traffic.remove()
+
+
+@dataclass
+class Traffic:
+    """Bytes that must pass between memory and processor for every layer with weights, forward and backward.
+
+    Forward reads input and weights and writes the output; backward reads the output's gradient, input and weights, and
+    writes the gradients of weights and, where it is wanted, of the input. Whatever stands between two such layers
+    (activations, skips) could be done on the way, and counts nothing.
+    """
+
+    model: nn.Module
+    bytes: int = 0
+    hooks: list[Any] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for module in self.model.modules():
+            if list(module.parameters(recurse=False)):
+                self.hooks.append(module.register_forward_hook(self._add))
+
+    def _add(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        width = output.element_size()  # of what autocast computes in; inputs and weights are cast to it
+        weights = sum(weight.numel() for weight in module.parameters(recurse=False))
+        wanted = inputs[0].numel() if inputs[0].requires_grad else 0
+        self.bytes += width * (2 * inputs[0].numel() + 2 * output.numel() + 2 * weights + wanted) + FLOAT * weights
+
+    def remove(self) -> None:
+        for hook in self.hooks:
+            hook.remove()
+
+
+def quantizer_cost(quantizer: Quantizer, call: Call, n: int) -> tuple[int, int]:
+    """Operations of the products that the quantizer makes, and the bytes that any quantizer must move.
+
+    At least one product of all features with all codes is needed for each position of a code, even where torch sees
+    none because a kernel of its own makes it. Bytes: forward reads z and the codebook and writes z_q and codes;
+    backward reads z, z_q and the gradient of z_q, and writes the gradients of z and of the codebook.
+    """
+    if quantizer.depth == 0:
+        return 0, 0
+    rows, codebook = n * quantizer.dim, quantizer.num_codes * quantizer.dim
+    least = 2 * n * quantizer.num_codes * quantizer.dim * quantizer.depth
+    return max(operations(call), least), FLOAT * (6 * rows + 2 * codebook) + CODE * n * quantizer.depth
+
+
+def optimizer(model: Autoencoder) -> Part:
+    """Adam on all parameters: reads weights, gradients and two moments, writes weights and moments."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    copies = [parameter.detach().clone().requires_grad_() for parameter in parameters]
+    for copy in copies:
+        copy.grad = torch.zeros_like(copy)
+    adam = torch.optim.Adam(copies, lr=3e-4)
+    return Part(adam.step, 0, 7 * FLOAT * sum(copy.numel() for copy in copies), "float32")
+
+
+def rest(step: Step) -> int:
+    """Bytes of a step outside its parts: pictures are read and scaled; the error reads both and writes a gradient."""
+    values = step.like.batch * step.like.channels * step.like.size**2
+    return values * (PICTURE + 4 * FLOAT)
+
+
+def launches(call: Call) -> int:
+    """Kernels that ``call`` starts on the GPU."""
+    from torch.profiler import ProfilerActivity, profile
+
+    call()
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as told:
+        call()
+        torch.cuda.synchronize()
+    return sum(each.count for each in told.key_averages() if "LaunchKernel" in each.key)
+
+
+# Ceilings -------------------------------------------------------------------------------------------------------------
+
+
+def ceilings(device: torch.device) -> dict[str, float]:
+    """What this machine reaches at its best: operations a second by type, bytes a second, seconds a launch (GPU)."""
+    gpu = device.type == "cuda"
+    found = {"float32": _products(device, torch.float32), "bf16": _products(device, torch.bfloat16)}
+    found["tf32"] = _products(device, torch.float32, tf32=True) if gpu else found["float32"]
+    source = torch.ones(2**28 if gpu else 2**26, device=device)  # floats: far more than any cache holds
+    target = torch.empty_like(source)
+    found["bytes"] = 2 * FLOAT * source.numel() / _best(lambda: target.copy_(source), device)  # each read, and written
+    if gpu:
+        one = torch.zeros(1, device=device)
+        found["launch"] = _best(lambda: one.add_(1), device, calls=1000)
+    return found
+
+
+def _products(device: torch.device, dtype: torch.dtype, tf32: bool = False) -> float:
+    """Operations a second of the square product that is fastest."""
+    allowed = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    rates = []
+    for side in (4096, 8192) if device.type == "cuda" else (1024, 2048):
+        a = torch.ones(side, side, device=device, dtype=dtype)
+        out = torch.empty_like(a)
+        rates.append(2 * side**3 / _best(lambda a=a, out=out: torch.mm(a, a, out=out), device))  # type: ignore[misc]
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    return max(rates)
+
+
+def _best(call: Call, device: torch.device, calls: int | None = None) -> float:
+    """The least seconds a call, of several tries within half a second or so."""
+    calls = calls or (GPU_CALLS if device.type == "cuda" else 1)
+    call()
+    best = float("inf")
+    ends = time.monotonic() + 0.5
+    for tries in range(100):
+        if tries >= 3 and time.monotonic() > ends:
+            break
+        started = now(device)
+        for _ in range(calls):
+            call()
+        best = min(best, (now(device) - started) / calls)
+    return best

@@ -1,0 +1,180 @@
+"""A profile as it is kept and printed. What is printed comes from what is kept alone, so it can be made again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from vqbench.errors import StoreError, UsageError, nearest
+
+FORMAT = 1  # of the file
+STYLES = {"text": "simple", "markdown": "pipe"}
+DASH = "–"
+RATIOS = ("forward", "forward_backward", "evaluation")  # held against the bare product
+
+
+def finished(row: dict[str, Any]) -> dict[str, Any]:
+    """A measured row with what follows from its times: ratios to the bare product, and the share of the step."""
+    seconds = row["seconds"]
+    ratios = {name: seconds[name] / seconds["product"] for name in RATIOS}
+    share = seconds["forward_backward"] / seconds["step"] if "step" in seconds else None
+    return {**row, "ratios": ratios, "share": share}
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A kept profile. Raises StoreError if there is none, or it is none."""
+    try:
+        profile = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read ({error.strerror}); `vqbench profile -o {path}` makes one") from None
+    except ValueError:
+        profile = None
+    if not isinstance(profile, dict) or profile.get("profile") != FORMAT:
+        raise StoreError(f"{path}: not a profile of this version; `vqbench profile -o {path}` makes one")
+    return profile
+
+
+def text(profile: dict[str, Any], style: str, cost: bool) -> str:
+    """The table of quantizers and, if asked for, how far every step is from the limit."""
+    if style not in STYLES:
+        raise UsageError(f"unknown format {style!r}; {nearest(style, STYLES)}")
+    pieces = [_head(profile), "", _rows(profile, style), "", *_listed(_notes(profile, style), style)]
+    if cost:
+        priced = [row for row in profile["rows"] if "parts" in row]
+        if not priced:
+            raise UsageError("this profile holds no costs; measure them with --cost, at an N that makes whole pictures")
+        pieces += ["", _ceilings(profile)]
+        for row in priced:
+            pieces += ["", _cost(profile, row, style)]
+    return "\n".join(pieces)
+
+
+def _head(profile: dict[str, Any]) -> str:
+    machines = [
+        f"{machine['device']} ({device}, threads: {machine['threads']}), torch {machine['versions']['torch']}"
+        for device, machine in profile["machines"].items()
+    ]
+    made: dict[str, Any] = next(iter(profile["machines"].values()), {})
+    commit = f"; commit {made['commit']}" if made.get("commit") else ""
+    return f"{'; '.join(machines)}{commit}; quantizers in {profile['dtype']}, the step in {profile['precision']}."
+
+
+def _rows(profile: dict[str, Any], style: str) -> str:
+    """One line a quantizer, size and device; what could not be measured says why."""
+    several = len({row["device"] for row in profile["rows"]}) > 1
+    heads = ["quantizer", "N", "K", "D", *(["device"] if several else [])]
+    heads += ["product\n[ms]", "forward\n[ms]", "forward +\nbackward\n[ms]", "evaluation\n[ms]"]
+    heads += ["forward +\nbackward ÷\nproduct", "peak\n[MB]", "step\n[ms]", "share of\nstep [%]"]
+    lines = []
+    for row in profile["rows"]:
+        cells = [_code(row["label"], style), f"{row['N']:,}", f"{row['K']:,}", f"{row['D']:,}"]
+        cells += [row["device"]] if several else []
+        lines.append(cells + (["failed", *[DASH] * 7] if "error" in row else _numbers(row)))
+    return _grid(heads, lines, style)
+
+
+def _numbers(row: dict[str, Any]) -> list[str]:
+    seconds = row["seconds"]
+    times = [milliseconds(seconds[name]) for name in ("product", *RATIOS)]
+    step = milliseconds(seconds["step"]) if "step" in seconds else DASH
+    share = DASH if row["share"] is None else f"{100 * row['share']:.1f}"
+    return [*times, f"{row['ratios']['forward_backward']:.2f}", f"{row['peak_bytes'] / 1e6:.0f}", step, share]
+
+
+def _notes(profile: dict[str, Any], style: str) -> list[str]:
+    rounds = profile["repeat"]
+    notes = [
+        f"Medians of {rounds} rounds, in each of which everything in a line was timed in turn; "
+        "product: features (N, D) times codebook (D, K).",
+        "Peak: what two steps of the quantizer alone (forward, backward, Adam) hold beyond the process before them.",
+    ]
+    steps = {tuple(row["batch"]) for row in profile["rows"] if row.get("batch")}
+    if steps:
+        shown = " and ".join("x".join(map(str, shape)) for shape in sorted(steps))
+        notes.append(f"Step: the whole update of the autoencoder on {shown} pictures with the same quantizer.")
+    notes += [
+        f"{_code(row['label'], style)}: {_code(row['error'], style)}" for row in profile["rows"] if "error" in row
+    ]
+    return notes
+
+
+# Cost -----------------------------------------------------------------------------------------------------------------
+
+
+def _ceilings(profile: dict[str, Any]) -> str:
+    """The ceilings of every device that was measured."""
+    sentences = []
+    for device, found in profile["ceilings"].items():
+        types = ("float32", *(["tf32"] if device != "cpu" else []), "bf16")
+        rates = ", ".join(f"{found[name] / 1e9:,.0f} GFLOP/s in {name}" for name in types)
+        launch = f", {found['launch'] * 1e6:.1f} µs a kernel launch" if "launch" in found else ""
+        sentences.append(f"Ceilings measured on {device}: {rates}, {found['bytes'] / 1e9:,.1f} GB/s{launch}.")
+    return " ".join(sentences)
+
+
+def costs(row: dict[str, Any], ceilings: dict[str, float]) -> list[dict[str, Any]]:
+    """Every part of the row's step, the rest and the sum: operations, bytes, seconds at the ceilings and measured."""
+    lines = []
+    for part in row["parts"]:
+        limit = max(part["operations"] / ceilings[part["type"]], part["bytes"] / ceilings["bytes"])
+        lines.append({**part, "limit": limit})
+    step = row["seconds"]["step"]
+    rest = step - sum(part["seconds"] for part in row["parts"])
+    moved = row["rest_bytes"]
+    lines.append({"part": "rest", "operations": 0, "bytes": moved, "limit": moved / ceilings["bytes"], "seconds": rest})
+    total = {key: sum(line[key] for line in lines) for key in ("operations", "bytes", "limit")}
+    return [*lines, {"part": "step", **total, "seconds": step}]
+
+
+def _cost(profile: dict[str, Any], row: dict[str, Any], style: str) -> str:
+    """The step of one row: what it must do, how long that takes at the ceilings, and how long it took."""
+    lines = costs(row, profile["ceilings"][row["device"]])
+    heads = ["part", "GFLOP", "MB", "at the\nceilings [ms]", "measured\n[ms]", "ceilings ÷\nmeasured [%]"]
+    cells = [
+        [
+            line["part"],
+            f"{line['operations'] / 1e9:,.2f}",
+            f"{line['bytes'] / 1e6:,.1f}",
+            milliseconds(line["limit"]),
+            milliseconds(line["seconds"]),
+            f"{100 * line['limit'] / line['seconds']:.0f}" if line["seconds"] > 0 else DASH,
+        ]
+        for line in lines
+    ]
+    shape = "x".join(map(str, row["batch"]))
+    facts = f"{shape} pictures, K = {row['K']:,}, D = {row['D']:,}, {row['device']}, {profile['precision']}"
+    launches = [part["launches"] for part in row["parts"] if part["launches"]]
+    starts = ""
+    if launches:
+        floor = sum(launches) * profile["ceilings"][row["device"]]["launch"]
+        starts = f"\n\n{sum(launches):,} kernel launches of the parts take at least {milliseconds(floor)} ms to start."
+    return f"{_code(row['label'], style)}, {facts}:\n\n{_grid(heads, cells, style)}{starts}"
+
+
+def _grid(heads: list[str], lines: list[list[str]], style: str) -> str:
+    if style == "markdown":
+        heads = [head.replace("\n", " ") for head in heads]
+    return tabulate(
+        lines, heads, STYLES[style], disable_numparse=True, colalign=["left", *["right"] * (len(heads) - 1)]
+    )
+
+
+# Words ----------------------------------------------------------------------------------------------------------------
+
+
+def milliseconds(seconds: float) -> str:
+    """Three digits, or all before the point."""
+    value = 1e3 * seconds
+    return f"{value:,.{max(0, 2 - max(0, len(str(int(abs(value)))) - 1))}f}" if abs(value) >= 1 else f"{value:.3f}"
+
+
+def _code(words: str, style: str) -> str:
+    return f"`{words}`" if style == "markdown" else words
+
+
+def _listed(notes: Iterable[str], style: str) -> list[str]:
+    return [f"- {note}" if style == "markdown" else note for note in notes]

@@ -1,0 +1,124 @@
+"""What is to be profiled: quantizers by name, with arguments, and peers from other packages."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from vqbench import registry, yamlfile
+from vqbench.errors import UsageError, nearest
+
+# Package of peers -> the module it installs, and the plugin beside this file whose presets they are.
+PEERS = {"vector-quantize-pytorch": ("vector_quantize_pytorch", "vector_quantize_pytorch.py")}
+
+_WRITTEN = re.compile(r"(?P<name>[\w./-]+)\s*(?:\((?P<args>.*)\))?", re.DOTALL)
+_ASSIGNED = re.compile(r"([A-Za-z_]\w*)\s*=")  # an argument's name, wherever it stands
+
+
+@dataclass(frozen=True)
+class Size:
+    """N features, K codes, D dimensions."""
+
+    n: int
+    k: int
+    d: int
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One quantizer at one size: ``label`` as in the table, ``name`` and ``args`` as in a run's key."""
+
+    label: str
+    name: str
+    version: int
+    args: dict[str, Any]
+    size: Size
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Subject:
+        return cls(**{**data, "size": Size(**data["size"])})
+
+
+def size(text: str) -> Size:
+    """``N,K,D``. Raises UsageError for anything but three whole numbers, 1 or more."""
+    parts = text.split(",")
+    if len(parts) != 3 or not all(part.strip().isdecimal() and int(part) >= 1 for part in parts):
+        raise UsageError(f"--size {text}: should be N,K,D, three whole numbers of 1 or more, such as 50176,512,64")
+    return Size(*map(int, parts))
+
+
+def subjects(names: Sequence[str], against: Sequence[str], sizes: Iterable[Size]) -> list[Subject]:
+    """Every quantizer of ``names`` (all and their presets, if none is given) and every peer, at every size.
+
+    Raises UsageError for unknown names and arguments, and for peers whose package is not installed.
+    """
+    written = [each for text in names or everything() for each in expanded(text)]
+    for peer in against:
+        written += [(label, label, {}) for label in peers(peer)]
+    return [_subject(*each, at) for at in sizes for each in written]
+
+
+def everything() -> list[str]:
+    """All registered quantizers, each followed by its presets."""
+    presets = registry.presets("quantizers")
+    return [
+        name
+        for plugin in registry.names("quantizers")
+        for name in (plugin, *(preset for preset, (owner, _) in presets.items() if owner == plugin))
+    ]
+
+
+def expanded(text: str) -> list[tuple[str, str, dict[str, Any]]]:
+    """``name`` or ``name(argument=value, ...)`` as (label, name, arguments); a list as a value is a grid.
+
+    >>> [label for label, _, _ in expanded("cvq(anchor=[random,closest],online=false)")]
+    ['cvq(anchor=random,online=false)', 'cvq(anchor=closest,online=false)']
+    """
+    match = _WRITTEN.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(f"{text!r} should be a quantizer such as vq, or with arguments, cvq(anchor=closest)")
+    name, inner = match["name"], match["args"] or ""
+    given = yamlfile.parse("{" + _ASSIGNED.sub(r"\1: ", inner) + "}", repr(text)).data
+    axes = [[(key, item) for item in (value if isinstance(value, list) else [value])] for key, value in given.items()]
+    return [(_label(name, dict(chosen)), name, dict(chosen)) for chosen in product(*axes)]
+
+
+def _label(name: str, args: dict[str, Any]) -> str:
+    shown = [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in args.items()]
+    return f"{name}({','.join(shown)})" if shown else name
+
+
+def _subject(label: str, name: str, args: dict[str, Any], at: Size) -> Subject:
+    resolved = registry.resolve("quantizers", name, args, {"num_codes": at.k, "dim": at.d})
+    return Subject(label, resolved.name, resolved.version, resolved.args, at)
+
+
+def peers(wanted: str) -> list[str]:
+    """The peers that ``PACKAGE`` or ``PACKAGE/VARIANT`` names. They come in as plugins, by the registry's door."""
+    package, _, variant = wanted.partition("/")
+    if package not in PEERS:
+        raise UsageError(f"unknown peer {wanted!r}; {nearest(wanted, PEERS)}")
+    module, _ = PEERS[package]
+    if importlib.util.find_spec(module) is None:
+        raise UsageError(f"--against {wanted} needs the package {package}; pip install 'vqbench[peers]'")
+    registry.add_file(plugin(package))
+    known = [preset for preset in registry.presets("quantizers") if preset.startswith(f"{package}/")]
+    if not variant:
+        return known
+    if wanted not in known:
+        raise UsageError(f"unknown peer {wanted!r}; {nearest(wanted, known)}")
+    return [wanted]
+
+
+def plugin(package: str) -> Path:
+    """The file that makes quantizers of the modules of ``package``."""
+    return Path(__file__).with_name(PEERS[package][1])

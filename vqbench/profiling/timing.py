@@ -1,0 +1,232 @@
+"""Seconds: of a quantizer by itself beside the bare product, and of the training step that it is a part of."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vqbench import registry, seeding
+from vqbench.dataset import Dataset, Split
+from vqbench.engine import Engine, Precision
+from vqbench.errors import Interrupted
+from vqbench.model import Autoencoder
+from vqbench.profiling.subjects import Subject
+from vqbench.quantizer import Quantizer
+from vqbench.recipe import Recipe, Task
+from vqbench.runner import build
+from vqbench.spec import RECIPE, Part, RunSpec
+
+Call = Callable[[], object]
+PRODUCT_LIMIT = 2**28  # entries of the bare product held at once: 1 GiB in float32; larger ones are made by rows
+GPU_CALLS = 10  # calls between two waits for a GPU, which otherwise would wait for every launch
+WARM_UP = 2  # rounds that are not counted
+
+
+# Sizes ----------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A batch of pictures like those of a data set: 28 pixels make 7x7 features under ``conv``, 32 make 8x8."""
+
+    batch: int
+    channels: int
+    size: int
+
+    @property
+    def positions(self) -> int:
+        return (self.size // 4) ** 2
+
+
+def pictures(n: int) -> Pictures | None:
+    """The batch that has ``n`` features: grey of 28 pixels (as MNIST), else of three channels and 32 (as CIFAR10)."""
+    for channels, size in ((1, 28), (3, 32)):
+        positions = (size // 4) ** 2
+        if n % positions == 0:
+            return Pictures(n // positions, channels, size)
+    return None
+
+
+def feature_map(n: int, dim: int, device: torch.device) -> Tensor:
+    """``n`` normal features as a map (B, dim, h, w), channels last in memory, as the encoder gives them."""
+    batch = pictures(n)
+    shape = (batch.batch, batch.size // 4, batch.size // 4) if batch else (n, 1, 1)
+    return torch.randn(*shape, dim, device=device).permute(0, 3, 1, 2)
+
+
+# Pieces ---------------------------------------------------------------------------------------------------------------
+
+
+def quantizer_calls(quantizer: Quantizer, n: int, device: torch.device) -> dict[str, Call]:
+    """``forward`` and ``forward_backward`` in training, with gradients to features and codebook, and ``evaluation``."""
+    z = feature_map(n, quantizer.dim, device).requires_grad_()
+    upstream = feature_map(n, quantizer.dim, device)
+
+    def forward() -> Any:
+        quantizer.train()
+        return quantizer(z)
+
+    def forward_backward() -> None:
+        z.grad = None
+        quantizer.zero_grad()
+        backward(forward(), upstream)
+
+    @torch.no_grad()
+    def evaluation() -> Any:
+        quantizer.eval()
+        return quantizer(z)
+
+    return {"forward": forward, "forward_backward": forward_backward, "evaluation": evaluation}
+
+
+def backward(out: Any, upstream: Tensor) -> None:
+    """The gradients of a quantizer's output, given that of ``z_q`` as the decoder would hand it back."""
+    heads = [(out.z_q, upstream), (out.loss, torch.ones_like(out.loss))]
+    heads = [(tensor, gradient) for tensor, gradient in heads if tensor.requires_grad]
+    torch.autograd.backward([tensor for tensor, _ in heads], [gradient for _, gradient in heads])
+
+
+def bare_product(n: int, k: int, d: int, device: torch.device) -> Call:
+    """``features @ codebook.T``, (N, K), strictly in float32; by blocks of rows where it is larger than the limit."""
+    features, codebook = torch.randn(n, d, device=device), torch.randn(k, d, device=device)
+    blocks = features.split(max(1, PRODUCT_LIMIT // k))
+
+    @torch.no_grad()
+    def product() -> None:
+        allowed = torch.backends.cuda.matmul.allow_tf32
+        torch.backends.cuda.matmul.allow_tf32 = False
+        try:
+            for block in blocks:
+                block @ codebook.T
+        finally:
+            torch.backends.cuda.matmul.allow_tf32 = allowed
+
+    return product
+
+
+# Rounds ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Rounds:
+    """Calls that are timed in turn, A B C A B C ..., so that a machine that slows down slows all of them."""
+
+    calls: Mapping[str, Call]
+    device: torch.device
+    samples: dict[str, list[float]] = field(default_factory=dict)  # seconds a call, one a round
+
+    def turn(self, counted: bool = True) -> None:
+        """One round."""
+        for name, call in self.calls.items():
+            seconds = self.seconds(call)
+            if counted:
+                self.samples.setdefault(name, []).append(seconds)
+
+    def seconds(self, call: Call) -> float:
+        calls = GPU_CALLS if self.device.type == "cuda" else 1
+        started = now(self.device)
+        for _ in range(calls):
+            call()
+        return (now(self.device) - started) / calls
+
+
+def now(device: torch.device) -> float:
+    """The clock, once ``device`` has done what it was told."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+# The step -------------------------------------------------------------------------------------------------------------
+
+
+class Noise(Dataset):
+    """Random pictures, as many as a measurement needs: what they show changes no time."""
+
+    def __init__(self, like: Pictures, count: int) -> None:
+        self.channels, self.size = like.channels, like.size  # type: ignore[misc]  # of this one, not of the class
+        levels = torch.Generator().manual_seed(0)
+        self.levels = torch.randint(
+            256, (count, like.channels, like.size, like.size), dtype=torch.uint8, generator=levels
+        )
+
+    def pixels(self, split: Split) -> Tensor:
+        return self.levels
+
+
+@dataclass(frozen=True)
+class Step:
+    """A training step of the recipe, backbone and optimiser that the suites use, on a batch of ``like``."""
+
+    subject: Subject
+    like: Pictures
+    precision: Precision = "float32"
+    device: str = "auto"
+
+    def model(self, dataset: Dataset) -> Autoencoder:
+        """The untrained model, as a run builds it."""
+        return build(self._run(), dataset)
+
+    def _run(self) -> RunSpec:
+        backbone = registry.resolve("backbones", "conv", {})
+        parts = (
+            Part(RECIPE, 1, self._recipe()),
+            Part(backbone.name, backbone.version, backbone.args),
+            Part("noise", 1, {}),
+            Part(self.subject.name, self.subject.version, self.subject.args),
+        )
+        return RunSpec(*parts, seed=0)
+
+    def _recipe(self) -> dict[str, Any]:
+        own = {"epochs": 1, "batch_size": self.like.batch, "learning_rate": 3e-4, "precision": self.precision}
+        return {**own, "variance": "unit", "selection": "last", "selection_pass": "eval"}
+
+    def timed(self, between: Rounds, repeat: int) -> list[float]:
+        """Seconds a step, one a round, in the recipe's own loop; a round of ``between`` follows each.
+
+        The loop tells of every update that it has done. What it takes from the end of one telling to the next is a
+        step; the round is carried out while it tells. On a GPU, several steps are one sample.
+        """
+        stride = GPU_CALLS if between.device.type == "cuda" else 1
+        updates = (WARM_UP + repeat) * stride
+        count = max((updates + 1) * self.like.batch, -(-self.subject.size.k // self.like.positions))
+        dataset = Noise(self.like, count)  # so large that no epoch ends
+        samples: list[float] = []
+        started = 0.0
+        done = 0
+
+        def progress(now_done: int, total: int) -> None:
+            nonlocal started, done
+            done = now_done
+            if done % stride:
+                return
+            counted = done // stride > WARM_UP
+            if counted:
+                samples.append((now(between.device) - started) / stride)
+            between.turn(counted)
+            started = now(between.device)
+
+        recipe: Recipe = registry.load("recipes", RECIPE)(**self._recipe())
+        engine = Engine(self.device, self.precision)
+        with TemporaryDirectory() as folder:
+            task = Task(
+                model=self.model(dataset).to(engine.device),
+                dataset=dataset,
+                seeds=seeding.seeds(0, "noise"),
+                engine=engine,
+                folder=Path(folder),
+                progress=progress,
+                stopped=lambda: done >= updates,
+            )
+            try:
+                recipe.fit(task)
+            except Interrupted:
+                return samples
+        raise AssertionError("the data set is larger than what is measured, so the loop is always interrupted")
