@@ -24,7 +24,7 @@ from vqbench.runner import build
 from vqbench.spec import RECIPE, Part, RunSpec
 
 Call = Callable[[], object]
-PRODUCT_LIMIT = 2**28  # entries of the bare product held at once: 1 GiB in float32; larger ones are made by rows
+PRODUCT_LIMIT = 2**26  # entries of the bare product held at once: 256 MiB in float32; larger ones are made by rows
 GPU_CALLS = 10  # calls between two waits for a GPU, which otherwise would wait for every launch
 WARM_UP = 2  # rounds that are not counted
 

@@ -1,0 +1,129 @@
+"""Seconds of a whole training step, ours beside the plain sort-based one, measured in turn in one process.
+
+Run from the root of the checkout, on a quiet machine::
+
+    python tests/benchmarks/whole_step.py
+    python tests/benchmarks/whole_step.py --quantizer cvq --precision float32 --precision bf16 --json
+
+Ours is the recipe's own loop on random pictures: forward, objective, backward, Adam. The plain one is in ``plain.py``.
+Nothing here decides a test.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+from collections.abc import Iterator, Sequence
+from itertools import product
+from typing import Any
+
+SHAPES = {"mnist": (1, 28), "cifar10": (3, 32)}  # channels, side
+# Quantizer -> the plain step that it is held against.
+ROWS = {
+    "identity": "baseline",
+    "vq": "baseline",
+    "vq_ema": "baseline",
+    "hvq": "baseline",
+    "sqvae": "baseline",
+    "cvq(anchor=closest,contrastive=false)": "closest",
+    "cvq(contrastive=false)": "headline",
+    "cvq": "headline",
+}
+HEADS = ["quantizer", "data set", "batch", "precision", "ours [s]", "plain [s]", "plain step", "plain ÷ ours"]
+
+
+def measured(chosen: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """One row after the other, as soon as it is there."""
+    os.environ["VQBENCH_CHECKPOINT_EVERY"] = "inf"  # read when the recipe is imported: no checkpoint within a step
+    import torch
+    from plain import plain_step  # beside this file
+
+    from vqbench.engine import Engine
+    from vqbench.profiling.subjects import Size, subjects
+    from vqbench.profiling.timing import Pictures, Rounds, Step
+
+    if chosen.threads:
+        torch.set_num_threads(chosen.threads)
+    device = Engine(chosen.device).device
+    for dataset, name in product(chosen.dataset or SHAPES, chosen.quantizer or ROWS):
+        like = Pictures(chosen.batch, *SHAPES[dataset])
+        size = Size(like.batch * like.positions, chosen.num_codes, chosen.dim)
+        for subject, precision in product(subjects([name], [], [size]), chosen.precision or ["float32", "bf16"]):
+            setting = chosen.plain or ROWS.get(name, "headline")
+            plain = plain_step(setting, like, chosen.num_codes, chosen.dim, device)
+            between = Rounds({"plain": strict(plain)}, device)
+            ours = Step(subject, like, precision, chosen.device).timed(between, chosen.repeat)
+            seconds = {"ours": statistics.median(ours), "plain": statistics.median(between.samples["plain"])}
+            yield {
+                "quantizer": subject.label,
+                "dataset": dataset,
+                "batch": chosen.batch,
+                "precision": precision,
+                "plain": setting,
+                "seconds": seconds,
+                "ratio": seconds["plain"] / seconds["ours"],
+                "samples": {"ours": ours, **between.samples},
+            }
+
+
+def strict(step: Any) -> Any:
+    """``step`` without TF32, whatever ours is allowed."""
+    import torch
+
+    def call() -> None:
+        flags = torch.backends.cuda.matmul, torch.backends.cudnn
+        before = [flag.allow_tf32 for flag in flags]
+        for flag in flags:
+            flag.allow_tf32 = False  # type: ignore[attr-defined]
+        step()
+        for flag, was in zip(flags, before, strict=True):
+            flag.allow_tf32 = was  # type: ignore[attr-defined]
+
+    return call
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quantizer", action="append", help="as in `vqbench profile`; otherwise " + ", ".join(ROWS))
+    parser.add_argument("--dataset", action="append", choices=list(SHAPES))
+    parser.add_argument("--precision", action="append", choices=["float32", "tf32", "bf16"])
+    parser.add_argument("--plain", choices=["baseline", "closest", "headline"], help="hold every row against this one")
+    parser.add_argument("--batch", type=int, default=1024)
+    parser.add_argument("--num-codes", type=int, default=512)
+    parser.add_argument("--dim", type=int, default=64)
+    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--json", action="store_true")
+    chosen = parser.parse_args(words)
+    rows = list(measured(chosen))
+
+    import torch
+
+    from vqbench.engine import Engine
+    from vqbench.provenance import made
+
+    machine = made(Engine(chosen.device).device)
+    if chosen.json:
+        print(json.dumps({"machine": machine, "repeat": chosen.repeat, "rows": rows}, indent=1, allow_nan=False))
+        return
+    from tabulate import tabulate
+
+    lines = [
+        [
+            *(row[key] for key in ("quantizer", "dataset", "batch", "precision")),
+            *(f"{row['seconds'][side]:.3f}" for side in ("ours", "plain")),
+            row["plain"],
+            f"{row['ratio']:.2f}",
+        ]
+        for row in rows
+    ]
+    print(f"{machine['device']}, threads: {machine['threads']}, torch {torch.__version__}, commit {machine['commit']}")
+    print(f"Medians of {chosen.repeat} rounds, ours and plain in turn; the plain step is in float32.\n")
+    print(tabulate(lines, HEADS, "simple", disable_numparse=True, colalign=["left"] * 4 + ["right"] * 4))
+
+
+if __name__ == "__main__":
+    main()
