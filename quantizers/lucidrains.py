@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -11,12 +12,17 @@ from torch import Tensor
 import vqbench.functional as Q
 from vqbench.quantizer import Quantizer, QuantizerOutput
 
+NEAREST: Mapping[str, Any] = {"decay": 0.99, "commitment_weight": 0.25, "rotation_trick": False, "sync_kmeans": False}
+
 
 class Lucidrains(Quantizer):
     """A thin wrapper: every argument but those for masks, other layouts and code of one's own goes on by its name, and
     has the package's default, among them the rotation trick, a decay of 0.8 and a commitment of 1.
 
     With several ``heads`` a position has as many codes, each of ``num_codes``: bits grow with them.
+
+    The presets come nearest to quantizers of this project: ``lucidrains_ema`` to vq_ema, ``lucidrains_learnable`` to vq,
+    and ``lucidrains_cosine`` to cvq without relocation (its codes stay on the sphere, by a moving average).
 
     The package must be installed: ``pip install "vector-quantize-pytorch>=1.32,<2"``. Its release decides what runs
     weigh, and is not part of a run's key. Its random numbers are not shared over ranks as this project's are, it may
@@ -27,6 +33,11 @@ class Lucidrains(Quantizer):
         "P. Wang, vector-quantize-pytorch, github.com/lucidrains/vector-quantize-pytorch, 2020-2026 "
         "(code; of VQ-VAE, arXiv 1711.00937, and what followed)"
     )
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "lucidrains_ema": NEAREST,
+        "lucidrains_cosine": {**NEAREST, "use_cosine_sim": True},
+        "lucidrains_learnable": {**NEAREST, "learnable_codebook": True, "ema_update": False},
+    }
 
     def __init__(
         self,

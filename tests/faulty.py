@@ -271,6 +271,21 @@ class CentresOnBatch(Template):
         return super().forward(z - z.mean((0, 2, 3), keepdim=True))
 
 
+class QuantizesLate(Template):
+    """Hands the features on as they are until the end of its schedule."""
+
+    late = False
+
+    def anneal(self, progress: float) -> None:
+        self.late = progress >= 1
+
+    def forward(self, z: Tensor) -> QuantizerOutput:
+        out = super().forward(z)
+        if self.training and not self.late:
+            out.z_q = z
+        return out
+
+
 class CentresInTraining(Template):
     """Statistics of the batch in training, none in evaluation: allowed, but told."""
 
@@ -537,7 +552,7 @@ FAULTS: dict[str, tuple[type[Quantizer], ...]] = {  # the check that must catch 
     "evaluation_asks_no_rank": (SumsInEvaluation,),
 }
 TOLD: dict[str, tuple[type[Quantizer], ...]] = {  # likewise, of what is allowed, but must be told
-    "training_agrees": (CentresInTraining, SamplesInTraining),
+    "training_agrees": (CentresInTraining, SamplesInTraining, QuantizesLate),
     "two_ranks_are_one": (LocalContrast,),
     "compiles": (AsksTheDevice,),
 }

@@ -14,7 +14,7 @@ from typing import Any, get_args
 from vqbench.commands import Shown
 from vqbench.errors import RunError, StoreError, UsageError, nearest
 from vqbench.profiling import report
-from vqbench.profiling.subjects import Size, Subject, plugin, size, subjects
+from vqbench.profiling.subjects import Size, Subject, size, subjects
 from vqbench.store import write_atomically
 
 SIZES = ("50176,512,64",)  # a batch of 1,024 pictures of MNIST at the codebook of the small-data tables
@@ -49,7 +49,6 @@ def profile(wanted: Wanted, output: Path | None = None, style: str = "text", qui
     """
     rows = _checked(wanted, output, style)
     plugins = [str(Path(path).resolve()) for path in wanted.plugins]
-    plugins += [str(plugin(package)) for package in dict.fromkeys(peer.partition("/")[0] for peer in wanted.against)]
     common = {"threads": wanted.threads, "plugins": plugins}
     machines: dict[str, Any] = {}
     ceilings: dict[str, Any] = {}

@@ -6,6 +6,7 @@ import torch
 
 from vqbench.conformance.case import Case, differing, evaluate, outputs, state, train_step
 from vqbench.conformance.outcome import Check, Fail, Warn
+from vqbench.quantizer import Quantizer
 
 
 def evaluation_repeats(case: Case) -> None:
@@ -68,7 +69,16 @@ def training_agrees(case: Case) -> None:
     torch.manual_seed(1)
     if not torch.allclose(part(z[:4]).z_q, first["z_q"][:4], rtol=1e-4, atol=1e-5):
         raise Warn(f"{seen}: in training a picture's result depends on the rest of its batch")
+    if torch.allclose(at_its_end(case).train()(z).z_q, evaluate(at_its_end(case), z).z_q, rtol=1e-4, atol=1e-5):
+        raise Warn(f"{seen} until its schedule says otherwise; at the end of a training they agree")
     raise Fail(seen, "assign features alike in both; what is measured must be what was trained")
+
+
+def at_its_end(case: Case) -> Quantizer:
+    """The quantizer after the last step of its schedule."""
+    quantizer = case.trained()
+    train_step(quantizer, case.features(8, seed=6), seed=3, progress=1.0)
+    return quantizer
 
 
 def batch_order(case: Case) -> None:

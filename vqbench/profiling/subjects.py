@@ -8,14 +8,13 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 from vqbench import registry, yamlfile
 from vqbench.errors import UsageError, nearest
 
-# Package of peers -> the module it installs, and the plugin beside this file whose presets they are.
-PEERS = {"vector-quantize-pytorch": ("vector_quantize_pytorch", "vector_quantize_pytorch.py")}
+# Package of peers -> the module that it installs, and the quantizer that wraps it, whose presets the peers are.
+PEERS = {"vector-quantize-pytorch": ("vector_quantize_pytorch", "lucidrains")}
 
 _WRITTEN = re.compile(r"(?P<name>[\w./-]+)\s*(?:\((?P<args>.*)\))?", re.DOTALL)
 _ASSIGNED = re.compile(r"([A-Za-z_]\w*)\s*=")  # an argument's name, wherever it stands
@@ -63,16 +62,18 @@ def subjects(names: Sequence[str], against: Sequence[str], sizes: Iterable[Size]
     """
     written = [each for text in names or everything() for each in expanded(text)]
     for peer in against:
-        written += [(label, label, {}) for label in peers(peer)]
+        written += [(label, preset, {}) for label, preset in peers(peer).items()]
     return [_subject(*each, at) for at in sizes for each in written]
 
 
 def everything() -> list[str]:
-    """All registered quantizers, each followed by its presets."""
+    """All registered quantizers, each followed by its presets; those of other packages come by ``--against``."""
     presets = registry.presets("quantizers")
+    wrappers = {plugin for _, plugin in PEERS.values()}
     return [
         name
         for plugin in registry.names("quantizers")
+        if plugin not in wrappers
         for name in (plugin, *(preset for preset, (owner, _) in presets.items() if owner == plugin))
     ]
 
@@ -102,23 +103,18 @@ def _subject(label: str, name: str, args: dict[str, Any], at: Size) -> Subject:
     return Subject(label, resolved.name, resolved.version, resolved.args, at)
 
 
-def peers(wanted: str) -> list[str]:
-    """The peers that ``PACKAGE`` or ``PACKAGE/VARIANT`` names. They come in as plugins, by the registry's door."""
+def peers(wanted: str) -> dict[str, str]:
+    """The peers that ``PACKAGE`` or ``PACKAGE/VARIANT`` names, and the preset that each of them is."""
     package, _, variant = wanted.partition("/")
     if package not in PEERS:
         raise UsageError(f"unknown peer {wanted!r}; {nearest(wanted, PEERS)}")
-    module, _ = PEERS[package]
+    module, plugin = PEERS[package]
     if importlib.util.find_spec(module) is None:
         raise UsageError(f"--against {wanted} needs the package {package}; pip install 'vqbench[peers]'")
-    registry.add_file(plugin(package))
-    known = [preset for preset in registry.presets("quantizers") if preset.startswith(f"{package}/")]
+    presets = [preset for preset, (owner, _) in registry.presets("quantizers").items() if owner == plugin]
+    known = {f"{package}/{preset.removeprefix(plugin + '_')}": preset for preset in presets}
     if not variant:
         return known
     if wanted not in known:
         raise UsageError(f"unknown peer {wanted!r}; {nearest(wanted, known)}")
-    return [wanted]
-
-
-def plugin(package: str) -> Path:
-    """The file that makes quantizers of the modules of ``package``."""
-    return Path(__file__).with_name(PEERS[package][1])
+    return {wanted: known[wanted]}
