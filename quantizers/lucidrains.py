@@ -21,8 +21,8 @@ class Lucidrains(Quantizer):
 
     With several ``heads`` a position has as many codes, each of ``num_codes``: bits grow with them.
 
-    The presets come nearest to quantizers of this project: ``lucidrains_ema`` to vq_ema, ``lucidrains_learnable`` to vq,
-    and ``lucidrains_cosine`` to cvq without relocation (its codes stay on the sphere, by a moving average).
+    The presets come nearest to quantizers of this project: ``lucidrains_ema`` to vq_ema, ``lucidrains_learnable`` to
+    vq, and ``lucidrains_cosine`` to cvq without relocation (its codes stay on the sphere, by a moving average).
 
     The package must be installed: ``pip install "vector-quantize-pytorch>=1.32,<2"``. Its release decides what runs
     weigh, and is not part of a run's key. Its random numbers are not shared over ranks as this project's are, it may

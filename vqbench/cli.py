@@ -13,6 +13,7 @@ import typer
 from vqbench import __version__
 from vqbench.errors import UsageError, VqbenchError
 from vqbench.options import Chosen, Several, add_plugins, choosing
+from vqbench.profiling.command import profile
 
 EXIT_CODES = {
     0: "all done",
@@ -220,44 +221,7 @@ def check(
     raise typer.Exit(testing.tell(names, sets or (), only or (), num_codes, dim, slow, as_json))
 
 
-@app.command()
-def profile(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="NAME", help="Quantizers; arguments in brackets: 'cvq(anchor=closest,online=[true,false])'."
-        ),
-    ] = None,
-    against: Annotated[
-        list[str] | None, typer.Option(metavar="PEER", help="Modules of other packages: vector-quantize-pytorch[/ema].")
-    ] = None,
-    size: Annotated[list[str] | None, typer.Option(metavar="N,K,D", help="Features, codes, dimensions.")] = None,
-    device: Annotated[list[str] | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
-    precision: Annotated[str, typer.Option(help="Of the training step: float32, tf32 or bf16.")] = "float32",
-    repeat: Annotated[int, typer.Option(min=1, help="Rounds; medians of them are shown.")] = 7,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; otherwise torch's own choice.")] = None,
-    step: Annotated[bool, typer.Option(help="Time the whole training step as well.")] = True,
-    cost: Annotated[bool, typer.Option("--cost", help="Also how far the step is from the machine's limit.")] = False,
-    plugin: Plugin = None,
-    show: Annotated[Path | None, typer.Option(metavar="FILE", help="Print a kept profile; measure nothing.")] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Keep the profile.")] = None,
-    style: Annotated[str, typer.Option("--format", help="text or markdown.")] = "text",
-    quiet: Quiet = False,
-    as_json: Json = False,
-) -> None:
-    """Time and memory of quantizers, beside the bare product and as a share of a training step."""
-    from vqbench import profile as profiling
-
-    if show is not None:
-        _show(profiling.shown(show, style, cost), as_json)
-        return
-    add_plugins(plugin)
-    wanted = profiling.Wanted(
-        names or [], against or [], size or [], device or [], precision, repeat, threads, step, cost, plugin or []
-    )
-    code, found = profiling.profile(wanted, output, style, quiet)
-    _show(found, as_json)
-    raise typer.Exit(code)
+app.command()(profile)
 
 
 @app.command()
