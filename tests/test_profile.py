@@ -14,7 +14,10 @@ import torch
 
 from vqbench import cli, registry
 from vqbench.errors import UsageError
+from vqbench.profile import shown
 from vqbench.profiling import cost, report
+from vqbench.profiling.method import facts
+from vqbench.profiling.report import milliseconds, source
 from vqbench.profiling.subjects import Size, expanded, size, subjects
 from vqbench.profiling.timing import Pictures, Rounds, Step, bare_product, pictures
 
@@ -323,3 +326,40 @@ def test_the_whole_step_benchmark_runs() -> None:
     assert [row["plain"] for row in rows] == ["baseline", "headline", "closest"]
     for row in rows:
         assert row["ratio"] == row["seconds"]["plain"] / row["seconds"]["ours"] > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "learns", "bits"),
+    [
+        ("identity", [], None),
+        ("vq", ["gradient"], 5.0),
+        ("vq_ema", ["rule"], 5.0),
+        ("cvq", ["gradient", "rule"], 5.0),
+        ("hvq", ["gradient", "rule"], 5.0),
+    ],
+)
+def test_what_codes_learn_by_is_seen(name: str, learns: list[str], bits: float | None) -> None:
+    """A few steps show whether codes move by gradient, by a rule of their own, by both, or not at all."""
+    torch.manual_seed(0)
+    quantizer: Any = registry.load("quantizers", name)(32, 8)
+    found = facts(quantizer, torch.randn(2, 8, 4, 4))
+    assert (found["learns"], found["bits"]) == (learns, bits)
+
+
+def test_the_table_of_methods_is_what_is_stored(profiled: Profiled) -> None:
+    """--methods prints source, bits and times of the stored rows, and a dash for what failed."""
+    path, _, kept = profiled
+    printed = shown(path, "markdown", methods=True).text
+    row = kept["rows"][0]
+    [line] = [line for line in printed.splitlines() if line.startswith(f"| `{row['label']}`")]
+    assert milliseconds(row["seconds"]["forward_backward"]) in line
+    assert source(row["method"]["paper"]) in line
+    assert "failed" in printed
+
+
+def test_sources_are_short() -> None:
+    """A reference becomes the first author and the year of publication, never a part of an arXiv number."""
+    assert source("A. van den Oord, O. Vinyals, Neural Discrete, NeurIPS 2017, arXiv 1711.00937") == "van den Oord 2017"
+    assert source("Y. Takida et al., SQ-VAE, ICML 2022, arXiv 2205.07547") == "Takida 2022"
+    assert source("W. Williams, Hierarchical, NeurIPS 2020, arXiv 2002.08111") == "Williams 2020"
+    assert source("a package without a paper") == "a package without a paper"

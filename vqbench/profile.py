@@ -36,10 +36,10 @@ class Wanted:
     plugins: Sequence[Path] = ()
 
 
-def shown(path: Path, style: str = "text", cost: bool = False) -> Shown:
+def shown(path: Path, style: str = "text", cost: bool = False, methods: bool = False) -> Shown:
     """A kept profile."""
     profile = report.read(path)
-    return Shown(report.text(profile, style, cost), profile)
+    return Shown(report.text(profile, style, cost, methods), profile)
 
 
 def profile(wanted: Wanted, output: Path | None = None, style: str = "text", quiet: bool = True) -> tuple[int, Shown]:

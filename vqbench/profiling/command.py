@@ -30,6 +30,7 @@ def profile(
         list[Path] | None, typer.Option("--plugin", metavar="FILE", help="Offer the plugin of a .py file.")
     ] = None,
     show: Annotated[Path | None, typer.Option(metavar="FILE", help="Print a kept profile; measure nothing.")] = None,
+    methods: Annotated[bool, typer.Option("--methods", help="With --show: the table of methods.")] = False,
     output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Keep the profile.")] = None,
     style: Annotated[str, typer.Option("--format", help="text or markdown.")] = "text",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")] = False,
@@ -41,7 +42,7 @@ def profile(
 
     code = 0
     if show is not None:
-        found = profiling.shown(show, style, cost)
+        found = profiling.shown(show, style, cost, methods)
     else:
         for path in plugin or []:
             registry.add_file(path)

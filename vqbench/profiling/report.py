@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -38,10 +39,12 @@ def read(path: Path) -> dict[str, Any]:
     return profile
 
 
-def text(profile: dict[str, Any], style: str, cost: bool) -> str:
-    """The table of quantizers and, if asked for, how far every step is from the limit."""
+def text(profile: dict[str, Any], style: str, cost: bool, methods: bool = False) -> str:
+    """The table of quantizers (their times, or what ``methods`` they are) and, if asked for, each step's limit."""
     if style not in STYLES:
         raise UsageError(f"unknown format {style!r}; {nearest(style, STYLES)}")
+    if methods:
+        return "\n".join([_head(profile), "", _methods(profile, style), "", *_listed(METHOD_NOTES, style)])
     pieces = [_head(profile), "", _rows(profile, style), "", *_listed(_notes(profile, style), style)]
     if cost:
         priced = [row for row in profile["rows"] if "parts" in row]
@@ -102,6 +105,44 @@ def _notes(profile: dict[str, Any], style: str) -> list[str]:
     return notes
 
 
+# Methods --------------------------------------------------------------------------------------------------------------
+
+METHOD_NOTES = (
+    "Bits a position, at a uniform code. Learns by: the gradient, a rule of its own (running means, k-means, "
+    "relocation, resets), or both. Ranks: may be trained on several devices.",
+    "Step: the whole update of the autoencoder with this quantizer, and the quantizer's forward and backward in it.",
+)
+
+
+def _methods(profile: dict[str, Any], style: str) -> str:
+    """One line a method: its source, what it costs and what it learns by."""
+    heads = ["quantizer", "source", "bits", "learns by", "ranks", "step [ms]", "its part [ms]"]
+    lines = []
+    for row in profile["rows"]:
+        method = row.get("method")
+        if method is None:
+            lines.append([_code(row["label"], style), "failed", *[DASH] * 5])
+            continue
+        bits = DASH if method["bits"] is None else f"{method['bits']:.2f}".removesuffix(".00")
+        learns = " and ".join(method["learns"]) or "nothing"
+        ranks = "yes" if method["distributed"] else "no"
+        step = milliseconds(row["seconds"]["step"]) if "step" in row["seconds"] else DASH
+        part = milliseconds(row["seconds"]["forward_backward"])
+        lines.append([_code(row["label"], style), source(method["paper"]), bits, learns, ranks, step, part])
+    return _grid(heads, lines, style, left=2)
+
+
+def source(paper: str) -> str:
+    """The first author's last name and the year, where a paper's reference has them, else the reference itself.
+
+    >>> source("C. Zheng, A. Vedaldi, Online Clustered Codebook, ICCV 2023, arXiv 2307.15139")
+    'Zheng 2023'
+    """
+    author = re.match(r"(?:[^\W\d_]\.[ -]?)+(?P<name>[^,;(]+?)(?: et al\.)?,", paper)
+    year = re.search(r"\b(?:19|20)\d\d\b(?!\.\d)", paper)
+    return f"{author['name']} {year[0]}" if author and year else paper
+
+
 # Cost -----------------------------------------------------------------------------------------------------------------
 
 
@@ -155,12 +196,11 @@ def _cost(profile: dict[str, Any], row: dict[str, Any], style: str) -> str:
     return f"{_code(row['label'], style)}, {facts}:\n\n{_grid(heads, cells, style)}{starts}"
 
 
-def _grid(heads: list[str], lines: list[list[str]], style: str) -> str:
+def _grid(heads: list[str], lines: list[list[str]], style: str, left: int = 1) -> str:
     if style == "markdown":
         heads = [head.replace("\n", " ") for head in heads]
-    return tabulate(
-        lines, heads, STYLES[style], disable_numparse=True, colalign=["left", *["right"] * (len(heads) - 1)]
-    )
+    alignment = ["left"] * left + ["right"] * (len(heads) - left)
+    return tabulate(lines, heads, STYLES[style], disable_numparse=True, colalign=alignment)
 
 
 # Words ----------------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from vqbench import registry
 from vqbench.engine import Engine
 from vqbench.errors import VqbenchError
 from vqbench.profiling import cost, memory
+from vqbench.profiling.method import facts
 from vqbench.profiling.subjects import Size, Subject
 from vqbench.profiling.timing import (
     WARM_UP,
@@ -61,6 +62,7 @@ def row(job: dict[str, Any]) -> dict[str, Any]:
         "batch": [like.batch, like.channels, like.size, like.size] if like else None,
         "seconds": {name: statistics.median(values) for name, values in samples.items() if not name.startswith("part")},
         "samples": {name: values for name, values in samples.items() if not name.startswith("part")},
+        "method": facts(made_of(subject, device, Size(TINY.n, k, d)), feature_map(TINY.n, d, device)),
         "peak_bytes": held,
         "peak_told_by": told_by,
     }
