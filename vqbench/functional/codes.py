@@ -44,8 +44,12 @@ def assign(features: Tensor, codebook: Tensor, distance: Distance = "l2", block:
         bias = torch.zeros_like(codebook[:, 0])
     else:
         bias = codebook.square().sum(1) / -2  # argmin ‖z − e‖² = argmax ⟨z, e⟩ − ‖e‖²/2
-    parts = features.split(max(1, block // len(codebook)))
-    return torch.cat([torch.addmm(bias, part, codebook.T).argmax(1) for part in parts])
+    size = max(1, block // len(codebook))
+    similarities = features.new_empty(min(size, len(features)), len(codebook))  # one for all parts, see below
+    codes = torch.empty(len(features), dtype=torch.int64, device=features.device)
+    for part, chosen in zip(features.split(size), codes.split(size), strict=True):
+        chosen.copy_(torch.addmm(bias, part, codebook.T, out=similarities[: len(part)]).argmax(1))
+    return codes  # a block anew for each part would be put behind the small results of the one before it: without end
 
 
 def code_counts(codes: Tensor, num_codes: int) -> Tensor:

@@ -67,8 +67,11 @@ def closest(a: Tensor, b: Tensor, block: int = BLOCK) -> Tensor:
     start, _ = shard(len(a))
     best = a.new_full((len(b),), -torch.inf)
     index = torch.zeros(len(b), dtype=torch.int64, device=a.device)
-    for part in a.split(max(1, block // len(b))):
-        value, row = (b @ part.T).max(1)  # (K,)
+    size = max(1, block // len(b))
+    similarities = a.new_empty(len(b) * min(size, len(a)))  # one for all parts, as in ``assign``
+    for part in a.split(size):
+        s = torch.mm(b, part.T, out=similarities[: len(b) * len(part)].view(len(b), -1))
+        value, row = s.max(1)  # (K,)
         better = value > best
         best, index = torch.where(better, value, best), torch.where(better, row + start, index)
         start += len(part)
