@@ -3,7 +3,8 @@
 Run from the root of the checkout, on a quiet machine::
 
     python tests/benchmarks/whole_step.py
-    python tests/benchmarks/whole_step.py --quantizer cvq --precision float32 --precision bf16 --json
+    python tests/benchmarks/whole_step.py --quantizer cvq --precision float32 --precision bf16 -o FILE
+    python tests/benchmarks/whole_step.py --show FILE    # the table of a kept measurement, in Markdown, without torch
 
 Ours is the recipe's own loop on random pictures: forward, objective, backward, Adam. The plain one is in ``plain.py``.
 Nothing here decides a test.
@@ -17,6 +18,7 @@ import os
 import statistics
 from collections.abc import Iterator, Sequence
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 SHAPES = {"mnist": (1, 28), "cifar10": (3, 32)}  # channels, side
@@ -96,21 +98,30 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="keep the measurement as JSON")
+    parser.add_argument("--show", type=Path, metavar="FILE", help="the table of a kept measurement, in Markdown")
     chosen = parser.parse_args(words)
+    found = json.loads(chosen.show.read_text()) if chosen.show else measurement(chosen)
+    if chosen.output:
+        chosen.output.write_text(json.dumps(found, indent=1) + "\n")
+    print(json.dumps(found, indent=1) if chosen.json else table(found, "pipe" if chosen.show else "simple"))
+
+
+def measurement(chosen: argparse.Namespace) -> dict[str, Any]:
+    """All rows, and the machine that they were measured on."""
     rows = list(measured(chosen))
-
-    import torch
-
     from vqbench.engine import Engine
     from vqbench.provenance import made
 
-    machine = made(Engine(chosen.device).device)
-    if chosen.json:
-        print(json.dumps({"machine": machine, "repeat": chosen.repeat, "rows": rows}, indent=1, allow_nan=False))
-        return
+    return {"machine": made(Engine(chosen.device).device), "repeat": chosen.repeat, "rows": rows}
+
+
+def table(found: dict[str, Any], style: str) -> str:
+    """The measurement as a table, made from it alone."""
     from tabulate import tabulate
 
+    machine = found["machine"]
     lines = [
         [
             *(row[key] for key in ("quantizer", "dataset", "batch", "precision")),
@@ -118,11 +129,17 @@ def main(words: Sequence[str] | None = None) -> None:
             row["plain"],
             f"{row['ratio']:.2f}",
         ]
-        for row in rows
+        for row in found["rows"]
     ]
-    print(f"{machine['device']}, threads: {machine['threads']}, torch {torch.__version__}, commit {machine['commit']}")
-    print(f"Medians of {chosen.repeat} rounds, ours and plain in turn; the plain step is in float32.\n")
-    print(tabulate(lines, HEADS, "simple", disable_numparse=True, colalign=["left"] * 4 + ["right"] * 4))
+    head = f"{machine['device']}, threads: {machine['threads']}, torch {machine['versions']['torch']}"
+    return "\n".join(
+        [
+            f"{head}, commit {machine['commit']}. Medians of {found['repeat']} rounds, ours and plain in turn; "
+            "the plain step is in float32.",
+            "",
+            tabulate(lines, HEADS, style, disable_numparse=True, colalign=["left"] * 4 + ["right"] * 4),
+        ]
+    )
 
 
 if __name__ == "__main__":
