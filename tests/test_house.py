@@ -20,6 +20,7 @@ LIGHT = (
     *("cli", "commands", "assemble", "comparison", "errors", "layout", "paper", "plan", "progress", "protocol"),
     *("registry", "render", "scaffold", "seeding", "selection", "spec", "statistics", "store", "suite", "suitefile"),
     *("suiteparts", "explain", "table", "verdict", "waterfall", "yamlfile", "cost", "job", "options", "running"),
+    *("profiling.command", "profiling.driver", "profiling.report", "profiling.subjects"),
     *("stopping", "executors", "executors.local", "executors.messages", "executors.worker"),
 )
 # Who of ours a room may import, beside what stands for itself.

@@ -14,8 +14,8 @@ import torch
 
 from vqbench import cli, registry
 from vqbench.errors import UsageError
-from vqbench.profile import shown
 from vqbench.profiling import cost, report
+from vqbench.profiling.driver import shown
 from vqbench.profiling.method import facts
 from vqbench.profiling.report import milliseconds, source
 from vqbench.profiling.subjects import Size, expanded, size, subjects

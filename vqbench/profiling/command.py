@@ -37,18 +37,18 @@ def profile(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
     """Time and memory of quantizers, beside the bare product and as a share of a training step."""
-    from vqbench import profile as profiling
     from vqbench import registry
+    from vqbench.profiling import driver
 
     code = 0
     if show is not None:
-        found = profiling.shown(show, style, cost, methods)
+        found = driver.shown(show, style, cost, methods)
     else:
         for path in plugin or []:
             registry.add_file(path)
-        wanted = profiling.Wanted(
+        wanted = driver.Wanted(
             names or [], against or [], size or [], device or [], precision, repeat, threads, step, cost, plugin or []
         )
-        code, found = profiling.profile(wanted, output, style, quiet)
+        code, found = driver.profile(wanted, output, style, quiet)
     print(json.dumps(found.data, indent=1, allow_nan=False) if as_json else found.text)
     raise typer.Exit(code)
