@@ -59,16 +59,17 @@ class SQVAE(Quantizer):
     def forward(self, z: Tensor) -> QuantizerOutput:
         """Quantize ``z`` (B, dim, H, W): a relaxed sample in training, the most probable code in evaluation."""
 
-        def weigh(rows: Tensor, noise: Tensor | None) -> tuple[Tensor, ...]:
-            logits = self.precision / -2 * Q.squared_distances(rows, self.codebook)  # (n, K)
+        def weigh(rows: Tensor, noise: Tensor | None, codebook: Tensor, precision: Tensor) -> tuple[Tensor, ...]:
+            logits = precision / -2 * Q.squared_distances(rows, codebook)  # (n, K)
             codes = logits.argmax(1)
             log_posterior = logits.log_softmax(1)
             entropy = -(log_posterior.exp() * log_posterior).sum()
             if noise is None:
-                return self.codebook[codes], codes, entropy
-            return ((logits + noise) / self.temperature).softmax(1) @ self.codebook, codes, entropy
+                return codebook[codes], codes, entropy
+            return ((logits + noise) / self.temperature).softmax(1) @ codebook, codes, entropy
 
-        rows, codes, entropy = Q.by_blocks(weigh, Q.flatten(z, self.dim), self.num_codes, noisy=self.training)
+        features, shared = Q.flatten(z, self.dim), [self.codebook, self.precision]
+        rows, codes, entropy = Q.by_blocks(weigh, features, self.num_codes, shared, noisy=self.training)
         z_q = Q.unflatten(rows, z)
         gap = self.precision / 2 * (z - z_q).square().sum() / len(z)
         logs = Q.usage_logs(Q.code_counts(codes, self.num_codes)) | {"variance": 1 / self.precision.detach()}

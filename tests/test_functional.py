@@ -275,18 +275,18 @@ def test_blocks_and_recomputation_change_no_value_and_no_gradient(
     def step() -> list[Tensor]:
         features, codebook = rows(30).requires_grad_(), rows(5, seed=1).requires_grad_()
 
-        def weigh(part: Tensor, noise: Tensor | None) -> tuple[Tensor, ...]:
-            d = Q.squared_distances(part, codebook)
+        def weigh(part: Tensor, noise: Tensor | None, codes: Tensor) -> tuple[Tensor, ...]:
+            d = Q.squared_distances(part, codes)
             assert noise is not None
             weights = (noise - d).softmax(1)
-            return weights @ codebook, (weights * d).sum()
+            return weights @ codes, weights.argmax(1), (weights * d).sum()
 
         torch.manual_seed(3)
-        mixed, cost = Q.by_blocks(weigh, features, 5, noisy=True)
+        mixed, chosen, cost = Q.by_blocks(weigh, features, 5, [codebook], noisy=True)
         (mixed.square().sum() + cost).backward()
         assert features.grad is not None
         assert codebook.grad is not None
-        return [mixed, cost, features.grad, codebook.grad, torch.rand(3)]  # and what is drawn after it
+        return [mixed, chosen, cost, features.grad, codebook.grad, torch.rand(3)]  # and what is drawn after it
 
     whole = step()
     monkeypatch.setattr("vqbench.functional.codes.BLOCK", 4 * block)
