@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -160,7 +161,11 @@ def test_the_command_ends_in_its_time(tmp_path: Path, capsys: pytest.CaptureFixt
     assert vqbench("run", suite, "--store", tmp_path / "runs", "--epochs", MANY, "--for", "1s") == 3
     shown = capsys.readouterr()
     assert "PSNR" in shown.out
-    assert "vqbench: the time is up; left: 2 not begun; the same command goes on" in shown.err
+    assert re.search(
+        "^vqbench: the time is up; left: (2 not begun|1 stopped, 1 not begun); the same command goes on$",
+        shown.err,
+        re.M,
+    ), "whether a first update fitted into the time is the machine's matter"
     assert vqbench("run", suite, "--store", tmp_path / "runs", "--for", "soon") == 2
     assert vqbench("run", suite, "--store", tmp_path / "runs", "--timeout", "1h", "--places", "0") == 2
 
@@ -238,8 +243,8 @@ def test_a_crash_costs_its_own_run_alone(tmp_path: Path) -> None:
     killed = 'print("the last words", flush=True); os.kill(os.getpid(), signal.SIGKILL)'
     once = f'if not Path("{tmp_path}/once").exists(): Path("{tmp_path}/once").touch(); {killed}'
     plugins = [plugin(tmp_path, "killed", once), plugin(tmp_path, "segfault", "ctypes.string_at(0)")]
-    line = ("run", suite, "--store", store, "--plugin", plugins[0], "--plugin", plugins[1])
-    done = subprocess.run(command(*line), capture_output=True, text=True, check=False)
+    line = ("run", suite, "--store", store, "--plugin", plugins[0])
+    done = subprocess.run(command(*line, "--plugin", plugins[1]), capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "killed by signal 9" in done.stdout, "the table says why"
     failed = {path.parent.name.split("-")[1]: json.loads(path.read_text()) for path in store.glob("*/failed.json")}

@@ -90,7 +90,7 @@ def test_the_readme_prints_what_new_writes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "cls"), [("my_vq", "MyVQ"), ("fsq", "FSQ"), ("online_clustered_vq2", "OnlineClusteredVQ2")]
+    ("name", "cls"), [("my_vq", "MyVQ"), ("tsq", "TSQ"), ("online_clustered_vq2", "OnlineClusteredVQ2")]
 )
 def test_the_class_is_named_after_the_file(name: str, cls: str) -> None:
     """Words are capitalised, and what has no vowel is an abbreviation."""
