@@ -25,6 +25,7 @@ from vqbench.errors import TimeUp, UsageError
 from vqbench.executors import local
 from vqbench.executors.messages import Setup
 from vqbench.job import Job
+from vqbench.memory import LARGE_PAGES
 from vqbench.progress import LiveProgress, Progress
 from vqbench.running import How, run
 from vqbench.spec import RunSpec
@@ -304,7 +305,7 @@ def test_places_divide_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
-    assert local.environment(1) == dict(os.environ)
+    assert local.environment(1) == {**LARGE_PAGES, **os.environ}
     assert local.environment(3)["OMP_NUM_THREADS"] == "2"
     assert local.environment(30)["OMP_NUM_THREADS"] == "1"
     assert local.environment(3)["OMP_WAIT_POLICY"] == "PASSIVE"

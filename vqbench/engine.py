@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from vqbench import checkpoint
 from vqbench.errors import UsageError
-from vqbench.memory import keep_freed
 
 Precision = Literal["float32", "tf32", "bf16"]
 
@@ -33,7 +32,6 @@ class Engine:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
         self.device = _device(device)
         self.precision = precision
-        keep_freed()
         self._fabric = Fabric(
             accelerator="cuda" if self.device.type == "cuda" else "cpu",
             devices=[self.device.index or 0] if self.device.type == "cuda" else 1,

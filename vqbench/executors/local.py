@@ -22,6 +22,7 @@ from typing import Any
 from vqbench.errors import VqbenchError
 from vqbench.executors.messages import Advanced, Assigned, Halt, Left, Ready, Said, Setup, Started
 from vqbench.job import Ended, Job, Listener, Outcome
+from vqbench.memory import LARGE_PAGES
 from vqbench.stopping import Stop, words
 from vqbench.store import LOG_LINES, Failure, ResultStore
 
@@ -39,7 +40,7 @@ def environment(places: int) -> dict[str, str]:
     One alone has the machine as any program has it. Several divide the threads, and those that wait give their core
     away: two processes whose waiting threads spin on two cores slow each other down tenfold.
     """
-    variables = dict(os.environ)
+    variables = {**LARGE_PAGES, **os.environ}
     if places > 1:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         share = max(1, cores // places)

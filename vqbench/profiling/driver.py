@@ -13,6 +13,7 @@ from typing import Any, get_args
 
 from vqbench.commands import Shown
 from vqbench.errors import RunError, StoreError, UsageError, nearest
+from vqbench.memory import LARGE_PAGES
 from vqbench.profiling import report
 from vqbench.profiling.subjects import Size, Subject, size, subjects
 from vqbench.store import write_atomically
@@ -120,7 +121,7 @@ def _ceilings(known: dict[str, Any], job: dict[str, Any], quiet: bool) -> None:
 
 def _measured(job: dict[str, Any]) -> dict[str, Any]:
     """What a fresh process finds. Raises RunError if it cannot be measured, and UsageError if it was asked wrongly."""
-    env = {**os.environ, "VQBENCH_CHECKPOINT_EVERY": "inf"}  # the step is timed in the recipe's loop
+    env = {**LARGE_PAGES, **os.environ, "VQBENCH_CHECKPOINT_EVERY": "inf"}  # the step is timed in the recipe's loop
     command = [sys.executable, "-m", "vqbench.profiling.worker"]
     done = subprocess.run(command, input=json.dumps(job), capture_output=True, text=True, env=env)
     if done.returncode < 0:
