@@ -94,9 +94,13 @@ def backward(out: Any, upstream: Tensor) -> None:
 
 
 def bare_product(n: int, k: int, d: int, device: torch.device) -> Call:
-    """``features @ codebook.T``, (N, K), strictly in float32; by blocks of rows where it is larger than the limit."""
+    """``features @ codebook.T``, (N, K), strictly in float32; by blocks of rows where it is larger than the limit.
+
+    Into memory that is there, so that what the system takes to hand out pages is no part of it.
+    """
     features, codebook = torch.randn(n, d, device=device), torch.randn(k, d, device=device)
     blocks = features.split(max(1, PRODUCT_LIMIT // k))
+    out = torch.empty(len(blocks[0]), k, device=device)
 
     @torch.no_grad()
     def product() -> None:
@@ -104,7 +108,7 @@ def bare_product(n: int, k: int, d: int, device: torch.device) -> Call:
         torch.backends.cuda.matmul.allow_tf32 = False
         try:
             for block in blocks:
-                block @ codebook.T
+                torch.mm(block, codebook.T, out=out[: len(block)])
         finally:
             torch.backends.cuda.matmul.allow_tf32 = allowed
 
