@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from torch import Tensor
 import vqbench.functional as Q
 from tests.reference_cvq import contrastive, similarity
 from vqbench.errors import UsageError
-from vqbench.functional.selection import by_torch
+from vqbench.functional.selection import Selection, by_numpy, by_torch
 
 DISTANCES: Any = ("l2", "cosine")
 
@@ -248,21 +249,40 @@ def test_contrastive_loss_does_not_overflow() -> None:
 # --- Selection and blocks -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("count", [1, 25, 50])
-def test_smallest_finds_the_smallest_entries_of_each_row(threads: int, count: int) -> None:
-    """Both kernels name ``count`` different places whose values are the first of the sorted row, ties included."""
-    s = (10 * rows(7).repeat(1, 10)[:, :50]).round()  # with ties
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        places = {"numpy": Q.smallest(s, count), "torch": by_torch(s, count)}
-    finally:
-        torch.set_num_threads(before)
-    for name, found in places.items():
-        assert found.shape == (7, count), name
-        assert all(len(row.unique()) == count for row in found), name
-        torch.testing.assert_close(s.gather(1, found).sort(1).values, s.sort(1).values[:, :count], msg=name)
+@pytest.mark.parametrize("select", [by_torch, by_numpy])
+@pytest.mark.parametrize(("near", "far"), [(1, 1), (7, 25), (1, 49), (50, 25), (2, 25)])
+@pytest.mark.parametrize("tied", [False, True])
+def test_both_kernels_select_what_a_sorted_row_has_at_its_ends(
+    monkeypatch: pytest.MonkeyPatch, select: Callable[..., Selection], near: int, far: int, tied: bool
+) -> None:
+    """Places, mean, edge, sum and weights are those of the sorted row; of equal entries as many count as fit."""
+    monkeypatch.setattr("vqbench.functional.selection.AT_ONCE", 100)  # several parts, of two rows
+    s = rows(7, seed=2).repeat(1, 17)[:, :50] + 1e-3 * rows(50).sum(1)
+    if tied:
+        s = (3 * s).round()
+        s[3] = 1.0
+    ordered = s.sort(1).values
+    weighed = s.clone()
+    found = select(weighed, near, far)
+    expected = (ordered[:, :far] - ordered[:, far - 1 : far]).exp()
+    assert all(len(row.unique()) == near for row in found.nearest)
+    torch.testing.assert_close(s.gather(1, found.nearest).sort(1).values, ordered[:, -near:])
+    torch.testing.assert_close(found.positive, ordered[:, -near:].mean(1, keepdim=True))
+    torch.testing.assert_close(found.edge, ordered[:, far - 1 : far])
+    torch.testing.assert_close(found.total, expected.sum(1, keepdim=True))
+    torch.testing.assert_close(weighed.sort(1).values[:, -far:], expected, rtol=1e-6, atol=0)
+    assert (weighed.sort(1).values[:, :-far] < 1e-30).all()
+
+
+@pytest.mark.parametrize("select", [by_torch, by_numpy])
+def test_a_row_with_a_nan_has_a_sum_that_is_none(select: Callable[..., Selection]) -> None:
+    """What is not a number is not silently left out of the selection: the other rows are as they would be."""
+    s = rows(3).repeat(1, 10)[:, :20]
+    clean = select(s.clone(), 3, 10)
+    s[1, 4] = torch.nan
+    found = select(s, 3, 10)
+    assert found.total[[0, 2]].equal(clean.total[[0, 2]])
+    assert (found.total + found.positive)[1].isnan().all()
 
 
 @pytest.mark.parametrize("kept", [0, 10**9])

@@ -68,7 +68,7 @@ from vqbench.functional.sampling import (
     similarity_at,
     take,
 )
-from vqbench.functional.selection import smallest
+from vqbench.functional.selection import select_
 from vqbench.functional.soft import KEPT, by_blocks
 
 __all__ = [
@@ -116,6 +116,7 @@ __all__ = [
     "require_codes",
     "rotate",
     "scalar_levels",
+    "select_",
     "shard",
     "shared_integers",
     "shared_normal",
@@ -124,7 +125,6 @@ __all__ = [
     "shares",
     "signs",
     "similarity_at",
-    "smallest",
     "squared_distances",
     "straight_through",
     "take",

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from vqbench.functional import codes
 from vqbench.functional.codes import Distance, inner_product_form
-from vqbench.functional.selection import smallest
+from vqbench.functional.selection import select_
+
+TILE = 64  # codes: products of whole tiles take less time
 
 
 def contrastive_loss(
@@ -56,7 +58,13 @@ class _Contrast(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, b: Tensor, a: Tensor, temperature: float) -> Tensor:
-        parts = [contrast(part, a, len(b), temperature) for part in b.split(max(1, codes.BLOCK // len(a)))]
+        size = max(1, 2 * codes.BLOCK // len(a))
+        size = size // TILE * TILE or size
+        transposed = a.T.contiguous()  # (D', N)
+        similarities = a.new_empty(min(size, len(b)), len(a))  # one for all parts, as in ``assign``
+        parts = [
+            contrast(part, a, len(b), temperature, transposed, similarities[: len(part)]) for part in b.split(size)
+        ]
         losses, gradients = zip(*parts, strict=True)
         ctx.save_for_backward(torch.cat(gradients) / len(b))
         return torch.cat(losses).mean()
@@ -68,19 +76,24 @@ class _Contrast(torch.autograd.Function):
         return upstream * gradient, None, None
 
 
-def contrast(b: Tensor, a: Tensor, num_codes: int, temperature: float) -> tuple[Tensor, Tensor]:
-    """Losses (k,) of the codes ``b`` (k, D') against the features ``a`` (N, D'), and their gradient (k, D')."""
+def contrast(
+    b: Tensor,
+    a: Tensor,
+    num_codes: int,
+    temperature: float,
+    transposed: Tensor | None = None,
+    similarities: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Losses (k,) of the codes ``b`` (k, D') against the features ``a`` (N, D'), and their gradient (k, D').
+
+    What a caller of many blocks has: a.T in one piece, and memory (k, N) for the similarities.
+    """
     near, far = max(1, len(a) // num_codes), len(a) // 2
     if far == 0:
         return torch.zeros_like(b[:, 0]), torch.zeros_like(b)
-    s = b @ a.T  # (k, N)
-    top = s.topk(near, sorted=False)
-    bottom = smallest(s, far)  # (k, N/2)
-    least = s.gather(1, bottom)
-    edge = least.amax(1, keepdim=True)
-    weights = ((least - edge) / temperature).exp()  # (k, N/2), at most 1
-    total = weights.sum(1, keepdim=True)
-    gap = total.log() + (edge - top.values.mean(1, keepdim=True)) / temperature  # ln Σ_j exp(s_j/τ) − p/τ
-    negatives = s.zero_().scatter_(1, bottom, weights / total) @ a  # mean feature, softmax over the negatives
-    positives = F.embedding_bag(top.indices, a, mode="mean")
+    s = torch.mm(b / temperature, a.T if transposed is None else transposed, out=similarities)  # (k, N), s/τ
+    nearest, positive, edge, total = select_(s, near, far)
+    gap = total.log() + edge - positive  # ln Σ_j exp(s_j/τ) − p/τ
+    negatives = s @ a / total  # mean feature, softmax over the negatives
+    positives = F.embedding_bag(nearest, a, mode="mean")
     return -F.logsigmoid(-gap)[:, 0], gap.sigmoid() / temperature * (negatives - positives)

@@ -62,7 +62,7 @@ def flatten(z: Tensor, dim: int) -> Tensor:
 def unflatten(rows: Tensor, z: Tensor) -> Tensor:
     """The map (B, D, H, W) of ``rows`` (B·H·W, D), with the B, H, W of the map ``z``; the inverse of ``flatten``."""
     batch, _, height, width = z.shape
-    return rows.view(batch, height, width, -1).permute(0, 3, 1, 2).contiguous()
+    return rows.view(batch, height, width, -1).permute(0, 3, 1, 2)
 
 
 def code_map(codes: Tensor, z: Tensor) -> Tensor:
@@ -73,7 +73,7 @@ def code_map(codes: Tensor, z: Tensor) -> Tensor:
 def look_up(codes: Tensor, codebook: Tensor) -> Tensor:
     """The map (B, D, H, W) of the code vectors named by ``codes`` (B, H, W, 1)."""
     require_codes(codes, depth=1)
-    return F.embedding(codes[..., 0], codebook).permute(0, 3, 1, 2).contiguous()
+    return F.embedding(codes[..., 0], codebook).permute(0, 3, 1, 2)
 
 
 def require_codes(codes: Tensor, depth: int) -> None:
