@@ -29,7 +29,7 @@ class CVQ(VQ):
     draws from the current batch, where a batch with fewer features than codes goes to a pool there; ``unique`` is not
     in it and follows the paper's name for it (a permutation, repeated where features run short); whether the one
     offline relocation is done is saved.
-    With several ranks the contrastive term contrasts each rank's own features; the rest is that of the global batch.
+    With several ranks all of it, the contrastive term too, is that of the global batch.
     """
 
     paper: ClassVar[str] = "C. Zheng, A. Vedaldi, Online Clustered Codebook, ICCV 2023, arXiv 2307.15139"

@@ -146,15 +146,27 @@ def test_stopped_anywhere_it_goes_on_exactly(tmp_path: Path) -> None:
         assert torch.equal(value, part.model.state_dict()[name]), name
 
 
-def test_a_loss_that_is_not_a_number_ends_the_run(tmp_path: Path) -> None:
-    """A loss that is NaN ends the run in the epoch that it appears in, with the number of the update."""
+@pytest.mark.parametrize("broken", [math.nan, math.inf])
+@pytest.mark.parametrize("stop", [100, 4])
+def test_a_loss_that_is_not_a_number_ends_the_run(tmp_path: Path, broken: float, stop: int) -> None:
+    """A loss that is NaN or infinite in one update ends its epoch, with the number of that update and the quantizer,
+    and also in a training that went on after a checkpoint in mid-epoch."""
 
     class Broken(Identity):
-        def objective(self, error: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
-            return error * math.nan
+        updates = 0
 
-    with pytest.raises(RunError, match="the loss became nan in epoch 1, by update 4 of 8"):
-        recipe().fit(task(tmp_path, Broken(1, 8)))
+        def objective(self, error: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+            self.updates += 1
+            return error * (broken if self.updates == 7 else 1)
+
+    sentence = r"the loss of Broken became (nan|inf) at update 7 of 8, in epoch 2"
+    calls = iter(range(100))
+    work = task(tmp_path, Broken(1, 8), stopped=lambda: next(calls) == stop)
+    if stop < 8:
+        with pytest.raises(Interrupted):
+            recipe().fit(work)
+    with pytest.raises(RunError, match=sentence):
+        recipe().fit(work)
 
 
 def test_seeds_depend_on_purpose_and_nothing_else() -> None:

@@ -92,8 +92,8 @@ def test_a_failed_run_is_shown_and_stops_no_other(tmp_path: Path, capsys: pytest
     assert vqbench(*words) == 1
     shown = capsys.readouterr()
     assert "FAILED" in shown.out
-    assert "the loss became nan" in shown.out
-    assert re.search(r"broken on fashion_mnist_5k.*the loss became nan in epoch 1, by update 55 of 55", shown.err)
+    assert "the loss of Broken became nan" in shown.out
+    assert re.search(r"broken on fashion_mnist_5k.*became nan at update 1 of 55, in epoch 1", shown.err)
     assert "Traceback" not in shown.err
     assert len(list(store.glob("*/record.json"))) == 1
     assert vqbench(*words) == 1

@@ -62,6 +62,10 @@ def run(
             "threads are divided. Otherwise one for each GPU, or one. 0: in this process, for debuggers.",
         ),
     ] = None,
+    devices: Annotated[
+        int | None,
+        typer.Option(min=1, help="Devices that share each run, a process for each: GPUs, or shares of the cores."),
+    ] = None,
     time: Annotated[
         str | None,
         typer.Option(
@@ -83,7 +87,7 @@ def run(
     limits = [None if words is None else seconds(words) for words in (time, timeout)]
     with Stop(limits[0]) as stop:
         _offline(offline)
-        how = running.How(device, places, limits[1], retry_failed, quiet, tuple(chosen.plugin or ()))
+        how = running.How(device, places, limits[1], retry_failed, quiet, tuple(chosen.plugin or ()), devices)
         raise typer.Exit(running.run(chosen.plans(store), store, how, stop))
 
 

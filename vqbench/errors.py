@@ -18,6 +18,10 @@ class UsageError(VqbenchError):
     exit_code = 2
 
 
+class NotDistributed(UsageError):
+    """A run that must not be trained on several devices; on one it may be."""
+
+
 class AssetError(VqbenchError):
     """Data or weights that cannot be had, or are not what they should be."""
 

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from vqbench import protocol, registry
 from vqbench.dataset import Dataset
-from vqbench.errors import UsageError
+from vqbench.errors import RunError, UsageError
+from vqbench.group import ALONE, Group
 from vqbench.metric import Batch, Context, Metric
 from vqbench.model import Autoencoder
 from vqbench.pictures import as_measured, distinct, rounded, to_unit
@@ -29,14 +30,23 @@ class Measurement:
     images: dict[str, np.ndarray]  # "protocol/metric" -> (N,), where the metric has a value per picture
 
 
+@dataclass
+class _Seen:
+    """What one rank saw."""
+
+    counts: dict[str, int]  # protocol -> pictures
+    images: dict[str, list[np.ndarray]]  # "protocol/metric" -> values of each pass, (n,)
+
+
 class Evaluator:
     """Measures runs on one test split, one after the other; what depends on the originals alone is computed once.
 
-    ``keep`` False: only one run is measured, so that metrics need not keep in memory what the next would use.
+    ``keep`` False: only one run is measured, so that metrics need not keep in memory what the next would use. The ranks
+    of ``group`` share the pictures, without padding: each takes some whole passes, and every picture is seen once.
     """
 
-    def __init__(self, dataset: Dataset, device: torch.device, keep: bool = True) -> None:
-        self.dataset, self.device, self.keep = dataset, device, keep
+    def __init__(self, dataset: Dataset, device: torch.device, keep: bool = True, group: Group = ALONE) -> None:
+        self.dataset, self.device, self.keep, self.group = dataset, device, keep, group
         self.pixels = dataset.pixels("test")  # (N, C, S, S) uint8
         self.digest = dataset.digest("test")
         self._metrics: dict[tuple[MeasureProtocol, str], Metric] = {}
@@ -53,15 +63,15 @@ class Evaluator:
         """Measure ``model``, in evaluation mode, by the ``wanted`` metrics: protocol -> names.
 
         Every picture of the split, or of its beginning where a protocol's name asks for that, is counted once.
-        ``progress`` is told (pictures done, pictures in all). ``variants`` are protocols beyond the named ones that
-        ``wanted`` may ask for by their names. Raises UsageError for an unknown name, or a variant with a known one.
+        ``progress`` is told (pictures done, pictures in all) of this rank. ``variants`` are protocols beyond the named
+        ones that ``wanted`` may ask for by their names. With several ranks, the first alone gets the values. Raises
+        UsageError for an unknown name, or a variant with a known one.
         """
         measured = {name: _protocol(name, variants) for name in wanted}
         model.eval()
         quantized = model.quantizer.depth > 0
-        metrics: dict[str, dict[str, Metric]] = {}
-        for name, chosen in wanted.items():
-            context = Context(
+        contexts = {
+            name: Context(
                 protocol=measured[name],
                 dataset=self.digest,
                 num_codes=model.quantizer.num_codes if quantized else None,
@@ -70,10 +80,42 @@ class Evaluator:
                 depth=model.quantizer.depth,
                 keep=self.keep,
             )
-            metrics[name] = {metric: self._metric(metric, context) for metric in chosen}
-        images: dict[str, list[np.ndarray]] = {}
-        total = max(self._count(name) for name in wanted)
-        for start in range(0, total, BATCH):
+            for name in wanted
+        }
+        metrics = self.group.together(
+            lambda: {name: {each: self._metric(each, contexts[name]) for each in wanted[name]} for name in wanted}
+        )
+        seen = self.group.together(lambda: self._pass(model, metrics, measured, progress))
+        for collectors in metrics.values():
+            for collector in collectors.values():
+                self.group.add_up(collector.state.values())
+        self._check_counts(self.group.gather(seen.counts))
+        images = self.group.gather(seen.images)
+        if not self.group.leads:
+            return Measurement({}, {})
+        values = {
+            name: {
+                metric: Value(collector.compute(), collector.VERSION, measured[name].VERSION, self._count(name))
+                for metric, collector in collectors.items()
+            }
+            for name, collectors in metrics.items()
+        }
+        named = dict.fromkeys(name for each in images for name in each)
+        joined = {name: np.concatenate([part for each in images for part in each.get(name, ())]) for name in named}
+        return Measurement(values, joined)
+
+    def _pass(
+        self,
+        model: Autoencoder,
+        metrics: dict[str, dict[str, Metric]],
+        measured: dict[str, MeasureProtocol],
+        progress: Callable[[int, int], None],
+    ) -> _Seen:
+        """Show this rank's pictures to all ``metrics``."""
+        seen = _Seen(dict.fromkeys(metrics, 0), {})
+        total = max(self._count(name) for name in metrics)
+        starts = self.group.part(range(0, total, BATCH))
+        for start in starts:
             x = to_unit(self.pixels[start : start + BATCH].to(self.device))
             reconstructions, out = model(x)
             for name, collectors in metrics.items():
@@ -83,22 +125,22 @@ class Evaluator:
                 batch = Batch(
                     originals=self._measured_originals(x, start, measured[name])[here],
                     reconstructions=as_measured(reconstructions[here].float(), measured[name]),
-                    codes=out.codes[here] if quantized else None,
+                    codes=out.codes[here] if model.quantizer.depth > 0 else None,
                     index=torch.arange(start, start + here.stop),
                 )
+                seen.counts[name] += here.stop
                 for metric, collector in collectors.items():
                     each = collector.update(batch)
                     if each is not None:
-                        images.setdefault(f"{name}/{metric}", []).append(each.numpy())
-            progress(min(start + BATCH, total), total)
-        values = {
-            name: {
-                metric: Value(collector.compute(), collector.VERSION, measured[name].VERSION, self._count(name))
-                for metric, collector in collectors.items()
-            }
-            for name, collectors in metrics.items()
-        }
-        return Measurement(values, {name: np.concatenate(parts) for name, parts in images.items()})
+                        seen.images.setdefault(f"{name}/{metric}", []).append(each.numpy())
+            progress(min(start + BATCH, total) - starts[0], min(starts[-1] + BATCH, total) - starts[0])
+        return seen
+
+    def _check_counts(self, counts: Sequence[Mapping[str, int]]) -> None:
+        """Every picture that is to be counted was seen, once, by one of the ranks."""
+        for name in counts[0]:
+            if (seen := sum(each[name] for each in counts)) != self._count(name):
+                raise RunError(f"{seen} pictures were measured under {name} instead of {self._count(name)}")
 
     def _count(self, name: str) -> int:
         """How many pictures are measured under the protocol ``name``."""

@@ -37,9 +37,11 @@ class Context:
 class Metric:
     """One number about one run, under one measuring protocol.
 
-    ``state`` maps names to tensors that add up: over batches, and over ranks by one sum. ``update`` adds a batch to
-    it and returns the value of each picture, where the metric has one. ``compute`` turns the state into the number,
-    or ``None`` where the metric says nothing about such a run (usage without a codebook).
+    ``state`` maps names to tensors on the CPU that add up: over batches, and over ranks by one sum. So ``reset`` gives
+    them the same names and shapes on every rank, also one that gets no picture. ``update`` adds a batch to them and
+    returns the value of each picture, where the metric has one. ``compute`` turns the state of all pictures into the
+    number, or ``None`` where the metric says nothing about such a run (usage without a codebook); with several ranks
+    only the first is asked for it.
 
     A metric object may serve several runs on the same pictures one after the other (``start`` before each), so
     that what depends on the originals alone is computed once.

@@ -38,6 +38,7 @@ class Recipe:
     """A training loop. All arguments of the constructor are named, annotated and part of a run's key."""
 
     VERSION: ClassVar[int] = 1
+    distributed: ClassVar[bool] = False  # True: ``fit`` may be called on several ranks, and divides each batch
 
     def fit(self, task: Task) -> Trained:
         """Train ``task.model``, going on from the last checkpoint in ``task.folder`` if there is one.

@@ -86,6 +86,11 @@ def add_file(path: str | Path) -> None:
     sources.cache_clear()
 
 
+def files() -> tuple[Path, ...]:
+    """The files that were added, for another process to have the same plugins."""
+    return tuple(_files)
+
+
 @cache
 def _import_file(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(_files[path], path)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,28 +17,136 @@ import torch
 
 from vqbench import registry, seeding
 from vqbench.dataset import Dataset
-from vqbench.engine import Engine
-from vqbench.errors import AssetError, Damaged, Interrupted, RunError, StoreError, Unwritable, UsageError
-from vqbench.evaluate import Evaluator
+from vqbench.engine import Engine, devices_of
+from vqbench.errors import (
+    AssetError,
+    Damaged,
+    Interrupted,
+    NotDistributed,
+    RunError,
+    StoreError,
+    Unwritable,
+    UsageError,
+    VqbenchError,
+)
+from vqbench.evaluate import Evaluator, Measurement
+from vqbench.group import ALONE, Group
 from vqbench.job import Ended, Job, Listener
+from vqbench.launched import launched
 from vqbench.model import Autoencoder
 from vqbench.provenance import made
 from vqbench.recipe import Recipe, Task, Trained
 from vqbench.spec import Part, RunSpec
 from vqbench.store import LOG_LINES, Failure, Record, ResultStore, set_aside
+from vqbench.team import Team
 
 CHECKPOINTS = ("last.pt", "best.pt")
 ASKED = re.compile(r"tried to allocate ([\d.]+ ?\w+)", re.IGNORECASE)  # in torch's sentence on any device
 
 
-class Runner:
-    """Carries out runs in this process; those on one data set share what depends on its test split alone."""
+@dataclass(frozen=True)
+class Work:
+    """What all ranks do of a run."""
 
-    def __init__(self, folder: Path, device: str, listener: Listener, stopped: Callable[[], bool]) -> None:
-        self.store, self.device, self.listener, self.stopped = ResultStore(folder), device, listener, stopped
+    run: RunSpec
+    folder: Path  # of its checkpoints, for the first rank
+    missing: dict[str, list[str]]  # protocol -> metrics to measure
+    train: bool
+
+
+@dataclass
+class Done:
+    """What came of it; on the first rank, what is to be stored."""
+
+    measurement: Measurement
+    measured: dict[str, Any]  # how, when and where
+    trained: Trained | None = None
+    made: dict[str, Any] = field(default_factory=dict)  # likewise, of the training
+
+
+class Rank:
+    """One rank's part in runs, or the whole of them; runs on one data set share what depends on its test split."""
+
+    def __init__(self, device: str, listener: Listener, stopped: Callable[[], bool], group: Group = ALONE) -> None:
+        self.device, self.listener, self.stopped, self.group = device, listener, stopped, group
         self._dataset: Dataset | None = None
         self._evaluator: Evaluator | None = None
         self._part: Part | None = None  # which data set these are of
+
+    def do(self, work: Work) -> Done:
+        """Train, or load what was trained, and measure."""
+        run = work.run
+        dataset = self.group.together(lambda: self._load(run.dataset))
+        recipe: Recipe = registry.load("recipes", run.recipe.name)(**run.recipe.args)
+        engine = Engine(self.device, getattr(recipe, "precision", "float32"), self.group)
+        model = build(run, dataset).to(engine.device)
+        trained, told = None, {}
+        if work.train:
+            self.listener.run_started(run, "training")
+            model, trained = self._trained(work, recipe, engine, dataset, model)
+            parameters = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+            told = {**self._made(engine), "seconds": round(trained.seconds, 1), "parameters": parameters}
+        else:
+            model.load_state_dict(engine.load(self.group.agree(lambda: _checkpoint(work.folder))))
+        self.listener.run_started(run, "measuring")
+        if self._evaluator is None:
+            self._evaluator = Evaluator(dataset, engine.device, group=self.group)
+        started = time.monotonic()
+        measurement = self._evaluator.measure(
+            model, work.missing, lambda done, total: self._measuring(run, done, total)
+        )
+        how = {**self._made(engine), "seconds": round(time.monotonic() - started, 1), "metrics": work.missing}
+        return Done(measurement, how, trained, told)
+
+    def _made(self, engine: Engine) -> dict[str, Any]:
+        return {**made(engine.device), "devices": self.group.size}
+
+    def _load(self, part: Part) -> Dataset:
+        if self._dataset is None or self._part != part:
+            self._evaluator = None
+            self._dataset = registry.load("datasets", part.name)(**part.args)
+            self._part = part
+        return self._dataset
+
+    def _trained(
+        self, work: Work, recipe: Recipe, engine: Engine, dataset: Dataset, model: Autoencoder
+    ) -> tuple[Autoencoder, Trained]:
+        """The model, trained from its last checkpoint or, where a checkpoint is damaged, once more from its start."""
+        run, folder = work.run, work.folder
+        task = Task(
+            model=model,
+            dataset=dataset,
+            seeds=seeding.seeds(run.seed, run.dataset.name),
+            engine=engine,
+            folder=folder,
+            progress=lambda done, total: self.listener.advanced(run, done, total),
+            stopped=self.stopped,
+        )
+        try:
+            return model, recipe.fit(task)
+        except Damaged as error:
+            self.group.agree(lambda: _set_aside(folder))
+            self.listener.say(f"{error}; set aside as .damaged, so {run.quantizer.name} is trained from its start")
+        task.model = build(run, dataset).to(engine.device)
+        return task.model, recipe.fit(task)
+
+    def _measuring(self, run: RunSpec, done: int, total: int) -> None:
+        self.listener.advanced(run, done, total)
+        if self.stopped():
+            raise Interrupted("stopped while measuring")
+
+
+class Runner:
+    """Carries out runs in this process, or in it and those that follow it: ``devices`` in all."""
+
+    def __init__(
+        self, folder: Path, device: str, listener: Listener, stopped: Callable[[], bool], devices: int = 1
+    ) -> None:
+        self.store, self.device, self.listener, self.devices = ResultStore(folder), device, listener, devices
+        self.stopped = stopped
+        self.broken = False  # whether ranks are gone that this process cannot start again
+        self._team: Team | None = None
+        self._rank: Rank | None = None
 
     def attempt(self, job: Job) -> Ended:
         """Do what is missing of a run, unless another process holds it. A failure is recorded and returned."""
@@ -54,92 +166,129 @@ class Runner:
         except Unwritable as error:
             return Ended("unwritable", str(error))
 
+    def close(self) -> None:
+        """Let the processes go that follow this one, if there are any. Only between runs."""
+        if self.devices > 1 and launched() and not self.broken:
+            self._ranks()  # they are there, and wait, though no run may have been left
+        if self._team is not None:
+            self._team.dismiss()
+        self._team = self._rank = None
+
     def _contained(self, job: Job) -> Ended:
         try:
             self._carry_out(job)
         except (KeyboardInterrupt, Unwritable):
+            self._part()
             raise
         except (Interrupted, BrokenPipeError) as error:  # the latter: whoever reads what is printed is gone
+            self._part()
             return Ended("stopped", str(error))
+        except NotDistributed as error:  # which nobody has begun; the next run may be fit for it
+            return Ended("machine", str(error))
         except UsageError as error:
             return Ended("refused", str(error))
         except (AssetError, StoreError) as error:  # the machine's fault, not the run's: nothing is held against it
             return Ended("machine", str(error))
         except Exception as error:
-            reason = _reason(error)
-            self.store.fail(job.run, Failure(reason, traceback.format_exc().splitlines()[-LOG_LINES:]))
-            return Ended("failed", reason, sound=isinstance(error, RunError))
+            why, sound = _reason(error), isinstance(error, RunError)
+            if not sound:
+                why = self._part(blame=True) or why
+            self.store.fail(job.run, Failure(why, traceback.format_exc().splitlines()[-LOG_LINES:]))
+            return Ended("failed", why, sound)
         return Ended("done")
+
+    def _part(self, blame: bool = False) -> str | None:
+        """Give up the ranks, who are not where this one is; who of them has caused that, and how, if one has."""
+        team, self._team, self._rank = self._team, None, None
+        if team is None:
+            return None
+        why = team.blame() if blame else None
+        self.broken = not team.followers
+        team.end()
+        return why
 
     def _carry_out(self, job: Job) -> None:
         run = job.run
-        dataset = self._load(run.dataset)
-        recipe: Recipe = registry.load("recipes", run.recipe.name)(**run.recipe.args)
-        engine = Engine(self.device, getattr(recipe, "precision", "float32"))
-        model = build(run, dataset).to(engine.device)
         record = self.store.read(run)
+        work = Work(run, self.store.folder(run), self.store.missing(run, job.wanted), record is None)
+        if self.devices > 1 and work.train:
+            require_distributed(run)
+        rank = self._ranks()
+        if self._team is not None:
+            self._team.tell(work)
+        done = rank.do(work)
         if record is None:
-            self.listener.run_started(run, "training")
-            model, trained = self._trained(run, recipe, engine, dataset, model)
-            parameters = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-            told = {**made(engine.device), "seconds": round(trained.seconds, 1), "parameters": parameters}
-            record = Record(run, {}, told, trained.history)
-        else:
-            model.load_state_dict(engine.load(self._checkpoint(run)))
-        self.listener.run_started(run, "measuring")
-        if self._evaluator is None:
-            self._evaluator = Evaluator(dataset, engine.device)
-        missing = self.store.missing(run, job.wanted)
-        started = time.monotonic()
-        measured = self._evaluator.measure(model, missing, lambda done, total: self._measuring(run, done, total))
-        how = {**made(engine.device), "seconds": round(time.monotonic() - started, 1), "metrics": missing}
-        record.made["measured"] = [*record.made.get("measured", []), how]
-        for protocol, values in measured.values.items():
+            assert done.trained is not None
+            record = Record(run, {}, done.made, done.trained.history)
+        record.made["measured"] = [*record.made.get("measured", []), done.measured]
+        for protocol, values in done.measurement.values.items():
             record.values.setdefault(protocol, {}).update(values)
-        self.store.write_images(run, measured.images)
+        self.store.write_images(run, done.measurement.images)
         self.store.write(record)
 
-    def _load(self, part: Part) -> Dataset:
-        if self._dataset is None or self._part != part:
-            self._evaluator = None
-            self._dataset = registry.load("datasets", part.name)(**part.args)
-            self._part = part
-        return self._dataset
+    def _ranks(self) -> Rank:
+        """This process's part; at the first run, the others are started."""
+        if self._rank is None:
+            if self.devices > 1:
+                devices_of(self.device, self.devices)  # raises for devices that this machine lacks
+                self._team = Team(self.devices, self.device, registry.files())
+            group = ALONE if self._team is None else self._team.group
+            self._rank = Rank(self.device, self.listener, self.stopped, group)
+        return self._rank
 
-    def _trained(
-        self, run: RunSpec, recipe: Recipe, engine: Engine, dataset: Dataset, model: Autoencoder
-    ) -> tuple[Autoencoder, Trained]:
-        """The model, trained from its last checkpoint or, where a checkpoint is damaged, once more from its start."""
-        folder = self.store.folder(run)
-        task = Task(
-            model=model,
-            dataset=dataset,
-            seeds=seeding.seeds(run.seed, run.dataset.name),
-            engine=engine,
-            folder=folder,
-            progress=lambda done, total: self.listener.advanced(run, done, total),
-            stopped=self.stopped,
-        )
+
+class Silent:
+    """A Listener that tells nobody: the first rank does."""
+
+    def run_started(self, run: RunSpec, doing: str) -> None: ...
+    def advanced(self, run: RunSpec, done: int, total: int) -> None: ...
+    def run_ended(self, run: RunSpec, outcome: str) -> None: ...
+    def say(self, text: str) -> None: ...
+
+
+def follow(group: Group, device: str) -> None:
+    """Do as the first rank does, run after run, until it has no more to tell.
+
+    An error that a user can act on is one of all ranks, and theirs is the next run; any other ends this process, whose
+    last line the first rank repeats.
+    """
+    rank = Rank(device, Silent(), lambda: False, group)
+    while (work := group.hear()) is not None:
         try:
-            return model, recipe.fit(task)
-        except Damaged as error:
-            for path in (folder / name for name in CHECKPOINTS):  # either is worth nothing without the other
-                if path.exists():
-                    set_aside(path)
-            self.listener.say(f"{error}; set aside as .damaged, so {run.quantizer.name} is trained from its start")
-        task.model = build(run, dataset).to(engine.device)
-        return task.model, recipe.fit(task)
+            with suppress(VqbenchError):
+                rank.do(work)
+        except Exception as error:
+            traceback.print_exc()
+            print(_reason(error), file=sys.stderr, flush=True)
+            os._exit(1)  # at once, or what waits for the others inside torch would wait on
 
-    def _checkpoint(self, run: RunSpec) -> Path:
-        path = self.store.folder(run) / "best.pt"
-        if not path.exists():
-            raise StoreError(f"{path}: the checkpoint was removed; delete its folder to train the run again")
-        return path
 
-    def _measuring(self, run: RunSpec, done: int, total: int) -> None:
-        self.listener.advanced(run, done, total)
-        if self.stopped():
-            raise Interrupted("stopped while measuring")
+def require_distributed(run: RunSpec) -> None:
+    """Raises NotDistributed for a run whose method, or recipe, is not made for several devices."""
+    plugins: dict[str, Any] = {
+        run.quantizer.name: registry.load("quantizers", run.quantizer.name),
+        run.recipe.name: registry.load("recipes", run.recipe.name),
+    }
+    for name, plugin in plugins.items():
+        if not plugin.distributed:
+            raise NotDistributed(
+                f"{name} is not made for several devices (distributed = False), whose codebooks would part; run it "
+                "with --devices 1"
+            )
+
+
+def _checkpoint(folder: Path) -> Path:
+    path = folder / "best.pt"
+    if not path.exists():
+        raise StoreError(f"{path}: the checkpoint was removed; delete its folder to train the run again")
+    return path
+
+
+def _set_aside(folder: Path) -> None:
+    """Give damaged checkpoints another name: all, since either is worth nothing without the other."""
+    for path in (folder / name for name in CHECKPOINTS):
+        if path.exists():
+            set_aside(path)
 
 
 def _reason(error: Exception) -> str:
@@ -149,7 +298,10 @@ def _reason(error: Exception) -> str:
     asked = ASKED.search(str(error))
     if asked or isinstance(error, MemoryError | torch.OutOfMemoryError):
         amount = f" (asked for {asked[1]} more)" if asked else ""
-        return f"out of memory{amount}; run fewer at once with --places, or use a device with more"
+        return (
+            f"out of memory{amount}; run fewer at once with --places, divide the batch with --devices, or use a device "
+            "with more; the batch is not computed in parts, since codebooks depend on all of it at once"
+        )
     return f"{type(error).__name__}: {error}"
 
 

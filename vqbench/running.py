@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,8 +10,9 @@ from pathlib import Path
 
 from vqbench.commands import prepare, state, table
 from vqbench.cost import cheapest_first
-from vqbench.errors import Damaged, TimeUp
+from vqbench.errors import Damaged, TimeUp, UsageError
 from vqbench.job import Job, Outcome, Wanted
+from vqbench.launched import Launched, launched
 from vqbench.plan import Plan
 from vqbench.spec import RunSpec
 from vqbench.stopping import Stop
@@ -27,6 +29,7 @@ class How:
     retry_failed: bool = False
     quiet: bool = False
     plugins: tuple[Path, ...] = ()  # files that the user named
+    devices: int | None = None  # that share each run; None: one, or all ranks that torchrun has started
 
 
 def run(plans: Sequence[Plan], folder: Path, how: How, stop: Stop) -> int:
@@ -34,9 +37,17 @@ def run(plans: Sequence[Plan], folder: Path, how: How, stop: Stop) -> int:
 
     0 if all runs are done, 1 if some failed. Raises Interrupted, with its own code, when the work was stopped.
     """
+    ranks = launched()
+    if ranks is not None:
+        _check(how, ranks)
+        if ranks.rank > 0:
+            from vqbench.follower import follow_launched
+
+            follow_launched(how.device)
+            return 0
     store = ResultStore(folder)
     jobs = _jobs(plans, store, how.retry_failed)
-    if jobs:
+    if jobs or ranks:
         for plan in plans:
             plan.save(store)
             prepare(plan, say=False)  # now, rather than after hours of training
@@ -58,19 +69,31 @@ def run(plans: Sequence[Plan], folder: Path, how: How, stop: Stop) -> int:
     return 1 if outcome.failed else 0
 
 
+def _check(how: How, ranks: Launched) -> None:
+    """Raises UsageError for what cannot be had where the processes are there already."""
+    if how.devices not in (None, ranks.size):
+        raise UsageError(f"--devices {how.devices}, but torchrun has started {ranks.size} ranks; leave --devices out")
+    if how.timeout is not None or (how.places or 0) > 1:
+        raise UsageError("--timeout and --places need processes of vqbench's own; under torchrun leave them out")
+
+
 def _execute(jobs: list[Job], folder: Path, how: How, stop: Stop) -> Outcome:
     from vqbench.progress import progress
 
     with progress(len(jobs), how.quiet) as listener, stop.gently(listener.say):
-        if how.places == 0:
+        ranks = launched()
+        devices = ranks.size if ranks else how.devices or 1
+        if devices > 1:  # torch would tell each rank that it looks for parameters without a gradient, as it is asked to
+            os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+        if how.places == 0 or ranks:
             from vqbench.executors.inline import execute
 
-            return execute(jobs, folder, how.device, listener, stop)
+            return execute(jobs, folder, how.device, listener, stop, devices)
         from vqbench.executors.local import Local
         from vqbench.executors.messages import Setup
 
         plugins = tuple(path.expanduser().resolve() for path in how.plugins)
-        local = Local(Setup(folder.resolve(), plugins), how.device, listener, stop, how.places, how.timeout)
+        local = Local(Setup(folder.resolve(), plugins, devices), how.device, listener, stop, how.places, how.timeout)
         return local.execute(jobs)
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from vqbench.errors import VqbenchError
 from vqbench.job import Job, Listener, Outcome
 from vqbench.runner import Runner
 from vqbench.stopping import Stop
@@ -13,10 +14,21 @@ from vqbench.stopping import Stop
 AGAIN = 1.0  # seconds between two looks at runs that another process holds
 
 
-def execute(jobs: Sequence[Job], folder: Path, device: str, listener: Listener, stop: Stop) -> Outcome:
-    """Do all ``jobs``. Those that another process holds are looked at again at the end."""
+def execute(
+    jobs: Sequence[Job], folder: Path, device: str, listener: Listener, stop: Stop, devices: int = 1
+) -> Outcome:
+    """Do all ``jobs``, each on so many ``devices``. Those that another process holds are looked at again at the end.
+
+    Raises VqbenchError if ranks are lost that somebody else has started.
+    """
+    runner = Runner(folder, device, listener, stop, devices)
+    outcome = _execute(runner, jobs, listener, stop)
+    runner.close()
+    return outcome
+
+
+def _execute(runner: Runner, jobs: Sequence[Job], listener: Listener, stop: Stop) -> Outcome:
     outcome, left = Outcome(), list(jobs)
-    runner = Runner(folder, device, listener, stop)
     while left:
         held = []
         for job in left:
@@ -27,6 +39,8 @@ def execute(jobs: Sequence[Job], folder: Path, device: str, listener: Listener, 
                 held.append(job)
             else:
                 outcome.note(job, ended, listener)
+            if runner.broken and not stop():
+                raise VqbenchError(f"{ended.reason}; no run can go on without all ranks: start the same command again")
         if held:
             listener.say(f"waiting for {held[0]}, on which another process works")
             time.sleep(AGAIN)

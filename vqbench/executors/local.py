@@ -35,7 +35,7 @@ STARTS = 3  # failed starts in a row of one place after which nothing is to be h
 
 
 def environment(places: int) -> dict[str, str]:
-    """The environment of each of so many workers side by side; what the user has set stays.
+    """The environment of each of so many processes side by side; what the user has set stays.
 
     One alone has the machine as any program has it. Several divide the threads, and those that wait give their core
     away: two processes whose waiting threads spin on two cores slow each other down tenfold.
@@ -66,7 +66,7 @@ class Place:
             stderr=subprocess.STDOUT,
             pass_fds=[theirs.fileno()],
             start_new_session=True,  # Ctrl-C is for this process, which tells the workers
-            env=environment(places),
+            env=environment(places * setup.devices),
         )
         theirs.close()
         assert self.process.stdout is not None
@@ -181,7 +181,7 @@ class Local:
     def _device_of(self, number: int) -> str:
         """The device of a place: GPUs in turn, unless the user has chosen one."""
         if self.device in ("auto", "cuda") and self._gpus:
-            return f"cuda:{number % self._gpus}"
+            return f"cuda:{number * self.setup.devices % self._gpus}"
         return self.device
 
     def _watch(self) -> None:
@@ -235,7 +235,7 @@ class Local:
         if isinstance(message, Ready):
             place.ready, self._failed_starts = True, 0
             if self._given is None and self.device in ("auto", "cuda"):
-                self._gpus, self._wanted = message.gpus, max(1, message.gpus)
+                self._gpus, self._wanted = message.gpus, max(1, message.gpus // self.setup.devices)
             self._gpus = message.gpus
         elif isinstance(message, Said):
             self.listener.say(message.text)

@@ -14,6 +14,7 @@ class Setup:
 
     folder: Path  # of the results
     plugins: tuple[Path, ...]  # files that the user named
+    devices: int = 1  # that share each run
 
 
 @dataclass(frozen=True)

@@ -112,12 +112,14 @@ def main() -> None:
     while (assigned := line.next()) is not None:
         device = assigned.device
         if device not in runners:
-            runners[device] = Runner(setup.folder, device, line, line.stopped)
+            runners[device] = Runner(setup.folder, device, line, line.stopped, setup.devices)
         ended = runners[device].attempt(assigned.job)
         sys.stdout.flush()
         line.send(ended)
         if not ended.sound:
             break
+    for runner in runners.values():
+        runner.close()
     line.send(Left(line.signal))
 
 

@@ -4,9 +4,9 @@ Everything works on rows: a feature map (B, D, H, W) is N = B·H·W features (N,
 sorted, nothing waits for the device, so that a step can be compiled, and only ``squared_distances`` and ``gumbel``
 hold an (N, K) matrix as a whole; ``by_blocks`` calls them for some features at a time.
 
-With several devices, every rank holds an equally large, consecutive part of the global batch. Counts and sums are added
-up over the ranks, random draws are the same everywhere or keyed by the feature's place in the global batch, and anchors
-are drawn from the global batch, so that codebooks stay equal on all ranks.
+With several devices, every rank holds a consecutive part of the global batch, of some pictures (``ranks.Pictures``).
+Counts and sums are added up over the ranks, random draws are the same everywhere or keyed by the feature's place in the
+global batch, and anchors are drawn from the global batch, so that codebooks stay equal on all ranks.
 """
 
 from vqbench.functional.binary import bit_entropy, mean_bit_posterior, pack_bits, signs, unpack_bits
@@ -32,6 +32,7 @@ from vqbench.functional.ranks import (
     all_mean,
     all_sum,
     feature_uniform,
+    gather_rows,
     gumbel,
     shard,
     shared_integers,
@@ -98,6 +99,7 @@ __all__ = [
     "feature_uniform",
     "flatten",
     "full_precision",
+    "gather_rows",
     "group_masses",
     "gumbel",
     "initial_codebook",

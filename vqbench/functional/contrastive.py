@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vqbench.functional import codes
 from vqbench.functional.codes import Distance, inner_product_form
+from vqbench.functional.ranks import gather_rows, own_rows, put_together
 from vqbench.functional.selection import select_
 
 TILE = 64  # codes: products of whole tiles take less time
@@ -18,13 +19,16 @@ TILE = 64  # codes: products of whole tiles take less time
 def contrastive_loss(
     features: Tensor, codebook: Tensor, distance: Distance, temperature: float, rebound: Tensor | None = None
 ) -> Tensor:
-    """CVQ's contrastive term (), over this rank's features (N, D); the gradient reaches the codebook (K, D) only.
+    """CVQ's contrastive term (), over the features (N, D); the gradient reaches the codebook (K, D) only.
 
     mean_k −ln[exp(p_k/τ) / (exp(p_k/τ) + Σ_j exp(s_jk/τ))], where p_k is the mean similarity of the ⌊N/K⌋ features
     (at least one) most similar to code k, and j runs over the ⌊N/2⌋ least similar ones. Without negatives (N = 1) the
-    term is zero. With ``rebound``, under ``cosine``, the gradient is that of :class:`_ReboundNormalize`.
+    term is zero. With several ranks, N features are those of the global batch: which of them are most and least similar
+    is decided by their order, so every rank gathers them all, and contrasts its own part of the codes with them.
+
+    With ``rebound``, under ``cosine``, the gradient is that of :class:`_ReboundNormalize`.
     """
-    a, b = inner_product_form(features.detach(), codebook, distance)
+    a, b = inner_product_form(gather_rows(features.detach()), codebook, distance)
     if rebound is not None and distance == "cosine":
         b = _ReboundNormalize.apply(codebook, rebound)
     return _Contrast.apply(b, a, temperature)
@@ -61,13 +65,14 @@ class _Contrast(torch.autograd.Function):
         size = max(1, 2 * codes.BLOCK // len(a))
         size = size // TILE * TILE or size
         transposed = a.T.contiguous()  # (D', N)
-        similarities = a.new_empty(min(size, len(b)), len(a))  # one for all parts, as in ``assign``
+        own = own_rows(b)
+        similarities = a.new_empty(min(size, len(own)), len(a))  # one for all parts, as in ``assign``
         parts = [
-            contrast(part, a, len(b), temperature, transposed, similarities[: len(part)]) for part in b.split(size)
+            contrast(part, a, len(b), temperature, transposed, similarities[: len(part)]) for part in own.split(size)
         ]
-        losses, gradients = zip(*parts, strict=True)
-        ctx.save_for_backward(torch.cat(gradients) / len(b))
-        return torch.cat(losses).mean()
+        losses, gradients = (put_together(torch.cat(each), len(b)) for each in zip(*parts, strict=True))
+        ctx.save_for_backward(gradients / len(b))
+        return losses.mean()
 
     @staticmethod
     @torch.autograd.function.once_differentiable

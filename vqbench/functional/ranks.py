@@ -7,6 +7,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 _evaluations = 0  # entered and not left
+_pictures: int | None = None  # of the batch that the ranks share, where a recipe has said so
 
 
 class Alone:
@@ -28,9 +29,52 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
+def part(count: int, rank: int, size: int) -> slice:
+    """Which of ``count`` pictures a rank holds: all ranks together each once, in order, none more than one beyond."""
+    return slice(count * rank // size, count * (rank + 1) // size)
+
+
+class Pictures:
+    """A context in which the ranks share a batch of ``count`` pictures, at least one each, as :func:`part` says.
+
+    Without it they are taken to hold equally many.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __enter__(self) -> None:
+        global _pictures
+        self.before, _pictures = _pictures, self.count
+
+    def __exit__(self, *error: object) -> None:
+        global _pictures
+        _pictures = self.before
+
+
+def _parts() -> list[tuple[int, int]]:
+    """Where each rank's pictures begin in the batch, and how many they are; one each if nobody has said."""
+    size = world_size()
+    parts = [part(_pictures or size, rank, size) for rank in range(size)]
+    return [(each.start, each.stop - each.start) for each in parts]
+
+
 def shard(n: int) -> tuple[int, int]:
     """Where this rank's ``n`` features begin in the global batch, and how many that has."""
-    return (0, n) if world_size() == 1 else (dist.get_rank() * n, world_size() * n)
+    if world_size() == 1:
+        return 0, n
+    parts = _parts()
+    first, pictures = parts[dist.get_rank()]
+    positions = n // pictures
+    return first * positions, sum(count for _, count in parts) * positions
+
+
+def weight() -> float:
+    """This rank's share of the batch's pictures: means over a rank's features add up to the batch's, so weighted."""
+    if world_size() == 1:
+        return 1.0
+    parts = _parts()
+    return parts[dist.get_rank()][1] / sum(count for _, count in parts)
 
 
 def all_sum(values: Tensor) -> Tensor:
@@ -43,21 +87,56 @@ def all_sum(values: Tensor) -> Tensor:
 
 
 def all_mean(value: Tensor) -> Tensor:
-    """The mean of ``value`` over the ranks, with a gradient: for means inside a logarithm or an entropy."""
+    """The mean over the batch of what ``value`` is a mean of on each rank, with a gradient.
+
+    For means inside a logarithm or an entropy. Ranks count by their pictures, so it is exact for unequal parts.
+    """
     if world_size() == 1:
         return value
     from torch.distributed.nn.functional import all_reduce
 
-    return all_reduce(value) / world_size()
+    return all_reduce(value * weight())
 
 
 def all_gather(values: Tensor) -> Tensor:
-    """The ``values`` (n, …) of all ranks, (world size · n, …), in the order of the ranks, without a gradient."""
+    """The ``values`` (n, …) of all ranks, (world size · n, …), in the order of the ranks, without a gradient.
+
+    Every rank must have equally many; for rows that go with the features there is :func:`gather_rows`.
+    """
     if world_size() == 1:
         return values
-    gathered = values.new_empty((world_size() * values.shape[0], *values.shape[1:]))
-    dist.all_gather_into_tensor(gathered, values.contiguous())
-    return gathered
+    gathered = [torch.empty_like(values) for _ in range(world_size())]
+    dist.all_gather(gathered, values.contiguous())
+    return torch.cat(gathered)
+
+
+def gather_rows(rows: Tensor) -> Tensor:
+    """The ``rows`` (n, D) of this rank's features with those of all others, in the order of the batch: (N, D).
+
+    The whole batch on every rank: only where its order decides, and no sum over the ranks will do.
+    """
+    if world_size() == 1:
+        return rows
+    parts = _parts()
+    positions = len(rows) // parts[dist.get_rank()][1]
+    most = max(count for _, count in parts) * positions
+    padded = torch.cat([rows, rows.new_zeros(most - len(rows), *rows.shape[1:])])
+    whole = all_gather(padded).split(most)
+    return torch.cat([each[: count * positions] for each, (_, count) in zip(whole, parts, strict=True)])
+
+
+def own_rows(rows: Tensor) -> Tensor:
+    """This rank's part of ``rows`` (K, …) that all ranks have, to divide the work on them; all, where they are few."""
+    size = world_size()
+    return rows if len(rows) < size or size == 1 else rows[part(len(rows), dist.get_rank(), size)]
+
+
+def put_together(rows: Tensor, count: int) -> Tensor:
+    """What all ranks made of their :func:`own_rows` of ``count``, (count, …): the inverse."""
+    if len(rows) == count:
+        return rows
+    with Pictures(count):
+        return gather_rows(rows)
 
 
 def shared_uniform(*shape: int, device: torch.device) -> Tensor:

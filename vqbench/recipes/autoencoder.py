@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -56,9 +55,15 @@ class Autoencoder(Recipe):
 
     Random numbers of an update derive from the run's seed and the update's number, so that a run that was stopped
     anywhere ends with the same weights. Source: the released code of CVQ-VAE (main.py).
+
+    Several ranks share every batch, and what is written here of a batch holds of the whole one. A batch is never split
+    in time, to be computed by parts on a device that is too small for it: the codebooks of most methods follow from
+    all features of a batch at once (running means, anchors, k-means, entropies, SQ-VAE's logarithm), so that parts
+    taken one after the other would be another method. Ranks split it in space, and exchange what is needed.
     """
 
     VERSION = 1
+    distributed = True
 
     def __init__(
         self,
@@ -80,44 +85,47 @@ class Autoencoder(Recipe):
         training, validation = self._splits(task)  # (N, C, S, S) uint8
         weight = 1 / (variance(training.cpu()) * (4 if self.variance == "matched" else 1))
         optimizer = torch.optim.Adam(task.model.parameters(), lr=self.learning_rate)
-        task.folder.mkdir(parents=True, exist_ok=True)
+        task.engine.group.agree(lambda: task.folder.mkdir(parents=True, exist_ok=True))
         model, optimizer = task.engine.setup(task.model, optimizer)  # type: ignore[assignment]
         state = self._restore(task, optimizer)
 
         updates = math.ceil(len(training) / self.batch_size)  # an epoch's; the last batch may be smaller
         total = updates * self.epochs
         started = saved = time.monotonic()
+        checked = state.step  # the last update after which the loss was looked at
         sums = torch.tensor([state.loss, state.error], device=training.device)  # read once an epoch
+        sound = torch.zeros((), dtype=torch.int64, device=training.device)  # updates since then before any NaN
         order = None
         model.train()
         while state.step < total:
             epoch, position = divmod(state.step, updates)
             if order is None or position == 0:
                 order = self._order(task, epoch, len(training)).to(training.device)
-            x = to_unit(training[order[position * self.batch_size : (position + 1) * self.batch_size]])
-            task.engine.seed(task.seeds("update", state.step))
-            task.model.quantizer.anneal(state.step / total)
-            reconstruction, out = model(x)
-            error = torch.nn.functional.mse_loss(reconstruction.float(), x)
-            loss = task.model.quantizer.objective(error, out, x[0].numel(), weight)
-            optimizer.zero_grad()
-            task.engine.backward(loss)
-            optimizer.step()
-            sums += torch.stack([loss.detach(), error.detach()])
+            index = order[position * self.batch_size : (position + 1) * self.batch_size]
+            with task.engine.batch(len(index), task.model) as own:
+                x = to_unit(training[index[own]])
+                task.engine.seed(task.seeds("update", state.step))
+                task.model.quantizer.anneal(state.step / total)
+                reconstruction, out = model(x)
+                error = torch.nn.functional.mse_loss(reconstruction.float(), x)
+                loss = task.model.quantizer.objective(error, out, x[0].numel(), weight)
+                optimizer.zero_grad()
+                task.engine.backward(loss)
+                optimizer.step()
+                sums += task.engine.mean(torch.stack([loss.detach(), error.detach()]))
+            sound += sums[0].isfinite()
             state.step += 1
             task.progress(state.step, total)
 
             ended = position + 1 == updates
-            stopped = task.stopped()
-            due = stopped or time.monotonic() - saved > CHECKPOINT_EVERY
+            stopped, due = self._asked(task, saved)
             if not (ended or due):
                 continue
             state.loss, state.error = sums.tolist()
-            if not math.isfinite(state.loss):
-                raise RunError(
-                    f"the loss became {state.loss} in epoch {epoch + 1}, by update {state.step} of {total}; "
-                    "lower the learning rate, or report the quantizer if its defaults do this"
-                )
+            self._require_sound(task, state, int(sound), checked, updates, total)
+            checked = state.step
+            sound.zero_()
+            task.engine.require_equal(task.model, type(task.model.quantizer).__name__)
             if ended:
                 self._finish_epoch(task, model, validation, state, epoch + 1, updates)
                 sums.zero_()
@@ -130,6 +138,26 @@ class Autoencoder(Recipe):
 
         task.model.load_state_dict(task.engine.load(task.folder / "best.pt"))
         return Trained(seconds=state.seconds, history=state.history)
+
+    @staticmethod
+    def _asked(task: Task, saved: float) -> tuple[bool, bool]:
+        """Whether to stop, and whether to write a checkpoint: the first rank decides for all."""
+        stopped = task.stopped()
+        due = stopped or time.monotonic() - saved > CHECKPOINT_EVERY
+        decided = task.engine.group.number(2 * stopped + due)
+        return decided > 1, decided > 0
+
+    @staticmethod
+    def _require_sound(task: Task, state: Progress, sound: int, checked: int, updates: int, total: int) -> None:
+        """Raises RunError if the loss became NaN or infinite after ``sound`` updates since the one last ``checked``."""
+        if math.isfinite(state.loss):
+            return
+        first = checked + sound + 1
+        raise RunError(
+            f"the loss of {type(task.model.quantizer).__name__} became {state.loss} at update {first} of {total}, in "
+            f"epoch {(first - 1) // updates + 1}; lower the learning rate, or report the quantizer if its defaults "
+            "do this"
+        )
 
     def _splits(self, task: Task) -> tuple[Tensor, Tensor | None]:
         """Training and selection pictures on the device. Raises RunError where the settings do not fit the data."""
@@ -193,18 +221,21 @@ class Autoencoder(Recipe):
         """Mean over the batches of their mean squared errors, as the released code averages."""
         model.train(self.selection_pass == "train")
         errors = []
-        for number, x in enumerate(self._selection_batches(validation)):
-            task.engine.seed(task.seeds("selection", epoch, number))
-            reconstruction, _ = model(x)
-            errors.append(torch.nn.functional.mse_loss(reconstruction.float(), x))
+        for number, start in enumerate(range(0, len(validation), self.batch_size)):
+            seed = task.seeds("selection", epoch, number)
+            errors.append(self._shown(task, model, validation[start : start + self.batch_size], seed))
         if self.selection_pass == "train":
-            task.engine.seed(task.seeds("preview", epoch))
-            model(to_unit(validation[:PREVIEW]))
+            self._shown(task, model, validation[:PREVIEW], task.seeds("preview", epoch))
         return float(torch.stack(errors).mean())
 
-    def _selection_batches(self, validation: Tensor) -> Iterator[Tensor]:
-        for start in range(0, len(validation), self.batch_size):
-            yield to_unit(validation[start : start + self.batch_size])
+    @staticmethod
+    def _shown(task: Task, model: torch.nn.Module, pixels: Tensor, seed: int) -> Tensor:
+        """Pass one batch through the model; its mean squared error."""
+        with task.engine.batch(len(pixels), task.model) as own:
+            x = to_unit(pixels[own])
+            task.engine.seed(seed)
+            reconstruction, _ = model(x)
+            return task.engine.mean(torch.nn.functional.mse_loss(reconstruction.float(), x))
 
     def _save(self, task: Task, optimizer: torch.optim.Optimizer, state: Progress) -> None:
         task.engine.save(
@@ -214,7 +245,7 @@ class Autoencoder(Recipe):
 
     def _restore(self, task: Task, optimizer: torch.optim.Optimizer) -> Progress:
         path = task.folder / "last.pt"
-        if not path.exists():
+        if not task.engine.group.agree(path.exists):
             return Progress()
         saved = task.engine.load(path)
         task.model.load_state_dict(saved["model"])
