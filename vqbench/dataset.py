@@ -1,16 +1,44 @@
-"""The contract of a data set: two splits as uint8 tensors, known by the digest of their content."""
+"""The contract of a data set: two splits of uint8 pictures, known by the digest of their content."""
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
-from torch import Tensor
+if TYPE_CHECKING:  # so that a data set's facts can be had without torch
+    from torch import Tensor
 
 Split = Literal["train", "test"]
 
 
+class Pictures(Protocol):
+    """A split that is too large for memory: read piece by piece, as a tensor would be.
+
+    A tensor of all pictures is read the same way, so who reads by ``len(p)`` and ``p[...]`` need not ask which it has.
+    :func:`vqbench.loading.batches` reads ahead of a training.
+    """
+
+    def __len__(self) -> int:
+        """How many pictures there are: N."""
+
+    def __getitem__(self, which: slice | Tensor, /) -> Tensor:
+        """The pictures of a slice, or at the positions (B,) int64: (B, C, S, S) uint8, on the CPU, always the same.
+
+        Safe to be called from several threads at once. Raises AssetError for a picture that can no longer be read.
+        """
+
+    def augmented(self, which: Tensor, seed: int, /) -> Tensor:
+        """The pictures at ``which`` (B,), varied as this data set is varied for training: (B, C, S, S) uint8.
+
+        What is drawn for a picture follows from ``seed`` and its position alone.
+        """
+
+
 class Dataset:
-    """Pictures of one size, small enough to be kept in memory, in the order of the official files."""
+    """Pictures of one size in a fixed order: that of the official files, or of their names.
+
+    ``counts``, ``size`` and ``holdout`` belong to the class or, where they depend on its arguments, to the instance.
+    """
 
     title: ClassVar[str]  # as in a table
     source: ClassVar[str]  # who made it: authors, title, year
@@ -20,14 +48,33 @@ class Dataset:
     counts: ClassVar[dict[Split, int]]
     holdout: ClassVar[int] = 5000  # how many of the last training pictures the protocol ``clean`` keeps for selection
     assets: ClassVar[tuple[str, ...]] = ()  # names in the catalogue of vqbench.assets that both splits need
+    notes: ClassVar[tuple[str, ...]] = ()  # what stands below every table of it, such as pictures that were left out
     VERSION: ClassVar[int] = 1
 
-    def pixels(self, split: Split) -> Tensor:
-        """The pictures of ``split``: (N, channels, size, size) uint8, on the CPU. Raises AssetError."""
+    @classmethod
+    def settled(cls, args: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments as a run is named by them: one that says where pictures lie gives way to which they are.
+
+        ``cls(**settled)`` must make the same data set in any process of this machine. Needs no torch.
+        """
+        return dict(args)
+
+    def pixels(self, split: Split) -> Tensor | Pictures:
+        """The pictures of ``split``: (N, channels, size, size) uint8 on the CPU, or what reads them piece by piece.
+
+        Raises AssetError where they are not to be had.
+        """
         raise NotImplementedError
 
     def digest(self, split: Split) -> str:
-        """Sha256 of the raw pixels of ``split`` in C order: names the content, whatever source it came from."""
+        """Sha256 of the raw pixels of ``split`` in C order: names the content, whatever source it came from.
+
+        A data set that is not resident names it by the digests of its files and by what is done to them.
+        """
         import hashlib
 
-        return hashlib.sha256(self.pixels(split).contiguous().numpy().tobytes()).hexdigest()
+        import torch
+
+        pixels = self.pixels(split)
+        assert isinstance(pixels, torch.Tensor), f"{type(self).__name__} reads piece by piece, so needs a digest"
+        return hashlib.sha256(pixels.contiguous().numpy().tobytes()).hexdigest()
