@@ -221,6 +221,8 @@ def resolve(kind: Kind, name: str, given: Mapping[str, Any], fixed: Mapping[str,
     """
     plugin, cls, preset = find(kind, name)
     args = checked(f"{kind[:-1]} {name!r}", cls, given, fixed or {}, preset)
+    if kind == "datasets":  # a place on this machine gives way to what lies there
+        args = cls.settled(args)  # type: ignore[attr-defined]
     return Resolved(plugin, cls.VERSION, args)  # type: ignore[attr-defined]  # every contract has a VERSION
 
 

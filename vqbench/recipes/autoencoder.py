@@ -167,8 +167,8 @@ class Autoencoder(Recipe):
             held = task.dataset.holdout
             training, validation = training[:-held], training[-held:]
         elif self.selection == "test":
-            validation = task.dataset.pixels("test")
-            validation = validation[: len(validation) // self.batch_size * self.batch_size]
+            test = task.dataset.pixels("test")
+            validation = test[: len(test) // self.batch_size * self.batch_size]
             if len(validation) == 0:
                 raise RunError(
                     f"selection: test drops partial batches, so batch_size {self.batch_size} leaves no picture"

@@ -1,0 +1,57 @@
+"""The pictures of a split, read from their files whenever they are asked for."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vqbench.datasets import _decode
+from vqbench.datasets._index import Index
+from vqbench.errors import AssetError
+
+
+class FilePictures:
+    """A split's pictures at ``size``: those at ``positions`` (N,) of an index, in this order.
+
+    As they are, the shorter side is resized to ``size`` and the centre cut out. Varied for training, the place of the
+    cut is drawn if ``random_crop``, and half of the pictures are mirrored if ``flip``.
+    """
+
+    def __init__(self, index: Index, positions: np.ndarray, size: int, random_crop: bool, flip: bool) -> None:
+        self.index, self.positions, self.size = index, positions, size
+        self.random_crop, self.flip = random_crop, flip
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __getitem__(self, which: slice | Tensor) -> Tensor:
+        chosen = range(len(self))[which] if isinstance(which, slice) else which.tolist()
+        return self._stacked(self._read(number) for number in chosen)
+
+    def augmented(self, which: Tensor, seed: int) -> Tensor:
+        """As :class:`vqbench.dataset.Pictures` has it."""
+        return self._stacked(self._drawn(number, seed) for number in which.tolist())
+
+    def _drawn(self, number: int, seed: int) -> np.ndarray:
+        draw = random.Random(f"{seed}:{number}")  # a text is hashed by sha512, on any machine alike
+        across, down, mirror = draw.random(), draw.random(), draw.random() < 0.5
+        return self._read(number, *((across, down) if self.random_crop else (0.5, 0.5)), self.flip and mirror)
+
+    def _read(self, number: int, across: float = 0.5, down: float = 0.5, mirror: bool = False) -> np.ndarray:
+        """One picture: (3, size, size) uint8."""
+        position = int(self.positions[number])
+        data = self.index.read(position)
+        try:
+            return _decode.fit(_decode.decode(data), self.size, across, down, mirror)
+        except _decode.Unreadable as why:
+            name = self.index.root / self.index.names[position]
+            raise AssetError(f"{name}: could be decoded when it was checked, but not now ({why})") from why
+
+    def _stacked(self, pictures: Iterable[np.ndarray]) -> Tensor:
+        """(B, 3, size, size) uint8."""
+        arrays = list(pictures)
+        return torch.from_numpy(np.stack(arrays)) if arrays else torch.empty(0, 3, self.size, self.size).byte()

@@ -1,0 +1,243 @@
+"""What data sets have in common that are folders of picture files on the user's machine. Imported without torch.
+
+A run is named by which pictures it was trained on and measured with, never by where they lay: ``content`` is a digest
+over the bytes of all files of both splits, in order. Where a folder of that content lies on this machine is noted in
+our cache folder, so that other processes find it. Names of files, containers and folders are no part of it: the same
+files in buckets, flat or in tar shards are the same data set.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+
+from vqbench.assets import cache_folder
+from vqbench.assets.cache import data_folder
+from vqbench.assets.content import replacing
+from vqbench.dataset import Dataset, Split
+from vqbench.datasets import _decode
+from vqbench.datasets._index import Index
+from vqbench.errors import AssetError, UsageError
+
+if TYPE_CHECKING:
+    from vqbench.datasets._files import FilePictures
+
+SOME = 5  # names of damaged files in one sentence
+WORDS: dict[Split, str] = {"train": "training", "test": "test"}
+
+
+@dataclass
+class Part:
+    """One split: the positions (N,) of its files in an index, in order, damaged ones included."""
+
+    index: Index
+    positions: np.ndarray
+
+    @property
+    def sound(self) -> np.ndarray:
+        """The positions of what can be used."""
+        bad = np.array(sorted(self.index.damaged), np.int64)
+        return self.positions[~np.isin(self.positions, bad)]
+
+    @property
+    def damaged(self) -> list[str]:
+        """The names of what cannot be used, each with the reason."""
+        return [
+            f"{self.index.names[position]} ({self.index.damaged[position]})"
+            for position in self.positions.tolist()
+            if position in self.index.damaged
+        ]
+
+
+Parts = dict[Split, Part]
+
+
+class Photographs(Dataset):
+    """Picture files of any size and kind, resized by their shorter side to ``size`` and cut to a square.
+
+    ``folder``: where they lie; without it, a folder of the data set's name in ``VQBENCH_DATA``. ``damaged``: what to do
+    about files that cannot be decoded to the end: ``refuse`` names them and stops, ``skip`` leaves them out, which
+    stands below every table. ``crop``: where training pictures are cut out, ``centre`` or ``random``; ``flip``: whether
+    half of them are mirrored; test pictures are neither. ``content``: the digest of the files, found by itself; given,
+    it must be that of the folder.
+    """
+
+    channels: ClassVar[int] = 3
+    folders: ClassVar[tuple[str, ...]] = ()  # where it may lie below VQBENCH_DATA
+
+    def __init__(
+        self,
+        *,
+        folder: str | None = None,
+        size: int = 256,
+        damaged: Literal["refuse", "skip"] = "refuse",
+        crop: Literal["centre", "random"] = "centre",
+        flip: bool = False,
+        content: str | None = None,
+    ) -> None:
+        if size < 8:
+            raise UsageError(f"{self.title}: pictures of {size} pixels are too small; give a size of 8 or more")
+        self.size = size  # type: ignore[misc]  # known only with its arguments, as are counts, holdout and notes
+        self.crop, self.flip, self.damaged = crop, flip, damaged
+        self.parts = self._found(folder, content)
+        self.content = content
+        if self.parts is not None:
+            self._refuse()
+            self.content = _content(self.parts)
+            self.counts = {split: len(part.sound) for split, part in self.parts.items()}  # type: ignore[misc]
+            self.holdout = min(type(self).holdout, self.counts["train"] // 10)  # type: ignore[misc]
+            self.notes = (*self._left_out(), *self.remarks())  # type: ignore[misc]
+
+    # What each data set has of its own -------------------------------------------------------------------------------
+
+    def split(self, root: Path) -> Parts:
+        """The splits of the folder ``root``. Raises AssetError where it is not laid out as this data set is."""
+        raise NotImplementedError
+
+    def default(self) -> Path | None:
+        """The folder where the user names none and ``VQBENCH_DATA`` has none."""
+        return None
+
+    def remarks(self) -> Iterator[str]:
+        """What else stands below a table, such as pictures that are fewer than the official ones."""
+        return iter(())
+
+    def fewer(self, official: Mapping[Split, int]) -> Iterator[str]:
+        """A sentence for each split that has not the official number of pictures."""
+        for split, count in official.items():
+            if self.counts[split] != count:
+                yield f"{self.title}: {self.counts[split]:,} {WORDS[split]} pictures are used, of {count:,}."
+
+    # The contract ----------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def settled(cls, args: Mapping[str, Any]) -> dict[str, Any]:
+        """The folder gives way to the digest of its content; None where nothing is on this machine."""
+        here = cls(**args)
+        return {**args, "folder": None, "content": here.content}
+
+    def pixels(self, split: Split) -> FilePictures:
+        """The pictures of ``split``, read from their files. Raises AssetError where there is no folder."""
+        from vqbench.datasets._files import FilePictures
+
+        part = self._part(split)
+        varied = split == "train"
+        return FilePictures(part.index, part.sound, self.size, varied and self.crop == "random", varied and self.flip)
+
+    def digest(self, split: Split) -> str:
+        """Sha256 of the files' digests in order, of the size, and of the version of decoding and resizing."""
+        part = self._part(split)
+        what = f"{part.index.digests[part.sound].tobytes().hex()}:{self.size}:{_decode.VERSION}"
+        return hashlib.sha256(what.encode()).hexdigest()
+
+    def _part(self, split: Split) -> Part:
+        if self.parts is None:
+            places = " or ".join(self.folders)
+            raise AssetError(
+                f"{self.title} is not on this machine: name its folder by the argument `folder`, or put it as {places} "
+                "into the folder that VQBENCH_DATA names"
+            )
+        return self.parts[split]
+
+    # Finding it ------------------------------------------------------------------------------------------------------
+
+    def _found(self, folder: str | None, content: str | None) -> Parts | None:
+        """The splits of the first folder that there is and, where ``content`` is given, of which that is the digest.
+
+        None where there is no folder at all. Raises AssetError where there are only others.
+        """
+        others = []
+        for root in self._candidates(folder, content):
+            parts = self._whole(root)
+            found = _content(parts)
+            if content in (None, found):
+                _note(type(self), found, root)
+                return parts
+            others.append(f"{root} (content {found})")
+        if content is not None:
+            raise AssetError(
+                f"{self.title}: no folder of the content {content} is on this machine"
+                f"{', only ' + ', '.join(others) if others else ''}; name it by the argument `folder`"
+            )
+        return None
+
+    def _candidates(self, folder: str | None, content: str | None) -> Iterator[Path]:
+        if folder is not None:
+            yield Path(folder).expanduser()
+            return
+        if content is not None and (noted := _noted(type(self), content)) is not None and noted.is_dir():
+            yield noted
+        base = data_folder()
+        yield from (base / name for name in self.folders if base is not None and (base / name).is_dir())
+        if (own := self.default()) is not None:
+            yield own
+
+    def _whole(self, root: Path) -> Parts:
+        parts = self.split(root)
+        for split, part in parts.items():
+            if len(part.sound) == 0:
+                bad = f", only {len(part.damaged)} damaged: {_some(part.damaged)}" if part.damaged else ""
+                raise AssetError(f"{root}: the {WORDS[split]} split has no picture that can be used{bad}")
+        return parts
+
+    def _refuse(self) -> None:
+        assert self.parts is not None
+        for split, part in self.parts.items():
+            if self.damaged == "refuse" and (bad := part.damaged):
+                raise AssetError(
+                    f"{part.index.root}: {len(bad)} of {len(part.positions)} {WORDS[split]} pictures cannot be used: "
+                    f"{_some(bad)}; mend or remove them, or leave them out with `damaged: skip`"
+                )
+
+    def _left_out(self) -> Iterator[str]:
+        assert self.parts is not None
+        for split, part in self.parts.items():
+            if bad := part.damaged:
+                yield (
+                    f"{self.title}: {len(bad)} of {len(part.positions)} {WORDS[split]} pictures cannot be used and are "
+                    f"left out: {_some(bad)}."
+                )
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:SOME]) + (f" and {len(names) - SOME} more" if len(names) > SOME else "")
+
+
+def _content(parts: Parts) -> str:
+    """32 hexadecimal digits that name the usable files of both splits, in order."""
+    sha = hashlib.sha256()
+    for split in ("train", "test"):
+        part = parts[split]  # type: ignore[index]
+        sha.update(f"{split}:{len(part.sound)}:".encode() + part.index.digests[part.sound].tobytes())
+    return sha.hexdigest()[:32]
+
+
+def _place(cls: type, content: str) -> Path:
+    return cache_folder() / "pictures" / f"{cls.__name__.lower()}-{content}.place"
+
+
+def _note(cls: type, content: str, root: Path) -> None:
+    """Keep where a content lies. Raises AssetError where that cannot be written, since other processes need it."""
+    path, text = _place(cls, content), str(root.resolve())
+    with suppress(OSError):
+        if path.read_text(encoding="utf-8") == text:
+            return
+    try:
+        with replacing(path) as file:
+            file.write(text.encode())
+    except OSError as error:
+        raise AssetError(
+            f"{path}: cannot be written ({error.strerror}); set VQBENCH_CACHE to another folder"
+        ) from error
+
+
+def _noted(cls: type, content: str) -> Path | None:
+    with suppress(OSError):
+        return Path(_place(cls, content).read_text(encoding="utf-8"))
+    return None

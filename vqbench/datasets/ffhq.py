@@ -1,0 +1,51 @@
+"""FFHQ: portraits from Flickr, aligned, at any resolution that they are kept in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from vqbench.dataset import Split
+from vqbench.datasets._index import index
+from vqbench.datasets._photographs import Part, Parts, Photographs
+from vqbench.errors import AssetError
+
+FIRST_TEST = 60_000
+NUMBER = re.compile(r"(\d+)\.\w+$")
+
+
+class Ffhq(Photographs):
+    """70,000 portraits: those numbered below 60000 for training, the last 10,000 for testing, in order of number.
+
+    Files are named by their number (00000.png ... 69999.png), flat or in buckets (00000/00000.png ...), or in tar
+    shards. The split is by number, as the authors' own 60,000/10,000 split is.
+    """
+
+    title: ClassVar[str] = "FFHQ"
+    source: ClassVar[str] = "Karras, Laine and Aila, A Style-Based Generator Architecture for GANs, CVPR 2019"
+    licence: ClassVar[str] = "CC BY-NC-SA 4.0, the photographs under their own Creative Commons licences"
+    counts: ClassVar[dict[Split, int]] = {"train": 60_000, "test": 10_000}
+    folders: ClassVar[tuple[str, ...]] = ("ffhq", "FFHQ", "ffhq256", "images1024x1024")
+
+    def split(self, root: Path) -> Parts:
+        """By the number in each file's name."""
+        whole = index(root)
+        found = [NUMBER.search(name) for name in whole.names]
+        if not all(found) or not found:
+            odd = next((name for name, match in zip(whole.names, found, strict=True) if not match), None)
+            what = f"{odd} is not named by a number" if odd else "there is no picture in it"
+            raise AssetError(f"{root}: {what}, so this is not FFHQ; use the data set `photos` for other folders")
+        numbers = np.array([int(match[1]) for match in found if match])
+        order = np.argsort(numbers, kind="stable")
+        return {
+            "train": Part(whole, order[numbers[order] < FIRST_TEST]),
+            "test": Part(whole, order[numbers[order] >= FIRST_TEST]),
+        }
+
+    def remarks(self) -> Iterator[str]:
+        """That pictures are missing, where some are."""
+        return self.fewer({"train": 60_000, "test": 10_000})

@@ -1,0 +1,50 @@
+"""ImageNet (ILSVRC 2012): photographs of a thousand kinds of things."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from vqbench.dataset import Split
+from vqbench.datasets._index import index
+from vqbench.datasets._photographs import Part, Parts, Photographs
+from vqbench.errors import AssetError
+
+INNER = "ILSVRC/Data/CLS-LOC"  # in the archive of the competition
+NAMES: dict[Split, tuple[str, ...]] = {"train": ("train",), "test": ("val", "validation")}
+
+
+class Imagenet(Photographs):
+    """1,281,167 training photographs, tested on the 50,000 for validation, since nobody has the test split's.
+
+    train/ and val/, with a folder for each synset or flat, as files or tar shards; in the order of the files' own
+    names, so that val/ is the same data set in either layout.
+    """
+
+    title: ClassVar[str] = "ImageNet"
+    source: ClassVar[str] = "Russakovsky et al., ImageNet Large Scale Visual Recognition Challenge, IJCV 2015"
+    licence: ClassVar[str] = "non-commercial research, by registration at image-net.org"
+    counts: ClassVar[dict[Split, int]] = {"train": 1_281_167, "test": 50_000}
+    folders: ClassVar[tuple[str, ...]] = ("imagenet", "ImageNet", "ILSVRC2012", "imagenet-1k")
+
+    def split(self, root: Path) -> Parts:
+        """By folder."""
+        base = root / INNER if (root / INNER).is_dir() else root
+        parts: Parts = {}
+        for split, names in NAMES.items():
+            folder = next((base / name for name in names if (base / name).is_dir()), None)
+            if folder is None:
+                raise AssetError(f"{base}: there is no {names[0]}/ in it; ImageNet has train/ and val/")
+            whole = index(folder)
+            own = [name.rpartition("/")[2] for name in whole.names]
+            parts[split] = Part(
+                whole, np.array(sorted(range(len(own)), key=lambda place: (own[place], place)), np.int64)
+            )
+        return parts
+
+    def remarks(self) -> Iterator[str]:
+        """That pictures are missing, where some are."""
+        return self.fewer({"train": 1_281_167, "test": 50_000})

@@ -1,0 +1,57 @@
+"""LSUN: photographs of scenes, ten categories."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from vqbench.dataset import Split
+from vqbench.datasets._index import index
+from vqbench.datasets._photographs import Part, Parts, Photographs
+from vqbench.errors import AssetError
+
+ENDS: dict[Split, str] = {"train": "train", "test": "val"}
+
+
+class Lsun(Photographs):
+    """One category's training pictures, tested on its 300 for validation, in the order of their keys.
+
+    As published, two lmdb environments (``bedroom_train_lmdb``, ``bedroom_val_lmdb``; needs the package lmdb), or
+    folders: ``bedroom_train`` and ``bedroom_val``, or train/ and val/ within ``bedroom``. The other arguments are those
+    of :class:`~vqbench.datasets._photographs.Photographs`.
+    """
+
+    title: ClassVar[str] = "LSUN"
+    source: ClassVar[str] = "Yu et al., LSUN: Construction of a Large-scale Image Dataset, 2015, arXiv 1506.03365"
+    licence: ClassVar[str] = "none stated; for research"
+    counts: ClassVar[dict[Split, int]] = {"train": 3_033_042, "test": 300}  # of bedrooms
+    folders: ClassVar[tuple[str, ...]] = ("lsun", "LSUN")
+
+    def __init__(
+        self,
+        *,
+        category: str = "bedroom",
+        folder: str | None = None,
+        size: int = 256,
+        damaged: Literal["refuse", "skip"] = "refuse",
+        crop: Literal["centre", "random"] = "centre",
+        flip: bool = False,
+        content: str | None = None,
+    ) -> None:
+        self.category = category
+        super().__init__(folder=folder, size=size, damaged=damaged, crop=crop, flip=flip, content=content)
+        self.title = f"LSUN {category}"  # type: ignore[misc]  # of this category
+
+    def split(self, root: Path) -> Parts:
+        """By the names of environments or folders."""
+        parts: Parts = {}
+        for split, end in ENDS.items():
+            names = (f"{self.category}_{end}_lmdb", f"{self.category}_{end}", f"{self.category}/{end}")
+            found = next((root / name for name in names if (root / name).is_dir()), None)
+            if found is None:
+                raise AssetError(f"{root}: there is none of {', '.join(names)} in it; is it LSUN's {self.category}?")
+            whole = index(found)
+            parts[split] = Part(whole, np.arange(len(whole)))
+        return parts

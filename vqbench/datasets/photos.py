@@ -1,0 +1,106 @@
+"""Photographs of the user's own, in a folder; without one, those that come with scikit-image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from vqbench.assets import cache_folder
+from vqbench.assets.content import replacing
+from vqbench.dataset import Split
+from vqbench.datasets._index import Index, index
+from vqbench.datasets._photographs import Part, Parts, Photographs
+from vqbench.errors import AssetError
+
+TRAIN = ("train", "training")
+TEST = ("test", "val", "valid", "validation")
+ONE_IN = 10  # pictures of a folder without splits that are for testing
+
+# Photographs in scikit-image's wheel, lossless, and cut into crops: those of one photograph are all in one split.
+OWN: dict[Split, tuple[str, ...]] = {
+    "train": ("astronaut", "coffee", "camera", "brick", "grass", "gravel"),
+    "test": ("chelsea", "coins"),
+}
+CROP, STRIDE = 128, 64
+
+
+class Photos(Photographs):
+    """Any folder of pictures, searched to all depths: with train/ and test/ (or val/), or without splits.
+
+    Without, one picture in ten is for testing: where the first 64 bits of its file's sha256 are a multiple of ten. So
+    equal files are never in both splits, and adding pictures moves none. Pictures are in the order of their names. Tar
+    shards count as folders; where a folder has no splits, the shards' names may say them.
+
+    Without a folder: crops of 128 pixels, every 64 pixels, of eight photographs that scikit-image ships.
+    """
+
+    title: ClassVar[str] = "Photographs"
+    source: ClassVar[str] = f"the user's folder, or scikit-image's {', '.join(OWN['train'])}; {', '.join(OWN['test'])}"
+    licence: ClassVar[str] = "the user's; scikit-image's are CC0 or without known restrictions"
+    folders: ClassVar[tuple[str, ...]] = ("photos",)
+
+    def split(self, root: Path) -> Parts:
+        """train/ beside test/ or val/, shards by their names, or a share by digest."""
+        if not root.is_dir():
+            raise AssetError(f"{root}: no such folder; name one that holds pictures")
+        train, test = (next((root / name for name in names if (root / name).is_dir()), None) for names in (TRAIN, TEST))
+        if train and test:
+            return {"train": _all(index(train)), "test": _all(index(test))}
+        if there := train or test:
+            lacks = "no train/" if test else f"none of {', '.join(f'{name}/' for name in TEST)}"
+            raise AssetError(f"{root}: has {there.name}/ but {lacks}; add it, or put all pictures in one folder")
+        whole = index(root)
+        return _by_shard(whole) or _by_digest(whole)
+
+    def default(self) -> Path:
+        """The crops, written once into our cache folder as files whose bytes depend on their pixels alone."""
+        root = cache_folder() / "pictures" / "scikit-image"
+        if not (root / "whole").is_file():
+            _write_crops(root)
+        return root
+
+
+def _all(whole: Index) -> Part:
+    return Part(whole, np.arange(len(whole)))
+
+
+def _by_shard(whole: Index) -> Parts | None:
+    """By the names of tar shards, such as photos-train-0001.tar; None where there are none, or not of both splits."""
+    shards = [name.partition(".tar/")[0].lower() if ".tar/" in name else "" for name in whole.names]
+    train = np.array([any(word in shard for word in TRAIN) for shard in shards], bool)
+    test = np.array([any(word in shard for word in TEST) for shard in shards], bool) & ~train
+    if not (train.any() and test.any()):
+        return None
+    return {"train": Part(whole, np.flatnonzero(train)), "test": Part(whole, np.flatnonzero(test))}
+
+
+def _by_digest(whole: Index) -> Parts:
+    """One in ten for testing, by the first 64 bits of the digests."""
+    numbers = np.ascontiguousarray(whole.digests[:, :8]).view(">u8")[:, 0]  # (N,)
+    test = numbers % ONE_IN == 0
+    return {"train": Part(whole, np.flatnonzero(~test)), "test": Part(whole, np.flatnonzero(test))}
+
+
+def _write_crops(root: Path) -> None:
+    """The crops as PPM files, which have one way to say their pixels."""
+    from PIL import Image
+    from skimage import data
+
+    try:
+        for split, names in OWN.items():
+            for name in names:
+                photograph = np.asarray(Image.fromarray(getattr(data, name)()).convert("RGB"))  # (H, W, 3)
+                height, width = photograph.shape[:2]
+                for top in range(0, height - CROP + 1, STRIDE):
+                    for left in range(0, width - CROP + 1, STRIDE):
+                        crop = np.ascontiguousarray(photograph[top : top + CROP, left : left + CROP])
+                        with replacing(root / split / f"{name}-{top:03}-{left:03}.ppm") as file:
+                            file.write(f"P6 {CROP} {CROP} 255\n".encode() + crop.tobytes())
+        with replacing(root / "whole") as file:
+            file.write(b"")
+    except OSError as error:
+        raise AssetError(
+            f"{root}: scikit-image's photographs cannot be cut into it ({error}); set VQBENCH_CACHE to another folder"
+        ) from error
