@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from vqbench import protocol
 from vqbench.comparison import against_paper
 from vqbench.order import order_lines
 from vqbench.plan import Entry, Plan
@@ -14,6 +15,10 @@ from vqbench.suiteparts import Codebook, Plugin
 from vqbench.table import Block, Cell, Column, Group, Row, Table
 
 SECONDS = Column("seconds", "Seconds", digits=1)  # of training; no contest, since machines differ
+SETTINGS = {"latent": Column("latent", "S"), "codes": Column("codes", "K")}  # told of a row, not measured
+
+
+LARGE = "B.2"  # the paper's table of whole systems on photographs
 
 
 @dataclass
@@ -50,14 +55,29 @@ def _why_not(plan: Plan, protocol: str) -> str:
     suite = plan.suite
     if suite.reduced:
         return "reduced training"
+    if suite.paper == LARGE:
+        return _why_not_large(plan, protocol)
     if suite.train.name != "official" or suite.train.args:
         other = f" with other {', '.join(suite.train.args)}" if suite.train.args else ""
         return f"trained under {suite.train.name}{other}, printed under what corresponds to official"
+    if any(row.train or row.backbone or row.codebook for row in suite.quantizers):
+        return "a row has a training, backbone or codebook of its own"
     if suite.backbone != Plugin.model_validate("conv") or suite.codebook != Codebook():
         return "another backbone or codebook than the paper's"
     if protocol != "official":
         return f"measured under {protocol}, printed under what corresponds to official"
     return ""
+
+
+def _why_not_large(plan: Plan, protocol: str) -> str:
+    """Likewise for the table of photographs, of which the paper says neither how SSIM nor LPIPS was computed."""
+    if protocol != "clean":
+        return f"measured under {protocol}; nothing says that the printed values were"
+    lacking = [note for info in plan.datasets.values() for note in info.notes]
+    if lacking:
+        return f"other pictures than the paper's: {lacking[0].removesuffix('.')}"
+    sizes = {entry.run.dataset.args.get("size") for entry in plan.entries}
+    return "" if sizes == {256} else f"pictures of {', '.join(map(str, sizes))} pixels, not 256"
 
 
 def _find(run: Any, stores: Sequence[ResultStore]) -> _Found:
@@ -81,8 +101,16 @@ class _Builder:
     def _column(self, name: str) -> Column:
         if name == SECONDS.key:
             return SECONDS
+        if name in SETTINGS:
+            return SETTINGS[name]
         info = self.plan.metrics[name]
-        return Column(name, info.label, info.unit, info.better, info.digits)  # type: ignore[arg-type]
+        ranked = self._pictures() >= info.few
+        return Column(name, info.label, info.unit, info.better, info.digits, ranked)  # type: ignore[arg-type]
+
+    def _pictures(self) -> int:
+        """The fewest test pictures that a value of this table is measured on."""
+        asked = protocol.images_of(self.protocol)
+        return min(min(info.test, asked or info.test) for info in self.plan.datasets.values())
 
     def table(self) -> Table:
         suite = self.plan.suite
@@ -101,7 +129,16 @@ class _Builder:
             group_by="dataset" if by_dataset else "setting",
             key=suite.name,
             protocol=self.protocol,
+            footnotes=[*self._about_pictures(), *(note for data in self.plan.datasets.values() for note in data.notes)],
         )
+
+    def _about_pictures(self) -> list[str]:
+        """Which columns rank nothing, since the test pictures are too few for them."""
+        shown = [column.key for column in self.columns if not column.ranked]
+        few = [f"{self.plan.metrics[name].label} (below {self.plan.metrics[name].few:,})" for name in shown]
+        if not few:
+            return []
+        return [f"{self._pictures():,} test pictures are so few that {' and '.join(few)} rank nothing."]
 
     def _distinct(self, field: str) -> list[Any]:
         return list(dict.fromkeys(getattr(entry, field) for entry in self.plan.entries))
@@ -137,6 +174,8 @@ class _Builder:
 
     def _cell(self, entries: Sequence[Entry], column: Column) -> Cell:
         """One metric of one row: a value a seed, or the reason why there is none."""
+        if column.key in SETTINGS:
+            return Cell(status="none", text=_told({getattr(entry, column.key) for entry in entries}))
         values, seeds, notes = [], [], []
         silent = False
         for entry in entries:
@@ -168,6 +207,28 @@ class _Builder:
             return ""
         return measured.value
 
+    def _training(self) -> str:
+        """How the rows were trained; where they differ, which ones how."""
+        suite = self.plan.suite
+        rows: dict[str, list[str]] = {}
+        for entry, source in zip(self.plan.entries, self._sources(), strict=True):
+            recipe = entry.run.recipe.args
+            length = f"{recipe['steps']} updates" if recipe.get("steps") is not None else f"{recipe['epochs']} epochs"
+            how = (
+                f"{(suite.quantizers[source].train or suite.train).name} ({length}, batch {recipe['batch_size']}, "
+                f"learning rate {recipe['learning_rate']:g}, {recipe['precision']})"
+            )
+            if entry.label not in rows.setdefault(how, []):
+                rows[how].append(entry.label)
+        if len(rows) == 1:
+            return next(iter(rows))
+        return "; ".join(f"{how}: {', '.join(labels)}" for how, labels in rows.items())
+
+    def _sources(self) -> list[int]:
+        """Of each entry, the position of its row in the suite as written."""
+        sources = [row.source for row in self.plan.suite.rows()]
+        return [sources[entry.row] for entry in self.plan.entries]
+
     def _caption(self) -> list[str]:
         """How the numbers came about, from the records themselves."""
         suite = self.plan.suite
@@ -179,11 +240,8 @@ class _Builder:
             less = [f"{name} {value}" for name, value in suite.reduced.items()]
             less += [f"the first {suite.test_images} test pictures"] if suite.test_images else []
             lines.append(f"Reduced: {', '.join(less)}. These numbers stand in for no full run's.")
-        recipe = self.plan.entries[0].run.recipe.args
         lines.append(
-            f"Trained under {suite.train.name} ({recipe['epochs']} epochs, batch {recipe['batch_size']}, "
-            f"learning rate {recipe['learning_rate']:g}, {recipe['precision']}), measured under {self.protocol}, "
-            f"{_count(len(suite.seeds), 'seed')}."
+            f"Trained under {self._training()}, measured under {self.protocol}, {_count(len(suite.seeds), 'seed')}."
         )
         if runs:
             sources = [store for found in runs if (store := found.store)]
@@ -196,6 +254,11 @@ class _Builder:
                 f"{' and '.join(devices)}; torch {' and '.join(versions)}."
             )
         return lines
+
+
+def _told(values: set[Any]) -> str:
+    """A setting of the entries of one cell; nothing where they have none, or not the same."""
+    return str(values.pop()) if len(values) == 1 and None not in values else ""
 
 
 def _count(number: int, what: str) -> str:

@@ -34,8 +34,10 @@ def _judged(table: Table, number: str, not_comparable: str) -> Iterator[Cell]:
 def _judge(place: Place, number: str, not_comparable: str) -> Cell:
     cell = place.cell
     printed = paper.lookup(number, place.row.paper or place.row.label, place.dataset, place.column.key, place.setting)
-    if printed is None or cell.status == "none":
+    if printed is None or (cell.status == "none" and not cell.text):
         return cell
+    if cell.text:  # a setting, which is shown beside the printed one but not judged
+        return replace(cell, paper=printed.printed, paper_footnotes=[printed.footnote] if printed.footnote else [])
     return replace(
         cell,
         paper=printed.printed,

@@ -99,6 +99,8 @@ def _block(table: Table, block: Block, paper: bool, notes: _Notes) -> Iterator[L
 
 def _ours(cell: Cell, column: Column, rank: Rank | None, notes: _Notes) -> Piece:
     text = cell.shown(column)
+    if cell.text:
+        return Piece(cell.text, marks=notes.marks(cell.footnotes))
     if text is None:
         reasons = [cell.reason or "no reason is recorded"] if cell.status == "failed" else [cell.reason]
         return Piece(UNMEASURED[cell.status], marks=notes.marks([*reasons, *cell.footnotes]))
@@ -130,7 +132,8 @@ def _remarks(table: Table, paper: bool) -> list[str]:
     remarks = [*_about_seeds(table), *table.footnotes]
     judged = [place.cell.verdict for place in table.places() if place.cell.verdict] if paper else []
     if judged:
-        labels = {column.key: column.label for column in table.columns}
+        held = {place.column.key for place in table.places() if place.cell.verdict}
+        labels = {column.key: column.label for column in table.columns if column.key in held}
         remarks += [_tally([verdict.outcome for verdict in judged]), verdict.legend(labels)]
         remarks += [f"Paper, {table.paper}: {note}" if table.paper else note for note in table.paper_footnotes]
     return [one_line(remark) for remark in remarks]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -17,8 +17,9 @@ from typing import Any
 
 import vqbench
 from vqbench import protocol, registry
+from vqbench.errors import AssetError
 from vqbench.job import Wanted
-from vqbench.spec import RunSpec, expand
+from vqbench.spec import RunSpec, dataset_part, expand
 from vqbench.store import ResultStore, write_atomically
 from vqbench.suite import SuiteSpec, load_suite
 
@@ -36,6 +37,8 @@ class Entry:
     ceiling: bool  # an upper bound, not a method
     paper_row: str | None = None  # the row and the setting of the paper's table that this one corresponds to
     paper_setting: str | None = None
+    latent: str | None = None  # the shape of its codes, as "16²×4"; only where the table tells it
+    codes: int | None = None  # a codebook's size, likewise
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class MetricInfo:
     better: str
     digits: int
     version: int
+    few: int = 0  # from fewer pictures than this, it ranks nothing
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class DatasetInfo:
     train: int  # pictures
     test: int
     holdout: int
+    notes: Sequence[str] = ()  # what stands below every table of it
 
 
 @dataclass(frozen=True)
@@ -146,11 +151,32 @@ def _cached(store: ResultStore, spec: SuiteSpec, digest: str, variant: bool) -> 
             Entry(**{k: v for k, v in entry.items() if k not in ("run", "key")}, run=RunSpec.from_dict(entry["run"]))
             for entry in content["entries"]
         ]
+        if not _still(spec, inputs.get("settled", ()), entries):
+            return None
         infos = {name: MetricInfo(**info) for name, info in content["metrics"].items()}
         datasets = {name: DatasetInfo(**info) for name, info in content["datasets"].items()}
         return Plan(spec, entries, infos, datasets, inputs, variant)
     except (OSError, ValueError, KeyError, TypeError):
         return None  # a cache that cannot be read is no cache: resolve anew
+
+
+def _still(spec: SuiteSpec, settled: Collection[str], entries: Sequence[Entry]) -> bool:
+    """Whether the data sets that are folders of this machine hold what they held; if one is gone, nothing says no.
+
+    ``settled`` are their names. Needs no torch.
+    """
+    runs = {entry.dataset: entry.run for entry in entries}
+    for position, written in enumerate(spec.datasets):
+        if written.name not in settled:
+            continue
+        try:
+            now = dataset_part(spec, registry, position).args
+        except AssetError:
+            continue
+        was = runs[written.name].dataset.args
+        if now != was and now != {**was, "content": None}:
+            return False
+    return True
 
 
 def _digest(plugin: str) -> str | None:
@@ -159,6 +185,15 @@ def _digest(plugin: str) -> str | None:
 
 
 def _resolve(spec: SuiteSpec, digest: str, variant: bool) -> Plan:
+    from vqbench.dataset import Dataset
+    from vqbench.shape import code_shape
+
+    expanded = expand(spec)
+    data: dict[str, Any] = {}  # as the suite calls them
+    for each in expanded:
+        if each.dataset not in data:
+            data[each.dataset] = registry.load("datasets", each.run.dataset.name)(**each.run.dataset.args)
+    told = {"latent", "codes"} & set(spec.table.columns or [])
     entries = [
         Entry(
             label=entry.label,
@@ -170,25 +205,29 @@ def _resolve(spec: SuiteSpec, digest: str, variant: bool) -> Plan:
             paper_row=entry.paper.row if entry.paper else None,
             paper_setting=entry.paper.setting if entry.paper else None,
             ceiling=registry.load("quantizers", entry.run.quantizer.name).ceiling,  # type: ignore[attr-defined]
+            **(asdict(code_shape(entry.run, data[entry.dataset].channels, data[entry.dataset].size)) if told else {}),
         )
-        for entry in expand(spec)
+        for entry in expanded
     ]
     infos = {}
     for name in spec.metrics:
         metric: Any = registry.load("metrics", name)
-        infos[name] = MetricInfo(metric.label, metric.unit, metric.better, metric.digits, metric.VERSION)
-    datasets = {}
-    for entry in entries:
-        data: Any = registry.load("datasets", entry.run.dataset.name)
-        datasets[entry.dataset] = DatasetInfo(data.title, data.counts["train"], data.counts["test"], data.holdout)
+        infos[name] = MetricInfo(metric.label, metric.unit, metric.better, metric.digits, metric.VERSION, metric.few)
+    datasets = {
+        name: DatasetInfo(each.title, each.counts["train"], each.counts["test"], each.holdout, each.notes)
+        for name, each in data.items()
+    }
     plugins = {f"metrics/{name}" for name in spec.metrics}
     for entry in entries:
         run = entry.run
         plugins |= {f"quantizers/{run.quantizer.name}", f"backbones/{run.backbone.name}"}
         plugins |= {f"datasets/{run.dataset.name}", f"recipes/{run.recipe.name}"}
-    inputs = {
+    inputs: dict[str, Any] = {
         "suite": digest,
         "vqbench": vqbench.__version__,
         "plugins": {plugin: _digest(plugin) for plugin in sorted(plugins)},
     }
+    plain = getattr(Dataset.settled, "__func__", None)
+    if settled := [name for name, each in data.items() if getattr(type(each).settled, "__func__", None) is not plain]:
+        inputs["settled"] = settled
     return Plan(spec, entries, infos, datasets, inputs, variant)

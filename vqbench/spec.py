@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,7 +13,7 @@ from vqbench import protocol
 from vqbench.errors import StoreError, UsageError, nearest
 
 if TYPE_CHECKING:  # pydantic is only needed by who reads suites, not by who names or finds runs
-    from vqbench.suite import PaperRow, Row, SuiteSpec
+    from vqbench.suite import PaperRow, Plugin, Row, SuiteSpec
     from vqbench.yamlfile import KeyPath
 
 RECIPE = "autoencoder"  # what the training protocols are arguments of
@@ -118,15 +118,16 @@ def expand(suite: SuiteSpec, registry: Registry | None = None) -> list[Entry]:
     for index, metric in enumerate(suite.metrics):
         if metric not in (known := registry.names("metrics")):
             raise suite.error(("metrics", index), f"unknown metric {metric!r}; {nearest(metric, known)}")
-    recipe = _recipe(suite, registry)
-    name, args = suite.backbone.name, suite.backbone.args
-    backbone = _resolve(suite, registry, "backbones", name, args, ("backbone", name))
+    recipes = _of_rows(suite, "train", suite.train, lambda plugin, place: _recipe(suite, registry, plugin, place))
+    backbones = _of_rows(
+        suite, "backbone", suite.backbone, lambda plugin, place: _backbone(suite, registry, plugin, place)
+    )
     entries = []
     for position, dataset in enumerate(suite.datasets):
-        place = ("datasets", position, dataset.name)
-        data = _resolve(suite, registry, "datasets", dataset.name, dataset.args, place)
+        data = dataset_part(suite, registry, position)
         seen: set[tuple[str, Any]] = set()
         for index, row in enumerate(suite.rows()):
+            recipe, backbone = recipes[row.source], backbones[row.source]
             quantizer = _quantizer(suite, registry, row, dataset.name)
             group = dataset.name if suite.table.group == "dataset" else quantizer.args.get(suite.table.group)
             if (row.label, group) in seen:
@@ -144,11 +145,42 @@ def expand(suite: SuiteSpec, registry: Registry | None = None) -> list[Entry]:
     return entries
 
 
-def _recipe(suite: SuiteSpec, registry: Registry) -> Part:
-    """The training protocol's arguments, then the suite's own, then those of a reduced copy."""
-    args = protocol.training(suite.train.name) | suite.train.args | suite.reduced
-    at = {argument: ("reduced", argument) for argument in suite.reduced}
-    return _resolve(suite, registry, "recipes", RECIPE, args, ("train", suite.train.name), at)
+def _of_rows(suite: SuiteSpec, key: str, common: Plugin, resolve: Callable[[Plugin, KeyPath], Part]) -> list[Part]:
+    """What each row as written has under ``key``: its own, or the suite's, resolved only if some row has it."""
+    shared: Part | None = None
+    parts = []
+    for source, row in enumerate(suite.quantizers):
+        own: Plugin | None = getattr(row, key)
+        if own is not None:
+            parts.append(resolve(own, ("quantizers", source, key)))
+            continue
+        shared = shared or resolve(common, (key,))
+        parts.append(shared)
+    return parts
+
+
+def _recipe(suite: SuiteSpec, registry: Registry, train: Plugin, place: KeyPath) -> Part:
+    """A training protocol's arguments or, if it is named, another recipe's; then one's own, then a reduced copy's."""
+    known = [*protocol.TRAIN, *registry.names("recipes")]
+    if train.name not in known:
+        raise suite.error(place, f"unknown training protocol or recipe {train.name!r}; {nearest(train.name, known)}")
+    named = train.name in protocol.TRAIN
+    args = (protocol.training(train.name) if named else {}) | train.args | suite.reduced
+    at: dict[str, KeyPath] = {argument: ("reduced", argument) for argument in suite.reduced}
+    return _resolve(suite, registry, "recipes", RECIPE if named else train.name, args, (*place, train.name), at)
+
+
+def _backbone(suite: SuiteSpec, registry: Registry, backbone: Plugin, place: KeyPath) -> Part:
+    return _resolve(suite, registry, "backbones", backbone.name, backbone.args, (*place, backbone.name))
+
+
+def dataset_part(suite: SuiteSpec, registry: Registry, position: int) -> Part:
+    """The data set at ``position``, with the suite's ``data`` as its folder where it has none of its own."""
+    written = suite.datasets[position]
+    shared = {"folder": suite.data} if suite.data is not None and "folder" not in written.args else {}
+    at: dict[str, KeyPath] = {"folder": ("data",)} if shared else {}
+    place = ("datasets", position, written.name)
+    return _resolve(suite, registry, "datasets", written.name, shared | written.args, place, at)
 
 
 def _quantizer(suite: SuiteSpec, registry: Registry, row: Row, dataset: str) -> Part:

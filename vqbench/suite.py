@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, model_
 
 from vqbench import yamlfile
 from vqbench.errors import UsageError, nearest
-from vqbench.protocol import MEASURE, TRAIN
+from vqbench.protocol import MEASURE
 from vqbench.suitefile import find_suite, override
 from vqbench.suiteparts import (
     Codebook,
@@ -37,7 +37,7 @@ __all__ = ["Codebook", "PaperRow", "Plugin", "QuantizerRow", "Row", "SuiteSpec",
 
 MAX_ROWS = 10_000
 BUDGET = ("num_codes", "dim")
-EXTRA_COLUMNS = ("seconds",)  # columns of a table that are told of a run but are no metrics
+EXTRA_COLUMNS = ("seconds", "latent", "codes")  # columns of a table that are told of a run but are no metrics
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
@@ -59,9 +59,10 @@ class SuiteSpec(Model):
     title: Annotated[str, AfterValidator(line)] | None = None
     description: str | None = None
     paper: Annotated[str, AfterValidator(line)] | None = None  # the table whose printed values stand beside ours
-    train: Plugin  # a training protocol, with arguments of the recipe that differ from it
+    train: Plugin  # a training protocol, with arguments of its recipe that differ from it; or another recipe
     measure: Annotated[list[str], AfterValidator(distinct)]
     datasets: Annotated[list[Plugin], AfterValidator(filled)]
+    data: Annotated[str, AfterValidator(line)] | None = None  # the folder of the data sets that are folders
     backbone: Plugin = Plugin.model_validate("conv")
     codebook: Codebook = Codebook()
     quantizers: Annotated[list[QuantizerRow], AfterValidator(filled)]
@@ -111,7 +112,7 @@ class SuiteSpec(Model):
     def _grid(self, source: int) -> list[Row]:
         written = self.quantizers[source]
         axes = {name: value if isinstance(value, list) else [value] for name, value in written.args.items()}
-        axes |= {name: getattr(self.codebook, name) for name in BUDGET}
+        axes |= self._budget(written)
         rows = []
         for values in product(*axes.values()):
             chosen = dict(zip(axes, values, strict=True))
@@ -122,11 +123,14 @@ class SuiteSpec(Model):
             rows.append(Row(label, source, written.quantizer, chosen, budget))
         return rows
 
+    def _budget(self, row: QuantizerRow) -> dict[str, list[int]]:
+        """The suite's budget, but for what the row has of its own."""
+        own = row.codebook.model_fields_set if row.codebook else ()
+        return {name: getattr(row.codebook if name in own else self.codebook, name) for name in BUDGET}
+
     @model_validator(mode="after")
     def _agrees(self) -> Self:
         """What one key says must agree with what the others say, and with the protocols that there are."""
-        if self.train.name not in TRAIN:
-            raise Problem(f"unknown training protocol {self.train.name!r}; {nearest(self.train.name, TRAIN)}", "train")
         for index, name in enumerate(self.measure):
             if name not in MEASURE:
                 raise Problem(f"unknown measuring protocol {name!r}; {nearest(name, MEASURE)}", "measure", index)
@@ -136,8 +140,7 @@ class SuiteSpec(Model):
                 raise Problem(f"the data set {name!r} is there twice; remove one", "datasets", index)
         for index, row in enumerate(self.quantizers):
             self._row_agrees(row, index, datasets)
-        budgets = len(self.codebook.num_codes) * len(self.codebook.dim)
-        if budgets * sum(map(_combinations, self.quantizers)) > MAX_ROWS:
+        if sum(math.prod(map(len, self._budget(row).values())) * _grid_of(row) for row in self.quantizers) > MAX_ROWS:
             raise Problem(f"more than {MAX_ROWS:,} rows, grids expanded; write smaller grids", "quantizers")
         self._table_agrees()
         return self
@@ -153,7 +156,7 @@ class SuiteSpec(Model):
         for path, args in [((row.quantizer,), row.args), *((("on", name), args) for name, args in row.on.items())]:
             for name in BUDGET:
                 if name in args:
-                    what = "the budget is the same for all rows; set it by `codebook`"
+                    what = "the budget is the same for all rows; set it by `codebook`, the suite's or a row's"
                     raise Problem(what, *place, *path, name)
 
     def _table_agrees(self) -> None:
@@ -172,7 +175,7 @@ def load_suite(name_or_path: str | Path, overrides: Iterable[str] = ()) -> Suite
     return SuiteSpec.from_document(override(document, overrides, SuiteSpec.model_fields))
 
 
-def _combinations(row: QuantizerRow) -> int:
+def _grid_of(row: QuantizerRow) -> int:
     return math.prod(len(value) for value in row.args.values() if isinstance(value, list))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vqbench.errors import UsageError, nearest
+from vqbench.suiteparts import ROW_KEYS
 from vqbench.yamlfile import Document, KeyPath, parse
 
 PACKAGE = Path(__file__).resolve().parent
@@ -112,7 +113,7 @@ class _Setter:
         """Whether a key that is not there may be made: known ones, and last ones, which are checked with the suite."""
         if not above:
             return key in self.fields
-        return not rest or key in ("on", "paper") or above[-1] == "on"
+        return not rest or key in ROW_KEYS or above[-1] == "on"
 
     def unknown(self, key: str, known: Iterable[str], above: KeyPath) -> UsageError:
         within = ".".join(map(str, above)) or "the suite"
@@ -128,7 +129,7 @@ def _names(items: Iterable[Any]) -> list[str]:
     names: list[Any] = []
     for item in items:
         if isinstance(item, dict):
-            names += [*(key for key in item if key not in ("label", "on", "paper")), item.get("label")]
+            names += [*(key for key in item if key not in ROW_KEYS), item.get("label")]
         else:
             names.append(item)
     return [name for name in names if isinstance(name, str)]

@@ -136,14 +136,31 @@ class PaperRow(Model):
     setting: Annotated[str, AfterValidator(line)] | None = None
 
 
+class Codebook(Model):
+    """The budget that all quantizers get: number of codes and dimension; lists are grids."""
+
+    num_codes: Annotated[list[int], BeforeValidator(sizes)] = [512]
+    dim: Annotated[list[int], BeforeValidator(sizes)] = [64]
+
+
+ROW_KEYS = ("label", "on", "paper", "backbone", "train", "codebook")  # of a row, beside the name of its quantizer
+
+
 class QuantizerRow(Model):
-    """One quantizer of a suite, or a grid: ``vq`` or ``{vq: {beta: [0.25, 1]}, label: VQ, on: ..., paper: ...}``."""
+    """One quantizer of a suite, or a grid: ``vq`` or ``{vq: {beta: [0.25, 1]}, label: VQ, on: ..., paper: ...}``.
+
+    ``backbone``, ``train`` and ``codebook`` are those of this row alone, in the place of the suite's: where whole
+    systems are compared, not quantizers in one backbone.
+    """
 
     quantizer: str
     args: dict[str, Any] = {}  # a list as a value stands for one row per item
     label: Annotated[str, AfterValidator(line)] | None = None
     on: dict[str, dict[str, Any]] = {}  # data set -> arguments there
     paper: PaperRow | None = None
+    backbone: Plugin | None = None
+    train: Plugin | None = None
+    codebook: Codebook | None = None
 
     @classmethod
     def _plain(cls, data: Any) -> Any:
@@ -151,14 +168,13 @@ class QuantizerRow(Model):
             return {"quantizer": data}
         if not isinstance(data, dict):
             raise Problem(f"is {shown(data)}; a row should be a quantizer's name, or a mapping such as {{vq: {{}}}}")
-        own = ("label", "on", "paper")
-        names = [key for key in data if key not in own]
+        names = [key for key in data if key not in ROW_KEYS]
         if len(names) != 1:
             found = " and ".join(map(repr, names)) or "none"
             raise Problem(
-                f"a row names one quantizer, but here is {found}; the other keys of a row are {', '.join(own)}"
+                f"a row names one quantizer, but here is {found}; the other keys of a row are {', '.join(ROW_KEYS)}"
             )
-        row = {key: value for key, value in data.items() if key in own}
+        row = {key: value for key, value in data.items() if key in ROW_KEYS}
         if not isinstance(row.get("on", {}), dict):
             raise Problem("should be a mapping such as {cifar10: {scale: 20}}", "on")
         on = {dataset: arguments(args, "on", dataset) for dataset, args in row.pop("on", {}).items()}
@@ -166,15 +182,15 @@ class QuantizerRow(Model):
 
     @model_serializer
     def _written(self) -> str | dict[str, Any]:
-        rest = {"label": self.label, "on": self.on, "paper": self.paper and self.paper.model_dump(exclude_none=True)}
+        rest: dict[str, Any] = {
+            "label": self.label,
+            "on": self.on,
+            "paper": self.paper and self.paper.model_dump(exclude_none=True),
+        }
+        rest |= {"backbone": self.backbone and self.backbone.model_dump()}
+        rest |= {"train": self.train and self.train.model_dump()}
+        rest |= {"codebook": self.codebook and self.codebook.model_dump(exclude_unset=True)}
         return {self.quantizer: self.args} | {key: value for key, value in rest.items() if value}
-
-
-class Codebook(Model):
-    """The budget that all quantizers get: number of codes and dimension; lists are grids."""
-
-    num_codes: Annotated[list[int], BeforeValidator(sizes)] = [512]
-    dim: Annotated[list[int], BeforeValidator(sizes)] = [64]
 
 
 class TableSpec(Model):

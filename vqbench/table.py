@@ -26,6 +26,7 @@ class Column:
     unit: str = ""
     better: Literal["min", "max"] | None = None
     digits: int = 4
+    ranked: bool = True  # False: nothing is marked best, for a reason that the table gives
 
     @property
     def head(self) -> str:
@@ -55,6 +56,7 @@ class Cell:
     paper_footnotes: Sequence[str] = ()
     verdict: Verdict | None = None
     not_comparable: str = ""  # why ours and the printed value are not the same quantity; empty where they are
+    text: str = ""  # a setting in the place of a value, as the shape of the codes; such a cell has status "none"
 
     def __post_init__(self) -> None:
         if (self.status == "ok") != bool(self.values):
@@ -187,10 +189,12 @@ def ranks(block: Block, slot: int, column: Column) -> dict[int, Rank]:
     follows a shared best is second. Nobody is ranked where the column has no direction, fewer than two rows compete, or
     all are equal.
     """
+    if column.better is None or not column.ranked:
+        return {}
     shown = {i: row.cells[slot].shown(column) for i, row in enumerate(block.rows) if not row.ceiling}
     values = {i: Decimal(text) for i, text in shown.items() if text is not None}
     values = {i: value for i, value in values.items() if not value.is_nan()}
-    if column.better is None or len(set(values.values())) < 2:
+    if len(set(values.values())) < 2:
         return {}
     order = sorted(set(values.values()), reverse=column.better == "max")
     names: dict[Decimal, Rank] = dict(zip(order, ("best", "second"), strict=False))

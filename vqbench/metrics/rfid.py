@@ -36,6 +36,7 @@ class RFID(Metric):
     label = "rFID"
     better = "min"
     digits = 2
+    few = inception.DIM
     knobs = (*Metric.knobs, "fid_resize")
     reference = "Heusel et al., GANs Trained by a Two Time-Scale Update Rule, NeurIPS 2017, arXiv 1706.08500"
 

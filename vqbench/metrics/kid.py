@@ -1,0 +1,83 @@
+"""Reconstruction KID."""
+
+from __future__ import annotations
+
+import torch
+
+from vqbench import inception
+from vqbench.compat import ensure_torchvision
+from vqbench.errors import RunError
+from vqbench.metric import Batch, Context, Metric
+from vqbench.metrics.rfid import features_path
+from vqbench.protocol import MeasureProtocol
+
+MOST = 10_000  # pictures whose features are kept, for memory's sake: the first ones
+SUBSETS, SIZE = 100, 1_000  # torch-fidelity's defaults
+
+
+class KID(Metric):
+    """Squared maximum mean discrepancy of Inception features of originals and of reconstructions, times 1,000.
+
+    Polynomial kernel (x·y / 2048 + 1)³ on the 2048 features of pool3, the extractor being that of rFID under the same
+    protocol. torch-fidelity's estimate: the mean over 100 random subsets of 1,000 pictures (its seed, 2020) of the
+    unbiased MMD²; one subset of all pictures where there are 1,000 or fewer. Of more than 10,000 pictures, the first
+    10,000 count.
+
+    Unbiased, unlike rFID, so that values from different numbers of pictures estimate the same; but they scatter, the
+    more the fewer pictures there are, and may be negative. RunError for fewer than 2.
+    """
+
+    label = "KID"
+    unit = "×10³"
+    better = "min"
+    digits = 2
+    few = SIZE
+    knobs = (*Metric.knobs, "fid_resize")
+    reference = "Bińkowski et al., Demystifying MMD GANs, ICLR 2018, arXiv 1801.01401"
+
+    @classmethod
+    def assets(cls, protocol: MeasureProtocol) -> tuple[str, ...]:
+        return ("inception_fid",)
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.net = inception.network(context.device)
+        self.originals = inception.FeatureStore(features_path(context))
+
+    def reset(self) -> None:
+        """Rows by position in the test split: of two ranks, each holds zeros where the other saw pictures."""
+        self.state = {side: torch.zeros(MOST, inception.DIM) for side in ("originals", "reconstructions")}
+        self.state["seen"] = torch.zeros(MOST)
+
+    def update(self, batch: Batch) -> None:
+        kept = batch.index < MOST
+        index = batch.index[kept]
+        if len(index) == 0:
+            return
+        resize = self.context.protocol.fid_resize
+        originals = batch.originals[kept.to(batch.originals.device)]
+        self.state["originals"][index] = self.originals.get(
+            index.tolist(), lambda places: inception.features(self.net, originals[places], resize)
+        )
+        reconstructions = batch.reconstructions[kept.to(batch.reconstructions.device)]
+        self.state["reconstructions"][index] = inception.features(self.net, reconstructions, resize)
+        self.state["seen"][index] += 1
+
+    def compute(self) -> float:
+        seen = self.state["seen"] > 0
+        count = int(seen.sum())
+        if count < 2:
+            raise RunError(f"KID needs at least 2 pictures, for its kernel between them, and was given {count}")
+        self.originals.save()
+        ensure_torchvision()
+        from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
+
+        size = min(SIZE, count)
+        found = kid_features_to_metric(
+            self.state["originals"][seen],
+            self.state["reconstructions"][seen],
+            kid_subset_size=size,
+            kid_subsets=SUBSETS if count > size else 1,
+            verbose=False,
+        )
+        return 1000 * float(found[KEY_METRIC_KID_MEAN])
