@@ -25,14 +25,16 @@ class Lucidrains(Quantizer):
     vq, and ``lucidrains_cosine`` to cvq without relocation (its codes stay on the sphere, by a moving average).
 
     The package must be installed: ``pip install "vector-quantize-pytorch>=1.32,<2"``. Its release decides what runs
-    weigh, and is not part of a run's key. Its random numbers are not shared over ranks as this project's are, it may
-    wait for the device, and, where codes are sampled or an affine map follows the batch, evaluation may not repeat.
+    weigh, and is not part of a run's key. It exchanges statistics between ranks in a way of its own, with random numbers
+    that differ from one process's and always among all ranks, so it is not offered for several devices. It may wait for
+    the device, and, where codes are sampled or an affine map follows the batch, evaluation may not repeat.
     """
 
     paper: ClassVar[str] = (
         "P. Wang, vector-quantize-pytorch, github.com/lucidrains/vector-quantize-pytorch, 2020-2026 "
         "(code; of VQ-VAE, arXiv 1711.00937, and what followed)"
     )
+    distributed: ClassVar[bool] = False
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "lucidrains_ema": NEAREST,
         "lucidrains_cosine": {**NEAREST, "use_cosine_sim": True},

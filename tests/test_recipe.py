@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from vqbench import protocol, seeding
+from tests.ranks import Few, recipe
+from vqbench import seeding
 from vqbench.backbones.conv import Conv
-from vqbench.datasets.fashion_mnist_5k import FashionMnist5k
 from vqbench.engine import Engine
 from vqbench.errors import Interrupted, RunError
 from vqbench.model import Autoencoder
@@ -22,20 +22,6 @@ from vqbench.quantizers.cvq import CVQ
 from vqbench.quantizers.identity import Identity
 from vqbench.recipe import Task
 from vqbench.recipes import autoencoder
-
-
-class Few(FashionMnist5k):
-    """300 training and 100 test pictures."""
-
-    holdout = 44
-
-    def pixels(self, split: Any) -> torch.Tensor:
-        return super().pixels(split)[: 300 if split == "train" else 100]
-
-
-def recipe(**changes: Any) -> autoencoder.Autoencoder:
-    base = {"epochs": 2, "batch_size": 64, "learning_rate": 1e-3}
-    return autoencoder.Autoencoder(**{**protocol.training("clean"), **base, **changes})
 
 
 def task(folder: Path, quantizer: Quantizer | None = None, **changes: Any) -> Task:

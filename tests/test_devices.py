@@ -1,0 +1,235 @@
+"""Runs on several devices: real ranks that end where one process does, and none left behind by a crash."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests import ranks
+from tests.test_executors import PATIENCE, alive, children, plugin
+from tests.tiny_suite import command, weights, write
+from vqbench import registry
+from vqbench.functional import ranks as functional
+from vqbench.group import Group
+
+FEW = ("cvq", "vq_ema_restart", "sqvae", "lfq", "cvq, closest, l2", "residual, shared")  # of each kind of exchange
+
+
+def assert_equal(ours: Mapping[str, Any], one: Mapping[str, Any]) -> None:
+    """Codebook, statistics, weights, loss, selection and values are those of one process, to float32 accuracy."""
+    for name, value in one["state"].items():
+        close = torch.allclose(ours["state"][name].double(), value.double(), rtol=1e-4, atol=1e-6)
+        assert close, f"{name}: {(ours['state'][name] - value).abs().max()}"
+    for epoch, wanted in zip(ours["history"], one["history"], strict=True):
+        assert epoch == pytest.approx(wanted, rel=1e-6)
+    for protocol, metrics in one["values"].items():
+        for metric, (number, images) in metrics.items():
+            assert ours["values"][protocol][metric][1] == images == (70 if "@" in protocol else 100)
+            assert ours["values"][protocol][metric][0] == pytest.approx(number, rel=1e-5), f"{protocol}, {metric}"
+    assert ours["images"].keys() == one["images"].keys()
+    for name, values in one["images"].items():
+        torch.testing.assert_close(ours["images"][name], values, rtol=1e-4, atol=1e-5)
+
+
+def compare(size: int, names: list[str], folder: Path) -> None:
+    one = ranks.alone(names, folder)
+    all_ranks = ranks.together(size, names, folder)
+    for name in names:
+        for rank in all_ranks[1:]:
+            differing = [
+                key
+                for key, value in all_ranks[0][name]["state"].items()
+                if not torch.equal(value, rank[name]["state"][key])
+            ]
+            assert not differing, f"{name}: the ranks part in {differing}"
+        try:
+            assert_equal(all_ranks[0][name], one[name])
+        except AssertionError as error:
+            raise AssertionError(f"{name} on {size} ranks: {error}") from error
+
+
+def test_two_ranks_are_one_process(tmp_path: Path) -> None:
+    """Every shipped quantizer, trained by the recipe on two real ranks with unequal parts and measured there, has the
+    codebook, usage, loss and values of one process, and both ranks have them bit for bit."""
+    compare(2, list(ranks.CASES), tmp_path)
+
+
+@pytest.mark.slow
+def test_four_ranks_are_one_process(tmp_path: Path) -> None:
+    """The same on four ranks, of which none is left without a picture by a last batch of three."""
+    compare(4, list(ranks.CASES), tmp_path)
+
+
+def test_four_ranks_share_a_batch_of_three(tmp_path: Path) -> None:
+    """One quantizer of each kind of exchange on four ranks, the last batch smaller than their number."""
+    compare(4, list(FEW[:2]), tmp_path)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 64, 99, 1000])
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 7])
+def test_parts_are_all_and_nothing_twice(count: int, size: int) -> None:
+    """The ranks' parts of a batch, and of a split, are all of it in order; no part is more than one picture larger."""
+    parts = [list(range(count))[functional.part(count, rank, size)] for rank in range(size)]
+    assert sum(parts, []) == list(range(count))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    assert parts == [list(Group(rank, size).part(range(count))) for rank in range(size)]
+    assert count < size or all(parts)
+
+
+def test_what_is_not_made_for_ranks() -> None:
+    """Of the quantizers that ship only the wrapper of another package, with exchanges of its own, declares itself unfit."""
+    every = registry.names("quantizers")
+    assert [name for name in every if not registry.load("quantizers", name).distributed] == ["lucidrains"]
+
+
+# The command ----------------------------------------------------------------------------------------------------------
+
+REDUCED = ("--subset", "1660", "--test-images", "250")  # 160 pictures to train on: batches of 64, 64 and 32
+
+
+def records(store: Path) -> dict[str, dict[str, Any]]:
+    return {path.parent.name: json.loads(path.read_text()) for path in store.glob("*/record.json")}
+
+
+def assert_same_runs(first: Path, second: Path) -> None:
+    """The same keys, weights and values, but for rounding."""
+    one, other = records(first), records(second)
+    assert one.keys() == other.keys() != set()
+    for run, state in weights(first).items():
+        for name, value in weights(second)[run].items():
+            torch.testing.assert_close(state[name], value, rtol=1e-3, atol=1e-4, msg=f"{run}: {name}")
+    for run, record in one.items():
+        for metric, value in record["values"]["clean"].items():
+            assert other[run]["values"]["clean"][metric]["value"] == pytest.approx(value["value"], rel=1e-3)
+            assert other[run]["values"]["clean"][metric]["images"] == value["images"] == 250
+
+
+@pytest.fixture(scope="module")
+def one_device(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results of "vq, vq_ema" on one device; not to be changed."""
+    folder = tmp_path_factory.mktemp("one")
+    words = command("run", write(folder, "vq, vq_ema"), "--store", folder / "runs", "-q", *REDUCED)
+    subprocess.run(words, check=True, capture_output=True)
+    return folder / "runs"
+
+
+UNFIT = '''
+from vqbench.quantizers.vq import VQ
+
+
+class Unfit(VQ):
+    """VQ that says it is not for several devices."""
+
+    paper = "none"
+    distributed = False
+'''
+
+
+def test_devices_share_a_run(one_device: Path, tmp_path: Path) -> None:
+    """`run --devices 2` has the keys, weights and values of one device and says so in its records; a quantizer with
+    distributed = False is refused in one sentence, nothing is held against it, and the suite goes on."""
+    (tmp_path / "unfit.py").write_text(UNFIT)
+    suite, store = write(tmp_path, "unfit, vq, vq_ema"), tmp_path / "runs"
+    words = ("run", suite, "--store", store, "--plugin", tmp_path / "unfit.py", "--devices", "2", *REDUCED)
+    done = subprocess.run(command(*words), capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    assert (
+        done.stderr.count("unfit is not made for several devices (distributed = False)") == 2
+    )  # as it fails, at the end
+    assert not list(store.glob("*/failed.json"))
+    assert_same_runs(one_device, store)
+    for record in records(store).values():
+        assert record["made"]["devices"] == record["made"]["measured"][0]["devices"] == 2
+    for record in records(one_device).values():
+        assert record["made"]["devices"] == 1
+    for run in records(store):
+        images = [np.load(folder / run / "per_image.npz") for folder in (one_device, store)]
+        for name in images[0].files:
+            np.testing.assert_allclose(images[0][name], images[1][name], rtol=1e-3)
+
+
+def torchrun(*words: object) -> list[str]:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "vqbench"]
+    return [*launcher, *map(str, words)]
+
+
+def test_torchrun_shares_a_run(one_device: Path, tmp_path: Path) -> None:
+    """The same under torchrun, whose ranks all end, also where nothing is left to do."""
+    suite, store = write(tmp_path, "vq, vq_ema"), tmp_path / "runs"
+    for _ in range(2):
+        done = subprocess.run(
+            torchrun("run", suite, "--store", store, "-q", *REDUCED), capture_output=True, text=True, timeout=PATIENCE
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("PSNR") == 1, "one rank prints"
+    assert_same_runs(one_device, store)
+
+
+def test_a_rank_that_fails_is_named(tmp_path: Path) -> None:
+    """A rank that runs out of memory, or is killed, ends its run as failed with the rank and the reason, and no
+    other run; tried again, it goes on and ends."""
+    odd = "import torch.distributed as d; mark = Path(os.environ['MARK']); "
+    odd += "d.is_initialized() and d.get_rank() == 1 and not mark.exists() and (mark.touch(), {do})"
+    store = tmp_path / "runs"
+    deeds = {"hungry": "bytearray(2**62)", "shot": "os.kill(os.getpid(), signal.SIGKILL)"}
+    files = [plugin(tmp_path, name, odd.format(do=do), after=2) for name, do in deeds.items()]
+    suite = write(tmp_path, "hungry, vq")
+    words = ["run", suite, "--store", store, "--devices", "2", *REDUCED, "--plugin", files[0]]
+    environment = os.environ | {"MARK": str(tmp_path / "hungry.mark")}
+    done = subprocess.run(command(*words), capture_output=True, text=True, env=environment, timeout=PATIENCE)
+    assert done.returncode == 1, done.stderr
+    assert "rank 1: out of memory" in done.stderr
+    assert [run.split("-")[1] for run in records(store)] == ["vq"]
+    words = ["run", write(tmp_path, "shot"), "--store", store, "--devices", "2", *REDUCED, "--plugin", files[1]]
+    environment = os.environ | {"MARK": str(tmp_path / "shot.mark"), "VQBENCH_CHECKPOINT_EVERY": "0"}
+    done = subprocess.run(command(*words), capture_output=True, text=True, env=environment, timeout=PATIENCE)
+    assert done.returncode == 1, done.stderr
+    assert "rank 1 was ended by signal 9 (out of memory?)" in done.stderr
+    done = subprocess.run(command(*words, "--retry-failed"), capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+
+
+def descendants(process: int) -> list[int]:
+    found = children(process)
+    return [*found, *(grandchild for child in found for grandchild in descendants(child))]
+
+
+@pytest.mark.parametrize("victim", ["driver", "leader"])
+def test_no_rank_outlives_its_leader(one_device: Path, tmp_path: Path, victim: str) -> None:
+    """SIGKILL of the driver, or of rank 0, leaves no process; the same command goes on to what one device gives."""
+    slow = plugin(tmp_path, "slow", "time.sleep(0.2)", after=0)
+    suite, store = write(tmp_path, "slow", epochs=100), tmp_path / "runs"
+    words = command("run", suite, "--store", store, "--devices", "2", *REDUCED, "--plugin", slow)
+    work = subprocess.Popen(
+        words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | {"VQBENCH_CHECKPOINT_EVERY": "0"}
+    )
+    try:
+        until = time.monotonic() + PATIENCE
+        while not list(store.glob("*/last.pt")):
+            assert work.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        processes = descendants(work.pid)
+        assert len(processes) >= 2
+        os.kill(work.pid if victim == "driver" else processes[0], signal.SIGKILL)
+        while any(map(alive, processes)):
+            assert time.monotonic() < until, "they do not end"
+            time.sleep(0.05)
+        if victim == "leader":
+            assert work.wait(PATIENCE) == 1
+            assert list(store.glob("*/failed.json"))
+    finally:
+        work.kill()
+        work.wait()
+    assert list(store.glob("*/last.pt")), "what was done is kept"
