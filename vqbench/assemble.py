@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from vqbench import paper as paper_values
 from vqbench import protocol
 from vqbench.comparison import against_paper
 from vqbench.order import order_lines
@@ -47,7 +48,8 @@ def _held_against(number: str, table: Table, plan: Plan, stores: Sequence[Result
     reason = _why_not(plan, table.protocol)
     judged = against_paper(table, number, reason)
     order = order_lines(plan, stores, table.protocol, reason)
-    return replace(judged, footnotes=[*judged.footnotes, *order])
+    quoted = [line for dataset in plan.datasets for line in paper_values.elsewhere(number, dataset)]
+    return replace(judged, footnotes=[*judged.footnotes, *order, *quoted])
 
 
 def _why_not(plan: Plan, protocol: str) -> str:

@@ -1,7 +1,8 @@
 """The values printed in the appendix of "Online Clustered Codebook", as strings, digit for digit.
 
-Zheng and Vedaldi, ICCV 2023, arXiv 2307.15139. Of each printed cell there is one line in ``b1.csv``, ``b3.csv`` or
-``b4.csv`` beside this file; ``notes.csv`` holds remarks about a table as a whole. README.md says where they are from.
+Zheng and Vedaldi, ICCV 2023, arXiv 2307.15139. Of each printed cell there is one line in ``b1.csv``, ``b2.csv``,
+``b3.csv`` or ``b4.csv`` beside this file; ``notes.csv`` holds remarks about a table as a whole, ``quotes.csv`` values
+that others printed of such models. README.md says where they are from.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ SOURCE = 'Zheng and Vedaldi, "Online Clustered Codebook", ICCV 2023, arXiv 2307.
 
 TABLES: Mapping[str, str] = {
     "B.1": "Reconstruction on the validation sets of MNIST and CIFAR10",
+    "B.2": "Reconstruction at 256x256 on the validation sets of FFHQ and ImageNet",
     "B.3": "What each part of the method adds",
     "B.4": "Anchor sampling, offline and online",
 }
@@ -27,7 +29,8 @@ TABLES: Mapping[str, str] = {
 class PaperValue:
     """One printed cell. ``method`` and ``setting`` as printed, ``dataset`` and ``metric`` by vqbench's names.
 
-    In B.3 ``method`` is the letter of the row and ``setting`` its label; in B.4 they are the anchor and "offline" or
+    B.2 also has the columns ``latent`` and ``codes``, which are settings, not results; ``setting`` is "4 channels" for
+    its second CVQ-VAE. In B.3 ``method`` is the letter of the row and ``setting`` its label; in B.4 they are the anchor and "offline" or
     "online". ``printed`` keeps its zeros. ``footnote`` says what is odd about the cell, if anything is.
     """
 
@@ -47,6 +50,17 @@ def values(table: str) -> tuple[PaperValue, ...]:
         raise UsageError(f"no printed values of table {table!r}; {nearest(table, TABLES)}")
     lines = _read(table.lower().replace(".", "") + ".csv")
     return tuple(PaperValue(footnote=line.pop("footnote") or None, **line) for line in lines)
+
+
+@cache
+def elsewhere(table: str, dataset: str) -> tuple[str, ...]:
+    """What others printed of models like those of ``table`` on ``dataset``, a sentence for each model and source."""
+    told: dict[tuple[str, str], list[str]] = {}
+    for line in _read("quotes.csv"):
+        if (line["table"], line["dataset"]) == (table, dataset):
+            model = f"{line['method']}, {line['latent']}, K {line['codes']}"
+            told.setdefault((line["source"], model), []).append(f"{line['metric']} {line['printed']}")
+    return tuple(f"Quoted, {source}: {model}: {', '.join(values)}." for (source, model), values in told.items())
 
 
 @cache
