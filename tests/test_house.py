@@ -33,6 +33,7 @@ ROOMS = {
         "vqbench.assets",
         "vqbench.compat",
         "vqbench.inception",
+        "vqbench.perceptual",
         "vqbench.pictures",
     },
     "backbones": {"vqbench.backbone"},

@@ -6,6 +6,8 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from vqbench.errors import UsageError
+
 
 class Backbone(nn.Module):
     """An encoder to a feature map of ``dim`` channels and a decoder back to pictures in [-1, 1] (not clamped).
@@ -24,3 +26,17 @@ class Backbone(nn.Module):
     def decode(self, z_q: Tensor) -> Tensor:
         """Features (B, dim, s, s) to pictures (B, channels, S, S)."""
         raise NotImplementedError
+
+    def last_layer(self) -> Tensor:
+        """The weight of the decoder's last layer, at which recipes hold gradients of losses against each other.
+
+        Unless told otherwise the last parameter, in the order of registration, that is more than a bias or a scale.
+        """
+        return [parameter for parameter in self.parameters() if parameter.ndim > 1][-1]
+
+    def begin_refinement(self) -> None:
+        """Get ready for a second phase of training, of the decoder alone: whatever is not to be trained is frozen.
+
+        Backbones whose second phase needs another decoder override this; what it changes must be part of the state.
+        """
+        raise UsageError(f"backbone {type(self).__name__} has no second phase of training; leave refine_steps at 0")

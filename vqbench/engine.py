@@ -6,7 +6,7 @@ import hashlib
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -77,6 +77,10 @@ class Engine:
                 self._scale = size * ranks.weight()
                 yield ranks.part(count, self.group.rank, size)
             self._scale = 1.0
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """A context that computes in this precision, for recipes that train several modules and wrap none."""
+        return self._fabric.autocast()
 
     def backward(self, loss: Tensor) -> None:
         """Gradients of the batch's loss, which is the mean of the ranks' ``loss``, weighted by their pictures."""

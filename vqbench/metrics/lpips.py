@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import warnings
-from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from vqbench import assets
-from vqbench.compat import ensure_torchvision
 from vqbench.errors import RunError
 from vqbench.inception import full_precision
 from vqbench.metric import Batch, Context, ImageMetric
+from vqbench.perceptual import EPS, SMALLEST, TRUNKS, channel_weights, network
 from vqbench.protocol import MeasureProtocol
 
-TRUNKS = {"vgg": "vgg16_lpips", "alex": "alexnet_lpips"}  # names in the catalogue of weights
-SMALLEST = {"vgg": 16, "alex": 31}  # side in pixels, below which nothing is left for the last layer
 MEMORY = 5 * 10**8  # bytes of the originals' maps that are kept
-EPS = 1e-10  # on lengths, as the package has it
 PIXELS = 2**20  # a pass through the network
 
 
@@ -67,7 +61,7 @@ class LPIPS(ImageMetric):
         The mean is taken before the weighting, which is linear: the maps are large, their means are not.
         """
         pairs = zip(self.net.lins, self._maps_of_originals(index, originals), self._maps(reconstructions), strict=True)
-        return torch.stack([y.sub_(x).square_().mean((2, 3)) @ _weights(head) for head, x, y in pairs]).sum(0)
+        return torch.stack([y.sub_(x).square_().mean((2, 3)) @ channel_weights(head) for head, x, y in pairs]).sum(0)
 
     def _maps_of_originals(self, index: Tensor, originals: Tensor) -> list[Tensor]:
         key = tuple(index.tolist())
@@ -86,24 +80,3 @@ class LPIPS(ImageMetric):
         """Features of pictures in [0, 1], one map (B, channels, h, w) a layer, of unit length at each position."""
         x = self.net.scaling_layer(2 * pictures.expand(-1, 3, -1, -1) - 1)
         return [layer.div_(torch.linalg.vector_norm(layer, dim=1, keepdim=True) + EPS) for layer in self.net.net(x)]
-
-
-def _weights(head: Any) -> Tensor:
-    """The weight of each channel in a head, which is a convolution of one pixel to one channel: (channels,)."""
-    return head.model[-1].weight.flatten()
-
-
-@cache
-def network(trunk: str, device: torch.device) -> nn.Module:
-    """``lpips.LPIPS`` with its pretrained trunk, in evaluation mode. Raises AssetError without the weights."""
-    ensure_torchvision()
-    import lpips
-
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="torchvision")  # lpips builds the trunk in torchvision's old way
-        net = lpips.LPIPS(net=trunk, pnet_rand=True, verbose=False)
-    weights = assets.tensors(TRUNKS[trunk])
-    names = {name: "features." + name.split(".", 1)[1] for name in net.net.state_dict()}  # "slice1.0.weight" ends alike
-    net.net.load_state_dict({name: weights[source] for name, source in names.items()}, strict=True)
-    net = net.eval().requires_grad_(False).to(device)
-    return net.to(memory_format=torch.channels_last) if device.type == "cpu" else net  # a tenth faster on CPUs

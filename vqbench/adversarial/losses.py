@@ -1,0 +1,50 @@
+"""The adversarial game: what each side minimises, and how hard it pulls on the generator."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Game = Literal["hinge", "non_saturating"]
+
+LARGEST_WEIGHT = 1e4  # of the adversarial loss, relative to its factor
+SMALLEST_NORM = 1e-4  # added to the norm that is divided by
+
+
+def discriminator_loss(real: Tensor, fake: Tensor, game: Game) -> Tensor:
+    """Half the sum of the means over ``real`` and ``fake`` logits, of any shapes: ().
+
+    hinge: max(0, 1 − D(x)) and max(0, 1 + D(x̂)), as VQGAN. non_saturating: −ln σ(D(x)) and −ln(1 − σ(D(x̂))).
+    """
+    if game == "hinge":
+        return (F.relu(1 - real).mean() + F.relu(1 + fake).mean()) / 2
+    return (F.softplus(-real).mean() + F.softplus(fake).mean()) / 2
+
+
+def generator_loss(fake: Tensor, game: Game) -> Tensor:
+    """The mean of −D(x̂) (hinge) or of −ln σ(D(x̂)) (non_saturating) over the logits ``fake``: ()."""
+    return -fake.mean() if game == "hinge" else F.softplus(-fake).mean()
+
+
+def adaptive_weight(reconstruction: Tensor, adversarial: Tensor) -> Tensor:
+    """‖∇_w reconstruction‖ / (‖∇_w adversarial‖ + 1e-4), at most 1e4: (), without a gradient.
+
+    The arguments are the two gradients at the weight w of the decoder's last layer, of the global batch. By this factor
+    both losses pull on w equally hard. Source: Esser, Rombach, Ommer, VQGAN, CVPR 2021, arXiv 2012.09841, equation 7,
+    with the constants of its released code (the paper has 1e-6).
+    """
+    ratio = torch.linalg.vector_norm(reconstruction) / (torch.linalg.vector_norm(adversarial) + SMALLEST_NORM)
+    return ratio.clamp(0, LARGEST_WEIGHT).detach()
+
+
+def r1(logits: Tensor, pictures: Tensor) -> Tensor:
+    """The mean over the pictures of ‖∇_x ΣD(x)‖²: (), with a gradient; ``pictures`` (B, …) must require one.
+
+    Half of it, times gamma, is the penalty of Mescheder, Geiger, Nowozin, Which Training Methods for GANs do actually
+    Converge?, ICML 2018, arXiv 1801.04406, equation 9.
+    """
+    (gradient,) = torch.autograd.grad(logits.float().sum(), pictures, create_graph=True)
+    return gradient.square().flatten(1).sum(1).mean()

@@ -1,0 +1,229 @@
+"""Reconstruction against a discriminator: the recipe of VQGAN and what came after it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from vqbench.adversarial.losses import Game
+from vqbench.adversarial.patch import Patch
+from vqbench.adversarial.reconstruction import Reconstruction
+from vqbench.adversarial.schedule import Schedule, learning_rate
+from vqbench.adversarial.stylegan import StyleGAN
+from vqbench.adversarial.update import TERMS, Players, Rules
+from vqbench.engine import Precision
+from vqbench.errors import Interrupted, RunError, UsageError
+from vqbench.pictures import to_unit
+from vqbench.recipe import Recipe, Task, Trained
+from vqbench.training import Clock
+
+
+@dataclass
+class Progress:
+    """What must be kept, besides weights and optimizers, so that a training goes on as if it had never stopped."""
+
+    step: int = 0
+    seconds: float = 0.0
+    since: int = 0  # updates in ``sums``
+    sums: list[float] = field(default_factory=lambda: [0.0] * len(TERMS))
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Gan(Recipe):
+    """The quantizer's ``objective`` of a reconstruction loss, and a discriminator's judgement of the reconstructions.
+
+    Reconstruction: ``l1``·mean|x̂ − x| + ``l2``·mean(x̂ − x)² + ``perceptual``·LPIPS, or with ``semantic`` the mix of VGG
+    layers that :class:`Reconstruction` tells of. From update ``start`` on a discriminator (``patch`` or ``stylegan``)
+    plays the ``game``, weighed by ``adversarial``, and with ``adaptive`` by the ratio of the two losses' gradients at
+    the decoder's last layer as well. ``r1`` is the gamma of the R1 penalty, taken in every ``r1_every``-th update
+    with as many times the weight.
+
+    Both have an Adam of their own, with decoupled weight decay, and one rate: ``learning_rate``, times the batch size
+    where ``rate_rule`` is ``per_picture``, along ``schedule`` after ``warmup`` updates (see
+    :func:`vqbench.adversarial.schedule.learning_rate`; ``final_rate`` is the share of the peak at the end of a cosine).
+    ``ema``: the moving average of the weights, with this decay, is what is measured; 0: the weights themselves.
+
+    Either ``steps`` updates or ``epochs`` of whole batches; what an epoch leaves over comes in another one's order. The
+    last weights are kept, without a selection: a reconstruction error does not tell which adversarial training is best.
+    0 steps train nothing, for backbones that come with weights, whose codebook is then put into the quantizer.
+
+    ``accumulate`` parts of a batch are computed one after the other where a device is too small for all. Quantizer and
+    discriminator still see the whole batch at once, so that the result is the same but for rounding (see
+    :class:`vqbench.adversarial.passes.Parts`); encoder and decoder are computed twice or more.
+
+    ``refine_steps`` more updates, at ``refine_learning_rate``, follow as a second phase, of the decoder alone, by
+    backbones that have one (SeQ-GAN), with ``refine_semantic`` in the place of ``semantic``.
+
+    Random numbers of an update derive from the run's seed and the update's number, so that a run that was stopped
+    anywhere ends with the same weights. Source: P. Esser, R. Rombach, B. Ommer, CVPR 2021, arXiv 2012.09841, and its
+    released code, from which this differs: the discriminator learns from the reconstructions that the model's update
+    was made of, and neither computes nor counts updates before ``start``; in the released code's order its Adam has
+    counted them, so that its first true updates are up to half as large again.
+    """
+
+    VERSION = 1
+
+    def __init__(
+        self,
+        *,
+        steps: int | None = None,
+        epochs: int | None = None,
+        batch_size: int,
+        learning_rate: float,
+        rate_rule: Literal["fixed", "per_picture"] = "fixed",
+        schedule: Schedule = "constant",
+        warmup: int = 0,
+        final_rate: float = 0.0,
+        beta1: float = 0.5,
+        beta2: float = 0.9,
+        weight_decay: float = 0.0,
+        l1: float = 1.0,
+        l2: float = 0.0,
+        perceptual: float = 1.0,
+        semantic: float | None = None,
+        adversarial: float = 0.8,
+        adaptive: bool = True,
+        start: int = 0,
+        game: Game = "hinge",
+        discriminator: Literal["patch", "stylegan"] = "patch",
+        discriminator_width: int = 64,
+        discriminator_layers: int = 3,
+        r1: float = 0.0,
+        r1_every: int = 16,
+        ema: float = 0.0,
+        accumulate: int = 1,
+        refine_steps: int = 0,
+        refine_learning_rate: float | None = None,
+        refine_semantic: float | None = None,
+        subset: int | None = None,
+        precision: Precision = "float32",
+    ) -> None:
+        if (steps is None) == (epochs is None):
+            raise UsageError("recipe gan: give either steps or epochs")
+        if batch_size < 1 or not 1 <= accumulate <= batch_size or r1_every < 1:
+            raise UsageError("recipe gan: batch_size, accumulate (at most batch_size) and r1_every must be 1 or more")
+        if not 0 <= ema < 1:
+            raise UsageError(f"recipe gan: ema must be at least 0 and below 1, not {ema}")
+        self.steps, self.epochs, self.batch_size, self.subset = steps, epochs, batch_size, subset
+        factor = batch_size if rate_rule == "per_picture" else 1
+        self.peak = learning_rate * factor
+        self.refine_steps = refine_steps
+        self.refine_peak = self.peak if refine_learning_rate is None else refine_learning_rate * factor
+        self.schedule, self.warmup, self.final_rate = schedule, warmup, final_rate
+        self.adam = {"lr": self.peak, "betas": (beta1, beta2), "weight_decay": weight_decay}
+        self.pixel_weights, self.perceptual = (l1, l2), perceptual
+        self.semantic, self.refine_semantic = semantic, refine_semantic
+        self.rules = Rules(game, adversarial, adaptive, r1, r1_every, accumulate)
+        self.start, self.ema, self.precision = start, ema, precision
+        self.kind, self.width, self.layers = discriminator, discriminator_width, discriminator_layers
+
+    def fit(self, task: Task) -> Trained:
+        pixels = task.dataset.pixels("train")  # (N, C, S, S) uint8, or what gives parts of it
+        count = min(len(pixels), self.subset or len(pixels))
+        updates = count // self.batch_size  # an epoch's
+        if updates == 0:
+            raise RunError(f"batch_size {self.batch_size} is larger than the {count} training pictures; lower it")
+        first = self.steps if self.steps is not None else updates * (self.epochs or 0)
+        total = first + self.refine_steps
+        task.folder.mkdir(parents=True, exist_ok=True)
+        players, state = self._begin(task, first)
+        reconstruction = self._reconstruction(task, state.step >= first > 0)
+        clock = Clock(state.seconds)
+        sums = torch.tensor(state.sums, device=task.engine.device)  # read once an epoch
+        batches = None
+        while state.step < total:
+            epoch, position = divmod(state.step, updates)
+            if state.step == first:
+                players.refine()
+                reconstruction = self._reconstruction(task, refining=True)
+            if batches is None or position == 0:
+                batches = self._batches(task, pixels, count, epoch, position)
+            x = to_unit(next(batches).to(task.engine.device))
+            task.engine.seed(task.seeds("update", state.step))
+            task.model.quantizer.anneal(min(1.0, state.step / max(1, first)))
+            players.set_rate(self._rate(state.step, first))
+            playing = self.rules.weight > 0 and state.step >= self.start
+            penalized = self.rules.r1 > 0 and state.step % self.rules.r1_every == 0
+            sums += players.update(x, reconstruction, playing, penalized)
+            state.step += 1
+            state.since += 1
+            task.progress(state.step, total)
+
+            ended = position + 1 == updates or state.step in (first, total)
+            stopped = task.stopped()
+            due = stopped or clock.due() or state.step == total
+            if not (ended or due):
+                continue
+            state.sums = sums.tolist()
+            if not all(map(math.isfinite, state.sums)):
+                raise RunError(
+                    f"a loss became NaN or infinite in epoch {epoch + 1}, by update {state.step} of {total} "
+                    f"({', '.join(f'{name} {value:g}' for name, value in zip(TERMS, state.sums, strict=True))}); lower "
+                    "the learning rate"
+                )
+            if ended:
+                means = {name: value / state.since for name, value in zip(TERMS, state.sums, strict=True)}
+                state.history.append({"epoch": epoch + 1, "update": state.step, **means})
+                state.since, state.sums = 0, [0.0] * len(TERMS)
+                sums.zero_()
+            if due:
+                with clock.saving():
+                    self._save(task, players, state, clock)
+            if stopped:
+                raise Interrupted(f"stopped after update {state.step} of {total}")
+
+        weights = players.average.of(task.model) if players.average is not None else task.model.state_dict()
+        task.engine.save(task.folder / "best.pt", weights)
+        task.model.load_state_dict(weights)
+        task.model.requires_grad_(True)
+        return Trained(seconds=clock.seconds, history=state.history)
+
+    def _rate(self, step: int, first: int) -> float:
+        if step >= first:
+            return learning_rate(step - first, self.refine_steps, self.refine_peak, self.schedule, 0, self.final_rate)
+        return learning_rate(step, first, self.peak, self.schedule, self.warmup, self.final_rate)
+
+    def _reconstruction(self, task: Task, refining: bool) -> Reconstruction:
+        semantic = self.refine_semantic if refining else self.semantic
+        return Reconstruction(task.engine, *self.pixel_weights, self.perceptual, semantic)
+
+    def _begin(self, task: Task, first: int) -> tuple[Players, Progress]:
+        """Everything as it is before the next update: at the start, or after the last checkpoint."""
+        torch.manual_seed(task.seeds("discriminator"))
+        channels, size = task.dataset.channels, task.dataset.size
+        discriminator: torch.nn.Module
+        if self.kind == "patch":
+            discriminator = Patch(channels, self.width, self.layers)
+        else:
+            discriminator = StyleGAN(channels, size, self.width)
+        discriminator = discriminator.to(task.engine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        task.model.train()
+        players = Players(task.model, discriminator, self.rules, task.engine, self.adam, self.ema)
+        path = task.folder / "last.pt"
+        if not path.exists():
+            return players, Progress()
+        saved = task.engine.load(path)
+        state = Progress(**saved.pop("progress"))
+        if state.step > first:
+            players.refine()
+        for name, part in players.parts():
+            part.load_state_dict(saved[name])
+        return players, state
+
+    def _batches(self, task: Task, pixels: Any, count: int, epoch: int, position: int) -> Iterator[Tensor]:
+        """The epoch's batches from number ``position`` on, uint8, in an order that is the same for all quantizers."""
+        generator = torch.Generator().manual_seed(task.seeds("order", epoch))
+        order = torch.randperm(count, generator=generator)
+        for part in order.split(self.batch_size)[position : count // self.batch_size]:
+            yield pixels[part]
+
+    @staticmethod
+    def _save(task: Task, players: Players, state: Progress, clock: Clock) -> None:
+        state.seconds = clock.seconds
+        parts = {name: part.state_dict() for name, part in players.parts()}
+        task.engine.save(task.folder / "last.pt", {**parts, "progress": asdict(state)})

@@ -1,0 +1,37 @@
+"""What training loops of all kinds need: when a checkpoint is due, and how long a training has taken."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# Seconds between checkpoints; when one is written changes nothing in what is trained.
+CHECKPOINT_EVERY = float(os.environ.get("VQBENCH_CHECKPOINT_EVERY", "15"))
+SHARE = 0.05  # of the time that writing checkpoints may take, where they are so large that this makes them rarer
+
+
+class Clock:
+    """Seconds in training, over all restarts, and whether it is time for a checkpoint."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self._before, self._started = seconds, time.monotonic()
+        self._saved, self._writing = self._started, 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Spent so far, over all restarts."""
+        return self._before + time.monotonic() - self._started
+
+    def due(self) -> bool:
+        """Whether the last checkpoint is old enough."""
+        return time.monotonic() - self._saved > max(CHECKPOINT_EVERY, self._writing / SHARE)
+
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        """Within, a checkpoint is written."""
+        begun = time.monotonic()
+        yield
+        self._saved = time.monotonic()
+        self._writing = self._saved - begun
