@@ -36,7 +36,7 @@ ROOMS = {
         "vqbench.perceptual",
         "vqbench.pictures",
     },
-    "backbones": {"vqbench.backbone"},
+    "backbones": {"vqbench.backbone", "vqbench.assets"},
     "datasets": {"vqbench.dataset", "vqbench.assets"},
 }
 

@@ -17,6 +17,7 @@ class Backbone(nn.Module):
 
     paper: ClassVar[str]
     VERSION: ClassVar[int] = 1
+    codebook: Tensor | None = None  # (K, dim), where a backbone brings trained weights and the codebook that they had
     FILLED: ClassVar[tuple[str, ...]] = ("channels", "dim")  # from the data set and the codebook, not from the suite
 
     def encode(self, x: Tensor) -> Tensor:

@@ -122,3 +122,50 @@ def load_script_tensors(archive: BinaryIO) -> dict[str, np.ndarray]:
         root = entry.removesuffix("data.pkl")
         reader = _ScriptUnpickler(io.BytesIO(files.read(entry)), lambda key: files.read(f"{root}data/{key}"))
         return dict(_flatten(reader.load(), ""))
+
+
+class _Inert:
+    """Stands for any class or function that is no tensor's: takes whatever is done to it, and does nothing."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        pass
+
+    def append(self, item: Any) -> None:
+        """Nothing."""
+
+    def extend(self, items: Any) -> None:
+        """Nothing."""
+
+
+class _CheckpointUnpickler(_ScriptUnpickler):
+    """Reads ``data.pkl`` of what ``torch.save`` wrote: tensors as arrays, and stand-ins for all that is not theirs."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """What describes a tensor; of anything else a stand-in, such as for the callbacks in a trainer's checkpoint."""
+        if (module, name) == ("torch._utils", "_rebuild_parameter"):
+            return lambda data, *_: data
+        try:
+            return super().find_class(module, name)
+        except pickle.UnpicklingError:
+            return type(name, (_Inert,), {})
+
+
+def load_checkpoint(archive: BinaryIO) -> Any:
+    """What ``torch.save`` wrote, with arrays as tensors. Nothing in it is imported or called, not even by name.
+
+    ``torch.load(weights_only=True)`` refuses the checkpoints of trainers, which hold more than weights. Raises
+    UnpicklingError, or BadZipFile for what is no archive (torch before 1.6 wrote none).
+    """
+    with zipfile.ZipFile(archive) as files:
+        entry = next((name for name in files.namelist() if name.count("/") == 1 and name.endswith("/data.pkl")), None)
+        if entry is None:
+            raise pickle.UnpicklingError("it has no data.pkl, so torch.save did not write it")
+        root = entry.removesuffix("data.pkl")
+        reader = _CheckpointUnpickler(io.BytesIO(files.read(entry)), lambda key: files.read(f"{root}data/{key}"))
+        return reader.load()

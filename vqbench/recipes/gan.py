@@ -206,6 +206,7 @@ class Gan(Recipe):
         players = Players(task.model, discriminator, self.rules, task.engine, self.adam, self.ema)
         path = task.folder / "last.pt"
         if not path.exists():
+            self._put_codebook(task)
             return players, Progress()
         saved = task.engine.load(path)
         state = Progress(**saved.pop("progress"))
@@ -214,6 +215,22 @@ class Gan(Recipe):
         for name, part in players.parts():
             part.load_state_dict(saved[name])
         return players, state
+
+    @staticmethod
+    @torch.no_grad()
+    def _put_codebook(task: Task) -> None:
+        """The codebook that a backbone's weights came with, where there is one, becomes the quantizer's."""
+        brought = task.model.backbone.codebook
+        if brought is None:
+            return
+        own = getattr(task.model.quantizer, "codebook", None)
+        if own is None or own.shape != brought.shape:
+            there = "none that can be set" if own is None else f"one of {len(own)} x {own.shape[1]}"
+            raise RunError(
+                f"the backbone's file has a codebook of {len(brought)} codes x {brought.shape[1]}, the quantizer has "
+                f"{there}; use vq, with codebook: {{num_codes: {len(brought)}, dim: {brought.shape[1]}}}"
+            )
+        own.copy_(brought)
 
     def _batches(self, task: Task, pixels: Any, count: int, epoch: int, position: int) -> Iterator[Tensor]:
         """The epoch's batches from number ``position`` on, uint8, in an order that is the same for all quantizers."""

@@ -1,0 +1,63 @@
+"""CVQ-VAE with several codes a position: chunks of channels, and one online clustered codebook for all of them."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+import vqbench.functional as Q
+from vqbench.quantizer import Quantizer, QuantizerOutput
+from vqbench.quantizers.cvq import CVQ
+
+
+class CVQGrouped(Quantizer):
+    """cvq of each of ``groups`` chunks of neighbouring channels, with one codebook of ``dim``/``groups`` dimensions.
+
+    The chunks of all positions together are the features of one cvq: its usage, its anchors and its contrastive term
+    are theirs, and so is its loss. This is "CVQ-VAE 16x16x4" of the paper's table B.2, as far as its text tells: four
+    chunks, as MoVQ has them. ``group_codes``: codes a chunk; with None the whole number whose ``groups``-th power is
+    nearest to ``num_codes``, so that all chunks together cost what the suite's budget allows.
+    """
+
+    paper: ClassVar[str] = "C. Zheng, A. Vedaldi, Online Clustered Codebook, ICCV 2023, arXiv 2307.15139"
+
+    def __init__(
+        self,
+        num_codes: int,
+        dim: int,
+        *,
+        groups: int = 4,
+        group_codes: int | None = None,
+        distance: Literal["l2", "cosine"] = "cosine",
+        anchor: Literal["random", "unique", "probability", "closest"] = "probability",
+        contrastive: bool = True,
+        contrastive_gradient: Literal["exact", "released"] = "exact",
+        beta: float = 0.25,
+    ) -> None:
+        codes = Q.nearest_root(num_codes, groups) if group_codes is None else group_codes
+        super().__init__(codes, dim, depth=groups)
+        Q.require(dim % groups == 0, f"a shared codebook needs groups that divide {dim}, not {groups}")
+        self.chunks = CVQ(
+            codes,
+            dim // groups,
+            distance=distance,
+            anchor=anchor,
+            contrastive=contrastive,
+            contrastive_gradient=contrastive_gradient,
+            beta=beta,
+        )
+
+    def forward(self, z: Tensor) -> QuantizerOutput:
+        """Quantize ``z`` (B, dim, H, W); in training, the codebook learns as cvq's."""
+        Q.flatten(z, self.dim)  # refuses other shapes
+        out = self.chunks(z.reshape(-1, self.chunks.dim, *z.shape[2:]))  # (B·groups, dim/groups, H, W)
+        codes = out.codes.view(len(z), self.depth, *z.shape[2:]).permute(0, 2, 3, 1).contiguous()
+        return QuantizerOutput(out.z_q.reshape(z.shape), codes, out.loss, out.logs)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """The code vectors (B, dim, H, W) of ``codes`` (B, H, W, groups), chunk after chunk."""
+        Q.require_codes(codes, self.depth)
+        batch, height, width, _ = codes.shape
+        chunks = self.chunks.decode(codes.permute(0, 3, 1, 2).reshape(-1, height, width, 1))
+        return chunks.reshape(batch, self.dim, height, width)

@@ -1,0 +1,106 @@
+"""A published VQGAN from a file, as taming-transformers writes its checkpoints."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from vqbench.assets import pickles
+from vqbench.backbones.vqgan import VQGAN
+from vqbench.errors import AssetError
+
+CODEBOOK = "quantize.embedding.weight"
+LOSSES = "loss."  # the discriminator and the perceptual net, which are nothing of the model
+
+
+class Pretrained(VQGAN):
+    """VQGAN with the weights of a checkpoint in the layout of taming-transformers, whose other arguments it must fit.
+
+    ``file``: its path, or one below the folder VQBENCH_DATA; ``sha256``: its digest, which names the weights in the
+    run's key, wherever the file lies (the error about a wrong one tells the right one). Only tensors are read; whatever
+    else is in the file is not executed and not even imported. The parameters must be those of this backbone one by one,
+    the codebook and ``loss.*`` apart; the recipe ``gan`` puts the codebook into the quantizer, and with ``steps: 0`` it
+    trains nothing, so that the published weights are what is measured. Raises AssetError for a file that is not there
+    or not such a checkpoint.
+    """
+
+    VERSION = 1
+    presets: ClassVar = {}
+
+    def __init__(
+        self,
+        channels: int,
+        dim: int,
+        *,
+        file: str,
+        sha256: str,
+        width: int = 128,
+        multipliers: str = "1x1x2x2x4",
+        blocks: int = 2,
+        attention: str = "16",
+        middle: bool = True,
+        z_channels: int = 256,
+        size: int = 256,
+    ) -> None:
+        shape = {"width": width, "multipliers": multipliers, "blocks": blocks, "attention": attention}
+        super().__init__(channels, dim, **shape, middle=middle, z_channels=z_channels, size=size)  # type: ignore[arg-type]
+        path = _find(file)
+        weights = {name: value for name, value in read(path, sha256).items() if not name.startswith(LOSSES)}
+        if CODEBOOK not in weights:
+            raise AssetError(f"{path}: it has no {CODEBOOK}, so it is no checkpoint of a VQGAN with one codebook")
+        self.codebook = weights.pop(CODEBOOK)
+        _require_same(path, {name: value.shape for name, value in self.state_dict().items()}, weights)
+        self.load_state_dict(weights)
+
+
+def read(path: Path, sha256: str) -> dict[str, torch.Tensor]:
+    """The tensors of a checkpoint: of its ``state_dict`` where it has one. Raises AssetError."""
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            if digest != sha256.lower():
+                raise AssetError(f"{path}: its sha256 is {digest}, not {sha256}; give the file's own, if it is right")
+            content = pickles.load_checkpoint(file)
+    except OSError as error:
+        raise AssetError(f"{path}: cannot be read ({error.strerror}); give the checkpoint's path as file") from None
+    except (zipfile.BadZipFile, pickle.UnpicklingError, EOFError, KeyError, ValueError, TypeError) as error:
+        raise AssetError(
+            f"{path}: not a checkpoint as torch.save writes it since torch 1.6 ({error}); load it in the torch that wrote "
+            "it, and save it anew"
+        ) from None
+    state: Any = content.get("state_dict", content) if isinstance(content, dict) else None
+    if not isinstance(state, dict):
+        raise AssetError(f"{path}: it holds no state_dict, so it is no checkpoint of a model")
+    return {str(name): torch.from_numpy(value) for name, value in state.items() if isinstance(value, np.ndarray)}
+
+
+def _find(file: str) -> Path:
+    path = Path(file).expanduser()
+    data = os.environ.get("VQBENCH_DATA")
+    return Path(data).expanduser() / path if data and not path.is_absolute() and not path.exists() else path
+
+
+def _require_same(path: Path, wanted: dict[str, torch.Size], given: dict[str, torch.Tensor]) -> None:
+    """Raise AssetError, with the first few, unless all names and shapes are the same."""
+    told = {
+        "lacks": [name for name in wanted if name not in given],
+        "has beside them": [name for name in given if name not in wanted],
+        "has in another shape": [
+            f"{name} {tuple(given[name].shape)} for {tuple(shape)}"
+            for name, shape in wanted.items()
+            if name in given and given[name].shape != shape
+        ],
+    }
+    wrong = [f"{what} {len(names)} ({', '.join(names[:3])})" for what, names in told.items() if names]
+    if wrong:
+        raise AssetError(
+            f"{path}: of the parameters of this backbone it {', '.join(wrong)}; set width, multipliers, blocks, "
+            "attention, middle, z_channels and the codebook's dim as the checkpoint's configuration has them"
+        )

@@ -1,0 +1,109 @@
+"""The autoencoder of SeQ-GAN: convolutions alone at first, and attention in the decoder's second phase."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vqbench.backbones._blocks import Level, Norm, levels_with
+from vqbench.backbones.vqgan import VQGAN
+from vqbench.errors import UsageError
+
+HEAD = 32  # channels of a head
+
+
+class Regional(nn.Module):
+    """x + the attention of every position to those of its region; nothing but x until it is ``active``.
+
+    Regions are blocks of ``window`` x ``window`` neighbours or, ``dilated``, positions as far apart as makes that many
+    cover the whole map. The last product starts at zero, so that it begins by changing nothing.
+    """
+
+    def __init__(self, channels: int, window: int, dilated: bool) -> None:
+        super().__init__()
+        self.window, self.dilated, self.active = window, dilated, False
+        self.norm = Norm(channels)
+        self.qkv = nn.Conv2d(channels, 3 * channels, 1)
+        self.proj_out = nn.Conv2d(channels, channels, 1)
+        nn.init.zeros_(self.proj_out.weight)
+        nn.init.zeros_(self.proj_out.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, z_q: Tensor | None = None) -> Tensor:
+        if not self.active:
+            return x
+        batch, channels, height, width = x.shape
+        window = min(self.window, height, width)
+        rows, columns = height // window, width // window
+        if (rows * window, columns * window) != (height, width):
+            raise UsageError(f"backbone seqgan: a map of {height}x{width} has no regions of {window}x{window}")
+        h = self.qkv(self.norm(x))
+        if self.dilated:  # a region's positions are the slow index
+            h = h.view(batch, 3, -1, HEAD, window, rows, window, columns).permute(1, 0, 5, 7, 2, 4, 6, 3)
+        else:
+            h = h.view(batch, 3, -1, HEAD, rows, window, columns, window).permute(1, 0, 4, 6, 2, 5, 7, 3)
+        q, k, v = h.flatten(1, 3).flatten(3, 4)  # (regions, heads, positions, 32)
+        h = F.scaled_dot_product_attention(q, k, v)
+        h = h.unflatten(2, (window, window)).unflatten(0, (batch, rows, columns))  # (B, rows, columns, heads, w, w, 32)
+        order = (0, 3, 6, 4, 1, 5, 2) if self.dilated else (0, 3, 6, 1, 4, 2, 5)
+        return x + self.proj_out(h.permute(order).reshape(x.shape))
+
+
+class SeQGAN(VQGAN):
+    """VQGAN's autoencoder without any attention, and in the second phase of training with a stronger decoder.
+
+    Then the encoder is frozen, and in the decoder's levels whose maps have one of the sides ``refined`` (where pictures
+    have ``size`` pixels) every residual block is followed by an attention within regions of ``window`` x ``window``
+    positions: blocks and dilated ones in turn. The recipe ``gan`` trains the second phase in ``refine_steps``.
+
+    The paper names these attentions, but not to us where they stand, how large their regions are, or how they start:
+    here they start by changing nothing.
+    """
+
+    paper: ClassVar[str] = (
+        "Y. Gu et al., Rethinking the Objectives of Vector-Quantized Tokenizers for Image Synthesis, CVPR 2024, "
+        "arXiv 2212.03185"
+    )
+    VERSION = 1
+    presets: ClassVar = {}
+
+    def __init__(
+        self,
+        channels: int,
+        dim: int,
+        *,
+        width: int = 128,
+        multipliers: str = "1x1x2x2x4",
+        blocks: int = 2,
+        z_channels: int = 256,
+        size: int = 256,
+        refined: str = "16x32x64",
+        window: int = 8,
+    ) -> None:
+        same = {"width": width, "multipliers": multipliers, "blocks": blocks, "z_channels": z_channels, "size": size}
+        super().__init__(channels, dim, **same, attention="none", middle=False)  # type: ignore[arg-type]
+        widths = self.shape[0]
+        for index in levels_with(refined, size, len(widths)):
+            level = self.decoder.up[index]
+            assert isinstance(level, Level)
+            level.attn = nn.ModuleList(
+                Regional(widths[index], window, dilated=bool(place % 2)) for place in range(len(level.block))
+            )
+        self.refining = nn.Buffer(torch.zeros((), dtype=torch.bool))
+
+    def begin_refinement(self) -> None:
+        self.encoder.requires_grad_(False)
+        self.quant_conv.requires_grad_(False)
+        self.refining.fill_(True)
+        self._activate()
+
+    def _activate(self) -> None:
+        for module in self.modules():
+            if isinstance(module, Regional):
+                module.active = bool(self.refining)
+
+    def _load_from_state_dict(self, *args: Any, **options: Any) -> None:
+        super()._load_from_state_dict(*args, **options)
+        self._activate()
