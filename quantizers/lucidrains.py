@@ -25,9 +25,9 @@ class Lucidrains(Quantizer):
     vq, and ``lucidrains_cosine`` to cvq without relocation (its codes stay on the sphere, by a moving average).
 
     The package must be installed: ``pip install "vector-quantize-pytorch>=1.32,<2"``. Its release decides what runs
-    weigh, and is not part of a run's key. It exchanges statistics between ranks in a way of its own, with random numbers
-    that differ from one process's and always among all ranks, so it is not offered for several devices. It may wait for
-    the device, and, where codes are sampled or an affine map follows the batch, evaluation may not repeat.
+    weigh, and is not part of a run's key. It has exchanges between ranks of its own, whose random numbers are not those
+    of one process, so it is not offered for several devices. It may wait for the device, and, where codes are sampled
+    or an affine map follows the batch, evaluation may not repeat.
     """
 
     paper: ClassVar[str] = (
