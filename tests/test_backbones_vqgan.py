@@ -25,7 +25,7 @@ from vqbench.backbones.vit import ViT, positions
 from vqbench.backbones.vqgan import VQGAN
 from vqbench.dataset import Dataset
 from vqbench.engine import Engine
-from vqbench.errors import AssetError, RunError, UsageError
+from vqbench.errors import AssetError, Interrupted, RunError, UsageError
 from vqbench.model import Autoencoder
 from vqbench.quantizers.cvq import CVQ
 from vqbench.quantizers.cvq_grouped import CVQGrouped
@@ -92,7 +92,8 @@ def test_attention_stands_where_its_sides_say() -> None:
     for pixels, level in ((256, 4), (64, 2)):
         with torch.device("meta"):
             net = VQGAN(3, 8, width=32, attention="16", size=pixels)
-        found = {index: len(each.attn) for index, each in enumerate(net.encoder.down) if len(each.attn)}  # type: ignore
+        levels: Any = net.encoder.down
+        found = {index: len(each.attn) for index, each in enumerate(levels) if len(each.attn)}
         assert found == {level: 2}
 
 
@@ -186,8 +187,8 @@ def test_seqgan_is_convolutions_alone_until_its_second_phase() -> None:
     with torch.device("meta"):
         full = SeQGAN(3, 256)
         assert full.decode(full.encode(torch.zeros(1, 3, 256, 256))).shape == (1, 3, 256, 256)
-    attentions = 3 * 16 * (2 * 512 + 4 * 512**2 + 4 * 512) // 16  # of 16x16: norm, q, k, v and the last product
-    attentions += 2 * 3 * (2 * 256 + 4 * 256**2 + 4 * 256)
+    widths = (512, 256, 256)  # of 16x16, 32x32 and 64x64; three attentions each: norm, q, k, v and the last product
+    attentions = sum(3 * (2 * width + 4 * width**2 + 4 * width) for width in widths)
     plain = VQGAN.__new__(VQGAN)
     with torch.device("meta"):
         VQGAN.__init__(plain, 3, 256, attention="none", middle=False)
@@ -235,7 +236,6 @@ def work(model: Autoencoder, folder: Path, **changes: Any) -> Task:
 
 def test_the_second_phase_trains_the_decoder_alone(tmp_path: Path) -> None:
     """Encoder and codebook end as the first phase left them, the decoder's attentions do not, and resuming is exact."""
-    from vqbench.errors import Interrupted
 
     def recipe(refine: int) -> Gan:
         return Gan(
@@ -361,7 +361,7 @@ def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
     torch.save({"state_dict": {}}, old, _use_new_zipfile_serialization=False)
     for content in (b"not a checkpoint", whole[: len(whole) // 2], old.getvalue()):
         path.write_bytes(content)
-        with pytest.raises(AssetError, match="not a checkpoint as torch.save writes it"):
+        with pytest.raises(AssetError, match=r"not a checkpoint as torch\.save writes it"):
             pretrained(path)
 
 

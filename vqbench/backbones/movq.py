@@ -30,8 +30,8 @@ class Modulated(nn.Module):
 class MoVQ(VQGAN):
     """VQGAN's autoencoder in which every group norm of the decoder is modulated by the quantized map.
 
-    The arguments are VQGAN's. With the quantizer ``grouped`` (preset ``movq``) the features are quantized in four chunks
-    of channels, with one codebook for all.
+    The arguments are VQGAN's. With the quantizer ``grouped`` (preset ``movq``) the features are quantized in four
+    chunks of channels, with one codebook for all.
 
     Source: the released code of an independent implementation (MoVQGAN of ai-forever, without its optional 3x3
     convolution); whether the authors' own has other widths is not known.

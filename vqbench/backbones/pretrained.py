@@ -72,8 +72,8 @@ def read(path: Path, sha256: str) -> dict[str, torch.Tensor]:
         raise AssetError(f"{path}: cannot be read ({error.strerror}); give the checkpoint's path as file") from None
     except (zipfile.BadZipFile, pickle.UnpicklingError, EOFError, KeyError, ValueError, TypeError) as error:
         raise AssetError(
-            f"{path}: not a checkpoint as torch.save writes it since torch 1.6 ({error}); load it in the torch that wrote "
-            "it, and save it anew"
+            f"{path}: not a checkpoint as torch.save writes it since torch 1.6 ({error}); load it in the torch that "
+            "wrote it, and save it anew"
         ) from None
     state: Any = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(state, dict):

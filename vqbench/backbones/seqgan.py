@@ -34,7 +34,7 @@ class Regional(nn.Module):
     def forward(self, x: Tensor, z_q: Tensor | None = None) -> Tensor:
         if not self.active:
             return x
-        batch, channels, height, width = x.shape
+        batch, _, height, width = x.shape
         window = min(self.window, height, width)
         rows, columns = height // window, width // window
         if (rows * window, columns * window) != (height, width):

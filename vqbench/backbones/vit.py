@@ -57,7 +57,7 @@ class Transformer(nn.Module):
 
 
 def positions(width: int, rows: int, columns: int, device: torch.device) -> Tensor:
-    """(rows·columns, width): sines and cosines of the column in the first half of the channels, of the row in the other.
+    """(rows·columns, width): sines and cosines of the column in the first half of the channels, then of the row.
 
     Of the frequencies 10000^(−i/q), i = 0 … q − 1, q = width/4.
     """
@@ -71,7 +71,7 @@ class ViT(Backbone):
     """Patches as tokens, a transformer each way: with ``patch`` 8, 256 pixels to 32x32 positions.
 
     ``variant``: ``small`` (8 layers of width 512, 8 heads), ``base`` (12 of 768, 12 heads), or ``large``, the small
-    encoder with a decoder of 32 layers of 1280, 16 heads. ``layers``, ``width`` and ``heads`` make both of another size.
+    encoder with a decoder of 32 layers of 1280, 16 heads. ``layers``, ``width`` and ``heads`` change both.
     Where ``dim`` is not the transformers' width, a linear map takes features to it, and one takes codes from it. The
     quantizer ``l2norm_vq`` (preset ``vit_vqgan``) brings its own, to its 32 dimensions: give it ``dim`` 512, or 768.
 
