@@ -98,7 +98,7 @@ def test_attention_stands_where_its_sides_say() -> None:
 
 
 def test_modulation_by_value() -> None:
-    """A modulated norm is the group norm times one product of the quantized map plus another, each code at its place."""
+    """A modulated norm is the group norm times one product of the quantized map plus another, code by code."""
     torch.manual_seed(0)
     norm = Modulated(32, 4)
     x, z_q = torch.randn(2, 32, 8, 8), torch.randn(2, 4, 4, 4)

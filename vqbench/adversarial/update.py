@@ -13,6 +13,7 @@ from vqbench.adversarial import losses
 from vqbench.adversarial.ema import Average
 from vqbench.adversarial.losses import Game
 from vqbench.adversarial.passes import Parts, Pass, Whole
+from vqbench.adversarial.ranks import mean, mean_gradients
 from vqbench.adversarial.reconstruction import Reconstruction
 from vqbench.engine import Engine
 from vqbench.model import Autoencoder
@@ -70,7 +71,7 @@ class Players:
                 group["lr"] = rate
 
     def update(self, x: Tensor, reconstruction: Reconstruction, playing: bool, penalized: bool) -> Tensor:
-        """Learn from the pictures ``x`` (B, C, S, S) in [-1, 1]; what each of TERMS was, (6,).
+        """Learn from the pictures ``x`` (B, C, S, S) in [-1, 1], this rank's part of a batch; what TERMS were, (6,).
 
         Without ``playing`` the discriminator takes no part. ``penalized``: this update has the R1 penalty.
         """
@@ -87,21 +88,23 @@ class Players:
             fooling, away = self._fooling(batch.pictures)
             weight = torch.tensor(self.rules.weight, device=x.device)
             if self.rules.adaptive:
-                weight = weight * losses.adaptive_weight(*batch.at_last_layer(gradient, away))
+                pulls = [mean(pull) for pull in batch.at_last_layer(gradient, away)]  # before their norms are taken
+                weight = weight * losses.adaptive_weight(*pulls)
             gradient = gradient + weight * away
         self.optimizer.zero_grad()
         batch.backward(objective, slope * gradient)
+        mean_gradients(self.model)
         self.optimizer.step()
         if self.average is not None:
             self.average.update(self.model)
         if playing:
             judged, penalty = self._judge(x, batch.pictures, penalized)
         terms = (error, batch.out.loss, fooling, weight, judged, penalty)
-        return torch.stack([term.detach().float() for term in terms])
+        return mean(torch.stack([term.detach().float() for term in terms]))
 
     def _objective(self, error: Tensor, batch: Pass, pixels: int) -> tuple[Tensor, Tensor]:
         """The quantizer's objective of the reconstruction ``error``, and its derivative by that."""
-        error = error.detach().requires_grad_()
+        error = mean(error).requires_grad_()
         objective = self.model.quantizer.objective(error, batch.out, pixels)
         (slope,) = torch.autograd.grad(objective, error, retain_graph=True)
         return objective, slope
@@ -123,6 +126,7 @@ class Players:
             penalty = self.rules.r1 / 2 * losses.r1(logits, real)
         self.opponent.zero_grad()
         (loss + self.rules.r1_every * penalty).backward()
+        mean_gradients(self.discriminator)
         self.opponent.step()
         return loss, penalty
 
