@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -214,12 +214,7 @@ class _Builder:
         suite = self.plan.suite
         rows: dict[str, list[str]] = {}
         for entry, source in zip(self.plan.entries, self._sources(), strict=True):
-            recipe = entry.run.recipe.args
-            length = f"{recipe['steps']} updates" if recipe.get("steps") is not None else f"{recipe['epochs']} epochs"
-            how = (
-                f"{(suite.quantizers[source].train or suite.train).name} ({length}, batch {recipe['batch_size']}, "
-                f"learning rate {recipe['learning_rate']:g}, {recipe['precision']})"
-            )
+            how = f"{(suite.quantizers[source].train or suite.train).name} ({_how(entry.run.recipe.args)})"
             if entry.label not in rows.setdefault(how, []):
                 rows[how].append(entry.label)
         if len(rows) == 1:
@@ -256,6 +251,15 @@ class _Builder:
                 f"{' and '.join(devices)}; torch {' and '.join(versions)}."
             )
         return lines
+
+
+def _how(recipe: Mapping[str, Any]) -> str:
+    """How long, in what parts and how fast a recipe trains, and at which precision."""
+    length = f"{recipe['steps']} updates" if recipe.get("steps") is not None else f"{recipe['epochs']} epochs"
+    if recipe.get("refine_steps"):
+        length += f" and {recipe['refine_steps']} of a second phase"
+    rate = f"learning rate {recipe['learning_rate']:g}" + " a picture" * (recipe.get("rate_rule") == "per_picture")
+    return f"{length}, batch {recipe['batch_size']}, {rate}, {recipe['precision']}"
 
 
 def _told(values: set[Any]) -> str:

@@ -15,9 +15,13 @@ from vqbench.store import ResultStore
 def updates(plan: Plan, entry: Entry) -> int:
     """Optimizer updates of one run."""
     args, data = entry.run.recipe.args, plan.datasets[entry.dataset]
-    pictures = min(data.train, args["subset"] or data.train)
-    pictures -= data.holdout if args["selection"] == "holdout" else 0
-    return math.ceil(pictures / args["batch_size"]) * args["epochs"]
+    pictures = min(data.train, args.get("subset") or data.train)
+    pictures -= data.holdout if args.get("selection") == "holdout" else 0
+    if "steps" not in args:
+        return math.ceil(pictures / args["batch_size"]) * args["epochs"]
+    whole = pictures // args["batch_size"]  # recipes that count updates leave out what fills no batch
+    first = args["steps"] if args["steps"] is not None else whole * args["epochs"]
+    return first + args.get("refine_steps", 0)
 
 
 def kind(run: RunSpec) -> str:

@@ -29,9 +29,9 @@ TABLES: Mapping[str, str] = {
 class PaperValue:
     """One printed cell. ``method`` and ``setting`` as printed, ``dataset`` and ``metric`` by vqbench's names.
 
-    B.2 also has the columns ``latent`` and ``codes``, which are settings, not results; ``setting`` is "4 channels" for
-    its second CVQ-VAE. In B.3 ``method`` is the letter of the row and ``setting`` its label; in B.4 they are the anchor and "offline" or
-    "online". ``printed`` keeps its zeros. ``footnote`` says what is odd about the cell, if anything is.
+    In B.2 ``latent`` and ``codes`` are metrics too, though they are settings, and ``setting`` is "4 channels" for its
+    second CVQ-VAE. In B.3 ``method`` is the letter of the row and ``setting`` its label; in B.4 they are the anchor and
+    "offline" or "online". ``printed`` keeps its zeros. ``footnote`` says what is odd about the cell, if anything is.
     """
 
     table: str
