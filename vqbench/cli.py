@@ -12,7 +12,7 @@ import typer
 
 from vqbench import __version__
 from vqbench.errors import UsageError, VqbenchError
-from vqbench.options import Chosen, Several, add_plugins, choosing
+from vqbench.options import CarriedOut, Chosen, Several, add_plugins, choosing
 from vqbench.profiling.command import profile
 
 EXIT_CODES = {
@@ -50,7 +50,7 @@ RUNS, RESULTS = Path("runs"), Path("results")
 @app.command()
 @choosing
 def run(
-    chosen: Several,
+    chosen: CarriedOut,
     store: Store = RUNS,
     device: Device = "auto",
     offline: Offline = False,
@@ -87,7 +87,9 @@ def run(
     limits = [None if words is None else seconds(words) for words in (time, timeout)]
     with Stop(limits[0]) as stop:
         _offline(offline)
-        how = running.How(device, places, limits[1], retry_failed, quiet, tuple(chosen.plugin or ()), devices)
+        where = chosen.where(device, places, devices)
+        files = tuple(chosen.plugin or ())
+        how = running.How(device, places, limits[1], retry_failed, quiet, files, devices, where)
         raise typer.Exit(running.run(chosen.plans(store), store, how, stop))
 
 
@@ -97,12 +99,22 @@ def plan(
     chosen: Chosen,
     store: Store = RUNS,
     results: Published = RESULTS,
+    cost: Annotated[bool, typer.Option("--cost", help="How long it takes, from measured seconds, instead.")] = False,
+    places: Annotated[
+        list[int] | None, typer.Option(min=1, metavar="N", help="With --cost: so many runs side by side, simulated.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """The run matrix: what is done, what is to do, and what it will cost."""
-    from vqbench import commands
+    from vqbench import commands, forecast
+    from vqbench.store import ResultStore
 
-    _show(commands.plan(chosen.plan(store, results), store, results), as_json)
+    if places and not cost:
+        raise UsageError("--places is for --cost; without it nothing is simulated")
+    if cost:
+        stores = ResultStore(store), ResultStore(results)
+        return _show(forecast.forecast(chosen.plan(store, results), *stores, places or [1]), as_json)
+    return _show(commands.plan(chosen.plan(store, results), store, results), as_json)
 
 
 @app.command()

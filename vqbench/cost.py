@@ -7,14 +7,19 @@ import math
 from collections.abc import Sequence
 
 from vqbench.job import Job
-from vqbench.plan import Entry, Plan
+from vqbench.plan import DatasetInfo, Entry, Plan
 from vqbench.spec import RunSpec
 from vqbench.store import ResultStore
 
 
 def updates(plan: Plan, entry: Entry) -> int:
     """Optimizer updates of one run."""
-    args, data = entry.run.recipe.args, plan.datasets[entry.dataset]
+    return updates_of(entry.run, plan.datasets[entry.dataset])
+
+
+def updates_of(run: RunSpec, data: DatasetInfo) -> int:
+    """Optimizer updates of a run on a data set of this size."""
+    args = run.recipe.args
     pictures = min(data.train, args.get("subset") or data.train)
     pictures -= data.holdout if args.get("selection") == "holdout" else 0
     if "steps" not in args:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 if TYPE_CHECKING:
+    from vqbench.executors.where import Where
     from vqbench.plan import Plan
 
 
@@ -76,6 +77,33 @@ class Several(Changes):
 
     def plans(self, *folders: Path) -> list[Plan]:
         return [self.resolve(suite, *folders) for suite in dict.fromkeys(self.suites or ["quick"])]
+
+
+@dataclass(frozen=True)
+class CarriedOut(Several):
+    """Suites, and where they are carried out."""
+
+    executor: Annotated[
+        str, typer.Option(metavar="NAME", help="local: processes of this machine; ray, slurm: runs on a cluster.")
+    ] = "local"
+    address: Annotated[
+        str | None, typer.Option(help="Ray: the cluster (auto: the one on this machine); otherwise one is started.")
+    ] = None
+    cpus_per_run: Annotated[int | None, typer.Option(min=1, help="Ray: cores, and threads, of each run (1).")] = None
+    gpus_per_run: Annotated[
+        float | None, typer.Option(min=0, help="Ray: GPUs of each run, or a fraction (1 where there are any).")
+    ] = None
+    slurm: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Slurm: partition=gpu, time=2h, gpus=1, ...")
+    ] = None
+
+    def where(self, device: str, places: int | None, devices: int | None) -> Where:
+        """Raises UsageError for options that do not go together."""
+        from vqbench.executors.where import Where
+
+        where = Where(self.executor, self.address, self.cpus_per_run, self.gpus_per_run, tuple(self.slurm or ()))
+        where.check(device, places, devices)
+        return where
 
 
 def choosing(command: Callable[..., None]) -> Callable[..., None]:

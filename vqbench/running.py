@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from vqbench.commands import prepare, state, table
+from vqbench.commands import needed_assets, prepare, state, table
 from vqbench.cost import cheapest_first
 from vqbench.errors import Damaged, TimeUp, UsageError
+from vqbench.executors.where import Where
 from vqbench.job import Job, Outcome, Wanted
 from vqbench.launched import Launched, launched
 from vqbench.plan import Plan
@@ -30,6 +31,7 @@ class How:
     quiet: bool = False
     plugins: tuple[Path, ...] = ()  # files that the user named
     devices: int | None = None  # that share each run; None: one, or all ranks that torchrun has started
+    where: Where = field(default_factory=Where)
 
 
 def run(plans: Sequence[Plan], folder: Path, how: How, stop: Stop) -> int:
@@ -51,7 +53,8 @@ def run(plans: Sequence[Plan], folder: Path, how: How, stop: Stop) -> int:
         for plan in plans:
             plan.save(store)
             prepare(plan, say=False)  # now, rather than after hours of training
-        outcome = _execute(cheapest_first(plans, store, jobs), folder, how, stop)
+        needs = sorted({name for plan in plans for name in needed_assets(plan)})
+        outcome = _execute(cheapest_first(plans, store, jobs), needs, folder, how, stop)
     else:
         runs = {run.key for plan in plans for run in plan.runs()}
         names = ", ".join(plan.suite.name for plan in plans)
@@ -75,26 +78,35 @@ def _check(how: How, ranks: Launched) -> None:
         raise UsageError(f"--devices {how.devices}, but torchrun has started {ranks.size} ranks; leave --devices out")
     if how.timeout is not None or (how.places or 0) > 1:
         raise UsageError("--timeout and --places need processes of vqbench's own; under torchrun leave them out")
+    if how.where.executor != "local":
+        raise UsageError(f"--executor {how.where.executor} starts processes of its own; under torchrun leave it out")
 
 
-def _execute(jobs: list[Job], folder: Path, how: How, stop: Stop) -> Outcome:
+def _execute(jobs: list[Job], needs: list[str], folder: Path, how: How, stop: Stop) -> Outcome:
     from vqbench.progress import progress
 
+    folder, plugins = folder.resolve(), tuple(path.expanduser().resolve() for path in how.plugins)
     with progress(len(jobs), how.quiet) as listener, stop.gently(listener.say):
         ranks = launched()
         devices = ranks.size if ranks else how.devices or 1
         if devices > 1:  # torch would tell each rank that it looks for parameters without a gradient, as it is asked to
             os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+        if how.where.executor == "ray":
+            from vqbench.executors.ray import OnRay
+
+            return OnRay(folder, plugins, needs, how.where, how.device, listener, stop, how.timeout).execute(jobs)
         if how.places == 0 or ranks:
             from vqbench.executors.inline import execute
 
             return execute(jobs, folder, how.device, listener, stop, devices)
         from vqbench.executors.local import Local
         from vqbench.executors.messages import Setup
+        from vqbench.executors.slurm import OnSlurm
 
-        plugins = tuple(path.expanduser().resolve() for path in how.plugins)
-        local = Local(Setup(folder.resolve(), plugins, devices), how.device, listener, stop, how.places, how.timeout)
-        return local.execute(jobs)
+        setup = Setup(folder, plugins, devices)
+        if how.where.executor == "slurm":
+            return OnSlurm(setup, how.where.slurm, how.device, listener, stop, how.timeout).execute(jobs)
+        return Local(setup, how.device, listener, stop, how.places, how.timeout).execute(jobs)
 
 
 def _jobs(plans: Sequence[Plan], store: ResultStore, retry_failed: bool) -> list[Job]:

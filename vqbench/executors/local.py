@@ -13,21 +13,20 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from vqbench.errors import VqbenchError
+from vqbench.executors.driver import TICK, Driver
 from vqbench.executors.messages import Advanced, Assigned, Halt, Left, Ready, Said, Setup, Started
-from vqbench.job import Ended, Job, Listener, Outcome
+from vqbench.job import Ended, Job, Listener
 from vqbench.memory import LARGE_PAGES
 from vqbench.stopping import Stop, words
-from vqbench.store import LOG_LINES, Failure, ResultStore
+from vqbench.store import LOG_LINES, Failure
 
-TICK = 0.2  # seconds between two looks at clocks and signals
-AGAIN = 1.0  # seconds between two looks at runs that another process holds
 PATIENCE = 10.0  # seconds that an idle process has to leave
 KEPT = 200  # lines that are remembered of what a process printed
 FATAL = "Fatal Python error"  # how the interpreter's account of a crash begins: the innermost call comes first
@@ -51,7 +50,7 @@ def environment(places: int) -> dict[str, str]:
 class Place:
     """One worker process and the job it has. ``number`` decides on its GPU; the last lines that it printed are kept."""
 
-    def __init__(self, number: int, setup: Setup, places: int) -> None:
+    def __init__(self, number: int, setup: Setup, variables: Mapping[str, str]) -> None:
         self.number = number
         self.connection, theirs = Pipe()
         self.job: Job | None = None
@@ -66,7 +65,7 @@ class Place:
             stderr=subprocess.STDOUT,
             pass_fds=[theirs.fileno()],
             start_new_session=True,  # Ctrl-C is for this process, which tells the workers
-            env=environment(places * setup.devices),
+            env=dict(variables),
         )
         theirs.close()
         assert self.process.stdout is not None
@@ -114,7 +113,7 @@ class Place:
         return f"its process ended with exit code {code}"
 
 
-class Local:
+class Local(Driver):
     """Carries out jobs at ``places`` (None: one for each GPU, or one) of this machine, each in ``timeout`` seconds."""
 
     def __init__(
@@ -126,42 +125,26 @@ class Local:
         places: int | None = None,
         timeout: float | None = None,
     ) -> None:
-        self.setup, self.device, self.listener, self.stop = setup, device, listener, stop
-        self.timeout = timeout
-        self.outcome = Outcome()
+        super().__init__(setup.folder, listener, stop)
+        self.setup, self.device, self.timeout = setup, device, timeout
         self._given = places
         self._gpus = 0
         self._wanted = places or 1
         self._places: list[Place] = []
         self._failed_starts = 0
-        self._queue: deque[Job] = deque()
-        self._held: dict[str, tuple[Job, float]] = {}  # key of a run held by another process -> when to look again
-        self._waiting = False  # was told
-
-    def execute(self, jobs: Sequence[Job]) -> Outcome:
-        """Do all ``jobs``, in order as places become free. Returns early, with the work kept, when told to stop."""
-        self._queue.extend(jobs)
-        try:
-            halted = False
-            while self._queue or self._held or any(place.job for place in self._places):
-                if self.stop():
-                    if not halted:
-                        for place in self._places:
-                            place.send(Halt())
-                    halted = True
-                    self._queue.clear()
-                    self._held.clear()
-                else:
-                    self._look_again()
-                    self._man()
-                    self._assign()
-                self._hear(TICK)
-                self._watch()
-            return self.outcome
-        finally:
-            self._dismiss(patiently=sys.exc_info()[0] is None)
 
     # Places -----------------------------------------------------------------------------------------------------------
+
+    def _busy(self) -> bool:
+        return any(place.job for place in self._places)
+
+    def _hand_out(self) -> None:
+        self._man()
+        self._assign()
+
+    def _halt(self) -> None:
+        for place in self._places:
+            place.send(Halt())
 
     def _man(self) -> None:
         """Start the processes that are lacking, as far as there is work for them."""
@@ -169,7 +152,7 @@ class Local:
         while len(self._places) < min(self._wanted, busy + len(self._queue)):
             taken = {place.number for place in self._places}
             number = next(number for number in range(self._wanted) if number not in taken)
-            self._places.append(Place(number, self.setup, self._wanted))
+            self._places.append(Place(number, self.setup, environment(self._wanted * self.setup.devices)))
 
     def _assign(self) -> None:
         for place in self._places:
@@ -209,6 +192,10 @@ class Local:
     # What they tell ---------------------------------------------------------------------------------------------------
 
     def _hear(self, patience: float) -> None:
+        self._listen(patience)
+        self._watch()
+
+    def _listen(self, patience: float) -> None:
         """Take what the processes tell, waiting for it no longer than ``patience`` seconds."""
         ends: dict[Any, Place] = {place.connection: place for place in self._places}
         ends |= {place.output: place for place in self._places if place.output is not None}
@@ -253,7 +240,7 @@ class Local:
             job, place.job = place.job, None
             place.ready = message.sound
             if message.how == "held":
-                self._held[job.run.key] = job, time.monotonic() + AGAIN
+                self._hold(job)
             else:
                 self.outcome.note(job, message, self.listener)
 
@@ -280,28 +267,10 @@ class Local:
 
     def _crashed(self, job: Job, reason: str, log: list[str]) -> None:
         """Record what the dead process could not."""
-        store, ended = ResultStore(self.setup.folder), Ended("failed", reason)
+        store, ended = self.store, Ended("failed", reason)
         with store.lock(job.run) as held:
             if held and not store.missing(job.run, job.wanted):
                 ended = Ended("done")  # it died with its last word on its lips
             elif held:  # else another process is already at it, and records how that ends
                 store.fail(job.run, Failure(reason, log))
         self.outcome.note(job, ended, self.listener)
-
-    # Runs that other processes hold -----------------------------------------------------------------------------------
-
-    def _look_again(self) -> None:
-        """Queue the runs that are no longer held elsewhere: done there, or left."""
-        idle = not self._queue and not any(place.job for place in self._places)
-        if self._held and idle and not self._waiting:
-            self._waiting = True
-            job, _ = next(iter(self._held.values()))
-            self.listener.say(f"waiting for {job}, on which another process works")
-        store = ResultStore(self.setup.folder)
-        for key, (job, when) in list(self._held.items()):
-            if time.monotonic() < when:
-                continue
-            self._held[key] = job, time.monotonic() + AGAIN
-            if not store.is_locked(job.run):
-                del self._held[key]
-                self._queue.append(job)

@@ -21,6 +21,7 @@ from vqbench.spec import RunSpec
 from vqbench.stopping import SIGNALS
 
 TELL_EVERY = 0.2  # seconds between two messages on how far a run is
+ALONE = 120.0  # seconds that a worker may take to keep its work when the other side is gone: one that hangs ends, too
 
 
 class Line:
@@ -32,7 +33,7 @@ class Line:
         self.signal: int | None = None
         self._jobs: queue.SimpleQueue[Assigned | None] = queue.SimpleQueue()
         self._told = 0.0
-        for number in SIGNALS:
+        for number in (*SIGNALS, signal.SIGUSR2):  # the last is submitit's warning, which all of a Slurm step get
             signal.signal(number, self._on_signal)
 
     def listen(self) -> None:
@@ -47,6 +48,9 @@ class Line:
             nowhere = os.open(os.devnull, os.O_WRONLY)  # nobody reads any more what is printed, which must not matter
             os.dup2(nowhere, 1)
             os.dup2(nowhere, 2)
+            self._halt()
+            time.sleep(ALONE)
+            os._exit(1)
         self._halt()
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:

@@ -1,0 +1,41 @@
+"""Where a suite is carried out, as the command line says it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vqbench.errors import UsageError, nearest
+
+EXECUTORS = ("local", "ray", "slurm")
+
+
+@dataclass(frozen=True)
+class Where:
+    """Processes of this machine, a Ray cluster or a Slurm cluster; the rest is for the cluster that it names."""
+
+    executor: str = "local"
+    address: str | None = None  # of the Ray cluster
+    cpus: int | None = None  # of one run on Ray
+    gpus: float | None = None
+    slurm: tuple[str, ...] = ()  # KEY=VALUE
+
+    def __post_init__(self) -> None:
+        if self.executor not in EXECUTORS:
+            raise UsageError(f"unknown executor {self.executor!r}; {nearest(self.executor, EXECUTORS)}")
+        given = {"--address": self.address, "--cpus-per-run": self.cpus, "--gpus-per-run": self.gpus}
+        for option, value in given.items():
+            if value is not None and self.executor != "ray":
+                raise UsageError(f"{option} is for --executor ray")
+        if self.slurm and self.executor != "slurm":
+            raise UsageError("--slurm is for --executor slurm")
+
+    def check(self, device: str, places: int | None, devices: int | None) -> None:
+        """Raises UsageError for options of this machine that mean nothing on a cluster."""
+        if self.executor == "local":
+            return
+        if self.executor == "ray" and (devices or 1) > 1:
+            raise UsageError("--devices: with --executor ray a run has one device; Slurm and torchrun give it several")
+        if places is not None:
+            raise UsageError(f"--places is of this machine; with --executor {self.executor} the cluster says how many")
+        if device not in ("auto", "cpu", "cuda"):
+            raise UsageError(f"--device {device}: with --executor {self.executor} the cluster gives out the GPUs")
