@@ -13,13 +13,13 @@ import yaml
 from PIL import Image
 
 from tests import odd_pictures
-from vqbench import assemble, cost, paper, plan, spec, yamlfile
+from vqbench import assemble, cli, cost, paper, plan, spec, yamlfile
 from vqbench.commands import table as printed_table
 from vqbench.errors import AssetError, UsageError
 from vqbench.render import render
 from vqbench.store import Record, ResultStore, Value
 from vqbench.suite import SuiteSpec, load_suite
-from vqbench.suitefile import apply_overrides
+from vqbench.suitefile import apply_overrides, find_suite
 from vqbench.verdict import Outcome
 
 TEXT = """
@@ -341,3 +341,58 @@ def test_values_are_held_against_b2_only_where_they_are_that_quantity(tmp_path: 
         if place.cell.verdict and place.cell.verdict.outcome is Outcome.NOT_COMPARABLE
     }
     assert reason == "other pictures than the paper's: FFHQ: 9,000 test pictures are used, of 10,000"
+
+
+# Runs ----------------------------------------------------------------------------------------------------------------
+
+
+def stored(store: Path) -> dict[str, Any]:
+    return {path.parent.name: json.loads(path.read_text()) for path in store.glob("*/record.json")}
+
+
+def test_a_suite_on_a_folder_is_trained_and_measured(
+    folder: Path, suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Workers find the pictures by their content; values are of usable pictures alone, and no path is kept."""
+    store = tmp_path / "runs"
+    words = ["--set", f"data={folder}", "--set", "metrics=[psnr]", "--set", "table.columns=[latent, psnr]"]
+    only = ["--only", "plain"]
+    assert cli.run_words(["run", str(suite), *words, *only, "--store", str(store)]) == 0
+    [content] = stored(store).values()
+    assert content["values"]["clean"]["psnr"]["images"] == 4
+    assert content["run"]["dataset"]["args"]["folder"] is None
+    assert str(tmp_path) not in json.dumps(content)
+    shown = capsys.readouterr().out
+    assert "1 of 5 test pictures cannot be used and are left out: 00.png (empty)." in " ".join(shown.split())
+
+
+def test_data_that_is_not_there_stops_a_run_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A suite whose data nobody has trains nothing, and says where to put them."""
+    small = ["--set", "backbone.vqgan.width=32", "--only", "VQGAN"]
+    code = cli.run_words(["run", "ffhq", *small, "--store", str(tmp_path / "runs")])
+    said = " ".join(capsys.readouterr().err.split())
+    assert code == 1
+    assert "FFHQ is not on this machine: name its folder by the argument `folder`, or put it as ffhq or FFHQ" in said
+    assert "Traceback" not in said
+    assert stored(tmp_path / "runs") == {}
+
+
+@pytest.mark.slow
+def test_all_systems_of_photos_quick_are_trained_and_measured(tmp_path: Path, folder: Path) -> None:
+    """Each of the seven systems goes the whole way on a folder: both players, its second phase, all metrics."""
+    text = find_suite("photos_quick").read_text(encoding="utf-8")
+    for long, short in (("steps: 80", "steps: 2"), ("steps: 60", "steps: 2"), ("refine_steps: 20", "refine_steps: 1")):
+        assert long in text
+        text = text.replace(long, short)
+    for late in ("start: 40", "warmup: 10"):
+        text = text.replace(late, late.split()[0] + " 1")
+    path = tmp_path / "short.yaml"
+    path.write_text(text, encoding="utf-8")
+    store = tmp_path / "runs"
+    assert cli.run_words(["run", str(path), "--set", f"data={folder}", "--store", str(store)]) == 0
+    records = stored(store)
+    assert len(records) == 7
+    for content in records.values():
+        values = content["values"]["clean"]
+        assert {name: value["images"] for name, value in values.items()} == dict.fromkeys(values, 4)
+        assert all(isinstance(value["value"], float) for value in values.values())
