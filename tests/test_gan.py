@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import os
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tests import two_ranks_gan
-from vqbench import seeding
+from vqbench import perceptual, seeding
 from vqbench.adversarial import losses
 from vqbench.adversarial.ema import Average
 from vqbench.adversarial.passes import Parts, Whole
@@ -148,16 +149,19 @@ def test_average_of_weights_by_value() -> None:
 
 
 def test_perceptual_losses_are_the_metric_and_have_gradients() -> None:
-    """The loss is the package's LPIPS picture by picture, and flat pictures, without features, give no NaN."""
+    """The loss is the package's LPIPS picture by picture, and places without any feature give no NaN."""
     torch.manual_seed(0)
     net = network("vgg", CPU)
     x, y = torch.rand(2, 3, 32, 32) * 2 - 1, torch.rand(2, 3, 32, 32) * 2 - 1
     torch.testing.assert_close(lpips_distance(net, x, y), net(x, y).flatten(), rtol=1e-4, atol=1e-6)
-    flat = torch.zeros(1, 1, 16, 16, requires_grad=True)
-    lpips_distance(net, flat, y[:1, :1, :16, :16]).sum().backward()
-    assert flat.grad is not None
-    assert flat.grad.isfinite().all()
-    assert flat.grad.abs().sum() > 0
+    grey = torch.zeros(1, 1, 16, 16, requires_grad=True)
+    lpips_distance(net, grey, y[:1, :1, :16, :16]).sum().backward()
+    assert grey.grad is not None
+    assert grey.grad.abs().sum() > 0
+    nothing = torch.zeros(1, 4, 2, 2, requires_grad=True)
+    perceptual.unit_length(nothing).sum().backward()
+    assert nothing.grad is not None
+    assert nothing.grad.isfinite().all()
 
 
 def test_semantic_mix_by_value() -> None:
@@ -308,6 +312,45 @@ def test_epochs_are_whole_batches(tmp_path: Path) -> None:
 
     recipe(steps=None, epochs=2, batch_size=20).fit(task(tmp_path, Counting(16, 8)))
     assert seen == [20] * 4
+
+
+def test_pictures_are_read_ahead_and_varied_by_epoch_and_place(tmp_path: Path) -> None:
+    """A split that is not resident is asked for batches alone, with its augmentation; a stop repeats none of it."""
+
+    class Asked:
+        """Pictures that tell what they were asked for."""
+
+        def __init__(self) -> None:
+            self.asked: list[tuple[list[int], int]] = []
+
+        def __len__(self) -> int:
+            return 48
+
+        def augmented(self, index: Tensor, seed: int) -> Tensor:
+            self.asked.append((index.tolist(), seed))
+            return Few().pixels("train")[index]
+
+    class NotResident(Few):
+        def __init__(self) -> None:
+            self.pictures = Asked()
+
+        def pixels(self, split: Any) -> Any:
+            return self.pictures
+
+    whole, parts = NotResident(), NotResident()
+    trained = task(tmp_path / "whole")
+    trained.dataset = whole
+    recipe().fit(trained)
+    asked = sorted(whole.pictures.asked, key=lambda each: each[1])
+    assert len(asked) == 6
+    assert sorted(each for index, _ in asked for each in index) == sorted([*range(48), *range(48)])
+    assert len({seed for _, seed in asked}) == 2, "one an epoch"
+    for stopped in (iter([False, False, False, True]).__next__, lambda: False):
+        resumed = task(tmp_path / "parts", stopped=stopped)
+        resumed.dataset = parts
+        with contextlib.suppress(Interrupted):
+            recipe().fit(resumed)
+    assert_same(trained.model.state_dict(), resumed.model.state_dict())
 
 
 def test_any_backbone_can_be_trained(tmp_path: Path) -> None:

@@ -49,10 +49,12 @@ def lpips_distance(net: Any, pictures: Tensor, originals: Tensor) -> Tensor:
     Squared differences of features of unit length, weighted by the heads, meaned over positions, summed over layers.
     """
     with torch.no_grad():
-        targets = [_unit(layer) for layer in maps(net, originals)]
+        targets = [unit_length(layer) for layer in maps(net, originals)]
     layers = maps(net, pictures)
     pairs = zip(net.lins, layers, targets, strict=True)
-    return torch.stack([(_unit(x) - y).square().mean((2, 3)) @ channel_weights(head) for head, x, y in pairs]).sum(0)
+    return torch.stack(
+        [(unit_length(x) - y).square().mean((2, 3)) @ channel_weights(head) for head, x, y in pairs]
+    ).sum(0)
 
 
 def layer_distances(net: Any, pictures: Tensor, originals: Tensor) -> Tensor:
@@ -63,7 +65,7 @@ def layer_distances(net: Any, pictures: Tensor, originals: Tensor) -> Tensor:
     return torch.stack([(x.float() - y).square().mean((1, 2, 3)) for x, y in pairs])
 
 
-def _unit(layer: Tensor) -> Tensor:
+def unit_length(layer: Tensor) -> Tensor:
     """A map (B, channels, h, w) of unit length at each position. A position without features has a gradient of zero."""
     layer = layer.float()
     return layer / (torch.linalg.vector_norm(layer, dim=1, keepdim=True) + EPS)

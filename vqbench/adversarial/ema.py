@@ -37,4 +37,5 @@ class Average:
     def load_state_dict(self, state: dict[str, object]) -> None:
         """Go on from what was kept."""
         self.updates = state["updates"]  # type: ignore[assignment]
-        self.values = state["values"]  # type: ignore[assignment]
+        for name, value in state["values"].items():  # type: ignore[attr-defined]
+            self.values[name].copy_(value)

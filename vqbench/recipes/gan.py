@@ -16,8 +16,10 @@ from vqbench.adversarial.reconstruction import Reconstruction
 from vqbench.adversarial.schedule import Schedule, learning_rate
 from vqbench.adversarial.stylegan import StyleGAN
 from vqbench.adversarial.update import TERMS, Players, Rules
+from vqbench.dataset import Pictures
 from vqbench.engine import Precision
 from vqbench.errors import Interrupted, RunError, UsageError
+from vqbench.loading import batches
 from vqbench.pictures import to_unit
 from vqbench.recipe import Recipe, Task, Trained
 from vqbench.training import Clock
@@ -135,15 +137,15 @@ class Gan(Recipe):
         reconstruction = self._reconstruction(task, state.step >= first > 0)
         clock = Clock(state.seconds)
         sums = torch.tensor(state.sums, device=task.engine.device)  # read once an epoch
-        batches = None
+        ahead = None  # batches, decoded
         while state.step < total:
             epoch, position = divmod(state.step, updates)
             if state.step == first:
                 players.refine()
                 reconstruction = self._reconstruction(task, refining=True)
-            if batches is None or position == 0:
-                batches = self._batches(task, pixels, count, epoch, position)
-            x = to_unit(next(batches).to(task.engine.device))
+            if ahead is None or position == 0:
+                ahead = self._batches(task, pixels, count, epoch, position)
+            x = to_unit(next(ahead).to(task.engine.device))
             task.engine.seed(task.seeds("update", state.step))
             task.model.quantizer.anneal(min(1.0, state.step / max(1, first)))
             players.set_rate(self._rate(state.step, first))
@@ -232,12 +234,11 @@ class Gan(Recipe):
             )
         own.copy_(brought)
 
-    def _batches(self, task: Task, pixels: Any, count: int, epoch: int, position: int) -> Iterator[Tensor]:
-        """The epoch's batches from number ``position`` on, uint8, in an order that is the same for all quantizers."""
+    def _batches(self, task: Task, pixels: Tensor | Pictures, count: int, epoch: int, start: int) -> Iterator[Tensor]:
+        """The epoch's batches from number ``start`` on, uint8, in an order that is the same for all quantizers."""
         generator = torch.Generator().manual_seed(task.seeds("order", epoch))
-        order = torch.randperm(count, generator=generator)
-        for part in order.split(self.batch_size)[position : count // self.batch_size]:
-            yield pixels[part]
+        whole = torch.randperm(count, generator=generator)[: count // self.batch_size * self.batch_size]
+        return batches(pixels, whole, self.batch_size, start, task.seeds("augmentation", epoch))
 
     @staticmethod
     def _save(task: Task, players: Players, state: Progress, clock: Clock) -> None:
