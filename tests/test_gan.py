@@ -31,6 +31,7 @@ from vqbench.backbones.vqgan import VQGAN
 from vqbench.datasets.fashion_mnist_5k import FashionMnist5k
 from vqbench.engine import Engine
 from vqbench.errors import Interrupted, RunError, UsageError
+from vqbench.group import ALONE
 from vqbench.model import Autoencoder
 from vqbench.perceptual import layer_distances, lpips_distance, network
 from vqbench.pictures import to_unit
@@ -405,7 +406,8 @@ def test_bfloat16_trains_with_losses_in_float32(tmp_path: Path) -> None:
 def test_two_ranks_are_one(tmp_path: Path) -> None:
     """Two processes with half of each batch end, bit for bit alike, where one process with the whole batch does.
 
-    With the adaptive weight, R1 through batch norm, and relocated codes; with groups of pictures and parts of a batch.
+    With the adaptive weight, R1 through batch norm, relocated codes and unequal halves; with groups of pictures and
+    parts of a batch; and by the whole recipe, stopped by the first rank and taken up again.
     """
     path = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
     environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
@@ -413,6 +415,7 @@ def test_two_ranks_are_one(tmp_path: Path) -> None:
     ranks = [subprocess.Popen([*words, str(rank), str(tmp_path)], env=environment) for rank in (0, 1)]
     try:
         alone = {kind: two_ranks_gan.train(kind, 0, 1) for kind in two_ranks_gan.KINDS}
+        recipe = two_ranks_gan.run(ALONE, tmp_path / "alone")
         assert [rank.wait(timeout=120) for rank in ranks] == [0, 0]
     finally:
         for process in ranks:
@@ -420,6 +423,9 @@ def test_two_ranks_are_one(tmp_path: Path) -> None:
             process.wait()
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     assert_same(first, second)
+    assert first["recipe"]["stops"] == second["recipe"]["stops"] == recipe["stops"] == 1
+    for ours, theirs in zip(first["recipe"]["losses"], recipe["losses"], strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-5)
     for kind, whole in alone.items():
         assert first[kind].keys() == whole.keys()
         for name, value in whole.items():

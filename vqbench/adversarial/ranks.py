@@ -1,4 +1,4 @@
-"""An update that several ranks share, each with an equally large part of the batch.
+"""An update that several ranks share, each with a part of the batch.
 
 What a rank computes is of its own pictures; what decides an update is of all: gradients, the norms that weigh the
 losses, the statistics of the discriminator's batch norms. Every rank then takes the same step, so that weights stay
@@ -10,20 +10,28 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vqbench.functional.ranks import all_mean, all_sum, world_size
+from vqbench.functional.ranks import all_mean, all_sum, shard, weight, world_size
 
 
 def mean(values: Tensor) -> Tensor:
-    """The mean over the ranks, on all of them, without a gradient."""
-    return all_sum(values) / world_size()
+    """Means over each rank's pictures as the mean over the batch, on all ranks, without a gradient."""
+    return all_sum(values * weight()) if world_size() > 1 else values.detach()
 
 
-def mean_gradients(module: nn.Module) -> None:
-    """Put the mean over the ranks in the place of every gradient, in one exchange."""
+def share(loss: Tensor) -> Tensor:
+    """What a rank's ``loss``, a mean over its pictures, adds to the mean over the batch.
+
+    Gradients of this, added up over the ranks, are those of the batch's loss, also where some of it was exchanged.
+    """
+    return loss * weight() if world_size() > 1 else loss
+
+
+def sum_gradients(module: nn.Module) -> None:
+    """Put the sum over the ranks in the place of every gradient, in one exchange."""
     gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
     if world_size() == 1 or not gradients:
         return
-    whole = mean(torch.cat([gradient.flatten() for gradient in gradients]))
+    whole = all_sum(torch.cat([gradient.flatten() for gradient in gradients]))
     for gradient, part in zip(gradients, whole.split([each.numel() for each in gradients]), strict=True):
         gradient.copy_(part.view_as(gradient))
 
@@ -40,7 +48,8 @@ class BatchNorm(nn.BatchNorm2d):
         mean = all_mean(x.float().mean((0, 2, 3)))  # (channels,)
         centred = x.float() - mean[:, None, None]
         variance = all_mean(centred.square().mean((0, 2, 3)))
-        self._remember(mean.detach(), variance.detach(), world_size() * x.numel() // x.shape[1])
+        _, count = shard(x.numel() // x.shape[1])
+        self._remember(mean.detach(), variance.detach(), count)
         normal = centred * (variance + self.eps).rsqrt()[:, None, None]
         return (normal * self.weight[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 

@@ -13,9 +13,10 @@ from vqbench.adversarial import losses
 from vqbench.adversarial.ema import Average
 from vqbench.adversarial.losses import Game
 from vqbench.adversarial.passes import Parts, Pass, Whole
-from vqbench.adversarial.ranks import mean, mean_gradients
+from vqbench.adversarial.ranks import mean, share, sum_gradients
 from vqbench.adversarial.reconstruction import Reconstruction
 from vqbench.engine import Engine
+from vqbench.functional.ranks import all_sum, world_size
 from vqbench.model import Autoencoder
 
 TERMS = ("reconstruction", "quantizer", "adversarial", "weight", "discriminator", "r1")
@@ -92,8 +93,8 @@ class Players:
                 weight = weight * losses.adaptive_weight(*pulls)
             gradient = gradient + weight * away
         self.optimizer.zero_grad()
-        batch.backward(objective, slope * gradient)
-        mean_gradients(self.model)
+        batch.backward(share(objective), share(slope * gradient))
+        sum_gradients(self.model)
         self.optimizer.step()
         if self.average is not None:
             self.average.update(self.model)
@@ -107,14 +108,14 @@ class Players:
         error = mean(error).requires_grad_()
         objective = self.model.quantizer.objective(error, batch.out, pixels)
         (slope,) = torch.autograd.grad(objective, error, retain_graph=True)
-        return objective, slope
+        return objective, all_sum(slope) / world_size()  # each rank's, whether it exchanged the error or not
 
     def _fooling(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """The generator's loss, and its gradient at the reconstructions."""
         pictures = pictures.detach().requires_grad_()
         loss = losses.generator_loss(self._logits(pictures), self.rules.game)
-        (gradient,) = torch.autograd.grad(loss, pictures)
-        return loss, gradient
+        (gradient,) = torch.autograd.grad(share(loss), pictures)
+        return loss, gradient / share(torch.ones_like(loss))
 
     def _judge(self, x: Tensor, pictures: Tensor, penalized: bool) -> tuple[Tensor, Tensor]:
         """Update the discriminator; its loss, and the R1 penalty if this update has one."""
@@ -125,8 +126,8 @@ class Players:
         if penalized:
             penalty = self.rules.r1 / 2 * losses.r1(logits, real)
         self.opponent.zero_grad()
-        (loss + self.rules.r1_every * penalty).backward()
-        mean_gradients(self.discriminator)
+        share(loss + self.rules.r1_every * penalty).backward()
+        sum_gradients(self.discriminator)
         self.opponent.step()
         return loss, penalty
 

@@ -19,6 +19,7 @@ from vqbench.adversarial.update import TERMS, Players, Rules
 from vqbench.dataset import Pictures
 from vqbench.engine import Precision
 from vqbench.errors import Interrupted, RunError, UsageError
+from vqbench.functional.ranks import part
 from vqbench.loading import batches
 from vqbench.pictures import to_unit
 from vqbench.recipe import Recipe, Task, Trained
@@ -62,13 +63,17 @@ class Gan(Recipe):
     backbones that have one (SeQ-GAN), with ``refine_semantic`` in the place of ``semantic``.
 
     Random numbers of an update derive from the run's seed and the update's number, so that a run that was stopped
-    anywhere ends with the same weights. Source: P. Esser, R. Rombach, B. Ommer, CVPR 2021, arXiv 2012.09841, and its
-    released code, from which this differs: the discriminator learns from the reconstructions that the model's update
-    was made of, and neither computes nor counts updates before ``start``; in the released code's order its Adam has
-    counted them, so that its first true updates are up to half as large again.
+    anywhere ends with the same weights. Several ranks share every batch, and take the step that one would take with
+    all of it (:mod:`vqbench.adversarial.ranks`).
+
+    Source: P. Esser, R. Rombach, B. Ommer, CVPR 2021, arXiv 2012.09841, and its released code, from which this differs:
+    the discriminator learns from the reconstructions that the model's update was made of, and neither computes nor
+    counts updates before ``start``; there its Adam has counted them, so that its first true updates are up to half as
+    large again.
     """
 
     VERSION = 1
+    distributed = True
 
     def __init__(
         self,
@@ -132,7 +137,10 @@ class Gan(Recipe):
             raise RunError(f"batch_size {self.batch_size} is larger than the {count} training pictures; lower it")
         first = self.steps if self.steps is not None else updates * (self.epochs or 0)
         total = first + self.refine_steps
-        task.folder.mkdir(parents=True, exist_ok=True)
+        group = task.engine.group
+        if self.batch_size < group.size:
+            raise RunError(f"batch_size {self.batch_size} leaves no picture for some of {group.size} devices; raise it")
+        group.agree(lambda: task.folder.mkdir(parents=True, exist_ok=True))
         players, state = self._begin(task, first)
         reconstruction = self._reconstruction(task, state.step >= first > 0)
         clock = Clock(state.seconds)
@@ -145,20 +153,21 @@ class Gan(Recipe):
                 reconstruction = self._reconstruction(task, refining=True)
             if ahead is None or position == 0:
                 ahead = self._batches(task, pixels, count, epoch, position)
-            x = to_unit(next(ahead).to(task.engine.device))
+            x = to_unit(next(ahead).to(task.engine.device))  # this rank's part of the batch
             task.engine.seed(task.seeds("update", state.step))
             task.model.quantizer.anneal(min(1.0, state.step / max(1, first)))
             players.set_rate(self._rate(state.step, first))
             playing = self.rules.weight > 0 and state.step >= self.start
             penalized = self.rules.r1 > 0 and state.step % self.rules.r1_every == 0
-            sums += players.update(x, reconstruction, playing, penalized)
+            with task.engine.batch(self.batch_size, task.model):
+                sums += players.update(x, reconstruction, playing, penalized)
             state.step += 1
             state.since += 1
             task.progress(state.step, total)
 
             ended = position + 1 == updates or state.step in (first, total)
-            stopped = task.stopped()
-            due = stopped or clock.due() or state.step == total
+            decided = group.number(2 * task.stopped() + clock.due())  # by the first rank for all
+            stopped, due = decided > 1, decided > 0 or state.step == total
             if not (ended or due):
                 continue
             state.sums = sums.tolist()
@@ -168,6 +177,8 @@ class Gan(Recipe):
                     f"({', '.join(f'{name} {value:g}' for name, value in zip(TERMS, state.sums, strict=True))}); lower "
                     "the learning rate"
                 )
+            task.engine.require_equal(task.model, type(task.model.quantizer).__name__)
+            task.engine.require_equal(players.discriminator, "the discriminator")
             if ended:
                 means = {name: value / state.since for name, value in zip(TERMS, state.sums, strict=True)}
                 state.history.append({"epoch": epoch + 1, "update": state.step, **means})
@@ -207,15 +218,15 @@ class Gan(Recipe):
         task.model.train()
         players = Players(task.model, discriminator, self.rules, task.engine, self.adam, self.ema)
         path = task.folder / "last.pt"
-        if not path.exists():
+        if not task.engine.group.agree(path.exists):
             self._put_codebook(task)
             return players, Progress()
         saved = task.engine.load(path)
         state = Progress(**saved.pop("progress"))
         if state.step > first:
             players.refine()
-        for name, part in players.parts():
-            part.load_state_dict(saved[name])
+        for name, each in players.parts():
+            each.load_state_dict(saved[name])
         return players, state
 
     @staticmethod
@@ -238,10 +249,12 @@ class Gan(Recipe):
         """The epoch's batches from number ``start`` on, uint8, in an order that is the same for all quantizers."""
         generator = torch.Generator().manual_seed(task.seeds("order", epoch))
         whole = torch.randperm(count, generator=generator)[: count // self.batch_size * self.batch_size]
-        return batches(pixels, whole, self.batch_size, start, task.seeds("augmentation", epoch))
+        own = part(self.batch_size, task.engine.group.rank, task.engine.group.size)
+        order = whole.view(-1, self.batch_size)[:, own]
+        return batches(pixels, order.flatten(), order.shape[1], start, task.seeds("augmentation", epoch))
 
     @staticmethod
     def _save(task: Task, players: Players, state: Progress, clock: Clock) -> None:
         state.seconds = clock.seconds
-        parts = {name: part.state_dict() for name, part in players.parts()}
+        parts = {name: each.state_dict() for name, each in players.parts()}
         task.engine.save(task.folder / "last.pt", {**parts, "progress": asdict(state)})
