@@ -11,6 +11,7 @@ from vqbench import protocol
 from vqbench.comparison import against_paper
 from vqbench.order import order_lines
 from vqbench.plan import Entry, Plan
+from vqbench.spec import RunSpec
 from vqbench.store import Failure, Record, ResultStore
 from vqbench.suiteparts import Codebook, Plugin
 from vqbench.table import Block, Cell, Column, Group, Row, Table
@@ -198,13 +199,16 @@ class _Builder:
 
     def _value(self, entry: Entry, column: Column) -> float | str | None:
         """A number; None where the metric says nothing about the run; "" or a reason where it was not measured."""
-        found = self.found[entry.run.key]
-        if found.record is None:
-            return found.failure.reason if found.failure else ""
         if column.key == SECONDS.key:
-            return found.record.made["seconds"]
-        measured = found.record.values.get(self.protocol, {}).get(column.key)
-        wanted = self.plan.wanted()[self.protocol].get(column.key)
+            return self._seconds(entry)
+        of_samples = self.plan.metrics[column.key].of_samples
+        run = entry.second if entry.second and of_samples else entry.run
+        found = self.found[run.key]
+        if found.record is None:
+            return self._why_missing(entry, run)
+        name = self.plan.under(self.protocol, of_samples)
+        measured = found.record.values.get(name, {}).get(column.key)
+        wanted = self.plan.wanted(run)[name].get(column.key)
         if measured is None or (measured.metric_version, measured.protocol_version) != wanted:
             return ""
         return measured.value
@@ -226,6 +230,23 @@ class _Builder:
         sources = [row.source for row in self.plan.suite.rows()]
         return [sources[entry.row] for entry in self.plan.entries]
 
+    def _seconds(self, entry: Entry) -> float | str:
+        """What the training of all stages took."""
+        total = 0.0
+        for run in entry.stages():
+            record = self.found[run.key].record
+            if record is None:
+                return self._why_missing(entry, run)
+            total += record.made["seconds"]
+        return total
+
+    def _why_missing(self, entry: Entry, run: RunSpec) -> str:
+        """Why a run has failed, or the one that it builds on; empty where neither has."""
+        if failure := self.found[run.key].failure:
+            return failure.reason
+        first = self.found[entry.run.key].failure
+        return f"its first stage failed: {first.reason}" if first else ""
+
     def _caption(self) -> list[str]:
         """How the numbers came about, from the records themselves."""
         suite = self.plan.suite
@@ -240,6 +261,13 @@ class _Builder:
         lines.append(
             f"Trained under {self._training()}, measured under {self.protocol}, {_count(len(suite.seeds), 'seed')}."
         )
+        if second := self.plan.entries[0].second:
+            args = second.recipe.args
+            lines.append(
+                f"On each, a second stage {second.recipe.name} ({args['steps']} updates, batch {args['batch_size']}, "
+                f"learning rate {args['learning_rate']:g}, {args['precision']}); {suite.samples.sampling()}; seconds "
+                "are those of training both."
+            )
         if runs:
             sources = [store for found in runs if (store := found.store)]
             by_store = [f"{sources.count(store)} from {store.root.name}/" for store in dict.fromkeys(sources)]

@@ -12,7 +12,7 @@ from typing import Any
 from vqbench import protocol
 from vqbench.cost import kind, took, updates
 from vqbench.errors import StoreError, UsageError, nearest
-from vqbench.plan import Plan
+from vqbench.plan import Entry, Plan
 from vqbench.spec import RunSpec
 from vqbench.store import ResultStore
 
@@ -42,20 +42,20 @@ def table(plan: Plan, folders: Sequence[Path], style: str, paper: bool) -> str:
 def plan(plan: Plan, folder: Path, results: Path) -> Shown:
     """Every run: done or to do, which other suites share it, and what is to be expected of its time."""
     store = ResultStore(folder)
-    wanted, shared, known = plan.wanted(), _sharing([store, ResultStore(results)], plan), took(store)
+    shared, known = _sharing([store, ResultStore(results)], plan), took(store)
     rows: list[dict[str, Any]] = []
-    for entry in plan.entries:
-        missing, record = store.missing(entry.run, wanted), store.read(entry.run)
+    for entry, run in ((each, run) for each in plan.entries for run in each.stages()):
+        missing, record = store.missing(run, plan.wanted(run)), store.read(run)
         rows.append(
             {
-                "row": entry.label,
+                "row": _row(entry, run),
                 "data set": entry.dataset,
                 "seed": entry.seed,
-                "key": entry.run.key,
+                "key": run.key,
                 "state": "done" if not missing else "to measure" if record else "to do",
-                "updates": updates(plan, entry),
-                "seconds": record.made["seconds"] if record else known.get(kind(entry.run)),
-                "shared with": shared.get(entry.run.key, []),
+                "updates": updates(plan, entry, run),
+                "seconds": record.made["seconds"] if record else known.get(kind(run)),
+                "shared with": shared.get(run.key, []),
             }
         )
     distinct = {row["key"]: row for row in rows}.values()
@@ -99,13 +99,14 @@ def status(plan: Plan, folder: Path) -> Shown:
     store = ResultStore(folder)
     rows = [
         {
-            "row": entry.label,
+            "row": _row(entry, run),
             "dataset": entry.dataset,
             "seed": entry.seed,
-            "key": entry.run.key,
-            "state": state(plan, store, entry.run),
+            "key": run.key,
+            "state": state(plan, store, run),
         }
         for entry in plan.entries
+        for run in entry.stages()
     ]
     text = grid(["row", "data set", "seed", "key", "state"], [list(row.values()) for row in rows])
     return Shown(text, {"suite": plan.suite.name, "runs": rows})
@@ -113,9 +114,11 @@ def status(plan: Plan, folder: Path) -> Shown:
 
 def state(plan: Plan, store: ResultStore, run: RunSpec) -> str:
     """How one run of a suite stands, in a few words."""
-    missing = store.missing(run, plan.wanted())
+    missing = store.missing(run, plan.wanted(run))
     if not missing:
         return "done"
+    if (first := plan.first_of(run)) and first not in store:
+        return f"waits for {first.key}, {state(plan, store, first)}"
     if store.folder(run).exists() and store.is_locked(run):
         return "running"
     if failure := store.failure(run):
@@ -123,6 +126,11 @@ def state(plan: Plan, store: ResultStore, run: RunSpec) -> str:
     if run in store:
         return "trained, lacks " + ", ".join(f"{metric} ({name})" for name, ms in missing.items() for metric in ms)
     return "stopped, will go on" if (store.folder(run) / "last.pt").exists() else "not begun"
+
+
+def _row(entry: Entry, run: RunSpec) -> str:
+    """What a run is called in a list: a second stage stands below the run that it builds on."""
+    return entry.label if run.parent is None else f"  {run.recipe.name} on {entry.label}"
 
 
 def prepare(plan: Plan, say: bool = True) -> None:

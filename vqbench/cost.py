@@ -12,14 +12,16 @@ from vqbench.spec import RunSpec
 from vqbench.store import ResultStore
 
 
-def updates(plan: Plan, entry: Entry) -> int:
-    """Optimizer updates of one run."""
-    return updates_of(entry.run, plan.datasets[entry.dataset])
+def updates(plan: Plan, entry: Entry, run: RunSpec) -> int:
+    """Optimizer updates of one run, which is a stage of ``entry``."""
+    return updates_of(run, plan.datasets[entry.dataset])
 
 
 def updates_of(run: RunSpec, data: DatasetInfo) -> int:
     """Optimizer updates of a run on a data set of this size."""
     args = run.recipe.args
+    if run.parent is not None:
+        return args["steps"]
     pictures = min(data.train, args.get("subset") or data.train)
     pictures -= data.holdout if args.get("selection") == "holdout" else 0
     if "steps" not in args:
@@ -46,18 +48,21 @@ def took(store: ResultStore) -> dict[str, float]:
 def cheapest_first(plans: Sequence[Plan], store: ResultStore, jobs: list[Job]) -> list[Job]:
     """Trained runs first, then those that were begun, then the rest; each by what they cost, ties in the suites' order.
 
-    A cost is the seconds that such runs took here, or as many as their number of updates makes likely.
+    Second stages come after all that they may build on. A cost is the seconds that such runs took here, or as many as
+    their number of updates makes likely.
     """
-    steps = {entry.run.key: updates(plan, entry) for plan in plans for entry in plan.entries}
+    stages = [(plan, entry, run) for plan in plans for entry in plan.entries for run in entry.stages()]
+    steps = {run.key: updates(plan, entry, run) for plan, entry, run in stages}
     known = took(store)
     rates = sorted(known[kind(job.run)] / steps[job.run.key] for job in jobs if kind(job.run) in known)
     rate = rates[len(rates) // 2] if rates else 1.0
 
-    def cost(job: Job) -> tuple[int, float]:
+    def cost(job: Job) -> tuple[bool, int, float]:
         run = job.run
+        second = run.parent is not None
         if run in store:
-            return 0, 0.0
+            return second, 0, 0.0
         begun = (store.folder(run) / "last.pt").exists()
-        return 1 if begun else 2, known.get(kind(run), rate * steps[run.key])
+        return second, 1 if begun else 2, known.get(kind(run), rate * steps[run.key])
 
     return sorted(jobs, key=cost)

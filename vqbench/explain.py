@@ -44,6 +44,10 @@ def explain(
     """
     store = ResultStore(folder)
     run = store.find(name).run
+    if run.parent is not None:
+        raise UsageError(
+            f"{name!r} is a generator, which makes pictures of its own; explain its first stage, {run.parent}"
+        )
     checkpoint = store.folder(run) / "best.pt"
     if not checkpoint.exists():
         raise StoreError(
@@ -59,8 +63,10 @@ def explain(
 
 def programme(metrics: Sequence[str], size: int) -> Programme:
     """What explains ``metrics`` on pictures of ``size`` pixels. Fetches the weights that they need."""
-    names = list(dict.fromkeys(metrics)) or [name for name in registry.names("metrics") if name not in SLOW]
-    classes = {name: _metric(name) for name in names}
+    chosen = list(dict.fromkeys(metrics)) or [name for name in registry.names("metrics") if name not in SLOW]
+    classes = {name: _metric(name) for name in chosen}
+    if not metrics:  # an autoencoder has no samples
+        classes = {name: metric for name, metric in classes.items() if not metric.of_samples}
     left_out: dict[str, None] = {}  # a set that keeps the order
 
     def turn(knob: str, under: MeasureProtocol) -> Iterator[Turn]:

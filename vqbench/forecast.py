@@ -120,9 +120,8 @@ def _passes(record: Record) -> list[tuple[str, Metrics, float]]:
 
 def forecast(plan: Plan, store: ResultStore, results: ResultStore, places: Sequence[int]) -> Shown:
     """What is left of ``plan`` by each device that such runs were measured on, at so many places."""
-    wanted = plan.wanted()
-    entries = {entry.run.key: entry for entry in plan.entries}
-    jobs = [Job(run, wanted) for run in plan.runs() if store.missing(run, wanted)]
+    entries = {run.key: entry for entry in plan.entries for run in entry.stages()}
+    jobs = [Job(run, plan.wanted(run)) for run in plan.runs() if store.missing(run, plan.wanted(run))]
     jobs = cheapest_first([plan], store, jobs)
     blocks, data = [], []
     for device, known in measured(plan, [store, results]).items():
@@ -130,11 +129,11 @@ def forecast(plan: Plan, store: ResultStore, results: ResultStore, places: Seque
         training = measuring = 0.0
         for job in jobs:
             entry = entries[job.run.key]
-            train = 0.0 if job.run in store else known.training(job.run, updates(plan, entry))
+            train = 0.0 if job.run in store else known.training(job.run, updates(plan, entry, job.run))
             if train is None:
                 untrained[f"{entry.label} on {entry.dataset}"] += 1
                 continue
-            measure = known.measured(job.run, _pairs(store.missing(job.run, wanted)))
+            measure = known.measured(job.run, _pairs(store.missing(job.run, job.wanted)))
             if measure is None:
                 unmeasured[f"{entry.label} on {entry.dataset}"] += 1
             seconds.append(train + (measure or 0.0))

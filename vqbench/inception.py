@@ -18,9 +18,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from vqbench import assets
-from vqbench.assets.content import replacing
+from vqbench.assets.content import digest_of_arrays, replacing
 from vqbench.compat import ensure_torchvision
 from vqbench.pictures import rounded
+from vqbench.protocol import MeasureProtocol
 
 DIM = 2048  # of pool3, the layer that FID is defined on
 CHUNK = 50  # pictures a pass through the network
@@ -29,6 +30,21 @@ LAYERS = (  # of torch-fidelity's extractor, from the picture to pool3
     *(f"Mixed_{block}" for block in ("5b", "5c", "5d", "6a", "6b", "6c", "6d", "6e", "7a", "7b", "7c")),
     "AvgPool",
 )
+
+
+def features_path(protocol: MeasureProtocol, pictures: str, device: torch.device, version: int = 1) -> Path:
+    """Where the features of a split are kept, the digest of whose content is ``pictures``: named by what decides them.
+
+    ``version`` is that of how they are computed.
+    """
+    weights = _weights_digest(network(device))[:16]
+    name = f"{pictures}-{protocol.name}-v{protocol.VERSION}-rfid-v{version}-{weights}.npy"
+    return assets.cache_folder() / "features" / name
+
+
+@cache
+def _weights_digest(net: nn.Module) -> str:
+    return digest_of_arrays({name: tensor.cpu().numpy() for name, tensor in net.state_dict().items()})
 
 
 @contextmanager

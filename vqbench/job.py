@@ -23,10 +23,12 @@ class Job:
     run: RunSpec
     wanted: Wanted
     retry_failed: bool = False
+    first: RunSpec | None = None  # the run that it builds on, which must be done before
 
     def __str__(self) -> str:
         run = self.run
-        return f"{run.quantizer.name} on {run.dataset.name}, seed {run.seed} ({run.key})"
+        what = f"{run.recipe.name} on {run.quantizer.name}" if run.parent else run.quantizer.name
+        return f"{what} on {run.dataset.name}, seed {run.seed} ({run.key})"
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, Literal
 
 import torch
@@ -55,6 +57,7 @@ class Metric:
     reference: ClassVar[str] = ""  # paper or library that defines it
     few: ClassVar[int] = 0  # from fewer pictures than this its values rank nothing, which a table then says
     needs_codes: ClassVar[bool] = False  # says nothing about a run without a codebook
+    of_samples: ClassVar[bool] = False  # about pictures that a second stage makes, see SampleMetric
     knobs: ClassVar[tuple[str, ...]] = ("pixels", "jpeg")  # settings of a MeasureProtocol that can move its value
 
     @classmethod
@@ -82,6 +85,53 @@ class Metric:
 
     def compute(self) -> float | None:
         """The value over all pictures seen since ``reset``."""
+        raise NotImplementedError
+
+
+@dataclass
+class Samples:
+    """Generated pictures and what they are held against, as one measuring protocol sees them."""
+
+    pictures: Tensor  # (N, C, S, S) uint8: the samples as they were made
+    training: Tensor  # (T, C, S, S) uint8: the pictures that the generator learned from
+    features_of_samples: Callable[[], Tensor]
+    features_of_references: Callable[[], Tensor]
+
+    @cached_property
+    def features(self) -> Tensor:
+        """Inception's pool3 of the samples: (N, 2048) float32, on the CPU."""
+        return self.features_of_samples()
+
+    @cached_property
+    def references(self) -> Tensor:
+        """Those of the reference split: (M, 2048)."""
+        return self.features_of_references()
+
+
+class SampleMetric(Metric):
+    """One number about the pictures that a generator makes: :meth:`measure` sees all of them at once.
+
+    About the reconstructions of an autoencoder it says nothing.
+    """
+
+    of_samples = True
+    knobs = (*Metric.knobs, "fid_resize")
+
+    @classmethod
+    def assets(cls, protocol: MeasureProtocol) -> tuple[str, ...]:
+        return ("inception_fid",)
+
+    def reset(self) -> None:
+        self.state = {}
+
+    def update(self, batch: Batch) -> None:
+        return None
+
+    def compute(self) -> None:
+        return None
+
+    def measure(self, samples: Samples) -> float:
+        """The value. Raises RunError where there are too few samples or references for it."""
         raise NotImplementedError
 
 

@@ -39,6 +39,11 @@ class Entry:
     paper_setting: str | None = None
     latent: str | None = None  # the shape of its codes, as "16²×4"; only where the table tells it
     codes: int | None = None  # a codebook's size, likewise
+    second: RunSpec | None = None  # the generator on ``run``, where the suite asks for one
+
+    def stages(self) -> list[RunSpec]:
+        """The run and, after it, the one that builds on it."""
+        return [self.run] if self.second is None else [self.run, self.second]
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,7 @@ class MetricInfo:
     digits: int
     version: int
     few: int = 0  # from fewer pictures than this, it ranks nothing
+    of_samples: bool = False  # of a second stage's pictures, not of reconstructions
 
 
 @dataclass(frozen=True)
@@ -77,14 +83,27 @@ class Plan:
 
     def runs(self) -> list[RunSpec]:
         """Every distinct run once, in order."""
-        return list({entry.run.key: entry.run for entry in self.entries}.values())
+        runs = [entry.run for entry in self.entries] + [entry.second for entry in self.entries if entry.second]
+        return list({run.key: run for run in runs}.values())
 
-    def wanted(self) -> Wanted:
-        """The numbers that every run must have."""
+    def first_of(self, run: RunSpec) -> RunSpec | None:
+        """The run that ``run`` builds on, if it is a second stage."""
+        return next((entry.run for entry in self.entries if run.parent == entry.run.key), None)
+
+    def wanted(self, run: RunSpec | None = None) -> Wanted:
+        """The numbers that ``run`` must have: of a second stage those of samples, of any other the rest."""
+        second = run is not None and run.parent is not None
+        infos = {name: info for name, info in self.metrics.items() if info.of_samples == second}
         return {
-            name: {metric: (info.version, protocol.measuring(name).VERSION) for metric, info in self.metrics.items()}
+            self.under(name, second): {
+                metric: (info.version, protocol.measuring(name).VERSION) for metric, info in infos.items()
+            }
             for name in self.protocols()
         }
+
+    def under(self, name: str, of_samples: bool) -> str:
+        """The name that values under the protocol ``name`` are stored by."""
+        return self.suite.samples.sampling().under(name) if of_samples else name
 
     def protocols(self) -> list[str]:
         """The names that values of this suite are stored under, its table's own protocol first."""
@@ -100,7 +119,7 @@ class Plan:
         content = {
             "inputs": self.inputs,
             "suite": self.suite.dump(),
-            "entries": [{**asdict(entry), "run": entry.run.to_dict(), "key": entry.run.key} for entry in self.entries],
+            "entries": [_entry_to_dict(entry) for entry in self.entries],
             "metrics": {name: asdict(info) for name, info in self.metrics.items()},
             "datasets": {name: asdict(info) for name, info in self.datasets.items()},
         }
@@ -147,10 +166,7 @@ def _cached(store: ResultStore, spec: SuiteSpec, digest: str, variant: bool) -> 
         current = inputs["suite"] == digest and inputs["vqbench"] == vqbench.__version__
         if not current or any(_digest(plugin) != was for plugin, was in inputs["plugins"].items()):
             return None
-        entries = [
-            Entry(**{k: v for k, v in entry.items() if k not in ("run", "key")}, run=RunSpec.from_dict(entry["run"]))
-            for entry in content["entries"]
-        ]
+        entries = [_entry_from_dict(entry) for entry in content["entries"]]
         if not _still(spec, inputs.get("settled", ()), entries):
             return None
         infos = {name: MetricInfo(**info) for name, info in content["metrics"].items()}
@@ -179,9 +195,33 @@ def _still(spec: SuiteSpec, settled: Collection[str], entries: Sequence[Entry]) 
     return True
 
 
+def _entry_to_dict(entry: Entry) -> dict[str, Any]:
+    content = {**asdict(entry), "run": entry.run.to_dict(), "key": entry.run.key}
+    return {**content, "second": entry.second and entry.second.to_dict()}
+
+
+def _entry_from_dict(content: dict[str, Any]) -> Entry:
+    runs: dict[str, Any] = {n: RunSpec.from_dict(content[n]) for n in ("run", "second") if content.get(n)}
+    return Entry(**{k: v for k, v in content.items() if k not in ("run", "second", "key")}, **runs)
+
+
 def _digest(plugin: str) -> str | None:
     kind, name = plugin.split("/")
     return registry.digest(kind, name) if name in registry.sources(kind) else None  # type: ignore[arg-type]
+
+
+def _check_stages(spec: SuiteSpec, infos: dict[str, MetricInfo]) -> None:
+    """Numbers of samples need a second stage, and each stage needs a number that says when it is done."""
+    of_samples = [name for name, info in infos.items() if info.of_samples]
+    if of_samples and spec.generate is None:
+        raise spec.error(
+            ("metrics", spec.metrics.index(of_samples[0])),
+            f"{of_samples[0]!r} measures generated pictures; give the suite a second stage by `generate`",
+        )
+    if spec.generate is not None and not 0 < len(of_samples) < len(infos):
+        raise spec.error(
+            ("metrics",), "a suite with a second stage needs at least one metric of samples (fid) and one of the first"
+        )
 
 
 def _resolve(spec: SuiteSpec, digest: str, variant: bool) -> Plan:
@@ -202,6 +242,7 @@ def _resolve(spec: SuiteSpec, digest: str, variant: bool) -> Plan:
             seed=entry.seed,
             group=entry.group,
             run=entry.run,
+            second=entry.second,
             paper_row=entry.paper.row if entry.paper else None,
             paper_setting=entry.paper.setting if entry.paper else None,
             ceiling=registry.load("quantizers", entry.run.quantizer.name).ceiling,  # type: ignore[attr-defined]
@@ -212,7 +253,10 @@ def _resolve(spec: SuiteSpec, digest: str, variant: bool) -> Plan:
     infos = {}
     for name in spec.metrics:
         metric: Any = registry.load("metrics", name)
-        infos[name] = MetricInfo(metric.label, metric.unit, metric.better, metric.digits, metric.VERSION, metric.few)
+        infos[name] = MetricInfo(
+            metric.label, metric.unit, metric.better, metric.digits, metric.VERSION, metric.few, metric.of_samples
+        )
+    _check_stages(spec, infos)
     datasets = {
         name: DatasetInfo(each.title, each.counts["train"], each.counts["test"], each.holdout, each.notes)
         for name, each in data.items()
@@ -221,7 +265,7 @@ def _resolve(spec: SuiteSpec, digest: str, variant: bool) -> Plan:
     for entry in entries:
         run = entry.run
         plugins |= {f"quantizers/{run.quantizer.name}", f"backbones/{run.backbone.name}"}
-        plugins |= {f"datasets/{run.dataset.name}", f"recipes/{run.recipe.name}"}
+        plugins |= {f"datasets/{run.dataset.name}", *(f"recipes/{each.recipe.name}" for each in entry.stages())}
     inputs: dict[str, Any] = {
         "suite": digest,
         "vqbench": vqbench.__version__,

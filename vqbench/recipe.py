@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from vqbench.dataset import Dataset
 from vqbench.engine import Engine
+from vqbench.generator import Generator
 from vqbench.model import Autoencoder
 from vqbench.seeding import Seeds
 
@@ -44,5 +45,19 @@ class Recipe:
         """Train ``task.model``, going on from the last checkpoint in ``task.folder`` if there is one.
 
         Leaves the selected weights in the model and in ``best.pt``. Raises RunError if the run cannot go on.
+        """
+        raise NotImplementedError
+
+
+class SecondStage(Recipe):
+    """A training loop on a trained autoencoder, which comes as ``task.model`` and is left as it is.
+
+    ``fit`` leaves what it trained in ``best.pt``: the ``state_dict`` of its :meth:`generator`.
+    """
+
+    def generator(self, first: Autoencoder, channels: int, size: int) -> Generator:
+        """An untrained maker of pictures, of so many channels and that side, on the device of ``first``.
+
+        Raises UsageError if what it needs is not installed.
         """
         raise NotImplementedError

@@ -10,12 +10,14 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from vqbench import registry, seeding
+from vqbench.building import build, size
 from vqbench.dataset import Dataset
 from vqbench.engine import Engine, devices_of
 from vqbench.errors import (
@@ -30,12 +32,14 @@ from vqbench.errors import (
     VqbenchError,
 )
 from vqbench.evaluate import Evaluator, Measurement
+from vqbench.generation import SampleEvaluator
+from vqbench.generator import Generator
 from vqbench.group import ALONE, Group
 from vqbench.job import Ended, Job, Listener
 from vqbench.launched import launched
 from vqbench.model import Autoencoder
 from vqbench.provenance import made
-from vqbench.recipe import Recipe, Task, Trained
+from vqbench.recipe import Recipe, SecondStage, Task, Trained
 from vqbench.spec import Part, RunSpec
 from vqbench.store import LOG_LINES, Failure, Record, ResultStore, set_aside
 from vqbench.team import Team
@@ -52,6 +56,7 @@ class Work:
     folder: Path  # of its checkpoints, for the first rank
     missing: dict[str, list[str]]  # protocol -> metrics to measure
     train: bool
+    first: Path | None = None  # the folder of the run that it builds on
 
 
 @dataclass
@@ -71,6 +76,7 @@ class Rank:
         self.device, self.listener, self.stopped, self.group = device, listener, stopped, group
         self._dataset: Dataset | None = None
         self._evaluator: Evaluator | None = None
+        self._samples: SampleEvaluator | None = None
         self._part: Part | None = None  # which data set these are of
 
     def do(self, work: Work) -> Done:
@@ -79,31 +85,54 @@ class Rank:
         dataset = self.group.together(lambda: self._load(run.dataset))
         recipe: Recipe = registry.load("recipes", run.recipe.name)(**run.recipe.args)
         engine = Engine(self.device, getattr(recipe, "precision", "float32"), self.group)
-        model = build(run, dataset).to(engine.device)
+        model = self._model(work, engine, dataset)
         trained, told = None, {}
         if work.train:
             self.listener.run_started(run, "training")
             model, trained = self._trained(work, recipe, engine, dataset, model)
-            parameters = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-            told = {**self._made(engine), "seconds": round(trained.seconds, 1), "parameters": parameters}
-        else:
-            model.load_state_dict(engine.load(self.group.agree(lambda: _checkpoint(work.folder))))
+        judged: Autoencoder | Generator = model
+        if isinstance(recipe, SecondStage):
+            judged = recipe.generator(model, dataset.channels, dataset.size)
+        if judged is not model or not work.train:
+            judged.load_state_dict(engine.load(self.group.agree(lambda: _checkpoint(work.folder))))
+        if trained is not None:
+            told = {**self._made(engine), "seconds": round(trained.seconds, 1), "parameters": size(judged)}
+        started = time.monotonic()
+        measurement = self._measured(work, engine, dataset, judged)
+        how = {**self._made(engine), "seconds": round(time.monotonic() - started, 1), "metrics": work.missing}
+        return Done(measurement, how, trained, told)
+
+    def _model(self, work: Work, engine: Engine, dataset: Dataset) -> Autoencoder:
+        """The autoencoder of the run, untrained or, of a second stage, as the first one left it."""
+        model = build(work.run, dataset).to(engine.device)
+        if (first := work.first) is not None:
+            model.load_state_dict(engine.load(self.group.agree(lambda: _checkpoint(first))))
+            model.requires_grad_(False)
+        return model
+
+    def _measured(self, work: Work, engine: Engine, dataset: Dataset, model: Autoencoder | Generator) -> Measurement:
+        """The missing numbers: of reconstructions of the test split or, of a generator, of what it makes."""
+        run = work.run
+        told = partial(self._measuring, run)
+        if isinstance(model, Generator):
+            self.listener.run_started(run, "sampling")
+            if self._samples is None:
+                self._samples = SampleEvaluator(dataset, engine.device, self.group)
+            seeds = seeding.seeds(run.seed, run.dataset.name)
+            return self._samples.measure(
+                model, seeds, work.folder, work.missing, told, run.recipe.args.get("subset"), work.train
+            )
         self.listener.run_started(run, "measuring")
         if self._evaluator is None:
             self._evaluator = Evaluator(dataset, engine.device, group=self.group)
-        started = time.monotonic()
-        measurement = self._evaluator.measure(
-            model, work.missing, lambda done, total: self._measuring(run, done, total)
-        )
-        how = {**self._made(engine), "seconds": round(time.monotonic() - started, 1), "metrics": work.missing}
-        return Done(measurement, how, trained, told)
+        return self._evaluator.measure(model, work.missing, told)
 
     def _made(self, engine: Engine) -> dict[str, Any]:
         return {**made(engine.device), "devices": self.group.size}
 
     def _load(self, part: Part) -> Dataset:
         if self._dataset is None or self._part != part:
-            self._evaluator = None
+            self._evaluator = self._samples = None
             self._dataset = registry.load("datasets", part.name)(**part.args)
             self._part = part
         return self._dataset
@@ -127,7 +156,7 @@ class Rank:
         except Damaged as error:
             self.group.agree(lambda: _set_aside(folder))
             self.listener.say(f"{error}; set aside as .damaged, so {run.quantizer.name} is trained from its start")
-        task.model = build(run, dataset).to(engine.device)
+        task.model = self._model(work, engine, dataset)
         return task.model, recipe.fit(task)
 
     def _measuring(self, run: RunSpec, done: int, total: int) -> None:
@@ -162,9 +191,19 @@ class Runner:
                 failure = self.store.failure(run)
                 if failure and not job.retry_failed:
                     return Ended("failed", f"failed earlier: {failure.reason} (--retry-failed tries again)")
+                if job.first is not None and job.first not in self.store:
+                    return self._without(job.first)
                 return self._contained(job)
         except Unwritable as error:
             return Ended("unwritable", str(error))
+
+    def _without(self, first: RunSpec) -> Ended:
+        """What becomes of a run whose first stage is not done: it waits while another process is at that."""
+        if self.store.folder(first).exists() and self.store.is_locked(first):
+            return Ended("held")
+        failure = self.store.failure(first)
+        why = f"failed: {failure.reason}" if failure else "is not there; the same command does it first"
+        return Ended("machine", f"its first stage, {first.key}, {why}")
 
     def close(self) -> None:
         """Let the processes go that follow this one, if there are any. Only between runs."""
@@ -210,7 +249,8 @@ class Runner:
     def _carry_out(self, job: Job) -> None:
         run = job.run
         record = self.store.read(run)
-        work = Work(run, self.store.folder(run), self.store.missing(run, job.wanted), record is None)
+        first = None if job.first is None else self.store.folder(job.first)
+        work = Work(run, self.store.folder(run), self.store.missing(run, job.wanted), record is None, first)
         if self.devices > 1 and work.train:
             require_distributed(run)
         rank = self._ranks()
@@ -265,10 +305,9 @@ def follow(group: Group, device: str) -> None:
 
 def require_distributed(run: RunSpec) -> None:
     """Raises NotDistributed for a run whose method, or recipe, is not made for several devices."""
-    plugins: dict[str, Any] = {
-        run.quantizer.name: registry.load("quantizers", run.quantizer.name),
-        run.recipe.name: registry.load("recipes", run.recipe.name),
-    }
+    plugins: dict[str, Any] = {run.recipe.name: registry.load("recipes", run.recipe.name)}
+    if run.parent is None:  # else its codebook is not learned any more
+        plugins[run.quantizer.name] = registry.load("quantizers", run.quantizer.name)
     for name, plugin in plugins.items():
         if not plugin.distributed:
             raise NotDistributed(
@@ -303,18 +342,3 @@ def _reason(error: Exception) -> str:
             "with more; the batch is not computed in parts, since codebooks depend on all of it at once"
         )
     return f"{type(error).__name__}: {error}"
-
-
-def build(run: RunSpec, dataset: Dataset) -> Autoencoder:
-    """The untrained model of ``run``. All quantizers of a seed and data set start from the same backbone."""
-    seeds = seeding.seeds(run.seed, run.dataset.name)
-
-    def make(kind: registry.Kind, part: Part, **filled: Any) -> Any:
-        torch.manual_seed(seeds(kind))
-        return registry.load(kind, part.name)(**filled, **part.args)
-
-    model = Autoencoder(
-        make("backbones", run.backbone, channels=dataset.channels, dim=run.quantizer.args["dim"]),
-        make("quantizers", run.quantizer),
-    )
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster, on CPUs as on GPUs

@@ -112,13 +112,15 @@ def _execute(jobs: list[Job], needs: list[str], folder: Path, how: How, stop: St
 def _jobs(plans: Sequence[Plan], store: ResultStore, retry_failed: bool) -> list[Job]:
     """Every run that lacks something, once, with all that any of the suites wants of it."""
     wanted: dict[str, Wanted] = {}
-    runs = {}
+    runs, firsts = {}, {}
     for plan in plans:
         for run in plan.runs():
-            runs[run.key] = run
-            for name, metrics in plan.wanted().items():
+            runs[run.key], firsts[run.key] = run, plan.first_of(run)
+            for name, metrics in plan.wanted(run).items():
                 wanted.setdefault(run.key, {}).setdefault(name, {}).update(metrics)
-    return [Job(run, wanted[key], retry_failed) for key, run in runs.items() if _lacks(store, run, wanted[key])]
+    return [
+        Job(run, wanted[key], retry_failed, firsts[key]) for key, run in runs.items() if _lacks(store, run, wanted[key])
+    ]
 
 
 def _lacks(store: ResultStore, run: RunSpec, wanted: Wanted) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # pydantic is only needed by who reads suites, not by who nam
     from vqbench.yamlfile import KeyPath
 
 RECIPE = "autoencoder"  # what the training protocols are arguments of
+SECOND = ("batch_size", "subset")  # what a reduced copy changes of a second stage
 PARTS = ("recipe", "backbone", "dataset", "quantizer")
 
 
@@ -83,6 +84,7 @@ class Entry:
     group: str | int | float | bool | None  # the block or column group: the data set, or the value of an argument
     paper: PaperRow | None  # the row of the paper's table that this one corresponds to
     run: RunSpec
+    second: RunSpec | None = None  # the generator on that run, where the suite asks for one
 
 
 class Resolved(Protocol):
@@ -119,6 +121,7 @@ def expand(suite: SuiteSpec, registry: Registry | None = None) -> list[Entry]:
         if metric not in (known := registry.names("metrics")):
             raise suite.error(("metrics", index), f"unknown metric {metric!r}; {nearest(metric, known)}")
     recipes = _of_rows(suite, "train", suite.train, lambda plugin, place: _recipe(suite, registry, plugin, place))
+    second = _second(suite, registry)
     backbones = _of_rows(
         suite, "backbone", suite.backbone, lambda plugin, place: _backbone(suite, registry, plugin, place)
     )
@@ -138,7 +141,8 @@ def expand(suite: SuiteSpec, registry: Registry | None = None) -> list[Entry]:
             paper = suite.quantizers[row.source].paper
             for seed in suite.seeds:
                 run = RunSpec(recipe, backbone, data, quantizer, seed)
-                entries.append(Entry(row.label, index, dataset.name, seed, group, paper, run))
+                generator = replace(run, recipe=second, parent=run.key) if second else None
+                entries.append(Entry(row.label, index, dataset.name, seed, group, paper, run, generator))
     known = ["dataset", *dict.fromkeys(name for entry in entries for name in entry.run.quantizer.args)]
     if (by := suite.table.group) not in known:
         raise suite.error(("table", "group"), f"no row has an argument {by!r}; {nearest(by, known)}")
@@ -181,6 +185,15 @@ def dataset_part(suite: SuiteSpec, registry: Registry, position: int) -> Part:
     at: dict[str, KeyPath] = {"folder": ("data",)} if shared else {}
     place = ("datasets", position, written.name)
     return _resolve(suite, registry, "datasets", written.name, shared | written.args, place, at)
+
+
+def _second(suite: SuiteSpec, registry: Registry) -> Part | None:
+    """The recipe of the second stage; of a reduced copy, with fewer pictures and smaller batches too."""
+    if suite.generate is None:
+        return None
+    name, smaller = suite.generate.name, {key: suite.reduced[key] for key in SECOND if key in suite.reduced}
+    at: dict[str, KeyPath] = {argument: ("reduced", argument) for argument in smaller}
+    return _resolve(suite, registry, "recipes", name, suite.generate.args | smaller, ("generate", name), at)
 
 
 def _quantizer(suite: SuiteSpec, registry: Registry, row: Row, dataset: str) -> Part:

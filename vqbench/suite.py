@@ -23,6 +23,7 @@ from vqbench.suiteparts import (
     Plugin,
     Problem,
     QuantizerRow,
+    Samples,
     TableSpec,
     arguments,
     distinct,
@@ -67,6 +68,8 @@ class SuiteSpec(Model):
     codebook: Codebook = Codebook()
     quantizers: Annotated[list[QuantizerRow], AfterValidator(filled)]
     seeds: Annotated[list[Seed], AfterValidator(distinct)] = Field(default=[42])
+    generate: Plugin | None = None  # the recipe of a second stage on every run, which makes pictures
+    samples: Samples = Samples()  # of the second stage
     metrics: Annotated[list[str], AfterValidator(distinct)]
     table: TableSpec = TableSpec()
     reduced: Annotated[dict[str, Any], AfterValidator(arguments)] = Field(default={})  # arguments of the recipe

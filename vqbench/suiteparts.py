@@ -6,9 +6,10 @@ import math
 import re
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_serializer, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_serializer, model_validator
 
 from vqbench.errors import nearest
+from vqbench.sampling import Reference, Sampling
 
 T = TypeVar("T")
 
@@ -191,6 +192,18 @@ class QuantizerRow(Model):
         rest |= {"train": self.train and self.train.model_dump()}
         rest |= {"codebook": self.codebook and self.codebook.model_dump(exclude_unset=True)}
         return {self.quantizer: self.args} | {key: value for key, value in rest.items() if value}
+
+
+class Samples(Model):
+    """How many pictures a second stage makes, how, and which split they are held against."""
+
+    count: Annotated[int, Field(ge=2)] = 50_000
+    steps: Annotated[int, Field(ge=1, le=1000)] = 200
+    eta: Annotated[float, Field(ge=0, le=1)] = 1.0
+    reference: Reference = "train"
+
+    def sampling(self) -> Sampling:
+        return Sampling(self.count, self.steps, self.eta, self.reference)
 
 
 class TableSpec(Model):

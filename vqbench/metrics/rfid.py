@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import scipy.linalg
 import torch
-from torch import nn
 
-from vqbench import assets, inception
-from vqbench.assets.content import digest_of_arrays
+from vqbench import inception
 from vqbench.compat import ensure_torchvision
 from vqbench.errors import RunError
 from vqbench.metric import Batch, Context, Metric
@@ -118,13 +115,5 @@ def _root(product: np.ndarray) -> np.ndarray:
 
 
 def features_path(context: Context) -> Path:
-    """Where the originals' features are kept: named by all that decides them."""
-    protocol = context.protocol
-    weights = _weights_digest(inception.network(context.device))[:16]
-    name = f"{context.dataset}-{protocol.name}-v{protocol.VERSION}-rfid-v{RFID.VERSION}-{weights}.npy"
-    return assets.cache_folder() / "features" / name
-
-
-@cache
-def _weights_digest(net: nn.Module) -> str:
-    return digest_of_arrays({name: tensor.cpu().numpy() for name, tensor in net.state_dict().items()})
+    """Where the originals' features are kept."""
+    return inception.features_path(context.protocol, context.dataset, context.device, RFID.VERSION)

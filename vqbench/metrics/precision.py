@@ -1,0 +1,36 @@
+"""Precision of generated pictures."""
+
+from __future__ import annotations
+
+from vqbench.compat import ensure_torchvision
+from vqbench.errors import RunError
+from vqbench.metric import SampleMetric, Samples
+
+NEIGHBOURS = 3  # the paper's k, and torch-fidelity's
+
+
+class Precision(SampleMetric):
+    """Share of samples that lie among the references: no farther from one of them than its third nearest reference.
+
+    In Inception's features (the paper: VGG's), by torch-fidelity. It rises with the number of references, so compare
+    values of equally many. How faithful samples are; how varied, :mod:`vqbench.metrics.recall` says.
+    """
+
+    label = "Precision"
+    better = "max"
+    digits = 3
+    reference = "Kynkäänniemi et al., Improved Precision and Recall Metric, NeurIPS 2019, arXiv 1904.06991"
+
+    def measure(self, samples: Samples) -> float:
+        return precision_and_recall(samples)[0]
+
+
+def precision_and_recall(samples: Samples) -> tuple[float, float]:
+    """torch-fidelity's precision and recall. Raises RunError for as few pictures of either kind as neighbours."""
+    fewest = min(len(samples.features), len(samples.references))
+    if fewest <= NEIGHBOURS:
+        raise RunError(f"precision and recall need more than {NEIGHBOURS} pictures of either kind, not {fewest}")
+    ensure_torchvision()
+    from torch_fidelity.metric_prc import calculate_precision_recall_part
+
+    return calculate_precision_recall_part(samples.features, samples.references, NEIGHBOURS)
