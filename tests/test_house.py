@@ -21,8 +21,8 @@ LIGHT = (
     *("registry", "render", "scaffold", "seeding", "selection", "spec", "statistics", "store", "suite", "suitefile"),
     *("suiteparts", "explain", "table", "verdict", "waterfall", "yamlfile", "cost", "job", "options", "running"),
     *("profiling.command", "profiling.driver", "profiling.report", "profiling.subjects"),
-    *("stopping", "executors", "executors.driver", "executors.local", "executors.messages", "executors.node"),
-    *("executors.parcel", "executors.ray", "executors.slurm", "executors.where", "executors.worker"),
+    *("generating", "sampling", "stopping", "executors", "executors.driver", "executors.local", "executors.messages"),
+    *("executors.node", "executors.parcel", "executors.ray", "executors.slurm", "executors.where", "executors.worker"),
 )
 # Who of ours a room may import, beside what stands for itself.
 ROOMS = {

@@ -12,6 +12,7 @@ import typer
 
 from vqbench import __version__
 from vqbench.errors import UsageError, VqbenchError
+from vqbench.generating import sample
 from vqbench.options import CarriedOut, Chosen, Several, add_plugins, choosing
 from vqbench.profiling.command import profile
 
@@ -177,22 +178,6 @@ def explain(
     _show(explaining.explain(store, run, metrics or (), test_images, device, quiet), as_json)
 
 
-@app.command()
-def sample(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A second stage, by its key or its folder's name.")],
-    store: Store = RUNS,
-    count: Annotated[int, typer.Option("-n", "--count", min=1, help="Pictures, the first of the run's own row.")] = 64,
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="A PNG.")] = Path("samples.png"),
-    steps: Annotated[int, typer.Option(min=1, max=1000, help="Steps of DDIM.")] = 200,
-    eta: Annotated[float, typer.Option(min=0, max=1, help="Noise of each step; 0: the first alone decides.")] = 1.0,
-    device: Device = "auto",
-) -> None:
-    """Make pictures with a trained generator, from the same noise for all runs of a seed and data set."""
-    from vqbench import generating
-
-    generating.write(store, run, output, count, steps, eta, device)
-
-
 @app.command(name="list")
 def list_(
     kind: Annotated[str, typer.Argument(help="quantizers, datasets, metrics, backbones, suites or protocols.")],
@@ -254,6 +239,7 @@ def check(
 
 
 app.command()(profile)
+app.command()(sample)
 
 
 @app.command()

@@ -129,8 +129,8 @@ def state(plan: Plan, store: ResultStore, run: RunSpec) -> str:
 
 
 def _row(entry: Entry, run: RunSpec) -> str:
-    """What a run is called in a list: a second stage stands below the run that it builds on."""
-    return entry.label if run.parent is None else f"  {run.recipe.name} on {entry.label}"
+    """What a run is called in a list, where a second stage stands below the run that it builds on."""
+    return entry.label if run.parent is None else f"{run.recipe.name} on {entry.label}"
 
 
 def prepare(plan: Plan, say: bool = True) -> None:
