@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import math
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +19,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from tests.test_recipe import Few, every_third
-from tests.tiny_suite import vqbench
+from tests.tiny_suite import command, vqbench
 from vqbench import generation, plan, protocol, registry, runner, seeding
 from vqbench.backbones.conv import Conv
 from vqbench.engine import Engine
@@ -453,3 +455,25 @@ def test_identity_is_generated_from_too(tmp_path: Path) -> None:
     generator = recipe().generator(work.model, 1, 28)
     generator.load_state_dict(torch.load(tmp_path / "best.pt", weights_only=True))
     assert generation.sample(generator, work.seeds, range(2), 1, 0.0).shape == (2, 1, 28, 28)
+
+
+@pytest.mark.slow
+def test_two_ranks_end_where_one_does(tmp_path: Path) -> None:
+    """Two processes that share batches and sampling train the weights of one, up to rounding, and make its pictures."""
+    path, alone, shared = suite(tmp_path), tmp_path / "alone", tmp_path / "shared"
+    without = ("--set", "generate=null", "--set", "metrics=[psnr]", "--set", "table.columns=[psnr]")
+    assert vqbench("run", path, "--store", alone, "--places", 0, "--quiet", *without) == 0
+    shutil.copytree(alone, shared)
+    assert vqbench("run", path, "--store", alone, "--places", 0, "--quiet") == 0
+    subprocess.run(command("run", path, "--store", shared, "--devices", 2, "--quiet"), check=True)
+    second = plan.load(path, []).runs()[1]
+    one, two = (torch.load(ResultStore(each).folder(second) / "best.pt") for each in (alone, shared))
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-5)
+    made = [
+        np.load(next(ResultStore(each).folder(second).glob("samples+*.npy"))).astype(int) for each in (alone, shared)
+    ]
+    assert np.abs(made[0] - made[1]).max() <= 1
+    record = ResultStore(shared).read(second)
+    assert record is not None
+    assert record.made["devices"] == 2

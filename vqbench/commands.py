@@ -180,14 +180,14 @@ def publish(plan: Plan, folder: Path, results: Path) -> None:
 
 
 def clean(plan: Plan, folder: Path, yes: bool) -> None:
-    """Delete the checkpoints of finished runs."""
+    """Delete the checkpoints of finished runs, and the samples of second stages."""
     store = ResultStore(folder)
     files = [
         path
         for spec in plan.runs()
         if spec in store
-        for path in (store.folder(spec) / "last.pt", store.folder(spec) / "best.pt")
-        if path.exists()
+        for pattern in ("last.pt", "best.pt", "samples+*.npy")
+        for path in sorted(store.folder(spec).glob(pattern))
     ]
     size = sum(path.stat().st_size for path in files) / 1e6
     if yes:

@@ -68,26 +68,30 @@ class SampleEvaluator:
         generator.eval()
         if anew:
             self.group.agree(lambda: _forget(folder))
-        values: dict[str, dict[str, Value]] = {}
+        values = {}
         for name, metrics in wanted.items():
-            sampling = sampling_of(name)
-            pictures = self._samples(generator, seeds, folder, sampling, told)
-            if not self.group.leads:
-                continue
-            measured = protocol.measuring(name)
-            samples = Samples(
-                pictures,
-                self.dataset.pixels("train")[:trained_on],
-                partial(self._features, pictures, measured),
-                partial(self._reference_features, name, sampling, measured),
-            )
-            values[name] = {}
-            for metric in metrics:
-                cls: Any = registry.load("metrics", metric)
-                one: SampleMetric = cls(self._context(measured, "test"))
-                values[name][metric] = Value(one.measure(samples), one.VERSION, measured.VERSION, len(pictures))
-            draw(folder, pictures, samples.training)
+            pictures = self._samples(generator, seeds, folder, sampling_of(name), told)
+            training = self.dataset.pixels("train")[:trained_on]
+            values[name] = self.group.agree(partial(self._values, name, metrics, pictures, training))
+            self.group.agree(partial(draw, folder, pictures, training))
         return Measurement(values, {})
+
+    def _values(self, name: str, metrics: Sequence[str], pictures: Tensor, training: Tensor) -> dict[str, Value]:
+        """The numbers of one name: what the samples ``pictures`` are worth under its protocol."""
+        measured = protocol.measuring(name)
+        context = Context(measured, self.dataset.digest("test"), num_codes=None, bits=None, device=self.device)
+        samples = Samples(
+            pictures,
+            training,
+            partial(self._features, pictures, measured),
+            partial(self._reference_features, name, sampling_of(name), measured),
+        )
+        values = {}
+        for metric in metrics:
+            cls: Any = registry.load("metrics", metric)
+            one: SampleMetric = cls(context)
+            values[metric] = Value(one.measure(samples), one.VERSION, measured.VERSION, len(pictures))
+        return values
 
     def _samples(self, generator: Generator, seeds: Seeds, folder: Path, sampling: Sampling, told: Told) -> Tensor:
         """All samples, (count, C, S, S) uint8: those that are kept, or new ones. Ranks but the first may get none."""
@@ -103,9 +107,6 @@ class SampleEvaluator:
             np.save(buffer, pictures)
             write_atomically(path, buffer.getvalue())
         return torch.from_numpy(pictures)
-
-    def _context(self, measured: MeasureProtocol, split: Any) -> Context:
-        return Context(measured, self.dataset.digest(split), num_codes=None, bits=None, device=self.device)
 
     def _features(self, levels: Tensor, measured: MeasureProtocol) -> Tensor:
         """Inception's features (N, 2048) of pictures (N, C, S, S) uint8, seen as ``measured`` sees originals."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import vqbench
 
-LIBRARIES = ("torch", "numpy", "lightning-fabric", "lpips", "torch-fidelity", "scikit-image", "pillow")
+LIBRARIES = ("torch", "numpy", "lightning-fabric", "lpips", "torch-fidelity", "scikit-image", "pillow", "diffusers")
 
 
 @cache

@@ -19,6 +19,7 @@ from vqbench.pictures import to_unit
 from vqbench.recipe import SecondStage, Task, Trained
 from vqbench.recipes.autoencoder import CHECKPOINT_EVERY
 
+SPARED = 20  # times as long as writing a checkpoint takes, the next one waits: a large UNet has some gigabytes
 ENCODED = 500  # pictures that are encoded at once
 
 
@@ -99,6 +100,7 @@ class Diffusion(SecondStage):
         chain = scheduler()
         updates = len(training) // self.batch_size  # an epoch's; pictures that fill no batch wait for another order
         started = saved = time.monotonic()
+        pause = CHECKPOINT_EVERY
         total = torch.tensor(state.loss, device=features.device)  # read once an epoch
         model.train()
         while state.step < self.steps:
@@ -119,7 +121,7 @@ class Diffusion(SecondStage):
 
             done = state.step == self.steps
             stopped = task.stopped()
-            due = task.engine.group.number(2 * stopped + (stopped or time.monotonic() - saved > CHECKPOINT_EVERY))
+            due = task.engine.group.number(2 * stopped + (stopped or time.monotonic() - saved > pause))
             ended = position + 1 == updates or done
             if not (ended or due):
                 continue
@@ -132,8 +134,10 @@ class Diffusion(SecondStage):
                 total.zero_()
             if due or done:
                 state.seconds += time.monotonic() - started
-                started = saved = time.monotonic()
+                started = time.monotonic()
                 self._save(task, generator, average, optimizer, state)
+                saved = time.monotonic()
+                pause = max(CHECKPOINT_EVERY, SPARED * (saved - started))
             if due > 1:
                 raise Interrupted(f"stopped after update {state.step} of {self.steps}")
 
