@@ -21,6 +21,7 @@ LIGHT = (
     *("registry", "render", "scaffold", "seeding", "selection", "spec", "statistics", "store", "suite", "suitefile"),
     *("suiteparts", "explain", "table", "verdict", "waterfall", "yamlfile", "cost", "job", "options", "running"),
     *("profiling.command", "profiling.driver", "profiling.report", "profiling.subjects"),
+    *("album", "report", "report.command", "report.page", "report.index", "report.difference", "report.numbers"),
     *("generating", "sampling", "stopping", "executors", "executors.driver", "executors.local", "executors.messages"),
     *("executors.node", "executors.parcel", "executors.ray", "executors.slurm", "executors.where", "executors.worker"),
 )

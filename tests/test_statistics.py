@@ -168,3 +168,93 @@ def test_holm_refuses_what_is_no_p_value():
     for bad in (-0.1, 1.1, math.nan):
         with pytest.raises(UsageError, match="between 0 and 1"):
             statistics.holm([0.5, bad])
+
+
+def test_paired_test_with_one_seed_is_the_paired_t_test():
+    """Over pictures alone, and over seeds alone, difference, interval and p-value are those of scipy's paired test."""
+    rng = np.random.default_rng(8)
+    a, b = rng.normal(size=40), rng.normal(0.3, size=40)
+    expected = stats.ttest_rel(a, b)
+    for shape in ((1, 40), (40, 1)):
+        found = statistics.paired_test(a.reshape(shape), b.reshape(shape))
+        interval = expected.confidence_interval()
+        assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+        assert found.p_value == pytest.approx(expected.pvalue)
+        assert (found.seeds, found.images) == shape
+
+
+def test_paired_test_over_both_is_min_f():
+    """With three seeds and four pictures, t² is min F′ = F1·F2 / (F1 + F2) of the two tests' F, as Clark has it."""
+    gaps = np.random.default_rng(9).normal(1.0, 1.0, size=(3, 4)) + np.array([[0.0], [0.5], [1.0]])
+    f1, f2 = (stats.ttest_1samp(gaps.mean(axis), 0).statistic ** 2 for axis in (0, 1))  # by pictures, by seeds
+    found = statistics.paired_test(gaps, np.zeros_like(gaps))
+    assert found.p_value == pytest.approx(stats.f.sf(f1 * f2 / (f1 + f2), 1, 2))
+    assert found.p_value > stats.ttest_1samp(gaps.mean(1), 0).pvalue
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_paired_test_covers_the_truth_at_least_as_often_as_it_says(seeds):
+    """Of 1,500 simulated comparisons in which seeds, pictures and both together scatter, 95 % of intervals or more
+    hold the true difference; a paired test over pictures alone would hold it in fewer than half."""
+    rng = np.random.default_rng(seeds)
+    covered = alone = 0
+    for _ in range(1500):
+        gaps = 0.2 + 0.3 * rng.normal(size=(seeds, 1)) + rng.normal(size=(1, 60)) + rng.normal(size=(seeds, 60))
+        found = statistics.paired_test(gaps, np.zeros_like(gaps))
+        covered += found.low <= 0.2 <= found.high
+        one = statistics.paired_test(0.2 + 0.3 * rng.normal() + 0.1 * rng.normal(size=60), np.zeros(60))
+        alone += one.low <= 0.2 <= one.high
+    assert covered / 1500 >= 0.95 - 0.012  # two standard errors
+    assert alone / 1500 < 0.5
+
+
+def test_paired_test_finds_what_is_there():
+    """A difference of twice what seeds scatter is found with five seeds in most cases, so that bold is possible."""
+    rng = np.random.default_rng(10)
+    found = 0
+    for _ in range(200):
+        gaps = 0.6 + 0.3 * rng.normal(size=(5, 1)) + rng.normal(size=(1, 200)) + rng.normal(size=(5, 200))
+        found += statistics.paired_test(gaps, np.zeros_like(gaps)).p_value < 0.05
+    assert found / 200 > 0.6
+
+
+def test_paired_test_of_constant_differences():
+    """Equal values are no difference, p = 1; the same difference everywhere is certain."""
+    values = np.arange(6.0).reshape(2, 3)
+    assert statistics.paired_test(values, values).p_value == 1.0
+    found = statistics.paired_test(values + 1, values)
+    assert (found.difference, found.low, found.high, found.p_value) == (1.0, 1.0, 1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "message"),
+    [
+        ([1.0], [2.0], "two or more pairs"),
+        (np.zeros((2, 3)), np.zeros((3, 3)), "of the same shape"),
+        ([1.0, math.nan], [1.0, 1.0], "not finite"),
+    ],
+)
+def test_paired_test_refuses_what_cannot_be_paired(a, b, message):
+    """A single pair, other seeds and not-a-number are told apart in one sentence each."""
+    with pytest.raises(UsageError, match=message):
+        statistics.paired_test(a, b)
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=12))
+def test_pareto_keeps_what_nothing_dominates(points):
+    """Exactly the points stay that no other one beats in one coordinate without losing in the other."""
+
+    def dominated(p):
+        return any(q[0] <= p[0] and q[1] <= p[1] and q != p for q in points)
+
+    assert sorted(statistics.pareto(points)) == [i for i, p in enumerate(points) if not dominated(p)]
+
+
+def test_entropy_in_bits_is_the_closed_form():
+    """Eight codes used alike cost 3 bits, shares of ½, ¼ and two eighths 1.75, and one code alone nothing."""
+    assert statistics.entropy_bits([5] * 8 + [0] * 4) == pytest.approx(3.0)
+    assert statistics.entropy_bits([4, 2, 1, 1]) == pytest.approx(1.75)
+    assert statistics.entropy_bits([7, 0]) == 0.0
+    for bad in ([0, 0], [-1, 2], [[1, 2]]):
+        with pytest.raises(UsageError, match="at least one code"):
+            statistics.entropy_bits(bad)

@@ -23,8 +23,8 @@ SETTINGS = {"latent": Column("latent", "S"), "codes": Column("codes", "K")}  # t
 LARGE = "B.2"  # the paper's table of whole systems on photographs
 
 
-@dataclass
-class _Found:
+@dataclass(frozen=True)
+class Found:
     """What the stores know of one run."""
 
     record: Record | None
@@ -37,7 +37,7 @@ def tables(plan: Plan, stores: Sequence[ResultStore], paper: bool = False) -> li
 
     Records are looked for in ``stores``, in order. Failed, unfinished and missing runs stay visible in their cells.
     """
-    found = {run.key: _find(run, stores) for run in plan.runs()}
+    found = {run.key: find(run, stores) for run in plan.runs()}
     made = [_Builder(plan, found, name).table() for name in plan.protocols()]
     if not (paper and plan.suite.paper):
         return made
@@ -83,20 +83,21 @@ def _why_not_large(plan: Plan, protocol: str) -> str:
     return "" if sizes == {256} else f"pictures of {', '.join(map(str, sizes))} pixels, not 256"
 
 
-def _find(run: Any, stores: Sequence[ResultStore]) -> _Found:
+def find(run: RunSpec, stores: Sequence[ResultStore]) -> Found:
+    """What the first of ``stores`` that has a record of ``run`` holds; without one, why the run failed, if it did."""
     failure = None
     for store in stores:
         record = store.read(run)
         if record is not None:
-            return _Found(record, None, store)
+            return Found(record, None, store)
         failure = failure or store.failure(run)
-    return _Found(None, failure, None)
+    return Found(None, failure, None)
 
 
 class _Builder:
     """Builds the table of one measuring protocol."""
 
-    def __init__(self, plan: Plan, found: dict[str, _Found], protocol: str) -> None:
+    def __init__(self, plan: Plan, found: dict[str, Found], protocol: str) -> None:
         self.plan, self.found, self.protocol = plan, found, protocol
         chosen = plan.suite.table.columns or [*plan.suite.metrics]
         self.columns = [self._column(name) for name in chosen]
@@ -190,12 +191,14 @@ class _Builder:
             else:
                 values.append(value)
                 seeds.append(entry.seed)
+        runs = {entry.seed: entry.run.key for entry in entries}
         if values:
-            return Cell(values, seeds=seeds, footnotes=[f"{len(values)} of {len(entries)} seeds"] if notes else [])
+            lacking = [f"{len(values)} of {len(entries)} seeds"] if notes else []
+            return Cell(values, seeds=seeds, footnotes=lacking, runs=runs)
         if silent or not entries:
-            return Cell(status="none")
+            return Cell(status="none", runs=runs)
         failed = [note for note in notes if note]
-        return Cell(status="failed", reason=failed[0]) if failed else Cell(status="missing")
+        return Cell(status="failed", reason=failed[0], runs=runs) if failed else Cell(status="missing", runs=runs)
 
     def _value(self, entry: Entry, column: Column) -> float | str | None:
         """A number; None where the metric says nothing about the run; "" or a reason where it was not measured."""

@@ -15,6 +15,7 @@ from vqbench.errors import UsageError, VqbenchError
 from vqbench.generating import sample
 from vqbench.options import CarriedOut, Chosen, Several, add_plugins, choosing
 from vqbench.profiling.command import profile
+from vqbench.report.command import diff, report
 
 EXIT_CODES = {
     0: "all done",
@@ -77,10 +78,14 @@ def run(
         str | None, typer.Option(metavar="TIME", help="End a run that takes longer than this, as failed.")
     ] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed runs again.")] = False,
+    listen: Annotated[
+        str | None,
+        typer.Option(metavar="WHO", help="Tell of every epoch: tensorboard, or package.module:name of your own."),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Train and measure what is missing of suites, what costs least first, then print their tables."""
-    from vqbench import running
+    from vqbench import listening, running
     from vqbench.stopping import Stop, seconds
 
     if timeout is not None and places == 0:
@@ -88,6 +93,8 @@ def run(
     limits = [None if words is None else seconds(words) for words in (time, timeout)]
     with Stop(limits[0]) as stop:
         _offline(offline)
+        if listen:
+            listening.listen(listen)
         where = chosen.where(device, places, devices)
         files = tuple(chosen.plugin or ())
         how = running.How(device, places, limits[1], retry_failed, quiet, files, devices, where)
@@ -238,8 +245,8 @@ def check(
     raise typer.Exit(testing.tell(names, sets or (), only or (), num_codes, dim, slow, as_json))
 
 
-app.command()(profile)
-app.command()(sample)
+for command in (profile, sample, report, diff):
+    app.command()(command)
 
 
 @app.command()

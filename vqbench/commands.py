@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vqbench import protocol
+from vqbench import album, protocol
 from vqbench.cost import kind, took, updates
 from vqbench.errors import StoreError, UsageError, nearest
 from vqbench.plan import Entry, Plan
@@ -161,21 +161,28 @@ def needed_assets(plan: Plan) -> list[str]:
 
 
 def publish(plan: Plan, folder: Path, results: Path) -> None:
-    """Copy the records of finished runs, with their per-image values, to ``results``."""
+    """Copy the records of finished runs, with their per-image values and what pages show, to ``results``."""
     source, target = ResultStore(folder), ResultStore(results)
     done = [spec for spec in plan.runs() if spec in source]
     if not done:
         raise UsageError(
             f"{folder}: no finished run of {plan.suite.name} to publish; `vqbench run {plan.suite.name}` first"
         )
+    left: list[Path] = []
     for spec in done:
         images = source.read_images(spec)
         if images:
             target.write_images(spec, images)
+        left += album.copy(source.folder(spec), target.folder(spec))
         record = source.read(spec)
         assert record is not None
         target.write(record)
     plan.save(target)
+    for path in left:
+        print(
+            f"{path}: larger than {album.PUBLISHED // 1000:,} kB, so pages of the published run go without it",
+            file=sys.stderr,
+        )
     print(f"{len(done)} of {len(plan.runs())} runs of {plan.suite.name} published to {results}", file=sys.stderr)
 
 

@@ -19,16 +19,21 @@ def updates(plan: Plan, entry: Entry, run: RunSpec) -> int:
 
 def updates_of(run: RunSpec, data: DatasetInfo) -> int:
     """Optimizer updates of a run on a data set of this size."""
-    args = run.recipe.args
+    args, pictures = run.recipe.args, pictures_of(run, data)
     if run.parent is not None:
         return args["steps"]
-    pictures = min(data.train, args.get("subset") or data.train)
-    pictures -= data.holdout if args.get("selection") == "holdout" else 0
     if "steps" not in args:
         return math.ceil(pictures / args["batch_size"]) * args["epochs"]
     whole = pictures // args["batch_size"]  # recipes that count updates leave out what fills no batch
     first = args["steps"] if args["steps"] is not None else whole * args["epochs"]
     return first + args.get("refine_steps", 0)
+
+
+def pictures_of(run: RunSpec, data: DatasetInfo) -> int:
+    """Training pictures that a run on a data set of this size learns from."""
+    args = run.recipe.args
+    pictures = min(data.train, args.get("subset") or data.train)
+    return pictures - (data.holdout if args.get("selection") == "holdout" else 0)
 
 
 def kind(run: RunSpec) -> str:

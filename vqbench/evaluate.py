@@ -59,12 +59,14 @@ class Evaluator:
         wanted: Mapping[str, Sequence[str]],
         progress: Callable[[int, int], None] = lambda done, total: None,
         variants: Sequence[MeasureProtocol] = (),
+        see: Callable[[Tensor], None] = lambda codes: None,
     ) -> Measurement:
         """Measure ``model``, in evaluation mode, by the ``wanted`` metrics: protocol -> names.
 
         Every picture of the split, or of its beginning where a protocol's name asks for that, is counted once.
         ``progress`` is told (pictures done, pictures in all) of this rank. ``variants`` are protocols beyond the named
-        ones that ``wanted`` may ask for by their names. With several ranks, the first alone gets the values. Raises
+        ones that ``wanted`` may ask for by their names. ``see`` is shown the codes (B, H, W, depth) of all pictures of
+        this rank. With several ranks, the first alone gets the values. Raises
         UsageError for an unknown name, or a variant with a known one.
         """
         measured = {name: _protocol(name, variants) for name in wanted}
@@ -85,7 +87,7 @@ class Evaluator:
         metrics = self.group.together(
             lambda: {name: {each: self._metric(each, contexts[name]) for each in wanted[name]} for name in wanted}
         )
-        seen = self.group.together(lambda: self._pass(model, metrics, measured, progress))
+        seen = self.group.together(lambda: self._pass(model, metrics, measured, progress, see))
         for collectors in metrics.values():
             for collector in collectors.values():
                 self.group.add_up(collector.state.values())
@@ -110,6 +112,7 @@ class Evaluator:
         metrics: dict[str, dict[str, Metric]],
         measured: dict[str, MeasureProtocol],
         progress: Callable[[int, int], None],
+        see: Callable[[Tensor], None],
     ) -> _Seen:
         """Show this rank's pictures to all ``metrics``."""
         seen = _Seen(dict.fromkeys(metrics, 0), {})
@@ -118,6 +121,7 @@ class Evaluator:
         for start in starts:
             x = to_unit(self.pixels[start : start + BATCH].to(self.device))
             reconstructions, out = model(x)
+            see(out.codes)
             for name, collectors in metrics.items():
                 here = slice(max(0, min(len(x), self._count(name) - start)))  # none, where the protocol wants fewer
                 if here.stop == 0:

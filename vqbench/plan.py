@@ -17,11 +17,12 @@ from typing import Any
 
 import vqbench
 from vqbench import protocol, registry
-from vqbench.errors import AssetError
+from vqbench.errors import AssetError, Damaged, VqbenchError
 from vqbench.job import Wanted
 from vqbench.spec import RunSpec, dataset_part, expand
 from vqbench.store import ResultStore, write_atomically
 from vqbench.suite import SuiteSpec, load_suite
+from vqbench.yamlfile import parse
 
 
 @dataclass(frozen=True)
@@ -166,12 +167,8 @@ def _cached(store: ResultStore, spec: SuiteSpec, digest: str, variant: bool) -> 
         current = inputs["suite"] == digest and inputs["vqbench"] == vqbench.__version__
         if not current or any(_digest(plugin) != was for plugin, was in inputs["plugins"].items()):
             return None
-        entries = [_entry_from_dict(entry) for entry in content["entries"]]
-        if not _still(spec, inputs.get("settled", ()), entries):
-            return None
-        infos = {name: MetricInfo(**info) for name, info in content["metrics"].items()}
-        datasets = {name: DatasetInfo(**info) for name, info in content["datasets"].items()}
-        return Plan(spec, entries, infos, datasets, inputs, variant)
+        found = _plan(spec, content, variant)
+        return found if _still(spec, inputs.get("settled", ()), found.entries) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None  # a cache that cannot be read is no cache: resolve anew
 
@@ -203,6 +200,27 @@ def _entry_to_dict(entry: Entry) -> dict[str, Any]:
 def _entry_from_dict(content: dict[str, Any]) -> Entry:
     runs: dict[str, Any] = {n: RunSpec.from_dict(content[n]) for n in ("run", "second") if content.get(n)}
     return Entry(**{k: v for k, v in content.items() if k not in ("run", "second", "key")}, **runs)
+
+
+def _plan(spec: SuiteSpec, content: Mapping[str, Any], variant: bool) -> Plan:
+    """What :meth:`Plan.save` wrote, as it was resolved then."""
+    entries = [_entry_from_dict(entry) for entry in content["entries"]]
+    infos = {name: MetricInfo(**info) for name, info in content["metrics"].items()}
+    datasets = {name: DatasetInfo(**info) for name, info in content["datasets"].items()}
+    return Plan(spec, entries, infos, datasets, content["inputs"], variant)
+
+
+def stored(store: ResultStore) -> list[Plan]:
+    """Every suite that was resolved for ``store``, as it was resolved then. Raises Damaged for a file that is none."""
+    plans = []
+    for path in sorted((store.root / "suites").glob("*.json")):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            spec = SuiteSpec.from_document(parse(content["suite"], str(path)))
+            plans.append(_plan(spec, content, path.stem != spec.name))
+        except (OSError, ValueError, KeyError, TypeError, VqbenchError) as error:
+            raise Damaged(f"{path}: not a resolved suite ({error}); delete it, `vqbench run` writes it anew") from error
+    return plans
 
 
 def _digest(plugin: str) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,6 +12,7 @@ from vqbench.engine import Engine
 from vqbench.generator import Generator
 from vqbench.model import Autoencoder
 from vqbench.seeding import Seeds
+from vqbench.watching import Watch
 
 
 @dataclass
@@ -25,6 +26,8 @@ class Task:
     folder: Path  # where the recipe keeps its checkpoints: last.pt, best.pt
     progress: Callable[[int, int], None] = lambda done, total: None  # updates done, updates in all
     stopped: Callable[[], bool] = lambda: False  # asked after every update: keep the work and raise Interrupted
+    told: Callable[[Mapping[str, Any]], None] = lambda epoch: None  # what the history says of an epoch, when it ended
+    watch: Watch = field(default_factory=Watch)  # counts the codes
 
 
 @dataclass

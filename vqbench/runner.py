@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from vqbench import registry, seeding
@@ -37,9 +38,11 @@ from vqbench.generator import Generator
 from vqbench.group import ALONE, Group
 from vqbench.job import Ended, Job, Listener
 from vqbench.launched import launched
+from vqbench.listening import listener
 from vqbench.model import Autoencoder
 from vqbench.provenance import made
 from vqbench.recipe import Recipe, SecondStage, Task, Trained
+from vqbench.sitting import Sitting, lpips_of
 from vqbench.spec import Part, RunSpec
 from vqbench.store import LOG_LINES, Failure, Record, ResultStore, set_aside
 from vqbench.team import Team
@@ -67,6 +70,7 @@ class Done:
     measured: dict[str, Any]  # how, when and where
     trained: Trained | None = None
     made: dict[str, Any] = field(default_factory=dict)  # likewise, of the training
+    portrait: Callable[[np.ndarray | None], None] | None = None  # keeps it, given LPIPS of the measured pictures
 
 
 class Rank:
@@ -98,9 +102,11 @@ class Rank:
         if trained is not None:
             told = {**self._made(engine), "seconds": round(trained.seconds, 1), "parameters": size(judged)}
         started = time.monotonic()
-        measurement = self._measured(work, engine, dataset, judged)
+        sitting = Sitting(judged, engine.device) if isinstance(judged, Autoencoder) else None
+        measurement = self._measured(work, engine, dataset, judged, sitting)
         how = {**self._made(engine), "seconds": round(time.monotonic() - started, 1), "metrics": work.missing}
-        return Done(measurement, how, trained, told)
+        portrait = None if sitting is None else partial(sitting.draw, work.folder, dataset, sitting.counts())
+        return Done(measurement, how, trained, told, portrait)
 
     def _model(self, work: Work, engine: Engine, dataset: Dataset) -> Autoencoder:
         """The autoencoder of the run, untrained or, of a second stage, as the first one left it."""
@@ -110,7 +116,14 @@ class Rank:
             model.requires_grad_(False)
         return model
 
-    def _measured(self, work: Work, engine: Engine, dataset: Dataset, model: Autoencoder | Generator) -> Measurement:
+    def _measured(
+        self,
+        work: Work,
+        engine: Engine,
+        dataset: Dataset,
+        model: Autoencoder | Generator,
+        sitting: Sitting | None,
+    ) -> Measurement:
         """The missing numbers: of reconstructions of the test split or, of a generator, of what it makes."""
         run = work.run
         told = partial(self._measuring, run)
@@ -125,7 +138,8 @@ class Rank:
         self.listener.run_started(run, "measuring")
         if self._evaluator is None:
             self._evaluator = Evaluator(dataset, engine.device, group=self.group)
-        return self._evaluator.measure(model, work.missing, told)
+        assert sitting is not None  # of every autoencoder
+        return self._evaluator.measure(model, work.missing, told, see=sitting.see)
 
     def _made(self, engine: Engine) -> dict[str, Any]:
         return {**made(engine.device), "devices": self.group.size}
@@ -150,6 +164,7 @@ class Rank:
             folder=folder,
             progress=lambda done, total: self.listener.advanced(run, done, total),
             stopped=self.stopped,
+            told=listener(run, folder, self.listener.say) if self.group.leads else lambda epoch: None,
         )
         try:
             return model, recipe.fit(task)
@@ -264,6 +279,8 @@ class Runner:
         for protocol, values in done.measurement.values.items():
             record.values.setdefault(protocol, {}).update(values)
         self.store.write_images(run, done.measurement.images)
+        if done.portrait is not None:
+            done.portrait(lpips_of(self.store.read_images(run)))
         self.store.write(record)
 
     def _ranks(self) -> Rank:

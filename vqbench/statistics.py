@@ -88,6 +88,72 @@ def paired_bootstrap(
     return PairedBootstrap(float(a.mean() - b.mean()), float(low), float(high), share, resamples)
 
 
+@dataclass(frozen=True)
+class PairedTest:
+    """What :func:`paired_test` found about a − b."""
+
+    difference: float  # mean of a − mean of b
+    low: float  # of the interval for it
+    high: float
+    p_value: float  # two-sided, for "the difference is zero"
+    seeds: int
+    images: int
+
+
+def paired_test(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> PairedTest:
+    """Is the mean of ``a`` that of ``b``? Both are (seeds, images) of the same seeds and images in the same order.
+
+    Images and seeds are both samples. With d the differences, S seeds and N images, MS_seed = N·var(means over images)
+    and MS_image = S·var(means over seeds), t = mean(d) / √((MS_seed + MS_image) / (S·N)), whose square is min F′ of
+    H. H. Clark, "The Language-as-Fixed-Effect Fallacy", Journal of Verbal Learning and Verbal Behavior 12, 1973.
+    Against Student's distribution with S − 1 degrees of freedom, where Clark approximates more: with two seeds his
+    approximation covers 91 % and not 95 %, and so nothing is claimed that a test over the seeds alone would not claim.
+    With one seed it is the paired t-test over images, which says nothing about other seeds. Raises UsageError for
+    other shapes and for a single pair.
+    """
+    a, b = _per_image(a, "a"), _per_image(b, "b")
+    if a.shape != b.shape or a.size < 2:
+        raise UsageError(f"a paired test needs two or more pairs of the same shape, got {a.shape} and {b.shape}")
+    if not 0 < confidence < 1:
+        raise UsageError(f"a confidence lies between 0 and 1, got {confidence}")
+    from scipy.special import stdtr, stdtrit  # slow to import, and only needed here
+
+    gaps = a - b  # (S, N)
+    seeds, images = gaps.shape
+    squares = [
+        size * float(means.var(ddof=1)) if count > 1 else 0.0
+        for count, size, means in ((seeds, images, gaps.mean(1)), (images, seeds, gaps.mean(0)))
+    ]
+    centre, error = float(gaps.mean()), math.sqrt(sum(squares) / gaps.size)
+    if error <= 1e-12 * abs(centre) or error == 0:  # all pairs differ by the same
+        return PairedTest(centre, centre, centre, 0.0 if centre else 1.0, seeds, images)
+    freedom = seeds - 1 if seeds > 1 else images - 1
+    half = float(stdtrit(freedom, (1 + confidence) / 2)) * error
+    p_value = min(1.0, 2 * float(stdtr(freedom, -abs(centre) / error)))
+    return PairedTest(centre, centre - half, centre + half, p_value, seeds, images)
+
+
+def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Which of ``points`` are not dominated, the first coordinate ascending; of both, less is better.
+
+    A point is dominated by another that is no worse in either and better in one. Equal points stand together.
+    """
+    front: list[int] = []
+    for i in sorted(range(len(points)), key=points.__getitem__):
+        if not front or points[i][1] < points[front[-1]][1] or points[i] == points[front[-1]]:
+            front.append(i)
+    return front
+
+
+def entropy_bits(counts: ArrayLike) -> float:
+    """−Σ q log2 q of the shares of ``counts`` (K,), in 0 ... log2 K: what a code costs on average at least, in bits."""
+    counts = np.asarray(counts, dtype=np.float64)
+    if counts.ndim != 1 or (counts < 0).any() or not counts.sum() > 0:
+        raise UsageError(f"an entropy needs counts of at least one code, got shape {counts.shape}")
+    shares = counts[counts > 0] / counts.sum()
+    return float(-(shares * np.log2(shares)).sum()) + 0.0  # no negative zero
+
+
 def _per_image(values: ArrayLike, name: str) -> NDArray[np.float64]:
     array = np.atleast_2d(np.asarray(values, dtype=np.float64))
     if array.ndim != 2 or array.size == 0:

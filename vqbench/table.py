@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal
@@ -57,6 +57,7 @@ class Cell:
     verdict: Verdict | None = None
     not_comparable: str = ""  # why ours and the printed value are not the same quantity; empty where they are
     text: str = ""  # a setting in the place of a value, as the shape of the codes; such a cell has status "none"
+    runs: Mapping[int, str] = field(default_factory=dict)  # seed -> key of the run behind it, measured or not
 
     def __post_init__(self) -> None:
         if (self.status == "ok") != bool(self.values):

@@ -113,6 +113,7 @@ class Autoencoder(Recipe):
                 task.engine.backward(loss)
                 optimizer.step()
                 sums += task.engine.mean(torch.stack([loss.detach(), error.detach()]))
+                task.watch.codes(out.codes)
             sound += sums[0].isfinite()
             state.step += 1
             task.progress(state.step, total)
@@ -136,6 +137,7 @@ class Autoencoder(Recipe):
             if stopped:
                 raise Interrupted(f"stopped after update {state.step} of {total}")
 
+        task.watch.save(task.folder)
         task.model.load_state_dict(task.engine.load(task.folder / "best.pt"))
         return Trained(seconds=state.seconds, history=state.history)
 
@@ -208,9 +210,9 @@ class Autoencoder(Recipe):
     ) -> None:
         selected = None if validation is None else self._selection_error(task, model, validation, epoch)
         model.train()
-        state.history.append(
-            {"epoch": epoch, "loss": state.loss / updates, "error": state.error / updates, "selection_error": selected}
-        )
+        means = {"loss": state.loss / updates, "error": state.error / updates, "selection_error": selected}
+        state.history.append({"epoch": epoch, **means, **task.watch.epoch_ended()})
+        task.told(state.history[-1])
         state.loss = state.error = 0.0
         if selected is None or selected < state.best:
             state.best, state.best_epoch = math.inf if selected is None else selected, epoch
@@ -240,14 +242,20 @@ class Autoencoder(Recipe):
     def _save(self, task: Task, optimizer: torch.optim.Optimizer, state: Progress) -> None:
         task.engine.save(
             task.folder / "last.pt",
-            {"model": task.model.state_dict(), "optimizer": optimizer.state_dict(), "progress": asdict(state)},
+            {
+                "model": task.model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "progress": asdict(state),
+                "watch": task.watch.state(),
+            },
         )
 
     def _restore(self, task: Task, optimizer: torch.optim.Optimizer) -> Progress:
         path = task.folder / "last.pt"
-        if not task.engine.group.agree(path.exists):
+        saved = task.engine.load(path) if task.engine.group.agree(path.exists) else {}
+        task.watch.start(task.model.quantizer, task.engine.device, saved.get("watch"))
+        if not saved:
             return Progress()
-        saved = task.engine.load(path)
         task.model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
         return Progress(**saved["progress"])

@@ -1,0 +1,57 @@
+"""Pictures as they stand in a page: PNG at their own size, magnified by the reader's browser without smoothing."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG in a page, its size in pixels and how many times it is magnified."""
+
+    source: str  # a data: address
+    width: int
+    height: int
+    told: str  # for who does not see it
+    times: int = 1
+
+    @property
+    def size(self) -> int:
+        """Bytes in the page."""
+        return len(self.source)
+
+
+def picture(levels: np.ndarray, told: str, times: int = 1, palette: np.ndarray | None = None) -> Picture:
+    """(H, W), (H, W, 3) or (H, W, 4) uint8; with ``palette`` (n, 3) or (n, 4), (H, W) of its entries."""
+    from PIL import Image
+
+    image = Image.fromarray(np.ascontiguousarray(levels))
+    options = {}
+    if palette is not None:
+        image = Image.fromarray(np.ascontiguousarray(levels), mode="L")
+        image.putpalette(palette[:, :3].astype(np.uint8).tobytes(), "RGB")
+        if palette.shape[1] == 4:
+            options["transparency"] = palette[:, 3].astype(np.uint8).tobytes()
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", **options)
+    source = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return Picture(source, levels.shape[1], levels.shape[0], told, times)
+
+
+def strip(pictures: np.ndarray, gap: int = 0) -> np.ndarray:
+    """(P, C, S, S) uint8 side by side: (S, P·S + gaps) for grey, with three channels for RGB."""
+    count, channels, height, width = pictures.shape
+    sheet = np.full((height, count * (width + gap) - gap, channels), 127, dtype=np.uint8)  # neither page's own colour
+    for i, each in enumerate(pictures):
+        left = i * (width + gap)
+        sheet[:, left : left + width] = each.transpose(1, 2, 0)
+    return sheet[..., 0] if channels == 1 else sheet
+
+
+def magnification(side: int) -> int:
+    """How many times a picture of ``side`` pixels is magnified to be seen."""
+    return max(1, min(4, 84 // side))
