@@ -70,6 +70,11 @@ class RunView:
         return "failed" if self.failure else "missing"
 
     @property
+    def place(self) -> str:
+        """Where the record is, from the results folder on: pages are sent to people who have other machines."""
+        return f"{self.store.root.name}/{self.store.folder(self.run).name}/record.json" if self.store else ""
+
+    @property
     def history(self) -> list[dict[str, Any]]:
         return self.record.history if self.record else []
 

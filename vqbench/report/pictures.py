@@ -75,7 +75,7 @@ def _set(name: str, title: str, kept: Sequence[RunView], views: Sequence[RunView
                 None if common else ours,
                 picture(strip(after, 1), f"{view.name}: reconstructions of test pictures {which}", times),
                 picture(
-                    strip(error[:, None], 1),
+                    strip(error[:, None], 1, between=0),
                     f"{view.name}: absolute errors of test pictures {which}, black for none, yellow for 255",
                     times,
                     HEAT,

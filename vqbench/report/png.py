@@ -42,10 +42,13 @@ def picture(levels: np.ndarray, told: str, times: int = 1, palette: np.ndarray |
     return Picture(source, levels.shape[1], levels.shape[0], told, times)
 
 
-def strip(pictures: np.ndarray, gap: int = 0) -> np.ndarray:
-    """(P, C, S, S) uint8 side by side: (S, P·S + gaps) for grey, with three channels for RGB."""
+def strip(pictures: np.ndarray, gap: int = 0, between: int = 127) -> np.ndarray:
+    """(P, C, S, S) uint8 side by side: (S, P·S + gaps) for grey, with three channels for RGB.
+
+    ``between``: the level of the gaps; grey is the colour of neither a light page nor a dark one.
+    """
     count, channels, height, width = pictures.shape
-    sheet = np.full((height, count * (width + gap) - gap, channels), 127, dtype=np.uint8)  # neither page's own colour
+    sheet = np.full((height, count * (width + gap) - gap, channels), between, dtype=np.uint8)
     for i, each in enumerate(pictures):
         left = i * (width + gap)
         sheet[:, left : left + width] = each.transpose(1, 2, 0)
