@@ -15,7 +15,7 @@ from vqbench.errors import UsageError
 from vqbench.spec import Part, RunSpec
 from vqbench.store import Record, ResultStore, Value
 
-KINDS = ("quantizers", "datasets", "metrics", "backbones", "suites", "protocols")
+KINDS = ("quantizers", "datasets", "metrics", "backbones", "recipes", "suites", "protocols")
 
 
 def vqbench(*words: object) -> int:

@@ -187,7 +187,9 @@ def explain(
 
 @app.command(name="list")
 def list_(
-    kind: Annotated[str, typer.Argument(help="quantizers, datasets, metrics, backbones, suites or protocols.")],
+    kind: Annotated[
+        str, typer.Argument(help="quantizers, datasets, metrics, backbones, recipes, suites or protocols.")
+    ],
     plugin: Plugin = None,
     as_json: Json = False,
 ) -> None:
@@ -200,7 +202,7 @@ def list_(
 
 @app.command()
 def info(
-    kind: Annotated[str, typer.Argument(help="quantizer, dataset, metric, backbone, suite or protocol.")],
+    kind: Annotated[str, typer.Argument(help="quantizer, dataset, metric, backbone, recipe, suite or protocol.")],
     name: Annotated[str, typer.Argument(help="Its name, as `vqbench list` shows it.")],
     plugin: Plugin = None,
     as_json: Json = False,

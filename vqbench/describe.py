@@ -16,6 +16,7 @@ PLUGINS: dict[str, registry.Kind] = {
     "datasets": "datasets",
     "metrics": "metrics",
     "backbones": "backbones",
+    "recipes": "recipes",
 }
 # Class attributes of the contracts that a reader wants to know.
 FACTS = (

@@ -18,8 +18,8 @@ class Copies(SampleMetric):
 
     The nearest training picture of each sample by Euclidean distance of pixels, at 32x32 at most; what is left of 100
     is the paper's authenticity, there in the features of a network. A generator that repeats its training pictures
-    comes near 100. Fresh pictures of the same source do not come to 0 (those of the test split of Fashion-MNIST 5k: see
-    the tests), so it is a comparison, not a verdict.
+    comes near 100. Fresh pictures of the same source do not come to 0 (30 for the test split of Fashion-MNIST 5k), so
+    it is a comparison, not a verdict.
     """
 
     label = "Copies"

@@ -47,8 +47,10 @@ class Diffusion(SecondStage):
     rate is 2e-6 times the pictures of an update, 48; maps of 7x7 or 8x8 positions need a small one, such as channels
     64, multipliers "1,2" and attention "2".
 
-    Rombach et al., High-Resolution Image Synthesis with Latent Diffusion Models, CVPR 2022, arXiv 2112.10752, and its
-    released code; deviation: the noise is that of a picture's update, so that several ranks see what one would.
+    Random numbers of an update derive from the run's seed and the update's number, so that a run that was stopped
+    anywhere, or shared by several ranks, ends with the same weights. Source: Rombach et al., High-Resolution Image
+    Synthesis with Latent Diffusion Models, CVPR 2022, arXiv 2112.10752, and its released code; not taken over from
+    there: the dividing of features by the deviation of the first batch alone.
     """
 
     VERSION = 1
