@@ -15,9 +15,10 @@ class CVQGrouped(Quantizer):
     """cvq of each of ``groups`` chunks of neighbouring channels, with one codebook of ``dim``/``groups`` dimensions.
 
     The chunks of all positions together are the features of one cvq: its usage, its anchors and its contrastive term
-    are theirs, and so is its loss. This is "CVQ-VAE 16x16x4" of the paper's table B.2, as far as its text tells: four
-    chunks, as MoVQ has them. ``group_codes``: codes a chunk; with None the whole number whose ``groups``-th power is
-    nearest to ``num_codes``, so that all chunks together cost what the suite's budget allows.
+    are theirs, and so is its loss. With four groups this is "CVQ-VAE 16x16x4" of the paper's table B.2, as far as its
+    text tells: as many chunks as MoVQ has. ``group_codes``: codes a chunk; with None the whole number whose
+    ``groups``-th power is nearest to ``num_codes``, so that all chunks together cost what the suite's budget allows
+    (512 codes: two chunks of 23).
     """
 
     paper: ClassVar[str] = "C. Zheng, A. Vedaldi, Online Clustered Codebook, ICCV 2023, arXiv 2307.15139"
@@ -27,7 +28,7 @@ class CVQGrouped(Quantizer):
         num_codes: int,
         dim: int,
         *,
-        groups: int = 4,
+        groups: int = 2,
         group_codes: int | None = None,
         distance: Literal["l2", "cosine"] = "cosine",
         anchor: Literal["random", "unique", "probability", "closest"] = "probability",
