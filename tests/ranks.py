@@ -12,8 +12,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from vqbench import group as groups
 from vqbench import evaluate, protocol, registry, seeding
+from vqbench import group as groups
 from vqbench.backbones.conv import Conv
 from vqbench.datasets.fashion_mnist_5k import FashionMnist5k
 from vqbench.engine import Engine
