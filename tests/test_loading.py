@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from vqbench import loading
+from vqbench.dataset import Pictures
 from vqbench.datasets.photos import Photos
 from vqbench.errors import AssetError
 
@@ -124,34 +126,54 @@ def test_a_picture_that_is_gone_stops_the_training(folder: Path) -> None:
         list(loading.batches(pictures, torch.arange(30), 4, threads=2))
 
 
+class Watched:
+    """Pictures that note which batches were asked for; from the second on they wait until ``go`` is set."""
+
+    def __init__(self, pictures: Pictures) -> None:
+        self.pictures, self.asked, self.go = pictures, 0, threading.Event()
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, which: slice | Tensor) -> Tensor:
+        self.asked += 1
+        if self.asked > 1:
+            assert self.go.wait(60)
+        return self.pictures[which]
+
+    def augmented(self, which: Tensor, seed: int) -> Tensor:
+        return self.pictures.augmented(which, seed)
+
+
 def test_no_thread_is_left(folder: Path) -> None:
-    """Whoever stops in the middle of an epoch leaves no thread behind that goes on decoding."""
-    iterator = loading.batches(of(folder).pixels("train"), torch.arange(30), 1, threads=2)
+    """Whoever stops in the middle of an epoch leaves no thread behind, and what waited is not decoded."""
+    pictures = Watched(of(folder).pixels("train"))
+    iterator = loading.batches(pictures, torch.arange(30), 1, threads=1)
     next(iterator)
     iterator.close()  # type: ignore[attr-defined]
+    pictures.go.set()
     for thread in [each for each in threading.enumerate() if each.name.startswith("vqbench-loader")]:
-        thread.join(timeout=30)
+        thread.join(timeout=60)
         assert not thread.is_alive()
+    assert pictures.asked <= 2
 
 
-def test_decoding_is_ahead_but_not_without_bound(folder: Path) -> None:
-    """While a batch is trained on, some are decoded beyond it, never the whole epoch."""
-    asked: list[int] = []
-    pictures = of(folder).pixels("train")
+def test_decoding_is_ahead_but_not_without_bound(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a batch is trained on, two a thread and one more were begun or wait, never the whole epoch."""
+    pictures, begun = of(folder).pixels("train"), 0
+    submit = loading.ThreadPoolExecutor.submit
 
-    class Watched:
-        def __len__(self) -> int:
-            return len(pictures)
+    def counted(*args: Any, **options: Any) -> Any:
+        nonlocal begun
+        begun += 1
+        return submit(*args, **options)
 
-        def __getitem__(self, which: Tensor) -> Tensor:  # type: ignore[override]
-            asked.extend(which.tolist())
-            return pictures[which]
-
-        augmented = pictures.augmented
-
-    iterator = loading.batches(Watched(), torch.arange(30), 1, threads=2)
+    monkeypatch.setattr(loading.ThreadPoolExecutor, "submit", counted)
+    iterator = loading.batches(pictures, torch.arange(30), 1, threads=2)
     next(iterator)
-    assert 1 <= len(asked) <= 5
+    assert begun == 5
+    next(iterator)
+    assert begun == 6
     iterator.close()  # type: ignore[attr-defined]
 
 

@@ -216,6 +216,27 @@ def test_a_kept_plan_serves_until_the_folder_changes(
         loaded(suite, tmp_path / "other", f"data={folder}")
 
 
+def test_a_kept_plan_serves_where_its_data_are_not(
+    suite: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was resolved with the data stands on a machine without them, but not the other way about."""
+    (tmp_path / "data" / "ffhq").mkdir(parents=True)
+    for number in (1, 2, 60000):
+        picture = (folder / "train" / "01.png").rename(tmp_path / "data" / "ffhq" / f"{number:05}.png")
+        (folder / "train" / "01.png").write_bytes(picture.read_bytes())
+    suite.write_text(TEXT.replace("photos: {size: 32, damaged: skip}", "ffhq: {size: 32}"))
+    bare = loaded(suite, tmp_path / "bare")
+    bare.save(ResultStore(tmp_path / "bare"))
+    assert bare.runs()[0].dataset.args["content"] is None
+    monkeypatch.setenv("VQBENCH_DATA", str(tmp_path / "data"))
+    full = loaded(suite, tmp_path / "bare")
+    assert full.datasets["ffhq"].train == 2
+    full.save(ResultStore(tmp_path / "full"))
+    monkeypatch.delenv("VQBENCH_DATA")
+    assert [run.key for run in loaded(suite, tmp_path / "full").runs()] == [run.key for run in full.runs()]
+    assert [run.key for run in loaded(suite, tmp_path / "bare").runs()] == [run.key for run in bare.runs()]
+
+
 def record(store: Path, entry: plan.Entry, images: int = 4, **values: float) -> None:
     measured = {"clean": {name: Value(value, 1, 1, images) for name, value in values.items()}}
     made = {"device": "d", "threads": 1, "versions": {"torch": "t"}, "seconds": 1.0}
@@ -306,6 +327,9 @@ def test_shipped_suites_of_b2_need_no_data_to_be_read(name: str, tmp_path: Path)
         if dataset == name and row != "RQ-VAE":  # whose released models have other maps than the printed ones
             assert ours[row] == tuple(line.split()[:2])
     assert "paper" in render(table, paper=True)
+    updates = {entry.label: cost.updates(made, entry) for entry in made.entries}
+    longest = {"ffhq": (281_100, 281_250), "imagenet": (1_000_900, 400_360)}[name]  # 64 or 32 a batch, no rest
+    assert (updates["VQGAN"], updates["RQ-VAE"], updates["SeQ-GAN"]) == (*longest, 700_000)
 
 
 def test_values_are_held_against_b2_only_where_they_are_that_quantity(tmp_path: Path) -> None:

@@ -107,8 +107,11 @@ def test_truncated_files_stay_damaged_whatever_a_plugin_switched(monkeypatch: py
 
 def test_a_strip_is_cut_before_it_is_resized() -> None:
     """A picture of one row does not unfold to a giant, a picture of one pixel fills the square."""
-    strip = Image.fromarray(odd_pictures.scene(1, 20_000))
-    assert _decode.fit(strip, 256).shape == (3, 256, 256)
+    strip = Image.fromarray(odd_pictures.scene(1, 2_000))
+    assert _decode._shortened(strip).size == (16, 1)
+    assert np.array_equal(np.asarray(_decode._shortened(strip))[0], odd_pictures.scene(1, 2_000)[0, 992:1008])
+    assert _decode._shortened(strip.resize((2, 400))).size == (2, 32)
+    assert _decode.fit(strip, 64).shape == (3, 64, 64)
     assert _decode.fit(Image.new("RGB", (1, 1), (1, 2, 3)), 8).reshape(3, -1).tolist() == [[1] * 64, [2] * 64, [3] * 64]
 
 
@@ -298,7 +301,7 @@ def test_a_folder_without_splits_is_split_by_digest(tmp_path: Path) -> None:
 
     before = split(dataset)
     assert len(before) == 200
-    fill(tmp_path / "flat", [f"more/{number}.png" for number in range(50)], first=1000)
+    fill(tmp_path / "flat", [f"+first/{number}.png" for number in range(53)], first=1000)
     assert split(photos(tmp_path / "flat")).items() >= before.items()
 
 
