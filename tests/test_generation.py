@@ -7,6 +7,7 @@ import json
 import math
 import shutil
 import subprocess
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,12 +21,12 @@ from torch import Tensor, nn
 
 from tests.test_recipe import Few, every_third
 from tests.tiny_suite import command, vqbench
-from vqbench import generation, plan, protocol, registry, runner, seeding
+from vqbench import commands, generation, plan, protocol, registry, runner, seeding
 from vqbench.backbones.conv import Conv
 from vqbench.engine import Engine
 from vqbench.errors import Interrupted, UsageError
 from vqbench.generator import Generator, scheduler, unet
-from vqbench.job import Job
+from vqbench.job import Job, take
 from vqbench.metric import Context, Samples
 from vqbench.metrics.copies import Copies
 from vqbench.metrics.fid import FID
@@ -243,6 +244,16 @@ def test_stopped_anywhere_it_goes_on_exactly(tmp_path: Path, flips: bool) -> Non
     assert [epoch["epoch"] for epoch in told.history] == [1, 2]
 
 
+def test_half_precision_keeps_float32_weights(tmp_path: Path) -> None:
+    """Under bf16 the UNet is computed in half precision, while weights, features and samples stay float32."""
+    work = Task(first_stage(), Few(), seeding.seeds(42, "few"), Engine("cpu", "bf16"), tmp_path)
+    trained = recipe(steps=1, precision="bf16").fit(work)
+    plain = recipe(steps=1).fit(task(tmp_path / "plain"))
+    assert trained.history[0]["loss"] == pytest.approx(plain.history[0]["loss"], rel=0.05)
+    assert trained.history[0]["loss"] != plain.history[0]["loss"]
+    assert {value.dtype for value in torch.load(tmp_path / "best.pt", weights_only=True).values()} == {torch.float32}
+
+
 def test_training_lowers_the_loss_and_leaves_the_first_stage(tmp_path: Path) -> None:
     """A short training predicts noise better than nothing, which has loss 1, and moves no weight of the first stage."""
     work = task(tmp_path)
@@ -365,6 +376,26 @@ def test_a_first_stage_that_failed_is_told(tmp_path: Path, capsys: pytest.Captur
     assert "its first stage failed: it broke" in capsys.readouterr().out
     assert vqbench("status", path, "--store", store.root) == 0
     assert f"waits for {first.key}, failed: it broke" in capsys.readouterr().out
+
+
+def test_a_second_stage_waits_for_its_first(tmp_path: Path) -> None:
+    """Whoever hands out runs side by side hands out none whose first stage is queued or at work."""
+    path = suite(tmp_path, SUITE.replace("[{vq: {}}]", "[{vq: {}}, {vq_ema: {}}]"))
+    (one, two), (on_one, on_two) = (plan.load(path, []).runs()[part] for part in (slice(2), slice(2, 4)))
+    jobs = [Job(one, {}), Job(on_one, {}, first=one), Job(two, {}), Job(on_two, {}, first=two)]
+    queue = deque(jobs)
+    assert [take(queue, []), take(queue, [jobs[0]])] == [jobs[0], jobs[2]]
+    assert take(queue, [jobs[0], jobs[2]]) is None
+    assert take(queue, [jobs[0]]) == jobs[3]
+    assert take(queue, []) == jobs[1]
+    assert take(queue, []) is None
+
+
+def test_a_missing_package_is_told_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a package that the second stage needs, `run` ends before it trains the first."""
+    monkeypatch.setattr(Diffusion, "packages", ("no_such_package",))
+    with pytest.raises(UsageError, match=r"recipe diffusion needs the package no_such_package.*vqbench\[generate\]"):
+        commands.prepare(plan.load(suite(tmp_path), []))
 
 
 # Metrics of samples ---------------------------------------------------------------------------------------------------

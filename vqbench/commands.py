@@ -134,10 +134,14 @@ def _row(entry: Entry, run: RunSpec) -> str:
 
 
 def prepare(plan: Plan, say: bool = True) -> None:
-    """Fetch and verify every asset of the suite, and say where each is. Raises AssetError for what is not to be had."""
+    """Fetch and verify every asset of the suite, and say where each is. Raises AssetError for what is not to be had.
+
+    Raises UsageError where a package is not installed that a recipe of the suite needs.
+    """
     from vqbench import assets
     from vqbench.progress import download
 
+    require_packages(plan)
     for name in (names := needed_assets(plan)):
         with download(name) as progress:
             path = assets.fetch(name, progress=progress)
@@ -145,6 +149,21 @@ def prepare(plan: Plan, say: bool = True) -> None:
             print(f"{name}: {path}")
     if say and not names:
         print(f"{plan.suite.name} needs nothing that is not part of the package")
+
+
+def require_packages(plan: Plan) -> None:
+    """Raises UsageError, before anything is trained, where a recipe of the suite needs a package that is not there."""
+    from importlib.util import find_spec
+
+    from vqbench import registry
+
+    for name in dict.fromkeys(run.recipe.name for run in plan.runs()):
+        for package in registry.load("recipes", name).packages:  # type: ignore[attr-defined]
+            if find_spec(package) is None:
+                raise UsageError(
+                    f"the recipe {name} needs the package {package}, which is not installed: pip install "
+                    "'vqbench[generate]'"
+                )
 
 
 def needed_assets(plan: Plan) -> list[str]:

@@ -139,7 +139,7 @@ def _plugin(kind: registry.Kind, name: str) -> Shown:
         value = getattr(cls, fact, None)
         if value not in (None, "", ()) and not callable(value):
             facts[fact.lower()] = list(value) if isinstance(value, tuple) else value
-    if kind in ("quantizers", "backbones"):
+    if kind in ("quantizers", "backbones", "recipes"):
         facts["arguments"] = {
             argument: "(from the suite)" if default is inspect.Parameter.empty else default
             for argument, (_, default) in registry.parameters(cls)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -29,6 +31,16 @@ class Job:
         run = self.run
         what = f"{run.recipe.name} on {run.quantizer.name}" if run.parent else run.quantizer.name
         return f"{what} on {run.dataset.name}, seed {run.seed} ({run.key})"
+
+
+def take(queue: deque[Job], at_work: Iterable[Job]) -> Job | None:
+    """Take from ``queue`` the first job that builds on no run of the queue, or of those at work; None if all do."""
+    pending = {job.run.key for job in (*queue, *at_work)}
+    for job in queue:
+        if job.first is None or job.first.key not in pending:
+            queue.remove(job)
+            return job
+    return None
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,11 @@ def _check(how: How, ranks: Launched) -> None:
 def _execute(jobs: list[Job], needs: list[str], folder: Path, how: How, stop: Stop) -> Outcome:
     from vqbench.progress import progress
 
+    if how.where.executor != "local" and any(job.first is not None for job in jobs):
+        raise UsageError(
+            f"second stages build on files of their first, which --executor {how.where.executor} does not send along; "
+            "leave the option out"
+        )
     folder, plugins = folder.resolve(), tuple(path.expanduser().resolve() for path in how.plugins)
     with progress(len(jobs), how.quiet) as listener, stop.gently(listener.say):
         ranks = launched()

@@ -22,7 +22,7 @@ from typing import Any
 from vqbench.errors import VqbenchError
 from vqbench.executors.driver import TICK, Driver
 from vqbench.executors.messages import Advanced, Assigned, Halt, Left, Ready, Said, Setup, Started
-from vqbench.job import Ended, Job, Listener
+from vqbench.job import Ended, Job, Listener, take
 from vqbench.memory import LARGE_PAGES
 from vqbench.stopping import Stop, words
 from vqbench.store import LOG_LINES, Failure
@@ -156,10 +156,14 @@ class Local(Driver):
 
     def _assign(self) -> None:
         for place in self._places:
-            if self._queue and place.ready and place.job is None:
-                place.job, place.began = self._queue.popleft(), time.monotonic()
-                place.log.clear()
-                place.send(Assigned(place.job, self._device_of(place.number)))
+            if not (place.ready and place.job is None):
+                continue
+            at_work = [other.job for other in self._places if other.job] + [job for job, _ in self._held.values()]
+            if (job := take(self._queue, at_work)) is None:
+                return  # what is left builds on what is being done
+            place.job, place.began = job, time.monotonic()
+            place.log.clear()
+            place.send(Assigned(job, self._device_of(place.number)))
 
     def _device_of(self, number: int) -> str:
         """The device of a place: GPUs in turn, unless the user has chosen one."""

@@ -54,6 +54,7 @@ class Diffusion(SecondStage):
     """
 
     VERSION = 1
+    packages = ("diffusers",)
     distributed = True
 
     def __init__(
