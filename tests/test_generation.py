@@ -18,16 +18,17 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from tests.test_recipe import Few, every_third
 from tests.tiny_suite import command, vqbench
-from vqbench import commands, generation, plan, protocol, registry, runner, seeding
+from vqbench import commands, generation, inception, plan, protocol, registry, runner, seeding
 from vqbench.backbones.conv import Conv
 from vqbench.engine import Engine
 from vqbench.errors import Interrupted, UsageError
 from vqbench.generator import Generator, scheduler, unet
 from vqbench.job import Job, take
-from vqbench.metric import Context, Samples
+from vqbench.metric import Context, SampleMetric, Samples
 from vqbench.metrics.copies import Copies
 from vqbench.metrics.fid import FID
 from vqbench.metrics.precision import Precision
@@ -43,7 +44,7 @@ from vqbench.store import Failure, ResultStore
 
 pytest.importorskip("diffusers", reason="the extra `generate` is not installed")
 
-SMALL = {"channels": 8, "multipliers": "1,2", "attention": "2", "blocks": 1}
+SMALL = {"channels": 8, "multipliers": "1x2", "attention": "2", "blocks": 1}
 SUITE = """
 name: both_stages
 train: {clean: {epochs: 1, batch_size: 64, learning_rate: 1e-3}}
@@ -52,7 +53,7 @@ datasets: [fashion_mnist_5k]
 backbone: {conv: {hidden: 16, residual_hidden: 8}}
 codebook: {num_codes: 64, dim: 8}
 quantizers: [{vq: {}}]
-generate: {diffusion: {steps: 4, batch_size: 8, channels: 8, multipliers: "1,2", attention: "2", blocks: 1}}
+generate: {diffusion: {steps: 4, batch_size: 8, channels: 8, multipliers: "1x2", attention: "2", blocks: 1}}
 samples: {count: 6, steps: 2, eta: 0.5, reference: test}
 metrics: [psnr, copies]
 table: {columns: [psnr, copies, seconds]}
@@ -266,8 +267,8 @@ def test_training_lowers_the_loss_and_leaves_the_first_stage(tmp_path: Path) -> 
 @pytest.mark.parametrize("argument", ["multipliers", "attention"])
 def test_lists_of_numbers_are_checked(argument: str) -> None:
     """A list that is none names the argument."""
-    with pytest.raises(UsageError, match=f"argument '{argument}': '1,x' is no list"):
-        recipe(**{argument: "1,x"})
+    with pytest.raises(UsageError, match=f"argument '{argument}': '1xx' is no list"):
+        recipe(**{argument: "1xx"})
 
 
 # Suites and keys ------------------------------------------------------------------------------------------------------
@@ -467,6 +468,46 @@ def test_metrics_of_samples_say_nothing_about_reconstructions() -> None:
         metric = registry.load("metrics", name)(context)
         assert metric.update(None) is None  # type: ignore[attr-defined]
         assert (metric.compute(), metric.state) == (None, {})  # type: ignore[attr-defined]
+
+
+def test_samples_are_held_against_the_whole_reference_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Features are those of all samples and of every reference, in order; those of the references are kept."""
+    shown: list[int] = []
+
+    def features(_: Any, pictures: Tensor, resize: int | None) -> Tensor:
+        shown.append(len(pictures))
+        return F.pad(pictures.flatten(1), (0, 2048 - 784))
+
+    monkeypatch.setattr(inception, "network", lambda device: None)
+    monkeypatch.setattr(inception, "features", features)
+    monkeypatch.setattr(inception, "features_path", lambda *_: tmp_path / "features.npy")
+    few, made = Few(), Few().pixels("train")[:130]
+    expected = {"test": few.pixels("test"), "train": few.pixels("train")}
+    for reference, name in (("train", "clean"), ("test", "clean@60")):
+        (tmp_path / "features.npy").unlink(missing_ok=True)
+        seen: list[Samples] = []
+        metric = type(
+            "Seen", (SampleMetric,), {"measure": lambda self, samples, seen=seen: seen.append(samples) or 0.0}
+        )
+        monkeypatch.setattr(generation.registry, "load", lambda *_, metric=metric: metric)
+        evaluator = generation.SampleEvaluator(few, torch.device("cpu"))
+        under = Sampling(130, 1, 0.0, reference).under(name)  # type: ignore[arg-type]
+        values = evaluator._values(under, ["seen"], made, made)
+        count = 60 if reference == "test" else 300
+        torch.testing.assert_close(seen[0].references[:, :784], expected[reference][:count].flatten(1) / 255)
+        torch.testing.assert_close(seen[0].features[:, :784], made.flatten(1) / 255)
+        assert len(seen[0].references) == count
+        assert values["seen"].images == 130
+    shown.clear()
+    assert (
+        len(
+            generation.SampleEvaluator(few, torch.device("cpu"))._reference_features(
+                under, Sampling(reference="test"), protocol.MEASURE["clean"]
+            )
+        )
+        == 60
+    )
+    assert shown == []
 
 
 def test_the_nearest_training_picture() -> None:

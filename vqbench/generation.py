@@ -114,17 +114,25 @@ class SampleEvaluator:
         parts = (as_measured(to_unit(some.to(self.device)), measured) for some in levels.split(TOGETHER))
         return torch.cat([inception.features(net, part, measured.fid_resize) for part in parts])
 
+    def _some_features(self, pictures: Tensor, start: int, measured: MeasureProtocol, places: Sequence[int]) -> Tensor:
+        """Features of the pictures at ``places`` from ``start`` on."""
+        return self._features(pictures[start : start + TOGETHER][list(places)], measured)
+
     def _reference_features(self, name: str, sampling: Sampling, measured: MeasureProtocol) -> Tensor:
         """Features (M, 2048) of the reference split, kept for other runs as those of rFID's originals are."""
         key = name.partition("+")[0], sampling.reference
         if key not in self._references:
-            levels = self.dataset.pixels(sampling.reference)[: protocol.images_of(name)]
+            pictures = self.dataset.pixels(sampling.reference)
+            count = min(protocol.images_of(name) or len(pictures), len(pictures))
             path = inception.features_path(measured, self.dataset.digest(sampling.reference), self.device)
             store = inception.FeatureStore(path)
-            self._references[key] = store.get(
-                range(len(levels)), lambda places: self._features(levels[places], measured)
-            )
+            parts = []
+            for start in range(0, count, TOGETHER):
+                index = range(start, min(start + TOGETHER, count))
+                some = partial(self._some_features, pictures, start, measured)
+                parts.append(store.get(index, some))
             store.save()
+            self._references[key] = torch.cat(parts)
         return self._references[key]
 
 

@@ -45,7 +45,7 @@ class Diffusion(SecondStage):
     The UNet is diffusers': ``channels`` times each of ``multipliers``, ``blocks`` residual blocks a level, attention at
     the downsampling factors ``attention``. The defaults are those of latent diffusion on LSUN bedrooms, whose learning
     rate is 2e-6 times the pictures of an update, 48; maps of 7x7 or 8x8 positions need a small one, such as channels
-    64, multipliers "1,2" and attention "2".
+    64, multipliers "1x2" and attention "2".
 
     Random numbers of an update derive from the run's seed and the update's number, so that a run that was stopped
     anywhere, or shared by several ranks, ends with the same weights. Source: Rombach et al., High-Resolution Image
@@ -64,8 +64,8 @@ class Diffusion(SecondStage):
         batch_size: int = 48,
         learning_rate: float = 9.6e-5,
         channels: int = 224,
-        multipliers: str = "1,2,3,4",
-        attention: str = "2,4,8",
+        multipliers: str = "1x2x3x4",
+        attention: str = "2x4x8",
         blocks: int = 2,
         ema: float = 0.9999,
         scaling: Literal["global", "channel"] = "global",
@@ -90,10 +90,11 @@ class Diffusion(SecondStage):
     def fit(self, task: Task) -> Trained:
         task.engine.seed(task.seeds("second stage"))
         generator = self.generator(task.model, task.dataset.channels, task.dataset.size)
-        training = task.dataset.pixels("train")[: self.subset]  # (N, C, S, S) uint8
-        if self.batch_size > len(training):
-            raise RunError(f"batch_size {self.batch_size} is larger than the {len(training)} training pictures")
-        features = self._features(generator, training)
+        pictures = task.dataset.pixels("train")  # (N, C, S, S) uint8
+        count = min(len(pictures), self.subset or len(pictures))
+        if self.batch_size > count:
+            raise RunError(f"batch_size {self.batch_size} is larger than the {count} training pictures; lower it")
+        features = self._features(generator, pictures, count)
         optimizer = torch.optim.AdamW(generator.parameters(), lr=self.learning_rate)
         task.engine.group.agree(lambda: task.folder.mkdir(parents=True, exist_ok=True))
         model, optimizer = task.engine.setup(generator, optimizer)  # type: ignore[assignment]
@@ -101,14 +102,14 @@ class Diffusion(SecondStage):
         state = self._restore(task, generator, average, optimizer)
 
         chain = scheduler()
-        updates = len(training) // self.batch_size  # an epoch's; pictures that fill no batch wait for another order
+        updates = count // self.batch_size  # an epoch's; pictures that fill no batch wait for another order
         started = saved = time.monotonic()
         pause = CHECKPOINT_EVERY
         total = torch.tensor(state.loss, device=features.device)  # read once an epoch
         model.train()
         while state.step < self.steps:
             epoch, position = divmod(state.step, updates)
-            index = self._order(task, epoch, len(training))[position * self.batch_size :][: self.batch_size]
+            index = self._order(task, epoch, count)[position * self.batch_size :][: self.batch_size]
             task.engine.seed(task.seeds("update", state.step))
             z, noise, t = self._batch(features, index)
             with task.engine.batch(len(index), generator) as own:
@@ -149,12 +150,15 @@ class Diffusion(SecondStage):
         task.engine.save(task.folder / "best.pt", generator.state_dict())
         return Trained(seconds=state.seconds, history=state.history)
 
-    def _features(self, generator: Generator, training: Tensor) -> Tensor:
-        """The features of all training pictures, then of their mirror images, on the device, standardized in place."""
-        device = generator.scale.device
-        turned = [training, training.flip(-1)] if self.flips else [training]
-        parts = [generator.encode(to_unit(some.to(device))) for each in turned for some in each.split(ENCODED)]
-        features = torch.cat(parts)  # (N or 2 N, dim, s, s)
+    def _features(self, generator: Generator, pictures: Tensor, count: int) -> Tensor:
+        """The features of the first ``count`` pictures, then of their mirror images, on the device, standardized."""
+        device, parts, mirrored = generator.scale.device, [], []
+        for start in range(0, count, ENCODED):
+            x = to_unit(pictures[start : min(start + ENCODED, count)].to(device))
+            parts.append(generator.encode(x))
+            if self.flips:
+                mirrored.append(generator.encode(x.flip(-1)))
+        features = torch.cat(parts + mirrored)  # (N or 2 N, dim, s, s)
         generator.scale_to(features, self.scaling == "channel")
         return features.sub_(generator.mean).div_(generator.scale)
 
@@ -206,8 +210,8 @@ class Diffusion(SecondStage):
 
 
 def _numbers(argument: str, text: str) -> list[int]:
-    """Whole numbers from 1 on, separated by commas. Raises UsageError for anything else; an empty text is none."""
-    words = [word.strip() for word in text.split(",") if word.strip()]
-    if not all(word.isdigit() and int(word) > 0 for word in words) or (argument == "multipliers" and not words):
-        raise UsageError(f"diffusion, argument {argument!r}: {text!r} is no list of whole numbers such as '1,2,4'")
+    """Whole numbers from 1 on, joined by x; attention may be none. Raises UsageError for anything else."""
+    words = text.split("x") if text or argument == "multipliers" else []
+    if not all(word.isdigit() and int(word) > 0 for word in words):
+        raise UsageError(f"diffusion, argument {argument!r}: {text!r} is no list of whole numbers such as '1x2x4'")
     return [int(word) for word in words]
