@@ -6,6 +6,7 @@ Needs Chromium (Debian: ``apt-get install chromium``) and the package playwright
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from tests.test_report import HOSTILE, made_up
 from vqbench.report import page
@@ -65,7 +67,10 @@ class Seen:
             if anchor:
                 self.page.evaluate("id => document.getElementById(id).scrollIntoView()", anchor)
             self.page.wait_for_timeout(200)
-            self.page.screenshot(path=Path(folder) / f"{name}.png")
+            shot = Image.open(io.BytesIO(self.page.screenshot())).convert("RGB")
+            shot.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+                Path(folder) / f"{name}.png", optimize=True
+            )
 
 
 @pytest.fixture
