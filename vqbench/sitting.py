@@ -12,6 +12,7 @@ from torch import Tensor
 from vqbench import album
 from vqbench.dataset import Dataset
 from vqbench.functional import all_sum, flatten
+from vqbench.functional.ranks import Alone
 from vqbench.model import Autoencoder
 from vqbench.pictures import rounded, to_unit
 
@@ -50,6 +51,10 @@ class Sitting:
     @torch.no_grad()
     def draw(self, folder: Path, dataset: Dataset, counts: np.ndarray | None, lpips: np.ndarray | None) -> None:
         """Keep the portrait beside the record. ``lpips``: of each measured picture (N,), if that was measured."""
+        with Alone():  # the other ranks do not take part
+            self._draw(folder, dataset, counts, lpips)
+
+    def _draw(self, folder: Path, dataset: Dataset, counts: np.ndarray | None, lpips: np.ndarray | None) -> None:
         self.model.eval()
         pixels = dataset.pixels("test")
         chosen, groups = choose(len(pixels), lpips, dataset.size > LARGE)
