@@ -91,7 +91,7 @@ def write_run(store: ResultStore, run: RunSpec, rng: np.random.Generator, kept: 
     made = {"commit": None, "versions": versions, "device": f"CPU {HOSTILE}", "threads": 2, "seconds": 3.5}
     made |= {"date": "2026-01-31T12:00:00Z", "parameters": 1000 + run.seed, "measured": []}
     history = [
-        {"epoch": e, "loss": 1 / e, "error": 0.1 / e, "selection_error": None}
+        {"epoch": e, "loss": 1 / e, "error": 0.1 / e, "selection_error": None, "own term": -0.1 * e}
         | ({"usage": 10.0 * e, "perplexity": 2.0 * e, "dead": 512 - 50 * e, "revived": e - 1} if coded else {})
         for e in (1, 2, 3)
     ]
@@ -219,6 +219,7 @@ def test_failed_missing_and_one_seed_runs_are_told(everything: str) -> None:
         "1 of 2 seeds",
         "lpips under clean",
         "FAILED",
+        "own term",  # which the recipe tells of every epoch
     ):
         assert words in text, words
     assert everything.count("one seed: no claim") > 0

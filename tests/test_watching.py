@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +120,41 @@ def test_watching_changes_no_weight(tmp_path: Path) -> None:
         recipe().fit(work)
         states.append(work.model.state_dict())
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+TWO_RANKS = """
+import sys, torch, torch.distributed as dist
+from pathlib import Path
+from vqbench.functional.ranks import Alone
+from vqbench.quantizers.vq import VQ
+from vqbench.watching import Watch
+
+rank, folder = int(sys.argv[1]), Path(sys.argv[2])
+dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+before, watch = Watch(), Watch()
+before.start(VQ(4, 2), torch.device("cpu"))
+before.codes(torch.tensor([[0, 1], [2, 2]][rank]).view(1, 1, 2, 1))
+watch.start(VQ(4, 2), torch.device("cpu"), before.state())
+watch.codes(torch.tensor([3]).view(1, 1, 1, 1))
+with Alone():  # both compute the whole of a batch that is too small to be divided
+    watch.codes(torch.tensor([0]).view(1, 1, 1, 1))
+print(watch.epoch_ended())
+watch.save(folder / str(rank))
+dist.destroy_process_group()
+"""
+
+
+@pytest.mark.slow
+def test_ranks_add_up(tmp_path: Path) -> None:
+    """Two processes count what one would, across a checkpoint too; both tell the same, and the first alone saves."""
+    words = [[sys.executable, "-c", TWO_RANKS, str(rank), str(tmp_path)] for rank in (0, 1)]
+    told = [subprocess.Popen(each, stdout=subprocess.PIPE, text=True) for each in words]
+    first, second = (process.communicate(timeout=300)[0] for process in told)
+    assert first == second
+    curves = album.read_curves(tmp_path / "0")
+    assert curves is not None
+    assert np.round(2 ** (curves.shades[0] / album.SHADES) - 1).tolist() == [2, 1, 2, 2]
+    assert not (tmp_path / "1").exists()
 
 
 # The portrait ---------------------------------------------------------------------------------------------------------

@@ -60,13 +60,21 @@ def curves(gathered: Gathered, dataset: str, keys: Sequence[Key], codebook: bool
     runs = [view for view in gathered.of(dataset) if view.history]
     where = gathered.plan.datasets[dataset].title
     plots = []
-    for name, title, logarithmic in CURVES:
+    for name, title, logarithmic in (*CURVES, *_others(runs)):
         if (name in CODEBOOK) == codebook:
             drawn = [(view, _series(view, name, logarithmic)) for view in runs]
             drawn = [(view, points) for view, points in drawn if points]
             if drawn:
                 plots.append(_curve(drawn, keys, title, where, logarithmic))
     return plots
+
+
+def _others(runs: Sequence[RunView]) -> list[tuple[str, str, bool]]:
+    """What else some recipe tells of its epochs, under the name that it gives."""
+    known = {"epoch", *(name for name, _, _ in CURVES)}
+    told = [item for view in runs for epoch in view.history for item in epoch.items()]
+    names = dict.fromkeys(name for name, value in told if isinstance(value, int | float) and name not in known)
+    return [(name, name, False) for name in names]
 
 
 def _series(view: RunView, name: str, logarithmic: bool) -> list[tuple[int, float]]:
@@ -95,7 +103,7 @@ def _curve(
     if logarithmic:
         axes.set_yscale("log")
         _plain_logarithmic(axes)
-    else:
+    elif min(y for _, points in drawn for _, y in points) >= 0:
         axes.set_ylim(bottom=0)
     axes.xaxis.get_major_locator().set_params(integer=True)
     svg.label(axes, "epoch", "")
