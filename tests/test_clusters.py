@@ -297,7 +297,7 @@ def test_a_suite_on_ray(cluster: Any, tmp_path: Path) -> None:
     assert json.loads(next(store.glob("*-bad-*/failed.json")).read_text())["log"][-1] == "alas"
     record = next(store.glob("*/record.json"))
     assert {path.name for path in record.parent.iterdir()} == {
-        *("record.json", "per_image.npz", "best.pt", "last.pt", "lock")
+        *("record.json", "per_image.npz", "curves.npz", "portrait.npz", "best.pt", "last.pt", "lock")
     }
     assert vqbench("table", suite, "--plugin", file, "--store", store) == 0
 

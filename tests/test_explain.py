@@ -193,7 +193,10 @@ def states(metric: str, under: MeasureProtocol, x: Tensor, y: Tensor) -> dict[st
     return collector.state
 
 
-@pytest.mark.parametrize("metric", registry.names("metrics"))
+OF_RECONSTRUCTIONS = [name for name in registry.names("metrics") if not metric_class(name).of_samples]
+
+
+@pytest.mark.parametrize("metric", OF_RECONSTRUCTIONS)
 def test_metrics_are_moved_by_the_knobs_that_they_name_and_by_no_other(metric: str, weights: None) -> None:
     """Turning a knob changes what a built-in metric gathers if it names that knob, and else not one bit of it."""
     pixels = registry.load("datasets", "fashion_mnist_5k")().pixels("test")[:3]
@@ -341,9 +344,9 @@ def test_alexnet_is_tried_where_pictures_and_weights_allow(monkeypatch: pytest.M
 
 
 def test_all_metrics_but_the_slow_are_explained_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a choice all metrics are, but rFID; where it is asked for, its resize is the last step, under clean."""
+    """Without a choice all of reconstructions but rFID and KID are; where rFID is, its resize is last, under clean."""
     monkeypatch.setattr(assets, "fetch", lambda name, progress: None)
-    assert set(explain.programme([], 28).metrics) == set(registry.names("metrics")) - {"rfid"}
+    assert set(explain.programme([], 28).metrics) == set(OF_RECONSTRUCTIONS) - {"rfid", "kid"}
     chosen = explain.programme(["rfid"], 28)
     assert [turn.knob for turn in chosen.way] == ["jpeg", "pixels", "fid_resize"]
     assert chosen.way[-1].under is protocol.measuring("clean")

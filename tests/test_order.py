@@ -303,8 +303,8 @@ def test_a_reduced_suite_is_no_word_about_the_paper(store: ResultStore) -> None:
     plan = planning.load("small_datasets", [], reduced={"epochs": 1}, test_images=PICTURES)
     fill(plan, store, cvq_ahead_by(1e-3), protocol=f"official@{PICTURES}")
     table = assemble.tables(plan, [store], paper=True)[0]
-    assert "Ours are not the printed quantities: reduced training." in table.footnotes[0]
-    assert "400 pictures" in table.footnotes[1]
+    assert "Ours are not the printed quantities: reduced training." in table.footnotes[1]  # after rFID of few pictures
+    assert "400 pictures" in table.footnotes[2]
 
 
 def test_a_suite_without_a_printed_table_has_no_order(plan: Plan, store: ResultStore) -> None:

@@ -55,7 +55,7 @@ def test_the_wheel_holds_what_the_package_needs(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     for folder, target in (("quantizers", "vqbench/quantizers"), ("suites", "vqbench/suites"), ("vqbench", "vqbench")):
         for path in (ROOT / folder).rglob("*"):
-            if (path.is_file() and path.suffix in (".py", ".yaml", ".csv", ".gz")) or path.name == "LICENSE":
+            if (path.is_file() and path.suffix in (".py", ".yaml", ".csv", ".gz", ".j2", ".css", ".js")) or path.name == "LICENSE":
                 assert f"{target}/{path.relative_to(ROOT / folder)}" in names, path
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
     pictures = [info for info in zipfile.ZipFile(wheel).infolist() if info.filename.startswith("vqbench/datasets/data")]

@@ -183,7 +183,7 @@ def test_a_plan_knows_counts_notes_and_shapes(suite: Path, folder: Path, tmp_pat
     shapes = {entry.label: (entry.latent, entry.codes) for entry in made.entries}
     assert shapes["plain"] == ("8²", 16)
     assert shapes["levels"] == ("8²×2", 4)
-    assert [cost.updates(made, entry) for entry in made.entries] == [9, 20, 20, 9]
+    assert [cost.updates(made, entry, entry.run) for entry in made.entries] == [9, 20, 20, 9]
 
 
 def test_a_kept_plan_serves_until_the_folder_changes(
@@ -254,7 +254,7 @@ def test_the_table_of_systems(suite: Path, folder: Path, tmp_path: Path) -> None
     assert [cell.strip() for cell in plain.strip("|").split("|")][1:5] == ["8²", "16", "<u>20.00</u>", "5.00"]
     assert "| levels " in text
     assert "8²×2" in text
-    assert "- 4 test pictures are so few that rFID (below 2,048) rank nothing." in text
+    assert "- 4 test pictures are so few that rFID (below 2,048) ranks nothing." in text
     assert "1 of 41 training pictures cannot be used and are left out: 00.png (empty)." in text
     assert "clean (1 epochs, batch 4, learning rate 0.0003, float32): plain, levels; official (2 epochs" in text
     rows = list(csv.DictReader(io.StringIO(render(assemble.tables(made, [ResultStore(store)]), "csv"))))
@@ -327,7 +327,7 @@ def test_shipped_suites_of_b2_need_no_data_to_be_read(name: str, tmp_path: Path)
         if dataset == name and row != "RQ-VAE":  # whose released models have other maps than the printed ones
             assert ours[row] == tuple(line.split()[:2])
     assert "paper" in render(table, paper=True)
-    updates = {entry.label: cost.updates(made, entry) for entry in made.entries}
+    updates = {entry.label: cost.updates(made, entry, entry.run) for entry in made.entries}
     longest = {"ffhq": (281_100, 281_250), "imagenet": (1_000_900, 400_360)}[name]  # 64 or 32 a batch, no rest
     assert (updates["VQGAN"], updates["RQ-VAE"], updates["SeQ-GAN"]) == (*longest, 700_000)
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 BESIDE = {"lpips_net": "alex"}  # settings that both ends share, with the other value that is worth knowing
 SMALLEST = {"alex": 31}  # side in pixels below which a network leaves nothing of a picture
-SLOW = ("rfid",)  # metrics that take minutes a setting, so only where they are asked for
+SLOW = ("rfid", "kid")  # metrics that take minutes a setting, so only where they are asked for
 
 
 def explain(

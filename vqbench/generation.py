@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from vqbench import inception, protocol, registry
-from vqbench.dataset import Dataset
+from vqbench.dataset import Dataset, Pictures
 from vqbench.evaluate import Measurement
 from vqbench.generator import Generator
 from vqbench.group import ALONE, Group
@@ -114,7 +114,9 @@ class SampleEvaluator:
         parts = (as_measured(to_unit(some.to(self.device)), measured) for some in levels.split(TOGETHER))
         return torch.cat([inception.features(net, part, measured.fid_resize) for part in parts])
 
-    def _some_features(self, pictures: Tensor, start: int, measured: MeasureProtocol, places: Sequence[int]) -> Tensor:
+    def _some_features(
+        self, pictures: Tensor | Pictures, start: int, measured: MeasureProtocol, places: Sequence[int]
+    ) -> Tensor:
         """Features of the pictures at ``places`` from ``start`` on."""
         return self._features(pictures[start : start + TOGETHER][list(places)], measured)
 

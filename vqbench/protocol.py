@@ -139,7 +139,7 @@ def measured_on(name: str, images: int | None) -> str:
 
 def images_of(name: str) -> int | None:
     """On how many of the first test pictures values of this name are measured; None: on all."""
-    _, _, images = name.partition("+")[0].partition("@")
+    images = name.partition("@")[2].partition("+")[0]
     return int(images) if images else None
 
 

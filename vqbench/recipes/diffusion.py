@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vqbench.dataset import Pictures
 from vqbench.engine import Precision
 from vqbench.errors import Interrupted, RunError, UsageError
 from vqbench.generator import STEPS, Generator, require_diffusers, scheduler, unet
@@ -150,7 +151,7 @@ class Diffusion(SecondStage):
         task.engine.save(task.folder / "best.pt", generator.state_dict())
         return Trained(seconds=state.seconds, history=state.history)
 
-    def _features(self, generator: Generator, pictures: Tensor, count: int) -> Tensor:
+    def _features(self, generator: Generator, pictures: Tensor | Pictures, count: int) -> Tensor:
         """The features of the first ``count`` pictures, then of their mirror images, on the device, standardized."""
         device, parts, mirrored = generator.scale.device, [], []
         for start in range(0, count, ENCODED):
