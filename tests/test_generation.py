@@ -296,7 +296,7 @@ def test_how_it_was_sampled_is_in_the_name_of_a_number() -> None:
     """A name says how many samples, how, against what and under which protocol, and reads back."""
     sampling = Sampling(1000, 50, 0.5, "test")
     name = sampling.under("clean@200")
-    assert name == "clean@200+n=1000+reference=test+steps=50+eta=0.5"
+    assert name == "clean@200:n=1000,reference=test,steps=50,eta=0.5"
     assert sampling_of(name) == sampling
     assert (protocol.measuring(name).name, protocol.images_of(name)) == ("clean", 200)
 
@@ -327,7 +327,7 @@ def test_both_stages_from_one_command(tmp_path: Path, capsys: pytest.CaptureFixt
     record = ResultStore(store).read(second)
     assert record is not None
     (name,) = record.values
-    assert name == "clean+n=6+reference=test+steps=2+eta=0.5"
+    assert name == "clean:n=6,reference=test,steps=2,eta=0.5"
     assert record.values[name]["copies"].images == 6
     capsys.readouterr()
     assert vqbench("table", path, "--store", store, "--results", tmp_path, "--json") == 0
@@ -336,7 +336,7 @@ def test_both_stages_from_one_command(tmp_path: Path, capsys: pytest.CaptureFixt
     made = [ResultStore(store).read(run).made["seconds"] for run in (first, second)]  # type: ignore[union-attr]
     assert cells["seconds"]["values"] == [pytest.approx(sum(made))]
 
-    kept = np.load(folder / "samples+n=6+reference=test+steps=2+eta=0.5.npy")
+    kept = np.load(folder / "samples-n=6,reference=test,steps=2,eta=0.5.npy")
     assert kept.shape == (6, 1, 28, 28)
     assert Image.open(folder / "samples.png").size == Image.open(tmp_path / _sampled(tmp_path, second, 6)).size
     assert (folder / "samples.png").read_bytes() == (tmp_path / "6.png").read_bytes()
@@ -544,7 +544,7 @@ def test_two_ranks_end_where_one_does(tmp_path: Path) -> None:
     assert float((apart > 1e-5).double().mean()) < 0.01
     assert float(apart.max()) < 2 * 4 * 9.6e-5  # Adam moves what has no gradient but rounding by its rate, either way
     made = [
-        np.load(next(ResultStore(each).folder(second).glob("samples+*.npy"))).astype(int) for each in (alone, shared)
+        np.load(next(ResultStore(each).folder(second).glob("samples-*.npy"))).astype(int) for each in (alone, shared)
     ]
     assert np.abs(made[0] - made[1]).max() <= 1
     record = ResultStore(shared).read(second)

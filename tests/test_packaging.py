@@ -23,6 +23,8 @@ print(pathlib.Path(list(vqbench.quantizers.__path__)[0]).resolve())
 print(*registry.names("quantizers"))
 """
 
+PACKAGED = (".py", ".yaml", ".csv", ".gz", ".j2", ".css", ".js")
+
 
 def found(python: Path | str, cwd: Path, path: Path | None = None) -> tuple[Path, Path, list[str]]:
     """Where a Python finds the package and its quantizers, and which these are."""
@@ -55,7 +57,7 @@ def test_the_wheel_holds_what_the_package_needs(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     for folder, target in (("quantizers", "vqbench/quantizers"), ("suites", "vqbench/suites"), ("vqbench", "vqbench")):
         for path in (ROOT / folder).rglob("*"):
-            if (path.is_file() and path.suffix in (".py", ".yaml", ".csv", ".gz", ".j2", ".css", ".js")) or path.name == "LICENSE":
+            if (path.is_file() and path.suffix in PACKAGED) or path.name == "LICENSE":
                 assert f"{target}/{path.relative_to(ROOT / folder)}" in names, path
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
     pictures = [info for info in zipfile.ZipFile(wheel).infolist() if info.filename.startswith("vqbench/datasets/data")]

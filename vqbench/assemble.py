@@ -142,7 +142,8 @@ class _Builder:
         few = [f"{self.plan.metrics[name].label} (below {self.plan.metrics[name].few:,})" for name in shown]
         if not few:
             return []
-        return [f"{self._pictures():,} test pictures are so few that {' and '.join(few)} {'rank' if len(few) > 1 else 'ranks'} nothing."]
+        says = f"{' and '.join(few)} {'rank' if len(few) > 1 else 'ranks'} nothing"
+        return [f"{self._pictures():,} test pictures are so few that {says}."]
 
     def _distinct(self, field: str) -> list[Any]:
         return list(dict.fromkeys(getattr(entry, field) for entry in self.plan.entries))

@@ -95,7 +95,7 @@ class SampleEvaluator:
 
     def _samples(self, generator: Generator, seeds: Seeds, folder: Path, sampling: Sampling, told: Told) -> Tensor:
         """All samples, (count, C, S, S) uint8: those that are kept, or new ones. Ranks but the first may get none."""
-        path = folder / f"{sampling.under('samples')}.npy"
+        path = folder / f"samples-{sampling.name}.npy"
         kept = self.group.agree(lambda: _kept(path, sampling.count))
         if kept is not None:
             return kept
@@ -122,7 +122,7 @@ class SampleEvaluator:
 
     def _reference_features(self, name: str, sampling: Sampling, measured: MeasureProtocol) -> Tensor:
         """Features (M, 2048) of the reference split, kept for other runs as those of rFID's originals are."""
-        key = name.partition("+")[0], sampling.reference
+        key = name.partition(":")[0], sampling.reference
         if key not in self._references:
             pictures = self.dataset.pixels(sampling.reference)
             count = min(protocol.images_of(name) or len(pictures), len(pictures))
@@ -139,7 +139,7 @@ class SampleEvaluator:
 
 
 def _forget(folder: Path) -> None:
-    for path in folder.glob("samples+*.npy"):
+    for path in folder.glob("samples-*.npy"):
         path.unlink()
 
 

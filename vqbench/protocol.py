@@ -139,16 +139,16 @@ def measured_on(name: str, images: int | None) -> str:
 
 def images_of(name: str) -> int | None:
     """On how many of the first test pictures values of this name are measured; None: on all."""
-    images = name.partition("@")[2].partition("+")[0]
+    _, _, images = name.partition(":")[0].partition("@")
     return int(images) if images else None
 
 
 def measuring(name: str) -> MeasureProtocol:
-    """The measuring protocol ``name``, also as :func:`measured_on` names it, and of samples, whose settings follow a +.
+    """The measuring protocol ``name``, also with a number of pictures (@) or the settings of samples (:) behind it.
 
     Raises UsageError for an unknown name.
     """
-    name = name.partition("+")[0].partition("@")[0]
+    name = name.partition(":")[0].partition("@")[0]
     if name not in MEASURE:
         raise UsageError(f"unknown measuring protocol {name!r}; {nearest(name, MEASURE)}")
     return MEASURE[name]

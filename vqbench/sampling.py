@@ -22,9 +22,14 @@ class Sampling:
     eta: float = 1.0
     reference: Reference = "train"
 
+    @property
+    def name(self) -> str:
+        """All settings."""
+        return f"n={self.count},reference={self.reference},steps={self.steps},eta={self.eta:g}"
+
     def under(self, protocol: str) -> str:
         """The name that values of such samples are stored under, measured as ``protocol`` says."""
-        return f"{protocol}+n={self.count}+reference={self.reference}+steps={self.steps}+eta={self.eta:g}"
+        return f"{protocol}:{self.name}"
 
     def __str__(self) -> str:
         split = {"train": "training", "test": "test"}[self.reference]
@@ -33,8 +38,7 @@ class Sampling:
 
 def sampling_of(name: str) -> Sampling:
     """The inverse of :meth:`Sampling.under`. ValueError for any other name."""
-    _, *settings = name.split("+")
-    given = dict(setting.split("=", 1) for setting in settings)
+    given = dict(setting.split("=", 1) for setting in name.partition(":")[2].split(",") if "=" in setting)
     if given.keys() != {"n", "reference", "steps", "eta"}:
         raise ValueError(f"{name!r} does not name samples")
     return Sampling(int(given["n"]), int(given["steps"]), float(given["eta"]), given["reference"])  # type: ignore[arg-type]
