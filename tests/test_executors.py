@@ -11,7 +11,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -418,21 +418,42 @@ def test_a_damaged_record_is_set_aside(whole: Path, tmp_path: Path, capsys: pyte
     assert {path: path.stat().st_mtime_ns for path in store.glob("*/*.pt")} == weights
 
 
-def test_a_full_disk_leaves_the_store_readable(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where no file may become larger, the command ends with one sentence, every other one works, and it goes on."""
-    suite, store = write(tmp_path, "vq, cvq"), tmp_path / "runs"
+@pytest.fixture(params=["disk", "limit"])
+def full(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Path, Callable[[], None], str]]:
+    """A results folder with too little room: on a disk of 200 kB or, for every file, under the system's limit.
+
+    Its path, what makes the limit in a new process, and what the system says.
+    """
+    store = tmp_path / "runs"
+    store.mkdir()
+    if request.param == "limit":
+        yield store, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000)), "File too large"
+        return
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", store], capture_output=True, text=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"no file system may be mounted here: {mounted.stderr.strip()}")
+    yield store, lambda: None, "No space left on device"
+    subprocess.run(["umount", store], check=True)
+
+
+def test_a_full_disk_leaves_the_store_readable(
+    full: tuple[Path, Callable[[], None], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where no more can be written, the command ends with one sentence, every other one works, and it goes on."""
+    store, limit, why = full
+    suite = write(tmp_path, "vq, cvq")
     line = ("run", suite, "--store", store)
-
-    def small_files() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
-
-    full = subprocess.run(command(*line, "-q"), preexec_fn=small_files, capture_output=True, text=True, check=False)
-    assert full.returncode == 1
-    assert ".pt: cannot write (File too large); free space" in full.stderr
-    assert full.stderr.count("\n") == 1
+    ended = subprocess.run(command(*line, "-q"), preexec_fn=limit, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert f"cannot write ({why}); free space" in ended.stderr
+    assert ended.stderr.count("\n") == 1
     assert not list(store.glob("*/.*"))
     for word in ("status", "table", "plan"):
         assert vqbench(word, suite, "--store", store) == 0
+    if os.path.ismount(store):
+        subprocess.run(["mount", "-o", "remount,size=50m", store], check=True)
     assert vqbench(*line, "-q", "--places", "0") == 0
 
 
