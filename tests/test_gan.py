@@ -281,6 +281,12 @@ def test_stopped_anywhere_it_goes_on_exactly(tmp_path: Path, changes: dict[str, 
     for file in ("last.pt", "best.pt"):
         states = [torch.load(tmp_path / name / file, weights_only=True) for name in ("whole", "parts")]
         assert_same(*states)
+    assert all(0 < epoch["usage"] <= 100 for epoch in read_history(tmp_path / "parts"))  # equal in both, as all else
+
+
+def read_history(folder: Path) -> list[dict[str, float]]:
+    """What a training told of its epochs."""
+    return torch.load(folder / "last.pt", weights_only=True)["progress"]["history"]
 
 
 def test_what_is_measured_is_the_average_where_there_is_one(tmp_path: Path) -> None:

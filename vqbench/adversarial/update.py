@@ -55,6 +55,7 @@ class Players:
         self.average = Average(model, ema) if ema else None
         self.optimizer = self._adam(model)
         self.opponent = self._adam(discriminator)
+        self.codes = torch.empty(0, dtype=torch.int64)  # (B, H, W, depth) of the last update's pictures
 
     def _adam(self, module: nn.Module) -> torch.optim.Optimizer:
         return torch.optim.AdamW([each for each in module.parameters() if each.requires_grad], **self.adam)
@@ -100,6 +101,7 @@ class Players:
             self.average.update(self.model)
         if playing:
             judged, penalty = self._judge(x, batch.pictures, penalized)
+        self.codes = batch.out.codes.detach()
         terms = (error, batch.out.loss, fooling, weight, judged, penalty)
         return mean(torch.stack([term.detach().float() for term in terms]))
 

@@ -161,6 +161,7 @@ class Gan(Recipe):
             penalized = self.rules.r1 > 0 and state.step % self.rules.r1_every == 0
             with task.engine.batch(self.batch_size, task.model):
                 sums += players.update(x, reconstruction, playing, penalized)
+                task.watch.codes(players.codes)
             state.step += 1
             state.since += 1
             task.progress(state.step, total)
@@ -181,7 +182,9 @@ class Gan(Recipe):
             task.engine.require_equal(players.discriminator, "the discriminator")
             if ended:
                 means = {name: value / state.since for name, value in zip(TERMS, state.sums, strict=True)}
-                state.history.append({"epoch": epoch + 1, "update": state.step, **means})
+                used = task.watch.epoch_ended()
+                state.history.append({"epoch": epoch + 1, "update": state.step, **means, **used})
+                task.told(state.history[-1])
                 state.since, state.sums = 0, [0.0] * len(TERMS)
                 sums.zero_()
             if due:
@@ -190,6 +193,7 @@ class Gan(Recipe):
             if stopped:
                 raise Interrupted(f"stopped after update {state.step} of {total}")
 
+        task.watch.save(task.folder)
         weights = players.average.of(task.model) if players.average is not None else task.model.state_dict()
         task.engine.save(task.folder / "best.pt", weights)
         task.model.load_state_dict(weights)
@@ -220,8 +224,10 @@ class Gan(Recipe):
         path = task.folder / "last.pt"
         if not task.engine.group.agree(path.exists):
             self._put_codebook(task)
+            task.watch.start(task.model.quantizer, task.engine.device)
             return players, Progress()
         saved = task.engine.load(path)
+        task.watch.start(task.model.quantizer, task.engine.device, saved.pop("watch"))
         state = Progress(**saved.pop("progress"))
         if state.step > first:
             players.refine()
@@ -257,4 +263,4 @@ class Gan(Recipe):
     def _save(task: Task, players: Players, state: Progress, clock: Clock) -> None:
         state.seconds = clock.seconds
         parts = {name: each.state_dict() for name, each in players.parts()}
-        task.engine.save(task.folder / "last.pt", {**parts, "progress": asdict(state)})
+        task.engine.save(task.folder / "last.pt", {**parts, "progress": asdict(state), "watch": task.watch.state()})
