@@ -162,11 +162,12 @@ def test_only_what_changed_travels(tmp_path: Path) -> None:
     assert {path.name for path in order[-2:]} == {"last.pt", "record.json"}
 
 
-def test_a_run_stopped_on_one_node_goes_on_at_another(tmp_path: Path) -> None:
+def test_a_run_stopped_on_one_node_goes_on_at_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Halted in mid-training and carried out again from what was sent, a run has the local executor's weights."""
     first = errand(write(tmp_path, "vq"), variables={"VQBENCH_CHECKPOINT_EVERY": "0"})
-    before = set(Path(tempfile.gettempdir()).glob("vqbench-run-*"))
-    store = tmp_path / "runs"
+    scratch, store = tmp_path / "scratch", tmp_path / "runs"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))  # of this test alone
     stopped = carried_out(first, store, halt_at=1)
     assert (stopped.ended.how, stopped.evicted) == ("stopped", False)
     checkpoint = next(store.glob("*/last.pt"))
@@ -177,7 +178,7 @@ def test_a_run_stopped_on_one_node_goes_on_at_another(tmp_path: Path) -> None:
     alone("run", tmp_path / "tiny.yaml", "--store", tmp_path / "local")
     assert_same(store, tmp_path / "local")
     assert values(store) == values(tmp_path / "local")
-    assert set(Path(tempfile.gettempdir()).glob("vqbench-run-*")) <= before, "nothing stays on the node"
+    assert not list(scratch.iterdir()), "nothing stays on the node"
 
 
 def test_a_crash_on_a_node_is_brought_home(tmp_path: Path) -> None:
