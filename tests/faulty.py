@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import vqbench.functional as Q
+from vqbench.commands.template import Template
 from vqbench.quantizer import Quantizer, QuantizerOutput
-from vqbench.template import Template
 
 # --- Honest ---------------------------------------------------------------------------------------------------------
 

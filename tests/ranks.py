@@ -12,14 +12,15 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from vqbench import evaluate, protocol, registry, seeding
 from vqbench import group as groups
+from vqbench import protocol, registry, seeding
 from vqbench.backbones.conv import Conv
 from vqbench.datasets.fashion_mnist_5k import FashionMnist5k
 from vqbench.engine import Engine
 from vqbench.errors import Interrupted, RunError
-from vqbench.evaluate import Evaluator
 from vqbench.group import ALONE, Group
+from vqbench.measuring import evaluate
+from vqbench.measuring.evaluate import Evaluator
 from vqbench.model import Autoencoder
 from vqbench.quantizer import QuantizerOutput
 from vqbench.quantizers.vq_ema import VQEMA

@@ -139,7 +139,7 @@ def test_what_was_not_trained_and_measured_as_printed_gets_no_verdict(
     change: tuple[str, str], reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Numbers of a changed suite are NOT COMPARABLE with the printed ones, and the reason is said."""
-    from vqbench import plan as planning
+    from vqbench.planning import plan as planning
 
     words = (*change, "--store", tmp_path, "--results", tmp_path / "none")
     assert vqbench("plan", "small_datasets", *words) == 0
@@ -210,7 +210,7 @@ def test_a_thousand_records_make_a_table_without_torch(tmp_path: Path) -> None:
         "name: wide\ntrain: {clean: {epochs: 1}}\ndatasets: [fashion_mnist_5k]\n"
         f"quantizers: [{{vq: {{beta: [{betas}]}}}}]\nmetrics: [l1, psnr]\nmeasure: [clean]\n"
     )
-    from vqbench import plan as planning
+    from vqbench.planning import plan as planning
 
     store = ResultStore(tmp_path / "runs")
     plan = planning.load(suite, [store])

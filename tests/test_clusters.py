@@ -20,15 +20,15 @@ import torch
 
 import vqbench as package
 from tests.tiny_suite import assert_same, command, values, vqbench, write
-from vqbench import plan as planning
 from vqbench import registry
+from vqbench.commands.forecast import simulate
 from vqbench.errors import UsageError
 from vqbench.executors.node import Brought, Errand, carry_out
 from vqbench.executors.parcel import pack, unpack
 from vqbench.executors.ray import fits
 from vqbench.executors.where import Where
-from vqbench.forecast import simulate
-from vqbench.job import Job
+from vqbench.planning import plan as planning
+from vqbench.planning.job import Job
 from vqbench.spec import RunSpec
 from vqbench.store import Record, ResultStore
 

@@ -182,7 +182,7 @@ def test_threads_are_cited_by_address() -> None:
 
 # --- The door of the kit in tests, in two lines ---------------------------------------------------------------------
 
-test_in_two_lines = conformance("../vqbench/template.py")
+test_in_two_lines = conformance("../vqbench/commands/template.py")
 
 
 def test_a_plugin_author_s_tests(tmp_path: Path) -> None:

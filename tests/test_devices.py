@@ -19,9 +19,10 @@ import torch
 from tests import ranks
 from tests.test_executors import PATIENCE, alive, children, plugin
 from tests.tiny_suite import command, weights, write
-from vqbench import assets, evaluate, registry
+from vqbench import assets, registry
 from vqbench.functional import ranks as functional
 from vqbench.group import Group
+from vqbench.measuring import evaluate
 
 SOUND = [name for name in ranks.CASES if name != "parting"]
 MORE = ["cvq and measured", "residual and measured", "cvq and stopped", "parting"]

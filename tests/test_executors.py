@@ -19,17 +19,17 @@ import torch
 
 from tests.tiny_suite import assert_same, command, values, vqbench, write
 from vqbench import cli, registry
-from vqbench import plan as planning
-from vqbench.cost import cheapest_first
+from vqbench.commands.run import How, run
 from vqbench.errors import TimeUp, UsageError
 from vqbench.executors import local
 from vqbench.executors.messages import Setup
-from vqbench.job import Job
-from vqbench.memory import LARGE_PAGES
-from vqbench.progress import LiveProgress, Progress
-from vqbench.running import How, run
+from vqbench.planning import plan as planning
+from vqbench.planning.cost import cheapest_first
+from vqbench.planning.job import Job
+from vqbench.running.memory import LARGE_PAGES
+from vqbench.running.progress import LiveProgress, Progress
+from vqbench.running.stopping import Stop, seconds, words
 from vqbench.spec import RunSpec
-from vqbench.stopping import Stop, seconds, words
 from vqbench.store import Record, ResultStore
 
 # Quantizers that a user might bring. Each does what it does in training, from the update that is named on.
@@ -288,7 +288,7 @@ def test_a_run_that_is_whole_when_its_process_dies_is_done(whole: Path, tmp_path
 
 def test_out_of_memory_says_how_much_was_asked_for() -> None:
     """torch's own sentences on any device become one that has the amount in it."""
-    from vqbench.runner import _reason
+    from vqbench.running.runner import _reason
 
     with pytest.raises(RuntimeError) as raised:
         torch.empty(1 << 58, dtype=torch.uint8)

@@ -14,10 +14,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from vqbench import assets, cli, explain, inception, protocol, registry, runner, waterfall
+from vqbench import assets, cli, inception, protocol, registry
+from vqbench.commands import explain
 from vqbench.engine import Engine
 from vqbench.errors import AssetError, RunError, StoreError, UsageError
-from vqbench.evaluate import Evaluator
+from vqbench.measuring import waterfall
+from vqbench.measuring.evaluate import Evaluator
 from vqbench.metric import Batch, Context, Metric
 from vqbench.metrics import lpips, rfid
 from vqbench.metrics.l1 import L1
@@ -25,6 +27,7 @@ from vqbench.model import Autoencoder
 from vqbench.pictures import as_measured, to_unit
 from vqbench.protocol import MeasureProtocol
 from vqbench.quantizers.vq import VQ
+from vqbench.running import runner
 from vqbench.spec import Part, RunSpec
 from vqbench.store import Record, ResultStore
 

@@ -22,12 +22,13 @@ from torch.nn import functional as F
 
 from tests.test_recipe import Few, every_third
 from tests.tiny_suite import command, vqbench
-from vqbench import commands, generation, inception, plan, protocol, registry, runner, seeding
+from vqbench import inception, protocol, registry, seeding
 from vqbench.backbones.conv import Conv
+from vqbench.commands import actions
 from vqbench.engine import Engine
 from vqbench.errors import Interrupted, UsageError
-from vqbench.generator import Generator, scheduler, unet
-from vqbench.job import Job, take
+from vqbench.generation import evaluate as generation
+from vqbench.generation.generator import Generator, scheduler, unet
 from vqbench.metric import Context, SampleMetric, Samples
 from vqbench.metrics.copies import Copies
 from vqbench.metrics.fid import FID
@@ -35,11 +36,14 @@ from vqbench.metrics.precision import Precision
 from vqbench.metrics.recall import Recall
 from vqbench.metrics.sample_kid import SampleKID
 from vqbench.model import Autoencoder
+from vqbench.planning import plan
+from vqbench.planning.job import Job, take
+from vqbench.planning.sampling import Sampling, sampling_of
 from vqbench.quantizers.identity import Identity
 from vqbench.quantizers.vq import VQ
 from vqbench.recipe import Task
 from vqbench.recipes.diffusion import Diffusion
-from vqbench.sampling import Sampling, sampling_of
+from vqbench.running import runner
 from vqbench.store import Failure, ResultStore
 
 pytest.importorskip("diffusers", reason="the extra `generate` is not installed")
@@ -396,7 +400,7 @@ def test_a_missing_package_is_told_first(tmp_path: Path, monkeypatch: pytest.Mon
     """Without a package that the second stage needs, `run` ends before it trains the first."""
     monkeypatch.setattr(Diffusion, "packages", ("no_such_package",))
     with pytest.raises(UsageError, match=r"recipe diffusion needs the package no_such_package.*vqbench\[generate\]"):
-        commands.prepare(plan.load(suite(tmp_path), []))
+        actions.prepare(plan.load(suite(tmp_path), []))
 
 
 # Metrics of samples ---------------------------------------------------------------------------------------------------

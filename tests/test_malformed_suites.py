@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vqbench.errors import UsageError
-from vqbench.spec import expand
-from vqbench.suite import SuiteSpec, load_suite
-from vqbench.suitefile import find_suite, override
-from vqbench.yamlfile import MAX_BYTES, parse
+from vqbench.planning.expansion import expand
+from vqbench.planning.suite import SuiteSpec, load_suite
+from vqbench.planning.suitefile import find_suite, override
+from vqbench.planning.yamlfile import MAX_BYTES, parse
 
 GOOD = """\
 name: good

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from vqbench import assets, inception, pictures, registry
 from vqbench.errors import RunError, UsageError
-from vqbench.evaluate import Evaluator
+from vqbench.measuring.evaluate import Evaluator
 from vqbench.metric import Batch, Context, Metric
 from vqbench.pictures import as_measured, to_unit
 from vqbench.protocol import MeasureProtocol, measuring

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vqbench import assemble, order
-from vqbench import plan as planning
 from vqbench.errors import StoreError
-from vqbench.order import order_lines
-from vqbench.plan import Entry, Plan
-from vqbench.render import render
+from vqbench.planning import plan as planning
+from vqbench.planning.plan import Entry, Plan
 from vqbench.store import Record, ResultStore, Value
+from vqbench.tables import assemble, order
+from vqbench.tables.order import order_lines
+from vqbench.tables.render import render
 
 PICTURES = 400
 SIGN = {"l1": 1, "ssim": -1, "psnr": -1, "lpips": 1}  # of what is worse

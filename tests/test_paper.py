@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vqbench import paper, verdict
-from vqbench.comparison import against_paper
+from vqbench import paper
 from vqbench.errors import UsageError
-from vqbench.render import FORMATS, render
-from vqbench.table import Block, Cell, Column, Group, Row, Table
-from vqbench.verdict import TOLERANCES, Outcome, judge
+from vqbench.tables import verdict
+from vqbench.tables.comparison import against_paper
+from vqbench.tables.render import FORMATS, render
+from vqbench.tables.table import Block, Cell, Column, Group, Row, Table
+from vqbench.tables.verdict import TOLERANCES, Outcome, judge
 
 DATASETS = {"mnist": "MNIST", "cifar10": "CIFAR10", "fashion_mnist": "Fashion-MNIST"}
 COLUMNS = [

@@ -15,10 +15,10 @@ from tests.reference_cvq import ReferenceCVQ
 from vqbench import registry
 from vqbench.functional import sampling
 from vqbench.pictures import to_unit
+from vqbench.planning.expansion import Entry, expand
+from vqbench.planning.suite import load_suite
 from vqbench.quantizers.cvq import CVQ
 from vqbench.recipes.autoencoder import variance
-from vqbench.spec import Entry, expand
-from vqbench.suite import load_suite
 
 BATCH, POSITIONS, NUM_CODES, DIM = 1024, 7 * 7, 512, 64
 STEPS, LEARNING_RATE = 20, 3e-4

@@ -13,14 +13,17 @@ import yaml
 from PIL import Image
 
 from tests import odd_pictures
-from vqbench import assemble, cli, cost, paper, plan, spec, yamlfile
-from vqbench.commands import table as printed_table
+from vqbench import cli, paper
+from vqbench.commands.actions import table as printed_table
 from vqbench.errors import AssetError, UsageError
-from vqbench.render import render
+from vqbench.planning import cost, plan, yamlfile
+from vqbench.planning import expansion as spec
+from vqbench.planning.suite import SuiteSpec, load_suite
+from vqbench.planning.suitefile import apply_overrides, find_suite
 from vqbench.store import Record, ResultStore, Value
-from vqbench.suite import SuiteSpec, load_suite
-from vqbench.suitefile import apply_overrides, find_suite
-from vqbench.verdict import Outcome
+from vqbench.tables import assemble
+from vqbench.tables.render import render
+from vqbench.tables.verdict import Outcome
 
 TEXT = """
 name: systems

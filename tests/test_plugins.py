@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from vqbench import cli, plan, registry, scaffold, selection
+from vqbench import cli, registry
+from vqbench.commands import scaffold
 from vqbench.errors import UsageError
+from vqbench.planning import plan, selection
 from vqbench.store import ResultStore
 
 ROOT = Path(__file__).parents[1]

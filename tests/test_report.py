@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 
 from tests.tiny_suite import vqbench
-from vqbench import album
-from vqbench import plan as planning
+from vqbench.measuring import album
+from vqbench.measuring.sitting import choose
+from vqbench.planning import plan as planning
 from vqbench.report import gather as gathering
 from vqbench.report import page, svg
 from vqbench.report.contests import contests
-from vqbench.sitting import choose
 from vqbench.spec import Part, RunSpec
 from vqbench.store import Failure, Record, ResultStore, Value
-from vqbench.table import Block, Cell, Column, Row, Table
+from vqbench.tables.table import Block, Cell, Column, Row, Table
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"

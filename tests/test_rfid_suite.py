@@ -12,7 +12,7 @@ import torch
 from tests.fidelity import frechet_inception_distance
 from vqbench import registry
 from vqbench.pictures import to_unit
-from vqbench.runner import build
+from vqbench.running.building import build
 from vqbench.spec import RunSpec
 
 

@@ -15,12 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vqbench import suitefile
 from vqbench.errors import StoreError, UsageError
-from vqbench.spec import Part, RunSpec, expand
-from vqbench.suite import SuiteSpec, load_suite
-from vqbench.suitefile import apply_overrides, find_suite, known_suites, override
-from vqbench.yamlfile import dump, parse
+from vqbench.planning import suitefile
+from vqbench.planning.expansion import expand
+from vqbench.planning.suite import SuiteSpec, load_suite
+from vqbench.planning.suitefile import apply_overrides, find_suite, known_suites, override
+from vqbench.planning.yamlfile import dump, parse
+from vqbench.spec import Part, RunSpec
 
 
 class Fake:
@@ -418,8 +419,8 @@ def test_installed_suites_are_found(tmp_path, monkeypatch):
 def test_naming_runs_needs_neither_torch_nor_pydantic():
     """Importing the names of runs is quick: no torch, and not even pydantic; reading suites needs no torch."""
     for module, heavy in (
-        ("vqbench.spec", ("torch", "numpy", "pydantic", "yaml")),
-        ("vqbench.suite", ("torch", "numpy")),
+        ("vqbench.planning.expansion", ("torch", "numpy", "pydantic", "yaml")),
+        ("vqbench.planning.suite", ("torch", "numpy")),
     ):
         code = f"import sys, {module}; print([name for name in {heavy} if name in sys.modules])"
         assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

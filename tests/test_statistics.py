@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from vqbench import statistics
 from vqbench.errors import UsageError
-from vqbench.verdict import order_verdict
+from vqbench.tables import statistics
+from vqbench.tables.verdict import order_verdict
 
 
 def test_mean_and_deviation_follow_their_formulas():

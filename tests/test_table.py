@@ -15,11 +15,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from vqbench.comparison import against_paper
 from vqbench.errors import UsageError
-from vqbench.layout import layout
-from vqbench.render import FORMATS, render
-from vqbench.table import Block, Cell, Column, Group, Row, Table, ranks
+from vqbench.tables.comparison import against_paper
+from vqbench.tables.layout import layout
+from vqbench.tables.render import FORMATS, render
+from vqbench.tables.table import Block, Cell, Column, Group, Row, Table, ranks
 
 L1 = Column("l1", "l1", better="min", digits=4)
 PSNR = Column("psnr", "PSNR", "dB", "max", digits=2)
@@ -361,7 +361,7 @@ def test_a_thousand_records_are_fast():
 def test_tables_need_no_heavy_imports():
     """Making and rendering tables imports neither torch nor pandas nor scipy, so that ``vqbench table`` is instant."""
     script = (
-        "import sys, vqbench.table, vqbench.render, vqbench.comparison, vqbench.statistics;"
+        "import sys, vqbench.tables.table, vqbench.tables.render, vqbench.tables.comparison, vqbench.tables.statistics;"
         "print([name for name in ('torch', 'pandas', 'scipy', 'matplotlib') if name in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout

@@ -13,14 +13,15 @@ import pytest
 import torch
 
 from tests.test_recipe import Few, every_third, recipe, task
-from vqbench import album, listening
 from vqbench.errors import Damaged, Interrupted, UsageError
+from vqbench.measuring import album
+from vqbench.measuring.sitting import Sitting, choose
+from vqbench.measuring.watching import LINES, Watch
 from vqbench.quantizers.identity import Identity
 from vqbench.quantizers.residual import Residual
 from vqbench.quantizers.vq import VQ
-from vqbench.sitting import Sitting, choose
+from vqbench.running import listening
 from vqbench.spec import Part, RunSpec
-from vqbench.watching import LINES, Watch
 
 
 def watched(*epochs: list[list[int]], codes: int = 4) -> tuple[Watch, list[dict[str, Any]]]:
@@ -127,7 +128,7 @@ import sys, torch, torch.distributed as dist
 from pathlib import Path
 from vqbench.functional.ranks import Alone
 from vqbench.quantizers.vq import VQ
-from vqbench.watching import Watch
+from vqbench.measuring.watching import Watch
 
 rank, folder = int(sys.argv[1]), Path(sys.argv[2])
 dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)

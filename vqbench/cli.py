@@ -11,9 +11,9 @@ from typing import Annotated, Any
 import typer
 
 from vqbench import __version__
+from vqbench.commands.options import CarriedOut, Chosen, Several, add_plugins, choosing
+from vqbench.commands.sample import sample
 from vqbench.errors import UsageError, VqbenchError
-from vqbench.generating import sample
-from vqbench.options import CarriedOut, Chosen, Several, add_plugins, choosing
 from vqbench.profiling.command import profile
 from vqbench.report.command import diff, report
 
@@ -85,8 +85,9 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Train and measure what is missing of suites, what costs least first, then print their tables."""
-    from vqbench import listening, running
-    from vqbench.stopping import Stop, seconds
+    from vqbench.commands import run as running
+    from vqbench.running import listening
+    from vqbench.running.stopping import Stop, seconds
 
     if timeout is not None and places == 0:
         raise UsageError("--timeout ends a run's process, and with --places 0 there is none; leave one of them out")
@@ -114,7 +115,7 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """The run matrix: what is done, what is to do, and what it will cost."""
-    from vqbench import commands, forecast
+    from vqbench.commands import actions, forecast
     from vqbench.store import ResultStore
 
     if places and not cost:
@@ -122,7 +123,7 @@ def plan(
     if cost:
         stores = ResultStore(store), ResultStore(results)
         return _show(forecast.forecast(chosen.plan(store, results), *stores, places or [1]), as_json)
-    return _show(commands.plan(chosen.plan(store, results), store, results), as_json)
+    return _show(actions.plan(chosen.plan(store, results), store, results), as_json)
 
 
 @app.command()
@@ -133,9 +134,9 @@ def status(
     as_json: Json = False,
 ) -> None:
     """How each run of a suite stands: done, running, stopped, failed (with the reason) or not begun."""
-    from vqbench import commands
+    from vqbench.commands import actions
 
-    _show(commands.status(chosen.plan(store), store), as_json)
+    _show(actions.status(chosen.plan(store), store), as_json)
 
 
 @app.command()
@@ -150,14 +151,14 @@ def table(
     as_json: Json = False,
 ) -> None:
     """Print a suite's table from what is stored; nothing is trained or measured."""
-    from vqbench import commands
+    from vqbench.commands import actions
 
     style = "json" if as_json else style
-    text = commands.table(chosen.plan(store, results), (store, results), style, paper)
+    text = actions.table(chosen.plan(store, results), (store, results), style, paper)
     if output is None:
         print(text, end="")
     else:
-        commands.write(output, text)
+        actions.write(output, text)
 
 
 @app.command()
@@ -178,7 +179,7 @@ def explain(
     as_json: Json = False,
 ) -> None:
     """What lies between the values of a run under official and under clean, setting by setting."""
-    from vqbench import explain as explaining
+    from vqbench.commands import explain as explaining
 
     add_plugins(plugin)
     _offline(offline)
@@ -194,7 +195,7 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """What there is of one kind."""
-    from vqbench import describe
+    from vqbench.commands import describe
 
     add_plugins(plugin)
     _show(describe.listing(kind), as_json)
@@ -208,7 +209,7 @@ def info(
     as_json: Json = False,
 ) -> None:
     """All about one plugin, suite or protocol: source, arguments, and the reason of every setting."""
-    from vqbench import describe
+    from vqbench.commands import describe
 
     add_plugins(plugin)
     _show(describe.info(kind, name), as_json)
@@ -220,7 +221,7 @@ def new(
     name: Annotated[str, typer.Argument(help="Its name, such as my_vq.")],
 ) -> None:
     """Write one file here, NAME.py, that trains and passes every check, to be changed into your own method."""
-    from vqbench import scaffold
+    from vqbench.commands import scaffold
 
     print(scaffold.write(kind, name))
 
@@ -259,17 +260,17 @@ def prepare(
     offline: Offline = False,
 ) -> None:
     """Fetch and verify the data and weights that suites need."""
-    from vqbench import commands
+    from vqbench.commands import actions
 
     _offline(offline)
     for plan in chosen.plans(store):
-        commands.prepare(plan)
+        actions.prepare(plan)
 
 
 @app.command()
 def doctor(as_json: Json = False) -> None:
     """Versions, devices and assets of this machine, and what would work."""
-    from vqbench import describe
+    from vqbench.commands import describe
 
     _show(describe.doctor(), as_json)
 
@@ -282,10 +283,10 @@ def publish(
     results: Published = RESULTS,
 ) -> None:
     """Copy suites' records, without checkpoints, from the store to the published results."""
-    from vqbench import commands
+    from vqbench.commands import actions
 
     for plan in chosen.plans(store):
-        commands.publish(plan, store, results)
+        actions.publish(plan, store, results)
 
 
 @app.command()
@@ -296,9 +297,9 @@ def clean(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do it; otherwise only say what would go.")] = False,
 ) -> None:
     """Delete the checkpoints of a suite's finished runs; records stay, but nothing more can be measured."""
-    from vqbench import commands
+    from vqbench.commands import actions
 
-    commands.clean(chosen.plan(store), store, yes)
+    actions.clean(chosen.plan(store), store, yes)
 
 
 def _offline(offline: bool) -> None:

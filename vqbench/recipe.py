@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 
 from vqbench.dataset import Dataset
 from vqbench.engine import Engine
-from vqbench.generator import Generator
+from vqbench.generation.generator import Generator
+from vqbench.measuring.watching import Watch
 from vqbench.model import Autoencoder
 from vqbench.seeding import Seeds
-from vqbench.watching import Watch
 
 
 @dataclass

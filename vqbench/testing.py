@@ -22,8 +22,8 @@ from vqbench.conformance import CHECKS, ranks
 from vqbench.conformance.case import Case
 from vqbench.conformance.outcome import Check, Result, conduct
 from vqbench.errors import UsageError, nearest
+from vqbench.planning.yamlfile import parse
 from vqbench.quantizer import Quantizer
-from vqbench.yamlfile import parse
 
 __all__ = ["Case", "Report", "case", "check", "conformance", "known", "tell"]
 

@@ -96,7 +96,7 @@ def measurement(chosen: argparse.Namespace, words: Sequence[str]) -> dict[str, A
             told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
             rows.append(json.loads(told.splitlines()[-1]))
     from vqbench.engine import Engine
-    from vqbench.provenance import made
+    from vqbench.running.provenance import made
 
     return {"machine": made(Engine(chosen.device).device), "repeat": chosen.repeat, "rows": rows}
 

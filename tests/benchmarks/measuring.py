@@ -71,7 +71,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     import PIL
     import torch
 
-    from vqbench import provenance
+    from vqbench.running import provenance
 
     told = provenance.made(torch.device("cpu"))
     machine = {

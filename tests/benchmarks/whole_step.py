@@ -39,7 +39,7 @@ HEADS = ["quantizer", "data set", "batch", "precision", "ours [s]", "plain [s]",
 def measured(chosen: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """One row after the other, as soon as it is there."""
     os.environ["VQBENCH_CHECKPOINT_EVERY"] = "inf"  # read when the recipe is imported: no checkpoint within a step
-    from vqbench.memory import LARGE_PAGES
+    from vqbench.running.memory import LARGE_PAGES
 
     os.environ.update(LARGE_PAGES)  # as the processes of `run` have it; for both sides
     import torch
@@ -115,7 +115,7 @@ def measurement(chosen: argparse.Namespace) -> dict[str, Any]:
     """All rows, and the machine that they were measured on."""
     rows = list(measured(chosen))
     from vqbench.engine import Engine
-    from vqbench.provenance import made
+    from vqbench.running.provenance import made
 
     return {"machine": made(Engine(chosen.device).device), "repeat": chosen.repeat, "rows": rows}
 

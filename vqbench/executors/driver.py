@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
-from vqbench.job import Job, Listener, Outcome
-from vqbench.stopping import Stop
+from vqbench.planning.job import Job, Listener, Outcome
+from vqbench.running.stopping import Stop
 from vqbench.store import ResultStore
 
 TICK = 0.2  # seconds between two looks at clocks and signals

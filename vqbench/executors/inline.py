@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vqbench.errors import VqbenchError
-from vqbench.job import Job, Listener, Outcome
-from vqbench.runner import Runner
-from vqbench.stopping import Stop
+from vqbench.planning.job import Job, Listener, Outcome
+from vqbench.running.runner import Runner
+from vqbench.running.stopping import Stop
 
 AGAIN = 1.0  # seconds between two looks at runs that another process holds
 

@@ -22,9 +22,9 @@ from typing import Any
 from vqbench.errors import VqbenchError
 from vqbench.executors.driver import TICK, Driver
 from vqbench.executors.messages import Advanced, Assigned, Halt, Left, Ready, Said, Setup, Started
-from vqbench.job import Ended, Job, Listener, take
-from vqbench.memory import LARGE_PAGES
-from vqbench.stopping import Stop, words
+from vqbench.planning.job import Ended, Job, Listener, take
+from vqbench.running.memory import LARGE_PAGES
+from vqbench.running.stopping import Stop, words
 from vqbench.store import LOG_LINES, Failure
 
 PATIENCE = 10.0  # seconds that an idle process has to leave

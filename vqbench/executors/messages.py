@@ -1,11 +1,11 @@
-"""What a worker and its driver tell each other; how a run ended is :class:`vqbench.job.Ended`."""
+"""What a worker and its driver tell each other; how a run ended is :class:`vqbench.planning.job.Ended`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from vqbench.job import Job
+from vqbench.planning.job import Job
 
 
 @dataclass(frozen=True)

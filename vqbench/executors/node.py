@@ -22,9 +22,9 @@ from vqbench.errors import UsageError
 from vqbench.executors.local import Local
 from vqbench.executors.messages import Advanced, Said, Setup, Started
 from vqbench.executors.parcel import Files, Seen, pack, unpack
-from vqbench.job import Ended, Job, Listener, Outcome
+from vqbench.planning.job import Ended, Job, Listener, Outcome
+from vqbench.running.stopping import Stop
 from vqbench.spec import RunSpec
-from vqbench.stopping import Stop
 from vqbench.store import ResultStore
 
 TELL_EVERY = 0.5  # seconds between two words to who handed the run out

@@ -29,8 +29,8 @@ from vqbench.executors.messages import Advanced, Said, Started
 from vqbench.executors.node import Brought, Errand, carry_out
 from vqbench.executors.parcel import Files, pack, unpack
 from vqbench.executors.where import Where
-from vqbench.job import Ended, Job, Listener, Outcome
-from vqbench.stopping import SIGNALS, Stop
+from vqbench.planning.job import Ended, Job, Listener, Outcome
+from vqbench.running.stopping import SIGNALS, Stop
 from vqbench.store import Failure
 
 AHEAD = 4  # tasks handed out beyond what fits now: no place waits for work, and an autoscaler sees that there is some

@@ -17,9 +17,9 @@ from typing import Any
 from vqbench.errors import Evicted, UsageError
 from vqbench.executors.local import Local
 from vqbench.executors.messages import Halt, Setup
-from vqbench.job import Ended, Job, Listener, Outcome
-from vqbench.progress import Progress
-from vqbench.stopping import Stop, seconds
+from vqbench.planning.job import Ended, Job, Listener, Outcome
+from vqbench.running.progress import Progress
+from vqbench.running.stopping import Stop, seconds
 from vqbench.store import ResultStore
 
 TASKS = 1000  # of one array; clusters refuse larger ones (MaxArraySize)

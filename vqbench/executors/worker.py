@@ -17,8 +17,8 @@ from multiprocessing.connection import Connection
 from types import FrameType
 
 from vqbench.executors.messages import Advanced, Assigned, Halt, Left, Ready, Said, Setup, Started
+from vqbench.running.stopping import SIGNALS
 from vqbench.spec import RunSpec
-from vqbench.stopping import SIGNALS
 
 TELL_EVERY = 0.2  # seconds between two messages on how far a run is
 ALONE = 120.0  # seconds that a worker may take to keep its work when the other side is gone: one that hangs ends, too
@@ -106,7 +106,7 @@ def main() -> None:
     import torch
 
     from vqbench import registry
-    from vqbench.runner import Runner
+    from vqbench.running.runner import Runner
 
     faulthandler.enable()
     for path in setup.plugins:

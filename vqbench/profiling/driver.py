@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from vqbench.commands import Shown
+from vqbench.commands.actions import Shown
 from vqbench.errors import RunError, StoreError, UsageError, nearest
-from vqbench.memory import LARGE_PAGES
 from vqbench.profiling import report
 from vqbench.profiling.subjects import Size, Subject, size, subjects
+from vqbench.running.memory import LARGE_PAGES
 from vqbench.store import write_atomically
 
 SIZES = ("50176,512,64",)  # a batch of 1,024 pictures of MNIST at the codebook of the small-data tables

@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Any
 
-from vqbench import registry, yamlfile
+from vqbench import registry
 from vqbench.errors import UsageError, nearest
+from vqbench.planning import yamlfile
 
 # Package of peers -> the module that it installs, and the quantizer that wraps it, whose presets the peers are.
 PEERS = {"vector-quantize-pytorch": ("vector_quantize_pytorch", "lucidrains")}

@@ -17,11 +17,12 @@ from vqbench.dataset import Dataset, Split
 from vqbench.engine import Engine, Precision
 from vqbench.errors import Interrupted
 from vqbench.model import Autoencoder
+from vqbench.planning.expansion import RECIPE
 from vqbench.profiling.subjects import Subject
 from vqbench.quantizer import Quantizer
 from vqbench.recipe import Recipe, Task
-from vqbench.runner import build
-from vqbench.spec import RECIPE, Part, RunSpec
+from vqbench.running.building import build
+from vqbench.spec import Part, RunSpec
 
 Call = Callable[[], object]
 PRODUCT_LIMIT = 2**26  # entries of the bare product held at once: 256 MiB in float32; larger ones are made by rows

@@ -25,8 +25,8 @@ from vqbench.profiling.timing import (
     pictures,
     quantizer_calls,
 )
-from vqbench.provenance import made
 from vqbench.quantizer import Quantizer
+from vqbench.running.provenance import made
 
 TINY = Size(64, 16, 0)  # features and codes of what is done once before memory is looked at
 

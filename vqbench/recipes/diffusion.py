@@ -14,7 +14,7 @@ from torch import Tensor
 from vqbench.dataset import Pictures
 from vqbench.engine import Precision
 from vqbench.errors import Interrupted, RunError, UsageError
-from vqbench.generator import STEPS, Generator, require_diffusers, scheduler, unet
+from vqbench.generation.generator import STEPS, Generator, require_diffusers, scheduler, unet
 from vqbench.model import Autoencoder
 from vqbench.pictures import to_unit
 from vqbench.recipe import SecondStage, Task, Trained

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from vqbench.report.gather import RunView
-from vqbench.table import Block, Row, Table
+from vqbench.tables.table import Block, Row, Table
 
 QUANTITIES = {
     "parameters": "trained parameters",

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
+from vqbench.commands.options import Chosen, choosing
 from vqbench.errors import UsageError, nearest
-from vqbench.options import Chosen, choosing
 
 FORMATS = ("html", "json")
 FOLDER = "FOLDER"
@@ -32,7 +32,7 @@ def report(
     ] = False,
 ) -> None:
     """One page with a suite's table, statistics, pictures and plots, from what is stored; it needs no network."""
-    from vqbench import commands
+    from vqbench.commands import actions
     from vqbench.report import page
     from vqbench.report.gather import gather
     from vqbench.store import ResultStore
@@ -54,7 +54,7 @@ def report(
     else:
         text = page.page(gathered)
     path = output or Path("report.html")
-    commands.write(path, text)
+    actions.write(path, text)
     typer.echo(f"{path}: {len(text.encode()) / 1e6:.2f} MB", err=True)
 
 

@@ -1,9 +1,9 @@
 """What a table allows to be said: of each column, whether the best row is ahead of all others by more than chance.
 
 The row with the best mean is compared with every other row of its block, on the seeds that both have, by
-:func:`vqbench.statistics.paired_test` over seeds and, where these are stored, pictures. All p-values of a table are
-corrected together by Holm. A claim needs every comparison of its column to stay below 5 %, and two seeds: with one,
-the comparison is of two trained models and says nothing on how they were trained.
+:func:`vqbench.tables.statistics.paired_test` over seeds and, where these are stored, pictures. All p-values of a
+table are corrected together by Holm. A claim needs every comparison of its column to stay below 5 %, and two seeds:
+with one, the comparison is of two trained models and says nothing on how they were trained.
 
 That the best row is chosen by the data is allowed for: whichever row is truly best, a false claim must beat that one,
 so that the comparisons of the others with one best row are all that can go wrong (J. C. Hsu, "Simultaneous confidence
@@ -19,8 +19,8 @@ from typing import Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from vqbench import statistics
-from vqbench.table import Block, Cell, Column, Table, ranks
+from vqbench.tables import statistics
+from vqbench.tables.table import Block, Cell, Column, Table, ranks
 
 LEVEL = 0.05
 RESAMPLES = (200, 2000)  # at least and at most

@@ -2,7 +2,8 @@
 
 Runs belong together that were asked for alike: the same data set, quantizer, backbone and recipe with the same
 arguments, whatever the versions of their code, over the seeds that both states have. A change is beyond noise if
-:func:`vqbench.statistics.paired_test` over pictures and seeds says so after Holm's correction over all comparisons.
+:func:`vqbench.tables.statistics.paired_test` over pictures and seeds says so after Holm's correction over all
+comparisons.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from typing import Any
 
 import numpy as np
 
-from vqbench import statistics
-from vqbench.commands import Shown, grid
+from vqbench.commands.actions import Shown, grid
 from vqbench.errors import UsageError
 from vqbench.spec import PARTS, RunSpec
 from vqbench.store import Record, ResultStore
+from vqbench.tables import statistics
 
 LEVEL = 0.05
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vqbench import statistics
 from vqbench.report import svg
 from vqbench.report.gather import Gathered, RunView
+from vqbench.tables import statistics
 
 CROWD = 14  # rows whose points still have their names beside them, and not numbers
 

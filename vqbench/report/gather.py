@@ -10,12 +10,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from vqbench import album, assemble, cost, protocol, statistics
+from vqbench import protocol
 from vqbench.errors import StoreError
-from vqbench.plan import Entry, Plan
+from vqbench.measuring import album
+from vqbench.planning import cost
+from vqbench.planning.plan import Entry, Plan
 from vqbench.spec import RunSpec
 from vqbench.store import Failure, Record, ResultStore
-from vqbench.table import Table
+from vqbench.tables import assemble, statistics
+from vqbench.tables.table import Table
 
 State = Literal["done", "partly", "failed", "missing"]
 

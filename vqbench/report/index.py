@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vqbench import commands
-from vqbench import plan as planning
+from vqbench.commands import actions
 from vqbench.errors import StoreError
-from vqbench.plan import Plan
+from vqbench.planning import plan as planning
+from vqbench.planning.plan import Plan
 from vqbench.report import page
 from vqbench.report.gather import Gathered, gather
 from vqbench.store import ResultStore
@@ -58,6 +58,6 @@ def write(stores: Sequence[ResultStore], folder: Path) -> str:
     for name, plan in plans.items():
         gathered = gather(plan, stores, paper=True)
         cards.append(Card(gathered, f"{name}.html"))
-        commands.write(folder / cards[-1].file, page.page(gathered))
-    commands.write(folder / "index.html", page.write("index.html.j2", cards=cards))
+        actions.write(folder / cards[-1].file, page.page(gathered))
+    actions.write(folder / "index.html", page.write("index.html.j2", cards=cards))
     return f"{folder / 'index.html'}: {len(cards)} suites"

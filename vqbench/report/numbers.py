@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from vqbench import assemble
 from vqbench.report.contests import Contest
 from vqbench.report.gather import Gathered, RunView
+from vqbench.tables import assemble
 
 
 def numbers(gathered: Gathered, judged: Sequence[Mapping[Any, Contest]]) -> dict[str, Any]:

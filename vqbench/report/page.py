@@ -11,13 +11,13 @@ from importlib import resources
 from typing import Any
 
 import vqbench
-from vqbench.layout import Layout, Line, Piece, layout
 from vqbench.report import codebooks, figures, pictures
 from vqbench.report.budgets import with_budgets
 from vqbench.report.contests import Contest, contests
 from vqbench.report.gather import Gathered, RunView, knobs
 from vqbench.report.numbers import numbers
-from vqbench.table import Cell, Column, Table
+from vqbench.tables.layout import Layout, Line, Piece, layout
+from vqbench.tables.table import Cell, Column, Table
 
 BUDGET = 17_000_000  # bytes of pictures that a page may hold, whatever the number of runs
 STATES = ("done", "partly", "failed", "missing")

@@ -1,0 +1,1 @@
+"""What the commands do. Whatever is heavy is imported when it is needed."""

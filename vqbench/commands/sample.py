@@ -1,0 +1,60 @@
+"""``vqbench sample``: pictures of a trained generator, in one file. Light until it is asked for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vqbench.commands.options import add_plugins
+from vqbench.errors import StoreError, UsageError
+from vqbench.store import ResultStore, write_atomically
+
+
+def sample(
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="A second stage: its key, the beginning of it, or its folder's name.")
+    ],
+    store: Annotated[Path, typer.Option("--store", metavar="FOLDER", help="Where runs are read.")] = Path("runs"),
+    count: Annotated[int, typer.Option("-n", "--count", min=1, help="How many pictures.")] = 64,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="A PNG.")] = Path("samples.png"),
+    steps: Annotated[int, typer.Option(min=1, max=1000, help="Steps of DDIM.")] = 200,
+    eta: Annotated[float, typer.Option(min=0, max=1, help="Noise of each step; 0: the first alone decides.")] = 1.0,
+    plugin: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="Offer the plugin of a .py file.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+) -> None:
+    """Make pictures with a trained generator, from the same noise for all runs of a seed and data set."""
+    add_plugins(plugin)
+    write_atomically(output, grid(store, run, count, steps, eta, device))
+    print(output)
+
+
+def grid(folder: Path, name: str, count: int, steps: int, eta: float, device: str) -> bytes:
+    """A PNG of the first ``count`` samples of the generator ``name``; they do not depend on how many are asked for.
+
+    Raises UsageError for a run that is no generator, and StoreError where its checkpoint, or that of its first stage,
+    is gone.
+    """
+    from vqbench import registry, seeding
+    from vqbench.engine import Engine
+    from vqbench.generation import evaluate as generation
+    from vqbench.running.building import build
+
+    store = ResultStore(folder)
+    run = store.find(name).run
+    if run.parent is None:
+        raise UsageError(f"{name!r} is an autoencoder, which makes no pictures of its own; name a second stage")
+    first = store.find(run.parent).run
+    for path in (store.folder(each) / "best.pt" for each in (first, run)):
+        if not path.exists():
+            raise StoreError(f"{path}: the checkpoint was removed; delete its folder and train the run again")
+    recipe: Any = registry.load("recipes", run.recipe.name)(**run.recipe.args)
+    dataset: Any = registry.load("datasets", run.dataset.name)(**run.dataset.args)
+    engine = Engine(device)
+    model = build(run, dataset).to(engine.device)
+    model.load_state_dict(engine.load(store.folder(first) / "best.pt"))
+    generator = recipe.generator(model, dataset.channels, dataset.size)
+    generator.load_state_dict(engine.load(store.folder(run) / "best.pt"))
+    seeds = seeding.seeds(run.seed, run.dataset.name)
+    return generation.grid(generation.sample(generator.eval(), seeds, range(count), steps, eta))

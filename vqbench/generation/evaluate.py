@@ -1,0 +1,187 @@
+"""Measures what a generator makes: samples, kept beside the run, every metric of samples, and pictures to look at."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from vqbench import inception, protocol, registry
+from vqbench.dataset import Dataset, Pictures
+from vqbench.generation.generator import Generator
+from vqbench.group import ALONE, Group
+from vqbench.measuring.evaluate import Measurement
+from vqbench.metric import Context, SampleMetric, Samples
+from vqbench.pictures import as_measured, rounded, to_unit
+from vqbench.planning.sampling import Sampling, sampling_of
+from vqbench.protocol import MeasureProtocol
+from vqbench.seeding import Seeds
+from vqbench.store import Value, write_atomically
+
+TOGETHER = 100  # pictures that are sampled, or measured, at once
+SHOWN = 64  # pictures of a run's own grid
+BESIDE = 16  # samples that are shown with their nearest training pictures
+Told = Callable[[int, int], None]  # pictures done, pictures in all
+
+
+def sample(
+    generator: Generator, seeds: Seeds, places: Sequence[int], steps: int, eta: float, told: Told = lambda *_: None
+) -> Tensor:
+    """The samples at ``places`` of the endless row that a run's ``seeds`` begin: (n, C, S, S) uint8, on the CPU."""
+    parts = []
+    for start in range(0, len(places), TOGETHER):
+        chosen = [seeds("sample", place) for place in places[start : start + TOGETHER]]
+        parts.append(rounded((generator.sample(chosen, steps, eta).clamp(-1, 1) + 1) / 2).cpu())
+        told(min(start + TOGETHER, len(places)), len(places))
+    return torch.cat(parts)
+
+
+class SampleEvaluator:
+    """Measures generators of one data set one after the other. The ranks of ``group`` share the sampling."""
+
+    def __init__(self, dataset: Dataset, device: torch.device, group: Group = ALONE) -> None:
+        self.dataset, self.device, self.group = dataset, device, group
+        self._references: dict[tuple[str, str], Tensor] = {}
+
+    def measure(
+        self,
+        generator: Generator,
+        seeds: Seeds,
+        folder: Path,
+        wanted: Mapping[str, Sequence[str]],
+        told: Told,
+        trained_on: int | None,
+        anew: bool,
+    ) -> Measurement:
+        """Every ``wanted`` number: name of protocol and sampling -> metrics. Samples are kept in ``folder``.
+
+        ``trained_on``: the generator learned from the first training pictures alone. ``anew``: it was trained just now,
+        so that samples which are there are of an earlier one. ``told`` is of sampling.
+        """
+        generator.eval()
+        if anew:
+            self.group.agree(lambda: _forget(folder))
+        values = {}
+        for name, metrics in wanted.items():
+            pictures = self._samples(generator, seeds, folder, sampling_of(name), told)
+            training = self.dataset.pixels("train")[:trained_on]
+            values[name] = self.group.agree(partial(self._values, name, metrics, pictures, training))
+            self.group.agree(partial(draw, folder, pictures, training))
+        return Measurement(values, {})
+
+    def _values(self, name: str, metrics: Sequence[str], pictures: Tensor, training: Tensor) -> dict[str, Value]:
+        """The numbers of one name: what the samples ``pictures`` are worth under its protocol."""
+        measured = protocol.measuring(name)
+        context = Context(measured, self.dataset.digest("test"), num_codes=None, bits=None, device=self.device)
+        samples = Samples(
+            pictures,
+            training,
+            partial(self._features, pictures, measured),
+            partial(self._reference_features, name, sampling_of(name), measured),
+        )
+        values = {}
+        for metric in metrics:
+            cls: Any = registry.load("metrics", metric)
+            one: SampleMetric = cls(context)
+            values[metric] = Value(one.measure(samples), one.VERSION, measured.VERSION, len(pictures))
+        return values
+
+    def _samples(self, generator: Generator, seeds: Seeds, folder: Path, sampling: Sampling, told: Told) -> Tensor:
+        """All samples, (count, C, S, S) uint8: those that are kept, or new ones. Ranks but the first may get none."""
+        path = folder / f"samples-{sampling.name}.npy"
+        kept = self.group.agree(lambda: _kept(path, sampling.count))
+        if kept is not None:
+            return kept
+        own = self.group.part(range(sampling.count))
+        parts = self.group.gather(sample(generator, seeds, own, sampling.steps, sampling.eta, told).numpy())
+        pictures = np.concatenate(parts)
+        if self.group.leads:
+            buffer = io.BytesIO()
+            np.save(buffer, pictures)
+            write_atomically(path, buffer.getvalue())
+        return torch.from_numpy(pictures)
+
+    def _features(self, levels: Tensor, measured: MeasureProtocol) -> Tensor:
+        """Inception's features (N, 2048) of pictures (N, C, S, S) uint8, seen as ``measured`` sees originals."""
+        net = inception.network(self.device)
+        parts = (as_measured(to_unit(some.to(self.device)), measured) for some in levels.split(TOGETHER))
+        return torch.cat([inception.features(net, part, measured.fid_resize) for part in parts])
+
+    def _some_features(
+        self, pictures: Tensor | Pictures, start: int, measured: MeasureProtocol, places: Sequence[int]
+    ) -> Tensor:
+        """Features of the pictures at ``places`` from ``start`` on."""
+        return self._features(pictures[start : start + TOGETHER][list(places)], measured)
+
+    def _reference_features(self, name: str, sampling: Sampling, measured: MeasureProtocol) -> Tensor:
+        """Features (M, 2048) of the reference split, kept for other runs as those of rFID's originals are."""
+        key = name.partition(":")[0], sampling.reference
+        if key not in self._references:
+            pictures = self.dataset.pixels(sampling.reference)
+            count = min(protocol.images_of(name) or len(pictures), len(pictures))
+            path = inception.features_path(measured, self.dataset.digest(sampling.reference), self.device)
+            store = inception.FeatureStore(path)
+            parts = []
+            for start in range(0, count, TOGETHER):
+                index = range(start, min(start + TOGETHER, count))
+                some = partial(self._some_features, pictures, start, measured)
+                parts.append(store.get(index, some))
+            store.save()
+            self._references[key] = torch.cat(parts)
+        return self._references[key]
+
+
+def _forget(folder: Path) -> None:
+    for path in folder.glob("samples-*.npy"):
+        path.unlink()
+
+
+def _kept(path: Path, count: int) -> Tensor | None:
+    """The samples in ``path``; None if there are none, or the file is not what was once written."""
+    try:
+        pictures = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return torch.from_numpy(pictures) if len(pictures) == count and pictures.dtype == np.uint8 else None
+
+
+# Pictures to look at --------------------------------------------------------------------------------------------------
+
+
+def nearest(pictures: Tensor, training: Tensor) -> Tensor:
+    """The position of each picture's (N, C, S, S) nearest, by Euclidean distance of pixels, in ``training``: (N,)."""
+    distances = torch.cdist(
+        pictures.flatten(1).float(), training.flatten(1).float(), compute_mode="donot_use_mm_for_euclid_dist"
+    )
+    return distances.argmin(1)
+
+
+def draw(folder: Path, pictures: Tensor, training: Tensor) -> None:
+    """``samples.png``, the first samples, and ``neighbours.png``, of some the nearest training picture below each."""
+    write_atomically(folder / "samples.png", grid(pictures[:SHOWN]))
+    some = pictures[:BESIDE]
+    found = training[nearest(some, training)]
+    pairs = [row for start in range(0, len(some), 8) for each in (some, found) for row in [each[start : start + 8]]]
+    write_atomically(folder / "neighbours.png", grid(torch.cat(pairs)))
+
+
+def grid(pictures: Tensor, columns: int = 8) -> bytes:
+    """A PNG of pictures (N, C, S, S) uint8, row by row, two pixels apart; small ones enlarged without smoothing."""
+    count, channels, side, _ = pictures.shape
+    rows, wide = -(-count // columns), min(count, columns)
+    canvas = torch.full((rows * (side + 2) + 2, wide * (side + 2) + 2, channels), 255, dtype=torch.uint8)
+    for place, picture in enumerate(pictures):
+        y, x = (2 + (side + 2) * at for at in divmod(place, columns))
+        canvas[y : y + side, x : x + side] = picture.permute(1, 2, 0)
+    times = max(1, 64 // side)
+    image = Image.fromarray(canvas.squeeze(-1).numpy())
+    buffer = io.BytesIO()
+    image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST).save(buffer, "PNG")
+    return buffer.getvalue()

@@ -1,0 +1,173 @@
+"""The runs that a suite asks for: its lists and grids expanded, all arguments resolved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from vqbench import protocol
+from vqbench.errors import UsageError, nearest
+from vqbench.spec import Part, RunSpec
+
+if TYPE_CHECKING:  # pydantic is only needed by who reads suites
+    from vqbench.planning.suite import PaperRow, Plugin, Row, SuiteSpec
+    from vqbench.planning.yamlfile import KeyPath
+
+RECIPE = "autoencoder"  # what the training protocols are arguments of
+SECOND = ("batch_size", "subset")  # what a reduced copy changes of a second stage
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run in its place in a suite: two entries, and two suites, may share a run."""
+
+    label: str  # of the row, in which what the suite's table groups by is left out
+    row: int  # position among the rows of the suite, grids expanded
+    dataset: str  # as the suite names it
+    seed: int
+    group: str | int | float | bool | None  # the block or column group: the data set, or the value of an argument
+    paper: PaperRow | None  # the row of the paper's table that this one corresponds to
+    run: RunSpec
+    second: RunSpec | None = None  # the generator on that run, where the suite asks for one
+
+
+class Resolved(Protocol):
+    """A plugin as the registry resolves it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def args(self) -> Mapping[str, Any]: ...
+
+
+class Registry(Protocol):
+    """What :func:`expand` needs of :mod:`vqbench.registry`."""
+
+    def names(self, kind: Any, /) -> list[str]: ...
+    def resolve(
+        self, kind: Any, name: str, given: Mapping[str, Any], fixed: Mapping[str, Any] | None = None, /
+    ) -> Resolved: ...
+
+
+def expand(suite: SuiteSpec, registry: Registry | None = None) -> list[Entry]:
+    """Every run of ``suite``: data sets, rows and seeds in the order of the file, all arguments resolved.
+
+    Raises UsageError, with the place in the file, for unknown plugins and wrong arguments, for two rows that a
+    table could not tell apart, and for a table grouped by what no row has.
+    """
+    if registry is None:
+        from vqbench import registry as plugins
+
+        registry = plugins
+    for index, metric in enumerate(suite.metrics):
+        if metric not in (known := registry.names("metrics")):
+            raise suite.error(("metrics", index), f"unknown metric {metric!r}; {nearest(metric, known)}")
+    recipes = _of_rows(suite, "train", suite.train, lambda plugin, place: _recipe(suite, registry, plugin, place))
+    second = _second(suite, registry)
+    backbones = _of_rows(
+        suite, "backbone", suite.backbone, lambda plugin, place: _backbone(suite, registry, plugin, place)
+    )
+    entries = []
+    for position, dataset in enumerate(suite.datasets):
+        data = dataset_part(suite, registry, position)
+        seen: set[tuple[str, Any]] = set()
+        for index, row in enumerate(suite.rows()):
+            recipe, backbone = recipes[row.source], backbones[row.source]
+            quantizer = _quantizer(suite, registry, row, dataset.name)
+            group = dataset.name if suite.table.group == "dataset" else quantizer.args.get(suite.table.group)
+            if (row.label, group) in seen:
+                raise suite.error(
+                    ("quantizers", row.source), f"a second row is labelled {row.label!r}; give it a `label` of its own"
+                )
+            seen.add((row.label, group))
+            paper = suite.quantizers[row.source].paper
+            for seed in suite.seeds:
+                run = RunSpec(recipe, backbone, data, quantizer, seed)
+                generator = replace(run, recipe=second, parent=run.key) if second else None
+                entries.append(Entry(row.label, index, dataset.name, seed, group, paper, run, generator))
+    known = ["dataset", *dict.fromkeys(name for entry in entries for name in entry.run.quantizer.args)]
+    if (by := suite.table.group) not in known:
+        raise suite.error(("table", "group"), f"no row has an argument {by!r}; {nearest(by, known)}")
+    return entries
+
+
+def _of_rows(suite: SuiteSpec, key: str, common: Plugin, resolve: Callable[[Plugin, KeyPath], Part]) -> list[Part]:
+    """What each row as written has under ``key``: its own, or the suite's, resolved only if some row has it."""
+    shared: Part | None = None
+    parts = []
+    for source, row in enumerate(suite.quantizers):
+        own: Plugin | None = getattr(row, key)
+        if own is not None:
+            parts.append(resolve(own, ("quantizers", source, key)))
+            continue
+        shared = shared or resolve(common, (key,))
+        parts.append(shared)
+    return parts
+
+
+def _recipe(suite: SuiteSpec, registry: Registry, train: Plugin, place: KeyPath) -> Part:
+    """A training protocol's arguments or, if it is named, another recipe's; then one's own, then a reduced copy's."""
+    known = [*protocol.TRAIN, *registry.names("recipes")]
+    if train.name not in known:
+        raise suite.error(place, f"unknown training protocol or recipe {train.name!r}; {nearest(train.name, known)}")
+    named = train.name in protocol.TRAIN
+    args = (protocol.training(train.name) if named else {}) | train.args | suite.reduced
+    at: dict[str, KeyPath] = {argument: ("reduced", argument) for argument in suite.reduced}
+    return _resolve(suite, registry, "recipes", RECIPE if named else train.name, args, (*place, train.name), at)
+
+
+def _backbone(suite: SuiteSpec, registry: Registry, backbone: Plugin, place: KeyPath) -> Part:
+    return _resolve(suite, registry, "backbones", backbone.name, backbone.args, (*place, backbone.name))
+
+
+def dataset_part(suite: SuiteSpec, registry: Registry, position: int) -> Part:
+    """The data set at ``position``, with the suite's ``data`` as its folder where it has none of its own."""
+    written = suite.datasets[position]
+    shared = {"folder": suite.data} if suite.data is not None and "folder" not in written.args else {}
+    at: dict[str, KeyPath] = {"folder": ("data",)} if shared else {}
+    place = ("datasets", position, written.name)
+    return _resolve(suite, registry, "datasets", written.name, shared | written.args, place, at)
+
+
+def _second(suite: SuiteSpec, registry: Registry) -> Part | None:
+    """The recipe of the second stage; of a reduced copy, with fewer pictures and smaller batches too."""
+    if suite.generate is None:
+        return None
+    name, smaller = suite.generate.name, {key: suite.reduced[key] for key in SECOND if key in suite.reduced}
+    at: dict[str, KeyPath] = {argument: ("reduced", argument) for argument in smaller}
+    return _resolve(suite, registry, "recipes", name, suite.generate.args | smaller, ("generate", name), at)
+
+
+def _quantizer(suite: SuiteSpec, registry: Registry, row: Row, dataset: str) -> Part:
+    """The quantizer of ``row`` on ``dataset``: the row's arguments, then those for this data set, within the budget."""
+    own = suite.quantizers[row.source].on.get(dataset, {})
+    place: KeyPath = ("quantizers", row.source)
+    at = {argument: (*place, "on", dataset, argument) for argument in own}
+    return _resolve(
+        suite, registry, "quantizers", row.quantizer, row.args | own, (*place, row.quantizer), at, row.budget
+    )
+
+
+def _resolve(
+    suite: SuiteSpec,
+    registry: Registry,
+    kind: str,
+    name: str,
+    given: Mapping[str, Any],
+    place: KeyPath,  # of the plugin; of its arguments too, if not told otherwise by ``at``
+    at: Mapping[str, KeyPath] | None = None,
+    fixed: Mapping[str, Any] | None = None,
+) -> Part:
+    """The plugin with all its arguments. An error of the registry gets the place in the file, down to the argument."""
+    try:
+        resolved = registry.resolve(kind, name, given, fixed or {})
+    except UsageError as error:
+        for argument in given:
+            if f"argument {argument!r}" in str(error):
+                place = (at or {}).get(argument, (*place, argument))
+                break
+        raise suite.error(place, str(error)) from None
+    return Part(resolved.name, resolved.version, resolved.args)

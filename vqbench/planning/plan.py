@@ -1,0 +1,296 @@
+"""A suite resolved to runs, and the cache that lets it be known again without torch.
+
+Resolving a suite needs the plugins' classes, so torch. What came out is kept in ``STORE/suites/NAME.json`` together
+with the digests of all that went in: the resolved suite, every plugin file consulted, our version. While all are
+equal, the kept keys serve; otherwise the suite is resolved anew. The digests are a cache, no part of any key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import vqbench
+from vqbench import protocol, registry
+from vqbench.errors import AssetError, Damaged, VqbenchError
+from vqbench.planning.expansion import dataset_part, expand
+from vqbench.planning.job import Wanted
+from vqbench.planning.suite import SuiteSpec, load_suite
+from vqbench.planning.yamlfile import parse
+from vqbench.spec import RunSpec
+from vqbench.store import ResultStore, write_atomically
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run in its place in the table."""
+
+    label: str
+    row: int
+    dataset: str
+    seed: int
+    group: str | int | float | bool | None  # what the table groups by: the data set, or the value of an argument
+    run: RunSpec
+    ceiling: bool  # an upper bound, not a method
+    paper_row: str | None = None  # the row and the setting of the paper's table that this one corresponds to
+    paper_setting: str | None = None
+    latent: str | None = None  # the shape of its codes, as "16²×4"; only where the table tells it
+    codes: int | None = None  # a codebook's size, likewise
+    second: RunSpec | None = None  # the generator on ``run``, where the suite asks for one
+
+    def stages(self) -> list[RunSpec]:
+        """The run and, after it, the one that builds on it."""
+        return [self.run] if self.second is None else [self.run, self.second]
+
+
+@dataclass(frozen=True)
+class MetricInfo:
+    """What a table must know of a metric."""
+
+    label: str
+    unit: str
+    better: str
+    digits: int
+    version: int
+    few: int = 0  # from fewer pictures than this, it ranks nothing
+    of_samples: bool = False  # of a second stage's pictures, not of reconstructions
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What a table and a plan must know of a data set."""
+
+    title: str
+    train: int  # pictures
+    test: int
+    holdout: int
+    notes: Sequence[str] = ()  # what stands below every table of it
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A suite's runs, in the order of its table, and what its table must know."""
+
+    suite: SuiteSpec
+    entries: list[Entry]
+    metrics: dict[str, MetricInfo]
+    datasets: dict[str, DatasetInfo]
+    inputs: dict[str, Any]  # digests of what this was resolved from
+    variant: bool  # the command line changed the suite
+
+    def runs(self) -> list[RunSpec]:
+        """Every distinct run once, in order."""
+        runs = [entry.run for entry in self.entries] + [entry.second for entry in self.entries if entry.second]
+        return list({run.key: run for run in runs}.values())
+
+    def first_of(self, run: RunSpec) -> RunSpec | None:
+        """The run that ``run`` builds on, if it is a second stage."""
+        return next((entry.run for entry in self.entries if run.parent == entry.run.key), None)
+
+    def wanted(self, run: RunSpec | None = None) -> Wanted:
+        """The numbers that ``run`` must have: of a second stage those of samples, of any other the rest."""
+        second = run is not None and run.parent is not None
+        infos = {name: info for name, info in self.metrics.items() if info.of_samples == second}
+        return {
+            self.under(name, second): {
+                metric: (info.version, protocol.measuring(name).VERSION) for metric, info in infos.items()
+            }
+            for name in self.protocols()
+        }
+
+    def under(self, name: str, of_samples: bool) -> str:
+        """The name that values under the protocol ``name`` are stored by."""
+        return self.suite.samples.sampling().under(name) if of_samples else name
+
+    def protocols(self) -> list[str]:
+        """The names that values of this suite are stored under, its table's own protocol first."""
+        ordered = dict.fromkeys([*filter(None, [self.suite.table.protocol]), *self.suite.measure])
+        return [protocol.measured_on(name, self.suite.test_images) for name in ordered]
+
+    @property
+    def name(self) -> str:
+        """Names this plan among the resolved suites of a store."""
+        return f"{self.suite.name}-{self.inputs['suite'][:8]}" if self.variant else self.suite.name
+
+    def save(self, store: ResultStore) -> None:
+        content = {
+            "inputs": self.inputs,
+            "suite": self.suite.dump(),
+            "entries": [_entry_to_dict(entry) for entry in self.entries],
+            "metrics": {name: asdict(info) for name, info in self.metrics.items()},
+            "datasets": {name: asdict(info) for name, info in self.datasets.items()},
+        }
+        write_atomically(store.root / "suites" / f"{self.name}.json", (json.dumps(content, indent=1) + "\n").encode())
+
+
+def load(
+    suite: str | Path,
+    stores: Sequence[ResultStore],
+    sets: Sequence[str] = (),
+    metrics: Sequence[str] = (),
+    reduced: Mapping[str, int] = MappingProxyType({}),
+    test_images: int | None = None,
+) -> Plan:
+    """The plan of the suite called ``suite`` (a name or a path), from a store's cache if that is current.
+
+    ``sets`` are the command line's overrides, ``metrics`` those it adds. ``reduced`` (arguments of the recipe) and
+    ``test_images`` make a smaller copy of another name. Raises UsageError for whatever is wrong with the suite.
+    """
+    spec = load_suite(suite, sets)
+    if metrics:
+        chosen = list(dict.fromkeys([*spec.metrics, *metrics]))
+        changes = [f"metrics={json.dumps(chosen)}"]
+        if spec.table.columns:
+            changes.append(f"table.columns={json.dumps(list(dict.fromkeys([*spec.table.columns, *metrics])))}")
+        spec = load_suite(suite, [*sets, *changes])
+    if reduced or test_images:
+        spec = spec.reduce(test_images, **reduced)
+    variant = bool(sets or metrics or reduced or test_images)
+    digest = hashlib.sha256(json.dumps(spec.dump(), sort_keys=True).encode()).hexdigest()
+    for store in stores:
+        cached = _cached(store, spec, digest, variant)
+        if cached is not None:
+            return cached
+    return _resolve(spec, digest, variant)
+
+
+def _cached(store: ResultStore, spec: SuiteSpec, digest: str, variant: bool) -> Plan | None:
+    """What ``store`` keeps of this suite, if nothing that it was resolved from has changed since."""
+    name = f"{spec.name}-{digest[:8]}" if variant else spec.name
+    try:
+        content = json.loads((store.root / "suites" / f"{name}.json").read_text())
+        inputs = content["inputs"]
+        current = inputs["suite"] == digest and inputs["vqbench"] == vqbench.__version__
+        if not current or any(_digest(plugin) != was for plugin, was in inputs["plugins"].items()):
+            return None
+        found = _plan(spec, content, variant)
+        return found if _still(spec, inputs.get("settled", ()), found.entries) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # a cache that cannot be read is no cache: resolve anew
+
+
+def _still(spec: SuiteSpec, settled: Collection[str], entries: Sequence[Entry]) -> bool:
+    """Whether the data sets that are folders of this machine hold what they held; if one is gone, nothing says no.
+
+    ``settled`` are their names. Needs no torch.
+    """
+    runs = {entry.dataset: entry.run for entry in entries}
+    for position, written in enumerate(spec.datasets):
+        if written.name not in settled:
+            continue
+        try:
+            now = dataset_part(spec, registry, position).args
+        except AssetError:
+            continue
+        was = runs[written.name].dataset.args
+        if now != was and now != {**was, "content": None}:
+            return False
+    return True
+
+
+def _entry_to_dict(entry: Entry) -> dict[str, Any]:
+    content = {**asdict(entry), "run": entry.run.to_dict(), "key": entry.run.key}
+    return {**content, "second": entry.second and entry.second.to_dict()}
+
+
+def _entry_from_dict(content: dict[str, Any]) -> Entry:
+    runs: dict[str, Any] = {n: RunSpec.from_dict(content[n]) for n in ("run", "second") if content.get(n)}
+    return Entry(**{k: v for k, v in content.items() if k not in ("run", "second", "key")}, **runs)
+
+
+def _plan(spec: SuiteSpec, content: Mapping[str, Any], variant: bool) -> Plan:
+    """What :meth:`Plan.save` wrote, as it was resolved then."""
+    entries = [_entry_from_dict(entry) for entry in content["entries"]]
+    infos = {name: MetricInfo(**info) for name, info in content["metrics"].items()}
+    datasets = {name: DatasetInfo(**info) for name, info in content["datasets"].items()}
+    return Plan(spec, entries, infos, datasets, content["inputs"], variant)
+
+
+def stored(store: ResultStore) -> list[Plan]:
+    """Every suite that was resolved for ``store``, as it was resolved then. Raises Damaged for a file that is none."""
+    plans = []
+    for path in sorted((store.root / "suites").glob("*.json")):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            spec = SuiteSpec.from_document(parse(content["suite"], str(path)))
+            plans.append(_plan(spec, content, path.stem != spec.name))
+        except (OSError, ValueError, KeyError, TypeError, VqbenchError) as error:
+            raise Damaged(f"{path}: not a resolved suite ({error}); delete it, `vqbench run` writes it anew") from error
+    return plans
+
+
+def _digest(plugin: str) -> str | None:
+    kind, name = plugin.split("/")
+    return registry.digest(kind, name) if name in registry.sources(kind) else None  # type: ignore[arg-type]
+
+
+def _check_stages(spec: SuiteSpec, infos: dict[str, MetricInfo]) -> None:
+    """Numbers of samples need a second stage, and each stage needs a number that says when it is done."""
+    of_samples = [name for name, info in infos.items() if info.of_samples]
+    if of_samples and spec.generate is None:
+        raise spec.error(
+            ("metrics", spec.metrics.index(of_samples[0])),
+            f"{of_samples[0]!r} measures generated pictures; give the suite a second stage by `generate`",
+        )
+    if spec.generate is not None and not 0 < len(of_samples) < len(infos):
+        raise spec.error(
+            ("metrics",), "a suite with a second stage needs at least one metric of samples (fid) and one of the first"
+        )
+
+
+def _resolve(spec: SuiteSpec, digest: str, variant: bool) -> Plan:
+    from vqbench.dataset import Dataset
+    from vqbench.planning.shape import code_shape
+
+    expanded = expand(spec)
+    data: dict[str, Any] = {}  # as the suite calls them
+    for each in expanded:
+        if each.dataset not in data:
+            data[each.dataset] = registry.load("datasets", each.run.dataset.name)(**each.run.dataset.args)
+    told = {"latent", "codes"} & set(spec.table.columns or [])
+    entries = [
+        Entry(
+            label=entry.label,
+            row=entry.row,
+            dataset=entry.dataset,
+            seed=entry.seed,
+            group=entry.group,
+            run=entry.run,
+            second=entry.second,
+            paper_row=entry.paper.row if entry.paper else None,
+            paper_setting=entry.paper.setting if entry.paper else None,
+            ceiling=registry.load("quantizers", entry.run.quantizer.name).ceiling,  # type: ignore[attr-defined]
+            **(asdict(code_shape(entry.run, data[entry.dataset].channels, data[entry.dataset].size)) if told else {}),
+        )
+        for entry in expanded
+    ]
+    infos = {}
+    for name in spec.metrics:
+        metric: Any = registry.load("metrics", name)
+        infos[name] = MetricInfo(
+            metric.label, metric.unit, metric.better, metric.digits, metric.VERSION, metric.few, metric.of_samples
+        )
+    _check_stages(spec, infos)
+    datasets = {
+        name: DatasetInfo(each.title, each.counts["train"], each.counts["test"], each.holdout, each.notes)
+        for name, each in data.items()
+    }
+    plugins = {f"metrics/{name}" for name in spec.metrics}
+    for entry in entries:
+        run = entry.run
+        plugins |= {f"quantizers/{run.quantizer.name}", f"backbones/{run.backbone.name}"}
+        plugins |= {f"datasets/{run.dataset.name}", *(f"recipes/{each.recipe.name}" for each in entry.stages())}
+    inputs: dict[str, Any] = {
+        "suite": digest,
+        "vqbench": vqbench.__version__,
+        "plugins": {plugin: _digest(plugin) for plugin in sorted(plugins)},
+    }
+    plain = getattr(Dataset.settled, "__func__", None)
+    if settled := [name for name, each in data.items() if getattr(type(each).settled, "__func__", None) is not plain]:
+        inputs["settled"] = settled
+    return Plan(spec, entries, infos, datasets, inputs, variant)

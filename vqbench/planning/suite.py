@@ -1,0 +1,198 @@
+"""A suite: which quantizers are compared on which data sets, under which protocols, in which table."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, model_validator
+
+from vqbench.errors import UsageError, nearest
+from vqbench.planning import yamlfile
+from vqbench.planning.suitefile import find_suite, override
+from vqbench.planning.suiteparts import (
+    Codebook,
+    Model,
+    PaperRow,
+    Plugin,
+    Problem,
+    QuantizerRow,
+    Samples,
+    TableSpec,
+    arguments,
+    distinct,
+    filled,
+    line,
+    shown,
+    word,
+)
+from vqbench.planning.yamlfile import Document, KeyPath
+from vqbench.protocol import MEASURE
+
+__all__ = ["Codebook", "PaperRow", "Plugin", "QuantizerRow", "Row", "SuiteSpec", "TableSpec", "load_suite"]
+
+MAX_ROWS = 10_000
+BUDGET = ("num_codes", "dim")
+EXTRA_COLUMNS = ("seconds", "latent", "codes")  # columns of a table that are told of a run but are no metrics
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table, grids expanded: its label leaves out what the table groups by."""
+
+    label: str
+    source: int  # position among the suite's ``quantizers``
+    quantizer: str
+    args: dict[str, Any]
+    budget: dict[str, int]
+
+
+class SuiteSpec(Model):
+    """A suite file, checked except for what plugins know; :func:`vqbench.planning.expansion.expand` gives its runs."""
+
+    name: Annotated[str, AfterValidator(word)]  # files are named by it
+    title: Annotated[str, AfterValidator(line)] | None = None
+    description: str | None = None
+    paper: Annotated[str, AfterValidator(line)] | None = None  # the table whose printed values stand beside ours
+    train: Plugin  # a training protocol, with arguments of its recipe that differ from it; or another recipe
+    measure: Annotated[list[str], AfterValidator(distinct)]
+    datasets: Annotated[list[Plugin], AfterValidator(filled)]
+    data: Annotated[str, AfterValidator(line)] | None = None  # the folder of the data sets that are folders
+    backbone: Plugin = Plugin.model_validate("conv")
+    codebook: Codebook = Codebook()
+    quantizers: Annotated[list[QuantizerRow], AfterValidator(filled)]
+    seeds: Annotated[list[Seed], AfterValidator(distinct)] = Field(default=[42])
+    generate: Plugin | None = None  # the recipe of a second stage on every run, which makes pictures
+    samples: Samples = Samples()  # of the second stage
+    metrics: Annotated[list[str], AfterValidator(distinct)]
+    table: TableSpec = TableSpec()
+    reduced: Annotated[dict[str, Any], AfterValidator(arguments)] = Field(default={})  # arguments of the recipe
+    test_images: Annotated[int, Field(ge=2)] | None = None  # measure on the first of the test split alone
+
+    _document: Document = PrivateAttr(default_factory=lambda: Document(None))
+
+    @classmethod
+    def from_document(cls, document: Document) -> Self:
+        """The suite that ``document`` says. Raises UsageError with the place of what is wrong."""
+        if document.data is None:
+            raise document.error(
+                (),
+                "is empty; a suite has at least the keys name, train, measure, datasets, quantizers and metrics",
+            )
+        try:
+            suite = cls.model_validate(document.data)
+        except ValidationError as error:
+            raise document.error(*_explained(error)) from None
+        suite._document = document
+        return suite
+
+    def error(self, path: KeyPath, message: str) -> UsageError:
+        """An error about what lies at ``path``, with the place in the file that the suite was read from."""
+        return self._document.error(path, message)
+
+    def dump(self) -> str:
+        """The suite as YAML, changes by ``--set`` included, which reads back as an equal suite."""
+        return yamlfile.dump(self.model_dump(exclude_unset=True))
+
+    def reduce(self, test_images: int | None = None, **recipe: Any) -> Self:
+        """A smaller copy under another name: other arguments of the recipe (``epochs=10``), or fewer pictures."""
+        try:
+            reduced = arguments({**self.reduced, **recipe})
+        except Problem as problem:
+            raise self.error(("reduced", *problem.path), str(problem)) from None
+        return self.model_copy(update={"name": f"{self.name}_reduced", "reduced": reduced, "test_images": test_images})
+
+    def rows(self) -> list[Row]:
+        """The rows of the table in the order of the file; a grid varies its last list fastest, the budget last."""
+        return [row for index in range(len(self.quantizers)) for row in self._grid(index)]
+
+    def _grid(self, source: int) -> list[Row]:
+        written = self.quantizers[source]
+        axes = {name: value if isinstance(value, list) else [value] for name, value in written.args.items()}
+        axes |= self._budget(written)
+        rows = []
+        for values in product(*axes.values()):
+            chosen = dict(zip(axes, values, strict=True))
+            varied = [name for name in axes if len(axes[name]) > 1 and name != self.table.group]
+            suffix = ", ".join(f"{name}={_text(chosen[name])}" for name in varied)
+            label = (written.label or written.quantizer) + (f" ({suffix})" if suffix else "")
+            budget = {name: chosen.pop(name) for name in BUDGET}
+            rows.append(Row(label, source, written.quantizer, chosen, budget))
+        return rows
+
+    def _budget(self, row: QuantizerRow) -> dict[str, list[int]]:
+        """The suite's budget, but for what the row has of its own."""
+        own = row.codebook.model_fields_set if row.codebook else ()
+        return {name: getattr(row.codebook if name in own else self.codebook, name) for name in BUDGET}
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        """What one key says must agree with what the others say, and with the protocols that there are."""
+        for index, name in enumerate(self.measure):
+            if name not in MEASURE:
+                raise Problem(f"unknown measuring protocol {name!r}; {nearest(name, MEASURE)}", "measure", index)
+        datasets = [dataset.name for dataset in self.datasets]
+        for index, name in enumerate(datasets):
+            if name in datasets[:index]:
+                raise Problem(f"the data set {name!r} is there twice; remove one", "datasets", index)
+        for index, row in enumerate(self.quantizers):
+            self._row_agrees(row, index, datasets)
+        if sum(math.prod(map(len, self._budget(row).values())) * _grid_of(row) for row in self.quantizers) > MAX_ROWS:
+            raise Problem(f"more than {MAX_ROWS:,} rows, grids expanded; write smaller grids", "quantizers")
+        self._table_agrees()
+        return self
+
+    def _row_agrees(self, row: QuantizerRow, index: int, datasets: list[str]) -> None:
+        place = ("quantizers", index)
+        for dataset, args in row.on.items():
+            if dataset not in datasets:
+                raise Problem(f"not a data set of this suite; {nearest(dataset, datasets)}", *place, "on", dataset)
+            for name in args:
+                if isinstance(row.args.get(name), list):
+                    raise Problem(f"{name!r} is a grid of this row already; name it once", *place, "on", dataset, name)
+        for path, args in [((row.quantizer,), row.args), *((("on", name), args) for name, args in row.on.items())]:
+            for name in BUDGET:
+                if name in args:
+                    what = "the budget is the same for all rows; set it by `codebook`, the suite's or a row's"
+                    raise Problem(what, *place, *path, name)
+
+    def _table_agrees(self) -> None:
+        known = [*self.metrics, *EXTRA_COLUMNS]
+        for index, name in enumerate(self.table.columns or []):
+            if name not in known:
+                raise Problem(f"no metric of this suite: {name!r}; {nearest(name, known)}", "table", "columns", index)
+        if self.table.protocol not in (None, *self.measure):
+            what = f"{self.table.protocol!r} is not among `measure`; {nearest(self.table.protocol, self.measure)}"
+            raise Problem(what, "table", "protocol")
+
+
+def load_suite(name_or_path: str | Path, overrides: Iterable[str] = ()) -> SuiteSpec:
+    """The suite of that name or path, changed by ``overrides`` (``path=value``). Raises UsageError with the place."""
+    document = yamlfile.read(find_suite(name_or_path))
+    return SuiteSpec.from_document(override(document, overrides, SuiteSpec.model_fields))
+
+
+def _grid_of(row: QuantizerRow) -> int:
+    return math.prod(len(value) for value in row.args.values() if isinstance(value, list))
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _explained(error: ValidationError) -> tuple[KeyPath, str]:
+    """Where the first thing lies that is wrong, as the file spells it, and what is wrong with it."""
+    first = error.errors()[0]
+    problem = first.get("ctx", {}).get("error")
+    if isinstance(problem, Problem):
+        return (*first["loc"], *problem.path), str(problem)
+    if first["type"] == "missing":
+        return first["loc"], "is missing; add it"
+    wanted = first["msg"].removeprefix("Input ").replace("dictionary", "mapping").replace("string", "text")
+    return first["loc"], f"is {shown(first['input'])}; it {wanted}"

@@ -1,0 +1,1 @@
+"""Carrying out one run after the other, and telling how it goes."""

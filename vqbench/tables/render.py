@@ -1,0 +1,296 @@
+"""Tables as text, Markdown, LaTeX and CSV. The same table gives the same bytes, always."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from tabulate import SEPARATING_LINE, tabulate
+
+from vqbench.errors import UsageError, nearest
+from vqbench.tables.layout import Layout, Line, Piece, layout, one_line
+from vqbench.tables.table import Place, Table
+
+_TEXT_WIDTH = 110
+
+
+def render(tables: Table | Iterable[Table], form: str = "text", paper: bool = False) -> str:
+    """One or several tables in one of :data:`FORMATS`, ending with a line break.
+
+    With ``paper``, each row is followed by the printed values, our difference from them and the verdicts; CSV has them
+    always. Raises UsageError for an unknown format.
+    """
+    tables = [tables] if isinstance(tables, Table) else list(tables)
+    if form == "csv":
+        return _csv(tables)
+    if form not in FORMATS:
+        raise UsageError(f"unknown format {form!r}; {nearest(form, FORMATS)}")
+    return "\n".join(_WRITERS[form](layout(table, paper)) for table in tables)
+
+
+@dataclass(frozen=True)
+class _Style:
+    """How a format writes plain text, ranks and footnote marks."""
+
+    escape: Callable[[str], str]
+    best: str
+    second: str
+    mark: str  # one mark
+    marks: str  # the place of all marks of a cell, one after the other
+    part: str  # label of a part of a row
+    legend: str
+
+    def piece(self, piece: Piece) -> str:
+        text = self.escape(piece.text)
+        if piece.rank:
+            text = {"best": self.best, "second": self.second}[piece.rank].format(text)
+        marks = self.marks.format(",".join(map(self.escape, piece.marks))) if piece.marks else ""
+        return text + self.escape(piece.tail) + marks
+
+    def label(self, line: Line) -> str:
+        text = self.piece(line.label)
+        return self.part.format(text) if line.kind == "part" else text
+
+    def cells(self, line: Line) -> list[str]:
+        return [self.label(line), *map(self.piece, line.pieces)]
+
+
+# Text -----------------------------------------------------------------------------------------------------------------
+
+_TEXT = _Style(
+    escape=str,
+    best="*{}",
+    second="_{}",
+    mark="[{}]",
+    marks=" [{}]",
+    part="· {}",
+    legend="* best, _ second best of its column and block, by the values as shown; ties share.",
+)
+
+
+def _text(page: Layout) -> str:
+    table = page.table
+    rows: list[list[str] | str] = []
+    for line in page.lines:
+        if line.kind == "block":
+            rows += [SEPARATING_LINE] if rows else []
+            rows.append([_TEXT.label(line), *[""] * len(table.slots)])
+        else:
+            rows.append(_TEXT.cells(line))
+    heads = [f"{group.label}\n{column.head}" if group else column.head for group, column in table.slots]
+    body = tabulate(rows, ["", *map(_tidy_head, heads)], "simple", disable_numparse=True, colalign=_alignment(table))
+    below = [_wrapped(remark) for remark in _remarks(page, _TEXT)]
+    below += [_wrapped(text, f"{_TEXT.mark.format(mark)} ") for mark, text in page.notes]
+    return _joined([one_line(table.title), *map(one_line, table.caption)], ["", body], ["", *below] if below else [])
+
+
+def _wrapped(text: str, start: str = "") -> str:
+    return textwrap.fill(
+        text, _TEXT_WIDTH, initial_indent=start, subsequent_indent=" " * len(start), break_on_hyphens=False
+    )
+
+
+def _tidy_head(head: str) -> str:
+    return "\n".join(map(one_line, head.split("\n")))
+
+
+# Markdown -------------------------------------------------------------------------------------------------------------
+
+
+def _escape_markdown(text: str) -> str:
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_|~])", r"\\\1", text)
+
+
+_MARKDOWN = _Style(
+    escape=_escape_markdown,
+    best="**{}**",
+    second="<u>{}</u>",
+    mark="<sup>{}</sup>",
+    marks="<sup>{}</sup>",
+    part="&nbsp;&nbsp;{}",
+    legend="Bold: best, underlined: second best of its column and block, by the values as shown; ties share.",
+)
+
+
+def _markdown(page: Layout) -> str:
+    table, escape = page.table, _MARKDOWN.escape
+    rows = [
+        [f"*{_MARKDOWN.label(line)}*", *[""] * len(table.slots)] if line.kind == "block" else _MARKDOWN.cells(line)
+        for line in page.lines
+    ]
+    heads = [
+        f"{escape(one_line(group.label))}<br>{escape(column.head)}" if group else escape(column.head)
+        for group, column in table.slots
+    ]
+    body = tabulate(rows, ["", *heads], "pipe", disable_numparse=True, colalign=_alignment(table))
+    above = [f"### {escape(one_line(table.title))}", *(escape(one_line(line)) for line in table.caption)]
+    below = [f"- {escape(remark)}" for remark in _remarks(page, _MARKDOWN)]
+    below += [f"- {_MARKDOWN.mark.format(mark)} {escape(text)}" for mark, text in page.notes]
+    return _joined(["\n\n".join(above)], ["", body], ["", *below] if below else [])
+
+
+# LaTeX ----------------------------------------------------------------------------------------------------------------
+
+_LATEX_CHARACTERS = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "{": r"\{",
+        "}": r"\}",
+        "&": r"\&",
+        "%": r"\%",
+        "$": r"\$",
+        "#": r"\#",
+        "_": r"\_",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        "[": "{[}",  # at the start of a row it would be an argument of the line break before it
+        "*": "{*}",  # likewise
+        "'": r"\textquotesingle{}",
+        "`": r"\textasciigrave{}",
+        '"': r"\textquotedbl{}",
+        "±": r"$\pm$",
+        "−": "$-$",
+        "×": r"$\times$",
+        "·": r"$\cdot$",
+        "≤": r"$\leq$",
+        "≥": r"$\geq$",
+        "α": r"$\alpha$",
+        "β": r"$\beta$",
+        "σ": r"$\sigma$",
+        "↑": r"$\uparrow$",
+        "↓": r"$\downarrow$",
+        "–": r"\textendash{}",
+    }
+)
+
+
+def _escape_latex(text: str) -> str:
+    # Two hyphens, as of a command's option, would become a dash.
+    return re.sub("-(?=-)", "-{}", text.translate(_LATEX_CHARACTERS))
+
+
+_LATEX = _Style(
+    escape=_escape_latex,
+    best=r"\textbf{{{}}}",
+    second=r"\underline{{{}}}",
+    mark=r"\textsuperscript{{{}}}",
+    marks=r"\textsuperscript{{{}}}",
+    part=r"\quad {}",
+    legend="Bold: best, underlined: second best of its column and block, by the values as shown; ties share.",
+)
+
+
+def _latex(page: Layout) -> str:
+    table, escape = page.table, _LATEX.escape
+    width = 1 + len(table.slots)
+    body: list[str] = []
+    for line in page.lines:
+        if line.kind == "block":
+            body += [r"\midrule"] if body else []
+            body.append(rf"\multicolumn{{{width}}}{{l}}{{\textit{{{_LATEX.label(line)}}}}} \\")
+        else:
+            body.append(" & ".join(_LATEX.cells(line)) + r" \\")
+    below = [escape(text) for text in [*map(one_line, table.caption), *_remarks(page, _LATEX)]]
+    below += [f"{_LATEX.mark.format(mark)} {escape(text)}" for mark, text in page.notes]
+    return _joined(
+        [r"% needs \usepackage{booktabs}, \usepackage{textcomp} and \usepackage[T1]{fontenc}"],
+        [
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{escape(one_line(table.title))}}}",
+            rf"\begin{{tabular}}{{l{'r' * (width - 1)}}}",
+        ],
+        [r"\toprule", *_latex_heads(table), r"\midrule", *body, r"\bottomrule", r"\end{tabular}"],
+        [r"\begin{flushleft}\footnotesize", " \\par\n".join(below), r"\end{flushleft}"] if below else [],
+        [r"\end{table}"],
+    )
+
+
+def _latex_heads(table: Table) -> list[str]:
+    lines = []
+    if table.groups:
+        span = len(table.columns)
+        labels = [rf"\multicolumn{{{span}}}{{c}}{{{_escape_latex(one_line(group.label))}}}" for group in table.groups]
+        rules = [rf"\cmidrule(lr){{{2 + i * span}-{1 + (i + 1) * span}}}" for i in range(len(table.groups))]
+        lines += [" & ".join(["", *labels]).lstrip() + r" \\", " ".join(rules)]
+    heads = [_escape_latex(one_line(column.head)) for _, column in table.slots]
+    return [*lines, " & ".join(["", *heads]).lstrip() + r" \\"]
+
+
+# CSV ------------------------------------------------------------------------------------------------------------------
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else repr(float(value))
+
+
+def _notes_of(place: Place) -> str:
+    cell = place.cell
+    reason = [cell.verdict.reason] if cell.verdict else []
+    return "; ".join(
+        one_line(note) for note in [*reason, *place.row.footnotes, *cell.footnotes, *cell.paper_footnotes] if note
+    )
+
+
+_CSV_COLUMNS: Mapping[str, Callable[[Table, Place], str]] = {
+    "table": lambda table, place: table.key or table.title,
+    "protocol": lambda table, place: table.protocol,
+    "dataset": lambda table, place: place.dataset,
+    "row": lambda table, place: one_line(place.row.label),
+    "setting": lambda table, place: place.setting,
+    "metric": lambda table, place: place.column.key,
+    "seed": lambda table, place: "",
+    "value": lambda table, place: "",
+    "status": lambda table, place: place.cell.status,
+    "reason": lambda table, place: one_line(place.cell.reason),
+    "paper": lambda table, place: place.cell.paper or "",
+    "difference": lambda table, place: _number(place.cell.difference),
+    "verdict": lambda table, place: place.cell.verdict.outcome.value if place.cell.verdict else "",
+    "notes": lambda table, place: _notes_of(place),
+}
+
+
+def _csv(tables: Sequence[Table]) -> str:
+    """One line a value, or one for a cell without any; values unrounded, the difference that of the mean over seeds."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, _CSV_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for table in tables:
+        for place in table.places():
+            fields = {name: field(table, place) for name, field in _CSV_COLUMNS.items()}
+            writer.writerows(fields | measured for measured in _measured(place))
+    return buffer.getvalue()
+
+
+def _measured(place: Place) -> list[dict[str, str]]:
+    cell = place.cell
+    seeds: Sequence[int | str] = cell.seeds or [""] * len(cell.values)
+    lines = [{"seed": str(seed), "value": _number(value)} for seed, value in zip(seeds, cell.values, strict=True)]
+    return lines or [{}]
+
+
+# All ------------------------------------------------------------------------------------------------------------------
+
+
+def _alignment(table: Table) -> list[str]:
+    return ["left", *["right"] * len(table.slots)]
+
+
+def _remarks(page: Layout, style: _Style) -> list[str]:
+    return [style.legend, *page.remarks] if page.ranked else list(page.remarks)
+
+
+def _joined(*parts: Sequence[str]) -> str:
+    return "\n".join(line for part in parts for line in part) + "\n"
+
+
+_WRITERS: Mapping[str, Callable[[Layout], str]] = {"text": _text, "markdown": _markdown, "latex": _latex}
+FORMATS = (*_WRITERS, "csv")
