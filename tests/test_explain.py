@@ -27,7 +27,7 @@ from vqbench.model import Autoencoder
 from vqbench.pictures import as_measured, to_unit
 from vqbench.protocol import MeasureProtocol
 from vqbench.quantizers.vq import VQ
-from vqbench.running import runner
+from vqbench.running import building
 from vqbench.spec import Part, RunSpec
 from vqbench.store import Record, ResultStore
 
@@ -59,7 +59,7 @@ def a_run(quantizer: str = "vq", seed: int = 42) -> RunSpec:
 
 def model_of(run: RunSpec) -> Autoencoder:
     """As it starts, but with outputs spread over the grey levels, so that every setting has something to change."""
-    model = runner.build(run, registry.load("datasets", run.dataset.name)())
+    model = building.build(run, registry.load("datasets", run.dataset.name)())
     torch.manual_seed(run.seed)
     with torch.no_grad():
         for parameter in model.backbone.parameters():

@@ -419,7 +419,7 @@ def test_installed_suites_are_found(tmp_path, monkeypatch):
 def test_naming_runs_needs_neither_torch_nor_pydantic():
     """Importing the names of runs is quick: no torch, and not even pydantic; reading suites needs no torch."""
     for module, heavy in (
-        ("vqbench.planning.expansion", ("torch", "numpy", "pydantic", "yaml")),
+        ("vqbench.spec", ("torch", "numpy", "pydantic", "yaml")),
         ("vqbench.planning.suite", ("torch", "numpy")),
     ):
         code = f"import sys, {module}; print([name for name in {heavy} if name in sys.modules])"
