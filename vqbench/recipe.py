@@ -59,6 +59,8 @@ class SecondStage(Recipe):
     ``fit`` leaves what it trained in ``best.pt``: the ``state_dict`` of its :meth:`generator`.
     """
 
+    sampler: ClassVar[Mapping[str, float]]  # the settings that its generators are sampled by, as they are by default
+
     def generator(self, first: Autoencoder, channels: int, size: int) -> Generator:
         """An untrained maker of pictures, of so many channels and that side, on the device of ``first``.
 

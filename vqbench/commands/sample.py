@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,22 +20,25 @@ def sample(
     store: Annotated[Path, typer.Option("--store", metavar="FOLDER", help="Where runs are read.")] = Path("runs"),
     count: Annotated[int, typer.Option("-n", "--count", min=1, help="How many pictures.")] = 64,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="A PNG.")] = Path("samples.png"),
-    steps: Annotated[int, typer.Option(min=1, max=1000, help="Steps of DDIM.")] = 200,
-    eta: Annotated[float, typer.Option(min=0, max=1, help="Noise of each step; 0: the first alone decides.")] = 1.0,
+    steps: Annotated[int | None, typer.Option(min=1, max=1000, help="Of a diffusion: steps of DDIM.")] = None,
+    eta: Annotated[float | None, typer.Option(min=0, max=1, help="Of a diffusion: noise of each step.")] = None,
+    temperature: Annotated[float | None, typer.Option(min=0.01, max=10, help="Of an autoregressive prior.")] = None,
     plugin: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="Offer the plugin of a .py file.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:
     """Make pictures with a trained generator, from the same noise for all runs of a seed and data set."""
     add_plugins(plugin)
-    write_atomically(output, grid(store, run, count, steps, eta, device))
+    settings = {"steps": steps, "eta": eta, "temperature": temperature}
+    told = {name: value for name, value in settings.items() if value is not None}
+    write_atomically(output, grid(store, run, count, told, device))
     print(output)
 
 
-def grid(folder: Path, name: str, count: int, steps: int, eta: float, device: str) -> bytes:
+def grid(folder: Path, name: str, count: int, settings: Mapping[str, float], device: str) -> bytes:
     """A PNG of the first ``count`` samples of the generator ``name``; they do not depend on how many are asked for.
 
-    Raises UsageError for a run that is no generator, and StoreError where its checkpoint, or that of its first stage,
-    is gone.
+    Raises UsageError for a run that is no generator, or not sampled by one of ``settings``, and StoreError where its
+    checkpoint, or that of its first stage, is gone.
     """
     from vqbench import registry, seeding
     from vqbench.engine import Engine
@@ -50,6 +54,9 @@ def grid(folder: Path, name: str, count: int, steps: int, eta: float, device: st
         if not path.exists():
             raise StoreError(f"{path}: the checkpoint was removed; delete its folder and train the run again")
     recipe: Any = registry.load("recipes", run.recipe.name)(**run.recipe.args)
+    for setting in settings:
+        if setting not in recipe.sampler:
+            raise UsageError(f"--{setting}: {run.recipe.name} is not sampled by it, but by {', '.join(recipe.sampler)}")
     dataset: Any = registry.load("datasets", run.dataset.name)(**run.dataset.args)
     engine = Engine(device)
     model = build(run, dataset).to(engine.device)
@@ -57,4 +64,4 @@ def grid(folder: Path, name: str, count: int, steps: int, eta: float, device: st
     generator = recipe.generator(model, dataset.channels, dataset.size)
     generator.load_state_dict(engine.load(store.folder(run) / "best.pt"))
     seeds = seeding.seeds(run.seed, run.dataset.name)
-    return generation.grid(generation.sample(generator.eval(), seeds, range(count), steps, eta))
+    return generation.grid(generation.sample(generator.eval(), seeds, range(count), {**recipe.sampler, **settings}))

@@ -32,13 +32,17 @@ Told = Callable[[int, int], None]  # pictures done, pictures in all
 
 
 def sample(
-    generator: Generator, seeds: Seeds, places: Sequence[int], steps: int, eta: float, told: Told = lambda *_: None
+    generator: Generator,
+    seeds: Seeds,
+    places: Sequence[int],
+    settings: Mapping[str, float],
+    told: Told = lambda *_: None,
 ) -> Tensor:
     """The samples at ``places`` of the endless row that a run's ``seeds`` begin: (n, C, S, S) uint8, on the CPU."""
     parts = []
     for start in range(0, len(places), TOGETHER):
         chosen = [seeds("sample", place) for place in places[start : start + TOGETHER]]
-        parts.append(rounded((generator.sample(chosen, steps, eta).clamp(-1, 1) + 1) / 2).cpu())
+        parts.append(rounded((generator.sample(chosen, **settings).clamp(-1, 1) + 1) / 2).cpu())
         told(min(start + TOGETHER, len(places)), len(places))
     return torch.cat(parts)
 
@@ -48,7 +52,7 @@ class SampleEvaluator:
 
     def __init__(self, dataset: Dataset, device: torch.device, group: Group = ALONE) -> None:
         self.dataset, self.device, self.group = dataset, device, group
-        self._references: dict[tuple[str, str], Tensor] = {}
+        self._references: dict[tuple[str, str, int | None], Tensor] = {}
 
     def measure(
         self,
@@ -100,7 +104,7 @@ class SampleEvaluator:
         if kept is not None:
             return kept
         own = self.group.part(range(sampling.count))
-        parts = self.group.gather(sample(generator, seeds, own, sampling.steps, sampling.eta, told).numpy())
+        parts = self.group.gather(sample(generator, seeds, own, sampling.settings, told).numpy())
         pictures = np.concatenate(parts)
         if self.group.leads:
             buffer = io.BytesIO()
@@ -122,10 +126,11 @@ class SampleEvaluator:
 
     def _reference_features(self, name: str, sampling: Sampling, measured: MeasureProtocol) -> Tensor:
         """Features (M, 2048) of the reference split, kept for other runs as those of rFID's originals are."""
-        key = name.partition(":")[0], sampling.reference
+        key = name.partition(":")[0], sampling.reference, sampling.references
         if key not in self._references:
             pictures = self.dataset.pixels(sampling.reference)
-            count = min(protocol.images_of(name) or len(pictures), len(pictures))
+            limits = len(pictures), sampling.references, protocol.images_of(name)
+            count = min(limit for limit in limits if limit is not None)
             path = inception.features_path(measured, self.dataset.digest(sampling.reference), self.device)
             store = inception.FeatureStore(path)
             parts = []

@@ -1,92 +1,24 @@
-"""Latent diffusion: a denoiser of an autoencoder's features, and the sampler that makes pictures with it."""
+"""The contract of what a second stage trains: it makes pictures by way of a trained autoencoder."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqbench.compat import ensure_torchvision
-from vqbench.errors import UsageError
 from vqbench.model import Autoencoder
-
-STEPS = 1000  # T, of the noising chain
-BETAS = 0.0015, 0.0195  # first and last; between them the square of a linear ramp of their roots
-
-
-def scheduler() -> Any:
-    """diffusers' DDIM on the noising chain of latent diffusion: 0.0015 to 0.0195, T = 1,000.
-
-    Few steps are spread as in the released code: every (T / steps)th from 1 on. Features have no range to clip to.
-    """
-    ensure_torchvision()
-    from diffusers import DDIMScheduler
-
-    return DDIMScheduler(
-        num_train_timesteps=STEPS,
-        beta_start=BETAS[0],
-        beta_end=BETAS[1],
-        beta_schedule="scaled_linear",
-        clip_sample=False,
-        set_alpha_to_one=False,
-        steps_offset=1,
-    )
-
-
-def require_diffusers() -> None:
-    """Raises UsageError without the package diffusers."""
-    try:
-        scheduler()
-    except ImportError as error:
-        raise UsageError(
-            f"second stages need the package diffusers ({error}); pip install 'vqbench[generate]'"
-        ) from None
-
-
-def unet(dim: int, channels: int, multipliers: Sequence[int], attention: Sequence[int], blocks: int) -> nn.Module:
-    """diffusers' UNet: ``channels`` times each multiplier, one level each; attention where downsampled by so much.
-
-    32 channels a head and 32 groups a normalisation (or what divides the channels), attention in the middle: the UNet
-    of latent diffusion.
-    """
-    ensure_torchvision()
-    from diffusers import UNet2DModel
-
-    levels = len(multipliers)
-    attends = [2**level in attention for level in range(levels)]
-    net: Any = UNet2DModel(
-        in_channels=dim,
-        out_channels=dim,
-        block_out_channels=tuple(channels * multiplier for multiplier in multipliers),
-        layers_per_block=blocks,
-        down_block_types=tuple("AttnDownBlock2D" if attend else "DownBlock2D" for attend in attends),
-        up_block_types=tuple("AttnUpBlock2D" if attend else "UpBlock2D" for attend in reversed(attends)),
-        attention_head_dim=math.gcd(32, channels),
-        norm_num_groups=math.gcd(32, channels),
-    )
-    return net
 
 
 class Generator(nn.Module):
-    """A UNet that predicts the noise in the standardized features of a trained autoencoder.
+    """Makes pictures, each from a seed of its own.
 
-    ``state_dict`` holds the UNet and the scaling, not the autoencoder, which keeps its own checkpoint.
+    ``state_dict`` and ``parameters`` are of what was trained here, not of the autoencoder, which keeps its own
+    checkpoint.
     """
 
-    mean: Tensor
-    scale: Tensor
-
-    def __init__(self, net: nn.Module, first: Autoencoder, shape: Sequence[int], levels: int) -> None:
+    def __init__(self, first: Autoencoder) -> None:
         super().__init__()
-        self.net = net
-        self.shape = tuple(shape)  # (dim, s, s) of the features
-        self.multiple = 2 ** (levels - 1)  # of which the sides must be that the UNet sees
-        self.register_buffer("mean", torch.zeros(self.shape[0], 1, 1))
-        self.register_buffer("scale", torch.ones(self.shape[0], 1, 1))
         self._first = (first.eval(),)  # in a tuple, so that it is no part of what is trained and kept
 
     @property
@@ -94,56 +26,10 @@ class Generator(nn.Module):
         """The trained autoencoder."""
         return self._first[0]
 
-    @torch.no_grad()
-    def encode(self, x: Tensor) -> Tensor:
-        """Pictures (B, C, S, S) in [-1, 1] to features before quantization (B, dim, s, s)."""
-        return self.first.backbone.encode(x).float()
+    def sample(self, seeds: Sequence[int], **settings: Any) -> Tensor:
+        """Pictures (len(seeds), C, S, S) in [-1, 1], one a seed, whatever else is in the batch.
 
-    def scale_to(self, features: Tensor, by_channel: bool) -> None:
-        """Standardize by these features (N, dim, s, s): one deviation for all or, by channel, mean and deviation."""
-        if by_channel:
-            self.mean.copy_(features.mean((0, 2, 3)).view(-1, 1, 1))
-            deviation = features.std((0, 2, 3), correction=0).view(-1, 1, 1)
-            self.scale.copy_(deviation.clamp_min(1e-3 * deviation.max()))  # a channel that never moves stays still
-        else:
-            self.scale.fill_(features.std(correction=0))
-
-    def standardized(self, features: Tensor) -> Tensor:
-        return (features - self.mean) / self.scale
-
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """The noise in ``x`` (B, dim, s, s) at steps ``t`` (B,), or () for all.
-
-        Sides that cannot be halved so often as the UNet does are padded with zeros for it: 7 to 8, at two or four
-        levels; what it says of the margin is cut off.
+        ``settings`` are those that the recipe names in ``sampler``. All random numbers of a picture come from its seed,
+        on the CPU, so that rows and devices are compared on equal ones.
         """
-        margin = -x.shape[-1] % self.multiple
-        seen = F.pad(x, (0, margin, 0, margin))
-        return self.net(seen, t).sample[..., : x.shape[-2], : x.shape[-1]].float()
-
-    @torch.no_grad()
-    def decode(self, x: Tensor) -> Tensor:
-        """Standardized features to pictures (B, C, S, S) in [-1, 1]: quantized here, within the decoder."""
-        z = x * self.scale + self.mean
-        return self.first.backbone.decode(self.first.quantizer(z).z_q)
-
-    @torch.no_grad()
-    def sample(self, seeds: Sequence[int], steps: int, eta: float) -> Tensor:
-        """Pictures (len(seeds), C, S, S) in [-1, 1], one a seed, whatever else is in the batch; by DDIM.
-
-        All noise of a picture comes from its seed, on the CPU, so that rows and devices are compared on equal noise.
-        """
-        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-
-        def noise() -> Tensor:
-            each = [torch.randn(self.shape, generator=generator) for generator in generators]
-            return torch.stack(each).to(self.scale.device)
-
-        chain = scheduler()
-        chain.set_timesteps(steps)
-        x = noise()
-        for t in chain.timesteps:
-            predicted = self(x, t.to(x.device))
-            more = noise() if eta > 0 else None
-            x = chain.step(predicted, t, x, eta=eta, variance_noise=more).prev_sample
-        return self.decode(x)
+        raise NotImplementedError

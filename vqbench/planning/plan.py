@@ -20,7 +20,9 @@ from vqbench import protocol, registry
 from vqbench.errors import AssetError, Damaged, VqbenchError
 from vqbench.planning.expansion import dataset_part, expand
 from vqbench.planning.job import Wanted
+from vqbench.planning.sampling import Sampling, sampling_of
 from vqbench.planning.suite import SuiteSpec, load_suite
+from vqbench.planning.suiteparts import Problem
 from vqbench.planning.yamlfile import parse
 from vqbench.spec import RunSpec
 from vqbench.store import ResultStore, write_atomically
@@ -82,6 +84,7 @@ class Plan:
     datasets: dict[str, DatasetInfo]
     inputs: dict[str, Any]  # digests of what this was resolved from
     variant: bool  # the command line changed the suite
+    sampling: Sampling | None = None  # of a second stage
 
     def runs(self) -> list[RunSpec]:
         """Every distinct run once, in order."""
@@ -105,7 +108,7 @@ class Plan:
 
     def under(self, name: str, of_samples: bool) -> str:
         """The name that values under the protocol ``name`` are stored by."""
-        return self.suite.samples.sampling().under(name) if of_samples else name
+        return self.sampling.under(name) if of_samples and self.sampling else name
 
     def protocols(self) -> list[str]:
         """The names that values of this suite are stored under, its table's own protocol first."""
@@ -124,6 +127,7 @@ class Plan:
             "entries": [_entry_to_dict(entry) for entry in self.entries],
             "metrics": {name: asdict(info) for name, info in self.metrics.items()},
             "datasets": {name: asdict(info) for name, info in self.datasets.items()},
+            "sampling": self.sampling and self.sampling.under(""),
         }
         write_atomically(store.root / "suites" / f"{self.name}.json", (json.dumps(content, indent=1) + "\n").encode())
 
@@ -208,7 +212,8 @@ def _plan(spec: SuiteSpec, content: Mapping[str, Any], variant: bool) -> Plan:
     entries = [_entry_from_dict(entry) for entry in content["entries"]]
     infos = {name: MetricInfo(**info) for name, info in content["metrics"].items()}
     datasets = {name: DatasetInfo(**info) for name, info in content["datasets"].items()}
-    return Plan(spec, entries, infos, datasets, content["inputs"], variant)
+    sampling = sampling_of(content["sampling"]) if content.get("sampling") else None
+    return Plan(spec, entries, infos, datasets, content["inputs"], variant, sampling)
 
 
 def stored(store: ResultStore) -> list[Plan]:
@@ -229,8 +234,17 @@ def _digest(plugin: str) -> str | None:
     return registry.digest(kind, name) if name in registry.sources(kind) else None  # type: ignore[arg-type]
 
 
-def _check_stages(spec: SuiteSpec, infos: dict[str, MetricInfo]) -> None:
-    """Numbers of samples need a second stage, and each stage needs a number that says when it is done."""
+def _require_second_stage(spec: SuiteSpec) -> None:
+    """What a suite has under ``generate`` must be one; whether it is known, and its arguments, are checked later."""
+    if spec.generate is None or (name := spec.generate.name) not in registry.names("recipes"):
+        return
+    others = [each for each in registry.names("recipes") if hasattr(registry.load("recipes", each), "sampler")]
+    if name not in others:
+        raise spec.error(("generate",), f"{name!r} trains no second stage; {' and '.join(others)} do")
+
+
+def _sampling(spec: SuiteSpec, infos: dict[str, MetricInfo]) -> Sampling | None:
+    """How the second stage is sampled, if there is one: it and numbers of samples need each other."""
     of_samples = [name for name, info in infos.items() if info.of_samples]
     if of_samples and spec.generate is None:
         raise spec.error(
@@ -241,12 +255,20 @@ def _check_stages(spec: SuiteSpec, infos: dict[str, MetricInfo]) -> None:
         raise spec.error(
             ("metrics",), "a suite with a second stage needs at least one metric of samples (fid) and one of the first"
         )
+    if spec.generate is None:
+        return None
+    recipe: Any = registry.load("recipes", name := spec.generate.name)
+    try:
+        return spec.samples.sampling(name, recipe.sampler)
+    except Problem as problem:
+        raise spec.error(problem.path, str(problem)) from None
 
 
 def _resolve(spec: SuiteSpec, digest: str, variant: bool) -> Plan:
     from vqbench.dataset import Dataset
     from vqbench.planning.shape import code_shape
 
+    _require_second_stage(spec)
     expanded = expand(spec)
     data: dict[str, Any] = {}  # as the suite calls them
     for each in expanded:
@@ -275,7 +297,7 @@ def _resolve(spec: SuiteSpec, digest: str, variant: bool) -> Plan:
         infos[name] = MetricInfo(
             metric.label, metric.unit, metric.better, metric.digits, metric.VERSION, metric.few, metric.of_samples
         )
-    _check_stages(spec, infos)
+    sampling = _sampling(spec, infos)
     datasets = {
         name: DatasetInfo(each.title, each.counts["train"], each.counts["test"], each.holdout, each.notes)
         for name, each in data.items()
@@ -293,4 +315,4 @@ def _resolve(spec: SuiteSpec, digest: str, variant: bool) -> Plan:
     plain = getattr(Dataset.settled, "__func__", None)
     if settled := [name for name, each in data.items() if getattr(type(each).settled, "__func__", None) is not plain]:
         inputs["settled"] = settled
-    return Plan(spec, entries, infos, datasets, inputs, variant)
+    return Plan(spec, entries, infos, datasets, inputs, variant, sampling)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 Reference = Literal["train", "test"]
@@ -10,35 +11,46 @@ Reference = Literal["train", "test"]
 
 @dataclass(frozen=True)
 class Sampling:
-    """``count`` pictures, by ``steps`` steps of DDIM with noise ``eta``, against the split ``reference``.
+    """``count`` pictures, made by the ``settings`` of the recipe, against ``references`` pictures of a split.
 
-    200 steps with eta 1 are what the released latent diffusion was sampled with on LSUN bedrooms. At eta 0 the first
-    noise alone decides a picture; at 1 every step adds as much as the Markov chain of DDPM would, which costs nothing
-    and, at 200 steps, gave its authors the better FID. The reference is the training split, as in most published FIDs.
+    ``references`` None are all of them. The reference is the training split by default, as in most published FIDs.
     """
 
     count: int = 50_000
-    steps: int = 200
-    eta: float = 1.0
     reference: Reference = "train"
+    references: int | None = None  # the first ones
+    settings: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         """All settings."""
-        return f"n={self.count},reference={self.reference},steps={self.steps},eta={self.eta:g}"
+        told: dict[str, object] = {"n": self.count, "reference": self.reference}
+        if self.references is not None:
+            told["references"] = self.references
+        told |= {name: f"{value:g}" for name, value in self.settings.items()}
+        return ",".join(f"{name}={value}" for name, value in told.items())
 
     def under(self, protocol: str) -> str:
         """The name that values of such samples are stored under, measured as ``protocol`` says."""
         return f"{protocol}:{self.name}"
 
     def __str__(self) -> str:
+        how = ", ".join(f"{name} {value:g}" for name, value in self.settings.items())
         split = {"train": "training", "test": "test"}[self.reference]
-        return f"{self.count:,} samples by DDIM ({self.steps} steps, eta {self.eta:g}) against the {split} split"
+        some = "" if self.references is None else f"the first {self.references:,} pictures of "
+        return f"{self.count:,} samples ({how}) against {some}the {split} split"
 
 
 def sampling_of(name: str) -> Sampling:
     """The inverse of :meth:`Sampling.under`. ValueError for any other name."""
     given = dict(setting.split("=", 1) for setting in name.partition(":")[2].split(",") if "=" in setting)
-    if given.keys() != {"n", "reference", "steps", "eta"}:
-        raise ValueError(f"{name!r} does not name samples")
-    return Sampling(int(given["n"]), int(given["steps"]), float(given["eta"]), given["reference"])  # type: ignore[arg-type]
+    try:
+        count, reference, references = int(given.pop("n")), given.pop("reference"), given.pop("references", None)
+        settings = {setting: _number(value) for setting, value in given.items()}
+    except (KeyError, ValueError):
+        raise ValueError(f"{name!r} does not name samples") from None
+    return Sampling(count, reference, references and int(references), settings)  # type: ignore[arg-type]
+
+
+def _number(text: str) -> float:
+    return int(text) if text.isdigit() else float(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_serializer, model_validator
@@ -194,16 +195,26 @@ class QuantizerRow(Model):
         return {self.quantizer: self.args} | {key: value for key, value in rest.items() if value}
 
 
+SETTINGS = ("steps", "eta", "temperature")  # of which a recipe has some
+
+
 class Samples(Model):
-    """How many pictures a second stage makes, how, and which split they are held against."""
+    """How many pictures a second stage makes, how, and what they are held against."""
 
     count: Annotated[int, Field(ge=2)] = 50_000
-    steps: Annotated[int, Field(ge=1, le=1000)] = 200
-    eta: Annotated[float, Field(ge=0, le=1)] = 1.0
     reference: Reference = "train"
+    references: Annotated[int, Field(ge=2)] | None = None  # the first so many of that split; all, if not told
+    steps: Annotated[int, Field(ge=1, le=1000)] | None = None  # this and what follows: as the recipe has it
+    eta: Annotated[float, Field(ge=0, le=1)] | None = None
+    temperature: Annotated[float, Field(gt=0, le=10)] | None = None
 
-    def sampling(self) -> Sampling:
-        return Sampling(self.count, self.steps, self.eta, self.reference)
+    def sampling(self, recipe: str, known: Mapping[str, float]) -> Sampling:
+        """With the settings ``known`` to the ``recipe``, changed as told. Problem for one that it does not have."""
+        told = {name: getattr(self, name) for name in SETTINGS if getattr(self, name) is not None}
+        for name in told:
+            if name not in known:
+                raise Problem(f"{recipe} is not sampled by {name}; {nearest(name, known)}", "samples", name)
+        return Sampling(self.count, self.reference, self.references, {**known, **told})
 
 
 class TableSpec(Model):

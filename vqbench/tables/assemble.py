@@ -269,7 +269,7 @@ class _Builder:
             args = second.recipe.args
             lines.append(
                 f"On each, a second stage {second.recipe.name} ({args['steps']} updates, batch {args['batch_size']}, "
-                f"learning rate {args['learning_rate']:g}, {args['precision']}); {suite.samples.sampling()}; seconds "
+                f"learning rate {args['learning_rate']:g}, {args['precision']}); {self.plan.sampling}; seconds "
                 "are those of training both."
             )
         if runs:

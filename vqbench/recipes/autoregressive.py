@@ -1,0 +1,82 @@
+"""Generation: a transformer that predicts a trained tokenizer's codes one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vqbench.dataset import Pictures
+from vqbench.engine import Precision
+from vqbench.errors import RunError, UsageError
+from vqbench.generation.prior import Prior
+from vqbench.generation.transformer import Transformer
+from vqbench.model import Autoencoder
+from vqbench.recipe import Task
+from vqbench.recipes._rows import Rows, encoded
+from vqbench.recipes._second import OnRows
+
+
+class Autoregressive(OnRows):
+    """A causal transformer over the code map, line by line; all codes of a position (residual ones) follow each other.
+
+    Mean cross-entropy of the codes in nats. AdamW at a constant rate; kept is the moving average of the weights (see
+    ``ema`` of the recipe ``diffusion``). Codes of all training pictures, with ``flips`` of their mirror images too, are
+    computed once. The transformer has GPT-2's layout: ``layers`` blocks of ``width`` channels and ``heads`` heads, with
+    ``dropout`` throughout. Sampled is every code by its probability at a ``temperature``, without cutting off unlikely
+    ones.
+
+    Random numbers of an update derive from the run's seed and the update's number, so a run that was stopped anywhere
+    ends with the same weights. On several devices each draws dropout for its own part of a batch, so they end where one
+    device would only without it. Source: Esser et al., Taming Transformers for High-Resolution Image Synthesis, CVPR
+    2021, arXiv 2012.09841, unconditional and without its sliding window; its idea is that of van den Oord et al.
+    (VQ-VAE), NeurIPS 2017, arXiv 1711.00937, whose prior is a PixelCNN.
+    """
+
+    VERSION = 1
+    sampler: ClassVar[Mapping[str, float]] = {"temperature": 1.0}
+
+    def __init__(
+        self,
+        *,
+        steps: int,
+        batch_size: int = 64,
+        learning_rate: float = 3e-4,
+        width: int = 256,
+        layers: int = 8,
+        heads: int = 8,
+        dropout: float = 0.1,
+        ema: float = 0.9999,
+        flips: bool = False,
+        subset: int | None = None,
+        precision: Precision = "float32",
+    ) -> None:
+        super().__init__(steps, batch_size, learning_rate, ema, flips, subset, precision)
+        if width % heads:
+            raise UsageError(f"autoregressive, argument 'width': {width} channels are not divided by {heads} heads")
+        self.width, self.layers, self.heads, self.dropout = width, layers, heads, dropout
+
+    def generator(self, first: Autoencoder, channels: int, size: int) -> Prior:
+        with torch.no_grad():
+            parameter = next(first.parameters())
+            blank = torch.zeros(1, channels, size, size, device=parameter.device)
+            shape = first.eval().quantizer(first.backbone.encode(blank)).codes.shape[1:]
+        count = first.quantizer.num_codes
+        if shape[2] == 0:
+            raise RunError("nothing is quantized, so there are no codes to predict; leave this row out")
+        net = Transformer(shape[2] * count + 1, shape.numel(), count, self.width, self.layers, self.heads, self.dropout)
+        return Prior(net, first, shape).to(parameter.device)
+
+    def rows(self, task: Task, generator: Prior, pictures: Tensor | Pictures, count: int) -> Rows:
+        return encoded(task, pictures, count, generator.encode, generator.shape, self.flips)
+
+    def batch(self, generator: Prior, rows: Tensor) -> tuple[Tensor, ...]:
+        """The codes (B, L) and the tokens (B, L) before them."""
+        codes = rows.flatten(1).long()
+        return generator.before(codes), codes
+
+    def loss(self, model: nn.Module, tokens: Tensor, codes: Tensor) -> Tensor:  # type: ignore[override]
+        return F.cross_entropy(model(tokens).flatten(0, 1).float(), codes.flatten())
