@@ -33,6 +33,7 @@ ROOMS = {
         "vqbench.assets",
         "vqbench.compat",
         "vqbench.inception",
+        "vqbench.neighbours",
         "vqbench.perceptual",
         "vqbench.pictures",
     },

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 from torch import Tensor
 
 from vqbench.protocol import MeasureProtocol
+
+Result = TypeVar("Result")
 
 
 @dataclass
@@ -96,6 +98,7 @@ class Samples:
     training: Tensor  # (T, C, S, S) uint8: the pictures that the generator learned from
     features_of_samples: Callable[[], Tensor]
     features_of_references: Callable[[], Tensor]
+    _shared: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def features(self) -> Tensor:
@@ -106,6 +109,13 @@ class Samples:
     def references(self) -> Tensor:
         """Those of the reference split: (M, 2048)."""
         return self.features_of_references()
+
+    def shared(self, compute: Callable[..., Result], *args: Hashable) -> Result:
+        """What ``compute(self, *args)`` gives, computed once for all metrics that ask for it."""
+        key = compute, args
+        if key not in self._shared:
+            self._shared[key] = compute(self, *args)
+        return self._shared[key]
 
 
 class SampleMetric(Metric):

@@ -22,7 +22,7 @@ class Precision(SampleMetric):
     reference = "Kynkäänniemi et al., Improved Precision and Recall Metric, NeurIPS 2019, arXiv 1904.06991"
 
     def measure(self, samples: Samples) -> float:
-        return precision_and_recall(samples)[0]
+        return samples.shared(precision_and_recall)[0]
 
 
 def precision_and_recall(samples: Samples) -> tuple[float, float]:

@@ -19,4 +19,4 @@ class Recall(SampleMetric):
     reference = "Kynkäänniemi et al., Improved Precision and Recall Metric, NeurIPS 2019, arXiv 1904.06991"
 
     def measure(self, samples: Samples) -> float:
-        return precision_and_recall(samples)[1]
+        return samples.shared(precision_and_recall)[1]

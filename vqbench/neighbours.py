@@ -1,0 +1,47 @@
+"""Nearest neighbours among points that come piece by piece, by running minima.
+
+Distances are Euclidean and computed from differences, not from products: those of equal points are exactly 0, and the
+distance of two points is the same whatever else is in their pieces. No more than N by a piece of them are held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+TOGETHER = 100  # points of a piece, unless whoever asks has a reason for others
+
+
+def distances(some: Tensor, others: Tensor) -> Tensor:
+    """Of each of ``some`` (N, D) to each of ``others`` (P, D): (N, P), on the device and in the type of ``some``."""
+    return torch.cdist(some, others.to(some), compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def nearest(some: Tensor, pieces: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Of each of ``some`` (N, D): the distance to the nearest point in ``pieces`` (P, D), and its position, (N,) each.
+
+    Positions count through all pieces. Of points that are equally near, the first.
+    """
+    least = torch.full((len(some),), torch.inf).to(some)
+    places = torch.zeros(len(some), dtype=torch.int64, device=some.device)
+    start = 0
+    for piece in pieces:
+        found = distances(some, piece).min(1)
+        nearer = found.values < least
+        least = torch.where(nearer, found.values, least)
+        places = torch.where(nearer, found.indices + start, places)
+        start += len(piece)
+    return least, places
+
+
+def kth_distance(some: Tensor, pieces: Iterable[Tensor], k: int) -> Tensor:
+    """Of each of ``some`` (N, D): the ``k``-th smallest distance to the points in ``pieces`` (P, D), (N,).
+
+    A point that is itself in the pieces counts as its first neighbour, at distance 0. Infinite for fewer than k points.
+    """
+    least = torch.full((len(some), k), torch.inf).to(some)
+    for piece in pieces:
+        least = torch.cat([least, distances(some, piece)], 1).topk(k, largest=False).values  # in rising order
+    return least[:, -1]
