@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 from vqbench import neighbours, protocol
+from vqbench.datasets.photos import Photos
 from vqbench.errors import RunError
+from vqbench.generation import evaluate as generation
+from vqbench.loading import resident
 from vqbench.metric import Context, SampleMetric, Samples
 from vqbench.metrics import density
+from vqbench.metrics.copies import Copies
 from vqbench.metrics.coverage import Coverage
 from vqbench.metrics.density import Density
 from vqbench.metrics.precision import Precision
@@ -141,6 +148,13 @@ def test_a_pair_is_computed_once(
     assert len(calls) == 2
 
 
+def test_equal_points_are_at_no_distance() -> None:
+    """Copies of wide points are at distance 0 exactly, and a distance is the same from either end."""
+    wide = torch.randn(40, 2048, generator=torch.Generator().manual_seed(0)) + 5
+    assert neighbours.distances(wide, wide.clone()).diagonal().tolist() == [0.0] * 40
+    assert torch.equal(neighbours.distances(wide[:7], wide), neighbours.distances(wide, wide[:7]).T)
+
+
 def test_neighbours_by_pieces() -> None:
     """The nearest point, the first of equally near ones, and the k-th distance are those of all points at once."""
     points = torch.randint(0, 3, (90, 2), generator=torch.Generator().manual_seed(0)).float()
@@ -152,3 +166,121 @@ def test_neighbours_by_pieces() -> None:
         assert places.tolist() == [row.tolist().index(row.min()) for row in whole]
         for k in (1, 2, 11):
             assert torch.equal(neighbours.kth_distance(some, points.split(size), k), whole.sort(1).values[:, k - 1])
+
+
+# Training pictures that are read piece by piece -----------------------------------------------------------------------
+
+
+class Watched:
+    """Pictures that are read piece by piece, which note how many they were asked for at once, and up to which."""
+
+    def __init__(self, pictures: Tensor) -> None:
+        self.pictures = pictures
+        self.asked: list[int] = []
+        self.last = -1
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, which: slice | Tensor) -> Tensor:
+        positions = torch.arange(len(self))[which]
+        self.asked.append(len(positions))
+        self.last = max(self.last, int(positions.max()))
+        return self.pictures[positions]
+
+    def augmented(self, which: Tensor, seed: int) -> Tensor:
+        raise AssertionError("samples are held against pictures as they are")
+
+
+def smooth(count: int, seed: int, side: int = 40) -> Tensor:
+    """Pictures (count, 3, side, side) uint8 of some colours that run into each other."""
+    few = torch.rand(count, 3, 4, 4, generator=torch.Generator().manual_seed(seed)) * 255
+    return F.interpolate(few, size=(side, side), mode="bilinear").round().to(torch.uint8)
+
+
+def copies_by_hand(made: Tensor, training: Tensor) -> float:
+    """Copies from whole matrices of distances at 32x32, in percent."""
+
+    def flat(levels: Tensor) -> Tensor:
+        return F.adaptive_avg_pool2d(levels.float(), min(32, levels.shape[-1])).flatten(1)
+
+    def distances(some: Tensor, others: Tensor) -> Tensor:
+        return torch.cdist(some, others, compute_mode="donot_use_mm_for_euclid_dist")
+
+    found = distances(flat(made), flat(training)).min(1)
+    among = distances(flat(training)[found.indices], flat(training)).sort(1).values[:, 1]
+    return 100 * float((found.values < among).double().mean())
+
+
+def half_copied(training: Tensor, count: int) -> Tensor:
+    """Samples, half of them training pictures with a grain of noise."""
+    grain = torch.randint(0, 3, (count // 2, *training.shape[1:]), dtype=torch.uint8)
+    copied = training[torch.randint(len(training), (count // 2,))] // 4 * 4 + grain
+    return torch.cat([copied, smooth(count - count // 2, 7, training.shape[-1])])
+
+
+@pytest.mark.parametrize("side", [20, 40])
+def test_copies_by_pieces(side: int) -> None:
+    """Copies are what whole matrices give, of pictures in memory and of those read by pieces."""
+    torch.manual_seed(0)
+    training = smooth(330, 1, side)
+    made = half_copied(training, 120)
+    expected = copies_by_hand(made, training)
+    assert 50 <= expected < 100
+    watched = Watched(training)
+    for pictures in (training, watched):
+        assert metric(Copies).measure(Samples(made, pictures, Tensor, Tensor)) == expected
+    assert max(watched.asked) == neighbours.TOGETHER
+    assert sum(watched.asked) <= 2 * 330 + 120  # all pictures twice, and those that are a sample's nearest
+
+
+def test_a_subset_is_all_that_is_read() -> None:
+    """Of a generator that learned from the first pictures alone, no later one is read, and numbers are of the first."""
+    torch.manual_seed(0)
+    training = smooth(330, 1)
+    made = half_copied(training, 60)
+    watched = Watched(training)
+    some = generation.first(watched, 210)
+    assert watched.asked == []
+    assert len(some) == 210
+    assert metric(Copies).measure(Samples(made, some, Tensor, Tensor)) == copies_by_hand(made, training[:210])
+    assert torch.equal(generation.nearest(made, some), generation.nearest(made, training[:210]))
+    assert torch.equal(some[torch.tensor([209, 3])], training[[209, 3]])
+    assert torch.equal(some[200:], training[200:210])
+    assert watched.last == 209
+    with pytest.raises(IndexError):
+        some[torch.tensor([210])]
+    assert len(generation.first(watched, 1000)) == 330
+    assert generation.first(watched, None) is watched
+    assert len(generation.first(training, 210)) == 210
+
+
+def test_the_nearest_is_found_by_pieces() -> None:
+    """The training picture below a sample is that of all at once, and never is more than a piece read."""
+    torch.manual_seed(0)
+    training = smooth(330, 1)
+    made, watched = half_copied(training, 16), Watched(training)
+    expected = (made.float().flatten(1)[:, None] - training.float().flatten(1)[None]).square().sum(-1).argmin(1)
+    assert torch.equal(generation.nearest(made, training), expected)
+    assert torch.equal(generation.nearest(made, watched), expected)
+    assert max(watched.asked) == generation.TOGETHER
+
+
+def test_copies_of_photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder of photographs is gone through as its pictures in memory are, and its pictures are drawn."""
+    monkeypatch.setenv("VQBENCH_CACHE", str(tmp_path / "cache"))
+    for name, pictures in (("train", smooth(130, 1, 48)), ("test", smooth(5, 2, 48))):
+        (tmp_path / name).mkdir()
+        for number, picture in enumerate(pictures):
+            Image.fromarray(picture.permute(1, 2, 0).numpy()).save(tmp_path / name / f"{number:03}.png")
+    photographs = Photos(folder=str(tmp_path), size=40)
+    training = photographs.pixels("train")
+    torch.manual_seed(0)
+    held = resident(training)
+    made = half_copied(held, 40)
+    expected = copies_by_hand(made, held)
+    assert metric(Copies).measure(Samples(made, training, Tensor, Tensor)) == expected
+    for folder, pictures in (("read", training), ("held", held)):
+        generation.draw(tmp_path / folder, made, pictures)
+    for name in ("samples.png", "neighbours.png"):
+        assert (tmp_path / "read" / name).read_bytes() == (tmp_path / "held" / name).read_bytes()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Literal, TypeVar
@@ -10,6 +10,9 @@ from typing import Any, ClassVar, Literal, TypeVar
 import torch
 from torch import Tensor
 
+from vqbench.dataset import Pictures
+from vqbench.loading import batches
+from vqbench.neighbours import TOGETHER
 from vqbench.protocol import MeasureProtocol
 
 Result = TypeVar("Result")
@@ -95,7 +98,7 @@ class Samples:
     """Generated pictures and what they are held against, as one measuring protocol sees them."""
 
     pictures: Tensor  # (N, C, S, S) uint8: the samples as they were made
-    training: Tensor  # (T, C, S, S) uint8: the pictures that the generator learned from
+    training: Tensor | Pictures  # (T, C, S, S) uint8: the pictures that the generator learned from
     features_of_samples: Callable[[], Tensor]
     features_of_references: Callable[[], Tensor]
     _shared: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
@@ -109,6 +112,13 @@ class Samples:
     def references(self) -> Tensor:
         """Those of the reference split: (M, 2048)."""
         return self.features_of_references()
+
+    def learned(self, order: Tensor | None = None) -> Iterator[Tensor]:
+        """The training pictures, or those at the positions ``order`` (N,), a piece at a time: (B, C, S, S) uint8.
+
+        There may be millions, which are read from their files while earlier pieces are looked at.
+        """
+        return batches(self.training, torch.arange(len(self.training)) if order is None else order, TOGETHER)
 
     def shared(self, compute: Callable[..., Result], *args: Hashable) -> Result:
         """What ``compute(self, *args)`` gives, computed once for all metrics that ask for it."""

@@ -13,10 +13,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vqbench import inception, protocol, registry
+from vqbench import inception, neighbours, protocol, registry
 from vqbench.dataset import Dataset, Pictures
 from vqbench.generation.generator import Generator
 from vqbench.group import ALONE, Group
+from vqbench.loading import batches
 from vqbench.measuring.evaluate import Measurement
 from vqbench.metric import Context, SampleMetric, Samples
 from vqbench.pictures import as_measured, rounded, to_unit
@@ -28,6 +29,7 @@ from vqbench.store import Value, write_atomically
 TOGETHER = 100  # pictures that are sampled, or measured, at once
 SHOWN = 64  # pictures of a run's own grid
 BESIDE = 16  # samples that are shown with their nearest training pictures
+CPU = torch.device("cpu")
 Told = Callable[[int, int], None]  # pictures done, pictures in all
 
 
@@ -75,12 +77,14 @@ class SampleEvaluator:
         values = {}
         for name, metrics in wanted.items():
             pictures = self._samples(generator, seeds, folder, sampling_of(name), told)
-            training = self.dataset.pixels("train")[:trained_on]
+            training = first(self.dataset.pixels("train"), trained_on)
             values[name] = self.group.agree(partial(self._values, name, metrics, pictures, training))
-            self.group.agree(partial(draw, folder, pictures, training))
+            self.group.agree(partial(draw, folder, pictures, training, self.device))
         return Measurement(values, {})
 
-    def _values(self, name: str, metrics: Sequence[str], pictures: Tensor, training: Tensor) -> dict[str, Value]:
+    def _values(
+        self, name: str, metrics: Sequence[str], pictures: Tensor, training: Tensor | Pictures
+    ) -> dict[str, Value]:
         """The numbers of one name: what the samples ``pictures`` are worth under its protocol."""
         measured = protocol.measuring(name)
         context = Context(measured, self.dataset.digest("test"), num_codes=None, bits=None, device=self.device)
@@ -157,22 +161,50 @@ def _kept(path: Path, count: int) -> Tensor | None:
     return torch.from_numpy(pictures) if len(pictures) == count and pictures.dtype == np.uint8 else None
 
 
+class First:
+    """The first ``count`` of ``pictures`` that are read piece by piece, as :class:`vqbench.dataset.Pictures` are."""
+
+    def __init__(self, pictures: Pictures, count: int) -> None:
+        self.pictures, self.count = pictures, min(count, len(pictures))
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, which: slice | Tensor, /) -> Tensor:
+        return self.pictures[torch.arange(self.count)[which]]
+
+    def augmented(self, which: Tensor, seed: int, /) -> Tensor:
+        return self.pictures.augmented(torch.arange(self.count)[which], seed)
+
+
+def first(pictures: Tensor | Pictures, count: int | None) -> Tensor | Pictures:
+    """The first ``count`` pictures of a split, none of which is read for it; all for None."""
+    if count is None:
+        return pictures
+    return pictures[:count] if isinstance(pictures, Tensor) else First(pictures, count)
+
+
 # Pictures to look at --------------------------------------------------------------------------------------------------
 
 
-def nearest(pictures: Tensor, training: Tensor) -> Tensor:
-    """The position of each picture's (N, C, S, S) nearest, by Euclidean distance of pixels, in ``training``: (N,)."""
-    distances = torch.cdist(
-        pictures.flatten(1).float(), training.flatten(1).float(), compute_mode="donot_use_mm_for_euclid_dist"
-    )
-    return distances.argmin(1)
+def nearest(pictures: Tensor, training: Tensor | Pictures, device: torch.device = CPU) -> Tensor:
+    """The position of each picture's (N, C, S, S) nearest, by Euclidean distance of pixels, in ``training``: (N,).
+
+    All training pictures are gone through on ``device``, a piece at a time.
+    """
+
+    def flat(levels: Tensor) -> Tensor:
+        return levels.to(device).float().flatten(1)
+
+    pieces = batches(training, torch.arange(len(training)), TOGETHER)
+    return neighbours.nearest(flat(pictures), map(flat, pieces))[1].cpu()
 
 
-def draw(folder: Path, pictures: Tensor, training: Tensor) -> None:
+def draw(folder: Path, pictures: Tensor, training: Tensor | Pictures, device: torch.device = CPU) -> None:
     """``samples.png``, the first samples, and ``neighbours.png``, of some the nearest training picture below each."""
     write_atomically(folder / "samples.png", grid(pictures[:SHOWN]))
     some = pictures[:BESIDE]
-    found = training[nearest(some, training)]
+    found = training[nearest(some, training, device)]
     pairs = [row for start in range(0, len(some), 8) for each in (some, found) for row in [each[start : start + 8]]]
     write_atomically(folder / "neighbours.png", grid(torch.cat(pairs)))
 
