@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from vqbench import neighbours, protocol
+from vqbench import inception, neighbours, protocol
 from vqbench.datasets.photos import Photos
 from vqbench.errors import RunError
 from vqbench.generation import evaluate as generation
@@ -25,6 +26,7 @@ from vqbench.metrics.coverage import Coverage
 from vqbench.metrics.density import Density
 from vqbench.metrics.precision import Precision
 from vqbench.metrics.recall import Recall
+from vqbench.planning.sampling import Sampling
 
 CPU = torch.device("cpu")
 NOTHING = torch.zeros(0, 1, 2, 2, dtype=torch.uint8)
@@ -284,3 +286,52 @@ def test_copies_of_photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         generation.draw(tmp_path / folder, made, pictures)
     for name in ("samples.png", "neighbours.png"):
         assert (tmp_path / "read" / name).read_bytes() == (tmp_path / "held" / name).read_bytes()
+
+
+# Features of the references -------------------------------------------------------------------------------------------
+
+
+class Split:
+    """A data set whose splits are ``pictures``."""
+
+    def __init__(self, pictures: Any) -> None:
+        self.pictures = pictures
+
+    def pixels(self, split: str) -> Any:
+        return self.pictures
+
+    def digest(self, split: str) -> str:
+        return "0" * 64
+
+
+def test_references_are_decoded_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Features of references are in order, decoded by other threads and by no more than a piece; those that are kept
+    are not decoded again, and of a part that is kept, only the rest is."""
+    shown: list[int] = []
+    threads: set[str] = set()
+
+    class Noted(Watched):
+        def __getitem__(self, which: slice | Tensor) -> Tensor:
+            threads.add(threading.current_thread().name)
+            return super().__getitem__(which)
+
+    def features(_: Any, pictures: Tensor, resize: int | None) -> Tensor:
+        shown.append(len(pictures))
+        return F.pad(pictures.flatten(1), (0, 2048 - 192))
+
+    monkeypatch.setattr(inception, "network", lambda device: None)
+    monkeypatch.setattr(inception, "features", features)
+    monkeypatch.setattr(inception, "features_path", lambda *_: tmp_path / "features.npy")
+    pictures = smooth(330, 1, side=8)
+    expected = pictures.flatten(1) / 255
+    for name, count, read in (("clean@150", 150, [100, 50]), ("clean@150", 150, []), ("clean", 330, [100, 80])):
+        noted = Noted(pictures)
+        evaluator = generation.SampleEvaluator(Split(noted), CPU)  # type: ignore[arg-type]
+        under = Sampling(10, 1, 0.0, "test")
+        found = evaluator._reference_features(under.under(name), under, protocol.MEASURE["clean"])
+        torch.testing.assert_close(found[:, :192], expected[:count])
+        assert sorted(noted.asked, reverse=True) == read
+        assert shown == read
+        shown.clear()
+    assert threads
+    assert all(name.startswith("vqbench-loader") for name in threads)

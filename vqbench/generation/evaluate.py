@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,7 @@ class SampleEvaluator:
         samples = Samples(
             pictures,
             training,
-            partial(self._features, pictures, measured),
+            partial(self._features, pictures.split(TOGETHER), measured),
             partial(self._reference_features, name, sampling_of(name), measured),
         )
         values = {}
@@ -116,17 +116,11 @@ class SampleEvaluator:
             write_atomically(path, buffer.getvalue())
         return torch.from_numpy(pictures)
 
-    def _features(self, levels: Tensor, measured: MeasureProtocol) -> Tensor:
-        """Inception's features (N, 2048) of pictures (N, C, S, S) uint8, seen as ``measured`` sees originals."""
+    def _features(self, pieces: Iterable[Tensor], measured: MeasureProtocol) -> Tensor:
+        """Inception's features (N, 2048) of pictures (B, C, S, S) uint8, seen as ``measured`` sees originals."""
         net = inception.network(self.device)
-        parts = (as_measured(to_unit(some.to(self.device)), measured) for some in levels.split(TOGETHER))
-        return torch.cat([inception.features(net, part, measured.fid_resize) for part in parts])
-
-    def _some_features(
-        self, pictures: Tensor | Pictures, start: int, measured: MeasureProtocol, places: Sequence[int]
-    ) -> Tensor:
-        """Features of the pictures at ``places`` from ``start`` on."""
-        return self._features(pictures[start : start + TOGETHER][list(places)], measured)
+        seen = (as_measured(to_unit(piece.to(self.device)), measured) for piece in pieces)
+        return torch.cat([inception.features(net, piece, measured.fid_resize) for piece in seen])
 
     def _reference_features(self, name: str, sampling: Sampling, measured: MeasureProtocol) -> Tensor:
         """Features (M, 2048) of the reference split, kept for other runs as those of rFID's originals are."""
@@ -137,13 +131,13 @@ class SampleEvaluator:
             count = min(limit for limit in limits if limit is not None)
             path = inception.features_path(measured, self.dataset.digest(sampling.reference), self.device)
             store = inception.FeatureStore(path)
-            parts = []
-            for start in range(0, count, TOGETHER):
-                index = range(start, min(start + TOGETHER, count))
-                some = partial(self._some_features, pictures, start, measured)
-                parts.append(store.get(index, some))
+
+            def decoded(places: list[int]) -> Tensor:
+                """The features of those that are not kept, which are decoded while the network is at earlier ones."""
+                return self._features(batches(pictures, torch.tensor(places), TOGETHER), measured)
+
+            self._references[key] = store.get(range(count), decoded)
             store.save()
-            self._references[key] = torch.cat(parts)
         return self._references[key]
 
 
