@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import os
+import shutil
 import threading
-from collections.abc import Callable
+import tracemalloc
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +23,10 @@ from torch.nn import functional as F
 
 from vqbench import inception, neighbours, protocol
 from vqbench.datasets.photos import Photos
-from vqbench.errors import RunError
+from vqbench.errors import Interrupted, RunError, Unwritable
 from vqbench.generation import evaluate as generation
+from vqbench.generation import keeping
+from vqbench.group import ALONE, Group
 from vqbench.loading import resident
 from vqbench.metric import Context, SampleMetric, Samples
 from vqbench.metrics import density
@@ -282,8 +291,8 @@ def test_copies_of_photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     made = half_copied(held, 40)
     expected = copies_by_hand(made, held)
     assert metric(Copies).measure(Samples(made, training, Tensor, Tensor)) == expected
-    for folder, pictures in (("read", training), ("held", held)):
-        generation.draw(tmp_path / folder, made, pictures)
+    generation.draw(tmp_path / "read", made, training)
+    generation.draw(tmp_path / "held", made, held)
     for name in ("samples.png", "neighbours.png"):
         assert (tmp_path / "read" / name).read_bytes() == (tmp_path / "held" / name).read_bytes()
 
@@ -335,3 +344,282 @@ def test_references_are_decoded_ahead(tmp_path: Path, monkeypatch: pytest.Monkey
         shown.clear()
     assert threads
     assert all(name.startswith("vqbench-loader") for name in threads)
+
+
+# How samples are kept -------------------------------------------------------------------------------------------------
+
+SAMPLING = Sampling(10, 1, 0.0, "test")
+NAME = SAMPLING.under("clean")
+WEIGHTS = {"net.w": torch.ones(3)}
+
+
+class Maker:
+    """In place of a generator: a picture of noise for each seed. Notes which places it was asked for."""
+
+    def __init__(self, weights: dict[str, Tensor] = WEIGHTS) -> None:
+        self.weights = weights
+        self.made: list[list[int]] = []
+
+    def eval(self) -> Maker:
+        return self
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return self.weights
+
+    def sample(self, seeds: Sequence[int], steps: int, eta: float) -> Tensor:
+        self.made.append(list(seeds))
+        return torch.stack([torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(each)) for each in seeds])
+
+
+def place(purpose: str, number: int) -> int:
+    """In place of a run's seeds: the place itself."""
+    assert purpose == "sample"
+    return number
+
+
+@dataclass(frozen=True)
+class Thread(Group):
+    """A rank that is a thread of this process."""
+
+    met: Any = None
+    said: Any = None
+
+    def gather(self, value: Any) -> list[Any]:
+        self.said[self.rank] = value
+        self.met.wait(60)
+        values = list(self.said)
+        self.met.wait(60)
+        return values
+
+    def agree(self, decide: Callable[[], Any]) -> Any:
+        return self.gather(decide() if self.leads else None)[0]
+
+
+@pytest.fixture
+def fours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pieces of four pictures, so that ten are three pieces."""
+    monkeypatch.setattr(generation, "TOGETHER", 4)
+
+
+def measure(
+    folder: Path,
+    maker: Maker,
+    told: Callable[[int, int], None] = lambda *_: None,
+    group: Group = ALONE,
+    anew: bool = True,
+) -> Any:
+    evaluator = generation.SampleEvaluator(Split(smooth(20, 1, 8)), CPU, group)  # type: ignore[arg-type]
+    return evaluator.measure(maker, place, folder, {NAME: ["copies"]}, told, None, anew)  # type: ignore[arg-type]
+
+
+def on_two(folder: Path, anew: bool = True) -> list[Maker]:
+    """Measure with two ranks; what each of them made."""
+    makers = [Maker(), Maker()]
+    met, said = threading.Barrier(2), [None, None]
+    with ThreadPoolExecutor(2) as pool:
+        groups = [Thread(rank, 2, rank, 2, met, said) for rank in range(2)]
+        each = [
+            pool.submit(measure, folder, maker, group=group, anew=anew)
+            for maker, group in zip(makers, groups, strict=True)
+        ]
+        assert [one.result().values.keys() for one in each] == [{NAME}] * 2
+    return makers
+
+
+def stopped_at(pictures: int) -> Callable[[int, int], None]:
+    def told(done: int, total: int) -> None:
+        assert total == 10
+        if done == pictures:
+            raise Interrupted("stopped while measuring")
+
+    return told
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def samples_in(folder: Path) -> np.ndarray:
+    return np.load(folder / f"samples-{SAMPLING.name}.npy")
+
+
+WHOLE = {f"samples-{SAMPLING.name}.npy", "samples.png", "neighbours.png", "samples.sha256"}
+
+
+@pytest.mark.usefixtures("fours")
+def test_samples_end_in_one_file(tmp_path: Path) -> None:
+    """All samples are in one file, each that of its own seed, and nothing is left of the pieces; once there they are
+    not made again."""
+    maker, told = Maker(), []
+    values = measure(tmp_path, maker, lambda *done: told.append(done)).values
+    assert maker.made == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert told == [(4, 10), (8, 10), (10, 10)]
+    assert files(tmp_path) == WHOLE
+    expected = ((Maker().sample(range(10), 1, 0.0) + 1) / 2 * 255).round().to(torch.uint8).numpy()
+    np.testing.assert_array_equal(samples_in(tmp_path), expected)
+    assert values[NAME]["copies"].images == 10
+    for anew in (False, True):
+        again = Maker()
+        assert measure(tmp_path, again, anew=anew).values == values
+        assert again.made == []
+    buffer = io.BytesIO()
+    np.save(buffer, expected)
+    assert (tmp_path / f"samples-{SAMPLING.name}.npy").read_bytes() == buffer.getvalue()
+
+
+@pytest.mark.usefixtures("fours")
+@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("anew", [False, True])
+def test_stopped_while_sampling_it_goes_on(tmp_path: Path, ranks: int, anew: bool) -> None:
+    """What was sampled before a stop is kept, also where the training is gone through again, and by however many ranks
+    the rest is made, it ends in the samples of a run that was never stopped."""
+    whole = measure(tmp_path / "whole", Maker()).values
+    first, parts = Maker(), tmp_path / "parts"
+    with pytest.raises(Interrupted):
+        measure(parts, first, stopped_at(8), anew=anew)
+    assert first.made == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    kept = {f"samples-{SAMPLING.name}.parts/{number:06}.npy" for number in (0, 1)}
+    assert files(parts) == kept | ({"samples.sha256"} if anew else set())
+    if ranks == 2:
+        assert [maker.made for maker in on_two(parts, anew)] == [[[8, 9]], []]
+    else:
+        rest, told = Maker(), []
+        assert measure(parts, rest, lambda *done: told.append(done), anew=anew).values == whole
+        assert (rest.made, told) == ([[8, 9]], [(10, 10)])
+    np.testing.assert_array_equal(samples_in(parts), samples_in(tmp_path / "whole"))
+    assert not list(parts.glob("*.parts"))
+
+
+@pytest.mark.usefixtures("fours")
+def test_two_ranks_take_turns(tmp_path: Path) -> None:
+    """Two ranks make a piece each a round, and together what one makes."""
+    measure(tmp_path / "one", Maker())
+    makers = on_two(tmp_path / "two")
+    assert [maker.made for maker in makers] == [[[0, 1, 2, 3], [8, 9]], [[4, 5, 6, 7]]]
+    np.testing.assert_array_equal(samples_in(tmp_path / "two"), samples_in(tmp_path / "one"))
+
+
+@pytest.mark.usefixtures("fours")
+@pytest.mark.parametrize("damage", ["cut", "changed", "head", "empty", "short", "gone"])
+def test_a_damaged_piece_is_made_anew(tmp_path: Path, damage: str) -> None:
+    """A piece that is not what was written, or not of these pictures, is made once more, and no other is."""
+    measure(tmp_path / "whole", Maker())
+    parts = tmp_path / "parts"
+    with pytest.raises(Interrupted):
+        measure(parts, Maker(), stopped_at(8))
+    piece, other = (parts / f"samples-{SAMPLING.name}.parts" / f"{number:06}.npy" for number in (0, 1))
+    data = piece.read_bytes()
+    match damage:
+        case "cut":
+            piece.write_bytes(data[:-100])
+        case "changed":
+            piece.write_bytes(data[:400] + bytes([data[400] ^ 1]) + data[401:])
+        case "head":
+            piece.write_bytes(data[:20] + b"PK" + data[22:])
+        case "empty":
+            piece.write_bytes(b"")
+        case "short":  # whole, but of pieces of another size
+            keeping.Kept(parts, SAMPLING, 2).keep([0], [np.zeros((2, 3, 8, 8), np.uint8)])
+        case "gone":
+            piece.unlink()
+    assert other.exists()
+    maker = Maker()
+    measure(parts, maker)
+    assert maker.made == [[0, 1, 2, 3], [8, 9]]
+    np.testing.assert_array_equal(samples_in(parts), samples_in(tmp_path / "whole"))
+
+
+@pytest.mark.usefixtures("fours")
+def test_samples_of_other_weights_are_forgotten(tmp_path: Path) -> None:
+    """A generator that was trained to other weights takes over neither samples nor pieces, of whatever sampling."""
+    measure(tmp_path, Maker())
+    pieces = keeping.Kept(tmp_path, Sampling(20, 1, 0.0, "test"), 4)
+    pieces.keep([0], [np.zeros((4, 3, 8, 8), np.uint8)])
+    other = Maker({"net.w": torch.tensor([1.0, 1.0, 2.0])})
+    measure(tmp_path, other)
+    assert len(other.made) == 3
+    assert files(tmp_path) == WHOLE
+    keeping.forget(tmp_path)
+    assert files(tmp_path) == {"samples.png", "neighbours.png"}
+
+
+@pytest.mark.usefixtures("fours")
+def test_stopped_while_joining(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is full when the pieces are joined loses none of them and leaves no half of a file under its name; a
+    process that ended before it removed the pieces leaves them to the next."""
+    with monkeypatch.context() as patched:
+        patched.setattr(keeping.os, "fsync", full_at(4))  # after three pieces, the whole
+        with pytest.raises(Unwritable, match=r"samples-.*\.npy: cannot write \(No space left on device\)"):
+            measure(tmp_path, Maker(), anew=False)
+    assert not list(tmp_path.glob("*.npy"))
+    rest = Maker()
+    with monkeypatch.context() as patched:
+        patched.setattr(keeping.shutil, "rmtree", lambda *_, **__: None)
+        measure(tmp_path, rest, anew=False)
+    assert rest.made == []
+    assert list(tmp_path.glob("*.parts"))
+    measure(tmp_path, rest, anew=False)
+    assert rest.made == []
+    assert files(tmp_path) == WHOLE - {"samples.sha256"}
+
+
+def full_at(call: int) -> Callable[[int], None]:
+    """In place of ``os.fsync``: the disk is full at this call of it."""
+    calls = iter(range(1, call + 1))
+
+    def fsync(_: int) -> None:
+        if next(calls) == call:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    return fsync
+
+
+def test_samples_are_joined_piece_by_piece(tmp_path: Path) -> None:
+    """While the one file is written, no more than some pieces of it are in memory."""
+    sampling = Sampling(1000, 1, 0.0, "test")
+    kept = keeping.Kept(tmp_path, sampling, 50)
+    levels = np.random.default_rng(0).integers(0, 256, (1000, 3, 64, 64), dtype=np.uint8)
+    for number in range(20):
+        kept.keep([number], [levels[kept.places(number)]])
+    tracemalloc.start()
+    try:
+        kept.join()
+        assert tracemalloc.get_traced_memory()[1] < 6 * levels.nbytes / 20
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(kept.read().numpy(), levels)
+
+
+def test_a_run_goes_on_among_its_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`run`, stopped while it samples, ends its next call in the samples of a run that was not stopped, and makes none
+    of them twice, though its training, which has no record yet, is gone through again."""
+    pytest.importorskip("diffusers", reason="the extra `generate` is not installed")
+    from tests.test_generation import suite
+    from tests.tiny_suite import vqbench
+
+    path = suite(tmp_path)
+    monkeypatch.setattr(generation, "TOGETHER", 2)
+    made: list[int] = []
+    sample = generation.sample
+
+    def noted(generator: Any, seeds: Any, places: Sequence[int], *args: Any) -> Tensor:
+        if stop and 4 in places:
+            raise Interrupted("stopped while measuring")
+        made.extend(places)
+        return sample(generator, seeds, places, *args)
+
+    def run(store: Path) -> None:
+        vqbench("run", path, "--store", store, "--places", 0, "--quiet")
+
+    monkeypatch.setattr(generation, "sample", noted)
+    stop = True
+    run(tmp_path / "parts")
+    assert made == [0, 1, 2, 3]
+    stop = False
+    shutil.copytree(tmp_path / "parts", tmp_path / "whole", ignore=shutil.ignore_patterns("samples*"))
+    run(tmp_path / "parts")
+    assert made == [0, 1, 2, 3, 4, 5]
+    run(tmp_path / "whole")
+    assert made == [0, 1, 2, 3, 4, 5] * 2
+    found = [np.load(next((tmp_path / store).rglob("samples-*.npy"))) for store in ("parts", "whole")]
+    np.testing.assert_array_equal(found[0], found[1])

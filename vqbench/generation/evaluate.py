@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -16,6 +15,7 @@ from torch import Tensor
 from vqbench import inception, neighbours, protocol, registry
 from vqbench.dataset import Dataset, Pictures
 from vqbench.generation.generator import Generator
+from vqbench.generation.keeping import Kept, claim
 from vqbench.group import ALONE, Group
 from vqbench.loading import batches
 from vqbench.measuring.evaluate import Measurement
@@ -69,11 +69,11 @@ class SampleEvaluator:
         """Every ``wanted`` number: name of protocol and sampling -> metrics. Samples are kept in ``folder``.
 
         ``trained_on``: the generator learned from the first training pictures alone. ``anew``: it was trained just now,
-        so that samples which are there are of an earlier one. ``told`` is of sampling.
+        so that samples which are there may be of an earlier one. ``told`` is of sampling.
         """
         generator.eval()
         if anew:
-            self.group.agree(lambda: _forget(folder))
+            self.group.agree(lambda: claim(folder, generator.state_dict()))
         values = {}
         for name, metrics in wanted.items():
             pictures = self._samples(generator, seeds, folder, sampling_of(name), told)
@@ -102,19 +102,24 @@ class SampleEvaluator:
         return values
 
     def _samples(self, generator: Generator, seeds: Seeds, folder: Path, sampling: Sampling, told: Told) -> Tensor:
-        """All samples, (count, C, S, S) uint8: those that are kept, or new ones. Ranks but the first may get none."""
-        path = folder / f"samples-{sampling.name}.npy"
-        kept = self.group.agree(lambda: _kept(path, sampling.count))
-        if kept is not None:
-            return kept
-        own = self.group.part(range(sampling.count))
-        parts = self.group.gather(sample(generator, seeds, own, sampling.settings, told).numpy())
-        pictures = np.concatenate(parts)
-        if self.group.leads:
-            buffer = io.BytesIO()
-            np.save(buffer, pictures)
-            write_atomically(path, buffer.getvalue())
-        return torch.from_numpy(pictures)
+        """All samples, (count, C, S, S) uint8: those that are kept and, made now, the others. On the first rank alone.
+
+        Round by round, each rank makes one piece, and the first keeps them all before it says so, which may raise
+        Interrupted: a stop loses no more than the pieces at work.
+        """
+        kept = Kept(folder, sampling, TOGETHER)
+        missing = self.group.agree(kept.missing)
+        left = sum(len(kept.places(number)) for number in missing)
+        for start in range(0, len(missing), self.group.size):
+            turn = missing[start : start + self.group.size]
+            own = turn[self.group.rank : self.group.rank + 1]  # in the last round, not all ranks have one
+            made = [sample(generator, seeds, kept.places(number), sampling.settings).numpy() for number in own]
+            pieces = [piece for each in self.group.gather(made) for piece in each]
+            self.group.agree(partial(kept.keep, turn, pieces))
+            left -= sum(map(len, pieces))
+            told(sampling.count - left, sampling.count)
+        self.group.agree(kept.join)
+        return kept.read() if self.group.leads else torch.empty(0, dtype=torch.uint8)
 
     def _features(self, pieces: Iterable[Tensor], measured: MeasureProtocol) -> Tensor:
         """Inception's features (N, 2048) of pictures (B, C, S, S) uint8, seen as ``measured`` sees originals."""
@@ -139,20 +144,6 @@ class SampleEvaluator:
             self._references[key] = store.get(range(count), decoded)
             store.save()
         return self._references[key]
-
-
-def _forget(folder: Path) -> None:
-    for path in folder.glob("samples-*.npy"):
-        path.unlink()
-
-
-def _kept(path: Path, count: int) -> Tensor | None:
-    """The samples in ``path``; None if there are none, or the file is not what was once written."""
-    try:
-        pictures = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    return torch.from_numpy(pictures) if len(pictures) == count and pictures.dtype == np.uint8 else None
 
 
 class First:
