@@ -267,6 +267,17 @@ def close(whole: Path, parts: Path) -> None:
         torch.testing.assert_close(other[name], value, rtol=1e-4, atol=1e-5)
 
 
+def test_who_was_stopped_while_measuring_encodes_nothing_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training that is all done gives its weights at once: for a large set, what it was trained on is long gone."""
+    recipe().fit(task(tmp_path))
+    weights = torch.load(tmp_path / "best.pt", weights_only=True)
+    (tmp_path / "best.pt").unlink()
+    monkeypatch.setattr("vqbench.recipes.autoregressive.encoded", None)
+    recipe().fit(task(tmp_path))
+    for name, value in torch.load(tmp_path / "best.pt", weights_only=True).items():
+        assert torch.equal(value, weights[name]), name
+
+
 def test_moments_are_those_of_all_rows() -> None:
     """Mean and deviation, of all numbers and by channel, are numpy's of all rows at once."""
     values = torch.randn(2100, 3, 2, 2) * torch.tensor([1.0, 5.0, 0.1]).view(3, 1, 1) + 2

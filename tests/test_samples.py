@@ -38,6 +38,7 @@ from vqbench.metrics.recall import Recall
 from vqbench.planning.sampling import Sampling
 
 CPU = torch.device("cpu")
+ONE_STEP = {"steps": 1, "eta": 0}
 NOTHING = torch.zeros(0, 1, 2, 2, dtype=torch.uint8)
 
 
@@ -336,7 +337,7 @@ def test_references_are_decoded_ahead(tmp_path: Path, monkeypatch: pytest.Monkey
     for name, count, read in (("clean@150", 150, [100, 50]), ("clean@150", 150, []), ("clean", 330, [100, 80])):
         noted = Noted(pictures)
         evaluator = generation.SampleEvaluator(Split(noted), CPU)  # type: ignore[arg-type]
-        under = Sampling(10, 1, 0.0, "test")
+        under = Sampling(10, "test", settings=ONE_STEP)
         found = evaluator._reference_features(under.under(name), under, protocol.MEASURE["clean"])
         torch.testing.assert_close(found[:, :192], expected[:count])
         assert sorted(noted.asked, reverse=True) == read
@@ -348,7 +349,7 @@ def test_references_are_decoded_ahead(tmp_path: Path, monkeypatch: pytest.Monkey
 
 # How samples are kept -------------------------------------------------------------------------------------------------
 
-SAMPLING = Sampling(10, 1, 0.0, "test")
+SAMPLING = Sampling(10, "test", settings=ONE_STEP)
 NAME = SAMPLING.under("clean")
 WEIGHTS = {"net.w": torch.ones(3)}
 
@@ -366,7 +367,7 @@ class Maker:
     def state_dict(self) -> dict[str, Tensor]:
         return self.weights
 
-    def sample(self, seeds: Sequence[int], steps: int, eta: float) -> Tensor:
+    def sample(self, seeds: Sequence[int], *, steps: int, eta: float) -> Tensor:
         self.made.append(list(seeds))
         return torch.stack([torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(each)) for each in seeds])
 
@@ -391,7 +392,7 @@ class Thread(Group):
         self.met.wait(60)
         return values
 
-    def agree(self, decide: Callable[[], Any]) -> Any:
+    def agree(self, decide: Callable[[], Any], patient: bool = False) -> Any:
         return self.gather(decide() if self.leads else None)[0]
 
 
@@ -455,7 +456,7 @@ def test_samples_end_in_one_file(tmp_path: Path) -> None:
     assert maker.made == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
     assert told == [(4, 10), (8, 10), (10, 10)]
     assert files(tmp_path) == WHOLE
-    expected = ((Maker().sample(range(10), 1, 0.0) + 1) / 2 * 255).round().to(torch.uint8).numpy()
+    expected = ((Maker().sample(range(10), steps=1, eta=0.0) + 1) / 2 * 255).round().to(torch.uint8).numpy()
     np.testing.assert_array_equal(samples_in(tmp_path), expected)
     assert values[NAME]["copies"].images == 10
     for anew in (False, True):
@@ -533,7 +534,7 @@ def test_a_damaged_piece_is_made_anew(tmp_path: Path, damage: str) -> None:
 def test_samples_of_other_weights_are_forgotten(tmp_path: Path) -> None:
     """A generator that was trained to other weights takes over neither samples nor pieces, of whatever sampling."""
     measure(tmp_path, Maker())
-    pieces = keeping.Kept(tmp_path, Sampling(20, 1, 0.0, "test"), 4)
+    pieces = keeping.Kept(tmp_path, Sampling(20, "test", settings=ONE_STEP), 4)
     pieces.keep([0], [np.zeros((4, 3, 8, 8), np.uint8)])
     other = Maker({"net.w": torch.tensor([1.0, 1.0, 2.0])})
     measure(tmp_path, other)
@@ -576,7 +577,7 @@ def full_at(call: int) -> Callable[[int], None]:
 
 def test_samples_are_joined_piece_by_piece(tmp_path: Path) -> None:
     """While the one file is written, no more than some pieces of it are in memory."""
-    sampling = Sampling(1000, 1, 0.0, "test")
+    sampling = Sampling(1000, "test", settings=ONE_STEP)
     kept = keeping.Kept(tmp_path, sampling, 50)
     levels = np.random.default_rng(0).integers(0, 256, (1000, 3, 64, 64), dtype=np.uint8)
     for number in range(20):

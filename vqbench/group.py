@@ -37,8 +37,11 @@ class Group:
     def leads(self) -> bool:
         return self.rank == 0
 
-    def agree(self, decide: Callable[[], Result]) -> Result:
-        """What ``decide`` gives on rank 0, on all ranks; if it raises an error that a user can act on, all raise it."""
+    def agree(self, decide: Callable[[], Result], patient: bool = False) -> Result:
+        """What ``decide`` gives on rank 0, on all ranks; if it raises an error that a user can act on, all raise it.
+
+        ``patient``: the others wait however long that takes.
+        """
         if self.size == 1:
             return decide()
         told: list[Any] = [None, None]
@@ -47,7 +50,7 @@ class Group:
                 told[0] = decide()
             except VqbenchError as error:
                 told[1] = error
-        dist.broadcast_object_list(told, 0)
+        dist.broadcast_object_list(told, 0, group=self._idle if patient else None)
         if told[1] is not None:
             raise told[1]
         return told[0]

@@ -78,8 +78,8 @@ class SampleEvaluator:
         for name, metrics in wanted.items():
             pictures = self._samples(generator, seeds, folder, sampling_of(name), told)
             training = first(self.dataset.pixels("train"), trained_on)
-            values[name] = self.group.agree(partial(self._values, name, metrics, pictures, training))
-            self.group.agree(partial(draw, folder, pictures, training, self.device))
+            values[name] = self.group.agree(partial(self._values, name, metrics, pictures, training), patient=True)
+            self.group.agree(partial(draw, folder, pictures, training, self.device), patient=True)
         return Measurement(values, {})
 
     def _values(

@@ -26,6 +26,7 @@ class Copies(SampleMetric):
     """
 
     label = "Copies"
+    VERSION = 2  # of training pictures that are equally near, the first
     unit = "%"
     better = "min"
     digits = 1

@@ -72,12 +72,13 @@ class OnRows(SecondStage):
         if self.batch_size > count:
             raise RunError(f"batch_size {self.batch_size} is larger than the {count} training pictures; lower it")
         task.engine.group.agree(lambda: task.folder.mkdir(parents=True, exist_ok=True))
-        rows = self.rows(task, generator, pictures, count)
         optimizer = torch.optim.AdamW(generator.parameters(), lr=self.learning_rate)
         model, optimizer = task.engine.setup(generator, optimizer)  # type: ignore[assignment]
         average = {name: value.detach().clone() for name, value in generator.named_parameters()}
         state = self._restore(task, generator, average, optimizer)
 
+        if state.step < self.steps:  # else it was stopped while what it makes was measured
+            rows = self.rows(task, generator, pictures, count)
         updates = count // self.batch_size  # an epoch's; pictures that fill no batch wait for another order
         clock = Clock(state.seconds)
         total = torch.tensor(state.loss, device=task.engine.device)  # read once an epoch
