@@ -22,7 +22,7 @@ from tests.fidelity import frechet_inception_distance
 from vqbench import assets, inception, registry
 from vqbench.errors import RunError
 from vqbench.metric import Batch, Context, Metric
-from vqbench.metrics import rfid
+from vqbench.metrics import _features, rfid
 from vqbench.pictures import as_measured, rounded
 from vqbench.protocol import MEASURE, measuring
 
@@ -319,7 +319,7 @@ def test_clean_rfid_is_torch_fidelitys(weights: None, tmp_path: Path) -> None:
     expected = frechet_inception_distance(*levels, tmp_path)
     assert expected > 1
     assert collector.compute() == pytest.approx(expected, rel=1e-6)
-    assert rfid.features_path(context()).exists()  # for the next process
+    assert _features.features_path(context()).exists()  # for the next process
 
 
 def test_layers_are_torch_fidelitys_network(weights: None) -> None:
@@ -416,17 +416,17 @@ def test_files_of_features_are_named_by_what_decides_them(weights: None, monkeyp
     """Another data set, protocol, protocol's version, metric's version or net has another file; another run has not."""
     clean = context()
     paths = [
-        rfid.features_path(clean),
-        rfid.features_path(context("official")),
-        rfid.features_path(replace(clean, dataset="1" * 64)),
-        rfid.features_path(replace(clean, protocol=replace(clean.protocol, VERSION=99))),
+        _features.features_path(clean),
+        _features.features_path(context("official")),
+        _features.features_path(replace(clean, dataset="1" * 64)),
+        _features.features_path(replace(clean, protocol=replace(clean.protocol, VERSION=99))),
     ]
-    assert rfid.features_path(replace(clean, num_codes=7, bits=1.0)) == paths[0]
+    assert _features.features_path(replace(clean, num_codes=7, bits=1.0)) == paths[0]
     with monkeypatch.context() as patch:
-        patch.setattr(rfid.RFID, "VERSION", 99)
-        paths.append(rfid.features_path(clean))
+        patch.setattr(_features, "VERSION", 99)
+        paths.append(_features.features_path(clean))
     monkeypatch.setattr(inception, "network", lambda device: torch.nn.Linear(2, 2))
-    paths.append(rfid.features_path(clean))
+    paths.append(_features.features_path(clean))
     assert len(set(paths)) == 6
 
 

@@ -13,6 +13,7 @@ import yaml
 from PIL import Image
 
 from tests import odd_pictures
+from tests.tiny_suite import vqbench
 from vqbench import cli, paper
 from vqbench.commands.actions import table as printed_table
 from vqbench.errors import AssetError, UsageError
@@ -74,6 +75,24 @@ def suite(tmp_path: Path) -> Path:
 
 def read(text: str) -> SuiteSpec:
     return SuiteSpec.from_document(yamlfile.parse(text, "systems.yaml"))
+
+
+def test_prepare_tells_of_pictures(suite: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`prepare` opens the data sets too: it says how many pictures there are, or where they should be."""
+    words = (
+        "prepare",
+        suite,
+        "--set",
+        "metrics=[psnr]",
+        "--set",
+        "table.columns=[psnr]",
+        "--set",
+        "datasets=[{photos: {}}]",
+    )
+    assert vqbench(*words, "--set", f"data={folder}") == 0
+    assert "40 training and 4 test pictures" in capsys.readouterr().out
+    assert vqbench(*words[:-1], "datasets=[lsun]") == 1
+    assert "LSUN bedroom is not on this machine" in capsys.readouterr().err
 
 
 # Rows ----------------------------------------------------------------------------------------------------------------

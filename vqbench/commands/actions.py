@@ -137,9 +137,10 @@ def _row(entry: Entry, run: RunSpec) -> str:
 def prepare(plan: Plan, say: bool = True) -> None:
     """Fetch and verify every asset of the suite, and say where each is. Raises AssetError for what is not to be had.
 
-    Raises UsageError where a package is not installed that a recipe of the suite needs.
+    To ``say`` so, data sets are opened too. Raises UsageError where a package is not installed that a recipe of the
+    suite needs.
     """
-    from vqbench import assets
+    from vqbench import assets, registry
     from vqbench.running.progress import download
 
     require_packages(plan)
@@ -148,8 +149,12 @@ def prepare(plan: Plan, say: bool = True) -> None:
             path = assets.fetch(name, progress=progress)
         if say:
             print(f"{name}: {path}")
+    for part in {run.dataset.name: run.dataset for run in plan.runs()}.values() if say else ():
+        dataset: Any = registry.load("datasets", part.name)(**part.args)
+        counts = [len(dataset.pixels(split)) for split in ("train", "test")]
+        print(f"{dataset.title}: {counts[0]:,} training and {counts[1]:,} test pictures")
     if say and not names:
-        print(f"{plan.suite.name} needs nothing that is not part of the package")
+        print(f"{plan.suite.name} needs nothing else that is not part of the package")
 
 
 def require_packages(plan: Plan) -> None:

@@ -13,6 +13,7 @@ from vqbench import protocol, registry
 from vqbench.dataset import Dataset
 from vqbench.errors import RunError, UsageError
 from vqbench.group import ALONE, Group
+from vqbench.loading import batches
 from vqbench.metric import Batch, Context, Metric
 from vqbench.model import Autoencoder
 from vqbench.pictures import as_measured, distinct, rounded, to_unit
@@ -118,8 +119,9 @@ class Evaluator:
         seen = _Seen(dict.fromkeys(metrics, 0), {})
         total = max(self._count(name) for name in metrics)
         starts = self.group.part(range(0, total, BATCH))
-        for start in starts:
-            x = to_unit(self.pixels[start : start + BATCH].to(self.device))
+        own = torch.arange(starts[0], min(starts[-1] + BATCH, total)) if starts else torch.arange(0)
+        for start, pixels in zip(starts, batches(self.pixels, own, BATCH), strict=True):  # decoded ahead
+            x = to_unit(pixels.to(self.device))
             reconstructions, out = model(x)
             see(out.codes)
             for name, collectors in metrics.items():

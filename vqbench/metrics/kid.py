@@ -7,15 +7,14 @@ import torch
 from vqbench import inception
 from vqbench.compat import ensure_torchvision
 from vqbench.errors import RunError
-from vqbench.metric import Batch, Context, Metric
-from vqbench.metrics.rfid import features_path
-from vqbench.protocol import MeasureProtocol
+from vqbench.metric import Batch
+from vqbench.metrics._features import OfFeatures, some
 
 MOST = 10_000  # pictures whose features are kept, for memory's sake: the first ones
 SUBSETS, SIZE = 100, 1_000  # torch-fidelity's defaults
 
 
-class KID(Metric):
+class KID(OfFeatures):
     """Squared maximum mean discrepancy of Inception features of originals and of reconstructions, times 1,000.
 
     Polynomial kernel (x·y / 2048 + 1)³ on the 2048 features of pool3, the extractor being that of rFID under the same
@@ -32,17 +31,7 @@ class KID(Metric):
     better = "min"
     digits = 2
     few = SIZE
-    knobs = (*Metric.knobs, "fid_resize")
     reference = "Bińkowski et al., Demystifying MMD GANs, ICLR 2018, arXiv 1801.01401"
-
-    @classmethod
-    def assets(cls, protocol: MeasureProtocol) -> tuple[str, ...]:
-        return ("inception_fid",)
-
-    def __init__(self, context: Context) -> None:
-        super().__init__(context)
-        self.net = inception.network(context.device)
-        self.originals = inception.FeatureStore(features_path(context))
 
     def reset(self) -> None:
         """Rows by position in the test split: of two ranks, each holds zeros where the other saw pictures."""
@@ -50,18 +39,12 @@ class KID(Metric):
         self.state["seen"] = torch.zeros(MOST)
 
     def update(self, batch: Batch) -> None:
-        kept = batch.index < MOST
-        index = batch.index[kept]
-        if len(index) == 0:
+        batch = some(batch, batch.index < MOST)
+        if len(batch.index) == 0:
             return
-        resize = self.context.protocol.fid_resize
-        originals = batch.originals[kept.to(batch.originals.device)]
-        self.state["originals"][index] = self.originals.get(
-            index.tolist(), lambda places: inception.features(self.net, originals[places], resize)
-        )
-        reconstructions = batch.reconstructions[kept.to(batch.reconstructions.device)]
-        self.state["reconstructions"][index] = inception.features(self.net, reconstructions, resize)
-        self.state["seen"][index] += 1
+        for side, features in zip(("originals", "reconstructions"), self.features(batch), strict=True):
+            self.state[side][batch.index] = features
+        self.state["seen"][batch.index] += 1
 
     def compute(self) -> float:
         seen = self.state["seen"] > 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
 
 import numpy as np
 import scipy.linalg
@@ -12,13 +11,13 @@ import torch
 from vqbench import inception
 from vqbench.compat import ensure_torchvision
 from vqbench.errors import RunError
-from vqbench.metric import Batch, Context, Metric
-from vqbench.protocol import MeasureProtocol
+from vqbench.metric import Batch
+from vqbench.metrics._features import OfFeatures
 
 EPS = 1e-6  # on the diagonals of both covariances where the root of their product cannot be had
 
 
-class RFID(Metric):
+class RFID(OfFeatures):
     """Fréchet distance between Inception features of all originals and of all reconstructions.
 
     |m - m'|^2 + tr(S + S' - 2 (S S')^(1/2)), with the means m and unbiased covariances S of the 2048 features of pool3.
@@ -34,17 +33,7 @@ class RFID(Metric):
     better = "min"
     digits = 2
     few = inception.DIM
-    knobs = (*Metric.knobs, "fid_resize")
     reference = "Heusel et al., GANs Trained by a Two Time-Scale Update Rule, NeurIPS 2017, arXiv 1706.08500"
-
-    @classmethod
-    def assets(cls, protocol: MeasureProtocol) -> tuple[str, ...]:
-        return ("inception_fid",)
-
-    def __init__(self, context: Context) -> None:
-        super().__init__(context)
-        self.net = inception.network(context.device)
-        self.originals = inception.FeatureStore(features_path(context))
 
     def reset(self) -> None:
         d = inception.DIM
@@ -54,13 +43,8 @@ class RFID(Metric):
             self.state[f"{side}_outer"] = torch.zeros(d, d, dtype=torch.float64)
 
     def update(self, batch: Batch) -> None:
-        resize = self.context.protocol.fid_resize
-        originals = self.originals.get(
-            batch.index.tolist(), lambda places: inception.features(self.net, batch.originals[places], resize)
-        )
-        reconstructions = inception.features(self.net, batch.reconstructions, resize)
         self.state["count"] += len(batch.index)
-        for side, features in (("originals", originals), ("reconstructions", reconstructions)):
+        for side, features in zip(("originals", "reconstructions"), self.features(batch), strict=True):
             f = features.double()  # (B, 2048)
             self.state[f"{side}_sum"] += f.sum(0)
             self.state[f"{side}_outer"].addmm_(f.T, f)
@@ -112,8 +96,3 @@ def _root(product: np.ndarray) -> np.ndarray:
     with warnings.catch_warnings():  # singular is what it must be from fewer than 2,048 pictures
         warnings.simplefilter("ignore", scipy.linalg.LinAlgWarning)
         return scipy.linalg.sqrtm(product)
-
-
-def features_path(context: Context) -> Path:
-    """Where the originals' features are kept."""
-    return inception.features_path(context.protocol, context.dataset, context.device, RFID.VERSION)

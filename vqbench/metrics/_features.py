@@ -1,0 +1,48 @@
+"""What metrics of Inception features share: the network, and the originals' features, which are computed once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor
+
+from vqbench import inception
+from vqbench.metric import Batch, Context, Metric
+from vqbench.protocol import MeasureProtocol
+
+VERSION = 1  # of how features are computed; those of originals are kept under it
+
+
+class OfFeatures(Metric):
+    """Compares the 2048 features of pool3 of originals and reconstructions, by the extractor of the protocol."""
+
+    knobs = (*Metric.knobs, "fid_resize")
+
+    @classmethod
+    def assets(cls, protocol: MeasureProtocol) -> tuple[str, ...]:
+        return ("inception_fid",)
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.net = inception.network(context.device)
+        self.originals = inception.FeatureStore(features_path(context))
+
+    def features(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Those of the originals, which are looked up where they are known, and of the reconstructions: (B, 2048)."""
+        resize = self.context.protocol.fid_resize
+        originals = self.originals.get(
+            batch.index.tolist(), lambda places: inception.features(self.net, batch.originals[places], resize)
+        )
+        return originals, inception.features(self.net, batch.reconstructions, resize)
+
+
+def features_path(context: Context) -> Path:
+    """Where the originals' features are kept."""
+    return inception.features_path(context.protocol, context.dataset, context.device, VERSION)
+
+
+def some(batch: Batch, kept: Tensor) -> Batch:
+    """The pictures of ``batch`` that are ``kept`` (B,) bool."""
+    here = kept.to(batch.originals.device)
+    codes = None if batch.codes is None else batch.codes[here]
+    return Batch(batch.originals[here], batch.reconstructions[here], codes, batch.index[kept])
