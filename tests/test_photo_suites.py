@@ -87,7 +87,7 @@ def test_prepare_tells_of_pictures(suite: Path, folder: Path, capsys: pytest.Cap
         "--set",
         "table.columns=[psnr]",
         "--set",
-        "datasets=[{photos: {}}]",
+        "datasets=[{photos: {damaged: skip}}]",
     )
     assert vqbench(*words, "--set", f"data={folder}") == 0
     assert "40 training and 4 test pictures" in capsys.readouterr().out
