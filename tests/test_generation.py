@@ -94,8 +94,10 @@ def test_the_schedule_is_that_of_latent_diffusion() -> None:
     ramp = np.linspace(0.0015**0.5, 0.0195**0.5, 1000) ** 2
     np.testing.assert_allclose(chain.betas.numpy(), ramp, rtol=1e-5)
     assert float(chain.alphas_cumprod[-1]) == pytest.approx(1.42304e-4, rel=1e-4)
-    chain.set_timesteps(200)
-    assert chain.timesteps.tolist() == list(range(996, 0, -5))
+    assert scheduler(200).timesteps.tolist() == list(range(996, 0, -5))
+    assert scheduler(1000).timesteps.tolist() == list(range(999, -1, -1))
+    with pytest.raises(UsageError, match="400 steps of DDIM do not divide 1,000"):
+        scheduler(400)
 
 
 class Plain(nn.Module):
@@ -153,8 +155,8 @@ def test_a_sample_is_its_seed_s_alone() -> None:
     """A picture is the same whatever else is sampled with it, so that ranks, batches and counts change nothing."""
     torch.manual_seed(1)
     generator = recipe().generator(first_stage(), 1, 28).eval()
-    together = generator.sample([1, 2, 3], steps=3, eta=1.0)
-    torch.testing.assert_close(together[2:], generator.sample([3], steps=3, eta=1.0), rtol=1e-4, atol=1e-5)
+    together = generator.sample([1, 2, 3], steps=4, eta=1.0)
+    torch.testing.assert_close(together[2:], generator.sample([3], steps=4, eta=1.0), rtol=1e-4, atol=1e-5)
     assert not torch.equal(together[0], together[1])
 
 
@@ -214,7 +216,7 @@ def test_a_generator_keeps_no_autoencoder() -> None:
     """What a second stage trains and keeps is its own: no weight of the first stage is in its state or parameters."""
     generator = recipe().generator(first_stage(), 1, 28)
     assert all(name.startswith("net.") for name, _ in generator.named_parameters())
-    assert {name for name in generator.state_dict() if not name.startswith("net.")} == {"mean", "scale"}
+    assert {name for name in generator.state_dict() if not name.startswith("net.")} == {"mean", "scale", "first_digest"}
 
 
 # Training -------------------------------------------------------------------------------------------------------------
@@ -243,7 +245,7 @@ def test_stopped_anywhere_it_goes_on_exactly(tmp_path: Path, flips: bool) -> Non
             break
         except Interrupted:
             stops += 1
-    assert stops == 2  # of 8 updates
+    assert stops == 3  # of 8 updates and one piece of features
     whole, parts = (torch.load(tmp_path / each / "best.pt", weights_only=True) for each in ("whole", "parts"))
     for name, value in whole.items():
         assert torch.equal(value, parts[name]), name
@@ -292,7 +294,7 @@ def test_a_key_holds_the_first_stage_s(tmp_path: Path) -> None:
     assert other_second.parent == other.key != first.key
     assert other_second.key != second.key
     assert second.recipe == other_second.recipe
-    assert [run.key for run in runs("samples.steps=9")] == [first.key, second.key]
+    assert [run.key for run in runs("samples.steps=8")] == [first.key, second.key]
     assert runs("generate.diffusion.steps=5")[0] == first
     assert runs("generate=null", "metrics=[psnr]", "table.columns=[psnr]") == [first]
 
@@ -316,6 +318,7 @@ def test_how_it_was_sampled_is_in_the_name_of_a_number() -> None:
         (["metrics=[psnr]", "table.columns=[psnr]"], "needs at least one metric of samples"),
         (["generate.diffusion.chanels=8"], "no argument 'chanels'"),
         (["samples.eta=2"], "less than or equal to 1"),
+        (["samples.steps=400"], "samples.steps should divide 1,000|samples.steps: should divide 1,000"),
         (["samples.temperature=0.9"], "diffusion is not sampled by temperature"),
         (["generate={autoencoder: {epochs: 1, batch_size: 8, learning_rate: 1e-3}}"], "trains no second stage"),
     ],
@@ -345,7 +348,7 @@ def test_both_stages_from_one_command(tmp_path: Path, capsys: pytest.CaptureFixt
     made = [ResultStore(store).read(run).made["seconds"] for run in (first, second)]  # type: ignore[union-attr]
     assert cells["seconds"]["values"] == [pytest.approx(sum(made))]
 
-    kept = np.load(folder / "samples-n=6,reference=test,steps=2,eta=0.5.npy")
+    kept = np.load(folder / "samples-n=6,steps=2,eta=0.5.npy")
     assert kept.shape == (6, 1, 28, 28)
     assert Image.open(folder / "samples.png").size == Image.open(tmp_path / _sampled(tmp_path, second, 6)).size
     assert (folder / "samples.png").read_bytes() == (tmp_path / "6.png").read_bytes()

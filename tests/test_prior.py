@@ -55,6 +55,9 @@ def autoencoder(quantizer: Quantizer | None = None) -> Autoencoder:
     return Autoencoder(Conv(1, 8, hidden=16, residual_hidden=8), quantizer or VQ(32, 8))
 
 
+AS_IT_IS = SimpleNamespace(encode=lambda x: x, shape=(1, 28, 28), first_digest=torch.zeros(32, dtype=torch.uint8))
+
+
 def recipe(**changes: Any) -> Autoregressive:
     small = {"steps": 8, "batch_size": 64, "learning_rate": 1e-3, "width": 16, "layers": 2, "heads": 2}
     return Autoregressive(**{**small, **changes})
@@ -106,7 +109,7 @@ def test_codes_are_drawn_by_their_probability() -> None:
 
 def test_each_code_is_predicted_from_those_before_it() -> None:
     """Before the first of a map stands a token of its own, and before any other the code before it, by its level."""
-    prior = Prior(transformer(), SimpleNamespace(eval=lambda: SimpleNamespace(quantizer=VQ(10, 4))), (2, 1, 2))  # type: ignore[arg-type]
+    prior = Prior(transformer(), Autoencoder(Conv(1, 4, hidden=16, residual_hidden=8), VQ(10, 4)), (2, 1, 2))
     codes = torch.tensor([[3, 7, 5, 1], [0, 0, 0, 0]])  # (B, 2·1·2): levels 0, 1, 0, 1
     assert prior.before(codes).tolist() == [[20, 3, 17, 5], [20, 0, 10, 0]]
 
@@ -163,7 +166,7 @@ def test_training_learns_and_leaves_the_first_stage(tmp_path: Path) -> None:
 def test_stopped_anywhere_it_goes_on_exactly(tmp_path: Path, flips: bool) -> None:
     """With dropout too, a training that is stopped every few updates ends with the weights of one that was not."""
     recipe(flips=flips).fit(task(tmp_path / "whole"))
-    assert stopped_often(recipe(flips=flips), tmp_path / "parts") == 2  # of 8 updates
+    assert stopped_often(recipe(flips=flips), tmp_path / "parts") == 3  # of 8 updates and one piece of codes
     same(tmp_path / "whole", tmp_path / "parts")
 
 
@@ -200,9 +203,9 @@ def test_what_is_too_large_for_memory_is_read_from_a_file(
     sizes = []
 
     def stopped() -> bool:
-        part = tmp_path / "file" / f"{_rows.NAME}.part"
-        sizes.append(part.stat().st_size if part.exists() else None)
-        if sizes[-1] and len(sizes) == 2:  # a piece that was being written when the power went
+        part = next((tmp_path / "file").glob("encoded-*.part"), None)
+        sizes.append(part.stat().st_size if part else None)
+        if part and len(sizes) == 2:  # a piece that was being written when the power went
             with part.open("ab") as file:
                 file.write(b"half")
         return len(sizes) % 2 == 0 and len(sizes) < 5
@@ -219,7 +222,7 @@ def test_what_is_too_large_for_memory_is_read_from_a_file(
         close(tmp_path / "memory", tmp_path / "file")
     pieces = [size for size in sizes if size]
     assert [size // pieces[0] for size in pieces] == [1, 2, 3, 4, 5, 6]
-    assert not list((tmp_path / "file").glob(f"{_rows.NAME}*"))
+    assert not list((tmp_path / "file").glob("encoded-*"))
 
 
 class Rank:
@@ -243,18 +246,21 @@ class Rank:
     def number(self, number: int) -> int:
         return self.agree(lambda: number)
 
+    def together(self, do: Any) -> Any:
+        return do()
+
 
 def test_ranks_write_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two ranks that take turns with three pieces write the rows of one, in order, and both read them."""
     monkeypatch.setattr(_rows, "PIECE", 30)
     pictures = Few().pixels("train")[:70]
-    whole = _rows.encoded(task(tmp_path), pictures, 70, lambda x: x, (1, 28, 28), flips=True)
+    whole = _rows.Encoding(task(tmp_path), pictures, 70, AS_IT_IS, flips=True).rows()
     monkeypatch.setattr(_rows, "IN_MEMORY", 0)
 
     def part(rank: int) -> _rows.Rows:
         work = task(tmp_path / "file")
         work.engine.group = Rank(rank)  # type: ignore[assignment]
-        return _rows.encoded(work, pictures, 70, lambda x: x, (1, 28, 28), flips=True)
+        return _rows.Encoding(work, pictures, 70, AS_IT_IS, flips=True).rows()
 
     with ThreadPoolExecutor(2) as pool:
         for rows in pool.map(part, (0, 1)):
@@ -272,7 +278,7 @@ def test_who_was_stopped_while_measuring_encodes_nothing_again(tmp_path: Path, m
     recipe().fit(task(tmp_path))
     weights = torch.load(tmp_path / "best.pt", weights_only=True)
     (tmp_path / "best.pt").unlink()
-    monkeypatch.setattr("vqbench.recipes.autoregressive.encoded", None)
+    monkeypatch.setattr("vqbench.recipes._second.Encoding", None)
     recipe().fit(task(tmp_path))
     for name, value in torch.load(tmp_path / "best.pt", weights_only=True).items():
         assert torch.equal(value, weights[name]), name
@@ -292,7 +298,7 @@ def test_rows_are_those_of_pictures_and_their_mirror_images(tmp_path: Path) -> N
     """At a picture's place is what the encoder makes of it or, by chance, of its mirror image."""
     work = task(tmp_path)
     pictures = work.dataset.pixels("train")
-    rows = _rows.encoded(work, pictures, 70, lambda x: x, (1, 28, 28), flips=True)
+    rows = _rows.Encoding(work, pictures, 70, AS_IT_IS, flips=True).rows()
     torch.manual_seed(0)
     drawn_rows = rows.draw(torch.tensor([3, 69] * 20))
     for place, picture in ((0, pictures[3]), (1, pictures[69])):

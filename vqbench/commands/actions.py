@@ -218,7 +218,7 @@ def clean(plan: Plan, folder: Path, yes: bool) -> None:
         path
         for spec in plan.runs()
         if spec in store
-        for pattern in ("last.pt", "best.pt", "encoded.bin*", "samples-*.npy", "samples-*.parts/*", "samples.sha256")
+        for pattern in ("last.pt", "best.pt", "encoded-*", "samples-*.npy", "samples-*.parts/*", "samples.sha256")
         for path in sorted(store.folder(spec).glob(pattern))
     ]
     size = sum(path.stat().st_size for path in files) / 1e6

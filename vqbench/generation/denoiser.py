@@ -19,23 +19,32 @@ STEPS = 1000  # T, of the noising chain
 BETAS = 0.0015, 0.0195  # first and last; between them the square of a linear ramp of their roots
 
 
-def scheduler() -> Any:
+def scheduler(steps: int | None = None) -> Any:
     """diffusers' DDIM on the noising chain of latent diffusion: 0.0015 to 0.0195, T = 1,000.
 
-    Few steps are spread as in the released code: every (T / steps)th from 1 on. Features have no range to clip to.
+    So many ``steps`` are every (T / steps)th from 1 on, as in the released code, or all from 0 on. Of numbers that do
+    not divide 1,000, the released code would take more steps and diffusers begin far from noise: UsageError. Features
+    have no range to clip to.
     """
     ensure_torchvision()
     from diffusers import DDIMScheduler
 
-    return DDIMScheduler(
+    if steps is not None and STEPS % steps:
+        raise UsageError(
+            f"{steps} steps of DDIM do not divide {STEPS:,}; take one of 50, 100, 125, 200, 250, 500 or 1000"
+        )
+    chain: Any = DDIMScheduler(
         num_train_timesteps=STEPS,
         beta_start=BETAS[0],
         beta_end=BETAS[1],
         beta_schedule="scaled_linear",
         clip_sample=False,
         set_alpha_to_one=False,
-        steps_offset=1,
+        steps_offset=0 if steps == STEPS else 1,
     )
+    if steps is not None:
+        chain.set_timesteps(steps)
+    return chain
 
 
 def require_diffusers() -> None:
@@ -52,7 +61,7 @@ def unet(dim: int, channels: int, multipliers: Sequence[int], attention: Sequenc
     """diffusers' UNet: ``channels`` times each multiplier, one level each; attention where downsampled by so much.
 
     32 channels a head and 32 groups a normalisation (or what divides the channels), attention in the middle: the UNet
-    of latent diffusion.
+    of latent diffusion, but for the last convolution of each block, which there begins at zero.
     """
     ensure_torchvision()
     from diffusers import UNet2DModel
@@ -126,11 +135,10 @@ class Denoiser(Generator):
             each = [torch.randn(self.shape, generator=generator) for generator in generators]
             return torch.stack(each).to(self.scale.device)
 
-        chain = scheduler()
-        chain.set_timesteps(steps)
+        chain = scheduler(steps)
         x = noise()
         for t in chain.timesteps:
             predicted = self(x, t.to(x.device))
             more = noise() if eta > 0 else None
             x = chain.step(predicted, t, x, eta=eta, variance_noise=more).prev_sample
-        return self.decode(x)
+        return self.decoded(x)

@@ -33,8 +33,8 @@ class Kept:
     """
 
     def __init__(self, folder: Path, sampling: Sampling, size: int) -> None:
-        self.path = folder / f"samples-{sampling.name}.npy"
-        self.parts = folder / f"samples-{sampling.name}.parts"
+        self.path = folder / f"samples-{sampling.made}.npy"
+        self.parts = folder / f"samples-{sampling.made}.parts"
         self.count, self.size = sampling.count, size
         self.pieces = -(-self.count // size)
 

@@ -28,8 +28,8 @@ class Prior(Generator):
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
-        """Pictures (B, C, S, S) in [-1, 1] to their codes (B, h, w, depth) int64."""
-        return self.first.quantizer(self.first.backbone.encode(x).float()).codes
+        """Pictures (B, C, S, S) in [-1, 1] to their codes (B, h, w, depth) int32."""
+        return self.first.quantizer(self.first.backbone.encode(x).float()).codes.int()
 
     def before(self, codes: Tensor) -> Tensor:
         """What is seen before each of ``codes`` (B, h·w·depth): tokens of the same shape."""
@@ -57,7 +57,7 @@ class Prior(Generator):
             scores, seen = self.net.step(tokens, place, seen)
             codes.append(drawn(scores, temperature, even[:, place].to(device)))
             tokens = codes[-1] + place % self.shape[2] * self._codes
-        return self.decode(torch.stack(codes, 1))
+        return self.decoded(torch.stack(codes, 1))
 
     @property
     def _codes(self) -> int:

@@ -13,7 +13,8 @@ Reference = Literal["train", "test"]
 class Sampling:
     """``count`` pictures, made by the ``settings`` of the recipe, against ``references`` pictures of a split.
 
-    ``references`` None are all of them. The reference is the training split by default, as in most published FIDs.
+    ``references`` None are all of them; fewer are for splits that are in no particular order. The reference is the
+    training split by default, as in most published FIDs.
     """
 
     count: int = 50_000
@@ -24,11 +25,17 @@ class Sampling:
     @property
     def name(self) -> str:
         """All settings."""
-        told: dict[str, object] = {"n": self.count, "reference": self.reference}
-        if self.references is not None:
-            told["references"] = self.references
-        told |= {name: f"{value:g}" for name, value in self.settings.items()}
-        return ",".join(f"{name}={value}" for name, value in told.items())
+        against = [f"reference={self.reference}"]
+        against += [f"references={self.references}"] if self.references is not None else []
+        return ",".join([f"n={self.count}", *against, *self._how()])
+
+    @property
+    def made(self) -> str:
+        """The settings that decide the samples, whatever they are held against."""
+        return ",".join([f"n={self.count}", *self._how()])
+
+    def _how(self) -> list[str]:
+        return [f"{name}={value:g}" for name, value in self.settings.items()]
 
     def under(self, protocol: str) -> str:
         """The name that values of such samples are stored under, measured as ``protocol`` says."""

@@ -211,6 +211,8 @@ class Samples(Model):
     def sampling(self, recipe: str, known: Mapping[str, float]) -> Sampling:
         """With the settings ``known`` to the ``recipe``, changed as told. Problem for one that it does not have."""
         told = {name: getattr(self, name) for name in SETTINGS if getattr(self, name) is not None}
+        if told.get("steps") and 1000 % told["steps"]:
+            raise Problem("should divide 1,000, such as 50, 100, 200, 250, 500 or 1000", "samples", "steps")
         for name in told:
             if name not in known:
                 raise Problem(f"{recipe} is not sampled by {name}; {nearest(name, known)}", "samples", name)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from math import prod
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -20,9 +21,7 @@ from vqbench.recipe import Task
 
 IN_MEMORY = 2**31  # bytes; more than that is kept in a file
 PIECE = 500  # pictures that are encoded at once; fewer of large ones
-NAME = "encoded.bin"
-Encode = Callable[[Tensor], Tensor]  # pictures (B, C, S, S) in [-1, 1] -> (B, *shape)
-Pieces = Callable[[int, int, int], Iterator[Tensor]]
+SEEN = 60  # seconds until a new file must be there for all ranks, on file systems of several machines
 Result = TypeVar("Result")
 
 
@@ -55,50 +54,72 @@ class Rows:
         return torch.from_numpy(self.values[places.numpy()]).to(self.device)
 
 
-def encoded(
-    task: Task, pictures: Tensor | Pictures, count: int, encode: Encode, shape: Sequence[int], flips: bool
-) -> Rows:
-    """The rows of the first ``count`` pictures, and with ``flips`` of their mirror images, float32 of ``shape``.
+class Encoding:
+    """The first ``count`` pictures, and with ``flips`` their mirror images, as ``generator.encode`` has them.
 
-    Small ones are computed anew by every process that needs them. Large ones are shared by the ranks, which the first
-    writes into the run's folder piece by piece, so that a stop loses little of them; all ranks read them there, so that
-    they need a folder in common. Raises Interrupted when told to stop, RunError for a rank that does not see the file.
+    They are encoded in pieces, of so many pictures as memory allows. The ranks do so in rounds, after each of which
+    they come to know of an error, or a stop, together.
     """
-    size, device = count * (1 + flips), task.engine.device
 
-    def pieces(start: int, every: int, together: int) -> Iterator[Tensor]:
-        """The rows of every ``every``th piece of ``together`` pictures, from piece ``start`` on."""
-        order = torch.arange(count).split(together)[start::every]
-        for some in batches(pictures, torch.cat(order) if order else torch.arange(0), together):
-            x = to_unit(some.to(device))
-            both = [encode(x), encode(x.flip(-1))] if flips else [encode(x)]
+    def __init__(self, task: Task, pictures: Tensor | Pictures, count: int, generator: Any, flips: bool) -> None:
+        self.task, self.group, self.device = task, task.engine.group, task.engine.device
+        self.pictures, self.count, self.generator, self.flips = pictures, count, generator, flips
+        self.together = min(PIECE, max(8, 2**19 // task.dataset.size**2))
+        self.total = -(-count // self.together)  # pieces
+        self.bytes = 4 * (1 + flips) * prod(generator.shape)  # of a picture
+        digest = bytes(generator.first_digest.tolist()).hex()[:8]  # with another autoencoder, another file
+        self.path = task.folder / f"encoded-{digest}.bin"
+        self.part = self.path.with_suffix(".part")
+
+    def rows(self) -> Rows:
+        """In memory, where every rank computes them all; or, if large, in a file that all read and the first writes.
+
+        The file is kept in the run's folder, so that a stop loses little of it, until the training ends; the ranks need
+        that folder in common. Raises Interrupted when told to stop, RunError for a rank that does not see the file.
+        """
+        if self.count * self.bytes <= IN_MEMORY:
+            every = self._rounds(self._pieces(0, 1), 0, 1)
+            return Rows(torch.cat([rows for rows in every if rows is not None]), self.flips, self.device)
+        if not self.group.agree(self.path.exists):
+            self._write()
+        self.group.together(self._require_file)
+        shape = (self.count * (1 + self.flips), *self.generator.shape)
+        return Rows(np.memmap(self.path, np.float32, "r", shape=shape), self.flips, self.device)
+
+    def _pieces(self, start: int, every: int) -> Iterator[Tensor]:
+        """The rows of every ``every``th piece from ``start`` on; a picture's, then its mirror image's."""
+        order = torch.arange(self.count).split(self.together)[start::every]
+        for some in batches(self.pictures, torch.cat(order) if order else torch.arange(0), self.together):
+            x = to_unit(some.to(self.device))
+            both = [self.generator.encode(each) for each in ([x, x.flip(-1)] if self.flips else [x])]
             yield torch.stack(both, 1).flatten(0, 1)
 
-    together = min(PIECE, max(8, 2**19 // task.dataset.size**2))
-    if 4 * size * prod(shape) <= IN_MEMORY:
-        return Rows(torch.cat(list(pieces(0, 1, together))), flips, device)
-    path = task.folder / NAME
-    if not task.engine.group.agree(path.exists):
-        _write(task, path, -(-count // together), 4 * together * (1 + flips) * prod(shape), pieces, together)
-    if not path.exists():
-        raise RunError(f"{path} is not there for this rank; several machines need a store on a file system in common")
-    return Rows(np.memmap(path, np.float32, "r", shape=(size, *shape)), flips, device)
+    def _rounds(self, own: Iterator[Tensor], done: int, by: int) -> Iterator[Tensor | None]:
+        """This rank's piece of every round, None in the last one if it has none; ``by`` pieces are done in each."""
+        while done < self.total:
+            yield self.group.together(lambda: next(own, None))
+            done = min(done + by, self.total)
+            if self.group.number(int(self.task.stopped())):
+                raise Interrupted(f"stopped after encoding {done} of {self.total} parts of the pictures")
 
+    def _write(self) -> None:
+        """Have the ranks take turns with the pieces that are not there."""
+        whole = self.together * self.bytes
+        done = self.group.agree(lambda: _begun(self.part, whole))
+        own = self._pieces(done + self.group.rank, self.group.size)
+        for rows in self._rounds(own, done, self.group.size):
+            some = self.group.gather(None if rows is None else rows.cpu().numpy())
+            self.group.agree(partial(_append, self.part, [each for each in some if each is not None]))
+            done = min(done + self.group.size, self.total)
+            self.task.progress(done, self.total)
+        self.group.agree(lambda: _told(self.part, lambda: self.part.replace(self.path)))
 
-def _write(task: Task, path: Path, total: int, whole: int, pieces: Pieces, together: int) -> None:
-    """Have the ranks take turns in computing the ``total`` pieces, of ``whole`` bytes each but for the last."""
-    group, part = task.engine.group, path.with_name(f"{NAME}.part")
-    done = group.agree(lambda: _begun(part, whole))
-    own = pieces(done + group.rank, group.size, together)
-    for start in range(done, total, group.size):
-        rows = next(own, None)  # a rank beyond the last piece has none
-        some = group.gather(None if rows is None else rows.cpu().numpy())
-        group.agree(partial(_append, part, [each for each in some if each is not None]))
-        done = min(start + group.size, total)
-        task.progress(done, total)
-        if group.number(int(task.stopped())):
-            raise Interrupted(f"stopped after encoding {done} of {total} parts of the pictures")
-    group.agree(lambda: _told(part, lambda: part.replace(path)))
+    def _require_file(self) -> None:
+        until = time.monotonic() + SEEN
+        while not self.path.exists():
+            if time.monotonic() > until:
+                raise RunError(f"{self.path} is not there for all ranks; several machines need a --store in common")
+            time.sleep(1)
 
 
 def _begun(part: Path, whole: int) -> int:
@@ -127,12 +148,10 @@ def _told(path: Path, do: Callable[[], Result]) -> Result:
     try:
         return do()
     except OSError as error:
-        raise Unwritable(
-            f"{path} cannot be written ({error}); make room, or name another store with --store"
-        ) from error
+        raise Unwritable(f"{path} cannot be written ({error}); make room, or name another --store") from error
 
 
 def forget(folder: Path) -> None:
-    """Remove the file, where there is one."""
-    for name in (NAME, f"{NAME}.part"):
-        (folder / name).unlink(missing_ok=True)
+    """Remove the files, where there are any."""
+    for path in folder.glob("encoded-*"):
+        path.unlink()

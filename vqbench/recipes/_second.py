@@ -4,18 +4,18 @@ of the weights."""
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from vqbench.dataset import Pictures
 from vqbench.engine import Precision
 from vqbench.errors import Interrupted, RunError
 from vqbench.generation.generator import Generator
 from vqbench.recipe import SecondStage, Task, Trained
-from vqbench.recipes._rows import Rows, forget
+from vqbench.recipes._rows import Encoding, forget
 from vqbench.training import Clock
 
 
@@ -52,9 +52,8 @@ class OnRows(SecondStage):
         self.steps, self.batch_size, self.learning_rate = steps, batch_size, learning_rate
         self.ema, self.flips, self.subset, self.precision = ema, flips, subset, precision
 
-    def rows(self, task: Task, generator: Any, pictures: Tensor | Pictures, count: int) -> Rows:
-        """What the first ``count`` pictures are trained on as; the generator may be fitted to their scale."""
-        raise NotImplementedError
+    def standardize(self, generator: Any, moments: Callable[[bool], tuple[Tensor, Tensor]]) -> None:
+        """Fit the untrained generator to the rows' mean and deviation, of all numbers or by channel."""
 
     def batch(self, generator: Any, rows: Tensor) -> tuple[Tensor, ...]:
         """What the loss of ``rows`` (B, ...) needs, whose first axes are the pictures: all random numbers included."""
@@ -77,10 +76,13 @@ class OnRows(SecondStage):
         average = {name: value.detach().clone() for name, value in generator.named_parameters()}
         state = self._restore(task, generator, average, optimizer)
 
-        if state.step < self.steps:  # else it was stopped while what it makes was measured
-            rows = self.rows(task, generator, pictures, count)
         updates = count // self.batch_size  # an epoch's; pictures that fill no batch wait for another order
         clock = Clock(state.seconds)
+        if state.step < self.steps:  # else it was stopped while what it makes was measured
+            rows = Encoding(task, pictures, count, generator, self.flips).rows()
+        if state.step == 0:
+            alike = task.engine.group.agree  # to the last bit, on all ranks
+            self.standardize(generator, lambda by_channel: alike(lambda: rows.moments(by_channel), patient=True))
         total = torch.tensor(state.loss, device=task.engine.device)  # read once an epoch
         model.train()
         while state.step < self.steps:
@@ -88,6 +90,8 @@ class OnRows(SecondStage):
             index = self._order(task, epoch, count)[position * self.batch_size :][: self.batch_size]
             task.engine.seed(task.seeds("update", state.step))
             batch = self.batch(generator, rows.draw(index))
+            if task.engine.group.size > 1:  # what is drawn from here on, dropout, is of a rank's own pictures
+                task.engine.seed(task.seeds("update", state.step, task.engine.group.rank))
             with task.engine.batch(len(index), generator) as own:
                 loss = self.loss(model, *(part[own] for part in batch))
                 optimizer.zero_grad()

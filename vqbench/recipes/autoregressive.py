@@ -9,14 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqbench.dataset import Pictures
 from vqbench.engine import Precision
 from vqbench.errors import RunError, UsageError
 from vqbench.generation.prior import Prior
 from vqbench.generation.transformer import Transformer
 from vqbench.model import Autoencoder
-from vqbench.recipe import Task
-from vqbench.recipes._rows import Rows, encoded
 from vqbench.recipes._second import OnRows
 
 
@@ -69,9 +66,6 @@ class Autoregressive(OnRows):
             raise RunError("nothing is quantized, so there are no codes to predict; leave this row out")
         net = Transformer(shape[2] * count + 1, shape.numel(), count, self.width, self.layers, self.heads, self.dropout)
         return Prior(net, first, shape).to(parameter.device)
-
-    def rows(self, task: Task, generator: Prior, pictures: Tensor | Pictures, count: int) -> Rows:
-        return encoded(task, pictures, count, generator.encode, generator.shape, self.flips)
 
     def batch(self, generator: Prior, rows: Tensor) -> tuple[Tensor, ...]:
         """The codes (B, L) and the tokens (B, L) before them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
@@ -10,13 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqbench.dataset import Pictures
 from vqbench.engine import Precision
 from vqbench.errors import UsageError
 from vqbench.generation.denoiser import STEPS, Denoiser, require_diffusers, scheduler, unet
 from vqbench.model import Autoencoder
-from vqbench.recipe import Task
-from vqbench.recipes._rows import Rows, encoded
 from vqbench.recipes._second import OnRows
 
 
@@ -26,8 +23,8 @@ class Diffusion(OnRows):
     Mean squared error of the predicted noise, at a step drawn evenly for each picture. AdamW at a constant rate; kept
     is the moving average of the weights, a ← d·a + (1 − d)·w with d = min(``ema``, (1 + n)/(10 + n)) at update n.
     Features of all training pictures (and, with ``flips``, of their mirror images) are computed once, kept in memory
-    and brought to unit variance: by one factor (``scaling`` global, as released) or each channel to zero mean and unit
-    variance (``channel``, for features whose channels differ much).
+    and brought to unit variance: by one factor (``scaling`` global) or each channel to zero mean and unit variance
+    (``channel``, for features whose channels differ much).
 
     The UNet is diffusers': ``channels`` times each of ``multipliers``, ``blocks`` residual blocks a level, attention at
     the downsampling factors ``attention``. The defaults are those of latent diffusion on LSUN bedrooms, whose learning
@@ -36,8 +33,9 @@ class Diffusion(OnRows):
 
     Random numbers of an update derive from the run's seed and the update's number, so that a run that was stopped
     anywhere, or shared by several ranks, ends with the same weights. Source: Rombach et al., High-Resolution Image
-    Synthesis with Latent Diffusion Models, CVPR 2022, arXiv 2112.10752, and its released code; not taken over from
-    there: the dividing of features by the deviation of the first batch alone.
+    Synthesis with Latent Diffusion Models, CVPR 2022, arXiv 2112.10752, and its released code. Different from there:
+    the deviation is that of all features, not of the first batch, and features of quantizing autoencoders too are
+    divided by it (there, those of KL-regularised ones alone); no convolution of the UNet begins at zero.
     """
 
     VERSION = 1
@@ -69,15 +67,13 @@ class Diffusion(OnRows):
         with torch.no_grad():
             parameter = next(first.parameters())
             blank = torch.zeros(1, channels, size, size, device=parameter.device)
-            shape = first.backbone.encode(blank).shape[1:]
+            shape = first.eval().backbone.encode(blank).shape[1:]
         net = unet(shape[0], self.channels, self.multipliers, self.attention, self.blocks)
         return Denoiser(net, first, shape, len(self.multipliers)).to(parameter.device)
 
-    def rows(self, task: Task, generator: Denoiser, pictures: Tensor | Pictures, count: int) -> Rows:
-        found = encoded(task, pictures, count, generator.encode, generator.shape, self.flips)
-        mean, deviation = found.moments(self.scaling == "channel")
+    def standardize(self, generator: Denoiser, moments: Callable[[bool], tuple[Tensor, Tensor]]) -> None:
+        mean, deviation = moments(self.scaling == "channel")
         generator.scale_to(mean if self.scaling == "channel" else torch.zeros(()), deviation)
-        return found
 
     def batch(self, generator: Denoiser, rows: Tensor) -> tuple[Tensor, ...]:
         """Standardized features (B, dim, s, s), noise for them, and steps (B,)."""
