@@ -27,9 +27,9 @@ def write(path: Path, state: dict[str, Any]) -> None:
     """Write ``state``: whoever reads sees the old or the new, never a part. Raises Unwritable where it cannot be."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    archive = buffer.getvalue()
+    archive = buffer.getbuffer()  # in pieces, since a copy of some gigabytes is felt
     comment = LABEL + hashlib.sha256(archive).hexdigest().encode()
-    write_atomically(path, archive[:-LENGTH] + COMMENT.to_bytes(LENGTH, "little") + comment)
+    write_atomically(path, archive[:-LENGTH], COMMENT.to_bytes(LENGTH, "little"), comment)
 
 
 def read(path: Path, device: torch.device) -> dict[str, Any]:
@@ -38,8 +38,9 @@ def read(path: Path, device: torch.device) -> dict[str, Any]:
         content = path.read_bytes()
         comment = content[-COMMENT:]
         if comment.startswith(LABEL):
-            archive = content[: -COMMENT - LENGTH] + bytes(LENGTH)
-            if hashlib.sha256(archive).hexdigest().encode() != comment.removeprefix(LABEL):
+            sha = hashlib.sha256(memoryview(content)[: -COMMENT - LENGTH])
+            sha.update(bytes(LENGTH))
+            if sha.hexdigest().encode() != comment.removeprefix(LABEL):
                 raise ValueError("its content does not fit its digest")
         return torch.load(io.BytesIO(content), map_location=device, weights_only=True)
     except (OSError, EOFError, ValueError, RuntimeError, pickle.UnpicklingError) as error:

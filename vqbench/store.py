@@ -114,14 +114,17 @@ def set_aside(path: Path) -> Path:
     return aside
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, never a part, also after a power cut."""
+def write_atomically(path: Path, *content: bytes | memoryview) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part, also after a power cut.
+
+    ``content`` may come in pieces, one after the other.
+    """
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     with _told(path, "write"):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with open(scratch, "wb") as file:
-                file.write(content)
+                file.writelines(content)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(scratch, path)

@@ -58,7 +58,7 @@ def grid(folder: Path, name: str, count: int, settings: Mapping[str, float], dev
         if setting not in recipe.sampler:
             raise UsageError(f"--{setting}: {run.recipe.name} is not sampled by it, but by {', '.join(recipe.sampler)}")
     dataset: Any = registry.load("datasets", run.dataset.name)(**run.dataset.args)
-    engine = Engine(device)
+    engine = Engine(device, recipe.precision)
     model = build(run, dataset).to(engine.device)
     model.load_state_dict(engine.load(store.folder(first) / "best.pt"))
     generator = recipe.generator(model, dataset.channels, dataset.size)

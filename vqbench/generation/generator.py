@@ -58,8 +58,9 @@ class Generator(nn.Module):
     def sample(self, seeds: Sequence[int], **settings: Any) -> Tensor:
         """Pictures (len(seeds), C, S, S) in [-1, 1], one a seed, whatever else is in the batch.
 
-        ``settings`` are those that the recipe names in ``sampler``. All random numbers of a picture come from its seed,
-        on the CPU, so that rows and devices are compared on equal ones. (torch's generator takes 32 bits of a seed: of
-        50,000 pictures, two have the same numbers in one row of three or four.)
+        In float32 (or tf32), also after a training in bf16. ``settings`` are those that the recipe names in
+        ``sampler``. All random numbers of a picture come from its seed, on the CPU, so that rows and devices are
+        compared on equal ones. (torch's generator takes 32 bits of a seed: of 50,000 pictures, two have the same
+        numbers in one row of three or four.)
         """
         raise NotImplementedError
