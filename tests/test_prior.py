@@ -20,7 +20,7 @@ from tests.tiny_suite import vqbench
 from vqbench import seeding
 from vqbench.backbones.conv import Conv
 from vqbench.engine import Engine
-from vqbench.errors import Interrupted, RunError, UsageError
+from vqbench.errors import AssetError, Interrupted, RunError, StoreError, UsageError, VqbenchError
 from vqbench.generation.prior import Prior, drawn
 from vqbench.generation.transformer import Seen, Transformer
 from vqbench.model import Autoencoder
@@ -247,7 +247,15 @@ class Rank:
         return self.agree(lambda: number)
 
     def together(self, do: Any) -> Any:
-        return do()
+        result, error = None, None
+        try:
+            result = do()
+        except VqbenchError as raised:
+            error = raised
+        for each in self.gather(error):
+            if each is not None:
+                raise each
+        return result
 
 
 def test_ranks_write_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,6 +273,54 @@ def test_ranks_write_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with ThreadPoolExecutor(2) as pool:
         for rows in pool.map(part, (0, 1)):
             np.testing.assert_array_equal(rows.values, whole.values)
+
+
+class Broken:
+    """Pictures of which the last cannot be read."""
+
+    def __init__(self, pictures: Tensor) -> None:
+        self.pictures = pictures
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, which: Tensor) -> Tensor:
+        if len(self) - 1 in which:
+            raise AssetError("the last picture is gone")
+        return self.pictures[which]
+
+
+def test_a_picture_that_one_rank_cannot_read_ends_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where one rank fails at its piece, the others do not wait for it."""
+    monkeypatch.setattr(_rows, "PIECE", 35)
+    monkeypatch.setattr(_rows, "IN_MEMORY", 0)
+    pictures = Broken(Few().pixels("train")[:70])  # the first rank's half is sound
+
+    def part(rank: int) -> str:
+        work = task(tmp_path)
+        work.engine.group = Rank(rank)  # type: ignore[assignment]
+        with pytest.raises(AssetError) as raised:
+            _rows.Encoding(work, pictures, 70, AS_IT_IS, flips=True).rows()  # type: ignore[arg-type]
+        return str(raised.value)
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(part, (0, 1))) == ["the last picture is gone"] * 2
+
+
+def test_a_second_stage_is_of_one_first_stage(tmp_path: Path) -> None:
+    """On an autoencoder that was trained anew, neither does a training go on nor is a generator loaded."""
+    with pytest.raises(Interrupted):
+        recipe().fit(task(tmp_path, stopped=every_third(iter(range(100)))))
+    work = task(tmp_path)
+    with torch.no_grad():
+        next(work.model.parameters()).mul_(1.001)
+    with pytest.raises(StoreError, match="trained on other weights of its first stage"):
+        recipe().fit(work)
+    recipe().fit(task(tmp_path))
+    weights = torch.load(tmp_path / "best.pt", weights_only=True)
+    recipe().generator(autoencoder(), 1, 28).load_state_dict(weights)
+    with pytest.raises(StoreError, match="delete the second stage's folder"):
+        recipe().generator(work.model, 1, 28).load_state_dict(weights)
 
 
 def close(whole: Path, parts: Path) -> None:

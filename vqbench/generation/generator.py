@@ -37,7 +37,8 @@ class Generator(nn.Module):
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
         """As of any module. Raises StoreError where it was trained on another autoencoder than this one."""
-        if not torch.equal(state_dict["first_digest"].cpu(), self.first_digest.cpu()):
+        noted = state_dict.get("first_digest")
+        if noted is None or not torch.equal(noted.cpu(), self.first_digest.cpu()):
             raise StoreError(
                 "this second stage was trained on other weights of its first stage, which was trained anew since then; "
                 "delete the second stage's folder to train it again"
