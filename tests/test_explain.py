@@ -271,7 +271,7 @@ def test_variants_have_names_of_their_own(weights: None) -> None:
     assert explain.steps()[0][1] == variants[0]
     everything = [*variants, *protocol.MEASURE.values()]
     assert len({under.name for under in everything}) == len(everything) == 8
-    paths = {rfid.features_path(Context(under, "0" * 64, None, None, CPU)) for under in everything}
+    paths = {rfid.RFID(Context(under, "0" * 64, None, None, CPU)).originals.path for under in everything}
     assert len(paths) == len(everything)
 
 

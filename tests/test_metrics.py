@@ -9,6 +9,7 @@ import warnings
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,9 +22,11 @@ from torch import Tensor
 from tests.fidelity import frechet_inception_distance
 from vqbench import assets, inception, registry
 from vqbench.errors import RunError
+from vqbench.generation.evaluate import SampleEvaluator
 from vqbench.metric import Batch, Context, Metric
-from vqbench.metrics import _features, rfid
+from vqbench.metrics import rfid
 from vqbench.pictures import as_measured, rounded
+from vqbench.planning.sampling import Sampling
 from vqbench.protocol import MEASURE, measuring
 
 CPU = torch.device("cpu")
@@ -86,6 +89,13 @@ def images(pictures: Tensor) -> np.ndarray:
 def cheap_features(net: torch.nn.Module, pictures: Tensor, resize: int | None) -> Tensor:
     """In place of Inception's, where only sums matter: an upscaled picture's values, (B, 2048)."""
     return torch.nn.functional.interpolate(pictures[:, :1], (32, 64)).flatten(1)
+
+
+def file_of(of: Context) -> Path:
+    """Where metrics of features keep those of the originals."""
+    collector = metric("rfid", of)
+    assert isinstance(collector, rfid.RFID)
+    return collector.originals.path
 
 
 @pytest.fixture
@@ -319,7 +329,7 @@ def test_clean_rfid_is_torch_fidelitys(weights: None, tmp_path: Path) -> None:
     expected = frechet_inception_distance(*levels, tmp_path)
     assert expected > 1
     assert collector.compute() == pytest.approx(expected, rel=1e-6)
-    assert _features.features_path(context()).exists()  # for the next process
+    assert file_of(context()).exists()  # for the next process
 
 
 def test_layers_are_torch_fidelitys_network(weights: None) -> None:
@@ -413,21 +423,36 @@ print(passed, hashlib.sha256(sums).hexdigest())
 
 
 def test_files_of_features_are_named_by_what_decides_them(weights: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another data set, protocol, protocol's version, metric's version or net has another file; another run has not."""
+    """Another data set, protocol, version of it or of features, or net has another file; another run has not."""
     clean = context()
     paths = [
-        _features.features_path(clean),
-        _features.features_path(context("official")),
-        _features.features_path(replace(clean, dataset="1" * 64)),
-        _features.features_path(replace(clean, protocol=replace(clean.protocol, VERSION=99))),
+        file_of(clean),
+        file_of(context("official")),
+        file_of(replace(clean, dataset="1" * 64)),
+        file_of(replace(clean, protocol=replace(clean.protocol, VERSION=99))),
     ]
-    assert _features.features_path(replace(clean, num_codes=7, bits=1.0)) == paths[0]
+    assert file_of(replace(clean, num_codes=7, bits=1.0)) == paths[0]
     with monkeypatch.context() as patch:
-        patch.setattr(_features, "VERSION", 99)
-        paths.append(_features.features_path(clean))
+        patch.setattr(inception, "VERSION", 99)
+        paths.append(file_of(clean))
     monkeypatch.setattr(inception, "network", lambda device: torch.nn.Linear(2, 2))
-    paths.append(_features.features_path(clean))
+    paths.append(file_of(clean))
     assert len(set(paths)) == 6
+
+
+def test_references_of_samples_share_the_file(weights: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What samples are held against is kept where reconstructions look for their originals, in every version."""
+    monkeypatch.setattr(inception, "features", cheap_features)
+    pictures = rounded((grey(5) + 1) / 2)
+    dataset = SimpleNamespace(pixels=lambda split: pictures, digest=lambda split: "0" * 64)
+    under = Sampling(9, "test")
+    for version in (inception.VERSION, 99):
+        monkeypatch.setattr(inception, "VERSION", version)
+        evaluator = SampleEvaluator(dataset, CPU)  # type: ignore[arg-type]
+        found = evaluator._reference_features(under.under("clean"), under, measuring("clean"))
+        store = inception.FeatureStore(file_of(context()))
+        assert torch.equal(store.get(range(5), refuse), found)
+    assert len([*tmp_path.glob("features/*.npy")]) == 2
 
 
 # ------------------------------------------------------------------------------------------------------- the store

@@ -24,6 +24,7 @@ from vqbench.pictures import rounded
 from vqbench.protocol import MeasureProtocol
 
 DIM = 2048  # of pool3, the layer that FID is defined on
+VERSION = 1  # of how features are computed; raised by hand, it names other files of those that are kept
 CHUNK = 50  # pictures a pass through the network
 LAYERS = (  # of torch-fidelity's extractor, from the picture to pool3
     *("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "MaxPool_1", "Conv2d_3b_1x1", "Conv2d_4a_3x3", "MaxPool_2"),
@@ -32,13 +33,13 @@ LAYERS = (  # of torch-fidelity's extractor, from the picture to pool3
 )
 
 
-def features_path(protocol: MeasureProtocol, pictures: str, device: torch.device, version: int = 1) -> Path:
+def features_path(protocol: MeasureProtocol, pictures: str, device: torch.device) -> Path:
     """Where the features of a split are kept, the digest of whose content is ``pictures``: named by what decides them.
 
-    ``version`` is that of how they are computed.
+    Originals that are held against reconstructions and references of samples share a file.
     """
     weights = _weights_digest(network(device))[:16]
-    name = f"{pictures}-{protocol.name}-v{protocol.VERSION}-rfid-v{version}-{weights}.npy"
+    name = f"{pictures}-{protocol.name}-v{protocol.VERSION}-rfid-v{VERSION}-{weights}.npy"
     return assets.cache_folder() / "features" / name
 
 

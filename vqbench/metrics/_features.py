@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from torch import Tensor
 
 from vqbench import inception
 from vqbench.metric import Batch, Context, Metric
 from vqbench.protocol import MeasureProtocol
-
-VERSION = 1  # of how features are computed; those of originals are kept under it
 
 
 class OfFeatures(Metric):
@@ -25,7 +21,9 @@ class OfFeatures(Metric):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self.net = inception.network(context.device)
-        self.originals = inception.FeatureStore(features_path(context))
+        self.originals = inception.FeatureStore(
+            inception.features_path(context.protocol, context.dataset, context.device)
+        )
 
     def features(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Those of the originals, which are looked up where they are known, and of the reconstructions: (B, 2048)."""
@@ -34,11 +32,6 @@ class OfFeatures(Metric):
             batch.index.tolist(), lambda places: inception.features(self.net, batch.originals[places], resize)
         )
         return originals, inception.features(self.net, batch.reconstructions, resize)
-
-
-def features_path(context: Context) -> Path:
-    """Where the originals' features are kept."""
-    return inception.features_path(context.protocol, context.dataset, context.device, VERSION)
 
 
 def some(batch: Batch, kept: Tensor) -> Batch:
