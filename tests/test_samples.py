@@ -92,6 +92,19 @@ def test_density_and_coverage_of_sets_far_apart() -> None:
     assert metric(Coverage).measure(same) < 0.1
 
 
+def test_precision_does_not_rise_with_the_references() -> None:
+    """A sample of the references' own distribution lies in three of their balls on average, of 100 as of 1,600, and the
+    share that lies in any is the same."""
+    torch.manual_seed(0)
+    found = []
+    for count in (100, 400, 1600):
+        made, real = torch.randn(1000, 16), torch.randn(count, 16)
+        radii = torch.cdist(real, real).sort(1).values[:, 3]
+        assert float((torch.cdist(made, real) <= radii).double().sum(1).mean()) == pytest.approx(3, rel=0.1)
+        found.append(metric(Precision).measure(of_features(made, real)))
+    assert found == pytest.approx([0.79] * 3, abs=0.04)
+
+
 def test_what_lies_on_a_ball_is_outside() -> None:
     """A sample at exactly the fifth neighbour's distance does not count, and a reference's six copies have no ball."""
     line = torch.arange(7.0)[:, None]  # the ball of the first has radius 5, and of those in the middle less

@@ -12,8 +12,11 @@ NEIGHBOURS = 3  # the paper's k, and torch-fidelity's
 class Precision(SampleMetric):
     """Share of samples that lie among the references: no farther from one of them than its third nearest reference.
 
-    In Inception's features (the paper: VGG's), by torch-fidelity. It rises with the number of references, so compare
-    values of equally many. How faithful samples are; how varied, :mod:`vqbench.metrics.recall` says.
+    In Inception's features (the paper: VGG's), by torch-fidelity. Samples from the references' own distribution do not
+    come to 1: each lies in three balls on average, however many references there are, but some in many and others in
+    none. 1,000 of normal features come to 0.98 in 2 dimensions and 0.8 in 16, from 250 references as from 4,000; in 64
+    dimensions the value falls from 0.67 to 0.6. So compare values of equally many. How faithful samples are; how
+    varied, :mod:`vqbench.metrics.recall` says.
     """
 
     label = "Precision"
