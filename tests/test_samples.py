@@ -327,16 +327,10 @@ class Split:
         return "0" * 64
 
 
-def test_references_are_decoded_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Features of references are in order, decoded by other threads and by no more than a piece; those that are kept
-    are not decoded again, and of a part that is kept, only the rest is."""
+@pytest.fixture
+def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """In place of Inception's features, the levels of pictures of 3x8x8; how many were shown to the network at once."""
     shown: list[int] = []
-    threads: set[str] = set()
-
-    class Noted(Watched):
-        def __getitem__(self, which: slice | Tensor) -> Tensor:
-            threads.add(threading.current_thread().name)
-            return super().__getitem__(which)
 
     def features(_: Any, pictures: Tensor, resize: int | None) -> Tensor:
         shown.append(len(pictures))
@@ -345,6 +339,19 @@ def test_references_are_decoded_ahead(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(inception, "network", lambda device: None)
     monkeypatch.setattr(inception, "features", features)
     monkeypatch.setattr(inception, "features_path", lambda *_: tmp_path / "features.npy")
+    return shown
+
+
+def test_references_are_decoded_ahead(shown: list[int]) -> None:
+    """Features of references are in order, decoded by other threads and by no more than a piece; those that are kept
+    are not decoded again, and of a part that is kept, only the rest is."""
+    threads: set[str] = set()
+
+    class Noted(Watched):
+        def __getitem__(self, which: slice | Tensor) -> Tensor:
+            threads.add(threading.current_thread().name)
+            return super().__getitem__(which)
+
     pictures = smooth(330, 1, side=8)
     expected = pictures.flatten(1) / 255
     for name, count, read in (("clean@150", 150, [100, 50]), ("clean@150", 150, []), ("clean", 330, [100, 80])):
@@ -358,6 +365,26 @@ def test_references_are_decoded_ahead(tmp_path: Path, monkeypatch: pytest.Monkey
         shown.clear()
     assert threads
     assert all(name.startswith("vqbench-loader") for name in threads)
+
+
+@pytest.mark.usefixtures("shown")
+@pytest.mark.parametrize(
+    ("reference", "references", "name", "count"),
+    [
+        ("train", None, "clean@60", 330),
+        ("train", 100, "clean@60", 100),
+        ("test", None, "clean@60", 60),
+        ("test", 40, "clean@60", 40),
+        ("test", 400, "clean", 330),
+    ],
+)
+def test_fewer_test_pictures_are_no_fewer_training_pictures(
+    reference: Any, references: int | None, name: str, count: int
+) -> None:
+    """A number of test pictures limits references of the test split, and none of the training split."""
+    evaluator = generation.SampleEvaluator(Split(smooth(330, 1, side=8)), CPU)  # type: ignore[arg-type]
+    under = Sampling(10, reference, references, ONE_STEP)
+    assert len(evaluator._reference_features(under.under(name), under, protocol.MEASURE["clean"])) == count
 
 
 # How samples are kept -------------------------------------------------------------------------------------------------

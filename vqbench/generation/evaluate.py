@@ -54,7 +54,7 @@ class SampleEvaluator:
 
     def __init__(self, dataset: Dataset, device: torch.device, group: Group = ALONE) -> None:
         self.dataset, self.device, self.group = dataset, device, group
-        self._references: dict[tuple[str, str, int | None], Tensor] = {}
+        self._references: dict[tuple[str, str, int], Tensor] = {}
 
     def measure(
         self,
@@ -129,11 +129,12 @@ class SampleEvaluator:
 
     def _reference_features(self, name: str, sampling: Sampling, measured: MeasureProtocol) -> Tensor:
         """Features (M, 2048) of the reference split, kept for other runs as those of rFID's originals are."""
-        key = name.partition(":")[0], sampling.reference, sampling.references
+        pictures = self.dataset.pixels(sampling.reference)
+        tested = protocol.images_of(name) if sampling.reference == "test" else None  # no limit of training pictures
+        limits = len(pictures), sampling.references, tested
+        count = min(limit for limit in limits if limit is not None)
+        key = measured.name, sampling.reference, count
         if key not in self._references:
-            pictures = self.dataset.pixels(sampling.reference)
-            limits = len(pictures), sampling.references, protocol.images_of(name)
-            count = min(limit for limit in limits if limit is not None)
             path = inception.features_path(measured, self.dataset.digest(sampling.reference), self.device)
             store = inception.FeatureStore(path)
 
