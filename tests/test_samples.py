@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import math
 import os
 import shutil
 import threading
@@ -453,9 +454,9 @@ def measure(
     return evaluator.measure(maker, place, folder, {NAME: ["copies"]}, told, None, anew)  # type: ignore[arg-type]
 
 
-def on_two(folder: Path, anew: bool = True) -> list[Maker]:
-    """Measure with two ranks; what each of them made."""
-    makers = [Maker(), Maker()]
+def on_two(folder: Path, anew: bool = True, maker: type[Maker] = Maker) -> list[Maker]:
+    """Measure with two ranks; what each of them made. An error is one that both raised."""
+    makers = [maker(), maker()]
     met, said = threading.Barrier(2), [None, None]
     with ThreadPoolExecutor(2) as pool:
         groups = [Thread(rank, 2, rank, 2, met, said) for rank in range(2)]
@@ -463,6 +464,10 @@ def on_two(folder: Path, anew: bool = True) -> list[Maker]:
             pool.submit(measure, folder, maker, group=group, anew=anew)
             for maker, group in zip(makers, groups, strict=True)
         ]
+        raised = [one.exception() for one in each]
+        assert len({str(error) for error in raised}) == 1
+        if raised[0] is not None:
+            raise raised[0]
         assert [one.result().values.keys() for one in each] == [{NAME}] * 2
     return makers
 
@@ -529,6 +534,26 @@ def test_stopped_while_sampling_it_goes_on(tmp_path: Path, ranks: int, anew: boo
         assert (rest.made, told) == ([[8, 9]], [(10, 10)])
     np.testing.assert_array_equal(samples_in(parts), samples_in(tmp_path / "whole"))
     assert not list(parts.glob("*.parts"))
+
+
+@pytest.mark.usefixtures("fours")
+@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_samples_that_are_no_numbers_are_refused(tmp_path: Path, value: float, ranks: int) -> None:
+    """One pixel of one sample that is NaN or infinite is an error that says what to do, on all ranks whichever made it,
+    and no picture."""
+
+    class Diverged(Maker):
+        def sample(self, seeds: Sequence[int], **settings: Any) -> Tensor:
+            pictures = super().sample(seeds, **settings)
+            if 6 in seeds:  # of the second piece, so the second rank's
+                pictures[seeds.index(6), 1, 3, 4] = value
+            return pictures
+
+    with pytest.raises(RunError, match=r"are not numbers.*lower the learning rate"):
+        measure(tmp_path, Diverged()) if ranks == 1 else on_two(tmp_path, maker=Diverged)
+    assert not list(tmp_path.rglob("000001.npy"))
+    assert not list(tmp_path.glob("samples-*.npy"))
 
 
 @pytest.mark.usefixtures("fours")

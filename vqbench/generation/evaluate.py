@@ -8,12 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
 from vqbench import inception, neighbours, protocol, registry
 from vqbench.dataset import Dataset, Pictures
+from vqbench.errors import RunError
 from vqbench.generation.generator import Generator
 from vqbench.generation.keeping import Kept, claim
 from vqbench.group import ALONE, Group
@@ -40,11 +42,20 @@ def sample(
     settings: Mapping[str, float],
     told: Told = lambda *_: None,
 ) -> Tensor:
-    """The samples at ``places`` of the endless row that a run's ``seeds`` begin: (n, C, S, S) uint8, on the CPU."""
+    """The samples at ``places`` of the endless row that a run's ``seeds`` begin: (n, C, S, S) uint8, on the CPU.
+
+    Raises RunError for samples that are not finite, which 8 bits would hide.
+    """
     parts = []
     for start in range(0, len(places), TOGETHER):
         chosen = [seeds("sample", place) for place in places[start : start + TOGETHER]]
-        parts.append(rounded((generator.sample(chosen, **settings).clamp(-1, 1) + 1) / 2).cpu())
+        made = generator.sample(chosen, **settings)
+        if not made.isfinite().all():
+            raise RunError(
+                "the generator's samples are not numbers, but NaN or infinite: its training, or that of its first "
+                "stage, has diverged; lower the learning rate"
+            )
+        parts.append(rounded((made.clamp(-1, 1) + 1) / 2).cpu())
         told(min(start + TOGETHER, len(places)), len(places))
     return torch.cat(parts)
 
@@ -108,13 +119,17 @@ class SampleEvaluator:
         Interrupted: a stop loses no more than the pieces at work.
         """
         kept = Kept(folder, sampling, TOGETHER)
+
+        def make(numbers: list[int]) -> list[np.ndarray]:
+            return [sample(generator, seeds, kept.places(each), sampling.settings).numpy() for each in numbers]
+
         missing = self.group.agree(kept.missing)
         left = sum(len(kept.places(number)) for number in missing)
         for start in range(0, len(missing), self.group.size):
             turn = missing[start : start + self.group.size]
             own = turn[self.group.rank : self.group.rank + 1]  # in the last round, not all ranks have one
-            made = [sample(generator, seeds, kept.places(number), sampling.settings).numpy() for number in own]
-            pieces = [piece for each in self.group.gather(made) for piece in each]
+            made = self.group.gather(self.group.together(partial(make, own)))
+            pieces = [piece for each in made for piece in each]
             self.group.agree(partial(kept.keep, turn, pieces))
             left -= sum(map(len, pieces))
             told(sampling.count - left, sampling.count)
