@@ -9,10 +9,11 @@ import os
 import shutil
 import threading
 import tracemalloc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from torch.nn import functional as F
 
 from vqbench import inception, neighbours, protocol
 from vqbench.datasets.photos import Photos
-from vqbench.errors import Interrupted, RunError, Unwritable
+from vqbench.errors import Interrupted, RunError, Unwritable, VqbenchError
 from vqbench.generation import evaluate as generation
 from vqbench.generation import keeping
 from vqbench.group import ALONE, Group
@@ -434,7 +435,16 @@ class Thread(Group):
         return values
 
     def agree(self, decide: Callable[[], Any], patient: bool = False) -> Any:
-        return self.gather(decide() if self.leads else None)[0]
+        told: list[Any] = [None, None]
+        if self.leads:
+            try:
+                told[0] = decide()
+            except VqbenchError as error:
+                told[1] = error
+        result, raised = self.gather(told)[0]
+        if raised is not None:
+            raise raised
+        return result
 
 
 @pytest.fixture
@@ -449,19 +459,23 @@ def measure(
     told: Callable[[int, int], None] = lambda *_: None,
     group: Group = ALONE,
     anew: bool = True,
+    wanted: Mapping[str, Sequence[str]] = MappingProxyType({NAME: ["copies"]}),
 ) -> Any:
     evaluator = generation.SampleEvaluator(Split(smooth(20, 1, 8)), CPU, group)  # type: ignore[arg-type]
-    return evaluator.measure(maker, place, folder, {NAME: ["copies"]}, told, None, anew)  # type: ignore[arg-type]
+    return evaluator.measure(maker, place, folder, wanted, told, None, anew)  # type: ignore[arg-type]
 
 
-def on_two(folder: Path, anew: bool = True, maker: type[Maker] = Maker) -> list[Maker]:
-    """Measure with two ranks; what each of them made. An error is one that both raised."""
+def on_two(folder: Path, anew: bool = True, maker: type[Maker] = Maker, **leaders: Any) -> list[Maker]:
+    """Measure with two ranks, the first of which is given ``leaders`` as well; what each of them made.
+
+    An error is one that both raised.
+    """
     makers = [maker(), maker()]
     met, said = threading.Barrier(2), [None, None]
     with ThreadPoolExecutor(2) as pool:
         groups = [Thread(rank, 2, rank, 2, met, said) for rank in range(2)]
         each = [
-            pool.submit(measure, folder, maker, group=group, anew=anew)
+            pool.submit(measure, folder, maker, group=group, anew=anew, **(leaders if group.leads else {}))
             for maker, group in zip(makers, groups, strict=True)
         ]
         raised = [one.exception() for one in each]
@@ -486,10 +500,10 @@ def files(folder: Path) -> set[str]:
 
 
 def samples_in(folder: Path) -> np.ndarray:
-    return np.load(folder / f"samples-{SAMPLING.name}.npy")
+    return np.load(folder / f"samples-{SAMPLING.made}.npy")
 
 
-WHOLE = {f"samples-{SAMPLING.name}.npy", "samples.png", "neighbours.png", "samples.sha256"}
+WHOLE = {f"samples-{SAMPLING.made}.npy", "samples.png", "neighbours.png", "samples.sha256"}
 
 
 @pytest.mark.usefixtures("fours")
@@ -499,7 +513,8 @@ def test_samples_end_in_one_file(tmp_path: Path) -> None:
     maker, told = Maker(), []
     values = measure(tmp_path, maker, lambda *done: told.append(done)).values
     assert maker.made == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
-    assert told == [(4, 10), (8, 10), (10, 10)]
+    assert told[:3] == [(4, 10), (8, 10), (10, 10)]
+    assert set(told[3:]) == {(10, 10)}  # while they are measured
     assert files(tmp_path) == WHOLE
     expected = ((Maker().sample(range(10), steps=1, eta=0.0) + 1) / 2 * 255).round().to(torch.uint8).numpy()
     np.testing.assert_array_equal(samples_in(tmp_path), expected)
@@ -510,7 +525,7 @@ def test_samples_end_in_one_file(tmp_path: Path) -> None:
         assert again.made == []
     buffer = io.BytesIO()
     np.save(buffer, expected)
-    assert (tmp_path / f"samples-{SAMPLING.name}.npy").read_bytes() == buffer.getvalue()
+    assert (tmp_path / f"samples-{SAMPLING.made}.npy").read_bytes() == buffer.getvalue()
 
 
 @pytest.mark.usefixtures("fours")
@@ -524,14 +539,14 @@ def test_stopped_while_sampling_it_goes_on(tmp_path: Path, ranks: int, anew: boo
     with pytest.raises(Interrupted):
         measure(parts, first, stopped_at(8), anew=anew)
     assert first.made == [[0, 1, 2, 3], [4, 5, 6, 7]]
-    kept = {f"samples-{SAMPLING.name}.parts/{number:06}.npy" for number in (0, 1)}
+    kept = {f"samples-{SAMPLING.made}.parts/{number:06}.npy" for number in (0, 1)}
     assert files(parts) == kept | ({"samples.sha256"} if anew else set())
     if ranks == 2:
         assert [maker.made for maker in on_two(parts, anew)] == [[[8, 9]], []]
     else:
         rest, told = Maker(), []
         assert measure(parts, rest, lambda *done: told.append(done), anew=anew).values == whole
-        assert (rest.made, told) == ([[8, 9]], [(10, 10)])
+        assert (rest.made, set(told)) == ([[8, 9]], {(10, 10)})
     np.testing.assert_array_equal(samples_in(parts), samples_in(tmp_path / "whole"))
     assert not list(parts.glob("*.parts"))
 
@@ -565,6 +580,94 @@ def test_two_ranks_take_turns(tmp_path: Path) -> None:
     np.testing.assert_array_equal(samples_in(tmp_path / "two"), samples_in(tmp_path / "one"))
 
 
+PRECISION = MappingProxyType({NAME: ["precision"]})
+
+
+def stopped_after(calls: int) -> Callable[[int, int], None]:
+    """Told this many times that all samples are there, the last of them while they are measured, the user stops."""
+    left = iter(range(calls))
+
+    def told(done: int, total: int) -> None:
+        if done == total and next(left, None) == calls - 1:
+            raise Interrupted("stopped while measuring")
+
+    return told
+
+
+@pytest.mark.usefixtures("fours")
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_stopped_while_measuring_it_goes_on(tmp_path: Path, shown: list[int], ranks: int) -> None:
+    """A stop comes through after each piece of features, on all ranks, and references that were seen before it are not
+    seen again."""
+    whole = measure(tmp_path / "whole", Maker(), wanted=PRECISION).values
+    (tmp_path / "features.npy").unlink()
+    shown.clear()
+    told = stopped_after(1 + 3 + 2)  # all are sampled, the samples' three pieces, two of the references
+    parts = tmp_path / "parts"
+    with pytest.raises(Interrupted):
+        measure(parts, Maker(), told, wanted=PRECISION) if ranks == 1 else on_two(parts, told=told, wanted=PRECISION)
+    assert shown == [4, 4, 2, 4, 4]
+    assert np.load(tmp_path / "features.npy").shape == (8, 2048)
+    shown.clear()
+    again = Maker()
+    assert measure(parts, again, wanted=PRECISION).values == whole
+    assert (again.made, shown) == ([], [4, 4, 2, 4, 4, 4])
+
+
+@pytest.mark.usefixtures("fours")
+def test_a_stop_comes_through_anywhere(tmp_path: Path, shown: list[int]) -> None:
+    """While samples are measured and drawn there is a chance to stop after each piece of features, each metric and each
+    piece of training pictures; every one is taken."""
+    metrics = {NAME: ["precision", "copies"]}
+    told: list[tuple[int, int]] = []
+    measure(tmp_path, Maker(), lambda *done: told.append(done), wanted=metrics)
+    assert len(told) == 3 + (3 + 5 + 1) + (3 + 1) + 5  # sampling, precision, copies, neighbours
+    for calls in range(1, len(told) - 3 + 1):  # the samples are there
+        with pytest.raises(Interrupted):
+            measure(tmp_path, Maker(), stopped_after(calls), wanted=metrics, anew=False)
+        (tmp_path / "features.npy").unlink(missing_ok=True)
+
+
+@pytest.mark.usefixtures("fours")
+def test_features_are_saved_now_and_then(tmp_path: Path, shown: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Features of references are saved after so many, twice as many and so on, so that a process that is killed loses
+    no more than half, and writes little."""
+    monkeypatch.setattr(generation, "SAVED", 4)
+    kept: list[int] = []
+    path = tmp_path / "features.npy"
+    measure(tmp_path, Maker(), lambda *_: kept.append(len(np.load(path)) if path.exists() else 0), wanted=PRECISION)
+    assert kept[6:11] == [4, 8, 8, 16, 16]  # after each of five pieces, once the samples have been seen
+    assert kept[-1] == 20
+
+
+@pytest.mark.usefixtures("fours", "shown")
+def test_samples_are_read_and_drawn_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under two protocols and against two splits, the same samples are read once and drawn once; another sampling has
+    samples of its own."""
+    drawn: list[int] = []
+    read: list[int] = []
+    draw, whole = generation.draw, keeping.Kept.read
+
+    def drawing(folder: Path, pictures: Tensor, *others: Any) -> None:
+        drawn.append(len(pictures))
+        draw(folder, pictures, *others)
+
+    def reading(kept: keeping.Kept) -> Tensor:
+        read.append(kept.count)
+        return whole(kept)
+
+    monkeypatch.setattr(generation, "draw", drawing)
+    monkeypatch.setattr(keeping.Kept, "read", reading)
+    other = Sampling(6, "test", settings=ONE_STEP)
+    names = [SAMPLING.under("clean"), other.under("clean"), SAMPLING.under("official")]
+    names.append(replace(SAMPLING, reference="train").under("clean"))
+    values = measure(tmp_path, Maker(), wanted={name: ["copies"] for name in names}).values
+    assert (read, drawn) == ([10, 6], [10, 6])
+    assert {name: value["copies"].images for name, value in values.items()} == dict(
+        zip(names, [10, 6, 10], strict=True)
+    )
+
+
 @pytest.mark.usefixtures("fours")
 @pytest.mark.parametrize("damage", ["cut", "changed", "head", "empty", "short", "gone"])
 def test_a_damaged_piece_is_made_anew(tmp_path: Path, damage: str) -> None:
@@ -573,7 +676,7 @@ def test_a_damaged_piece_is_made_anew(tmp_path: Path, damage: str) -> None:
     parts = tmp_path / "parts"
     with pytest.raises(Interrupted):
         measure(parts, Maker(), stopped_at(8))
-    piece, other = (parts / f"samples-{SAMPLING.name}.parts" / f"{number:06}.npy" for number in (0, 1))
+    piece, other = (parts / f"samples-{SAMPLING.made}.parts" / f"{number:06}.npy" for number in (0, 1))
     data = piece.read_bytes()
     match damage:
         case "cut":

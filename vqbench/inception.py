@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -126,8 +126,11 @@ class FeatureStore:
         self.path = path
         self._rows: dict[int, Tensor] = dict(enumerate(torch.from_numpy(self._on_disk())))
 
-    def get(self, index: Sequence[int], compute: Callable[[list[int]], Tensor]) -> Tensor:
-        """Features (B, 2048) of the pictures at ``index``. ``compute`` gives those at some places within ``index``."""
+    def get(self, index: Sequence[int], compute: Callable[[list[int]], Iterable[Tensor]]) -> Tensor:
+        """Features (B, 2048) of the pictures at ``index``. ``compute`` gives those at some places within ``index``.
+
+        Each (2048,) is kept when it comes: what ``compute`` gave before it raised an error need not be given again.
+        """
         missing = [place for place, position in enumerate(index) if position not in self._rows]
         if missing:
             for place, row in zip(missing, compute(missing), strict=True):

@@ -101,6 +101,7 @@ class Samples:
     training: Tensor | Pictures  # (T, C, S, S) uint8: the pictures that the generator learned from
     features_of_samples: Callable[[], Tensor]
     features_of_references: Callable[[], Tensor]
+    tell: Callable[[], None] = lambda: None  # that work goes on; may raise Interrupted
     _shared: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
@@ -118,7 +119,9 @@ class Samples:
 
         There may be millions, which are read from their files while earlier pieces are looked at.
         """
-        return batches(self.training, torch.arange(len(self.training)) if order is None else order, TOGETHER)
+        for piece in batches(self.training, torch.arange(len(self.training)) if order is None else order, TOGETHER):
+            yield piece
+            self.tell()
 
     def shared(self, compute: Callable[..., Result], *args: Hashable) -> Result:
         """What ``compute(self, *args)`` gives, computed once for all metrics that ask for it."""

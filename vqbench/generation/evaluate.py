@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,10 +29,12 @@ from vqbench.seeding import Seeds
 from vqbench.store import Value, write_atomically
 
 TOGETHER = 100  # pictures that are sampled, or measured, at once
+SAVED = 5_000  # references after which their features are first saved, then after twice as many, and so on
 SHOWN = 64  # pictures of a run's own grid
 BESIDE = 16  # samples that are shown with their nearest training pictures
 CPU = torch.device("cpu")
-Told = Callable[[int, int], None]  # pictures done, pictures in all
+Told = Callable[[int, int], None]  # pictures done, pictures in all; may raise Interrupted
+Tell = Callable[[], None]  # that work goes on; may raise Interrupted
 
 
 def sample(
@@ -80,21 +82,31 @@ class SampleEvaluator:
         """Every ``wanted`` number: name of protocol and sampling -> metrics. Samples are kept in ``folder``.
 
         ``trained_on``: the generator learned from the first training pictures alone. ``anew``: it was trained just now,
-        so that samples which are there may be of an earlier one. ``told`` is of sampling.
+        so that samples which are there may be of an earlier one. ``told`` is of sampling; while the first rank measures
+        the samples, it is called now and then as for the last of them, so that it may raise Interrupted there too.
         """
         generator.eval()
         if anew:
             self.group.agree(lambda: claim(folder, generator.state_dict()))
+        training = first(self.dataset.pixels("train"), trained_on)
         values = {}
-        for name, metrics in wanted.items():
-            pictures = self._samples(generator, seeds, folder, sampling_of(name), told)
-            training = first(self.dataset.pixels("train"), trained_on)
-            values[name] = self.group.agree(partial(self._values, name, metrics, pictures, training), patient=True)
-            self.group.agree(partial(draw, folder, pictures, training, self.device), patient=True)
+        for names in _by_samples(wanted):
+            sampling = sampling_of(names[0])
+            tell = partial(told, sampling.count, sampling.count)
+            pictures = self._samples(generator, seeds, folder, sampling, told)
+            for name in names:
+                measure = partial(self._values, name, wanted[name], pictures, training, tell)
+                values[name] = self.group.agree(measure, patient=True)
+            self.group.agree(partial(draw, folder, pictures, training, self.device, tell), patient=True)
         return Measurement(values, {})
 
     def _values(
-        self, name: str, metrics: Sequence[str], pictures: Tensor, training: Tensor | Pictures
+        self,
+        name: str,
+        metrics: Sequence[str],
+        pictures: Tensor,
+        training: Tensor | Pictures,
+        tell: Tell = lambda: None,
     ) -> dict[str, Value]:
         """The numbers of one name: what the samples ``pictures`` are worth under its protocol."""
         measured = protocol.measuring(name)
@@ -102,14 +114,16 @@ class SampleEvaluator:
         samples = Samples(
             pictures,
             training,
-            partial(self._features, pictures.split(TOGETHER), measured),
-            partial(self._reference_features, name, sampling_of(name), measured),
+            lambda: torch.cat([*self._features(pictures.split(TOGETHER), measured, tell)]),
+            partial(self._reference_features, name, sampling_of(name), measured, tell),
+            tell,
         )
         values = {}
         for metric in metrics:
             cls: Any = registry.load("metrics", metric)
             one: SampleMetric = cls(context)
             values[metric] = Value(one.measure(samples), one.VERSION, measured.VERSION, len(pictures))
+            tell()
         return values
 
     def _samples(self, generator: Generator, seeds: Seeds, folder: Path, sampling: Sampling, told: Told) -> Tensor:
@@ -136,14 +150,20 @@ class SampleEvaluator:
         self.group.agree(kept.join)
         return kept.read() if self.group.leads else torch.empty(0, dtype=torch.uint8)
 
-    def _features(self, pieces: Iterable[Tensor], measured: MeasureProtocol) -> Tensor:
-        """Inception's features (N, 2048) of pictures (B, C, S, S) uint8, seen as ``measured`` sees originals."""
+    def _features(self, pieces: Iterable[Tensor], measured: MeasureProtocol, tell: Tell) -> Iterator[Tensor]:
+        """Inception's features (B, 2048) of pictures (B, C, S, S) uint8, seen as ``measured`` sees originals."""
         net = inception.network(self.device)
-        seen = (as_measured(to_unit(piece.to(self.device)), measured) for piece in pieces)
-        return torch.cat([inception.features(net, piece, measured.fid_resize) for piece in seen])
+        for piece in telling(pieces, tell):
+            seen = as_measured(to_unit(piece.to(self.device)), measured)
+            yield inception.features(net, seen, measured.fid_resize)
 
-    def _reference_features(self, name: str, sampling: Sampling, measured: MeasureProtocol) -> Tensor:
-        """Features (M, 2048) of the reference split, kept for other runs as those of rFID's originals are."""
+    def _reference_features(
+        self, name: str, sampling: Sampling, measured: MeasureProtocol, tell: Tell = lambda: None
+    ) -> Tensor:
+        """Features (M, 2048) of the reference split, kept for other runs as those of rFID's originals are.
+
+        Those computed before a stop are kept as well.
+        """
         pictures = self.dataset.pixels(sampling.reference)
         tested = protocol.images_of(name) if sampling.reference == "test" else None  # no limit of training pictures
         limits = len(pictures), sampling.references, tested
@@ -153,13 +173,36 @@ class SampleEvaluator:
             path = inception.features_path(measured, self.dataset.digest(sampling.reference), self.device)
             store = inception.FeatureStore(path)
 
-            def decoded(places: list[int]) -> Tensor:
+            def decoded(places: list[int]) -> Iterator[Tensor]:
                 """The features of those that are not kept, which are decoded while the network is at earlier ones."""
-                return self._features(batches(pictures, torch.tensor(places), TOGETHER), measured)
+                done, due = 0, SAVED
+                for piece in self._features(batches(pictures, torch.tensor(places), TOGETHER), measured, tell):
+                    yield from piece
+                    done += len(piece)
+                    if done >= due:  # ever more rarely, since each time the whole file is written
+                        store.save()
+                        due *= 2
 
-            self._references[key] = store.get(range(count), decoded)
-            store.save()
+            try:
+                self._references[key] = store.get(range(count), decoded)
+            finally:
+                store.save()
         return self._references[key]
+
+
+def _by_samples(names: Iterable[str]) -> list[list[str]]:
+    """Names of values, those of the same samples together."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(sampling_of(name).made, []).append(name)
+    return list(found.values())
+
+
+def telling(pieces: Iterable[Tensor], tell: Tell) -> Iterator[Tensor]:
+    """The ``pieces``, and after each was looked at a call of ``tell``."""
+    for piece in pieces:
+        yield piece
+        tell()
 
 
 class First:
@@ -188,7 +231,9 @@ def first(pictures: Tensor | Pictures, count: int | None) -> Tensor | Pictures:
 # Pictures to look at --------------------------------------------------------------------------------------------------
 
 
-def nearest(pictures: Tensor, training: Tensor | Pictures, device: torch.device = CPU) -> Tensor:
+def nearest(
+    pictures: Tensor, training: Tensor | Pictures, device: torch.device = CPU, tell: Tell = lambda: None
+) -> Tensor:
     """The position of each picture's (N, C, S, S) nearest, by Euclidean distance of pixels, in ``training``: (N,).
 
     All training pictures are gone through on ``device``, a piece at a time.
@@ -197,15 +242,21 @@ def nearest(pictures: Tensor, training: Tensor | Pictures, device: torch.device 
     def flat(levels: Tensor) -> Tensor:
         return levels.to(device).float().flatten(1)
 
-    pieces = batches(training, torch.arange(len(training)), TOGETHER)
+    pieces = telling(batches(training, torch.arange(len(training)), TOGETHER), tell)
     return neighbours.nearest(flat(pictures), map(flat, pieces))[1].cpu()
 
 
-def draw(folder: Path, pictures: Tensor, training: Tensor | Pictures, device: torch.device = CPU) -> None:
+def draw(
+    folder: Path,
+    pictures: Tensor,
+    training: Tensor | Pictures,
+    device: torch.device = CPU,
+    tell: Tell = lambda: None,
+) -> None:
     """``samples.png``, the first samples, and ``neighbours.png``, of some the nearest training picture below each."""
     write_atomically(folder / "samples.png", grid(pictures[:SHOWN]))
     some = pictures[:BESIDE]
-    found = training[nearest(some, training, device)]
+    found = training[nearest(some, training, device, tell)]
     pairs = [row for start in range(0, len(some), 8) for each in (some, found) for row in [each[start : start + 8]]]
     write_atomically(folder / "neighbours.png", grid(torch.cat(pairs)))
 
