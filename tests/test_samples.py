@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from vqbench.datasets.photos import Photos
 from vqbench.errors import Interrupted, RunError, Unwritable, VqbenchError
 from vqbench.generation import evaluate as generation
 from vqbench.generation import keeping
+from vqbench.generation.generator import Generator
 from vqbench.group import ALONE, Group
 from vqbench.loading import resident
 from vqbench.metric import Context, SampleMetric, Samples
@@ -38,6 +39,7 @@ from vqbench.metrics.density import Density
 from vqbench.metrics.precision import Precision
 from vqbench.metrics.recall import Recall
 from vqbench.planning.sampling import Sampling
+from vqbench.running import rank
 
 CPU = torch.device("cpu")
 ONE_STEP = {"steps": 1, "eta": 0}
@@ -195,6 +197,23 @@ def test_neighbours_by_pieces() -> None:
             assert torch.equal(neighbours.kth_distance(some, points.split(size), k), whole.sort(1).values[:, k - 1])
 
 
+def test_neighbours_in_views_and_but_for_one() -> None:
+    """Of points in two views the nearer one counts, and a point that is left out is no neighbour, in whatever piece."""
+    draw = torch.Generator().manual_seed(0)
+    points = torch.randint(0, 20, (90, 2), generator=draw).float()
+    views = torch.randint(0, 20, (2, 20, 2), generator=draw).float()
+    whole = torch.minimum(*(neighbours.distances(view, points) for view in views))
+    but = whole.argmin(1)
+    without = whole.clone()
+    without[range(20), but] = torch.inf
+    assert not torch.equal(whole.min(1).values, without.min(1).values)
+    for size in (90, 8):
+        for left_out, expected in ((None, whole), (but, without)):
+            least, places = neighbours.nearest(views, points.split(size), left_out)
+            assert torch.equal(least, expected.min(1).values)
+            assert places.tolist() == [row.tolist().index(row.min()) for row in expected]
+
+
 # Training pictures that are read piece by piece -----------------------------------------------------------------------
 
 
@@ -225,18 +244,22 @@ def smooth(count: int, seed: int, side: int = 40) -> Tensor:
     return F.interpolate(few, size=(side, side), mode="bilinear").round().to(torch.uint8)
 
 
-def copies_by_hand(made: Tensor, training: Tensor) -> float:
-    """Copies from whole matrices of distances at 32x32, in percent."""
+def copies_by_hand(made: Tensor, training: Tensor, mirrored: bool = False) -> float:
+    """Copies from whole matrices of distances at 32x32, in percent; it is the training pictures that are mirrored."""
 
-    def flat(levels: Tensor) -> Tensor:
-        return F.adaptive_avg_pool2d(levels.float(), min(32, levels.shape[-1])).flatten(1)
+    def small(levels: Tensor) -> np.ndarray:
+        return F.adaptive_avg_pool2d(levels.double(), min(32, levels.shape[-1])).numpy()
 
-    def distances(some: Tensor, others: Tensor) -> Tensor:
-        return torch.cdist(some, others, compute_mode="donot_use_mm_for_euclid_dist")
+    def distances(some: np.ndarray, others: np.ndarray) -> np.ndarray:
+        return np.stack([np.sqrt(((others - each) ** 2).sum((1, 2, 3))) for each in some])
 
-    found = distances(flat(made), flat(training)).min(1)
-    among = distances(flat(training)[found.indices], flat(training)).sort(1).values[:, 1]
-    return 100 * float((found.values < among).double().mean())
+    originals = small(training)
+    views = [originals, originals[..., ::-1]] if mirrored else [originals]
+    apart = np.minimum.reduce([distances(small(made), view) for view in views])
+    nearest = apart.argmin(1)
+    among = np.minimum.reduce([distances(originals, view) for view in views])
+    np.fill_diagonal(among, np.inf)
+    return 100 * float((apart.min(1) < among.min(1)[nearest]).mean())
 
 
 def half_copied(training: Tensor, count: int) -> Tensor:
@@ -252,13 +275,107 @@ def test_copies_by_pieces(side: int) -> None:
     torch.manual_seed(0)
     training = smooth(330, 1, side)
     made = half_copied(training, 120)
-    expected = copies_by_hand(made, training)
-    assert 50 <= expected < 100
-    watched = Watched(training)
-    for pictures in (training, watched):
-        assert metric(Copies).measure(Samples(made, pictures, Tensor, Tensor)) == expected
-    assert max(watched.asked) == neighbours.TOGETHER
-    assert sum(watched.asked) <= 2 * 330 + 120  # all pictures twice, and those that are a sample's nearest
+    for mirrored in (False, True):
+        expected = copies_by_hand(made, training, mirrored)
+        assert 50 <= expected < 100
+        watched = Watched(training)
+        for pictures in (training, watched):
+            assert metric(Copies).measure(Samples(made, pictures, Tensor, Tensor, mirrored)) == expected
+        assert max(watched.asked) == neighbours.TOGETHER
+        assert sum(watched.asked) <= 2 * 330 + 120  # all pictures twice, and those that are a sample's nearest
+
+
+def symmetric(pictures: Tensor) -> Tensor:
+    """Pictures of which the right half is the left one mirrored."""
+    left = pictures[..., : pictures.shape[-1] // 2]
+    return torch.cat([left, left.flip(-1)], -1)
+
+
+@pytest.mark.parametrize("side", [20, 40])
+def test_mirrored_copies_are_found_with_flips(side: int) -> None:
+    """A generator that repeats training pictures mirrored makes copies if it learned from mirror images, else not as
+    many; with flips, copies that are not mirrored count as before."""
+    torch.manual_seed(0)
+    training = smooth(330, 1, side)
+    copied = half_copied(training, 120)[:60]
+
+    def share(made: Tensor, mirrored: bool) -> float:
+        found = metric(Copies).measure(Samples(made, training, Tensor, Tensor, mirrored))
+        assert found == copies_by_hand(made, training, mirrored)
+        return found
+
+    assert share(copied.flip(-1), True) == share(copied, True) == share(copied, False) == 100
+    assert share(copied.flip(-1), False) < 60
+
+
+def test_flips_change_nothing_among_symmetric_pictures() -> None:
+    """A symmetric training picture is its own mirror image, which is no other picture: copies of it are copies."""
+    torch.manual_seed(0)
+    training = symmetric(smooth(330, 1, 20))
+    made = half_copied(training, 120)
+    found = [metric(Copies).measure(Samples(made, training, Tensor, Tensor, mirrored)) for mirrored in (False, True)]
+    assert found == [copies_by_hand(made, training, mirrored) for mirrored in (False, True)]
+    assert found[0] == found[1] > 50
+    assert metric(Copies).measure(Samples(training[:60], training, Tensor, Tensor, True)) == 100
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_what_is_there_twice_is_not_copied(mirrored: bool) -> None:
+    """A copy of a training picture counts for none where the same picture is in the split a second time or, with flips,
+    its mirror image is."""
+    training = smooth(120, 1, 20)
+    twice = torch.cat([training, training[:30], training[30:60].flip(-1)])
+    samples = [Samples(training[part], twice, Tensor, Tensor, mirrored) for part in (slice(30), slice(30, 60))]
+    assert metric(Copies).measure(samples[0]) == 0
+    assert metric(Copies).measure(samples[1]) == (0 if mirrored else 100)
+    assert metric(Copies).measure(Samples(training[60:], twice, Tensor, Tensor, mirrored)) == 100
+
+
+def test_the_nearest_is_shown_as_it_is_nearest(tmp_path: Path) -> None:
+    """With flips, the picture below a sample is the training picture of which it or its mirror image is nearest, turned
+    to where that is so; without, none is mirrored."""
+    torch.manual_seed(0)
+    training = smooth(330, 1)
+    made = half_copied(training, 32)[:16]
+    made[::2] = made[::2].flip(-1)
+    differences = [made.float().flatten(1)[:, None] - view.float().flatten(1) for view in (training, training.flip(-1))]
+    apart = torch.stack([each.square().sum(-1) for each in differences])  # (2, 16, 330)
+    places = apart.amin(0).argmin(1)
+    mirrored = apart[1, range(16), places] < apart[0, range(16), places]
+    assert mirrored.tolist() == [True, False] * 8
+    for pictures in (training, Watched(training)):
+        assert torch.equal(generation.nearest(made, pictures, mirrored=True), places)
+        generation.draw(tmp_path, made, pictures, mirrored=True)
+        shown = torch.where(mirrored[:, None, None, None], training.flip(-1)[places], training[places])
+        expected = generation.grid(torch.cat([made[:8], shown[:8], made[8:], shown[8:]]))
+        assert (tmp_path / "neighbours.png").read_bytes() == expected
+        generation.draw(tmp_path, made, pictures)
+        below = training[generation.nearest(made, training)]
+        expected = generation.grid(torch.cat([made[:8], below[:8], made[8:], below[8:]]))
+        assert (tmp_path / "neighbours.png").read_bytes() == expected
+
+
+def test_what_was_learned_from_reaches_the_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copies and the pictures drawn know of mirror images from the evaluator, and that from the run's recipe."""
+    seen: list[Samples] = []
+    drawn: list[bool] = []
+    monkeypatch.setattr(Copies, "measure", lambda self, samples: seen.append(samples) or 0.0)
+    monkeypatch.setattr(generation, "draw", lambda *args: drawn.append(args[4]))
+    for mirrored in (False, True):
+        measure(tmp_path, Maker(), mirrored=mirrored)
+    assert [samples.mirrored for samples in seen] == drawn == [False, True]
+
+    told: list[dict[str, Any]] = []
+    evaluator = SimpleNamespace(measure=lambda *_, **named: told.append(named))
+    monkeypatch.setattr(rank, "SampleEvaluator", lambda *_: evaluator)
+    listener: Any = SimpleNamespace(run_started=lambda *_: None)
+    engine: Any = SimpleNamespace(device=CPU)
+    for args in ({"flips": True, "subset": 7}, {"flips": False, "subset": None}, {}):
+        run: Any = SimpleNamespace(recipe=SimpleNamespace(args=args), seed=1, dataset=SimpleNamespace(name="few"))
+        work = rank.Work(run, tmp_path, {}, True)
+        generator: Any = Generator(torch.nn.Identity())  # type: ignore[arg-type]
+        rank.Rank("cpu", listener, lambda: False)._measured(work, engine, Split(None), generator, None)  # type: ignore[arg-type]
+    assert [(each["mirrored"], each["trained_on"]) for each in told] == [(True, 7), (False, None), (False, None)]
 
 
 def test_a_subset_is_all_that_is_read() -> None:
@@ -460,9 +577,10 @@ def measure(
     group: Group = ALONE,
     anew: bool = True,
     wanted: Mapping[str, Sequence[str]] = MappingProxyType({NAME: ["copies"]}),
+    mirrored: bool = False,
 ) -> Any:
     evaluator = generation.SampleEvaluator(Split(smooth(20, 1, 8)), CPU, group)  # type: ignore[arg-type]
-    return evaluator.measure(maker, place, folder, wanted, told, None, anew)  # type: ignore[arg-type]
+    return evaluator.measure(maker, place, folder, wanted, told, None, anew, mirrored)  # type: ignore[arg-type]
 
 
 def on_two(folder: Path, anew: bool = True, maker: type[Maker] = Maker, **leaders: Any) -> list[Maker]:

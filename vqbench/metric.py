@@ -101,6 +101,7 @@ class Samples:
     training: Tensor | Pictures  # (T, C, S, S) uint8: the pictures that the generator learned from
     features_of_samples: Callable[[], Tensor]
     features_of_references: Callable[[], Tensor]
+    mirrored: bool = False  # whether it learned from the mirror image of each of them as well
     tell: Callable[[], None] = lambda: None  # that work goes on; may raise Interrupted
     _shared: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
 

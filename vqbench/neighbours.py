@@ -15,20 +15,28 @@ TOGETHER = 100  # points of a piece, unless whoever asks has a reason for others
 
 
 def distances(some: Tensor, others: Tensor) -> Tensor:
-    """Of each of ``some`` (N, D) to each of ``others`` (P, D): (N, P), on the device and in the type of ``some``."""
+    """Of each of ``some`` (..., N, D) to each of ``others`` (P, D): (..., N, P), on its device, in its type."""
     return torch.cdist(some, others.to(some), compute_mode="donot_use_mm_for_euclid_dist")
 
 
-def nearest(some: Tensor, pieces: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+def nearest(some: Tensor, pieces: Iterable[Tensor], but: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Of each of ``some`` (N, D): the distance to the nearest point in ``pieces`` (P, D), and its position, (N,) each.
 
-    Positions count through all pieces. Of points that are equally near, the first.
+    Positions count through all pieces. Of points that are equally near, the first. ``some`` (V, N, D) are N points in V
+    views, such as a picture and its mirror image, of which the nearest counts. ``but`` (N,): of each of ``some``, the
+    position of a point that does not count.
     """
-    least = torch.full((len(some),), torch.inf).to(some)
-    places = torch.zeros(len(some), dtype=torch.int64, device=some.device)
+    views = some if some.dim() == 3 else some[None]
+    count = views.shape[1]
+    least = torch.full((count,), torch.inf).to(some)
+    places = torch.zeros(count, dtype=torch.int64, device=some.device)
     start = 0
     for piece in pieces:
-        found = distances(some, piece).min(1)
+        apart = distances(views, piece).amin(0)  # (N, P)
+        if but is not None:
+            here = ((but >= start) & (but < start + len(piece))).nonzero()[:, 0]
+            apart[here, but[here] - start] = torch.inf
+        found = apart.min(1)
         nearer = found.values < least
         least = torch.where(nearer, found.values, least)
         places = torch.where(nearer, found.indices + start, places)

@@ -78,12 +78,14 @@ class SampleEvaluator:
         told: Told,
         trained_on: int | None,
         anew: bool,
+        mirrored: bool = False,
     ) -> Measurement:
         """Every ``wanted`` number: name of protocol and sampling -> metrics. Samples are kept in ``folder``.
 
-        ``trained_on``: the generator learned from the first training pictures alone. ``anew``: it was trained just now,
-        so that samples which are there may be of an earlier one. ``told`` is of sampling; while the first rank measures
-        the samples, it is called now and then as for the last of them, so that it may raise Interrupted there too.
+        ``trained_on``: the generator learned from the first training pictures alone; ``mirrored``: also from the mirror
+        images of what it learned from. ``anew``: it was trained just now, so that samples which are there may be of an
+        earlier one. ``told`` is of sampling; while the first rank measures the samples, it is called now and then as
+        for the last of them, so that it may raise Interrupted there too.
         """
         generator.eval()
         if anew:
@@ -95,9 +97,9 @@ class SampleEvaluator:
             tell = partial(told, sampling.count, sampling.count)
             pictures = self._samples(generator, seeds, folder, sampling, told)
             for name in names:
-                measure = partial(self._values, name, wanted[name], pictures, training, tell)
+                measure = partial(self._values, name, wanted[name], pictures, training, mirrored, tell)
                 values[name] = self.group.agree(measure, patient=True)
-            self.group.agree(partial(draw, folder, pictures, training, self.device, tell), patient=True)
+            self.group.agree(partial(draw, folder, pictures, training, self.device, mirrored, tell), patient=True)
         return Measurement(values, {})
 
     def _values(
@@ -106,6 +108,7 @@ class SampleEvaluator:
         metrics: Sequence[str],
         pictures: Tensor,
         training: Tensor | Pictures,
+        mirrored: bool = False,
         tell: Tell = lambda: None,
     ) -> dict[str, Value]:
         """The numbers of one name: what the samples ``pictures`` are worth under its protocol."""
@@ -116,6 +119,7 @@ class SampleEvaluator:
             training,
             lambda: torch.cat([*self._features(pictures.split(TOGETHER), measured, tell)]),
             partial(self._reference_features, name, sampling_of(name), measured, tell),
+            mirrored,
             tell,
         )
         values = {}
@@ -232,18 +236,31 @@ def first(pictures: Tensor | Pictures, count: int | None) -> Tensor | Pictures:
 
 
 def nearest(
-    pictures: Tensor, training: Tensor | Pictures, device: torch.device = CPU, tell: Tell = lambda: None
+    pictures: Tensor,
+    training: Tensor | Pictures,
+    device: torch.device = CPU,
+    mirrored: bool = False,
+    tell: Tell = lambda: None,
 ) -> Tensor:
     """The position of each picture's (N, C, S, S) nearest, by Euclidean distance of pixels, in ``training``: (N,).
 
-    All training pictures are gone through on ``device``, a piece at a time.
+    With ``mirrored``, by the smaller distance to a training picture and to its mirror image, which is that of one's own
+    mirror image to it. All training pictures are gone through on ``device``, a piece at a time.
     """
+    views = torch.stack([pictures, pictures.flip(-1)] if mirrored else [pictures])  # (V, N, C, S, S)
 
     def flat(levels: Tensor) -> Tensor:
         return levels.to(device).float().flatten(1)
 
     pieces = telling(batches(training, torch.arange(len(training)), TOGETHER), tell)
-    return neighbours.nearest(flat(pictures), map(flat, pieces))[1].cpu()
+    return neighbours.nearest(views.to(device).float().flatten(2), map(flat, pieces))[1].cpu()
+
+
+def turned(others: Tensor, pictures: Tensor) -> Tensor:
+    """``others`` (N, C, S, S) uint8, mirrored where the mirror image is nearer to the picture in the same place."""
+    views = torch.stack([others, others.flip(-1)])  # (2, N, C, S, S)
+    apart = (views.int() - pictures.int()).square().sum((2, 3, 4))  # (2, N), in 64 bits
+    return torch.where((apart[1] < apart[0])[:, None, None, None], views[1], views[0])
 
 
 def draw(
@@ -251,12 +268,18 @@ def draw(
     pictures: Tensor,
     training: Tensor | Pictures,
     device: torch.device = CPU,
+    mirrored: bool = False,
     tell: Tell = lambda: None,
 ) -> None:
-    """``samples.png``, the first samples, and ``neighbours.png``, of some the nearest training picture below each."""
+    """``samples.png``, the first samples, and ``neighbours.png``, of some the nearest training picture below each.
+
+    With ``mirrored``, that one is shown as its mirror image where it is nearer so.
+    """
     write_atomically(folder / "samples.png", grid(pictures[:SHOWN]))
     some = pictures[:BESIDE]
-    found = training[nearest(some, training, device, tell)]
+    found = training[nearest(some, training, device, mirrored, tell)]
+    if mirrored:
+        found = turned(found, some)
     pairs = [row for start in range(0, len(some), 8) for each in (some, found) for row in [each[start : start + 8]]]
     write_atomically(folder / "neighbours.png", grid(torch.cat(pairs)))
 

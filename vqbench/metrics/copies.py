@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vqbench.metric import SampleMetric, Samples
-from vqbench.neighbours import TOGETHER, kth_distance, nearest
+from vqbench.neighbours import TOGETHER, nearest
 from vqbench.protocol import MeasureProtocol
 
 SIDE = 32  # larger pictures are compared at this one: by the mean of each area
@@ -19,14 +19,18 @@ class Copies(SampleMetric):
     """Share of samples, in percent, that are nearer to a training picture than that one is to any other.
 
     The nearest training picture of each sample (the first of equally near ones) by Euclidean distance of pixels, at
-    32x32 at most; what is left of 100 is the paper's authenticity, there in the features of a network. A generator that
-    repeats its training pictures comes near 100. Fresh pictures of the same source do not come to 0 (30 for the test
-    split of Fashion-MNIST 5k), so it is a comparison, not a verdict. All training pictures are gone through twice, a
-    piece at a time.
+    32x32 at most; what is left of 100 is the paper's authenticity, there in the features of a network. Where the
+    generator learned from mirror images as well, both distances are the smaller ones to a training picture and to its
+    mirror image; a picture's own mirror image is no other picture.
+
+    A generator that repeats its training pictures comes near 100. Fresh pictures of the same source do not come to 0
+    (30 for the test split of Fashion-MNIST 5k), so it is a comparison, not a verdict. A copy of a picture that is in
+    the training split twice never counts, since that picture is at distance 0 from another. All training pictures are
+    gone through twice, a piece at a time.
     """
 
     label = "Copies"
-    VERSION = 2  # of training pictures that are equally near, the first
+    VERSION = 3  # of training pictures that are equally near, the first; with their mirror images
     unit = "%"
     better = "min"
     digits = 1
@@ -38,18 +42,25 @@ class Copies(SampleMetric):
         return ()
 
     def measure(self, samples: Samples) -> float:
-        flat = partial(_flat, device=self.context.device)
-        made = torch.cat([flat(piece) for piece in samples.pictures.split(TOGETHER)])  # (N, D)
-        distances, places = nearest(made, map(flat, samples.learned()))  # (N,) each
+        # The distance to a mirror image is that of one's own mirror image: so no training picture need be mirrored.
+        small = partial(_small, device=self.context.device)
+        views = partial(_views, mirrored=samples.mirrored)
+        made = views(torch.cat([small(piece) for piece in samples.pictures.split(TOGETHER)]))  # (V, N, D)
+        distances, places = nearest(made, (small(piece).flatten(1) for piece in samples.learned()))  # (N,) each
         chosen, which = places.unique(return_inverse=True)  # (U,), (N,)
-        originals = torch.cat([flat(piece) for piece in samples.learned(chosen)])  # (U, D)
-        among = kth_distance(originals, map(flat, samples.learned()), 2)  # (U,); the first is the picture itself
+        originals = views(torch.cat([small(piece) for piece in samples.learned(chosen)]))  # (V, U, D)
+        among, _ = nearest(originals, (small(piece).flatten(1) for piece in samples.learned()), but=chosen)  # (U,)
         return 100 * float((distances < among[which]).double().mean())
 
 
-def _flat(levels: Tensor, device: torch.device) -> Tensor:
-    """Pictures (N, C, S, S) uint8 as vectors (N, D) float32 on ``device``."""
+def _small(levels: Tensor, device: torch.device) -> Tensor:
+    """Pictures (N, C, S, S) uint8 as they are compared: (N, C, s, s) float32 on ``device``."""
     pictures = levels.to(device).float()
     if levels.shape[-1] > SIDE:
         pictures = F.interpolate(pictures, size=(SIDE, SIDE), mode="area")
-    return pictures.flatten(1)
+    return pictures
+
+
+def _views(pictures: Tensor, mirrored: bool) -> Tensor:
+    """Pictures (N, C, s, s) as vectors (1, N, D), or (2, N, D) with those of their mirror images."""
+    return torch.stack([pictures, pictures.flip(-1)] if mirrored else [pictures]).flatten(2)

@@ -113,8 +113,16 @@ class Rank:
             if self._samples is None:
                 self._samples = SampleEvaluator(dataset, engine.device, self.group)
             seeds = seeding.seeds(run.seed, run.dataset.name)
+            args = run.recipe.args
             return self._samples.measure(
-                model, seeds, work.folder, work.missing, told, run.recipe.args.get("subset"), work.train
+                model,
+                seeds,
+                work.folder,
+                work.missing,
+                told,
+                trained_on=args.get("subset"),
+                anew=work.train,
+                mirrored=args.get("flips", False),
             )
         self.listener.run_started(run, "measuring")
         if self._evaluator is None:
