@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vqbench.errors import UsageError
+from vqbench.planning import plan
+from vqbench.planning.sampling import Sampling
+from vqbench.tables import assemble
 from vqbench.tables.comparison import against_paper
 from vqbench.tables.layout import layout
 from vqbench.tables.render import FORMATS, render
@@ -124,6 +128,68 @@ def test_infinite_and_undefined_values_are_shown_as_such():
     """An infinite PSNR is shown, has no deviation and no difference."""
     cell = Cell([float("inf"), 30.0], paper="26.48")
     assert (cell.shown(PSNR), cell.spread(PSNR), cell.shown_difference(PSNR)) == ("inf", None, None)
+
+
+# What is too few to rank ----------------------------------------------------------------------------------------------
+
+GENERATED = """
+name: generated
+train: {clean: {epochs: 1, batch_size: 64, learning_rate: 1e-3}}
+measure: [clean]
+datasets: [fashion_mnist_5k]
+backbone: {conv: {hidden: 16, residual_hidden: 8}}
+codebook: {num_codes: 64, dim: 8}
+quantizers: [{vq: {}}]
+generate: {autoregressive: {steps: 4, batch_size: 8, width: 16, layers: 1, heads: 2}}
+metrics: [psnr, rfid, fid, sample_kid, precision, recall, density, coverage, copies]
+table: {columns: [codes, psnr, rfid, fid, sample_kid, precision, recall, density, coverage, copies, seconds]}
+"""
+TESTED = "test pictures are so few that rFID (below 2,048) ranks nothing."
+FID = "so few that FID (below 2,048) ranks nothing."
+BOTH = "so few that FID (below 2,048) and KID (below 1,000) rank nothing."
+
+
+@pytest.fixture(scope="module")
+def generated(tmp_path_factory: pytest.TempPathFactory) -> plan.Plan:
+    """A suite with a second stage on 4,000 training and 1,000 test pictures."""
+    path = tmp_path_factory.mktemp("suite") / "generated.yaml"
+    path.write_text(GENERATED)
+    return plan.load(path, [])
+
+
+@pytest.mark.parametrize(
+    ("sampling", "images", "unranked", "lines"),
+    [
+        (Sampling(50_000, "train"), None, {"rfid"}, []),
+        (Sampling(50_000, "train"), 60, {"rfid"}, []),
+        (Sampling(2_048, "train", 2_048), None, {"rfid"}, []),
+        (Sampling(2_047, "train", 2_048), None, {"rfid", "fid"}, [f"2,047 samples are {FID}"]),
+        (Sampling(2_048, "train", 2_047), None, {"rfid", "fid"}, [f"2,047 references are {FID}"]),
+        (Sampling(50_000, "test"), None, {"rfid", "fid"}, [f"1,000 references are {FID}"]),
+        (Sampling(50_000, "test"), 60, {"rfid", "fid", "sample_kid"}, [f"60 references are {BOTH}"]),
+        (Sampling(999, "test"), None, {"rfid", "fid", "sample_kid"}, [f"999 samples are {BOTH}"]),
+    ],
+)
+def test_samples_and_references_are_counted(
+    generated: plan.Plan, sampling: Sampling, images: int | None, unranked: set[str], lines: list[str]
+) -> None:
+    """Metrics of samples rank nothing where these, or the references in use, are too few for them, however many test
+    pictures there are, and a line below the table says which; those of reconstructions go by test pictures."""
+    changed = replace(generated, sampling=sampling, suite=generated.suite.reduce(images))
+    [table] = assemble.tables(changed, [])
+    assert table.protocol == ("clean" if images is None else "clean@60")
+    assert {column.key for column in table.columns if not column.ranked} == unranked
+    assert table.footnotes == [f"{images or 1000:,} {TESTED}", *lines]
+    page = render(table, "markdown")
+    assert all(f"- {line}\n" in page for line in table.footnotes)
+
+
+def test_the_smallest_data_set_counts(generated: plan.Plan) -> None:
+    """Of several data sets, the one with the fewest references decides for the column."""
+    small = replace(generated.datasets["fashion_mnist_5k"], train=1_500, test=9_000)
+    datasets = {**generated.datasets, "small": small}
+    [table] = assemble.tables(replace(generated, sampling=Sampling(5_000, "train"), datasets=datasets), [])
+    assert table.footnotes == [f"1,000 {TESTED}", f"1,500 references are {FID}"]
 
 
 # The formats ----------------------------------------------------------------------------------------------------------

@@ -60,7 +60,7 @@ class Metric:
     digits: ClassVar[int]  # decimals that a table shows
     VERSION: ClassVar[int] = 1  # raised by hand when a change of the code changes the value
     reference: ClassVar[str] = ""  # paper or library that defines it
-    few: ClassVar[int] = 0  # from fewer pictures than this its values rank nothing, which a table then says
+    few: ClassVar[int] = 0  # from fewer pictures (of samples: or references) its values rank nothing; a table says so
     needs_codes: ClassVar[bool] = False  # says nothing about a run without a codebook
     of_samples: ClassVar[bool] = False  # about pictures that a second stage makes, see SampleMetric
     knobs: ClassVar[tuple[str, ...]] = ("pixels", "jpeg")  # settings of a MeasureProtocol that can move its value

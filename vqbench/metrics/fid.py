@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
+from vqbench import inception
 from vqbench.errors import RunError
 from vqbench.metric import SampleMetric, Samples
 from vqbench.metrics.rfid import scipy_distance, torch_fidelity_distance
@@ -14,13 +15,15 @@ class FID(SampleMetric):
     """Fréchet distance between Inception features of samples and of the reference split.
 
     Extractor and distance are those of rFID under the same protocol: torch-fidelity's, or the released code's. It is
-    biased: compare only values from equally many samples against the same references, and those of fewer than 2,048
-    with care. RunError for fewer than 2.
+    biased, and the more the fewer samples or references there are: compare only values from equally many samples
+    against the same references. From fewer than 2,048 of either, whose covariance is singular, it ranks nothing.
+    RunError for fewer than 2.
     """
 
     label = "FID"
     better = "min"
     digits = 2
+    few = inception.DIM
     reference = "Heusel et al., GANs Trained by a Two Time-Scale Update Rule, NeurIPS 2017, arXiv 1706.08500"
 
     def measure(self, samples: Samples) -> float:

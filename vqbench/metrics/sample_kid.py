@@ -21,6 +21,7 @@ class SampleKID(SampleMetric):
     unit = "×10³"
     better = "min"
     digits = 2
+    few = SIZE
     reference = "Bińkowski et al., Demystifying MMD GANs, ICLR 2018, arXiv 1801.01401"
 
     def measure(self, samples: Samples) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 
 from vqbench import paper as paper_values
 from vqbench import protocol
+from vqbench.dataset import Split
 from vqbench.planning.plan import Entry, Plan
 from vqbench.planning.suiteparts import Codebook, Plugin
 from vqbench.spec import RunSpec
@@ -108,13 +109,25 @@ class _Builder:
         if name in SETTINGS:
             return SETTINGS[name]
         info = self.plan.metrics[name]
-        ranked = self._pictures() >= info.few
+        ranked = self._pictures(info.of_samples)[0] >= info.few
         return Column(name, info.label, info.unit, info.better, info.digits, ranked)  # type: ignore[arg-type]
 
-    def _pictures(self) -> int:
-        """The fewest test pictures that a value of this table is measured on."""
-        asked = protocol.images_of(self.protocol)
-        return min(min(info.test, asked or info.test) for info in self.plan.datasets.values())
+    def _pictures(self, of_samples: bool) -> tuple[int, str]:
+        """How many pictures a value of this table is measured on, of the smallest data set, and what they are.
+
+        They are test pictures or, of a number of samples, the fewer of these and of what they are held against.
+        """
+        tested, sampling = protocol.images_of(self.protocol), self.plan.sampling
+        if not of_samples or sampling is None:
+            return self._fewest("test", tested), "test pictures"
+        limits = sampling.references, tested if sampling.reference == "test" else None
+        references = self._fewest(sampling.reference, *limits)
+        return (sampling.count, "samples") if sampling.count <= references else (references, "references")
+
+    def _fewest(self, split: Split, *limits: int | None) -> int:
+        """How many pictures of ``split`` are used, no more than the ``limits``, where the data set has fewest."""
+        sizes = [getattr(info, split) for info in self.plan.datasets.values()]
+        return min([*sizes, *(limit for limit in limits if limit is not None)])
 
     def table(self) -> Table:
         suite = self.plan.suite
@@ -137,13 +150,16 @@ class _Builder:
         )
 
     def _about_pictures(self) -> list[str]:
-        """Which columns rank nothing, since the test pictures are too few for them."""
-        shown = [column.key for column in self.columns if not column.ranked]
-        few = [f"{self.plan.metrics[name].label} (below {self.plan.metrics[name].few:,})" for name in shown]
-        if not few:
-            return []
-        says = f"{' and '.join(few)} {'rank' if len(few) > 1 else 'ranks'} nothing"
-        return [f"{self._pictures():,} test pictures are so few that {says}."]
+        """Which columns rank nothing, since the pictures that they are measured on are too few."""
+        infos = [self.plan.metrics[column.key] for column in self.columns if not column.ranked]
+        lines = []
+        for of_samples in (False, True):
+            few = [f"{info.label} (below {info.few:,})" for info in infos if info.of_samples == of_samples]
+            if few:
+                count, what = self._pictures(of_samples)
+                says = f"{' and '.join(few)} {'rank' if len(few) > 1 else 'ranks'} nothing"
+                lines.append(f"{count:,} {what} are so few that {says}.")
+        return lines
 
     def _distinct(self, field: str) -> list[Any]:
         return list(dict.fromkeys(getattr(entry, field) for entry in self.plan.entries))
