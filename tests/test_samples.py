@@ -782,7 +782,7 @@ def test_samples_are_read_and_drawn_once(tmp_path: Path, monkeypatch: pytest.Mon
     values = measure(tmp_path, Maker(), wanted={name: ["copies"] for name in names}).values
     assert (read, drawn) == ([10, 6], [10, 6])
     assert {name: value["copies"].images for name, value in values.items()} == dict(
-        zip(names, [10, 6, 10], strict=True)
+        zip(names, [10, 6, 10, 10], strict=True)
     )
 
 
