@@ -89,7 +89,7 @@ def test_rows_of_lsun_differ_in_their_quantizer_alone(name: str, tmp_path: Path)
     assert [entry.run.quantizer.args[each] for entry in (vqgan, cvq) for each in ("num_codes", "dim")] == [16384, 4] * 2
     assert [run.parent is None for run in found.runs()] == [True, True, False, False]
     assert str(found.sampling) == (
-        "50,000 samples (steps 200, eta 1) against the first 50,000 pictures of the training split"
+        "50,000 samples (steps 200, eta 1) against the training split, its first 50,000 pictures at most"
     )
 
 

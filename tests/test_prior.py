@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,11 +14,12 @@ import torch
 from torch import Tensor
 
 from tests.test_recipe import Few, every_third
+from tests.threads import Thread, two_ranks
 from tests.tiny_suite import vqbench
 from vqbench import seeding
 from vqbench.backbones.conv import Conv
 from vqbench.engine import Engine
-from vqbench.errors import AssetError, Interrupted, RunError, StoreError, UsageError, VqbenchError
+from vqbench.errors import AssetError, Interrupted, RunError, StoreError, UsageError
 from vqbench.generation.prior import Prior, drawn
 from vqbench.generation.transformer import Seen, Transformer
 from vqbench.model import Autoencoder
@@ -225,39 +224,6 @@ def test_what_is_too_large_for_memory_is_read_from_a_file(
     assert not list((tmp_path / "file").glob("encoded-*"))
 
 
-class Rank:
-    """One of two threads that meet as the ranks of a group do."""
-
-    size, barrier, values = 2, threading.Barrier(2, timeout=60), [None, None]
-
-    def __init__(self, rank: int) -> None:
-        self.rank = rank
-
-    def gather(self, value: Any) -> list[Any]:
-        self.values[self.rank] = value
-        self.barrier.wait()
-        both = list(self.values)
-        self.barrier.wait()
-        return both
-
-    def agree(self, decide: Any) -> Any:
-        return self.gather(decide() if self.rank == 0 else None)[0]
-
-    def number(self, number: int) -> int:
-        return self.agree(lambda: number)
-
-    def together(self, do: Any) -> Any:
-        result, error = None, None
-        try:
-            result = do()
-        except VqbenchError as raised:
-            error = raised
-        for each in self.gather(error):
-            if each is not None:
-                raise each
-        return result
-
-
 def test_ranks_write_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two ranks that take turns with three pieces write the rows of one, in order, and both read them."""
     monkeypatch.setattr(_rows, "PIECE", 30)
@@ -265,14 +231,13 @@ def test_ranks_write_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     whole = _rows.Encoding(task(tmp_path), pictures, 70, AS_IT_IS, flips=True).rows()
     monkeypatch.setattr(_rows, "IN_MEMORY", 0)
 
-    def part(rank: int) -> _rows.Rows:
+    def part(rank: Thread) -> _rows.Rows:
         work = task(tmp_path / "file")
-        work.engine.group = Rank(rank)  # type: ignore[assignment]
+        work.engine.group = rank
         return _rows.Encoding(work, pictures, 70, AS_IT_IS, flips=True).rows()
 
-    with ThreadPoolExecutor(2) as pool:
-        for rows in pool.map(part, (0, 1)):
-            np.testing.assert_array_equal(rows.values, whole.values)
+    for rows in two_ranks(part):
+        np.testing.assert_array_equal(rows.values, whole.values)
 
 
 class Broken:
@@ -296,15 +261,14 @@ def test_a_picture_that_one_rank_cannot_read_ends_all(tmp_path: Path, monkeypatc
     monkeypatch.setattr(_rows, "IN_MEMORY", 0)
     pictures = Broken(Few().pixels("train")[:70])  # the first rank's half is sound
 
-    def part(rank: int) -> str:
+    def part(rank: Thread) -> str:
         work = task(tmp_path)
-        work.engine.group = Rank(rank)  # type: ignore[assignment]
+        work.engine.group = rank
         with pytest.raises(AssetError) as raised:
             _rows.Encoding(work, pictures, 70, AS_IT_IS, flips=True).rows()  # type: ignore[arg-type]
         return str(raised.value)
 
-    with ThreadPoolExecutor(2) as pool:
-        assert list(pool.map(part, (0, 1))) == ["the last picture is gone"] * 2
+    assert two_ranks(part) == ["the last picture is gone"] * 2
 
 
 def test_a_second_stage_is_of_one_first_stage(tmp_path: Path) -> None:

@@ -10,8 +10,7 @@ import shutil
 import threading
 import tracemalloc
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 from typing import Any
@@ -23,9 +22,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from tests.threads import Thread, two_ranks
 from vqbench import inception, neighbours, protocol
 from vqbench.datasets.photos import Photos
-from vqbench.errors import Interrupted, RunError, Unwritable, VqbenchError
+from vqbench.errors import Interrupted, RunError, Unwritable
 from vqbench.generation import evaluate as generation
 from vqbench.generation import keeping
 from vqbench.generation.generator import Generator
@@ -537,33 +537,6 @@ def place(purpose: str, number: int) -> int:
     return number
 
 
-@dataclass(frozen=True)
-class Thread(Group):
-    """A rank that is a thread of this process."""
-
-    met: Any = None
-    said: Any = None
-
-    def gather(self, value: Any) -> list[Any]:
-        self.said[self.rank] = value
-        self.met.wait(60)
-        values = list(self.said)
-        self.met.wait(60)
-        return values
-
-    def agree(self, decide: Callable[[], Any], patient: bool = False) -> Any:
-        told: list[Any] = [None, None]
-        if self.leads:
-            try:
-                told[0] = decide()
-            except VqbenchError as error:
-                told[1] = error
-        result, raised = self.gather(told)[0]
-        if raised is not None:
-            raise raised
-        return result
-
-
 @pytest.fixture
 def fours(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pieces of four pictures, so that ten are three pieces."""
@@ -589,18 +562,19 @@ def on_two(folder: Path, anew: bool = True, maker: type[Maker] = Maker, **leader
     An error is one that both raised.
     """
     makers = [maker(), maker()]
-    met, said = threading.Barrier(2), [None, None]
-    with ThreadPoolExecutor(2) as pool:
-        groups = [Thread(rank, 2, rank, 2, met, said) for rank in range(2)]
-        each = [
-            pool.submit(measure, folder, maker, group=group, anew=anew, **(leaders if group.leads else {}))
-            for maker, group in zip(makers, groups, strict=True)
-        ]
-        raised = [one.exception() for one in each]
-        assert len({str(error) for error in raised}) == 1
-        if raised[0] is not None:
-            raise raised[0]
-        assert [one.result().values.keys() for one in each] == [{NAME}] * 2
+
+    def part(rank: Thread) -> Any:
+        own = leaders if rank.leads else {}
+        try:
+            return measure(folder, makers[rank.rank], group=rank, anew=anew, **own)
+        except Exception as error:
+            return error
+
+    ends = two_ranks(part)
+    if isinstance(ends[0], Exception):
+        assert str(ends[1]) == str(ends[0])
+        raise ends[0]
+    assert [end.values.keys() for end in ends] == [{NAME}] * 2
     return makers
 
 

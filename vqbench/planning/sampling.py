@@ -44,8 +44,8 @@ class Sampling:
     def __str__(self) -> str:
         how = ", ".join(f"{name} {value:g}" for name, value in self.settings.items())
         split = {"train": "training", "test": "test"}[self.reference]
-        some = "" if self.references is None else f"the first {self.references:,} pictures of "
-        return f"{self.count:,} samples ({how}) against {some}the {split} split"
+        some = "" if self.references is None else f", its first {self.references:,} pictures at most"
+        return f"{self.count:,} samples ({how}) against the {split} split{some}"
 
 
 def sampling_of(name: str) -> Sampling:
