@@ -10,6 +10,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +27,7 @@ from vqbench.executors.messages import Setup
 from vqbench.planning import plan as planning
 from vqbench.planning.cost import cheapest_first
 from vqbench.planning.job import Job
+from vqbench.running import threads
 from vqbench.running.memory import LARGE_PAGES
 from vqbench.running.progress import LiveProgress, Progress
 from vqbench.running.stopping import Stop, seconds, words
@@ -301,16 +303,46 @@ def test_out_of_memory_says_how_much_was_asked_for() -> None:
 
 
 def test_places_divide_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One place has the machine as it is; several divide it and wait without spinning; what the user set stays."""
-    for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY"):
+    """One place has all threads, several divide them; what the user set stays."""
+    for name in ("OMP_NUM_THREADS", *threads.SETTINGS):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
-    assert local.environment(1) == {**LARGE_PAGES, **os.environ}
+    assert local.environment(1) == {**LARGE_PAGES, **threads.BRIEFLY, **os.environ}
     assert local.environment(3)["OMP_NUM_THREADS"] == "2"
     assert local.environment(30)["OMP_NUM_THREADS"] == "1"
-    assert local.environment(3)["OMP_WAIT_POLICY"] == "PASSIVE"
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     assert local.environment(3)["OMP_NUM_THREADS"] == "5"
+
+
+@pytest.mark.parametrize("name", threads.SETTINGS)
+def test_idle_threads_do_not_spin_for_long(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Idle threads of one worker spin briefly, of several not at all, unless the user chose it, by any variable; what
+    the driver has set for itself decides nothing."""
+    for each in threads.SETTINGS:
+        monkeypatch.delenv(each, raising=False)
+
+    def chosen(places: int) -> dict[str, str]:
+        return {each: value for each, value in local.environment(places).items() if each in threads.SETTINGS}
+
+    assert chosen(1) == threads.BRIEFLY
+    assert chosen(3) == threads.NEVER
+    for each, value in threads.waiting(os.environ).items():  # as `cli.main` does
+        monkeypatch.setenv(each, value)
+    assert chosen(3) == threads.NEVER
+    for each in threads.SETTINGS:
+        monkeypatch.delenv(each, raising=False)
+    monkeypatch.setenv(name, "own")
+    assert chosen(1) == chosen(3) == {name: "own"}
+
+
+def test_the_command_limits_spinning_before_it_loads_torch() -> None:
+    """The driver's own process, which trains with --places 0 and under torchrun, sets it before torch is imported."""
+    code = (
+        "import os, sys; from vqbench import cli; assert 'torch' not in sys.modules\n"
+        "cli.run_words = lambda _: print(os.environ['GOMP_SPINCOUNT'], 'torch' in sys.modules)\ncli.main()"
+    )
+    env = {name: value for name, value in os.environ.items() if name not in threads.SETTINGS}
+    assert subprocess.check_output([sys.executable, "-c", code], env=env, text=True) == "2000 False\n"
 
 
 def test_places_take_the_gpus_in_turn(tmp_path: Path) -> None:

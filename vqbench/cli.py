@@ -16,6 +16,7 @@ from vqbench.commands.sample import sample
 from vqbench.errors import UsageError, VqbenchError
 from vqbench.profiling.command import profile
 from vqbench.report.command import diff, report
+from vqbench.running.threads import waiting
 
 EXIT_CODES = {
     0: "all done",
@@ -330,6 +331,7 @@ def _main(
 
 def main() -> None:
     """Run the command line; every error becomes one sentence and an exit code (see EXIT_CODES)."""
+    os.environ.update(waiting(os.environ))  # before anything loads torch, here or in a process started from here
     sys.exit(run_words(sys.argv[1:]))
 
 

@@ -25,6 +25,7 @@ from vqbench.executors.messages import Advanced, Assigned, Halt, Left, Ready, Sa
 from vqbench.planning.job import Ended, Job, Listener, take
 from vqbench.running.memory import LARGE_PAGES
 from vqbench.running.stopping import Stop, words
+from vqbench.running.threads import waiting
 from vqbench.store import LOG_LINES, Failure
 
 PATIENCE = 10.0  # seconds that an idle process has to leave
@@ -36,14 +37,13 @@ STARTS = 3  # failed starts in a row of one place after which nothing is to be h
 def environment(places: int) -> dict[str, str]:
     """The environment of each of so many processes side by side; what the user has set stays.
 
-    One alone has the machine as any program has it. Several divide the threads, and those that wait give their core
-    away: two processes whose waiting threads spin on two cores slow each other down tenfold.
+    One has all threads, several divide them; none spins for long while it waits.
     """
-    variables = {**LARGE_PAGES, **os.environ}
+    variables = {**LARGE_PAGES, **os.environ, **waiting(os.environ, places)}
     if places > 1:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         share = max(1, cores // places)
-        variables = {"OMP_NUM_THREADS": str(share), "OMP_WAIT_POLICY": "PASSIVE", **variables}
+        variables = {"OMP_NUM_THREADS": str(share), **variables}
     return variables
 
 

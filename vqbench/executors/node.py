@@ -24,6 +24,7 @@ from vqbench.executors.messages import Advanced, Said, Setup, Started
 from vqbench.executors.parcel import Files, Seen, pack, unpack
 from vqbench.planning.job import Ended, Job, Listener, Outcome
 from vqbench.running.stopping import Stop
+from vqbench.running.threads import waiting
 from vqbench.spec import RunSpec
 from vqbench.store import ResultStore
 
@@ -109,7 +110,7 @@ def carry_out(errand: Errand, tell: Tell) -> Brought:
         raise UsageError(f"this node has vqbench {vqbench.__version__}, not {errand.version}; install the same on all")
     os.environ.update(errand.variables)
     os.environ.setdefault("OMP_NUM_THREADS", str(errand.threads))
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.update(waiting(os.environ, processes=2))  # a node has other tasks
     for name in errand.assets:  # once a node: one process fetches, others wait, and later ones find it verified
         assets.fetch(name)
     with _scratch() as home:

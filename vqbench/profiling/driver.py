@@ -16,6 +16,7 @@ from vqbench.errors import RunError, StoreError, UsageError, nearest
 from vqbench.profiling import report
 from vqbench.profiling.subjects import Size, Subject, size, subjects
 from vqbench.running.memory import LARGE_PAGES
+from vqbench.running.threads import waiting
 from vqbench.store import write_atomically
 
 SIZES = ("50176,512,64",)  # a batch of 1,024 pictures of MNIST at the codebook of the small-data tables
@@ -121,7 +122,8 @@ def _ceilings(known: dict[str, Any], job: dict[str, Any], quiet: bool) -> None:
 
 def _measured(job: dict[str, Any]) -> dict[str, Any]:
     """What a fresh process finds. Raises RunError if it cannot be measured, and UsageError if it was asked wrongly."""
-    env = {**LARGE_PAGES, **os.environ, "VQBENCH_CHECKPOINT_EVERY": "inf"}  # the step is timed in the recipe's loop
+    env = {**LARGE_PAGES, **os.environ, **waiting(os.environ)}  # what is timed runs as `run` trains
+    env["VQBENCH_CHECKPOINT_EVERY"] = "inf"  # the step is timed in the recipe's loop
     command = [sys.executable, "-m", "vqbench.profiling.worker"]
     done = subprocess.run(command, input=json.dumps(job), capture_output=True, text=True, env=env)
     if done.returncode < 0:

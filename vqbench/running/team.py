@@ -24,6 +24,7 @@ import torch
 from vqbench import group
 from vqbench.group import Group
 from vqbench.launched import launched
+from vqbench.running.threads import waiting
 
 GRACE = 10.0  # seconds that the others have to fail by themselves once one of them is gone
 LOOK = 0.2  # seconds between two looks at whether all are there
@@ -52,7 +53,7 @@ class Follower:
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=self.errors,
-            env={"OMP_NUM_THREADS": str(threads), **os.environ, "PYTHONPATH": path},
+            env={"OMP_NUM_THREADS": str(threads), **os.environ, **waiting(os.environ, 2), "PYTHONPATH": path},
         )
         assert self.process.stdin is not None
         pickle.dump(place, self.process.stdin)
