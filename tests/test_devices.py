@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,9 +22,12 @@ from tests import ranks
 from tests.test_executors import PATIENCE, alive, children, plugin
 from tests.tiny_suite import command, weights, write
 from vqbench import assets, registry
+from vqbench.errors import UsageError
 from vqbench.functional import ranks as functional
 from vqbench.group import Group
 from vqbench.measuring import evaluate
+from vqbench.running import runner
+from vqbench.running.rank import Rank
 
 SOUND = [name for name in ranks.CASES if name != "parting"]
 MORE = ["cvq and measured", "residual and measured", "cvq and stopped", "parting"]
@@ -127,6 +132,72 @@ def test_networks_judge_ranks_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (ours, _), one = ranks.together(2, names, tmp_path), ranks.alone(names, tmp_path)
     assert set(one["vq and judged"]["values"]) == {"clean@24", "official@24"}
     assert_values_equal(ours["vq and judged"], one["vq and judged"])
+
+
+# Devices of one machine and of several --------------------------------------------------------------------------------
+
+
+def pretend_gpus(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+
+
+@pytest.mark.parametrize(("gpus", "local", "size", "refused"), [(4, 4, 8, False), (1, 1, 2, False), (3, 4, 8, True)])
+def test_a_machine_needs_gpus_for_its_own_ranks(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, gpus: int, local: int, size: int, refused: bool
+) -> None:
+    """Of torchrun's ranks on several machines, those of one are compared with its GPUs, not all of them."""
+    pretend_gpus(monkeypatch, gpus)
+    names = {"RANK": 0, "WORLD_SIZE": size, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": local, "MASTER_PORT": 1}
+    for name, value in {**names, "MASTER_ADDR": "127.0.0.1"}.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setattr(runner, "Team", lambda *_: SimpleNamespace(group=Group(0, size, 0, local)))
+    started = runner.Runner(tmp_path, "auto", runner.Silent(), lambda: False, size)
+    if refused:
+        with pytest.raises(UsageError, match=r"4 devices .* this machine has 3 usable GPUs"):
+            started._ranks()
+    else:
+        assert started._ranks().group.local_size == local
+
+
+class FourRanks(Group):
+    """The first of four ranks, two a machine, as far as it gathers what the others have."""
+
+    def gather(self, value: Any) -> list[Any]:
+        return [value, value, *(["cpu", "cpu"] if isinstance(value, str) else [value, value])]
+
+
+def test_machines_with_and_without_gpus_do_not_train_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where `auto` is a GPU for some ranks and the CPU for others, all refuse the run instead of waiting for ever."""
+    pretend_gpus(monkeypatch, 2)
+    rank = Rank("auto", runner.Silent(), lambda: False, FourRanks(0, 4, 0, 2))
+    with pytest.raises(UsageError, match="ranks have different devices \\(cpu and cuda\\); set --device cpu or cuda"):
+        rank._require_devices()
+    Rank("cpu", runner.Silent(), lambda: False, FourRanks(0, 4, 0, 2))._require_devices()
+
+
+@pytest.mark.slow
+def test_torchrun_on_two_machines(one_device: Path, tmp_path: Path) -> None:
+    """Two launchers, as on two machines with a rank each, share a run, and have what one device has."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    suite = write(tmp_path, "vq, vq_ema")
+    machines = [
+        subprocess.Popen(
+            [
+                *(sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--node-rank", str(number)),
+                *("--nproc-per-node", "1", "--master-addr", "127.0.0.1", "--master-port", str(port), "-m", "vqbench"),
+                *("run", str(suite), "--store", str(tmp_path / "runs"), "-q", *REDUCED),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for number in (0, 1)
+    ]
+    told = [machine.communicate(timeout=PATIENCE)[0] for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0], told
+    assert_same_runs(one_device, tmp_path / "runs")
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 64, 99, 1000])

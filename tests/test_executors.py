@@ -23,7 +23,7 @@ from vqbench import cli, registry
 from vqbench.commands.run import How, run
 from vqbench.errors import TimeUp, UsageError
 from vqbench.executors import local
-from vqbench.executors.messages import Setup
+from vqbench.executors.messages import Ready, Setup
 from vqbench.planning import plan as planning
 from vqbench.planning.cost import cheapest_first
 from vqbench.planning.job import Job
@@ -354,6 +354,54 @@ def test_places_take_the_gpus_in_turn(tmp_path: Path) -> None:
         assert [executor._device_of(number) for number in range(3)] == devices
     executor = local.Local(Setup(tmp_path, ()), "auto", listener, stop, places=3)
     assert executor._device_of(2) == "auto", "there is no GPU"
+
+
+@pytest.mark.parametrize(
+    ("gpus", "devices", "given", "first_devices"),
+    [
+        (3, 2, 2, ["cuda:0"]),
+        (3, 2, None, ["cuda:0"]),
+        (4, 2, 3, ["cuda:0", "cuda:2"]),
+        (8, 3, None, ["cuda:0", "cuda:3"]),
+        (8, 3, 1, ["cuda:0"]),
+        (1, 2, None, ["cuda:0"]),
+        (2, 1, 3, ["cuda:0", "cuda:1", "cuda:0"]),
+        (0, 2, 3, ["auto"] * 3),
+    ],
+)
+def test_runs_on_several_gpus_share_none(
+    tmp_path: Path, gpus: int, devices: int, given: int | None, first_devices: list[str]
+) -> None:
+    """Runs of several GPUs each are as many at once as the GPUs have room for, each on GPUs that exist and are its own,
+    and one sentence says so where --places asks for more; what is more than one machine has is refused by the run."""
+    said: list[str] = []
+    listener = Progress(1, quiet=True)
+    listener.say = said.append  # type: ignore[method-assign]
+    executor = local.Local(Setup(tmp_path, (), devices), "auto", listener, Stop(), places=given)
+    for _ in range(2):  # two workers that are ready
+        executor._take(FakePlace(), Ready(gpus))  # type: ignore[arg-type]
+    assert [executor._device_of(number) for number in range(executor._wanted)] == first_devices
+    assert len(said) == (devices > 1 and gpus > 0 and (given or 0) > len(first_devices))
+    assert all("have room for" in sentence for sentence in said)
+
+
+class FakePlace:
+    """A worker as far as the above needs one."""
+
+    job = None
+    ready = False
+
+
+def test_a_worker_beyond_the_gpus_has_no_run(tmp_path: Path) -> None:
+    """A worker that was started before the GPUs were counted gets no run where they have no room for it."""
+    listener, first, second = Progress(1, quiet=True), FakePlace(), FakePlace()
+    executor = local.Local(Setup(tmp_path, (), devices=2), "auto", listener, Stop(), places=2)
+    executor._places = [first, second]  # type: ignore[list-item]
+    first.job, second.ready = object(), True  # type: ignore[assignment]
+    executor._take(second, Ready(3))  # type: ignore[arg-type]
+    executor._queue.extend(Job(run, {}) for run in planning.load(write(tmp_path, "vq"), []).runs())
+    executor._assign()
+    assert len(executor._queue) == 1
 
 
 @pytest.mark.usefixtures("fresh_registry")

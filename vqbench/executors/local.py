@@ -155,7 +155,7 @@ class Local(Driver):
             self._places.append(Place(number, self.setup, environment(self._wanted * self.setup.devices)))
 
     def _assign(self) -> None:
-        for place in self._places:
+        for place in self._places[: self._wanted]:
             if not (place.ready and place.job is None):
                 continue
             at_work = [other.job for other in self._places if other.job] + [job for job, _ in self._held.values()]
@@ -166,10 +166,30 @@ class Local(Driver):
             place.send(Assigned(job, self._device_of(place.number)))
 
     def _device_of(self, number: int) -> str:
-        """The device of a place: GPUs in turn, unless the user has chosen one."""
+        """The first device of a place: GPUs in turn, in groups of --devices, unless the user has chosen one."""
         if self.device in ("auto", "cuda") and self._gpus:
-            return f"cuda:{number * self.setup.devices % self._gpus}"
+            return f"cuda:{number % self._groups() * self.setup.devices}"
         return self.device
+
+    def _groups(self) -> int:
+        """How many runs at once the GPUs of this machine have room for, each on GPUs of its own."""
+        return max(1, self._gpus // self.setup.devices)
+
+    def _fit(self) -> None:
+        """Set the number of places by the GPUs: one for each group, unless the user has set it.
+
+        Runs of one GPU may share it; those of several are not crowded, since their ranks wait for each other.
+        """
+        if self.device not in ("auto", "cuda") or not self._gpus:
+            return
+        if self._given is None:
+            self._wanted = self._groups()
+        elif self.setup.devices > 1 and self._wanted > self._groups():
+            self._wanted = self._groups()
+            self.listener.say(
+                f"--places {self._given}: {self._gpus} GPUs have room for {self._wanted} at once with --devices "
+                f"{self.setup.devices}, so {self._wanted} at once"
+            )
 
     def _watch(self) -> None:
         """End what takes too long."""
@@ -225,9 +245,8 @@ class Local(Driver):
     def _take(self, place: Place, message: object) -> None:
         if isinstance(message, Ready):
             place.ready, self._failed_starts = True, 0
-            if self._given is None and self.device in ("auto", "cuda"):
-                self._gpus, self._wanted = message.gpus, max(1, message.gpus // self.setup.devices)
             self._gpus = message.gpus
+            self._fit()
         elif isinstance(message, Said):
             self.listener.say(message.text)
         elif isinstance(message, Left):

@@ -13,8 +13,8 @@ import numpy as np
 
 from vqbench import registry, seeding
 from vqbench.dataset import Dataset
-from vqbench.engine import Engine
-from vqbench.errors import Damaged, Interrupted, StoreError
+from vqbench.engine import Engine, devices_of
+from vqbench.errors import Damaged, Interrupted, StoreError, UsageError
 from vqbench.generation.evaluate import SampleEvaluator
 from vqbench.generation.generator import Generator
 from vqbench.group import ALONE, Group
@@ -69,6 +69,7 @@ class Rank:
         run = work.run
         dataset = self.group.together(lambda: self._load(run.dataset))
         recipe: Recipe = registry.load("recipes", run.recipe.name)(**run.recipe.args)
+        self._require_devices()
         engine = Engine(self.device, getattr(recipe, "precision", "float32"), self.group)
         model = self._model(work, engine, dataset)
         trained, told = None, {}
@@ -129,6 +130,14 @@ class Rank:
             self._evaluator = Evaluator(dataset, engine.device, group=self.group)
         assert sitting is not None  # of every autoencoder
         return self._evaluator.measure(model, work.missing, told, see=sitting.see)
+
+    def _require_devices(self) -> None:
+        """Raises UsageError, on all ranks, where one lacks its device, or a machine has none of what others have."""
+        group = self.group
+        device = group.together(lambda: devices_of(self.device, group.local_size)[group.local_rank])
+        kinds = set(group.gather(device.type))
+        if len(kinds) > 1:
+            raise UsageError(f"ranks have different devices ({' and '.join(sorted(kinds))}); set --device cpu or cuda")
 
     def _made(self, engine: Engine) -> dict[str, Any]:
         return {**made(engine.device), "devices": self.group.size}

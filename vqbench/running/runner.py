@@ -144,11 +144,17 @@ class Runner:
         """This process's part; at the first run, the others are started."""
         if self._rank is None:
             if self.devices > 1:
-                devices_of(self.device, self.devices)  # raises for devices that this machine lacks
+                devices_of(self.device, self._local_devices())  # raises for devices that this machine lacks
                 self._team = Team(self.devices, self.device, registry.files())
             group = ALONE if self._team is None else self._team.group
             self._rank = Rank(self.device, self.listener, self.stopped, group)
         return self._rank
+
+
+    def _local_devices(self) -> int:
+        """How many of the devices are of this machine: all, unless torchrun has started ranks on several."""
+        ranks = launched()
+        return ranks.local_size if ranks else self.devices
 
 
 class Silent:
