@@ -150,7 +150,6 @@ class Runner:
             self._rank = Rank(self.device, self.listener, self.stopped, group)
         return self._rank
 
-
     def _local_devices(self) -> int:
         """How many of the devices are of this machine: all, unless torchrun has started ranks on several."""
         ranks = launched()

@@ -1,0 +1,24 @@
+"""What all tests share: they compute on the CPU, on any machine, unless they are marked ``gpu``."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide GPUs from the tests and from all processes that they start, before anything imports torch.
+
+    Values that are kept and compared here are a CPU's; `-m gpu` selects the tests that need a GPU, and nothing else.
+    """
+    if config.option.markexpr != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect the tests that need a GPU, also where another selection is made, such as `-m slow`."""
+    if config.option.markexpr != "gpu":
+        on_gpu = [item for item in items if item.get_closest_marker("gpu")]
+        config.hook.pytest_deselected(items=on_gpu)
+        items[:] = [item for item in items if item not in on_gpu]
