@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vqbench import __version__
+from vqbench import __version__, determinism
 from vqbench.commands.options import CarriedOut, Chosen, Several, add_plugins, choosing
 from vqbench.commands.sample import sample
 from vqbench.errors import UsageError, VqbenchError
@@ -83,6 +83,14 @@ def run(
         str | None,
         typer.Option(metavar="WHO", help="Tell of every epoch: tensorboard, or package.module:name of your own."),
     ] = None,
+    deterministic: Annotated[
+        bool,
+        typer.Option(
+            "--deterministic",
+            help="Make a GPU compute the same bits every time, so that a resumed run equals an uninterrupted one; "
+            "slower. CPUs do so without it.",
+        ),
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Train and measure what is missing of suites, what costs least first, then print their tables."""
@@ -95,6 +103,8 @@ def run(
     limits = [None if words is None else seconds(words) for words in (time, timeout)]
     with Stop(limits[0]) as stop:
         _offline(offline)
+        if deterministic:
+            determinism.demand()
         if listen:
             listening.listen(listen)
         where = chosen.where(device, places, devices)

@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from vqbench import checkpoint
+from vqbench import checkpoint, determinism
 from vqbench.errors import RunError, UsageError
 from vqbench.functional import ranks
 from vqbench.group import ALONE, Group
@@ -28,7 +28,8 @@ class Engine:
     ``device`` is ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:N``; with several ranks the first
     one's, and GPUs follow in order. ``precision``: ``float32`` is strict, ``tf32`` lets a GPU round the factors of
     products to 10 bits, ``bf16`` computes the backbone under autocast. Quantizers always work in float32. Raises
-    UsageError for a device that this machine lacks.
+    UsageError for a device that this machine lacks. The same CPU with the same number of threads gives the same bits
+    every time; the same GPU does so under ``--deterministic`` (:mod:`vqbench.determinism`).
 
     Several ranks are data-parallel: each computes its part of a batch, gradients are averaged, and quantizers exchange
     what they must. Buffers are not copied from one rank to the others, which would hide a missing exchange.
@@ -39,6 +40,7 @@ class Engine:
         warnings.filterwarnings("ignore", module="lightning_fabric")
         from lightning_fabric import Fabric
 
+        determinism.apply()
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
         devices = devices_of(device, group.local_size)
         self.device, self.precision, self.group = devices[group.local_rank], precision, group

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import vqbench
+from vqbench import determinism
 from vqbench.errors import UsageError, VqbenchError
 from vqbench.executors.driver import Driver
 from vqbench.executors.messages import Advanced, Said, Started
@@ -38,7 +39,10 @@ LOSSES = 5  # nodes that one run may lose before it is given up
 LOOK_EVERY = 2.0  # seconds between two looks at which nodes there are
 KNOCK = 10.0  # seconds in which a cluster must answer
 OBJECTS = 500_000_000  # bytes of the object store of a cluster that is started here: for results alone
-VARIABLES = ("VQBENCH_CHECKPOINT_EVERY", "VQBENCH_OFFLINE")  # about the work, not about the machine
+VARIABLES = (  # about the work, not about the machine
+    *("VQBENCH_CHECKPOINT_EVERY", "VQBENCH_OFFLINE"),
+    *(determinism.VARIABLE, determinism.CUBLAS),
+)
 
 
 class Desk:

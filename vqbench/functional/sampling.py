@@ -127,5 +127,23 @@ def group_masses(a: Tensor, b: Tensor, block: int) -> Tensor:
 
 def invert(logits: Tensor, uniform: Tensor) -> Tensor:
     """The index (k,) at which the cumulative softmax of ``logits`` (k, n) passes ``uniform`` (k,) in [0, 1)."""
-    mass = logits.softmax(1).cumsum(1)
+    mass = cumulative(logits.softmax(1))
     return (mass <= uniform[:, None] * mass[:, -1:]).sum(1).clamp(max=logits.shape[1] - 1)
+
+
+def cumulative(masses: Tensor) -> Tensor:
+    """Cumulative sums over the last dimension, also on a GPU that must compute deterministically.
+
+    There, torch has none of its own: each partial sum is added to the one as far behind it, twice as far every time.
+    """
+    if masses.is_cuda and torch.are_deterministic_algorithms_enabled():
+        return _doubled(masses)
+    return masses.cumsum(-1)
+
+
+def _doubled(masses: Tensor) -> Tensor:
+    distance = 1
+    while distance < masses.shape[-1]:
+        masses = masses + F.pad(masses[..., :-distance], (distance, 0))
+        distance *= 2
+    return masses

@@ -8,6 +8,7 @@ from math import prod
 import torch
 from torch import Tensor
 
+from vqbench.functional.sampling import cumulative
 from vqbench.generation.generator import Generator
 from vqbench.generation.transformer import Seen, Transformer
 from vqbench.model import Autoencoder
@@ -71,5 +72,5 @@ class Prior(Generator):
 def drawn(scores: Tensor, temperature: float, even: Tensor) -> Tensor:
     """The code (B,) at which the cumulative probability of ``scores`` (B, K) passes ``even`` (B,) in [0, 1)."""
     probabilities = (scores.double() / temperature).softmax(-1)
-    below = probabilities.cumsum(-1)  # (B, K)
+    below = cumulative(probabilities)  # (B, K)
     return (below <= (even.double() * below[:, -1])[:, None]).sum(-1).clamp_max(scores.shape[-1] - 1)

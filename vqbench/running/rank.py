@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from vqbench import registry, seeding
+from vqbench import determinism, registry, seeding
 from vqbench.dataset import Dataset
 from vqbench.engine import Engine, devices_of
 from vqbench.errors import Damaged, Interrupted, StoreError, UsageError
@@ -140,7 +140,8 @@ class Rank:
             raise UsageError(f"ranks have different devices ({' and '.join(sorted(kinds))}); set --device cpu or cuda")
 
     def _made(self, engine: Engine) -> dict[str, Any]:
-        return {**made(engine.device), "devices": self.group.size}
+        how = {"deterministic": True} if determinism.demanded() else {}
+        return {**made(engine.device), "devices": self.group.size, **how}
 
     def _load(self, part: Part) -> Dataset:
         if self._dataset is None or self._part != part:

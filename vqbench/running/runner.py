@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from vqbench import registry
+from vqbench import determinism, registry
 from vqbench.engine import devices_of
 from vqbench.errors import (
     AssetError,
@@ -206,4 +206,6 @@ def _reason(error: Exception) -> str:
             f"out of memory{amount}; run fewer at once with --places, divide the batch with --devices, or use a device "
             "with more; the batch is not computed in parts, since codebooks depend on all of it at once"
         )
+    if (operation := determinism.refused(error)) is not None:
+        return f"--deterministic: {operation} has no deterministic implementation on this device; leave the option out"
     return f"{type(error).__name__}: {error}"
