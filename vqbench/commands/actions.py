@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -232,10 +233,18 @@ def clean(plan: Plan, folder: Path, yes: bool) -> None:
 
 
 def write(path: Path, text: str) -> None:
+    """Write a file of the user's choice. Raises StoreError, also for a pipe that nobody reads, instead of waiting."""
     try:
-        path.write_text(text, encoding="utf-8", newline="")
+        with open(path, "w", encoding="utf-8", newline="", opener=_without_waiting) as file:
+            file.write(text)
     except OSError as error:
         raise StoreError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    descriptor = os.open(path, flags | os.O_NONBLOCK, 0o666)
+    os.set_blocking(descriptor, True)
+    return descriptor
 
 
 def _rounded(value: float | None) -> str:

@@ -67,6 +67,8 @@ def dump(data: Any) -> str:
 def read(path: Path) -> Document:
     """The suite file ``path``. Raises UsageError, with the place, for whatever is wrong with it as YAML."""
     try:
+        if not path.is_file():  # a pipe would be waited for, and the second reading would find nothing
+            raise UsageError(f"{path}: is no regular file; a suite is a YAML file")
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
         text = raw.decode("utf-8-sig")

@@ -28,6 +28,7 @@ from vqbench.spec import PARTS, RunSpec
 from vqbench.store import Record, ResultStore
 from vqbench.tables import statistics
 
+GIT_SECONDS = 60.0
 LEVEL = 0.05
 
 
@@ -83,7 +84,7 @@ def state(name: str, results: Path) -> Iterator[ResultStore]:
     if not inside.is_relative_to(root.resolve()):
         raise UsageError(f"{results}: not in this repository, so it has no past; name two folders instead")
     path = inside.relative_to(root.resolve()).as_posix()
-    packed = subprocess.run(["git", "-C", str(root), "archive", commit, "--", path], capture_output=True, check=False)
+    packed = _called(root, "archive", commit, "--", path)
     if packed.returncode:
         raise UsageError(f"{name}: that commit has no {path}/")
     with tempfile.TemporaryDirectory(prefix="vqbench-") as folder:
@@ -93,13 +94,24 @@ def state(name: str, results: Path) -> Iterator[ResultStore]:
 
 
 def _git(root: Path, *words: str, wrong: str = "") -> str:
-    try:
-        told = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=False)
-    except OSError as error:
-        raise UsageError(f"{wrong or 'the past of a folder'}; git cannot be called ({error})") from error
+    told = _called(root, *words, wrong=wrong)
     if told.returncode and wrong:
         raise UsageError(wrong)
-    return told.stdout.strip()
+    return told.stdout.decode(errors="replace").strip()
+
+
+def _called(root: Path, *words: str, wrong: str = "") -> subprocess.CompletedProcess[bytes]:
+    """git, carried out in ``root``. Raises UsageError where there is none, or it takes longer than GIT_SECONDS."""
+    try:
+        return subprocess.run(
+            ["git", "-C", str(root), *words],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            timeout=GIT_SECONDS,
+        )
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:  # ValueError: a NUL in an argument
+        raise UsageError(f"{wrong or 'the past of a folder'}; git cannot be called ({error})") from error
 
 
 Kind = str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
+import os
 import platform
 import subprocess
 from functools import cache
@@ -13,6 +14,7 @@ from typing import Any
 import vqbench
 
 LIBRARIES = ("torch", "numpy", "lightning-fabric", "lpips", "torch-fidelity", "scikit-image", "pillow", "diffusers")
+GIT_SECONDS = 5.0  # a checkout on a slow network disk must not hold up a run or `doctor`
 
 
 @cache
@@ -29,7 +31,17 @@ def commit() -> str | None:
 
 
 def _git(root: Path, *words: str) -> str:
-    return subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True).stdout.strip()
+    """What git prints. Raises SubprocessError where it fails or takes longer than GIT_SECONDS."""
+    done = subprocess.run(
+        ["git", "-C", str(root), *words],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=GIT_SECONDS,
+        env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},  # it writes nothing, so it waits for no other git
+    )
+    return done.stdout.strip()
 
 
 def versions() -> dict[str, str]:
