@@ -189,3 +189,23 @@ def test_the_digest_of_a_package_covers_all_of_it(tmp_path: Path, monkeypatch: p
     before = registry.digest("quantizers", "mine")
     (package / "helper.py").write_text("changed = True\n")
     assert registry.digest("quantizers", "mine") != before
+
+
+def test_an_argument_added_later_enters_a_key_only_where_it_is_used() -> None:
+    """Runs from before an argument keep their key; a value that differs from what was done before is part of it."""
+    given = {"epochs": 1, "batch_size": 2, "learning_rate": 1e-3, "variance": "unit", "selection": "last"}
+    given["selection_pass"] = "eval"
+    before = registry.resolve("recipes", "autoencoder", given)
+    assert "decay" not in before.args
+    assert registry.resolve("recipes", "autoencoder", given | {"decay": "constant"}) == before
+    assert registry.resolve("recipes", "autoencoder", given | {"decay": "linear"}).args["decay"] == "linear"
+
+
+@pytest.mark.parametrize("kind", list(registry.CONTRACTS))
+def test_what_was_done_before_an_argument_is_its_default(kind: registry.Kind) -> None:
+    """An argument that is left out of a key is filled in by the constructor, so its default must be the value left out."""
+    for name in registry.names(kind):
+        cls = registry.load(kind, name)
+        defaults = {argument: default for argument, (_, default) in registry.parameters(cls)}
+        later = getattr(cls, "LATER", {})
+        assert later == {argument: defaults[argument] for argument in later}, name

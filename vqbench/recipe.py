@@ -42,6 +42,7 @@ class Recipe:
     """A training loop. All arguments of the constructor are named, annotated and part of a run's key."""
 
     VERSION: ClassVar[int] = 1
+    LATER: ClassVar[Mapping[str, Any]] = {}  # arguments added after runs were published -> what was done before
     packages: ClassVar[tuple[str, ...]] = ()  # of an extra, without which it cannot train
     distributed: ClassVar[bool] = False  # True: ``fit`` may be called on several ranks, and divides each batch
 

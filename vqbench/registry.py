@@ -216,13 +216,16 @@ def resolve(kind: Kind, name: str, given: Mapping[str, Any], fixed: Mapping[str,
     """Every argument that decides what the plugin ``name`` does, with its type checked.
 
     ``given`` are the suite's own arguments, ``fixed`` those that the suite's budget sets for every plugin alike
-    (``num_codes``, ``dim``); the rest comes from the preset and the constructor's defaults. Raises UsageError
-    for an unknown, missing or mistyped argument.
+    (``num_codes``, ``dim``); the rest comes from the preset and the constructor's defaults. An argument that the class
+    names in ``LATER`` is left out where it has the value named there. Raises UsageError for an unknown, missing or
+    mistyped argument.
     """
     plugin, cls, preset = find(kind, name)
     args = checked(f"{kind[:-1]} {name!r}", cls, given, fixed or {}, preset)
     if kind == "datasets":  # a place on this machine gives way to what lies there
         args = cls.settled(args)  # type: ignore[attr-defined]
+    later: Mapping[str, Any] = getattr(cls, "LATER", {})  # else runs from before such an argument would lose their key
+    args = {argument: value for argument, value in args.items() if argument not in later or value != later[argument]}
     return Resolved(plugin, cls.VERSION, args)  # type: ignore[attr-defined]  # every contract has a VERSION
 
 

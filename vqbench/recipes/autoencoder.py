@@ -6,7 +6,7 @@ import math
 import os
 import time
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -19,6 +19,18 @@ from vqbench.recipe import Recipe, Task, Trained
 # Seconds between checkpoints; when one is written changes nothing in what is trained.
 CHECKPOINT_EVERY = float(os.environ.get("VQBENCH_CHECKPOINT_EVERY", "15"))
 PREVIEW = 32  # pictures of the test split that the released code also passes through the model each epoch
+
+
+Decay = Literal["constant", "linear", "cosine"]
+
+
+def rate_factor(decay: Decay, progress: float) -> float:
+    """The share of the learning rate that is left at ``progress`` in [0, 1): 1 at the start; a decay ends at 0."""
+    if decay == "linear":
+        return 1 - progress
+    if decay == "cosine":
+        return (1 + math.cos(math.pi * progress)) / 2
+    return 1.0
 
 
 def variance(pixels: Tensor) -> float:
@@ -43,7 +55,10 @@ class Progress:
 
 
 class Autoencoder(Recipe):
-    """Adam (betas 0.9 and 0.999, constant rate) on the quantizer's ``objective`` of the mean squared error.
+    """Adam (betas 0.9 and 0.999) on the quantizer's ``objective`` of the mean squared error.
+
+    ``decay``: the learning rate stays ``constant``, as in the released code, or falls to zero over all updates,
+    ``linear``ly or along half a ``cosine``.
 
     ``variance``: the error of pictures in [-1, 1] is divided by v (``unit``, the variance of training pixels in
     [0, 1]) or by 4v (``matched``, the same on the scale of the error). ``selection``: the epoch with the lowest
@@ -63,6 +78,7 @@ class Autoencoder(Recipe):
     """
 
     VERSION = 1
+    LATER: ClassVar = {"decay": "constant"}
     distributed = True
 
     def __init__(
@@ -76,10 +92,11 @@ class Autoencoder(Recipe):
         selection_pass: Literal["train", "eval"],
         subset: int | None = None,
         precision: Precision = "float32",
+        decay: Decay = "constant",
     ) -> None:
         self.epochs, self.batch_size, self.learning_rate = epochs, batch_size, learning_rate
         self.variance, self.selection, self.selection_pass = variance, selection, selection_pass
-        self.subset, self.precision = subset, precision
+        self.subset, self.precision, self.decay = subset, precision, decay
 
     def fit(self, task: Task) -> Trained:
         training, validation = self._splits(task)  # (N, C, S, S) uint8
@@ -111,6 +128,8 @@ class Autoencoder(Recipe):
                 loss = task.model.quantizer.objective(error, out, x[0].numel(), weight)
                 optimizer.zero_grad()
                 task.engine.backward(loss)
+                for parameters in optimizer.param_groups:
+                    parameters["lr"] = self.learning_rate * rate_factor(self.decay, state.step / total)
                 optimizer.step()
                 sums += task.engine.mean(torch.stack([loss.detach(), error.detach()]))
                 task.watch.codes(out.codes)
