@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vqbench.errors import UsageError, nearest
+from vqbench.functional.precision import strictly
 from vqbench.functional.ranks import Alone, world_size
 from vqbench.quantizer import QuantizerOutput
 
@@ -35,7 +36,8 @@ def require_choice(argument: str, value: object, choices: Any) -> None:
 def full_precision(forward: Forward) -> Forward:
     """Decorate a quantizer's forward: no autocast inside, at least float32, ``z_q`` back in the type of ``z``.
 
-    Distances of nearby codes cancel in half precision, and running statistics lose their small increments.
+    Products are true float32, forward and backward: TF32, where it is allowed, holds for the backbone alone.
+    Distances of nearby codes cancel in lower precision, and running statistics lose their small increments.
     In evaluation nothing is exchanged between ranks: one that has fewer pictures left would be waited for in vain.
     """
 
@@ -43,7 +45,7 @@ def full_precision(forward: Forward) -> Forward:
     def wrapped(self: Any, z: Tensor) -> QuantizerOutput:
         exchange = nullcontext() if self.training or world_size() == 1 else Alone()
         with torch.autocast(z.device.type, enabled=False), exchange:
-            out = forward(self, z if z.dtype == torch.float64 else z.float())
+            out = strictly(functools.partial(forward, self), z if z.dtype == torch.float64 else z.float())
         out.z_q = out.z_q.to(z.dtype)
         return out
 
