@@ -16,7 +16,7 @@ from vqbench.functional.precision import strictly
 from vqbench.functional.ranks import Alone, world_size
 from vqbench.quantizer import QuantizerOutput
 
-Init = Literal["uniform", "sonnet", "normal"]
+Init = Literal["uniform", "sonnet", "maskgit", "normal"]
 Forward = TypeVar("Forward", bound=Callable[[Any, Tensor], QuantizerOutput])
 
 
@@ -84,13 +84,16 @@ def require_codes(codes: Tensor, depth: int) -> None:
 
 
 def initial_codebook(num_codes: int, dim: int, init: Init) -> Tensor:
-    """A codebook (num_codes, dim): ``uniform`` U(±1/K) as VQGAN, ``sonnet`` U(±√(3/D)), or ``normal`` N(0, 1)."""
+    """A codebook (num_codes, dim), by ``init``.
+
+    ``uniform``: U(±1/K), as VQGAN; ``sonnet``: U(±√(3/D)); ``maskgit``: U(±√(3/K)); ``normal``: N(0, 1).
+    """
     require(num_codes >= 1 and dim >= 1, f"num_codes and dim must be at least 1, not {num_codes} and {dim}")
     require_choice("init", init, Init)
     codebook = torch.empty(num_codes, dim)
     if init == "normal":
         return codebook.normal_()
-    bound = 1 / num_codes if init == "uniform" else (3 / dim) ** 0.5
+    bound = {"uniform": 1 / num_codes, "sonnet": (3 / dim) ** 0.5, "maskgit": (3 / num_codes) ** 0.5}[init]
     return codebook.uniform_(-bound, bound)
 
 
