@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from vqbench import checkpoint
 from vqbench.errors import RunError, UsageError
 from vqbench.functional import ranks
+from vqbench.functional.precision import allow_tf32, float32_products
 from vqbench.group import ALONE, Group
 
 Precision = Literal["float32", "tf32", "bf16"]
@@ -27,8 +28,8 @@ class Engine:
 
     ``device`` is ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:N``; with several ranks the first
     one's, and GPUs follow in order. ``precision``: ``float32`` is strict, ``tf32`` lets a GPU round the factors of
-    products to 10 bits, ``bf16`` computes the backbone under autocast. Quantizers always work in float32. Raises
-    UsageError for a device that this machine lacks.
+    the backbone's products to 10 bits, ``bf16`` computes the backbone under autocast. Quantizers always work in
+    float32, forward and backward. Raises UsageError for a device that this machine lacks.
 
     Several ranks are data-parallel: each computes its part of a batch, gradients are averaged, and quantizers exchange
     what they must. Buffers are not copied from one rank to the others, which would hide a missing exchange.
@@ -39,7 +40,7 @@ class Engine:
         warnings.filterwarnings("ignore", module="lightning_fabric")
         from lightning_fabric import Fabric
 
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+        allow_tf32(False)  # Fabric reads PyTorch's older switch, which fails while this one says TF32
         devices = devices_of(device, group.local_size)
         self.device, self.precision, self.group = devices[group.local_rank], precision, group
         self._scale = 1.0  # of this rank's loss in the batch at hand
@@ -52,10 +53,12 @@ class Engine:
         )
         if group.size > 1:
             self._fabric.launch()
+        allow_tf32(precision == "tf32")
 
     def setup(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, torch.optim.Optimizer]:
         """The model and its optimizer, moved to the device and wrapped for its precision and the group."""
-        return self._fabric.setup(model, optimizer)
+        with float32_products():  # for Fabric, as above
+            return self._fabric.setup(model, optimizer)
 
     @contextmanager
     def batch(self, count: int, model: nn.Module) -> Iterator[slice]:

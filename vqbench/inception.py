@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from vqbench import assets
 from vqbench.assets.content import digest_of_arrays, replacing
 from vqbench.compat import ensure_torchvision
+from vqbench.functional.precision import float32_products
 from vqbench.pictures import rounded
 from vqbench.protocol import MeasureProtocol
 
@@ -51,17 +51,8 @@ def _weights_digest(net: nn.Module) -> str:
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
     """True float32 without gradients, whatever was set outside: no autocast, no bfloat16, no TF32 (cuDNN's default)."""
-    backends: Any = torch.backends  # its stubs lack some of these
-    settings = (backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv)
-    before = [setting.fp32_precision for setting in settings]
-    for setting in settings:
-        setting.fp32_precision = "ieee"
-    try:
-        with torch.no_grad(), torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        for setting, value in zip(settings, before, strict=True):
-            setting.fp32_precision = value
+    with float32_products(), torch.no_grad(), torch.autocast(device.type, enabled=False):
+        yield
 
 
 @cache
