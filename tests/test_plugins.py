@@ -84,7 +84,7 @@ def test_a_new_quantizer_is_one_file_in_the_table(here: Path, capsys: pytest.Cap
 
 
 def test_an_edited_quantizer_trains_anew(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """After an edit `run` trains the row again, and `plan`, from its cache too, says so; after a comment it does not."""
+    """After an edit `run` trains the row again, and `plan`, cached or not, says so; after a comment neither does."""
     words = ("tiny.yaml", "--plugin", "my_vq.py", "--only", "my_vq")
     path = here / "my_vq.py"
     path.write_text(text := scaffold.text("my_vq"))

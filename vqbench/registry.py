@@ -317,7 +317,8 @@ def _checked(who: str, value: Any, annotation: Any) -> Any:
 def digest(kind: Kind, name: str) -> str:
     """Sha256 of what the plugin ``name`` is written in, found without importing it where that is possible.
 
-    Of the user's file that is its :func:`source`; of an installed package that is its version and all of its Python files, since one may build on another.
+    Of the user's file that is its :func:`source`; of an installed package its version and all of its Python files,
+    since one may build on another.
     """
     plugin = name if name in sources(kind) else find(kind, name)[0]
     if said := source(kind, plugin):
