@@ -324,7 +324,8 @@ def connected(address: str | None) -> Iterator[Any]:
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     try:
         _knock(address)
-        own["job_config"] = ray.job_config.JobConfig(_py_driver_sys_path=_Path(start.lacking()))
+        own["job_config"] = ray.job_config.JobConfig()
+        own["job_config"]._py_driver_sys_path = _Path(start.lacking())
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
     except (OSError, RuntimeError, ValueError) as error:
         first = str(error).strip().split("\n")[0]
