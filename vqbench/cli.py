@@ -80,7 +80,10 @@ def run(
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed runs again.")] = False,
     listen: Annotated[
         str | None,
-        typer.Option(metavar="WHO", help="Tell of every epoch: tensorboard, or package.module:name of your own."),
+        typer.Option(
+            metavar="WHO",
+            help="Log every epoch: tensorboard, or your callable: FILE.py:name, or package.module:name if installed.",
+        ),
     ] = None,
     quiet: Quiet = False,
 ) -> None:

@@ -22,11 +22,16 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any, Literal
 
+from vqbench import syntax
 from vqbench.errors import UsageError, nearest
 
 
 class BrokenPlugin(UsageError):
     """A plugin that is there but cannot be used. It harms nobody who does not name it."""
+
+
+class ChangedPlugin(UsageError):
+    """A plugin's file that says something else than when the run was planned; runs without it are not concerned."""
 
 
 Kind = Literal["quantizers", "metrics", "datasets", "backbones", "recipes"]
@@ -67,9 +72,11 @@ class Resolved:
     name: str
     version: int
     args: dict[str, Any]
+    source: str | None = None  # digest of what the plugin says, if it is a file of the user's
 
 
 _files: dict[Path, str] = {}  # files added by the user -> name of the module they become
+_imported: dict[Path, tuple[bytes, str]] = {}  # those that were imported -> their text then, and its digest
 
 
 def add_file(path: str | Path) -> None:
@@ -82,6 +89,9 @@ def add_file(path: str | Path) -> None:
             raise UsageError(
                 f"{path}: {path.stem!r} is a built-in {kind[:-1]}; rename the file, or runs would be confused"
             )
+    if path in _imported and _imported[path][0] != path.read_bytes():  # it was edited since
+        _import_file.cache_clear()
+        _classes.cache_clear()
     _files[path] = f"vqbench_plugin_{path.stem}"
     sources.cache_clear()
 
@@ -98,8 +108,37 @@ def _import_file(path: Path) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses and pickles inside the plugin look their module up by name
-    spec.loader.exec_module(module)
+    content = path.read_bytes()
+    exec(compile(content, str(path), "exec", dont_inherit=True), vars(module))  # this text, not a compiled older one
+    _imported[path] = content, syntax.digest(content, path.parent)
     return module
+
+
+def source(kind: Kind, name: str) -> str | None:
+    """Digest of what the plugin ``name`` says, as it was imported; None unless it is a file of the user's.
+
+    Built-in and packaged plugins raise their VERSION by hand instead.
+    """
+    found = sources(kind).get(name)
+    if found is None or found.origin != "file" or name in _built_in(kind):
+        return None
+    return _imported[Path(str(found.where))][1]
+
+
+def version(kind: Kind, name: str) -> int:
+    """The VERSION of the plugin ``name``; above it, where that is a file of the user's, a number of what it says."""
+    said = source(kind, name)
+    return load(kind, name).VERSION + (0 if said is None else 1000 * int(said[:10], 16))  # type: ignore[attr-defined]
+
+
+def require_same(kind: Kind, name: str, planned: str | None) -> None:
+    """Raises ChangedPlugin where the file of a plugin does not say what it said when a run was ``planned``."""
+    load(kind, name)
+    if source(kind, name) != planned:
+        raise ChangedPlugin(
+            f"{kind[:-1]} {name!r} ({sources(kind)[name]}) was edited since this run was planned; `vqbench run` trains "
+            "it anew as it is now"
+        )
 
 
 @cache
@@ -226,7 +265,7 @@ def resolve(kind: Kind, name: str, given: Mapping[str, Any], fixed: Mapping[str,
         args = cls.settled(args)  # type: ignore[attr-defined]
     later: Mapping[str, Any] = getattr(cls, "LATER", {})  # else runs from before such an argument would lose their key
     args = {argument: value for argument, value in args.items() if argument not in later or value != later[argument]}
-    return Resolved(plugin, cls.VERSION, args)  # type: ignore[attr-defined]  # every contract has a VERSION
+    return Resolved(plugin, cls.VERSION, args, source(kind, plugin))  # type: ignore[attr-defined]  # every contract has a VERSION
 
 
 def checked(
@@ -281,15 +320,19 @@ def _checked(who: str, value: Any, annotation: Any) -> Any:
 def digest(kind: Kind, name: str) -> str:
     """Sha256 of what the plugin ``name`` is written in, found without importing it where that is possible.
 
-    Of an installed package that is its version and all of its Python files, since one may build on another.
+    Of the user's file that is its :func:`source`; of an installed package its version and all of its Python files,
+    since one may build on another.
     """
-    source = sources(kind).get(name) or sources(kind)[find(kind, name)[0]]
-    path = _path(source)
+    plugin = name if name in sources(kind) else find(kind, name)[0]
+    if said := source(kind, plugin):
+        return said
+    found = sources(kind)[plugin]
+    path = _path(found)
     if path is None:
         return "unknown"
     digest = hashlib.sha256()
-    if isinstance(source.where, EntryPoint):
-        digest.update((source.where.dist.version if source.where.dist else "").encode())
+    if isinstance(found.where, EntryPoint):
+        digest.update((found.where.dist.version if found.where.dist else "").encode())
     files = sorted(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path]
     for file in files:
         digest.update(file.read_bytes())

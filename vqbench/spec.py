@@ -16,15 +16,20 @@ PARTS = ("recipe", "backbone", "dataset", "quantizer")
 
 @dataclass(frozen=True)
 class Part:
-    """A plugin as a run uses it: its name, its hand-raised ``VERSION``, and every argument of its constructor."""
+    """A plugin as a run uses it: its name, its hand-raised ``VERSION``, and every argument of its constructor.
+
+    Of a plugin given as a file also what that file says, as a digest, so that an edited one names other runs.
+    """
 
     name: str
     version: int
     args: Mapping[str, Any]
+    source: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The part as JSON."""
-        return {"name": self.name, "version": self.version, "args": dict(self.args)}
+        content = {"name": self.name, "version": self.version, "args": dict(self.args)}
+        return content if self.source is None else {**content, "source": self.source}
 
 
 @dataclass(frozen=True)

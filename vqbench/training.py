@@ -7,8 +7,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from vqbench.errors import UsageError
+
 # Seconds between checkpoints; when one is written changes nothing in what is trained.
-CHECKPOINT_EVERY = float(os.environ.get("VQBENCH_CHECKPOINT_EVERY", "15"))
+VARIABLE = "VQBENCH_CHECKPOINT_EVERY"
+try:
+    CHECKPOINT_EVERY = float(os.environ.get(VARIABLE, "15"))
+    sound = CHECKPOINT_EVERY >= 0
+except ValueError:
+    sound = False
+if not sound:
+    raise UsageError(f"{VARIABLE}={os.environ[VARIABLE][:20]}: not a number of seconds; unset it or write one")
 SHARE = 0.05  # of the time that writing checkpoints may take, where they are so large that this makes them rarer
 
 

@@ -163,7 +163,7 @@ class Deb(Package):
 
 def _pip() -> list[str]:
     if importlib.util.find_spec("pip"):
-        return [sys.executable, "-m", "pip", "--retries=1", "--disable-pip-version-check"]
+        return [sys.executable, "-P", "-m", "pip", "--retries=1", "--disable-pip-version-check"]
     return [_which("pip"), "--retries=1", "--disable-pip-version-check"]
 
 

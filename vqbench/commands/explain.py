@@ -139,9 +139,10 @@ def measure(
     """Measure the model of ``run`` under every protocol that its explanation needs, in one pass."""
     from vqbench.engine import Engine
     from vqbench.measuring.evaluate import Evaluator
-    from vqbench.running.building import build
+    from vqbench.running.building import build, require_planned
 
     _refuse_other_versions(run)
+    require_planned(run)
     dataset: Any = registry.load("datasets", run.dataset.name)(**run.dataset.args)
     recipe: Any = registry.load("recipes", run.recipe.name)(**run.recipe.args)
     engine = Engine(device, getattr(recipe, "precision", "float32"))  # as when the run was first measured

@@ -43,7 +43,7 @@ def grid(folder: Path, name: str, count: int, settings: Mapping[str, float], dev
     from vqbench import registry, seeding
     from vqbench.engine import Engine
     from vqbench.generation import evaluate as generation
-    from vqbench.running.building import build
+    from vqbench.running.building import build, require_planned
 
     store = ResultStore(folder)
     run = store.find(name).run
@@ -53,6 +53,7 @@ def grid(folder: Path, name: str, count: int, settings: Mapping[str, float], dev
     for path in (store.folder(each) / "best.pt" for each in (first, run)):
         if not path.exists():
             raise StoreError(f"{path}: the checkpoint was removed; delete its folder and train the run again")
+    require_planned(run)
     recipe: Any = registry.load("recipes", run.recipe.name)(**run.recipe.args)
     for setting in settings:
         if setting not in recipe.sampler:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -19,6 +18,7 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from vqbench import start
 from vqbench.errors import VqbenchError
 from vqbench.executors.driver import TICK, Driver
 from vqbench.executors.messages import Advanced, Assigned, Halt, Left, Ready, Said, Setup, Started
@@ -39,7 +39,7 @@ def environment(places: int) -> dict[str, str]:
     One alone has the machine as any program has it. Several divide the threads, and those that wait give their core
     away: two processes whose waiting threads spin on two cores slow each other down tenfold.
     """
-    variables = {**LARGE_PAGES, **os.environ}
+    variables = {**LARGE_PAGES, **start.environment()}
     if places > 1:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         share = max(1, cores // places)
@@ -59,7 +59,7 @@ class Place:
         self.log: deque[str] = deque(maxlen=KEPT)
         self._part = b""
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "vqbench.executors.worker", str(theirs.fileno())],
+            start.command("vqbench.executors.worker", theirs.fileno()),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -16,13 +16,14 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import vqbench
+from vqbench import start
 from vqbench.errors import UsageError, VqbenchError
 from vqbench.executors.driver import Driver
 from vqbench.executors.messages import Advanced, Said, Started
@@ -301,12 +302,20 @@ def _knock(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=KNOCK).close()
 
 
+class _Path(list[str]):
+    """What nodes put first on their path: not the working directory, which Ray would add."""
+
+    def extend(self, entries: Iterable[str]) -> None:
+        pass
+
+
 @contextmanager
 def connected(address: str | None) -> Iterator[Any]:
     """The module ``ray``, connected to the cluster at ``address``, or to one started here; left at the end."""
     try:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would call home
         import ray
+        import ray.job_config
         import ray.util.scheduling_strategies
     except ImportError as error:
         raise UsageError(f"--executor ray needs Ray ({error}): python -m pip install 'vqbench[ray]'") from None
@@ -315,6 +324,8 @@ def connected(address: str | None) -> Iterator[Any]:
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     try:
         _knock(address)
+        own["job_config"] = ray.job_config.JobConfig()
+        own["job_config"]._py_driver_sys_path = _Path(start.lacking())
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
     except (OSError, RuntimeError, ValueError) as error:
         first = str(error).strip().split("\n")[0]

@@ -1,4 +1,4 @@
-"""A process that carries out runs for another one: ``python -m vqbench.executors.worker FD``.
+"""A process that carries out runs for another one: :mod:`vqbench.start` runs it, with the number FD.
 
 FD is its end of a connection. It gets a setup, then job after job, and tells how they go on. Whatever it prints is
 read by the other side. It stops, with the work kept, when it is told to, when a signal comes, and when the other side

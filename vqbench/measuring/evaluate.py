@@ -98,7 +98,12 @@ class Evaluator:
             return Measurement({}, {})
         values = {
             name: {
-                metric: Value(collector.compute(), collector.VERSION, measured[name].VERSION, self._count(name))
+                metric: Value(
+                    collector.compute(),
+                    registry.version("metrics", metric),
+                    measured[name].VERSION,
+                    self._count(name),
+                )
                 for metric, collector in collectors.items()
             }
             for name, collectors in metrics.items()

@@ -41,6 +41,8 @@ class Resolved(Protocol):
     def version(self) -> int: ...
     @property
     def args(self) -> Mapping[str, Any]: ...
+    @property
+    def source(self) -> str | None: ...
 
 
 class Registry(Protocol):
@@ -170,4 +172,4 @@ def _resolve(
                 place = (at or {}).get(argument, (*place, argument))
                 break
         raise suite.error(place, str(error)) from None
-    return Part(resolved.name, resolved.version, resolved.args)
+    return Part(resolved.name, resolved.version, resolved.args, resolved.source)

@@ -294,8 +294,9 @@ def _resolve(spec: SuiteSpec, digest: str, variant: bool) -> Plan:
     infos = {}
     for name in spec.metrics:
         metric: Any = registry.load("metrics", name)
+        version = registry.version("metrics", name)
         infos[name] = MetricInfo(
-            metric.label, metric.unit, metric.better, metric.digits, metric.VERSION, metric.few, metric.of_samples
+            metric.label, metric.unit, metric.better, metric.digits, version, metric.few, metric.of_samples
         )
     sampling = _sampling(spec, infos)
     datasets = {

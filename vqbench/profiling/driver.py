@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from vqbench import start
 from vqbench.commands.actions import Shown
 from vqbench.errors import RunError, StoreError, UsageError, nearest
 from vqbench.profiling import report
@@ -121,8 +121,9 @@ def _ceilings(known: dict[str, Any], job: dict[str, Any], quiet: bool) -> None:
 
 def _measured(job: dict[str, Any]) -> dict[str, Any]:
     """What a fresh process finds. Raises RunError if it cannot be measured, and UsageError if it was asked wrongly."""
-    env = {**LARGE_PAGES, **os.environ, "VQBENCH_CHECKPOINT_EVERY": "inf"}  # the step is timed in the recipe's loop
-    command = [sys.executable, "-m", "vqbench.profiling.worker"]
+    timed = {"VQBENCH_CHECKPOINT_EVERY": "inf"}  # the step is timed in the recipe's loop
+    env = {**LARGE_PAGES, **start.environment(), **timed}
+    command = start.command("vqbench.profiling.worker")
     done = subprocess.run(command, input=json.dumps(job), capture_output=True, text=True, env=env)
     if done.returncode < 0:
         raise RunError(f"its process was ended by signal {-done.returncode}; out of memory?")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Literal
@@ -15,9 +14,8 @@ from vqbench.engine import Precision
 from vqbench.errors import Interrupted, RunError
 from vqbench.pictures import to_unit
 from vqbench.recipe import Recipe, Task, Trained
+from vqbench.training import CHECKPOINT_EVERY
 
-# Seconds between checkpoints; when one is written changes nothing in what is trained.
-CHECKPOINT_EVERY = float(os.environ.get("VQBENCH_CHECKPOINT_EVERY", "15"))
 PREVIEW = 32  # pictures of the test split that the released code also passes through the model each epoch
 
 

@@ -9,7 +9,14 @@ import torch
 from vqbench import registry, seeding
 from vqbench.dataset import Dataset
 from vqbench.model import Autoencoder
-from vqbench.spec import Part, RunSpec
+from vqbench.spec import PARTS, Part, RunSpec
+
+
+def require_planned(run: RunSpec) -> None:
+    """Raises ChangedPlugin where a plugin of ``run`` is a file that was edited since the run got its key."""
+    for name in PARTS:
+        part: Part = getattr(run, name)
+        registry.require_same(f"{name}s", part.name, part.source)  # type: ignore[arg-type]
 
 
 def build(run: RunSpec, dataset: Dataset) -> Autoencoder:

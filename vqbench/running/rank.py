@@ -23,7 +23,7 @@ from vqbench.measuring.sitting import Sitting
 from vqbench.model import Autoencoder
 from vqbench.planning.job import Listener
 from vqbench.recipe import Recipe, SecondStage, Task, Trained
-from vqbench.running.building import build, size
+from vqbench.running.building import build, require_planned, size
 from vqbench.running.listening import listener
 from vqbench.running.provenance import made
 from vqbench.spec import Part, RunSpec
@@ -67,6 +67,7 @@ class Rank:
     def do(self, work: Work) -> Done:
         """Train, or load what was trained, and measure."""
         run = work.run
+        self.group.together(lambda: require_planned(run))
         dataset = self.group.together(lambda: self._load(run.dataset))
         recipe: Recipe = registry.load("recipes", run.recipe.name)(**run.recipe.args)
         engine = Engine(self.device, getattr(recipe, "precision", "float32"), self.group)

@@ -94,7 +94,7 @@ class Runner:
         except (Interrupted, BrokenPipeError) as error:  # the latter: whoever reads what is printed is gone
             self._part()
             return Ended("stopped", str(error))
-        except NotDistributed as error:  # which nobody has begun; the next run may be fit for it
+        except (NotDistributed, registry.ChangedPlugin) as error:  # which nobody has begun; the next may be fit for it
             return Ended("machine", str(error))
         except UsageError as error:
             return Ended("refused", str(error))

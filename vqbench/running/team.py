@@ -21,7 +21,7 @@ from typing import IO, Any
 
 import torch
 
-from vqbench import group
+from vqbench import group, start
 from vqbench.group import Group
 from vqbench.launched import launched
 
@@ -46,13 +46,12 @@ class Follower:
     def __init__(self, place: Place, threads: int) -> None:
         self.rank = place.rank
         self.errors: IO[str] = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115  # closed by ``end``
-        path = os.pathsep.join(entry for entry in sys.path if entry)  # what can be imported here can be there
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "vqbench.running.follower"],
+            start.command("vqbench.running.follower"),
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=self.errors,
-            env={"OMP_NUM_THREADS": str(threads), **os.environ, "PYTHONPATH": path},
+            env={"OMP_NUM_THREADS": str(threads), **start.environment()},
         )
         assert self.process.stdin is not None
         pickle.dump(place, self.process.stdin)
