@@ -12,6 +12,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, model_validator
 
+from vqbench.bounds import MOST
 from vqbench.errors import UsageError, nearest
 from vqbench.planning import yamlfile
 from vqbench.planning.suitefile import find_suite, override
@@ -73,7 +74,7 @@ class SuiteSpec(Model):
     metrics: Annotated[list[str], AfterValidator(distinct)]
     table: TableSpec = TableSpec()
     reduced: Annotated[dict[str, Any], AfterValidator(arguments)] = Field(default={})  # arguments of the recipe
-    test_images: Annotated[int, Field(ge=2)] | None = None  # measure on the first of the test split alone
+    test_images: Annotated[int, Field(ge=2, le=MOST)] | None = None  # measure on the first of the test split alone
 
     _document: Document = PrivateAttr(default_factory=lambda: Document(None))
 
