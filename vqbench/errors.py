@@ -72,6 +72,15 @@ def nearest(name: object, known: Iterable[str]) -> str:
     return f"{hint}known: {', '.join(known) or 'none'}"
 
 
+def counted(number: int, what: str) -> str:
+    """A number of things, in the singular where it is one.
+
+    >>> counted(1, "epoch"), counted(2000, "image")
+    ('1 epoch', '2,000 images')
+    """
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
 LONGEST = 400  # characters of a message, and
 LONG = 120  # of one word of it, such as a path
 

@@ -51,9 +51,11 @@ def filled(values: list[T]) -> list[T]:
 def distinct(values: list[T]) -> list[T]:
     """A list with something in it, each once."""
     filled(values)
+    seen: set[T] = set()
     for index, value in enumerate(values):
-        if value in values[:index]:
+        if value in seen:
             raise Problem(f"{value} is there twice; remove one", index)
+        seen.add(value)
     return values
 
 
