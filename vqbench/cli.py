@@ -13,7 +13,7 @@ import typer
 from vqbench import __version__
 from vqbench.commands.options import CarriedOut, Chosen, Several, add_plugins, choosing
 from vqbench.commands.sample import sample
-from vqbench.errors import UsageError, VqbenchError
+from vqbench.errors import UsageError, VqbenchError, sentence
 from vqbench.profiling.command import profile
 from vqbench.report.command import diff, report
 
@@ -357,8 +357,8 @@ def run_words(words: list[str]) -> int:
         return _told(f"{type(error).__name__}: {error} (a fault of vqbench; --debug shows where)", 1, debug)
 
 
-def _told(sentence: str, code: int, debug: bool) -> int:
+def _told(message: str, code: int, debug: bool) -> int:
     if debug:
         raise  # the exception being handled
-    print(f"vqbench: {sentence}", file=sys.stderr)
+    print(f"vqbench: {sentence(message)}", file=sys.stderr)
     return code

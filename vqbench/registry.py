@@ -23,7 +23,7 @@ from types import MappingProxyType, ModuleType
 from typing import Any, Literal
 
 from vqbench import syntax
-from vqbench.errors import UsageError, nearest
+from vqbench.errors import UsageError, nearest, shortened
 
 
 class BrokenPlugin(UsageError):
@@ -294,7 +294,7 @@ def checked(
 def parameters(cls: type) -> Iterator[tuple[str, tuple[Any, Any]]]:
     """The constructor's arguments: name -> (annotation, default). Arguments that the recipe fills in are left out."""
     constructor: Any = cls.__init__  # type: ignore[misc]  # of the class itself, not of an instance
-    hints = typing.get_type_hints(constructor)
+    hints = typing.get_type_hints(constructor, include_extras=True)
     for name, parameter in inspect.signature(constructor).parameters.items():
         if name == "self" or parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
             continue
@@ -304,17 +304,23 @@ def parameters(cls: type) -> Iterator[tuple[str, tuple[Any, Any]]]:
 
 
 def _checked(who: str, value: Any, annotation: Any) -> Any:
-    """``value`` as ``annotation`` wants it: exact types, but a whole number is a fine float."""
-    from pydantic import ConfigDict, TypeAdapter, ValidationError
+    """``value`` as ``annotation`` wants it: exact types within declared ranges, but a whole number is a fine float."""
+    from pydantic import ValidationError
 
-    if isinstance(value, str) and annotation is float:
-        raise UsageError(f"{who}: {value!r} is not a number")
+    if isinstance(value, str) and float in (annotation, getattr(annotation, "__origin__", None)):
+        raise UsageError(f"{who}: {shortened(repr(value))} is not a number")
     try:
-        return TypeAdapter(annotation, config=ConfigDict(strict=True, allow_inf_nan=False)).validate_python(value)
+        return _adapter(annotation).validate_python(value)
     except ValidationError as error:
-        raise UsageError(
-            f"{who}: {error.errors()[0]['msg'][0].lower()}{error.errors()[0]['msg'][1:]}, not {value!r}"
-        ) from None
+        wrong = error.errors()[0]["msg"]
+        raise UsageError(f"{who}: {wrong[0].lower()}{wrong[1:]}, not {shortened(repr(value))}") from None
+
+
+@cache
+def _adapter(annotation: Any) -> Any:
+    from pydantic import ConfigDict, TypeAdapter
+
+    return TypeAdapter(annotation, config=ConfigDict(strict=True, allow_inf_nan=False))
 
 
 def digest(kind: Kind, name: str) -> str:

@@ -133,6 +133,18 @@ def write_atomically(path: Path, *content: bytes | memoryview) -> None:
             raise
 
 
+def lacking(record: Record | None, wanted: Mapping[str, Mapping[str, tuple[int, int]]]) -> dict[str, list[str]]:
+    """Which of the ``wanted`` numbers (protocol -> metric -> (metric's, protocol's version)) a record does not hold."""
+    values = record.values if record else {}
+    missing: dict[str, list[str]] = {}
+    for protocol, metrics in wanted.items():
+        for metric, versions in metrics.items():
+            value = values.get(protocol, {}).get(metric)
+            if value is None or (value.metric_version, value.protocol_version) != versions:
+                missing.setdefault(protocol, []).append(metric)
+    return missing
+
+
 class ResultStore:
     """A results folder: ``ROOT/DATASET-QUANTIZER-KEY/`` a run, and ``ROOT/suites/`` for what each suite resolved to."""
 
@@ -197,15 +209,7 @@ class ResultStore:
 
     def missing(self, run: RunSpec, wanted: Mapping[str, Mapping[str, tuple[int, int]]]) -> dict[str, list[str]]:
         """Which of the ``wanted`` numbers (protocol -> metric -> (metric's, protocol's version)) are not stored."""
-        record = self.read(run)
-        values = record.values if record else {}
-        lacking: dict[str, list[str]] = {}
-        for protocol, metrics in wanted.items():
-            for metric, versions in metrics.items():
-                value = values.get(protocol, {}).get(metric)
-                if value is None or (value.metric_version, value.protocol_version) != versions:
-                    lacking.setdefault(protocol, []).append(metric)
-        return lacking
+        return lacking(self.read(run), wanted)
 
     # Values of each picture, for paired statistics: one .npz a run, arrays named "protocol/metric".
 

@@ -14,6 +14,7 @@ import torch
 
 from vqbench.assets import pickles
 from vqbench.backbones.vqgan import VQGAN
+from vqbench.bounds import Layers, Side, Width
 from vqbench.errors import AssetError
 
 CODEBOOK = "quantize.embedding.weight"
@@ -41,13 +42,13 @@ class Pretrained(VQGAN):
         *,
         file: str,
         sha256: str,
-        width: int = 128,
+        width: Width = 128,
         multipliers: str = "1x1x2x2x4",
-        blocks: int = 2,
+        blocks: Layers = 2,
         attention: str = "16",
         middle: bool = True,
-        z_channels: int = 256,
-        size: int = 256,
+        z_channels: Width = 256,
+        size: Side = 256,
     ) -> None:
         shape = {"width": width, "multipliers": multipliers, "blocks": blocks, "attention": attention}
         super().__init__(channels, dim, **shape, middle=middle, z_channels=z_channels, size=size)  # type: ignore[arg-type]

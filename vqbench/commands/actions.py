@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from vqbench import protocol
-from vqbench.errors import StoreError, UsageError, nearest
+from vqbench.errors import StoreError, UsageError, VqbenchError, nearest
 from vqbench.measuring import album
 from vqbench.planning.cost import kind, took, updates
 from vqbench.planning.plan import Entry, Plan
 from vqbench.spec import RunSpec
-from vqbench.store import ResultStore
+from vqbench.store import ResultStore, lacking
 
 FORMATS = ("text", "markdown", "csv", "latex", "json")
 
@@ -43,10 +43,13 @@ def table(plan: Plan, folders: Sequence[Path], style: str, paper: bool) -> str:
 def plan(plan: Plan, folder: Path, results: Path) -> Shown:
     """Every run: done or to do, which other suites share it, and what is to be expected of its time."""
     store = ResultStore(folder)
-    shared, known = _sharing([store, ResultStore(results)], plan), took(store)
+    records = {record.run.key: record for record in store.records()}  # each is read once, and there may be thousands
+    shared, known = _sharing([store, ResultStore(results)], plan), took(records.values())
+    wanted = {second: plan.wanted_of(second) for second in (False, True)}
     rows: list[dict[str, Any]] = []
     for entry, run in ((each, run) for each in plan.entries for run in each.stages()):
-        missing, record = store.missing(run, plan.wanted(run)), store.read(run)
+        record = records.get(run.key)
+        missing = lacking(record, wanted[run.parent is not None])
         rows.append(
             {
                 "row": _row(entry, run),
@@ -83,15 +86,16 @@ def _sharing(stores: Sequence[ResultStore], plan: Plan) -> dict[str, list[str]]:
     from vqbench.planning.suitefile import known_suites
 
     shared: dict[str, list[str]] = {}
+    own = {run.key for run in plan.runs()}
     for name, path in known_suites().items():
         if name == plan.suite.name:
             continue
         try:
-            other = planning.load(path, stores)
-        except UsageError:
+            keys = planning.keys(path, stores)
+        except VqbenchError:
             continue  # somebody else's suite, broken or for another version: not what was asked for
-        for run in other.runs():
-            shared.setdefault(run.key, []).append(name)
+        for key in keys & own:
+            shared.setdefault(key, []).append(name)
     return shared
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vqbench.commands.actions import needed_assets, prepare, state, table
-from vqbench.errors import Damaged, TimeUp, UsageError
+from vqbench.errors import Damaged, TimeUp, UsageError, sentence
 from vqbench.executors.where import Where
 from vqbench.launched import Launched, launched
 from vqbench.planning.cost import cheapest_first
@@ -64,8 +64,8 @@ def run(plans: Sequence[Plan], folder: Path, how: How, stop: Stop) -> int:
         raise stop.reason
     for plan in plans:
         print(table(plan, [folder], "text", paper=False), end="")
-    for sentence in outcome.failed:
-        print(f"vqbench: {sentence}", file=sys.stderr)
+    for failed in outcome.failed:
+        print(f"vqbench: {sentence(failed)}", file=sys.stderr)
     left = _left(plans, store, how.retry_failed)
     if stop.reason and left:
         raise TimeUp(f"the time is up; left: {left}; the same command goes on")
@@ -134,8 +134,8 @@ def _lacks(store: ResultStore, run: RunSpec, wanted: Wanted) -> bool:
         return bool(store.missing(run, wanted))
     except Damaged:
         with store.lock(run) as held:
-            for sentence in store.mend(run) if held else []:
-                print(f"vqbench: {sentence}", file=sys.stderr)
+            for damaged in store.mend(run) if held else []:
+                print(f"vqbench: {sentence(damaged)}", file=sys.stderr)
         return True
 
 

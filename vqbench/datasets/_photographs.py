@@ -20,6 +20,7 @@ import numpy as np
 from vqbench.assets import cache_folder
 from vqbench.assets.cache import data_folder
 from vqbench.assets.content import replacing
+from vqbench.bounds import Side
 from vqbench.dataset import Dataset, Split
 from vqbench.datasets import _decode
 from vqbench.datasets._index import Index
@@ -75,7 +76,7 @@ class Photographs(Dataset):
         self,
         *,
         folder: str | None = None,
-        size: int = 256,
+        size: Side = 256,
         damaged: Literal["refuse", "skip"] = "refuse",
         crop: Literal["centre", "random"] = "centre",
         flip: bool = False,

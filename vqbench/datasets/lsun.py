@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from vqbench.bounds import Side
 from vqbench.dataset import Split
 from vqbench.datasets._index import index
 from vqbench.datasets._photographs import Part, Parts, Photographs
@@ -34,7 +35,7 @@ class Lsun(Photographs):
         *,
         category: str = "bedroom",
         folder: str | None = None,
-        size: int = 256,
+        size: Side = 256,
         damaged: Literal["refuse", "skip"] = "refuse",
         crop: Literal["centre", "random"] = "centre",
         flip: bool = False,

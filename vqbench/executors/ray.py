@@ -298,7 +298,7 @@ def _told(error: Any) -> VqbenchError:
 def _knock(address: str) -> None:
     """Raises OSError where nobody listens at ``host:port``; Ray itself would wait for ever."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if colon and port.isdigit():
+    if colon and port.isdecimal():
         socket.create_connection((host, int(port)), timeout=KNOCK).close()
 
 

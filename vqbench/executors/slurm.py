@@ -51,7 +51,7 @@ def parameters(given: Sequence[str]) -> dict[str, Any]:
         if key == "time":
             found[key] = max(1, int(seconds(value)) // 60)
         elif key in NUMBERS:
-            if not value.isdigit():
+            if not value.isdecimal():
                 raise UsageError(f"--slurm {word!r}: {value!r} is not a number")
             found[key] = int(value)
         elif key in KNOWN:

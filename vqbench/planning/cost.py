@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from vqbench.planning.job import Job
 from vqbench.planning.plan import DatasetInfo, Entry, Plan
 from vqbench.spec import RunSpec
-from vqbench.store import ResultStore
+from vqbench.store import Record, ResultStore
 
 
 def updates(plan: Plan, entry: Entry, run: RunSpec) -> int:
@@ -42,10 +42,10 @@ def kind(run: RunSpec) -> str:
     return json.dumps([parts["recipe"], parts["backbone"], parts["dataset"], run.quantizer.name], sort_keys=True)
 
 
-def took(store: ResultStore) -> dict[str, float]:
-    """Median seconds of this store's runs, by kind."""
+def took(records: Iterable[Record]) -> dict[str, float]:
+    """Median seconds of a store's runs, by kind."""
     seconds: dict[str, list[float]] = {}
-    for record in store.records():
+    for record in records:
         seconds.setdefault(kind(record.run), []).append(record.made["seconds"])
     return {kind: sorted(each)[len(each) // 2] for kind, each in seconds.items()}
 
@@ -58,7 +58,7 @@ def cheapest_first(plans: Sequence[Plan], store: ResultStore, jobs: list[Job]) -
     """
     stages = [(plan, entry, run) for plan in plans for entry in plan.entries for run in entry.stages()]
     steps = {run.key: updates(plan, entry, run) for plan, entry, run in stages}
-    known = took(store)
+    known = took(store.records())
     rates = sorted(known[kind(job.run)] / steps[job.run.key] for job in jobs if kind(job.run) in known)
     rate = rates[len(rates) // 2] if rates else 1.0
 

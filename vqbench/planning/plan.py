@@ -10,14 +10,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import vqbench
 from vqbench import protocol, registry
-from vqbench.errors import AssetError, Damaged, VqbenchError
+from vqbench.errors import AssetError, Damaged, StoreError, VqbenchError
 from vqbench.planning.expansion import dataset_part, expand
 from vqbench.planning.job import Wanted
 from vqbench.planning.sampling import Sampling, sampling_of
@@ -93,11 +95,18 @@ class Plan:
 
     def first_of(self, run: RunSpec) -> RunSpec | None:
         """The run that ``run`` builds on, if it is a second stage."""
-        return next((entry.run for entry in self.entries if run.parent == entry.run.key), None)
+        return None if run.parent is None else self._first.get(run.parent)
+
+    @cached_property
+    def _first(self) -> dict[str, RunSpec]:
+        return {entry.run.key: entry.run for entry in self.entries}
 
     def wanted(self, run: RunSpec | None = None) -> Wanted:
-        """The numbers that ``run`` must have: of a second stage those of samples, of any other the rest."""
-        second = run is not None and run.parent is not None
+        """The numbers that ``run`` must have."""
+        return self.wanted_of(run is not None and run.parent is not None)
+
+    def wanted_of(self, second: bool) -> Wanted:
+        """The numbers of samples that a second stage must have, or those that any other run must have."""
         infos = {name: info for name, info in self.metrics.items() if info.of_samples == second}
         return {
             self.under(name, second): {
@@ -155,12 +164,32 @@ def load(
     if reduced or test_images:
         spec = spec.reduce(test_images, **reduced)
     variant = bool(sets or metrics or reduced or test_images)
-    digest = hashlib.sha256(json.dumps(spec.dump(), sort_keys=True).encode()).hexdigest()
-    for store in stores:
-        cached = _cached(store, spec, digest, variant)
-        if cached is not None:
-            return cached
-    return _resolve(spec, digest, variant)
+    digest = _digest_of(spec)
+    return _kept(spec, digest, variant, stores) or _resolve(spec, digest, variant)
+
+
+def keys(suite: Path, stores: Sequence[ResultStore]) -> set[str]:
+    """The keys of all runs of a suite, also from what our cache folder keeps of it. Raises VqbenchError."""
+    from vqbench.assets import cache_folder
+
+    kept = ResultStore(cache_folder() / "resolved")
+    spec = load_suite(suite)
+    digest = _digest_of(spec)
+    plan = _kept(spec, digest, False, [*stores, kept])
+    if plan is None:
+        plan = _resolve(spec, digest, False)
+        with suppress(StoreError):  # it only saves time
+            plan.save(kept)
+    return {run.key for run in plan.runs()}
+
+
+def _digest_of(spec: SuiteSpec) -> str:
+    return hashlib.sha256(json.dumps(spec.dump(), sort_keys=True).encode()).hexdigest()
+
+
+def _kept(spec: SuiteSpec, digest: str, variant: bool, stores: Sequence[ResultStore]) -> Plan | None:
+    """What the first of ``stores`` that keeps this suite has of it."""
+    return next(filter(None, (_cached(store, spec, digest, variant) for store in stores)), None)
 
 
 def _cached(store: ResultStore, spec: SuiteSpec, digest: str, variant: bool) -> Plan | None:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
-from vqbench.errors import UsageError, nearest
+from vqbench.errors import UsageError, nearest, shortened
 from vqbench.planning.suiteparts import ROW_KEYS
 from vqbench.planning.yamlfile import Document, KeyPath, parse
 
@@ -53,7 +53,7 @@ def override(document: Document, assignments: Iterable[str], fields: Collection[
     """
     out = Document(copy.deepcopy(document.data), dict(document.places))
     for text in assignments:
-        place = f"--set {text}"
+        place = f"--set {shortened(text, 100)}"
         path, equals, value = text.partition("=")
         keys = [key.strip() for key in path.split(".")]
         if not equals or not all(keys):
@@ -96,7 +96,7 @@ class _Setter:
 
     def set_items(self, items: list[Any], keys: list[str], above: KeyPath) -> list[Any]:
         key, *rest = keys
-        if key.isdigit() and int(key) < len(items):
+        if key.isdecimal() and len(key) < 10 and int(key) < len(items):
             chosen, below = [int(key)], rest
         elif chosen := [index for index, item in enumerate(items) if _is(item, key)]:
             below = keys

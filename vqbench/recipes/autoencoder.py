@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from vqbench.bounds import PositiveFloat, PositiveInt
 from vqbench.engine import Precision
 from vqbench.errors import Interrupted, RunError
 from vqbench.pictures import to_unit
@@ -82,13 +83,13 @@ class Autoencoder(Recipe):
     def __init__(
         self,
         *,
-        epochs: int,
-        batch_size: int,
-        learning_rate: float,
+        epochs: PositiveInt,
+        batch_size: PositiveInt,
+        learning_rate: PositiveFloat,
         variance: Literal["unit", "matched"],
         selection: Literal["test", "holdout", "last"],
         selection_pass: Literal["train", "eval"],
-        subset: int | None = None,
+        subset: PositiveInt | None = None,
         precision: Precision = "float32",
         decay: Decay = "constant",
     ) -> None:

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vqbench.bounds import Decay, Layers, PositiveFloat, PositiveInt, Width
 from vqbench.engine import Precision
 from vqbench.errors import UsageError
 from vqbench.generation.denoiser import STEPS, Denoiser, require_diffusers, scheduler, unet
@@ -48,17 +49,17 @@ class Diffusion(OnRows):
     def __init__(
         self,
         *,
-        steps: int,
-        batch_size: int = 48,
-        learning_rate: float = 9.6e-5,
-        channels: int = 224,
+        steps: PositiveInt,
+        batch_size: PositiveInt = 48,
+        learning_rate: PositiveFloat = 9.6e-5,
+        channels: Width = 224,
         multipliers: str = "1x2x3x4",
         attention: str = "2x4x8",
-        blocks: int = 2,
-        ema: float = 0.9999,
+        blocks: Layers = 2,
+        ema: Decay = 0.9999,
         scaling: Literal["global", "channel"] = "global",
         flips: bool = False,
-        subset: int | None = None,
+        subset: PositiveInt | None = None,
         precision: Precision = "float32",
     ) -> None:
         super().__init__(steps, batch_size, learning_rate, ema, flips, subset, precision)
@@ -94,6 +95,6 @@ class Diffusion(OnRows):
 def _numbers(argument: str, text: str) -> list[int]:
     """Whole numbers from 1 on, joined by x; attention may be none. Raises UsageError for anything else."""
     words = text.split("x") if text or argument == "multipliers" else []
-    if not all(word.isdigit() and int(word) > 0 for word in words):
+    if not all(word.isdecimal() and int(word) > 0 for word in words):
         raise UsageError(f"diffusion, argument {argument!r}: {text!r} is no list of whole numbers such as '1x2x4'")
     return [int(word) for word in words]

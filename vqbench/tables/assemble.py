@@ -9,6 +9,7 @@ from typing import Any
 from vqbench import paper as paper_values
 from vqbench import protocol
 from vqbench.dataset import Split
+from vqbench.errors import counted
 from vqbench.planning.plan import Entry, Plan
 from vqbench.planning.suiteparts import Codebook, Plugin
 from vqbench.spec import RunSpec
@@ -138,7 +139,7 @@ class _Builder:
         down = [None] if side_by_side and by_dataset else self._distinct(field)
         blocks = [self._block(key, across, field) for key in down]
         return Table(
-            title=(suite.title or suite.name) + (" (REDUCED)" if suite.reduced or suite.test_images else ""),
+            title=suite.heading,
             columns=self.columns,
             blocks=[block for block in blocks if block.rows],
             caption=self._caption(),
@@ -272,21 +273,23 @@ class _Builder:
         suite = self.plan.suite
         runs = [found for found in self.found.values() if found.record]
         lines = []
-        if suite.description:
-            lines.append(" ".join(suite.description.split()))
+        if suite.about:
+            lines.append(suite.about)
         if suite.reduced or suite.test_images:
             less = [f"{name} {value}" for name, value in suite.reduced.items()]
             less += [f"the first {suite.test_images} test pictures"] if suite.test_images else []
             lines.append(f"Reduced: {', '.join(less)}. These numbers stand in for no full run's.")
+        if suite.left_out:
+            lines.append(f"Columns left out, for want of their metric: {', '.join(suite.left_out)}.")
         lines.append(
-            f"Trained under {self._training()}, measured under {self.protocol}, {_count(len(suite.seeds), 'seed')}."
+            f"Trained under {self._training()}, measured under {self.protocol}, {counted(len(suite.seeds), 'seed')}."
         )
         if second := self.plan.entries[0].second:
             args = second.recipe.args
             lines.append(
-                f"On each, a second stage {second.recipe.name} ({args['steps']} updates, batch {args['batch_size']}, "
-                f"learning rate {args['learning_rate']:g}, {args['precision']}); {self.plan.sampling}; seconds "
-                "are those of training both."
+                f"On each, a second stage {second.recipe.name} ({counted(args['steps'], 'update')}, "
+                f"batch {args['batch_size']}, learning rate {args['learning_rate']:g}, {args['precision']}); "
+                f"{self.plan.sampling}; seconds are those of training both."
             )
         if runs:
             sources = [store for found in runs if (store := found.store)]
@@ -295,7 +298,7 @@ class _Builder:
             devices = dict.fromkeys(f"{each['device']} ({each['threads']} threads)" for each in made)
             versions = dict.fromkeys(each["versions"]["torch"] for each in made)
             lines.append(
-                f"{_count(len(runs), 'record')} of {len(self.found)} ({', '.join(by_store)}); "
+                f"{counted(len(runs), 'record')} of {len(self.found)} ({', '.join(by_store)}); "
                 f"{' and '.join(devices)}; torch {' and '.join(versions)}."
             )
         return lines
@@ -303,7 +306,7 @@ class _Builder:
 
 def _how(recipe: Mapping[str, Any]) -> str:
     """How long, in what parts and how fast a recipe trains, and at which precision."""
-    length = f"{recipe['steps']} updates" if recipe.get("steps") is not None else f"{recipe['epochs']} epochs"
+    length = counted(*((recipe["steps"], "update") if recipe.get("steps") is not None else (recipe["epochs"], "epoch")))
     if recipe.get("refine_steps"):
         length += f" and {recipe['refine_steps']} of a second phase"
     rate = f"learning rate {recipe['learning_rate']:g}" + " a picture" * (recipe.get("rate_rule") == "per_picture")
@@ -313,10 +316,6 @@ def _how(recipe: Mapping[str, Any]) -> str:
 def _told(values: set[Any]) -> str:
     """A setting of the entries of one cell; nothing where they have none, or not the same."""
     return str(values.pop()) if len(values) == 1 and None not in values else ""
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def data(table: Table) -> dict[str, Any]:
