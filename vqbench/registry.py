@@ -23,6 +23,9 @@ from types import MappingProxyType, ModuleType
 from typing import Any, Literal
 
 from vqbench.errors import UsageError, nearest
+from vqbench.files import MB, open_regular
+
+PLUGIN = 5 * MB  # bytes of a file with a plugin
 
 
 class BrokenPlugin(UsageError):
@@ -77,6 +80,10 @@ def add_file(path: str | Path) -> None:
     path = Path(path).expanduser().resolve()
     if path.suffix != ".py" or not path.is_file():
         raise UsageError(f"{path}: no such Python file; --plugin wants the path of a .py file")
+    try:
+        open_regular(path, PLUGIN).close()
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}); --plugin wants a short .py file") from None
     for kind in CONTRACTS:
         if path.stem in _built_in(kind) and path != _path(_built_in(kind)[path.stem]):
             raise UsageError(
@@ -224,6 +231,12 @@ def resolve(kind: Kind, name: str, given: Mapping[str, Any], fixed: Mapping[str,
     if kind == "datasets":  # a place on this machine gives way to what lies there
         args = cls.settled(args)  # type: ignore[attr-defined]
     return Resolved(plugin, cls.VERSION, args)  # type: ignore[attr-defined]  # every contract has a VERSION
+
+
+def refresh(name: str, given: Mapping[str, Any]) -> None:
+    """Have the data set ``name`` compare the files on this machine with what is kept of them, one by one."""
+    _, cls, preset = find("datasets", name)
+    cls.refresh(checked(f"dataset {name!r}", cls, given, {}, preset))  # type: ignore[attr-defined]
 
 
 def checked(

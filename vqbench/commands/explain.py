@@ -142,6 +142,7 @@ def measure(
     from vqbench.running.building import build
 
     _refuse_other_versions(run)
+    registry.refresh(run.dataset.name, run.dataset.args)
     dataset: Any = registry.load("datasets", run.dataset.name)(**run.dataset.args)
     recipe: Any = registry.load("recipes", run.recipe.name)(**run.recipe.args)
     engine = Engine(device, getattr(recipe, "precision", "float32"))  # as when the run was first measured
