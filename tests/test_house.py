@@ -38,7 +38,7 @@ ROOMS = {
         "vqbench.pictures",
     },
     "backbones": {"vqbench.backbone", "vqbench.assets"},
-    "datasets": {"vqbench.dataset", "vqbench.assets"},
+    "datasets": {"vqbench.dataset", "vqbench.assets", "vqbench.files"},
 }
 
 

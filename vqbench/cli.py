@@ -102,7 +102,7 @@ def run(
         where = chosen.where(device, places, devices)
         files = tuple(chosen.plugin or ())
         how = running.How(device, places, limits[1], retry_failed, quiet, files, devices, where)
-        raise typer.Exit(running.run(chosen.plans(store), store, how, stop))
+        raise typer.Exit(running.run(chosen.plans(store, refresh=True), store, how, stop))
 
 
 @app.command()
@@ -117,7 +117,10 @@ def plan(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """The run matrix: what is done, what is to do, and what it will cost."""
+    """The run matrix: what is done, what is to do, and what it will cost.
+
+    Folders of images are known by their times alone: an image rewritten in place shows at the next `vqbench run`.
+    """
     from vqbench.commands import actions, forecast
     from vqbench.store import ResultStore
 
@@ -136,7 +139,10 @@ def status(
     store: Store = RUNS,
     as_json: Json = False,
 ) -> None:
-    """How each run of a suite stands: done, running, stopped, failed (with the reason) or not begun."""
+    """How each run of a suite stands: done, running, stopped, failed (with the reason) or not begun.
+
+    Folders of images are known by their times alone: an image rewritten in place shows at the next `vqbench run`.
+    """
     from vqbench.commands import actions
 
     _show(actions.status(chosen.plan(store), store), as_json)
@@ -153,7 +159,10 @@ def table(
     paper: Annotated[bool, typer.Option("--paper", help="Printed values beside ours, with verdicts.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Print a suite's table from what is stored; nothing is trained or measured."""
+    """Print a suite's table from what is stored; nothing is trained or measured.
+
+    Folders of images are known by their times alone: an image rewritten in place shows at the next `vqbench run`.
+    """
     from vqbench.commands import actions
 
     style = "json" if as_json else style
@@ -266,7 +275,7 @@ def prepare(
     from vqbench.commands import actions
 
     _offline(offline)
-    for plan in chosen.plans(store):
+    for plan in chosen.plans(store, refresh=True):
         actions.prepare(plan)
 
 

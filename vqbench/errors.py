@@ -26,6 +26,10 @@ class AssetError(VqbenchError):
     """Data or weights that cannot be had, or are not what they should be."""
 
 
+class AbsentData(AssetError):
+    """The folder of a data set is not on this machine, so that nothing can be said of what it holds."""
+
+
 class RunError(VqbenchError):
     """One run cannot go on (a NaN loss, too few features); the suite goes on without it."""
 

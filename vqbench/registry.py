@@ -24,6 +24,9 @@ from typing import Any, Literal
 
 from vqbench import syntax
 from vqbench.errors import UsageError, nearest, shortened
+from vqbench.files import MB, open_regular
+
+PLUGIN = 5 * MB  # bytes of a file with a plugin
 
 
 class BrokenPlugin(UsageError):
@@ -84,6 +87,10 @@ def add_file(path: str | Path) -> None:
     path = Path(path).expanduser().resolve()
     if path.suffix != ".py" or not path.is_file():
         raise UsageError(f"{path}: no such Python file; --plugin wants the path of a .py file")
+    try:
+        open_regular(path, PLUGIN).close()
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}); --plugin wants a short .py file") from None
     for kind in CONTRACTS:
         if path.stem in _built_in(kind) and path != _path(_built_in(kind)[path.stem]):
             raise UsageError(
@@ -266,6 +273,12 @@ def resolve(kind: Kind, name: str, given: Mapping[str, Any], fixed: Mapping[str,
     later: Mapping[str, Any] = getattr(cls, "LATER", {})  # else runs from before such an argument would lose their key
     args = {argument: value for argument, value in args.items() if argument not in later or value != later[argument]}
     return Resolved(plugin, cls.VERSION, args, source(kind, plugin))  # type: ignore[attr-defined]  # every contract has a VERSION
+
+
+def refresh(name: str, given: Mapping[str, Any]) -> None:
+    """Have the data set ``name`` compare the files on this machine with what is kept of them, one by one."""
+    _, cls, preset = find("datasets", name)
+    cls.refresh(checked(f"dataset {name!r}", cls, given, {}, preset))  # type: ignore[attr-defined]
 
 
 def checked(

@@ -157,6 +157,8 @@ def prepare(plan: Plan, say: bool = True) -> None:
         dataset: Any = registry.load("datasets", part.name)(**part.args)
         counts = [len(dataset.pixels(split)) for split in ("train", "test")]
         print(f"{dataset.title}: {counts[0]:,} training and {counts[1]:,} test pictures")
+        for note in dataset.notes:
+            print(note)
     if say and not names:
         print(f"{plan.suite.name} needs nothing else that is not part of the package")
 

@@ -39,8 +39,8 @@ class Changes:
     subset: Annotated[int | None, typer.Option(min=1, help="Reduced copy: first training pictures.")] = None
     test_images: Annotated[int | None, typer.Option(min=2, help="Reduced copy: first test pictures.")] = None
 
-    def resolve(self, suite: str, *folders: Path) -> Plan:
-        """The suite resolved, from what ``folders`` keep of it if that is current."""
+    def resolve(self, suite: str, *folders: Path, refresh: bool = False) -> Plan:
+        """The suite resolved, from what ``folders`` keep of it if that is current; see :func:`planning.load`."""
         from vqbench.planning import plan as planning
         from vqbench.planning import selection
         from vqbench.store import ResultStore
@@ -52,7 +52,7 @@ class Changes:
         sizes = {"epochs": self.epochs, "batch_size": self.batch_size, "subset": self.subset}
         reduced = {name: size for name, size in sizes.items() if size is not None}
         stores = [ResultStore(folder) for folder in folders]
-        return planning.load(suite, stores, sets, self.metrics or (), reduced, self.test_images)
+        return planning.load(suite, stores, sets, self.metrics or (), reduced, self.test_images, refresh)
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ class Several(Changes):
         list[str] | None, typer.Argument(metavar="SUITE...", help="Suites' names, or paths of YAML files.")
     ] = None
 
-    def plans(self, *folders: Path) -> list[Plan]:
-        return [self.resolve(suite, *folders) for suite in dict.fromkeys(self.suites or ["quick"])]
+    def plans(self, *folders: Path, refresh: bool = False) -> list[Plan]:
+        return [self.resolve(suite, *folders, refresh=refresh) for suite in dict.fromkeys(self.suites or ["quick"])]
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,8 @@ def run(plans: Sequence[Plan], folder: Path, how: How, stop: Stop) -> int:
         for plan in plans:
             plan.save(store)
             prepare(plan, say=False)  # now, rather than after hours of training
+        for note in dict.fromkeys(note for plan in plans for info in plan.datasets.values() for note in info.notes):
+            print(f"vqbench: {note}", file=sys.stderr)
         needs = sorted({name for plan in plans for name in needed_assets(plan)})
         outcome = _execute(cheapest_first(plans, store, jobs), needs, folder, how, stop)
     else:

@@ -58,6 +58,7 @@ def grid(folder: Path, name: str, count: int, settings: Mapping[str, float], dev
     for setting in settings:
         if setting not in recipe.sampler:
             raise UsageError(f"--{setting}: {run.recipe.name} is not sampled by it, but by {', '.join(recipe.sampler)}")
+    registry.refresh(run.dataset.name, run.dataset.args)
     dataset: Any = registry.load("datasets", run.dataset.name)(**run.dataset.args)
     engine = Engine(device, recipe.precision)
     model = build(run, dataset).to(engine.device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -52,6 +53,7 @@ class Registry(Protocol):
     def resolve(
         self, kind: Any, name: str, given: Mapping[str, Any], fixed: Mapping[str, Any] | None = None, /
     ) -> Resolved: ...
+    def refresh(self, name: str, given: Mapping[str, Any], /) -> None: ...
 
 
 def expand(suite: SuiteSpec, registry: Registry | None = None) -> list[Entry]:
@@ -125,10 +127,22 @@ def _backbone(suite: SuiteSpec, registry: Registry, backbone: Plugin, place: Key
     return _resolve(suite, registry, "backbones", backbone.name, backbone.args, (*place, backbone.name))
 
 
+def refresh(suite: SuiteSpec, registry: Registry, position: int) -> None:
+    """Look at every file of the data set at ``position``, so that an image rewritten in place is known as it is now."""
+    written = suite.datasets[position]
+    with suppress(UsageError):  # what is wrong with a data set is told with its place when it is resolved
+        registry.refresh(written.name, _folder(suite, written) | written.args)
+
+
+def _folder(suite: SuiteSpec, written: Plugin) -> dict[str, str]:
+    """The suite's ``data`` as an argument of a data set that has no folder of its own."""
+    return {"folder": suite.data} if suite.data is not None and "folder" not in written.args else {}
+
+
 def dataset_part(suite: SuiteSpec, registry: Registry, position: int) -> Part:
     """The data set at ``position``, with the suite's ``data`` as its folder where it has none of its own."""
     written = suite.datasets[position]
-    shared = {"folder": suite.data} if suite.data is not None and "folder" not in written.args else {}
+    shared = _folder(suite, written)
     at: dict[str, KeyPath] = {"folder": ("data",)} if shared else {}
     place = ("datasets", position, written.name)
     return _resolve(suite, registry, "datasets", written.name, shared | written.args, place, at)

@@ -19,14 +19,15 @@ from typing import Any
 
 import vqbench
 from vqbench import protocol, registry
-from vqbench.errors import AssetError, Damaged, StoreError, VqbenchError
-from vqbench.planning.expansion import dataset_part, expand
+from vqbench.errors import AbsentData, AssetError, Damaged, StoreError, VqbenchError
+from vqbench.planning import expansion
+from vqbench.planning.expansion import expand
 from vqbench.planning.job import Wanted
 from vqbench.planning.sampling import Sampling, sampling_of
 from vqbench.planning.suite import SuiteSpec, load_suite
 from vqbench.planning.suiteparts import Problem
 from vqbench.planning.yamlfile import parse
-from vqbench.spec import RunSpec
+from vqbench.spec import Part, RunSpec
 from vqbench.store import ResultStore, write_atomically
 
 
@@ -148,11 +149,14 @@ def load(
     metrics: Sequence[str] = (),
     reduced: Mapping[str, int] = MappingProxyType({}),
     test_images: int | None = None,
+    refresh: bool = False,
 ) -> Plan:
     """The plan of the suite called ``suite`` (a name or a path), from a store's cache if that is current.
 
     ``sets`` are the command line's overrides, ``metrics`` those it adds. ``reduced`` (arguments of the recipe) and
-    ``test_images`` make a smaller copy of another name. Raises UsageError for whatever is wrong with the suite.
+    ``test_images`` make a smaller copy of another name. ``refresh``: every image file in folders of this machine is
+    looked at, so that images rewritten in place make other runs; without it, the times of folders alone are compared.
+    Raises UsageError for whatever is wrong with the suite.
     """
     spec = load_suite(suite, sets)
     if metrics:
@@ -165,7 +169,13 @@ def load(
         spec = spec.reduce(test_images, **reduced)
     variant = bool(sets or metrics or reduced or test_images)
     digest = _digest_of(spec)
-    return _kept(spec, digest, variant, stores) or _resolve(spec, digest, variant)
+    stale = set(range(len(spec.datasets))) if refresh else None
+    kept = _kept(spec, digest, variant, stores, stale)
+    if kept is not None:
+        return kept
+    for position in stale or ():
+        expansion.refresh(spec, registry, position)
+    return _resolve(spec, digest, variant)
 
 
 def keys(suite: Path, stores: Sequence[ResultStore]) -> set[str]:
@@ -187,12 +197,16 @@ def _digest_of(spec: SuiteSpec) -> str:
     return hashlib.sha256(json.dumps(spec.dump(), sort_keys=True).encode()).hexdigest()
 
 
-def _kept(spec: SuiteSpec, digest: str, variant: bool, stores: Sequence[ResultStore]) -> Plan | None:
+def _kept(
+    spec: SuiteSpec, digest: str, variant: bool, stores: Sequence[ResultStore], stale: set[int] | None = None
+) -> Plan | None:
     """What the first of ``stores`` that keeps this suite has of it."""
-    return next(filter(None, (_cached(store, spec, digest, variant) for store in stores)), None)
+    return next(filter(None, (_cached(store, spec, digest, variant, stale) for store in stores)), None)
 
 
-def _cached(store: ResultStore, spec: SuiteSpec, digest: str, variant: bool) -> Plan | None:
+def _cached(
+    store: ResultStore, spec: SuiteSpec, digest: str, variant: bool, stale: set[int] | None = None
+) -> Plan | None:
     """What ``store`` keeps of this suite, if nothing that it was resolved from has changed since."""
     name = f"{spec.name}-{digest[:8]}" if variant else spec.name
     try:
@@ -202,28 +216,43 @@ def _cached(store: ResultStore, spec: SuiteSpec, digest: str, variant: bool) -> 
         if not current or any(_digest(plugin) != was for plugin, was in inputs["plugins"].items()):
             return None
         found = _plan(spec, content, variant)
-        return found if _still(spec, inputs.get("settled", ()), found.entries) else None
+        return found if _still(spec, inputs.get("settled", ()), found, stale) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None  # a cache that cannot be read is no cache: resolve anew
 
 
-def _still(spec: SuiteSpec, settled: Collection[str], entries: Sequence[Entry]) -> bool:
+def _still(spec: SuiteSpec, settled: Collection[str], found: Plan, stale: set[int] | None) -> bool:
     """Whether the data sets that are folders of this machine hold what they held; if one is gone, nothing says no.
 
-    ``settled`` are their names. Needs no torch.
+    ``settled`` are their names. ``stale`` are the positions of data sets whose files are looked at first, one by one;
+    None: no file is, and what is wrong with a folder does not matter either. Needs no torch.
     """
-    runs = {entry.dataset: entry.run for entry in entries}
+    runs = {entry.dataset: entry.run for entry in found.entries}
     for position, written in enumerate(spec.datasets):
         if written.name not in settled:
             continue
+        if position in (stale or ()):
+            expansion.refresh(spec, registry, position)
+            (stale or set()).discard(position)
         try:
-            now = dataset_part(spec, registry, position).args
-        except AssetError:
+            now = expansion.dataset_part(spec, registry, position)
+        except AbsentData:
             continue
+        except AssetError:
+            if stale is None:
+                continue
+            return False
         was = runs[written.name].dataset.args
-        if now != was and now != {**was, "content": None}:
+        if now.args != was and now.args != {**was, "content": None}:
+            return False
+        if now.args == was and _notes(now) != tuple(found.datasets[written.name].notes):
             return False
     return True
+
+
+def _notes(dataset: Part) -> tuple[str, ...]:
+    """What stands below every table of a data set, such as files that were passed over since."""
+    return tuple(registry.load("datasets", dataset.name)(**dataset.args).notes)
 
 
 def _entry_to_dict(entry: Entry) -> dict[str, Any]:
