@@ -86,6 +86,11 @@ class Record:
         return Value(**{**written, "value": _numeric(written["value"])})
 
 
+def _standing(damage: str) -> str:
+    """A sentence about a file that cannot be read, as the state of its run."""
+    return damage if "cannot be read" in damage else f"damaged: {damage}"
+
+
 def json_safe(value: Any) -> Any:
     """``value`` as JSON can hold it: numbers that JSON lacks become words, and those of numpy and torch plain ones."""
     if isinstance(value, Mapping):
@@ -192,6 +197,24 @@ class ResultStore:
     def sound(self, run: RunSpec) -> Record | None:
         """Like :meth:`read`, but a record that cannot be read is noted in :attr:`damage`, and None."""
         return self._sound(self.folder(run) / "record.json", run)
+
+    def obstacle(self, run: RunSpec) -> Failure | None:
+        """Why there is no record of ``run`` to show: it failed, or a file of it cannot be read; None if neither."""
+        if (damage := self.damage.get(self.folder(run) / "record.json")) is not None:
+            return Failure(_standing(damage), [])
+        try:
+            return self.failure(run)
+        except StoreError as error:
+            self.damage[self.folder(run) / "failed.json"] = str(error)
+            return Failure(_standing(str(error)), [])
+
+    def images(self, run: RunSpec) -> dict[str, np.ndarray]:
+        """Like :meth:`read_images`, but a file that cannot be read is noted in :attr:`damage`, and as good as none."""
+        try:
+            return self.read_images(run)
+        except StoreError as error:
+            self.damage[self.folder(run) / "per_image.npz"] = str(error)
+            return {}
 
     def records(self) -> Iterator[Record]:
         """All records of the folder, by name; those that cannot be read are noted in :attr:`damage` and left out."""

@@ -150,8 +150,8 @@ def _value(record: Record, protocol: str, metric: str) -> float | None:
 
 def _tested(pairs: Any, known: dict[int, tuple[float, float]], name: str) -> statistics.PairedTest | None:
     """After against before, by picture where both states have the same number of them, else by seed."""
-    x = [old_store.read_images(old).get(name) for old_store, old, _, _ in pairs]
-    y = [new_store.read_images(new).get(name) for _, _, new_store, new in pairs]
+    x = [old_store.images(old).get(name) for old_store, old, _, _ in pairs]
+    y = [new_store.images(new).get(name) for _, _, new_store, new in pairs]
     shapes = {None if each is None else each.shape for each in [*x, *y]}
     if len(shapes) == 1 and None not in shapes:
         a, b = np.stack(x).astype(np.float64), np.stack(y).astype(np.float64)  # type: ignore[arg-type]

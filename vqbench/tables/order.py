@@ -130,21 +130,23 @@ class _Reader:
             return None, None
         each = self._arrays(run, found[1]).get(f"{self.protocol}/{metric}")
         if each is not None and each.shape != (value.images,):
-            raise StoreError(
-                f"{found[1].folder(run) / 'per_image.npz'}: values of shape {each.shape} for the {value.images} "
-                f"pictures that {metric} was measured on; delete it and the record beside it, and run again"
+            path = found[1].folder(run) / "per_image.npz"
+            found[1].damage[path] = (
+                f"{path}: values of shape {each.shape} for the {value.images} images that {metric} was measured on; "
+                "delete it and the record beside it, and `vqbench run` measures again"
             )
+            return value.value, None
         return value.value, each
 
     def _record(self, run: RunSpec) -> tuple[Record, ResultStore] | None:
         if run.key not in self._records:
-            found = ((record, store) for store in self.stores if (record := store.read(run)) is not None)
+            found = ((record, store) for store in self.stores if (record := store.sound(run)) is not None)
             self._records[run.key] = next(found, None)
         return self._records[run.key]
 
     def _arrays(self, run: RunSpec, store: ResultStore) -> dict[str, NDArray[np.float32]]:
         if run.key not in self._images:
-            self._images[run.key] = store.read_images(run)
+            self._images[run.key] = store.images(run)
         return self._images[run.key]
 
 
