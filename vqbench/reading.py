@@ -26,6 +26,8 @@ TEXT_LIMIT = 2**27  # bytes of a JSON file
 FILE_LIMIT = 2**29  # bytes of an archive of arrays
 ARRAYS_LIMIT = 2**29  # bytes of all its arrays, unpacked
 MEMBERS = 10_000  # arrays of one archive
+HEADER_LIMIT = 2**14  # bytes of the head of an array
+DIMENSIONS = 8
 KINDS = "biufU"  # of an array's items: numbers and words, never objects
 
 
@@ -71,22 +73,56 @@ def arrays(path: Path) -> dict[str, np.ndarray]:
             raise ValueError(str(error) or type(error).__name__) from error
 
 
+def array_header(path: Path) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and type of the array of an ``.npy`` file that is as long as they ask for; the rest is not read."""
+    with refusals(path), _opened(path) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("it is no regular file")
+        shape, _, dtype, start = _header(io.BytesIO(file.read(HEADER_LIMIT)))
+        _check_size(shape, dtype, status.st_size - start)
+        return shape, dtype
+
+
+def large_array(path: Path, after: int = 0) -> tuple[np.ndarray, bytes]:
+    """The array of an ``.npy`` file of any size, in memory once, and the ``after`` bytes that follow it."""
+    with refusals(path), _opened(path) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("it is no regular file")
+        shape, fortran, dtype, start = _header(io.BytesIO(file.read(HEADER_LIMIT)))
+        _check_size(shape, dtype, status.st_size - start - after)
+        file.seek(start)
+        found = np.fromfile(file, dtype, prod(shape))
+        if found.size != prod(shape):
+            raise ValueError("it became shorter while it was read")
+        return found.reshape(shape, order="F" if fortran else "C"), file.read(after)
+
+
 def array(data: bytes | memoryview) -> np.ndarray:
     """The array of the content of an ``.npy`` file. Raises ValueError for anything else."""
-    file = io.BytesIO(data)
+    shape, fortran, dtype, start = _header(io.BytesIO(data[:HEADER_LIMIT]))
+    _check_size(shape, dtype, len(data) - start)
+    found = np.frombuffer(data, dtype, prod(shape), start) if prod(shape) else np.empty(0, dtype)
+    return found.reshape(shape, order="F" if fortran else "C").copy()
+
+
+def _header(file: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype, int]:
+    """Shape, order and type of an array, and where its items begin."""
     try:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = read(file)
     except Exception as error:  # numpy evaluates the header, and lets all errors of a tokenizer pass
         raise ValueError(f"not an array ({error})") from error
-    if dtype.kind not in KINDS or dtype.itemsize == 0 or any(side < 0 for side in shape):
-        raise ValueError(f"an array of {dtype} cannot be part of it")
-    count, start = prod(shape), file.tell()
-    if count * dtype.itemsize != len(data) - start:
-        raise ValueError(f"{len(data) - start:,} bytes are no array of shape {shape} of {dtype}")
-    found = np.frombuffer(data, dtype, count, start) if count else np.empty(0, dtype)
-    return found.reshape(shape, order="F" if fortran else "C").copy()
+    return shape, fortran, dtype, file.tell()
+
+
+def _check_size(shape: tuple[int, ...], dtype: np.dtype, size: int) -> None:
+    if dtype.kind not in KINDS or dtype.itemsize == 0 or len(shape) > DIMENSIONS or any(side < 0 for side in shape):
+        raise ValueError(f"an array of {dtype!s:.40} cannot be part of it")
+    if max(shape, default=0) >= 2**40 or prod(shape) * dtype.itemsize != size:
+        raise ValueError(f"{size:,} bytes are no array of shape {shape!s:.80} of {dtype}")
 
 
 def _members(data: bytes) -> Iterator[tuple[str, np.ndarray]]:

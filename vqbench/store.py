@@ -88,7 +88,7 @@ class Record:
 
 def _standing(damage: str) -> str:
     """A sentence about a file that cannot be read, as the state of its run."""
-    return damage if "cannot be read" in damage else f"damaged: {damage}"
+    return f"{'unreadable' if 'cannot be read' in damage else 'damaged'}: {damage}"
 
 
 def json_safe(value: Any) -> Any:
@@ -198,6 +198,12 @@ class ResultStore:
         """Like :meth:`read`, but a record that cannot be read is noted in :attr:`damage`, and None."""
         return self._sound(self.folder(run) / "record.json", run)
 
+    def standing(self, run: RunSpec) -> str:
+        """The state of a run of which a file was found damaged; empty if none was."""
+        names = ("record.json", "failed.json")
+        damage = [why for name in names if (why := self.damage.get(self.folder(run) / name))]
+        return _standing(damage[0]) if damage else ""
+
     def obstacle(self, run: RunSpec) -> Failure | None:
         """Why there is no record of ``run`` to show: it failed, or a file of it cannot be read; None if neither."""
         if (damage := self.damage.get(self.folder(run) / "record.json")) is not None:
@@ -269,7 +275,11 @@ class ResultStore:
 
     def missing(self, run: RunSpec, wanted: Mapping[str, Mapping[str, tuple[int, int]]]) -> dict[str, list[str]]:
         """Which of the ``wanted`` numbers (protocol -> metric -> (metric's, protocol's version)) are not stored."""
-        record = self.read(run)
+        return self.lacking(self.read(run), wanted)
+
+    @staticmethod
+    def lacking(record: Record | None, wanted: Mapping[str, Mapping[str, tuple[int, int]]]) -> dict[str, list[str]]:
+        """Likewise of a record that was read."""
         values = record.values if record else {}
         lacking: dict[str, list[str]] = {}
         for protocol, metrics in wanted.items():

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vqbench.commands.actions import needed_assets, prepare, state, table
-from vqbench.errors import Damaged, TimeUp, UsageError
+from vqbench.commands.actions import name_damage, needed_assets, prepare, state, table
+from vqbench.errors import Damaged, StoreError, TimeUp, UsageError
 from vqbench.executors.where import Where
 from vqbench.launched import Launched, launched
 from vqbench.planning.cost import cheapest_first
@@ -54,7 +54,9 @@ def run(plans: Sequence[Plan], folder: Path, how: How, stop: Stop) -> int:
             plan.save(store)
             prepare(plan, say=False)  # now, rather than after hours of training
         needs = sorted({name for plan in plans for name in needed_assets(plan)})
-        outcome = _execute(cheapest_first(plans, store, jobs), needs, folder, how, stop)
+        ordered = cheapest_first(plans, store, jobs)
+        name_damage(store.damage.values())  # of other runs; those of these are set aside
+        outcome = _execute(ordered, needs, folder, how, stop)
     else:
         runs = {run.key for plan in plans for run in plan.runs()}
         names = ", ".join(plan.suite.name for plan in plans)
@@ -132,7 +134,9 @@ def _lacks(store: ResultStore, run: RunSpec, wanted: Wanted) -> bool:
     """Whether something is missing; a damaged record is set aside, so all is, unless another process is at it."""
     try:
         return bool(store.missing(run, wanted))
-    except Damaged:
+    except StoreError as error:
+        if not isinstance(error, Damaged):  # the attempt at the run says so
+            return True
         with store.lock(run) as held:
             for sentence in store.mend(run) if held else []:
                 print(f"vqbench: {sentence}", file=sys.stderr)

@@ -68,12 +68,14 @@ class Runner:
                 return self._contained(job)
         except Unwritable as error:
             return Ended("unwritable", str(error))
+        except StoreError as error:
+            return Ended("machine", str(error))
 
     def _without(self, first: RunSpec) -> Ended:
         """What becomes of a run whose first stage is not done: it waits while another process is at that."""
         if self.store.folder(first).exists() and self.store.is_locked(first):
             return Ended("held")
-        failure = self.store.failure(first)
+        failure = self.store.obstacle(first)
         why = f"failed: {failure.reason}" if failure else "is not there; the same command does it first"
         return Ended("machine", f"its first stage, {first.key}, {why}")
 

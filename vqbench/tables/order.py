@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vqbench import paper
-from vqbench.errors import StoreError
 from vqbench.planning.plan import Entry, Plan
 from vqbench.spec import RunSpec
 from vqbench.store import Record, ResultStore
