@@ -331,12 +331,13 @@ class ResultStore:
             raise Damaged(f"{path}: cannot be read ({error}); delete it to try the run again") from error
 
     def mend(self, run: RunSpec) -> list[str]:
-        """Set aside what is damaged of ``run``, so that it is done again; one sentence each. Only for who holds it.
+        """Set aside what is damaged of ``run``, so that it is done again, and remove what a killed process has half
+        written; one sentence each. Only for the process that holds it.
 
         Values of pictures and their means belong together: where the former are damaged, the record goes as well.
         """
-        told: list[str] = []
         folder = self.folder(run)
+        told = tidying.clear(self.root, folder)
         readers = {"failed.json": self.failure, "per_image.npz": self.read_images, "record.json": self.read}
         for name, read in readers.items():
             try:

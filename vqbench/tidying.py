@@ -77,13 +77,20 @@ def _tidied(root: Path, folder: Path, keep: bool) -> list[str]:
     with locks.hold(folder) as held:
         if not held:
             return []
-        gone = _scratch(folder)
-        delete(root, gone)
-        sentences = [f"{path}: removed; a process that was killed had half written it" for path in gone]
+        sentences = clear(root, folder)
         if _is_empty(folder) and not keep:
             delete(root, [folder])
             sentences.append(f"{folder}: removed; it was empty, left by a process that was killed or stopped")
     return sentences
+
+
+def clear(root: Path, folder: Path) -> list[str]:
+    """Remove half-written files in the run's ``folder``, which this process holds; a sentence for each."""
+    if not folder.is_dir():
+        return []
+    gone = _scratch(folder)
+    kept = set(delete(root, gone))
+    return [f"{path}: removed; a process that was killed had half written it" for path in gone if path not in kept]
 
 
 def _scratch(folder: Path) -> list[Path]:

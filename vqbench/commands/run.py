@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vqbench import tidying
 from vqbench.commands.actions import name_damage, needed_assets, prepare, state, table
 from vqbench.errors import Damaged, StoreError, TimeUp, UsageError
 from vqbench.executors.where import Where
@@ -48,6 +49,8 @@ def run(plans: Sequence[Plan], folder: Path, how: How, stop: Stop) -> int:
             follow_launched(how.device)
             return 0
     store = ResultStore(folder)
+    for sentence in tidying.tidy(folder, {run.key for plan in plans for run in plan.runs()}):
+        print(f"vqbench: {sentence}", file=sys.stderr)
     jobs = _jobs(plans, store, how.retry_failed)
     if jobs or ranks:
         for plan in plans:
