@@ -240,7 +240,7 @@ def test_a_run_of_another_version_is_not_done(tmp_path: Path) -> None:
     """Raising a plugin's VERSION names another run: its old record does not count."""
     store = ResultStore(tmp_path)
     run = RunSpec(*(Part(name, 1, {}) for name in ("autoencoder", "conv", "mnist", "vq")), seed=1)
-    store.write(Record(run, {}, {}))
+    store.write(Record(run, {}, {"seconds": 1.0}))
     newer = RunSpec(run.recipe, run.backbone, run.dataset, Part("vq", 2, {}), seed=1)
     assert run in store
     assert newer not in store

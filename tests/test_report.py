@@ -323,7 +323,7 @@ def changed_store(folder: Path, shift: dict[int, float]) -> ResultStore:
         each = hard + 0.001 * seed + amount
         store.write_images(run, {"clean/l1": each})
         value = Value(float(each.mean()), 1, 1, len(each))
-        store.write(Record(run, {"clean": {"l1": value}}, {"date": "2026-01-31"}))
+        store.write(Record(run, {"clean": {"l1": value}}, {"seconds": 1.0, "date": "2026-01-31"}))
     return store
 
 

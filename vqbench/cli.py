@@ -164,13 +164,16 @@ def table(
     Folders of images are known by their times alone: an image rewritten in place shows at the next `vqbench run`.
     """
     from vqbench.commands import actions
+    from vqbench.store import ResultStore
 
     style = "json" if as_json else style
-    text = actions.table(chosen.plan(store, results), (store, results), style, paper)
+    stores = [ResultStore(folder) for folder in (store, results)]
+    text = actions.table(chosen.plan(store, results), stores, style, paper)
     if output is None:
         print(text, end="")
     else:
         actions.write(output, text)
+    actions.require_sound(actions.damage_of(stores))
 
 
 @app.command()
@@ -320,7 +323,10 @@ def _offline(offline: bool) -> None:
 
 
 def _show(shown: Any, as_json: bool) -> None:
-    """Print what a command found: its data as JSON, or its text."""
+    """Print what a command found: its data as JSON, or its text; and which files it could not read."""
+    from vqbench.commands.actions import name_damage
+
+    name_damage(getattr(shown, "damage", ()))
     print(json.dumps(shown.data, indent=1, allow_nan=False) if as_json else shown.text)
 
 

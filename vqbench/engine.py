@@ -19,6 +19,7 @@ from vqbench.errors import RunError, UsageError
 from vqbench.functional import ranks
 from vqbench.functional.precision import allow_tf32, float32_products
 from vqbench.group import ALONE, Group
+from vqbench.origin import origin
 
 Precision = Literal["float32", "tf32", "bf16"]
 
@@ -103,12 +104,23 @@ class Engine:
         self.group.agree(lambda: checkpoint.write(path, state))
 
     def load(self, path: Path) -> dict[str, Any]:
-        """Read a checkpoint onto the device; with several ranks, the first one reads for all, onto the CPU.
+        """Read a checkpoint onto the CPU, from where ``load_state_dict`` takes it to the device; the first rank reads.
 
-        Raises Damaged, on all ranks, if it is not what was written; the file is left.
+        Raises, on all ranks, Damaged if it is not what was written, and StoreError if it cannot be read; it is left.
         """
-        where = self.device if self.group.size == 1 else torch.device("cpu")
-        return self.group.agree(lambda: checkpoint.read(path, where))
+        return self.group.agree(lambda: checkpoint.read(path))
+
+    @contextmanager
+    def restoring(self, path: Path) -> Iterator[None]:
+        """While what was loaded from ``path`` is put in its place. Raises Damaged if it is of another run."""
+        with checkpoint.restoring(path):
+            yield
+
+    def add_origin(self, origins: list[dict[str, Any]]) -> None:
+        """Add the machines of all ranks to those that a training was done on so far. All ranks have to call this."""
+        for each in self.group.gather(origin(self.device)):
+            if each not in origins:
+                origins.append(each)
 
     def require_equal(self, model: nn.Module, told: str) -> None:
         """Raises RunError, on all ranks, unless all hold the same weights and buffers, bit for bit."""
@@ -167,6 +179,8 @@ def devices_of(name: str, count: int) -> list[torch.device]:
         raise UsageError(f"unknown device {name!r}; known: auto, cpu, cuda, cuda:N") from None
     if device.type not in ("cpu", "cuda"):
         raise UsageError(f"device {name!r} is not supported; known: auto, cpu, cuda, cuda:N")
+    if device.type == "cpu" and device.index is not None:
+        raise UsageError(f"device {name!r}: the CPU is one device, without a number; use --device cpu")
     if device.type == "cpu" or count == 1:
         devices = [device] * count
     else:

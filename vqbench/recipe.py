@@ -36,6 +36,7 @@ class Trained:
 
     seconds: float  # spent in training, over all restarts
     history: list[dict[str, Any]] = field(default_factory=list)  # one mapping an epoch
+    origins: list[dict[str, Any]] | None = None  # machines that trained part of it; None: this one, see add_origin
 
 
 class Recipe:

@@ -64,8 +64,14 @@ class RunSpec:
             parts = {part: Part(**data[part]) for part in PARTS}
             run = cls(**parts, seed=data["seed"], parent=data["parent"])
             exact = run.to_dict() == data and type(run.seed) is int
-        except (KeyError, TypeError, ValueError) as error:
+            exact = exact and all(map(_is_part, parts.values())) and isinstance(run.parent, str | None)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise StoreError(f"not the description of a run: {error!r}; was it written by another program?") from None
         if not exact:
             raise StoreError("not the description of a run: unknown keys or a wrong type; was it edited by hand?")
         return run
+
+
+def _is_part(part: Part) -> bool:
+    """Whether name, version and arguments have the types that they should."""
+    return type(part.name) is str and type(part.version) is int and type(part.args) is dict

@@ -6,6 +6,8 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any, TypeVar
 
 from vqbench.errors import UsageError
 
@@ -19,6 +21,20 @@ except ValueError:
 if not sound:
     raise UsageError(f"{VARIABLE}={os.environ[VARIABLE][:20]}: not a number of seconds; unset it or write one")
 SHARE = 0.05  # of the time that writing checkpoints may take, where they are so large that this makes them rarer
+
+Progress = TypeVar("Progress")
+
+
+def restored(kind: type[Progress], saved: dict[str, Any]) -> Progress:
+    """A training's progress as its checkpoint has it; fields that an older version did not keep begin anew.
+
+    Raises ValueError or TypeError for a field that is unknown, or of another type than it begins with.
+    """
+    for name, initial in asdict(kind()).items():  # type: ignore[call-overload]
+        value = saved.get(name, initial)
+        if type(value) is not type(initial) and not (isinstance(initial, float) and type(value) is int):
+            raise ValueError(f"its {name} is {value!r:.40}")
+    return kind(**saved)
 
 
 class Clock:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vqbench import protocol
+from vqbench import protocol, tidying
 from vqbench.errors import StoreError, UsageError, VqbenchError, nearest
 from vqbench.measuring import album
 from vqbench.planning.cost import kind, took, updates
@@ -17,6 +17,7 @@ from vqbench.planning.plan import Entry, Plan
 from vqbench.spec import RunSpec
 from vqbench.store import ResultStore, lacking
 
+NAMED = 10  # damaged files that one command names
 FORMATS = ("text", "markdown", "csv", "latex", "json")
 
 
@@ -26,15 +27,39 @@ class Shown:
 
     text: str
     data: Any
+    damage: Sequence[str] = ()  # files that could not be read, a sentence each
 
 
-def table(plan: Plan, folders: Sequence[Path], style: str, paper: bool) -> str:
+def name_damage(sentences: Iterable[str]) -> None:
+    """Print on stderr which files could not be read, at most ten of them."""
+    sentences = list(sentences)
+    for sentence in sentences[:NAMED]:
+        print(f"vqbench: {sentence}", file=sys.stderr)
+    if len(sentences) > NAMED:
+        print(f"vqbench: and {len(sentences) - NAMED} more files cannot be read", file=sys.stderr)
+
+
+def require_sound(sentences: Iterable[str]) -> None:
+    """Raises StoreError, once all is shown that could be read, if there are files that could not."""
+    *others, last = [*sentences] or [""]
+    name_damage(others)
+    if last:
+        raise StoreError(last)
+
+
+def damage_of(stores: Iterable[ResultStore]) -> list[str]:
+    """What was found damaged in ``stores`` so far, a sentence each."""
+    return [sentence for store in stores for sentence in store.damage.values()]
+
+
+def table(plan: Plan, folders: Sequence[Path | ResultStore], style: str, paper: bool) -> str:
     """The suite's tables, one a measuring protocol, as text of the given style."""
     from vqbench.tables import assemble, render
 
     if style not in FORMATS:
         raise UsageError(f"unknown format {style!r}; {nearest(style, FORMATS)}")
-    tables = assemble.tables(plan, [ResultStore(folder) for folder in folders], paper)
+    stores = [each if isinstance(each, ResultStore) else ResultStore(each) for each in folders]
+    tables = assemble.tables(plan, stores, paper)
     if style == "json":
         return json.dumps([assemble.data(each) for each in tables], indent=1, allow_nan=False) + "\n"
     return render.render(tables, style, paper)
@@ -49,14 +74,14 @@ def plan(plan: Plan, folder: Path, results: Path) -> Shown:
     rows: list[dict[str, Any]] = []
     for entry, run in ((each, run) for each in plan.entries for run in each.stages()):
         record = records.get(run.key)
-        missing = lacking(record, wanted[run.parent is not None])
+        missing, damaged = lacking(record, wanted[run.parent is not None]), store.standing(run)
         rows.append(
             {
                 "row": _row(entry, run),
                 "data set": entry.dataset,
                 "seed": entry.seed,
                 "key": run.key,
-                "state": "done" if not missing else "to measure" if record else "to do",
+                "state": damaged or ("done" if not missing else "to measure" if record else "to do"),
                 "updates": updates(plan, entry, run),
                 "seconds": record.made["seconds"] if record else known.get(kind(run)),
                 "shared with": shared.get(run.key, []),
@@ -67,12 +92,14 @@ def plan(plan: Plan, folder: Path, results: Path) -> Shown:
     shown = [{**row, "seconds": _rounded(row["seconds"]), "shared with": ", ".join(row["shared with"])} for row in rows]
     summary = f"{len(rows)} cells, {len(distinct)} distinct runs, {len(left)} not done{_cost(left)}"
     data = {"suite": plan.suite.name, "runs": rows, "distinct": len(distinct), "left": len(left)}
-    return Shown(f"{grid(list(rows[0]), [list(row.values()) for row in shown])}\n{summary}", data)
+    own = {store.folder(run) / "record.json" for run in plan.runs()}  # whose rows say so
+    others = [sentence for path, sentence in store.damage.items() if path not in own]
+    return Shown(f"{grid(list(rows[0]), [list(row.values()) for row in shown])}\n{summary}", data, others)
 
 
 def _cost(left: list[dict[str, Any]]) -> str:
     """What is to be expected of the training that is left to do."""
-    seconds = [row["seconds"] for row in left if row["state"] == "to do"]
+    seconds = [row["seconds"] for row in left if row["state"] not in ("done", "to measure")]
     if not seconds:
         return ""
     if None in seconds:
@@ -119,15 +146,17 @@ def status(plan: Plan, folder: Path) -> Shown:
 
 def state(plan: Plan, store: ResultStore, run: RunSpec) -> str:
     """How one run of a suite stands, in a few words."""
-    missing = store.missing(run, plan.wanted(run))
+    missing = lacking(store.sound(run), plan.wanted(run))
     if not missing:
         return "done"
+    if damaged := store.standing(run):
+        return damaged
     if (first := plan.first_of(run)) and first not in store:
         return f"waits for {first.key}, {state(plan, store, first)}"
     if store.folder(run).exists() and store.is_locked(run):
         return "running"
-    if failure := store.failure(run):
-        return f"failed: {failure.reason}"
+    if failure := store.obstacle(run):
+        return store.standing(run) or f"failed: {failure.reason}"
     if run in store:
         return "trained, lacks " + ", ".join(f"{metric} ({name})" for name, ms in missing.items() for metric in ms)
     return "stopped, will go on" if (store.folder(run) / "last.pt").exists() else "not begun"
@@ -200,40 +229,49 @@ def publish(plan: Plan, folder: Path, results: Path) -> None:
             f"{folder}: no finished run of {plan.suite.name} to publish; `vqbench run {plan.suite.name}` first"
         )
     left: list[Path] = []
+    published = 0
     for spec in done:
-        images = source.read_images(spec)
+        record, images = source.sound(spec), source.images(spec)
+        if record is None or source.folder(spec) / "per_image.npz" in source.damage:
+            continue
         if images:
             target.write_images(spec, images)
         left += album.copy(source.folder(spec), target.folder(spec))
-        record = source.read(spec)
-        assert record is not None
         target.write(record)
+        published += 1
     plan.save(target)
     for path in left:
         print(
             f"{path}: larger than {album.PUBLISHED // 1000:,} kB, so pages of the published run go without it",
             file=sys.stderr,
         )
-    print(f"{len(done)} of {len(plan.runs())} runs of {plan.suite.name} published to {results}", file=sys.stderr)
+    print(f"{published} of {len(plan.runs())} runs of {plan.suite.name} published to {results}", file=sys.stderr)
+    require_sound(source.damage.values())
 
 
 def clean(plan: Plan, folder: Path, yes: bool) -> None:
-    """Delete the checkpoints of finished runs, and the samples of second stages."""
+    """Delete the checkpoints of finished runs, and the samples of second stages; links, and what they lead to, stay."""
     store = ResultStore(folder)
+    patterns = ("last.pt", "best.pt", "encoded-*", "samples-*.npy", "samples-*.parts/*", "samples.sha256")
     files = [
         path
         for spec in plan.runs()
         if spec in store
-        for pattern in ("last.pt", "best.pt", "encoded-*", "samples-*.npy", "samples-*.parts/*", "samples.sha256")
+        for pattern in patterns
         for path in sorted(store.folder(spec).glob(pattern))
     ]
-    size = sum(path.stat().st_size for path in files) / 1e6
+    own = [path for path in files if tidying.within(store.root, path) and path.is_file()]
+    size = 0.0
+    for path in own:
+        bytes_ = path.stat().st_size
+        size += bytes_ / 1e6
+        print(f"{path}: {bytes_ / 1e6:.1f} MB")
+    for path in (path for path in files if path not in own):
+        print(f"{path}: left, since it is a link, or lies outside of {store.root}", file=sys.stderr)
     if yes:
-        for path in files:
-            path.unlink()
+        tidying.delete(store.root, own)
     print(
-        f"{len(files)} checkpoints, {size:.1f} MB, {'deleted' if yes else 'would be deleted; --yes does it'}",
-        file=sys.stderr,
+        f"{len(own)} files, {size:.1f} MB, {'deleted' if yes else 'would be deleted; --yes does it'}", file=sys.stderr
     )
 
 

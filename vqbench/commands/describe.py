@@ -151,10 +151,10 @@ def _plugin(kind: registry.Kind, name: str) -> Shown:
 
 def doctor() -> Shown:
     """Versions, devices and assets, and which suites could run offline."""
-    from vqbench import assets
+    from vqbench import assets, origin
     from vqbench.running import provenance
 
-    facts: dict[str, Any] = {"versions": provenance.versions(), "processor": provenance.processor()}
+    facts: dict[str, Any] = {"versions": provenance.versions(), "processor": origin.processor()}
     problems = []
     try:
         import torch

@@ -149,12 +149,9 @@ def measure(
     engine = Engine(device, getattr(recipe, "precision", "float32"))  # as when the run was first measured
     _fetch(dataset.assets)
     model = build(run, dataset).to(engine.device)
-    try:
-        model.load_state_dict(engine.load(checkpoint))
-    except (RuntimeError, TypeError, AttributeError) as error:
-        raise StoreError(
-            f"{checkpoint}: not the weights of this run's model; delete its folder and train the run again"
-        ) from error
+    weights = engine.load(checkpoint)
+    with engine.restoring(checkpoint):
+        model.load_state_dict(weights)
     what = programme(metrics, dataset.size)
     names = {under: protocol.measured_on(under.name, test_images) for under in what.wanted()}
     with Stop() as stop, progress(1, quiet) as listener:

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vqbench.commands.actions import needed_assets, prepare, state, table
-from vqbench.errors import Damaged, TimeUp, UsageError, sentence
+from vqbench import tidying
+from vqbench.commands.actions import name_damage, needed_assets, prepare, state, table
+from vqbench.errors import Damaged, StoreError, TimeUp, UsageError, sentence
 from vqbench.executors.where import Where
 from vqbench.launched import Launched, launched
 from vqbench.planning.cost import cheapest_first
@@ -48,6 +49,8 @@ def run(plans: Sequence[Plan], folder: Path, how: How, stop: Stop) -> int:
             follow_launched(how.device)
             return 0
     store = ResultStore(folder)
+    for sentence in tidying.tidy(folder, {run.key for plan in plans for run in plan.runs()}):
+        print(f"vqbench: {sentence}", file=sys.stderr)
     jobs = _jobs(plans, store, how.retry_failed)
     if jobs or ranks:
         for plan in plans:
@@ -56,7 +59,9 @@ def run(plans: Sequence[Plan], folder: Path, how: How, stop: Stop) -> int:
         for note in dict.fromkeys(note for plan in plans for info in plan.datasets.values() for note in info.notes):
             print(f"vqbench: {note}", file=sys.stderr)
         needs = sorted({name for plan in plans for name in needed_assets(plan)})
-        outcome = _execute(cheapest_first(plans, store, jobs), needs, folder, how, stop)
+        ordered = cheapest_first(plans, store, jobs)
+        name_damage(store.damage.values())  # of other runs; those of these are set aside
+        outcome = _execute(ordered, needs, folder, how, stop)
     else:
         runs = {run.key for plan in plans for run in plan.runs()}
         names = ", ".join(plan.suite.name for plan in plans)
@@ -134,7 +139,9 @@ def _lacks(store: ResultStore, run: RunSpec, wanted: Wanted) -> bool:
     """Whether something is missing; a damaged record is set aside, so all is, unless another process is at it."""
     try:
         return bool(store.missing(run, wanted))
-    except Damaged:
+    except StoreError as error:
+        if not isinstance(error, Damaged):  # the attempt at the run says so
+            return True
         with store.lock(run) as held:
             for damaged in store.mend(run) if held else []:
                 print(f"vqbench: {sentence(damaged)}", file=sys.stderr)

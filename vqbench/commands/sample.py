@@ -62,8 +62,14 @@ def grid(folder: Path, name: str, count: int, settings: Mapping[str, float], dev
     dataset: Any = registry.load("datasets", run.dataset.name)(**run.dataset.args)
     engine = Engine(device, recipe.precision)
     model = build(run, dataset).to(engine.device)
-    model.load_state_dict(engine.load(store.folder(first) / "best.pt"))
+    _restore(model, store.folder(first) / "best.pt", engine)
     generator = recipe.generator(model, dataset.channels, dataset.size)
-    generator.load_state_dict(engine.load(store.folder(run) / "best.pt"))
+    _restore(generator, store.folder(run) / "best.pt", engine)
     seeds = seeding.seeds(run.seed, run.dataset.name)
     return generation.grid(generation.sample(generator.eval(), seeds, range(count), {**recipe.sampler, **settings}))
+
+
+def _restore(model: Any, path: Path, engine: Any) -> None:
+    weights = engine.load(path)
+    with engine.restoring(path):
+        model.load_state_dict(weights)

@@ -24,7 +24,7 @@ from typing import Any
 
 import vqbench
 from vqbench import start
-from vqbench.errors import UsageError, VqbenchError
+from vqbench.errors import StoreError, UsageError, VqbenchError
 from vqbench.executors.driver import Driver
 from vqbench.executors.messages import Advanced, Said, Started
 from vqbench.executors.node import Brought, Errand, carry_out
@@ -160,11 +160,14 @@ class OnRay(Driver):
 
     def _standing(self, job: Job) -> Ended | None:
         """How a run that this process holds has ended already, if it has; what is damaged of it is set aside."""
-        for sentence in self.store.mend(job.run):
-            self.listener.say(sentence)
-        if not self.store.missing(job.run, job.wanted):
-            return Ended("there")
-        failure = self.store.failure(job.run)
+        try:
+            for sentence in self.store.mend(job.run):
+                self.listener.say(sentence)
+            if not self.store.missing(job.run, job.wanted):
+                return Ended("there")
+            failure = self.store.failure(job.run)
+        except StoreError as error:
+            return Ended("machine", str(error))
         if failure and not job.retry_failed:
             return Ended("failed", f"failed earlier: {failure.reason} (--retry-failed tries again)")
         return None

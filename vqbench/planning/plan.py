@@ -18,9 +18,9 @@ from types import MappingProxyType
 from typing import Any
 
 import vqbench
-from vqbench import protocol, registry
-from vqbench.errors import AbsentData, AssetError, Damaged, StoreError, VqbenchError
-from vqbench.planning import expansion
+from vqbench import protocol, reading, registry, schema
+from vqbench.errors import AbsentData, AssetError, StoreError, VqbenchError
+from vqbench.planning import expansion, resolved
 from vqbench.planning.expansion import expand
 from vqbench.planning.job import Wanted
 from vqbench.planning.sampling import Sampling, sampling_of
@@ -139,7 +139,8 @@ class Plan:
             "datasets": {name: asdict(info) for name, info in self.datasets.items()},
             "sampling": self.sampling and self.sampling.under(""),
         }
-        write_atomically(store.root / "suites" / f"{self.name}.json", (json.dumps(content, indent=1) + "\n").encode())
+        text = json.dumps({**content, "digest": _digest_of(content)}, indent=1)
+        write_atomically(store.root / "suites" / f"{self.name}.json", f"{text}\n".encode())
 
 
 def load(
@@ -210,14 +211,14 @@ def _cached(
     """What ``store`` keeps of this suite, if nothing that it was resolved from has changed since."""
     name = f"{spec.name}-{digest[:8]}" if variant else spec.name
     try:
-        content = json.loads((store.root / "suites" / f"{name}.json").read_text())
+        content = _content(store.root / "suites" / f"{name}.json")
         inputs = content["inputs"]
         current = inputs["suite"] == digest and inputs["vqbench"] == vqbench.__version__
         if not current or any(_digest(plugin) != was for plugin, was in inputs["plugins"].items()):
             return None
         found = _plan(spec, content, variant)
         return found if _still(spec, inputs.get("settled", ()), found, stale) else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, VqbenchError):
         return None  # a cache that cannot be read is no cache: resolve anew
 
 
@@ -265,6 +266,20 @@ def _entry_from_dict(content: dict[str, Any]) -> Entry:
     return Entry(**{k: v for k, v in content.items() if k not in ("run", "second", "key")}, **runs)
 
 
+def _content(path: Path) -> dict[str, Any]:
+    """What :meth:`Plan.save` wrote. Raises ValueError for anything else, and for plugins of an unknown kind."""
+    content = reading.json_of(path)
+    schema.mapping(content, "it")
+    if content.pop("digest", None) not in (None, _digest_of(content)):  # the first were written without one
+        raise ValueError("its content does not fit its digest")
+    resolved.check(content, Entry, MetricInfo, DatasetInfo)
+    return content
+
+
+def _digest_of(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
 def _plan(spec: SuiteSpec, content: Mapping[str, Any], variant: bool) -> Plan:
     """What :meth:`Plan.save` wrote, as it was resolved then."""
     entries = [_entry_from_dict(entry) for entry in content["entries"]]
@@ -275,15 +290,15 @@ def _plan(spec: SuiteSpec, content: Mapping[str, Any], variant: bool) -> Plan:
 
 
 def stored(store: ResultStore) -> list[Plan]:
-    """Every suite that was resolved for ``store``, as it was resolved then. Raises Damaged for a file that is none."""
+    """Every suite that was resolved for ``store``, as it was resolved then; a damaged file is noted in its damage."""
     plans = []
     for path in sorted((store.root / "suites").glob("*.json")):
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = _content(path)
             spec = SuiteSpec.from_document(parse(content["suite"], str(path)))
             plans.append(_plan(spec, content, path.stem != spec.name))
-        except (OSError, ValueError, KeyError, TypeError, VqbenchError) as error:
-            raise Damaged(f"{path}: not a resolved suite ({error}); delete it, `vqbench run` writes it anew") from error
+        except (OSError, ValueError, VqbenchError) as error:
+            store.damage[path] = f"{path}: not a resolved suite ({error}); delete it, `vqbench run` writes it anew"
     return plans
 
 

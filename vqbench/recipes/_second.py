@@ -16,7 +16,7 @@ from vqbench.errors import Interrupted, RunError
 from vqbench.generation.generator import Generator
 from vqbench.recipe import SecondStage, Task, Trained
 from vqbench.recipes._rows import Encoding, forget
-from vqbench.training import Clock
+from vqbench.training import Clock, restored
 
 
 @dataclass
@@ -27,6 +27,7 @@ class Progress:
     seconds: float = 0.0
     loss: float = 0.0  # sum over the epoch's updates so far
     history: list[dict[str, Any]] = field(default_factory=list)
+    origins: list[dict[str, Any]] = field(default_factory=list)  # machines that trained part of it
 
 
 class OnRows(SecondStage):
@@ -79,6 +80,7 @@ class OnRows(SecondStage):
         updates = count // self.batch_size  # an epoch's; pictures that fill no batch wait for another order
         clock = Clock(state.seconds)
         if state.step < self.steps:  # else it was stopped while what it makes was measured
+            task.engine.add_origin(state.origins)
             rows = Encoding(task, pictures, count, generator, self.flips).rows()
         if state.step == 0:
             alike = task.engine.group.agree  # to the last bit, on all ranks
@@ -125,7 +127,7 @@ class OnRows(SecondStage):
         generator.load_state_dict({**generator.state_dict(), **average})
         task.engine.save(task.folder / "best.pt", generator.state_dict())
         task.engine.group.agree(lambda: forget(task.folder))
-        return Trained(seconds=state.seconds, history=state.history)
+        return Trained(seconds=state.seconds, history=state.history, origins=state.origins)
 
     def _order(self, task: Task, epoch: int, count: int) -> Tensor:
         """The epoch's order of the training pictures, the same for all rows of a seed; kept until the next epoch."""
@@ -159,8 +161,9 @@ class OnRows(SecondStage):
         if not task.engine.group.agree(path.exists):
             return Progress()
         saved = task.engine.load(path)
-        generator.load_state_dict(saved["generator"])
-        for name, value in saved["average"].items():
-            average[name].copy_(value)
-        optimizer.load_state_dict(saved["optimizer"])
-        return Progress(**saved["progress"])
+        with task.engine.restoring(path):
+            generator.load_state_dict(saved["generator"])
+            for name, value in saved["average"].items():
+                average[name].copy_(value)
+            optimizer.load_state_dict(saved["optimizer"])
+            return restored(Progress, saved["progress"])

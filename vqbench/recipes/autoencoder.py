@@ -15,7 +15,7 @@ from vqbench.engine import Precision
 from vqbench.errors import Interrupted, RunError
 from vqbench.pictures import to_unit
 from vqbench.recipe import Recipe, Task, Trained
-from vqbench.training import CHECKPOINT_EVERY
+from vqbench.training import CHECKPOINT_EVERY, restored
 
 PREVIEW = 32  # pictures of the test split that the released code also passes through the model each epoch
 
@@ -51,6 +51,7 @@ class Progress:
     loss: float = 0.0  # sums over the epoch's updates so far
     error: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)
+    origins: list[dict[str, Any]] = field(default_factory=list)  # machines that trained part of it
 
 
 class Autoencoder(Recipe):
@@ -107,6 +108,8 @@ class Autoencoder(Recipe):
 
         updates = math.ceil(len(training) / self.batch_size)  # an epoch's; the last batch may be smaller
         total = updates * self.epochs
+        if state.step < total:
+            task.engine.add_origin(state.origins)
         started = saved = time.monotonic()
         checked = state.step  # the last update after which the loss was looked at
         sums = torch.tensor([state.loss, state.error], device=training.device)  # read once an epoch
@@ -148,6 +151,8 @@ class Autoencoder(Recipe):
             if ended:
                 self._finish_epoch(task, model, validation, state, epoch + 1, updates)
                 sums.zero_()
+            if state.step == total:  # before the checkpoint, so that another attempt trains again
+                self._require_selected(task, state)
             if due or state.step == total:
                 state.seconds += time.monotonic() - started
                 started = saved = time.monotonic()
@@ -155,9 +160,13 @@ class Autoencoder(Recipe):
             if stopped:
                 raise Interrupted(f"stopped after update {state.step} of {total}")
 
+        self._require_selected(task, state)
         task.watch.save(task.folder)
-        task.model.load_state_dict(task.engine.load(task.folder / "best.pt"))
-        return Trained(seconds=state.seconds, history=state.history)
+        best = task.folder / "best.pt"
+        weights = task.engine.load(best)
+        with task.engine.restoring(best):
+            task.model.load_state_dict(weights)
+        return Trained(seconds=state.seconds, history=state.history, origins=state.origins)
 
     @staticmethod
     def _asked(task: Task, saved: float) -> tuple[bool, bool]:
@@ -177,6 +186,16 @@ class Autoencoder(Recipe):
             f"the loss of {type(task.model.quantizer).__name__} became {state.loss} at update {first} of {total}, in "
             f"epoch {(first - 1) // updates + 1}; lower the learning rate, or report the quantizer if its defaults "
             "do this"
+        )
+
+    def _require_selected(self, task: Task, state: Progress) -> None:
+        """Raises RunError where no epoch has a finite selection error, so that there are no weights to keep."""
+        if state.best_epoch > 0:
+            return
+        first = state.history[0]["selection_error"] if state.history else math.nan
+        raise RunError(
+            f"the selection error of {type(task.model.quantizer).__name__} is {first} in epoch 1 and finite in none of "
+            f"{self.epochs}, though its losses are: look at what it does in evaluation mode, or lower the learning rate"
         )
 
     def _splits(self, task: Task) -> tuple[Tensor, Tensor | None]:
@@ -271,9 +290,10 @@ class Autoencoder(Recipe):
     def _restore(self, task: Task, optimizer: torch.optim.Optimizer) -> Progress:
         path = task.folder / "last.pt"
         saved = task.engine.load(path) if task.engine.group.agree(path.exists) else {}
-        task.watch.start(task.model.quantizer, task.engine.device, saved.get("watch"))
-        if not saved:
-            return Progress()
-        task.model.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
-        return Progress(**saved["progress"])
+        with task.engine.restoring(path):
+            task.watch.start(task.model.quantizer, task.engine.device, saved.get("watch"))
+            if not saved:
+                return Progress()
+            task.model.load_state_dict(saved["model"])
+            optimizer.load_state_dict(saved["optimizer"])
+            return restored(Progress, saved["progress"])

@@ -33,7 +33,7 @@ from vqbench.functional.ranks import part
 from vqbench.loading import batches
 from vqbench.pictures import to_unit
 from vqbench.recipe import Recipe, Task, Trained
-from vqbench.training import Clock
+from vqbench.training import Clock, restored
 
 
 @dataclass
@@ -45,6 +45,7 @@ class Progress:
     since: int = 0  # updates in ``sums``
     sums: list[float] = field(default_factory=lambda: [0.0] * len(TERMS))
     history: list[dict[str, Any]] = field(default_factory=list)
+    origins: list[dict[str, Any]] = field(default_factory=list)  # machines that trained part of it
 
 
 class Gan(Recipe):
@@ -153,6 +154,8 @@ class Gan(Recipe):
         group.agree(lambda: task.folder.mkdir(parents=True, exist_ok=True))
         players, state = self._begin(task, first)
         reconstruction = self._reconstruction(task, state.step >= first > 0)
+        if state.step < total:
+            task.engine.add_origin(state.origins)
         clock = Clock(state.seconds)
         sums = torch.tensor(state.sums, device=task.engine.device)  # read once an epoch
         ahead = None  # batches, decoded
@@ -208,7 +211,7 @@ class Gan(Recipe):
         task.engine.save(task.folder / "best.pt", weights)
         task.model.load_state_dict(weights)
         task.model.requires_grad_(True)
-        return Trained(seconds=clock.seconds, history=state.history)
+        return Trained(seconds=clock.seconds, history=state.history, origins=state.origins)
 
     def _rate(self, step: int, first: int) -> float:
         if step >= first:
@@ -237,12 +240,13 @@ class Gan(Recipe):
             task.watch.start(task.model.quantizer, task.engine.device)
             return players, Progress()
         saved = task.engine.load(path)
-        task.watch.start(task.model.quantizer, task.engine.device, saved.pop("watch"))
-        state = Progress(**saved.pop("progress"))
-        if state.step > first:
-            players.refine()
-        for name, each in players.parts():
-            each.load_state_dict(saved[name])
+        with task.engine.restoring(path):
+            task.watch.start(task.model.quantizer, task.engine.device, saved.pop("watch"))
+            state = restored(Progress, saved.pop("progress"))
+            if state.step > first:
+                players.refine()
+            for name, each in players.parts():
+                each.load_state_dict(saved[name])
         return players, state
 
     @staticmethod

@@ -44,18 +44,21 @@ def report(
         from vqbench.report import index as starting
 
         typer.echo(starting.write(stores, output or Path("report")), err=True)
+        actions.require_sound(actions.damage_of(stores))
         return
     gathered = gather(chosen.plan(store, results), stores, paper=True, command=_command(chosen))
     if style == "json":
         text = json.dumps(page.data(gathered), indent=1, allow_nan=False) + "\n"
         if output is None:
             typer.echo(text, nl=False)
+            actions.require_sound(actions.damage_of(stores))
             return
     else:
         text = page.page(gathered)
     path = output or Path("report.html")
     actions.write(path, text)
     typer.echo(f"{path}: {len(text.encode()) / 1e6:.2f} MB", err=True)
+    actions.require_sound(actions.damage_of(stores))
 
 
 def diff(
@@ -67,10 +70,12 @@ def diff(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
     """What changed between two states of the results beyond noise, and what is new or gone."""
+    from vqbench.commands import actions
     from vqbench.report import difference
 
     shown = difference.diff(a, b, results)
     typer.echo(json.dumps(shown.data, indent=1, allow_nan=False) if as_json else shown.text)
+    actions.require_sound(shown.damage)
 
 
 def _command(chosen: Chosen) -> str:

@@ -53,6 +53,7 @@ def diff(a: str, b: str, results: Path) -> Shown:
         old, new = _kinds(before), _kinds(after)
         common = [kind for kind in old if kind in new]
         changes = [change for kind in common for change in _changes(before, after, old[kind], new[kind])]
+        damage = [*before.damage.values(), *after.damage.values()]
     tested = [change for change in changes if change.test]
     corrected = statistics.holm([change.test.p_value for change in tested if change.test])
     for change, p_value in zip(tested, corrected, strict=True):
@@ -60,7 +61,7 @@ def diff(a: str, b: str, results: Path) -> Shown:
         change.said = _said(change)
     gone = [_name(next(iter(old[kind].values())).run) for kind in old if kind not in new]
     added = [_name(next(iter(new[kind].values())).run) for kind in new if kind not in old]
-    return Shown(_text(a, b, changes, gone, added), _data(a, b, changes, gone, added))
+    return Shown(_text(a, b, changes, gone, added), _data(a, b, changes, gone, added), damage)
 
 
 @contextmanager
@@ -150,8 +151,8 @@ def _value(record: Record, protocol: str, metric: str) -> float | None:
 
 def _tested(pairs: Any, known: dict[int, tuple[float, float]], name: str) -> statistics.PairedTest | None:
     """After against before, by picture where both states have the same number of them, else by seed."""
-    x = [old_store.read_images(old).get(name) for old_store, old, _, _ in pairs]
-    y = [new_store.read_images(new).get(name) for _, _, new_store, new in pairs]
+    x = [old_store.images(old).get(name) for old_store, old, _, _ in pairs]
+    y = [new_store.images(new).get(name) for _, _, new_store, new in pairs]
     shapes = {None if each is None else each.shape for each in [*x, *y]}
     if len(shapes) == 1 and None not in shapes:
         a, b = np.stack(x).astype(np.float64), np.stack(y).astype(np.float64)  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -125,13 +126,13 @@ class Gathered:
         if view.store is None:
             return None
         if key not in self._images:
-            self._images[key] = view.store.read_images(view.run)
+            self._images[key] = view.store.images(view.run)
         return self._images[key].get(name)
 
 
 def gather(plan: Plan, stores: Sequence[ResultStore], paper: bool, command: str = "") -> Gathered:
     """Read what ``stores``, in order, hold of ``plan``. With ``paper``, tables have printed values and verdicts."""
-    views = []
+    views, images = [], {}
     for run in plan.runs():
         found = assemble.find(run, stores)
         missing = found.store.missing(run, plan.wanted(run)) if found.store else {}
@@ -139,13 +140,20 @@ def gather(plan: Plan, stores: Sequence[ResultStore], paper: bool, command: str 
         notes: list[str] = []
         curves = _read(album.read_curves, found, run, notes)
         portrait = _read(album.read_portrait, found, run, notes)
+        if found.store is not None:
+            images[run.key] = found.store.images(run)
+            notes += [why for path, why in found.store.damage.items() if path == _images_of(found.store, run)]
         budget = _budget(plan, entries[0], found.record)
         views.append(
             RunView(
                 run, entries, found.record, found.failure, found.store, missing, budget, curves, portrait, tuple(notes)
             )
         )
-    return Gathered(plan, stores, assemble.tables(plan, stores, paper), views, command)
+    return Gathered(plan, stores, assemble.tables(plan, stores, paper), views, command, images)
+
+
+def _images_of(store: ResultStore, run: RunSpec) -> Path:
+    return store.folder(run) / "per_image.npz"
 
 
 def _read(reader: Any, found: assemble.Found, run: RunSpec, notes: list[str]) -> Any:
@@ -156,6 +164,7 @@ def _read(reader: Any, found: assemble.Found, run: RunSpec, notes: list[str]) ->
         return reader(found.store.folder(run))
     except StoreError as error:
         notes.append(str(error))
+        found.store.damage[found.store.folder(run)] = str(error)
         return None
 
 

@@ -80,9 +80,13 @@ class Rank:
         if isinstance(recipe, SecondStage):
             judged = recipe.generator(model, dataset.channels, dataset.size)
         if judged is not model or not work.train:
-            judged.load_state_dict(engine.load(self.group.agree(lambda: _checkpoint(work.folder))))
+            self._restore(judged, work.folder, engine)
         if trained is not None:
             told = {**self._made(engine), "seconds": round(trained.seconds, 1), "parameters": size(judged)}
+            if trained.origins is None:  # of a recipe that does not keep them
+                trained.origins = []
+                engine.add_origin(trained.origins)
+            told["origins"] = trained.origins
         started = time.monotonic()
         sitting = Sitting(judged, engine.device) if isinstance(judged, Autoencoder) else None
         measurement = self._measured(work, engine, dataset, judged, sitting)
@@ -94,9 +98,16 @@ class Rank:
         """The autoencoder of the run, untrained or, of a second stage, as the first one left it."""
         model = build(work.run, dataset).to(engine.device)
         if (first := work.first) is not None:
-            model.load_state_dict(engine.load(self.group.agree(lambda: _checkpoint(first))))
+            self._restore(model, first, engine)
             model.requires_grad_(False)
         return model
+
+    def _restore(self, model: Autoencoder | Generator, folder: Path, engine: Engine) -> None:
+        """Load the weights that were selected in ``folder``. Raises StoreError, or Damaged, where that fails."""
+        path = self.group.agree(lambda: _checkpoint(folder))
+        weights = engine.load(path)
+        with engine.restoring(path):
+            model.load_state_dict(weights)
 
     def _measured(
         self,

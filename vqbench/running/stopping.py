@@ -13,6 +13,8 @@ from vqbench.errors import Evicted, Interrupted, TimeUp, UsageError
 
 UNITS = {"h": 3600, "m": 60, "s": 1}
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+KILLS = (signal.SIGKILL, signal.SIGHUP, signal.SIGXCPU)  # end a process from outside, where its own faults have others
+RESUMES = 2  # times that a run whose process was killed resumes by itself
 
 
 def seconds(text: str) -> float:

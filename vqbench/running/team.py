@@ -24,6 +24,7 @@ import torch
 from vqbench import group, start
 from vqbench.group import Group
 from vqbench.launched import launched
+from vqbench.running.stopping import KILLS
 
 GRACE = 10.0  # seconds that the others have to fail by themselves once one of them is gone
 LOOK = 0.2  # seconds between two looks at whether all are there
@@ -124,6 +125,10 @@ class Team:
         while not (lost := self._lost()) and time.monotonic() < until:
             time.sleep(LOOK / 4)
         return lost
+
+    def killed(self) -> bool:
+        """Whether one of the others was ended from outside, as by a system without memory."""
+        return any(-(follower.process.poll() or 0) in KILLS for follower in self.followers)
 
     def end(self) -> None:
         """Let the others go. After this there is no team."""

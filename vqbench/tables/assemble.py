@@ -89,10 +89,10 @@ def find(run: RunSpec, stores: Sequence[ResultStore]) -> Found:
     """What the first of ``stores`` that has a record of ``run`` holds; without one, why the run failed, if it did."""
     failure = None
     for store in stores:
-        record = store.read(run)
+        record = store.sound(run)
         if record is not None:
             return Found(record, None, store)
-        failure = failure or store.failure(run)
+        failure = failure or store.obstacle(run)
     return Found(None, failure, None)
 
 

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vqbench import paper
-from vqbench.errors import StoreError
 from vqbench.planning.plan import Entry, Plan
 from vqbench.spec import RunSpec
 from vqbench.store import Record, ResultStore
@@ -73,8 +72,8 @@ def order_lines(plan: Plan, stores: Sequence[ResultStore], protocol: str, caveat
     """A sentence on the method, then one for each data set and metric of which the paper's best row was measured.
 
     Records are looked for in ``stores``, in order; only values under ``protocol`` count. ``caveat`` says why these are
-    not the printed quantities, if so. Empty where nothing can be compared: what was not run supports no claim. Raises
-    StoreError where the values per picture of a run do not belong to its record.
+    not the printed quantities, if so. Empty where nothing can be compared: what was not run supports no claim. Values per
+    image that do not belong to their record are noted in the damage of its store, and not compared.
     """
     number = plan.suite.paper
     if number is None:
@@ -130,21 +129,23 @@ class _Reader:
             return None, None
         each = self._arrays(run, found[1]).get(f"{self.protocol}/{metric}")
         if each is not None and each.shape != (value.images,):
-            raise StoreError(
-                f"{found[1].folder(run) / 'per_image.npz'}: values of shape {each.shape} for the {value.images} "
-                f"pictures that {metric} was measured on; delete it and the record beside it, and run again"
+            path = found[1].folder(run) / "per_image.npz"
+            found[1].damage[path] = (
+                f"{path}: values of shape {each.shape} for the {value.images} images that {metric} was measured on; "
+                "delete it and the record beside it, and `vqbench run` measures again"
             )
+            return value.value, None
         return value.value, each
 
     def _record(self, run: RunSpec) -> tuple[Record, ResultStore] | None:
         if run.key not in self._records:
-            found = ((record, store) for store in self.stores if (record := store.read(run)) is not None)
+            found = ((record, store) for store in self.stores if (record := store.sound(run)) is not None)
             self._records[run.key] = next(found, None)
         return self._records[run.key]
 
     def _arrays(self, run: RunSpec, store: ResultStore) -> dict[str, NDArray[np.float32]]:
         if run.key not in self._images:
-            self._images[run.key] = store.read_images(run)
+            self._images[run.key] = store.images(run)
         return self._images[run.key]
 
 
