@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vqbench import protocol
+from vqbench.console import one_line, visible
 from vqbench.errors import StoreError, UsageError, nearest
 from vqbench.measuring import album
 from vqbench.planning.cost import kind, took, updates
@@ -30,13 +30,14 @@ class Shown:
 
 def table(plan: Plan, folders: Sequence[Path], style: str, paper: bool) -> str:
     """The suite's tables, one a measuring protocol, as text of the given style."""
+    from vqbench import jsontext
     from vqbench.tables import assemble, render
 
     if style not in FORMATS:
         raise UsageError(f"unknown format {style!r}; {nearest(style, FORMATS)}")
     tables = assemble.tables(plan, [ResultStore(folder) for folder in folders], paper)
     if style == "json":
-        return json.dumps([assemble.data(each) for each in tables], indent=1, allow_nan=False) + "\n"
+        return jsontext.dumps([assemble.data(each) for each in tables]) + "\n"
     return render.render(tables, style, paper)
 
 
@@ -232,8 +233,9 @@ def clean(plan: Plan, folder: Path, yes: bool) -> None:
 
 
 def write(path: Path, text: str) -> None:
+    """Write ``text`` as UTF-8, whatever the locale, with what is hidden in it made visible. Raises StoreError."""
     try:
-        path.write_text(text, encoding="utf-8", newline="")
+        path.write_text(visible(text), encoding="utf-8", newline="")
     except OSError as error:
         raise StoreError(f"{path}: cannot be written ({error.strerror})") from error
 
@@ -245,4 +247,5 @@ def _rounded(value: float | None) -> str:
 def grid(head: list[str], rows: list[list[Any]]) -> str:
     from tabulate import tabulate
 
-    return tabulate(rows, headers=head, tablefmt="plain", disable_numparse=True)
+    cells = [[one_line(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
+    return tabulate(cells, headers=head, tablefmt="plain", disable_numparse=True)

@@ -147,7 +147,7 @@ def _check(made: Index, position: int) -> tuple[int, bytes, str]:
 
 
 def _file(root: Path) -> Path:
-    name = hashlib.sha256(f"{root}:{_decode.VERSION}".encode()).hexdigest()[:32]
+    name = hashlib.sha256(os.fsencode(root) + f":{_decode.VERSION}".encode()).hexdigest()[:32]
     return cache_folder() / "pictures" / f"{name}.npz"
 
 

@@ -9,6 +9,7 @@ files in buckets, flat or in tar shards are the same data set.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -224,13 +225,13 @@ def _place(cls: type, content: str) -> Path:
 
 def _note(cls: type, content: str, root: Path) -> None:
     """Keep where a content lies. Raises AssetError where that cannot be written, since other processes need it."""
-    path, text = _place(cls, content), str(root.resolve())
+    path, place = _place(cls, content), os.fsencode(root.resolve())  # a name need not be UTF-8
     with suppress(OSError):
-        if path.read_text(encoding="utf-8") == text:
+        if path.read_bytes() == place:
             return
     try:
         with replacing(path) as file:
-            file.write(text.encode())
+            file.write(place)
     except OSError as error:
         raise AssetError(
             f"{path}: cannot be written ({error.strerror}); set VQBENCH_CACHE to another folder"
@@ -239,5 +240,5 @@ def _note(cls: type, content: str, root: Path) -> None:
 
 def _noted(cls: type, content: str) -> Path | None:
     with suppress(OSError):
-        return Path(_place(cls, content).read_text(encoding="utf-8"))
+        return Path(os.fsdecode(_place(cls, content).read_bytes()))
     return None

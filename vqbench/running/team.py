@@ -45,7 +45,7 @@ class Follower:
 
     def __init__(self, place: Place, threads: int) -> None:
         self.rank = place.rank
-        self.errors: IO[str] = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115  # closed by ``end``
+        self.errors: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115  # closed by ``end``
         path = os.pathsep.join(entry for entry in sys.path if entry)  # what can be imported here can be there
         self.process = subprocess.Popen(
             [sys.executable, "-m", "vqbench.running.follower"],

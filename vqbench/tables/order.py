@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vqbench import paper
+from vqbench.console import one_line
 from vqbench.errors import StoreError
 from vqbench.planning.plan import Entry, Plan
 from vqbench.spec import RunSpec
 from vqbench.store import Record, ResultStore
 from vqbench.tables import statistics
-from vqbench.tables.layout import one_line
 from vqbench.tables.verdict import order_verdict
 
 HOLDS = 0.975  # the share from which an order holds; it is reversed up to 1 − HOLDS, and open between
