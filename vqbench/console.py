@@ -82,6 +82,7 @@ class Stream:
 
     def __init__(self, stream: Any, hide: bool = True, results: bool = False) -> None:
         self.stream, self.hide, self.results = stream, hide, results
+        self.lost = ""  # why some results could not be written
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
@@ -99,6 +100,9 @@ class Stream:
     def flush(self) -> None:
         with self._survives():
             self.stream.flush()
+        lost, self.lost = self.lost, ""
+        if lost:  # once more, since whoever wrote may have caught the error
+            raise StoreError(lost)
 
     @contextmanager
     def _survives(self) -> Iterator[None]:
@@ -107,7 +111,8 @@ class Stream:
         except OSError as error:
             _discard(self.stream)
             if self.results and not isinstance(error, BrokenPipeError):  # `vqbench table | head` is no fault
-                raise StoreError(f"standard output: cannot be written ({error.strerror or error})") from error
+                self.lost = f"standard output: cannot be written ({error.strerror or error})"
+                raise StoreError(self.lost) from error
 
 
 def _discard(stream: Any) -> None:

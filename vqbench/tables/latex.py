@@ -63,9 +63,7 @@ _CHARACTERS = str.maketrans(
     | {digit: rf"\textsubscript{{{i}}}" for i, digit in enumerate("₀₁₂₃₄₅₆₇₈₉")}
 )
 _NEEDS = r"% needs \usepackage{booktabs}, \usepackage{textcomp} and \usepackage[T1]{fontenc}"
-_NEEDS_UNICODE = (
-    r"% needs \usepackage{booktabs}, \usepackage{fontspec}, lualatex or xelatex, and a font that has what pdflatex lacks"
-)
+_NEEDS_UNICODE = r"% needs \usepackage{booktabs}, \usepackage{fontspec}, lualatex or xelatex, and a font that has"
 _SHOWN = 5  # characters that the comment names
 
 
