@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
 from tests.tiny_suite import assert_same, command, values, vqbench, write
 from vqbench import cli, registry
@@ -583,7 +584,7 @@ def test_bars_of_several_runs_at_once(tmp_path: Path) -> None:
     """Every run at work has a bar of its own, from its start, with what it does, to its end."""
     plan = planning.load(write(tmp_path, "vq, cvq"), [])
     vq, cvq = plan.runs()
-    with LiveProgress(2) as live:
+    with LiveProgress(2, Console(stderr=True)) as live:
         for run_ in (vq, cvq):
             live.run_started(run_, "training")
             live.advanced(run_, 10, 55)

@@ -253,7 +253,7 @@ def test_an_argument_added_later_enters_a_key_only_where_it_is_used() -> None:
 
 @pytest.mark.parametrize("kind", list(registry.CONTRACTS))
 def test_what_was_done_before_an_argument_is_its_default(kind: registry.Kind) -> None:
-    """An argument that is left out of a key is filled in by the constructor, so its default must be the value left out."""
+    """An argument that is left out of a key is filled in by the constructor, so it must be the default."""
     for name in registry.names(kind):
         cls = registry.load(kind, name)
         defaults = {argument: default for argument, (_, default) in registry.parameters(cls)}

@@ -222,7 +222,7 @@ def test_markdown():
         "\n"
         "vqbench table small\\_datasets --paper\n"
         "\n"
-        "|          |                   l1 ↓ |         PSNR [dB] ↑ |\n"
+        "|          |                   l1 ↓ |       PSNR \\[dB\\] ↑ |\n"
         "|:---------|-----------------------:|--------------------:|\n"
         "| *MNIST*  |                        |                     |\n"
         "| identity |                 0.0000 |               99.00 |\n"

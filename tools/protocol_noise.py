@@ -1,6 +1,6 @@
 """Measure how far equal runs spread over seeds and over machines, by decay of the learning rate.
 
-``python tools/protocol_noise.py FOLDER`` trains rows of ``quick`` in FOLDER (some 20 minutes on two cores; finished runs
+``python tools/protocol_noise.py FOLDER`` trains rows of ``quick`` in FOLDER (20 minutes on two cores; finished runs
 are kept) and prints a Markdown table. Another machine is stood in for by other instruction sets and thread counts.
 """
 

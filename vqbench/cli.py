@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vqbench import __version__
+from vqbench import __version__, console
 from vqbench.commands.options import CarriedOut, Chosen, Several, add_plugins, choosing
 from vqbench.commands.sample import sample
 from vqbench.errors import UsageError, VqbenchError, sentence
@@ -324,10 +323,11 @@ def _offline(offline: bool) -> None:
 
 def _show(shown: Any, as_json: bool) -> None:
     """Print what a command found: its data as JSON, or its text; and which files it could not read."""
+    from vqbench import jsontext
     from vqbench.commands.actions import name_damage
 
     name_damage(getattr(shown, "damage", ()))
-    print(json.dumps(shown.data, indent=1, allow_nan=False) if as_json else shown.text)
+    print(jsontext.dumps(shown.data) if as_json else shown.text)
 
 
 def _version(wanted: bool) -> None:
@@ -348,24 +348,30 @@ def _main(
 
 def main() -> None:
     """Run the command line; every error becomes one sentence and an exit code (see EXIT_CODES)."""
+    console.install()  # to the end of the process, which may print a traceback or a warning
     sys.exit(run_words(sys.argv[1:]))
 
 
 def run_words(words: list[str]) -> int:
     """Carry out one command line and give its exit code. ``--debug`` may stand anywhere, and shows tracebacks."""
     debug = "--debug" in words
-    words = [word for word in words if word != "--debug"]
+    with console.guarded():
+        return _carry_out([word for word in words if word != "--debug"], debug)
+
+
+def _carry_out(words: list[str], debug: bool) -> int:
     try:
-        return app(args=words, prog_name="vqbench", standalone_mode=False) or 0
+        try:
+            return app(args=words, prog_name="vqbench", standalone_mode=False) or 0
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # here, where a full disk is still an error with a sentence
     except VqbenchError as error:
         return _told(str(error), error.exit_code, debug)
     except typer.Exit as error:
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return _told("stopped; what was finished is kept", 130, debug)
-    except BrokenPipeError:  # `vqbench table | head`
-        sys.stderr.close()
-        return 0
     except Exception as error:
         if hasattr(error, "format_message"):  # wrong usage, as told by whichever click this typer brings along
             return _told(error.format_message(), 2, debug)
@@ -375,5 +381,5 @@ def run_words(words: list[str]) -> int:
 def _told(message: str, code: int, debug: bool) -> int:
     if debug:
         raise  # the exception being handled
-    print(f"vqbench: {sentence(message)}", file=sys.stderr)
+    print(f"vqbench: {console.one_line(sentence(message))}", file=sys.stderr)
     return code

@@ -9,7 +9,6 @@ A plugin's test suite holds to all of it in two lines::
 from __future__ import annotations
 
 import inspect
-import json
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vqbench import registry
+from vqbench import jsontext, registry
 from vqbench.conformance import CHECKS, ranks
 from vqbench.conformance.case import Case
 from vqbench.conformance.outcome import Check, Result, conduct
@@ -130,7 +129,7 @@ def tell(
         if not as_json:
             print(report.text, flush=True)
     if as_json:
-        print(json.dumps([report.data for report in reports], indent=1, allow_nan=False))
+        print(jsontext.dumps([report.data for report in reports]))
     return int(any(report.failed for report in reports))
 
 

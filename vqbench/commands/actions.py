@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vqbench import protocol, tidying
+from vqbench.console import one_line, visible
 from vqbench.errors import StoreError, UsageError, VqbenchError, nearest
 from vqbench.measuring import album
 from vqbench.planning.cost import kind, took, updates
@@ -54,6 +54,7 @@ def damage_of(stores: Iterable[ResultStore]) -> list[str]:
 
 def table(plan: Plan, folders: Sequence[Path | ResultStore], style: str, paper: bool) -> str:
     """The suite's tables, one a measuring protocol, as text of the given style."""
+    from vqbench import jsontext
     from vqbench.tables import assemble, render
 
     if style not in FORMATS:
@@ -61,7 +62,7 @@ def table(plan: Plan, folders: Sequence[Path | ResultStore], style: str, paper: 
     stores = [each if isinstance(each, ResultStore) else ResultStore(each) for each in folders]
     tables = assemble.tables(plan, stores, paper)
     if style == "json":
-        return json.dumps([assemble.data(each) for each in tables], indent=1, allow_nan=False) + "\n"
+        return jsontext.dumps([assemble.data(each) for each in tables]) + "\n"
     return render.render(tables, style, paper)
 
 
@@ -276,8 +277,9 @@ def clean(plan: Plan, folder: Path, yes: bool) -> None:
 
 
 def write(path: Path, text: str) -> None:
+    """Write ``text`` as UTF-8, whatever the locale, with what is hidden in it made visible. Raises StoreError."""
     try:
-        path.write_text(text, encoding="utf-8", newline="")
+        path.write_text(visible(text), encoding="utf-8", newline="")
     except OSError as error:
         raise StoreError(f"{path}: cannot be written ({error.strerror})") from error
 
@@ -289,4 +291,5 @@ def _rounded(value: float | None) -> str:
 def grid(head: list[str], rows: list[list[Any]]) -> str:
     from tabulate import tabulate
 
-    return tabulate(rows, headers=head, tablefmt="plain", disable_numparse=True)
+    cells = [[one_line(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
+    return tabulate(cells, headers=head, tablefmt="plain", disable_numparse=True)

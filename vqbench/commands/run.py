@@ -49,8 +49,8 @@ def run(plans: Sequence[Plan], folder: Path, how: How, stop: Stop) -> int:
             follow_launched(how.device)
             return 0
     store = ResultStore(folder)
-    for sentence in tidying.tidy(folder, {run.key for plan in plans for run in plan.runs()}):
-        print(f"vqbench: {sentence}", file=sys.stderr)
+    for note in tidying.tidy(folder, {run.key for plan in plans for run in plan.runs()}):
+        print(f"vqbench: {note}", file=sys.stderr)
     jobs = _jobs(plans, store, how.retry_failed)
     if jobs or ranks:
         for plan in plans:

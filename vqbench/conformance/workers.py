@@ -119,7 +119,12 @@ class Ranks:
 
     def _last_words(self, rank: int) -> str:
         assert self.folder
-        lines = (Path(self.folder.name) / f"stderr.{rank}").read_text(errors="replace").strip().splitlines()
+        lines = (
+            (Path(self.folder.name) / f"stderr.{rank}")
+            .read_text(encoding="utf-8", errors="replace")
+            .strip()
+            .splitlines()
+        )
         return lines[-1] if lines else "without a word"
 
 

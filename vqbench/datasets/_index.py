@@ -203,7 +203,7 @@ def _check(made: Index, position: int) -> _Found:
 
 
 def _file(root: Path) -> Path:
-    name = hashlib.sha256(os.fsencode(f"{root}:{_decode.VERSION}")).hexdigest()[:32]
+    name = hashlib.sha256(os.fsencode(root) + f":{_decode.VERSION}".encode()).hexdigest()[:32]
     return cache_folder() / "pictures" / f"{name}.npz"
 
 

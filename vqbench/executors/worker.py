@@ -16,6 +16,7 @@ import time
 from multiprocessing.connection import Connection
 from types import FrameType
 
+from vqbench import console
 from vqbench.executors.messages import Advanced, Assigned, Halt, Left, Ready, Said, Setup, Started
 from vqbench.running.stopping import SIGNALS
 from vqbench.spec import RunSpec
@@ -92,6 +93,7 @@ class Line:
 
 
 def main() -> None:
+    console.read_by_another()
     number = int(sys.argv[1])
     os.set_inheritable(number, False)
     line = Line(Connection(number))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -37,7 +36,7 @@ def profile(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
     """Time and memory of quantizers, beside the bare product and as a share of a training step."""
-    from vqbench import registry
+    from vqbench import jsontext, registry
     from vqbench.profiling import driver
 
     code = 0
@@ -50,5 +49,5 @@ def profile(
             names or [], against or [], size or [], device or [], precision, repeat, threads, step, cost, plugin or []
         )
         code, found = driver.profile(wanted, output, style, quiet)
-    print(json.dumps(found.data, indent=1, allow_nan=False) if as_json else found.text)
+    print(jsontext.dumps(found.data) if as_json else found.text)
     raise typer.Exit(code)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from vqbench import start
+from vqbench import jsontext, start
 from vqbench.commands.actions import Shown
 from vqbench.errors import RunError, StoreError, UsageError, nearest
 from vqbench.profiling import report
@@ -82,7 +82,7 @@ def profile(wanted: Wanted, output: Path | None = None, style: str = "text", qui
         "rows": lines,
     }
     if output is not None:
-        write_atomically(output, (json.dumps(kept, indent=1, allow_nan=False) + "\n").encode())
+        write_atomically(output, (jsontext.dumps(kept) + "\n").encode())
     return int(any("error" in line for line in lines)), Shown(report.text(kept, style, wanted.cost), kept)
 
 
@@ -124,7 +124,9 @@ def _measured(job: dict[str, Any]) -> dict[str, Any]:
     timed = {"VQBENCH_CHECKPOINT_EVERY": "inf"}  # the step is timed in the recipe's loop
     env = {**LARGE_PAGES, **start.environment(), **timed}
     command = start.command("vqbench.profiling.worker")
-    done = subprocess.run(command, input=json.dumps(job), capture_output=True, text=True, env=env)
+    done = subprocess.run(
+        command, input=json.dumps(job), capture_output=True, encoding="utf-8", errors="replace", env=env
+    )
     if done.returncode < 0:
         raise RunError(f"its process was ended by signal {-done.returncode}; out of memory?")
     if done.returncode:

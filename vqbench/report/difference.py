@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import subprocess
 import tarfile
@@ -95,12 +96,12 @@ def state(name: str, results: Path) -> Iterator[ResultStore]:
 
 def _git(root: Path, *words: str, wrong: str = "") -> str:
     try:
-        told = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=False)
+        told = subprocess.run(["git", "-C", str(root), *words], capture_output=True, check=False)
     except OSError as error:
         raise UsageError(f"{wrong or 'the past of a folder'}; git cannot be called ({error})") from error
     if told.returncode and wrong:
         raise UsageError(wrong)
-    return told.stdout.strip()
+    return os.fsdecode(told.stdout).strip()
 
 
 Kind = str
@@ -201,7 +202,6 @@ def _data(a: str, b: str, changes: list[Change], gone: list[str], added: list[st
         numbers = {"before": change.before, "after": change.after}
         if change.test:
             numbers |= {"low": change.test.low, "high": change.test.high, "p_value": change.test.p_value}
-        finite = {k: v if np.isfinite(v) else str(v) for k, v in numbers.items()}
-        return {**told, **finite, "p_value_holm": change.adjusted, "verdict": change.said}
+        return {**told, **numbers, "p_value_holm": change.adjusted, "verdict": change.said}
 
     return {"a": a, "b": b, "changes": [plain(change) for change in changes], "new": added, "gone": gone}

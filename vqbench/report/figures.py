@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vqbench.console import one_line
 from vqbench.report import svg
 from vqbench.report.gather import Gathered, RunView
 from vqbench.tables import statistics
@@ -206,6 +207,7 @@ def _names(axes: Any, points: Sequence[tuple[str, float, float]]) -> None:
     at = [tuple(axes.transData.transform((x, y))) for _, x, y in points]  # in pixels
     taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in at]
     for (name, *place), (x, y) in zip(points, at, strict=True):
+        name = one_line(name)
         shown = name if len(name) <= 24 else name[:23] + "…"
         width = 6.0 * len(shown)
         for dx, dy, side in (*PLACES, *((7, 10 * k, "left") for k in range(2, 8))):

@@ -14,6 +14,7 @@ import threading
 import warnings
 from typing import TYPE_CHECKING
 
+from vqbench import console
 from vqbench.running.stopping import SIGNALS
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
+    console.read_by_another()
     place = pickle.load(sys.stdin.buffer)
     threading.Thread(target=_end_with_the_leader, daemon=True).start()
 

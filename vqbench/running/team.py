@@ -46,7 +46,7 @@ class Follower:
 
     def __init__(self, place: Place, threads: int) -> None:
         self.rank = place.rank
-        self.errors: IO[str] = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115  # closed by ``end``
+        self.errors: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115  # closed by ``end``
         self.process = subprocess.Popen(
             start.command("vqbench.running.follower"),
             stdin=subprocess.PIPE,

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from vqbench.console import one_line
 from vqbench.tables import verdict
 from vqbench.tables.table import Block, Cell, Column, Rank, Row, Table, ranks
 from vqbench.tables.verdict import Outcome
@@ -54,11 +55,6 @@ def layout(table: Table, paper: bool = False) -> Layout:
     notes = _Notes()
     lines = [line for block in table.blocks for line in _block(table, block, paper, notes)]
     return Layout(table, lines, _remarks(table, paper), notes.listed())
-
-
-def one_line(text: str) -> str:
-    """``text`` without line breaks, tabs and double blanks."""
-    return " ".join(text.split())
 
 
 class _Notes:

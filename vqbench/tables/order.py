@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vqbench import paper
+from vqbench.console import one_line
 from vqbench.planning.plan import Entry, Plan
 from vqbench.spec import RunSpec
 from vqbench.store import Record, ResultStore
 from vqbench.tables import statistics
-from vqbench.tables.layout import one_line
 from vqbench.tables.verdict import order_verdict
 
 HOLDS = 0.975  # the share from which an order holds; it is reversed up to 1 − HOLDS, and open between
@@ -72,8 +72,8 @@ def order_lines(plan: Plan, stores: Sequence[ResultStore], protocol: str, caveat
     """A sentence on the method, then one for each data set and metric of which the paper's best row was measured.
 
     Records are looked for in ``stores``, in order; only values under ``protocol`` count. ``caveat`` says why these are
-    not the printed quantities, if so. Empty where nothing can be compared: what was not run supports no claim. Values per
-    image that do not belong to their record are noted in the damage of its store, and not compared.
+    not the printed quantities, if so. Empty where nothing can be compared: what was not run supports no claim. Values
+    per image that do not belong to their record are noted in the damage of its store, and not compared.
     """
     number = plan.suite.paper
     if number is None:

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 
 from tabulate import SEPARATING_LINE, tabulate
 
+from vqbench.console import one_line, visible
 from vqbench.errors import UsageError, nearest
-from vqbench.tables.layout import Layout, Line, Piece, layout, one_line
+from vqbench.tables import latex
+from vqbench.tables.layout import Layout, Line, Piece, layout
 from vqbench.tables.table import Place, Table
 
 _TEXT_WIDTH = 110
@@ -103,7 +105,12 @@ def _tidy_head(head: str) -> str:
 
 def _escape_markdown(text: str) -> str:
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_|~])", r"\\\1", text)
+    return re.sub(r"([\\`*_|~\[\]$])", r"\\\1", text)
+
+
+def _markdown_line(text: str) -> str:
+    """Text that begins a line, where a hash sign, a hyphen or a number would begin a heading or a list."""
+    return re.sub(r"^(\d*)([#+\-=.)])", r"\1\\\2", _escape_markdown(text))
 
 
 _MARKDOWN = _Style(
@@ -124,61 +131,20 @@ def _markdown(page: Layout) -> str:
         for line in page.lines
     ]
     heads = [
-        f"{escape(one_line(group.label))}<br>{escape(column.head)}" if group else escape(column.head)
+        "<br>".join(escape(one_line(part)) for part in ((group.label, column.head) if group else (column.head,)))
         for group, column in table.slots
     ]
     body = tabulate(rows, ["", *heads], "pipe", disable_numparse=True, colalign=_alignment(table))
-    above = [f"### {escape(one_line(table.title))}", *(escape(one_line(line)) for line in table.caption)]
-    below = [f"- {escape(remark)}" for remark in _remarks(page, _MARKDOWN)]
+    above = [f"### {escape(one_line(table.title))}", *(_markdown_line(one_line(line)) for line in table.caption)]
+    below = [f"- {_markdown_line(remark)}" for remark in _remarks(page, _MARKDOWN)]
     below += [f"- {_MARKDOWN.mark.format(mark)} {escape(text)}" for mark, text in page.notes]
     return _joined(["\n\n".join(above)], ["", body], ["", *below] if below else [])
 
 
 # LaTeX ----------------------------------------------------------------------------------------------------------------
 
-_LATEX_CHARACTERS = str.maketrans(
-    {
-        "\\": r"\textbackslash{}",
-        "{": r"\{",
-        "}": r"\}",
-        "&": r"\&",
-        "%": r"\%",
-        "$": r"\$",
-        "#": r"\#",
-        "_": r"\_",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "<": r"\textless{}",
-        ">": r"\textgreater{}",
-        "|": r"\textbar{}",
-        "[": "{[}",  # at the start of a row it would be an argument of the line break before it
-        "*": "{*}",  # likewise
-        "'": r"\textquotesingle{}",
-        "`": r"\textasciigrave{}",
-        '"': r"\textquotedbl{}",
-        "±": r"$\pm$",
-        "−": "$-$",
-        "×": r"$\times$",
-        "·": r"$\cdot$",
-        "≤": r"$\leq$",
-        "≥": r"$\geq$",
-        "α": r"$\alpha$",
-        "β": r"$\beta$",
-        "σ": r"$\sigma$",
-        "↑": r"$\uparrow$",
-        "↓": r"$\downarrow$",
-        "–": r"\textendash{}",
-    }
-)
-
-
-def _escape_latex(text: str) -> str:
-    # Two hyphens, as of a command's option, would become a dash.
-    return re.sub("-(?=-)", "-{}", text.translate(_LATEX_CHARACTERS))
-
-
 _LATEX = _Style(
-    escape=_escape_latex,
+    escape=latex.escape,
     best=r"\textbf{{{}}}",
     second=r"\underline{{{}}}",
     mark=r"\textsuperscript{{{}}}",
@@ -200,8 +166,7 @@ def _latex(page: Layout) -> str:
             body.append(" & ".join(_LATEX.cells(line)) + r" \\")
     below = [escape(text) for text in [*map(one_line, table.caption), *_remarks(page, _LATEX)]]
     below += [f"{_LATEX.mark.format(mark)} {escape(text)}" for mark, text in page.notes]
-    return _joined(
-        [r"% needs \usepackage{booktabs}, \usepackage{textcomp} and \usepackage[T1]{fontenc}"],
+    text = _joined(
         [
             r"\begin{table}",
             r"\centering",
@@ -212,20 +177,34 @@ def _latex(page: Layout) -> str:
         [r"\begin{flushleft}\footnotesize", " \\par\n".join(below), r"\end{flushleft}"] if below else [],
         [r"\end{table}"],
     )
+    return f"{latex.needs(text)}\n{text}"
 
 
 def _latex_heads(table: Table) -> list[str]:
     lines = []
     if table.groups:
         span = len(table.columns)
-        labels = [rf"\multicolumn{{{span}}}{{c}}{{{_escape_latex(one_line(group.label))}}}" for group in table.groups]
+        labels = [rf"\multicolumn{{{span}}}{{c}}{{{latex.escape(one_line(group.label))}}}" for group in table.groups]
         rules = [rf"\cmidrule(lr){{{2 + i * span}-{1 + (i + 1) * span}}}" for i in range(len(table.groups))]
         lines += [" & ".join(["", *labels]).lstrip() + r" \\", " ".join(rules)]
-    heads = [_escape_latex(one_line(column.head)) for _, column in table.slots]
+    heads = [latex.escape(one_line(column.head)) for _, column in table.slots]
     return [*lines, " & ".join(["", *heads]).lstrip() + r" \\"]
 
 
 # CSV ------------------------------------------------------------------------------------------------------------------
+
+
+# What a spreadsheet would take for a formula, at the start of a cell; the last four are their wide forms.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
+
+
+def _harmless(text: str) -> str:
+    """A cell that no spreadsheet computes: an apostrophe before the text of a formula. Numbers stay numbers."""
+    return f"'{text}" if text.lstrip().startswith(_FORMULA) and not _is_number(text) else text
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)", text) is not None
 
 
 def _number(value: float | None) -> str:
@@ -265,7 +244,7 @@ def _csv(tables: Sequence[Table]) -> str:
     writer.writeheader()
     for table in tables:
         for place in table.places():
-            fields = {name: field(table, place) for name, field in _CSV_COLUMNS.items()}
+            fields = {name: _harmless(visible(field(table, place))) for name, field in _CSV_COLUMNS.items()}
             writer.writerows(fields | measured for measured in _measured(place))
     return buffer.getvalue()
 
