@@ -148,13 +148,14 @@ def table(
     style: Format = "text",
     output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to a file.")] = None,
     paper: Annotated[bool, typer.Option("--paper", help="Printed values beside ours, with verdicts.")] = False,
+    notes: Annotated[bool, typer.Option("--notes", help="All notes below the table, not only five lines.")] = False,
     as_json: Json = False,
 ) -> None:
     """Print a suite's table from what is stored; nothing is trained or measured."""
     from vqbench.commands import actions
 
     style = "json" if as_json else style
-    text = actions.table(chosen.plan(store, results), (store, results), style, paper)
+    text = actions.table(chosen.plan(store, results), (store, results), style, paper, notes)
     if output is None:
         print(text, end="")
     else:

@@ -28,7 +28,7 @@ class Shown:
     data: Any
 
 
-def table(plan: Plan, folders: Sequence[Path], style: str, paper: bool) -> str:
+def table(plan: Plan, folders: Sequence[Path], style: str, paper: bool, notes: bool = False) -> str:
     """The suite's tables, one a measuring protocol, as text of the given style."""
     from vqbench.tables import assemble, render
 
@@ -37,7 +37,7 @@ def table(plan: Plan, folders: Sequence[Path], style: str, paper: bool) -> str:
     tables = assemble.tables(plan, [ResultStore(folder) for folder in folders], paper)
     if style == "json":
         return json.dumps([assemble.data(each) for each in tables], indent=1, allow_nan=False) + "\n"
-    return render.render(tables, style, paper)
+    return render.render(tables, style, paper, notes)
 
 
 def plan(plan: Plan, folder: Path, results: Path) -> Shown:

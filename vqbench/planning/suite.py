@@ -38,7 +38,7 @@ __all__ = ["Codebook", "PaperRow", "Plugin", "QuantizerRow", "Row", "SuiteSpec",
 
 MAX_ROWS = 10_000
 BUDGET = ("num_codes", "dim")
-EXTRA_COLUMNS = ("seconds", "latent", "codes")  # columns of a table that are told of a run but are no metrics
+EXTRA_COLUMNS = ("seconds", "latent", "codes", "parameters", "state")  # columns of a table that are no metrics
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
