@@ -156,6 +156,7 @@ def table(
     style: Format = "text",
     output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to a file.")] = None,
     paper: Annotated[bool, typer.Option("--paper", help="Printed values beside ours, with verdicts.")] = False,
+    notes: Annotated[bool, typer.Option("--notes", help="All notes below the table, not only five lines.")] = False,
     as_json: Json = False,
 ) -> None:
     """Print a suite's table from what is stored; nothing is trained or measured.
@@ -167,7 +168,7 @@ def table(
 
     style = "json" if as_json else style
     stores = [ResultStore(folder) for folder in (store, results)]
-    text = actions.table(chosen.plan(store, results), stores, style, paper)
+    text = actions.table(chosen.plan(store, results), stores, style, paper, notes)
     if output is None:
         print(text, end="")
     else:

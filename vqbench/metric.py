@@ -61,6 +61,7 @@ class Metric:
     VERSION: ClassVar[int] = 1  # raised by hand when a change of the code changes the value
     reference: ClassVar[str] = ""  # paper or library that defines it
     few: ClassVar[int] = 0  # from fewer pictures (of samples: or references) its values rank nothing; a table says so
+    by_codebook: ClassVar[bool] = False  # its values are comparable between codebooks of one size alone
     needs_codes: ClassVar[bool] = False  # says nothing about a run without a codebook
     of_samples: ClassVar[bool] = False  # about pictures that a second stage makes, see SampleMetric
     knobs: ClassVar[tuple[str, ...]] = ("pixels", "jpeg")  # settings of a MeasureProtocol that can move its value

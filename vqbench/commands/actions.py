@@ -52,7 +52,7 @@ def damage_of(stores: Iterable[ResultStore]) -> list[str]:
     return [sentence for store in stores for sentence in store.damage.values()]
 
 
-def table(plan: Plan, folders: Sequence[Path | ResultStore], style: str, paper: bool) -> str:
+def table(plan: Plan, folders: Sequence[Path | ResultStore], style: str, paper: bool, notes: bool = False) -> str:
     """The suite's tables, one a measuring protocol, as text of the given style."""
     from vqbench import jsontext
     from vqbench.tables import assemble, render
@@ -63,7 +63,7 @@ def table(plan: Plan, folders: Sequence[Path | ResultStore], style: str, paper: 
     tables = assemble.tables(plan, stores, paper)
     if style == "json":
         return jsontext.dumps([assemble.data(each) for each in tables]) + "\n"
-    return render.render(tables, style, paper)
+    return render.render(tables, style, paper, notes)
 
 
 def plan(plan: Plan, folder: Path, results: Path) -> Shown:

@@ -64,6 +64,7 @@ class MetricInfo:
     version: int
     few: int = 0  # from fewer pictures than this, it ranks nothing
     of_samples: bool = False  # of a second stage's pictures, not of reconstructions
+    by_codebook: bool = False  # comparable between codebooks of one size alone
 
 
 @dataclass(frozen=True)
@@ -369,7 +370,14 @@ def _resolve(spec: SuiteSpec, digest: str, variant: bool) -> Plan:
         metric: Any = registry.load("metrics", name)
         version = registry.version("metrics", name)
         infos[name] = MetricInfo(
-            metric.label, metric.unit, metric.better, metric.digits, version, metric.few, metric.of_samples
+            metric.label,
+            metric.unit,
+            metric.better,
+            metric.digits,
+            version,
+            metric.few,
+            metric.of_samples,
+            metric.by_codebook,
         )
     sampling = _sampling(spec, infos)
     datasets = {

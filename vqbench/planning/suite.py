@@ -43,7 +43,7 @@ MAX_ROWS = 10_000
 MAX_RUNS = 200_000
 LENGTHS = re.compile(r"\d+ (updates|epochs|pictures|images)")
 BUDGET = ("num_codes", "dim")
-EXTRA_COLUMNS = ("seconds", "latent", "codes")  # columns of a table that are told of a run but are no metrics
+EXTRA_COLUMNS = ("seconds", "latent", "codes", "parameters", "state")  # columns of a table that are no metrics
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 

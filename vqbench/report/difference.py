@@ -3,7 +3,8 @@
 Runs belong together that were asked for alike: the same data set, quantizer, backbone and recipe with the same
 arguments, whatever the versions of their code, over the seeds that both states have. A change is beyond noise if
 :func:`vqbench.tables.statistics.paired_test` over pictures and seeds says so after Holm's correction over all
-comparisons.
+comparisons. Tested are the seeds that the same machines have trained in both states: what differs between machines is
+no change of the code.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import numpy as np
 
 from vqbench.commands.actions import Shown, grid
 from vqbench.errors import UsageError
+from vqbench.origin import origins_of, same_origin
 from vqbench.spec import PARTS, RunSpec
 from vqbench.store import Record, ResultStore
 from vqbench.tables import statistics
@@ -138,10 +140,12 @@ def _changes(before: ResultStore, after: ResultStore, old: Seeds, new: Seeds) ->
         if all(a == b for a, b in known.values()):
             change.said = "equal"
         else:
+            known = {s: pair for s, pair in known.items() if same_origin(*(origins_of(e[s].made) for e in (old, new)))}
             pairs = [(before, old[s].run, after, new[s].run) for s in known]
-            change.test = _tested(pairs, known, f"{protocol}/{metric}")
+            change.test = _tested(pairs, known, f"{protocol}/{metric}") if known else None
             change.pictures = change.test.images if change.test and change.test.images > 1 else 0
-            change.said = "" if change.test else "differs; one seed and no values per picture: no claim"
+            why = "one seed and no values per image" if known else "trained on other machines"
+            change.said = "" if change.test else f"differs; {why}: no claim"
         yield change
 
 

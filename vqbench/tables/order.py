@@ -2,8 +2,9 @@
 
 The row that the paper prints as best is held against every row that it prints as worse. Where a metric has values per
 picture, the answer is the share of paired bootstrap resamples in which the paper's best is ahead of the other row, of
-the same pictures and, with several, the same seeds. Where it has none, as rFID, only means over seeds are compared.
-With one seed an answer is about two trained models, and never about how they were trained.
+the same pictures and, with several, the same seeds, each trained by the same machines. Where it has none, as rFID, only
+means over seeds are compared. With one seed an answer is about two trained models, and never about how they were
+trained.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from vqbench import paper
 from vqbench.console import one_line
+from vqbench.origin import Origin, origins_of, same_origin
 from vqbench.planning.plan import Entry, Plan
 from vqbench.spec import RunSpec
 from vqbench.store import Record, ResultStore
@@ -36,6 +38,7 @@ class Measured:
     name: str
     values: dict[int, float]
     pictures: dict[int, NDArray[np.float32]]
+    origins: dict[int, tuple[Origin, ...]]  # of each value
 
 
 @dataclass(frozen=True)
@@ -107,14 +110,15 @@ class _Reader:
 
     def measured(self, entries: Sequence[Entry], metric: str) -> Measured:
         """What the runs of one row have of ``metric``, in the version that the table wants."""
-        values, pictures = {}, {}
+        values, pictures, origins = {}, {}, {}
         for entry in entries:
             value, each = self._run(entry.run, metric)
             if value is not None:
                 values[entry.seed] = value
+                origins[entry.seed] = self._origins(entry.run)
             if value is not None and each is not None:
                 pictures[entry.seed] = each
-        return Measured(self._name(entries[0]), values, pictures)
+        return Measured(self._name(entries[0]), values, pictures, origins)
 
     def _name(self, entry: Entry) -> str:
         """The row's label, with its setting where the table has another row of that label."""
@@ -136,6 +140,10 @@ class _Reader:
             )
             return value.value, None
         return value.value, each
+
+    def _origins(self, run: RunSpec) -> tuple[Origin, ...]:
+        found = self._record(run)
+        return origins_of(found[0].made) if found else ()
 
     def _record(self, run: RunSpec) -> tuple[Record, ResultStore] | None:
         if run.key not in self._records:
@@ -173,13 +181,17 @@ def _contest(reader: _Reader, number: str, dataset: str, metric: str) -> Contest
 
 
 def _compared(best: Measured, other: Measured) -> Pair | str:
-    """The two on the seeds that both have, with values per picture if these are stored; else why not."""
-    seeds = sorted(best.pictures.keys() & other.pictures.keys())
+    """The two on the seeds that both have of one origin, with values per picture if these are stored; else why not."""
+    common = best.values.keys() & other.values.keys()
+    alike = {seed for seed in common if same_origin(best.origins[seed], other.origins[seed])}
+    if common and not alike:
+        return "trained on another machine"
+    seeds = sorted(best.pictures.keys() & other.pictures.keys() & alike)
     by_picture = bool(seeds)
     if by_picture:
         a, b = (np.stack([row.pictures[seed] for seed in seeds]).astype(np.float64) for row in (best, other))
     else:
-        seeds = sorted(best.values.keys() & other.values.keys())
+        seeds = sorted(alike)
         a, b = (np.array([[row.values[seed]] for seed in seeds], dtype=np.float64) for row in (best, other))
     if not seeds:
         return "not run with the same seed" if other.values else "not run"
