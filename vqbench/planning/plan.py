@@ -170,7 +170,7 @@ def load(
     if reduced or test_images:
         spec = spec.reduce(test_images, **reduced)
     variant = bool(sets or metrics or reduced or test_images)
-    digest = _digest_of(spec)
+    digest = _suite_digest(spec)
     stale = set(range(len(spec.datasets))) if refresh else None
     kept = _kept(spec, digest, variant, stores, stale)
     if kept is not None:
@@ -186,7 +186,7 @@ def keys(suite: Path, stores: Sequence[ResultStore]) -> set[str]:
 
     kept = ResultStore(cache_folder() / "resolved")
     spec = load_suite(suite)
-    digest = _digest_of(spec)
+    digest = _suite_digest(spec)
     plan = _kept(spec, digest, False, [*stores, kept])
     if plan is None:
         plan = _resolve(spec, digest, False)
@@ -195,7 +195,7 @@ def keys(suite: Path, stores: Sequence[ResultStore]) -> set[str]:
     return {run.key for run in plan.runs()}
 
 
-def _digest_of(spec: SuiteSpec) -> str:
+def _suite_digest(spec: SuiteSpec) -> str:
     return hashlib.sha256(json.dumps(spec.dump(), sort_keys=True).encode()).hexdigest()
 
 
