@@ -1,7 +1,8 @@
 """Measure how far equal runs spread over seeds and over machines, by decay of the learning rate.
 
 ``python tools/protocol_noise.py FOLDER`` trains rows of ``quick`` in FOLDER (20 minutes on two cores; finished runs
-are kept) and prints a Markdown table. Another machine is stood in for by other instruction sets and thread counts.
+are kept), writes FOLDER/protocol_noise.csv and prints a Markdown table; given such a CSV file, it prints the table
+alone. Another machine is stood in for by other instruction sets and thread counts.
 """
 
 from __future__ import annotations
@@ -57,12 +58,17 @@ def spread(frame: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def main(root: Path) -> None:
+def trained(root: Path) -> pd.DataFrame:
+    """Train what is missing in ``root``; the values of all runs."""
     for machine in MACHINES:
         for decay in DECAYS:
             train(root / machine / decay, machine, decay)
-    print(spread(values(root)).to_markdown(index=False, floatfmt=".2f"))
+    frame = values(root)
+    frame.to_csv(root / "protocol_noise.csv", index=False, float_format="%.4f")
+    return frame
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    given = Path(sys.argv[1])
+    frame = pd.read_csv(given) if given.suffix == ".csv" else trained(given)
+    print(spread(frame).to_markdown(index=False, floatfmt=".2f"))
