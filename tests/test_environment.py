@@ -12,8 +12,12 @@ from vqbench.errors import UsageError
 from vqbench.launched import Launched, launched
 
 TORCHRUN = {
-    **{"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"},
-    **{"MASTER_ADDR": "localhost", "MASTER_PORT": "29500"},
+    "RANK": "1",
+    "WORLD_SIZE": "4",
+    "LOCAL_RANK": "1",
+    "LOCAL_WORLD_SIZE": "2",
+    "MASTER_ADDR": "localhost",
+    "MASTER_PORT": "29500",
 }
 
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from vqbench.errors import UsageError
+
 if TYPE_CHECKING:
     from vqbench.executors.where import Where
     from vqbench.planning.plan import Plan
@@ -132,4 +134,7 @@ def add_plugins(plugins: list[Path] | None) -> None:
     from vqbench import registry
 
     for path in plugins or []:
+        same = [other for other in registry.files() if other.stem == path.stem and other != path.expanduser().resolve()]
+        if same:
+            raise UsageError(f"--plugin {path}: {same[0]} has the same name; rename one of them")
         registry.add_file(path)

@@ -79,6 +79,22 @@ class Autoencoder(Recipe):
         self.variance, self.selection, self.selection_pass = variance, selection, selection_pass
         self.subset, self.precision = subset, precision
 
+    def images(self, train: int, holdout: int) -> int:
+        chosen = min(train, self.subset or train)
+        return chosen - holdout if self.selection == "holdout" else chosen
+
+    def images_needed(self) -> int:
+        return self.batch_size
+
+    def updates(self, images: int) -> int:
+        return math.ceil(images / self.batch_size) * self.epochs
+
+    def images_shown(self, images: int) -> int:
+        return images * self.epochs
+
+    def about(self) -> str:
+        return f"{self.epochs} epochs, batch {self.batch_size}, learning rate {self.learning_rate:g}, {self.precision}"
+
     def fit(self, task: Task) -> Trained:
         training, validation = self._splits(task)  # (N, C, S, S) uint8
         weight = 1 / (variance(training.cpu()) * (4 if self.variance == "matched" else 1))

@@ -13,7 +13,7 @@ import numpy as np
 from vqbench import protocol
 from vqbench.errors import StoreError
 from vqbench.measuring import album
-from vqbench.planning import cost
+from vqbench.planning.length import Length
 from vqbench.planning.plan import Entry, Plan
 from vqbench.spec import RunSpec
 from vqbench.store import Failure, Record, ResultStore
@@ -28,8 +28,8 @@ class Budget:
     """What a run was given: comparisons are fair where these are equal. None where it is not known."""
 
     parameters: int | None  # that learn by gradient
-    updates: int
-    images: int  # seen in training, repetitions counted
+    updates: int | None
+    images: int | None  # seen in training, repetitions counted
     bits: float | None  # a picture, at a uniform code
 
 
@@ -84,7 +84,9 @@ class RunView:
     @property
     def milliseconds(self) -> float | None:
         """Of training an update, selection and all."""
-        return 1000 * self.record.made["seconds"] / self.budget.updates if self.record else None
+        if self.record is None or not self.budget.updates:
+            return None
+        return 1000 * self.record.made["seconds"] / self.budget.updates
 
     @cached_property
     def entropy(self) -> float | None:
@@ -139,7 +141,7 @@ def gather(plan: Plan, stores: Sequence[ResultStore], paper: bool, command: str 
         notes: list[str] = []
         curves = _read(album.read_curves, found, run, notes)
         portrait = _read(album.read_portrait, found, run, notes)
-        budget = _budget(plan, entries[0], found.record)
+        budget = _budget(plan.length(run), found.record)
         views.append(
             RunView(
                 run, entries, found.record, found.failure, found.store, missing, budget, curves, portrait, tuple(notes)
@@ -159,14 +161,11 @@ def _read(reader: Any, found: assemble.Found, run: RunSpec, notes: list[str]) ->
         return None
 
 
-def _budget(plan: Plan, entry: Entry, record: Record | None) -> Budget:
-    run, data = entry.run, plan.datasets[entry.dataset]
-    args, updates = run.recipe.args, cost.updates(plan, entry, run)
-    shown = updates * args["batch_size"] if "steps" in args else cost.pictures_of(run, data) * args["epochs"]
+def _budget(length: Length, record: Record | None) -> Budget:
     parameters = record.made.get("parameters") if record else None
     values = [metrics["bits"].value for metrics in record.values.values() if "bits" in metrics] if record else []
     bits = next((value for value in values if value is not None and math.isfinite(value)), None)
-    return Budget(parameters, updates, shown, bits)
+    return Budget(parameters, length.updates, length.shown, bits)
 
 
 def knobs(plan: Plan) -> dict[str, list[tuple[str, Any, Any, str]]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -238,7 +238,7 @@ class _Builder:
         suite = self.plan.suite
         rows: dict[str, list[str]] = {}
         for entry, source in zip(self.plan.entries, self._sources(), strict=True):
-            how = f"{(suite.quantizers[source].train or suite.train).name} ({_how(entry.run.recipe.args)})"
+            how = f"{(suite.quantizers[source].train or suite.train).name} ({self.plan.length(entry.run).about})"
             if entry.label not in rows.setdefault(how, []):
                 rows[how].append(entry.label)
         if len(rows) == 1:
@@ -282,11 +282,9 @@ class _Builder:
             f"Trained under {self._training()}, measured under {self.protocol}, {_count(len(suite.seeds), 'seed')}."
         )
         if second := self.plan.entries[0].second:
-            args = second.recipe.args
             lines.append(
-                f"On each, a second stage {second.recipe.name} ({args['steps']} updates, batch {args['batch_size']}, "
-                f"learning rate {args['learning_rate']:g}, {args['precision']}); {self.plan.sampling}; seconds "
-                "are those of training both."
+                f"On each, a second stage {second.recipe.name} ({self.plan.length(second).about}); "
+                f"{self.plan.sampling}; seconds are those of training both."
             )
         if runs:
             sources = [store for found in runs if (store := found.store)]
@@ -299,15 +297,6 @@ class _Builder:
                 f"{' and '.join(devices)}; torch {' and '.join(versions)}."
             )
         return lines
-
-
-def _how(recipe: Mapping[str, Any]) -> str:
-    """How long, in what parts and how fast a recipe trains, and at which precision."""
-    length = f"{recipe['steps']} updates" if recipe.get("steps") is not None else f"{recipe['epochs']} epochs"
-    if recipe.get("refine_steps"):
-        length += f" and {recipe['refine_steps']} of a second phase"
-    rate = f"learning rate {recipe['learning_rate']:g}" + " a picture" * (recipe.get("rate_rule") == "per_picture")
-    return f"{length}, batch {recipe['batch_size']}, {rate}, {recipe['precision']}"
 
 
 def _told(values: set[Any]) -> str:
