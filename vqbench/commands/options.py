@@ -133,8 +133,8 @@ def add_plugins(plugins: list[Path] | None) -> None:
     """Offer the plugins of files that the user named."""
     from vqbench import registry
 
+    named: dict[str, Path] = {}
     for path in plugins or []:
-        same = [other for other in registry.files() if other.stem == path.stem and other != path.expanduser().resolve()]
-        if same:
-            raise UsageError(f"--plugin {path}: {same[0]} has the same name; rename one of them")
         registry.add_file(path)
+        if (same := named.setdefault(path.stem, path)).resolve() != path.resolve():
+            raise UsageError(f"--plugin {path}: {same} has the same name; rename one of them")

@@ -24,7 +24,7 @@ def write(kind: str, name: str, folder: Path = Path()) -> Path:
     if kind not in KINDS:
         raise UsageError(f"cannot write a new {kind!r}; {nearest(kind, KINDS)}")
     path = folder / f"{name}.py"
-    content = text(name) if not path.exists() else ""
+    content = text(name)
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(content)
@@ -69,10 +69,12 @@ def _taken(name: str, template: str) -> str:
 
 
 def _importable(name: str) -> bool:
+    """Whether there is a module of this name elsewhere than in the working directory, where it may be one's own."""
     try:
-        return importlib.util.find_spec(name) is not None
+        spec = importlib.util.find_spec(name)
     except (ImportError, ValueError):  # it is imported, in some way of its own
         return True
+    return spec is not None and not (spec.origin and Path(spec.origin).parent == Path.cwd())
 
 
 def _class_name(name: str) -> str:

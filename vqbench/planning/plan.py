@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -86,7 +86,7 @@ class Plan:
     inputs: dict[str, Any]  # digests of what this was resolved from
     variant: bool  # the command line changed the suite
     sampling: Sampling | None = None  # of a second stage
-    lengths: Mapping[str, Length] = MappingProxyType({})  # key of a run -> how long it trains
+    lengths: Mapping[str, Length] = field(default_factory=dict)  # key of a run -> how long it trains
 
     def length(self, run: RunSpec) -> Length:
         """How long ``run`` trains; nothing is known of it where this plan was kept by an earlier version."""
