@@ -205,7 +205,7 @@ def test_a_plan_knows_counts_notes_and_shapes(suite: Path, folder: Path, tmp_pat
     shapes = {entry.label: (entry.latent, entry.codes) for entry in made.entries}
     assert shapes["plain"] == ("8²", 16)
     assert shapes["levels"] == ("8²×2", 4)
-    assert [cost.updates(made, entry, entry.run) for entry in made.entries] == [9, 20, 20, 9]
+    assert [cost.updates(made, entry.run) for entry in made.entries] == [9, 20, 20, 9]
 
 
 def test_a_kept_plan_serves_until_the_folder_changes(
@@ -349,7 +349,7 @@ def test_shipped_suites_of_b2_need_no_data_to_be_read(name: str, tmp_path: Path)
         if dataset == name and row != "RQ-VAE":  # whose released models have other maps than the printed ones
             assert ours[row] == tuple(line.split()[:2])
     assert "paper" in render(table, paper=True)
-    updates = {entry.label: cost.updates(made, entry, entry.run) for entry in made.entries}
+    updates = {entry.label: cost.updates(made, entry.run) for entry in made.entries}
     longest = {"ffhq": (281_100, 281_250), "imagenet": (1_000_900, 400_360)}[name]  # 64 or 32 a batch, no rest
     assert (updates["VQGAN"], updates["RQ-VAE"], updates["SeQ-GAN"]) == (*longest, 700_000)
 

@@ -40,11 +40,16 @@ class Trained:
 
 
 class Recipe:
-    """A training loop. All arguments of the constructor are named, annotated and part of a run's key."""
+    """A training loop. All arguments of the constructor are named, annotated and part of a run's key.
+
+    Only :meth:`fit` must be written. What follows it is asked before anything is trained, by `plan`, by tables and to
+    put short runs first; what a recipe does not say is shown as unknown.
+    """
 
     VERSION: ClassVar[int] = 1
     LATER: ClassVar[Mapping[str, Any]] = {}  # arguments added after runs were published -> what was done before
-    packages: ClassVar[tuple[str, ...]] = ()  # of an extra, without which it cannot train
+    packages: ClassVar[tuple[str, ...]] = ()  # modules of other packages, without which it cannot train
+    install: ClassVar[str] = ""  # what pip installs them by, where that is not their names
     distributed: ClassVar[bool] = False  # True: ``fit`` may be called on several ranks, and divides each batch
 
     def fit(self, task: Task) -> Trained:
@@ -53,6 +58,26 @@ class Recipe:
         Leaves the selected weights in the model and in ``best.pt``. Raises RunError if the run cannot go on.
         """
         raise NotImplementedError
+
+    def images(self, train: int, holdout: int) -> int:
+        """How many of a data set's ``train`` images it learns from, which keeps ``holdout`` of them for selection."""
+        return train
+
+    def images_needed(self) -> int:
+        """The fewest images that it can learn from; with fewer, a suite is refused before anything is trained."""
+        return 1
+
+    def updates(self, images: int) -> int | None:
+        """Optimizer updates of a whole training on so many images; None if that is not known beforehand."""
+        return None
+
+    def images_shown(self, images: int) -> int | None:
+        """Images in all updates of a whole training on so many, repetitions counted; None if that is not known."""
+        return None
+
+    def about(self) -> str:
+        """For how long and how fast it trains, as a table says it: "2 epochs, batch 64". Empty: all arguments."""
+        return ""
 
 
 class SecondStage(Recipe):

@@ -68,6 +68,12 @@ def case(
 
     ``args`` are arguments of its constructor. Raises UsageError if there is no such quantizer or argument.
     """
+    return _case(quantizer, args, num_codes, dim, beside)
+
+
+def _case(
+    quantizer: str | Path | type[Quantizer], args: Mapping[str, Any], num_codes: int, dim: int, beside: Path = Path()
+) -> Case:
     cls: type
     preset: Mapping[str, Any] = {}
     if inspect.isclass(quantizer):
@@ -118,10 +124,15 @@ def tell(
     names, args = list(names), dict(map(_argument, sets))
     if not names:
         raise UsageError("nothing to check; name a .py file or a quantizer, or give --all")
+    for option in ("num_codes", "dim"):
+        if option in args:
+            raise UsageError(f"--set {option}={args[option]}: use --{option.replace('_', '-')}")
+    list(_chosen(only))  # raises for an unknown one, also where nothing comes to be checked
     reports = []
     for name in names:
         try:
-            report = check(case(name, num_codes=num_codes, dim=dim, **args), slow=slow, only=only)
+            subject = _case(name, args, num_codes, dim)
+            report = _not_installed(subject) or check(subject, slow=slow, only=only)
         except registry.BrokenPlugin as error:
             result = Result("loads", "FAIL", str(error), "mend the file, then check it again")
             report = Report(name, "not loaded", [result])
@@ -131,6 +142,17 @@ def tell(
     if as_json:
         print(jsontext.dumps([report.data for report in reports]))
     return int(any(report.failed for report in reports))
+
+
+def _not_installed(subject: Case) -> Report | None:
+    """The report on a quantizer whose package is not installed: one SKIP, with the command that installs it."""
+    if not (sentence := _lacks(subject)):
+        return None
+    return Report(subject.name, "not installed", [Result("installed", "SKIP", *sentence.split(": ", 1))])
+
+
+def _lacks(subject: Case) -> str:
+    return registry.lacking(f"quantizer {subject.name!r}", subject.cls)
 
 
 def _argument(text: str) -> tuple[str, Any]:
@@ -165,7 +187,10 @@ def conformance(quantizer: str | Path | type[Quantizer], *, slow: bool = False, 
 
     @pytest.mark.parametrize("each", CHECKS, ids=lambda each: each.name)
     def test(each: Check) -> None:
-        result = conduct(each, case(quantizer, beside=Path(caller).parent, **options), slow)
+        subject = case(quantizer, beside=Path(caller).parent, **options)
+        if sentence := _lacks(subject):
+            pytest.skip(sentence)
+        result = conduct(each, subject, slow)
         told = "; ".join(filter(None, [result.what, result.do, result.link]))
         if result.state == "FAIL":
             pytest.fail(f"{result.check}: {told}", pytrace=False)

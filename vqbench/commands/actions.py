@@ -83,14 +83,22 @@ def plan(plan: Plan, folder: Path, results: Path) -> Shown:
                 "seed": entry.seed,
                 "key": run.key,
                 "state": damaged or ("done" if not missing else "to measure" if record else "to do"),
-                "updates": updates(plan, entry, run),
+                "updates": updates(plan, run),
                 "seconds": record.made["seconds"] if record else known.get(kind(run)),
                 "shared with": shared.get(run.key, []),
             }
         )
     distinct = {row["key"]: row for row in rows}.values()
     left = [row for row in distinct if row["state"] != "done"]
-    shown = [{**row, "seconds": _rounded(row["seconds"]), "shared with": ", ".join(row["shared with"])} for row in rows]
+    shown = [
+        {
+            **row,
+            "updates": "?" if row["updates"] is None else row["updates"],
+            "seconds": _rounded(row["seconds"]),
+            "shared with": ", ".join(row["shared with"]),
+        }
+        for row in rows
+    ]
     summary = f"{len(rows)} cells, {len(distinct)} distinct runs, {len(left)} not done{_cost(left)}"
     data = {"suite": plan.suite.name, "runs": rows, "distinct": len(distinct), "left": len(left)}
     own = {store.folder(run) / "record.json" for run in plan.runs()}  # whose rows say so
@@ -184,8 +192,9 @@ def prepare(plan: Plan, say: bool = True) -> None:
         if say:
             print(f"{name}: {path}")
     for part in {run.dataset.name: run.dataset for run in plan.runs()}.values() if say else ():
-        dataset: Any = registry.load("datasets", part.name)(**part.args)
-        counts = [len(dataset.pixels(split)) for split in ("train", "test")]
+        dataset: Any = registry.create("datasets", part.name, **part.args)
+        with registry.contained("datasets", part.name):
+            counts = [len(dataset.pixels(split)) for split in ("train", "test")]
         print(f"{dataset.title}: {counts[0]:,} training and {counts[1]:,} test pictures")
         for note in dataset.notes:
             print(note)
@@ -194,18 +203,16 @@ def prepare(plan: Plan, say: bool = True) -> None:
 
 
 def require_packages(plan: Plan) -> None:
-    """Raises UsageError, before anything is trained, where a recipe of the suite needs a package that is not there."""
-    from importlib.util import find_spec
-
+    """Raises UsageError, before anything is trained, where a plugin of the suite needs a package that is not there."""
     from vqbench import registry
 
-    for name in dict.fromkeys(run.recipe.name for run in plan.runs()):
-        for package in registry.load("recipes", name).packages:  # type: ignore[attr-defined]
-            if find_spec(package) is None:
-                raise UsageError(
-                    f"the recipe {name} needs the package {package}, which is not installed: pip install "
-                    "'vqbench[generate]'"
-                )
+    runs = plan.runs()
+    for name in dict.fromkeys(run.recipe.name for run in runs):
+        if sentence := registry.lacks("recipes", name):
+            raise UsageError(sentence)
+    for name in dict.fromkeys(run.quantizer.name for run in runs):
+        if sentence := registry.lacks("quantizers", name):
+            raise UsageError(sentence)
 
 
 def needed_assets(plan: Plan) -> list[str]:
@@ -216,8 +223,10 @@ def needed_assets(plan: Plan) -> list[str]:
     for run in plan.runs():
         names.update(registry.load("datasets", run.dataset.name).assets)  # type: ignore[attr-defined]
     for metric in plan.metrics:
-        for name in plan.protocols():
-            names.update(registry.load("metrics", metric).assets(protocol.measuring(name)))  # type: ignore[attr-defined]
+        cls: Any = registry.load("metrics", metric)
+        with registry.contained("metrics", metric):
+            for name in plan.protocols():
+                names.update(cls.assets(protocol.measuring(name)))
     return sorted(names)
 
 

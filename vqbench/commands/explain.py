@@ -144,8 +144,8 @@ def measure(
     _refuse_other_versions(run)
     require_planned(run)
     registry.refresh(run.dataset.name, run.dataset.args)
-    dataset: Any = registry.load("datasets", run.dataset.name)(**run.dataset.args)
-    recipe: Any = registry.load("recipes", run.recipe.name)(**run.recipe.args)
+    dataset: Any = registry.create("datasets", run.dataset.name, **run.dataset.args)
+    recipe: Any = registry.create("recipes", run.recipe.name, **run.recipe.args)
     engine = Engine(device, getattr(recipe, "precision", "float32"))  # as when the run was first measured
     _fetch(dataset.assets)
     model = build(run, dataset).to(engine.device)

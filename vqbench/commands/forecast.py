@@ -33,10 +33,10 @@ class Measured:
     update: dict[str, list[float]] = field(default_factory=dict)  # such runs -> seconds an update, by run
     measuring: dict[tuple[str, Metrics], list[float]] = field(default_factory=dict)  # -> seconds, by run
 
-    def training(self, run: RunSpec, steps: int) -> float | None:
-        """Seconds that ``run`` will take to train; None if no such run was trained here."""
+    def training(self, run: RunSpec, steps: int | None) -> float | None:
+        """Seconds that ``run`` will take to train; None if no such run was trained here, or its updates are unknown."""
         rates = self.update.get(_trained_like(run))
-        return None if rates is None else statistics.median(rates) * steps
+        return None if rates is None or steps is None else statistics.median(rates) * steps
 
     def measured(self, run: RunSpec, metrics: Metrics) -> float | None:
         """Seconds that it takes to measure just these metrics of ``run``; None if that was never done here."""
@@ -79,7 +79,8 @@ def measured(plan: Plan, stores: Iterable[ResultStore]) -> dict[str, Measured]:
             continue
         if (like := _trained_like(record.run)) in likes:
             here = devices.setdefault(_device(record.made), Measured())
-            here.update.setdefault(like, []).append(record.made["seconds"] / updates_of(record.run, data))
+            if count := plan.length(record.run).updates or updates_of(record.run, data):
+                here.update.setdefault(like, []).append(record.made["seconds"] / count)
         for device, metrics, seconds in _passes(record):
             here = devices.setdefault(device, Measured())
             here.measuring.setdefault((_measured_like(record.run), metrics), []).append(seconds)
@@ -129,7 +130,7 @@ def forecast(plan: Plan, store: ResultStore, results: ResultStore, places: Seque
         training = measuring = 0.0
         for job in jobs:
             entry = entries[job.run.key]
-            train = 0.0 if job.run in store else known.training(job.run, updates(plan, entry, job.run))
+            train = 0.0 if job.run in store else known.training(job.run, updates(plan, job.run))
             if train is None:
                 untrained[f"{entry.label} on {entry.dataset}"] += 1
                 continue

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from vqbench.errors import UsageError
+
 if TYPE_CHECKING:
     from vqbench.executors.where import Where
     from vqbench.planning.plan import Plan
@@ -131,5 +133,8 @@ def add_plugins(plugins: list[Path] | None) -> None:
     """Offer the plugins of files that the user named."""
     from vqbench import registry
 
+    named: dict[str, Path] = {}
     for path in plugins or []:
         registry.add_file(path)
+        if (same := named.setdefault(path.stem, path)).resolve() != path.resolve():
+            raise UsageError(f"--plugin {path}: {same} has the same name; rename one of them")

@@ -54,13 +54,13 @@ def grid(folder: Path, name: str, count: int, settings: Mapping[str, float], dev
         if not path.exists():
             raise StoreError(f"{path}: the checkpoint was removed; delete its folder and train the run again")
     require_planned(run)
-    recipe: Any = registry.load("recipes", run.recipe.name)(**run.recipe.args)
+    recipe: Any = registry.create("recipes", run.recipe.name, **run.recipe.args)
     for setting in settings:
         if setting not in recipe.sampler:
             raise UsageError(f"--{setting}: {run.recipe.name} is not sampled by it, but by {', '.join(recipe.sampler)}")
     registry.refresh(run.dataset.name, run.dataset.args)
-    dataset: Any = registry.load("datasets", run.dataset.name)(**run.dataset.args)
-    engine = Engine(device, recipe.precision)
+    dataset: Any = registry.create("datasets", run.dataset.name, **run.dataset.args)
+    engine = Engine(device, getattr(recipe, "precision", "float32"))
     model = build(run, dataset).to(engine.device)
     _restore(model, store.folder(first) / "best.pt", engine)
     generator = recipe.generator(model, dataset.channels, dataset.size)

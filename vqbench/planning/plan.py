@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -19,10 +19,11 @@ from typing import Any
 
 import vqbench
 from vqbench import protocol, reading, registry, schema
-from vqbench.errors import AbsentData, AssetError, StoreError, VqbenchError
+from vqbench.errors import AbsentData, AssetError, StoreError, UsageError, VqbenchError
 from vqbench.planning import expansion, resolved
 from vqbench.planning.expansion import expand
 from vqbench.planning.job import Wanted
+from vqbench.planning.length import Length, length
 from vqbench.planning.sampling import Sampling, sampling_of
 from vqbench.planning.suite import SuiteSpec, load_suite
 from vqbench.planning.suiteparts import Problem
@@ -89,6 +90,11 @@ class Plan:
     inputs: dict[str, Any]  # digests of what this was resolved from
     variant: bool  # the command line changed the suite
     sampling: Sampling | None = None  # of a second stage
+    lengths: Mapping[str, Length] = field(default_factory=dict)  # key of a run -> how long it trains
+
+    def length(self, run: RunSpec) -> Length:
+        """How long ``run`` trains; nothing is known of it where this plan was kept by an earlier version."""
+        return self.lengths.get(run.key) or Length()
 
     def runs(self) -> list[RunSpec]:
         """Every distinct run once, in order."""
@@ -139,6 +145,7 @@ class Plan:
             "metrics": {name: asdict(info) for name, info in self.metrics.items()},
             "datasets": {name: asdict(info) for name, info in self.datasets.items()},
             "sampling": self.sampling and self.sampling.under(""),
+            "lengths": {key: asdict(length) for key, length in self.lengths.items()},
         }
         text = json.dumps({**content, "digest": _digest_of(content)}, indent=1)
         write_atomically(store.root / "suites" / f"{self.name}.json", f"{text}\n".encode())
@@ -215,6 +222,7 @@ def _cached(
         content = _content(store.root / "suites" / f"{name}.json")
         inputs = content["inputs"]
         current = inputs["suite"] == digest and inputs["vqbench"] == vqbench.__version__
+        current = current and "lengths" in content  # earlier versions did not write them
         if not current or any(_digest(plugin) != was for plugin, was in inputs["plugins"].items()):
             return None
         found = _plan(spec, content, variant)
@@ -287,7 +295,8 @@ def _plan(spec: SuiteSpec, content: Mapping[str, Any], variant: bool) -> Plan:
     infos = {name: MetricInfo(**info) for name, info in content["metrics"].items()}
     datasets = {name: DatasetInfo(**info) for name, info in content["datasets"].items()}
     sampling = sampling_of(content["sampling"]) if content.get("sampling") else None
-    return Plan(spec, entries, infos, datasets, content["inputs"], variant, sampling)
+    lengths = {key: Length(**length) for key, length in content.get("lengths", {}).items()}
+    return Plan(spec, entries, infos, datasets, content["inputs"], variant, sampling, lengths)
 
 
 def stored(store: ResultStore) -> list[Plan]:
@@ -347,7 +356,7 @@ def _resolve(spec: SuiteSpec, digest: str, variant: bool) -> Plan:
     data: dict[str, Any] = {}  # as the suite calls them
     for each in expanded:
         if each.dataset not in data:
-            data[each.dataset] = registry.load("datasets", each.run.dataset.name)(**each.run.dataset.args)
+            data[each.dataset] = registry.create("datasets", each.run.dataset.name, **each.run.dataset.args)
     told = {"latent", "codes"} & set(spec.table.columns or [])
     entries = [
         Entry(
@@ -369,21 +378,25 @@ def _resolve(spec: SuiteSpec, digest: str, variant: bool) -> Plan:
     for name in spec.metrics:
         metric: Any = registry.load("metrics", name)
         version = registry.version("metrics", name)
-        infos[name] = MetricInfo(
-            metric.label,
-            metric.unit,
-            metric.better,
-            metric.digits,
-            version,
-            metric.few,
-            metric.of_samples,
-            metric.by_codebook,
-        )
+        with registry.contained("metrics", name):
+            infos[name] = MetricInfo(
+                metric.label,
+                metric.unit,
+                metric.better,
+                metric.digits,
+                version,
+                metric.few,
+                metric.of_samples,
+                metric.by_codebook,
+            )
     sampling = _sampling(spec, infos)
-    datasets = {
-        name: DatasetInfo(each.title, each.counts["train"], each.counts["test"], each.holdout, each.notes)
-        for name, each in data.items()
-    }
+    datasets = {}
+    for name, part in {entry.dataset: entry.run.dataset for entry in entries}.items():
+        each = data[name]
+        with registry.contained("datasets", part.name):
+            datasets[name] = DatasetInfo(
+                each.title, each.counts["train"], each.counts["test"], each.holdout, each.notes
+            )
     plugins = {f"metrics/{name}" for name in spec.metrics}
     for entry in entries:
         run = entry.run
@@ -397,4 +410,23 @@ def _resolve(spec: SuiteSpec, digest: str, variant: bool) -> Plan:
     plain = getattr(Dataset.settled, "__func__", None)
     if settled := [name for name, each in data.items() if getattr(type(each).settled, "__func__", None) is not plain]:
         inputs["settled"] = settled
-    return Plan(spec, entries, infos, datasets, inputs, variant, sampling)
+    return Plan(spec, entries, infos, datasets, inputs, variant, sampling, _lengths(spec, entries, datasets))
+
+
+def _lengths(spec: SuiteSpec, entries: Sequence[Entry], datasets: Mapping[str, DatasetInfo]) -> dict[str, Length]:
+    """How long every run trains. An error gets the place in the file."""
+    known: dict[str, Length] = {}  # by what decides on it: many runs share a recipe
+    lengths = {}
+    sources = [row.source for row in spec.rows()]
+    for entry in entries:
+        for run in entry.stages():
+            alike = json.dumps([run.recipe.to_dict(), entry.dataset], sort_keys=True)
+            if alike not in known:
+                own: tuple[str | int, ...] = ("quantizers", sources[entry.row], "train")
+                place = own if spec.quantizers[sources[entry.row]].train else ("train",)
+                try:
+                    known[alike] = length(run.recipe, datasets[entry.dataset])
+                except UsageError as error:
+                    raise spec.error(place if run.parent is None else ("generate",), str(error)) from error
+            lengths[run.key] = known[alike]
+    return lengths

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vqbench.engine import Precision
-from vqbench.errors import Interrupted, RunError
+from vqbench.errors import Interrupted, RunError, counted
 from vqbench.generation.generator import Generator
 from vqbench.recipe import SecondStage, Task, Trained
 from vqbench.recipes._rows import Encoding, forget
@@ -52,6 +52,21 @@ class OnRows(SecondStage):
     ) -> None:
         self.steps, self.batch_size, self.learning_rate = steps, batch_size, learning_rate
         self.ema, self.flips, self.subset, self.precision = ema, flips, subset, precision
+
+    def images(self, train: int, holdout: int) -> int:
+        return min(train, self.subset or train)
+
+    def images_needed(self) -> int:
+        return self.batch_size
+
+    def updates(self, images: int) -> int:
+        return self.steps
+
+    def images_shown(self, images: int) -> int:
+        return self.steps * self.batch_size
+
+    def about(self) -> str:
+        return f"{counted(self.steps, 'update')}, batch {self.batch_size}, learning rate {self.learning_rate:g}, {self.precision}"
 
     def standardize(self, generator: Any, moments: Callable[[bool], tuple[Tensor, Tensor]]) -> None:
         """Fit the untrained generator to the rows' mean and deviation, of all numbers or by channel."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vqbench.bounds import PositiveFloat, PositiveInt
 from vqbench.engine import Precision
-from vqbench.errors import Interrupted, RunError
+from vqbench.errors import Interrupted, RunError, counted
 from vqbench.pictures import to_unit
 from vqbench.recipe import Recipe, Task, Trained
 from vqbench.training import CHECKPOINT_EVERY, restored
@@ -97,6 +97,23 @@ class Autoencoder(Recipe):
         self.epochs, self.batch_size, self.learning_rate = epochs, batch_size, learning_rate
         self.variance, self.selection, self.selection_pass = variance, selection, selection_pass
         self.subset, self.precision, self.decay = subset, precision, decay
+
+    def images(self, train: int, holdout: int) -> int:
+        chosen = min(train, self.subset or train)
+        return chosen - holdout if self.selection == "holdout" else chosen
+
+    def images_needed(self) -> int:
+        return self.batch_size
+
+    def updates(self, images: int) -> int:
+        return math.ceil(images / self.batch_size) * self.epochs
+
+    def images_shown(self, images: int) -> int:
+        return images * self.epochs
+
+    def about(self) -> str:
+        rate = f"learning rate {self.learning_rate:g}" + f" with {self.decay} decay" * (self.decay != "constant")
+        return f"{counted(self.epochs, 'epoch')}, batch {self.batch_size}, {rate}, {self.precision}"
 
     def fit(self, task: Task) -> Trained:
         training, validation = self._splits(task)  # (N, C, S, S) uint8

@@ -44,6 +44,7 @@ class Diffusion(OnRows):
 
     VERSION = 1
     packages = ("diffusers",)
+    install = "'vqbench[generate]'"
     sampler: ClassVar[Mapping[str, float]] = {"steps": 200, "eta": 1.0}
 
     def __init__(

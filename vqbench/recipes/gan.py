@@ -28,7 +28,7 @@ from vqbench.bounds import (
 )
 from vqbench.dataset import Pictures
 from vqbench.engine import Precision
-from vqbench.errors import Interrupted, RunError, UsageError
+from vqbench.errors import Interrupted, RunError, UsageError, counted
 from vqbench.functional.ranks import part
 from vqbench.loading import batches
 from vqbench.pictures import to_unit
@@ -128,6 +128,7 @@ class Gan(Recipe):
         if not 0 <= ema < 1:
             raise UsageError(f"recipe gan: ema must be at least 0 and below 1, not {ema}")
         self.steps, self.epochs, self.batch_size, self.subset = steps, epochs, batch_size, subset
+        self.learning_rate, self.rate_rule = learning_rate, rate_rule
         factor = batch_size if rate_rule == "per_picture" else 1
         self.peak = learning_rate * factor
         self.refine_steps = refine_steps
@@ -139,6 +140,26 @@ class Gan(Recipe):
         self.rules = Rules(game, adversarial, adaptive, r1, r1_every, accumulate)
         self.start, self.ema, self.precision = start, ema, precision
         self.kind, self.width, self.layers = discriminator, discriminator_width, discriminator_layers
+
+    def images(self, train: int, holdout: int) -> int:
+        return min(train, self.subset or train)
+
+    def images_needed(self) -> int:
+        return self.batch_size
+
+    def updates(self, images: int) -> int:
+        first = self.steps if self.steps is not None else images // self.batch_size * (self.epochs or 0)
+        return first + self.refine_steps
+
+    def images_shown(self, images: int) -> int:
+        return self.updates(images) * self.batch_size
+
+    def about(self) -> str:
+        long = counted(self.epochs or 0, "epoch") if self.steps is None else counted(self.steps, "update")
+        if self.refine_steps:
+            long += f" and {self.refine_steps} of a second phase"
+        rate = f"learning rate {self.learning_rate:g}" + " a picture" * (self.rate_rule == "per_picture")
+        return f"{long}, batch {self.batch_size}, {rate}, {self.precision}"
 
     def fit(self, task: Task) -> Trained:
         pixels = task.dataset.pixels("train")  # (N, C, S, S) uint8, or what gives parts of it

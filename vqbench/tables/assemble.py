@@ -352,7 +352,7 @@ class _Builder:
         suite = self.plan.suite
         rows: dict[str, list[str]] = {}
         for entry, source in zip(self.plan.entries, self._positions(), strict=True):
-            how = f"{(suite.quantizers[source].train or suite.train).name} ({_how(entry.run.recipe.args)})"
+            how = f"{(suite.quantizers[source].train or suite.train).name} ({self.plan.length(entry.run).about})"
             if entry.label not in rows.setdefault(how, []):
                 rows[how].append(entry.label)
         if len(rows) == 1:
@@ -398,10 +398,8 @@ class _Builder:
             f"Trained under {self._training()}, measured under {self.protocol}, {counted(len(suite.seeds), 'seed')}."
         )
         if second := self.plan.entries[0].second:
-            args = second.recipe.args
             lines.append(
-                f"On each, a second stage {second.recipe.name} ({counted(args['steps'], 'update')}, "
-                f"batch {args['batch_size']}, learning rate {args['learning_rate']:g}, {args['precision']}); "
+                f"On each, a second stage {second.recipe.name} ({self.plan.length(second).about}); "
                 f"{self.plan.sampling}; seconds are those of training both."
             )
         if runs:
@@ -428,15 +426,6 @@ class _Builder:
         for number, store in enumerate(ordered[1:], 1):
             said[number] += f": {', '.join(dict.fromkeys(rows[store]))}"
         return "; ".join(said)
-
-
-def _how(recipe: Mapping[str, Any]) -> str:
-    """How long, in what parts and how fast a recipe trains, and at which precision."""
-    length = counted(*((recipe["steps"], "update") if recipe.get("steps") is not None else (recipe["epochs"], "epoch")))
-    if recipe.get("refine_steps"):
-        length += f" and {recipe['refine_steps']} of a second phase"
-    rate = f"learning rate {recipe['learning_rate']:g}" + " a picture" * (recipe.get("rate_rule") == "per_picture")
-    return f"{length}, batch {recipe['batch_size']}, {rate}, {recipe['precision']}"
 
 
 def _told(values: set[Any]) -> str:

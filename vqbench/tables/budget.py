@@ -18,7 +18,6 @@ from typing import IO
 
 from numpy.lib import format as npy
 
-from vqbench.planning import cost
 from vqbench.planning.plan import Entry, Plan
 from vqbench.spec import RunSpec
 from vqbench.store import Record
@@ -47,23 +46,16 @@ class Budget:
 
 def budget_of(plan: Plan, entry: Entry, run: RunSpec, record: Record | None, folder: Path | None) -> Budget:
     """The budget of ``run``, a stage of ``entry``; ``folder`` is where its record was found."""
-    updates, images = _length(plan, entry, run)
+    length = plan.length(run)
     made = record.made if record else {}
     return Budget(
-        made.get("parameters"), updates, images, _bits(record), made.get("state"), _codes(entry, record, folder)
+        made.get("parameters"),
+        length.updates,
+        length.shown,
+        _bits(record),
+        made.get("state"),
+        _codes(entry, record, folder),
     )
-
-
-def _length(plan: Plan, entry: Entry, run: RunSpec) -> tuple[int | None, int | None]:
-    """Updates and images seen; None for a recipe that counts otherwise than ours."""
-    args, data = run.recipe.args, plan.datasets[entry.dataset]
-    try:
-        updates = cost.updates(plan, entry, run)
-        if "steps" in args:
-            return updates, updates * args["batch_size"]
-        return updates, cost.pictures_of(run, data) * args["epochs"]
-    except (KeyError, TypeError):
-        return None, None
 
 
 def _bits(record: Record | None) -> float | None:
