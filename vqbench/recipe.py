@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from vqbench.dataset import Dataset
 from vqbench.engine import Engine
+from vqbench.errors import counted
 from vqbench.generation.generator import Generator
 from vqbench.measuring.watching import Watch
 from vqbench.model import Autoencoder
@@ -47,12 +48,28 @@ class Recipe:
     packages: ClassVar[tuple[str, ...]] = ()  # of an extra, without which it cannot train
     distributed: ClassVar[bool] = False  # True: ``fit`` may be called on several ranks, and divides each batch
 
+    def misfit(self, train: int, test: int, holdout: int, size: int) -> str | None:
+        """Why it cannot train on data of so many images of ``size`` pixels a side, and what would work; None if it can.
+
+        ``holdout``: how many of the last training images are kept for selection, if it selects by them.
+        """
+        return None
+
     def fit(self, task: Task) -> Trained:
         """Train ``task.model``, going on from the last checkpoint in ``task.folder`` if there is one.
 
         Leaves the selected weights in the model and in ``best.pt``. Raises RunError if the run cannot go on.
         """
         raise NotImplementedError
+
+
+def too_large(batch_size: int, train: int, subset: int | None) -> str | None:
+    """What is wrong with a batch that so many training images do not fill; None if they do."""
+    count = min(train, subset or train)
+    if batch_size <= count:
+        return None
+    more = f", or take a subset of {batch_size:,} or more" if count < batch_size <= train else ""
+    return f"batch_size {batch_size} is larger than the {counted(count, 'training image')}; lower it{more}"
 
 
 class SecondStage(Recipe):

@@ -60,6 +60,10 @@ class Pretrained(VQGAN):
         _require_same(path, {name: value.shape for name, value in self.state_dict().items()}, weights)
         self.load_state_dict(weights)
 
+    @classmethod
+    def outline(cls, channels: int, dim: int, **own: Any) -> VQGAN:
+        return VQGAN(channels, dim, **{name: value for name, value in own.items() if name not in ("file", "sha256")})
+
 
 def read(path: Path, sha256: str) -> dict[str, torch.Tensor]:
     """The tensors of a checkpoint: of its ``state_dict`` where it has one. Raises AssetError."""

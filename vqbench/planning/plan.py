@@ -189,7 +189,7 @@ def keys(suite: Path, stores: Sequence[ResultStore]) -> set[str]:
     digest = _suite_digest(spec)
     plan = _kept(spec, digest, False, [*stores, kept])
     if plan is None:
-        plan = _resolve(spec, digest, False)
+        plan = _resolve(spec, digest, False, whole=False)
         with suppress(StoreError):  # it only saves time
             plan.save(kept)
     return {run.key for run in plan.runs()}
@@ -338,8 +338,10 @@ def _sampling(spec: SuiteSpec, infos: dict[str, MetricInfo]) -> Sampling | None:
         raise spec.error(problem.path, str(problem)) from None
 
 
-def _resolve(spec: SuiteSpec, digest: str, variant: bool) -> Plan:
+def _resolve(spec: SuiteSpec, digest: str, variant: bool, whole: bool = True) -> Plan:
+    """``whole``: with what a table shows of models, and only if all runs can be carried out."""
     from vqbench.dataset import Dataset
+    from vqbench.planning.feasible import require_feasible
     from vqbench.planning.shape import code_shape
 
     _require_second_stage(spec)
@@ -348,7 +350,7 @@ def _resolve(spec: SuiteSpec, digest: str, variant: bool) -> Plan:
     for each in expanded:
         if each.dataset not in data:
             data[each.dataset] = registry.load("datasets", each.run.dataset.name)(**each.run.dataset.args)
-    told = {"latent", "codes"} & set(spec.table.columns or [])
+    told = whole and {"latent", "codes"} & set(spec.table.columns or [])
     entries = [
         Entry(
             label=entry.label,
@@ -380,6 +382,8 @@ def _resolve(spec: SuiteSpec, digest: str, variant: bool) -> Plan:
             metric.by_codebook,
         )
     sampling = _sampling(spec, infos)
+    if whole:
+        require_feasible(spec, expanded, data, sampling)
     datasets = {
         name: DatasetInfo(each.title, each.counts["train"], each.counts["test"], each.holdout, each.notes)
         for name, each in data.items()
