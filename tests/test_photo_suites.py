@@ -16,7 +16,7 @@ from tests import odd_pictures
 from tests.tiny_suite import vqbench
 from vqbench import cli, paper
 from vqbench.commands.actions import table as printed_table
-from vqbench.errors import AssetError, UsageError
+from vqbench.errors import UsageError
 from vqbench.planning import cost, plan, yamlfile
 from vqbench.planning import expansion as spec
 from vqbench.planning.suite import SuiteSpec, load_suite
@@ -234,7 +234,7 @@ def test_a_kept_plan_serves_until_the_folder_changes(
     folder.rename(tmp_path / "gone")
     assert [run.key for run in loaded(suite, store, f"data={folder}").runs()] == keys
     assert resolved == 1
-    with pytest.raises(AssetError, match="no such folder"):
+    with pytest.raises(UsageError, match=r"^--set data=.*: data: .*no such folder"):
         loaded(suite, tmp_path / "other", f"data={folder}")
 
 

@@ -13,6 +13,7 @@ from vqbench import __version__, console
 from vqbench.commands.options import CarriedOut, Chosen, Several, add_plugins, choosing
 from vqbench.commands.sample import sample
 from vqbench.errors import UsageError, VqbenchError, sentence
+from vqbench.paths import path_of
 from vqbench.profiling.command import profile
 from vqbench.report.command import diff, report
 
@@ -34,11 +35,15 @@ app = typer.Typer(
     epilog=f"Exit codes: {'; '.join(f'{code} {what}' for code, what in EXIT_CODES.items())}.",
 )
 
-Store = Annotated[Path, typer.Option("--store", metavar="FOLDER", help="Where runs are written and read.")]
-Published = Annotated[
-    Path, typer.Option("--results", metavar="FOLDER", help="Published records, read after the store.")
+Store = Annotated[
+    Path, typer.Option("--store", metavar="FOLDER", parser=path_of, help="Where runs are written and read.")
 ]
-Plugin = Annotated[list[Path] | None, typer.Option("--plugin", metavar="FILE", help="Offer the plugin of a .py file.")]
+Published = Annotated[
+    Path, typer.Option("--results", metavar="FOLDER", parser=path_of, help="Published records, read after the store.")
+]
+Plugin = Annotated[
+    list[Path] | None, typer.Option("--plugin", metavar="FILE", parser=path_of, help="Offer the plugin of a .py file.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Fetch nothing; fail early and say what is missing.")]
@@ -154,7 +159,9 @@ def table(
     store: Store = RUNS,
     results: Published = RESULTS,
     style: Format = "text",
-    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to a file.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", parser=path_of, help="Write to a file.")
+    ] = None,
     paper: Annotated[bool, typer.Option("--paper", help="Printed values beside ours, with verdicts.")] = False,
     notes: Annotated[bool, typer.Option("--notes", help="All notes below the table, not only five lines.")] = False,
     as_json: Json = False,

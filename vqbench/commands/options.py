@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from vqbench.paths import path_of
+
 if TYPE_CHECKING:
     from vqbench.executors.where import Where
     from vqbench.planning.plan import Plan
@@ -32,7 +34,8 @@ class Changes:
         None
     )
     plugin: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE", help="Offer the plugin of a .py file; a quantizer gets a row.")
+        list[Path] | None,
+        typer.Option(metavar="FILE", parser=path_of, help="Offer the plugin of a .py file; a quantizer gets a row."),
     ] = None
     epochs: Annotated[int | None, typer.Option(min=1, help="Reduced copy: epochs.")] = None
     batch_size: Annotated[int | None, typer.Option(min=1, help="Reduced copy: pictures an update.")] = None

@@ -19,7 +19,7 @@ from typing import Any
 
 import vqbench
 from vqbench import protocol, reading, registry, schema
-from vqbench.errors import AbsentData, AssetError, StoreError, VqbenchError
+from vqbench.errors import AbsentData, AssetError, StoreError, UsageError, VqbenchError
 from vqbench.planning import expansion, resolved
 from vqbench.planning.expansion import expand
 from vqbench.planning.job import Wanted
@@ -181,17 +181,14 @@ def load(
 
 
 def keys(suite: Path, stores: Sequence[ResultStore]) -> set[str]:
-    """The keys of all runs of a suite, also from what our cache folder keeps of it. Raises VqbenchError."""
-    from vqbench.assets import cache_folder
-
-    kept = ResultStore(cache_folder() / "resolved")
+    """The keys of all runs of a suite, which the last of ``stores`` keeps for the next time. Raises VqbenchError."""
     spec = load_suite(suite)
     digest = _suite_digest(spec)
-    plan = _kept(spec, digest, False, [*stores, kept])
+    plan = _kept(spec, digest, False, stores)
     if plan is None:
         plan = _resolve(spec, digest, False, whole=False)
         with suppress(StoreError):  # it only saves time
-            plan.save(kept)
+            plan.save(stores[-1])
     return {run.key for run in plan.runs()}
 
 
@@ -240,7 +237,7 @@ def _still(spec: SuiteSpec, settled: Collection[str], found: Plan, stale: set[in
             now = expansion.dataset_part(spec, registry, position)
         except AbsentData:
             continue
-        except AssetError:
+        except (AssetError, UsageError):
             if stale is None:
                 continue
             return False
