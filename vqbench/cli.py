@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from vqbench import __version__, console
+from vqbench.bounds import MOST
 from vqbench.commands.options import CarriedOut, Chosen, Several, add_plugins, choosing
 from vqbench.commands.sample import sample
 from vqbench.errors import UsageError, VqbenchError, sentence
@@ -117,7 +118,8 @@ def plan(
     results: Published = RESULTS,
     cost: Annotated[bool, typer.Option("--cost", help="How long it takes, from measured seconds, instead.")] = False,
     places: Annotated[
-        list[int] | None, typer.Option(min=1, metavar="N", help="With --cost: so many runs side by side, simulated.")
+        list[int] | None,
+        typer.Option(min=1, max=100_000, metavar="N", help="With --cost: so many runs side by side, simulated."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -193,7 +195,9 @@ def explain(
         list[str] | None,
         typer.Option(metavar="NAME", help="Explain these; otherwise all but rfid, which takes minutes."),
     ] = None,
-    test_images: Annotated[int | None, typer.Option(min=2, help="Measure on the first test pictures.")] = None,
+    test_images: Annotated[
+        int | None, typer.Option(min=2, max=MOST, help="Measure on the first test pictures.")
+    ] = None,
     plugin: Plugin = None,
     device: Device = "auto",
     offline: Offline = False,
@@ -258,8 +262,8 @@ def check(
     sets: Annotated[
         list[str] | None, typer.Option("--set", metavar="ARGUMENT=VALUE", help="Change an argument of the quantizer.")
     ] = None,
-    num_codes: Annotated[int, typer.Option(min=2, help="Codes of the quantizer under test.")] = 64,
-    dim: Annotated[int, typer.Option(min=1, help="Its channels.")] = 8,
+    num_codes: Annotated[int, typer.Option(min=2, max=2**20, help="Codes of the quantizer under test.")] = 64,
+    dim: Annotated[int, typer.Option(min=1, max=2**14, help="Its channels.")] = 8,
     slow: Annotated[bool, typer.Option("--slow", help="Compile it, too.")] = False,
     as_json: Json = False,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,7 +22,7 @@ def sample(
     store: Annotated[
         Path, typer.Option("--store", metavar="FOLDER", parser=path_of, help="Where runs are read.")
     ] = Path("runs"),
-    count: Annotated[int, typer.Option("-n", "--count", min=1, help="How many pictures.")] = 64,
+    count: Annotated[int, typer.Option("-n", "--count", min=1, max=10_000, help="How many pictures.")] = 64,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", parser=path_of, help="A PNG.")] = Path(
         "samples.png"
     ),
@@ -62,7 +63,9 @@ def grid(folder: Path, name: str, count: int, settings: Mapping[str, float], dev
             raise StoreError(f"{path}: the checkpoint was removed; delete its folder and train the run again")
     require_planned(run)
     recipe: Any = registry.load("recipes", run.recipe.name)(**run.recipe.args)
-    for setting in settings:
+    for setting, value in settings.items():
+        if not math.isfinite(value):
+            raise UsageError(f"--{setting} {value}: not a finite number")
         if setting not in recipe.sampler:
             raise UsageError(f"--{setting}: {run.recipe.name} is not sampled by it, but by {', '.join(recipe.sampler)}")
     registry.refresh(run.dataset.name, run.dataset.args)

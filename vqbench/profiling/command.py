@@ -23,8 +23,10 @@ def profile(
     size: Annotated[list[str] | None, typer.Option(metavar="N,K,D", help="Features, codes, dimensions.")] = None,
     device: Annotated[list[str] | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
     precision: Annotated[str, typer.Option(help="Of the training step: float32, tf32 or bf16.")] = "float32",
-    repeat: Annotated[int, typer.Option(min=1, help="Rounds; medians of them are shown.")] = 7,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; otherwise torch's own choice.")] = None,
+    repeat: Annotated[int, typer.Option(min=1, max=10_000, help="Rounds; medians of them are shown.")] = 7,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=1024, help="CPU threads; otherwise torch's own choice.")
+    ] = None,
     step: Annotated[bool, typer.Option(help="Time the whole training step as well.")] = True,
     cost: Annotated[bool, typer.Option("--cost", help="Also how far the step is from the machine's limit.")] = False,
     plugin: Annotated[
