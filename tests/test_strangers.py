@@ -57,8 +57,8 @@ class MyRecipe(Recipe):
         return Trained(0.1)
 '''
 SAYS = """
-    def images_needed(self) -> int:
-        return self.batch
+    def misfit(self, train: int, test: int, holdout: int, size: int) -> str | None:
+        return None if train >= self.batch else f"batch {self.batch} needs as many training images, not {train}"
 
     def updates(self, images: int) -> int:
         return self.iterations
@@ -138,8 +138,8 @@ def test_too_few_images_are_refused_before_training(capsys: pytest.CaptureFixtur
     words = (suite(train="{my_recipe: {batch: 9999}}"), "--plugin", "my_recipe.py")
     assert vqbench("plan", *words) == 2
     said = capsys.readouterr().err
-    assert "s.yaml:3:1: train" in said
-    assert "needs 9,999 training images, and learns from 4,000" in said
+    assert "s.yaml:3:21: train.my_recipe.batch" in said
+    assert "batch 9999 needs as many training images, not 4000" in said
 
 
 def test_runs_of_unknown_length_come_last() -> None:
@@ -173,7 +173,6 @@ def test_our_recipes_say_what_they_do(recipe: str, images: tuple[int, int], foun
         args |= {"learning_rate": 1e-3, "selection_pass": "eval"}
     made = registry.create("recipes", recipe, **args)
     count = made.images(*images)
-    assert made.images_needed() == args["batch_size"]
     if recipe == "autoencoder":
         assert (count, made.updates(count), made.images_shown(count)) == (4500, 45, 4500)
     else:

@@ -30,6 +30,18 @@ Side = Annotated[int, Interval(ge=8, le=2**14)]  # pixels of an image
 Number = Annotated[float, Interval(ge=-1e9, le=1e9)]  # any sign
 
 
+def whole(text: str, most: int = MOST) -> int | None:
+    """The whole number that ``text`` spells in plain digits, from 1 to ``most``; None for anything else.
+
+    >>> whole("64"), whole("0"), whole("²"), whole("9" * 5000)
+    (64, None, None, None)
+    """
+    text = text.strip()
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        return None
+    return number if 1 <= (number := int(text)) <= most else None
+
+
 def unbounded(annotation: Any) -> bool:
     """Whether an argument of this type takes numbers without a declared range.
 

@@ -10,9 +10,11 @@ from typing import Annotated, Any
 import typer
 
 from vqbench import __version__, console
+from vqbench.bounds import MOST
 from vqbench.commands.options import CarriedOut, Chosen, Several, add_plugins, choosing
 from vqbench.commands.sample import sample
 from vqbench.errors import UsageError, VqbenchError, sentence
+from vqbench.paths import path_of
 from vqbench.profiling.command import profile
 from vqbench.report.command import diff, report
 
@@ -34,11 +36,15 @@ app = typer.Typer(
     epilog=f"Exit codes: {'; '.join(f'{code} {what}' for code, what in EXIT_CODES.items())}.",
 )
 
-Store = Annotated[Path, typer.Option("--store", metavar="FOLDER", help="Where runs are written and read.")]
-Published = Annotated[
-    Path, typer.Option("--results", metavar="FOLDER", help="Published records, read after the store.")
+Store = Annotated[
+    Path, typer.Option("--store", metavar="FOLDER", parser=path_of, help="Where runs are written and read.")
 ]
-Plugin = Annotated[list[Path] | None, typer.Option("--plugin", metavar="FILE", help="Offer the plugin of a .py file.")]
+Published = Annotated[
+    Path, typer.Option("--results", metavar="FOLDER", parser=path_of, help="Published records, read after the store.")
+]
+Plugin = Annotated[
+    list[Path] | None, typer.Option("--plugin", metavar="FILE", parser=path_of, help="Offer the plugin of a .py file.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Fetch nothing; fail early and say what is missing.")]
@@ -112,7 +118,8 @@ def plan(
     results: Published = RESULTS,
     cost: Annotated[bool, typer.Option("--cost", help="How long it takes, from measured seconds, instead.")] = False,
     places: Annotated[
-        list[int] | None, typer.Option(min=1, metavar="N", help="With --cost: so many runs side by side, simulated.")
+        list[int] | None,
+        typer.Option(min=1, max=100_000, metavar="N", help="With --cost: so many runs side by side, simulated."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -154,7 +161,9 @@ def table(
     store: Store = RUNS,
     results: Published = RESULTS,
     style: Format = "text",
-    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to a file.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", parser=path_of, help="Write to a file.")
+    ] = None,
     paper: Annotated[bool, typer.Option("--paper", help="Printed values beside ours, with verdicts.")] = False,
     notes: Annotated[bool, typer.Option("--notes", help="All notes below the table, not only five lines.")] = False,
     as_json: Json = False,
@@ -186,7 +195,9 @@ def explain(
         list[str] | None,
         typer.Option(metavar="NAME", help="Explain these; otherwise all but rfid, which takes minutes."),
     ] = None,
-    test_images: Annotated[int | None, typer.Option(min=2, help="Measure on the first test pictures.")] = None,
+    test_images: Annotated[
+        int | None, typer.Option(min=2, max=MOST, help="Measure on the first test pictures.")
+    ] = None,
     plugin: Plugin = None,
     device: Device = "auto",
     offline: Offline = False,
@@ -251,8 +262,8 @@ def check(
     sets: Annotated[
         list[str] | None, typer.Option("--set", metavar="ARGUMENT=VALUE", help="Change an argument of the quantizer.")
     ] = None,
-    num_codes: Annotated[int, typer.Option(min=2, help="Codes of the quantizer under test.")] = 64,
-    dim: Annotated[int, typer.Option(min=1, help="Its channels.")] = 8,
+    num_codes: Annotated[int, typer.Option(min=2, max=2**20, help="Codes of the quantizer under test.")] = 64,
+    dim: Annotated[int, typer.Option(min=1, max=2**14, help="Its channels.")] = 8,
     slow: Annotated[bool, typer.Option("--slow", help="Compile it, too.")] = False,
     as_json: Json = False,
 ) -> None:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from vqbench.dataset import Dataset
 from vqbench.engine import Engine
+from vqbench.errors import counted
 from vqbench.generation.generator import Generator
 from vqbench.measuring.watching import Watch
 from vqbench.model import Autoencoder
@@ -52,6 +53,13 @@ class Recipe:
     install: ClassVar[str] = ""  # what pip installs them by, where that is not their names
     distributed: ClassVar[bool] = False  # True: ``fit`` may be called on several ranks, and divides each batch
 
+    def misfit(self, train: int, test: int, holdout: int, size: int) -> str | None:
+        """Why it cannot train on data of so many images of ``size`` pixels a side, and what would work; None if it can.
+
+        ``holdout``: how many of the last training images are kept for selection, if it selects by them.
+        """
+        return None
+
     def fit(self, task: Task) -> Trained:
         """Train ``task.model``, going on from the last checkpoint in ``task.folder`` if there is one.
 
@@ -62,10 +70,6 @@ class Recipe:
     def images(self, train: int, holdout: int) -> int:
         """How many of a data set's ``train`` images it learns from, which keeps ``holdout`` of them for selection."""
         return train
-
-    def images_needed(self) -> int:
-        """The fewest images that it can learn from; with fewer, a suite is refused before anything is trained."""
-        return 1
 
     def updates(self, images: int) -> int | None:
         """Optimizer updates of a whole training on so many images; None if that is not known beforehand."""
@@ -78,6 +82,15 @@ class Recipe:
     def about(self) -> str:
         """For how long and how fast it trains, as a table says it: "2 epochs, batch 64". Empty: all arguments."""
         return ""
+
+
+def too_large(batch_size: int, train: int, subset: int | None) -> str | None:
+    """What is wrong with a batch that so many training images do not fill; None if they do."""
+    count = min(train, subset or train)
+    if batch_size <= count:
+        return None
+    more = f", or take a subset of {batch_size:,} or more" if count < batch_size <= train else ""
+    return f"batch_size {batch_size} is larger than the {counted(count, 'training image')}; lower it{more}"
 
 
 class SecondStage(Recipe):

@@ -28,6 +28,7 @@ from typing import Any, Literal
 from vqbench import syntax
 from vqbench.errors import UsageError, VqbenchError, nearest, shortened
 from vqbench.files import MB, open_regular
+from vqbench.paths import path_of
 
 PLUGIN = 5 * MB  # bytes of a file with a plugin
 
@@ -87,7 +88,7 @@ _imported: dict[Path, tuple[bytes, str]] = {}  # those that were imported -> the
 
 def add_file(path: str | Path) -> None:
     """Offer the plugins of one Python file, under the file's name. Raises UsageError if there is no such file."""
-    path = Path(path).expanduser().resolve()
+    path = path_of(path).resolve()
     if path.suffix != ".py" or not path.is_file():
         raise UsageError(f"{path}: no such Python file; --plugin wants the path of a .py file")
     try:

@@ -21,6 +21,7 @@ from vqbench.conformance import CHECKS, ranks
 from vqbench.conformance.case import Case
 from vqbench.conformance.outcome import Check, Result, conduct
 from vqbench.errors import UsageError, nearest
+from vqbench.paths import path_of
 from vqbench.planning.yamlfile import parse
 from vqbench.quantizer import Quantizer
 
@@ -81,7 +82,7 @@ def _case(
     else:
         name = str(quantizer)
         if name.endswith(".py"):
-            path = Path(name) if Path(name).exists() else beside / name
+            path = path_of(name) if path_of(name).exists() else beside / name
             registry.add_file(path)
             name = path.stem
             if name not in registry.names("quantizers"):

@@ -16,6 +16,7 @@ from vqbench.assets.catalogue import Asset
 from vqbench.assets.content import digest, replacing
 from vqbench.assets.forms import Form
 from vqbench.files import MB, read_regular
+from vqbench.paths import path_of
 
 LEDGER = 50 * MB
 _remembered: dict[str, dict] = {}  # as in the ledger, for caches that cannot be written
@@ -24,13 +25,13 @@ _remembered: dict[str, dict] = {}  # as in the ledger, for caches that cannot be
 def cache_folder() -> Path:
     """Our folder: ``VQBENCH_CACHE``, else the one that the system gives to programs for their caches."""
     own = os.environ.get("VQBENCH_CACHE")
-    return Path(own).expanduser().absolute() if own else Path(platformdirs.user_cache_dir("vqbench"))
+    return path_of(own).absolute() if own else Path(platformdirs.user_cache_dir("vqbench"))
 
 
 def data_folder() -> Path | None:
     """The user's folder: ``VQBENCH_DATA``, if it is set. Nothing in it is ever changed."""
     own = os.environ.get("VQBENCH_DATA")
-    return Path(own).expanduser().absolute() if own else None
+    return path_of(own).absolute() if own else None
 
 
 def candidates(asset: Asset, folder: Path) -> Iterator[tuple[Path, Form]]:

@@ -38,6 +38,7 @@ class Conv(Backbone):
         "van den Oord, Vinyals, Kavukcuoglu: Neural Discrete Representation Learning. NeurIPS 2017, arXiv 1711.00937"
     )
     VERSION = 1
+    factor = 4
 
     def __init__(
         self, channels: int, dim: int, *, hidden: Halved = 128, residual_hidden: Width = 32, blocks: Blocks = 2

@@ -16,6 +16,7 @@ from vqbench.assets import pickles
 from vqbench.backbones.vqgan import VQGAN
 from vqbench.bounds import Layers, Side, Width
 from vqbench.errors import AssetError
+from vqbench.paths import path_of
 
 CODEBOOK = "quantize.embedding.weight"
 LOSSES = "loss."  # the discriminator and the perceptual net, which are nothing of the model
@@ -60,6 +61,10 @@ class Pretrained(VQGAN):
         _require_same(path, {name: value.shape for name, value in self.state_dict().items()}, weights)
         self.load_state_dict(weights)
 
+    @classmethod
+    def outline(cls, channels: int, dim: int, **own: Any) -> VQGAN:
+        return VQGAN(channels, dim, **{name: value for name, value in own.items() if name not in ("file", "sha256")})
+
 
 def read(path: Path, sha256: str) -> dict[str, torch.Tensor]:
     """The tensors of a checkpoint: of its ``state_dict`` where it has one. Raises AssetError."""
@@ -83,9 +88,9 @@ def read(path: Path, sha256: str) -> dict[str, torch.Tensor]:
 
 
 def _find(file: str) -> Path:
-    path = Path(file).expanduser()
+    path = path_of(file)
     data = os.environ.get("VQBENCH_DATA")
-    return Path(data).expanduser() / path if data and not path.is_absolute() and not path.exists() else path
+    return path_of(data) / path if data and not path.is_absolute() and not path.exists() else path
 
 
 def _require_same(path: Path, wanted: dict[str, torch.Size], given: dict[str, torch.Tensor]) -> None:

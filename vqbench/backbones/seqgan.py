@@ -88,6 +88,8 @@ class SeQGAN(VQGAN):
         widths = self.shape[0]
         for index in levels_with(refined, size, len(widths)):
             level = self.decoder.up[index]
+            if (side := size >> index) % min(window, side):
+                raise UsageError(f"window {window}: a map of {side}x{side} has no regions of {window}x{window}")
             assert isinstance(level, Level)
             level.attn = nn.ModuleList(
                 Regional(widths[index], window, dilated=bool(place % 2)) for place in range(len(level.block))

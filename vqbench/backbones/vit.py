@@ -103,6 +103,7 @@ class ViT(Backbone):
         for shape in (encoder, decoder):
             if shape.width % 4 or shape.width % shape.heads:
                 raise UsageError(f"width {shape.width} must be divisible by 4 and by the {shape.heads} heads")
+        self.factor = patch
         self.patches = nn.Conv2d(channels, encoder.width, patch, stride=patch)
         self.encoder = Transformer(encoder)
         self.to_code = _linear(encoder.width, dim)

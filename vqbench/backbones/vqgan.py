@@ -49,6 +49,7 @@ class VQGAN(Backbone):
         super().__init__()
         require_widths(width)
         widths = [width * multiplier for multiplier in numbers("multipliers", multipliers)]
+        self.factor = 2 ** (len(widths) - 1)
         self.shape = (widths, blocks, levels_with(attention, size, len(widths)), middle)
         self.encoder = Encoder(channels, z_channels, *self.shape)
         self.decoder = self.make_decoder(channels, z_channels, dim)

@@ -118,11 +118,12 @@ def _cost(left: list[dict[str, Any]]) -> str:
 
 def _sharing(stores: Sequence[ResultStore], plan: Plan) -> dict[str, list[str]]:
     """Run key -> names of the other known suites that have the same run."""
+    from vqbench.assets import cache_folder
     from vqbench.planning import plan as planning
     from vqbench.planning.suitefile import known_suites
 
     shared: dict[str, list[str]] = {}
-    own = {run.key for run in plan.runs()}
+    own, stores = {run.key for run in plan.runs()}, [*stores, ResultStore(cache_folder() / "resolved")]
     for name, path in known_suites().items():
         if name == plan.suite.name:
             continue

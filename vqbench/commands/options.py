@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from vqbench.bounds import MOST
 from vqbench.errors import UsageError
+from vqbench.paths import path_of
 
 if TYPE_CHECKING:
     from vqbench.executors.where import Where
@@ -34,12 +36,13 @@ class Changes:
         None
     )
     plugin: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE", help="Offer the plugin of a .py file; a quantizer gets a row.")
+        list[Path] | None,
+        typer.Option(metavar="FILE", parser=path_of, help="Offer the plugin of a .py file; a quantizer gets a row."),
     ] = None
-    epochs: Annotated[int | None, typer.Option(min=1, help="Reduced copy: epochs.")] = None
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Reduced copy: pictures an update.")] = None
-    subset: Annotated[int | None, typer.Option(min=1, help="Reduced copy: first training pictures.")] = None
-    test_images: Annotated[int | None, typer.Option(min=2, help="Reduced copy: first test pictures.")] = None
+    epochs: Annotated[int | None, typer.Option(min=1, max=MOST, help="Reduced copy: epochs.")] = None
+    batch_size: Annotated[int | None, typer.Option(min=1, max=MOST, help="Reduced copy: pictures an update.")] = None
+    subset: Annotated[int | None, typer.Option(min=1, max=MOST, help="Reduced copy: first training pictures.")] = None
+    test_images: Annotated[int | None, typer.Option(min=2, max=MOST, help="Reduced copy: first test pictures.")] = None
 
     def resolve(self, suite: str, *folders: Path, refresh: bool = False) -> Plan:
         """The suite resolved, from what ``folders`` keep of it if that is current; see :func:`planning.load`."""

@@ -97,7 +97,7 @@ def _execute(jobs: list[Job], needs: list[str], folder: Path, how: How, stop: St
             f"second stages build on files of their first, which --executor {how.where.executor} does not send along; "
             "leave the option out"
         )
-    folder, plugins = folder.resolve(), tuple(path.expanduser().resolve() for path in how.plugins)
+    folder, plugins = folder.resolve(), tuple(path.resolve() for path in how.plugins)
     with progress(len(jobs), how.quiet) as listener, stop.gently(listener.say):
         ranks = launched()
         devices = ranks.size if ranks else how.devices or 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +11,7 @@ import typer
 
 from vqbench.commands.options import add_plugins
 from vqbench.errors import StoreError, UsageError
+from vqbench.paths import path_of
 from vqbench.store import ResultStore, write_atomically
 
 
@@ -17,13 +19,19 @@ def sample(
     run: Annotated[
         str, typer.Argument(metavar="RUN", help="A second stage: its key, the beginning of it, or its folder's name.")
     ],
-    store: Annotated[Path, typer.Option("--store", metavar="FOLDER", help="Where runs are read.")] = Path("runs"),
-    count: Annotated[int, typer.Option("-n", "--count", min=1, help="How many pictures.")] = 64,
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="A PNG.")] = Path("samples.png"),
+    store: Annotated[
+        Path, typer.Option("--store", metavar="FOLDER", parser=path_of, help="Where runs are read.")
+    ] = Path("runs"),
+    count: Annotated[int, typer.Option("-n", "--count", min=1, max=10_000, help="How many pictures.")] = 64,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", parser=path_of, help="A PNG.")] = Path(
+        "samples.png"
+    ),
     steps: Annotated[int | None, typer.Option(min=1, max=1000, help="Of a diffusion: steps of DDIM.")] = None,
     eta: Annotated[float | None, typer.Option(min=0, max=1, help="Of a diffusion: noise of each step.")] = None,
     temperature: Annotated[float | None, typer.Option(min=0.01, max=10, help="Of an autoregressive prior.")] = None,
-    plugin: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="Offer the plugin of a .py file.")] = None,
+    plugin: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", parser=path_of, help="Offer the plugin of a .py file.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:
     """Make pictures with a trained generator, from the same noise for all runs of a seed and data set."""
@@ -55,7 +63,9 @@ def grid(folder: Path, name: str, count: int, settings: Mapping[str, float], dev
             raise StoreError(f"{path}: the checkpoint was removed; delete its folder and train the run again")
     require_planned(run)
     recipe: Any = registry.create("recipes", run.recipe.name, **run.recipe.args)
-    for setting in settings:
+    for setting, value in settings.items():
+        if not math.isfinite(value):
+            raise UsageError(f"--{setting} {value}: not a finite number")
         if setting not in recipe.sampler:
             raise UsageError(f"--{setting}: {run.recipe.name} is not sampled by it, but by {', '.join(recipe.sampler)}")
     registry.refresh(run.dataset.name, run.dataset.args)

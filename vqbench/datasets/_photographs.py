@@ -29,6 +29,7 @@ from vqbench.datasets._index import Index, refresh
 from vqbench.datasets._scan import passed_over
 from vqbench.errors import AbsentData, AssetError, UsageError
 from vqbench.files import MB, read_regular
+from vqbench.paths import path_of
 
 if TYPE_CHECKING:
     from vqbench.datasets._files import FilePictures
@@ -200,7 +201,7 @@ class Photographs(Dataset):
 
     def _candidates(self, folder: str | None, content: str | None) -> Iterator[Path]:
         if folder is not None:
-            yield Path(os.path.expanduser(folder))
+            yield path_of(folder)
             return
         if content is not None and (noted := _noted(type(self), content)) is not None and noted.is_dir():
             yield noted

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vqbench import protocol
-from vqbench.errors import UsageError, nearest
+from vqbench.errors import AssetError, UsageError, nearest
+from vqbench.paths import path_of
 from vqbench.spec import Part, RunSpec
 
 if TYPE_CHECKING:  # pydantic is only needed by who reads suites
@@ -178,6 +179,12 @@ def _resolve(
     fixed: Mapping[str, Any] | None = None,
 ) -> Part:
     """The plugin with all its arguments. An error of the registry gets the place in the file, down to the argument."""
+    folder = given.get("folder") if kind == "datasets" else None
+    try:
+        if isinstance(folder, str):
+            path_of(folder)
+    except UsageError as error:
+        raise suite.error((at or {}).get("folder", (*place, "folder")), str(error)) from None
     try:
         resolved = registry.resolve(kind, name, given, fixed or {})
     except UsageError as error:
@@ -186,4 +193,8 @@ def _resolve(
                 place = (at or {}).get(argument, (*place, argument))
                 break
         raise suite.error(place, str(error)) from None
+    except AssetError as error:
+        if not isinstance(folder, str) or path_of(folder).is_dir():
+            raise
+        raise suite.error((at or {}).get("folder", (*place, "folder")), str(error)) from None
     return Part(resolved.name, resolved.version, resolved.args, resolved.source)

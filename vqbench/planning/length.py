@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vqbench import registry
-from vqbench.errors import UsageError
 
 if TYPE_CHECKING:
     from vqbench.planning.plan import DatasetInfo
@@ -26,22 +25,15 @@ class Length:
 def length(recipe: Part, data: DatasetInfo) -> Length:
     """How long ``recipe`` trains on a data set of this size.
 
-    Raises UsageError where that has too few images for it, and BrokenPlugin for a recipe that fails or answers wrongly.
+    Raises BrokenPlugin for a recipe that fails or answers wrongly.
     """
     made: Recipe = registry.create("recipes", recipe.name, **recipe.args)
     with registry.contained("recipes", recipe.name):
         images = made.images(data.train, data.holdout)
-        needed = made.images_needed()
         found = Length(made.updates(images), made.images_shown(images), made.about() or _all(recipe))
-        for count in (images, needed, found.updates, found.shown):
+        for count in (images, found.updates, found.shown):
             if count is not None and type(count) is not int:
                 raise TypeError(f"a number of images or updates is {count!r}, no whole number")
-    if images < needed:
-        raise UsageError(
-            f"recipe {recipe.name!r} needs {needed:,} training images, and learns from {max(images, 0):,} of the "
-            f"{data.train:,} of {data.title} (a hold-out for selection has {data.holdout:,}); give it more images, or "
-            "smaller batches"
-        )
     return found
 
 

@@ -188,17 +188,14 @@ def load(
 
 
 def keys(suite: Path, stores: Sequence[ResultStore]) -> set[str]:
-    """The keys of all runs of a suite, also from what our cache folder keeps of it. Raises VqbenchError."""
-    from vqbench.assets import cache_folder
-
-    kept = ResultStore(cache_folder() / "resolved")
+    """The keys of all runs of a suite, which the last of ``stores`` keeps for the next time. Raises VqbenchError."""
     spec = load_suite(suite)
     digest = _suite_digest(spec)
-    plan = _kept(spec, digest, False, [*stores, kept])
+    plan = _kept(spec, digest, False, stores)
     if plan is None:
-        plan = _resolve(spec, digest, False)
+        plan = _resolve(spec, digest, False, whole=False)
         with suppress(StoreError):  # it only saves time
-            plan.save(kept)
+            plan.save(stores[-1])
     return {run.key for run in plan.runs()}
 
 
@@ -248,7 +245,7 @@ def _still(spec: SuiteSpec, settled: Collection[str], found: Plan, stale: set[in
             now = expansion.dataset_part(spec, registry, position)
         except AbsentData:
             continue
-        except AssetError:
+        except (AssetError, UsageError):
             if stale is None:
                 continue
             return False
@@ -347,8 +344,10 @@ def _sampling(spec: SuiteSpec, infos: dict[str, MetricInfo]) -> Sampling | None:
         raise spec.error(problem.path, str(problem)) from None
 
 
-def _resolve(spec: SuiteSpec, digest: str, variant: bool) -> Plan:
+def _resolve(spec: SuiteSpec, digest: str, variant: bool, whole: bool = True) -> Plan:
+    """``whole``: with what a table shows of models, and only if all runs can be carried out."""
     from vqbench.dataset import Dataset
+    from vqbench.planning.feasible import require_feasible
     from vqbench.planning.shape import code_shape
 
     _require_second_stage(spec)
@@ -357,7 +356,7 @@ def _resolve(spec: SuiteSpec, digest: str, variant: bool) -> Plan:
     for each in expanded:
         if each.dataset not in data:
             data[each.dataset] = registry.create("datasets", each.run.dataset.name, **each.run.dataset.args)
-    told = {"latent", "codes"} & set(spec.table.columns or [])
+    told = whole and {"latent", "codes"} & set(spec.table.columns or [])
     entries = [
         Entry(
             label=entry.label,
@@ -390,6 +389,8 @@ def _resolve(spec: SuiteSpec, digest: str, variant: bool) -> Plan:
                 metric.by_codebook,
             )
     sampling = _sampling(spec, infos)
+    if whole:
+        require_feasible(spec, expanded, data, sampling)
     datasets = {}
     for name, part in {entry.dataset: entry.run.dataset for entry in entries}.items():
         each = data[name]

@@ -113,7 +113,10 @@ class SuiteSpec(Model):
             reduced = arguments({**self.reduced, **recipe})
         except Problem as problem:
             raise self.error(("reduced", *problem.path), str(problem)) from None
-        return self.model_copy(update={"name": f"{self.name}_reduced", "reduced": reduced, "test_images": test_images})
+        copy = self.model_copy(update={"name": f"{self.name}_reduced", "reduced": reduced, "test_images": test_images})
+        told = {("reduced", name): f"--{name.replace('_', '-')}" for name in recipe}
+        copy._document = Document(self._document.data, self._document.places | told)
+        return copy
 
     @property
     def heading(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,17 @@ def find_suite(name_or_path: str | Path) -> Path:
     bases = [Path(), *(folders() if Path(given).name == given else [])]
     tried = [base / name for base in bases for name in dict.fromkeys((given, given.removesuffix(".yaml") + ".yaml"))]
     for path in tried:
-        if given and path.exists() and not path.is_dir():
+        if given and _is_file(path):
             return path
     looked = ", ".join(dict.fromkeys(str(base / given) for base in bases))
     raise UsageError(f"{given!r}: no such suite; looked for {looked} (or .yaml); {nearest(given, known_suites())}")
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is something to be read; also False where the system cannot tell."""
+    with suppress(OSError, ValueError):
+        return path.exists() and not path.is_dir()
+    return False
 
 
 def override(document: Document, assignments: Iterable[str], fields: Collection[str]) -> Document:

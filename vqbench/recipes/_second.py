@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from vqbench.engine import Precision
 from vqbench.errors import Interrupted, RunError, counted
 from vqbench.generation.generator import Generator
-from vqbench.recipe import SecondStage, Task, Trained
+from vqbench.recipe import SecondStage, Task, Trained, too_large
 from vqbench.recipes._rows import Encoding, forget
 from vqbench.training import Clock, restored
 
@@ -56,9 +56,6 @@ class OnRows(SecondStage):
     def images(self, train: int, holdout: int) -> int:
         return min(train, self.subset or train)
 
-    def images_needed(self) -> int:
-        return self.batch_size
-
     def updates(self, images: int) -> int:
         return self.steps
 
@@ -66,7 +63,8 @@ class OnRows(SecondStage):
         return self.steps * self.batch_size
 
     def about(self) -> str:
-        return f"{counted(self.steps, 'update')}, batch {self.batch_size}, learning rate {self.learning_rate:g}, {self.precision}"
+        rate = f"learning rate {self.learning_rate:g}"
+        return f"{counted(self.steps, 'update')}, batch {self.batch_size}, {rate}, {self.precision}"
 
     def standardize(self, generator: Any, moments: Callable[[bool], tuple[Tensor, Tensor]]) -> None:
         """Fit the untrained generator to the rows' mean and deviation, of all numbers or by channel."""
@@ -79,13 +77,16 @@ class OnRows(SecondStage):
         """The mean over a rank's own pictures, ()."""
         raise NotImplementedError
 
+    def misfit(self, train: int, test: int, holdout: int, size: int) -> str | None:
+        return too_large(self.batch_size, train, self.subset)
+
     def fit(self, task: Task) -> Trained:
         task.engine.seed(task.seeds("second stage"))
         generator = self.generator(task.model, task.dataset.channels, task.dataset.size)
         pictures = task.dataset.pixels("train")  # (N, C, S, S) uint8
         count = min(len(pictures), self.subset or len(pictures))
-        if self.batch_size > count:
-            raise RunError(f"batch_size {self.batch_size} is larger than the {count} training pictures; lower it")
+        if wrong := too_large(self.batch_size, len(pictures), self.subset):
+            raise RunError(wrong)
         task.engine.group.agree(lambda: task.folder.mkdir(parents=True, exist_ok=True))
         optimizer = torch.optim.AdamW(generator.parameters(), lr=self.learning_rate)
         model, optimizer = task.engine.setup(generator, optimizer)  # type: ignore[assignment]

@@ -102,9 +102,6 @@ class Autoencoder(Recipe):
         chosen = min(train, self.subset or train)
         return chosen - holdout if self.selection == "holdout" else chosen
 
-    def images_needed(self) -> int:
-        return self.batch_size
-
     def updates(self, images: int) -> int:
         return math.ceil(images / self.batch_size) * self.epochs
 
@@ -114,6 +111,29 @@ class Autoencoder(Recipe):
     def about(self) -> str:
         rate = f"learning rate {self.learning_rate:g}" + f" with {self.decay} decay" * (self.decay != "constant")
         return f"{counted(self.epochs, 'epoch')}, batch {self.batch_size}, {rate}, {self.precision}"
+
+    def misfit(self, train: int, test: int, holdout: int, size: int) -> str | None:
+        count = min(train, self.subset or train)
+        held = holdout if self.selection == "holdout" else 0
+        least = held + self.batch_size
+        if self.selection == "holdout" and not 0 < held < count:
+            now = f"subset {self.subset}" if count < train else f"of {counted(train, 'training image')}"
+            kept = f"{now} leaves none to train on, since the last {held:,}" if held else f"{now} none"
+            work = f"take a subset of {least:,} or more, or " if held and least <= train else ""
+            return f"{kept} are held out for selection; {work}set selection to last"
+        if self.batch_size > count - held:
+            less = f" ({count:,} less {held:,} held out for selection)" if held else ""
+            more = f", or take a subset of {least:,} or more" if count < least <= train else ""
+            return (
+                f"batch_size {self.batch_size} is larger than the {counted(count - held, 'training image')}{less}; "
+                f"lower it{more}"
+            )
+        if self.selection == "test" and self.batch_size > test:
+            return (
+                f"batch_size {self.batch_size} leaves no test image, since selection: test drops partial batches; "
+                f"lower it to {test:,} or less"
+            )
+        return None
 
     def fit(self, task: Task) -> Trained:
         training, validation = self._splits(task)  # (N, C, S, S) uint8
@@ -217,22 +237,18 @@ class Autoencoder(Recipe):
 
     def _splits(self, task: Task) -> tuple[Tensor, Tensor | None]:
         """Training and selection pictures on the device. Raises RunError where the settings do not fit the data."""
-        training = task.dataset.pixels("train")[: self.subset]
+        pixels = task.dataset.pixels("train")
+        test = len(task.dataset.pixels("test")) if self.selection == "test" else 0
+        if wrong := self.misfit(len(pixels), test, task.dataset.holdout, 0):
+            raise RunError(wrong)
+        training = pixels[: self.subset]
         validation = None
         if self.selection == "holdout":
             held = task.dataset.holdout
             training, validation = training[:-held], training[-held:]
         elif self.selection == "test":
-            test = task.dataset.pixels("test")
-            validation = test[: len(test) // self.batch_size * self.batch_size]
-            if len(validation) == 0:
-                raise RunError(
-                    f"selection: test drops partial batches, so batch_size {self.batch_size} leaves no picture"
-                )
-        if self.batch_size > len(training):
-            raise RunError(
-                f"batch_size {self.batch_size} is larger than the {len(training)} training pictures; lower it"
-            )
+            shown = task.dataset.pixels("test")
+            validation = shown[: len(shown) // self.batch_size * self.batch_size]
         device = task.engine.device
         self._check_features(task, training)
         return training.to(device), None if validation is None else validation.to(device)

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqbench.bounds import Decay, Layers, PositiveFloat, PositiveInt, Width
+from vqbench.bounds import Decay, Layers, PositiveFloat, PositiveInt, Width, whole
 from vqbench.engine import Precision
-from vqbench.errors import UsageError
+from vqbench.errors import UsageError, shortened
 from vqbench.generation.denoiser import STEPS, Denoiser, require_diffusers, scheduler, unet
 from vqbench.model import Autoencoder
 from vqbench.recipes._second import OnRows
@@ -96,6 +96,9 @@ class Diffusion(OnRows):
 def _numbers(argument: str, text: str) -> list[int]:
     """Whole numbers from 1 on, joined by x; attention may be none. Raises UsageError for anything else."""
     words = text.split("x") if text or argument == "multipliers" else []
-    if not all(word.isdecimal() and int(word) > 0 for word in words):
-        raise UsageError(f"diffusion, argument {argument!r}: {text!r} is no list of whole numbers such as '1x2x4'")
-    return [int(word) for word in words]
+    found = [whole(word, 1024) for word in words]
+    if None in found or len(found) > 32:
+        raise UsageError(
+            f"diffusion, argument {argument!r}: {shortened(text)!r} is no list of whole numbers such as '1x2x4'"
+        )
+    return [number for number in found if number is not None]

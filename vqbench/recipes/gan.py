@@ -31,8 +31,9 @@ from vqbench.engine import Precision
 from vqbench.errors import Interrupted, RunError, UsageError, counted
 from vqbench.functional.ranks import part
 from vqbench.loading import batches
+from vqbench.perceptual import SMALLEST
 from vqbench.pictures import to_unit
-from vqbench.recipe import Recipe, Task, Trained
+from vqbench.recipe import Recipe, Task, Trained, too_large
 from vqbench.training import Clock, restored
 
 
@@ -144,9 +145,6 @@ class Gan(Recipe):
     def images(self, train: int, holdout: int) -> int:
         return min(train, self.subset or train)
 
-    def images_needed(self) -> int:
-        return self.batch_size
-
     def updates(self, images: int) -> int:
         first = self.steps if self.steps is not None else images // self.batch_size * (self.epochs or 0)
         return first + self.refine_steps
@@ -161,12 +159,31 @@ class Gan(Recipe):
         rate = f"learning rate {self.learning_rate:g}" + " a picture" * (self.rate_rule == "per_picture")
         return f"{long}, batch {self.batch_size}, {rate}, {self.precision}"
 
+    def misfit(self, train: int, test: int, holdout: int, size: int) -> str | None:
+        if wrong := too_large(self.batch_size, train, self.subset):
+            return wrong
+        updates = min(train, self.subset or train) // self.batch_size
+        total = (updates * (self.epochs or 0) if self.steps is None else self.steps) + self.refine_steps
+        if total and size < SMALLEST["vgg"] and (self.perceptual or self.semantic or self.refine_semantic):
+            return f"perceptual needs images of {SMALLEST['vgg']} pixels or more, not {size}; set it to 0"
+        if not (self.rules.weight and self.start < total):
+            return None
+        if self.kind == "stylegan":
+            whole = size >= 8 and size & (size - 1) == 0
+            return None if whole else f"discriminator stylegan needs a power of two, 8 or more, as side, not {size}"
+        if size >> self.layers < 3:  # two more convolutions take a position each
+            return (
+                f"discriminator_layers {self.layers} leave nothing of images of {size} pixels; they need "
+                f"{3 << self.layers} or more, so take fewer, or larger images"
+            )
+        return None
+
     def fit(self, task: Task) -> Trained:
         pixels = task.dataset.pixels("train")  # (N, C, S, S) uint8, or what gives parts of it
         count = min(len(pixels), self.subset or len(pixels))
         updates = count // self.batch_size  # an epoch's
-        if updates == 0:
-            raise RunError(f"batch_size {self.batch_size} is larger than the {count} training pictures; lower it")
+        if wrong := self.misfit(len(pixels), 0, 0, task.dataset.size):
+            raise RunError(wrong)
         first = self.steps if self.steps is not None else updates * (self.epochs or 0)
         total = first + self.refine_steps
         group = task.engine.group

@@ -11,6 +11,7 @@ import typer
 
 from vqbench.commands.options import Chosen, choosing
 from vqbench.errors import UsageError, nearest
+from vqbench.paths import path_of
 
 FORMATS = ("html", "json")
 FOLDER = "FOLDER"
@@ -19,12 +20,17 @@ FOLDER = "FOLDER"
 @choosing
 def report(
     chosen: Chosen,
-    store: Annotated[Path, typer.Option("--store", metavar=FOLDER, help="Where runs are read.")] = Path("runs"),
+    store: Annotated[Path, typer.Option("--store", metavar=FOLDER, parser=path_of, help="Where runs are read.")] = Path(
+        "runs"
+    ),
     results: Annotated[
-        Path, typer.Option("--results", metavar=FOLDER, help="Published records, read after the store.")
+        Path, typer.Option("--results", metavar=FOLDER, parser=path_of, help="Published records, read after the store.")
     ] = Path("results"),
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Otherwise report.html, or stdout for json.")
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="FILE", parser=path_of, help="Otherwise report.html, or stdout for json."
+        ),
     ] = None,
     style: Annotated[str, typer.Option("--format", help="html or json.")] = "html",
     index: Annotated[
@@ -66,7 +72,10 @@ def diff(
     a: Annotated[str, typer.Argument(metavar="A", help="A results folder, a commit of this repository, or a date.")],
     b: Annotated[str, typer.Argument(metavar="B", help="Likewise; what changed from A to B.")],
     results: Annotated[
-        Path, typer.Option("--results", metavar=FOLDER, help="The folder whose past a commit or a date names.")
+        Path,
+        typer.Option(
+            "--results", metavar=FOLDER, parser=path_of, help="The folder whose past a commit or a date names."
+        ),
     ] = Path("results"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:

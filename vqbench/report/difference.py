@@ -27,6 +27,7 @@ import numpy as np
 from vqbench.commands.actions import Shown, grid
 from vqbench.errors import UsageError
 from vqbench.origin import origins_of, same_origin
+from vqbench.paths import path_of
 from vqbench.spec import PARTS, RunSpec
 from vqbench.store import Record, ResultStore
 from vqbench.tables import statistics
@@ -70,8 +71,8 @@ def diff(a: str, b: str, results: Path) -> Shown:
 @contextmanager
 def state(name: str, results: Path) -> Iterator[ResultStore]:
     """The store of that name; of a commit or a date, a copy that is gone afterwards."""
-    if Path(name).is_dir():
-        yield ResultStore(name)
+    if path_of(name).is_dir():
+        yield ResultStore(path_of(name))
         return
     root = Path(_git(Path.cwd(), "rev-parse", "--show-toplevel", wrong=f"{name}: no folder, and no repository here"))
     commit = name
