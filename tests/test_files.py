@@ -45,12 +45,12 @@ def test_no_reader_waits_or_fills_the_memory(make: Callable[[Path], None], tmp_p
     for read in (files.read_regular, files.open_regular):
         with pytest.raises(OSError, match=r"a named pipe|a device|4,398,046\.5 MB, more than the 5\.0 MB"):
             read(path, 5 * files.MB)
-    with pytest.raises(UsageError, match="(cannot be read|no such Python file)"):
+    with pytest.raises(UsageError, match=r"(cannot be read|no such Python file)"):
         registry.add_file(path)
     with pytest.raises(UsageError, match=r"file\.py: (cannot be read|is larger)"):
         yamlfile.read(path)
     for form in (forms.as_it_is, forms.read_npz, forms.read_idx, forms.read_cifar10_pickle, forms.read_cifar10_archive):
-        with pytest.raises(OSError, match="not a regular file|more than the"):
+        with pytest.raises(OSError, match=r"not a regular file|more than the"):
             list(form(path))
 
 
@@ -72,7 +72,7 @@ def test_bombs_are_unpacked_to_their_limit_alone(tmp_path: Path, monkeypatch: py
     with pytest.raises(OSError, match=r"unpacks to 3\.0 MB"):
         files.load_npz(packed, 1_000_000)
     lying = packed.getvalue().replace((3_000_128).to_bytes(4, "little"), (100).to_bytes(4, "little"))
-    with pytest.raises(OSError, match="damaged|more than"):
+    with pytest.raises(OSError, match=r"damaged|more than"):
         files.load_npz(io.BytesIO(lying), 1_000_000)
     with tarfile.open(tmp_path / "cifar-10-binary.tar.gz", "w:gz") as tar:
         entry = tarfile.TarInfo("test_batch.bin")

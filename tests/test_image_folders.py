@@ -1,4 +1,4 @@
-"""Folders of images that are not what they seem: rewritten in place, of other kinds, deep, hostile; lmdb that is cut."""
+"""Folders of images that are not what they seem: rewritten, of other kinds, deep, hostile; lmdb that is cut."""
 
 from __future__ import annotations
 
@@ -213,7 +213,7 @@ def deep(folder: Path, top: int, dtype: str = "uint16", kind: str = "PNG") -> No
 def test_deep_images_are_as_bright_as_they_are_meant(
     tmp_path: Path, top: int, dtype: str, kind: str, bits: int
 ) -> None:
-    """Levels of 12 bits in 16, and of 8 in 32, are refused with the number of bits to set, with which they are white."""
+    """Levels of 12 bits in 16, and of 8 in 32, are refused with the bits to set, with which they are white."""
     deep(tmp_path / "deep", top, dtype, kind)
     said = refused(tmp_path / "deep")
     assert f"up to {top}" in said
