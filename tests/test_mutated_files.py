@@ -245,7 +245,7 @@ def test_mutated_lmdb(tmp_path_factory: pytest.TempPathFactory, environment: byt
         b"cnumpy.core.multiarray\nscalar\n(cnumpy\ndtype\n(S'O'\ntRS'AAAAAAAA'\ntR.",
         b"c_codecs\nencode\nN}S'__code__'\nNs\x86b.",  # sets what a function of ours runs
         b"\x80\x05\x96\xff\xff\xff\xff\xff\x00\x00\x00.",  # a bytearray of a terabyte
-        b"]q\0" + b"(h\0h\0tq\0" * 100 + b"N}(h\0Nu.",  # a key that takes ages to hash
+        b"K\1q\0" + b"(h\0h\0tq\0" * 22 + b"}(h\0Nu.",  # a key that, a little deeper, takes ages to hash
         b"(lp0\n" + b"(h\0h\0lp0\n" * 60 + b".",  # lists of lists that unfold for ever
         b"]q\0h\0a.",  # a list within itself
         b"N" * 20_000 + b".",
