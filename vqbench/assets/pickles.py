@@ -21,7 +21,7 @@ import numpy as np
 
 from vqbench.files import MEMBER, array_of, unzip
 
-MAX_STEPS = 3_000_000  # opcodes of a pickle, and values that are gone through in what it made
+MAX_STEPS = 1_000_000  # opcodes of a pickle, and values that are gone through in what it made
 MAX_DEPTH = 64
 UNFOLDED = 4  # times the bytes of an archive that its tensors may take together: some are views of the same storage
 
