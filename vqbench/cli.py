@@ -295,10 +295,11 @@ def prepare(
 
 @app.command()
 def doctor(as_json: Json = False) -> None:
-    """Versions, devices and assets of this machine, and what would work."""
+    """Show versions, devices and assets, and check that this installation computes the kept values (else exit 1)."""
     from vqbench.commands import describe
 
-    _show(describe.doctor(), as_json)
+    _show(shown := describe.doctor(), as_json)
+    raise typer.Exit(int(any(group["state"] == "FAIL" for group in shown.data["golden check"])))
 
 
 @app.command()

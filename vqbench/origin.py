@@ -47,7 +47,7 @@ def _origin(told: Mapping[str, Any]) -> Origin:
 def processor() -> str:
     """The CPU's name, as far as the system gives it."""
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     except OSError:
