@@ -23,7 +23,7 @@ from vqbench.measuring.sitting import Sitting
 from vqbench.model import Autoencoder
 from vqbench.planning.job import Listener
 from vqbench.recipe import Recipe, SecondStage, Task, Trained
-from vqbench.running.building import build, size
+from vqbench.running.building import build, kept_buffers, learned_state, rate, size
 from vqbench.running.listening import listener
 from vqbench.running.provenance import made
 from vqbench.spec import Part, RunSpec
@@ -72,16 +72,20 @@ class Rank:
         engine = Engine(self.device, getattr(recipe, "precision", "float32"), self.group)
         model = self._model(work, engine, dataset)
         trained, told = None, {}
+        before = kept_buffers(model) if work.train else {}
         if work.train:
             self.listener.run_started(run, "training")
             model, trained = self._trained(work, recipe, engine, dataset, model)
         judged: Autoencoder | Generator = model
         if isinstance(recipe, SecondStage):
             judged = recipe.generator(model, dataset.channels, dataset.size)
+            before = kept_buffers(judged) if work.train else {}
         if judged is not model or not work.train:
             judged.load_state_dict(engine.load(self.group.agree(lambda: _checkpoint(work.folder))))
         if trained is not None:
             told = {**self._made(engine), "seconds": round(trained.seconds, 1), "parameters": size(judged)}
+            told["state"] = learned_state(judged, before)
+            told |= rate(judged, dataset, engine.device) if isinstance(judged, Autoencoder) else {}
         started = time.monotonic()
         sitting = Sitting(judged, engine.device) if isinstance(judged, Autoencoder) else None
         measurement = self._measured(work, engine, dataset, judged, sitting)

@@ -124,13 +124,13 @@ class _Builder:
         return Column(name, info.label, info.unit, better, info.digits, ranked, info.by_codebook)
 
     def _pictures(self, of_samples: bool) -> tuple[int, str]:
-        """How many pictures a value of this table is measured on, of the smallest data set, and what they are.
+        """How many images a value of this table is measured on, of the smallest data set, and what they are.
 
-        They are test pictures or, of a number of samples, the fewer of these and of what they are held against.
+        They are test images or, of a number of samples, the fewer of these and of what they are held against.
         """
         tested, sampling = protocol.images_of(self.protocol), self.plan.sampling
         if not of_samples or sampling is None:
-            return self._fewest("test", tested), "test pictures"
+            return self._fewest("test", tested), "test images"
         limits = sampling.references, tested if sampling.reference == "test" else None
         references = self._fewest(sampling.reference, *limits)
         return (sampling.count, "samples") if sampling.count <= references else (references, "references")
@@ -161,8 +161,8 @@ class _Builder:
             basis=self._basis(),
             footnotes=[
                 *self._too_few(),
-                *self._about_marks([(block.label, said) for block, said in marked]),
                 *(note for data in self.plan.datasets.values() for note in data.notes),
+                *self._about_marks([(block.label, said) for block, said in marked]),
             ],
         )
 
@@ -189,7 +189,9 @@ class _Builder:
             by_need: dict[int, list[str]] = {}
             for column in self.columns:
                 info = self.plan.metrics.get(column.key)
-                if info and info.of_samples == of_samples and count < (need := max(info.few, FEW)) and info.better:
+                if info is None or info.of_samples != of_samples or column.key == budgets.BITS:
+                    continue
+                if count < (need := max(info.few, FEW)):
                     by_need.setdefault(need, []).append(info.label)
             if by_need:
                 needs = [f"{' and '.join(labels)} ({need:,} needed)" for need, labels in by_need.items()]
@@ -205,7 +207,7 @@ class _Builder:
                 where = f"{label}: " if several and label else ""
                 details.setdefault(kind, []).append(where + "; ".join(dict.fromkeys(words)))
         ranked = [column.label for column in self.columns if column.by_codebook and column.ranked]
-        starts = {"B": "Other budget", "M": "Other machine than most rows", "S": "Larger learned state"}
+        starts = {"B": "Other budget", "M": "Other machine", "S": "Larger learned state"}
         if ranked:
             starts["K"] = f"{' and '.join(ranked)} not ranked, other codebook size"
         lines = [f"{start}: {'; '.join(details[kind])}." for kind, start in starts.items() if kind in details]
