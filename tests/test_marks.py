@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 
 from tests.tiny_suite import vqbench
+from vqbench.commands import run
 from vqbench.origin import Origin, origins_of, same_origin
 from vqbench.planning import plan as planning
+from vqbench.planning.job import Outcome
 from vqbench.planning.plan import Entry, Plan
 from vqbench.report import gather, page
 from vqbench.report.contests import contests
@@ -277,6 +279,22 @@ def test_a_table_says_which_rows_come_from_which_store(plan: Plan, suite: Path, 
     ]
 
 
+def test_run_shows_its_own_store_alone(
+    plan: Plan, suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Published records of other machines fill no cell of the table that `run` prints, though `table` shows them."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run, "_execute", lambda *args: Outcome())
+    fill(plan, ResultStore("results"))
+    fill(replace(plan, entries=plan.entries[:2]), ResultStore("runs"))
+    assert vqbench("run", suite) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("not run") == 4 * 4
+    assert "results/" not in printed
+    assert vqbench("table", suite) == 0
+    assert "not run" not in capsys.readouterr().out
+
+
 # Images ---------------------------------------------------------------------------------------------------------------
 
 
@@ -293,7 +311,7 @@ def test_below_a_hundred_images_nothing_is_ranked(suite: Path, tmp_path: Path, i
     assert bool(ranked(made)) is ranks
     text = render(made)
     assert f"{images} test images; one seed per cell" in text
-    assert ("Not ranked, too few: 99 test images for PSNR and Usage and Perplexity (100 needed)." in text) is not ranks
+    assert ("99 test images are too few to rank PSNR, Usage, Perplexity (100 needed)." in text) is not ranks
 
 
 def test_an_infinite_mean_says_how_many_images_are_perfect(

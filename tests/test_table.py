@@ -144,10 +144,11 @@ generate: {autoregressive: {steps: 4, batch_size: 8, width: 16, layers: 1, heads
 metrics: [psnr, rfid, fid, sample_kid, precision, recall, density, coverage, copies]
 table: {columns: [codes, psnr, rfid, fid, sample_kid, precision, recall, density, coverage, copies, seconds]}
 """
-TESTED = "Not ranked, too few: 1,000 test images for rFID (2,048 needed)"
-FEWEST = "Not ranked, too few: 60 test images for PSNR (100 needed), rFID (2,048 needed)"
-FID = "FID (2,048 needed)"
-ALL = "FID (2,048 needed), KID (1,000 needed), Precision and Recall and Density and Coverage and Copies (100 needed)"
+TESTED = "1,000 test images are too few to rank rFID (2,048 needed)."
+FEWEST = "60 test images are too few to rank PSNR (100 needed); rFID (2,048 needed)."
+FID = "are too few to rank FID (2,048 needed)"
+BOTH = f"{FID}; KID (1,000 needed)"
+ALL = f"{BOTH}; Precision, Recall, Density, Coverage, Copies (100 needed)"
 
 EVERY = {"psnr", "rfid", "fid", "sample_kid", "precision", "recall", "density", "coverage", "copies"}
 
@@ -166,15 +167,15 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> plan.Plan:
         (Sampling(50_000, "train"), None, {"rfid"}, ""),
         (Sampling(50_000, "train"), 60, {"psnr", "rfid"}, ""),
         (Sampling(2_048, "train", 2_048), None, {"rfid"}, ""),
-        (Sampling(2_047, "train", 2_048), None, {"rfid", "fid"}, f"; 2,047 samples for {FID}"),
-        (Sampling(2_048, "train", 2_047), None, {"rfid", "fid"}, f"; 2,047 references for {FID}"),
-        (Sampling(50_000, "test"), None, {"rfid", "fid"}, f"; 1,000 references for {FID}"),
-        (Sampling(50_000, "test"), 60, EVERY, f"; 60 references for {ALL}"),
+        (Sampling(2_047, "train", 2_048), None, {"rfid", "fid"}, f"2,047 samples {FID}."),
+        (Sampling(2_048, "train", 2_047), None, {"rfid", "fid"}, f"2,047 references {FID}."),
+        (Sampling(50_000, "test"), None, {"rfid", "fid"}, f"1,000 references {FID}."),
+        (Sampling(50_000, "test"), 60, EVERY, f"60 references {ALL}."),
         (
             Sampling(999, "test"),
             None,
             {"rfid", "fid", "sample_kid"},
-            f"; 999 samples for {FID}, KID (1,000 needed)",
+            f"999 samples {BOTH}.",
         ),
     ],
 )
@@ -187,7 +188,7 @@ def test_samples_and_references_are_counted(
     [table] = assemble.tables(changed, [])
     assert table.protocol == ("clean" if images is None else "clean@60")
     assert {column.key for column in table.columns if not column.ranked} == unranked
-    assert table.footnotes == [f"{FEWEST if images else TESTED}{further}."]
+    assert table.footnotes == [FEWEST if images else TESTED, *filter(None, [further])]
     assert f"- {table.footnotes[0]}\n" in render(table, "markdown", all_notes=True)
 
 
@@ -196,7 +197,7 @@ def test_the_smallest_data_set_counts(generated: plan.Plan) -> None:
     small = replace(generated.datasets["fashion_mnist_5k"], train=1_500, test=9_000)
     datasets = {**generated.datasets, "small": small}
     [table] = assemble.tables(replace(generated, sampling=Sampling(5_000, "train"), datasets=datasets), [])
-    assert table.footnotes == [f"{TESTED}; 1,500 references for {FID}."]
+    assert table.footnotes == [TESTED, f"1,500 references {FID}."]
 
 
 # The formats ----------------------------------------------------------------------------------------------------------

@@ -194,9 +194,9 @@ class _Builder:
                 if count < (need := max(info.few, FEW)):
                     by_need.setdefault(need, []).append(info.label)
             if by_need:
-                needs = [f"{' and '.join(labels)} ({need:,} needed)" for need, labels in by_need.items()]
-                said.append(f"{count:,} {what} for {', '.join(needs)}")
-        return [f"Not ranked, too few: {'; '.join(said)}."] if said else []
+                needs = [f"{', '.join(labels)} ({need:,} needed)" for need, labels in by_need.items()]
+                said.append(f"{count:,} {what} are too few to rank {'; '.join(needs)}.")
+        return said
 
     def _about_marks(self, marked: Sequence[tuple[str, Mapping[str, list[str]]]]) -> list[str]:
         """Why rows are marked, and which codebooks are not ranked with the others: one sentence a kind."""
