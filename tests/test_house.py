@@ -17,7 +17,7 @@ import vqbench.quantizers
 PACKAGE = Path(vqbench.__file__).parent
 QUANTIZERS = Path(next(iter(vqbench.quantizers.__path__)))
 LIGHT = (
-    *("cli", "errors", "paper", "protocol", "registry", "seeding", "spec", "store"),
+    *("cli", "errors", "origin", "paper", "protocol", "registry", "seeding", "spec", "store"),
     *("planning", "tables", "commands", "report", "executors", "profiling.command", "profiling.driver"),
     *("profiling.report", "profiling.subjects", "measuring.album", "measuring.waterfall"),
     *("running.progress", "running.stopping"),
