@@ -17,7 +17,7 @@ import vqbench.quantizers
 PACKAGE = Path(vqbench.__file__).parent
 QUANTIZERS = Path(next(iter(vqbench.quantizers.__path__)))
 LIGHT = (
-    *("bounds", "cli", "errors", "paths", "paper", "protocol", "registry", "seeding", "spec", "store"),
+    *("bounds", "cli", "errors", "origin", "paths", "paper", "protocol", "registry", "seeding", "spec", "store"),
     *("planning", "tables", "commands", "report", "executors", "profiling.command", "profiling.driver"),
     *("profiling.report", "profiling.subjects", "measuring.album", "measuring.waterfall"),
     *("running.progress", "running.stopping"),

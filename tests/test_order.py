@@ -293,7 +293,7 @@ def test_the_lines_stand_below_the_table_with_their_caveat(plan: Plan, store: Re
     assert not official.footnotes
     assert len(clean.footnotes) == 1 + 8
     assert "Ours are not the printed quantities: measured under clean" in clean.footnotes[0]
-    page = " ".join(render(clean, paper=True).split())
+    page = " ".join(render(clean, paper=True, all_notes=True).split())
     assert "CIFAR10, PSNR: CVQ-VAE is ahead of SQ-VAE in 100.0 % (holds)" in page
     assert not any(table.footnotes for table in assemble.tables(plan, [store]))
 

@@ -285,9 +285,11 @@ def test_a_hundred_runs_stay_small(tmp_path: Path) -> None:
         Path(folder, "hundred.html").write_text(made)
 
 
-def test_budgets_that_differ_have_a_footnote(everything: str) -> None:
-    """Rows that were trained with other numbers of parameters, updates, pictures or bits are marked."""
-    assert "Not an equal budget" in everything
+def test_equal_budgets_have_no_mark(quick: str) -> None:
+    """One parameter more, or an averaged codebook in the place of a trained one, is no other budget."""
+    assert "other budget" not in quick
+    assert "218,754 trained parameters" in quick
+    assert "<sup>" not in quick
 
 
 # Other pages, and what changed ---------------------------------------------------------------------------------------

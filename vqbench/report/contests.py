@@ -125,7 +125,7 @@ def _prepared(
 
 
 def _pair(best: Cell, other: Cell, name: str, images: Images) -> tuple[NDArray, NDArray, bool] | str:
-    """Both on the seeds that both have of one origin: (S, N) with values per image, else (S, 1) with several seeds."""
+    """Both on the seeds that both have of one origin: (S, N) with values per image, else (S, 1) with two or more."""
     if not other.values:
         return "failed" if other.status == "failed" else "not run"
     ours, theirs = (dict(zip(cell.seeds, cell.values, strict=True)) for cell in (best, other))

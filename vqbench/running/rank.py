@@ -23,7 +23,7 @@ from vqbench.measuring.sitting import Sitting
 from vqbench.model import Autoencoder
 from vqbench.planning.job import Listener
 from vqbench.recipe import Recipe, SecondStage, Task, Trained
-from vqbench.running.building import build, require_planned, size
+from vqbench.running.building import build, kept_buffers, learned_state, rate, require_planned, size
 from vqbench.running.listening import listener
 from vqbench.running.provenance import made
 from vqbench.spec import Part, RunSpec
@@ -73,12 +73,14 @@ class Rank:
         engine = Engine(self.device, getattr(recipe, "precision", "float32"), self.group)
         model = self._model(work, engine, dataset)
         trained, told = None, {}
+        before = kept_buffers(model) if work.train else {}
         if work.train:
             self.listener.run_started(run, "training")
             model, trained = self._trained(work, recipe, engine, dataset, model)
         judged: Autoencoder | Generator = model
         if isinstance(recipe, SecondStage):
             judged = recipe.generator(model, dataset.channels, dataset.size)
+            before = kept_buffers(judged) if work.train else {}
         if judged is not model or not work.train:
             self._restore(judged, work.folder, engine)
         if trained is not None:
@@ -87,6 +89,8 @@ class Rank:
                 trained.origins = []
                 engine.add_origin(trained.origins)
             told["origins"] = trained.origins
+            told["state"] = learned_state(judged, before)
+            told |= rate(judged, dataset, engine.device) if isinstance(judged, Autoencoder) else {}
         started = time.monotonic()
         sitting = Sitting(judged, engine.device) if isinstance(judged, Autoencoder) else None
         measurement = self._measured(work, engine, dataset, judged, sitting)

@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 
 from vqbench import paper as paper_values
-from vqbench import protocol
-from vqbench.dataset import Split
 from vqbench.errors import counted
 from vqbench.origin import Origin, origins_of
 from vqbench.planning.plan import Entry, Plan
@@ -19,8 +17,9 @@ from vqbench.planning.suiteparts import Codebook, Plugin
 from vqbench.spec import RunSpec
 from vqbench.store import Failure, Record, ResultStore, Value
 from vqbench.tables import budget as budgets
+from vqbench.tables.basis import Basis
 from vqbench.tables.comparison import against_paper
-from vqbench.tables.marks import Trained, mark
+from vqbench.tables.marks import Trained, about_marks, mark
 from vqbench.tables.order import order_lines
 from vqbench.tables.table import MARKS, Block, Cell, Column, Group, Row, Table
 
@@ -30,7 +29,6 @@ SIZES = {  # of a model, from its record
     "parameters": Column("parameters", "Parameters", digits=0),
     "state": Column("state", "Learned state", digits=0),
 }
-FEW = 100  # images below which nothing is ranked, whatever the metric
 
 LARGE = "B.2"  # the paper's table of whole systems on photographs
 
@@ -111,6 +109,7 @@ class _Builder:
 
     def __init__(self, plan: Plan, found: dict[str, Found], protocol: str, stores: Sequence[ResultStore]) -> None:
         self.plan, self.found, self.protocol, self.stores = plan, found, protocol, stores
+        self.basis = Basis(plan, protocol)
         chosen = plan.suite.table.columns or [*plan.suite.metrics]
         self.columns = [self._column(name) for name in chosen]
 
@@ -120,26 +119,9 @@ class _Builder:
         if name in SETTINGS or name in SIZES:
             return (SETTINGS | SIZES)[name]
         info = self.plan.metrics[name]
-        ranked = self._pictures(info.of_samples)[0] >= max(info.few, FEW) and name != budgets.BITS  # no result
+        ranked = self.basis.ranks(info) and name != budgets.BITS  # which is no result
         better: Any = info.better
         return Column(name, info.label, info.unit, better, info.digits, ranked, info.by_codebook)
-
-    def _pictures(self, of_samples: bool) -> tuple[int, str]:
-        """How many pictures a value of this table is measured on, of the smallest data set, and what they are.
-
-        They are test pictures or, of a number of samples, the fewer of these and of what they are held against.
-        """
-        tested, sampling = protocol.images_of(self.protocol), self.plan.sampling
-        if not of_samples or sampling is None:
-            return self._fewest("test", tested), "test pictures"
-        limits = sampling.references, tested if sampling.reference == "test" else None
-        references = self._fewest(sampling.reference, *limits)
-        return (sampling.count, "samples") if sampling.count <= references else (references, "references")
-
-    def _fewest(self, split: Split, *limits: int | None) -> int:
-        """How many pictures of ``split`` are used, no more than the ``limits``, where the data set has fewest."""
-        sizes = [getattr(info, split) for info in self.plan.datasets.values()]
-        return min([*sizes, *(limit for limit in limits if limit is not None)])
 
     def table(self) -> Table:
         suite = self.plan.suite
@@ -159,58 +141,13 @@ class _Builder:
             group_by="dataset" if by_dataset else "setting",
             key=suite.name,
             protocol=self.protocol,
-            basis=self._basis(),
+            basis=self.basis.said(),
             footnotes=[
-                *self._too_few(),
-                *self._about_marks([(block.label, said) for block, said in marked]),
+                *self.basis.too_few([column.key for column in self.columns]),
                 *(note for data in self.plan.datasets.values() for note in data.notes),
+                *about_marks([(block.label, said) for block, said in marked], self.columns),
             ],
         )
-
-    def _basis(self) -> str:
-        """How many images the values rest on."""
-        tested = protocol.images_of(self.protocol)
-        counts = {info.title: min(info.test, tested or info.test) for info in self.plan.datasets.values()}
-        if len(set(counts.values())) == 1:
-            each = " of each data set" if len(counts) > 1 else ""
-            said = f"{next(iter(counts.values())):,} test images{each}"
-        else:
-            said = f"{', '.join(f'{count:,} ({title})' for title, count in counts.items())} test images"
-        if self.plan.sampling is not None:
-            count, what = self._pictures(True)
-            against = "" if what == "samples" else f" against {count:,} references"
-            said += f"; {self.plan.sampling.count:,} samples{against}"
-        return said
-
-    def _too_few(self) -> list[str]:
-        """Which columns are not ranked, since the images that they are measured on are too few."""
-        said = []
-        for of_samples in (False, True):
-            count, what = self._pictures(of_samples)
-            by_need: dict[int, list[str]] = {}
-            for column in self.columns:
-                info = self.plan.metrics.get(column.key)
-                if info and info.of_samples == of_samples and count < (need := max(info.few, FEW)) and info.better:
-                    by_need.setdefault(need, []).append(info.label)
-            if by_need:
-                needs = [f"{' and '.join(labels)} ({need:,} needed)" for need, labels in by_need.items()]
-                said.append(f"{count:,} {what} for {', '.join(needs)}")
-        return [f"Not ranked, too few: {'; '.join(said)}."] if said else []
-
-    def _about_marks(self, marked: Sequence[tuple[str, Mapping[str, list[str]]]]) -> list[str]:
-        """Why rows are marked, and which codebooks are not ranked with the others: one sentence a kind."""
-        several = sum(bool(said) for _, said in marked) > 1
-        details: dict[str, list[str]] = {}
-        for label, said in marked:
-            for kind, words in said.items():
-                where = f"{label}: " if several and label else ""
-                details.setdefault(kind, []).append(where + "; ".join(dict.fromkeys(words)))
-        ranked = [column.label for column in self.columns if column.by_codebook and column.ranked]
-        starts = {"B": "Other budget", "M": "Other machine than most rows", "S": "Larger learned state"}
-        if ranked:
-            starts["K"] = f"{' and '.join(ranked)} not ranked, other codebook size"
-        lines = [f"{start}: {'; '.join(details[kind])}." for kind, start in starts.items() if kind in details]
-        return [*lines, budgets.DEFINITION] if "B" in details else lines
 
     def _distinct(self, field: str) -> list[Any]:
         return list(dict.fromkeys(getattr(entry, field) for entry in self.plan.entries))

@@ -144,3 +144,21 @@ def _names(trained: Trained) -> str:
 
 def _codes(sizes: frozenset[int | None]) -> str:
     return " and ".join("size not known" if size is None else f"{size:,} codes" for size in sorted(sizes, key=str))
+
+
+def about_marks(marked: Sequence[tuple[str, Mapping[str, list[str]]]], columns: Sequence[Column]) -> list[str]:
+    """Why rows are marked, and which codebooks are not ranked with the others: one sentence a kind.
+
+    ``marked`` has for every block its heading and what is said of it.
+    """
+    several = sum(bool(said) for _, said in marked) > 1
+    details: dict[str, list[str]] = {}
+    for label, said in marked:
+        for kind, words in said.items():
+            where = f"{label}: " if several and label else ""
+            details.setdefault(kind, []).append(where + "; ".join(dict.fromkeys(words)))
+    starts = {"B": "Other budget", "M": "Other machine", "S": "Larger learned state"}
+    if ranked := [column.label for column in columns if column.by_codebook and column.ranked]:
+        starts["K"] = f"{' and '.join(ranked)} not ranked, other codebook size"
+    lines = [f"{start}: {'; '.join(details[kind])}." for kind, start in starts.items() if kind in details]
+    return [*lines, budgets.DEFINITION] if "B" in details else lines

@@ -71,7 +71,7 @@ _TEXT = _Style(
     mark="[{}]",
     marks=" [{}]",
     part="· {}",
-    ranks="* best, _ second best",
+    ranks="* best, _ second",
 )
 
 
@@ -125,7 +125,7 @@ _MARKDOWN = _Style(
     mark="<sup>{}</sup>",
     marks="<sup>{}</sup>",
     part="&nbsp;&nbsp;{}",
-    ranks="Bold best, underlined second best",
+    ranks="Bold best, underlined second",
 )
 
 
@@ -154,7 +154,7 @@ _LATEX = _Style(
     mark=r"\textsuperscript{{{}}}",
     marks=r"\textsuperscript{{{}}}",
     part=r"\quad {}",
-    ranks="Bold best, underlined second best",
+    ranks="Bold best, underlined second",
 )
 
 
