@@ -16,20 +16,27 @@ class BSQ(Quantizer):
     """û = sign(u)/√L of u = y/‖y‖, y = z projected to L channels, K = 2^L codes; the first channel is the highest bit.
 
     p_i = softmax over all codes c ∈ {±1/√L}^L of 2τ⟨u_i, c⟩, whose bits are independent: σ(4τu/√L).
-    loss = entropy·(mean_i H(p_i) − diversity·H(mean_i p_i))/τ + commitment·mean((u − sg û)²), the second entropy over
-    the global batch. Straight-through gradient.
+    loss = entropy·(mean_i H(p_i) − diversity·H(mean_i p_i))/τ + commitment·mean_i ‖u_i − sg û_i‖², the second entropy
+    over the global batch. Straight-through gradient.
 
-    L is log2 of ``num_codes``, rounded. Linear maps lead from ``dim`` to the L channels and back.
+    L is log2 of ``num_codes``, rounded. Linear maps lead from ``dim`` to the L channels and back, which start at
+    U(±1/√fan-in), as PyTorch has them.
 
-    Differs from the released code: the entropy of the mean is exact for any L instead of summed over groups of bits (of
-    9 bits or fewer, one group: the same); the weight on the entropies is constant instead of three times as large at
-    the start; the encoder's gradient lacks the factor 1/√L that scaling after the straight-through step puts there.
+    Differs from the released code in the entropy of the mean, which is exact here for any L. There it is a sum over
+    parts of the code, an upper bound: with ``group`` over groups of 9 bits (so for L = 9 the same), with
+    ``analytical``, which three of the four released configurations name, over single bits, whatever their groups; and
+    without ``soft_entropy`` it is that of the hard codes, with a gradient of its own. The mean of the entropies is the
+    same for ``group`` and ``analytical``. Differs, too: the weight on the entropies is constant instead of three times
+    as large at the start, and the encoder's gradient lacks the factor 1/√L that scaling after the straight-through
+    step puts there.
     """
 
     paper: ClassVar[str] = (
         "Y. Zhao, Y. Xiong, P. Krähenbühl, Image and Video Tokenization with Binary Spherical Quantization, "
         "ICLR 2025, arXiv 2406.07548"
     )
+
+    VERSION: ClassVar[int] = 2  # 2: the commitment is a sum over the L channels, not their mean
 
     def __init__(
         self,
@@ -60,7 +67,7 @@ class BSQ(Quantizer):
         certainty = Q.bit_entropy(logits).mean()
         variety = Q.entropy(Q.all_mean(Q.mean_bit_posterior(logits)))
         loss = self.entropy * (certainty - self.diversity * variety) / self.inverse_temperature
-        loss = loss + self.commitment * F.mse_loss(u, u_q)
+        loss = loss + self.commitment * self.num_bits * F.mse_loss(u, u_q)
         z_q = Q.unflatten(self.project_out(Q.straight_through(u, u_q)), z)
         return QuantizerOutput(z_q, codes, loss, Q.usage_logs(Q.code_counts(codes, self.num_codes)))
 

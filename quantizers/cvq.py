@@ -28,8 +28,14 @@ class CVQ(VQ):
     were just relocated (``contrastive_gradient="released"`` does the same, as torch 2 computes it); ``random`` always
     draws from the current batch, where a batch with fewer features than codes goes to a pool there; ``unique`` is not
     in it and follows the paper's name for it (a permutation, repeated where features run short); whether the one
-    offline relocation is done is saved.
-    With several ranks all of it, the contrastive term too, is that of the global batch.
+    offline relocation is done is saved; exact ties go to the lowest index, there mostly to the highest, as its sort is
+    not stable.
+
+    ``closest`` moves unused codes near one feature to almost the same place. Which of such near-duplicates is chosen
+    is decided by rounding, so its runs are not reproducible beyond it: on another machine they part.
+
+    Codes start at U(±1/K), the usage p at 0, as in the released code. With several ranks all of it, the contrastive
+    term too, is that of the global batch.
     """
 
     paper: ClassVar[str] = "C. Zheng, A. Vedaldi, Online Clustered Codebook, ICCV 2023, arXiv 2307.15139"

@@ -18,7 +18,9 @@ class CVQGrouped(Quantizer):
     are theirs, and so is its loss. With four groups this is "CVQ-VAE 16x16x4" of the paper's table B.2, as far as its
     text tells: as many chunks as MoVQ has. ``group_codes``: codes a chunk; with None the whole number whose
     ``groups``-th power is nearest to ``num_codes``, so that all chunks together cost what the suite's budget allows
-    (512 codes: two chunks of 23).
+    (512 codes: two chunks of 23). Codes start at U(±1/K), K the codes of a chunk.
+
+    No code of this setting was released.
     """
 
     paper: ClassVar[str] = "C. Zheng, A. Vedaldi, Online Clustered Codebook, ICCV 2023, arXiv 2307.15139"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 import vqbench.functional as Q
 from vqbench.quantizer import QuantizerOutput
@@ -17,9 +17,12 @@ class EntropyVQ(VQ):
 
     The second entropy is that of the global batch. Both terms' gradients reach the features and all codes.
 
-    Entropy 0.1 and T = 0.01 are those of MaskGIT's released code. The preset ``seqgan`` has SeQ-GAN's term alone,
-    −0.01·H(mean p) with T = 1; its text adds H, but its stated aim, a smooth use of the codes, wants it subtracted.
+    Entropy 0.1, T = 0.01 and the codes' start at U(±√(3/K)) are those of MaskGIT's released code. The preset ``seqgan``
+    has SeQ-GAN's term alone, −0.01·H(mean p) with T = 1; its text adds H, but its stated aim, a smooth use of the
+    codes, wants it subtracted. Its codes start at U(±√(3/K)), too: SeQ-GAN's own start is not known here.
     Memory grows with N·K.
+
+    Differs from MaskGIT's released code: entropies have no 1e-5 within their logarithms.
     """
 
     paper: ClassVar[str] = (
@@ -27,6 +30,7 @@ class EntropyVQ(VQ):
         "CVPR 2022, arXiv 2202.04200; Y. Gu et al., Rethinking the Objectives of Vector-Quantized Tokenizers "
         "(SeQ-GAN), CVPR 2024, arXiv 2212.03185"
     )
+    VERSION: ClassVar[int] = 2  # 2: codes start at U(±√(3/K)) instead of U(±1/K)
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "seqgan": {"entropy": 0.01, "certainty": 0.0, "temperature": 1.0}
     }
@@ -44,6 +48,7 @@ class EntropyVQ(VQ):
         super().__init__(num_codes, dim, beta=beta)
         Q.require(temperature > 0, f"temperature must be positive, not {temperature}")
         self.entropy, self.certainty, self.temperature = entropy, certainty, temperature
+        self.codebook = nn.Parameter(Q.initial_codebook(num_codes, dim, "maskgit"))
 
     @Q.full_precision
     def forward(self, z: Tensor) -> QuantizerOutput:

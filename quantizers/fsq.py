@@ -21,7 +21,8 @@ class FSQ(Quantizer):
     ``levels``, such as ``8x5x5x5``; with None the paper's for 2^8, 2^10, 2^12, 2^14 and 2^16 codes, and else those of
     5 to 8 levels a channel that come nearest to ``num_codes`` (512: ``8x8x8``). ``num_codes`` is then their product.
 
-    Linear maps lead from ``dim`` to the d channels and back, as the released networks have them outside.
+    Linear maps lead from ``dim`` to the d channels and back, as the released networks have them outside; they start
+    at U(±1/√fan-in), as PyTorch has them. Differs from the released code: none known.
     """
 
     paper: ClassVar[str] = (

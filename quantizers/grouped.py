@@ -23,7 +23,10 @@ class Grouped(Quantizer):
     ``group_codes``: codes a chunk; with None the whole number whose ``groups``-th power is nearest to ``num_codes``, so
     that all chunks together cost what the suite's budget allows (512 codes: two chunks of 23).
 
-    Differs from MoVQ: none of its spatially modulated decoder, and its four chunks have 1,024 codes each.
+    ``init``: ``uniform`` U(±1/K), as MoVQ, K the codes of a chunk; ``sonnet`` U(±√(3/D)), D the codebook's columns.
+
+    Differs from MoVQ: none of its spatially modulated decoder, and its four chunks have 1,024 codes each. (Of its code,
+    only a reimplementation is public, which is followed.)
     """
 
     paper: ClassVar[str] = (

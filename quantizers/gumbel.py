@@ -19,10 +19,12 @@ class Gumbel(Quantizer):
     logit. loss = kl·mean_i Σ_k q_ik ln(K·q_ik + 1e-10). Nothing stops a gradient.
 
     The temperature falls from ``temperature_start`` to ``temperature_end`` as half a cosine over the training, as in
-    DALL-E's, from 1 to 1/16. Codes start at N(0, 1).
+    DALL-E's, from 1 to 1/16. Codes start at N(0, 1), W and b at U(±1/√D), both as in taming-transformers'
+    GumbelQuantize.
 
-    Differs from DALL-E's: the weight of the KL is that of taming-transformers' GumbelQuantize, constant, and the
-    temperature reaches its end with the training instead of after 150,000 updates. Memory grows with N·K.
+    Differs from DALL-E's: the weight of the KL is that of GumbelQuantize, constant, and the temperature reaches its end
+    with the training instead of after 150,000 updates. Differs from GumbelQuantize: it has a constant temperature, and
+    by default hands on the code of the largest sample instead of the relaxed one. Memory grows with N·K.
     """
 
     paper: ClassVar[str] = (

@@ -23,6 +23,8 @@ class HVQ(Quantizer):
     Every ``reset_every`` training steps (0: never), if the least used code has less than ``reset_threshold`` of the
     count of the most used one, it becomes that code plus N(0, 0.01²); the counts start anew.
 
+    Codes start at N(0, 1).
+
     Differs from the original: one level instead of a greedily trained stack, the bench's backbone and optimiser, and in
     evaluation the nearest code instead of a sample, so that it is deterministic. Memory grows with N·K.
     """

@@ -18,8 +18,10 @@ class IBQ(Quantizer):
     loss = mean((z_q − z)²) + mean((sg e − z)²) + β·mean((e − sg z)²)
     + entropy·(mean_i H(p'_i) − H(mean_i p'_i)), p' = softmax(ℓ/T), the second entropy over the global batch.
 
-    Codes start at U(±1/K). Memory grows with N·K, in training with its gradients. Differs from the released code: none
-    known but the backbone, the loss on pictures and the schedule of the learning rate.
+    Codes start at N(0, 1), as in the released code. Memory grows with N·K, in training with its gradients.
+
+    Differs from the released code: entropies have no 1e-5 within their logarithms, the second one is that of all
+    ranks' batch instead of each rank's own; the backbone, the loss on images and the schedule of the learning rate.
     """
 
     paper: ClassVar[str] = (
@@ -27,13 +29,15 @@ class IBQ(Quantizer):
         "Quantization, ICCV 2025, arXiv 2412.02692"
     )
 
+    VERSION: ClassVar[int] = 2  # 2: codes start at N(0, 1) instead of U(±1/K)
+
     def __init__(
         self, num_codes: int, dim: int, *, beta: float = 0.25, entropy: float = 0.05, temperature: float = 0.01
     ) -> None:
         super().__init__(num_codes, dim)
         Q.require(temperature > 0, f"temperature must be positive, not {temperature}")
         self.beta, self.entropy, self.temperature = beta, entropy, temperature
-        self.codebook = nn.Parameter(Q.initial_codebook(num_codes, dim, "uniform"))
+        self.codebook = nn.Parameter(Q.initial_codebook(num_codes, dim, "normal"))
 
     @Q.full_precision
     def forward(self, z: Tensor) -> QuantizerOutput:

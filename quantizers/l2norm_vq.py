@@ -18,8 +18,11 @@ class L2NormVQ(Quantizer):
     k(i) = argmax_k ⟨u_i, ê_k⟩. loss = mean((ê − sg u)²) + β·mean((sg ê − u)²), means over features and ``code_dim``;
     straight-through from ê to u. The decoder gets the unit code, projected back to ``dim``. e ~ N(0, 1) at the start.
 
-    ``code_dim``: 8 in LlamaGen, 32 in ViT-VQGAN. Differs from LlamaGen: its codes start in a small cube (U(±1/K)),
-    which after the normalisation favours the cube's corners.
+    ``code_dim``: 8 in LlamaGen, 32 in ViT-VQGAN. The linear maps start at U(±1/√fan-in), as PyTorch has them.
+
+    Differs from LlamaGen: its codes start in a small cube (U(±1/K)), which after the normalisation favours the cube's
+    corners, and with length 1, so that a step of the optimizer turns them further than codes of length √``code_dim``;
+    its loss is left out in evaluation. Of ViT-VQGAN, only a reimplementation is public, whose start is followed.
     """
 
     paper: ClassVar[str] = (

@@ -20,9 +20,12 @@ class LFQ(Quantizer):
     second all codes equally used, over the global batch. As the bits of p_i are independent, both are exact without
     a matrix over all codes. Straight-through gradient.
 
-    L is log2 of ``num_codes``, rounded. Linear maps lead from ``dim`` to the L channels and back.
+    L is log2 of ``num_codes``, rounded. Linear maps lead from ``dim`` to the L channels and back, which start at
+    U(±1/√fan-in), as PyTorch has them.
 
     Differs from MAGVIT-v2: the weight on the entropies is constant; there it falls while large vocabularies train.
+    Differs from Open-MAGVIT2's code: it has neither linear map, 1e-5 within the logarithms, no loss in evaluation, and
+    the first channel as the lowest bit.
     """
 
     paper: ClassVar[str] = (

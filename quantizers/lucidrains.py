@@ -35,6 +35,8 @@ class Lucidrains(Quantizer):
         "(code; of VQ-VAE, arXiv 1711.00937, and what followed)"
     )
     distributed: ClassVar[bool] = False
+    packages: ClassVar[tuple[str, ...]] = ("vector_quantize_pytorch",)
+    install: ClassVar[str] = '"vector-quantize-pytorch>=1.32,<2"'
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "lucidrains_ema": NEAREST,
         "lucidrains_cosine": {**NEAREST, "use_cosine_sim": True},

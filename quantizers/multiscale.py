@@ -25,6 +25,9 @@ class MultiScale(Quantizer):
     and to choose the number of codes, a square of ``side``. ``scale_codes``: codes of a cell; with None so many that
     ``bits`` comes nearest to log2 ``num_codes``. (side 8: 110, side 7: 79 for 512.)
 
+    Codes start at U(±1/K), one of the starts that VAR's code offers (it was released without its training, and so
+    without the one that was used; nothing chosen, it leaves N(0, 1)); the convolutions at U(±1/√fan-in).
+
     Differs from VAR: scales that fit small maps, as many convolutions as scales (there 4 for 10), and fewer codes.
     """
 

@@ -21,6 +21,8 @@ class OfflineKMeans(VQEMARestart):
     k-means with every batch's weight decaying. In evaluation z_q is always the nearest code; before ``fit_at`` that of
     a codebook that follows the features in the same way, so that an early checkpoint is no worse than it must be.
 
+    Before the first training step codes are drawn from U(±√(3/D)). There is no released code.
+
     The encoder rests as far as the optimiser lets it: its gradient is zero, but Adam takes its last steps by momentum.
     """
 

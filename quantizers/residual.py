@@ -25,8 +25,11 @@ class Residual(Quantizer):
     ``level_codes``: codes a level; with None the whole number whose ``depth``-th power is nearest to ``num_codes``, so
     that all levels together cost what the suite's budget allows (512 codes: three levels of 8).
 
-    Differs from RQ-VAE: it updates the shared codebook after each level, and its codebooks have 2,048 codes or more at
-    each of 4 levels. Differs from audio codecs: no level is left out at random.
+    Before the first training step codes are drawn from U(±√(3/D)).
+
+    Differs from RQ-VAE: its codes start at N(0, 1) instead of by k-means, it updates the shared codebook after each
+    level, adds noise where features are repeated, and its codebooks have 2,048 codes or more at each of 4 levels.
+    Differs from audio codecs: no level is left out at random.
     """
 
     paper: ClassVar[str] = (

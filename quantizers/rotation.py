@@ -21,9 +21,13 @@ class Rotation(Quantizer):
     the gradient and e is that between the encoder's gradient and z. Norms are at least 1e-6.
 
     ``codebook``: ``ema`` (the paper's; vq_ema), ``restart`` (vq_ema_restart), ``gradient`` (vq) or ``cvq``, each with
-    its own defaults, but for β and, in the first two, the decay.
+    its own start and defaults, but for β and, in the first two, the decay. β = 1 and the decay 0.8 are the released
+    code's defaults.
 
-    Differs from the released code, which averages without debiasing: the paper's ``ema`` is this project's vq_ema.
+    Differs from the released code, which averages without debiasing: the paper's ``ema`` is this project's vq_ema. So
+    there codes start at U(±√(6/(K·D))), the sums M at the codes, the counts N at 0, and an update throws a code that
+    was never used out to some 10⁵ times its length, from where it shrinks by the decay in each further one; here such
+    codes start at U(±√(3/D)) and are zero after the first update. There the rotation divides by norms + 1e-6.
     """
 
     paper: ClassVar[str] = (
@@ -37,7 +41,7 @@ class Rotation(Quantizer):
         dim: int,
         *,
         codebook: Literal["ema", "restart", "gradient", "cvq"] = "ema",
-        beta: float = 0.25,
+        beta: float = 1.0,
         decay: float = 0.8,
     ) -> None:
         super().__init__(num_codes, dim)

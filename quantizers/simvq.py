@@ -14,8 +14,10 @@ class SimVQ(Quantizer):
     """The nearest code of E = CWᵀ + b, where C (K, D) ~ N(0, 1/D) is frozen and W (D, D) and b (D) learn.
 
     So every used code moves all of them. loss = mean((e − sg z)²) + β·mean((sg e − z)²), straight-through gradient.
+    W and b start at U(±1/√D), as in the released code.
 
-    ``decode`` applies the linear map, which the released code leaves out of its lookup of indices.
+    Differs from the released code: ``decode`` applies the linear map, which that leaves out of its lookup of indices.
+    Its class has β on the first term by default (``legacy``); its configurations have it here.
     """
 
     paper: ClassVar[str] = (

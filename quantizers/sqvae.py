@@ -25,6 +25,8 @@ class SQVAE(Quantizer):
     over ``anneal_steps`` updates however long the training is, so that it ends where the authors' own runs of 156,300
     updates end (0.21); with None, t counts the updates, as in the released code.
 
+    Codes start at N(0, 1), as in the released code.
+
     Differs from the released code: the bench's backbone, optimiser and linear output.
     """
 

@@ -15,18 +15,24 @@ class VQBridge(Quantizer):
     """The nearest code of bridge(e): ``patch`` codes make a token, linear to ``hidden`` channels, ``blocks``
     transformer blocks over all tokens, and linear back to ``patch`` codes; loss and gradient are those of vq.
 
-    The last linear map starts at zero and nothing leads past the bridge, so all codes are equal at the start and the
-    first one takes every feature. Where ``patch`` does not divide the number of codes, zeros fill the last token.
+    A block is attention and a network of twice the width with a GELU (by tanh); before each, and before the last linear
+    map, stands a LayerNorm without weights of its own (ε = 1e-6). e starts at U(±1/K), linear maps at Xavier's uniform
+    U(±√(6/(fan-in + fan-out))) with biases of 0, but the last one: it starts at zero, and nothing leads past the
+    bridge, so all codes are equal at the start and the first one takes every feature. Where ``patch`` does not divide
+    the number of codes, zeros fill the last token.
 
-    Differs from FVQ: a token is 16 neighbours of the codebook, not a 4 × 4 patch of its codes laid out as a square,
-    which for a random codebook is the same up to their order and asks for no square number of codes; no positions are
-    added to the tokens; a constant learning rate instead of a warm-up.
+    All this is FVQ's released code as its ViT, the variant that the paper describes, with its setting for 16,384 codes.
+    Differs from it: a token is 16 neighbours of the codebook, not a 4 × 4 patch of its codes laid out as a square,
+    which for a random codebook is the same up to their order and asks for no square number of codes; a constant
+    learning rate instead of one that rises and falls.
     """
 
     paper: ClassVar[str] = (
         "Y. Chang, J. Qin, L. Qiao, X. Wang, Z. Zhu, L. Ma, X. Wang, Scalable Training for Vector-Quantized Networks "
         "with 100% Codebook Utilization, 2025, arXiv 2509.10140"
     )
+
+    VERSION: ClassVar[int] = 2  # 2: the released bridge and its starts
 
     def __init__(
         self,
@@ -42,19 +48,19 @@ class VQBridge(Quantizer):
         super().__init__(num_codes, dim)
         Q.require(hidden % heads == 0, f"heads must divide hidden, but {heads} does not divide {hidden}")
         self.patch, self.beta = patch, beta
-        self.seed = nn.Parameter(Q.initial_codebook(num_codes, dim, "normal"))
+        self.seed = nn.Parameter(Q.initial_codebook(num_codes, dim, "uniform"))
         self.compress = nn.Linear(patch * dim, hidden)
         self.blocks = nn.Sequential(*(Block(hidden, heads) for _ in range(blocks)))
         self.recover = nn.Linear(hidden, patch * dim)
+        self.apply(_initialize)
         nn.init.zeros_(self.recover.weight)
-        nn.init.zeros_(self.recover.bias)
 
     @property
     def codebook(self) -> Tensor:
         """The effective codes (num_codes, dim), with a gradient."""
         seed = F.pad(self.seed, (0, 0, 0, -self.num_codes % self.patch))
         tokens = self.blocks(self.compress(seed.view(1, -1, self.patch * self.dim)))  # (1, tokens, hidden)
-        return self.recover(tokens).view(-1, self.dim)[: self.num_codes]
+        return self.recover(_normalized(tokens)).view(-1, self.dim)[: self.num_codes]
 
     @Q.full_precision
     def forward(self, z: Tensor) -> QuantizerOutput:
@@ -71,17 +77,29 @@ class VQBridge(Quantizer):
 
 
 class Block(nn.Module):
-    """A transformer block: attention and a two-layer network of four times the width, each after a LayerNorm."""
+    """A transformer block: attention and a two-layer network of twice the width, each after a LayerNorm."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2))
         self.attend, self.merge = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.network = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.network = nn.Sequential(
+            nn.Linear(width, 2 * width), nn.GELU(approximate="tanh"), nn.Linear(2 * width, width)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens (1, n, width) to tokens."""
-        q, k, v = self.attend(self.norms[0](x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        q, k, v = self.attend(_normalized(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         x = x + self.merge(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
-        return x + self.network(self.norms[1](x))
+        return x + self.network(_normalized(x))
+
+
+def _normalized(x: Tensor) -> Tensor:
+    """Each token with mean 0 and variance 1."""
+    return F.layer_norm(x, x.shape[-1:], eps=1e-6)
+
+
+def _initialize(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        nn.init.zeros_(module.bias)

@@ -20,7 +20,8 @@ class VQEMA(Quantizer):
     e_k = M_k / Ñ_k, Ñ_k = (N_k + ε)/(n + Kε)·n, n = Σ N_k. The loss is β·mean((sg e − z)²), in training and evaluation
     alike. The step's features are assigned with the codebook as it was; the new one serves from the next step on.
 
-    As in DeepMind's Sonnet 2 the averages start at zero, so after the first step a code that was never used is zero.
+    As in DeepMind's Sonnet 2 codes start at U(±√(3/D)) and the averages at zero, so after the first step a code that
+    was never used is zero. Differs from it: none known.
     """
 
     paper: ClassVar[str] = (

@@ -24,8 +24,11 @@ class VQEMARestart(Quantizer):
     ``threshold`` is a count, as published, so what it means depends on the batch and the number of codes: K codes used
     alike have N/K each of a batch of N features. 0 never restarts. A batch with fewer features than codes repeats them.
 
+    Before the first training step codes are drawn from U(±√(3/D)).
+
     Differs from Jukebox: k-means instead of random features to begin with (``kmeans_iterations=0`` for those), the
-    averages of a restarted code are set anew (as RQ-VAE does), β = 0.25, and repeated features get no noise.
+    averages of a restarted code are set anew (as RQ-VAE does), β = 0.25, and repeated features get no noise
+    (there N(0, (0.01/√D)²)).
     """
 
     paper: ClassVar[str] = (

@@ -22,8 +22,11 @@ class VQSTEPlus(Quantizer):
 
     The step moves no code further than onto the mean of its features; ``inner_rate=0`` leaves it out.
 
+    Codes start at U(±1/K).
+
     Differs from vqtorch: its inner step has momentum and no bound, and asks for β = 1; the step is made of the global
-    batch's counts and sums; no code is replaced; codes start at U(±1/K).
+    batch's counts and sums; no code is replaced; its codes start at N(0, 1), or by k-means in its examples. There all
+    three parts are off by default, η, ν and the inner rate are those of its examples.
     """
 
     paper: ClassVar[str] = (

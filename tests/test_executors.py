@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
 from tests.tiny_suite import assert_same, command, values, vqbench, write
 from vqbench import cli, registry
@@ -241,7 +242,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("fresh_registry")
 def test_a_crash_costs_its_own_run_alone(tmp_path: Path) -> None:
-    """A run killed by the system, and one that crashes in C, are failed with their last lines; the others are done."""
+    """A run killed by the system resumes, one that crashes in C is failed with its last lines; the others are done."""
     suite, store = write(tmp_path, "killed, segfault, vq"), tmp_path / "runs"
     killed = 'print("the last words", flush=True); os.kill(os.getpid(), signal.SIGKILL)'
     once = f'if not Path("{tmp_path}/once").exists(): Path("{tmp_path}/once").touch(); {killed}'
@@ -249,17 +250,29 @@ def test_a_crash_costs_its_own_run_alone(tmp_path: Path) -> None:
     line = ("run", suite, "--store", store, "--plugin", plugins[0])
     done = subprocess.run(command(*line, "--plugin", plugins[1]), capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "killed by signal 9" in done.stdout, "the table says why"
+    assert "killed by signal 9 (out of memory?); it resumes from its last checkpoint (1 of 2 times)" in done.stderr
+    assert "crashed by signal 11" in done.stdout, "the table says why"
     failed = {path.parent.name.split("-")[1]: json.loads(path.read_text()) for path in store.glob("*/failed.json")}
-    assert failed.keys() == {"killed", "segfault"}
-    assert failed["killed"]["reason"].startswith("its process was killed by signal 9 (out of memory?)")
-    assert failed["killed"]["log"][-1] == "the last words"
+    assert failed.keys() == {"segfault"}
     assert "crashed by signal 11" in failed["segfault"]["reason"]
     assert any("Segmentation fault" in text for text in failed["segfault"]["log"])
-    assert len(list(store.glob("*/record.json"))) == 1
-    again = (*line, "--places", "0", "--set", "quantizers=[killed]")
-    assert vqbench(*again) == 1
-    assert vqbench(*again, "--retry-failed") == 0, "it is well now, and is done when tried again"
+    assert {path.parent.name.split("-")[1] for path in store.glob("*/record.json")} == {"killed", "vq"}
+
+
+def test_a_run_that_is_killed_again_and_again_fails(tmp_path: Path) -> None:
+    """A killed run is queued again twice, without a failure on record; the third time it is FAILED by that signal."""
+    plan = planning.load(write(tmp_path, "vq"), [])
+    job = Job(plan.runs()[0], plan.wanted())
+    executor = local.Local(Setup(tmp_path / "runs", ()), "cpu", Progress(1, quiet=True), Stop())
+    for times in (1, 2):
+        executor._resume(job, "killed by signal 9", [])
+        assert (executor._queue.popleft(), executor._kills[job.run.key]) == (job, times)
+        assert executor.store.failure(job.run) is None
+    executor._resume(job, "killed by signal 9", ["the last words"])
+    failure = executor.store.failure(job.run)
+    assert failure is not None
+    assert failure.reason.startswith("killed by signal 9, 3 times; --retry-failed")
+    assert (failure.log, len(executor._queue)) == (["the last words"], 0)
 
 
 def test_a_run_that_takes_too_long_is_ended(tmp_path: Path) -> None:
@@ -651,7 +664,7 @@ def test_bars_of_several_runs_at_once(tmp_path: Path) -> None:
     """Every run at work has a bar of its own, from its start, with what it does, to its end."""
     plan = planning.load(write(tmp_path, "vq, cvq"), [])
     vq, cvq = plan.runs()
-    with LiveProgress(2) as live:
+    with LiveProgress(2, Console(stderr=True)) as live:
         for run_ in (vq, cvq):
             live.run_started(run_, "training")
             live.advanced(run_, 10, 55)

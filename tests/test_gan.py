@@ -386,7 +386,7 @@ def test_settings_that_contradict_are_refused(changes: dict[str, Any], sentence:
 
 def test_runs_that_cannot_go_on_say_why(tmp_path: Path) -> None:
     """Too few pictures, a loss that is not a number, and a second phase that a backbone lacks end in a sentence."""
-    with pytest.raises(RunError, match="batch_size 64 is larger than the 48 training pictures"):
+    with pytest.raises(RunError, match="batch_size 64 is larger than the 48 training images"):
         recipe(batch_size=64).fit(task(tmp_path / "few"))
     broken = task(tmp_path / "nan")
     nn.init.constant_(broken.model.backbone.last_layer(), math.nan)

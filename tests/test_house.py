@@ -17,12 +17,14 @@ import vqbench.quantizers
 PACKAGE = Path(vqbench.__file__).parent
 QUANTIZERS = Path(next(iter(vqbench.quantizers.__path__)))
 LIGHT = (
-    *("cli", "determinism", "errors", "paper", "protocol", "registry", "seeding", "spec", "store"),
+    *("bounds", "cli", "determinism", "errors", "origin", "paths", "paper", "protocol", "registry", "seeding", "spec"),
+    *("store",),
     *("planning", "tables", "commands", "report", "executors", "profiling.command", "profiling.driver"),
     *("profiling.report", "profiling.subjects", "measuring.album", "measuring.waterfall"),
     *("running.progress", "running.stopping"),
 )  # with all that is in them, but for:
 HEAVY = {"vqbench.executors.inline", "vqbench.commands.template"}
+EVERYONES = {"vqbench.errors", "vqbench.bounds", "vqbench.paths"}
 # Who of ours a room may import, beside what stands for itself.
 ROOMS = {
     "quantizers": {"vqbench.quantizer", "vqbench.functional"},
@@ -38,7 +40,7 @@ ROOMS = {
         "vqbench.pictures",
     },
     "backbones": {"vqbench.backbone", "vqbench.assets"},
-    "datasets": {"vqbench.dataset", "vqbench.assets"},
+    "datasets": {"vqbench.dataset", "vqbench.assets", "vqbench.files"},
 }
 
 
@@ -92,7 +94,7 @@ def test_rooms_of_plugins_know_only_their_contract(room: str) -> None:
     known = modules()
     for name, path in known.items():
         if name.startswith(f"vqbench.{room}."):
-            allowed = ROOMS[room] | {f"vqbench.{room}", "vqbench.errors"}  # a sibling is fine
+            allowed = ROOMS[room] | EVERYONES | {f"vqbench.{room}"}  # a sibling is fine
             strangers = {
                 other
                 for other in imports(path, set(known))

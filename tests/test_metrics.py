@@ -602,12 +602,12 @@ def test_bits_are_positions_times_bits_a_position() -> None:
 def test_networks_run_in_true_float32() -> None:
     """Inside, autocast, TF32 and bfloat16 are off; outside, all settings are as they were, after an error too."""
     backends = torch.backends
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium")
     settings = (backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv)
-    outside = [s.fp32_precision for s in settings]
+    before = [s.fp32_precision for s in settings]
+    outside = ["tf32", "tf32", "bf16", "bf16"]
     try:
-        assert backends.mkldnn.matmul.fp32_precision == "bf16"
+        for setting, value in zip(settings, outside, strict=True):
+            setting.fp32_precision = value
         with torch.autocast("cpu", torch.bfloat16), suppress(KeyError), inception.full_precision(CPU):
             assert [s.fp32_precision for s in settings] == ["ieee"] * 4
             assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
@@ -616,4 +616,5 @@ def test_networks_run_in_true_float32() -> None:
         assert [s.fp32_precision for s in settings] == outside
         assert torch.is_grad_enabled()
     finally:
-        torch.set_float32_matmul_precision(before)
+        for setting, value in zip(settings, before, strict=True):
+            setting.fp32_precision = value

@@ -182,7 +182,7 @@ def test_bsq_loss_by_brute_force() -> None:
     p = (2 * 3 * u @ codes.T).softmax(1)
     entropies = -(p * p.log()).sum(1).mean() + 0.7 * (p.mean(0) * p.mean(0).log()).sum()
     nearest = torch.cdist(u, codes).argmin(1)
-    torch.testing.assert_close(out.loss, 0.2 * entropies / 3 + 0.3 * (u - codes[nearest]).square().mean())
+    torch.testing.assert_close(out.loss, 0.2 * entropies / 3 + 0.3 * (u - codes[nearest]).square().sum(1).mean())
     assert torch.equal(out.codes.flatten(), nearest)
     torch.testing.assert_close(Q.flatten(out.z_q, 4), codes[nearest])
 
@@ -285,7 +285,7 @@ def test_rotation_is_finite_where_it_is_singular(z: list[float], e: list[float])
 def test_rotation_changes_the_gradient_alone() -> None:
     """Codes, values, loss and codebook after a step are those of vq_ema; the gradient at z is another."""
     torch.manual_seed(0)
-    inner = VQEMA(NUM_CODES, DIM, decay=0.8)
+    inner = VQEMA(NUM_CODES, DIM, beta=1.0, decay=0.8)
     quantizer = Rotation(NUM_CODES, DIM)
     quantizer.inner.load_state_dict(inner.state_dict())
     gradients = []

@@ -23,7 +23,7 @@ print(pathlib.Path(list(vqbench.quantizers.__path__)[0]).resolve())
 print(*registry.names("quantizers"))
 """
 
-PACKAGED = (".py", ".yaml", ".csv", ".gz", ".j2", ".css", ".js")
+PACKAGED = (".py", ".yaml", ".csv", ".gz", ".j2", ".css", ".js", ".json")
 
 
 def found(python: Path | str, cwd: Path, path: Path | None = None) -> tuple[Path, Path, list[str]]:

@@ -16,7 +16,7 @@ from tests import odd_pictures
 from tests.tiny_suite import vqbench
 from vqbench import cli, paper
 from vqbench.commands.actions import table as printed_table
-from vqbench.errors import AssetError, UsageError
+from vqbench.errors import UsageError
 from vqbench.planning import cost, plan, yamlfile
 from vqbench.planning import expansion as spec
 from vqbench.planning.suite import SuiteSpec, load_suite
@@ -205,7 +205,7 @@ def test_a_plan_knows_counts_notes_and_shapes(suite: Path, folder: Path, tmp_pat
     shapes = {entry.label: (entry.latent, entry.codes) for entry in made.entries}
     assert shapes["plain"] == ("8²", 16)
     assert shapes["levels"] == ("8²×2", 4)
-    assert [cost.updates(made, entry, entry.run) for entry in made.entries] == [9, 20, 20, 9]
+    assert [cost.updates(made, entry.run) for entry in made.entries] == [9, 20, 20, 9]
 
 
 def test_a_kept_plan_serves_until_the_folder_changes(
@@ -234,7 +234,7 @@ def test_a_kept_plan_serves_until_the_folder_changes(
     folder.rename(tmp_path / "gone")
     assert [run.key for run in loaded(suite, store, f"data={folder}").runs()] == keys
     assert resolved == 1
-    with pytest.raises(AssetError, match="no such folder"):
+    with pytest.raises(UsageError, match=r"^--set data=.*: data: .*no such folder"):
         loaded(suite, tmp_path / "other", f"data={folder}")
 
 
@@ -243,7 +243,7 @@ def test_a_kept_plan_serves_where_its_data_are_not(
 ) -> None:
     """What was resolved with the data stands on a machine without them, but not the other way about."""
     (tmp_path / "data" / "ffhq").mkdir(parents=True)
-    for number in (1, 2, 60000):
+    for number in (*range(1, 45), *range(60000, 60005)):
         picture = (folder / "train" / "01.png").rename(tmp_path / "data" / "ffhq" / f"{number:05}.png")
         (folder / "train" / "01.png").write_bytes(picture.read_bytes())
     suite.write_text(TEXT.replace("photos: {size: 32, damaged: skip}", "ffhq: {size: 32}"))
@@ -252,7 +252,7 @@ def test_a_kept_plan_serves_where_its_data_are_not(
     assert bare.runs()[0].dataset.args["content"] is None
     monkeypatch.setenv("VQBENCH_DATA", str(tmp_path / "data"))
     full = loaded(suite, tmp_path / "bare")
-    assert full.datasets["ffhq"].train == 2
+    assert full.datasets["ffhq"].train == 44
     full.save(ResultStore(tmp_path / "full"))
     monkeypatch.delenv("VQBENCH_DATA")
     assert [run.key for run in loaded(suite, tmp_path / "full").runs()] == [run.key for run in full.runs()]
@@ -273,12 +273,12 @@ def test_the_table_of_systems(suite: Path, folder: Path, tmp_path: Path) -> None
         record(store, entry, psnr=20.0 + number, rfid=5.0 + number)
     text = printed_table(made, [store], "markdown", False)
     [plain] = [line for line in text.splitlines() if line.startswith("| plain")]
-    assert [cell.strip() for cell in plain.strip("|").split("|")][1:5] == ["8²", "16", "<u>20.00</u>", "5.00"]
+    assert [cell.strip() for cell in plain.strip("|").split("|")][1:5] == ["8²", "16", "20.00", "5.00"]
     assert "| levels " in text
     assert "8²×2" in text
-    assert "- 4 test pictures are so few that rFID (below 2,048) ranks nothing." in text
+    assert "- 4 test images are too few to rank PSNR (100 needed); rFID (2,048 needed)." in text
     assert "1 of 41 training pictures cannot be used and are left out: 00.png (empty)." in text
-    assert "clean (1 epochs, batch 4, learning rate 0.0003, float32): plain, levels; official (2 epochs" in text
+    assert "clean (1 epoch, batch 4, learning rate 0.0003, float32): plain, levels; official (2 epochs" in text
     rows = list(csv.DictReader(io.StringIO(render(assemble.tables(made, [ResultStore(store)]), "csv"))))
     assert {row["value"] for row in rows if row["metric"] == "psnr"} == {"20.0", "21.0", ""}
 
@@ -349,7 +349,7 @@ def test_shipped_suites_of_b2_need_no_data_to_be_read(name: str, tmp_path: Path)
         if dataset == name and row != "RQ-VAE":  # whose released models have other maps than the printed ones
             assert ours[row] == tuple(line.split()[:2])
     assert "paper" in render(table, paper=True)
-    updates = {entry.label: cost.updates(made, entry, entry.run) for entry in made.entries}
+    updates = {entry.label: cost.updates(made, entry.run) for entry in made.entries}
     longest = {"ffhq": (281_100, 281_250), "imagenet": (1_000_900, 400_360)}[name]  # 64 or 32 a batch, no rest
     assert (updates["VQGAN"], updates["RQ-VAE"], updates["SeQ-GAN"]) == (*longest, 700_000)
 

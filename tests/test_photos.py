@@ -219,7 +219,7 @@ def test_a_file_changed_under_its_name_never_passes(folder: Path) -> None:
     (folder / "train" / "05.png").write_bytes(noise(999))
     again = photos(folder)  # by the index that was kept
     for each in (dataset, again):
-        with pytest.raises(AssetError, match=r"05\.png: its content has changed since .* delete .*\.npz"):
+        with pytest.raises(AssetError, match=r"05\.png: its content has changed since .* start `vqbench run` anew"):
             pixels(each, "train")
 
 
@@ -255,14 +255,14 @@ def test_digest_of_a_split_knows_its_size(folder: Path) -> None:
 def test_every_file_is_decoded_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second look at a folder decodes nothing; a look after a file was added decodes that file alone."""
     count = 0
-    decode = _decode.decode
+    examined = _decode.examined
 
-    def counted(data: bytes) -> Image.Image:
+    def counted(data: bytes) -> _decode.Decoded:
         nonlocal count
         count += 1
-        return decode(data)
+        return examined(data)
 
-    monkeypatch.setattr(_index._decode, "decode", counted)
+    monkeypatch.setattr(_index._decode, "examined", counted)
     photos(folder)
     assert count == 17
     photos(folder)

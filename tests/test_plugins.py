@@ -83,6 +83,30 @@ def test_a_new_quantizer_is_one_file_in_the_table(here: Path, capsys: pytest.Cap
     assert set(states.values()) == {"missing"}
 
 
+def test_an_edited_quantizer_trains_anew(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """After an edit `run` trains the row again, and `plan`, cached or not, says so; after a comment neither does."""
+    words = ("tiny.yaml", "--plugin", "my_vq.py", "--only", "my_vq")
+    path = here / "my_vq.py"
+    path.write_text(text := scaffold.text("my_vq"))
+
+    def left() -> int:
+        assert vqbench("plan", *words, "--json") == 0
+        return json.loads(capsys.readouterr().out)["left"]
+
+    assert vqbench("run", *words, "--places", "0", "--quiet") == 0
+    capsys.readouterr()
+    assert left() == 0
+    path.write_text(text.replace("self.beta * F", "2 * self.beta * F"))
+    assert left() == 1
+    assert vqbench("run", *words, "--places", "0", "--quiet") == 0
+    capsys.readouterr()
+    assert left() == 0
+    records = list(ResultStore(here / "runs").records())
+    assert len({record.history[0]["loss"] for record in records}) == len(records) == 2
+    path.write_text("# as before\n" + text)
+    assert left() == 0
+
+
 def test_the_readme_prints_what_new_writes() -> None:
     """The README's file is byte for byte what `vqbench new quantizer my_vq` writes."""
     readme = (ROOT / "README.md").read_text()

@@ -172,3 +172,17 @@ def test_data_order_is_the_same_for_all_quantizers(tmp_path: Path) -> None:
     orders = [recipe()._order(task(tmp_path, quantizer), 3, 300) for quantizer in (Identity(1, 8), CVQ(32, 8))]
     assert torch.equal(*orders)
     assert sorted(orders[0].tolist()) == list(range(300))
+
+
+@pytest.mark.parametrize(("decay", "half"), [("constant", 1.0), ("linear", 0.5), ("cosine", 0.5)])
+def test_the_rate_falls_over_all_updates(tmp_path: Path, decay: Any, half: float) -> None:
+    """A decay takes the rate from the whole to (nearly) zero over the run, through one half in its middle."""
+    rates: list[float] = []
+    run = task(tmp_path)
+    real = torch.optim.Adam.step
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim.Adam, "step", lambda self: rates.append(self.param_groups[0]["lr"]) or real(self))
+        recipe(decay=decay).fit(run)
+    assert rates[0] == 1e-3
+    assert rates[len(rates) // 2] == pytest.approx(1e-3 * half)
+    assert rates[-1] == pytest.approx(1e-3 * autoencoder.rate_factor(decay, 7 / 8))

@@ -131,8 +131,58 @@ def test_the_digest_follows_the_file(tmp_path: Path) -> None:
     registry.add_file(path)
     before = registry.digest("quantizers", "mine")
     path.write_text(MINE + "\n# changed\n")
+    registry.add_file(path)
+    assert registry.digest("quantizers", "mine") == before  # a comment changes nothing
+    path.write_text(MINE + "\nCHANGED = True\n")
+    registry.add_file(path)
     assert registry.digest("quantizers", "mine") != before
     assert registry.digest("quantizers", "cvq_offline") == registry.digest("quantizers", "cvq")
+
+
+def test_what_a_file_says_is_resolved_with_it(tmp_path: Path) -> None:
+    """An edited file resolves to another run, a commented one to the same; built-in plugins have their VERSION alone.
+
+    Two edits within a second, of the same length, are told apart: no compiled file of an older text is used.
+    """
+    path = tmp_path / "mine.py"
+    sources, defaults = [], []
+    for text in (MINE, MINE.replace("= 2", "= 3"), f"# mine\n{MINE}"):
+        path.write_text(text)
+        registry.add_file(path)
+        resolved = registry.resolve("quantizers", "mine", {}, BUDGET)
+        sources.append(resolved.source)
+        defaults.append(resolved.args["sharpness"])
+    assert defaults == [2.0, 3.0, 2.0]
+    assert sources[0] == sources[2] != sources[1]
+    assert registry.resolve("quantizers", "vq", {}, BUDGET).source is None
+    registry.add_file(Path(str(registry._path(registry.sources("quantizers")["vq"]))))
+    assert registry.resolve("quantizers", "vq", {}, BUDGET).source is None  # the built-in file by its path
+
+
+def test_a_file_edited_after_planning_is_refused(tmp_path: Path) -> None:
+    """A process that imports a plugin later than it was planned with takes no other text for it."""
+    path = tmp_path / "mine.py"
+    path.write_text(MINE)
+    registry.add_file(path)
+    planned = registry.source("quantizers", "mine")
+    registry.require_same("quantizers", "mine", planned)
+    path.write_text(MINE.replace("= 2", "= 3"))
+    registry.add_file(path)
+    with pytest.raises(registry.ChangedPlugin, match=r"mine\.py\) was edited since this run was planned"):
+        registry.require_same("quantizers", "mine", planned)
+    registry.require_same("quantizers", "vq", None)
+
+
+def test_an_edited_metric_measures_anew(tmp_path: Path) -> None:
+    """The version that a value of a file's metric is stored with changes with the file, and a built-in one's not."""
+    path = tmp_path / "my_l1.py"
+    versions = []
+    for factor in (2, 3, 2):
+        path.write_text(f"from vqbench.metrics.l1 import L1\n\n\nclass Mine(L1):\n    factor = {factor}\n")
+        registry.add_file(path)
+        versions.append(registry.version("metrics", "my_l1"))
+    assert versions[0] == versions[2] != versions[1]
+    assert registry.version("metrics", "l1") == registry.load("metrics", "l1").VERSION  # type: ignore[attr-defined]
 
 
 def test_a_built_in_name_cannot_be_taken(tmp_path: Path) -> None:
@@ -189,3 +239,23 @@ def test_the_digest_of_a_package_covers_all_of_it(tmp_path: Path, monkeypatch: p
     before = registry.digest("quantizers", "mine")
     (package / "helper.py").write_text("changed = True\n")
     assert registry.digest("quantizers", "mine") != before
+
+
+def test_an_argument_added_later_enters_a_key_only_where_it_is_used() -> None:
+    """Runs from before an argument keep their key; a value that differs from what was done before is part of it."""
+    given = {"epochs": 1, "batch_size": 2, "learning_rate": 1e-3, "variance": "unit", "selection": "last"}
+    given["selection_pass"] = "eval"
+    before = registry.resolve("recipes", "autoencoder", given)
+    assert "decay" not in before.args
+    assert registry.resolve("recipes", "autoencoder", given | {"decay": "constant"}) == before
+    assert registry.resolve("recipes", "autoencoder", given | {"decay": "linear"}).args["decay"] == "linear"
+
+
+@pytest.mark.parametrize("kind", list(registry.CONTRACTS))
+def test_what_was_done_before_an_argument_is_its_default(kind: registry.Kind) -> None:
+    """An argument that is left out of a key is filled in by the constructor, so it must be the default."""
+    for name in registry.names(kind):
+        cls = registry.load(kind, name)
+        defaults = {argument: default for argument, (_, default) in registry.parameters(cls)}
+        later = getattr(cls, "LATER", {})
+        assert later == {argument: defaults[argument] for argument in later}, name

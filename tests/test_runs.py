@@ -132,17 +132,17 @@ def test_per_image_values_average_to_the_stored_value(suite: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("change", "sentence"),
+    ("change", "code", "sentence"),
     [
-        ("train.clean.batch_size=5000", "batch_size 5000 is larger than the 3500 training pictures"),
-        ("codebook.num_codes=200000", "num_codes 200000 is larger than all 171500 training features"),
+        ("train.clean.batch_size=5000", 2, "batch_size 5000 is larger than the 3,500 training images"),
+        ("codebook.num_codes=200000", 1, "num_codes 200000 is larger than all 171500 training features"),
     ],
 )
 def test_settings_that_do_not_fit_the_data(
-    suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: str, sentence: str
+    suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: str, code: int, sentence: str
 ) -> None:
     """A batch or a codebook larger than the data is one sentence with both numbers."""
-    assert vqbench("run", suite, "--store", tmp_path / "runs", "--set", change, *HERE) == 1
+    assert vqbench("run", suite, "--store", tmp_path / "runs", "--set", change, *HERE) == code
     assert sentence in capsys.readouterr().err
 
 

@@ -123,6 +123,16 @@ PARTS = st.builds(Part, st.text(), st.integers(), st.dictionaries(st.text(), SCA
 RUNS = st.builds(RunSpec, PARTS, PARTS, PARTS, PARTS, st.integers(min_value=0), st.none() | st.just("0123456789abcdef"))
 
 
+def test_what_a_file_says_enters_the_key_only_where_there_is_one() -> None:
+    """A part without a source is written, and named, as before there were any; one with a source comes back with it."""
+    assert "source" not in RUN.quantizer.to_dict()
+    edited = [replace(RUN, quantizer=replace(RUN.quantizer, source=each)) for each in ("aa", "bb")]
+    assert len({RUN.key, *(run.key for run in edited)}) == 3
+    assert [RunSpec.from_dict(run.to_dict()) for run in edited] == edited
+    with pytest.raises(StoreError):
+        RunSpec.from_dict({**RUN.to_dict(), "quantizer": {**RUN.quantizer.to_dict(), "source": None}})
+
+
 @given(run=RUNS)
 def test_runs_survive_json(run):
     """A run written as JSON and read back is the same run under the same key."""

@@ -26,7 +26,8 @@ def a_record(run: RunSpec) -> Record:
     values = {
         "clean": {"psnr": Value(20.5, 1, 1, 1000), "usage": Value(None, 1, 1, 1000), "l1": Value(math.inf, 1, 1, 2)}
     }
-    return Record(run, values, {"seconds": 1.5}, [{"epoch": 1, "loss": 0.5}])
+    made = {"seconds": 1.5, "device": "a CPU", "threads": 1, "versions": {"torch": "2"}, "date": "2026-01-31"}
+    return Record(run, values, made, [{"epoch": 1, "loss": 0.5}])
 
 
 def test_a_record_is_read_back_as_it_was_written(tmp_path: Path) -> None:

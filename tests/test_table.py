@@ -144,9 +144,13 @@ generate: {autoregressive: {steps: 4, batch_size: 8, width: 16, layers: 1, heads
 metrics: [psnr, rfid, fid, sample_kid, precision, recall, density, coverage, copies]
 table: {columns: [codes, psnr, rfid, fid, sample_kid, precision, recall, density, coverage, copies, seconds]}
 """
-TESTED = "test pictures are so few that rFID (below 2,048) ranks nothing."
-FID = "so few that FID (below 2,048) ranks nothing."
-BOTH = "so few that FID (below 2,048) and KID (below 1,000) rank nothing."
+TESTED = "1,000 test images are too few to rank rFID (2,048 needed)."
+FEWEST = "60 test images are too few to rank PSNR (100 needed); rFID (2,048 needed)."
+FID = "are too few to rank FID (2,048 needed)"
+BOTH = f"{FID}; KID (1,000 needed)"
+ALL = f"{BOTH}; Precision, Recall, Density, Coverage, Copies (100 needed)"
+
+EVERY = {"psnr", "rfid", "fid", "sample_kid", "precision", "recall", "density", "coverage", "copies"}
 
 
 @pytest.fixture(scope="module")
@@ -158,30 +162,34 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> plan.Plan:
 
 
 @pytest.mark.parametrize(
-    ("sampling", "images", "unranked", "lines"),
+    ("sampling", "images", "unranked", "further"),
     [
-        (Sampling(50_000, "train"), None, {"rfid"}, []),
-        (Sampling(50_000, "train"), 60, {"rfid"}, []),
-        (Sampling(2_048, "train", 2_048), None, {"rfid"}, []),
-        (Sampling(2_047, "train", 2_048), None, {"rfid", "fid"}, [f"2,047 samples are {FID}"]),
-        (Sampling(2_048, "train", 2_047), None, {"rfid", "fid"}, [f"2,047 references are {FID}"]),
-        (Sampling(50_000, "test"), None, {"rfid", "fid"}, [f"1,000 references are {FID}"]),
-        (Sampling(50_000, "test"), 60, {"rfid", "fid", "sample_kid"}, [f"60 references are {BOTH}"]),
-        (Sampling(999, "test"), None, {"rfid", "fid", "sample_kid"}, [f"999 samples are {BOTH}"]),
+        (Sampling(50_000, "train"), None, {"rfid"}, ""),
+        (Sampling(50_000, "train"), 60, {"psnr", "rfid"}, ""),
+        (Sampling(2_048, "train", 2_048), None, {"rfid"}, ""),
+        (Sampling(2_047, "train", 2_048), None, {"rfid", "fid"}, f"2,047 samples {FID}."),
+        (Sampling(2_048, "train", 2_047), None, {"rfid", "fid"}, f"2,047 references {FID}."),
+        (Sampling(50_000, "test"), None, {"rfid", "fid"}, f"1,000 references {FID}."),
+        (Sampling(50_000, "test"), 60, EVERY, f"60 references {ALL}."),
+        (
+            Sampling(999, "test"),
+            None,
+            {"rfid", "fid", "sample_kid"},
+            f"999 samples {BOTH}.",
+        ),
     ],
 )
 def test_samples_and_references_are_counted(
-    generated: plan.Plan, sampling: Sampling, images: int | None, unranked: set[str], lines: list[str]
+    generated: plan.Plan, sampling: Sampling, images: int | None, unranked: set[str], further: str
 ) -> None:
     """Metrics of samples rank nothing where these, or the references in use, are too few for them, however many test
-    pictures there are, and a line below the table says which; those of reconstructions go by test pictures."""
+    images there are, and a line below the table says which; those of reconstructions go by test images."""
     changed = replace(generated, sampling=sampling, suite=generated.suite.reduce(images))
     [table] = assemble.tables(changed, [])
     assert table.protocol == ("clean" if images is None else "clean@60")
     assert {column.key for column in table.columns if not column.ranked} == unranked
-    assert table.footnotes == [f"{images or 1000:,} {TESTED}", *lines]
-    page = render(table, "markdown")
-    assert all(f"- {line}\n" in page for line in table.footnotes)
+    assert table.footnotes == [FEWEST if images else TESTED, *filter(None, [further])]
+    assert f"- {table.footnotes[0]}\n" in render(table, "markdown", all_notes=True)
 
 
 def test_the_smallest_data_set_counts(generated: plan.Plan) -> None:
@@ -189,7 +197,7 @@ def test_the_smallest_data_set_counts(generated: plan.Plan) -> None:
     small = replace(generated.datasets["fashion_mnist_5k"], train=1_500, test=9_000)
     datasets = {**generated.datasets, "small": small}
     [table] = assemble.tables(replace(generated, sampling=Sampling(5_000, "train"), datasets=datasets), [])
-    assert table.footnotes == [f"1,000 {TESTED}", f"1,500 references are {FID}"]
+    assert table.footnotes == [TESTED, f"1,500 references {FID}."]
 
 
 # The formats ----------------------------------------------------------------------------------------------------------
@@ -209,8 +217,8 @@ def test_text():
         "SQ-VAE          FAILED [a]        not run\n"
         "CVQ-VAE   *0.0180 ± 0.0000  *27.85 ± 0.07\n"
         "\n"
-        "* best, _ second best of its column and block, by the values as shown; ties share.\n"
-        "Mean ± sample standard deviation over 1 to 2 seeds; a value without ± is from one seed.\n"
+        "* best, _ second in its block, as shown.\n"
+        "Mean ± sample standard deviation over 1 to 2 seeds; without ±, one seed.\n"
         "[a] loss became NaN at step 9\n"
     )
 
@@ -222,7 +230,7 @@ def test_markdown():
         "\n"
         "vqbench table small\\_datasets --paper\n"
         "\n"
-        "|          |                   l1 ↓ |         PSNR [dB] ↑ |\n"
+        "|          |                   l1 ↓ |       PSNR \\[dB\\] ↑ |\n"
         "|:---------|-----------------------:|--------------------:|\n"
         "| *MNIST*  |                        |                     |\n"
         "| identity |                 0.0000 |               99.00 |\n"
@@ -230,8 +238,8 @@ def test_markdown():
         "| SQ-VAE   |     FAILED<sup>a</sup> |             not run |\n"
         "| CVQ-VAE  |    **0.0180** ± 0.0000 |    **27.85** ± 0.07 |\n"
         "\n"
-        "- Bold: best, underlined: second best of its column and block, by the values as shown; ties share.\n"
-        "- Mean ± sample standard deviation over 1 to 2 seeds; a value without ± is from one seed.\n"
+        "- Bold best, underlined second in its block, as shown.\n"
+        "- Mean ± sample standard deviation over 1 to 2 seeds; without ±, one seed.\n"
         "- <sup>a</sup> loss became NaN at step 9\n"
     )
 
@@ -256,8 +264,8 @@ def test_latex():
         "\\end{tabular}\n"
         "\\begin{flushleft}\\footnotesize\n"
         "vqbench table small\\_datasets -{}-paper \\par\n"
-        "Bold: best, underlined: second best of its column and block, by the values as shown; ties share. \\par\n"
-        "Mean $\\pm$ sample standard deviation over 1 to 2 seeds; a value without $\\pm$ is from one seed. \\par\n"
+        "Bold best, underlined second in its block, as shown. \\par\n"
+        "Mean $\\pm$ sample standard deviation over 1 to 2 seeds; without $\\pm$, one seed. \\par\n"
         "\\textsuperscript{a} loss became NaN at step 9\n"
         "\\end{flushleft}\n"
         "\\end{table}\n"
@@ -354,7 +362,7 @@ def test_a_failure_without_a_reason_says_so():
 def test_one_seed_makes_no_claim():
     """With one seed a cell there is no ±, and a line says that the spread is not known."""
     page = render(Table("T", [L1], [single(L1, 1.0, 2.0)]))
-    assert "One seed a cell" in page
+    assert "One seed per cell: seed-to-seed variation is unknown." in page
     assert "±" not in page
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -278,11 +279,34 @@ def test_a_broken_listener_costs_no_run(tmp_path: Path, monkeypatch: pytest.Monk
     assert said == ["--listen x:broken failed and is asked no more: RuntimeError: no server"]
 
 
-@pytest.mark.parametrize("name", ["nothing", "no.such:thing", "json:nothing"])
-def test_unknown_listeners_are_refused(name: str) -> None:
-    """A wrong name is noticed before anything is trained."""
-    with pytest.raises(UsageError, match="--listen"):
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("nothing", "no.such:thing", "json:nothing", ":b", "a:", ":", "..x:y", "math:pi", "absent.py:f", "ends.py:f"),
+        *("fails.py:f", "fails.py:", "beside:f", "fails.py"),
+    ],
+)
+def test_unknown_listeners_are_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong name, and a file or module that fails, is one sentence before anything is trained."""
+    monkeypatch.chdir(tmp_path)
+    for file, text in {"ends": "raise SystemExit(0)", "fails": "1 / 0", "beside": "f = print"}.items():
+        (tmp_path / f"{file}.py").write_text(text)
+    with pytest.raises(UsageError, match="--listen") as caught:
         listening.listen(name)
+    assert "\n" not in str(caught.value)
+    assert listening.VARIABLE not in os.environ
+    if name == "beside:f":  # which is not installed
+        assert "give a file as FILE.py:f" in str(caught.value)
+
+
+def test_a_listener_in_a_file_is_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``--listen FILE.py:name`` is passed on with the file's whole path, for processes that work elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(listening.VARIABLE, "")
+    (tmp_path / "mine.py").write_text("def f(run, folder):\n    return folder\n")
+    listening.listen("mine.py:f")
+    monkeypatch.chdir("/")
+    assert listening.found(os.environ[listening.VARIABLE])(None, tmp_path) == tmp_path
 
 
 def test_tensorboard_is_written(tmp_path: Path) -> None:

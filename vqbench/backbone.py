@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -18,7 +18,13 @@ class Backbone(nn.Module):
     paper: ClassVar[str]
     VERSION: ClassVar[int] = 1
     codebook: Tensor | None = None  # (K, dim), where a backbone brings trained weights and the codebook that they had
+    factor: int | None = None  # how many pixels a position is wide, where sides must be a multiple of it
     FILLED: ClassVar[tuple[str, ...]] = ("channels", "dim")  # from the data set and the codebook, not from the suite
+
+    @classmethod
+    def outline(cls, channels: int, dim: int, **own: Any) -> Backbone:
+        """The same modules with any weights, without reading a file: what a suite is planned by."""
+        return cls(channels, dim, **own)
 
     def encode(self, x: Tensor) -> Tensor:
         """Pictures (B, channels, S, S) in [-1, 1] to features (B, dim, s, s)."""

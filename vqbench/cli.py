@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -10,10 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
-from vqbench import __version__, determinism
+from vqbench import __version__, console, determinism
+from vqbench.bounds import MOST
 from vqbench.commands.options import CarriedOut, Chosen, Several, add_plugins, choosing
 from vqbench.commands.sample import sample
-from vqbench.errors import UsageError, VqbenchError
+from vqbench.errors import UsageError, VqbenchError, sentence
+from vqbench.paths import path_of
 from vqbench.profiling.command import profile
 from vqbench.report.command import diff, report
 from vqbench.running.threads import waiting
@@ -36,11 +37,15 @@ app = typer.Typer(
     epilog=f"Exit codes: {'; '.join(f'{code} {what}' for code, what in EXIT_CODES.items())}.",
 )
 
-Store = Annotated[Path, typer.Option("--store", metavar="FOLDER", help="Where runs are written and read.")]
-Published = Annotated[
-    Path, typer.Option("--results", metavar="FOLDER", help="Published records, read after the store.")
+Store = Annotated[
+    Path, typer.Option("--store", metavar="FOLDER", parser=path_of, help="Where runs are written and read.")
 ]
-Plugin = Annotated[list[Path] | None, typer.Option("--plugin", metavar="FILE", help="Offer the plugin of a .py file.")]
+Published = Annotated[
+    Path, typer.Option("--results", metavar="FOLDER", parser=path_of, help="Published records, read after the store.")
+]
+Plugin = Annotated[
+    list[Path] | None, typer.Option("--plugin", metavar="FILE", parser=path_of, help="Offer the plugin of a .py file.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Fetch nothing; fail early and say what is missing.")]
@@ -81,7 +86,10 @@ def run(
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed runs again.")] = False,
     listen: Annotated[
         str | None,
-        typer.Option(metavar="WHO", help="Tell of every epoch: tensorboard, or package.module:name of your own."),
+        typer.Option(
+            metavar="WHO",
+            help="Log every epoch: tensorboard, or your callable: FILE.py:name, or package.module:name if installed.",
+        ),
     ] = None,
     deterministic: Annotated[
         bool,
@@ -110,7 +118,7 @@ def run(
         where = chosen.where(device, places, devices)
         files = tuple(chosen.plugin or ())
         how = running.How(device, places, limits[1], retry_failed, quiet, files, devices, where)
-        raise typer.Exit(running.run(chosen.plans(store), store, how, stop))
+        raise typer.Exit(running.run(chosen.plans(store, refresh=True), store, how, stop))
 
 
 @app.command()
@@ -121,11 +129,15 @@ def plan(
     results: Published = RESULTS,
     cost: Annotated[bool, typer.Option("--cost", help="How long it takes, from measured seconds, instead.")] = False,
     places: Annotated[
-        list[int] | None, typer.Option(min=1, metavar="N", help="With --cost: so many runs side by side, simulated.")
+        list[int] | None,
+        typer.Option(min=1, max=100_000, metavar="N", help="With --cost: so many runs side by side, simulated."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """The run matrix: what is done, what is to do, and what it will cost."""
+    """The run matrix: what is done, what is to do, and what it will cost.
+
+    Folders of images are known by their times alone: an image rewritten in place shows at the next `vqbench run`.
+    """
     from vqbench.commands import actions, forecast
     from vqbench.store import ResultStore
 
@@ -144,7 +156,10 @@ def status(
     store: Store = RUNS,
     as_json: Json = False,
 ) -> None:
-    """How each run of a suite stands: done, running, stopped, failed (with the reason) or not begun."""
+    """How each run of a suite stands: done, running, stopped, failed (with the reason) or not begun.
+
+    Folders of images are known by their times alone: an image rewritten in place shows at the next `vqbench run`.
+    """
     from vqbench.commands import actions
 
     _show(actions.status(chosen.plan(store), store), as_json)
@@ -157,19 +172,28 @@ def table(
     store: Store = RUNS,
     results: Published = RESULTS,
     style: Format = "text",
-    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to a file.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", parser=path_of, help="Write to a file.")
+    ] = None,
     paper: Annotated[bool, typer.Option("--paper", help="Printed values beside ours, with verdicts.")] = False,
+    notes: Annotated[bool, typer.Option("--notes", help="All notes below the table, not only five lines.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Print a suite's table from what is stored; nothing is trained or measured."""
+    """Print a suite's table from what is stored; nothing is trained or measured.
+
+    Folders of images are known by their times alone: an image rewritten in place shows at the next `vqbench run`.
+    """
     from vqbench.commands import actions
+    from vqbench.store import ResultStore
 
     style = "json" if as_json else style
-    text = actions.table(chosen.plan(store, results), (store, results), style, paper)
+    stores = [ResultStore(folder) for folder in (store, results)]
+    text = actions.table(chosen.plan(store, results), stores, style, paper, notes)
     if output is None:
         print(text, end="")
     else:
         actions.write(output, text)
+    actions.require_sound(actions.damage_of(stores))
 
 
 @app.command()
@@ -182,7 +206,9 @@ def explain(
         list[str] | None,
         typer.Option(metavar="NAME", help="Explain these; otherwise all but rfid, which takes minutes."),
     ] = None,
-    test_images: Annotated[int | None, typer.Option(min=2, help="Measure on the first test pictures.")] = None,
+    test_images: Annotated[
+        int | None, typer.Option(min=2, max=MOST, help="Measure on the first test pictures.")
+    ] = None,
     plugin: Plugin = None,
     device: Device = "auto",
     offline: Offline = False,
@@ -247,8 +273,8 @@ def check(
     sets: Annotated[
         list[str] | None, typer.Option("--set", metavar="ARGUMENT=VALUE", help="Change an argument of the quantizer.")
     ] = None,
-    num_codes: Annotated[int, typer.Option(min=2, help="Codes of the quantizer under test.")] = 64,
-    dim: Annotated[int, typer.Option(min=1, help="Its channels.")] = 8,
+    num_codes: Annotated[int, typer.Option(min=2, max=2**20, help="Codes of the quantizer under test.")] = 64,
+    dim: Annotated[int, typer.Option(min=1, max=2**14, help="Its channels.")] = 8,
     slow: Annotated[bool, typer.Option("--slow", help="Compile it, too.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -274,16 +300,17 @@ def prepare(
     from vqbench.commands import actions
 
     _offline(offline)
-    for plan in chosen.plans(store):
+    for plan in chosen.plans(store, refresh=True):
         actions.prepare(plan)
 
 
 @app.command()
 def doctor(as_json: Json = False) -> None:
-    """Versions, devices and assets of this machine, and what would work."""
+    """Show versions, devices and assets, and check that this installation computes the kept values (else exit 1)."""
     from vqbench.commands import describe
 
-    _show(describe.doctor(), as_json)
+    _show(shown := describe.doctor(), as_json)
+    raise typer.Exit(int(any(group["state"] == "FAIL" for group in shown.data["golden check"])))
 
 
 @app.command()
@@ -319,8 +346,12 @@ def _offline(offline: bool) -> None:
 
 
 def _show(shown: Any, as_json: bool) -> None:
-    """Print what a command found: its data as JSON, or its text."""
-    print(json.dumps(shown.data, indent=1, allow_nan=False) if as_json else shown.text)
+    """Print what a command found: its data as JSON, or its text; and which files it could not read."""
+    from vqbench import jsontext
+    from vqbench.commands.actions import name_damage
+
+    name_damage(getattr(shown, "damage", ()))
+    print(jsontext.dumps(shown.data) if as_json else shown.text)
 
 
 def _version(wanted: bool) -> None:
@@ -342,32 +373,38 @@ def _main(
 def main() -> None:
     """Run the command line; every error becomes one sentence and an exit code (see EXIT_CODES)."""
     os.environ.update(waiting(os.environ))  # before anything loads torch, here or in a process started from here
+    console.install()  # to the end of the process, which may print a traceback or a warning
     sys.exit(run_words(sys.argv[1:]))
 
 
 def run_words(words: list[str]) -> int:
     """Carry out one command line and give its exit code. ``--debug`` may stand anywhere, and shows tracebacks."""
     debug = "--debug" in words
-    words = [word for word in words if word != "--debug"]
+    with console.guarded():
+        return _carry_out([word for word in words if word != "--debug"], debug)
+
+
+def _carry_out(words: list[str], debug: bool) -> int:
     try:
-        return app(args=words, prog_name="vqbench", standalone_mode=False) or 0
+        try:
+            return app(args=words, prog_name="vqbench", standalone_mode=False) or 0
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # here, where a full disk is still an error with a sentence
     except VqbenchError as error:
         return _told(str(error), error.exit_code, debug)
     except typer.Exit as error:
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return _told("stopped; what was finished is kept", 130, debug)
-    except BrokenPipeError:  # `vqbench table | head`
-        sys.stderr.close()
-        return 0
     except Exception as error:
         if hasattr(error, "format_message"):  # wrong usage, as told by whichever click this typer brings along
             return _told(error.format_message(), 2, debug)
         return _told(f"{type(error).__name__}: {error} (a fault of vqbench; --debug shows where)", 1, debug)
 
 
-def _told(sentence: str, code: int, debug: bool) -> int:
+def _told(message: str, code: int, debug: bool) -> int:
     if debug:
         raise  # the exception being handled
-    print(f"vqbench: {sentence}", file=sys.stderr)
+    print(f"vqbench: {console.one_line(sentence(message))}", file=sys.stderr)
     return code

@@ -59,6 +59,13 @@ class Dataset:
         """
         return dict(args)
 
+    @classmethod
+    def refresh(cls, args: Mapping[str, Any]) -> None:
+        """Compare the state of every file on this machine with what is kept of it, as ``vqbench run`` does first.
+
+        :meth:`settled` may look less closely: a folder's time does not show a file that was rewritten in place.
+        """
+
     def pixels(self, split: Split) -> Tensor | Pictures:
         """The pictures of ``split``: (N, channels, size, size) uint8 on the CPU, or what reads them piece by piece.
 

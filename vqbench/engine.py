@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from vqbench import checkpoint, determinism
 from vqbench.errors import RunError, UsageError
 from vqbench.functional import ranks
+from vqbench.functional.precision import allow_tf32, float32_products
 from vqbench.group import ALONE, Group
+from vqbench.origin import origin
 
 Precision = Literal["float32", "tf32", "bf16"]
 
@@ -27,9 +29,10 @@ class Engine:
 
     ``device`` is ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:N``; with several ranks the first
     one's, and GPUs follow in order. ``precision``: ``float32`` is strict, ``tf32`` lets a GPU round the factors of
-    products to 10 bits, ``bf16`` computes the backbone under autocast. Quantizers always work in float32. Raises
-    UsageError for a device that this machine lacks. The same CPU with the same number of threads gives the same bits
-    every time; the same GPU does so under ``--deterministic`` (:mod:`vqbench.determinism`).
+    the backbone's products to 10 bits, ``bf16`` computes the backbone under autocast. Quantizers always work in
+    float32, forward and backward. Raises UsageError for a device that this machine lacks. The same CPU with the same
+    number of threads gives the same bits every time; the same GPU does so under ``--deterministic``
+    (:mod:`vqbench.determinism`).
 
     Several ranks are data-parallel: each computes its part of a batch, gradients are averaged, and quantizers exchange
     what they must. Buffers are not copied from one rank to the others, which would hide a missing exchange.
@@ -41,7 +44,7 @@ class Engine:
         from lightning_fabric import Fabric
 
         determinism.apply()
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+        allow_tf32(False)  # Fabric reads PyTorch's older switch, which fails while this one says TF32
         devices = devices_of(device, group.local_size)
         self.device, self.precision, self.group = devices[group.local_rank], precision, group
         self._scale = 1.0  # of this rank's loss in the batch at hand
@@ -54,10 +57,12 @@ class Engine:
         )
         if group.size > 1:
             self._fabric.launch()
+        allow_tf32(precision == "tf32")
 
     def setup(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, torch.optim.Optimizer]:
         """The model and its optimizer, moved to the device and wrapped for its precision and the group."""
-        return self._fabric.setup(model, optimizer)
+        with float32_products():  # for Fabric, as above
+            return self._fabric.setup(model, optimizer)
 
     @contextmanager
     def batch(self, count: int, model: nn.Module) -> Iterator[slice]:
@@ -102,12 +107,23 @@ class Engine:
         self.group.agree(lambda: checkpoint.write(path, state))
 
     def load(self, path: Path) -> dict[str, Any]:
-        """Read a checkpoint onto the device; with several ranks, the first one reads for all, onto the CPU.
+        """Read a checkpoint onto the CPU, from where ``load_state_dict`` takes it to the device; the first rank reads.
 
-        Raises Damaged, on all ranks, if it is not what was written; the file is left.
+        Raises, on all ranks, Damaged if it is not what was written, and StoreError if it cannot be read; it is left.
         """
-        where = self.device if self.group.size == 1 else torch.device("cpu")
-        return self.group.agree(lambda: checkpoint.read(path, where))
+        return self.group.agree(lambda: checkpoint.read(path))
+
+    @contextmanager
+    def restoring(self, path: Path) -> Iterator[None]:
+        """While what was loaded from ``path`` is put in its place. Raises Damaged if it is of another run."""
+        with checkpoint.restoring(path):
+            yield
+
+    def add_origin(self, origins: list[dict[str, Any]]) -> None:
+        """Add the machines of all ranks to those that a training was done on so far. All ranks have to call this."""
+        for each in self.group.gather(origin(self.device)):
+            if each not in origins:
+                origins.append(each)
 
     def require_equal(self, model: nn.Module, told: str) -> None:
         """Raises RunError, on all ranks, unless all hold the same weights and buffers, bit for bit."""
@@ -166,6 +182,8 @@ def devices_of(name: str, count: int) -> list[torch.device]:
         raise UsageError(f"unknown device {name!r}; known: auto, cpu, cuda, cuda:N") from None
     if device.type not in ("cpu", "cuda"):
         raise UsageError(f"device {name!r} is not supported; known: auto, cpu, cuda, cuda:N")
+    if device.type == "cpu" and device.index is not None:
+        raise UsageError(f"device {name!r}: the CPU is one device, without a number; use --device cpu")
     if device.type == "cpu" or count == 1:
         devices = [device] * count
     else:

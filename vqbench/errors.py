@@ -26,6 +26,10 @@ class AssetError(VqbenchError):
     """Data or weights that cannot be had, or are not what they should be."""
 
 
+class AbsentData(AssetError):
+    """The folder of a data set is not on this machine, so that nothing can be said of what it holds."""
+
+
 class RunError(VqbenchError):
     """One run cannot go on (a NaN loss, too few features); the suite goes on without it."""
 
@@ -70,3 +74,34 @@ def nearest(name: object, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return f"{hint}known: {', '.join(known) or 'none'}"
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things, in the singular where it is one.
+
+    >>> counted(1, "epoch"), counted(2000, "image")
+    ('1 epoch', '2,000 images')
+    """
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
+LONGEST = 400  # characters of a message, and
+LONG = 120  # of one word of it, such as a path
+
+
+def shortened(text: str, length: int = 60) -> str:
+    """``text`` with its middle left out where it is longer than ``length``.
+
+    >>> shortened("a rather long name", 11)
+    'a rat...ame'
+    """
+    if len(text) <= length:
+        return text
+    kept = length - 3
+    return f"{text[: kept - kept // 3]}...{text[len(text) - kept // 3 :]}"
+
+
+def sentence(error: object) -> str:
+    """What an error says, fit to be printed: a few hundred characters at most, long words cut in the middle."""
+    words = [shortened(word, LONG) for word in str(error).split(" ")]
+    return shortened(" ".join(words), LONGEST)

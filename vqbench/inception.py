@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,12 +16,15 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from vqbench import assets
+from vqbench import assets, reading
 from vqbench.assets.content import digest_of_arrays, replacing
 from vqbench.compat import ensure_torchvision
+from vqbench.errors import StoreError
+from vqbench.functional.precision import float32_products
 from vqbench.pictures import rounded
 from vqbench.protocol import MeasureProtocol
 
+DIGEST = hashlib.sha256().digest_size
 DIM = 2048  # of pool3, the layer that FID is defined on
 VERSION = 1  # of how features are computed; raised by hand, it names other files of those that are kept
 CHUNK = 50  # pictures a pass through the network
@@ -51,17 +53,8 @@ def _weights_digest(net: nn.Module) -> str:
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
     """True float32 without gradients, whatever was set outside: no autocast, no bfloat16, no TF32 (cuDNN's default)."""
-    backends: Any = torch.backends  # its stubs lack some of these
-    settings = (backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv)
-    before = [setting.fp32_precision for setting in settings]
-    for setting in settings:
-        setting.fp32_precision = "ieee"
-    try:
-        with torch.no_grad(), torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        for setting, value in zip(settings, before, strict=True):
-            setting.fp32_precision = value
+    with float32_products(), torch.no_grad(), torch.autocast(device.type, enabled=False):
+        yield
 
 
 @cache
@@ -154,9 +147,9 @@ class FeatureStore:
 
     def _on_disk(self) -> np.ndarray:
         """What the file holds now, (N, 2048); no rows if there is none, or it is not what was once written."""
-        with suppress(OSError, ValueError, EOFError, BufferError), self.path.open("rb") as file:
-            array = np.load(file, allow_pickle=False)
-            sound = file.read() == hashlib.sha256(array.data).digest()
+        with suppress(StoreError, FileNotFoundError, ValueError):
+            array, digest = reading.large_array(self.path, DIGEST)
+            sound = digest == hashlib.sha256(array.data).digest()
             if sound and array.ndim == 2 and array.shape[1] == DIM and array.dtype == np.float32:
                 return array
         return np.empty((0, DIM), np.float32)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from vqbench.errors import UsageError
+
 
 @dataclass(frozen=True)
 class Launched:
@@ -17,9 +19,16 @@ class Launched:
 
 
 def launched() -> Launched | None:
-    """What ``torchrun`` says of this process; None if nobody has started several."""
+    """What ``torchrun`` says of this process; None if nobody has started several.
+
+    Raises UsageError for variables that say what cannot be.
+    """
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
     if not all(name in os.environ for name in (*names, "MASTER_ADDR", "MASTER_PORT")):
         return None
-    found = Launched(*(int(os.environ[name]) for name in names))
+    said = {name: os.environ[name] for name in names}
+    found = Launched(*(int(value) if value.isascii() and value.isdigit() else -1 for value in said.values()))
+    if not (0 <= found.local_rank <= found.rank < found.size and found.local_rank < found.local_size <= found.size):
+        what = ", ".join(f"{name}={value[:20]}" for name, value in said.items())
+        raise UsageError(f"the environment says {what}, which no launcher would; unset these variables")
     return found if found.size > 1 else None

@@ -17,7 +17,7 @@ def workers() -> int:
     """How many threads decode: ``VQBENCH_LOADERS``, else one for each core that this process may use, at most 16."""
     own = os.environ.get("VQBENCH_LOADERS", "")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return int(own) if own.isdigit() and int(own) else min(cores, 16)
+    return int(own) if own.isdecimal() and int(own) else min(cores, 16)
 
 
 def batches(

@@ -61,6 +61,8 @@ class Metric:
     VERSION: ClassVar[int] = 1  # raised by hand when a change of the code changes the value
     reference: ClassVar[str] = ""  # paper or library that defines it
     few: ClassVar[int] = 0  # from fewer pictures (of samples: or references) its values rank nothing; a table says so
+    by_codebook: ClassVar[bool] = False  # its values are comparable between codebooks of one size alone
+    fewest: ClassVar[int] = 1  # images (of samples: and references) from which there is a value at all
     needs_codes: ClassVar[bool] = False  # says nothing about a run without a codebook
     of_samples: ClassVar[bool] = False  # about pictures that a second stage makes, see SampleMetric
     knobs: ClassVar[tuple[str, ...]] = ("pixels", "jpeg")  # settings of a MeasureProtocol that can move its value
@@ -69,6 +71,11 @@ class Metric:
     def assets(cls, protocol: MeasureProtocol) -> tuple[str, ...]:
         """Names in the catalogue of vqbench.assets that the metric needs under ``protocol``."""
         return ()
+
+    @classmethod
+    def smallest(cls, protocol: MeasureProtocol) -> int:
+        """The side in pixels from which images can be measured under ``protocol``."""
+        return 1
 
     def __init__(self, context: Context) -> None:
         self.context = context

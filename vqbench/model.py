@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from vqbench.backbone import Backbone
+from vqbench.functional.precision import strictly
 from vqbench.quantizer import Quantizer, QuantizerOutput
 
 
@@ -20,5 +21,5 @@ class Autoencoder(nn.Module):
         """Pictures (B, C, S, S) in [-1, 1] to reconstructions of the same shape, and what the quantizer gave."""
         z = self.backbone.encode(x)  # (B, dim, s, s)
         with torch.autocast(z.device.type, enabled=False):  # assignments are decided in float32 at every precision
-            out = self.quantizer(z.float())
+            out = strictly(self.quantizer, z.float())
         return self.backbone.decode(out.z_q), out

@@ -39,6 +39,8 @@ class Quantizer(nn.Module):
     VERSION: ClassVar[int] = 1
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     ceiling: ClassVar[bool] = False  # True: an upper bound, not a method; never best or second in a table
+    packages: ClassVar[tuple[str, ...]] = ()  # modules of other packages, without which it cannot be made
+    install: ClassVar[str] = ""  # what pip installs them by, where that is not their names
     distributed: ClassVar[bool] = True  # False: must not be trained on several ranks, whose codebooks would part
 
     def __init__(self, num_codes: int, dim: int, depth: int = 1) -> None:

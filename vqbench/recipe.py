@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from vqbench.dataset import Dataset
 from vqbench.engine import Engine
+from vqbench.errors import counted
 from vqbench.generation.generator import Generator
 from vqbench.measuring.watching import Watch
 from vqbench.model import Autoencoder
@@ -36,14 +37,28 @@ class Trained:
 
     seconds: float  # spent in training, over all restarts
     history: list[dict[str, Any]] = field(default_factory=list)  # one mapping an epoch
+    origins: list[dict[str, Any]] | None = None  # machines that trained part of it; None: this one, see add_origin
 
 
 class Recipe:
-    """A training loop. All arguments of the constructor are named, annotated and part of a run's key."""
+    """A training loop. All arguments of the constructor are named, annotated and part of a run's key.
+
+    Only :meth:`fit` must be written. What follows it is asked before anything is trained, by `plan`, by tables and to
+    put short runs first; what a recipe does not say is shown as unknown.
+    """
 
     VERSION: ClassVar[int] = 1
-    packages: ClassVar[tuple[str, ...]] = ()  # of an extra, without which it cannot train
+    LATER: ClassVar[Mapping[str, Any]] = {}  # arguments added after runs were published -> what was done before
+    packages: ClassVar[tuple[str, ...]] = ()  # modules of other packages, without which it cannot train
+    install: ClassVar[str] = ""  # what pip installs them by, where that is not their names
     distributed: ClassVar[bool] = False  # True: ``fit`` may be called on several ranks, and divides each batch
+
+    def misfit(self, train: int, test: int, holdout: int, size: int) -> str | None:
+        """Why it cannot train on data of so many images of ``size`` pixels a side, and what would work; None if it can.
+
+        ``holdout``: how many of the last training images are kept for selection, if it selects by them.
+        """
+        return None
 
     def fit(self, task: Task) -> Trained:
         """Train ``task.model``, going on from the last checkpoint in ``task.folder`` if there is one.
@@ -51,6 +66,31 @@ class Recipe:
         Leaves the selected weights in the model and in ``best.pt``. Raises RunError if the run cannot go on.
         """
         raise NotImplementedError
+
+    def images(self, train: int, holdout: int) -> int:
+        """How many of a data set's ``train`` images it learns from, which keeps ``holdout`` of them for selection."""
+        return train
+
+    def updates(self, images: int) -> int | None:
+        """Optimizer updates of a whole training on so many images; None if that is not known beforehand."""
+        return None
+
+    def images_shown(self, images: int) -> int | None:
+        """Images in all updates of a whole training on so many, repetitions counted; None if that is not known."""
+        return None
+
+    def about(self) -> str:
+        """For how long and how fast it trains, as a table says it: "2 epochs, batch 64". Empty: all arguments."""
+        return ""
+
+
+def too_large(batch_size: int, train: int, subset: int | None) -> str | None:
+    """What is wrong with a batch that so many training images do not fill; None if they do."""
+    count = min(train, subset or train)
+    if batch_size <= count:
+        return None
+    more = f", or take a subset of {batch_size:,} or more" if count < batch_size <= train else ""
+    return f"batch_size {batch_size} is larger than the {counted(count, 'training image')}; lower it{more}"
 
 
 class SecondStage(Recipe):

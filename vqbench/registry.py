@@ -11,10 +11,13 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import json
 import pkgutil
 import sys
+import traceback
 import typing
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -22,11 +25,20 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any, Literal
 
-from vqbench.errors import UsageError, nearest
+from vqbench import syntax
+from vqbench.errors import UsageError, VqbenchError, nearest, shortened
+from vqbench.files import MB, open_regular
+from vqbench.paths import path_of
+
+PLUGIN = 5 * MB  # bytes of a file with a plugin
 
 
 class BrokenPlugin(UsageError):
     """A plugin that is there but cannot be used. It harms nobody who does not name it."""
+
+
+class ChangedPlugin(UsageError):
+    """A plugin's file that says something else than when the run was planned; runs without it are not concerned."""
 
 
 Kind = Literal["quantizers", "metrics", "datasets", "backbones", "recipes"]
@@ -67,23 +79,44 @@ class Resolved:
     name: str
     version: int
     args: dict[str, Any]
+    source: str | None = None  # digest of what the plugin says, if it is a file of the user's
 
 
 _files: dict[Path, str] = {}  # files added by the user -> name of the module they become
+_imported: dict[Path, tuple[bytes, str]] = {}  # those that were imported -> their text then, and its digest
 
 
 def add_file(path: str | Path) -> None:
     """Offer the plugins of one Python file, under the file's name. Raises UsageError if there is no such file."""
-    path = Path(path).expanduser().resolve()
+    path = path_of(path).resolve()
     if path.suffix != ".py" or not path.is_file():
         raise UsageError(f"{path}: no such Python file; --plugin wants the path of a .py file")
+    try:
+        open_regular(path, PLUGIN).close()
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}); --plugin wants a short .py file") from None
     for kind in CONTRACTS:
         if path.stem in _built_in(kind) and path != _path(_built_in(kind)[path.stem]):
             raise UsageError(
                 f"{path}: {path.stem!r} is a built-in {kind[:-1]}; rename the file, or runs would be confused"
             )
+    if path.stem in _built_in_presets() and path.stem not in _built_in("quantizers"):
+        raise UsageError(f"{path}: {path.stem!r} is a built-in preset; rename the file, or runs would be confused")
+    if path in _imported and _imported[path][0] != path.read_bytes():  # it was edited since
+        _import_file.cache_clear()
+        _classes.cache_clear()
     _files[path] = f"vqbench_plugin_{path.stem}"
     sources.cache_clear()
+
+
+@cache
+def _built_in_presets() -> frozenset[str]:
+    """The names of published variants of built-in quantizers."""
+    return frozenset(
+        preset
+        for source in _built_in("quantizers").values()
+        for preset in _class_of("quantizers", source).presets  # type: ignore[attr-defined]
+    )
 
 
 def files() -> tuple[Path, ...]:
@@ -98,8 +131,37 @@ def _import_file(path: Path) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses and pickles inside the plugin look their module up by name
-    spec.loader.exec_module(module)
+    content = path.read_bytes()
+    exec(compile(content, str(path), "exec", dont_inherit=True), vars(module))  # this text, not a compiled older one
+    _imported[path] = content, syntax.digest(content, path.parent)
     return module
+
+
+def source(kind: Kind, name: str) -> str | None:
+    """Digest of what the plugin ``name`` says, as it was imported; None unless it is a file of the user's.
+
+    Built-in and packaged plugins raise their VERSION by hand instead.
+    """
+    found = sources(kind).get(name)
+    if found is None or found.origin != "file" or name in _built_in(kind):
+        return None
+    return _imported[Path(str(found.where))][1]
+
+
+def version(kind: Kind, name: str) -> int:
+    """The VERSION of the plugin ``name``; above it, where that is a file of the user's, a number of what it says."""
+    said = source(kind, name)
+    return load(kind, name).VERSION + (0 if said is None else 1000 * int(said[:10], 16))  # type: ignore[attr-defined]
+
+
+def require_same(kind: Kind, name: str, planned: str | None) -> None:
+    """Raises ChangedPlugin where the file of a plugin does not say what it said when a run was ``planned``."""
+    load(kind, name)
+    if source(kind, name) != planned:
+        raise ChangedPlugin(
+            f"{kind[:-1]} {name!r} ({sources(kind)[name]}) was edited since this run was planned; `vqbench run` trains "
+            "it anew as it is now"
+        )
 
 
 @cache
@@ -167,7 +229,28 @@ def _class_of(kind: Kind, source: Source) -> type:
         raise BrokenPlugin(
             f"{source} must define exactly one subclass of {contract} to be a {kind[:-1]}, but defines {len(classes)}"
         )
+    _require_attributes(kind, source, classes[0])
     return classes[0]
+
+
+@cache
+def _require_attributes(kind: Kind, source: Source, cls: type) -> None:
+    """Raises BrokenPlugin where an attribute of a stranger's class is not what its contract says that it is."""
+    if source.origin == "built-in":  # which the tests hold to it
+        return
+    for base in cls.__mro__:
+        if base.__module__ != CONTRACTS[kind][0]:
+            continue
+        for name, annotation in inspect.get_annotations(base, eval_str=True).items():
+            if typing.get_origin(annotation) is typing.ClassVar and hasattr(cls, name):
+                value, [wanted] = getattr(cls, name), typing.get_args(annotation)
+                if hasattr(value, "__get__"):  # of the instance, then
+                    continue
+                value = tuple(value) if isinstance(value, list) else value
+                try:
+                    _checked(f"{kind[:-1]} {source.name!r} ({source}): {cls.__name__}.{name}", value, wanted)
+                except UsageError as error:
+                    raise BrokenPlugin(str(error)) from None
 
 
 @cache
@@ -176,7 +259,7 @@ def _classes(kind: Kind, source: Source) -> list[type]:
     try:
         offered = source.load()
     except (Exception, SystemExit) as error:  # a stranger's module may fail in any way: whoever names it gets the cause
-        raise BrokenPlugin(f"{kind[:-1]} {source.name!r} ({source}) cannot be imported: {error!r}") from error
+        raise BrokenPlugin(f"{kind[:-1]} {source.name!r} ({source}) cannot be imported: {error!r:.300}") from error
     module, name = CONTRACTS[kind]
     contract = getattr(importlib.import_module(module), name)
     members: list[Any] = list(vars(offered).values()) if inspect.ismodule(offered) else [offered]
@@ -203,6 +286,53 @@ def presets(kind: Kind) -> dict[str, tuple[str, Mapping[str, Any]]]:
     return found
 
 
+def lacks(kind: Kind, name: str) -> str:
+    """What must be installed before the plugin ``name`` can be used, and how, in a sentence; empty if nothing."""
+    return lacking(f"{kind[:-1]} {name!r}", load(kind, name))
+
+
+def lacking(who: str, cls: type) -> str:
+    """Likewise of a class."""
+    absent = [module for module in getattr(cls, "packages", ()) if not _installed(module)]
+    if not absent:
+        return ""
+    what = getattr(cls, "install", "") or " ".join(absent)
+    return f"{who} needs {' and '.join(absent)}, which is not installed: pip install {what}"
+
+
+def _installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def create(kind: Kind, name: str, /, **args: Any) -> Any:
+    """The plugin ``name``, made with ``args``. Raises UsageError, and BrokenPlugin for a constructor that fails."""
+    cls = load(kind, name)
+    with contained(kind, name):
+        return cls(**args)
+
+
+@contextmanager
+def contained(kind: Kind, name: str) -> Iterator[None]:
+    """Within, code of the plugin ``name`` runs, which may be a stranger's: whatever it raises becomes BrokenPlugin."""
+    try:
+        yield
+    except VqbenchError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise BrokenPlugin(f"{kind[:-1]} {name!r} ({sources(kind)[name]}) fails: {_cause(error)}") from error
+
+
+def _cause(error: BaseException) -> str:
+    """What was raised, in one line, with the line of the innermost call."""
+    said = " ".join(str(error).split())
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    where = f" ({Path(last[0].filename).name}, line {last[0].lineno})" if last else ""
+    return f"{type(error).__name__}: {said[:200]}{'...' if len(said) > 200 else ''}{where}"
+
+
 def find(kind: Kind, name: str) -> tuple[str, type, Mapping[str, Any]]:
     """The plugin or preset called ``name``: the plugin's own name, its class, and the preset's arguments."""
     if name not in sources(kind):
@@ -216,14 +346,24 @@ def resolve(kind: Kind, name: str, given: Mapping[str, Any], fixed: Mapping[str,
     """Every argument that decides what the plugin ``name`` does, with its type checked.
 
     ``given`` are the suite's own arguments, ``fixed`` those that the suite's budget sets for every plugin alike
-    (``num_codes``, ``dim``); the rest comes from the preset and the constructor's defaults. Raises UsageError
-    for an unknown, missing or mistyped argument.
+    (``num_codes``, ``dim``); the rest comes from the preset and the constructor's defaults. An argument that the class
+    names in ``LATER`` is left out where it has the value named there. Raises UsageError for an unknown, missing or
+    mistyped argument.
     """
     plugin, cls, preset = find(kind, name)
     args = checked(f"{kind[:-1]} {name!r}", cls, given, fixed or {}, preset)
     if kind == "datasets":  # a place on this machine gives way to what lies there
-        args = cls.settled(args)  # type: ignore[attr-defined]
-    return Resolved(plugin, cls.VERSION, args)  # type: ignore[attr-defined]  # every contract has a VERSION
+        with contained(kind, plugin):
+            args = cls.settled(args)  # type: ignore[attr-defined]
+    later: Mapping[str, Any] = getattr(cls, "LATER", {})  # else runs from before such an argument would lose their key
+    args = {argument: value for argument, value in args.items() if argument not in later or value != later[argument]}
+    return Resolved(plugin, cls.VERSION, args, source(kind, plugin))  # type: ignore[attr-defined]  # every contract has a VERSION
+
+
+def refresh(name: str, given: Mapping[str, Any]) -> None:
+    """Have the data set ``name`` compare the files on this machine with what is kept of them, one by one."""
+    _, cls, preset = find("datasets", name)
+    cls.refresh(checked(f"dataset {name!r}", cls, given, {}, preset))  # type: ignore[attr-defined]
 
 
 def checked(
@@ -246,13 +386,30 @@ def checked(
         if value is inspect.Parameter.empty:
             raise UsageError(f"{who} needs the argument {argument!r}")
         args[argument] = _checked(f"{who}, argument {argument!r}", value, annotation)
+        _require_plain(f"{who}, argument {argument!r}", args[argument])
     return args
+
+
+def _require_plain(who: str, value: Any) -> None:
+    """Raises BrokenPlugin for a value that JSON does not have, since arguments name a run."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        raise BrokenPlugin(
+            f"{who}: {value!r:.100} cannot name a run; use numbers, texts, true, false or null"
+        ) from None
 
 
 def parameters(cls: type) -> Iterator[tuple[str, tuple[Any, Any]]]:
     """The constructor's arguments: name -> (annotation, default). Arguments that the recipe fills in are left out."""
     constructor: Any = cls.__init__  # type: ignore[misc]  # of the class itself, not of an instance
-    hints = typing.get_type_hints(constructor)
+    try:
+        hints = typing.get_type_hints(constructor, include_extras=True)
+    except Exception as error:  # a name that is imported for type checkers alone, or anything else that is evaluated
+        raise BrokenPlugin(
+            f"{cls.__name__}: an annotation of its constructor cannot be resolved ({_cause(error)}); import what it "
+            "names"
+        ) from error
     for name, parameter in inspect.signature(constructor).parameters.items():
         if name == "self" or parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
             continue
@@ -262,31 +419,45 @@ def parameters(cls: type) -> Iterator[tuple[str, tuple[Any, Any]]]:
 
 
 def _checked(who: str, value: Any, annotation: Any) -> Any:
-    """``value`` as ``annotation`` wants it: exact types, but a whole number is a fine float."""
-    from pydantic import ConfigDict, TypeAdapter, ValidationError
+    """``value`` as ``annotation`` wants it: exact types within declared ranges, but a whole number is a fine float."""
+    from pydantic import PydanticUserError, ValidationError
 
-    if isinstance(value, str) and annotation is float:
-        raise UsageError(f"{who}: {value!r} is not a number")
+    if isinstance(value, str) and float in (annotation, getattr(annotation, "__origin__", None)):
+        raise UsageError(f"{who}: {shortened(repr(value))} is not a number")
     try:
-        return TypeAdapter(annotation, config=ConfigDict(strict=True, allow_inf_nan=False)).validate_python(value)
+        return _adapter(annotation).validate_python(value)
+    except PydanticUserError as error:
+        raise BrokenPlugin(
+            f"{who} is annotated {annotation!r:.100}, which no suite can give; use int, float, bool, str or Literal"
+        ) from error
     except ValidationError as error:
-        raise UsageError(
-            f"{who}: {error.errors()[0]['msg'][0].lower()}{error.errors()[0]['msg'][1:]}, not {value!r}"
-        ) from None
+        wrong = error.errors()[0]["msg"]
+        raise UsageError(f"{who}: {wrong[0].lower()}{wrong[1:]}, not {shortened(repr(value))}") from None
+
+
+@cache
+def _adapter(annotation: Any) -> Any:
+    from pydantic import ConfigDict, TypeAdapter
+
+    return TypeAdapter(annotation, config=ConfigDict(strict=True, allow_inf_nan=False))
 
 
 def digest(kind: Kind, name: str) -> str:
     """Sha256 of what the plugin ``name`` is written in, found without importing it where that is possible.
 
-    Of an installed package that is its version and all of its Python files, since one may build on another.
+    Of the user's file that is its :func:`source`; of an installed package its version and all of its Python files,
+    since one may build on another.
     """
-    source = sources(kind).get(name) or sources(kind)[find(kind, name)[0]]
-    path = _path(source)
+    plugin = name if name in sources(kind) else find(kind, name)[0]
+    if said := source(kind, plugin):
+        return said
+    found = sources(kind)[plugin]
+    path = _path(found)
     if path is None:
         return "unknown"
     digest = hashlib.sha256()
-    if isinstance(source.where, EntryPoint):
-        digest.update((source.where.dist.version if source.where.dist else "").encode())
+    if isinstance(found.where, EntryPoint):
+        digest.update((found.where.dist.version if found.where.dist else "").encode())
     files = sorted(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path]
     for file in files:
         digest.update(file.read_bytes())

@@ -16,15 +16,20 @@ PARTS = ("recipe", "backbone", "dataset", "quantizer")
 
 @dataclass(frozen=True)
 class Part:
-    """A plugin as a run uses it: its name, its hand-raised ``VERSION``, and every argument of its constructor."""
+    """A plugin as a run uses it: its name, its hand-raised ``VERSION``, and every argument of its constructor.
+
+    Of a plugin given as a file also what that file says, as a digest, so that an edited one names other runs.
+    """
 
     name: str
     version: int
     args: Mapping[str, Any]
+    source: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The part as JSON."""
-        return {"name": self.name, "version": self.version, "args": dict(self.args)}
+        content = {"name": self.name, "version": self.version, "args": dict(self.args)}
+        return content if self.source is None else {**content, "source": self.source}
 
 
 @dataclass(frozen=True)
@@ -59,8 +64,14 @@ class RunSpec:
             parts = {part: Part(**data[part]) for part in PARTS}
             run = cls(**parts, seed=data["seed"], parent=data["parent"])
             exact = run.to_dict() == data and type(run.seed) is int
-        except (KeyError, TypeError, ValueError) as error:
+            exact = exact and all(map(_is_part, parts.values())) and isinstance(run.parent, str | None)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise StoreError(f"not the description of a run: {error!r}; was it written by another program?") from None
         if not exact:
             raise StoreError("not the description of a run: unknown keys or a wrong type; was it edited by hand?")
         return run
+
+
+def _is_part(part: Part) -> bool:
+    """Whether name, version and arguments have the types that they should."""
+    return type(part.name) is str and type(part.version) is int and type(part.args) is dict

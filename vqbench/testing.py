@@ -9,7 +9,6 @@ A plugin's test suite holds to all of it in two lines::
 from __future__ import annotations
 
 import inspect
-import json
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,11 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vqbench import registry
+from vqbench import jsontext, registry
 from vqbench.conformance import CHECKS, ranks
 from vqbench.conformance.case import Case
 from vqbench.conformance.outcome import Check, Result, conduct
 from vqbench.errors import UsageError, nearest
+from vqbench.paths import path_of
 from vqbench.planning.yamlfile import parse
 from vqbench.quantizer import Quantizer
 
@@ -69,6 +69,12 @@ def case(
 
     ``args`` are arguments of its constructor. Raises UsageError if there is no such quantizer or argument.
     """
+    return _case(quantizer, args, num_codes, dim, beside)
+
+
+def _case(
+    quantizer: str | Path | type[Quantizer], args: Mapping[str, Any], num_codes: int, dim: int, beside: Path = Path()
+) -> Case:
     cls: type
     preset: Mapping[str, Any] = {}
     if inspect.isclass(quantizer):
@@ -76,7 +82,7 @@ def case(
     else:
         name = str(quantizer)
         if name.endswith(".py"):
-            path = Path(name) if Path(name).exists() else beside / name
+            path = path_of(name) if path_of(name).exists() else beside / name
             registry.add_file(path)
             name = path.stem
             if name not in registry.names("quantizers"):
@@ -119,10 +125,15 @@ def tell(
     names, args = list(names), dict(map(_argument, sets))
     if not names:
         raise UsageError("nothing to check; name a .py file or a quantizer, or give --all")
+    for option in ("num_codes", "dim"):
+        if option in args:
+            raise UsageError(f"--set {option}={args[option]}: use --{option.replace('_', '-')}")
+    list(_chosen(only))  # raises for an unknown one, also where nothing comes to be checked
     reports = []
     for name in names:
         try:
-            report = check(case(name, num_codes=num_codes, dim=dim, **args), slow=slow, only=only)
+            subject = _case(name, args, num_codes, dim)
+            report = _not_installed(subject) or check(subject, slow=slow, only=only)
         except registry.BrokenPlugin as error:
             result = Result("loads", "FAIL", str(error), "mend the file, then check it again")
             report = Report(name, "not loaded", [result])
@@ -130,8 +141,19 @@ def tell(
         if not as_json:
             print(report.text, flush=True)
     if as_json:
-        print(json.dumps([report.data for report in reports], indent=1, allow_nan=False))
+        print(jsontext.dumps([report.data for report in reports]))
     return int(any(report.failed for report in reports))
+
+
+def _not_installed(subject: Case) -> Report | None:
+    """The report on a quantizer whose package is not installed: one SKIP, with the command that installs it."""
+    if not (sentence := _lacks(subject)):
+        return None
+    return Report(subject.name, "not installed", [Result("installed", "SKIP", *sentence.split(": ", 1))])
+
+
+def _lacks(subject: Case) -> str:
+    return registry.lacking(f"quantizer {subject.name!r}", subject.cls)
 
 
 def _argument(text: str) -> tuple[str, Any]:
@@ -166,7 +188,10 @@ def conformance(quantizer: str | Path | type[Quantizer], *, slow: bool = False, 
 
     @pytest.mark.parametrize("each", CHECKS, ids=lambda each: each.name)
     def test(each: Check) -> None:
-        result = conduct(each, case(quantizer, beside=Path(caller).parent, **options), slow)
+        subject = case(quantizer, beside=Path(caller).parent, **options)
+        if sentence := _lacks(subject):
+            pytest.skip(sentence)
+        result = conduct(each, subject, slow)
         told = "; ".join(filter(None, [result.what, result.do, result.link]))
         if result.state == "FAIL":
             pytest.fail(f"{result.check}: {told}", pytrace=False)

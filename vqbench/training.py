@@ -6,10 +6,35 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+from vqbench.errors import UsageError
 
 # Seconds between checkpoints; when one is written changes nothing in what is trained.
-CHECKPOINT_EVERY = float(os.environ.get("VQBENCH_CHECKPOINT_EVERY", "15"))
+VARIABLE = "VQBENCH_CHECKPOINT_EVERY"
+try:
+    CHECKPOINT_EVERY = float(os.environ.get(VARIABLE, "15"))
+    sound = CHECKPOINT_EVERY >= 0
+except ValueError:
+    sound = False
+if not sound:
+    raise UsageError(f"{VARIABLE}={os.environ[VARIABLE][:20]}: not a number of seconds; unset it or write one")
 SHARE = 0.05  # of the time that writing checkpoints may take, where they are so large that this makes them rarer
+
+Progress = TypeVar("Progress")
+
+
+def restored(kind: type[Progress], saved: dict[str, Any]) -> Progress:
+    """A training's progress as its checkpoint has it; fields that an older version did not keep begin anew.
+
+    Raises ValueError or TypeError for a field that is unknown, or of another type than it begins with.
+    """
+    for name, initial in asdict(kind()).items():  # type: ignore[call-overload]
+        value = saved.get(name, initial)
+        if type(value) is not type(initial) and not (isinstance(initial, float) and type(value) is int):
+            raise ValueError(f"its {name} is {value!r:.40}")
+    return kind(**saved)
 
 
 class Clock:

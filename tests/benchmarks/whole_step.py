@@ -75,16 +75,11 @@ def measured(chosen: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 def strict(step: Any) -> Any:
     """``step`` without TF32, whatever ours is allowed."""
-    import torch
+    from vqbench.functional import float32_products
 
     def call() -> None:
-        flags = torch.backends.cuda.matmul, torch.backends.cudnn
-        before = [flag.allow_tf32 for flag in flags]
-        for flag in flags:
-            flag.allow_tf32 = False  # type: ignore[attr-defined]
-        step()
-        for flag, was in zip(flags, before, strict=True):
-            flag.allow_tf32 = was  # type: ignore[attr-defined]
+        with float32_products():
+            step()
 
     return call
 

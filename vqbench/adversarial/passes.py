@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from vqbench.engine import Engine
+from vqbench.functional.precision import strictly
 from vqbench.model import Autoencoder
 from vqbench.quantizer import QuantizerOutput
 
@@ -38,7 +39,7 @@ class Whole:
         self.model = model
         with engine.autocast():
             z = model.backbone.encode(x)
-        self.out = model.quantizer(z.float())
+        self.out = strictly(model.quantizer, z.float())
         with engine.autocast():
             self.reconstruction = model.backbone.decode(self.out.z_q).float()
         self.pictures = self.reconstruction.detach()
@@ -65,7 +66,7 @@ class Parts:
         with torch.no_grad():
             z = torch.cat([self._encode(part) for part in self.x])
         self.z = z.requires_grad_(any(parameter.requires_grad for parameter in model.backbone.parameters()))
-        self.out = model.quantizer(self.z)
+        self.out = strictly(model.quantizer, self.z)
         self.z_q = [part.requires_grad_() for part in self.out.z_q.detach().chunk(count)]
         with torch.no_grad():
             self.pictures = torch.cat([self._decode(part) for part in self.z_q])

@@ -15,20 +15,23 @@ import platformdirs
 from vqbench.assets.catalogue import Asset
 from vqbench.assets.content import digest, replacing
 from vqbench.assets.forms import Form
+from vqbench.files import MB, read_regular
+from vqbench.paths import path_of
 
+LEDGER = 50 * MB
 _remembered: dict[str, dict] = {}  # as in the ledger, for caches that cannot be written
 
 
 def cache_folder() -> Path:
     """Our folder: ``VQBENCH_CACHE``, else the one that the system gives to programs for their caches."""
     own = os.environ.get("VQBENCH_CACHE")
-    return Path(own).expanduser().absolute() if own else Path(platformdirs.user_cache_dir("vqbench"))
+    return path_of(own).absolute() if own else Path(platformdirs.user_cache_dir("vqbench"))
 
 
 def data_folder() -> Path | None:
     """The user's folder: ``VQBENCH_DATA``, if it is set. Nothing in it is ever changed."""
     own = os.environ.get("VQBENCH_DATA")
-    return Path(own).expanduser().absolute() if own else None
+    return path_of(own).absolute() if own else None
 
 
 def candidates(asset: Asset, folder: Path) -> Iterator[tuple[Path, Form]]:
@@ -75,7 +78,10 @@ def digests(asset: Asset, path: Path, form: Form) -> dict[str, str]:
 def recall(asset: Asset, path: Path) -> dict[str, str] | None:
     """What ``remember`` was told about ``path``, unless its size or time of change is another since."""
     entry = _remembered.get(_key(asset, path)) or _read_ledger().get(_key(asset, path))
-    return entry["holds"] if entry and entry["stamp"] == _stamp(path) else None
+    if not isinstance(entry, dict) or entry.get("stamp") != _stamp(path):
+        return None
+    holds = entry.get("holds")
+    return holds if isinstance(holds, dict) and all(isinstance(value, str) for value in holds.values()) else None
 
 
 def remember(asset: Asset, path: Path, holds: dict[str, str]) -> None:
@@ -102,7 +108,7 @@ def _ledger() -> Path:
 
 def _read_ledger() -> dict[str, dict]:
     try:
-        ledger = json.loads(_ledger().read_bytes())
-    except (OSError, ValueError):  # none yet, or none that can be read: then nothing is remembered
+        ledger = json.loads(read_regular(_ledger(), LEDGER))
+    except (OSError, ValueError, RecursionError):  # none yet, or none that can be read: then nothing is remembered
         return {}
     return ledger if isinstance(ledger, dict) else {}

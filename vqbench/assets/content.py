@@ -12,6 +12,8 @@ from typing import BinaryIO
 
 import numpy as np
 
+from vqbench import files
+
 Arrays = dict[str, np.ndarray]
 Content = bytes | Arrays
 
@@ -64,6 +66,5 @@ def save(content: Content, path: Path) -> None:
 
 
 def load_npz(path: Path) -> Arrays:
-    """The tensors that ``save`` wrote. An array that would need a pickle is a ValueError."""
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+    """The tensors that ``save`` wrote. Raises OSError for whatever else, be it larger than memory once unpacked."""
+    return files.load_npz(path)

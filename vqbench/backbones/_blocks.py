@@ -11,7 +11,8 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqbench.errors import UsageError
+from vqbench.bounds import whole
+from vqbench.errors import UsageError, shortened
 
 GROUPS = 32
 EPS = 1e-6
@@ -185,10 +186,10 @@ class Decoder(nn.Module):
 
 def numbers(argument: str, text: str) -> list[int]:
     """The whole numbers of ``1x1x2x2x4``. Raises UsageError for anything else."""
-    words = text.split("x")
-    if not all(word.isdecimal() and int(word) > 0 for word in words):
-        raise UsageError(f"{argument} must read like 1x1x2x2x4, not {text!r}")
-    return [int(word) for word in words]
+    found = [whole(word, 2**14) for word in text.split("x")]
+    if None in found or len(found) > 32:
+        raise UsageError(f"{argument} must read like 1x1x2x2x4, not {shortened(text)!r}")
+    return [number for number in found if number is not None]
 
 
 def levels_with(attention: str, size: int, levels: int) -> set[int]:

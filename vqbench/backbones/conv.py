@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqbench.backbone import Backbone
+from vqbench.bounds import Blocks, Halved, Width
 
 
 class ResidualBlock(nn.Module):
@@ -37,9 +38,10 @@ class Conv(Backbone):
         "van den Oord, Vinyals, Kavukcuoglu: Neural Discrete Representation Learning. NeurIPS 2017, arXiv 1711.00937"
     )
     VERSION = 1
+    factor = 4
 
     def __init__(
-        self, channels: int, dim: int, *, hidden: int = 128, residual_hidden: int = 32, blocks: int = 2
+        self, channels: int, dim: int, *, hidden: Halved = 128, residual_hidden: Width = 32, blocks: Blocks = 2
     ) -> None:
         super().__init__()
         half = hidden // 2

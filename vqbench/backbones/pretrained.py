@@ -14,7 +14,9 @@ import torch
 
 from vqbench.assets import pickles
 from vqbench.backbones.vqgan import VQGAN
+from vqbench.bounds import Layers, Side, Width
 from vqbench.errors import AssetError
+from vqbench.paths import path_of
 
 CODEBOOK = "quantize.embedding.weight"
 LOSSES = "loss."  # the discriminator and the perceptual net, which are nothing of the model
@@ -41,13 +43,13 @@ class Pretrained(VQGAN):
         *,
         file: str,
         sha256: str,
-        width: int = 128,
+        width: Width = 128,
         multipliers: str = "1x1x2x2x4",
-        blocks: int = 2,
+        blocks: Layers = 2,
         attention: str = "16",
         middle: bool = True,
-        z_channels: int = 256,
-        size: int = 256,
+        z_channels: Width = 256,
+        size: Side = 256,
     ) -> None:
         shape = {"width": width, "multipliers": multipliers, "blocks": blocks, "attention": attention}
         super().__init__(channels, dim, **shape, middle=middle, z_channels=z_channels, size=size)  # type: ignore[arg-type]
@@ -58,6 +60,10 @@ class Pretrained(VQGAN):
         self.codebook = weights.pop(CODEBOOK)
         _require_same(path, {name: value.shape for name, value in self.state_dict().items()}, weights)
         self.load_state_dict(weights)
+
+    @classmethod
+    def outline(cls, channels: int, dim: int, **own: Any) -> VQGAN:
+        return VQGAN(channels, dim, **{name: value for name, value in own.items() if name not in ("file", "sha256")})
 
 
 def read(path: Path, sha256: str) -> dict[str, torch.Tensor]:
@@ -82,9 +88,9 @@ def read(path: Path, sha256: str) -> dict[str, torch.Tensor]:
 
 
 def _find(file: str) -> Path:
-    path = Path(file).expanduser()
+    path = path_of(file)
     data = os.environ.get("VQBENCH_DATA")
-    return Path(data).expanduser() / path if data and not path.is_absolute() and not path.exists() else path
+    return path_of(data) / path if data and not path.is_absolute() and not path.exists() else path
 
 
 def _require_same(path: Path, wanted: dict[str, torch.Size], given: dict[str, torch.Tensor]) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vqbench.backbones._blocks import Level, Norm, levels_with
 from vqbench.backbones.vqgan import VQGAN
+from vqbench.bounds import Layers, Side, Width
 from vqbench.errors import UsageError
 
 HEAD = 32  # channels of a head
@@ -74,19 +75,21 @@ class SeQGAN(VQGAN):
         channels: int,
         dim: int,
         *,
-        width: int = 128,
+        width: Width = 128,
         multipliers: str = "1x1x2x2x4",
-        blocks: int = 2,
-        z_channels: int = 256,
-        size: int = 256,
+        blocks: Layers = 2,
+        z_channels: Width = 256,
+        size: Side = 256,
         refined: str = "16x32x64",
-        window: int = 8,
+        window: Width = 8,
     ) -> None:
         same = {"width": width, "multipliers": multipliers, "blocks": blocks, "z_channels": z_channels, "size": size}
         super().__init__(channels, dim, **same, attention="none", middle=False)  # type: ignore[arg-type]
         widths = self.shape[0]
         for index in levels_with(refined, size, len(widths)):
             level = self.decoder.up[index]
+            if (side := size >> index) % min(window, side):
+                raise UsageError(f"window {window}: a map of {side}x{side} has no regions of {window}x{window}")
             assert isinstance(level, Level)
             level.attn = nn.ModuleList(
                 Regional(widths[index], window, dilated=bool(place % 2)) for place in range(len(level.block))

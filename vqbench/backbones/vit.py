@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqbench.backbone import Backbone
+from vqbench.bounds import Layers, Width
 from vqbench.errors import UsageError
 
 
@@ -90,10 +91,10 @@ class ViT(Backbone):
         dim: int,
         *,
         variant: Literal["small", "base", "large"] = "small",
-        patch: int = 8,
-        layers: int | None = None,
-        width: int | None = None,
-        heads: int | None = None,
+        patch: Width = 8,
+        layers: Layers | None = None,
+        width: Width | None = None,
+        heads: Width | None = None,
     ) -> None:
         super().__init__()
         encoder, decoder = (
@@ -102,6 +103,7 @@ class ViT(Backbone):
         for shape in (encoder, decoder):
             if shape.width % 4 or shape.width % shape.heads:
                 raise UsageError(f"width {shape.width} must be divisible by 4 and by the {shape.heads} heads")
+        self.factor = patch
         self.patches = nn.Conv2d(channels, encoder.width, patch, stride=patch)
         self.encoder = Transformer(encoder)
         self.to_code = _linear(encoder.width, dim)

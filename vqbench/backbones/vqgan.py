@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from vqbench.backbone import Backbone
 from vqbench.backbones._blocks import Decoder, Encoder, levels_with, numbers, require_widths
+from vqbench.bounds import Layers, Side, Width
 
 
 class VQGAN(Backbone):
@@ -37,17 +38,18 @@ class VQGAN(Backbone):
         channels: int,
         dim: int,
         *,
-        width: int = 128,
+        width: Width = 128,
         multipliers: str = "1x1x2x2x4",
-        blocks: int = 2,
+        blocks: Layers = 2,
         attention: str = "16",
         middle: bool = True,
-        z_channels: int = 256,
-        size: int = 256,
+        z_channels: Width = 256,
+        size: Side = 256,
     ) -> None:
         super().__init__()
         require_widths(width)
         widths = [width * multiplier for multiplier in numbers("multipliers", multipliers)]
+        self.factor = 2 ** (len(widths) - 1)
         self.shape = (widths, blocks, levels_with(attention, size, len(widths)), middle)
         self.encoder = Encoder(channels, z_channels, *self.shape)
         self.decoder = self.make_decoder(channels, z_channels, dim)

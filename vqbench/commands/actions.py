@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vqbench import protocol
-from vqbench.errors import StoreError, UsageError, nearest
+from vqbench import protocol, tidying
+from vqbench.console import one_line, visible
+from vqbench.errors import StoreError, UsageError, VqbenchError, nearest
 from vqbench.measuring import album
 from vqbench.planning.cost import kind, took, updates
 from vqbench.planning.plan import Entry, Plan
 from vqbench.spec import RunSpec
-from vqbench.store import ResultStore
+from vqbench.store import ResultStore, lacking
 
+NAMED = 10  # damaged files that one command names
 FORMATS = ("text", "markdown", "csv", "latex", "json")
 
 
@@ -27,50 +28,88 @@ class Shown:
 
     text: str
     data: Any
+    damage: Sequence[str] = ()  # files that could not be read, a sentence each
 
 
-def table(plan: Plan, folders: Sequence[Path], style: str, paper: bool) -> str:
+def name_damage(sentences: Iterable[str]) -> None:
+    """Print on stderr which files could not be read, at most ten of them."""
+    sentences = list(sentences)
+    for sentence in sentences[:NAMED]:
+        print(f"vqbench: {sentence}", file=sys.stderr)
+    if len(sentences) > NAMED:
+        print(f"vqbench: and {len(sentences) - NAMED} more files cannot be read", file=sys.stderr)
+
+
+def require_sound(sentences: Iterable[str]) -> None:
+    """Raises StoreError, once all is shown that could be read, if there are files that could not."""
+    *others, last = [*sentences] or [""]
+    name_damage(others)
+    if last:
+        raise StoreError(last)
+
+
+def damage_of(stores: Iterable[ResultStore]) -> list[str]:
+    """What was found damaged in ``stores`` so far, a sentence each."""
+    return [sentence for store in stores for sentence in store.damage.values()]
+
+
+def table(plan: Plan, folders: Sequence[Path | ResultStore], style: str, paper: bool, notes: bool = False) -> str:
     """The suite's tables, one a measuring protocol, as text of the given style."""
+    from vqbench import jsontext
     from vqbench.tables import assemble, render
 
     if style not in FORMATS:
         raise UsageError(f"unknown format {style!r}; {nearest(style, FORMATS)}")
-    tables = assemble.tables(plan, [ResultStore(folder) for folder in folders], paper)
+    stores = [each if isinstance(each, ResultStore) else ResultStore(each) for each in folders]
+    tables = assemble.tables(plan, stores, paper)
     if style == "json":
-        return json.dumps([assemble.data(each) for each in tables], indent=1, allow_nan=False) + "\n"
-    return render.render(tables, style, paper)
+        return jsontext.dumps([assemble.data(each) for each in tables]) + "\n"
+    return render.render(tables, style, paper, notes)
 
 
 def plan(plan: Plan, folder: Path, results: Path) -> Shown:
     """Every run: done or to do, which other suites share it, and what is to be expected of its time."""
     store = ResultStore(folder)
-    shared, known = _sharing([store, ResultStore(results)], plan), took(store)
+    records = {record.run.key: record for record in store.records()}  # each is read once, and there may be thousands
+    shared, known = _sharing([store, ResultStore(results)], plan), took(records.values())
+    wanted = {second: plan.wanted_of(second) for second in (False, True)}
     rows: list[dict[str, Any]] = []
     for entry, run in ((each, run) for each in plan.entries for run in each.stages()):
-        missing, record = store.missing(run, plan.wanted(run)), store.read(run)
+        record = records.get(run.key)
+        missing, damaged = lacking(record, wanted[run.parent is not None]), store.standing(run)
         rows.append(
             {
                 "row": _row(entry, run),
                 "data set": entry.dataset,
                 "seed": entry.seed,
                 "key": run.key,
-                "state": "done" if not missing else "to measure" if record else "to do",
-                "updates": updates(plan, entry, run),
+                "state": damaged or ("done" if not missing else "to measure" if record else "to do"),
+                "updates": updates(plan, run),
                 "seconds": record.made["seconds"] if record else known.get(kind(run)),
                 "shared with": shared.get(run.key, []),
             }
         )
     distinct = {row["key"]: row for row in rows}.values()
     left = [row for row in distinct if row["state"] != "done"]
-    shown = [{**row, "seconds": _rounded(row["seconds"]), "shared with": ", ".join(row["shared with"])} for row in rows]
+    shown = [
+        {
+            **row,
+            "updates": "?" if row["updates"] is None else row["updates"],
+            "seconds": _rounded(row["seconds"]),
+            "shared with": ", ".join(row["shared with"]),
+        }
+        for row in rows
+    ]
     summary = f"{len(rows)} cells, {len(distinct)} distinct runs, {len(left)} not done{_cost(left)}"
     data = {"suite": plan.suite.name, "runs": rows, "distinct": len(distinct), "left": len(left)}
-    return Shown(f"{grid(list(rows[0]), [list(row.values()) for row in shown])}\n{summary}", data)
+    own = {store.folder(run) / "record.json" for run in plan.runs()}  # whose rows say so
+    others = [sentence for path, sentence in store.damage.items() if path not in own]
+    return Shown(f"{grid(list(rows[0]), [list(row.values()) for row in shown])}\n{summary}", data, others)
 
 
 def _cost(left: list[dict[str, Any]]) -> str:
     """What is to be expected of the training that is left to do."""
-    seconds = [row["seconds"] for row in left if row["state"] == "to do"]
+    seconds = [row["seconds"] for row in left if row["state"] not in ("done", "to measure")]
     if not seconds:
         return ""
     if None in seconds:
@@ -80,19 +119,21 @@ def _cost(left: list[dict[str, Any]]) -> str:
 
 def _sharing(stores: Sequence[ResultStore], plan: Plan) -> dict[str, list[str]]:
     """Run key -> names of the other known suites that have the same run."""
+    from vqbench.assets import cache_folder
     from vqbench.planning import plan as planning
     from vqbench.planning.suitefile import known_suites
 
     shared: dict[str, list[str]] = {}
+    own, stores = {run.key for run in plan.runs()}, [*stores, ResultStore(cache_folder() / "resolved")]
     for name, path in known_suites().items():
         if name == plan.suite.name:
             continue
         try:
-            other = planning.load(path, stores)
-        except UsageError:
+            keys = planning.keys(path, stores)
+        except VqbenchError:
             continue  # somebody else's suite, broken or for another version: not what was asked for
-        for run in other.runs():
-            shared.setdefault(run.key, []).append(name)
+        for key in keys & own:
+            shared.setdefault(key, []).append(name)
     return shared
 
 
@@ -116,15 +157,17 @@ def status(plan: Plan, folder: Path) -> Shown:
 
 def state(plan: Plan, store: ResultStore, run: RunSpec) -> str:
     """How one run of a suite stands, in a few words."""
-    missing = store.missing(run, plan.wanted(run))
+    missing = lacking(store.sound(run), plan.wanted(run))
     if not missing:
         return "done"
+    if damaged := store.standing(run):
+        return damaged
     if (first := plan.first_of(run)) and first not in store:
         return f"waits for {first.key}, {state(plan, store, first)}"
     if store.folder(run).exists() and store.is_locked(run):
         return "running"
-    if failure := store.failure(run):
-        return f"failed: {failure.reason}"
+    if failure := store.obstacle(run):
+        return store.standing(run) or f"failed: {failure.reason}"
     if run in store:
         return "trained, lacks " + ", ".join(f"{metric} ({name})" for name, ms in missing.items() for metric in ms)
     return "stopped, will go on" if (store.folder(run) / "last.pt").exists() else "not begun"
@@ -151,26 +194,27 @@ def prepare(plan: Plan, say: bool = True) -> None:
         if say:
             print(f"{name}: {path}")
     for part in {run.dataset.name: run.dataset for run in plan.runs()}.values() if say else ():
-        dataset: Any = registry.load("datasets", part.name)(**part.args)
-        counts = [len(dataset.pixels(split)) for split in ("train", "test")]
+        dataset: Any = registry.create("datasets", part.name, **part.args)
+        with registry.contained("datasets", part.name):
+            counts = [len(dataset.pixels(split)) for split in ("train", "test")]
         print(f"{dataset.title}: {counts[0]:,} training and {counts[1]:,} test pictures")
+        for note in dataset.notes:
+            print(note)
     if say and not names:
         print(f"{plan.suite.name} needs nothing else that is not part of the package")
 
 
 def require_packages(plan: Plan) -> None:
-    """Raises UsageError, before anything is trained, where a recipe of the suite needs a package that is not there."""
-    from importlib.util import find_spec
-
+    """Raises UsageError, before anything is trained, where a plugin of the suite needs a package that is not there."""
     from vqbench import registry
 
-    for name in dict.fromkeys(run.recipe.name for run in plan.runs()):
-        for package in registry.load("recipes", name).packages:  # type: ignore[attr-defined]
-            if find_spec(package) is None:
-                raise UsageError(
-                    f"the recipe {name} needs the package {package}, which is not installed: pip install "
-                    "'vqbench[generate]'"
-                )
+    runs = plan.runs()
+    for name in dict.fromkeys(run.recipe.name for run in runs):
+        if sentence := registry.lacks("recipes", name):
+            raise UsageError(sentence)
+    for name in dict.fromkeys(run.quantizer.name for run in runs):
+        if sentence := registry.lacks("quantizers", name):
+            raise UsageError(sentence)
 
 
 def needed_assets(plan: Plan) -> list[str]:
@@ -181,8 +225,10 @@ def needed_assets(plan: Plan) -> list[str]:
     for run in plan.runs():
         names.update(registry.load("datasets", run.dataset.name).assets)  # type: ignore[attr-defined]
     for metric in plan.metrics:
-        for name in plan.protocols():
-            names.update(registry.load("metrics", metric).assets(protocol.measuring(name)))  # type: ignore[attr-defined]
+        cls: Any = registry.load("metrics", metric)
+        with registry.contained("metrics", metric):
+            for name in plan.protocols():
+                names.update(cls.assets(protocol.measuring(name)))
     return sorted(names)
 
 
@@ -195,48 +241,60 @@ def publish(plan: Plan, folder: Path, results: Path) -> None:
             f"{folder}: no finished run of {plan.suite.name} to publish; `vqbench run {plan.suite.name}` first"
         )
     left: list[Path] = []
+    published = 0
     for spec in done:
-        images = source.read_images(spec)
+        record, images = source.sound(spec), source.images(spec)
+        if record is None or source.folder(spec) / "per_image.npz" in source.damage:
+            continue
         if images:
             target.write_images(spec, images)
         left += album.copy(source.folder(spec), target.folder(spec))
-        record = source.read(spec)
-        assert record is not None
         target.write(record)
+        published += 1
     plan.save(target)
     for path in left:
         print(
             f"{path}: larger than {album.PUBLISHED // 1000:,} kB, so pages of the published run go without it",
             file=sys.stderr,
         )
-    print(f"{len(done)} of {len(plan.runs())} runs of {plan.suite.name} published to {results}", file=sys.stderr)
+    print(f"{published} of {len(plan.runs())} runs of {plan.suite.name} published to {results}", file=sys.stderr)
+    require_sound(source.damage.values())
 
 
 def clean(plan: Plan, folder: Path, yes: bool) -> None:
-    """Delete the checkpoints of finished runs, and the samples of second stages."""
+    """Delete the checkpoints of finished runs, and the samples of second stages; links, and what they lead to, stay."""
     store = ResultStore(folder)
+    patterns = ("last.pt", "best.pt", "encoded-*", "samples-*.npy", "samples-*.parts/*", "samples.sha256")
     files = [
         path
         for spec in plan.runs()
         if spec in store
-        for pattern in ("last.pt", "best.pt", "encoded-*", "samples-*.npy", "samples-*.parts/*", "samples.sha256")
+        for pattern in patterns
         for path in sorted(store.folder(spec).glob(pattern))
     ]
-    size = sum(path.stat().st_size for path in files) / 1e6
+    own = [path for path in files if tidying.within(store.root, path) and path.is_file()]
+    size = 0.0
+    for path in own:
+        bytes_ = path.stat().st_size
+        size += bytes_ / 1e6
+        print(f"{path}: {bytes_ / 1e6:.1f} MB")
+    for path in (path for path in files if path not in own):
+        print(f"{path}: left, since it is a link, or lies outside of {store.root}", file=sys.stderr)
     if yes:
-        for path in files:
-            path.unlink()
+        tidying.delete(store.root, own)
     print(
-        f"{len(files)} checkpoints, {size:.1f} MB, {'deleted' if yes else 'would be deleted; --yes does it'}",
-        file=sys.stderr,
+        f"{len(own)} files, {size:.1f} MB, {'deleted' if yes else 'would be deleted; --yes does it'}", file=sys.stderr
     )
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file of the user's choice. Raises StoreError, also for a pipe that nobody reads, instead of waiting."""
+    """Write ``text`` as UTF-8, whatever the locale, with what is hidden in it made visible.
+
+    Raises StoreError, also for a pipe that nobody reads, instead of waiting.
+    """
     try:
         with open(path, "w", encoding="utf-8", newline="", opener=_without_waiting) as file:
-            file.write(text)
+            file.write(visible(text))
     except OSError as error:
         raise StoreError(f"{path}: cannot be written ({error.strerror})") from error
 
@@ -254,4 +312,5 @@ def _rounded(value: float | None) -> str:
 def grid(head: list[str], rows: list[list[Any]]) -> str:
     from tabulate import tabulate
 
-    return tabulate(rows, headers=head, tablefmt="plain", disable_numparse=True)
+    cells = [[one_line(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
+    return tabulate(cells, headers=head, tablefmt="plain", disable_numparse=True)

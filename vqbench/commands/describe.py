@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -149,12 +150,22 @@ def _plugin(kind: registry.Kind, name: str) -> Shown:
     return Shown("\n".join([*lines, "", inspect.getdoc(cls) or ""]).rstrip(), {**facts, "about": inspect.getdoc(cls)})
 
 
+def _golden() -> list[dict[str, str]]:
+    """Whether this installation computes what it should, group by group; see :mod:`vqbench.golden`."""
+    try:
+        from vqbench import golden
+
+        return [asdict(outcome) for outcome in golden.check()]
+    except (ImportError, OSError, ValueError) as error:
+        return [{"name": "all", "state": "FAIL", "about": f"cannot be computed: {error}"}]
+
+
 def doctor() -> Shown:
-    """Versions, devices and assets, and which suites could run offline."""
-    from vqbench import assets
+    """Versions, devices and assets, which suites could run offline, and whether values come out as they should."""
+    from vqbench import assets, origin
     from vqbench.running import provenance
 
-    facts: dict[str, Any] = {"versions": provenance.versions(), "processor": provenance.processor()}
+    facts: dict[str, Any] = {"versions": provenance.versions(), "processor": origin.processor()}
     problems = []
     try:
         import torch
@@ -181,8 +192,12 @@ def doctor() -> Shown:
         if row["about"].startswith("BROKEN")
     ]
     facts["problems"] = problems
+    facts["golden check"] = _golden()
     lines = []
     for fact, value in facts.items():
+        if fact == "golden check":
+            lines += [f"{fact}:", *(f"  {each['state']}  {each['name']}: {each['about']}" for each in value)]
+            continue
         if isinstance(value, dict):
             lines += [f"{fact}:", *(f"  {key}: {item}" for key, item in value.items())]
         else:

@@ -139,20 +139,19 @@ def measure(
     """Measure the model of ``run`` under every protocol that its explanation needs, in one pass."""
     from vqbench.engine import Engine
     from vqbench.measuring.evaluate import Evaluator
-    from vqbench.running.building import build
+    from vqbench.running.building import build, require_planned
 
     _refuse_other_versions(run)
-    dataset: Any = registry.load("datasets", run.dataset.name)(**run.dataset.args)
-    recipe: Any = registry.load("recipes", run.recipe.name)(**run.recipe.args)
+    require_planned(run)
+    registry.refresh(run.dataset.name, run.dataset.args)
+    dataset: Any = registry.create("datasets", run.dataset.name, **run.dataset.args)
+    recipe: Any = registry.create("recipes", run.recipe.name, **run.recipe.args)
     engine = Engine(device, getattr(recipe, "precision", "float32"))  # as when the run was first measured
     _fetch(dataset.assets)
     model = build(run, dataset).to(engine.device)
-    try:
-        model.load_state_dict(engine.load(checkpoint))
-    except (RuntimeError, TypeError, AttributeError) as error:
-        raise StoreError(
-            f"{checkpoint}: not the weights of this run's model; delete its folder and train the run again"
-        ) from error
+    weights = engine.load(checkpoint)
+    with engine.restoring(checkpoint):
+        model.load_state_dict(weights)
     what = programme(metrics, dataset.size)
     names = {under: protocol.measured_on(under.name, test_images) for under in what.wanted()}
     with Stop() as stop, progress(1, quiet) as listener:

@@ -20,7 +20,7 @@ from vqbench.planning.job import Job, Wanted
 from vqbench.planning.plan import Plan
 from vqbench.running.stopping import words
 from vqbench.spec import RunSpec
-from vqbench.store import Record, ResultStore
+from vqbench.store import Record, ResultStore, lacking
 
 SCALES = ("epochs", "subset")  # arguments of a recipe that change how many updates there are, not what each costs
 Metrics = frozenset[tuple[str, str]]  # (protocol, metric)
@@ -33,10 +33,10 @@ class Measured:
     update: dict[str, list[float]] = field(default_factory=dict)  # such runs -> seconds an update, by run
     measuring: dict[tuple[str, Metrics], list[float]] = field(default_factory=dict)  # -> seconds, by run
 
-    def training(self, run: RunSpec, steps: int) -> float | None:
-        """Seconds that ``run`` will take to train; None if no such run was trained here."""
+    def training(self, run: RunSpec, steps: int | None) -> float | None:
+        """Seconds that ``run`` will take to train; None if no such run was trained here, or its updates are unknown."""
         rates = self.update.get(_trained_like(run))
-        return None if rates is None else statistics.median(rates) * steps
+        return None if rates is None or steps is None else statistics.median(rates) * steps
 
     def measured(self, run: RunSpec, metrics: Metrics) -> float | None:
         """Seconds that it takes to measure just these metrics of ``run``; None if that was never done here."""
@@ -79,7 +79,8 @@ def measured(plan: Plan, stores: Iterable[ResultStore]) -> dict[str, Measured]:
             continue
         if (like := _trained_like(record.run)) in likes:
             here = devices.setdefault(_device(record.made), Measured())
-            here.update.setdefault(like, []).append(record.made["seconds"] / updates_of(record.run, data))
+            if count := plan.length(record.run).updates or updates_of(record.run, data):
+                here.update.setdefault(like, []).append(record.made["seconds"] / count)
         for device, metrics, seconds in _passes(record):
             here = devices.setdefault(device, Measured())
             here.measuring.setdefault((_measured_like(record.run), metrics), []).append(seconds)
@@ -121,7 +122,7 @@ def _passes(record: Record) -> list[tuple[str, Metrics, float]]:
 def forecast(plan: Plan, store: ResultStore, results: ResultStore, places: Sequence[int]) -> Shown:
     """What is left of ``plan`` by each device that such runs were measured on, at so many places."""
     entries = {run.key: entry for entry in plan.entries for run in entry.stages()}
-    jobs = [Job(run, plan.wanted(run)) for run in plan.runs() if store.missing(run, plan.wanted(run))]
+    jobs = [Job(run, plan.wanted(run)) for run in plan.runs() if lacking(store.sound(run), plan.wanted(run))]
     jobs = cheapest_first([plan], store, jobs)
     blocks, data = [], []
     for device, known in measured(plan, [store, results]).items():
@@ -129,11 +130,11 @@ def forecast(plan: Plan, store: ResultStore, results: ResultStore, places: Seque
         training = measuring = 0.0
         for job in jobs:
             entry = entries[job.run.key]
-            train = 0.0 if job.run in store else known.training(job.run, updates(plan, entry, job.run))
+            train = 0.0 if job.run in store else known.training(job.run, updates(plan, job.run))
             if train is None:
                 untrained[f"{entry.label} on {entry.dataset}"] += 1
                 continue
-            measure = known.measured(job.run, _pairs(store.missing(job.run, job.wanted)))
+            measure = known.measured(job.run, _pairs(lacking(store.sound(job.run), job.wanted)))
             if measure is None:
                 unmeasured[f"{entry.label} on {entry.dataset}"] += 1
             seconds.append(train + (measure or 0.0))
@@ -152,15 +153,16 @@ def forecast(plan: Plan, store: ResultStore, results: ResultStore, places: Seque
                 "places": [{**vars(line), "device_hours": sum(seconds) / 3600} for line in lines],
             }
         )
+    damage = [*store.damage.values(), *results.damage.values()]
     head = f"{plan.suite.name}: {len(entries)} distinct runs, {len(jobs)} not done"
     if not jobs:
-        return Shown(head, {"suite": plan.suite.name, "left": 0, "devices": []})
+        return Shown(head, {"suite": plan.suite.name, "left": 0, "devices": []}, damage)
     if not blocks:
         blocks = [
             "Nothing is known of what they take: no such run was trained yet. Train one of each row, with --epochs 1 "
             "and another --store if need be, and give that folder as --results."
         ]
-    return Shown("\n\n".join([head, *blocks]), {"suite": plan.suite.name, "left": len(jobs), "devices": data})
+    return Shown("\n\n".join([head, *blocks]), {"suite": plan.suite.name, "left": len(jobs), "devices": data}, damage)
 
 
 def _pairs(missing: Wanted | dict[str, list[str]]) -> Metrics:

@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from vqbench.bounds import MOST
+from vqbench.errors import UsageError
+from vqbench.paths import path_of
+
 if TYPE_CHECKING:
     from vqbench.executors.where import Where
     from vqbench.planning.plan import Plan
@@ -32,15 +36,16 @@ class Changes:
         None
     )
     plugin: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE", help="Offer the plugin of a .py file; a quantizer gets a row.")
+        list[Path] | None,
+        typer.Option(metavar="FILE", parser=path_of, help="Offer the plugin of a .py file; a quantizer gets a row."),
     ] = None
-    epochs: Annotated[int | None, typer.Option(min=1, help="Reduced copy: epochs.")] = None
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Reduced copy: pictures an update.")] = None
-    subset: Annotated[int | None, typer.Option(min=1, help="Reduced copy: first training pictures.")] = None
-    test_images: Annotated[int | None, typer.Option(min=2, help="Reduced copy: first test pictures.")] = None
+    epochs: Annotated[int | None, typer.Option(min=1, max=MOST, help="Reduced copy: epochs.")] = None
+    batch_size: Annotated[int | None, typer.Option(min=1, max=MOST, help="Reduced copy: pictures an update.")] = None
+    subset: Annotated[int | None, typer.Option(min=1, max=MOST, help="Reduced copy: first training pictures.")] = None
+    test_images: Annotated[int | None, typer.Option(min=2, max=MOST, help="Reduced copy: first test pictures.")] = None
 
-    def resolve(self, suite: str, *folders: Path) -> Plan:
-        """The suite resolved, from what ``folders`` keep of it if that is current."""
+    def resolve(self, suite: str, *folders: Path, refresh: bool = False) -> Plan:
+        """The suite resolved, from what ``folders`` keep of it if that is current; see :func:`planning.load`."""
         from vqbench.planning import plan as planning
         from vqbench.planning import selection
         from vqbench.store import ResultStore
@@ -52,7 +57,7 @@ class Changes:
         sizes = {"epochs": self.epochs, "batch_size": self.batch_size, "subset": self.subset}
         reduced = {name: size for name, size in sizes.items() if size is not None}
         stores = [ResultStore(folder) for folder in folders]
-        return planning.load(suite, stores, sets, self.metrics or (), reduced, self.test_images)
+        return planning.load(suite, stores, sets, self.metrics or (), reduced, self.test_images, refresh)
 
 
 @dataclass(frozen=True)
@@ -75,8 +80,8 @@ class Several(Changes):
         list[str] | None, typer.Argument(metavar="SUITE...", help="Suites' names, or paths of YAML files.")
     ] = None
 
-    def plans(self, *folders: Path) -> list[Plan]:
-        return [self.resolve(suite, *folders) for suite in dict.fromkeys(self.suites or ["quick"])]
+    def plans(self, *folders: Path, refresh: bool = False) -> list[Plan]:
+        return [self.resolve(suite, *folders, refresh=refresh) for suite in dict.fromkeys(self.suites or ["quick"])]
 
 
 @dataclass(frozen=True)
@@ -131,5 +136,8 @@ def add_plugins(plugins: list[Path] | None) -> None:
     """Offer the plugins of files that the user named."""
     from vqbench import registry
 
+    named: dict[str, Path] = {}
     for path in plugins or []:
         registry.add_file(path)
+        if (same := named.setdefault(path.stem, path)).resolve() != path.resolve():
+            raise UsageError(f"--plugin {path}: {same} has the same name; rename one of them")

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vqbench.commands.actions import needed_assets, prepare, state, table
-from vqbench.errors import Damaged, TimeUp, UsageError
+from vqbench import tidying
+from vqbench.commands.actions import name_damage, needed_assets, prepare, state, table
+from vqbench.errors import Damaged, StoreError, TimeUp, UsageError, sentence
 from vqbench.executors.where import Where
 from vqbench.launched import Launched, launched
 from vqbench.planning.cost import cheapest_first
@@ -48,13 +49,19 @@ def run(plans: Sequence[Plan], folder: Path, how: How, stop: Stop) -> int:
             follow_launched(how.device)
             return 0
     store = ResultStore(folder)
+    for note in tidying.tidy(folder, {run.key for plan in plans for run in plan.runs()}):
+        print(f"vqbench: {note}", file=sys.stderr)
     jobs = _jobs(plans, store, how.retry_failed)
     if jobs or ranks:
         for plan in plans:
             plan.save(store)
             prepare(plan, say=False)  # now, rather than after hours of training
+        for note in dict.fromkeys(note for plan in plans for info in plan.datasets.values() for note in info.notes):
+            print(f"vqbench: {note}", file=sys.stderr)
         needs = sorted({name for plan in plans for name in needed_assets(plan)})
-        outcome = _execute(cheapest_first(plans, store, jobs), needs, folder, how, stop)
+        ordered = cheapest_first(plans, store, jobs)
+        name_damage(store.damage.values())  # of other runs; those of these are set aside
+        outcome = _execute(ordered, needs, folder, how, stop)
     else:
         runs = {run.key for plan in plans for run in plan.runs()}
         names = ", ".join(plan.suite.name for plan in plans)
@@ -64,8 +71,8 @@ def run(plans: Sequence[Plan], folder: Path, how: How, stop: Stop) -> int:
         raise stop.reason
     for plan in plans:
         print(table(plan, [folder], "text", paper=False), end="")
-    for sentence in outcome.failed:
-        print(f"vqbench: {sentence}", file=sys.stderr)
+    for failed in outcome.failed:
+        print(f"vqbench: {sentence(failed)}", file=sys.stderr)
     left = _left(plans, store, how.retry_failed)
     if stop.reason and left:
         raise TimeUp(f"the time is up; left: {left}; the same command goes on")
@@ -90,7 +97,7 @@ def _execute(jobs: list[Job], needs: list[str], folder: Path, how: How, stop: St
             f"second stages build on files of their first, which --executor {how.where.executor} does not send along; "
             "leave the option out"
         )
-    folder, plugins = folder.resolve(), tuple(path.expanduser().resolve() for path in how.plugins)
+    folder, plugins = folder.resolve(), tuple(path.resolve() for path in how.plugins)
     with progress(len(jobs), how.quiet) as listener, stop.gently(listener.say):
         ranks = launched()
         devices = ranks.size if ranks else how.devices or 1
@@ -132,10 +139,12 @@ def _lacks(store: ResultStore, run: RunSpec, wanted: Wanted) -> bool:
     """Whether something is missing; a damaged record is set aside, so all is, unless another process is at it."""
     try:
         return bool(store.missing(run, wanted))
-    except Damaged:
+    except StoreError as error:
+        if not isinstance(error, Damaged):  # the attempt at the run says so
+            return True
         with store.lock(run) as held:
-            for sentence in store.mend(run) if held else []:
-                print(f"vqbench: {sentence}", file=sys.stderr)
+            for damaged in store.mend(run) if held else []:
+                print(f"vqbench: {sentence(damaged)}", file=sys.stderr)
         return True
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +11,7 @@ import typer
 
 from vqbench.commands.options import add_plugins
 from vqbench.errors import StoreError, UsageError
+from vqbench.paths import path_of
 from vqbench.store import ResultStore, write_atomically
 
 
@@ -17,13 +19,19 @@ def sample(
     run: Annotated[
         str, typer.Argument(metavar="RUN", help="A second stage: its key, the beginning of it, or its folder's name.")
     ],
-    store: Annotated[Path, typer.Option("--store", metavar="FOLDER", help="Where runs are read.")] = Path("runs"),
-    count: Annotated[int, typer.Option("-n", "--count", min=1, help="How many pictures.")] = 64,
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="A PNG.")] = Path("samples.png"),
+    store: Annotated[
+        Path, typer.Option("--store", metavar="FOLDER", parser=path_of, help="Where runs are read.")
+    ] = Path("runs"),
+    count: Annotated[int, typer.Option("-n", "--count", min=1, max=10_000, help="How many pictures.")] = 64,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", parser=path_of, help="A PNG.")] = Path(
+        "samples.png"
+    ),
     steps: Annotated[int | None, typer.Option(min=1, max=1000, help="Of a diffusion: steps of DDIM.")] = None,
     eta: Annotated[float | None, typer.Option(min=0, max=1, help="Of a diffusion: noise of each step.")] = None,
     temperature: Annotated[float | None, typer.Option(min=0.01, max=10, help="Of an autoregressive prior.")] = None,
-    plugin: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="Offer the plugin of a .py file.")] = None,
+    plugin: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", parser=path_of, help="Offer the plugin of a .py file.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:
     """Make pictures with a trained generator, from the same noise for all runs of a seed and data set."""
@@ -43,7 +51,7 @@ def grid(folder: Path, name: str, count: int, settings: Mapping[str, float], dev
     from vqbench import registry, seeding
     from vqbench.engine import Engine
     from vqbench.generation import evaluate as generation
-    from vqbench.running.building import build
+    from vqbench.running.building import build, require_planned
 
     store = ResultStore(folder)
     run = store.find(name).run
@@ -53,15 +61,25 @@ def grid(folder: Path, name: str, count: int, settings: Mapping[str, float], dev
     for path in (store.folder(each) / "best.pt" for each in (first, run)):
         if not path.exists():
             raise StoreError(f"{path}: the checkpoint was removed; delete its folder and train the run again")
-    recipe: Any = registry.load("recipes", run.recipe.name)(**run.recipe.args)
-    for setting in settings:
+    require_planned(run)
+    recipe: Any = registry.create("recipes", run.recipe.name, **run.recipe.args)
+    for setting, value in settings.items():
+        if not math.isfinite(value):
+            raise UsageError(f"--{setting} {value}: not a finite number")
         if setting not in recipe.sampler:
             raise UsageError(f"--{setting}: {run.recipe.name} is not sampled by it, but by {', '.join(recipe.sampler)}")
-    dataset: Any = registry.load("datasets", run.dataset.name)(**run.dataset.args)
-    engine = Engine(device, recipe.precision)
+    registry.refresh(run.dataset.name, run.dataset.args)
+    dataset: Any = registry.create("datasets", run.dataset.name, **run.dataset.args)
+    engine = Engine(device, getattr(recipe, "precision", "float32"))
     model = build(run, dataset).to(engine.device)
-    model.load_state_dict(engine.load(store.folder(first) / "best.pt"))
+    _restore(model, store.folder(first) / "best.pt", engine)
     generator = recipe.generator(model, dataset.channels, dataset.size)
-    generator.load_state_dict(engine.load(store.folder(run) / "best.pt"))
+    _restore(generator, store.folder(run) / "best.pt", engine)
     seeds = seeding.seeds(run.seed, run.dataset.name)
     return generation.grid(generation.sample(generator.eval(), seeds, range(count), {**recipe.sampler, **settings}))
+
+
+def _restore(model: Any, path: Path, engine: Any) -> None:
+    weights = engine.load(path)
+    with engine.restoring(path):
+        model.load_state_dict(weights)

@@ -12,11 +12,13 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from vqbench import console
 from vqbench.conformance.case import Case
 from vqbench.conformance.ranks import train
 
 
 def main(rank: int, folder: Path, patience: float) -> None:
+    console.read_by_another()
     torch.set_num_threads(1)
     meeting = (folder / "meeting").as_uri()
     dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2, timeout=timedelta(seconds=patience))

@@ -5,9 +5,7 @@ from __future__ import annotations
 import atexit
 import functools
 import json
-import os
 import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from typing import Any
 
 import torch
 
+from vqbench import start
 from vqbench.conformance.case import Case
 
 PATIENCE = 120.0  # seconds for one job, the start of the processes included
@@ -51,10 +50,9 @@ class Ranks:
         if self.processes:
             return
         self.folder = tempfile.TemporaryDirectory(prefix="vqbench-ranks-", ignore_cleanup_errors=True)
-        path = os.pathsep.join(entry for entry in sys.path if entry)  # what can be imported here can be there
-        environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+        environment = start.environment() | {"OMP_NUM_THREADS": "1"}
         for rank in (0, 1):
-            words = [sys.executable, "-m", "vqbench.conformance.worker", str(rank), self.folder.name, str(HANG)]
+            words = start.command("vqbench.conformance.worker", rank, self.folder.name, HANG)
             with (Path(self.folder.name) / f"stderr.{rank}").open("w") as errors:
                 self.processes.append(
                     subprocess.Popen(
@@ -121,7 +119,12 @@ class Ranks:
 
     def _last_words(self, rank: int) -> str:
         assert self.folder
-        lines = (Path(self.folder.name) / f"stderr.{rank}").read_text(errors="replace").strip().splitlines()
+        lines = (
+            (Path(self.folder.name) / f"stderr.{rank}")
+            .read_text(encoding="utf-8", errors="replace")
+            .strip()
+            .splitlines()
+        )
         return lines[-1] if lines else "without a word"
 
 

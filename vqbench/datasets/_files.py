@@ -18,12 +18,15 @@ class FilePictures:
     """A split's pictures at ``size``: those at ``positions`` (N,) of an index, in this order.
 
     As they are, the shorter side is resized to ``size`` and the centre cut out. Varied for training, the place of the
-    cut is drawn if ``random_crop``, and half of the pictures are mirrored if ``flip``.
+    cut is drawn if ``random_crop``, and half of the pictures are mirrored if ``flip``. ``bits``: see
+    :func:`vqbench.datasets._decode.examined`.
     """
 
-    def __init__(self, index: Index, positions: np.ndarray, size: int, random_crop: bool, flip: bool) -> None:
+    def __init__(
+        self, index: Index, positions: np.ndarray, size: int, random_crop: bool, flip: bool, bits: int = _decode.WORD
+    ) -> None:
         self.index, self.positions, self.size = index, positions, size
-        self.random_crop, self.flip = random_crop, flip
+        self.random_crop, self.flip, self.bits = random_crop, flip, bits
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -46,7 +49,7 @@ class FilePictures:
         position = int(self.positions[number])
         data = self.index.read(position)
         try:
-            return _decode.fit(_decode.decode(data), self.size, across, down, mirror)
+            return _decode.fit(_decode.decode(data, self.bits), self.size, across, down, mirror)
         except _decode.Unreadable as why:
             name = self.index.root / self.index.names[position]
             raise AssetError(f"{name}: could be decoded when it was checked, but not now ({why})") from why

@@ -1,10 +1,11 @@
-"""What is known of the picture files below a folder: each was read and decoded once, and is known by its digest.
+"""What is known of the image files below a folder: each was read and decoded once, and is known by its digest.
 
-The first use of a folder decodes all of its pictures, in threads, to find the damaged ones and to know the content;
-that takes about as long as one epoch's loading. What was found is kept in our cache folder, by the folder's path, so
-that later uses only ask the system whether something was added, removed or renamed; then only what is new is decoded.
-A file that changed under its own name cannot pass unseen: :meth:`Index.read` checks the digest of all that it reads.
-Needs no torch.
+The first use of a folder decodes all of its images, in threads, to find the damaged ones and to know the content; that
+takes about as long as one epoch's loading. What was found is kept in our cache folder, by the folder's path. Later uses
+compare the times of folders and containers, which show what was added, removed or renamed, and the stamps of damaged
+files; then only what is new is decoded. An image rewritten in place, under its own name, changes no folder's time:
+:func:`refresh` compares the stamp of every file, and :meth:`Index.read` checks the digest of all that it reads. Needs
+no torch.
 """
 
 from __future__ import annotations
@@ -15,8 +16,7 @@ import os
 import sys
 import time
 import warnings
-import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -27,10 +27,20 @@ import numpy as np
 from vqbench.assets import cache_folder
 from vqbench.assets.content import replacing
 from vqbench.datasets import _decode, _scan
-from vqbench.errors import AssetError
+from vqbench.errors import AbsentData, AssetError
+from vqbench.files import MB, load_npz
 
 DIGEST = 16  # bytes of a file's sha256 that are kept
 PART = 256  # files that one thread checks at a time
+KEPT = 4_000 * MB  # bytes of what is kept of one folder
+ARRAYS = {
+    "sizes": np.int64,
+    "offsets": np.int64,
+    "stamps": np.int64,
+    "digests": np.uint8,
+    "peaks": np.int32,
+    "colours": np.bool_,
+}
 PATIENCE = 5.0  # seconds of checking after which it is told, and then every so many
 
 
@@ -46,6 +56,9 @@ class Index:
     digests: np.ndarray  # (N, DIGEST) uint8
     damaged: dict[int, str]  # position -> why it cannot be used
     watched: dict[str, int] = field(default_factory=dict)
+    peaks: np.ndarray = field(default_factory=lambda: np.empty(0, np.int32))  # (N,), the highest level of deep images
+    colours: np.ndarray = field(default_factory=lambda: np.empty(0, bool))  # (N,), whether a deep image has colours
+    passed: dict[str, int] = field(default_factory=dict)  # suffix -> files that are no images by their names
 
     def __len__(self) -> int:
         return len(self.names)
@@ -60,22 +73,44 @@ class Index:
         if _digest(data) != self.digests[position].tobytes():
             raise AssetError(
                 f"{self.root / name}: its content has changed since the folder was checked; put the old file back, or "
-                f"delete {_file(self.root)} to take the folder as it is now, which makes other runs"
+                "start `vqbench run` anew to take the folder as it is now, which makes other runs"
             )
         return data
 
 
 def index(root: Path) -> Index:
-    """What lies below ``root``, from the cache where nothing was added, removed or renamed since."""
+    """What lies below ``root``, from the cache where nothing was added, removed, renamed or mended since."""
     root = root.resolve()
     if not root.is_dir():
-        raise AssetError(f"{root}: no such folder; name one that holds pictures")
+        raise AbsentData(f"{root}: no such folder; name one that holds images")
     known = _load(root)
-    if known is not None and _scan.unchanged(root, known.watched):
+    if known is not None and _scan.unchanged(root, known.watched) and not _altered(known, known.damaged):
         return known
     made = _checked(root, _scan.scan(root), known)
     _save(made)
     return made
+
+
+def refresh(known: Index) -> None:
+    """Check again what was rewritten in place: every file whose size or stamp is not what it was. One stat a file."""
+    if not (changed := _altered(known, range(len(known)))):
+        return
+    print(
+        f"{known.root}: {len(changed):,} of {len(known):,} images were rewritten since they were checked; "
+        "they are checked again, and where they differ, runs on them are new ones",
+        file=sys.stderr,
+    )
+    _save(_checked(known.root, _scan.scan(known.root), known))
+
+
+def _altered(known: Index, positions: Iterable[int]) -> list[int]:
+    """Those of ``positions`` whose file is not what it was; what lies in a container, whose time is watched, is."""
+    return [
+        each
+        for each in positions
+        if not known.offsets[each]
+        and _scan.altered(known.root, known.names[each], int(known.sizes[each]), int(known.stamps[each]))
+    ]
 
 
 def _digest(data: bytes) -> bytes:
@@ -94,26 +129,45 @@ def _checked(root: Path, scan: _scan.Scan, known: Index | None) -> Index:
         np.zeros((len(entries), DIGEST), np.uint8),
         {},
         scan.watched,
+        np.full(len(entries), -1, np.int32),
+        np.zeros(len(entries), bool),
+        dict(scan.passed),
     )
     places = {name: place for place, name in enumerate(known.names)} if known else {}
     new = []
     for position, entry in enumerate(entries):
         place = places.get(entry.name)
-        if known is None or place is None or (known.sizes[place], known.stamps[place]) != (entry.size, entry.stamp):
+        if known is None or place is None:
             new.append(position)
             continue
+        if (known.sizes[place], known.stamps[place]) != (entry.size, entry.stamp):
+            new.append(position)  # if its digest is as it was, it need not be decoded again
         made.digests[position] = known.digests[place]
+        made.peaks[position], made.colours[position] = known.peaks[place], known.colours[place]
         if place in known.damaged:
             made.damaged[position] = known.damaged[place]
-    for position, digest, damage in _check_all(made, new):
-        made.digests[position] = np.frombuffer(digest, np.uint8)
-        if damage:
-            made.damaged[position] = damage
+    for found in _check_all(made, new):
+        made.digests[found.position] = np.frombuffer(found.digest, np.uint8)
+        made.peaks[found.position], made.colours[found.position] = found.peak, found.colour
+        made.damaged.pop(found.position, None)
+        if found.damage:
+            made.damaged[found.position] = found.damage
     return made
 
 
-def _check_all(made: Index, positions: list[int]) -> Iterator[tuple[int, bytes, str]]:
-    """Digest and damage of the files at ``positions``."""
+@dataclass(frozen=True)
+class _Found:
+    """What one file is."""
+
+    position: int
+    digest: bytes
+    damage: str = ""  # why it cannot be used
+    peak: int = -1
+    colour: bool = False
+
+
+def _check_all(made: Index, positions: list[int]) -> Iterator[_Found]:
+    """What the files at ``positions`` are."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     parts = [positions[start : start + PART] for start in range(0, len(positions), PART)]
     told = time.monotonic()
@@ -129,25 +183,27 @@ def _check_all(made: Index, positions: list[int]) -> Iterator[tuple[int, bytes, 
                 )
 
 
-def _check(made: Index, position: int) -> tuple[int, bytes, str]:
-    """Position, digest, and why the file cannot be used (empty where it can)."""
+def _check(made: Index, position: int) -> _Found:
     try:
         name, size, offset = made.names[position], int(made.sizes[position]), int(made.offsets[position])
         data = _scan.content(made.root, name, size, offset)
     except OSError as error:
-        return position, bytes(DIGEST), f"cannot be read: {error.strerror}"
+        return _Found(position, bytes(DIGEST), f"cannot be read: {error.strerror}")
+    digest, known = _digest(data), made.damaged.get(position, "")
+    if digest == made.digests[position].tobytes():
+        return _Found(position, digest, known, int(made.peaks[position]), bool(made.colours[position]))
     try:
-        _decode.decode(data)
+        decoded = _decode.examined(data)
     except _decode.Unreadable as why:
-        return position, _digest(data), str(why)
-    return position, _digest(data), ""
+        return _Found(position, digest, str(why))
+    return _Found(position, digest, "", decoded.peak, decoded.colour)
 
 
 # Kept in the cache folder ---------------------------------------------------------------------------------------------
 
 
 def _file(root: Path) -> Path:
-    name = hashlib.sha256(f"{root}:{_decode.VERSION}".encode()).hexdigest()[:32]
+    name = hashlib.sha256(os.fsencode(root) + f":{_decode.VERSION}".encode()).hexdigest()[:32]
     return cache_folder() / "pictures" / f"{name}.npz"
 
 
@@ -157,8 +213,9 @@ def _save(made: Index) -> None:
         "names": made.names,
         "damaged": {str(position): why for position, why in made.damaged.items()},
         "watched": made.watched,
+        "passed": made.passed,
     }
-    arrays = {"sizes": made.sizes, "offsets": made.offsets, "stamps": made.stamps, "digests": made.digests}
+    arrays = {name: getattr(made, name) for name in ARRAYS}
     try:
         with replacing(_file(made.root)) as file:
             np.savez(file, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)  # type: ignore[arg-type]
@@ -167,12 +224,23 @@ def _save(made: Index) -> None:
 
 
 def _load(root: Path) -> Index | None:
-    with (
-        suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile),
-        np.load(_file(root), allow_pickle=False) as kept,
-    ):
+    """What was kept of ``root``; None where there is nothing, or nothing sound: all is checked anew."""
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        kept = load_npz(_file(root), KEPT)
         about = json.loads(kept["about"].tobytes())
-        damaged = {int(position): why for position, why in about["damaged"].items()}
-        sizes, offsets, stamps, digests = (kept[name] for name in ("sizes", "offsets", "stamps", "digests"))
-        return Index(root, about["names"], sizes, offsets, stamps, digests, damaged, about["watched"])
-    return None  # nothing was kept, or it cannot be read: all is checked anew
+        damaged = {int(position): str(why) for position, why in about["damaged"].items()}
+        made = Index(
+            root,
+            [str(name) for name in about["names"]],
+            damaged=damaged,
+            watched={str(name): int(stamp) for name, stamp in about["watched"].items()},
+            passed={str(suffix): int(count) for suffix, count in about["passed"].items()},
+            **{name: kept[name] for name in ARRAYS},
+        )
+        count = len(made.names)
+        shapes = {name: (count, DIGEST) if name == "digests" else (count,) for name in ARRAYS}
+        whole = all(getattr(made, name).shape == shapes[name] for name in ARRAYS)
+        typed = all(getattr(made, name).dtype == ARRAYS[name] for name in ARRAYS)
+        if whole and typed and all(0 <= position < count for position in damaged):
+            return made
+    return None

@@ -29,7 +29,6 @@ class Cifar10(Dataset):
 
     def pixels(self, split: Split) -> Tensor:
         """The pictures of ``split``: (N, 3, 32, 32) uint8. Raises AssetError if they are not to be had."""
-        folder = assets.fetch("cifar10")
-        data = bytearray().join((folder / file).read_bytes() for file in FILES[split])
+        data = bytearray().join(assets.raw("cifar10", file) for file in FILES[split])
         rows = torch.frombuffer(data, dtype=torch.uint8).view(-1, 1 + 3 * 32 * 32)  # (N, label and pixels)
         return rows[:, 1:].reshape(-1, 3, 32, 32).contiguous()

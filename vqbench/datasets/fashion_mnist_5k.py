@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from importlib import resources
 from typing import ClassVar
 
@@ -11,6 +10,7 @@ from torch import Tensor
 from vqbench.dataset import Dataset, Split
 from vqbench.datasets.mnist import idx_pictures
 from vqbench.errors import AssetError
+from vqbench.files import MB, gunzip
 
 FILES: dict[Split, str] = {
     "train": "fashion-mnist-train-first-4000-idx3-ubyte.gz",
@@ -33,6 +33,6 @@ class FashionMnist5k(Dataset):
         """The pictures of ``split``: (N, 1, 28, 28) uint8. Raises AssetError if the installation lacks its file."""
         file = resources.files("vqbench.datasets") / "data" / FILES[split]
         try:
-            return idx_pictures(gzip.decompress(file.read_bytes()))
-        except (OSError, EOFError) as error:
+            return idx_pictures(gunzip(file.read_bytes(), 10 * MB))
+        except (OSError, AssetError) as error:
             raise AssetError(f"{file} is missing or broken ({error}): install vqbench anew") from error

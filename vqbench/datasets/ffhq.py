@@ -12,6 +12,7 @@ import numpy as np
 from vqbench.dataset import Split
 from vqbench.datasets._index import index
 from vqbench.datasets._photographs import Part, Parts, Photographs
+from vqbench.datasets._scan import passed_over
 from vqbench.errors import AssetError
 
 FIRST_TEST = 60_000
@@ -37,7 +38,9 @@ class Ffhq(Photographs):
         found = [NUMBER.search(name) for name in whole.names]
         if not all(found) or not found:
             odd = next((name for name, match in zip(whole.names, found, strict=True) if not match), None)
-            what = f"{odd} is not named by a number" if odd else "there is no picture in it"
+            over = passed_over(whole.passed, all_of_them=True)
+            none = f"there is no picture in it{f', only {over}' if over else ''}"
+            what = f"{odd} is not named by a number" if odd else none
             raise AssetError(f"{root}: {what}, so this is not FFHQ; use the data set `photos` for other folders")
         numbers = np.array([int(match[1]) for match in found if match])
         order = np.argsort(numbers, kind="stable")

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from vqbench.bounds import Side
 from vqbench.dataset import Split
 from vqbench.datasets._index import index
 from vqbench.datasets._photographs import Part, Parts, Photographs
@@ -18,9 +19,9 @@ ENDS: dict[Split, str] = {"train": "train", "test": "val"}
 class Lsun(Photographs):
     """One category's training pictures, tested on its 300 for validation, in the order of their keys.
 
-    As published, two lmdb environments (``bedroom_train_lmdb``, ``bedroom_val_lmdb``; needs the package lmdb), or
-    folders: ``bedroom_train`` and ``bedroom_val``, or train/ and val/ within ``bedroom``. The other arguments are those
-    of :class:`~vqbench.datasets._photographs.Photographs`.
+    As published, two lmdb environments (``bedroom_train_lmdb``, ``bedroom_val_lmdb``), or folders: ``bedroom_train``
+    and ``bedroom_val``, or train/ and val/ within ``bedroom``. The other arguments are those of
+    :class:`~vqbench.datasets._photographs.Photographs`.
     """
 
     title: ClassVar[str] = "LSUN"
@@ -34,14 +35,15 @@ class Lsun(Photographs):
         *,
         category: str = "bedroom",
         folder: str | None = None,
-        size: int = 256,
+        size: Side = 256,
         damaged: Literal["refuse", "skip"] = "refuse",
         crop: Literal["centre", "random"] = "centre",
         flip: bool = False,
         content: str | None = None,
+        bits: int | None = None,
     ) -> None:
         self.category = category
-        super().__init__(folder=folder, size=size, damaged=damaged, crop=crop, flip=flip, content=content)
+        super().__init__(folder=folder, size=size, damaged=damaged, crop=crop, flip=flip, content=content, bits=bits)
         self.title = f"LSUN {category}"  # type: ignore[misc]  # of this category
 
     def split(self, root: Path) -> Parts:

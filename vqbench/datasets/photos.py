@@ -12,7 +12,7 @@ from vqbench.assets.content import replacing
 from vqbench.dataset import Split
 from vqbench.datasets._index import Index, index
 from vqbench.datasets._photographs import Part, Parts, Photographs
-from vqbench.errors import AssetError
+from vqbench.errors import AbsentData, AssetError
 
 TRAIN = ("train", "training")
 TEST = ("test", "val", "valid", "validation")
@@ -44,7 +44,7 @@ class Photos(Photographs):
     def split(self, root: Path) -> Parts:
         """train/ beside test/ or val/, shards by their names, or a share by digest."""
         if not root.is_dir():
-            raise AssetError(f"{root}: no such folder; name one that holds pictures")
+            raise AbsentData(f"{root}: no such folder; name one that holds images")
         train, test = (next((root / name for name in names if (root / name).is_dir()), None) for names in (TRAIN, TEST))
         if train and test:
             return {"train": _all(index(train)), "test": _all(index(test))}

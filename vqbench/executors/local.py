@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -19,14 +18,15 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from vqbench import start
 from vqbench.errors import VqbenchError
 from vqbench.executors.driver import TICK, Driver
 from vqbench.executors.messages import Advanced, Assigned, Halt, Left, Ready, Said, Setup, Started
 from vqbench.planning.job import Ended, Job, Listener, take
 from vqbench.running.memory import LARGE_PAGES
-from vqbench.running.stopping import Stop, words
+from vqbench.running.stopping import KILLS, RESUMES, Stop, words
 from vqbench.running.threads import waiting
-from vqbench.store import LOG_LINES, Failure
+from vqbench.store import LOG_LINES, Failure, lacking
 
 PATIENCE = 10.0  # seconds that an idle process has to leave
 KEPT = 200  # lines that are remembered of what a process printed
@@ -39,7 +39,7 @@ def environment(places: int) -> dict[str, str]:
 
     One has all threads, several divide them; none spins for long while it waits.
     """
-    variables = {**LARGE_PAGES, **os.environ, **waiting(os.environ, places)}
+    variables = {**LARGE_PAGES, **start.environment(), **waiting(os.environ, places)}
     if places > 1:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         share = max(1, cores // places)
@@ -59,7 +59,7 @@ class Place:
         self.log: deque[str] = deque(maxlen=KEPT)
         self._part = b""
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "vqbench.executors.worker", str(theirs.fileno())],
+            start.command("vqbench.executors.worker", theirs.fileno()),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -132,6 +132,7 @@ class Local(Driver):
         self._wanted = places or 1
         self._places: list[Place] = []
         self._failed_starts = 0
+        self._kills: dict[str, int] = {}  # key of a run -> how often a process of it was killed
 
     # Places -----------------------------------------------------------------------------------------------------------
 
@@ -264,6 +265,8 @@ class Local(Driver):
             place.ready = message.sound
             if message.how == "held":
                 self._hold(job)
+            elif message.how == "killed":
+                self._resume(job, message.reason, place.last_lines())
             else:
                 self.outcome.note(job, message, self.listener)
 
@@ -279,7 +282,10 @@ class Local(Driver):
         if job is not None and place.process.returncode != 0:
             if self.timeout is not None and place.overdue:
                 why = f"took longer than --timeout {words(self.timeout)}"
-            self._crashed(job, f"{why}; --retry-failed goes on from its last checkpoint", place.last_lines())
+            if -place.process.returncode in KILLS and not place.overdue:
+                self._resume(job, why, place.last_lines())
+            else:
+                self._crashed(job, f"{why}; --retry-failed resumes from its last checkpoint", place.last_lines())
         elif job is not None:
             self._queue.appendleft(job)
         elif place.process.returncode != 0 and not place.ready:
@@ -288,11 +294,22 @@ class Local(Driver):
                 last = f" ({place.log[-1]})" if place.log else ""
                 raise VqbenchError(f"no process can be started to work in: {why}{last}; see `vqbench doctor`")
 
+    def _resume(self, job: Job, why: str, log: list[str]) -> None:
+        """Queue a run of which a process was killed, to resume from its last checkpoint; too often, it has failed."""
+        times = self._kills[job.run.key] = self._kills.get(job.run.key, 0) + 1
+        if self.stop():
+            self.outcome.note(job, Ended("stopped", f"{why}; the same command resumes it"), self.listener)
+        elif times <= RESUMES:
+            self.listener.say(f"{job}: {why}; it resumes from its last checkpoint ({times} of {RESUMES} times)")
+            self._queue.appendleft(job)
+        else:
+            self._crashed(job, f"{why}, {times} times; --retry-failed resumes from its last checkpoint", log)
+
     def _crashed(self, job: Job, reason: str, log: list[str]) -> None:
         """Record what the dead process could not."""
         store, ended = self.store, Ended("failed", reason)
         with store.lock(job.run) as held:
-            if held and not store.missing(job.run, job.wanted):
+            if held and not lacking(store.sound(job.run), job.wanted):
                 ended = Ended("done")  # it died with its last word on its lips
             elif held:  # else another process is already at it, and records how that ends
                 store.fail(job.run, Failure(reason, log))

@@ -16,15 +16,15 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import vqbench
-from vqbench import determinism
-from vqbench.errors import UsageError, VqbenchError
+from vqbench import determinism, start
+from vqbench.errors import StoreError, UsageError, VqbenchError
 from vqbench.executors.driver import Driver
 from vqbench.executors.messages import Advanced, Said, Started
 from vqbench.executors.node import Brought, Errand, carry_out
@@ -163,11 +163,14 @@ class OnRay(Driver):
 
     def _standing(self, job: Job) -> Ended | None:
         """How a run that this process holds has ended already, if it has; what is damaged of it is set aside."""
-        for sentence in self.store.mend(job.run):
-            self.listener.say(sentence)
-        if not self.store.missing(job.run, job.wanted):
-            return Ended("there")
-        failure = self.store.failure(job.run)
+        try:
+            for sentence in self.store.mend(job.run):
+                self.listener.say(sentence)
+            if not self.store.missing(job.run, job.wanted):
+                return Ended("there")
+            failure = self.store.failure(job.run)
+        except StoreError as error:
+            return Ended("machine", str(error))
         if failure and not job.retry_failed:
             return Ended("failed", f"failed earlier: {failure.reason} (--retry-failed tries again)")
         return None
@@ -301,8 +304,15 @@ def _told(error: Any) -> VqbenchError:
 def _knock(address: str) -> None:
     """Raises OSError where nobody listens at ``host:port``; Ray itself would wait for ever."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if colon and port.isdigit():
+    if colon and port.isdecimal():
         socket.create_connection((host, int(port)), timeout=KNOCK).close()
+
+
+class _Path(list[str]):
+    """What nodes put first on their path: not the working directory, which Ray would add."""
+
+    def extend(self, entries: Iterable[str]) -> None:
+        pass
 
 
 @contextmanager
@@ -311,6 +321,7 @@ def connected(address: str | None) -> Iterator[Any]:
     try:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would call home
         import ray
+        import ray.job_config
         import ray.util.scheduling_strategies
     except ImportError as error:
         raise UsageError(f"--executor ray needs Ray ({error}): python -m pip install 'vqbench[ray]'") from None
@@ -319,6 +330,8 @@ def connected(address: str | None) -> Iterator[Any]:
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     try:
         _knock(address)
+        own["job_config"] = ray.job_config.JobConfig()
+        own["job_config"]._py_driver_sys_path = _Path(start.lacking())
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
     except (OSError, RuntimeError, ValueError) as error:
         first = str(error).strip().split("\n")[0]

@@ -9,11 +9,13 @@ folder; when it ends, by --for or Ctrl-C, the array goes on.
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vqbench import start
 from vqbench.errors import Evicted, UsageError
 from vqbench.executors.local import Local
 from vqbench.executors.messages import Halt, Setup
@@ -49,7 +51,7 @@ def parameters(given: Sequence[str]) -> dict[str, Any]:
         if key == "time":
             found[key] = max(1, int(seconds(value)) // 60)
         elif key in NUMBERS:
-            if not value.isdigit():
+            if not value.isdecimal():
                 raise UsageError(f"--slurm {word!r}: {value!r} is not a number")
             found[key] = int(value)
         elif key in KNOWN:
@@ -143,7 +145,8 @@ class OnSlurm:
                 f"--executor slurm needs submitit ({error}): python -m pip install 'vqbench[slurm]'"
             ) from None
         try:
-            executor = submitit.SlurmExecutor(self.setup.folder / "slurm" / "%j", max_num_timeout=OFTEN)
+            folder, python = self.setup.folder / "slurm" / "%j", shlex.join(start.PYTHON)
+            executor = submitit.SlurmExecutor(folder, max_num_timeout=OFTEN, python=python)
             executor.update_parameters(**self.parameters)
             shares = [
                 Share(

@@ -1,4 +1,4 @@
-"""A process that carries out runs for another one: ``python -m vqbench.executors.worker FD``.
+"""A process that carries out runs for another one: :mod:`vqbench.start` runs it, with the number FD.
 
 FD is its end of a connection. It gets a setup, then job after job, and tells how they go on. Whatever it prints is
 read by the other side. It stops, with the work kept, when it is told to, when a signal comes, and when the other side
@@ -16,6 +16,7 @@ import time
 from multiprocessing.connection import Connection
 from types import FrameType
 
+from vqbench import console
 from vqbench.executors.messages import Advanced, Assigned, Halt, Left, Ready, Said, Setup, Started
 from vqbench.running.stopping import SIGNALS
 from vqbench.spec import RunSpec
@@ -92,6 +93,7 @@ class Line:
 
 
 def main() -> None:
+    console.read_by_another()
     number = int(sys.argv[1])
     os.set_inheritable(number, False)
     line = Line(Connection(number))

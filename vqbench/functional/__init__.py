@@ -27,6 +27,7 @@ from vqbench.functional.contrastive import contrast, contrastive_loss
 from vqbench.functional.entropies import entropy, mean_and_total_entropy
 from vqbench.functional.estimators import rotate, vq_loss
 from vqbench.functional.kmeans import lloyd
+from vqbench.functional.precision import float32_products
 from vqbench.functional.ranks import (
     all_gather,
     all_mean,
@@ -98,6 +99,7 @@ __all__ = [
     "entropy",
     "feature_uniform",
     "flatten",
+    "float32_products",
     "full_precision",
     "gather_rows",
     "group_masses",

@@ -12,10 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vqbench.errors import UsageError, nearest
+from vqbench.functional.precision import strictly
 from vqbench.functional.ranks import Alone, world_size
 from vqbench.quantizer import QuantizerOutput
 
-Init = Literal["uniform", "sonnet", "normal"]
+Init = Literal["uniform", "sonnet", "maskgit", "normal"]
 Forward = TypeVar("Forward", bound=Callable[[Any, Tensor], QuantizerOutput])
 
 
@@ -35,7 +36,8 @@ def require_choice(argument: str, value: object, choices: Any) -> None:
 def full_precision(forward: Forward) -> Forward:
     """Decorate a quantizer's forward: no autocast inside, at least float32, ``z_q`` back in the type of ``z``.
 
-    Distances of nearby codes cancel in half precision, and running statistics lose their small increments.
+    Products are true float32, forward and backward: TF32, where it is allowed, holds for the backbone alone.
+    Distances of nearby codes cancel in lower precision, and running statistics lose their small increments.
     In evaluation nothing is exchanged between ranks: one that has fewer pictures left would be waited for in vain.
     """
 
@@ -43,7 +45,7 @@ def full_precision(forward: Forward) -> Forward:
     def wrapped(self: Any, z: Tensor) -> QuantizerOutput:
         exchange = nullcontext() if self.training or world_size() == 1 else Alone()
         with torch.autocast(z.device.type, enabled=False), exchange:
-            out = forward(self, z if z.dtype == torch.float64 else z.float())
+            out = strictly(functools.partial(forward, self), z if z.dtype == torch.float64 else z.float())
         out.z_q = out.z_q.to(z.dtype)
         return out
 
@@ -82,13 +84,16 @@ def require_codes(codes: Tensor, depth: int) -> None:
 
 
 def initial_codebook(num_codes: int, dim: int, init: Init) -> Tensor:
-    """A codebook (num_codes, dim): ``uniform`` U(±1/K) as VQGAN, ``sonnet`` U(±√(3/D)), or ``normal`` N(0, 1)."""
+    """A codebook (num_codes, dim), by ``init``.
+
+    ``uniform``: U(±1/K), as VQGAN; ``sonnet``: U(±√(3/D)); ``maskgit``: U(±√(3/K)); ``normal``: N(0, 1).
+    """
     require(num_codes >= 1 and dim >= 1, f"num_codes and dim must be at least 1, not {num_codes} and {dim}")
     require_choice("init", init, Init)
     codebook = torch.empty(num_codes, dim)
     if init == "normal":
         return codebook.normal_()
-    bound = 1 / num_codes if init == "uniform" else (3 / dim) ** 0.5
+    bound = {"uniform": 1 / num_codes, "sonnet": (3 / dim) ** 0.5, "maskgit": (3 / num_codes) ** 0.5}[init]
     return codebook.uniform_(-bound, bound)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vqbench.compat import ensure_torchvision
 from vqbench.errors import UsageError
+from vqbench.functional.precision import strictly
 from vqbench.generation.generator import Generator
 from vqbench.model import Autoencoder
 
@@ -124,7 +125,7 @@ class Denoiser(Generator):
     def decode(self, x: Tensor) -> Tensor:
         """Standardized features to pictures (B, C, S, S) in [-1, 1]: quantized here, within the decoder."""
         z = x * self.scale + self.mean
-        return self.first.backbone.decode(self.first.quantizer(z).z_q)
+        return self.first.backbone.decode(strictly(self.first.quantizer, z).z_q)
 
     @torch.no_grad()
     def sample(self, seeds: Sequence[int], *, steps: int, eta: float) -> Tensor:  # type: ignore[override]

@@ -126,7 +126,8 @@ class SampleEvaluator:
         for metric in metrics:
             cls: Any = registry.load("metrics", metric)
             one: SampleMetric = cls(context)
-            values[metric] = Value(one.measure(samples), one.VERSION, measured.VERSION, len(pictures))
+            version = registry.version("metrics", metric)
+            values[metric] = Value(one.measure(samples), version, measured.VERSION, len(pictures))
             tell()
         return values
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vqbench import reading, tidying
 from vqbench.assets.content import digest_of_arrays
 from vqbench.errors import Damaged, Unwritable
 from vqbench.planning.sampling import Sampling
@@ -33,6 +33,7 @@ class Kept:
     """
 
     def __init__(self, folder: Path, sampling: Sampling, size: int) -> None:
+        self.folder = folder
         self.path = folder / f"samples-{sampling.made}.npy"
         self.parts = folder / f"samples-{sampling.made}.parts"
         self.count, self.size = sampling.count, size
@@ -45,7 +46,7 @@ class Kept:
     def missing(self) -> list[int]:
         """The pieces that are not there or are damaged; none once the whole is there."""
         if self._whole():
-            shutil.rmtree(self.parts, ignore_errors=True)  # of who was stopped before he could
+            tidying.delete(self.folder, [self.parts])  # of a process that was stopped before it could
             return []
         return [number for number in range(self.pieces) if self._piece(number) is None]
 
@@ -74,11 +75,17 @@ class Kept:
         except OSError as error:
             why = error.strerror or error
             raise Unwritable(f"{self.path}: cannot write ({why}); free space or mend its permissions") from error
-        shutil.rmtree(self.parts, ignore_errors=True)
+        tidying.delete(self.folder, [self.parts])
 
     def read(self) -> Tensor:
         """All samples, (N, C, S, S) uint8, once they are joined."""
-        return torch.from_numpy(np.load(self.path, allow_pickle=False))
+        try:
+            pictures, _ = reading.large_array(self.path)
+            if pictures.ndim != 4 or pictures.dtype != np.uint8 or len(pictures) != self.count:
+                raise ValueError(f"{pictures.shape} of {pictures.dtype} are no samples")
+        except (FileNotFoundError, ValueError) as error:
+            raise Damaged(f"{self.path}: damaged ({error}); delete it, and its samples are made anew") from error
+        return torch.from_numpy(pictures)
 
     def _write(self, file: BinaryIO) -> None:
         """The array that all pieces are, in numpy's format, piece by piece."""
@@ -96,19 +103,20 @@ class Kept:
 
     def _whole(self) -> bool:
         """Whether the one file is there and as long as it should be; what it holds is not read."""
-        with suppress(OSError, ValueError, EOFError):
-            pictures = np.load(self.path, mmap_mode="r", allow_pickle=False)
-            return len(pictures) == self.count and pictures.dtype == np.uint8
-        return False
+        try:
+            shape, dtype = reading.array_header(self.path)
+        except (FileNotFoundError, ValueError):
+            return False
+        return len(shape) == 4 and shape[0] == self.count and dtype == np.uint8
 
     def _piece(self, number: int) -> np.ndarray | None:
         """A piece (P, C, S, S); None if there is none, or the file is not what was once written."""
-        with suppress(OSError):
-            stored = memoryview(self._path(number).read_bytes())
+        with suppress(FileNotFoundError, ValueError):
+            stored = memoryview(reading.content(self._path(number)))
             content, check = stored[:-DIGEST], stored[-DIGEST:]
             if hashlib.sha256(content).digest() == check:
-                piece = np.load(io.BytesIO(content), allow_pickle=False)
-                return piece if len(piece) == len(self.places(number)) else None
+                piece = reading.array(content)
+                return piece if piece.ndim == 4 and len(piece) == len(self.places(number)) else None
         return None
 
 
@@ -120,15 +128,17 @@ def claim(folder: Path, weights: Mapping[str, Tensor]) -> None:
     """
     mark = folder / MARK
     digest = digest_of_arrays({name: tensor.float().cpu().numpy() for name, tensor in weights.items()})
-    if not (mark.exists() and mark.read_bytes() == digest.encode()):
+    try:
+        claimed = reading.content(mark) == digest.encode()
+    except (FileNotFoundError, ValueError):
+        claimed = False
+    if not claimed:
         forget(folder)
         write_atomically(mark, digest.encode())
 
 
 def forget(folder: Path) -> None:
     """Delete all samples in ``folder``, pieces and their mark included."""
-    (folder / MARK).unlink(missing_ok=True)
-    for path in folder.glob("samples-*.npy"):
-        path.unlink()
-    for path in folder.glob("samples-*.parts"):
-        shutil.rmtree(path)
+    paths = [folder / MARK, *folder.glob("samples-*.npy"), *folder.glob("samples-*.parts")]
+    for path in tidying.delete(folder, paths):
+        raise Unwritable(f"{path}: a link, which vqbench does not follow to delete samples; remove it")

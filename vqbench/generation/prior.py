@@ -8,6 +8,7 @@ from math import prod
 import torch
 from torch import Tensor
 
+from vqbench.functional.precision import float32_products, strictly
 from vqbench.functional.sampling import cumulative
 from vqbench.generation.generator import Generator
 from vqbench.generation.transformer import Seen, Transformer
@@ -30,7 +31,7 @@ class Prior(Generator):
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
         """Pictures (B, C, S, S) in [-1, 1] to their codes (B, h, w, depth) int32."""
-        return self.first.quantizer(self.first.backbone.encode(x).float()).codes.int()
+        return strictly(self.first.quantizer, self.first.backbone.encode(x).float()).codes.int()
 
     def before(self, codes: Tensor) -> Tensor:
         """What is seen before each of ``codes`` (B, h·w·depth): tokens of the same shape."""
@@ -45,7 +46,9 @@ class Prior(Generator):
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
         """Codes (B, h·w·depth) to pictures (B, C, S, S) in [-1, 1]."""
-        return self.first.backbone.decode(self.first.quantizer.decode(codes.unflatten(1, self.shape)))
+        with float32_products():
+            z_q = self.first.quantizer.decode(codes.unflatten(1, self.shape))
+        return self.first.backbone.decode(z_q)
 
     @torch.no_grad()
     def sample(self, seeds: Sequence[int], *, temperature: float) -> Tensor:  # type: ignore[override]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vqbench.dataset import Dataset
-from vqbench.functional import all_sum, flatten
+from vqbench.functional import all_sum, flatten, float32_products
 from vqbench.functional.ranks import Alone
 from vqbench.measuring import album
 from vqbench.model import Autoencoder
@@ -91,7 +91,8 @@ class Sitting:
         if quantizer.depth != 1 or quantizer.num_codes > CODES:
             return None
         every = torch.arange(quantizer.num_codes, device=self.device).view(-1, 1, 1, 1)  # maps of one position
-        return flatten(quantizer.decode(every).detach().float(), quantizer.dim)
+        with float32_products():
+            return flatten(quantizer.decode(every).detach().float(), quantizer.dim)
 
     def _plane(self, z: Tensor) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
         """Codes and some features in the features' two main directions, and these directions' shares of variance."""
@@ -119,7 +120,9 @@ class Sitting:
         parts = []
         for part in torch.from_numpy(order).to(self.device).split(max(1, PASS // side**2)):
             maps = part.view(-1, 1, 1, 1).expand(-1, *size, 1)
-            pictures = self.model.backbone.decode(self.model.quantizer.decode(maps)).float()
+            with float32_products():
+                z_q = self.model.quantizer.decode(maps)
+            pictures = self.model.backbone.decode(z_q).float()
             parts.append(pictures[..., middle, middle].cpu())
         return rounded(((torch.cat(parts) + 1) / 2).clamp(0, 1).nan_to_num()).numpy(), order
 

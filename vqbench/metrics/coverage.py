@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vqbench.metric import SampleMetric, Samples
-from vqbench.metrics.density import density_and_coverage
+from vqbench.metrics.density import NEIGHBOURS, density_and_coverage
 
 
 class Coverage(SampleMetric):
@@ -16,6 +16,7 @@ class Coverage(SampleMetric):
     """
 
     label = "Coverage"
+    fewest = NEIGHBOURS + 1
     better = "max"
     digits = 3
     reference = "Naeem et al., Reliable Fidelity and Diversity Metrics, ICML 2020, arXiv 2002.09797"

@@ -24,6 +24,7 @@ class Density(SampleMetric):
     """
 
     label = "Density"
+    fewest = NEIGHBOURS + 1
     better = "max"
     digits = 3
     reference = "Naeem et al., Reliable Fidelity and Diversity Metrics, ICML 2020, arXiv 2002.09797"

@@ -24,6 +24,7 @@ class FID(SampleMetric):
     better = "min"
     digits = 2
     few = inception.DIM
+    fewest = 2
     reference = "Heusel et al., GANs Trained by a Two Time-Scale Update Rule, NeurIPS 2017, arXiv 1706.08500"
 
     def measure(self, samples: Samples) -> float:

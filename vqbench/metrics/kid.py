@@ -31,6 +31,7 @@ class KID(OfFeatures):
     better = "min"
     digits = 2
     few = SIZE
+    fewest = 2
     reference = "Bińkowski et al., Demystifying MMD GANs, ICLR 2018, arXiv 1801.01401"
 
     def reset(self) -> None:

@@ -38,6 +38,10 @@ class LPIPS(ImageMetric):
     def assets(cls, protocol: MeasureProtocol) -> tuple[str, ...]:
         return (TRUNKS[protocol.lpips_net],)
 
+    @classmethod
+    def smallest(cls, protocol: MeasureProtocol) -> int:
+        return SMALLEST[protocol.lpips_net]
+
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self.net: Any = network(context.protocol.lpips_net, context.device)

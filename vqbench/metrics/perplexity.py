@@ -16,6 +16,7 @@ class Perplexity(Usage):
     unit = ""
     better = "max"
     digits = 1
+    by_codebook = True
     reference = "van den Oord et al., Neural Discrete Representation Learning, NeurIPS 2017, released code"
 
     def compute(self) -> float | None:

@@ -20,6 +20,7 @@ class Precision(SampleMetric):
     """
 
     label = "Precision"
+    fewest = NEIGHBOURS + 1
     better = "max"
     digits = 3
     reference = "Kynkäänniemi et al., Improved Precision and Recall Metric, NeurIPS 2019, arXiv 1904.06991"

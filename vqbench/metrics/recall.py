@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vqbench.metric import SampleMetric, Samples
-from vqbench.metrics.precision import precision_and_recall
+from vqbench.metrics.precision import NEIGHBOURS, precision_and_recall
 
 
 class Recall(SampleMetric):
@@ -14,6 +14,7 @@ class Recall(SampleMetric):
     """
 
     label = "Recall"
+    fewest = NEIGHBOURS + 1
     better = "max"
     digits = 3
     reference = "Kynkäänniemi et al., Improved Precision and Recall Metric, NeurIPS 2019, arXiv 1904.06991"

@@ -22,6 +22,7 @@ class SampleKID(SampleMetric):
     better = "min"
     digits = 2
     few = SIZE
+    fewest = 2
     reference = "Bińkowski et al., Demystifying MMD GANs, ICLR 2018, arXiv 1801.01401"
 
     def measure(self, samples: Samples) -> float:

@@ -8,6 +8,7 @@ from torch import Tensor
 from vqbench.errors import RunError
 from vqbench.metric import Batch, ImageMetric
 from vqbench.pictures import distinct
+from vqbench.protocol import MeasureProtocol
 
 WINDOW = 11  # side of the window, in pixels
 SIGMA = 1.5  # of the Gaussian window, in pixels
@@ -29,6 +30,10 @@ class SSIM(ImageMetric):
     digits = 4
     knobs = (*ImageMetric.knobs, "ssim")
     reference = "Wang et al., Image Quality Assessment: From Error Visibility to Structural Similarity, IEEE TIP 2004"
+
+    @classmethod
+    def smallest(cls, protocol: MeasureProtocol) -> int:
+        return WINDOW
 
     def values(self, batch: Batch) -> Tensor:
         if min(batch.originals.shape[-2:]) < WINDOW:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vqbench import protocol
-from vqbench.errors import UsageError, nearest
+from vqbench.errors import AssetError, UsageError, nearest
+from vqbench.paths import path_of
 from vqbench.spec import Part, RunSpec
 
 if TYPE_CHECKING:  # pydantic is only needed by who reads suites
@@ -41,6 +43,8 @@ class Resolved(Protocol):
     def version(self) -> int: ...
     @property
     def args(self) -> Mapping[str, Any]: ...
+    @property
+    def source(self) -> str | None: ...
 
 
 class Registry(Protocol):
@@ -50,6 +54,7 @@ class Registry(Protocol):
     def resolve(
         self, kind: Any, name: str, given: Mapping[str, Any], fixed: Mapping[str, Any] | None = None, /
     ) -> Resolved: ...
+    def refresh(self, name: str, given: Mapping[str, Any], /) -> None: ...
 
 
 def expand(suite: SuiteSpec, registry: Registry | None = None) -> list[Entry]:
@@ -123,10 +128,22 @@ def _backbone(suite: SuiteSpec, registry: Registry, backbone: Plugin, place: Key
     return _resolve(suite, registry, "backbones", backbone.name, backbone.args, (*place, backbone.name))
 
 
+def refresh(suite: SuiteSpec, registry: Registry, position: int) -> None:
+    """Look at every file of the data set at ``position``, so that an image rewritten in place is known as it is now."""
+    written = suite.datasets[position]
+    with suppress(UsageError):  # what is wrong with a data set is told with its place when it is resolved
+        registry.refresh(written.name, _folder(suite, written) | written.args)
+
+
+def _folder(suite: SuiteSpec, written: Plugin) -> dict[str, str]:
+    """The suite's ``data`` as an argument of a data set that has no folder of its own."""
+    return {"folder": suite.data} if suite.data is not None and "folder" not in written.args else {}
+
+
 def dataset_part(suite: SuiteSpec, registry: Registry, position: int) -> Part:
     """The data set at ``position``, with the suite's ``data`` as its folder where it has none of its own."""
     written = suite.datasets[position]
-    shared = {"folder": suite.data} if suite.data is not None and "folder" not in written.args else {}
+    shared = _folder(suite, written)
     at: dict[str, KeyPath] = {"folder": ("data",)} if shared else {}
     place = ("datasets", position, written.name)
     return _resolve(suite, registry, "datasets", written.name, shared | written.args, place, at)
@@ -162,6 +179,12 @@ def _resolve(
     fixed: Mapping[str, Any] | None = None,
 ) -> Part:
     """The plugin with all its arguments. An error of the registry gets the place in the file, down to the argument."""
+    folder = given.get("folder") if kind == "datasets" else None
+    try:
+        if isinstance(folder, str):
+            path_of(folder)
+    except UsageError as error:
+        raise suite.error((at or {}).get("folder", (*place, "folder")), str(error)) from None
     try:
         resolved = registry.resolve(kind, name, given, fixed or {})
     except UsageError as error:
@@ -170,4 +193,8 @@ def _resolve(
                 place = (at or {}).get(argument, (*place, argument))
                 break
         raise suite.error(place, str(error)) from None
-    return Part(resolved.name, resolved.version, resolved.args)
+    except AssetError as error:
+        if not isinstance(folder, str) or path_of(folder).is_dir():
+            raise
+        raise suite.error((at or {}).get("folder", (*place, "folder")), str(error)) from None
+    return Part(resolved.name, resolved.version, resolved.args, resolved.source)

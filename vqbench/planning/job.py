@@ -14,8 +14,9 @@ Wanted = dict[str, dict[str, tuple[int, int]]]  # protocol -> metric -> (metric'
 
 # done: trained or measured now · there: nothing was missing any more · held: another process works on it ·
 # failed: recorded as such, now or earlier · machine: failed for a reason outside of the run, so not recorded ·
+# killed: somebody, such as a system without memory, ended a process of it, so it resumes ·
 # stopped: asked to stop, work kept · refused: no run can be carried out as asked · unwritable: nor anything stored
-How = Literal["done", "there", "held", "failed", "machine", "stopped", "refused", "unwritable"]
+How = Literal["done", "there", "held", "failed", "machine", "killed", "stopped", "refused", "unwritable"]
 
 
 @dataclass(frozen=True)

@@ -10,21 +10,25 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import vqbench
-from vqbench import protocol, registry
-from vqbench.errors import AssetError, Damaged, VqbenchError
-from vqbench.planning.expansion import dataset_part, expand
+from vqbench import protocol, reading, registry, schema
+from vqbench.errors import AbsentData, AssetError, StoreError, UsageError, VqbenchError
+from vqbench.planning import expansion, resolved
+from vqbench.planning.expansion import expand
 from vqbench.planning.job import Wanted
+from vqbench.planning.length import Length, length
 from vqbench.planning.sampling import Sampling, sampling_of
 from vqbench.planning.suite import SuiteSpec, load_suite
 from vqbench.planning.suiteparts import Problem
 from vqbench.planning.yamlfile import parse
-from vqbench.spec import RunSpec
+from vqbench.spec import Part, RunSpec
 from vqbench.store import ResultStore, write_atomically
 
 
@@ -61,6 +65,7 @@ class MetricInfo:
     version: int
     few: int = 0  # from fewer pictures than this, it ranks nothing
     of_samples: bool = False  # of a second stage's pictures, not of reconstructions
+    by_codebook: bool = False  # comparable between codebooks of one size alone
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,11 @@ class Plan:
     inputs: dict[str, Any]  # digests of what this was resolved from
     variant: bool  # the command line changed the suite
     sampling: Sampling | None = None  # of a second stage
+    lengths: Mapping[str, Length] = field(default_factory=dict)  # key of a run -> how long it trains
+
+    def length(self, run: RunSpec) -> Length:
+        """How long ``run`` trains; nothing is known of it where this plan was kept by an earlier version."""
+        return self.lengths.get(run.key) or Length()
 
     def runs(self) -> list[RunSpec]:
         """Every distinct run once, in order."""
@@ -93,11 +103,18 @@ class Plan:
 
     def first_of(self, run: RunSpec) -> RunSpec | None:
         """The run that ``run`` builds on, if it is a second stage."""
-        return next((entry.run for entry in self.entries if run.parent == entry.run.key), None)
+        return None if run.parent is None else self._first.get(run.parent)
+
+    @cached_property
+    def _first(self) -> dict[str, RunSpec]:
+        return {entry.run.key: entry.run for entry in self.entries}
 
     def wanted(self, run: RunSpec | None = None) -> Wanted:
-        """The numbers that ``run`` must have: of a second stage those of samples, of any other the rest."""
-        second = run is not None and run.parent is not None
+        """The numbers that ``run`` must have."""
+        return self.wanted_of(run is not None and run.parent is not None)
+
+    def wanted_of(self, second: bool) -> Wanted:
+        """The numbers of samples that a second stage must have, or those that any other run must have."""
         infos = {name: info for name, info in self.metrics.items() if info.of_samples == second}
         return {
             self.under(name, second): {
@@ -128,8 +145,10 @@ class Plan:
             "metrics": {name: asdict(info) for name, info in self.metrics.items()},
             "datasets": {name: asdict(info) for name, info in self.datasets.items()},
             "sampling": self.sampling and self.sampling.under(""),
+            "lengths": {key: asdict(length) for key, length in self.lengths.items()},
         }
-        write_atomically(store.root / "suites" / f"{self.name}.json", (json.dumps(content, indent=1) + "\n").encode())
+        text = json.dumps({**content, "digest": _digest_of(content)}, indent=1)
+        write_atomically(store.root / "suites" / f"{self.name}.json", f"{text}\n".encode())
 
 
 def load(
@@ -139,11 +158,14 @@ def load(
     metrics: Sequence[str] = (),
     reduced: Mapping[str, int] = MappingProxyType({}),
     test_images: int | None = None,
+    refresh: bool = False,
 ) -> Plan:
     """The plan of the suite called ``suite`` (a name or a path), from a store's cache if that is current.
 
     ``sets`` are the command line's overrides, ``metrics`` those it adds. ``reduced`` (arguments of the recipe) and
-    ``test_images`` make a smaller copy of another name. Raises UsageError for whatever is wrong with the suite.
+    ``test_images`` make a smaller copy of another name. ``refresh``: every image file in folders of this machine is
+    looked at, so that images rewritten in place make other runs; without it, the times of folders alone are compared.
+    Raises UsageError for whatever is wrong with the suite.
     """
     spec = load_suite(suite, sets)
     if metrics:
@@ -155,46 +177,89 @@ def load(
     if reduced or test_images:
         spec = spec.reduce(test_images, **reduced)
     variant = bool(sets or metrics or reduced or test_images)
-    digest = hashlib.sha256(json.dumps(spec.dump(), sort_keys=True).encode()).hexdigest()
-    for store in stores:
-        cached = _cached(store, spec, digest, variant)
-        if cached is not None:
-            return cached
+    digest = _suite_digest(spec)
+    stale = set(range(len(spec.datasets))) if refresh else None
+    kept = _kept(spec, digest, variant, stores, stale)
+    if kept is not None:
+        return kept
+    for position in stale or ():
+        expansion.refresh(spec, registry, position)
     return _resolve(spec, digest, variant)
 
 
-def _cached(store: ResultStore, spec: SuiteSpec, digest: str, variant: bool) -> Plan | None:
+def keys(suite: Path, stores: Sequence[ResultStore]) -> set[str]:
+    """The keys of all runs of a suite, which the last of ``stores`` keeps for the next time. Raises VqbenchError."""
+    spec = load_suite(suite)
+    digest = _suite_digest(spec)
+    plan = _kept(spec, digest, False, stores)
+    if plan is None:
+        plan = _resolve(spec, digest, False, whole=False)
+        with suppress(StoreError):  # it only saves time
+            plan.save(stores[-1])
+    return {run.key for run in plan.runs()}
+
+
+def _suite_digest(spec: SuiteSpec) -> str:
+    return hashlib.sha256(json.dumps(spec.dump(), sort_keys=True).encode()).hexdigest()
+
+
+def _kept(
+    spec: SuiteSpec, digest: str, variant: bool, stores: Sequence[ResultStore], stale: set[int] | None = None
+) -> Plan | None:
+    """What the first of ``stores`` that keeps this suite has of it."""
+    return next(filter(None, (_cached(store, spec, digest, variant, stale) for store in stores)), None)
+
+
+def _cached(
+    store: ResultStore, spec: SuiteSpec, digest: str, variant: bool, stale: set[int] | None = None
+) -> Plan | None:
     """What ``store`` keeps of this suite, if nothing that it was resolved from has changed since."""
     name = f"{spec.name}-{digest[:8]}" if variant else spec.name
     try:
-        content = json.loads((store.root / "suites" / f"{name}.json").read_text())
+        content = _content(store.root / "suites" / f"{name}.json")
         inputs = content["inputs"]
         current = inputs["suite"] == digest and inputs["vqbench"] == vqbench.__version__
+        current = current and "lengths" in content  # earlier versions did not write them
         if not current or any(_digest(plugin) != was for plugin, was in inputs["plugins"].items()):
             return None
         found = _plan(spec, content, variant)
-        return found if _still(spec, inputs.get("settled", ()), found.entries) else None
-    except (OSError, ValueError, KeyError, TypeError):
+        return found if _still(spec, inputs.get("settled", ()), found, stale) else None
+    except (OSError, ValueError, VqbenchError):
         return None  # a cache that cannot be read is no cache: resolve anew
 
 
-def _still(spec: SuiteSpec, settled: Collection[str], entries: Sequence[Entry]) -> bool:
+def _still(spec: SuiteSpec, settled: Collection[str], found: Plan, stale: set[int] | None) -> bool:
     """Whether the data sets that are folders of this machine hold what they held; if one is gone, nothing says no.
 
-    ``settled`` are their names. Needs no torch.
+    ``settled`` are their names. ``stale`` are the positions of data sets whose files are looked at first, one by one;
+    None: no file is, and what is wrong with a folder does not matter either. Needs no torch.
     """
-    runs = {entry.dataset: entry.run for entry in entries}
+    runs = {entry.dataset: entry.run for entry in found.entries}
     for position, written in enumerate(spec.datasets):
         if written.name not in settled:
             continue
+        if position in (stale or ()):
+            expansion.refresh(spec, registry, position)
+            (stale or set()).discard(position)
         try:
-            now = dataset_part(spec, registry, position).args
-        except AssetError:
+            now = expansion.dataset_part(spec, registry, position)
+        except AbsentData:
             continue
+        except (AssetError, UsageError):
+            if stale is None:
+                continue
+            return False
         was = runs[written.name].dataset.args
-        if now != was and now != {**was, "content": None}:
+        if now.args != was and now.args != {**was, "content": None}:
+            return False
+        if now.args == was and _notes(now) != tuple(found.datasets[written.name].notes):
             return False
     return True
+
+
+def _notes(dataset: Part) -> tuple[str, ...]:
+    """What stands below every table of a data set, such as files that were passed over since."""
+    return tuple(registry.load("datasets", dataset.name)(**dataset.args).notes)
 
 
 def _entry_to_dict(entry: Entry) -> dict[str, Any]:
@@ -207,25 +272,40 @@ def _entry_from_dict(content: dict[str, Any]) -> Entry:
     return Entry(**{k: v for k, v in content.items() if k not in ("run", "second", "key")}, **runs)
 
 
+def _content(path: Path) -> dict[str, Any]:
+    """What :meth:`Plan.save` wrote. Raises ValueError for anything else, and for plugins of an unknown kind."""
+    content = reading.json_of(path)
+    schema.mapping(content, "it")
+    if content.pop("digest", None) not in (None, _digest_of(content)):  # the first were written without one
+        raise ValueError("its content does not fit its digest")
+    resolved.check(content, Entry, MetricInfo, DatasetInfo)
+    return content
+
+
+def _digest_of(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
 def _plan(spec: SuiteSpec, content: Mapping[str, Any], variant: bool) -> Plan:
     """What :meth:`Plan.save` wrote, as it was resolved then."""
     entries = [_entry_from_dict(entry) for entry in content["entries"]]
     infos = {name: MetricInfo(**info) for name, info in content["metrics"].items()}
     datasets = {name: DatasetInfo(**info) for name, info in content["datasets"].items()}
     sampling = sampling_of(content["sampling"]) if content.get("sampling") else None
-    return Plan(spec, entries, infos, datasets, content["inputs"], variant, sampling)
+    lengths = {key: Length(**length) for key, length in content.get("lengths", {}).items()}
+    return Plan(spec, entries, infos, datasets, content["inputs"], variant, sampling, lengths)
 
 
 def stored(store: ResultStore) -> list[Plan]:
-    """Every suite that was resolved for ``store``, as it was resolved then. Raises Damaged for a file that is none."""
+    """Every suite that was resolved for ``store``, as it was resolved then; a damaged file is noted in its damage."""
     plans = []
     for path in sorted((store.root / "suites").glob("*.json")):
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = _content(path)
             spec = SuiteSpec.from_document(parse(content["suite"], str(path)))
             plans.append(_plan(spec, content, path.stem != spec.name))
-        except (OSError, ValueError, KeyError, TypeError, VqbenchError) as error:
-            raise Damaged(f"{path}: not a resolved suite ({error}); delete it, `vqbench run` writes it anew") from error
+        except (OSError, ValueError, VqbenchError) as error:
+            store.damage[path] = f"{path}: not a resolved suite ({error}); delete it, `vqbench run` writes it anew"
     return plans
 
 
@@ -264,8 +344,10 @@ def _sampling(spec: SuiteSpec, infos: dict[str, MetricInfo]) -> Sampling | None:
         raise spec.error(problem.path, str(problem)) from None
 
 
-def _resolve(spec: SuiteSpec, digest: str, variant: bool) -> Plan:
+def _resolve(spec: SuiteSpec, digest: str, variant: bool, whole: bool = True) -> Plan:
+    """``whole``: with what a table shows of models, and only if all runs can be carried out."""
     from vqbench.dataset import Dataset
+    from vqbench.planning.feasible import require_feasible
     from vqbench.planning.shape import code_shape
 
     _require_second_stage(spec)
@@ -273,8 +355,8 @@ def _resolve(spec: SuiteSpec, digest: str, variant: bool) -> Plan:
     data: dict[str, Any] = {}  # as the suite calls them
     for each in expanded:
         if each.dataset not in data:
-            data[each.dataset] = registry.load("datasets", each.run.dataset.name)(**each.run.dataset.args)
-    told = {"latent", "codes"} & set(spec.table.columns or [])
+            data[each.dataset] = registry.create("datasets", each.run.dataset.name, **each.run.dataset.args)
+    told = whole and {"latent", "codes"} & set(spec.table.columns or [])
     entries = [
         Entry(
             label=entry.label,
@@ -294,14 +376,28 @@ def _resolve(spec: SuiteSpec, digest: str, variant: bool) -> Plan:
     infos = {}
     for name in spec.metrics:
         metric: Any = registry.load("metrics", name)
-        infos[name] = MetricInfo(
-            metric.label, metric.unit, metric.better, metric.digits, metric.VERSION, metric.few, metric.of_samples
-        )
+        version = registry.version("metrics", name)
+        with registry.contained("metrics", name):
+            infos[name] = MetricInfo(
+                metric.label,
+                metric.unit,
+                metric.better,
+                metric.digits,
+                version,
+                metric.few,
+                metric.of_samples,
+                metric.by_codebook,
+            )
     sampling = _sampling(spec, infos)
-    datasets = {
-        name: DatasetInfo(each.title, each.counts["train"], each.counts["test"], each.holdout, each.notes)
-        for name, each in data.items()
-    }
+    if whole:
+        require_feasible(spec, expanded, data, sampling)
+    datasets = {}
+    for name, part in {entry.dataset: entry.run.dataset for entry in entries}.items():
+        each = data[name]
+        with registry.contained("datasets", part.name):
+            datasets[name] = DatasetInfo(
+                each.title, each.counts["train"], each.counts["test"], each.holdout, each.notes
+            )
     plugins = {f"metrics/{name}" for name in spec.metrics}
     for entry in entries:
         run = entry.run
@@ -315,4 +411,23 @@ def _resolve(spec: SuiteSpec, digest: str, variant: bool) -> Plan:
     plain = getattr(Dataset.settled, "__func__", None)
     if settled := [name for name, each in data.items() if getattr(type(each).settled, "__func__", None) is not plain]:
         inputs["settled"] = settled
-    return Plan(spec, entries, infos, datasets, inputs, variant, sampling)
+    return Plan(spec, entries, infos, datasets, inputs, variant, sampling, _lengths(spec, entries, datasets))
+
+
+def _lengths(spec: SuiteSpec, entries: Sequence[Entry], datasets: Mapping[str, DatasetInfo]) -> dict[str, Length]:
+    """How long every run trains. An error gets the place in the file."""
+    known: dict[str, Length] = {}  # by what decides on it: many runs share a recipe
+    lengths = {}
+    sources = [row.source for row in spec.rows()]
+    for entry in entries:
+        for run in entry.stages():
+            alike = json.dumps([run.recipe.to_dict(), entry.dataset], sort_keys=True)
+            if alike not in known:
+                own: tuple[str | int, ...] = ("quantizers", sources[entry.row], "train")
+                place = own if spec.quantizers[sources[entry.row]].train else ("train",)
+                try:
+                    known[alike] = length(run.recipe, datasets[entry.dataset])
+                except UsageError as error:
+                    raise spec.error(place if run.parent is None else ("generate",), str(error)) from error
+            lengths[run.key] = known[alike]
+    return lengths

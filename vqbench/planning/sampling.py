@@ -60,4 +60,4 @@ def sampling_of(name: str) -> Sampling:
 
 
 def _number(text: str) -> float:
-    return int(text) if text.isdigit() else float(text)
+    return int(text) if text.isdecimal() else float(text)

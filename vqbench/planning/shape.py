@@ -22,7 +22,8 @@ def code_shape(run: RunSpec, channels: int, size: int) -> CodeShape:
     import torch
 
     def make(kind: registry.Kind, name: str, **args: Any) -> Any:
-        return registry.load(kind, name)(**args)
+        cls: Any = registry.load(kind, name)
+        return cls.outline(**args) if kind == "backbones" else cls(**args)
 
     with torch.device("meta"), torch.no_grad():
         quantizer = make("quantizers", run.quantizer.name, **run.quantizer.args)
@@ -30,6 +31,9 @@ def code_shape(run: RunSpec, channels: int, size: int) -> CodeShape:
             return CodeShape()
         dim = run.quantizer.args["dim"]
         backbone = make("backbones", run.backbone.name, channels=channels, dim=dim, **run.backbone.args)
-        height, width = backbone.encode(torch.zeros(1, channels, size, size)).shape[-2:]
+        if backbone.factor is not None:
+            height = width = size // backbone.factor
+        else:
+            height, width = backbone.encode(torch.zeros(1, channels, size, size)).shape[-2:]
     side = f"{height}²" if height == width else f"{height}×{width}"
     return CodeShape(side + (f"×{quantizer.depth}" if quantizer.depth > 1 else ""), quantizer.num_codes)

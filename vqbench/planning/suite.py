@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import product
@@ -12,8 +13,10 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, model_validator
 
-from vqbench.errors import UsageError, nearest
+from vqbench.bounds import MOST
+from vqbench.errors import UsageError, counted, nearest, shortened
 from vqbench.planning import yamlfile
+from vqbench.planning.changes import narrowed, of_training
 from vqbench.planning.suitefile import find_suite, override
 from vqbench.planning.suiteparts import (
     Codebook,
@@ -37,8 +40,10 @@ from vqbench.protocol import MEASURE
 __all__ = ["Codebook", "PaperRow", "Plugin", "QuantizerRow", "Row", "SuiteSpec", "TableSpec", "load_suite"]
 
 MAX_ROWS = 10_000
+MAX_RUNS = 200_000
+LENGTHS = re.compile(r"\d+ (updates|epochs|pictures|images)")
 BUDGET = ("num_codes", "dim")
-EXTRA_COLUMNS = ("seconds", "latent", "codes")  # columns of a table that are told of a run but are no metrics
+EXTRA_COLUMNS = ("seconds", "latent", "codes", "parameters", "state")  # columns of a table that are no metrics
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
@@ -73,7 +78,9 @@ class SuiteSpec(Model):
     metrics: Annotated[list[str], AfterValidator(distinct)]
     table: TableSpec = TableSpec()
     reduced: Annotated[dict[str, Any], AfterValidator(arguments)] = Field(default={})  # arguments of the recipe
-    test_images: Annotated[int, Field(ge=2)] | None = None  # measure on the first of the test split alone
+    changed: list[str] = Field(default=[])  # what --set changed of what is trained, as path=value
+    left_out: list[str] = Field(default=[])  # columns of the table whose metric --set left out
+    test_images: Annotated[int, Field(ge=2, le=MOST)] | None = None  # measure on the first of the test split alone
 
     _document: Document = PrivateAttr(default_factory=lambda: Document(None))
 
@@ -106,7 +113,24 @@ class SuiteSpec(Model):
             reduced = arguments({**self.reduced, **recipe})
         except Problem as problem:
             raise self.error(("reduced", *problem.path), str(problem)) from None
-        return self.model_copy(update={"name": f"{self.name}_reduced", "reduced": reduced, "test_images": test_images})
+        copy = self.model_copy(update={"name": f"{self.name}_reduced", "reduced": reduced, "test_images": test_images})
+        told = {("reduced", name): f"--{name.replace('_', '-')}" for name in recipe}
+        copy._document = Document(self._document.data, self._document.places | told)
+        return copy
+
+    @property
+    def heading(self) -> str:
+        """The title of its tables, which says where this is not the suite of the file."""
+        marks = ["REDUCED"] if self.reduced or self.test_images else []
+        marks += [f"CHANGED: {shortened(', '.join(self.changed), 100)}"] if self.changed else []
+        return " ".join([self.title or self.name, *(f"({mark})" for mark in marks)])
+
+    @property
+    def about(self) -> str:
+        """The description on one line; empty where it states lengths of a training that was changed."""
+        text = " ".join((self.description or "").split())
+        longer = any(change.startswith(("train", "datasets", "generate")) for change in self.changed)
+        return "" if (self.reduced or longer) and LENGTHS.search(text) else text
 
     def rows(self) -> list[Row]:
         """The rows of the table in the order of the file; a grid varies its last list fastest, the budget last."""
@@ -143,8 +167,16 @@ class SuiteSpec(Model):
                 raise Problem(f"the data set {name!r} is there twice; remove one", "datasets", index)
         for index, row in enumerate(self.quantizers):
             self._row_agrees(row, index, datasets)
-        if sum(math.prod(map(len, self._budget(row).values())) * _grid_of(row) for row in self.quantizers) > MAX_ROWS:
+        rows = sum(math.prod(map(len, self._budget(row).values())) * _grid_of(row) for row in self.quantizers)
+        if rows > MAX_ROWS:
             raise Problem(f"more than {MAX_ROWS:,} rows, grids expanded; write smaller grids", "quantizers")
+        stages = 1 if self.generate is None else 2
+        if (runs := rows * len(self.datasets) * len(self.seeds) * stages) > MAX_RUNS:
+            raise Problem(
+                f"{runs:,} runs ({counted(rows, 'row')}, {counted(len(self.datasets), 'data set')}, "
+                f"{counted(len(self.seeds), 'seed')}); a suite has at most {MAX_RUNS:,}: split it, or take fewer seeds",
+                "seeds" if "seeds" in self.model_fields_set else "quantizers",
+            )
         self._table_agrees()
         return self
 
@@ -175,7 +207,12 @@ class SuiteSpec(Model):
 def load_suite(name_or_path: str | Path, overrides: Iterable[str] = ()) -> SuiteSpec:
     """The suite of that name or path, changed by ``overrides`` (``path=value``). Raises UsageError with the place."""
     document = yamlfile.read(find_suite(name_or_path))
-    return SuiteSpec.from_document(override(document, overrides, SuiteSpec.model_fields))
+    overrides = list(overrides)
+    changed = override(document, overrides, SuiteSpec.model_fields)
+    suite = SuiteSpec.from_document(narrowed(document, changed, overrides))
+    if not overrides:
+        return suite
+    return suite.model_copy(update={"changed": [*suite.changed, *of_training(document, suite.quantizers, overrides)]})
 
 
 def _grid_of(row: QuantizerRow) -> int:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from vqbench.errors import UsageError, nearest
+from vqbench.errors import UsageError, nearest, shortened
 from vqbench.planning.suiteparts import ROW_KEYS
 from vqbench.planning.yamlfile import Document, KeyPath, parse
 
@@ -38,10 +39,17 @@ def find_suite(name_or_path: str | Path) -> Path:
     bases = [Path(), *(folders() if Path(given).name == given else [])]
     tried = [base / name for base in bases for name in dict.fromkeys((given, given.removesuffix(".yaml") + ".yaml"))]
     for path in tried:
-        if given and path.exists() and not path.is_dir():
+        if given and _is_file(path):
             return path
     looked = ", ".join(dict.fromkeys(str(base / given) for base in bases))
     raise UsageError(f"{given!r}: no such suite; looked for {looked} (or .yaml); {nearest(given, known_suites())}")
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is something to be read; also False where the system cannot tell."""
+    with suppress(OSError, ValueError):
+        return path.exists() and not path.is_dir()
+    return False
 
 
 def override(document: Document, assignments: Iterable[str], fields: Collection[str]) -> Document:
@@ -53,7 +61,7 @@ def override(document: Document, assignments: Iterable[str], fields: Collection[
     """
     out = Document(copy.deepcopy(document.data), dict(document.places))
     for text in assignments:
-        place = f"--set {text}"
+        place = f"--set {shortened(text, 100)}"
         path, equals, value = text.partition("=")
         keys = [key.strip() for key in path.split(".")]
         if not equals or not all(keys):
@@ -96,7 +104,7 @@ class _Setter:
 
     def set_items(self, items: list[Any], keys: list[str], above: KeyPath) -> list[Any]:
         key, *rest = keys
-        if key.isdigit() and int(key) < len(items):
+        if key.isdecimal() and len(key) < 10 and int(key) < len(items):
             chosen, below = [int(key)], rest
         elif chosen := [index for index, item in enumerate(items) if _is(item, key)]:
             below = keys

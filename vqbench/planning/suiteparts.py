@@ -9,10 +9,12 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_serializer, model_validator
 
-from vqbench.errors import nearest
+from vqbench.bounds import MOST
+from vqbench.errors import nearest, shortened
 from vqbench.planning.sampling import Reference, Sampling
 
 T = TypeVar("T")
+MOST_CODES = 2**24  # of a codebook, and dimensions of a code
 
 
 class Problem(ValueError):
@@ -49,18 +51,20 @@ def filled(values: list[T]) -> list[T]:
 def distinct(values: list[T]) -> list[T]:
     """A list with something in it, each once."""
     filled(values)
+    seen: set[T] = set()
     for index, value in enumerate(values):
-        if value in values[:index]:
+        if value in seen:
             raise Problem(f"{value} is there twice; remove one", index)
+        seen.add(value)
     return values
 
 
 def sizes(values: Any) -> list[int]:
     """One whole number, or a list of them: a grid."""
     for index, value in enumerate(values if isinstance(values, list) else [values]):
-        if type(value) is not int or not 1 <= value <= 2**31:
+        if type(value) is not int or not 1 <= value <= MOST_CODES:
             path = [index] if isinstance(values, list) else []
-            raise Problem(f"is {shown(value)}; it should be a whole number, 1 or more", *path)
+            raise Problem(f"is {shown(value)}; it should be a whole number, 1 or more, at most {MOST_CODES:,}", *path)
     return distinct(values) if isinstance(values, list) else [values]
 
 
@@ -86,8 +90,7 @@ def _plain_value(value: Any) -> bool:
 
 def shown(value: Any) -> str:
     """A value in an error: short, on one line."""
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return shortened(repr(value))
 
 
 class Model(BaseModel):
@@ -201,9 +204,9 @@ SETTINGS = ("steps", "eta", "temperature")  # of which a recipe has some
 class Samples(Model):
     """How many pictures a second stage makes, how, and what they are held against."""
 
-    count: Annotated[int, Field(ge=2)] = 50_000
+    count: Annotated[int, Field(ge=2, le=10_000_000)] = 50_000
     reference: Reference = "train"
-    references: Annotated[int, Field(ge=2)] | None = None  # the first so many of that split; all, if not told
+    references: Annotated[int, Field(ge=2, le=MOST)] | None = None  # the first so many of that split; all, if not told
     steps: Annotated[int, Field(ge=1, le=1000)] | None = None  # this and what follows: as the recipe has it
     eta: Annotated[float, Field(ge=0, le=1)] | None = None
     temperature: Annotated[float, Field(gt=0, le=10)] | None = None

@@ -14,8 +14,10 @@ from typing import Any
 import yaml
 
 from vqbench.errors import UsageError
+from vqbench.files import open_regular
 
 MAX_BYTES = 1_000_000
+FAR_TOO_LARGE = 2**62  # what is larger than MAX_BYTES is told by its own sentence
 MAX_NODES = 10_000  # after aliases are followed: a few lines of aliases of aliases can mean billions
 
 KeyPath = tuple[str | int, ...]  # keys and positions, from the top of a file down
@@ -67,9 +69,7 @@ def dump(data: Any) -> str:
 def read(path: Path) -> Document:
     """The suite file ``path``. Raises UsageError, with the place, for whatever is wrong with it as YAML."""
     try:
-        if not path.is_file():  # a pipe would be waited for, and the second reading would find nothing
-            raise UsageError(f"{path}: is no regular file; a suite is a YAML file")
-        with path.open("rb") as file:
+        with open_regular(path, FAR_TOO_LARGE) as file:
             raw = file.read(MAX_BYTES + 1)
         text = raw.decode("utf-8-sig")
     except OSError as error:

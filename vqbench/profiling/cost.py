@@ -11,12 +11,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from vqbench.functional.precision import float32_products
 from vqbench.model import Autoencoder
 from vqbench.pictures import to_unit
 from vqbench.profiling.timing import GPU_CALLS, Call, Noise, Step, backward, feature_map, now
@@ -184,22 +186,17 @@ def ceilings(device: torch.device) -> dict[str, float]:
 
 def _products(device: torch.device, dtype: torch.dtype, tf32: bool = False) -> float:
     """Operations a second of what is fastest: a square product, or a convolution, which has kernels of its own."""
-    backends: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)  # their stubs lack the flag
-    allowed = [backend.allow_tf32 for backend in backends]
-    for backend in backends:
-        backend.allow_tf32 = tf32
     rates = []
-    for side in (4096, 8192) if device.type == "cuda" else (1024, 2048):
-        a = torch.ones(side, side, device=device, dtype=dtype)
-        out = torch.empty_like(a)
-        rates.append(2 * side**3 / _best(lambda a=a, out=out: torch.mm(a, a, out=out), device))  # type: ignore[misc]
     layer: Any = nn.Conv2d(128, 128, 3, padding=1, device=device, dtype=dtype)
     layer = layer.to(memory_format=torch.channels_last)
     x = torch.ones(256, 128, 16, 16, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
-    with torch.no_grad():
+    with float32_products(tf32), torch.no_grad():
+        for side in (4096, 8192) if device.type == "cuda" else (1024, 2048):
+            a = torch.ones(side, side, device=device, dtype=dtype)
+            out = torch.empty_like(a)
+            product = partial(torch.mm, a, a, out=out)
+            rates.append(2 * side**3 / _best(product, device))
         rates.append(2 * x.numel() * 128 * 3 * 3 / _best(lambda: layer(x), device))
-    for backend, was in zip(backends, allowed, strict=True):
-        backend.allow_tf32 = was
     return max(rates)
 
 

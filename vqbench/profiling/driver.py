@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from vqbench import jsontext, start
 from vqbench.commands.actions import Shown
 from vqbench.errors import RunError, StoreError, UsageError, nearest
 from vqbench.profiling import report
@@ -83,7 +84,7 @@ def profile(wanted: Wanted, output: Path | None = None, style: str = "text", qui
         "rows": lines,
     }
     if output is not None:
-        write_atomically(output, (json.dumps(kept, indent=1, allow_nan=False) + "\n").encode())
+        write_atomically(output, (jsontext.dumps(kept) + "\n").encode())
     return int(any("error" in line for line in lines)), Shown(report.text(kept, style, wanted.cost), kept)
 
 
@@ -122,10 +123,12 @@ def _ceilings(known: dict[str, Any], job: dict[str, Any], quiet: bool) -> None:
 
 def _measured(job: dict[str, Any]) -> dict[str, Any]:
     """What a fresh process finds. Raises RunError if it cannot be measured, and UsageError if it was asked wrongly."""
-    env = {**LARGE_PAGES, **os.environ, **waiting(os.environ)}  # what is timed runs as `run` trains
-    env["VQBENCH_CHECKPOINT_EVERY"] = "inf"  # the step is timed in the recipe's loop
-    command = [sys.executable, "-m", "vqbench.profiling.worker"]
-    done = subprocess.run(command, input=json.dumps(job), capture_output=True, text=True, env=env)
+    timed = {"VQBENCH_CHECKPOINT_EVERY": "inf"}  # the step is timed in the recipe's loop
+    env = {**LARGE_PAGES, **start.environment(), **waiting(os.environ), **timed}
+    command = start.command("vqbench.profiling.worker")
+    done = subprocess.run(
+        command, input=json.dumps(job), capture_output=True, encoding="utf-8", errors="replace", env=env
+    )
     if done.returncode < 0:
         raise RunError(f"its process was ended by signal {-done.returncode}; out of memory?")
     if done.returncode:

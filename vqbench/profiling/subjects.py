@@ -11,6 +11,7 @@ from itertools import product
 from typing import Any
 
 from vqbench import registry
+from vqbench.bounds import whole
 from vqbench.errors import UsageError, nearest
 from vqbench.planning import yamlfile
 
@@ -50,10 +51,10 @@ class Subject:
 
 def size(text: str) -> Size:
     """``N,K,D``. Raises UsageError for anything but three whole numbers, 1 or more."""
-    parts = text.split(",")
-    if len(parts) != 3 or not all(part.strip().isdecimal() and int(part) >= 1 for part in parts):
+    parts = [number for part in text.split(",") if (number := whole(part)) is not None]
+    if len(parts) != 3 or text.count(",") != 2:
         raise UsageError(f"--size {text}: should be N,K,D, three whole numbers of 1 or more, such as 50176,512,64")
-    return Size(*map(int, parts))
+    return Size(*parts)
 
 
 def subjects(names: Sequence[str], against: Sequence[str], sizes: Iterable[Size]) -> list[Subject]:

@@ -16,6 +16,7 @@ from vqbench import registry, seeding
 from vqbench.dataset import Dataset, Split
 from vqbench.engine import Engine, Precision
 from vqbench.errors import Interrupted
+from vqbench.functional.precision import float32_products
 from vqbench.model import Autoencoder
 from vqbench.planning.expansion import RECIPE
 from vqbench.profiling.subjects import Subject
@@ -105,13 +106,9 @@ def bare_product(n: int, k: int, d: int, device: torch.device) -> Call:
 
     @torch.no_grad()
     def product() -> None:
-        allowed = torch.backends.cuda.matmul.allow_tf32
-        torch.backends.cuda.matmul.allow_tf32 = False
-        try:
+        with float32_products():
             for block in blocks:
                 torch.mm(block, codebook.T, out=out[: len(block)])
-        finally:
-            torch.backends.cuda.matmul.allow_tf32 = allowed
 
     return product
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from vqbench import registry
+from vqbench import console, registry
 from vqbench.engine import Engine
 from vqbench.errors import VqbenchError
 from vqbench.profiling import cost, memory
@@ -116,6 +116,7 @@ def made_of(subject: Subject, device: torch.device, size: Size | None = None) ->
 
 def main() -> None:
     """Carry out the job on stdin; what comes of it, or a sentence on what went wrong, is the last line of stdout."""
+    console.read_by_another()
     job = json.load(sys.stdin)
     for path in job["plugins"]:
         registry.add_file(path)

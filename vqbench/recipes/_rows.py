@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vqbench import tidying
 from vqbench.dataset import Pictures
 from vqbench.errors import Interrupted, RunError, Unwritable
 from vqbench.loading import batches
@@ -153,5 +154,4 @@ def _told(path: Path, do: Callable[[], Result]) -> Result:
 
 def forget(folder: Path) -> None:
     """Remove the files, where there are any."""
-    for path in folder.glob("encoded-*"):
-        path.unlink()
+    tidying.delete(folder, folder.glob("encoded-*"))

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from vqbench.engine import Precision
-from vqbench.errors import Interrupted, RunError
+from vqbench.errors import Interrupted, RunError, counted
 from vqbench.generation.generator import Generator
-from vqbench.recipe import SecondStage, Task, Trained
+from vqbench.recipe import SecondStage, Task, Trained, too_large
 from vqbench.recipes._rows import Encoding, forget
-from vqbench.training import Clock
+from vqbench.training import Clock, restored
 
 
 @dataclass
@@ -27,6 +27,7 @@ class Progress:
     seconds: float = 0.0
     loss: float = 0.0  # sum over the epoch's updates so far
     history: list[dict[str, Any]] = field(default_factory=list)
+    origins: list[dict[str, Any]] = field(default_factory=list)  # machines that trained part of it
 
 
 class OnRows(SecondStage):
@@ -52,6 +53,19 @@ class OnRows(SecondStage):
         self.steps, self.batch_size, self.learning_rate = steps, batch_size, learning_rate
         self.ema, self.flips, self.subset, self.precision = ema, flips, subset, precision
 
+    def images(self, train: int, holdout: int) -> int:
+        return min(train, self.subset or train)
+
+    def updates(self, images: int) -> int:
+        return self.steps
+
+    def images_shown(self, images: int) -> int:
+        return self.steps * self.batch_size
+
+    def about(self) -> str:
+        rate = f"learning rate {self.learning_rate:g}"
+        return f"{counted(self.steps, 'update')}, batch {self.batch_size}, {rate}, {self.precision}"
+
     def standardize(self, generator: Any, moments: Callable[[bool], tuple[Tensor, Tensor]]) -> None:
         """Fit the untrained generator to the rows' mean and deviation, of all numbers or by channel."""
 
@@ -63,13 +77,16 @@ class OnRows(SecondStage):
         """The mean over a rank's own pictures, ()."""
         raise NotImplementedError
 
+    def misfit(self, train: int, test: int, holdout: int, size: int) -> str | None:
+        return too_large(self.batch_size, train, self.subset)
+
     def fit(self, task: Task) -> Trained:
         task.engine.seed(task.seeds("second stage"))
         generator = self.generator(task.model, task.dataset.channels, task.dataset.size)
         pictures = task.dataset.pixels("train")  # (N, C, S, S) uint8
         count = min(len(pictures), self.subset or len(pictures))
-        if self.batch_size > count:
-            raise RunError(f"batch_size {self.batch_size} is larger than the {count} training pictures; lower it")
+        if wrong := too_large(self.batch_size, len(pictures), self.subset):
+            raise RunError(wrong)
         task.engine.group.agree(lambda: task.folder.mkdir(parents=True, exist_ok=True))
         optimizer = torch.optim.AdamW(generator.parameters(), lr=self.learning_rate)
         model, optimizer = task.engine.setup(generator, optimizer)  # type: ignore[assignment]
@@ -79,6 +96,7 @@ class OnRows(SecondStage):
         updates = count // self.batch_size  # an epoch's; pictures that fill no batch wait for another order
         clock = Clock(state.seconds)
         if state.step < self.steps:  # else it was stopped while what it makes was measured
+            task.engine.add_origin(state.origins)
             rows = Encoding(task, pictures, count, generator, self.flips).rows()
         if state.step == 0:
             alike = task.engine.group.agree  # to the last bit, on all ranks
@@ -125,7 +143,7 @@ class OnRows(SecondStage):
         generator.load_state_dict({**generator.state_dict(), **average})
         task.engine.save(task.folder / "best.pt", generator.state_dict())
         task.engine.group.agree(lambda: forget(task.folder))
-        return Trained(seconds=state.seconds, history=state.history)
+        return Trained(seconds=state.seconds, history=state.history, origins=state.origins)
 
     def _order(self, task: Task, epoch: int, count: int) -> Tensor:
         """The epoch's order of the training pictures, the same for all rows of a seed; kept until the next epoch."""
@@ -159,8 +177,9 @@ class OnRows(SecondStage):
         if not task.engine.group.agree(path.exists):
             return Progress()
         saved = task.engine.load(path)
-        generator.load_state_dict(saved["generator"])
-        for name, value in saved["average"].items():
-            average[name].copy_(value)
-        optimizer.load_state_dict(saved["optimizer"])
-        return Progress(**saved["progress"])
+        with task.engine.restoring(path):
+            generator.load_state_dict(saved["generator"])
+            for name, value in saved["average"].items():
+                average[name].copy_(value)
+            optimizer.load_state_dict(saved["optimizer"])
+            return restored(Progress, saved["progress"])

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
+from vqbench.bounds import PositiveFloat, PositiveInt
 from vqbench.engine import Precision
-from vqbench.errors import Interrupted, RunError
+from vqbench.errors import Interrupted, RunError, counted
 from vqbench.pictures import to_unit
 from vqbench.recipe import Recipe, Task, Trained
+from vqbench.training import CHECKPOINT_EVERY, restored
 
-# Seconds between checkpoints; when one is written changes nothing in what is trained.
-CHECKPOINT_EVERY = float(os.environ.get("VQBENCH_CHECKPOINT_EVERY", "15"))
 PREVIEW = 32  # pictures of the test split that the released code also passes through the model each epoch
+
+
+Decay = Literal["constant", "linear", "cosine"]
+
+
+def rate_factor(decay: Decay, progress: float) -> float:
+    """The share of the learning rate that is left at ``progress`` in [0, 1): 1 at the start; a decay ends at 0."""
+    if decay == "linear":
+        return 1 - progress
+    if decay == "cosine":
+        return (1 + math.cos(math.pi * progress)) / 2
+    return 1.0
 
 
 def variance(pixels: Tensor) -> float:
@@ -40,10 +51,14 @@ class Progress:
     loss: float = 0.0  # sums over the epoch's updates so far
     error: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)
+    origins: list[dict[str, Any]] = field(default_factory=list)  # machines that trained part of it
 
 
 class Autoencoder(Recipe):
-    """Adam (betas 0.9 and 0.999, constant rate) on the quantizer's ``objective`` of the mean squared error.
+    """Adam (betas 0.9 and 0.999) on the quantizer's ``objective`` of the mean squared error.
+
+    ``decay``: the learning rate stays ``constant``, as in the released code, or falls to zero over all updates,
+    ``linear``ly or along half a ``cosine``.
 
     ``variance``: the error of pictures in [-1, 1] is divided by v (``unit``, the variance of training pixels in
     [0, 1]) or by 4v (``matched``, the same on the scale of the error). ``selection``: the epoch with the lowest
@@ -63,23 +78,62 @@ class Autoencoder(Recipe):
     """
 
     VERSION = 1
+    LATER: ClassVar = {"decay": "constant"}
     distributed = True
 
     def __init__(
         self,
         *,
-        epochs: int,
-        batch_size: int,
-        learning_rate: float,
+        epochs: PositiveInt,
+        batch_size: PositiveInt,
+        learning_rate: PositiveFloat,
         variance: Literal["unit", "matched"],
         selection: Literal["test", "holdout", "last"],
         selection_pass: Literal["train", "eval"],
-        subset: int | None = None,
+        subset: PositiveInt | None = None,
         precision: Precision = "float32",
+        decay: Decay = "constant",
     ) -> None:
         self.epochs, self.batch_size, self.learning_rate = epochs, batch_size, learning_rate
         self.variance, self.selection, self.selection_pass = variance, selection, selection_pass
-        self.subset, self.precision = subset, precision
+        self.subset, self.precision, self.decay = subset, precision, decay
+
+    def images(self, train: int, holdout: int) -> int:
+        chosen = min(train, self.subset or train)
+        return chosen - holdout if self.selection == "holdout" else chosen
+
+    def updates(self, images: int) -> int:
+        return math.ceil(images / self.batch_size) * self.epochs
+
+    def images_shown(self, images: int) -> int:
+        return images * self.epochs
+
+    def about(self) -> str:
+        rate = f"learning rate {self.learning_rate:g}" + f" with {self.decay} decay" * (self.decay != "constant")
+        return f"{counted(self.epochs, 'epoch')}, batch {self.batch_size}, {rate}, {self.precision}"
+
+    def misfit(self, train: int, test: int, holdout: int, size: int) -> str | None:
+        count = min(train, self.subset or train)
+        held = holdout if self.selection == "holdout" else 0
+        least = held + self.batch_size
+        if self.selection == "holdout" and not 0 < held < count:
+            now = f"subset {self.subset}" if count < train else f"of {counted(train, 'training image')}"
+            kept = f"{now} leaves none to train on, since the last {held:,}" if held else f"{now} none"
+            work = f"take a subset of {least:,} or more, or " if held and least <= train else ""
+            return f"{kept} are held out for selection; {work}set selection to last"
+        if self.batch_size > count - held:
+            less = f" ({count:,} less {held:,} held out for selection)" if held else ""
+            more = f", or take a subset of {least:,} or more" if count < least <= train else ""
+            return (
+                f"batch_size {self.batch_size} is larger than the {counted(count - held, 'training image')}{less}; "
+                f"lower it{more}"
+            )
+        if self.selection == "test" and self.batch_size > test:
+            return (
+                f"batch_size {self.batch_size} leaves no test image, since selection: test drops partial batches; "
+                f"lower it to {test:,} or less"
+            )
+        return None
 
     def fit(self, task: Task) -> Trained:
         training, validation = self._splits(task)  # (N, C, S, S) uint8
@@ -91,6 +145,8 @@ class Autoencoder(Recipe):
 
         updates = math.ceil(len(training) / self.batch_size)  # an epoch's; the last batch may be smaller
         total = updates * self.epochs
+        if state.step < total:
+            task.engine.add_origin(state.origins)
         started = saved = time.monotonic()
         checked = state.step  # the last update after which the loss was looked at
         sums = torch.tensor([state.loss, state.error], device=training.device)  # read once an epoch
@@ -111,6 +167,8 @@ class Autoencoder(Recipe):
                 loss = task.model.quantizer.objective(error, out, x[0].numel(), weight)
                 optimizer.zero_grad()
                 task.engine.backward(loss)
+                for parameters in optimizer.param_groups:
+                    parameters["lr"] = self.learning_rate * rate_factor(self.decay, state.step / total)
                 optimizer.step()
                 sums += task.engine.mean(torch.stack([loss.detach(), error.detach()]))
                 task.watch.codes(out.codes)
@@ -130,6 +188,8 @@ class Autoencoder(Recipe):
             if ended:
                 self._finish_epoch(task, model, validation, state, epoch + 1, updates)
                 sums.zero_()
+            if state.step == total:  # before the checkpoint, so that another attempt trains again
+                self._require_selected(task, state)
             if due or state.step == total:
                 state.seconds += time.monotonic() - started
                 started = saved = time.monotonic()
@@ -137,9 +197,13 @@ class Autoencoder(Recipe):
             if stopped:
                 raise Interrupted(f"stopped after update {state.step} of {total}")
 
+        self._require_selected(task, state)
         task.watch.save(task.folder)
-        task.model.load_state_dict(task.engine.load(task.folder / "best.pt"))
-        return Trained(seconds=state.seconds, history=state.history)
+        best = task.folder / "best.pt"
+        weights = task.engine.load(best)
+        with task.engine.restoring(best):
+            task.model.load_state_dict(weights)
+        return Trained(seconds=state.seconds, history=state.history, origins=state.origins)
 
     @staticmethod
     def _asked(task: Task, saved: float) -> tuple[bool, bool]:
@@ -161,24 +225,30 @@ class Autoencoder(Recipe):
             "do this"
         )
 
+    def _require_selected(self, task: Task, state: Progress) -> None:
+        """Raises RunError where no epoch has a finite selection error, so that there are no weights to keep."""
+        if state.best_epoch > 0:
+            return
+        first = state.history[0]["selection_error"] if state.history else math.nan
+        raise RunError(
+            f"the selection error of {type(task.model.quantizer).__name__} is {first} in epoch 1 and finite in none of "
+            f"{self.epochs}, though its losses are: look at what it does in evaluation mode, or lower the learning rate"
+        )
+
     def _splits(self, task: Task) -> tuple[Tensor, Tensor | None]:
         """Training and selection pictures on the device. Raises RunError where the settings do not fit the data."""
-        training = task.dataset.pixels("train")[: self.subset]
+        pixels = task.dataset.pixels("train")
+        test = len(task.dataset.pixels("test")) if self.selection == "test" else 0
+        if wrong := self.misfit(len(pixels), test, task.dataset.holdout, 0):
+            raise RunError(wrong)
+        training = pixels[: self.subset]
         validation = None
         if self.selection == "holdout":
             held = task.dataset.holdout
             training, validation = training[:-held], training[-held:]
         elif self.selection == "test":
-            test = task.dataset.pixels("test")
-            validation = test[: len(test) // self.batch_size * self.batch_size]
-            if len(validation) == 0:
-                raise RunError(
-                    f"selection: test drops partial batches, so batch_size {self.batch_size} leaves no picture"
-                )
-        if self.batch_size > len(training):
-            raise RunError(
-                f"batch_size {self.batch_size} is larger than the {len(training)} training pictures; lower it"
-            )
+            shown = task.dataset.pixels("test")
+            validation = shown[: len(shown) // self.batch_size * self.batch_size]
         device = task.engine.device
         self._check_features(task, training)
         return training.to(device), None if validation is None else validation.to(device)
@@ -253,9 +323,10 @@ class Autoencoder(Recipe):
     def _restore(self, task: Task, optimizer: torch.optim.Optimizer) -> Progress:
         path = task.folder / "last.pt"
         saved = task.engine.load(path) if task.engine.group.agree(path.exists) else {}
-        task.watch.start(task.model.quantizer, task.engine.device, saved.get("watch"))
-        if not saved:
-            return Progress()
-        task.model.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
-        return Progress(**saved["progress"])
+        with task.engine.restoring(path):
+            task.watch.start(task.model.quantizer, task.engine.device, saved.get("watch"))
+            if not saved:
+                return Progress()
+            task.model.load_state_dict(saved["model"])
+            optimizer.load_state_dict(saved["optimizer"])
+            return restored(Progress, saved["progress"])

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vqbench.bounds import Decay, Layers, PositiveFloat, PositiveInt, Width
 from vqbench.engine import Precision
 from vqbench.errors import RunError, UsageError
 from vqbench.generation.prior import Prior
@@ -39,16 +40,16 @@ class Autoregressive(OnRows):
     def __init__(
         self,
         *,
-        steps: int,
-        batch_size: int = 64,
-        learning_rate: float = 3e-4,
-        width: int = 256,
-        layers: int = 8,
-        heads: int = 8,
-        dropout: float = 0.1,
-        ema: float = 0.9999,
+        steps: PositiveInt,
+        batch_size: PositiveInt = 64,
+        learning_rate: PositiveFloat = 3e-4,
+        width: Width = 256,
+        layers: Layers = 8,
+        heads: Width = 8,
+        dropout: Decay = 0.1,
+        ema: Decay = 0.9999,
         flips: bool = False,
-        subset: int | None = None,
+        subset: PositiveInt | None = None,
         precision: Precision = "float32",
     ) -> None:
         super().__init__(steps, batch_size, learning_rate, ema, flips, subset, precision)

@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vqbench.bounds import Decay, Layers, PositiveFloat, PositiveInt, Width, whole
 from vqbench.engine import Precision
-from vqbench.errors import UsageError
+from vqbench.errors import UsageError, shortened
 from vqbench.generation.denoiser import STEPS, Denoiser, require_diffusers, scheduler, unet
 from vqbench.model import Autoencoder
 from vqbench.recipes._second import OnRows
@@ -43,22 +44,23 @@ class Diffusion(OnRows):
 
     VERSION = 1
     packages = ("diffusers",)
+    install = "'vqbench[generate]'"
     sampler: ClassVar[Mapping[str, float]] = {"steps": 200, "eta": 1.0}
 
     def __init__(
         self,
         *,
-        steps: int,
-        batch_size: int = 48,
-        learning_rate: float = 9.6e-5,
-        channels: int = 224,
+        steps: PositiveInt,
+        batch_size: PositiveInt = 48,
+        learning_rate: PositiveFloat = 9.6e-5,
+        channels: Width = 224,
         multipliers: str = "1x2x3x4",
         attention: str = "2x4x8",
-        blocks: int = 2,
-        ema: float = 0.9999,
+        blocks: Layers = 2,
+        ema: Decay = 0.9999,
         scaling: Literal["global", "channel"] = "global",
         flips: bool = False,
-        subset: int | None = None,
+        subset: PositiveInt | None = None,
         precision: Precision = "float32",
     ) -> None:
         super().__init__(steps, batch_size, learning_rate, ema, flips, subset, precision)
@@ -94,6 +96,9 @@ class Diffusion(OnRows):
 def _numbers(argument: str, text: str) -> list[int]:
     """Whole numbers from 1 on, joined by x; attention may be none. Raises UsageError for anything else."""
     words = text.split("x") if text or argument == "multipliers" else []
-    if not all(word.isdigit() and int(word) > 0 for word in words):
-        raise UsageError(f"diffusion, argument {argument!r}: {text!r} is no list of whole numbers such as '1x2x4'")
-    return [int(word) for word in words]
+    found = [whole(word, 1024) for word in words]
+    if None in found or len(found) > 32:
+        raise UsageError(
+            f"diffusion, argument {argument!r}: {shortened(text)!r} is no list of whole numbers such as '1x2x4'"
+        )
+    return [number for number in found if number is not None]

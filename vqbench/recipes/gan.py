@@ -16,14 +16,25 @@ from vqbench.adversarial.reconstruction import Reconstruction
 from vqbench.adversarial.schedule import Schedule, learning_rate
 from vqbench.adversarial.stylegan import StyleGAN
 from vqbench.adversarial.update import TERMS, Players, Rules
+from vqbench.bounds import (
+    Decay,
+    Fraction,
+    Layers,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Width,
+)
 from vqbench.dataset import Pictures
 from vqbench.engine import Precision
-from vqbench.errors import Interrupted, RunError, UsageError
+from vqbench.errors import Interrupted, RunError, UsageError, counted
 from vqbench.functional.ranks import part
 from vqbench.loading import batches
+from vqbench.perceptual import SMALLEST
 from vqbench.pictures import to_unit
-from vqbench.recipe import Recipe, Task, Trained
-from vqbench.training import Clock
+from vqbench.recipe import Recipe, Task, Trained, too_large
+from vqbench.training import Clock, restored
 
 
 @dataclass
@@ -35,6 +46,7 @@ class Progress:
     since: int = 0  # updates in ``sums``
     sums: list[float] = field(default_factory=lambda: [0.0] * len(TERMS))
     history: list[dict[str, Any]] = field(default_factory=list)
+    origins: list[dict[str, Any]] = field(default_factory=list)  # machines that trained part of it
 
 
 class Gan(Recipe):
@@ -78,36 +90,36 @@ class Gan(Recipe):
     def __init__(
         self,
         *,
-        steps: int | None = None,
-        epochs: int | None = None,
-        batch_size: int,
-        learning_rate: float,
+        steps: NonNegativeInt | None = None,
+        epochs: PositiveInt | None = None,
+        batch_size: PositiveInt,
+        learning_rate: NonNegativeFloat,  # 0 where no steps are trained
         rate_rule: Literal["fixed", "per_picture"] = "fixed",
         schedule: Schedule = "constant",
-        warmup: int = 0,
-        final_rate: float = 0.0,
-        beta1: float = 0.5,
-        beta2: float = 0.9,
-        weight_decay: float = 0.0,
-        l1: float = 1.0,
-        l2: float = 0.0,
-        perceptual: float = 1.0,
-        semantic: float | None = None,
-        adversarial: float = 0.8,
+        warmup: NonNegativeInt = 0,
+        final_rate: Fraction = 0.0,
+        beta1: Decay = 0.5,
+        beta2: Decay = 0.9,
+        weight_decay: NonNegativeFloat = 0.0,
+        l1: NonNegativeFloat = 1.0,
+        l2: NonNegativeFloat = 0.0,
+        perceptual: NonNegativeFloat = 1.0,
+        semantic: NonNegativeFloat | None = None,
+        adversarial: NonNegativeFloat = 0.8,
         adaptive: bool = True,
-        start: int = 0,
+        start: NonNegativeInt = 0,
         game: Game = "hinge",
         discriminator: Literal["patch", "stylegan"] = "patch",
-        discriminator_width: int = 64,
-        discriminator_layers: int = 3,
-        r1: float = 0.0,
-        r1_every: int = 16,
-        ema: float = 0.0,
-        accumulate: int = 1,
-        refine_steps: int = 0,
-        refine_learning_rate: float | None = None,
-        refine_semantic: float | None = None,
-        subset: int | None = None,
+        discriminator_width: Width = 64,
+        discriminator_layers: Layers = 3,
+        r1: NonNegativeFloat = 0.0,
+        r1_every: PositiveInt = 16,
+        ema: Decay = 0.0,
+        accumulate: PositiveInt = 1,
+        refine_steps: NonNegativeInt = 0,
+        refine_learning_rate: PositiveFloat | None = None,
+        refine_semantic: NonNegativeFloat | None = None,
+        subset: PositiveInt | None = None,
         precision: Precision = "float32",
     ) -> None:
         if (steps is None) == (epochs is None):
@@ -117,6 +129,7 @@ class Gan(Recipe):
         if not 0 <= ema < 1:
             raise UsageError(f"recipe gan: ema must be at least 0 and below 1, not {ema}")
         self.steps, self.epochs, self.batch_size, self.subset = steps, epochs, batch_size, subset
+        self.learning_rate, self.rate_rule = learning_rate, rate_rule
         factor = batch_size if rate_rule == "per_picture" else 1
         self.peak = learning_rate * factor
         self.refine_steps = refine_steps
@@ -129,12 +142,48 @@ class Gan(Recipe):
         self.start, self.ema, self.precision = start, ema, precision
         self.kind, self.width, self.layers = discriminator, discriminator_width, discriminator_layers
 
+    def images(self, train: int, holdout: int) -> int:
+        return min(train, self.subset or train)
+
+    def updates(self, images: int) -> int:
+        first = self.steps if self.steps is not None else images // self.batch_size * (self.epochs or 0)
+        return first + self.refine_steps
+
+    def images_shown(self, images: int) -> int:
+        return self.updates(images) * self.batch_size
+
+    def about(self) -> str:
+        long = counted(self.epochs or 0, "epoch") if self.steps is None else counted(self.steps, "update")
+        if self.refine_steps:
+            long += f" and {self.refine_steps} of a second phase"
+        rate = f"learning rate {self.learning_rate:g}" + " a picture" * (self.rate_rule == "per_picture")
+        return f"{long}, batch {self.batch_size}, {rate}, {self.precision}"
+
+    def misfit(self, train: int, test: int, holdout: int, size: int) -> str | None:
+        if wrong := too_large(self.batch_size, train, self.subset):
+            return wrong
+        updates = min(train, self.subset or train) // self.batch_size
+        total = (updates * (self.epochs or 0) if self.steps is None else self.steps) + self.refine_steps
+        if total and size < SMALLEST["vgg"] and (self.perceptual or self.semantic or self.refine_semantic):
+            return f"perceptual needs images of {SMALLEST['vgg']} pixels or more, not {size}; set it to 0"
+        if not (self.rules.weight and self.start < total):
+            return None
+        if self.kind == "stylegan":
+            whole = size >= 8 and size & (size - 1) == 0
+            return None if whole else f"discriminator stylegan needs a power of two, 8 or more, as side, not {size}"
+        if size >> self.layers < 3:  # two more convolutions take a position each
+            return (
+                f"discriminator_layers {self.layers} leave nothing of images of {size} pixels; they need "
+                f"{3 << self.layers} or more, so take fewer, or larger images"
+            )
+        return None
+
     def fit(self, task: Task) -> Trained:
         pixels = task.dataset.pixels("train")  # (N, C, S, S) uint8, or what gives parts of it
         count = min(len(pixels), self.subset or len(pixels))
         updates = count // self.batch_size  # an epoch's
-        if updates == 0:
-            raise RunError(f"batch_size {self.batch_size} is larger than the {count} training pictures; lower it")
+        if wrong := self.misfit(len(pixels), 0, 0, task.dataset.size):
+            raise RunError(wrong)
         first = self.steps if self.steps is not None else updates * (self.epochs or 0)
         total = first + self.refine_steps
         group = task.engine.group
@@ -143,6 +192,8 @@ class Gan(Recipe):
         group.agree(lambda: task.folder.mkdir(parents=True, exist_ok=True))
         players, state = self._begin(task, first)
         reconstruction = self._reconstruction(task, state.step >= first > 0)
+        if state.step < total:
+            task.engine.add_origin(state.origins)
         clock = Clock(state.seconds)
         sums = torch.tensor(state.sums, device=task.engine.device)  # read once an epoch
         ahead = None  # batches, decoded
@@ -198,7 +249,7 @@ class Gan(Recipe):
         task.engine.save(task.folder / "best.pt", weights)
         task.model.load_state_dict(weights)
         task.model.requires_grad_(True)
-        return Trained(seconds=clock.seconds, history=state.history)
+        return Trained(seconds=clock.seconds, history=state.history, origins=state.origins)
 
     def _rate(self, step: int, first: int) -> float:
         if step >= first:
@@ -227,12 +278,13 @@ class Gan(Recipe):
             task.watch.start(task.model.quantizer, task.engine.device)
             return players, Progress()
         saved = task.engine.load(path)
-        task.watch.start(task.model.quantizer, task.engine.device, saved.pop("watch"))
-        state = Progress(**saved.pop("progress"))
-        if state.step > first:
-            players.refine()
-        for name, each in players.parts():
-            each.load_state_dict(saved[name])
+        with task.engine.restoring(path):
+            task.watch.start(task.model.quantizer, task.engine.device, saved.pop("watch"))
+            state = restored(Progress, saved.pop("progress"))
+            if state.step > first:
+                players.refine()
+            for name, each in players.parts():
+                each.load_state_dict(saved[name])
         return players, state
 
     @staticmethod

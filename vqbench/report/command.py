@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import shlex
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +11,7 @@ import typer
 
 from vqbench.commands.options import Chosen, choosing
 from vqbench.errors import UsageError, nearest
+from vqbench.paths import path_of
 
 FORMATS = ("html", "json")
 FOLDER = "FOLDER"
@@ -19,12 +20,17 @@ FOLDER = "FOLDER"
 @choosing
 def report(
     chosen: Chosen,
-    store: Annotated[Path, typer.Option("--store", metavar=FOLDER, help="Where runs are read.")] = Path("runs"),
+    store: Annotated[Path, typer.Option("--store", metavar=FOLDER, parser=path_of, help="Where runs are read.")] = Path(
+        "runs"
+    ),
     results: Annotated[
-        Path, typer.Option("--results", metavar=FOLDER, help="Published records, read after the store.")
+        Path, typer.Option("--results", metavar=FOLDER, parser=path_of, help="Published records, read after the store.")
     ] = Path("results"),
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Otherwise report.html, or stdout for json.")
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="FILE", parser=path_of, help="Otherwise report.html, or stdout for json."
+        ),
     ] = None,
     style: Annotated[str, typer.Option("--format", help="html or json.")] = "html",
     index: Annotated[
@@ -32,6 +38,7 @@ def report(
     ] = False,
 ) -> None:
     """One page with a suite's table, statistics, pictures and plots, from what is stored; it needs no network."""
+    from vqbench import jsontext
     from vqbench.commands import actions
     from vqbench.report import page
     from vqbench.report.gather import gather
@@ -43,34 +50,43 @@ def report(
     if index:
         from vqbench.report import index as starting
 
-        typer.echo(starting.write(stores, output or Path("report")), err=True)
+        print(starting.write(stores, output or Path("report")), file=sys.stderr)
+        actions.require_sound(actions.damage_of(stores))
         return
     gathered = gather(chosen.plan(store, results), stores, paper=True, command=_command(chosen))
     if style == "json":
-        text = json.dumps(page.data(gathered), indent=1, allow_nan=False) + "\n"
+        text = jsontext.dumps(page.data(gathered)) + "\n"
         if output is None:
-            typer.echo(text, nl=False)
+            print(text, end="")
+            actions.require_sound(actions.damage_of(stores))
             return
     else:
         text = page.page(gathered)
     path = output or Path("report.html")
     actions.write(path, text)
-    typer.echo(f"{path}: {len(text.encode()) / 1e6:.2f} MB", err=True)
+    print(f"{path}: {path.stat().st_size / 1e6:.2f} MB", file=sys.stderr)
+    actions.require_sound(actions.damage_of(stores))
 
 
 def diff(
     a: Annotated[str, typer.Argument(metavar="A", help="A results folder, a commit of this repository, or a date.")],
     b: Annotated[str, typer.Argument(metavar="B", help="Likewise; what changed from A to B.")],
     results: Annotated[
-        Path, typer.Option("--results", metavar=FOLDER, help="The folder whose past a commit or a date names.")
+        Path,
+        typer.Option(
+            "--results", metavar=FOLDER, parser=path_of, help="The folder whose past a commit or a date names."
+        ),
     ] = Path("results"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
     """What changed between two states of the results beyond noise, and what is new or gone."""
+    from vqbench import jsontext
+    from vqbench.commands import actions
     from vqbench.report import difference
 
     shown = difference.diff(a, b, results)
-    typer.echo(json.dumps(shown.data, indent=1, allow_nan=False) if as_json else shown.text)
+    print(jsontext.dumps(shown.data) if as_json else shown.text)
+    actions.require_sound(shown.damage)
 
 
 def _command(chosen: Chosen) -> str:

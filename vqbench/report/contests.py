@@ -1,6 +1,7 @@
 """What a table allows to be said: of each column, whether the best row is ahead of all others by more than chance.
 
-The row with the best mean is compared with every other row of its block, on the seeds that both have, by
+The row with the best mean is compared with every other row of its block, on the seeds that both have and that the same
+machines have trained (:mod:`vqbench.origin`), by
 :func:`vqbench.tables.statistics.paired_test` over seeds and, where these are stored, pictures. All p-values of a
 table are corrected together by Holm. A claim needs every comparison of its column to stay below 5 %, and two seeds:
 with one, the comparison is of two trained models and says nothing on how they were trained.
@@ -19,13 +20,15 @@ from typing import Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from vqbench.origin import same_origin
 from vqbench.tables import statistics
-from vqbench.tables.table import Block, Cell, Column, Table, ranks
+from vqbench.tables.table import MARKS, OTHER_SIZE, Block, Cell, Column, Table, ranks
 
 LEVEL = 0.05
 RESAMPLES = (200, 2000)  # at least and at most
 DRAWS = 60_000_000  # pictures drawn for all comparisons of a table: about a second
 
+NO_RIVALS = ("not run", "failed", MARKS["B"], OTHER_SIZE)  # why a row is not compared, and yet forbids no claim
 Claim = Literal["significant", "open", "one seed", "level", "not comparable"]
 Images = Callable[[str, str], np.ndarray | None]  # (run's key, "protocol/metric") -> values per picture
 
@@ -64,7 +67,7 @@ class Contest:
         if self.claim == "one seed":
             return "one seed: no claim"
         if self.claim == "significant":
-            return f"{self.best} is ahead of every other row, {seeds} seeds"
+            return f"{self.best} is ahead of every other ranked row, {seeds} seeds"
         level = [each.other for each in self.comparisons if each.adjusted >= LEVEL]
         return f"{self.best} is not ahead of {', '.join(level or [other for other, _ in self.without])} beyond noise"
 
@@ -108,6 +111,9 @@ def _prepared(
     for i, row in enumerate(block.rows):
         if i in best or row.ceiling:
             continue
+        if row.cells[slot].unranked:
+            without.append((row.label, row.cells[slot].unranked))
+            continue
         pair = _pair(leader.cells[slot], row.cells[slot], f"{table.protocol}/{column.key}", images)
         if isinstance(pair, str):
             without.append((row.label, pair))
@@ -119,13 +125,16 @@ def _prepared(
 
 
 def _pair(best: Cell, other: Cell, name: str, images: Images) -> tuple[NDArray, NDArray, bool] | str:
-    """Both on the seeds that both have: (S, N) with values per picture, else (S, 1) with two seeds or more."""
+    """Both on the seeds that both have of one origin: (S, N) with values per image, else (S, 1) with two or more."""
     if not other.values:
         return "failed" if other.status == "failed" else "not run"
     ours, theirs = (dict(zip(cell.seeds, cell.values, strict=True)) for cell in (best, other))
     seeds = [seed for seed in ours if seed in theirs]
     if not seeds:
         return "no common seed"
+    seeds = [seed for seed in seeds if same_origin(best.origins.get(seed, ()), other.origins.get(seed, ()))]
+    if not seeds:
+        return MARKS["M"]
     arrays = [[images(cell.runs[seed], name) for seed in seeds] for cell in (best, other)]
     if all(each is not None for side in arrays for each in side):
         shapes = {cast(np.ndarray, each).shape for side in arrays for each in side}
@@ -147,5 +156,5 @@ def _claim(contest: Contest, comparisons: Sequence[Comparison]) -> Claim:
         return contest.claim
     if min(each.test.seeds for each in comparisons) < 2:
         return "one seed"
-    compared = all(reason in ("not run", "failed") for _, reason in contest.without)
+    compared = all(reason in NO_RIVALS for _, reason in contest.without)
     return "significant" if compared and all(each.adjusted < LEVEL for each in comparisons) else "open"

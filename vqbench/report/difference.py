@@ -3,13 +3,15 @@
 Runs belong together that were asked for alike: the same data set, quantizer, backbone and recipe with the same
 arguments, whatever the versions of their code, over the seeds that both states have. A change is beyond noise if
 :func:`vqbench.tables.statistics.paired_test` over pictures and seeds says so after Holm's correction over all
-comparisons.
+comparisons. Tested are the seeds that the same machines have trained in both states: what differs between machines is
+no change of the code.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import subprocess
 import tarfile
@@ -24,6 +26,8 @@ import numpy as np
 
 from vqbench.commands.actions import Shown, grid
 from vqbench.errors import UsageError
+from vqbench.origin import origins_of, same_origin
+from vqbench.paths import path_of
 from vqbench.spec import PARTS, RunSpec
 from vqbench.store import Record, ResultStore
 from vqbench.tables import statistics
@@ -54,6 +58,7 @@ def diff(a: str, b: str, results: Path) -> Shown:
         old, new = _kinds(before), _kinds(after)
         common = [kind for kind in old if kind in new]
         changes = [change for kind in common for change in _changes(before, after, old[kind], new[kind])]
+        damage = [*before.damage.values(), *after.damage.values()]
     tested = [change for change in changes if change.test]
     corrected = statistics.holm([change.test.p_value for change in tested if change.test])
     for change, p_value in zip(tested, corrected, strict=True):
@@ -61,14 +66,14 @@ def diff(a: str, b: str, results: Path) -> Shown:
         change.said = _said(change)
     gone = [_name(next(iter(old[kind].values())).run) for kind in old if kind not in new]
     added = [_name(next(iter(new[kind].values())).run) for kind in new if kind not in old]
-    return Shown(_text(a, b, changes, gone, added), _data(a, b, changes, gone, added))
+    return Shown(_text(a, b, changes, gone, added), _data(a, b, changes, gone, added), damage)
 
 
 @contextmanager
 def state(name: str, results: Path) -> Iterator[ResultStore]:
     """The store of that name; of a commit or a date, a copy that is gone afterwards."""
-    if Path(name).is_dir():
-        yield ResultStore(name)
+    if path_of(name).is_dir():
+        yield ResultStore(path_of(name))
         return
     root = Path(_git(Path.cwd(), "rev-parse", "--show-toplevel", wrong=f"{name}: no folder, and no repository here"))
     commit = name
@@ -97,7 +102,7 @@ def _git(root: Path, *words: str, wrong: str = "") -> str:
     told = _called(root, *words, wrong=wrong)
     if told.returncode and wrong:
         raise UsageError(wrong)
-    return told.stdout.decode(errors="replace").strip()
+    return os.fsdecode(told.stdout).strip()
 
 
 def _called(root: Path, *words: str, wrong: str = "") -> subprocess.CompletedProcess[bytes]:
@@ -148,10 +153,12 @@ def _changes(before: ResultStore, after: ResultStore, old: Seeds, new: Seeds) ->
         if all(a == b for a, b in known.values()):
             change.said = "equal"
         else:
+            known = {s: pair for s, pair in known.items() if same_origin(*(origins_of(e[s].made) for e in (old, new)))}
             pairs = [(before, old[s].run, after, new[s].run) for s in known]
-            change.test = _tested(pairs, known, f"{protocol}/{metric}")
+            change.test = _tested(pairs, known, f"{protocol}/{metric}") if known else None
             change.pictures = change.test.images if change.test and change.test.images > 1 else 0
-            change.said = "" if change.test else "differs; one seed and no values per picture: no claim"
+            why = "one seed and no values per image" if known else "trained on other machines"
+            change.said = "" if change.test else f"differs; {why}: no claim"
         yield change
 
 
@@ -162,8 +169,8 @@ def _value(record: Record, protocol: str, metric: str) -> float | None:
 
 def _tested(pairs: Any, known: dict[int, tuple[float, float]], name: str) -> statistics.PairedTest | None:
     """After against before, by picture where both states have the same number of them, else by seed."""
-    x = [old_store.read_images(old).get(name) for old_store, old, _, _ in pairs]
-    y = [new_store.read_images(new).get(name) for _, _, new_store, new in pairs]
+    x = [old_store.images(old).get(name) for old_store, old, _, _ in pairs]
+    y = [new_store.images(new).get(name) for _, _, new_store, new in pairs]
     shapes = {None if each is None else each.shape for each in [*x, *y]}
     if len(shapes) == 1 and None not in shapes:
         a, b = np.stack(x).astype(np.float64), np.stack(y).astype(np.float64)  # type: ignore[arg-type]
@@ -212,7 +219,6 @@ def _data(a: str, b: str, changes: list[Change], gone: list[str], added: list[st
         numbers = {"before": change.before, "after": change.after}
         if change.test:
             numbers |= {"low": change.test.low, "high": change.test.high, "p_value": change.test.p_value}
-        finite = {k: v if np.isfinite(v) else str(v) for k, v in numbers.items()}
-        return {**told, **finite, "p_value_holm": change.adjusted, "verdict": change.said}
+        return {**told, **numbers, "p_value_holm": change.adjusted, "verdict": change.said}
 
     return {"a": a, "b": b, "changes": [plain(change) for change in changes], "new": added, "gone": gone}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vqbench.console import one_line
 from vqbench.report import svg
 from vqbench.report.gather import Gathered, RunView
 from vqbench.tables import statistics
@@ -73,14 +74,19 @@ def _others(runs: Sequence[RunView]) -> list[tuple[str, str, bool]]:
     """What else some recipe tells of its epochs, under the name that it gives."""
     known = {"epoch", *(name for name, _, _ in CURVES)}
     told = [item for view in runs for epoch in view.history for item in epoch.items()]
-    names = dict.fromkeys(name for name, value in told if isinstance(value, int | float) and name not in known)
+    names = dict.fromkeys(name for name, value in told if _is_number(value) and name not in known)
     return [(name, name, False) for name in names]
 
 
 def _series(view: RunView, name: str, logarithmic: bool) -> list[tuple[int, float]]:
     """(epoch, value), where there is a value that can be shown."""
-    points = [(epoch["epoch"], epoch[name]) for epoch in view.history if epoch.get(name) is not None]
+    numbered = enumerate(view.history, 1)
+    points = [(epoch.get("epoch", place), epoch[name]) for place, epoch in numbered if _is_number(epoch.get(name))]
     return [(x, y) for x, y in points if math.isfinite(y) and (y > 0 or not logarithmic)]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _curve(
@@ -201,6 +207,7 @@ def _names(axes: Any, points: Sequence[tuple[str, float, float]]) -> None:
     at = [tuple(axes.transData.transform((x, y))) for _, x, y in points]  # in pixels
     taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in at]
     for (name, *place), (x, y) in zip(points, at, strict=True):
+        name = one_line(name)
         shown = name if len(name) <= 24 else name[:23] + "…"
         width = 6.0 * len(shown)
         for dx, dy, side in (*PLACES, *((7, 10 * k, "left") for k in range(2, 8))):

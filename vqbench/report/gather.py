@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -13,24 +13,14 @@ import numpy as np
 from vqbench import protocol
 from vqbench.errors import StoreError
 from vqbench.measuring import album
-from vqbench.planning import cost
 from vqbench.planning.plan import Entry, Plan
 from vqbench.spec import RunSpec
 from vqbench.store import Failure, Record, ResultStore
 from vqbench.tables import assemble, statistics
+from vqbench.tables.budget import Budget, budget_of
 from vqbench.tables.table import Table
 
 State = Literal["done", "partly", "failed", "missing"]
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What a run was given: comparisons are fair where these are equal. None where it is not known."""
-
-    parameters: int | None  # that learn by gradient
-    updates: int
-    images: int  # seen in training, repetitions counted
-    bits: float | None  # a picture, at a uniform code
 
 
 @dataclass(frozen=True)
@@ -84,7 +74,8 @@ class RunView:
     @property
     def milliseconds(self) -> float | None:
         """Of training an update, selection and all."""
-        return 1000 * self.record.made["seconds"] / self.budget.updates if self.record else None
+        updates = self.budget.updates
+        return 1000 * self.record.made["seconds"] / updates if self.record and updates else None
 
     @cached_property
     def entropy(self) -> float | None:
@@ -125,13 +116,13 @@ class Gathered:
         if view.store is None:
             return None
         if key not in self._images:
-            self._images[key] = view.store.read_images(view.run)
+            self._images[key] = view.store.images(view.run)
         return self._images[key].get(name)
 
 
 def gather(plan: Plan, stores: Sequence[ResultStore], paper: bool, command: str = "") -> Gathered:
     """Read what ``stores``, in order, hold of ``plan``. With ``paper``, tables have printed values and verdicts."""
-    views = []
+    views, images = [], {}
     for run in plan.runs():
         found = assemble.find(run, stores)
         missing = found.store.missing(run, plan.wanted(run)) if found.store else {}
@@ -139,13 +130,22 @@ def gather(plan: Plan, stores: Sequence[ResultStore], paper: bool, command: str 
         notes: list[str] = []
         curves = _read(album.read_curves, found, run, notes)
         portrait = _read(album.read_portrait, found, run, notes)
-        budget = _budget(plan, entries[0], found.record)
+        folder = None
+        if found.store is not None:
+            folder = found.store.folder(run)
+            images[run.key] = found.store.images(run)
+            notes += [why for path, why in found.store.damage.items() if path == _images_of(found.store, run)]
+        budget = budget_of(plan, entries[0], run, found.record, folder)
         views.append(
             RunView(
                 run, entries, found.record, found.failure, found.store, missing, budget, curves, portrait, tuple(notes)
             )
         )
-    return Gathered(plan, stores, assemble.tables(plan, stores, paper), views, command)
+    return Gathered(plan, stores, assemble.tables(plan, stores, paper), views, command, images)
+
+
+def _images_of(store: ResultStore, run: RunSpec) -> Path:
+    return store.folder(run) / "per_image.npz"
 
 
 def _read(reader: Any, found: assemble.Found, run: RunSpec, notes: list[str]) -> Any:
@@ -156,17 +156,8 @@ def _read(reader: Any, found: assemble.Found, run: RunSpec, notes: list[str]) ->
         return reader(found.store.folder(run))
     except StoreError as error:
         notes.append(str(error))
+        found.store.damage[found.store.folder(run)] = str(error)
         return None
-
-
-def _budget(plan: Plan, entry: Entry, record: Record | None) -> Budget:
-    run, data = entry.run, plan.datasets[entry.dataset]
-    args, updates = run.recipe.args, cost.updates(plan, entry, run)
-    shown = updates * args["batch_size"] if "steps" in args else cost.pictures_of(run, data) * args["epochs"]
-    parameters = record.made.get("parameters") if record else None
-    values = [metrics["bits"].value for metrics in record.values.values() if "bits" in metrics] if record else []
-    bits = next((value for value in values if value is not None and math.isfinite(value)), None)
-    return Budget(parameters, updates, shown, bits)
 
 
 def knobs(plan: Plan) -> dict[str, list[tuple[str, Any, Any, str]]]:

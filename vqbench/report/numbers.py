@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -13,18 +12,16 @@ from vqbench.tables import assemble
 
 
 def numbers(gathered: Gathered, judged: Sequence[Mapping[Any, Contest]]) -> dict[str, Any]:
-    """Tables with what they allow to be said, and every run with what is known of it; not-a-number as a word."""
-    return _plain(
-        {
-            "suite": gathered.plan.suite.name,
-            "command": gathered.command,
-            "tables": [
-                {**assemble.data(table), "statistics": [_contest(contest) for contest in found.values()]}
-                for table, found in zip(gathered.tables, judged, strict=True)
-            ],
-            "runs": [_run(view) for view in gathered.runs],
-        }
-    )
+    """Tables with what they allow to be said, and every run with what is known of it."""
+    return {
+        "suite": gathered.plan.suite.name,
+        "command": gathered.command,
+        "tables": [
+            {**assemble.data(table), "statistics": [_contest(contest) for contest in found.values()]}
+            for table, found in zip(gathered.tables, judged, strict=True)
+        ],
+        "runs": [_run(view) for view in gathered.runs],
+    }
 
 
 def _contest(contest: Contest) -> dict[str, Any]:
@@ -69,11 +66,3 @@ def _run(view: RunView) -> dict[str, Any]:
         "history": view.history,
         "notes": list(view.notes),
     }
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

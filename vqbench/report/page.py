@@ -12,7 +12,6 @@ from typing import Any
 
 import vqbench
 from vqbench.report import codebooks, figures, pictures
-from vqbench.report.budgets import with_budgets
 from vqbench.report.contests import Contest, contests
 from vqbench.report.gather import Gathered, RunView, knobs
 from vqbench.report.numbers import numbers
@@ -104,7 +103,6 @@ def data(gathered: Gathered) -> dict[str, Any]:
 
 def _table(gathered: Gathered, table: Table) -> ShownTable:
     found = contests(table, gathered.images)
-    table = with_budgets(table, gathered.by_key)
     paper = any(place.cell.paper is not None for place in table.places())
     laid = layout(table, paper)
     blocks: list[tuple[str, list[ShownLine]]] = []
@@ -120,7 +118,7 @@ def _table(gathered: Gathered, table: Table) -> ShownTable:
         [column for _, column in table.slots],
         [(group.label, len(table.columns)) for group in table.groups],
         blocks,
-        laid.remarks,
+        [*filter(None, [laid.marks]), *laid.remarks],
         laid.notes,
         list(found.values()),
         sum(len(contest.comparisons) for contest in found.values()),

@@ -8,6 +8,8 @@ import io
 import re
 from typing import TYPE_CHECKING, Any
 
+from vqbench.console import visible
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -49,8 +51,8 @@ def panel(width: float = 3.6, height: float = 2.5) -> tuple[Figure, Any]:
 
 def label(axes: Any, x: str, y: str) -> None:
     """Name both axes."""
-    axes.set_xlabel(x, color=INK, fontsize=8.5, parse_math=False)  # words of a suite are no formulas
-    axes.set_ylabel(y, color=INK, fontsize=8.5, parse_math=False)
+    axes.set_xlabel(visible(x), color=INK, fontsize=8.5, parse_math=False)  # words of a suite are no formulas
+    axes.set_ylabel(visible(y), color=INK, fontsize=8.5, parse_math=False)
 
 
 def inline(figure: Figure, told: str) -> str:
@@ -58,7 +60,7 @@ def inline(figure: Figure, told: str) -> str:
     import matplotlib
     from markupsafe import escape
 
-    buffer = io.StringIO()
+    buffer, told = io.StringIO(), visible(told)
     salt = hashlib.sha256(told.encode()).hexdigest()[:12]
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}):
         metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))

@@ -1,6 +1,6 @@
 """A process that follows another one in a run on several devices, as a rank beyond 0.
 
-Started by ``python -m vqbench.running.follower``, it is told by stdin who it is, and ends when that closes: no rank
+Started by :mod:`vqbench.running.team`, it is told by stdin who it is, and ends when that closes: no rank
 outlives the one that started it. Signals are for rank 0 alone, which has all ranks stop at the same update.
 """
 
@@ -14,6 +14,7 @@ import threading
 import warnings
 from typing import TYPE_CHECKING
 
+from vqbench import console
 from vqbench.running.stopping import SIGNALS
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
+    console.read_by_another()
     place = pickle.load(sys.stdin.buffer)
     threading.Thread(target=_end_with_the_leader, daemon=True).start()
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from vqbench import console
 from vqbench.spec import RunSpec
 
 PLAIN_EVERY = 10.0  # seconds between two plain lines of one run
@@ -69,31 +70,37 @@ class _Doing:
 class LiveProgress(Progress):
     """Bars with the time left, for the suite and for every run at work."""
 
+    def __init__(self, runs: int, screen: Any) -> None:
+        super().__init__(runs)
+        self._screen = screen
+        self._guard = ExitStack()
+
     def __enter__(self) -> LiveProgress:
-        from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
         from rich.progress import Progress as Bars
 
         self._bars = Bars(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),  # a label may hold brackets
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=self._screen,
         )
         self._suite = self._bars.add_task("suite", total=self.runs)
         self._tasks: dict[str, Any] = {}  # key of a run at work -> its bar
         self._bars.start()
+        self._guard.enter_context(console.guarded())  # rich prints above the bars what others write to the streams
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._guard.close()
         self._bars.stop()
 
     def run_started(self, run: RunSpec, doing: str) -> None:
         self._drop(run)
         self._doing[run.key] = _Doing(f"{_name(run)}: {doing}")
-        self._tasks[run.key] = self._bars.add_task(f"{_name(run)}: {doing}", total=None)
+        self._tasks[run.key] = self._bars.add_task(console.one_line(f"{_name(run)}: {doing}"), total=None)
 
     def advanced(self, run: RunSpec, done: int, total: int) -> None:
         doing, task = self._doing[run.key], self._tasks[run.key]
@@ -112,7 +119,7 @@ class LiveProgress(Progress):
             self._bars.remove_task(self._tasks.pop(run.key))
 
     def say(self, text: str) -> None:
-        self._bars.console.print(text, markup=False, highlight=False)
+        self._bars.console.print(console.visible(text), markup=False, highlight=False)
 
 
 def _name(run: RunSpec) -> str:
@@ -122,20 +129,19 @@ def _name(run: RunSpec) -> str:
 @contextmanager
 def download(name: str) -> Iterator[Callable[[int, int | None], None]]:
     """Tells of the bytes of one download as they come: a bar in a terminal, else a line now and then."""
-    if sys.stderr.isatty():
-        from rich.console import Console
+    if (screen := console.bars()) is not None:
         from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
         from rich.progress import Progress as Bars
 
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             DownloadColumn(),
             TransferSpeedColumn(),
             TimeRemainingColumn(),
         )
-        with Bars(*columns, console=Console(stderr=True)) as bars:
-            task = bars.add_task(name, total=None)
+        with Bars(*columns, console=screen) as bars:
+            task = bars.add_task(console.one_line(name), total=None)
             yield lambda done, total: bars.update(task, completed=done, total=total)
         return
     told = time.monotonic()
@@ -151,5 +157,6 @@ def download(name: str) -> Iterator[Callable[[int, int | None], None]]:
 
 
 def progress(runs: int, quiet: bool = False) -> Progress:
-    """Bars where stderr is a terminal, else plain lines, or nothing at all if ``quiet``."""
-    return LiveProgress(runs) if sys.stderr.isatty() and not quiet else Progress(runs, quiet)
+    """Bars where stderr is a terminal that can draw them, else plain lines, or nothing at all if ``quiet``."""
+    screen = None if quiet else console.bars()
+    return Progress(runs, quiet) if screen is None else LiveProgress(runs, screen)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import vqbench
+from vqbench.origin import device_name
 
 LIBRARIES = ("torch", "numpy", "lightning-fabric", "lpips", "torch-fidelity", "scikit-image", "pillow", "diffusers")
 GIT_SECONDS = 5.0  # a checkout on a slow network disk must not hold up a run or `doctor`
@@ -55,26 +56,14 @@ def versions() -> dict[str, str]:
     return found
 
 
-def processor() -> str:
-    """The CPU's name, as far as the system tells it."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
 def made(device: Any) -> dict[str, Any]:
     """Commit, versions, device and date, for a record. ``device`` is a torch.device."""
     import torch
 
-    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return {
         "commit": commit(),
         "versions": versions(),
-        "device": gpu or processor(),
+        "device": device_name(device),
         "threads": torch.get_num_threads(),
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }

@@ -23,7 +23,7 @@ from vqbench.measuring.sitting import Sitting
 from vqbench.model import Autoencoder
 from vqbench.planning.job import Listener
 from vqbench.recipe import Recipe, SecondStage, Task, Trained
-from vqbench.running.building import build, size
+from vqbench.running.building import build, kept_buffers, learned_state, rate, require_planned, size
 from vqbench.running.listening import listener
 from vqbench.running.provenance import made
 from vqbench.spec import Part, RunSpec
@@ -67,22 +67,31 @@ class Rank:
     def do(self, work: Work) -> Done:
         """Train, or load what was trained, and measure."""
         run = work.run
+        self.group.together(lambda: require_planned(run))
         dataset = self.group.together(lambda: self._load(run.dataset))
         recipe: Recipe = registry.load("recipes", run.recipe.name)(**run.recipe.args)
         self._require_devices()
         engine = Engine(self.device, getattr(recipe, "precision", "float32"), self.group)
         model = self._model(work, engine, dataset)
         trained, told = None, {}
+        before = kept_buffers(model) if work.train else {}
         if work.train:
             self.listener.run_started(run, "training")
             model, trained = self._trained(work, recipe, engine, dataset, model)
         judged: Autoencoder | Generator = model
         if isinstance(recipe, SecondStage):
             judged = recipe.generator(model, dataset.channels, dataset.size)
+            before = kept_buffers(judged) if work.train else {}
         if judged is not model or not work.train:
-            judged.load_state_dict(engine.load(self.group.agree(lambda: _checkpoint(work.folder))))
+            self._restore(judged, work.folder, engine)
         if trained is not None:
             told = {**self._made(engine), "seconds": round(trained.seconds, 1), "parameters": size(judged)}
+            if trained.origins is None:  # of a recipe that does not keep them
+                trained.origins = []
+                engine.add_origin(trained.origins)
+            told["origins"] = trained.origins
+            told["state"] = learned_state(judged, before)
+            told |= rate(judged, dataset, engine.device) if isinstance(judged, Autoencoder) else {}
         started = time.monotonic()
         sitting = Sitting(judged, engine.device) if isinstance(judged, Autoencoder) else None
         measurement = self._measured(work, engine, dataset, judged, sitting)
@@ -94,9 +103,16 @@ class Rank:
         """The autoencoder of the run, untrained or, of a second stage, as the first one left it."""
         model = build(work.run, dataset).to(engine.device)
         if (first := work.first) is not None:
-            model.load_state_dict(engine.load(self.group.agree(lambda: _checkpoint(first))))
+            self._restore(model, first, engine)
             model.requires_grad_(False)
         return model
+
+    def _restore(self, model: Autoencoder | Generator, folder: Path, engine: Engine) -> None:
+        """Load the weights that were selected in ``folder``. Raises StoreError, or Damaged, where that fails."""
+        path = self.group.agree(lambda: _checkpoint(folder))
+        weights = engine.load(path)
+        with engine.restoring(path):
+            model.load_state_dict(weights)
 
     def _measured(
         self,

@@ -46,6 +46,7 @@ class Runner:
         self.store, self.device, self.listener, self.devices = ResultStore(folder), device, listener, devices
         self.stopped = stopped
         self.broken = False  # whether ranks are gone that this process cannot start again
+        self._killed = False  # whether the last rank that was lost was ended from outside
         self._team: Team | None = None
         self._rank: Rank | None = None
 
@@ -68,12 +69,14 @@ class Runner:
                 return self._contained(job)
         except Unwritable as error:
             return Ended("unwritable", str(error))
+        except StoreError as error:
+            return Ended("machine", str(error))
 
     def _without(self, first: RunSpec) -> Ended:
         """What becomes of a run whose first stage is not done: it waits while another process is at that."""
         if self.store.folder(first).exists() and self.store.is_locked(first):
             return Ended("held")
-        failure = self.store.failure(first)
+        failure = self.store.obstacle(first)
         why = f"failed: {failure.reason}" if failure else "is not there; the same command does it first"
         return Ended("machine", f"its first stage, {first.key}, {why}")
 
@@ -94,7 +97,7 @@ class Runner:
         except (Interrupted, BrokenPipeError) as error:  # the latter: whoever reads what is printed is gone
             self._part()
             return Ended("stopped", str(error))
-        except NotDistributed as error:  # which nobody has begun; the next run may be fit for it
+        except (NotDistributed, registry.ChangedPlugin) as error:  # which nobody has begun; the next may be fit for it
             return Ended("machine", str(error))
         except UsageError as error:
             return Ended("refused", str(error))
@@ -104,16 +107,19 @@ class Runner:
             why, sound = _reason(error), isinstance(error, RunError)
             if not sound:
                 why = self._part(blame=True) or why
+                if self._killed:
+                    return Ended("killed", why, sound=False)
             self.store.fail(job.run, Failure(why, traceback.format_exc().splitlines()[-LOG_LINES:]))
             return Ended("failed", why, sound)
         return Ended("done")
 
     def _part(self, blame: bool = False) -> str | None:
         """Give up the ranks, who are not where this one is; who of them has caused that, and how, if one has."""
-        team, self._team, self._rank = self._team, None, None
+        team, self._team, self._rank, self._killed = self._team, None, None, False
         if team is None:
             return None
         why = team.blame() if blame else None
+        self._killed = blame and team.killed()
         self.broken = not team.followers
         team.end()
         return why

@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from vqbench.errors import Evicted, Interrupted, TimeUp, UsageError
+from vqbench.errors import Evicted, Interrupted, TimeUp, UsageError, shortened
 
 UNITS = {"h": 3600, "m": 60, "s": 1}
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+KILLS = (signal.SIGKILL, signal.SIGHUP, signal.SIGXCPU)  # end a process from outside, where its own faults have others
+RESUMES = 2  # times that a run whose process was killed resumes by itself
 
 
 def seconds(text: str) -> float:
@@ -21,11 +23,11 @@ def seconds(text: str) -> float:
     >>> seconds("1h30m")
     5400
     """
-    parts = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text.strip().lower())
+    parts = re.fullmatch(r"(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,8})s)?", text.strip().lower())
     numbers = parts.groups() if parts else ()
     total = sum(int(number or 0) * unit for number, unit in zip(numbers, UNITS.values(), strict=False))
     if not total:
-        raise UsageError(f"{text!r} is no length of time; write 30s, 8m, 2h or 1h30m")
+        raise UsageError(f"{shortened(text)!r} is no length of time; write 30s, 8m, 2h or 1h30m")
     return total
 
 

@@ -21,9 +21,10 @@ from typing import IO, Any
 
 import torch
 
-from vqbench import group
+from vqbench import group, start
 from vqbench.group import Group
 from vqbench.launched import launched
+from vqbench.running.stopping import KILLS
 from vqbench.running.threads import waiting
 
 GRACE = 10.0  # seconds that the others have to fail by themselves once one of them is gone
@@ -46,14 +47,13 @@ class Follower:
 
     def __init__(self, place: Place, threads: int) -> None:
         self.rank = place.rank
-        self.errors: IO[str] = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115  # closed by ``end``
-        path = os.pathsep.join(entry for entry in sys.path if entry)  # what can be imported here can be there
+        self.errors: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115  # closed by ``end``
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "vqbench.running.follower"],
+            start.command("vqbench.running.follower"),
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=self.errors,
-            env={"OMP_NUM_THREADS": str(threads), **os.environ, **waiting(os.environ, 2), "PYTHONPATH": path},
+            env={"OMP_NUM_THREADS": str(threads), **start.environment(), **waiting(os.environ, 2)},
         )
         assert self.process.stdin is not None
         pickle.dump(place, self.process.stdin)
@@ -126,6 +126,10 @@ class Team:
         while not (lost := self._lost()) and time.monotonic() < until:
             time.sleep(LOOK / 4)
         return lost
+
+    def killed(self) -> bool:
+        """Whether one of the others was ended from outside, as by a system without memory."""
+        return any(-(follower.process.poll() or 0) in KILLS for follower in self.followers)
 
     def end(self) -> None:
         """Let the others go. After this there is no team."""

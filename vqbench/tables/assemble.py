@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from vqbench import paper as paper_values
-from vqbench import protocol
-from vqbench.dataset import Split
+from vqbench.errors import counted
+from vqbench.origin import Origin, origins_of
 from vqbench.planning.plan import Entry, Plan
 from vqbench.planning.suiteparts import Codebook, Plugin
 from vqbench.spec import RunSpec
-from vqbench.store import Failure, Record, ResultStore
+from vqbench.store import Failure, Record, ResultStore, Value
+from vqbench.tables import budget as budgets
+from vqbench.tables.basis import Basis
 from vqbench.tables.comparison import against_paper
+from vqbench.tables.marks import Trained, about_marks, mark
 from vqbench.tables.order import order_lines
-from vqbench.tables.table import Block, Cell, Column, Group, Row, Table
+from vqbench.tables.table import MARKS, Block, Cell, Column, Group, Row, Table
 
 SECONDS = Column("seconds", "Seconds", digits=1)  # of training; no contest, since machines differ
 SETTINGS = {"latent": Column("latent", "S"), "codes": Column("codes", "K")}  # told of a row, not measured
-
+SIZES = {  # of a model, from its record
+    "parameters": Column("parameters", "Parameters", digits=0),
+    "state": Column("state", "Learned state", digits=0),
+}
 
 LARGE = "B.2"  # the paper's table of whole systems on photographs
 
@@ -39,7 +48,7 @@ def tables(plan: Plan, stores: Sequence[ResultStore], paper: bool = False) -> li
     Records are looked for in ``stores``, in order. Failed, unfinished and missing runs stay visible in their cells.
     """
     found = {run.key: find(run, stores) for run in plan.runs()}
-    made = [_Builder(plan, found, name).table() for name in plan.protocols()]
+    made = [_Builder(plan, found, name, stores).table() for name in plan.protocols()]
     if not (paper and plan.suite.paper):
         return made
     return [_held_against(plan.suite.paper, table, plan, stores) for table in made]
@@ -88,46 +97,31 @@ def find(run: RunSpec, stores: Sequence[ResultStore]) -> Found:
     """What the first of ``stores`` that has a record of ``run`` holds; without one, why the run failed, if it did."""
     failure = None
     for store in stores:
-        record = store.read(run)
+        record = store.sound(run)
         if record is not None:
             return Found(record, None, store)
-        failure = failure or store.failure(run)
+        failure = failure or store.obstacle(run)
     return Found(None, failure, None)
 
 
 class _Builder:
     """Builds the table of one measuring protocol."""
 
-    def __init__(self, plan: Plan, found: dict[str, Found], protocol: str) -> None:
-        self.plan, self.found, self.protocol = plan, found, protocol
+    def __init__(self, plan: Plan, found: dict[str, Found], protocol: str, stores: Sequence[ResultStore]) -> None:
+        self.plan, self.found, self.protocol, self.stores = plan, found, protocol, stores
+        self.basis = Basis(plan, protocol)
         chosen = plan.suite.table.columns or [*plan.suite.metrics]
         self.columns = [self._column(name) for name in chosen]
 
     def _column(self, name: str) -> Column:
         if name == SECONDS.key:
             return SECONDS
-        if name in SETTINGS:
-            return SETTINGS[name]
+        if name in SETTINGS or name in SIZES:
+            return (SETTINGS | SIZES)[name]
         info = self.plan.metrics[name]
-        ranked = self._pictures(info.of_samples)[0] >= info.few
-        return Column(name, info.label, info.unit, info.better, info.digits, ranked)  # type: ignore[arg-type]
-
-    def _pictures(self, of_samples: bool) -> tuple[int, str]:
-        """How many pictures a value of this table is measured on, of the smallest data set, and what they are.
-
-        They are test pictures or, of a number of samples, the fewer of these and of what they are held against.
-        """
-        tested, sampling = protocol.images_of(self.protocol), self.plan.sampling
-        if not of_samples or sampling is None:
-            return self._fewest("test", tested), "test pictures"
-        limits = sampling.references, tested if sampling.reference == "test" else None
-        references = self._fewest(sampling.reference, *limits)
-        return (sampling.count, "samples") if sampling.count <= references else (references, "references")
-
-    def _fewest(self, split: Split, *limits: int | None) -> int:
-        """How many pictures of ``split`` are used, no more than the ``limits``, where the data set has fewest."""
-        sizes = [getattr(info, split) for info in self.plan.datasets.values()]
-        return min([*sizes, *(limit for limit in limits if limit is not None)])
+        ranked = self.basis.ranks(info) and name != budgets.BITS  # which is no result
+        better: Any = info.better
+        return Column(name, info.label, info.unit, better, info.digits, ranked, info.by_codebook)
 
     def table(self) -> Table:
         suite = self.plan.suite
@@ -136,30 +130,24 @@ class _Builder:
         across = self._distinct("group") if side_by_side else [None]
         field = "dataset" if side_by_side or by_dataset else "group"  # what the blocks stand for
         down = [None] if side_by_side and by_dataset else self._distinct(field)
-        blocks = [self._block(key, across, field) for key in down]
+        marked = [self._block(key, across, field) for key in down]
+        blocks = [block for block, _ in marked if block.rows]
         return Table(
-            title=(suite.title or suite.name) + (" (REDUCED)" if suite.reduced or suite.test_images else ""),
+            title=suite.heading,
             columns=self.columns,
-            blocks=[block for block in blocks if block.rows],
+            blocks=blocks,
             caption=self._caption(),
             groups=[self._column_group(key) for key in across if key is not None],
             group_by="dataset" if by_dataset else "setting",
             key=suite.name,
             protocol=self.protocol,
-            footnotes=[*self._about_pictures(), *(note for data in self.plan.datasets.values() for note in data.notes)],
+            basis=self.basis.said(),
+            footnotes=[
+                *self.basis.too_few([column.key for column in self.columns]),
+                *(note for data in self.plan.datasets.values() for note in data.notes),
+                *about_marks([(block.label, said) for block, said in marked], self.columns),
+            ],
         )
-
-    def _about_pictures(self) -> list[str]:
-        """Which columns rank nothing, since the pictures that they are measured on are too few."""
-        infos = [self.plan.metrics[column.key] for column in self.columns if not column.ranked]
-        lines = []
-        for of_samples in (False, True):
-            few = [f"{info.label} (below {info.few:,})" for info in infos if info.of_samples == of_samples]
-            if few:
-                count, what = self._pictures(of_samples)
-                says = f"{' and '.join(few)} {'rank' if len(few) > 1 else 'ranks'} nothing"
-                lines.append(f"{count:,} {what} are so few that {says}.")
-        return lines
 
     def _distinct(self, field: str) -> list[Any]:
         return list(dict.fromkeys(getattr(entry, field) for entry in self.plan.entries))
@@ -176,28 +164,47 @@ class _Builder:
     def _column_group(self, group: Any) -> Group:
         return Group(self._group_label(group), group if group in self.plan.datasets else self._setting(group))
 
-    def _block(self, key: Any, across: Sequence[Any], field: str) -> Block:
+    def _block(self, key: Any, across: Sequence[Any], field: str) -> tuple[Block, Mapping[str, list[str]]]:
+        """The rows under one heading, marked, and what is to be said of the marks."""
         here = [entry for entry in self.plan.entries if key is None or getattr(entry, field) == key]
-        rows = []
+        rows, trained = [], []
         for label in dict.fromkeys(entry.label for entry in here):
             entries = [entry for entry in here if entry.label == label]
-            cells = [
-                self._cell([entry for entry in entries if group is None or entry.group == group], column)
-                for group in across
-                for column in self.columns
-            ]
+            groups = [[entry for entry in entries if group is None or entry.group == group] for group in across]
+            cells = [self._cell(each, column) for each in groups for column in self.columns]
+            trained.append([self._trained(each) for each in groups])
             first = entries[0]
             rows.append(Row(label, cells, ceiling=first.ceiling, paper=first.paper_row or ""))
+        marked = mark(rows, trained, self.columns)
         if key is None:
-            return Block("", rows)
+            return Block("", marked.rows), marked.said
         label = self.plan.datasets[key].title if field == "dataset" else self._setting(key)
-        return Block(label, rows, str(key))
+        return Block(label, marked.rows, str(key)), marked.said
+
+    def _trained(self, entries: Sequence[Entry]) -> Trained:
+        """How the runs of one row were trained, all stages of those that have a record."""
+        whole = [entry for entry in entries if all(self.found[run.key].record for run in entry.stages())]
+        return Trained([self._budget(entry) for entry in whole], {each.seed: self._origins(each) for each in whole})
+
+    def _origins(self, entry: Entry) -> tuple[Origin, ...]:
+        records = [self.found[run.key].record for run in entry.stages()]
+        return tuple(dict.fromkeys(origin for record in records if record for origin in origins_of(record.made)))
+
+    def _budget(self, entry: Entry) -> budgets.Budget:
+        """Of the first stage; updates, images and learned state are those of all stages."""
+        stages = []
+        for run in entry.stages():
+            found = self.found[run.key]
+            folder = found.store.folder(run) if found.store else None
+            stages.append(budgets.budget_of(self.plan, entry, run, found.record, folder))
+        sums = {name: _sum(getattr(each, name) for each in stages) for name in ("updates", "images", "state")}
+        return replace(stages[0], **sums)
 
     def _cell(self, entries: Sequence[Entry], column: Column) -> Cell:
         """One metric of one row: a value a seed, or the reason why there is none."""
         if column.key in SETTINGS:
             return Cell(status="none", text=_told({getattr(entry, column.key) for entry in entries}))
-        values, seeds, notes = [], [], []
+        values, seeds, notes, measured = [], [], [], []
         silent = False
         for entry in entries:
             value = self._value(entry, column)
@@ -208,57 +215,101 @@ class _Builder:
             else:
                 values.append(value)
                 seeds.append(entry.seed)
+                measured.append(entry)
         runs = {entry.seed: entry.run.key for entry in entries}
         if values:
             lacking = [f"{len(values)} of {len(entries)} seeds"] if notes else []
-            return Cell(values, seeds=seeds, footnotes=lacking, runs=runs)
+            return Cell(
+                values,
+                seeds=seeds,
+                footnotes=[*lacking, *self._perfect(measured, values, column)],
+                runs=runs,
+                origins={entry.seed: self._origins(entry) for entry in measured},
+                images=self._images(measured, column),
+                sources=list(dict.fromkeys(store.root.name for each in measured if (store := self._store(each)))),
+            )
         if silent or not entries:
             return Cell(status="none", runs=runs)
         failed = [note for note in notes if note]
         return Cell(status="failed", reason=failed[0], runs=runs) if failed else Cell(status="missing", runs=runs)
 
+    def _store(self, entry: Entry) -> ResultStore | None:
+        return self.found[entry.run.key].store
+
+    def _images(self, entries: Sequence[Entry], column: Column) -> int | None:
+        """How many images, or samples, the values rest on; of several seeds, the fewest."""
+        counts = [value.images for entry in entries if (value := self._measured(entry, column))]
+        return min(counts) if counts else None
+
+    def _perfect(self, entries: Sequence[Entry], values: Sequence[float], column: Column) -> list[str]:
+        """Why a mean is infinite: how many images have an infinite value by themselves, and the mean of the others."""
+        at = [entry for entry, value in zip(entries, values, strict=True) if math.isinf(value)]
+        if not at or column.key not in self.plan.metrics:
+            return []
+        name = f"{self.protocol}/{column.key}"
+        arrays = [store.read_images(entry.run).get(name) for entry in at if (store := self._store(entry))]
+        known = [each for each in arrays if each is not None]
+        perfect = sum(int(np.isinf(each).sum()) for each in known)
+        if not perfect:
+            return ["infinite: at least one image is perfect"]
+        total = sum(each.size for each in known)
+        others = np.concatenate([each[np.isfinite(each)] for each in known]).astype(np.float64)
+        mean = f"; mean of the others {column.shown(float(others.mean()))}" if others.size else ""
+        return [f"infinite: {perfect:,} of {total:,} images are perfect{mean}"]
+
     def _value(self, entry: Entry, column: Column) -> float | str | None:
         """A number; None where the metric says nothing about the run; "" or a reason where it was not measured."""
-        if column.key == SECONDS.key:
-            return self._seconds(entry)
-        of_samples = self.plan.metrics[column.key].of_samples
-        run = entry.second if entry.second and of_samples else entry.run
-        found = self.found[run.key]
-        if found.record is None:
+        if column.key == SECONDS.key or column.key in SIZES:
+            return self._made(entry, column.key)
+        run = self._run(entry, column)
+        if self.found[run.key].record is None:
             return self._why_missing(entry, run)
-        name = self.plan.under(self.protocol, of_samples)
-        measured = found.record.values.get(name, {}).get(column.key)
+        measured = self._measured(entry, column)
+        return "" if measured is None else measured.value
+
+    def _run(self, entry: Entry, column: Column) -> RunSpec:
+        """The stage of ``entry`` that a metric is about."""
+        return entry.second if entry.second and self.plan.metrics[column.key].of_samples else entry.run
+
+    def _measured(self, entry: Entry, column: Column) -> Value | None:
+        """What is stored of a metric, if it is the version that the table wants."""
+        if column.key not in self.plan.metrics:
+            return None
+        run = self._run(entry, column)
+        record = self.found[run.key].record
+        name = self.plan.under(self.protocol, self.plan.metrics[column.key].of_samples)
+        measured = record.values.get(name, {}).get(column.key) if record else None
         wanted = self.plan.wanted(run)[name].get(column.key)
         if measured is None or (measured.metric_version, measured.protocol_version) != wanted:
-            return ""
-        return measured.value
+            return None
+        return measured
 
     def _training(self) -> str:
         """How the rows were trained; where they differ, which ones how."""
         suite = self.plan.suite
         rows: dict[str, list[str]] = {}
-        for entry, source in zip(self.plan.entries, self._sources(), strict=True):
-            how = f"{(suite.quantizers[source].train or suite.train).name} ({_how(entry.run.recipe.args)})"
+        for entry, source in zip(self.plan.entries, self._positions(), strict=True):
+            how = f"{(suite.quantizers[source].train or suite.train).name} ({self.plan.length(entry.run).about})"
             if entry.label not in rows.setdefault(how, []):
                 rows[how].append(entry.label)
         if len(rows) == 1:
             return next(iter(rows))
         return "; ".join(f"{how}: {', '.join(labels)}" for how, labels in rows.items())
 
-    def _sources(self) -> list[int]:
+    def _positions(self) -> list[int]:
         """Of each entry, the position of its row in the suite as written."""
         sources = [row.source for row in self.plan.suite.rows()]
         return [sources[entry.row] for entry in self.plan.entries]
 
-    def _seconds(self, entry: Entry) -> float | str:
-        """What the training of all stages took."""
-        total = 0.0
+    def _made(self, entry: Entry, what: str) -> float | str | None:
+        """What the records of all stages say of their training, summed; None where one does not."""
+        told = []
         for run in entry.stages():
             record = self.found[run.key].record
             if record is None:
                 return self._why_missing(entry, run)
-            total += record.made["seconds"]
-        return total
+            told.append(record.made.get(what))
+        return _sum(told)
 
     def _why_missing(self, entry: Entry, run: RunSpec) -> str:
         """Why a run has failed, or the one that it builds on; empty where neither has."""
@@ -272,42 +323,46 @@ class _Builder:
         suite = self.plan.suite
         runs = [found for found in self.found.values() if found.record]
         lines = []
-        if suite.description:
-            lines.append(" ".join(suite.description.split()))
+        if suite.about:
+            lines.append(suite.about)
         if suite.reduced or suite.test_images:
             less = [f"{name} {value}" for name, value in suite.reduced.items()]
             less += [f"the first {suite.test_images} test pictures"] if suite.test_images else []
             lines.append(f"Reduced: {', '.join(less)}. These numbers stand in for no full run's.")
+        if suite.left_out:
+            lines.append(f"Columns left out, for want of their metric: {', '.join(suite.left_out)}.")
         lines.append(
-            f"Trained under {self._training()}, measured under {self.protocol}, {_count(len(suite.seeds), 'seed')}."
+            f"Trained under {self._training()}, measured under {self.protocol}, {counted(len(suite.seeds), 'seed')}."
         )
         if second := self.plan.entries[0].second:
-            args = second.recipe.args
             lines.append(
-                f"On each, a second stage {second.recipe.name} ({args['steps']} updates, batch {args['batch_size']}, "
-                f"learning rate {args['learning_rate']:g}, {args['precision']}); {self.plan.sampling}; seconds "
-                "are those of training both."
+                f"On each, a second stage {second.recipe.name} ({self.plan.length(second).about}); "
+                f"{self.plan.sampling}; seconds are those of training both."
             )
         if runs:
-            sources = [store for found in runs if (store := found.store)]
-            by_store = [f"{sources.count(store)} from {store.root.name}/" for store in dict.fromkeys(sources)]
             made = [found.record.made for found in runs if found.record]
-            devices = dict.fromkeys(f"{each['device']} ({each['threads']} threads)" for each in made)
+            machines = dict.fromkeys(str(origin) for each in made for origin in origins_of(each))
             versions = dict.fromkeys(each["versions"]["torch"] for each in made)
             lines.append(
-                f"{_count(len(runs), 'record')} of {len(self.found)} ({', '.join(by_store)}); "
-                f"{' and '.join(devices)}; torch {' and '.join(versions)}."
+                f"{counted(len(runs), 'record')} of {len(self.found)} ({self._sources()}); "
+                f"{' and '.join(machines)}; torch {' and '.join(versions)}."
             )
         return lines
 
-
-def _how(recipe: Mapping[str, Any]) -> str:
-    """How long, in what parts and how fast a recipe trains, and at which precision."""
-    length = f"{recipe['steps']} updates" if recipe.get("steps") is not None else f"{recipe['epochs']} epochs"
-    if recipe.get("refine_steps"):
-        length += f" and {recipe['refine_steps']} of a second phase"
-    rate = f"learning rate {recipe['learning_rate']:g}" + " a picture" * (recipe.get("rate_rule") == "per_picture")
-    return f"{length}, batch {recipe['batch_size']}, {rate}, {recipe['precision']}"
+    def _sources(self) -> str:
+        """How many records each store gave; of those read after the first, which rows they are of."""
+        rows: dict[ResultStore, list[str]] = {}
+        counts: dict[ResultStore, set[str]] = {}
+        for entry in self.plan.entries:
+            for run in entry.stages():
+                if store := self.found[run.key].store:
+                    rows.setdefault(store, []).append(entry.label)
+                    counts.setdefault(store, set()).add(run.key)
+        ordered = [store for store in self.stores if store in counts]
+        said = [f"{len(counts[store])} from {store.root.name}/" for store in ordered]
+        for number, store in enumerate(ordered[1:], 1):
+            said[number] += f": {', '.join(dict.fromkeys(rows[store]))}"
+        return "; ".join(said)
 
 
 def _told(values: set[Any]) -> str:
@@ -315,15 +370,19 @@ def _told(values: set[Any]) -> str:
     return str(values.pop()) if len(values) == 1 and None not in values else ""
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"
+def _sum(values: Iterable[Any]) -> Any:
+    """The sum; None where one is not known."""
+    known = list(values)
+    return None if None in known else sum(known)
 
 
 def data(table: Table) -> dict[str, Any]:
-    """A table as plain data: every cell with its values at full precision."""
+    """A table as plain data: every cell with its values at full precision, infinite ones as a word."""
     return {
         "title": table.title,
         "protocol": table.protocol,
+        "images": table.basis,
+        "marks": dict(MARKS),
         "footnotes": list(table.footnotes),
         "cells": [
             {
@@ -331,12 +390,18 @@ def data(table: Table) -> dict[str, Any]:
                 "setting": place.setting,
                 "row": place.row.label,
                 "metric": place.column.key,
-                "values": list(place.cell.values),
+                "values": [value if math.isfinite(value) else str(value) for value in place.cell.values],
                 "seeds": list(place.cell.seeds),
                 "status": place.cell.status,
                 "reason": place.cell.reason,
                 "paper": place.cell.paper,
                 "verdict": place.cell.verdict and place.cell.verdict.outcome,
+                "rank": place.rank,
+                "marks": list(place.cell.marks),
+                "unranked": place.cell.unranked,
+                "images": place.cell.images,
+                "results": list(place.cell.sources),
+                "notes": list(place.cell.footnotes),
             }
             for place in table.places()
         ],

@@ -7,11 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from vqbench.console import one_line
 from vqbench.tables import verdict
-from vqbench.tables.table import Block, Cell, Column, Rank, Row, Table, ranks
+from vqbench.tables.table import MARKS, Block, Cell, Column, Mark, Rank, Row, Table, ranks
 from vqbench.tables.verdict import Outcome
 
 NOTHING = "–"
+LINES, WIDTH = 5, 110  # of the notes below a table, unless all are asked for
+MORE = "The other notes: vqbench table --notes, or the page of vqbench report."
 UNMEASURED = {"missing": "not run", "failed": "FAILED", "none": NOTHING}
 
 
@@ -36,7 +39,11 @@ class Line:
 
 @dataclass(frozen=True)
 class Layout:
-    """What every format has to show, in order. ``remarks`` stand below the table without a mark, ``notes`` with one."""
+    """What every format has to show, in order. ``remarks`` stand below the table without a mark, ``notes`` with one.
+
+    Marks of rows and cells are capital letters, the same in all formats, see :data:`vqbench.tables.table.MARKS`; small
+    letters refer to ``notes``.
+    """
 
     table: Table
     lines: Sequence[Line]
@@ -48,17 +55,54 @@ class Layout:
         """Whether anything is marked best, so that a legend has to explain the marks."""
         return any(piece.rank for line in self.lines for piece in line.pieces)
 
+    @property
+    def marks(self) -> str:
+        """The legend of the marks of rows; empty where no row has any."""
+        return self.legend("")
+
+    def legend(self, ranks: str) -> str:
+        """All marks of the table in one line; ``ranks`` says how a format shows the best and the second best."""
+        cells = [place.cell for place in self.table.places()]
+        used = [mark for mark in MARKS if any(mark in cell.marks for cell in cells)]
+        unranked = [mark for mark in used if any(mark in cell.marks and cell.unranked == MARKS[mark] for cell in cells)]
+        said = [f"{ranks} in its block, as shown"] if self.ranked and ranks else []
+        if unranked:
+            said.append(f"not ranked: {_explained(unranked)}")
+        if others := [mark for mark in used if mark not in unranked]:
+            said.append(_explained(others))
+        line = "; ".join(said)
+        return f"{line[0].upper()}{line[1:]}." if said else ""
+
+    def below(self, ranks: str, all_notes: bool) -> list[tuple[str, str]]:
+        """What stands below the table: (mark or nothing, text). Unless all is asked for, at most five short lines."""
+        legend = self.legend(ranks)
+        notes = [("", text) for text in ([legend] if legend else []) + [*self.remarks]] + [*self.notes]
+        whole = len(notes) <= LINES and all(len(mark) + len(text) + 3 <= WIDTH for mark, text in notes[1:])
+        return notes if all_notes or whole else _shortened(notes, keep_first=bool(legend))
+
+
+def _explained(marks: Sequence[Mark]) -> str:
+    return ", ".join(f"{mark} {MARKS[mark]}" for mark in marks)
+
+
+def _shortened(notes: Sequence[tuple[str, str]], keep_first: bool) -> list[tuple[str, str]]:
+    """The first notes and, in one of the lines, those that letters refer to; the last line says where all are."""
+    plain = [text for mark, text in notes if not mark]
+    lettered = "; ".join(f"{mark}: {text}" for mark, text in notes if mark)
+    chosen = [*plain[:3], *([lettered] if lettered else []), *plain[3:]][: LINES - 1]
+    start = 1 if keep_first else 0
+    return [("", text) for text in [*chosen[:start], *map(_cut, chosen[start:]), MORE]]
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= WIDTH else text[: WIDTH - 2].rstrip() + " …"
+
 
 def layout(table: Table, paper: bool = False) -> Layout:
     """The lines of ``table``; with ``paper``, each row is followed by its printed values, differences and verdicts."""
     notes = _Notes()
     lines = [line for block in table.blocks for line in _block(table, block, paper, notes)]
     return Layout(table, lines, _remarks(table, paper), notes.listed())
-
-
-def one_line(text: str) -> str:
-    """``text`` without line breaks, tabs and double blanks."""
-    return " ".join(text.split())
 
 
 class _Notes:
@@ -87,9 +131,10 @@ def _block(table: Table, block: Block, paper: bool, notes: _Notes) -> Iterator[L
     places = [ranks(block, slot, column) for slot, (_, column) in enumerate(table.slots)]
     columns = [column for _, column in table.slots]
     for i, row in enumerate(block.rows):
-        label = Piece(one_line(row.label), marks=notes.marks(row.footnotes))
+        common = _common_marks(row)
+        label = Piece(one_line(row.label), marks=(*common, *notes.marks(row.footnotes)))
         pieces = [
-            _ours(cell, column, place.get(i), notes)
+            _ours(cell, column, place.get(i), common, notes)
             for cell, column, place in zip(row.cells, columns, places, strict=True)
         ]
         yield Line("row", label, pieces)
@@ -97,7 +142,13 @@ def _block(table: Table, block: Block, paper: bool, notes: _Notes) -> Iterator[L
             yield from _paper_parts(row, columns, notes)
 
 
-def _ours(cell: Cell, column: Column, rank: Rank | None, notes: _Notes) -> Piece:
+def _common_marks(row: Row) -> tuple[Mark, ...]:
+    """The marks that all values of a row have, which so stand beside its name."""
+    marked = [set(cell.marks) for cell in row.cells if cell.values]
+    return tuple(mark for mark in MARKS if marked and all(mark in each for each in marked))
+
+
+def _ours(cell: Cell, column: Column, rank: Rank | None, common: Sequence[Mark], notes: _Notes) -> Piece:
     text = cell.shown(column)
     if cell.text:
         return Piece(cell.text, marks=notes.marks(cell.footnotes))
@@ -106,7 +157,8 @@ def _ours(cell: Cell, column: Column, rank: Rank | None, notes: _Notes) -> Piece
         return Piece(UNMEASURED[cell.status], marks=notes.marks([*reasons, *cell.footnotes]))
     spread = cell.spread(column)
     tail = f" ± {spread}" if spread is not None else ""
-    return Piece(text, rank, tail, notes.marks(cell.footnotes))
+    own = [mark for mark in cell.marks if mark not in common]
+    return Piece(text, rank, tail, (*own, *notes.marks(cell.footnotes)))
 
 
 def _paper_parts(row: Row, columns: Sequence[Column], notes: _Notes) -> Iterator[Line]:
@@ -129,26 +181,33 @@ def _verdict(cell: Cell, notes: _Notes) -> Piece:
 
 
 def _remarks(table: Table, paper: bool) -> list[str]:
-    remarks = [*_about_seeds(table), *table.footnotes]
     judged = [place.cell.verdict for place in table.places() if place.cell.verdict] if paper else []
+    tally = [_tally([verdict.outcome for verdict in judged])] if judged else []
+    remarks = [*_basis(table), *tally, *table.footnotes]
     if judged:
         held = {place.column.key for place in table.places() if place.cell.verdict}
         labels = {column.key: column.label for column in table.columns if column.key in held}
-        remarks += [_tally([verdict.outcome for verdict in judged]), verdict.legend(labels)]
+        remarks.append(verdict.legend(labels))
         remarks += [f"Paper, {table.paper}: {note}" if table.paper else note for note in table.paper_footnotes]
     return [one_line(remark) for remark in remarks]
 
 
-def _about_seeds(table: Table) -> list[str]:
+def _basis(table: Table) -> list[str]:
+    """How many images the values rest on, and how many seeds."""
+    said = "; ".join(filter(None, (table.basis, _about_seeds(table))))
+    return [f"{said[0].upper()}{said[1:]}."] if said else []
+
+
+def _about_seeds(table: Table) -> str:
     counts = sorted({len(place.cell.values) for place in table.places()} - {0})
     if not counts:
-        return []
+        return ""
     fewest, most = counts[0], counts[-1]
     if most == 1:
-        return ["One seed a cell: how far another seed would land is not known."]
+        return "one seed per cell: seed-to-seed variation is unknown"
     if fewest == most:
-        return [f"Mean ± sample standard deviation over {most} seeds."]
-    return [f"Mean ± sample standard deviation over {fewest} to {most} seeds; a value without ± is from one seed."]
+        return f"mean ± sample standard deviation over {most} seeds"
+    return f"mean ± sample standard deviation over {fewest} to {most} seeds; without ±, one seed"
 
 
 def _tally(outcomes: Sequence[Outcome]) -> str:

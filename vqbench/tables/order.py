@@ -2,8 +2,9 @@
 
 The row that the paper prints as best is held against every row that it prints as worse. Where a metric has values per
 picture, the answer is the share of paired bootstrap resamples in which the paper's best is ahead of the other row, of
-the same pictures and, with several, the same seeds. Where it has none, as rFID, only means over seeds are compared.
-With one seed an answer is about two trained models, and never about how they were trained.
+the same pictures and, with several, the same seeds, each trained by the same machines. Where it has none, as rFID, only
+means over seeds are compared. With one seed an answer is about two trained models, and never about how they were
+trained.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vqbench import paper
-from vqbench.errors import StoreError
+from vqbench.console import one_line
+from vqbench.origin import Origin, origins_of, same_origin
 from vqbench.planning.plan import Entry, Plan
 from vqbench.spec import RunSpec
 from vqbench.store import Record, ResultStore
 from vqbench.tables import statistics
-from vqbench.tables.layout import one_line
 from vqbench.tables.verdict import order_verdict
 
 HOLDS = 0.975  # the share from which an order holds; it is reversed up to 1 − HOLDS, and open between
@@ -37,6 +38,7 @@ class Measured:
     name: str
     values: dict[int, float]
     pictures: dict[int, NDArray[np.float32]]
+    origins: dict[int, tuple[Origin, ...]]  # of each value
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,8 @@ def order_lines(plan: Plan, stores: Sequence[ResultStore], protocol: str, caveat
     """A sentence on the method, then one for each data set and metric of which the paper's best row was measured.
 
     Records are looked for in ``stores``, in order; only values under ``protocol`` count. ``caveat`` says why these are
-    not the printed quantities, if so. Empty where nothing can be compared: what was not run supports no claim. Raises
-    StoreError where the values per picture of a run do not belong to its record.
+    not the printed quantities, if so. Empty where nothing can be compared: what was not run supports no claim. Values
+    per image that do not belong to their record are noted in the damage of its store, and not compared.
     """
     number = plan.suite.paper
     if number is None:
@@ -108,14 +110,15 @@ class _Reader:
 
     def measured(self, entries: Sequence[Entry], metric: str) -> Measured:
         """What the runs of one row have of ``metric``, in the version that the table wants."""
-        values, pictures = {}, {}
+        values, pictures, origins = {}, {}, {}
         for entry in entries:
             value, each = self._run(entry.run, metric)
             if value is not None:
                 values[entry.seed] = value
+                origins[entry.seed] = self._origins(entry.run)
             if value is not None and each is not None:
                 pictures[entry.seed] = each
-        return Measured(self._name(entries[0]), values, pictures)
+        return Measured(self._name(entries[0]), values, pictures, origins)
 
     def _name(self, entry: Entry) -> str:
         """The row's label, with its setting where the table has another row of that label."""
@@ -130,21 +133,27 @@ class _Reader:
             return None, None
         each = self._arrays(run, found[1]).get(f"{self.protocol}/{metric}")
         if each is not None and each.shape != (value.images,):
-            raise StoreError(
-                f"{found[1].folder(run) / 'per_image.npz'}: values of shape {each.shape} for the {value.images} "
-                f"pictures that {metric} was measured on; delete it and the record beside it, and run again"
+            path = found[1].folder(run) / "per_image.npz"
+            found[1].damage[path] = (
+                f"{path}: values of shape {each.shape} for the {value.images} images that {metric} was measured on; "
+                "delete it and the record beside it, and `vqbench run` measures again"
             )
+            return value.value, None
         return value.value, each
+
+    def _origins(self, run: RunSpec) -> tuple[Origin, ...]:
+        found = self._record(run)
+        return origins_of(found[0].made) if found else ()
 
     def _record(self, run: RunSpec) -> tuple[Record, ResultStore] | None:
         if run.key not in self._records:
-            found = ((record, store) for store in self.stores if (record := store.read(run)) is not None)
+            found = ((record, store) for store in self.stores if (record := store.sound(run)) is not None)
             self._records[run.key] = next(found, None)
         return self._records[run.key]
 
     def _arrays(self, run: RunSpec, store: ResultStore) -> dict[str, NDArray[np.float32]]:
         if run.key not in self._images:
-            self._images[run.key] = store.read_images(run)
+            self._images[run.key] = store.images(run)
         return self._images[run.key]
 
 
@@ -172,13 +181,17 @@ def _contest(reader: _Reader, number: str, dataset: str, metric: str) -> Contest
 
 
 def _compared(best: Measured, other: Measured) -> Pair | str:
-    """The two on the seeds that both have, with values per picture if these are stored; else why not."""
-    seeds = sorted(best.pictures.keys() & other.pictures.keys())
+    """The two on the seeds that both have of one origin, with values per picture if these are stored; else why not."""
+    common = best.values.keys() & other.values.keys()
+    alike = {seed for seed in common if same_origin(best.origins[seed], other.origins[seed])}
+    if common and not alike:
+        return "trained on another machine"
+    seeds = sorted(best.pictures.keys() & other.pictures.keys() & alike)
     by_picture = bool(seeds)
     if by_picture:
         a, b = (np.stack([row.pictures[seed] for seed in seeds]).astype(np.float64) for row in (best, other))
     else:
-        seeds = sorted(best.values.keys() & other.values.keys())
+        seeds = sorted(alike)
         a, b = (np.array([[row.values[seed]] for seed in seeds], dtype=np.float64) for row in (best, other))
     if not seeds:
         return "not run with the same seed" if other.values else "not run"

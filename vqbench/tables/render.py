@@ -11,25 +11,28 @@ from dataclasses import dataclass
 
 from tabulate import SEPARATING_LINE, tabulate
 
+from vqbench.console import one_line, visible
 from vqbench.errors import UsageError, nearest
-from vqbench.tables.layout import Layout, Line, Piece, layout, one_line
+from vqbench.tables import latex
+from vqbench.tables.layout import Layout, Line, Piece, layout
 from vqbench.tables.table import Place, Table
 
 _TEXT_WIDTH = 110
 
 
-def render(tables: Table | Iterable[Table], form: str = "text", paper: bool = False) -> str:
+def render(tables: Table | Iterable[Table], form: str = "text", paper: bool = False, all_notes: bool = False) -> str:
     """One or several tables in one of :data:`FORMATS`, ending with a line break.
 
     With ``paper``, each row is followed by the printed values, our difference from them and the verdicts; CSV has them
-    always. Raises UsageError for an unknown format.
+    always. With ``all_notes``, all notes stand below a table, not only the five lines that matter most. Raises
+    UsageError for an unknown format.
     """
     tables = [tables] if isinstance(tables, Table) else list(tables)
     if form == "csv":
         return _csv(tables)
     if form not in FORMATS:
         raise UsageError(f"unknown format {form!r}; {nearest(form, FORMATS)}")
-    return "\n".join(_WRITERS[form](layout(table, paper)) for table in tables)
+    return "\n".join(_WRITERS[form](layout(table, paper), all_notes) for table in tables)
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class _Style:
     mark: str  # one mark
     marks: str  # the place of all marks of a cell, one after the other
     part: str  # label of a part of a row
-    legend: str
+    ranks: str  # how the best and the second best look
 
     def piece(self, piece: Piece) -> str:
         text = self.escape(piece.text)
@@ -68,11 +71,11 @@ _TEXT = _Style(
     mark="[{}]",
     marks=" [{}]",
     part="· {}",
-    legend="* best, _ second best of its column and block, by the values as shown; ties share.",
+    ranks="* best, _ second",
 )
 
 
-def _text(page: Layout) -> str:
+def _text(page: Layout, all_notes: bool) -> str:
     table = page.table
     rows: list[list[str] | str] = []
     for line in page.lines:
@@ -83,8 +86,8 @@ def _text(page: Layout) -> str:
             rows.append(_TEXT.cells(line))
     heads = [f"{group.label}\n{column.head}" if group else column.head for group, column in table.slots]
     body = tabulate(rows, ["", *map(_tidy_head, heads)], "simple", disable_numparse=True, colalign=_alignment(table))
-    below = [_wrapped(remark) for remark in _remarks(page, _TEXT)]
-    below += [_wrapped(text, f"{_TEXT.mark.format(mark)} ") for mark, text in page.notes]
+    notes = page.below(_TEXT.ranks, all_notes)
+    below = [_wrapped(text, f"{_TEXT.mark.format(mark)} " if mark else "") for mark, text in notes]
     return _joined([one_line(table.title), *map(one_line, table.caption)], ["", body], ["", *below] if below else [])
 
 
@@ -103,7 +106,16 @@ def _tidy_head(head: str) -> str:
 
 def _escape_markdown(text: str) -> str:
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_|~])", r"\\\1", text)
+    return re.sub(r"([\\`*_|~\[\]$])", r"\\\1", text)
+
+
+def _markdown_line(text: str) -> str:
+    """Text that begins a line, where a hash sign, a hyphen or a number would begin a heading or a list."""
+    return _line_start(_escape_markdown(text))
+
+
+def _line_start(escaped: str) -> str:
+    return re.sub(r"^(\d*)([#+\-=.)])", r"\1\\\2", escaped)
 
 
 _MARKDOWN = _Style(
@@ -113,82 +125,40 @@ _MARKDOWN = _Style(
     mark="<sup>{}</sup>",
     marks="<sup>{}</sup>",
     part="&nbsp;&nbsp;{}",
-    legend="Bold: best, underlined: second best of its column and block, by the values as shown; ties share.",
+    ranks="Bold best, underlined second",
 )
 
 
-def _markdown(page: Layout) -> str:
+def _markdown(page: Layout, all_notes: bool) -> str:
     table, escape = page.table, _MARKDOWN.escape
     rows = [
         [f"*{_MARKDOWN.label(line)}*", *[""] * len(table.slots)] if line.kind == "block" else _MARKDOWN.cells(line)
         for line in page.lines
     ]
     heads = [
-        f"{escape(one_line(group.label))}<br>{escape(column.head)}" if group else escape(column.head)
+        "<br>".join(escape(one_line(part)) for part in ((group.label, column.head) if group else (column.head,)))
         for group, column in table.slots
     ]
     body = tabulate(rows, ["", *heads], "pipe", disable_numparse=True, colalign=_alignment(table))
-    above = [f"### {escape(one_line(table.title))}", *(escape(one_line(line)) for line in table.caption)]
-    below = [f"- {escape(remark)}" for remark in _remarks(page, _MARKDOWN)]
-    below += [f"- {_MARKDOWN.mark.format(mark)} {escape(text)}" for mark, text in page.notes]
+    above = [f"### {escape(one_line(table.title))}", *(_markdown_line(one_line(line)) for line in table.caption)]
+    below = [f"- {_line_start(note)}" for note in _notes(page, _MARKDOWN, all_notes)]
     return _joined(["\n\n".join(above)], ["", body], ["", *below] if below else [])
 
 
 # LaTeX ----------------------------------------------------------------------------------------------------------------
 
-_LATEX_CHARACTERS = str.maketrans(
-    {
-        "\\": r"\textbackslash{}",
-        "{": r"\{",
-        "}": r"\}",
-        "&": r"\&",
-        "%": r"\%",
-        "$": r"\$",
-        "#": r"\#",
-        "_": r"\_",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "<": r"\textless{}",
-        ">": r"\textgreater{}",
-        "|": r"\textbar{}",
-        "[": "{[}",  # at the start of a row it would be an argument of the line break before it
-        "*": "{*}",  # likewise
-        "'": r"\textquotesingle{}",
-        "`": r"\textasciigrave{}",
-        '"': r"\textquotedbl{}",
-        "±": r"$\pm$",
-        "−": "$-$",
-        "×": r"$\times$",
-        "·": r"$\cdot$",
-        "≤": r"$\leq$",
-        "≥": r"$\geq$",
-        "α": r"$\alpha$",
-        "β": r"$\beta$",
-        "σ": r"$\sigma$",
-        "↑": r"$\uparrow$",
-        "↓": r"$\downarrow$",
-        "–": r"\textendash{}",
-    }
-)
-
-
-def _escape_latex(text: str) -> str:
-    # Two hyphens, as of a command's option, would become a dash.
-    return re.sub("-(?=-)", "-{}", text.translate(_LATEX_CHARACTERS))
-
-
 _LATEX = _Style(
-    escape=_escape_latex,
+    escape=latex.escape,
     best=r"\textbf{{{}}}",
     second=r"\underline{{{}}}",
     mark=r"\textsuperscript{{{}}}",
     marks=r"\textsuperscript{{{}}}",
     part=r"\quad {}",
-    legend="Bold: best, underlined: second best of its column and block, by the values as shown; ties share.",
+    ranks="Bold best, underlined second",
 )
 
 
-def _latex(page: Layout) -> str:
+def _latex(page: Layout, all_notes: bool) -> str:
     table, escape = page.table, _LATEX.escape
     width = 1 + len(table.slots)
     body: list[str] = []
@@ -198,10 +168,9 @@ def _latex(page: Layout) -> str:
             body.append(rf"\multicolumn{{{width}}}{{l}}{{\textit{{{_LATEX.label(line)}}}}} \\")
         else:
             body.append(" & ".join(_LATEX.cells(line)) + r" \\")
-    below = [escape(text) for text in [*map(one_line, table.caption), *_remarks(page, _LATEX)]]
-    below += [f"{_LATEX.mark.format(mark)} {escape(text)}" for mark, text in page.notes]
-    return _joined(
-        [r"% needs \usepackage{booktabs}, \usepackage{textcomp} and \usepackage[T1]{fontenc}"],
+    below = [escape(one_line(text)) for text in table.caption]
+    below += _notes(page, _LATEX, all_notes)
+    text = _joined(
         [
             r"\begin{table}",
             r"\centering",
@@ -212,20 +181,34 @@ def _latex(page: Layout) -> str:
         [r"\begin{flushleft}\footnotesize", " \\par\n".join(below), r"\end{flushleft}"] if below else [],
         [r"\end{table}"],
     )
+    return f"{latex.needs(text)}\n{text}"
 
 
 def _latex_heads(table: Table) -> list[str]:
     lines = []
     if table.groups:
         span = len(table.columns)
-        labels = [rf"\multicolumn{{{span}}}{{c}}{{{_escape_latex(one_line(group.label))}}}" for group in table.groups]
+        labels = [rf"\multicolumn{{{span}}}{{c}}{{{latex.escape(one_line(group.label))}}}" for group in table.groups]
         rules = [rf"\cmidrule(lr){{{2 + i * span}-{1 + (i + 1) * span}}}" for i in range(len(table.groups))]
         lines += [" & ".join(["", *labels]).lstrip() + r" \\", " ".join(rules)]
-    heads = [_escape_latex(one_line(column.head)) for _, column in table.slots]
+    heads = [latex.escape(one_line(column.head)) for _, column in table.slots]
     return [*lines, " & ".join(["", *heads]).lstrip() + r" \\"]
 
 
 # CSV ------------------------------------------------------------------------------------------------------------------
+
+
+# What a spreadsheet would take for a formula, at the start of a cell; the last four are their wide forms.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
+
+
+def _harmless(text: str) -> str:
+    """A cell that no spreadsheet computes: an apostrophe before the text of a formula. Numbers stay numbers."""
+    return f"'{text}" if text.lstrip().startswith(_FORMULA) and not _is_number(text) else text
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)", text) is not None
 
 
 def _number(value: float | None) -> str:
@@ -255,6 +238,11 @@ _CSV_COLUMNS: Mapping[str, Callable[[Table, Place], str]] = {
     "difference": lambda table, place: _number(place.cell.difference),
     "verdict": lambda table, place: place.cell.verdict.outcome.value if place.cell.verdict else "",
     "notes": lambda table, place: _notes_of(place),
+    "rank": lambda table, place: place.rank or "",
+    "marks": lambda table, place: " ".join(place.cell.marks),
+    "unranked": lambda table, place: place.cell.unranked,
+    "images": lambda table, place: "" if place.cell.images is None else str(place.cell.images),
+    "results": lambda table, place: " ".join(place.cell.sources),
 }
 
 
@@ -265,7 +253,7 @@ def _csv(tables: Sequence[Table]) -> str:
     writer.writeheader()
     for table in tables:
         for place in table.places():
-            fields = {name: field(table, place) for name, field in _CSV_COLUMNS.items()}
+            fields = {name: _harmless(visible(field(table, place))) for name, field in _CSV_COLUMNS.items()}
             writer.writerows(fields | measured for measured in _measured(place))
     return buffer.getvalue()
 
@@ -284,13 +272,15 @@ def _alignment(table: Table) -> list[str]:
     return ["left", *["right"] * len(table.slots)]
 
 
-def _remarks(page: Layout, style: _Style) -> list[str]:
-    return [style.legend, *page.remarks] if page.ranked else list(page.remarks)
+def _notes(page: Layout, style: _Style, all_notes: bool) -> list[str]:
+    """What stands below a table, escaped, each with its mark."""
+    notes = page.below(style.ranks, all_notes)
+    return [f"{style.mark.format(mark)} {style.escape(text)}" if mark else style.escape(text) for mark, text in notes]
 
 
 def _joined(*parts: Sequence[str]) -> str:
     return "\n".join(line for part in parts for line in part) + "\n"
 
 
-_WRITERS: Mapping[str, Callable[[Layout], str]] = {"text": _text, "markdown": _markdown, "latex": _latex}
+_WRITERS: Mapping[str, Callable[[Layout, bool], str]] = {"text": _text, "markdown": _markdown, "latex": _latex}
 FORMATS = (*_WRITERS, "csv")

@@ -8,12 +8,17 @@ from decimal import Decimal
 from typing import Literal
 
 from vqbench.errors import UsageError
+from vqbench.origin import Origin
 from vqbench.tables import statistics
 from vqbench.tables.verdict import Verdict
 
 Rank = Literal["best", "second"]
+Mark = Literal["B", "M", "S"]
 Status = Literal["ok", "missing", "failed", "none"]
 
+# What is marked of rows, in every format by the same letter; :mod:`vqbench.tables.marks` decides.
+MARKS: Mapping[Mark, str] = {"B": "other budget", "M": "other machine", "S": "larger state"}
+OTHER_SIZE = "other codebook size"  # why a cell is not ranked, where no letter marks it
 ARROWS = {"min": "↓", "max": "↑", None: ""}
 
 
@@ -27,6 +32,7 @@ class Column:
     better: Literal["min", "max"] | None = None
     digits: int = 4
     ranked: bool = True  # False: nothing is marked best, for a reason that the table gives
+    by_codebook: bool = False  # values of codebooks of different size are not ranked against each other
 
     @property
     def head(self) -> str:
@@ -58,6 +64,11 @@ class Cell:
     not_comparable: str = ""  # why ours and the printed value are not the same quantity; empty where they are
     text: str = ""  # a setting in the place of a value, as the shape of the codes; such a cell has status "none"
     runs: Mapping[int, str] = field(default_factory=dict)  # seed -> key of the run behind it, measured or not
+    origins: Mapping[int, tuple[Origin, ...]] = field(default_factory=dict)  # seed -> machines that trained the run
+    images: int | None = None  # that each value was measured on, of several seeds the fewest
+    sources: Sequence[str] = ()  # folders of the records behind the values
+    marks: Sequence[Mark] = ()
+    unranked: str = ""  # why the cell is not ranked though it has values
 
     def __post_init__(self) -> None:
         if (self.status == "ok") != bool(self.values):
@@ -134,6 +145,7 @@ class Place:
     cell: Cell
     dataset: str
     setting: str
+    rank: Rank | None = None
 
 
 @dataclass(frozen=True)
@@ -155,6 +167,7 @@ class Table:
     protocol: str = ""
     paper: str = ""
     paper_footnotes: Sequence[str] = ()  # about the printed table as a whole
+    basis: str = ""  # how many images the values rest on
     slots: Sequence[tuple[Group | None, Column]] = field(init=False, repr=False)  # the columns of cells
 
     def __post_init__(self) -> None:
@@ -171,9 +184,10 @@ class Table:
     def places(self) -> Iterator[Place]:
         """Every cell with its place, row by row from left to right."""
         for block in self.blocks:
-            for row in block.rows:
-                for (group, column), cell in zip(self.slots, row.cells, strict=True):
-                    yield Place(block, row, group, column, cell, *self._coordinates(block, group))
+            placed = [ranks(block, slot, column) for slot, (_, column) in enumerate(self.slots)]
+            for i, row in enumerate(block.rows):
+                for (group, column), cell, rank in zip(self.slots, row.cells, placed, strict=True):
+                    yield Place(block, row, group, column, cell, *self._coordinates(block, group), rank.get(i))
 
     def _coordinates(self, block: Block, group: Group | None) -> tuple[str, str]:
         """The data set and the setting of the cells where ``block`` and ``group`` meet."""
@@ -187,12 +201,13 @@ def ranks(block: Block, slot: int, column: Column) -> dict[int, Rank]:
     """The best and second best rows (by position) of a block in one column of cells.
 
     Compared are the values as shown, so that no reader sees one of two equal numbers in bold; ties share, and what
-    follows a shared best is second. Nobody is ranked where the column has no direction, fewer than two rows compete, or
-    all are equal.
+    follows a shared best is second. No row is ranked where the column has no direction, fewer than two rows compete, or
+    all are equal, and no cell that has a reason not to be.
     """
     if column.better is None or not column.ranked:
         return {}
-    shown = {i: row.cells[slot].shown(column) for i, row in enumerate(block.rows) if not row.ceiling}
+    rows = {i: row.cells[slot] for i, row in enumerate(block.rows) if not row.ceiling}
+    shown = {i: cell.shown(column) for i, cell in rows.items() if not cell.unranked}
     values = {i: Decimal(text) for i, text in shown.items() if text is not None}
     values = {i: value for i, value in values.items() if not value.is_nan()}
     if len(set(values.values())) < 2:

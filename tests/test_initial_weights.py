@@ -1,0 +1,207 @@
+"""What every quantizer starts from is what its docstring states, and its defaults are the published ones."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from fnmatch import fnmatch
+from math import log, prod, sqrt
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vqbench import registry
+from vqbench.quantizer import Quantizer
+from vqbench.quantizers.vq_bridge import VQBridge
+
+NUM_CODES, DIM = 512, 64
+FAN_IN, XAVIER = "U(±1/√fan-in)", "U(±√(6/(fan-in + fan-out)))"
+LINEAR = {"project_in.*": FAN_IN, "project_out.*": FAN_IN}
+SONNET = {"codebook": "U(±√(3/D))", "average_counts": "0", "average_sums": "0"}
+RESTART = SONNET | {"average_counts": "1", "average_sums": "codes"}
+
+# By quantizer, of every floating-point entry of its state: a distribution as the docstring writes it, a constant, or
+# "codes" for a copy of the codebook.
+STARTS: dict[str, dict[str, str]] = {
+    "bsq": LINEAR,
+    "cvq": {"codebook": "U(±1/K)", "usage": "0"},
+    "cvq_grouped": {"chunks.codebook": "U(±1/K)", "chunks.usage": "0"},
+    "entropy_vq": {"codebook": "U(±√(3/K))"},
+    "fsq": LINEAR,
+    "grouped": {"codebook": "U(±1/K)"},
+    "gumbel": {"codebook": "N(0, 1)", "logits.*": "U(±1/√D)", "temperature": "1"},
+    "hvq": {"codebook": "N(0, 1)", "temperature": "0.667"},
+    "ibq": {"codebook": "N(0, 1)"},
+    "identity": {},
+    "l2norm_vq": {"codebook": "N(0, 1)", **LINEAR},
+    "lfq": LINEAR,
+    "multiscale": {"codebook": "U(±1/K)", "convolutions.*": FAN_IN},
+    "offline_kmeans": RESTART,
+    "residual": {f"levels.*.{name}": start for name, start in RESTART.items()},
+    "rotation": {f"inner.{name}": start for name, start in SONNET.items()},
+    "simvq": {"frozen": "N(0, 1/D)", "projection.*": "U(±1/√D)"},
+    "sqvae": {"codebook": "N(0, 1)", "log_scale": str(log(10)), "temperature": "1"},
+    "vq": {"codebook": "U(±1/K)"},
+    "vq_bridge": {"seed": "U(±1/K)", "recover.*": "0", "*.bias": "0", "*.weight": XAVIER},
+    "vq_ema": SONNET,
+    "vq_ema_restart": RESTART,
+    "vq_ste_plus": {"codes": "U(±1/K)", "scale": "0", "shift": "0"},
+}
+CHOSEN = {  # what is chosen by an argument
+    ("vq", "sonnet"): "U(±√(3/D))",
+    ("grouped", "sonnet"): "U(±√(3/D))",
+}
+
+# U(±bound) and N(0, deviation²), from the weight's shape (fan-out, fan-in, …), K and D.
+SCALES: dict[str, Callable[[tuple[int, ...], int, int], float]] = {
+    "U(±1/K)": lambda shape, k, d: 1 / k,
+    "U(±√(3/D))": lambda shape, k, d: sqrt(3 / d),
+    "U(±√(3/K))": lambda shape, k, d: sqrt(3 / k),
+    "U(±1/√D)": lambda shape, k, d: 1 / sqrt(d),
+    FAN_IN: lambda shape, k, d: 1 / sqrt(prod(shape[1:])),
+    XAVIER: lambda shape, k, d: sqrt(6 / (shape[0] + shape[1])),
+    "N(0, 1)": lambda shape, k, d: 1.0,
+    "N(0, 1/D)": lambda shape, k, d: 1 / sqrt(d),
+}
+
+# Arguments that releases fix, as they fix them: in the class, or in the configuration of the published models.
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "bsq": {"entropy": 0.1, "diversity": 1.0, "commitment": 0.0, "inverse_temperature": 1.0},
+    "cvq": {"distance": "cosine", "anchor": "probability", "beta": 0.25, "decay": 0.99, "temperature": 0.07},
+    "entropy_vq": {"beta": 0.25, "entropy": 0.1, "certainty": 1.0, "temperature": 0.01},
+    "fsq": {"epsilon": 1e-3},
+    "gumbel": {"kl": 5e-4, "temperature_start": 1.0, "temperature_end": 1 / 16},
+    "ibq": {"beta": 0.25, "entropy": 0.05, "temperature": 0.01},
+    "l2norm_vq": {"code_dim": 8, "beta": 0.25},
+    "lfq": {"commitment": 0.25, "entropy": 0.1, "diversity": 1.0, "temperature": 0.01},
+    "multiscale": {"beta": 0.25},
+    "residual": {"beta": 0.25, "decay": 0.99, "epsilon": 1e-5, "threshold": 1.0},
+    "rotation": {"codebook": "ema", "beta": 1.0, "decay": 0.8},
+    "simvq": {"beta": 0.25},
+    "sqvae": {"scale": 10.0, "decay": 1e-5},
+    "vq": {"beta": 0.25, "beta_on": "commitment"},
+    "vq_bridge": {"patch": 16, "hidden": 256, "blocks": 2, "heads": 4, "beta": 0.25},
+    "vq_ema": {"beta": 0.25, "decay": 0.99, "epsilon": 1e-5},
+    "vq_ste_plus": {"beta": 0.95, "affine": 10.0, "synchronise": 0.2, "inner_rate": 50.0},
+}
+
+
+def build(name: str, **arguments: Any) -> Quantizer:
+    torch.manual_seed(0)
+    quantizer: Quantizer = registry.load("quantizers", name)(NUM_CODES, DIM, **arguments)
+    return quantizer
+
+
+def text(name: str) -> str:
+    """A quantizer's docstring in one line."""
+    return " ".join((inspect.getdoc(registry.load("quantizers", name)) or "").split())
+
+
+def start_of(name: str, key: str) -> str:
+    starts = [start for pattern, start in STARTS[name].items() if fnmatch(key, pattern)]
+    assert starts, f"{name}: nothing is said of the start of {key}"
+    return starts[0]
+
+
+def require_uniform(values: Tensor, bound: float) -> None:
+    """Within ±bound and close to it, with the mean and the deviation that go with it."""
+    count = values.numel()
+    assert values.abs().max() <= bound * (1 + 1e-6)
+    assert values.abs().max() >= bound * (1 - 12 / count)
+    assert abs(values.mean()) <= 5 * bound / sqrt(3 * count)
+    assert values.square().mean().sqrt().item() == pytest.approx(bound / sqrt(3), rel=3 / sqrt(count))
+
+
+def require_normal(values: Tensor, deviation: float) -> None:
+    """The mean, the deviation, and the share beyond two deviations of a normal distribution."""
+    count, units = values.numel(), values / deviation
+    assert abs(units.mean()) <= 5 / sqrt(count)
+    assert units.std().item() == pytest.approx(1, rel=4 / sqrt(count))
+    assert (units.abs() > 2).float().mean().item() == pytest.approx(0.0455, abs=1.1 / sqrt(count))
+    assert units.abs().max() > 3
+
+
+def require_start(name: str, quantizer: Quantizer, key: str, start: str) -> None:
+    state = quantizer.state_dict()
+    values = state[key]
+    if start == "codes":
+        assert torch.equal(values, state[key.replace("average_sums", "codebook")])
+    elif start not in SCALES:
+        torch.testing.assert_close(values, torch.full_like(values, float(start)))
+    else:
+        owner = key.replace(".bias", ".weight")  # a bias has the bound of its weight
+        codes = NUM_CODES if "codebook" not in key else len(values)
+        scale = SCALES[start](tuple(state[owner].shape), codes, DIM)
+        (require_uniform if start.startswith("U") else require_normal)(values, scale)
+
+
+@pytest.mark.parametrize("name", STARTS)
+def test_quantizers_start_as_their_docstrings_state(name: str) -> None:
+    """Every floating-point entry of the state has the stated distribution: its kind, bounds, mean and deviation."""
+    quantizer = build(name)
+    for key, values in quantizer.state_dict().items():
+        if values.is_floating_point():
+            start = start_of(name, key)
+            assert start not in SCALES or start in text(name), f"{name} does not state that {key} starts at {start}"
+            require_start(name, quantizer, key, start)
+
+
+@pytest.mark.parametrize(("name", "init"), CHOSEN)
+def test_a_start_that_is_chosen_is_as_stated(name: str, init: str) -> None:
+    """The starts that ``init`` offers beside the default."""
+    assert CHOSEN[name, init] in text(name)
+    require_start(name, build(name, init=init), "codebook", CHOSEN[name, init])
+
+
+def test_every_built_in_quantizer_is_compared() -> None:
+    """A quantizer that is added states its start, too; the wrapper has the package's own."""
+    assert set(STARTS) == set(registry.names("quantizers")) - {"lucidrains"} - set(registry.added("quantizers"))
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_defaults_are_the_published_ones(name: str) -> None:
+    """Where a release fixes an argument, ours has that value unless a suite says otherwise."""
+    given = inspect.signature(registry.load("quantizers", name)).parameters
+    assert {argument: given[argument].default for argument in DEFAULTS[name]} == DEFAULTS[name]
+
+
+@pytest.mark.parametrize("name", [name for name in STARTS if name not in ("identity", "vq", "hvq", "offline_kmeans")])
+def test_differences_from_releases_are_declared(name: str) -> None:
+    """A docstring says what differs from the released code, or that there is none."""
+    assert "Differs from" in text(name) or "No code of this setting was released" in text(name)
+
+
+def test_seqgan_says_what_it_starts_from() -> None:
+    """The preset of entropy_vq has that method's start, which its docstring says of it by name."""
+    _, kind, arguments = registry.find("quantizers", "seqgan")
+    torch.manual_seed(0)
+    require_uniform(kind(NUM_CODES, DIM, **arguments).codebook.detach(), sqrt(3 / NUM_CODES))
+    assert "``seqgan``" in text("entropy_vq")
+    assert "Its codes start at U(±√(3/K)), too" in text("entropy_vq")
+
+
+def test_the_bridge_is_built_as_released() -> None:
+    """Two blocks of attention and a network of twice the width, no weights in any LayerNorm, and one before the last
+    linear map: its output has one size for all tokens, whatever the size of the codes."""
+    bridge = VQBridge(64, 8, hidden=32)
+    assert not [each for each in bridge.modules() if isinstance(each, nn.LayerNorm)]
+    assert [block.network[0].out_features for block in bridge.blocks] == [64, 64]  # type: ignore[union-attr]
+    assert [block.network[1].approximate for block in bridge.blocks] == ["tanh"] * 2  # type: ignore[union-attr]
+    nn.init.eye_(bridge.recover.weight)
+    for scale in (1.0, 1000.0):
+        bridge.seed.data.normal_(0, scale)
+        tokens = bridge.codebook.view(4, -1)[:, :32]  # what the last map was given
+        torch.testing.assert_close(tokens.square().mean(1), torch.ones(4), rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(tokens.mean(1), torch.zeros(4), rtol=0, atol=1e-5)
+
+
+def test_the_commitment_of_bsq_is_a_sum_over_channels() -> None:
+    """As in the release: the squared distance of a feature to its corner, and no L-th part of it."""
+    torch.manual_seed(0)
+    plain, z = build("bsq"), torch.randn(2, DIM, 4, 4)
+    committed = build("bsq", commitment=0.5)
+    u = nn.functional.normalize(plain.project_in(z.permute(0, 2, 3, 1).reshape(-1, DIM)), dim=1)  # type: ignore[operator]
+    distance = (u - u.sign() / 3).square().sum(1).mean()  # of 9 channels
+    torch.testing.assert_close(committed(z).loss - plain(z).loss, 0.5 * distance)

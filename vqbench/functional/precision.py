@@ -1,0 +1,90 @@
+"""Float32 products: which of them may round their factors (TF32, bfloat16), set in one place for the whole process.
+
+PyTorch has two sets of switches for this, and reading one after the other was set fails. Only ``fp32_precision`` is
+used here, which PyTorch 2.11 to 2.13 all have; ``allow_tf32`` and ``set_float32_matmul_precision`` are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vqbench.quantizer import QuantizerOutput
+
+IEEE = "ieee"  # as PyTorch calls float32 without rounding of the factors
+Values = tuple[str, ...]
+
+
+def _of_gpus() -> tuple[Any, ...]:
+    backends: Any = torch.backends  # its stubs lack some of these
+    return backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn
+
+
+def _all() -> tuple[Any, ...]:
+    backends: Any = torch.backends
+    return *_of_gpus(), backends.mkldnn.matmul, backends.mkldnn.conv, backends.mkldnn.rnn
+
+
+def _read() -> Values:
+    return tuple(setting.fp32_precision for setting in _all())
+
+
+def _write(values: Values) -> None:
+    for setting, value in zip(_all(), values, strict=True):
+        setting.fp32_precision = value
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Let a GPU round the factors of float32 products to 10 bits from here on, or forbid it."""
+    for setting in _of_gpus():
+        setting.fp32_precision = "tf32" if allowed else IEEE
+
+
+@contextmanager
+def float32_products(tf32: bool = False) -> Iterator[None]:
+    """Within: true float32 products on every device, or TF32 on GPUs; afterwards what was set before."""
+    before = _read()
+    _write((IEEE,) * len(before))
+    try:
+        if tf32:
+            allow_tf32(True)
+        yield
+    finally:
+        _write(before)
+
+
+def strictly(call: Callable[[Tensor], QuantizerOutput], z: Tensor) -> QuantizerOutput:
+    """``call(z)`` with true float32 products, in its backward pass too, whatever the backbone around it is allowed.
+
+    Backward runs long after ``call`` returned, and the settings hold for the process, so they are changed on the way:
+    by a hook where the gradient enters (at the results) and by one where it leaves (at ``z``). Autograd takes nodes in
+    the reverse order of their making, so all that runs between the two was made by ``call``. A leaf has no backbone
+    behind it, and without a gradient of ``z`` nothing leaves; then the end of the backward pass restores the settings.
+    Compiled code takes the settings that hold when it is compiled.
+    """
+    if torch.compiler.is_compiling():
+        return call(z)
+    outside = _read()
+    if all(value in (IEEE, "none") for value in outside):
+        return call(z)
+    with float32_products():
+        out = call(z)
+
+    def leave(*_: Any) -> None:
+        _write(outside)
+
+    def enter(*_: Any) -> None:
+        _write((IEEE,) * len(outside))
+        engine: Any = torch.autograd.Variable._execution_engine  # type: ignore[attr-defined]
+        engine.queue_callback(leave)
+
+    for tensor in (out.z_q, out.loss):
+        if tensor.grad_fn is not None:
+            tensor.register_hook(enter)
+    if z.grad_fn is not None:
+        z.register_hook(leave)
+    return out

@@ -1,0 +1,192 @@
+"""Check plain data that was read from a results folder. Every check raises ValueError that names the wrong field.
+
+Written by hand, since thousands of records are read before a table is printed. Fields that this version does not know
+may hold any JSON: a later version may write more.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from vqbench.spec import PARTS
+
+WORDS = ("nan", "inf", "-inf")  # numbers that JSON lacks
+LARGEST = 2**63  # beyond any count
+LONGEST = 1e12  # seconds
+RECORD = {"format", "key", "run", "values", "made", "history"}
+VALUE = {"value", "metric_version", "protocol_version", "images"}
+KEY = re.compile(r"[0-9a-f]{16}")
+NAME = re.compile(r"\w[\w.+-]*")  # of a plugin
+
+
+def whole(value: Any, where: str) -> None:
+    """A count, a version or a seed."""
+    if type(value) is not int or not 0 <= value < LARGEST:
+        raise ValueError(f"{where} is {_shown(value)}, not a count")
+
+
+def text(value: Any, where: str) -> None:
+    if type(value) is not str:
+        raise ValueError(f"{where} is {_shown(value)}, not text")
+
+
+def seconds(value: Any, where: str) -> None:
+    if type(value) not in (int, float) or not 0 <= value <= LONGEST:
+        raise ValueError(f"{where} is {_shown(value)}, not a number of seconds")
+
+
+def number(value: Any, where: str) -> None:
+    """A number; one that JSON lacks is a word, and None says that there is none."""
+    kind = type(value)
+    if kind is float:
+        if not -1.8e308 < value < 1.8e308:
+            raise ValueError(f"{where} is {value}, too large a number")
+    elif kind is int:
+        if not -LARGEST < value < LARGEST:
+            raise ValueError(f"{where} is too large a number")
+    elif value is not None and value not in WORDS:
+        raise ValueError(f"{where} is {_shown(value)}, not a number")
+
+
+def mapping(value: Any, where: str) -> Mapping[str, Any]:
+    if type(value) is not dict:
+        raise ValueError(f"{where} is {_shown(value)}, not a mapping")
+    return value
+
+
+def items(value: Any, where: str) -> list[Any]:
+    if type(value) is not list:
+        raise ValueError(f"{where} is {_shown(value)}, not a list")
+    return value
+
+
+def texts(value: Any, where: str) -> None:
+    for each in items(value, where):
+        text(each, where)
+
+
+def record(content: Any) -> None:
+    """The content of ``record.json``, without its digest and but for the description of its run."""
+    if mapping(content, "it").keys() != RECORD:
+        raise ValueError(f"its fields are {_names(content)}, not {_names(RECORD)}")
+    text(content["key"], "key")
+    run(content["run"])
+    for protocol, metrics in mapping(content["values"], "values").items():
+        for metric, value in mapping(metrics, f"values: {protocol}").items():
+            _value(value, f"values: {protocol}: {metric}")
+    made(content["made"])
+    history(content["history"])
+
+
+def run(content: Any) -> None:
+    """The description of a run, as far as files and folders are named by it; RunSpec.from_dict checks the rest."""
+    for part in PARTS:
+        name = mapping(mapping(content, "run").get(part), f"run: {part}").get("name")
+        if type(name) is not str or not NAME.fullmatch(name):
+            raise ValueError(f"run: {part}: {_shown(name)} is no plugin's name")
+    if content.get("parent") is not None and not (type(content["parent"]) is str and KEY.fullmatch(content["parent"])):
+        raise ValueError(f"run: parent is {_shown(content['parent'])}, not a run's key")
+
+
+def failure(content: Any) -> None:
+    """The content of ``failed.json``."""
+    if mapping(content, "it").keys() != {"reason", "log"}:
+        raise ValueError(f"its fields are {_names(content)}, not reason and log")
+    text(content["reason"], "reason")
+    texts(content["log"], "log")
+
+
+def history(content: Any) -> None:
+    """One mapping an epoch; what has the name of a known quantity is a number."""
+    for position, epoch in enumerate(items(content, "history")):
+        where = f"history: {position}"
+        for name, value in mapping(epoch, where).items():
+            kind = type(value)
+            if kind is float and -1.8e308 < value < 1.8e308 and name != "epoch":
+                continue  # nearly all of them
+            if name == "epoch":
+                whole(value, f"{where}: epoch")
+            elif name in QUANTITIES or kind in (int, float):
+                number(value, f"{where}: {name}")
+
+
+QUANTITIES = frozenset(("loss", "error", "selection_error", "usage", "perplexity", "dead", "revived", "update"))
+
+
+def made(content: Any) -> None:
+    """How a record came about."""
+    if "seconds" not in mapping(content, "made"):
+        raise ValueError("made: seconds is missing")
+    _known(content, MADE, "made")
+    for position, each in enumerate(content.get("measured", ())):
+        where = f"made: measured: {position}"
+        if not {"seconds", "metrics"} <= mapping(each, where).keys():
+            raise ValueError(f"{where}: seconds or metrics is missing")
+        _known(each, MEASURED, where)
+    for position, origin in enumerate(content.get("origins", ())):
+        where = f"made: origins: {position}"
+        if mapping(origin, where).keys() != ORIGIN.keys():
+            raise ValueError(f"{where}: its fields are {_names(origin)}, not {_names(ORIGIN)}")
+        _known(origin, ORIGIN, where)
+
+
+def _value(value: Any, where: str) -> None:
+    if mapping(value, where).keys() != VALUE:
+        raise ValueError(f"{where}: its fields are {_names(value)}, not {_names(VALUE)}")
+    number(value["value"], where)
+    for name in ("metric_version", "protocol_version", "images"):
+        whole(value[name], f"{where}: {name}")
+
+
+def _known(content: Mapping[str, Any], checks: Mapping[str, Callable[[Any, str], Any]], where: str) -> None:
+    """Check the fields that are known; they may be missing, and others may be there."""
+    for name, check in checks.items():
+        if name in content:
+            check(content[name], f"{where}: {name}")
+
+
+def _versions(value: Any, where: str) -> None:
+    for name, version in mapping(value, where).items():
+        text(version, f"{where}: {name}")
+
+
+def _metrics(value: Any, where: str) -> None:
+    for protocol, names in mapping(value, where).items():
+        texts(names, f"{where}: {protocol}")
+
+
+def _commit(value: Any, where: str) -> None:
+    if value is not None:
+        text(value, where)
+
+
+MEASURED: Mapping[str, Callable[[Any, str], Any]] = {
+    "commit": _commit,
+    "versions": _versions,
+    "device": text,
+    "threads": whole,
+    "date": text,
+    "devices": whole,
+    "seconds": seconds,
+    "metrics": _metrics,
+}
+MADE = {**MEASURED, "parameters": whole, "measured": items, "origins": items}
+ORIGIN: Mapping[str, Callable[[Any, str], Any]] = {
+    "device": text,
+    "cpu": text,
+    "instructions": text,
+    "threads": whole,
+}
+
+
+def _shown(value: Any) -> str:
+    """The value, cut short."""
+    shown = repr(value) if not isinstance(value, dict | list) else f"a {type(value).__name__}"
+    return shown if len(shown) <= 40 else f"{shown[:37]}..."
+
+
+def _names(names: Any) -> str:
+    listed = sorted(map(str, names))
+    return ", ".join(listed[:10]) + (", ..." if len(listed) > 10 else "")
