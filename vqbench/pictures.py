@@ -28,8 +28,10 @@ def as_measured(x: Tensor, protocol: MeasureProtocol) -> Tensor:
     """
     if x.shape[1] not in (1, 3):
         raise UsageError(f"pictures have {x.shape[1]} channels; only grey (1) and RGB (3) can be measured")
-    if x.isnan().any():
-        raise RunError("the pictures to be measured hold NaN: the training has diverged or the model is broken")
+    if not x.isfinite().all():
+        raise RunError(
+            "the images to be measured hold NaN or infinity: the training has diverged or the model is broken"
+        )
     pictures = ((x.float() + 1) / 2).clamp(0, 1)
     if protocol.pixels == "float":
         if protocol.jpeg is not None:

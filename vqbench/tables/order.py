@@ -72,8 +72,8 @@ def order_lines(plan: Plan, stores: Sequence[ResultStore], protocol: str, caveat
     """A sentence on the method, then one for each data set and metric of which the paper's best row was measured.
 
     Records are looked for in ``stores``, in order; only values under ``protocol`` count. ``caveat`` says why these are
-    not the printed quantities, if so. Empty where nothing can be compared: what was not run supports no claim. Values per
-    image that do not belong to their record are noted in the damage of its store, and not compared.
+    not the printed quantities, if so. Empty where nothing can be compared: what was not run supports no claim.
+    Values per image that do not belong to their record are noted in the damage of its store, and not compared.
     """
     number = plan.suite.paper
     if number is None:
