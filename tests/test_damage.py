@@ -8,6 +8,7 @@ import os
 import sys
 import zipfile
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,8 @@ from vqbench.planning import plan as planning
 from vqbench.planning import suitefile
 from vqbench.planning.plan import Plan
 from vqbench.store import Failure, Record, ResultStore, Value, set_aside
+
+EXAMPLES = int(os.environ.get("VQBENCH_EXAMPLES", "100"))  # of each property
 
 # One random mutation -----------------------------------------------------------------------------------------------
 
@@ -58,7 +61,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("mutations")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(mutations())
 def test_a_mutated_record_is_damaged_or_equal(folder: Path, mutate: Mutation) -> None:
     """Whatever one mutation makes of a record, it is read as it was or is Damaged; nothing else is raised."""
@@ -73,7 +76,7 @@ def test_a_mutated_record_is_damaged_or_equal(folder: Path, mutate: Mutation) ->
         assert "record.json" in store.damage[path]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(mutations())
 def test_a_mutated_checkpoint_is_damaged_or_equal(folder: Path, mutate: Mutation) -> None:
     """The same of a checkpoint with a digest, which torch alone would not notice."""
@@ -88,7 +91,7 @@ def test_a_mutated_checkpoint_is_damaged_or_equal(folder: Path, mutate: Mutation
     assert torch.equal(found["weight"], state["weight"])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(st.binary(max_size=200), st.sampled_from((b"", b"PK\x03\x04", b"\x80\x02", b"\x80\x02}q\x00.")))
 def test_garbage_is_no_checkpoint(folder: Path, content: bytes, begin: bytes) -> None:
     """Any other bytes, those that begin as an archive or a pickle among them, are Damaged and nothing else."""
@@ -98,7 +101,7 @@ def test_garbage_is_no_checkpoint(folder: Path, content: bytes, begin: bytes) ->
         checkpoint.read(path)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(mutations(), st.booleans())
 def test_mutated_arrays_are_damaged_or_arrays(folder: Path, mutate: Mutation, packed: bool) -> None:
     """An archive of arrays, packed or not, with one mutation is read or is no archive: ValueError alone is raised."""
@@ -404,7 +407,7 @@ def test_a_resolved_suite_names_no_module(plan: Plan, suite: Path, tmp_path: Pat
     assert not {"antigravity", "this"} & sys.modules.keys()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(mutations())
 def test_a_mutated_suite_is_read_as_it_was_or_not_at_all(suites: tuple[ResultStore, Plan], mutate: Mutation) -> None:
     """A resolved suite with one mutation is the same suite, or is noted as damage."""
@@ -422,6 +425,43 @@ def test_a_mutated_suite_is_read_as_it_was_or_not_at_all(suites: tuple[ResultSto
 def suites(tmp_path_factory: pytest.TempPathFactory) -> tuple[ResultStore, Plan]:
     folder = tmp_path_factory.mktemp("suites")
     return ResultStore(folder / "runs"), planning.load(write(folder, "vq, cvq"), [])
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(mutations(), st.data())
+def test_commands_on_a_store_with_one_mutation(
+    stored: tuple[ResultStore, Plan, Path], mutate: Mutation, data: st.DataObject
+) -> None:
+    """Whatever file of a store is mutated, commands that read end with 0 or 1, and never by a fault of vqbench."""
+    store, _, suite = stored
+    path = data.draw(st.sampled_from(sorted(store.root.glob("*/*.[jn][sp][oz]*"))))
+    word = data.draw(st.sampled_from(("status", "table", "diff")))
+    sound = path.read_bytes()
+    path.write_bytes(mutate(sound))
+    said = io.StringIO()
+    try:
+        with redirect_stdout(io.StringIO()), redirect_stderr(said):
+            code = vqbench(word, store.root if word == "diff" else suite, *(["--store"] * (word != "diff")), store.root)
+    finally:
+        path.write_bytes(sound)
+    assert code in (0, 1), said.getvalue()
+    assert "fault of vqbench" not in said.getvalue()
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[ResultStore, Plan, Path]:
+    """A store with a finished run, a failed one, and one of another suite."""
+    folder = tmp_path_factory.mktemp("stored")
+    suite = write(folder, "vq, cvq")
+    plan, store = planning.load(suite, []), ResultStore(folder / "runs")
+    values = {"clean": {name: Value(0.5, 1, 1, 1000) for name in ("l1", "psnr", "usage")}}
+    for run in (plan.runs()[0], a_run()):
+        store.write(Record(run, values, a_record(a_run()).made, [{"epoch": 1, "loss": 0.5}]))
+        store.write_images(run, {"clean/l1": np.ones(1000)})
+        album.write(store.folder(run), album.Curves(np.zeros((3, 4), np.uint8), 1, 1))
+    store.fail(plan.runs()[1], Failure("NaN", ["last line"]))
+    plan.save(store)
+    return store, plan, suite
 
 
 def test_publish_leaves_out_what_is_damaged(
