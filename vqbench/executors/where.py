@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass
+from typing import Any
 
 from vqbench.errors import UsageError, counted, nearest
 
@@ -26,11 +27,11 @@ class Where:
     def __post_init__(self) -> None:
         if self.executor not in EXECUTORS:
             raise UsageError(f"unknown executor {self.executor!r}; {nearest(self.executor, EXECUTORS)}")
-        given = {"--address": self.address, "--cpus-per-run": self.cpus, "--gpus-per-run": self.gpus}
+        given: dict[str, Any] = {"--address": self.address, "--cpus-per-run": self.cpus, "--gpus-per-run": self.gpus}
         for option, value in given.items():
             if value is not None and self.executor != "ray":
                 raise UsageError(f"{option} is for --executor ray")
-            if value is not None and not 0 <= value <= MOST_OF_A_RUN:
+            if isinstance(value, int | float) and not 0 <= value <= MOST_OF_A_RUN:
                 raise UsageError(f"{option} {value}: not between 0 and {MOST_OF_A_RUN:,}")
         if self.slurm and self.executor != "slurm":
             raise UsageError("--slurm is for --executor slurm")
