@@ -313,8 +313,8 @@ RANK_1 = (
     ids=["memory", "kill"],
 )
 def test_a_rank_that_fails_is_named(tmp_path: Path, rows: str, do: str, reason: str) -> None:
-    """A rank that runs out of memory, or is killed, ends its run as failed, with the rank and the reason, and no other
-    run; tried again, that run goes on and ends."""
+    """A rank that runs out of memory ends its run as failed, with the rank and the reason, and no other run, which is
+    resumed when asked for; of one that is killed, the run resumes by itself."""
     odd = RANK_1.format(mark=str(tmp_path / "mark"), do=do)
     suite, store = write(tmp_path, rows), tmp_path / "runs"
     words = [
@@ -328,6 +328,12 @@ def test_a_rank_that_fails_is_named(tmp_path: Path, rows: str, do: str, reason: 
         "--plugin",
         plugin(tmp_path, "odd", odd, after=2),
     ]
+    if "kill" in do:
+        done = subprocess.run(command(*words), capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert f"{reason}; it resumes from its last checkpoint" in done.stderr
+        assert len(records(store)) == 1
+        return
     for outcome in (1, 0):
         done = subprocess.run(command(*words, *["--retry-failed"][outcome:]), capture_output=True, text=True)
         assert done.returncode == outcome, done.stderr
@@ -362,8 +368,10 @@ def test_no_rank_outlives_its_leader(one_device: Path, tmp_path: Path, victim: s
             assert time.monotonic() < until, "they do not end"
             time.sleep(0.05)
         if victim == "leader":
-            assert work.wait(PATIENCE) == 1
-            assert list(store.glob("*/failed.json"))
+            while not descendants(work.pid):  # it resumes
+                assert work.poll() is None
+                time.sleep(0.05)
+            assert not list(store.glob("*/failed.json"))
     finally:
         work.kill()
         work.wait()

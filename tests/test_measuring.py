@@ -328,11 +328,12 @@ def test_official_pictures_are_rgb_multiples_of_a_255th() -> None:
     assert as_measured(x.bfloat16(), measuring("official")).dtype == torch.float32
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
 @pytest.mark.parametrize("protocol", ["clean", "official"])
-def test_nan_is_refused(protocol: str) -> None:
-    """A NaN, which 8 bits would turn into some grey, is an error under every protocol."""
+def test_nan_is_refused(protocol: str, value: float) -> None:
+    """NaN and infinity, which 8 bits would turn into some grey, are an error under every protocol."""
     x = originals(2)
-    x[1, 0, 3, 4] = torch.nan
+    x[1, 0, 3, 4] = value
     with pytest.raises(RunError, match="NaN"):
         as_measured(x, measuring(protocol))
 

@@ -78,7 +78,7 @@ TEXTS = [
     *("auto", "local", "ray", "slurm", "json", "text", "official", "tensorboard", "os.path:join", "os:nothing"),
     *("mem=1", "time=0s", "1h", "0s", "-1s", "1h1h", "99999999999h", "127.0.0.1:1", "1999-01-01", "9999-99-99", "HEAD"),
 ]
-PATHS = ["folder", "missing/file", "tiny.yaml/x", "file", "empty", "fifo", "loop", "locked", "~nobody", "~", "mine.py"]
+PATHS = ["folder", "missing/file", "tiny.yaml/x", "file", "empty", "fifo", "loop", "locked", "~nobody", "mine.py"]
 DEVICES = ["/dev/null", "/dev/zero", "/dev/full", "/dev/stdin", "/proc/self/mem"]
 YAML = [
     *("seeds=[]", "seeds=[1, 1]", "seeds=[-1]", "seeds=1", "seeds.0=x", "quantizers.²=1", "quantizers.0=vq", "a.b.c=1"),

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from tests.ranks import Few, recipe
-from vqbench import seeding
+from vqbench import engine, seeding
 from vqbench.backbones.conv import Conv
 from vqbench.engine import Engine
-from vqbench.errors import Interrupted, RunError
+from vqbench.errors import Damaged, Interrupted, RunError
 from vqbench.model import Autoencoder
 from vqbench.pictures import to_unit
 from vqbench.quantizer import Quantizer, QuantizerOutput
@@ -113,6 +113,81 @@ def test_the_best_epoch_is_kept(tmp_path: Path) -> None:
     with torch.no_grad():
         error = torch.nn.functional.mse_loss(work.model.eval()(held)[0], held)
     assert float(error) == pytest.approx(errors[best], rel=1e-5)
+
+
+class NanInEvaluation(Identity):
+    """Its reconstructions are not a number in the evaluation passes of the epochs that are named."""
+
+    def __init__(self, epochs: tuple[int, ...], updates: int = 4) -> None:
+        super().__init__(1, 8)
+        self.epochs, self.updates, self.seen = epochs, updates, 0
+
+    def forward(self, z: torch.Tensor) -> QuantizerOutput:
+        self.seen += self.training
+        out = super().forward(z)
+        if not self.training and self.seen // self.updates in self.epochs:
+            out.z_q = out.z_q * math.nan
+        return out
+
+
+@pytest.mark.parametrize(("broken", "best"), [((1,), (2, 3)), ((2,), (1, 3)), ((1, 3), (2,))])
+def test_the_best_finite_epoch_counts(tmp_path: Path, broken: tuple[int, ...], best: tuple[int, ...]) -> None:
+    """A selection error that is NaN, in the first epoch or a later one, is kept in the history and never the best."""
+    work = task(tmp_path, NanInEvaluation(broken))
+    trained = recipe(epochs=3).fit(work)
+    errors = {epoch["epoch"]: epoch["selection_error"] for epoch in trained.history}
+    assert {epoch for epoch, error in errors.items() if math.isnan(error)} == set(broken)
+    saved = work.engine.load(tmp_path / "last.pt")["progress"]
+    assert saved["best_epoch"] == min(best, key=lambda epoch: errors[epoch])
+    assert all(value.isfinite().all() for value in work.model.state_dict().values())
+
+
+def test_no_finite_epoch_is_a_failure_that_names_it(tmp_path: Path) -> None:
+    """Without a finite epoch the training ends with one sentence, not with a missing file that means damage."""
+    sentence = r"selection error of NanInEvaluation is nan in epoch 1 and finite in none of 2"
+    for _ in range(2):  # nor does another attempt, or a checkpoint of an earlier version, mean damage
+        with pytest.raises(RunError, match=sentence):
+            recipe().fit(task(tmp_path, NanInEvaluation((1, 2))))
+    work = task(tmp_path, NanInEvaluation((1, 2)))
+    done = autoencoder.Progress(step=8, history=[{"epoch": 1, "selection_error": math.nan}])
+    recipe()._save(work, torch.optim.Adam(work.model.parameters()), done)
+    work.engine.save(tmp_path / "last.pt", {**work.engine.load(tmp_path / "last.pt"), "watch": None})
+    with pytest.raises(RunError, match=sentence):
+        recipe().fit(work)
+
+
+def test_every_machine_that_trained_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training that resumes elsewhere lists both machines in order; one whose checkpoint lists none is read."""
+    machines = [{"device": name, "cpu": name, "instructions": "AVX2", "threads": 1} for name in ("a", "b")]
+    stops = iter(range(100))
+    for machine in (*machines, machines[0]):
+        monkeypatch.setattr(engine, "origin", lambda _, machine=machine: machine)
+        try:
+            trained = recipe().fit(task(tmp_path, stopped=every_third(stops)))
+        except Interrupted:
+            continue
+    assert trained.origins == machines
+    monkeypatch.undo()
+    work = task(tmp_path)
+    saved = work.engine.load(tmp_path / "last.pt")
+    del saved["progress"]["origins"]
+    work.engine.save(tmp_path / "last.pt", saved)
+    assert recipe().fit(work).origins == [], "nothing was trained here"
+    own = recipe().fit(task(tmp_path / "own")).origins
+    assert own is not None
+    assert [sorted(each) for each in own] == [["cpu", "device", "instructions", "threads"]]
+
+
+@pytest.mark.parametrize("change", [{"step": "3"}, {"history": {}}, {"other": 1}])
+def test_progress_of_a_wrong_type_is_damage(tmp_path: Path, change: dict[str, object]) -> None:
+    """A checkpoint whose progress is not what a training keeps is Damaged, whatever it would have failed with later."""
+    work = task(tmp_path)
+    recipe().fit(work)
+    saved = work.engine.load(tmp_path / "last.pt")
+    saved["progress"].update(change)
+    work.engine.save(tmp_path / "last.pt", saved)
+    with pytest.raises(Damaged, match=r"last\.pt: not a checkpoint of this run"):
+        recipe().fit(task(tmp_path))
 
 
 def test_stopped_anywhere_it_goes_on_exactly(tmp_path: Path) -> None:

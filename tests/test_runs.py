@@ -14,6 +14,8 @@ import pytest
 
 from tests.tiny_suite import assert_same, command, vqbench, write
 from vqbench import registry
+from vqbench.engine import devices_of
+from vqbench.errors import UsageError
 
 HERE = ("--places", "0")  # in this process, where how runs are carried out is not the question
 
@@ -144,6 +146,15 @@ def test_settings_that_do_not_fit_the_data(
     """A batch or a codebook larger than the data is one sentence with both numbers."""
     assert vqbench("run", suite, "--store", tmp_path / "runs", "--set", change, *HERE) == code
     assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("device", ["cpu:0", "cpu:1"])
+def test_the_cpu_has_no_number(device: str) -> None:
+    """`--device cpu:1`, which torch takes and then fails by, is refused with one sentence and exit code 2."""
+    for count in (1, 2):
+        with pytest.raises(UsageError, match="the CPU is one device, without a number") as raised:
+            devices_of(device, count)
+        assert raised.value.exit_code == 2
 
 
 def test_a_missing_gpu_is_one_sentence(suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,7 +23,7 @@ SCRIPT = [sys.executable, "-P", "-c", "import sys; from vqbench.cli import main;
 @pytest.fixture
 def poisoned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with files called like modules of Python's, and with another vqbench."""
-    for name in ("statistics", "profile", "vqbench/__init__", "vqbench/cli", "submitit/__init__"):
+    for name in ("statistics", "profile", "difflib", "vqbench/__init__", "vqbench/cli", "submitit/__init__"):
         path = tmp_path / f"{name}.py"
         path.parent.mkdir(exist_ok=True)
         path.write_text(POISON)
@@ -60,6 +60,14 @@ def test_a_suite_runs_beside_files_called_like_modules(poisoned: Path) -> None:
     words += ["--set", "table.columns=[l1, usage]"]
     done = subprocess.run([*SCRIPT, *map(str, words)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_module_takes_the_working_directory_off_the_path(poisoned: Path) -> None:
+    """``python -m vqbench`` imports nothing from the working directory itself: not a ``difflib.py``, that it needs."""
+    shutil.rmtree(poisoned / "vqbench")  # which python -m would take, as it should
+    words = [sys.executable, "-m", "vqbench", "--version"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f"vqbench {vqbench.__version__}\n"), done.stderr
 
 
 def test_checks_pass_beside_files_called_like_modules(poisoned: Path) -> None:

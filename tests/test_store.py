@@ -27,6 +27,7 @@ def a_record(run: RunSpec) -> Record:
         "clean": {"psnr": Value(20.5, 1, 1, 1000), "usage": Value(None, 1, 1, 1000), "l1": Value(math.inf, 1, 1, 2)}
     }
     made = {"seconds": 1.5, "device": "a CPU", "threads": 1, "versions": {"torch": "2"}, "date": "2026-01-31"}
+    made["commit"] = None
     return Record(run, values, made, [{"epoch": 1, "loss": 0.5}])
 
 

@@ -33,9 +33,9 @@ SECOND = {"steps": UPDATES, "batch_size": BATCH, "subset": None}
 SMALL = {"hidden": 8, "residual_hidden": 4}  # of the backbone; quantizers keep their published sizes
 SEED = 42
 
-# As a share: a hundred times what was seen between CPUs' instruction sets (with and without AVX2 and AVX-512) and
-# numbers of threads. Tokenizers are computed in float64 here, from starts in float32 that differ by rounding;
-# second stages in float32.
+# As shares: a hundred times, for second stages a thousand times, what was seen between instruction sets (with and
+# without AVX2 and AVX-512) and numbers of threads. Tokenizers are computed in float64 here, from starts in float32
+# that differ by rounding; second stages in float32.
 TOLERANCES = {"tokenizer": 2e-5, "second stage": 2e-4}
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,7 +89,9 @@ def _loaded(content: bytes) -> Any:
     Raises ValueError for what is no checkpoint, of whatever kind its faults are, and MemoryError.
     """
     try:
-        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickles that torch knows no better
+            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # torch lets the errors of its unpickler pass, of any kind
         if isinstance(error, MemoryError) or _is_memory(error):
             raise MemoryError(str(error)) from error

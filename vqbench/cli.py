@@ -146,7 +146,8 @@ def plan(
     if cost:
         stores = ResultStore(store), ResultStore(results)
         return _show(forecast.forecast(chosen.plan(store, results), *stores, places or [1]), as_json)
-    return _show(actions.plan(chosen.plan(store, results), store, results), as_json)
+    with actions.uncollected():
+        return _show(actions.plan(chosen.plan(store, results), store, results), as_json)
 
 
 @app.command()

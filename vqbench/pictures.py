@@ -24,12 +24,14 @@ def as_measured(x: Tensor, protocol: MeasureProtocol) -> Tensor:
     ``x`` is (B, C, H, W) with C of 1 or 3, in [-1, 1] (beyond it, clamped): a model's output, or its input for the
     originals. Returns float32 in [0, 1] on the same device: (B, C, H, W) where pixels stay floats, (B, 3, H, W) where
     they go to 8 bits, grey then being tiled (as three views of one channel, see :func:`distinct`). Raises RunError for
-    NaN, which 8 bits would hide.
+    NaN and infinity, which 8 bits would hide.
     """
     if x.shape[1] not in (1, 3):
         raise UsageError(f"pictures have {x.shape[1]} channels; only grey (1) and RGB (3) can be measured")
-    if x.isnan().any():
-        raise RunError("the pictures to be measured hold NaN: the training has diverged or the model is broken")
+    if not x.isfinite().all():
+        raise RunError(
+            "the images to be measured hold NaN or infinity: the training has diverged or the model is broken"
+        )
     pictures = ((x.float() + 1) / 2).clamp(0, 1)
     if protocol.pixels == "float":
         if protocol.jpeg is not None:

@@ -109,7 +109,7 @@ def _numeric(value: Any) -> Any:
 
 def _filled(made: dict[str, Any]) -> dict[str, Any]:
     """``made`` with a word in the place of what tables show and a record written by hand may lack."""
-    unknown = {"device": "unknown device", "threads": 0, "date": ""}
+    unknown = {"commit": None, "device": "unknown device", "threads": 0, "date": ""}
     filled = {**unknown, **made}
     filled["versions"] = {"torch": "unknown", **made.get("versions", {})}
     if "measured" in made:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +67,18 @@ def table(plan: Plan, folders: Sequence[Path | ResultStore], style: str, paper: 
     if style == "json":
         return jsontext.dumps([assemble.data(each) for each in tables]) + "\n"
     return render.render(tables, style, paper, notes)
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Without garbage collection, which walks thousands of records, all of them trees, again and again."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
 
 
 def plan(plan: Plan, folder: Path, results: Path) -> Shown:

@@ -135,7 +135,8 @@ def _scratch() -> Iterator[Path]:
     """A folder for one run. Those that killed processes have left behind are removed."""
     root = Path(tempfile.gettempdir())
     for left in root.glob("vqbench-run-*"):
-        if not _alive(int(left.name.split("-")[2])):
+        number = left.name.split("-")[2]
+        if number.isdecimal() and not _alive(int(number)):
             shutil.rmtree(left, ignore_errors=True)  # another user's stays
     home = Path(tempfile.mkdtemp(prefix=f"vqbench-run-{os.getpid()}-"))
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass
+from typing import Any
 
 from vqbench.errors import UsageError, counted, nearest
 
@@ -26,7 +27,7 @@ class Where:
     def __post_init__(self) -> None:
         if self.executor not in EXECUTORS:
             raise UsageError(f"unknown executor {self.executor!r}; {nearest(self.executor, EXECUTORS)}")
-        given = {"--address": self.address, "--cpus-per-run": self.cpus, "--gpus-per-run": self.gpus}
+        given: dict[str, Any] = {"--address": self.address, "--cpus-per-run": self.cpus, "--gpus-per-run": self.gpus}
         for option, value in given.items():
             if value is not None and self.executor != "ray":
                 raise UsageError(f"{option} is for --executor ray")

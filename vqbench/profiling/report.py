@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from tabulate import tabulate
 
+from vqbench import reading
 from vqbench.errors import StoreError, UsageError, nearest
 
 FORMAT = 1  # of the file
@@ -29,8 +29,8 @@ def finished(row: dict[str, Any]) -> dict[str, Any]:
 def read(path: Path) -> dict[str, Any]:
     """A kept profile. Raises StoreError if there is none, or it is none."""
     try:
-        profile = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
+        profile = reading.json_of(path)
+    except FileNotFoundError as error:
         raise StoreError(f"{path}: cannot be read ({error.strerror}); `vqbench profile -o {path}` makes one") from None
     except ValueError:
         profile = None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vqbench.commands import actions
+from vqbench.commands.actions import damage_of, require_sound
 from vqbench.errors import StoreError
 from vqbench.planning import plan as planning
 from vqbench.planning.plan import Plan
@@ -48,6 +49,7 @@ def write(stores: Sequence[ResultStore], folder: Path) -> str:
         for plan in planning.stored(store):
             plans.setdefault(plan.name, plan)
     if not plans:
+        require_sound(damage_of(stores))
         names = " and ".join(f"{store.root}/" for store in stores)
         raise StoreError(f"{names} hold no suite that was run or published; `vqbench run` first")
     try:
