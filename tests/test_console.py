@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import doctest
 import io
 import json
 import os
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 from markdown_it import MarkdownIt
+from PIL import Image
 from rich.console import Console
 
 from tests.tiny_suite import vqbench, write
@@ -75,7 +77,7 @@ def test_controls_become_their_codes() -> None:
         ("report", "-o", "page.html"),
         ("report", "--format", "json"),
         ("table", "-o", "table.txt"),
-        ("run",),
+        ("run", "--places", "0"),
     ],
     ids=" ".join,
 )
@@ -116,6 +118,19 @@ def test_markup_of_a_label_is_text_in_markdown(tmp_path: Path, capsys: pytest.Ca
     assert "$" not in re.sub(r"\\\$", "", cell.content)
     rows = " ".join(token.type for token in tokens if token.type in ("tr_open", "td_open")).split("tr_open")
     assert len({row.count("td_open") for row in rows if row.strip()}) == 1
+
+
+def test_code_in_the_markdown_of_a_profile_is_one_cell() -> None:
+    """Backticks, bars and line breaks of a label or an error end neither the code nor the cell."""
+    from vqbench.profiling import report
+
+    for words, content in (("vq(beta=1)", "vq(beta=1)"), ("a|b ``c`\nd", "a|b ``c` d"), ("`x`", "`x`")):
+        table = f"| {report._code(words, 'markdown')} | 1 |\n|---|---|\n"
+        tokens = MarkdownIt("commonmark").enable("table").parse(table)
+        cells = [token for token in tokens if token.type == "inline"]
+        assert [child.content for child in cells[0].children or [] if child.type == "code_inline"] == [content]
+        assert len(cells) == 2
+    assert report._code("`x` |", "text") == "`x` |"
 
 
 def test_a_line_of_markdown_begins_no_heading_or_list() -> None:
@@ -245,10 +260,60 @@ def test_a_process_whose_output_is_latin_1(tmp_path: Path) -> None:
     assert "l1 ↓" in (tmp_path / "t.txt").read_text(encoding="utf-8")
 
 
+def test_examples_in_docstrings_hold() -> None:
+    """What the examples print is what the functions give."""
+    results = [doctest.testmod(module) for module in (console, jsontext, latex)]
+    assert [(result.failed, result.attempted > 0) for result in results] == [(0, True)] * 3
+
+
 def test_substitutes_keep_columns() -> None:
     """An arrow or a minus sign gives way to one character; what has no likeness, to its code."""
     assert console.encodable("a ↑ − – × ± 中", "latin-1") == "a ^ - - × ± \\u4e2d"
     assert console.encodable("× ±", "ascii") == "x +-"
+
+
+PHOTOS = """
+name: odd
+train: {clean: {epochs: 1, batch_size: 4}}
+measure: [clean]
+datasets: [{photos: {size: 16, folder: images, damaged: skip}}]
+codebook: {num_codes: 16, dim: 16}
+quantizers: [vq]
+metrics: [l1]
+"""
+
+
+def test_file_names_that_are_not_utf_8(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A damaged image and a folder with such names stop no command; both are shown by the codes of their bytes."""
+    home = Path(os.fsdecode(os.fsencode(tmp_path) + b"/stra\xdfe"))
+    for split, count in (("train", 12), ("test", 4)):
+        try:
+            (home / "images" / split).mkdir(parents=True)
+        except OSError:
+            pytest.skip("this file system takes names in UTF-8 alone")
+        for i in range(count):
+            Image.new("RGB", (16, 16), (20 * i, 0, 0)).save(home / "images" / split / f"{i}.png")
+    (home / "images" / "train" / os.fsdecode(b"kaputt\xe9.png")).write_bytes(b"no image")
+    (home / "odd.yaml").write_text(PHOTOS)
+    monkeypatch.setenv("VQBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(home)
+    store = ResultStore(home / "runs")
+    plan = planning.load("odd.yaml", [store])
+    made = {"seconds": 1.0, "device": "cpu", "threads": 1, "versions": {"torch": "2"}, "date": "2026-01-01"}
+    for run in plan.runs():
+        values = {"l1": Value(0.5, *plan.wanted(run)["clean"]["l1"], 4)}
+        store.write(Record(run, {"clean": values}, {**made, "commit": "", "measured": []}))
+    names = [os.fsdecode(b"out\xe9." + kind) for kind in (b"txt", b"html", b"json")]
+    assert vqbench("table", "odd.yaml", "-o", names[0]) == 0
+    assert vqbench("report", "odd.yaml", "-o", names[1]) == 0
+    assert vqbench("report", "odd.yaml", "--format", "json", "-o", names[2]) == 0
+    assert vqbench("status", "odd.yaml", "--store", home / "runs") == 0
+    for name in names[:2]:
+        assert r"kaputt\xe9.png" in " ".join((home / name).read_text(encoding="utf-8").split())
+    assert json.loads((home / names[2]).read_text(encoding="utf-8"))
+    assert r"out\xe9.html: " in capsys.readouterr().err
 
 
 # Streams that fail ----------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import Any
 from tabulate import tabulate
 
 from vqbench import reading
+from vqbench.console import one_line
 from vqbench.errors import StoreError, UsageError, nearest
 
 FORMAT = 1  # of the file
@@ -213,7 +214,13 @@ def milliseconds(seconds: float) -> str:
 
 
 def _code(words: str, style: str) -> str:
-    return f"`{words}`" if style == "markdown" else words
+    """``words`` as code, where the style has it: between more backticks than they hold, and within one cell."""
+    words = one_line(words)
+    if style != "markdown":
+        return words
+    fence = "`" * (1 + max(map(len, re.findall("`+", words)), default=0))
+    space = " " if words.startswith("`") or words.endswith("`") else ""
+    return f"{fence}{space}{words.replace('|', chr(92) + '|')}{space}{fence}"
 
 
 def _listed(notes: Iterable[str], style: str) -> list[str]:
