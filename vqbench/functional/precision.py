@@ -73,6 +73,8 @@ def strictly(call: Callable[[Tensor], QuantizerOutput], z: Tensor) -> QuantizerO
         return call(z)
     with float32_products():
         out = call(z)
+    if not torch.is_grad_enabled():
+        return out
 
     def leave(*_: Any) -> None:
         _write(outside)
