@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from vqbench import registry
 from vqbench.errors import UsageError
 from vqbench.planning import plan
+from vqbench.planning.suite import SuiteSpec
+from vqbench.planning.yamlfile import parse
 
 SUITE = """\
 name: good
@@ -195,6 +199,37 @@ def test_no_image_is_held_out_of_few(tmp_path: Path, photos: None) -> None:
     ):
         plan.load(suite, [])
     assert plan.load(suite, [], ["train.clean.selection=last"]).runs()
+
+
+NUMBERS = st.sampled_from([-(2**40), -3, -1, 0, 1, 2, 3, 7, 64, 5000, 2**31, 2**40, -0.5, 0.0, 0.5, 1.0, 1e9, 1e300])
+ARGUMENTS = [
+    (kind, name, argument)
+    for kind, name in (("train", "autoencoder"), ("train", "gan"), ("backbone", "conv"), ("quantizer", "vq_ema"))
+    for argument, (annotation, _) in registry.parameters(registry.load(f"{kind}s".replace("trains", "recipes"), name))  # type: ignore[arg-type]
+    if any(kind in str(annotation) for kind in ("int", "float")) and argument not in ("num_codes", "dim")
+]
+
+
+@settings(max_examples=100, deadline=None)
+@given(place=st.sampled_from(ARGUMENTS), number=NUMBERS)
+def test_any_number_is_a_plan_or_one_sentence(place: tuple[str, str, str], number: float) -> None:
+    """Whatever number an argument gets, the suite is planned or refused in one line with its place."""
+    kind, name, argument = place
+    document = parse(SUITE, "suite.yaml")
+    if kind == "train":
+        common = {"epochs": 1, "batch_size": 64, "learning_rate": 1e-3}
+        train = {"clean": common} if name == "autoencoder" else {name: {**common, "steps": None, "perceptual": 0.0}}
+        next(iter(train.values()))[argument] = number
+        document.data["train"] = train
+    else:
+        changed = {name: {argument: number}}
+        document.data["backbone" if kind == "backbone" else "quantizers"] = changed if kind == "backbone" else [changed]
+    try:
+        suite = SuiteSpec.from_document(document)
+        assert plan._resolve(suite, "digest", False).runs()
+    except UsageError as error:
+        assert str(error).startswith("suite.yaml:")  # noqa: PT017
+        assert len(str(error).splitlines()) == 1  # noqa: PT017
 
 
 HALVES = """

@@ -27,6 +27,7 @@ Halved = Annotated[int, Interval(ge=2, le=2**16)]  # channels of which half are 
 Layers = Annotated[int, Interval(ge=1, le=1000)]
 Blocks = Annotated[int, Interval(ge=0, le=1000)]  # that may be left out
 Side = Annotated[int, Interval(ge=8, le=2**14)]  # pixels of an image
+Bits = Annotated[int, Interval(ge=8, le=16)]  # of a level of an image
 Number = Annotated[float, Interval(ge=-1e9, le=1e9)]  # any sign
 
 

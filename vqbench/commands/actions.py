@@ -13,7 +13,7 @@ from typing import Any
 
 from vqbench import protocol, tidying
 from vqbench.console import one_line, visible
-from vqbench.errors import StoreError, UsageError, VqbenchError, nearest
+from vqbench.errors import StoreError, UsageError, VqbenchError, counted, nearest
 from vqbench.measuring import album
 from vqbench.planning.cost import kind, took, updates
 from vqbench.planning.plan import Entry, Plan
@@ -114,7 +114,9 @@ def plan(plan: Plan, folder: Path, results: Path) -> Shown:
         }
         for row in rows
     ]
-    summary = f"{len(rows)} cells, {len(distinct)} distinct runs, {len(left)} not done{_cost(left)}"
+    summary = (
+        f"{counted(len(rows), 'cell')}, {counted(len(distinct), 'distinct run')}, {len(left):,} not done{_cost(left)}"
+    )
     data = {"suite": plan.suite.name, "runs": rows, "distinct": len(distinct), "left": len(left)}
     own = {store.folder(run) / "record.json" for run in plan.runs()}  # whose rows say so
     others = [sentence for path, sentence in store.damage.items() if path not in own]
@@ -271,7 +273,10 @@ def publish(plan: Plan, folder: Path, results: Path) -> None:
             f"{path}: larger than {album.PUBLISHED // 1000:,} kB, so pages of the published run go without it",
             file=sys.stderr,
         )
-    print(f"{published} of {len(plan.runs())} runs of {plan.suite.name} published to {results}", file=sys.stderr)
+    print(
+        f"{published} of {counted(len(plan.runs()), 'run')} of {plan.suite.name} published to {results}",
+        file=sys.stderr,
+    )
     require_sound(source.damage.values())
 
 
@@ -297,7 +302,8 @@ def clean(plan: Plan, folder: Path, yes: bool) -> None:
     if yes:
         tidying.delete(store.root, own)
     print(
-        f"{len(own)} files, {size:.1f} MB, {'deleted' if yes else 'would be deleted; --yes does it'}", file=sys.stderr
+        f"{counted(len(own), 'file')}, {size:.1f} MB, {'deleted' if yes else 'would be deleted; --yes does it'}",
+        file=sys.stderr,
     )
 
 

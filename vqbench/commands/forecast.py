@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from vqbench.commands.actions import Shown, grid
+from vqbench.errors import counted
 from vqbench.planning.cost import cheapest_first, updates, updates_of
 from vqbench.planning.job import Job, Wanted
 from vqbench.planning.plan import Plan
@@ -154,7 +155,7 @@ def forecast(plan: Plan, store: ResultStore, results: ResultStore, places: Seque
             }
         )
     damage = [*store.damage.values(), *results.damage.values()]
-    head = f"{plan.suite.name}: {len(entries)} distinct runs, {len(jobs)} not done"
+    head = f"{plan.suite.name}: {counted(len(entries), 'distinct run')}, {len(jobs):,} not done"
     if not jobs:
         return Shown(head, {"suite": plan.suite.name, "left": 0, "devices": []}, damage)
     if not blocks:
@@ -179,7 +180,7 @@ def _block(
     lines: Sequence[Simulated],
 ) -> str:
     """What is told of one device."""
-    said = [f"{device}: {len(seconds)} of {left} runs by measured seconds"]
+    said = [f"{device}: {len(seconds)} of {counted(left, 'run')} by measured seconds"]
     if seconds:
         said[0] += f", {words(parts[0])} of training and {words(parts[1])} of measuring"
         rows = [

@@ -65,7 +65,7 @@ def run(plans: Sequence[Plan], folder: Path, how: How, stop: Stop) -> int:
     else:
         runs = {run.key for plan in plans for run in plan.runs()}
         names = ", ".join(plan.suite.name for plan in plans)
-        print(f"{names}: nothing left to do, all {len(runs)} runs are done", file=sys.stderr)
+        print(f"{names}: nothing left to do, {_all(len(runs))} done", file=sys.stderr)
         outcome = Outcome()
     if stop.reason and not isinstance(stop.reason, TimeUp):
         raise stop.reason
@@ -77,6 +77,10 @@ def run(plans: Sequence[Plan], folder: Path, how: How, stop: Stop) -> int:
     if stop.reason and left:
         raise TimeUp(f"the time is up; left: {left}; the same command goes on")
     return 1 if outcome.failed else 0
+
+
+def _all(runs: int) -> str:
+    return "its run is" if runs == 1 else f"all {runs:,} runs are"
 
 
 def _check(how: How, ranks: Launched) -> None:

@@ -22,7 +22,7 @@ import numpy as np
 from vqbench.assets import cache_folder
 from vqbench.assets.cache import data_folder
 from vqbench.assets.content import replacing
-from vqbench.bounds import Side
+from vqbench.bounds import Bits, Side
 from vqbench.dataset import Dataset, Split
 from vqbench.datasets import _decode
 from vqbench.datasets._index import Index, refresh
@@ -87,7 +87,7 @@ class Photographs(Dataset):
         crop: Literal["centre", "random"] = "centre",
         flip: bool = False,
         content: str | None = None,
-        bits: int | None = None,
+        bits: Bits | None = None,
     ) -> None:
         if bits is not None and not 8 <= bits <= _decode.WORD:
             raise UsageError(f"{self.title}: images of {bits} bits are not read; give bits from 8 to {_decode.WORD}")

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from vqbench.bounds import Side
+from vqbench.bounds import Bits, Side
 from vqbench.dataset import Split
 from vqbench.datasets._index import index
 from vqbench.datasets._photographs import Part, Parts, Photographs
@@ -40,7 +40,7 @@ class Lsun(Photographs):
         crop: Literal["centre", "random"] = "centre",
         flip: bool = False,
         content: str | None = None,
-        bits: int | None = None,
+        bits: Bits | None = None,
     ) -> None:
         self.category = category
         super().__init__(folder=folder, size=size, damaged=damaged, crop=crop, flip=flip, content=content, bits=bits)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vqbench import start
-from vqbench.errors import Evicted, UsageError
+from vqbench.errors import Evicted, UsageError, counted
 from vqbench.executors.local import Local
 from vqbench.executors.messages import Halt, Setup
 from vqbench.planning.job import Ended, Job, Listener, Outcome
@@ -157,7 +157,9 @@ class OnSlurm:
             tasks = executor.submit_array(shares)
         except (RuntimeError, OSError, ValueError) as error:
             raise UsageError(f"--executor slurm: nothing was submitted: {str(error).strip()}") from error
-        self.listener.say(f"{len(jobs)} runs in {len(tasks)} tasks: Slurm job {tasks[0].job_id.split('_')[0]}")
+        self.listener.say(
+            f"{counted(len(jobs), 'run')} in {counted(len(tasks), 'task')}: Slurm job {tasks[0].job_id.split('_')[0]}"
+        )
         return {job.run.key: task for share, task in zip(shares, tasks, strict=True) for job in share.jobs}
 
     def _stamp(self, job: Job) -> dict[str, int]:

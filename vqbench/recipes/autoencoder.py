@@ -266,7 +266,7 @@ class Autoencoder(Recipe):
         if quantizer.num_codes > positions * len(training):
             raise RunError(
                 f"num_codes {quantizer.num_codes} is larger than all {positions * len(training)} training features "
-                f"({len(training)} pictures of {positions} positions); lower it"
+                f"({counted(len(training), 'image')} of {counted(positions, 'position')}); lower it"
             )
 
     @staticmethod

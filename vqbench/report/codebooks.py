@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vqbench.errors import counted
 from vqbench.report.gather import RunView
 from vqbench.report.png import Picture, picture, strip
 
@@ -57,7 +58,7 @@ def _book(view: RunView, room: int) -> Book:
         each = -(-4 * portrait.decoded[0].size // 3)  # in base64
         left = room - sum(part.size for part in (drawn, plane) if part)
         number = min(len(portrait.decoded), max(32, left // each))
-        decoded = picture(_sheet(portrait.decoded[:number]), f"{view.name}: {number} codes decoded alone", 2)
+        decoded = picture(_sheet(portrait.decoded[:number]), f"{view.name}: {counted(number, 'code')} decoded alone", 2)
     explained = None if portrait is None or portrait.explained is None else 100 * float(portrait.explained.sum())
     return Book(view, drawn, note, path, told, used, codes, plane, explained, decoded, number)
 
@@ -76,10 +77,10 @@ def _strip(view: RunView) -> tuple[Picture, str]:
         padded[:lines] = image
         image = padded.reshape(-1, share, image.shape[1]).max(1)
     levels = np.where(image > 0, 1 + np.floor((LEVELS - 2) * image / max(1, image.max())), 0).astype(np.uint8)
-    told = f"{view.name}: use of {lines * view.curves.merged} codes over {epochs} epochs"
-    note = f"{epochs} epochs" if len(chosen) == epochs else f"{len(chosen)} of {epochs} epochs"
+    told = f"{view.name}: use of {counted(lines * view.curves.merged, 'code')} over {counted(epochs, 'epoch')}"
+    note = counted(epochs, "epoch") if len(chosen) == epochs else f"{len(chosen)} of {epochs} epochs"
     if share * view.curves.merged > 1:
-        note += f", {share * view.curves.merged} codes a line"
+        note += f", {counted(share * view.curves.merged, 'code')} a line"
     return picture(levels, told, 1, SHADES), note
 
 
@@ -123,7 +124,7 @@ def _plane(view: RunView) -> Picture | None:
         dots(codes[~used], 5, RED, ring=True)
         dots(codes[used], 5, BLUE)
     small = np.asarray(canvas.resize((SIDE, SIDE), Image.Resampling.BOX))
-    number = "" if codes is None else f" and {len(codes)} codes"
+    number = "" if codes is None else f" and {counted(len(codes), 'code')}"
     return picture(small, f"{view.name}: {len(features)} features{number} in two dimensions")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vqbench.commands import actions
 from vqbench.commands.actions import damage_of, require_sound
-from vqbench.errors import StoreError
+from vqbench.errors import StoreError, counted
 from vqbench.planning import plan as planning
 from vqbench.planning.plan import Plan
 from vqbench.report import page
@@ -62,4 +62,4 @@ def write(stores: Sequence[ResultStore], folder: Path) -> str:
         cards.append(Card(gathered, f"{name}.html"))
         actions.write(folder / cards[-1].file, page.page(gathered))
     actions.write(folder / "index.html", page.write("index.html.j2", cards=cards))
-    return f"{folder / 'index.html'}: {len(cards)} suites"
+    return f"{folder / 'index.html'}: {counted(len(cards), 'suite')}"
