@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.soak import examples
 from vqbench import registry
 from vqbench.errors import UsageError
 from vqbench.planning import plan
@@ -210,7 +211,8 @@ ARGUMENTS = [
 ]
 
 
-@settings(max_examples=100, deadline=None)
+@pytest.mark.soak
+@examples()
 @given(place=st.sampled_from(ARGUMENTS), number=NUMBERS)
 def test_any_number_is_a_plan_or_one_sentence(place: tuple[str, str, str], number: float) -> None:
     """Whatever number an argument gets, the suite is planned or refused in one line with its place."""
