@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.soak import examples
 from tests.test_store import a_record, a_run
 from tests.tiny_suite import vqbench, write
 from vqbench import checkpoint, locks, reading, tidying
@@ -26,8 +27,6 @@ from vqbench.planning import plan as planning
 from vqbench.planning import suitefile
 from vqbench.planning.plan import Plan
 from vqbench.store import Failure, Record, ResultStore, Value, set_aside
-
-EXAMPLES = int(os.environ.get("VQBENCH_EXAMPLES", "100"))  # of each property
 
 # One random mutation -----------------------------------------------------------------------------------------------
 
@@ -61,7 +60,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("mutations")
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@examples()
 @given(mutations())
 def test_a_mutated_record_is_damaged_or_equal(folder: Path, mutate: Mutation) -> None:
     """Whatever one mutation makes of a record, it is read as it was or is Damaged; nothing else is raised."""
@@ -76,7 +75,7 @@ def test_a_mutated_record_is_damaged_or_equal(folder: Path, mutate: Mutation) ->
         assert "record.json" in store.damage[path]
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@examples()
 @given(mutations())
 def test_a_mutated_checkpoint_is_damaged_or_equal(folder: Path, mutate: Mutation) -> None:
     """The same of a checkpoint with a digest, which torch alone would not notice."""
@@ -91,7 +90,7 @@ def test_a_mutated_checkpoint_is_damaged_or_equal(folder: Path, mutate: Mutation
     assert torch.equal(found["weight"], state["weight"])
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@examples()
 @given(st.binary(max_size=200), st.sampled_from((b"", b"PK\x03\x04", b"\x80\x02", b"\x80\x02}q\x00.")))
 def test_garbage_is_no_checkpoint(folder: Path, content: bytes, begin: bytes) -> None:
     """Any other bytes, those that begin as an archive or a pickle among them, are Damaged and nothing else."""
@@ -101,7 +100,7 @@ def test_garbage_is_no_checkpoint(folder: Path, content: bytes, begin: bytes) ->
         checkpoint.read(path)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@examples()
 @given(mutations(), st.booleans())
 def test_mutated_arrays_are_damaged_or_arrays(folder: Path, mutate: Mutation, packed: bool) -> None:
     """An archive of arrays, packed or not, with one mutation is read or is no archive: ValueError alone is raised."""
@@ -407,7 +406,7 @@ def test_a_resolved_suite_names_no_module(plan: Plan, suite: Path, tmp_path: Pat
     assert not {"antigravity", "this"} & sys.modules.keys()
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@examples()
 @given(mutations())
 def test_a_mutated_suite_is_read_as_it_was_or_not_at_all(suites: tuple[ResultStore, Plan], mutate: Mutation) -> None:
     """A resolved suite with one mutation is the same suite, or is noted as damage."""
@@ -427,7 +426,7 @@ def suites(tmp_path_factory: pytest.TempPathFactory) -> tuple[ResultStore, Plan]
     return ResultStore(folder / "runs"), planning.load(write(folder, "vq, cvq"), [])
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@examples()
 @given(mutations(), st.data())
 def test_commands_on_a_store_with_one_mutation(
     stored: tuple[ResultStore, Plan, Path], mutate: Mutation, data: st.DataObject

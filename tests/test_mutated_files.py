@@ -15,11 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from tests import odd_pictures
+from tests.soak import examples
 from tests.test_assets import script_archive
 from vqbench import files
 from vqbench.assets import forms, pickles
@@ -28,13 +29,6 @@ from vqbench.datasets.mnist import idx_pictures
 from vqbench.errors import AssetError
 
 MEMORY = 64 * files.MB  # of Python's and numpy's; the files have some kilobytes
-
-quick = settings(
-    max_examples=100,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
 
 NUMBERS = [0, 1, 127, 128, 255, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**62, 2**63, 2**64 - 1]
 
@@ -88,7 +82,7 @@ def images() -> dict[str, bytes]:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
-@quick
+@examples()
 @given(st.data())
 def test_mutated_images(data: st.DataObject) -> None:
     """Any change of any kind of image decodes to RGB, or is half a sentence why not."""
@@ -108,7 +102,7 @@ def test_mutated_images(data: st.DataObject) -> None:
 IDX = b"".join(number.to_bytes(4, "big") for number in (0x803, 3, 4, 5)) + bytes(range(60))
 
 
-@quick
+@examples()
 @given(mutated(IDX), mutated(gzip.compress(IDX, mtime=0)))
 def test_mutated_idx(plain: bytes, packed: bytes) -> None:
     """Of idx files, plain or gzipped."""
@@ -121,7 +115,7 @@ def batch(protocol: int) -> bytes:
     return pickle.dumps({b"labels": [1, 2, 3], b"data": np.arange(30, dtype=np.uint8).reshape(3, 10)}, protocol)
 
 
-@quick
+@examples()
 @given(st.integers(0, pickle.HIGHEST_PROTOCOL).flatmap(lambda protocol: mutated(batch(protocol))))
 def test_mutated_pickles(data: bytes) -> None:
     """Of pickles of every protocol: no memory is taken on their word, and no array is made but of their own bytes."""
@@ -138,7 +132,7 @@ def checkpoint() -> bytes:
     return buffer.getvalue()
 
 
-@quick
+@examples()
 @given(st.data())
 def test_mutated_checkpoints(data: st.DataObject) -> None:
     """Of checkpoints and TorchScript archives, as files and in the pickle within."""
@@ -163,7 +157,7 @@ def npz(packed: bool) -> bytes:
     return buffer.getvalue()
 
 
-@quick
+@examples()
 @given(st.booleans().flatmap(lambda packed: mutated(npz(packed))))
 def test_mutated_npz(data: bytes) -> None:
     """Of npz files, packed or not."""
@@ -193,7 +187,7 @@ def checked(root: Path) -> None:
             made.read(position)
 
 
-@quick
+@examples()
 @given(mutated(tar(False)), mutated(tar(True)))
 def test_mutated_tars(tmp_path_factory: pytest.TempPathFactory, plain: bytes, packed: bytes) -> None:
     """Of shards, and of packages of assets."""
@@ -218,7 +212,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return (folder / "data.mdb").read_bytes()
 
 
-@quick
+@examples()
 @given(st.data())
 def test_mutated_lmdb(tmp_path_factory: pytest.TempPathFactory, environment: bytes, data: st.DataObject) -> None:
     """Of lmdb environments, most of all in the heads of their pages."""
