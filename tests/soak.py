@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 VARIABLE = "VQBENCH_SOAK"  # examples of each test; set by `tox -e soak`
 DEFAULT = 100
 
 
-def count(default: int = DEFAULT) -> int:
-    """Examples of one test: ``default``, or what VQBENCH_SOAK says."""
-    return int(os.environ.get(VARIABLE, default))
+def examples(default: int = DEFAULT, one_in: int = 1) -> Callable[[Any], Any]:
+    """Decorate a test of random inputs, above ``@given``: it tries ``default`` of them, in `tox -e soak` 2,000.
 
-
-def examples(default: int = DEFAULT) -> settings:
-    """Settings for a test of inputs that are slow to try: the same inputs in every default run, new ones in a soak.
-
-    Decorate a test with ``@examples()`` and mark it ``soak``, so that `tox -e soak` runs it with more of them.
+    Every default run has the same inputs, every soak has new ones. ``one_in``: of so many inputs this test tries one,
+    for inputs that cost a process each.
     """
-    return settings(
-        max_examples=count(default),
-        deadline=None,  # the limit is against hanging, no timing test
-        derandomize=VARIABLE not in os.environ,
+    soaked = VARIABLE in os.environ
+    count = int(os.environ.get(VARIABLE, default))
+    chosen = settings(
+        max_examples=max(1, count // one_in),
+        deadline=None,  # limits are against hanging; no test is one of speed
+        derandomize=not soaked,
         print_blob=True,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large],
     )
+    return lambda test: pytest.mark.soak(chosen(test))

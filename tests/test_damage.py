@@ -60,7 +60,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("mutations")
 
 
-@pytest.mark.soak
 @examples()
 @given(mutations())
 def test_a_mutated_record_is_damaged_or_equal(folder: Path, mutate: Mutation) -> None:
@@ -76,7 +75,6 @@ def test_a_mutated_record_is_damaged_or_equal(folder: Path, mutate: Mutation) ->
         assert "record.json" in store.damage[path]
 
 
-@pytest.mark.soak
 @examples()
 @given(mutations())
 def test_a_mutated_checkpoint_is_damaged_or_equal(folder: Path, mutate: Mutation) -> None:
@@ -92,7 +90,6 @@ def test_a_mutated_checkpoint_is_damaged_or_equal(folder: Path, mutate: Mutation
     assert torch.equal(found["weight"], state["weight"])
 
 
-@pytest.mark.soak
 @examples()
 @given(st.binary(max_size=200), st.sampled_from((b"", b"PK\x03\x04", b"\x80\x02", b"\x80\x02}q\x00.")))
 def test_garbage_is_no_checkpoint(folder: Path, content: bytes, begin: bytes) -> None:
@@ -103,7 +100,6 @@ def test_garbage_is_no_checkpoint(folder: Path, content: bytes, begin: bytes) ->
         checkpoint.read(path)
 
 
-@pytest.mark.soak
 @examples()
 @given(mutations(), st.booleans())
 def test_mutated_arrays_are_damaged_or_arrays(folder: Path, mutate: Mutation, packed: bool) -> None:
@@ -410,7 +406,6 @@ def test_a_resolved_suite_names_no_module(plan: Plan, suite: Path, tmp_path: Pat
     assert not {"antigravity", "this"} & sys.modules.keys()
 
 
-@pytest.mark.soak
 @examples()
 @given(mutations())
 def test_a_mutated_suite_is_read_as_it_was_or_not_at_all(suites: tuple[ResultStore, Plan], mutate: Mutation) -> None:
@@ -431,7 +426,6 @@ def suites(tmp_path_factory: pytest.TempPathFactory) -> tuple[ResultStore, Plan]
     return ResultStore(folder / "runs"), planning.load(write(folder, "vq, cvq"), [])
 
 
-@pytest.mark.soak
 @examples()
 @given(mutations(), st.data())
 def test_commands_on_a_store_with_one_mutation(

@@ -211,7 +211,6 @@ ARGUMENTS = [
 ]
 
 
-@pytest.mark.soak
 @examples()
 @given(place=st.sampled_from(ARGUMENTS), number=NUMBERS)
 def test_any_number_is_a_plan_or_one_sentence(place: tuple[str, str, str], number: float) -> None:

@@ -82,7 +82,6 @@ def images() -> dict[str, bytes]:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
-@pytest.mark.soak
 @examples()
 @given(st.data())
 def test_mutated_images(data: st.DataObject) -> None:
@@ -103,7 +102,6 @@ def test_mutated_images(data: st.DataObject) -> None:
 IDX = b"".join(number.to_bytes(4, "big") for number in (0x803, 3, 4, 5)) + bytes(range(60))
 
 
-@pytest.mark.soak
 @examples()
 @given(mutated(IDX), mutated(gzip.compress(IDX, mtime=0)))
 def test_mutated_idx(plain: bytes, packed: bytes) -> None:
@@ -117,7 +115,6 @@ def batch(protocol: int) -> bytes:
     return pickle.dumps({b"labels": [1, 2, 3], b"data": np.arange(30, dtype=np.uint8).reshape(3, 10)}, protocol)
 
 
-@pytest.mark.soak
 @examples()
 @given(st.integers(0, pickle.HIGHEST_PROTOCOL).flatmap(lambda protocol: mutated(batch(protocol))))
 def test_mutated_pickles(data: bytes) -> None:
@@ -135,7 +132,6 @@ def checkpoint() -> bytes:
     return buffer.getvalue()
 
 
-@pytest.mark.soak
 @examples()
 @given(st.data())
 def test_mutated_checkpoints(data: st.DataObject) -> None:
@@ -161,7 +157,6 @@ def npz(packed: bool) -> bytes:
     return buffer.getvalue()
 
 
-@pytest.mark.soak
 @examples()
 @given(st.booleans().flatmap(lambda packed: mutated(npz(packed))))
 def test_mutated_npz(data: bytes) -> None:
@@ -192,7 +187,6 @@ def checked(root: Path) -> None:
             made.read(position)
 
 
-@pytest.mark.soak
 @examples()
 @given(mutated(tar(False)), mutated(tar(True)))
 def test_mutated_tars(tmp_path_factory: pytest.TempPathFactory, plain: bytes, packed: bytes) -> None:
@@ -218,7 +212,6 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return (folder / "data.mdb").read_bytes()
 
 
-@pytest.mark.soak
 @examples()
 @given(st.data())
 def test_mutated_lmdb(tmp_path_factory: pytest.TempPathFactory, environment: bytes, data: st.DataObject) -> None:

@@ -311,7 +311,11 @@ def doctor(as_json: Json = False) -> None:
     from vqbench.commands import describe
 
     _show(shown := describe.doctor(), as_json)
-    raise typer.Exit(int(any(group["state"] == "FAIL" for group in shown.data["golden check"])))
+    if failed := [group["name"] for group in shown.data["golden check"] if group["state"] == "FAIL"]:
+        raise VqbenchError(
+            f"golden check: {', '.join(failed)} fail, so values of this installation are not comparable with others; "
+            "install the versions that pyproject.toml names"
+        )
 
 
 @app.command()
@@ -407,5 +411,5 @@ def _carry_out(words: list[str], debug: bool) -> int:
 def _told(message: str, code: int, debug: bool) -> int:
     if debug:
         raise  # the exception being handled
-    print(f"vqbench: {console.one_line(sentence(message))}", file=sys.stderr)
+    print(f"vqbench: {sentence(console.one_line(message))}", file=sys.stderr)
     return code
