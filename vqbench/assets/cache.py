@@ -25,13 +25,13 @@ _remembered: dict[str, dict] = {}  # as in the ledger, for caches that cannot be
 def cache_folder() -> Path:
     """Our folder: ``VQBENCH_CACHE``, else the one that the system gives to programs for their caches."""
     own = os.environ.get("VQBENCH_CACHE")
-    return path_of(own).absolute() if own else Path(platformdirs.user_cache_dir("vqbench"))
+    return path_of(own, "VQBENCH_CACHE").absolute() if own else Path(platformdirs.user_cache_dir("vqbench"))
 
 
 def data_folder() -> Path | None:
     """The user's folder: ``VQBENCH_DATA``, if it is set. Nothing in it is ever changed."""
     own = os.environ.get("VQBENCH_DATA")
-    return path_of(own).absolute() if own else None
+    return path_of(own, "VQBENCH_DATA").absolute() if own else None
 
 
 def candidates(asset: Asset, folder: Path) -> Iterator[tuple[Path, Form]]:

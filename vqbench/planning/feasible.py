@@ -61,8 +61,12 @@ def _generate(suite: SuiteSpec) -> KeyPath | None:
 
 def _require_recipe(suite: SuiteSpec, part: Part, place: KeyPath, dataset: Any) -> None:
     recipe = _made(suite, place, part.args, lambda: registry.load("recipes", part.name)(**part.args))
+    if recipe is None:
+        return
     counts = dataset.counts
-    if recipe is not None and (wrong := recipe.misfit(counts["train"], counts["test"], dataset.holdout, dataset.size)):
+    with registry.contained("recipes", part.name):
+        wrong = recipe.misfit(counts["train"], counts["test"], dataset.holdout, dataset.size)
+    if wrong:
         raise suite.error(_at(suite, place, part.args, wrong), f"on {dataset.title}: {wrong}")
 
 
@@ -157,7 +161,8 @@ def _require_metrics(suite: SuiteSpec, data: Mapping[str, Any], sampling: Sampli
         metric: Any = registry.load("metrics", name)
         for dataset in data.values():
             for measured in suite.measure:
-                side = metric.smallest(protocol.measuring(measured))
+                with registry.contained("metrics", name):
+                    side = metric.smallest(protocol.measuring(measured))
                 if dataset.size < side:
                     raise suite.error(
                         ("metrics", index),

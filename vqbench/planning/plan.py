@@ -389,8 +389,6 @@ def _resolve(spec: SuiteSpec, digest: str, variant: bool, whole: bool = True) ->
                 metric.by_codebook,
             )
     sampling = _sampling(spec, infos)
-    if whole:
-        require_feasible(spec, expanded, data, sampling)
     datasets = {}
     for name, part in {entry.dataset: entry.run.dataset for entry in entries}.items():
         each = data[name]
@@ -398,6 +396,8 @@ def _resolve(spec: SuiteSpec, digest: str, variant: bool, whole: bool = True) ->
             datasets[name] = DatasetInfo(
                 each.title, each.counts["train"], each.counts["test"], each.holdout, each.notes
             )
+    if whole:
+        require_feasible(spec, expanded, data, sampling)
     plugins = {f"metrics/{name}" for name in spec.metrics}
     for entry in entries:
         run = entry.run
