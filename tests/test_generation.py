@@ -408,7 +408,7 @@ def test_a_second_stage_waits_for_its_first(tmp_path: Path) -> None:
 def test_a_missing_package_is_told_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a package that the second stage needs, `run` ends before it trains the first."""
     monkeypatch.setattr(Diffusion, "packages", ("no_such_package",))
-    with pytest.raises(UsageError, match=r"recipe diffusion needs the package no_such_package.*vqbench\[generate\]"):
+    with pytest.raises(UsageError, match=r"recipe 'diffusion' needs no_such_package.*vqbench\[generate\]"):
         actions.prepare(plan.load(suite(tmp_path), []))
 
 

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from vqbench import assets, protocol, registry
 from vqbench.conformance.case import Case
+from vqbench.errors import counted
 from vqbench.metric import Batch, Context, Metric, SampleMetric, Samples
 from vqbench.pictures import as_measured, to_unit
 from vqbench.quantizer import Quantizer
@@ -79,7 +80,8 @@ def _compared(group: Group, kept: Values | None) -> Outcome:
         return Outcome(group.name, "FAIL", f"not the values that are kept: {', '.join(other[:5])}")
     deviations = {name: _deviation(found[name], kept[name]) for name in kept}
     worst = max(deviations, key=lambda name: deviations[name])
-    about = f"{len(kept)} values, largest deviation {deviations[worst]:.1e} ({worst}), tolerance {group.tolerance:.0e}"
+    largest = f"largest deviation {deviations[worst]:.1e} ({worst}), tolerance {group.tolerance:.0e}"
+    about = f"{counted(len(kept), 'value')}, {largest}"
     return Outcome(group.name, "PASS" if deviations[worst] <= group.tolerance else "FAIL", about)
 
 
