@@ -91,7 +91,8 @@ def _deviation(found: float, kept: float) -> float:
 
 
 def _kept() -> dict[str, Values]:
-    return json.loads((resources.files("vqbench") / FILE).read_text(encoding="utf-8"))
+    kept: dict[str, Values] = json.loads((resources.files("vqbench") / FILE).read_text(encoding="utf-8"))
+    return kept
 
 
 def main() -> None:
@@ -146,7 +147,8 @@ def _moments(name: str, values: Tensor) -> Values:
 def _levels(split: Literal["train", "test"] = "test") -> Tensor:
     """The first images: (IMAGES, 1, 28, 28) uint8."""
     dataset: Any = registry.load("datasets", "fashion_mnist_5k")()
-    return dataset.pixels(split)[:IMAGES]
+    levels: Tensor = dataset.pixels(split)[:IMAGES]
+    return levels
 
 
 def _images() -> Values:
@@ -220,7 +222,7 @@ def _samples() -> Values:
         context, _ = _batch(each)
         samples = Samples(_levels(), _levels("train"), lambda: features[0], lambda: features[1])
         for name in registry.names("metrics"):
-            cls: type[Metric] = registry.load("metrics", name)  # type: ignore[assignment]
+            cls: type[Metric] = registry.load("metrics", name)
             if issubclass(cls, SampleMetric):
                 values[f"{name} under {each}"] = cls(context).measure(samples)
     return values

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
@@ -19,7 +20,7 @@ from vqbench.files import MB, read_regular
 from vqbench.paths import path_of
 
 LEDGER = 50 * MB
-_remembered: dict[str, dict] = {}  # as in the ledger, for caches that cannot be written
+_remembered: dict[str, dict[str, Any]] = {}  # as in the ledger, for caches that cannot be written
 
 
 def cache_folder() -> Path:
@@ -106,7 +107,7 @@ def _ledger() -> Path:
     return cache_folder() / "verified.json"
 
 
-def _read_ledger() -> dict[str, dict]:
+def _read_ledger() -> dict[str, dict[str, Any]]:
     try:
         ledger = json.loads(read_regular(_ledger(), LEDGER))
     except (OSError, ValueError, RecursionError):  # none yet, or none that can be read: then nothing is remembered

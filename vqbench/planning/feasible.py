@@ -114,13 +114,15 @@ def _outlined(kind: registry.Kind, part: Part, **args: Any) -> Any:
 def _keeps(model: Any, channels: int, size: int) -> bool:
     """Whether images of this side come back as large as they went in; of a stranger's, True where that is not known."""
     if model.factor is not None:
-        return size % model.factor == 0
+        factor: int = model.factor
+        return size % factor == 0
     import torch
 
     with torch.device("meta"), torch.no_grad():
         blank = torch.zeros(1, channels, size, size)
         try:
-            return model.decode(model.encode(blank)).shape == blank.shape
+            image: torch.Tensor = model.decode(model.encode(blank))
+            return image.shape == blank.shape
         except Exception:  # it may need values; training will say
             return True
 

@@ -148,9 +148,9 @@ class Autoencoder(Recipe):
     def fit(self, task: Task) -> Trained:
         training, validation = self._splits(task)  # (N, C, S, S) uint8
         weight = self._weight(training)
-        optimizer = torch.optim.Adam(task.model.parameters(), lr=self.learning_rate)
+        optimizer: torch.optim.Optimizer = torch.optim.Adam(task.model.parameters(), lr=self.learning_rate)
         task.engine.group.agree(lambda: task.folder.mkdir(parents=True, exist_ok=True))
-        model, optimizer = task.engine.setup(task.model, optimizer)  # type: ignore[assignment]
+        model, optimizer = task.engine.setup(task.model, optimizer)
         state = self._restore(task, optimizer)
 
         updates = math.ceil(len(training) / self.batch_size)  # an epoch's; the last batch may be smaller
