@@ -109,4 +109,5 @@ class Lucidrains(Quantizer):
         Q.require_codes(codes, self.depth)
         books = self.inner.codebook.expand(self.depth, -1, -1)  # (heads, K, codebook_dim)
         rows = [F.embedding(chosen, book) for chosen, book in zip(codes.unbind(-1), books, strict=True)]
-        return self.inner.project_out(torch.cat(rows, -1)).permute(0, 3, 1, 2).contiguous()
+        vectors: Tensor = self.inner.project_out(torch.cat(rows, -1))
+        return vectors.permute(0, 3, 1, 2).contiguous()

@@ -77,7 +77,8 @@ class MultiScale(Quantizer):
     def refine(self, scale: int, codes: Tensor, height: int, width: int) -> Tensor:
         """What the codes (B, p, q, 1) of a scale add to ẑ: (B, dim, height, width)."""
         h = resample(Q.look_up(codes, self.codebook), height, width, "bicubic")
-        return (h + self.convolutions[scale](h)) / 2
+        convolved: Tensor = self.convolutions[scale](h)
+        return (h + convolved) / 2
 
     def decode(self, codes: Tensor) -> Tensor:
         """The vectors (B, dim, H, W) of ``codes`` (B, H, W, scales), of which the first of every cell is read."""
@@ -92,7 +93,7 @@ class MultiScale(Quantizer):
     @property
     def bits(self) -> float:
         """Bits a position: those of all cells, over the positions."""
-        height, width = self.size.tolist()
+        height, width = map(int, self.size.tolist())
         return sum(p * q for p, q in grids(self.depth, height, width)) / (height * width) * log2(self.num_codes)
 
 

@@ -92,7 +92,7 @@ class Residual(Quantizer):
             level.learn(*step)  # type: ignore[operator]  # a VQEMARestart
 
     def _by_depth(self) -> list[VQEMARestart]:
-        levels: Any = list(self.levels)
+        levels: list[Any] = list(self.levels)
         return levels * self.depth if self.shared else levels
 
     def decode(self, codes: Tensor) -> Tensor:

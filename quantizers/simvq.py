@@ -34,7 +34,8 @@ class SimVQ(Quantizer):
     @property
     def codebook(self) -> Tensor:
         """The effective codes (num_codes, dim), with a gradient."""
-        return self.projection(self.frozen)
+        codebook: Tensor = self.projection(self.frozen)
+        return codebook
 
     @Q.full_precision
     def forward(self, z: Tensor) -> QuantizerOutput:

@@ -62,7 +62,8 @@ class VQBridge(Quantizer):
         """The effective codes (num_codes, dim), with a gradient."""
         seed = F.pad(self.seed, (0, 0, 0, -self.num_codes % self.patch))
         tokens = self.blocks(self.compress(seed.view(1, -1, self.patch * self.dim)))  # (1, tokens, hidden)
-        return self.recover(_normalized(tokens)).view(-1, self.dim)[: self.num_codes]
+        codes: Tensor = self.recover(_normalized(tokens))
+        return codes.view(-1, self.dim)[: self.num_codes]
 
     @Q.full_precision
     def forward(self, z: Tensor) -> QuantizerOutput:
@@ -93,7 +94,8 @@ class Block(nn.Module):
         """Tokens (1, n, width) to tokens."""
         q, k, v = self.attend(_normalized(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         x = x + self.merge(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
-        return x + self.network(_normalized(x))
+        y: Tensor = x + self.network(_normalized(x))
+        return y
 
 
 def _normalized(x: Tensor) -> Tensor:

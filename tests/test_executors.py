@@ -20,7 +20,7 @@ import torch
 from rich.console import Console
 
 from tests.tiny_suite import assert_same, command, values, vqbench, write
-from vqbench import cli, registry
+from vqbench import cli, registry, start
 from vqbench.commands.run import How, run
 from vqbench.errors import TimeUp, UsageError
 from vqbench.executors import local
@@ -320,7 +320,7 @@ def test_places_divide_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("OMP_NUM_THREADS", *threads.SETTINGS):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
-    assert local.environment(1) == {**LARGE_PAGES, **threads.BRIEFLY, **os.environ}
+    assert local.environment(1) == {**LARGE_PAGES, **threads.BRIEFLY, **start.environment()}
     assert local.environment(3)["OMP_NUM_THREADS"] == "2"
     assert local.environment(30)["OMP_NUM_THREADS"] == "1"
     monkeypatch.setenv("OMP_NUM_THREADS", "5")

@@ -237,7 +237,7 @@ def test_machines_of_older_records_are_told_apart_by_what_they_have(plan: Plan, 
     assert not same_origin(origins_of(old), origins_of({"origins": [OURS]}))
     assert str(origins_of({"origins": [OURS]})[0]) == "AMD EPYC (AVX2, 2 threads)"
     store = ResultStore(tmp_path)
-    fill(plan, store, lambda entry: {"origins": None, "threads": 4 if entry.label == "e" else 2})
+    fill(plan, store, lambda entry: {"origins": [], "threads": 4 if entry.label == "e" else 2})
     assert marks(table(plan, store)) == {"e": ["M"]}
 
 

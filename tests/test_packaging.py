@@ -23,7 +23,10 @@ print(pathlib.Path(list(vqbench.quantizers.__path__)[0]).resolve())
 print(*registry.names("quantizers"))
 """
 
-PACKAGED = (".py", ".yaml", ".csv", ".gz", ".j2", ".css", ".js", ".json")
+PACKAGED = (".py", ".yaml", ".csv", ".gz", ".j2", ".css", ".js", ".json", ".typed")
+LEFT_OUT = (".git", ".tox", ".venv", ".mypy_cache", "runs", "build", "results")
+LINK = "vqbench/quantizers"
+SDIST = "import sys; from setuptools.build_meta import build_sdist; build_sdist(sys.argv[1])"
 
 
 def found(python: Path | str, cwd: Path, path: Path | None = None) -> tuple[Path, Path, list[str]]:
@@ -40,16 +43,25 @@ def pip(*words: object, python: Path | str = sys.executable) -> None:
     subprocess.run([python, "-m", "pip", "-q", *map(str, words)], check=True, capture_output=True)
 
 
+def copy_checkout(target: Path) -> Path:
+    """A copy of the checkout, since building leaves files behind."""
+    skipped = [f"--exclude=./{name}" for name in LEFT_OUT]
+    tar = subprocess.run(["tar", "-C", ROOT, *skipped, "-c", "."], check=True, capture_output=True).stdout
+    target.mkdir()
+    subprocess.run(["tar", "-C", target, "-x"], input=tar, check=True)
+    return target
+
+
+def build(source: Path, target: Path) -> Path:
+    """The wheel of a source tree or sdist."""
+    pip("wheel", "--no-deps", "-w", target, source)
+    return next(target.glob("*.whl"))
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"  # a copy, since building leaves files behind
-    skipped = ("--exclude=.git", "--exclude=.tox", "--exclude=runs", "--exclude=build")
-    tar = subprocess.run(["tar", "-C", ROOT, *skipped, "-c", "."], check=True, capture_output=True).stdout
-    source.mkdir()
-    subprocess.run(["tar", "-C", source, "-x"], input=tar, check=True)
-    pip("wheel", "--no-deps", "-w", folder, source)
-    return next(folder.glob("*.whl"))
+    return build(copy_checkout(folder / "source"), folder)
 
 
 def test_the_wheel_holds_what_the_package_needs(wheel: Path) -> None:
@@ -93,3 +105,53 @@ def test_an_installed_package_knows_its_suites(wheel: Path, tmp_path: Path) -> N
         [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, check=True
     )
     assert Path(shown.stdout.strip()) == tmp_path / "site" / "vqbench" / "suites" / "quick.yaml"
+
+
+def test_the_link_is_relative() -> None:
+    """Type checkers find the quantizers by a link, which also leads there in a checkout that was moved."""
+    if (ROOT / LINK).is_file():
+        pytest.skip("git wrote a file instead: this file system has no links")
+    assert os.readlink(ROOT / LINK) == str(Path("..", "quantizers"))
+
+
+@pytest.mark.parametrize("instead", ["../quantizers", None])
+def test_a_checkout_without_links_finds_its_quantizers(instead: str | None, tmp_path: Path) -> None:
+    """Where links cannot be written, git leaves a file with the target's path, and an unpacked sdist has neither."""
+    source = without_link(copy_checkout(tmp_path / "source"), instead)
+    home, quantizers, names = found(sys.executable, tmp_path, source)
+    assert (home, quantizers) == (source / "vqbench", source / "quantizers")
+    assert names == found(sys.executable, tmp_path, ROOT)[2]
+
+
+def without_link(source: Path, instead: str | None) -> Path:
+    (source / LINK).unlink()
+    if instead is not None:
+        (source / LINK).write_text(instead)
+    return source
+
+
+@pytest.mark.slow
+def test_wheels_of_any_source_are_equal(wheel: Path, tmp_path: Path) -> None:
+    """A source tree without the link, and an sdist, make the same wheel as a checkout."""
+    source = without_link(copy_checkout(tmp_path / "source"), "../quantizers")
+    pip("install", "--target", tmp_path / "tools", "setuptools>=77")
+    env = {**os.environ, "PYTHONPATH": str(tmp_path / "tools")}
+    words = [sys.executable, "-c", SDIST, tmp_path]
+    subprocess.run(words, cwd=copy_checkout(tmp_path / "packed"), env=env, check=True, capture_output=True)
+    sdist = next(tmp_path.glob("*.tar.gz"))
+    for number, each in enumerate((source, sdist)):
+        built = build(each, tmp_path / str(number))
+        assert sorted(zipfile.ZipFile(built).namelist()) == sorted(zipfile.ZipFile(wheel).namelist()), each
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["strict", "compat"])
+def test_editable_modes_find_the_quantizers(mode: str, tmp_path: Path) -> None:
+    """The two other ways in which setuptools installs a checkout in place find the files of the checkout."""
+    source = copy_checkout(tmp_path / "source")
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    pip("install", "--no-deps", "--config-settings", f"editable_mode={mode}", "-e", source, python=python)
+    _, quantizers, names = found(python, tmp_path)
+    assert (quantizers / "cvq.py").samefile(source / "quantizers" / "cvq.py")
+    assert names == found(sys.executable, tmp_path, ROOT)[2]

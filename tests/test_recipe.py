@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,13 @@ def every_third(calls: Iterator[int]) -> Callable[[], bool]:
     return lambda: next(calls) % 3 == 2
 
 
+class Blank(Few):
+    """Every pixel is 37."""
+
+    def pixels(self, split: Any) -> torch.Tensor:
+        return torch.full_like(super().pixels(split), 37)
+
+
 class Recorder(Identity):
     """Notes what it is given."""
 
@@ -54,6 +62,12 @@ def test_variance_is_that_of_all_pixels() -> None:
     """The divisor of the error is the population variance of pixels / 255 over everything."""
     pixels = Few().pixels("train")
     assert autoencoder.variance(pixels) == pytest.approx(float((pixels.double() / 255).var(correction=0)), rel=1e-12)
+
+
+def test_images_without_any_variance_fail_in_one_sentence(tmp_path: Path) -> None:
+    """Blank images have no variance to divide the error by: a sentence says so, not a ZeroDivisionError."""
+    with pytest.raises(RunError, match="every pixel of the training images has the same value"):
+        recipe().fit(replace(task(tmp_path), dataset=Blank()))
 
 
 def test_clean_trains_on_what_is_left_of_the_holdout(tmp_path: Path) -> None:

@@ -157,5 +157,5 @@ def bars() -> Any | None:
     from rich.console import Console
 
     raw = stream.stream if isinstance(stream, Stream) else stream
-    console = Console(file=Stream(raw, hide=False))  # type: ignore[arg-type]
+    console = Console(file=Stream(raw, hide=False))  # type: ignore[arg-type]  # it has what rich calls of a file
     return console if console.is_terminal and not console.is_dumb_terminal else None

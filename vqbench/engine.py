@@ -64,7 +64,8 @@ class Engine:
     def setup(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, torch.optim.Optimizer]:
         """The model and its optimizer, moved to the device and wrapped for its precision and the group."""
         with float32_products():  # for Fabric, as above
-            return self._fabric.setup(model, optimizer)
+            wrapped: tuple[nn.Module, torch.optim.Optimizer] = self._fabric.setup(model, optimizer)
+            return wrapped
 
     @contextmanager
     def batch(self, count: int, model: nn.Module) -> Iterator[slice]:
@@ -146,8 +147,8 @@ def _digest(value: Tensor) -> str:
 
 def _data_parallel(group: Group) -> dict[str, Any]:
     """Fabric's arguments for a group that is already there."""
-    from lightning_fabric.plugins.environments import LightningEnvironment
-    from lightning_fabric.strategies import DDPStrategy
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+    from lightning_fabric.strategies.ddp import DDPStrategy
 
     class Ours(LightningEnvironment):
         """Tells Fabric of the group, whose processes are there."""

@@ -86,7 +86,7 @@ def counted(number: int, what: str) -> str:
 
 
 LONGEST = 400  # characters of a message, and
-LONG = 120  # of one word of it, such as a path
+LONG = 240  # of one word of it, such as a path
 
 
 def shortened(text: str, length: int = 60) -> str:

@@ -92,7 +92,7 @@ class Limited:
     def read(self, size: int = -1) -> bytes:
         """As of a file; without ``size``, or with a negative one, all that may be read."""
         wanted = self.left + 1 if size < 0 else min(size, self.left + 1)
-        content = self.stream.read(wanted)
+        content: bytes = self.stream.read(wanted)
         self.left -= len(content)
         if self.left < 0:
             raise _too_large(f"it unpacks to more than {megabytes(self.limit)}")

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from vqbench import assets, protocol, registry
 from vqbench.conformance.case import Case
+from vqbench.errors import counted
 from vqbench.metric import Batch, Context, Metric, SampleMetric, Samples
 from vqbench.pictures import as_measured, to_unit
 from vqbench.quantizer import Quantizer
@@ -79,7 +80,8 @@ def _compared(group: Group, kept: Values | None) -> Outcome:
         return Outcome(group.name, "FAIL", f"not the values that are kept: {', '.join(other[:5])}")
     deviations = {name: _deviation(found[name], kept[name]) for name in kept}
     worst = max(deviations, key=lambda name: deviations[name])
-    about = f"{len(kept)} values, largest deviation {deviations[worst]:.1e} ({worst}), tolerance {group.tolerance:.0e}"
+    largest = f"largest deviation {deviations[worst]:.1e} ({worst}), tolerance {group.tolerance:.0e}"
+    about = f"{counted(len(kept), 'value')}, {largest}"
     return Outcome(group.name, "PASS" if deviations[worst] <= group.tolerance else "FAIL", about)
 
 
@@ -89,7 +91,8 @@ def _deviation(found: float, kept: float) -> float:
 
 
 def _kept() -> dict[str, Values]:
-    return json.loads((resources.files("vqbench") / FILE).read_text(encoding="utf-8"))
+    kept: dict[str, Values] = json.loads((resources.files("vqbench") / FILE).read_text(encoding="utf-8"))
+    return kept
 
 
 def main() -> None:
@@ -144,7 +147,8 @@ def _moments(name: str, values: Tensor) -> Values:
 def _levels(split: Literal["train", "test"] = "test") -> Tensor:
     """The first images: (IMAGES, 1, 28, 28) uint8."""
     dataset: Any = registry.load("datasets", "fashion_mnist_5k")()
-    return dataset.pixels(split)[:IMAGES]
+    levels: Tensor = dataset.pixels(split)[:IMAGES]
+    return levels
 
 
 def _images() -> Values:
@@ -218,7 +222,7 @@ def _samples() -> Values:
         context, _ = _batch(each)
         samples = Samples(_levels(), _levels("train"), lambda: features[0], lambda: features[1])
         for name in registry.names("metrics"):
-            cls: type[Metric] = registry.load("metrics", name)  # type: ignore[assignment]
+            cls: type[Metric] = registry.load("metrics", name)
             if issubclass(cls, SampleMetric):
                 values[f"{name} under {each}"] = cls(context).measure(samples)
     return values

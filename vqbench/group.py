@@ -53,7 +53,8 @@ class Group:
         dist.broadcast_object_list(told, 0, group=self._idle if patient else None)
         if told[1] is not None:
             raise told[1]
-        return told[0]
+        result: Result = told[0]
+        return result
 
     def number(self, number: int) -> int:
         """The ``number`` of rank 0: cheap enough for every update."""

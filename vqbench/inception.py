@@ -71,7 +71,9 @@ def network(device: torch.device) -> nn.Module:
     torch.save({**assets.tensors("inception_fid"), **classifier}, weights)
     weights.seek(0)
     with torch.random.fork_rng(devices=[]):  # its random initial weights are none of the run's business
-        net = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], feature_extractor_weights_path=weights)
+        net: nn.Module = FeatureExtractorInceptionV3(
+            "inception-v3-compat", ["2048"], feature_extractor_weights_path=weights
+        )
     return net.to(device)
 
 

@@ -136,7 +136,8 @@ class Samples:
         key = compute, args
         if key not in self._shared:
             self._shared[key] = compute(self, *args)
-        return self._shared[key]
+        result: Result = self._shared[key]
+        return result
 
 
 class SampleMetric(Metric):

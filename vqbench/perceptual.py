@@ -30,12 +30,14 @@ def network(trunk: str, device: torch.device) -> nn.Module:
     names = {name: "features." + name.split(".", 1)[1] for name in net.net.state_dict()}  # "slice1.0.weight" ends alike
     net.net.load_state_dict({name: weights[source] for name, source in names.items()}, strict=True)
     net = net.eval().requires_grad_(False).to(device)
-    return net.to(memory_format=torch.channels_last) if device.type == "cpu" else net  # a tenth faster on CPUs
+    module: nn.Module = net.to(memory_format=torch.channels_last) if device.type == "cpu" else net  # a tenth faster
+    return module
 
 
 def channel_weights(head: Any) -> Tensor:
     """The weight of each channel in a head, which is a convolution of one pixel to one channel: (channels,)."""
-    return head.model[-1].weight.flatten()
+    weight: Tensor = head.model[-1].weight
+    return weight.flatten()
 
 
 def maps(net: Any, pictures: Tensor) -> tuple[Tensor, ...]:
@@ -68,4 +70,5 @@ def layer_distances(net: Any, pictures: Tensor, originals: Tensor) -> Tensor:
 def unit_length(layer: Tensor) -> Tensor:
     """A map (B, channels, h, w) of unit length at each position. A position without features has a gradient of zero."""
     layer = layer.float()
-    return layer / (torch.linalg.vector_norm(layer, dim=1, keepdim=True) + EPS)
+    length: Tensor = torch.linalg.vector_norm(layer, dim=1, keepdim=True)
+    return layer / (length + EPS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import log2
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -46,6 +46,10 @@ class Quantizer(nn.Module):
     def __init__(self, num_codes: int, dim: int, depth: int = 1) -> None:
         super().__init__()
         self.num_codes, self.dim, self.depth = num_codes, dim, depth
+
+    if TYPE_CHECKING:  # nn.Module's own returns Any
+
+        def __call__(self, z: Tensor) -> QuantizerOutput: ...
 
     def forward(self, z: Tensor) -> QuantizerOutput:
         """Quantize ``z`` (B, dim, H, W). Codebooks and statistics move only while ``self.training``."""

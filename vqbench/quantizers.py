@@ -1,4 +1,7 @@
-"""In a checkout, the neighbouring folder ``quantizers/``; installed, that folder itself takes this place."""
+"""The quantizers of a checkout whose link ``vqbench/quantizers`` is missing: those of the neighbouring folder.
+
+Python and type checkers prefer the link. An unpacked sdist has none, nor has a file system without links.
+"""
 
 from pathlib import Path
 

@@ -54,8 +54,8 @@ def json_from(data: bytes) -> Any:
     text = data.decode("utf-8")
     try:
         found = json.loads(text, parse_constant=_no_number)
-        if "\\ud" in text or "\\uD" in text:  # half a character cannot be printed
-            json.dumps(found, ensure_ascii=False).encode("utf-8")
+        if "\\ud" in text or "\\uD" in text:  # half a character is no text, but for the bytes of a file's name
+            json.dumps(found, ensure_ascii=False).encode("utf-8", "surrogateescape")
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     return found

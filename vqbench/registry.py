@@ -23,12 +23,19 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import MappingProxyType, ModuleType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from vqbench import syntax
 from vqbench.errors import UsageError, VqbenchError, nearest, shortened
 from vqbench.files import MB, open_regular
 from vqbench.paths import path_of
+
+if TYPE_CHECKING:
+    from vqbench.backbone import Backbone
+    from vqbench.dataset import Dataset
+    from vqbench.metric import Metric
+    from vqbench.quantizer import Quantizer
+    from vqbench.recipe import Recipe
 
 PLUGIN = 5 * MB  # bytes of a file with a plugin
 
@@ -63,7 +70,8 @@ class Source:
 
     def load(self) -> ModuleType | type:
         if isinstance(self.where, EntryPoint):
-            return self.where.load()
+            offered: ModuleType | type = self.where.load()
+            return offered
         if self.origin == "built-in":
             return importlib.import_module(self.where)
         return _import_file(Path(self.where))
@@ -113,9 +121,7 @@ def add_file(path: str | Path) -> None:
 def _built_in_presets() -> frozenset[str]:
     """The names of published variants of built-in quantizers."""
     return frozenset(
-        preset
-        for source in _built_in("quantizers").values()
-        for preset in _class_of("quantizers", source).presets  # type: ignore[attr-defined]
+        preset for source in _built_in("quantizers").values() for preset in _class_of("quantizers", source).presets
     )
 
 
@@ -151,7 +157,8 @@ def source(kind: Kind, name: str) -> str | None:
 def version(kind: Kind, name: str) -> int:
     """The VERSION of the plugin ``name``; above it, where that is a file of the user's, a number of what it says."""
     said = source(kind, name)
-    return load(kind, name).VERSION + (0 if said is None else 1000 * int(said[:10], 16))  # type: ignore[attr-defined]
+    own: int = load(kind, name).VERSION
+    return own + (0 if said is None else 1000 * int(said[:10], 16))
 
 
 def require_same(kind: Kind, name: str, planned: str | None) -> None:
@@ -213,7 +220,19 @@ def added(kind: Kind) -> list[str]:
     return [name for name, source in sources(kind).items() if source.origin == "file"]
 
 
-def load(kind: Kind, name: str) -> type:
+@overload
+def load(kind: Literal["quantizers"], name: str) -> type[Quantizer]: ...
+@overload
+def load(kind: Literal["metrics"], name: str) -> type[Metric]: ...
+@overload
+def load(kind: Literal["datasets"], name: str) -> type[Dataset]: ...
+@overload
+def load(kind: Literal["backbones"], name: str) -> type[Backbone]: ...
+@overload
+def load(kind: Literal["recipes"], name: str) -> type[Recipe]: ...
+@overload
+def load(kind: Kind, name: str) -> type[Any]: ...
+def load(kind: Kind, name: str) -> type[Any]:
     """The class of the plugin ``name``. Raises UsageError if it is unknown, or known but broken (with the cause)."""
     found = sources(kind)
     if name not in found:
@@ -221,7 +240,7 @@ def load(kind: Kind, name: str) -> type:
     return _class_of(kind, found[name])
 
 
-def _class_of(kind: Kind, source: Source) -> type:
+def _class_of(kind: Kind, source: Source) -> type[Any]:
     """The one class that a source offers. Raises UsageError if there is none, or more, or it cannot be imported."""
     classes = _classes(kind, source)
     if len(classes) != 1:
@@ -242,7 +261,8 @@ def _require_attributes(kind: Kind, source: Source, cls: type) -> None:
         if base.__module__ != CONTRACTS[kind][0]:
             continue
         for name, annotation in inspect.get_annotations(base, eval_str=True).items():
-            if typing.get_origin(annotation) is typing.ClassVar and hasattr(cls, name):
+            origin: Any = typing.get_origin(annotation)
+            if origin is typing.ClassVar and hasattr(cls, name):
                 value, [wanted] = getattr(cls, name), typing.get_args(annotation)
                 if hasattr(value, "__get__"):  # of the instance, then
                     continue
@@ -333,7 +353,7 @@ def _cause(error: BaseException) -> str:
     return f"{type(error).__name__}: {said[:200]}{'...' if len(said) > 200 else ''}{where}"
 
 
-def find(kind: Kind, name: str) -> tuple[str, type, Mapping[str, Any]]:
+def find(kind: Kind, name: str) -> tuple[str, type[Any], Mapping[str, Any]]:
     """The plugin or preset called ``name``: the plugin's own name, its class, and the preset's arguments."""
     if name not in sources(kind):
         for preset, (plugin, args) in presets(kind).items():
@@ -354,16 +374,16 @@ def resolve(kind: Kind, name: str, given: Mapping[str, Any], fixed: Mapping[str,
     args = checked(f"{kind[:-1]} {name!r}", cls, given, fixed or {}, preset)
     if kind == "datasets":  # a place on this machine gives way to what lies there
         with contained(kind, plugin):
-            args = cls.settled(args)  # type: ignore[attr-defined]
+            args = cls.settled(args)
     later: Mapping[str, Any] = getattr(cls, "LATER", {})  # else runs from before such an argument would lose their key
     args = {argument: value for argument, value in args.items() if argument not in later or value != later[argument]}
-    return Resolved(plugin, cls.VERSION, args, source(kind, plugin))  # type: ignore[attr-defined]  # every contract has a VERSION
+    return Resolved(plugin, cls.VERSION, args, source(kind, plugin))
 
 
 def refresh(name: str, given: Mapping[str, Any]) -> None:
     """Have the data set ``name`` compare the files on this machine with what is kept of them, one by one."""
     _, cls, preset = find("datasets", name)
-    cls.refresh(checked(f"dataset {name!r}", cls, given, {}, preset))  # type: ignore[attr-defined]
+    cls.refresh(checked(f"dataset {name!r}", cls, given, {}, preset))
 
 
 def checked(

@@ -295,7 +295,7 @@ class ResultStore:
         """Add per-image values to those that are stored of ``run``."""
         merged = {**self.read_images(run), **arrays}
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, **{name: merged[name].astype(np.float32) for name in sorted(merged)})  # type: ignore[arg-type]
+        np.savez_compressed(buffer, **{name: merged[name].astype(np.float32) for name in sorted(merged)})  # type: ignore[arg-type]  # none is called allow_pickle
         write_atomically(self.folder(run) / "per_image.npz", buffer.getvalue())
 
     def read_images(self, run: RunSpec) -> dict[str, np.ndarray]:

@@ -30,7 +30,7 @@ def restored(kind: type[Progress], saved: dict[str, Any]) -> Progress:
 
     Raises ValueError or TypeError for a field that is unknown, or of another type than it begins with.
     """
-    for name, initial in asdict(kind()).items():  # type: ignore[call-overload]
+    for name, initial in asdict(kind()).items():  # type: ignore[call-overload]  # a dataclass whose fields have defaults
         value = saved.get(name, initial)
         if type(value) is not type(initial) and not (isinstance(initial, float) and type(value) is int):
             raise ValueError(f"its {name} is {value!r:.40}")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -34,8 +37,8 @@ class Average:
         """What must be kept."""
         return {"updates": self.updates, "values": self.values}
 
-    def load_state_dict(self, state: dict[str, object]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what was kept."""
-        self.updates = state["updates"]  # type: ignore[assignment]
-        for name, value in state["values"].items():  # type: ignore[attr-defined]
+        self.updates = state["updates"]
+        for name, value in state["values"].items():
             self.values[name].copy_(value)

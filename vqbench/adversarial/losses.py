@@ -36,7 +36,7 @@ def adaptive_weight(reconstruction: Tensor, adversarial: Tensor) -> Tensor:
     both losses pull on w equally hard. Source: Esser, Rombach, Ommer, VQGAN, CVPR 2021, arXiv 2012.09841, equation 7,
     with the constants of its released code (the paper has 1e-6).
     """
-    ratio = torch.linalg.vector_norm(reconstruction) / (torch.linalg.vector_norm(adversarial) + SMALLEST_NORM)
+    ratio: Tensor = torch.linalg.vector_norm(reconstruction) / (torch.linalg.vector_norm(adversarial) + SMALLEST_NORM)
     return ratio.clamp(0, LARGEST_WEIGHT).detach()
 
 

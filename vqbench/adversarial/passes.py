@@ -83,7 +83,7 @@ class Parts:
     def backward(self, own: Tensor, gradient: Tensor) -> None:
         for z_q, part in zip(self.z_q, gradient.chunk(len(self.x)), strict=True):
             _backward([(self._decode(z_q), part)])
-        _backward([(own, None), (self.out.z_q, torch.cat([part.grad for part in self.z_q]))])  # type: ignore[misc]
+        _backward([(own, None), (self.out.z_q, torch.cat([part.grad for part in self.z_q]))])  # type: ignore[misc]  # all have a gradient by now
         if self.z.grad is not None:
             for x, part in zip(self.x, self.z.grad.chunk(len(self.x)), strict=True):
                 _backward([(self._encode(x), part)])

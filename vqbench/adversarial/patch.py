@@ -36,4 +36,5 @@ class Patch(nn.Module):
                 nn.init.normal_(module.weight, 1, 0.02)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.net(x)
+        logits: Tensor = self.net(x)
+        return logits

@@ -63,7 +63,8 @@ class Block(nn.Module):
         self.shortcut = Convolution(before, after, 1, halves=True, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return (activate(self.second(activate(self.first(x)))) + self.shortcut(x)) / math.sqrt(2)
+        y: Tensor = (activate(self.second(activate(self.first(x)))) + self.shortcut(x)) / math.sqrt(2)
+        return y
 
 
 class StyleGAN(nn.Module):
@@ -95,7 +96,8 @@ class StyleGAN(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.blocks(activate(self.first(x)))  # (B, width, 4, 4)
         x = activate(self.last(torch.cat([x, self.deviation(x)], 1)))
-        return self.logit(activate(self.hidden(x.flatten(1))))
+        logits: Tensor = self.logit(activate(self.hidden(x.flatten(1))))
+        return logits
 
     def deviation(self, x: Tensor) -> Tensor:
         """(B, 1, h, w): the standard deviation over the pictures of a group, meaned over channels and positions."""

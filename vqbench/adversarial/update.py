@@ -135,7 +135,8 @@ class Players:
 
     def _logits(self, pictures: Tensor) -> Tensor:
         with self.engine.autocast():
-            return self.discriminator(pictures).float()
+            logits: Tensor = self.discriminator(pictures)
+            return logits.float()
 
     def parts(self) -> Iterable[tuple[str, Any]]:
         """Everything with a state, by name."""

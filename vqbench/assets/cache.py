@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
@@ -19,19 +20,19 @@ from vqbench.files import MB, read_regular
 from vqbench.paths import path_of
 
 LEDGER = 50 * MB
-_remembered: dict[str, dict] = {}  # as in the ledger, for caches that cannot be written
+_remembered: dict[str, dict[str, Any]] = {}  # as in the ledger, for caches that cannot be written
 
 
 def cache_folder() -> Path:
     """Our folder: ``VQBENCH_CACHE``, else the one that the system gives to programs for their caches."""
     own = os.environ.get("VQBENCH_CACHE")
-    return path_of(own).absolute() if own else Path(platformdirs.user_cache_dir("vqbench"))
+    return path_of(own, "VQBENCH_CACHE").absolute() if own else Path(platformdirs.user_cache_dir("vqbench"))
 
 
 def data_folder() -> Path | None:
     """The user's folder: ``VQBENCH_DATA``, if it is set. Nothing in it is ever changed."""
     own = os.environ.get("VQBENCH_DATA")
-    return path_of(own).absolute() if own else None
+    return path_of(own, "VQBENCH_DATA").absolute() if own else None
 
 
 def candidates(asset: Asset, folder: Path) -> Iterator[tuple[Path, Form]]:
@@ -106,7 +107,7 @@ def _ledger() -> Path:
     return cache_folder() / "verified.json"
 
 
-def _read_ledger() -> dict[str, dict]:
+def _read_ledger() -> dict[str, dict[str, Any]]:
     try:
         ledger = json.loads(read_regular(_ledger(), LEDGER))
     except (OSError, ValueError, RecursionError):  # none yet, or none that can be read: then nothing is remembered

@@ -60,7 +60,7 @@ def save(content: Content, path: Path) -> None:
     """Write a data file as it is, tensors as an uncompressed ``.npz``."""
     with replacing(path) as file:
         if isinstance(content, dict):
-            np.savez(file, **content)  # type: ignore[arg-type]
+            np.savez(file, **content)  # type: ignore[arg-type]  # no array is called allow_pickle
         else:
             file.write(content)
 

@@ -72,7 +72,7 @@ class _Opcodes:
 _Python: Any = pickle._Unpickler  # its methods, one an opcode, are in no stubs
 
 
-class _Unpickler(_Python):
+class _Unpickler(_Python):  # type: ignore[misc]  # Any, as said above
     """Unpickles in plain Python, since C's allocates what a file claims to need. Keys are of a kind quickly hashed."""
 
     def __init__(self, file: BinaryIO, **options: Any) -> None:
@@ -147,7 +147,7 @@ def _latin1(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
-class _OrderedDict(collections.OrderedDict):
+class _OrderedDict(collections.OrderedDict[Any, Any]):
     """An OrderedDict whose methods a pickle cannot cover by attributes of the same names."""
 
     def __setstate__(self, state: Any) -> None:

@@ -46,7 +46,8 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor, z_q: Tensor | None = None) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x, z_q)))
         h = self.conv2(F.silu(self.norm2(h, z_q)))
-        return (self.nin_shortcut(x) if hasattr(self, "nin_shortcut") else x) + h
+        y: Tensor = (self.nin_shortcut(x) if hasattr(self, "nin_shortcut") else x) + h
+        return y
 
 
 class Attention(nn.Module):
@@ -61,7 +62,8 @@ class Attention(nn.Module):
         h = self.norm(x, z_q)
         q, k, v = (layer(h).flatten(2).transpose(1, 2) for layer in (self.q, self.k, self.v))  # (B, positions, C)
         h = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(x.shape)
-        return x + self.proj_out(h)
+        y: Tensor = x + self.proj_out(h)
+        return y
 
 
 class Downsample(nn.Module):
@@ -72,7 +74,8 @@ class Downsample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.pad(x, (0, 1, 0, 1)))
+        y: Tensor = self.conv(F.pad(x, (0, 1, 0, 1)))
+        return y
 
 
 class Upsample(nn.Module):
@@ -83,7 +86,8 @@ class Upsample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+        y: Tensor = self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+        return y
 
 
 class Level(nn.Module):
@@ -101,7 +105,8 @@ class Level(nn.Module):
             x = block(x, z_q)
             if self.attn:
                 x = self.attn[index](x, z_q)
-        return self.upsample(self.downsample(x))
+        y: Tensor = self.upsample(self.downsample(x))
+        return y
 
 
 class Middle(nn.Module):
@@ -118,7 +123,8 @@ class Middle(nn.Module):
         x = self.block_1(x, z_q)
         if hasattr(self, "attn_1"):
             x = self.attn_1(x, z_q)
-        return self.block_2(x, z_q)
+        y: Tensor = self.block_2(x, z_q)
+        return y
 
 
 class Encoder(nn.Module):
@@ -146,7 +152,8 @@ class Encoder(nn.Module):
         h = self.conv_in(x)
         for level in self.down:
             h = level(h)
-        return self.conv_out(F.silu(self.norm_out(self.mid(h))))
+        z: Tensor = self.conv_out(F.silu(self.norm_out(self.mid(h))))
+        return z
 
 
 class Decoder(nn.Module):
@@ -181,7 +188,8 @@ class Decoder(nn.Module):
         h = self.mid(self.conv_in(z), z_q)
         for level in reversed(self.up):
             h = level(h, z_q)
-        return self.conv_out(F.silu(self.norm_out(h, z_q)))
+        x: Tensor = self.conv_out(F.silu(self.norm_out(h, z_q)))
+        return x
 
 
 def numbers(argument: str, text: str) -> list[int]:

@@ -23,7 +23,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(x)
-        return x + self.expand(F.relu(self.squeeze(x)))
+        y: Tensor = x + self.expand(F.relu(self.squeeze(x)))
+        return y
 
 
 class Conv(Backbone):
@@ -65,7 +66,9 @@ class Conv(Backbone):
         )
 
     def encode(self, x: Tensor) -> Tensor:
-        return self.encoder(x)
+        z: Tensor = self.encoder(x)
+        return z
 
     def decode(self, z_q: Tensor) -> Tensor:
-        return self.decoder(z_q)
+        x: Tensor = self.decoder(z_q)
+        return x

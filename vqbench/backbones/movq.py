@@ -24,7 +24,8 @@ class Modulated(nn.Module):
     def forward(self, x: Tensor, z_q: Tensor) -> Tensor:
         factor = x.shape[-1] // z_q.shape[-1]  # 1x1 convolutions come before the enlarging, which copies: less work
         scale, shift = (F.interpolate(conv(z_q), scale_factor=factor) for conv in (self.conv_y, self.conv_b))
-        return self.norm_layer(x) * scale + shift
+        y: Tensor = self.norm_layer(x) * scale + shift
+        return y
 
 
 class MoVQ(VQGAN):

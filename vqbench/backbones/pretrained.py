@@ -51,8 +51,8 @@ class Pretrained(VQGAN):
         z_channels: Width = 256,
         size: Side = 256,
     ) -> None:
-        shape = {"width": width, "multipliers": multipliers, "blocks": blocks, "attention": attention}
-        super().__init__(channels, dim, **shape, middle=middle, z_channels=z_channels, size=size)  # type: ignore[arg-type]
+        shape: dict[str, Any] = {"width": width, "multipliers": multipliers, "blocks": blocks, "attention": attention}
+        super().__init__(channels, dim, **shape, middle=middle, z_channels=z_channels, size=size)
         path = _find(file)
         weights = {name: value for name, value in read(path, sha256).items() if not name.startswith(LOSSES)}
         if CODEBOOK not in weights:

@@ -30,7 +30,7 @@ class Regional(nn.Module):
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.proj_out = nn.Conv2d(channels, channels, 1)
         nn.init.zeros_(self.proj_out.weight)
-        nn.init.zeros_(self.proj_out.bias)  # type: ignore[arg-type]
+        nn.init.zeros_(self.proj_out.bias)  # type: ignore[arg-type]  # a convolution has one unless told otherwise
 
     def forward(self, x: Tensor, z_q: Tensor | None = None) -> Tensor:
         if not self.active:
@@ -49,7 +49,8 @@ class Regional(nn.Module):
         h = F.scaled_dot_product_attention(q, k, v)
         h = h.unflatten(2, (window, window)).unflatten(0, (batch, rows, columns))  # (B, rows, columns, heads, w, w, 32)
         order = (0, 3, 6, 4, 1, 5, 2) if self.dilated else (0, 3, 6, 1, 4, 2, 5)
-        return x + self.proj_out(h.permute(order).reshape(x.shape))
+        y: Tensor = x + self.proj_out(h.permute(order).reshape(x.shape))
+        return y
 
 
 class SeQGAN(VQGAN):
@@ -83,8 +84,14 @@ class SeQGAN(VQGAN):
         refined: str = "16x32x64",
         window: Width = 8,
     ) -> None:
-        same = {"width": width, "multipliers": multipliers, "blocks": blocks, "z_channels": z_channels, "size": size}
-        super().__init__(channels, dim, **same, attention="none", middle=False)  # type: ignore[arg-type]
+        same: dict[str, Any] = {
+            "width": width,
+            "multipliers": multipliers,
+            "blocks": blocks,
+            "z_channels": z_channels,
+            "size": size,
+        }
+        super().__init__(channels, dim, **same, attention="none", middle=False)
         widths = self.shape[0]
         for index in levels_with(refined, size, len(widths)):
             level = self.decoder.up[index]

@@ -40,7 +40,8 @@ class Layer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self.qkv(self.norm1(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         x = x + self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
-        return x + self.back(torch.tanh(self.hidden(self.norm2(x))))
+        y: Tensor = x + self.back(torch.tanh(self.hidden(self.norm2(x))))
+        return y
 
 
 class Transformer(nn.Module):
@@ -54,7 +55,8 @@ class Transformer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         tokens = x.flatten(2).transpose(1, 2)  # (B, h·w, width)
         tokens = tokens + positions(x.shape[1], x.shape[2], x.shape[3], x.device).to(x.dtype)
-        return self.norm(self.layers(tokens)).transpose(1, 2).reshape(x.shape)
+        y: Tensor = self.norm(self.layers(tokens))
+        return y.transpose(1, 2).reshape(x.shape)
 
 
 def positions(width: int, rows: int, columns: int, device: torch.device) -> Tensor:
@@ -112,10 +114,12 @@ class ViT(Backbone):
         self.pixels = nn.ConvTranspose2d(decoder.width, channels, patch, stride=patch)
 
     def encode(self, x: Tensor) -> Tensor:
-        return self.to_code(self.encoder(self.patches(x)))
+        z: Tensor = self.to_code(self.encoder(self.patches(x)))
+        return z
 
     def decode(self, z_q: Tensor) -> Tensor:
-        return self.pixels(self.decoder(self.from_code(z_q)))
+        x: Tensor = self.pixels(self.decoder(self.from_code(z_q)))
+        return x
 
     def last_layer(self) -> Tensor:
         return self.pixels.weight

@@ -61,10 +61,12 @@ class VQGAN(Backbone):
         return Decoder(channels, z_channels, *self.shape)
 
     def encode(self, x: Tensor) -> Tensor:
-        return self.quant_conv(self.encoder(x))
+        z: Tensor = self.quant_conv(self.encoder(x))
+        return z
 
     def decode(self, z_q: Tensor) -> Tensor:
-        return self.decoder(self.post_quant_conv(z_q), z_q)
+        x: Tensor = self.decoder(self.post_quant_conv(z_q), z_q)
+        return x
 
     def last_layer(self) -> Tensor:
         return self.decoder.conv_out.weight

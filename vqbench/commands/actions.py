@@ -239,7 +239,7 @@ def needed_assets(plan: Plan) -> list[str]:
 
     names: set[str] = set()
     for run in plan.runs():
-        names.update(registry.load("datasets", run.dataset.name).assets)  # type: ignore[attr-defined]
+        names.update(registry.load("datasets", run.dataset.name).assets)
     for metric in plan.metrics:
         cls: Any = registry.load("metrics", metric)
         with registry.contained("metrics", metric):

@@ -117,7 +117,7 @@ def _obstacle(knob: str, under: MeasureProtocol, size: int, metrics: Sequence[ty
 
 
 def _metric(name: str) -> type[Metric]:
-    metric: Any = registry.load("metrics", name)
+    metric = registry.load("metrics", name)
     for knob in metric.knobs:
         if knob not in START.knobs():
             raise UsageError(f"metric {name!r} names an unknown knob {knob!r}; {nearest(knob, START.knobs())}")
@@ -178,7 +178,7 @@ def _refuse_other_versions(run: RunSpec) -> None:
         ("quantizers", run.quantizer),
     )
     for kind, part in parts:
-        here = registry.load(kind, part.name).VERSION  # type: ignore[attr-defined]  # every contract has a VERSION
+        here = registry.load(kind, part.name).VERSION
         if here != part.version:
             raise UsageError(
                 f"run {run.key} was made by version {part.version} of {kind[:-1]} {part.name!r}, "

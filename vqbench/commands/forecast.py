@@ -11,8 +11,9 @@ import heapq
 import json
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from vqbench.commands.actions import Shown, grid
 from vqbench.errors import counted
@@ -102,7 +103,7 @@ def _measured_like(run: RunSpec) -> str:
     return json.dumps([parts["backbone"], parts["dataset"], parts["quantizer"]], sort_keys=True)
 
 
-def _device(made: dict) -> str:
+def _device(made: Mapping[str, Any]) -> str:
     threads = made.get("threads")
     return f"{made.get('device', 'unknown device')}" + (f", {threads} threads" if threads else "")
 

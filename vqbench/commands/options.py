@@ -127,7 +127,7 @@ def choosing(command: Callable[..., None]) -> Callable[..., None]:
         option.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[option.name])
         for option in [*shared.values(), *own]
     ]
-    wrapped.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+    wrapped.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]  # which inspect reads, and typer by it
     wrapped.__annotations__ = {option.name: option.annotation for option in options}
     return wrapped
 

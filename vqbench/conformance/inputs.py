@@ -123,7 +123,7 @@ def _compiled(case: Case, **how: Any) -> str:
     plain, compiled = case.trained(), case.trained()
     forward = compiled.forward
     try:
-        compiled.forward = torch.compile(forward, **how)  # type: ignore[method-assign]
+        compiled.forward = torch.compile(forward, **how)  # type: ignore[method-assign]  # as torch.compile is meant to be used
         steps = [train_step(each, case.features(seed=9), seed=9) for each in (plain, compiled)]
         outs = [evaluate(each, case.features(seed=7)) for each in (plain, compiled)]
     except Exception as error:

@@ -22,7 +22,7 @@ class Collectives(TorchDispatchMode):
     """Notes every exchange between ranks, whoever asks for it and by which name."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
         self.seen: list[str] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -218,7 +218,7 @@ def _save(made: Index) -> None:
     arrays = {name: getattr(made, name) for name in ARRAYS}
     try:
         with replacing(_file(made.root)) as file:
-            np.savez(file, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)  # type: ignore[arg-type]
+            np.savez(file, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
     except OSError as error:
         warnings.warn(f"{_file(made.root)}: what was checked is not kept for the next run: {error}", stacklevel=2)
 

@@ -102,9 +102,9 @@ class Photographs(Dataset):
             self._refuse()
             self._require_bits(chosen=bits is not None or content is not None)  # what a content names was accepted
             self.content = _content(self.parts)
-            self.counts = {split: len(part.sound) for split, part in self.parts.items()}  # type: ignore[misc]
-            self.holdout = min(type(self).holdout, self.counts["train"] // 10)  # type: ignore[misc]
-            self.notes = (*self._left_out(), *self._passed_over(), *self._dim(), *self.remarks())  # type: ignore[misc]
+            self.counts = {split: len(part.sound) for split, part in self.parts.items()}  # type: ignore[misc]  # likewise
+            self.holdout = min(type(self).holdout, self.counts["train"] // 10)  # type: ignore[misc]  # likewise
+            self.notes = (*self._left_out(), *self._passed_over(), *self._dim(), *self.remarks())  # type: ignore[misc]  # likewise
 
     # What each data set has of its own -------------------------------------------------------------------------------
 
@@ -322,7 +322,7 @@ def _content(parts: Parts) -> str:
     """32 hexadecimal digits that name the usable files of both splits, in order."""
     sha = hashlib.sha256()
     for split in ("train", "test"):
-        part = parts[split]  # type: ignore[index]
+        part = parts[split]
         sha.update(f"{split}:{len(part.sound)}:".encode() + part.index.digests[part.sound].tobytes())
     return sha.hexdigest()[:32]
 

@@ -77,7 +77,8 @@ def task(errand: Errand, attempt: str, desk: Any) -> Brought:
     def tell(messages: list[object], files: Files) -> bool:
         try:
             # Not by ray.get: a task that waits so gives its cores to another one.
-            return desk.tell.remote(attempt, messages, files).future().result()
+            stop: bool = desk.tell.remote(attempt, messages, files).future().result()
+            return stop
         except ray.exceptions.RayActorError:
             return True  # who handed this out is gone
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -30,8 +31,10 @@ def contrastive_loss(
     """
     a, b = inner_product_form(gather_rows(features.detach()), codebook, distance)
     if rebound is not None and distance == "cosine":
-        b = _ReboundNormalize.apply(codebook, rebound)
-    return _Contrast.apply(b, a, temperature)
+        normalized: Callable[..., Tensor] = _ReboundNormalize.apply
+        b = normalized(codebook, rebound)
+    loss: Callable[..., Tensor] = _Contrast.apply
+    return loss(b, a, temperature)
 
 
 class _ReboundNormalize(torch.autograd.Function):
@@ -44,7 +47,7 @@ class _ReboundNormalize(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, codebook: Tensor, rebound: Tensor) -> Tensor:
-        norm = codebook.norm(dim=1, keepdim=True).clamp(min=1e-12)  # (K, 1)
+        norm: Tensor = codebook.norm(dim=1, keepdim=True).clamp(min=1e-12)  # (K, 1)
         ctx.rebound = rebound.detach()  # shares its memory
         ctx.save_for_backward(norm)
         return codebook / norm

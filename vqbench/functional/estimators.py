@@ -17,7 +17,7 @@ def rotate(z: Tensor, z_q: Tensor, epsilon: float = 1e-6) -> Tensor:
     e_unit, q_unit = e / e_norm, q / q_norm
     r = F.normalize(e_unit + q_unit, dim=1)
     turned = z - 2 * (z * r).sum(1, keepdim=True) * r + 2 * (z * e_unit).sum(1, keepdim=True) * q_unit
-    scaled = q_norm / e_norm * turned
+    scaled: Tensor = q_norm / e_norm * turned
     return q + (scaled - scaled.detach())
 
 

@@ -81,7 +81,7 @@ def strictly(call: Callable[[Tensor], QuantizerOutput], z: Tensor) -> QuantizerO
 
     def enter(*_: Any) -> None:
         _write((IEEE,) * len(outside))
-        engine: Any = torch.autograd.Variable._execution_engine  # type: ignore[attr-defined]
+        engine: Any = torch.autograd.Variable._execution_engine
         engine.queue_callback(leave)
 
     for tensor in (out.z_q, out.loss):

@@ -95,7 +95,8 @@ def all_mean(value: Tensor) -> Tensor:
         return value
     from torch.distributed.nn.functional import all_reduce
 
-    return all_reduce(value * weight())
+    mean: Tensor = all_reduce(value * weight())
+    return mean
 
 
 def all_gather(values: Tensor) -> Tensor:

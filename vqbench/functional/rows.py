@@ -49,7 +49,7 @@ def full_precision(forward: Forward) -> Forward:
         out.z_q = out.z_q.to(z.dtype)
         return out
 
-    return wrapped  # type: ignore[return-value]
+    return wrapped  # type: ignore[return-value]  # called as ``forward`` is
 
 
 def flatten(z: Tensor, dim: int) -> Tensor:

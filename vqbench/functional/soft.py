@@ -28,7 +28,8 @@ def by_blocks(
     of its own. Blocks small enough for a processor's cache take a third of the time of whole matrices there.
     """
     if len(features) * num_codes > KEPT:
-        return _Recomputed.apply(weigh, num_codes, noisy, features, *shared)
+        recomputed: Callable[..., tuple[Tensor, ...]] = _Recomputed.apply
+        return recomputed(weigh, num_codes, noisy, features, *shared)
     parts = [weigh(features[own], noise, *shared) for own, noise in _blocks(features, num_codes, noisy)]
     return tuple(torch.cat(each) if each[0].ndim else torch.stack(each).sum() for each in zip(*parts, strict=True))
 

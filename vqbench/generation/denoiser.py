@@ -79,7 +79,8 @@ def unet(dim: int, channels: int, multipliers: Sequence[int], attention: Sequenc
         attention_head_dim=math.gcd(32, channels),
         norm_num_groups=math.gcd(32, channels),
     )
-    return net
+    module: nn.Module = net
+    return module
 
 
 class Denoiser(Generator):
@@ -119,7 +120,8 @@ class Denoiser(Generator):
         """
         margin = -x.shape[-1] % self.multiple
         seen = F.pad(x, (0, margin, 0, margin))
-        return self.net(seen, t).sample[..., : x.shape[-2], : x.shape[-1]].float()
+        noise: Tensor = self.net(seen, t).sample
+        return noise[..., : x.shape[-2], : x.shape[-1]].float()
 
     @torch.no_grad()
     def decode(self, x: Tensor) -> Tensor:
@@ -128,7 +130,7 @@ class Denoiser(Generator):
         return self.first.backbone.decode(strictly(self.first.quantizer, z).z_q)
 
     @torch.no_grad()
-    def sample(self, seeds: Sequence[int], *, steps: int, eta: float) -> Tensor:  # type: ignore[override]
+    def sample(self, seeds: Sequence[int], *, steps: int, eta: float) -> Tensor:  # type: ignore[override]  # the settings of its own sampler
         """By so many steps of DDIM; ``eta`` 0 adds no noise on the way, 1 as much as the chain of DDPM."""
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 

@@ -41,7 +41,8 @@ class Prior(Generator):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Scores (B, L, K) of the code at each place, from the ``tokens`` (B, L) before it."""
-        return self.net(tokens)
+        scores: Tensor = self.net(tokens)
+        return scores
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
@@ -51,7 +52,7 @@ class Prior(Generator):
         return self.first.backbone.decode(z_q)
 
     @torch.no_grad()
-    def sample(self, seeds: Sequence[int], *, temperature: float) -> Tensor:  # type: ignore[override]
+    def sample(self, seeds: Sequence[int], *, temperature: float) -> Tensor:  # type: ignore[override]  # the settings of its own sampler
         """Every code by its probability, from one even random number; scores are divided by ``temperature`` before."""
         even = torch.stack([torch.rand(self.length, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
         device = next(self.net.parameters()).device

@@ -59,7 +59,8 @@ class Transformer(nn.Module):
         x = F.dropout(self._embedded(tokens, 0), self.dropout, self.training)
         for block in self.blocks:
             x, _ = block(x)
-        return self.head(self.norm(x))
+        scores: Tensor = self.head(self.norm(x))
+        return scores
 
     def step(self, tokens: Tensor, place: int, seen: Seen) -> tuple[Tensor, Seen]:
         """As :meth:`forward` of one place alone, ``tokens`` (B,): scores (B, outputs) and what the next place needs.
@@ -74,4 +75,5 @@ class Transformer(nn.Module):
 
     def _embedded(self, tokens: Tensor, start: int) -> Tensor:
         places = torch.arange(start, start + tokens.shape[1], device=tokens.device)
-        return self.tokens(tokens) + self.places(places)  # (B, L, width)
+        embedded: Tensor = self.tokens(tokens) + self.places(places)  # (B, L, width)
+        return embedded

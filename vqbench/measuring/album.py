@@ -63,7 +63,7 @@ def write(folder: Path, kept: Curves | Portrait) -> None:
     """Store ``kept`` in a run's folder, in place of what was there."""
     arrays = {field.name: getattr(kept, field.name) for field in fields(kept)}
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **{name: np.asarray(array) for name, array in arrays.items() if array is not None})  # type: ignore[arg-type]
+    np.savez_compressed(buffer, **{name: np.asarray(array) for name, array in arrays.items() if array is not None})  # type: ignore[arg-type]  # none is called allow_pickle
     write_atomically(folder / (CURVES if isinstance(kept, Curves) else PORTRAIT), buffer.getvalue())
 
 
@@ -88,7 +88,7 @@ def _read(path: Path, kind: type[Kept]) -> Kept | None:
                 raise ValueError(f"it has no {name}")
             if type_ == "int":
                 arrays[name] = _whole(arrays[name], name)
-        kept = kind(**{name: arrays.get(name) for name in declared})  # type: ignore[arg-type]
+        kept = kind(**{name: arrays.get(name) for name in declared})  # type: ignore[arg-type]  # of types that are checked below
         _check_curves(kept) if isinstance(kept, Curves) else _check_portrait(kept)
         return kept
     except FileNotFoundError:

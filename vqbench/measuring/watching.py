@@ -102,4 +102,5 @@ def _lines(counts: Tensor) -> Tensor:
     """Counts (depth, K) as lines, of neighbours that share one the largest: (depth · ⌈K / share⌉,)."""
     share = _share(*counts.shape)
     padded = torch.nn.functional.pad(counts, (0, -counts.shape[1] % share))
-    return padded.unflatten(1, (-1, share)).amax(2).flatten()
+    lines: Tensor = padded.unflatten(1, (-1, share)).amax(2)
+    return lines.flatten()

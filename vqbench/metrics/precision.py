@@ -37,4 +37,5 @@ def precision_and_recall(samples: Samples) -> tuple[float, float]:
     ensure_torchvision()
     from torch_fidelity.metric_prc import calculate_precision_recall_part
 
-    return calculate_precision_recall_part(samples.features, samples.references, NEIGHBOURS)
+    values: tuple[float, float] = calculate_precision_recall_part(samples.features, samples.references, NEIGHBOURS)
+    return values

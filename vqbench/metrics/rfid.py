@@ -96,4 +96,5 @@ def scipy_distance(mean1: np.ndarray, cov1: np.ndarray, mean2: np.ndarray, cov2:
 def _root(product: np.ndarray) -> np.ndarray:
     with warnings.catch_warnings():  # singular is what it must be from fewer than 2,048 pictures
         warnings.simplefilter("ignore", scipy.linalg.LinAlgWarning)
-        return scipy.linalg.sqrtm(product)
+        root: np.ndarray = scipy.linalg.sqrtm(product)
+        return root

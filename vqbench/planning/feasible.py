@@ -61,8 +61,12 @@ def _generate(suite: SuiteSpec) -> KeyPath | None:
 
 def _require_recipe(suite: SuiteSpec, part: Part, place: KeyPath, dataset: Any) -> None:
     recipe = _made(suite, place, part.args, lambda: registry.load("recipes", part.name)(**part.args))
+    if recipe is None:
+        return
     counts = dataset.counts
-    if recipe is not None and (wrong := recipe.misfit(counts["train"], counts["test"], dataset.holdout, dataset.size)):
+    with registry.contained("recipes", part.name):
+        wrong = recipe.misfit(counts["train"], counts["test"], dataset.holdout, dataset.size)
+    if wrong:
         raise suite.error(_at(suite, place, part.args, wrong), f"on {dataset.title}: {wrong}")
 
 
@@ -110,13 +114,15 @@ def _outlined(kind: registry.Kind, part: Part, **args: Any) -> Any:
 def _keeps(model: Any, channels: int, size: int) -> bool:
     """Whether images of this side come back as large as they went in; of a stranger's, True where that is not known."""
     if model.factor is not None:
-        return size % model.factor == 0
+        factor: int = model.factor
+        return size % factor == 0
     import torch
 
     with torch.device("meta"), torch.no_grad():
         blank = torch.zeros(1, channels, size, size)
         try:
-            return model.decode(model.encode(blank)).shape == blank.shape
+            image: torch.Tensor = model.decode(model.encode(blank))
+            return image.shape == blank.shape
         except Exception:  # it may need values; training will say
             return True
 
@@ -157,7 +163,8 @@ def _require_metrics(suite: SuiteSpec, data: Mapping[str, Any], sampling: Sampli
         metric: Any = registry.load("metrics", name)
         for dataset in data.values():
             for measured in suite.measure:
-                side = metric.smallest(protocol.measuring(measured))
+                with registry.contained("metrics", name):
+                    side = metric.smallest(protocol.measuring(measured))
                 if dataset.size < side:
                     raise suite.error(
                         ("metrics", index),

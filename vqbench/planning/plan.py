@@ -274,7 +274,7 @@ def _entry_from_dict(content: dict[str, Any]) -> Entry:
 
 def _content(path: Path) -> dict[str, Any]:
     """What :meth:`Plan.save` wrote. Raises ValueError for anything else, and for plugins of an unknown kind."""
-    content = reading.json_of(path)
+    content: dict[str, Any] = reading.json_of(path)
     schema.mapping(content, "it")
     if content.pop("digest", None) not in (None, _digest_of(content)):  # the first were written without one
         raise ValueError("its content does not fit its digest")
@@ -311,7 +311,7 @@ def stored(store: ResultStore) -> list[Plan]:
 
 def _digest(plugin: str) -> str | None:
     kind, name = plugin.split("/")
-    return registry.digest(kind, name) if name in registry.sources(kind) else None  # type: ignore[arg-type]
+    return registry.digest(kind, name) if name in registry.sources(kind) else None  # type: ignore[arg-type]  # its kind was checked by ``_content``
 
 
 def _require_second_stage(spec: SuiteSpec) -> None:
@@ -368,7 +368,7 @@ def _resolve(spec: SuiteSpec, digest: str, variant: bool, whole: bool = True) ->
             second=entry.second,
             paper_row=entry.paper.row if entry.paper else None,
             paper_setting=entry.paper.setting if entry.paper else None,
-            ceiling=registry.load("quantizers", entry.run.quantizer.name).ceiling,  # type: ignore[attr-defined]
+            ceiling=registry.load("quantizers", entry.run.quantizer.name).ceiling,
             **(asdict(code_shape(entry.run, data[entry.dataset].channels, data[entry.dataset].size)) if told else {}),
         )
         for entry in expanded
@@ -389,8 +389,6 @@ def _resolve(spec: SuiteSpec, digest: str, variant: bool, whole: bool = True) ->
                 metric.by_codebook,
             )
     sampling = _sampling(spec, infos)
-    if whole:
-        require_feasible(spec, expanded, data, sampling)
     datasets = {}
     for name, part in {entry.dataset: entry.run.dataset for entry in entries}.items():
         each = data[name]
@@ -398,6 +396,8 @@ def _resolve(spec: SuiteSpec, digest: str, variant: bool, whole: bool = True) ->
             datasets[name] = DatasetInfo(
                 each.title, each.counts["train"], each.counts["test"], each.holdout, each.notes
             )
+    if whole:
+        require_feasible(spec, expanded, data, sampling)
     plugins = {f"metrics/{name}" for name in spec.metrics}
     for entry in entries:
         run = entry.run

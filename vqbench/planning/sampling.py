@@ -56,7 +56,7 @@ def sampling_of(name: str) -> Sampling:
         settings = {setting: _number(value) for setting, value in given.items()}
     except (KeyError, ValueError):
         raise ValueError(f"{name!r} does not name samples") from None
-    return Sampling(count, reference, references and int(references), settings)  # type: ignore[arg-type]
+    return Sampling(count, reference, references and int(references), settings)  # type: ignore[arg-type]  # a name that ``under`` gave has a split's
 
 
 def _number(text: str) -> float:

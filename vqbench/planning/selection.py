@@ -53,9 +53,7 @@ def _unnamed(rows: Iterable[QuantizerRow]) -> list[str]:
     """The quantizers of the user's own files that no row has, neither by name nor by a preset."""
     named = {row.quantizer for row in rows}
     return [
-        name
-        for name in registry.added("quantizers")
-        if not named & {name, *registry.load("quantizers", name).presets}  # type: ignore[attr-defined]
+        name for name in registry.added("quantizers") if not named & {name, *registry.load("quantizers", name).presets}
     ]
 
 

@@ -85,7 +85,7 @@ def operations(call: Call) -> int:
     """Operations of the products and convolutions that ``call`` makes, as torch counts them."""
     with FlopCounterMode(display=False) as counter:
         call()
-    return counter.get_total_flops()
+    return int(counter.get_total_flops())
 
 
 def counted(model: Autoencoder, call: Call) -> tuple[int, int]:

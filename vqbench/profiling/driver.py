@@ -133,7 +133,7 @@ def _measured(job: dict[str, Any]) -> dict[str, Any]:
         raise RunError(f"its process was ended by signal {-done.returncode}; out of memory?")
     if done.returncode:
         raise RunError(f"its process failed: {(done.stderr.strip().splitlines() or ['without a word'])[-1]}")
-    found = json.loads(done.stdout.splitlines()[-1])
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     if found.get("exit_code") == UsageError.exit_code:
         raise UsageError(found["error"])
     if "error" in found:

@@ -111,7 +111,8 @@ def made_of(subject: Subject, device: torch.device, size: Size | None = None) ->
     """The quantizer, untrained, at its own or another size."""
     size = size or subject.size
     args = {**subject.args, "num_codes": size.k, "dim": size.d}
-    return registry.load("quantizers", subject.name)(**args).to(device)
+    quantizer: Quantizer = registry.load("quantizers", subject.name)(**args)
+    return quantizer.to(device)
 
 
 def main() -> None:

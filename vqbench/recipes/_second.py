@@ -88,8 +88,8 @@ class OnRows(SecondStage):
         if wrong := too_large(self.batch_size, len(pictures), self.subset):
             raise RunError(wrong)
         task.engine.group.agree(lambda: task.folder.mkdir(parents=True, exist_ok=True))
-        optimizer = torch.optim.AdamW(generator.parameters(), lr=self.learning_rate)
-        model, optimizer = task.engine.setup(generator, optimizer)  # type: ignore[assignment]
+        optimizer: torch.optim.Optimizer = torch.optim.AdamW(generator.parameters(), lr=self.learning_rate)
+        model, optimizer = task.engine.setup(generator, optimizer)
         average = {name: value.detach().clone() for name, value in generator.named_parameters()}
         state = self._restore(task, generator, average, optimizer)
 

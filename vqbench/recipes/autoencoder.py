@@ -135,12 +135,22 @@ class Autoencoder(Recipe):
             )
         return None
 
+    def _weight(self, training: Tensor) -> float:
+        """The factor of the squared error: one over the variance of the training pixels."""
+        spread = variance(training.cpu())
+        if spread == 0:
+            raise RunError(
+                "every pixel of the training images has the same value, so that the error cannot be divided by their "
+                "variance; look at the images"
+            )
+        return 1 / (spread * (4 if self.variance == "matched" else 1))
+
     def fit(self, task: Task) -> Trained:
         training, validation = self._splits(task)  # (N, C, S, S) uint8
-        weight = 1 / (variance(training.cpu()) * (4 if self.variance == "matched" else 1))
-        optimizer = torch.optim.Adam(task.model.parameters(), lr=self.learning_rate)
+        weight = self._weight(training)
+        optimizer: torch.optim.Optimizer = torch.optim.Adam(task.model.parameters(), lr=self.learning_rate)
         task.engine.group.agree(lambda: task.folder.mkdir(parents=True, exist_ok=True))
-        model, optimizer = task.engine.setup(task.model, optimizer)  # type: ignore[assignment]
+        model, optimizer = task.engine.setup(task.model, optimizer)
         state = self._restore(task, optimizer)
 
         updates = math.ceil(len(training) / self.batch_size)  # an epoch's; the last batch may be smaller

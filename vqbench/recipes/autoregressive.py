@@ -73,5 +73,5 @@ class Autoregressive(OnRows):
         codes = rows.flatten(1).long()
         return generator.before(codes), codes
 
-    def loss(self, model: nn.Module, tokens: Tensor, codes: Tensor) -> Tensor:  # type: ignore[override]
+    def loss(self, model: nn.Module, tokens: Tensor, codes: Tensor) -> Tensor:  # type: ignore[override]  # what its own batch gives
         return F.cross_entropy(model(tokens).flatten(0, 1).float(), codes.flatten())

@@ -85,7 +85,7 @@ class Diffusion(OnRows):
         z = generator.standardized(rows)
         return z, torch.randn(z.shape).to(z.device), torch.randint(STEPS, z.shape[:1]).to(z.device)
 
-    def loss(self, model: nn.Module, z: Tensor, noise: Tensor, t: Tensor) -> Tensor:  # type: ignore[override]
+    def loss(self, model: nn.Module, z: Tensor, noise: Tensor, t: Tensor) -> Tensor:  # type: ignore[override]  # what its own batch gives
         return F.mse_loss(model(self._chain.add_noise(z, noise, t), t), noise)
 
     @cached_property

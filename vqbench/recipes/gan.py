@@ -269,7 +269,7 @@ class Gan(Recipe):
             discriminator = Patch(channels, self.width, self.layers)
         else:
             discriminator = StyleGAN(channels, size, self.width)
-        discriminator = discriminator.to(task.engine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        discriminator = discriminator.to(task.engine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's overloads leave it out
         task.model.train()
         players = Players(task.model, discriminator, self.rules, task.engine, self.adam, self.ema)
         path = task.folder / "last.pt"

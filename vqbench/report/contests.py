@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,7 +124,7 @@ def _prepared(
     return Contest(block.label, "", column, names, claim, (), without), pairs
 
 
-def _pair(best: Cell, other: Cell, name: str, images: Images) -> tuple[NDArray, NDArray, bool] | str:
+def _pair(best: Cell, other: Cell, name: str, images: Images) -> tuple[NDArray[Any], NDArray[Any], bool] | str:
     """Both on the seeds that both have of one origin: (S, N) with values per image, else (S, 1) with two or more."""
     if not other.values:
         return "failed" if other.status == "failed" else "not run"

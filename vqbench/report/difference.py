@@ -173,7 +173,7 @@ def _tested(pairs: Any, known: dict[int, tuple[float, float]], name: str) -> sta
     y = [new_store.images(new).get(name) for _, _, new_store, new in pairs]
     shapes = {None if each is None else each.shape for each in [*x, *y]}
     if len(shapes) == 1 and None not in shapes:
-        a, b = np.stack(x).astype(np.float64), np.stack(y).astype(np.float64)  # type: ignore[arg-type]
+        a, b = np.stack(x).astype(np.float64), np.stack(y).astype(np.float64)
     else:
         a, b = (np.array([[pair[i]] for pair in known.values()], dtype=np.float64) for i in (0, 1))
     if a.size < 2 or not (np.isfinite(a).all() and np.isfinite(b).all()):

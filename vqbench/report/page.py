@@ -177,7 +177,8 @@ def write(template: str, **context: Any) -> str:
     from markupsafe import Markup
 
     own = {"style": Markup(style), "script": Markup(script), "policy": policy, "version": vqbench.__version__}
-    return _environment().get_template(template).render(**own, **context)
+    page: str = _environment().get_template(template).render(**own, **context)
+    return page
 
 
 def _source(name: str) -> str:

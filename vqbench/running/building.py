@@ -18,7 +18,7 @@ def require_planned(run: RunSpec) -> None:
     """Raises ChangedPlugin where a plugin of ``run`` is a file that was edited since the run got its key."""
     for name in PARTS:
         part: Part = getattr(run, name)
-        registry.require_same(f"{name}s", part.name, part.source)  # type: ignore[arg-type]
+        registry.require_same(f"{name}s", part.name, part.source)  # type: ignore[arg-type]  # the plural of a part is a kind
 
 
 def build(run: RunSpec, dataset: Dataset) -> Autoencoder:
@@ -33,7 +33,9 @@ def build(run: RunSpec, dataset: Dataset) -> Autoencoder:
         make("backbones", run.backbone, channels=dataset.channels, dim=run.quantizer.args["dim"]),
         make("quantizers", run.quantizer),
     )
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster, on CPUs as on GPUs
+    # Channels last is faster, on CPUs as on GPUs; torch's overloads of ``to`` do not have it.
+    fast: Autoencoder = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as said above
+    return fast
 
 
 def kept_buffers(model: torch.nn.Module) -> dict[str, Tensor]:

@@ -45,7 +45,7 @@ def found(name: str) -> Callable[[Any, Path], Told]:
     if not (where and attribute):
         raise UsageError(f"--listen {name}: neither {', '.join(OURS)}, nor FILE.py:name, nor package.module:name")
     try:
-        called = getattr(_file(where) if where.endswith(".py") else importlib.import_module(where), attribute)
+        called: Any = getattr(_file(where) if where.endswith(".py") else importlib.import_module(where), attribute)
     except ModuleNotFoundError as error:
         raise UsageError(
             f"--listen {name}: {error}; a module must be installed, the working directory is not searched: give a file "
@@ -55,7 +55,8 @@ def found(name: str) -> Callable[[Any, Path], Told]:
         raise UsageError(f"--listen {name}: cannot be imported ({type(error).__name__}: {error})") from error
     if not callable(called):
         raise UsageError(f"--listen {name}: {attribute} is a {type(called).__name__}, nothing that can be called")
-    return called
+    listener: Callable[[Any, Path], Told] = called
+    return listener
 
 
 @cache

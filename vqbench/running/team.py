@@ -88,7 +88,7 @@ class Team:
         if launched():
             self.group: Group = beside(device)
             return
-        store = torch.distributed.TCPStore("127.0.0.1", 0, size, is_master=True, wait_for_workers=False)
+        store = torch.distributed.TCPStore("127.0.0.1", 0, size, is_master=True, wait_for_workers=False)  # type: ignore[attr-defined]  # not in its __all__
         threads = max(1, torch.get_num_threads() // size)
         if "OMP_NUM_THREADS" not in os.environ:
             torch.set_num_threads(threads)
@@ -148,7 +148,7 @@ class Team:
 
 def meet(place: Place) -> Group:
     """In a follower: join the group of rank 0."""
-    store: Any = torch.distributed.TCPStore("127.0.0.1", place.port, place.size, is_master=False)
+    store: Any = torch.distributed.TCPStore("127.0.0.1", place.port, place.size, is_master=False)  # type: ignore[attr-defined]  # likewise
     return group.join(place.rank, place.size, place.rank, place.size, _on_gpus(place.device), store)
 
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 SETTINGS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
 
 # By default libgomp spins 300,000 times, some milliseconds: beside one other busy process on two cores the same
-# training took 7 to 13 times as long as with threads that sleep at once. Those cost about a fifth of the speed of
-# small layers on a quiet machine, 2,000 turns cost nothing there and a tenth to a fifth on a busy one.
+# training took 3 to 13 times as long as with threads that sleep at once. Those cost small layers some speed on a quiet
+# machine, 2,000 turns cost nothing there and a tenth to a fifth on a busy one.
 BRIEFLY = {"GOMP_SPINCOUNT": "2000", "KMP_BLOCKTIME": "1"}
 NEVER = {"GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
 

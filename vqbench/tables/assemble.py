@@ -309,7 +309,8 @@ class _Builder:
             if record is None:
                 return self._why_missing(entry, run)
             told.append(record.made.get(what))
-        return _sum(told)
+        total: float | None = _sum(told)
+        return total
 
     def _why_missing(self, entry: Entry, run: RunSpec) -> str:
         """Why a run has failed, or the one that it builds on; empty where neither has."""

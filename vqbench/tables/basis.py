@@ -36,7 +36,7 @@ class Basis:
 
     def _fewest(self, split: Split, *limits: int | None) -> int:
         """How many images of ``split`` are used, no more than the ``limits``, where the data set has fewest."""
-        sizes = [getattr(info, split) for info in self.plan.datasets.values()]
+        sizes: list[int] = [getattr(info, split) for info in self.plan.datasets.values()]
         return min([*sizes, *(limit for limit in limits if limit is not None)])
 
     def said(self) -> str:

@@ -72,7 +72,8 @@ def _codes(entry: Entry, record: Record | None, folder: Path | None) -> int | No
     if entry.codes is not None or record is None or folder is None:
         return entry.codes
     if "codes" in record.made:
-        return record.made["codes"]
+        codes: int | None = record.made["codes"]
+        return codes
     try:
         with zipfile.ZipFile(folder / COUNTS[0]) as kept, kept.open(COUNTS[1]) as counts:
             return _shape(counts)[-1]
