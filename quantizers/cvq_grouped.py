@@ -38,6 +38,7 @@ class CVQGrouped(Quantizer):
         contrastive_gradient: Literal["exact", "released"] = "exact",
         beta: float = 0.25,
     ) -> None:
+        Q.require(groups >= 1, f"groups must be at least 1, not {groups}")
         codes = Q.nearest_root(num_codes, groups) if group_codes is None else group_codes
         super().__init__(codes, dim, depth=groups)
         Q.require(dim % groups == 0, f"a shared codebook needs groups that divide {dim}, not {groups}")

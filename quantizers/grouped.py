@@ -46,6 +46,7 @@ class Grouped(Quantizer):
         beta: float = 0.25,
         init: Literal["uniform", "sonnet"] = "uniform",
     ) -> None:
+        Q.require(groups >= 1, f"groups must be at least 1, not {groups}")
         codes = Q.nearest_root(num_codes, groups) if group_codes is None else group_codes
         super().__init__(codes, dim, depth=groups)
         Q.require(dim >= groups, f"{groups} groups need at least as many channels, not {dim}")

@@ -52,6 +52,7 @@ class Residual(Quantizer):
         kmeans_iterations: int = 10,
         threshold: float = 1.0,
     ) -> None:
+        Q.require(depth >= 1, f"depth must be at least 1, not {depth}")
         codes = Q.nearest_root(num_codes, depth) if level_codes is None else level_codes
         super().__init__(codes, dim, depth)
         options = {"beta": beta, "decay": decay, "epsilon": epsilon, "threshold": threshold}

@@ -46,6 +46,8 @@ class VQBridge(Quantizer):
         beta: float = 0.25,
     ) -> None:
         super().__init__(num_codes, dim)
+        for name, count in {"patch": patch, "hidden": hidden, "heads": heads}.items():
+            Q.require(count >= 1, f"{name} must be at least 1, not {count}")
         Q.require(hidden % heads == 0, f"heads must divide hidden, but {heads} does not divide {hidden}")
         self.patch, self.beta = patch, beta
         self.seed = nn.Parameter(Q.initial_codebook(num_codes, dim, "uniform"))

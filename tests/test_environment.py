@@ -61,3 +61,16 @@ def test_a_wrong_time_between_checkpoints_is_one_sentence(value: str) -> None:
     environment = {**os.environ, "VQBENCH_CHECKPOINT_EVERY": value}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == f"VQBENCH_CHECKPOINT_EVERY={value}: not a number of seconds; unset it or write one\n"
+
+
+@pytest.mark.parametrize("name", ["RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK"])
+@pytest.mark.parametrize("value", ["x", "", "1.0", "²"])
+def test_a_rank_outside_of_a_launch_is_a_number(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """A single variable that Lightning reads, without the others, fails no run: it is named before any starts."""
+    for each in ("MASTER_ADDR", "RANK", "LOCAL_RANK"):
+        monkeypatch.delenv(each, raising=False)
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match=f"{name}=.*unset this variable"):
+        launched()
+    monkeypatch.setenv(name, "1")
+    assert launched() is None

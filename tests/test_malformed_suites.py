@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vqbench.errors import UsageError
+from tests.tiny_suite import write
+from vqbench import registry
+from vqbench.errors import UsageError, VqbenchError
+from vqbench.planning import plan as planning
 from vqbench.planning.expansion import expand
+from vqbench.planning.selection import changes
 from vqbench.planning.suite import SuiteSpec, load_suite
 from vqbench.planning.suitefile import find_suite, override
 from vqbench.planning.yamlfile import MAX_BYTES, parse
+from vqbench.quantizers.vq import VQ
 
 GOOD = """\
 name: good
@@ -271,3 +278,59 @@ def test_no_value_is_worse_than_a_wrong_one(key, value):
         assert str(error).startswith("good.yaml:")  # noqa: PT017
     else:
         assert suite.rows()
+
+
+@pytest.mark.parametrize("label", ["\U0001f600", "中 ↑", 'back\\ud83d "slash"', "a\u200db"])
+def test_rows_are_chosen_whatever_letters_their_labels_have(tmp_path: Path, label: str) -> None:
+    """``--only`` keeps the label of a row, also one with letters beyond U+FFFF, and its run."""
+    suite = write(tmp_path, f"{{vq: {{}}, label: {json.dumps(label, ensure_ascii=False)}}}, cvq")
+    whole, chosen = planning.load(suite, []), planning.load(suite, [], changes(suite, [], ["vq"]))
+    assert [entry.label for entry in chosen.entries] == [label]
+    assert chosen.runs() == whole.runs()[:1]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "{cvq_grouped: {groups: 0, group_codes: 16}}",
+        "{grouped: {groups: 0, group_codes: 16}}",
+        "{residual: {depth: 0, level_codes: 16}}",
+        "{vq_bridge: {heads: 0}}",
+        "{vq_bridge: {patch: 0}}",
+    ],
+)
+def test_a_quantizer_of_no_parts_is_refused(tmp_path: Path, row: str) -> None:
+    """Counts of groups, levels, heads and patches below 1 are wrong usage that names the argument."""
+    with pytest.raises(UsageError, match="must be at least 1, not 0"):
+        planning.load(write(tmp_path, row), [])
+
+
+def test_a_constructor_that_fails_is_no_fault_of_vqbench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a quantizer raises when it is made for a plan names the quantizer."""
+
+    @functools.wraps(VQ.__init__)
+    def broken(self: VQ, *_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    suite = write(tmp_path, "vq")
+    monkeypatch.setattr(VQ, "__init__", broken)
+    with pytest.raises(VqbenchError, match=r"quantizer 'vq'.* fails: ZeroDivisionError"):
+        planning.load(suite, [], ["table.columns=[l1, latent]"])
+
+
+@pytest.mark.parametrize("signature", ["self", "self, num_codes", "self, *args, **options"])
+def test_a_quantizer_without_the_budgets_arguments_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signature: str
+) -> None:
+    """A stranger's quantizer whose constructor leaves out num_codes or dim is refused by name when it is planned."""
+    monkeypatch.setattr(registry, "_files", {})
+    path = tmp_path / "lacking_vq.py"
+    path.write_text(
+        "from vqbench.quantizers.vq import VQ\n\n\nclass LackingVQ(VQ):\n    paper = 'none'\n\n"
+        f"    def __init__({signature}):\n        super().__init__(16, 4)\n"
+    )
+    registry.add_file(path)
+    with pytest.raises(VqbenchError, match=r"'lacking_vq' does not take the argument '(dim|num_codes)'"):
+        planning.load(write(tmp_path, "lacking_vq"), [])
+    monkeypatch.undo()
+    registry.sources.cache_clear()

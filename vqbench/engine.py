@@ -19,6 +19,7 @@ from vqbench.errors import RunError, UsageError
 from vqbench.functional import ranks
 from vqbench.functional.precision import allow_tf32, float32_products
 from vqbench.group import ALONE, Group
+from vqbench.launched import require_ranks
 from vqbench.origin import origin
 
 Precision = Literal["float32", "tf32", "bf16"]
@@ -41,6 +42,7 @@ class Engine:
     def __init__(self, device: str = "auto", precision: Precision = "float32", group: Group = ALONE) -> None:
         logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
         warnings.filterwarnings("ignore", module="lightning_fabric")
+        require_ranks()
         from lightning_fabric import Fabric
 
         determinism.apply()

@@ -395,6 +395,9 @@ def checked(
 ) -> dict[str, Any]:
     """All arguments of ``cls``, from ``fixed``, ``given``, ``preset`` and the defaults in this order, types checked."""
     known = dict(parameters(cls))
+    for argument in fixed:
+        if argument not in known:
+            raise BrokenPlugin(f"{who} does not take the argument {argument!r}, which every suite gives; add it")
     own = [parameter for parameter in known if parameter not in fixed]
     for argument in (*given, *preset):
         if argument not in own:

@@ -7,6 +7,7 @@ own among the resolved suites of a store, while its runs are the same runs.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -38,7 +39,14 @@ def changes(suite: str | Path, sets: Sequence[str], only: Sequence[str] = (), sk
         raise UsageError(f"--only and --skip leave no row of {suite}")
     if kept == rows:
         return []
-    return [f"quantizers={json.dumps([row.model_dump(exclude_unset=True) for row in kept])}"]
+    return [f"quantizers={_yaml([row.model_dump(exclude_unset=True) for row in kept])}"]
+
+
+def _yaml(value: object) -> str:
+    """``value`` as YAML of ASCII letters; JSON would write one character beyond U+FFFF as two, which YAML refuses."""
+    text = json.dumps(value, ensure_ascii=False)
+    text = re.sub("[\U00010000-\U0010ffff]", lambda found: f"\\U{ord(found[0]):08x}", text)
+    return re.sub("[^ -~]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _unnamed(rows: Iterable[QuantizerRow]) -> list[str]:

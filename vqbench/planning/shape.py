@@ -23,7 +23,8 @@ def code_shape(run: RunSpec, channels: int, size: int) -> CodeShape:
 
     def make(kind: registry.Kind, name: str, **args: Any) -> Any:
         cls: Any = registry.load(kind, name)
-        return cls.outline(**args) if kind == "backbones" else cls(**args)
+        with registry.contained(kind, name):
+            return cls.outline(**args) if kind == "backbones" else cls(**args)
 
     with torch.device("meta"), torch.no_grad():
         quantizer = make("quantizers", run.quantizer.name, **run.quantizer.args)
