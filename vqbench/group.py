@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -16,6 +19,7 @@ from vqbench.errors import Interrupted, VqbenchError
 
 IDLE = timedelta(days=365)  # how long a rank waits to be told of the next run: its leader may have none for long
 BUSY = timedelta(hours=1)  # how long ranks wait for each other within a run, before they take one of them for lost
+MORTAL = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # what ends a process that waits for ranks
 
 Result = TypeVar("Result")
 
@@ -124,10 +128,23 @@ def join(rank: int, size: int, local_rank: int, local_size: int, gpus: bool, sto
     """Meet the other ranks in ``store`` or, without one, where the environment says: gloo on CPUs, NCCL on GPUs."""
     where = {"store": store} if store is not None else {"init_method": "env://"}
     backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"  # what ranks tell each other is on the CPU all the same
-    dist.init_process_group(backend, rank=rank, world_size=size, timeout=BUSY, **where)
+    with _mortal():
+        dist.init_process_group(backend, rank=rank, world_size=size, timeout=BUSY, **where)
     group = Group(rank, size, local_rank, local_size)
     _ = group._idle  # made by all ranks now, at one time
     return group
+
+
+@contextmanager
+def _mortal() -> Iterator[None]:
+    """Within, a signal ends this process at once: while torch waits for ranks that never come, Python answers none."""
+    ours = threading.current_thread() is threading.main_thread()
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in MORTAL} if ours else {}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def leave() -> None:
