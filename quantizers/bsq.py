@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import vqbench.functional as Q
+from vqbench.bounds import NonNegativeFloat, PositiveFloat
 from vqbench.quantizer import Quantizer, QuantizerOutput
 
 
@@ -43,10 +44,10 @@ class BSQ(Quantizer):
         num_codes: int,
         dim: int,
         *,
-        entropy: float = 0.1,
-        diversity: float = 1.0,
-        commitment: float = 0.0,
-        inverse_temperature: float = 1.0,
+        entropy: NonNegativeFloat = 0.1,
+        diversity: NonNegativeFloat = 1.0,
+        commitment: NonNegativeFloat = 0.0,
+        inverse_temperature: PositiveFloat = 1.0,
     ) -> None:
         Q.require(num_codes >= 1, f"num_codes must be at least 1, not {num_codes}")
         Q.require(inverse_temperature > 0, f"inverse_temperature must be positive, not {inverse_temperature}")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import vqbench.functional as Q
+from vqbench.bounds import Decay, NonNegativeFloat, PositiveFloat
 from vqbench.quantizer import QuantizerOutput
 from vqbench.quantizers.vq import VQ
 
@@ -54,11 +55,11 @@ class CVQ(VQ):
         online: bool = True,
         contrastive: bool = True,
         contrastive_gradient: Literal["exact", "released"] = "exact",
-        beta: float = 0.25,
-        decay: float = 0.99,
-        sharpness: float = 10.0,
-        epsilon: float = 1e-3,
-        temperature: float = 0.07,
+        beta: NonNegativeFloat = 0.25,
+        decay: Decay = 0.99,
+        sharpness: NonNegativeFloat = 10.0,
+        epsilon: NonNegativeFloat = 1e-3,
+        temperature: PositiveFloat = 0.07,
     ) -> None:
         super().__init__(num_codes, dim, distance=distance, beta=beta)
         Q.require_choice("anchor", anchor, Q.Anchor)

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 import vqbench.functional as Q
+from vqbench.bounds import Codes, NonNegativeFloat, Width
 from vqbench.quantizer import Quantizer, QuantizerOutput
 from vqbench.quantizers.cvq import CVQ
 
@@ -30,13 +31,13 @@ class CVQGrouped(Quantizer):
         num_codes: int,
         dim: int,
         *,
-        groups: int = 2,
-        group_codes: int | None = None,
+        groups: Width = 2,
+        group_codes: Codes | None = None,
         distance: Literal["l2", "cosine"] = "cosine",
         anchor: Literal["random", "unique", "probability", "closest"] = "probability",
         contrastive: bool = True,
         contrastive_gradient: Literal["exact", "released"] = "exact",
-        beta: float = 0.25,
+        beta: NonNegativeFloat = 0.25,
     ) -> None:
         Q.require(groups >= 1, f"groups must be at least 1, not {groups}")
         codes = Q.nearest_root(num_codes, groups) if group_codes is None else group_codes

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 import vqbench.functional as Q
+from vqbench.bounds import NonNegativeFloat, PositiveFloat
 from vqbench.quantizer import QuantizerOutput
 from vqbench.quantizers.vq import VQ
 
@@ -40,10 +41,10 @@ class EntropyVQ(VQ):
         num_codes: int,
         dim: int,
         *,
-        beta: float = 0.25,
-        entropy: float = 0.1,
-        certainty: float = 1.0,
-        temperature: float = 0.01,
+        beta: NonNegativeFloat = 0.25,
+        entropy: NonNegativeFloat = 0.1,
+        certainty: NonNegativeFloat = 1.0,
+        temperature: PositiveFloat = 0.01,
     ) -> None:
         super().__init__(num_codes, dim, beta=beta)
         Q.require(temperature > 0, f"temperature must be positive, not {temperature}")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import vqbench.functional as Q
+from vqbench.bounds import BelowOne
 from vqbench.quantizer import Quantizer, QuantizerOutput
 
 
@@ -30,7 +31,7 @@ class FSQ(Quantizer):
         "ICLR 2024, arXiv 2309.15505"
     )
 
-    def __init__(self, num_codes: int, dim: int, *, levels: str | None = None, epsilon: float = 1e-3) -> None:
+    def __init__(self, num_codes: int, dim: int, *, levels: str | None = None, epsilon: BelowOne = 1e-3) -> None:
         words = levels.split("x") if levels is not None else []
         Q.require(all(word.isdecimal() for word in words), f"levels must read like 8x5x5x5, not {levels!r}")
         chosen = tuple(map(int, words)) or Q.scalar_levels(num_codes)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import vqbench.functional as Q
+from vqbench.bounds import Codes, NonNegativeFloat, Width
 from vqbench.quantizer import Quantizer, QuantizerOutput
 
 
@@ -40,10 +41,10 @@ class Grouped(Quantizer):
         num_codes: int,
         dim: int,
         *,
-        groups: int = 2,
-        group_codes: int | None = None,
+        groups: Width = 2,
+        group_codes: Codes | None = None,
         shared: bool = False,
-        beta: float = 0.25,
+        beta: NonNegativeFloat = 0.25,
         init: Literal["uniform", "sonnet"] = "uniform",
     ) -> None:
         Q.require(groups >= 1, f"groups must be at least 1, not {groups}")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import vqbench.functional as Q
+from vqbench.bounds import NonNegativeFloat, PositiveFloat
 from vqbench.quantizer import Quantizer, QuantizerOutput
 
 
@@ -37,9 +38,9 @@ class Gumbel(Quantizer):
         num_codes: int,
         dim: int,
         *,
-        kl: float = 5e-4,
-        temperature_start: float = 1.0,
-        temperature_end: float = 0.0625,
+        kl: NonNegativeFloat = 5e-4,
+        temperature_start: PositiveFloat = 1.0,
+        temperature_end: PositiveFloat = 0.0625,
     ) -> None:
         super().__init__(num_codes, dim)
         Q.require(min(temperature_start, temperature_end) > 0, "temperature_start and temperature_end must be positive")

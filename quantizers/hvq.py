@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import vqbench.functional as Q
+from vqbench.bounds import NonNegativeFloat, PositiveFloat, PositiveInt
 from vqbench.quantizer import Quantizer, QuantizerOutput
 
 
@@ -39,12 +40,12 @@ class HVQ(Quantizer):
         num_codes: int,
         dim: int,
         *,
-        kl: float = 1e-3,
-        commitment: float = 1e-3,
-        temperature_start: float = 0.667,
-        temperature_end: float = 0.001,
-        reset_every: int = 20,
-        reset_threshold: float = 0.03,
+        kl: NonNegativeFloat = 1e-3,
+        commitment: NonNegativeFloat = 1e-3,
+        temperature_start: PositiveFloat = 0.667,
+        temperature_end: PositiveFloat = 0.001,
+        reset_every: PositiveInt = 20,
+        reset_threshold: NonNegativeFloat = 0.03,
     ) -> None:
         super().__init__(num_codes, dim)
         Q.require(min(temperature_start, temperature_end) > 0, "temperature_start and temperature_end must be positive")

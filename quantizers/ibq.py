@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import vqbench.functional as Q
+from vqbench.bounds import NonNegativeFloat, PositiveFloat
 from vqbench.quantizer import Quantizer, QuantizerOutput
 
 
@@ -32,7 +33,13 @@ class IBQ(Quantizer):
     VERSION: ClassVar[int] = 2  # 2: codes start at N(0, 1) instead of U(±1/K)
 
     def __init__(
-        self, num_codes: int, dim: int, *, beta: float = 0.25, entropy: float = 0.05, temperature: float = 0.01
+        self,
+        num_codes: int,
+        dim: int,
+        *,
+        beta: NonNegativeFloat = 0.25,
+        entropy: NonNegativeFloat = 0.05,
+        temperature: PositiveFloat = 0.01,
     ) -> None:
         super().__init__(num_codes, dim)
         Q.require(temperature > 0, f"temperature must be positive, not {temperature}")

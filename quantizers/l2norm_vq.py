@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import vqbench.functional as Q
+from vqbench.bounds import NonNegativeFloat, Width
 from vqbench.quantizer import Quantizer, QuantizerOutput
 
 
@@ -34,7 +35,7 @@ class L2NormVQ(Quantizer):
         "llamagen": {"code_dim": 8},
     }
 
-    def __init__(self, num_codes: int, dim: int, *, code_dim: int = 8, beta: float = 0.25) -> None:
+    def __init__(self, num_codes: int, dim: int, *, code_dim: Width = 8, beta: NonNegativeFloat = 0.25) -> None:
         super().__init__(num_codes, dim)
         self.beta = beta
         self.codebook = nn.Parameter(Q.initial_codebook(num_codes, code_dim, "normal"))

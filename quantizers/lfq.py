@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import vqbench.functional as Q
+from vqbench.bounds import NonNegativeFloat, PositiveFloat
 from vqbench.quantizer import Quantizer, QuantizerOutput
 
 
@@ -38,10 +39,10 @@ class LFQ(Quantizer):
         num_codes: int,
         dim: int,
         *,
-        commitment: float = 0.25,
-        entropy: float = 0.1,
-        diversity: float = 1.0,
-        temperature: float = 0.01,
+        commitment: NonNegativeFloat = 0.25,
+        entropy: NonNegativeFloat = 0.1,
+        diversity: NonNegativeFloat = 1.0,
+        temperature: PositiveFloat = 0.01,
     ) -> None:
         Q.require(num_codes >= 1, f"num_codes must be at least 1, not {num_codes}")
         Q.require(temperature > 0, f"temperature must be positive, not {temperature}")

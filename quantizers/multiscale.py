@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import vqbench.functional as Q
+from vqbench.bounds import Codes, Layers, NonNegativeFloat, Width
 from vqbench.quantizer import Quantizer, QuantizerOutput
 
 
@@ -41,10 +42,10 @@ class MultiScale(Quantizer):
         num_codes: int,
         dim: int,
         *,
-        scales: int = 4,
-        side: int = 8,
-        scale_codes: int | None = None,
-        beta: float = 0.25,
+        scales: Layers = 4,
+        side: Width = 8,
+        scale_codes: Codes | None = None,
+        beta: NonNegativeFloat = 0.25,
     ) -> None:
         Q.require(min(scales, side, num_codes) >= 1, "scales, side and num_codes must be at least 1")
         cells = sum(p * q for p, q in grids(scales, side, side)) / side**2  # a position

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import vqbench.functional as Q
+from vqbench.bounds import Decay, Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat
 from vqbench.quantizer import QuantizerOutput
 from vqbench.quantizers.vq_ema_restart import VQEMARestart
 
@@ -36,11 +37,11 @@ class OfflineKMeans(VQEMARestart):
         num_codes: int,
         dim: int,
         *,
-        fit_at: float = 0.8,
-        decay: float = 0.99,
-        epsilon: float = 1e-5,
-        kmeans_iterations: int = 50,
-        threshold: float = 1.0,
+        fit_at: Fraction = 0.8,
+        decay: Decay = 0.99,
+        epsilon: PositiveFloat = 1e-5,
+        kmeans_iterations: NonNegativeInt = 50,
+        threshold: NonNegativeFloat = 1.0,
     ) -> None:
         super().__init__(
             num_codes, dim, decay=decay, epsilon=epsilon, kmeans_iterations=kmeans_iterations, threshold=threshold

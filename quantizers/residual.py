@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import vqbench.functional as Q
+from vqbench.bounds import Codes, Decay, Layers, NonNegativeFloat, NonNegativeInt, PositiveFloat
 from vqbench.quantizer import Quantizer, QuantizerOutput
 from vqbench.quantizers.vq_ema_restart import VQEMARestart
 
@@ -43,14 +44,14 @@ class Residual(Quantizer):
         num_codes: int,
         dim: int,
         *,
-        depth: int = 3,
-        level_codes: int | None = None,
+        depth: Layers = 3,
+        level_codes: Codes | None = None,
         shared: bool = False,
-        beta: float = 0.25,
-        decay: float = 0.99,
-        epsilon: float = 1e-5,
-        kmeans_iterations: int = 10,
-        threshold: float = 1.0,
+        beta: NonNegativeFloat = 0.25,
+        decay: Decay = 0.99,
+        epsilon: PositiveFloat = 1e-5,
+        kmeans_iterations: NonNegativeInt = 10,
+        threshold: NonNegativeFloat = 1.0,
     ) -> None:
         Q.require(depth >= 1, f"depth must be at least 1, not {depth}")
         codes = Q.nearest_root(num_codes, depth) if level_codes is None else level_codes

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 import vqbench.functional as Q
+from vqbench.bounds import Decay, NonNegativeFloat
 from vqbench.quantizer import Quantizer, QuantizerOutput
 from vqbench.quantizers.cvq import CVQ
 from vqbench.quantizers.vq import VQ
@@ -41,8 +42,8 @@ class Rotation(Quantizer):
         dim: int,
         *,
         codebook: Literal["ema", "restart", "gradient", "cvq"] = "ema",
-        beta: float = 1.0,
-        decay: float = 0.8,
+        beta: NonNegativeFloat = 1.0,
+        decay: Decay = 0.8,
     ) -> None:
         super().__init__(num_codes, dim)
         Q.require_choice("codebook", codebook, Literal["ema", "restart", "gradient", "cvq"])

@@ -7,6 +7,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 import vqbench.functional as Q
+from vqbench.bounds import NonNegativeFloat
 from vqbench.quantizer import Quantizer, QuantizerOutput
 
 
@@ -25,7 +26,7 @@ class SimVQ(Quantizer):
         "Layer, ICCV 2025, arXiv 2411.02038"
     )
 
-    def __init__(self, num_codes: int, dim: int, *, beta: float = 0.25) -> None:
+    def __init__(self, num_codes: int, dim: int, *, beta: NonNegativeFloat = 0.25) -> None:
         super().__init__(num_codes, dim)
         self.beta = beta
         self.frozen = nn.Buffer(Q.initial_codebook(num_codes, dim, "normal") / dim**0.5)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import vqbench.functional as Q
+from vqbench.bounds import NonNegativeFloat, PositiveFloat, PositiveInt
 from vqbench.quantizer import Quantizer, QuantizerOutput
 
 
@@ -40,9 +41,9 @@ class SQVAE(Quantizer):
         num_codes: int,
         dim: int,
         *,
-        scale: float = 10.0,
-        decay: float = 1e-5,
-        anneal_steps: int | None = 156_300,
+        scale: PositiveFloat = 10.0,
+        decay: NonNegativeFloat = 1e-5,
+        anneal_steps: PositiveInt | None = 156_300,
     ) -> None:
         super().__init__(num_codes, dim)
         Q.require(scale > 0, f"scale must be positive, not {scale}")

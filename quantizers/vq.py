@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import vqbench.functional as Q
+from vqbench.bounds import NonNegativeFloat
 from vqbench.quantizer import Quantizer, QuantizerOutput
 
 
@@ -34,7 +35,7 @@ class VQ(Quantizer):
         dim: int,
         *,
         distance: Literal["l2", "cosine"] = "l2",
-        beta: float = 0.25,
+        beta: NonNegativeFloat = 0.25,
         beta_on: Literal["commitment", "codebook"] = "commitment",
         init: Literal["uniform", "sonnet"] = "uniform",
     ) -> None:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import vqbench.functional as Q
+from vqbench.bounds import Blocks, NonNegativeFloat, Width
 from vqbench.quantizer import Quantizer, QuantizerOutput
 
 
@@ -39,11 +40,11 @@ class VQBridge(Quantizer):
         num_codes: int,
         dim: int,
         *,
-        patch: int = 16,
-        hidden: int = 256,
-        blocks: int = 2,
-        heads: int = 4,
-        beta: float = 0.25,
+        patch: Width = 16,
+        hidden: Width = 256,
+        blocks: Blocks = 2,
+        heads: Width = 4,
+        beta: NonNegativeFloat = 0.25,
     ) -> None:
         super().__init__(num_codes, dim)
         for name, count in {"patch": patch, "hidden": hidden, "heads": heads}.items():

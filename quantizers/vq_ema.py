@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import vqbench.functional as Q
+from vqbench.bounds import Decay, NonNegativeFloat, PositiveFloat
 from vqbench.quantizer import Quantizer, QuantizerOutput
 
 
@@ -30,7 +31,13 @@ class VQEMA(Quantizer):
     )
 
     def __init__(
-        self, num_codes: int, dim: int, *, beta: float = 0.25, decay: float = 0.99, epsilon: float = 1e-5
+        self,
+        num_codes: int,
+        dim: int,
+        *,
+        beta: NonNegativeFloat = 0.25,
+        decay: Decay = 0.99,
+        epsilon: PositiveFloat = 1e-5,
     ) -> None:
         super().__init__(num_codes, dim)
         Q.require(0 < decay < 1, f"decay must lie between 0 and 1, not {decay}")

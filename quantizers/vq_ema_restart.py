@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import vqbench.functional as Q
+from vqbench.bounds import Decay, NonNegativeFloat, NonNegativeInt, PositiveFloat
 from vqbench.quantizer import Quantizer, QuantizerOutput
 
 
@@ -41,11 +42,11 @@ class VQEMARestart(Quantizer):
         num_codes: int,
         dim: int,
         *,
-        beta: float = 0.25,
-        decay: float = 0.99,
-        epsilon: float = 1e-5,
-        kmeans_iterations: int = 10,
-        threshold: float = 1.0,
+        beta: NonNegativeFloat = 0.25,
+        decay: Decay = 0.99,
+        epsilon: PositiveFloat = 1e-5,
+        kmeans_iterations: NonNegativeInt = 10,
+        threshold: NonNegativeFloat = 1.0,
     ) -> None:
         super().__init__(num_codes, dim)
         Q.require(0 < decay < 1, f"decay must lie between 0 and 1, not {decay}")

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import vqbench.functional as Q
+from vqbench.bounds import Fraction, NonNegativeFloat
 from vqbench.quantizer import Quantizer, QuantizerOutput
 
 
@@ -39,10 +40,10 @@ class VQSTEPlus(Quantizer):
         num_codes: int,
         dim: int,
         *,
-        beta: float = 0.95,
-        affine: float = 10.0,
-        synchronise: float = 0.2,
-        inner_rate: float = 50.0,
+        beta: Fraction = 0.95,
+        affine: NonNegativeFloat = 10.0,
+        synchronise: NonNegativeFloat = 0.2,
+        inner_rate: NonNegativeFloat = 50.0,
     ) -> None:
         super().__init__(num_codes, dim)
         Q.require(0 <= beta <= 1, f"beta must lie in [0, 1], not {beta}")

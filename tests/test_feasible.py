@@ -116,11 +116,15 @@ CASES = {
     ),
     "an argument that a quantizer refuses": (
         {7: "quantizers: [{sqvae: {scale: -1.0}}]"},
-        *("7:23: quantizers.0.sqvae.scale:", "positive, not -1.0"),
+        *("7:23: quantizers.0.sqvae.scale:", "greater than 0, not -1.0"),
+    ),
+    "arguments that a quantizer refuses together": (
+        {7: "quantizers: [{vq_bridge: {heads: 3}}]"},
+        *("7:27: quantizers.0.vq_bridge.heads:", "heads must divide hidden"),
     ),
     "an argument that a quantizer refuses on one data set": (
         {7: "quantizers: [{sqvae: {}, on: {fashion_mnist_5k: {scale: -1.0}}}]"},
-        *("7:50: quantizers.0.on.fashion_mnist_5k.scale:", "positive, not -1.0"),
+        *("7:50: quantizers.0.on.fashion_mnist_5k.scale:", "greater than 0, not -1.0"),
     ),
 }
 

@@ -16,12 +16,14 @@ from annotated_types import Ge, Gt, Interval, Le, Lt, Predicate
 RANGES = (Ge, Gt, Le, Lt, Interval, Predicate)
 MOST = 2**31  # beyond it no count means anything on a machine of today
 
+Codes = Annotated[int, Interval(ge=1, le=2**24)]  # of a codebook, as for a suite's num_codes
 PositiveInt = Annotated[int, Interval(ge=1, le=MOST)]
 NonNegativeInt = Annotated[int, Interval(ge=0, le=MOST)]
 PositiveFloat = Annotated[float, Interval(gt=0, le=1e9)]
 NonNegativeFloat = Annotated[float, Interval(ge=0, le=1e9)]
 Fraction = Annotated[float, Interval(ge=0, le=1)]  # both ends included
-Decay = Annotated[float, Interval(ge=0, lt=1)]  # of a moving average: 1 would never move
+BelowOne = Annotated[float, Interval(ge=0, lt=1)]
+Decay = BelowOne  # of a moving average: 1 would never move
 Width = Annotated[int, Interval(ge=1, le=2**16)]  # channels, heads, and the side of a window
 Halved = Annotated[int, Interval(ge=2, le=2**16)]  # channels of which half are used somewhere
 Layers = Annotated[int, Interval(ge=1, le=1000)]
