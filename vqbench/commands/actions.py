@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from vqbench.measuring import album
 from vqbench.planning.cost import kind, took, updates
 from vqbench.planning.plan import Entry, Plan
 from vqbench.spec import RunSpec
-from vqbench.store import ResultStore, lacking
+from vqbench.store import Record, ResultStore, lacking
 
 NAMED = 10  # damaged files that one command names
 FORMATS = ("text", "markdown", "csv", "latex", "json")
@@ -90,21 +90,23 @@ def plan(plan: Plan, folder: Path, results: Path) -> Shown:
     rows: list[dict[str, Any]] = []
     for entry, run in ((each, run) for each in plan.entries for run in each.stages()):
         record = records.get(run.key)
-        missing, damaged = lacking(record, wanted[run.parent is not None]), store.standing(run)
+        missing = lacking(record, wanted[run.parent is not None])
+        failed = "failed" if missing and store.obstacle(run) else ""
         rows.append(
             {
                 "row": _row(entry, run),
                 "data set": entry.dataset,
                 "seed": entry.seed,
                 "key": run.key,
-                "state": damaged or ("done" if not missing else "to measure" if record else "to do"),
+                "state": store.standing(run) or failed or _step(record, missing),
                 "updates": updates(plan, run),
                 "seconds": record.made["seconds"] if record else known.get(kind(run)),
                 "shared with": shared.get(run.key, []),
             }
         )
     distinct = {row["key"]: row for row in rows}.values()
-    left = [row for row in distinct if row["state"] != "done"]
+    left = [row for row in distinct if row["state"] not in ("done", "failed")]
+    failures = sum(row["state"] == "failed" for row in distinct)
     shown = [
         {
             **row,
@@ -116,11 +118,17 @@ def plan(plan: Plan, folder: Path, results: Path) -> Shown:
     ]
     summary = (
         f"{counted(len(rows), 'cell')}, {counted(len(distinct), 'distinct run')}, {len(left):,} not done{_cost(left)}"
+        + (f"; {failures:,} failed, which `run` tries again with --retry-failed" if failures else "")
     )
     data = {"suite": plan.suite.name, "runs": rows, "distinct": len(distinct), "left": len(left)}
     own = {store.folder(run) / "record.json" for run in plan.runs()}  # whose rows say so
     others = [sentence for path, sentence in store.damage.items() if path not in own]
     return Shown(f"{grid(list(rows[0]), [list(row.values()) for row in shown])}\n{summary}", data, others)
+
+
+def _step(record: Record | None, missing: Mapping[str, Any]) -> str:
+    """What is to be done of a run that did not fail."""
+    return "done" if not missing else "to measure" if record else "to do"
 
 
 def _cost(left: list[dict[str, Any]]) -> str:
