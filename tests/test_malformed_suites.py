@@ -301,7 +301,7 @@ def test_rows_are_chosen_whatever_letters_their_labels_have(tmp_path: Path, labe
 )
 def test_a_quantizer_of_no_parts_is_refused(tmp_path: Path, row: str) -> None:
     """Counts of groups, levels, heads and patches below 1 are wrong usage that names the argument."""
-    with pytest.raises(UsageError, match="must be at least 1, not 0"):
+    with pytest.raises(UsageError, match="greater than or equal to 1, not 0"):
         planning.load(write(tmp_path, row), [])
 
 

@@ -121,10 +121,9 @@ def _protocol(name: str) -> Shown:
 
 def _suite(name: str) -> Shown:
     from vqbench.planning.suite import load_suite
-    from vqbench.planning.yamlfile import dump
 
-    resolved = load_suite(name).dump()
-    return Shown(dump(resolved).rstrip(), resolved)
+    suite = load_suite(name)
+    return Shown(suite.dump().rstrip(), suite.model_dump(mode="json", exclude_unset=True))
 
 
 def _plugin(kind: registry.Kind, name: str) -> Shown:
