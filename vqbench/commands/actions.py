@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vqbench import protocol, tidying
+from vqbench.commands.published import take_over
 from vqbench.console import one_line, visible
 from vqbench.errors import StoreError, UsageError, VqbenchError, counted, nearest
 from vqbench.measuring import album
@@ -257,7 +258,10 @@ def needed_assets(plan: Plan) -> list[str]:
 
 
 def publish(plan: Plan, folder: Path, results: Path) -> None:
-    """Copy the records of finished runs, with their per-image values and what pages show, to ``results``."""
+    """Copy the records of finished runs, with their per-image values and what pages show, to ``results``.
+
+    Published values that a record lacks stay where it is of the same weights.
+    """
     source, target = ResultStore(folder), ResultStore(results)
     done = [spec for spec in plan.runs() if spec in source]
     if not done:
@@ -270,6 +274,8 @@ def publish(plan: Plan, folder: Path, results: Path) -> None:
         record, images = source.sound(spec), source.images(spec)
         if record is None or source.folder(spec) / "per_image.npz" in source.damage:
             continue
+        if lost := take_over(record, target):
+            print(f"vqbench: {lost}", file=sys.stderr)
         if images:
             target.write_images(spec, images)
         left += album.copy(source.folder(spec), target.folder(spec))
