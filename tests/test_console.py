@@ -350,7 +350,7 @@ def test_a_full_disk_is_said_and_a_closed_pipe_is_not(
 
 
 def test_a_swallowed_error_of_stdout_is_raised_at_the_end() -> None:
-    """Whoever writes may catch the error; the command still learns of it, once."""
+    """A failed write may be caught where it happens; the command still reports it, once."""
     stream = console.Stream(Broken(OSError(28, "full")), results=True)
     with pytest.raises(StoreError, match="full"):
         stream.write("x")

@@ -97,8 +97,8 @@ def test_without_the_switch_torch_is_left_alone(monkeypatch: pytest.MonkeyPatch)
 
 def test_an_operation_that_cannot_is_named() -> None:
     """A run that needs an operation without a deterministic implementation fails with its name and what to do."""
-    told = "cumsum_cuda_kernel does not have a deterministic implementation, but you set 'torch.use_deterministic"
-    assert _reason(RuntimeError(told)) == (
+    message = "cumsum_cuda_kernel does not have a deterministic implementation, but you set 'torch.use_deterministic"
+    assert _reason(RuntimeError(message)) == (
         "--deterministic: cumsum_cuda_kernel has no deterministic implementation on this device; leave the option out"
     )
 

@@ -195,8 +195,8 @@ def test_torchrun_on_two_machines(one_device: Path, tmp_path: Path) -> None:
         )
         for number in (0, 1)
     ]
-    told = [machine.communicate(timeout=PATIENCE)[0] for machine in machines]
-    assert [machine.returncode for machine in machines] == [0, 0], told
+    printed = [machine.communicate(timeout=PATIENCE)[0] for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0], printed
     assert_same_runs(one_device, tmp_path / "runs")
 
 

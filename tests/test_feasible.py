@@ -180,7 +180,7 @@ def test_the_suite_can_be_planned(tmp_path: Path) -> None:
     [({"subset": 300}, "--subset: reduced.subset:"), ({"batch_size": 3501}, "--batch-size: reduced.batch_size:")],
 )
 def test_options_of_a_reduced_copy_are_named(tmp_path: Path, options: dict[str, int], start: str) -> None:
-    """What a reduced copy leaves too little of is told of the option, not of the file."""
+    """A subset too small is reported at the option of the command line, not at the suite file."""
     with pytest.raises(UsageError) as caught:
         plan.load(written(tmp_path, {}), [], reduced=options)
     assert str(caught.value).startswith(start)
