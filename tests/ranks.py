@@ -21,6 +21,7 @@ from vqbench.errors import Interrupted, RunError
 from vqbench.group import ALONE, Group
 from vqbench.measuring import evaluate
 from vqbench.measuring.evaluate import Evaluator
+from vqbench.measuring.watching import Watch
 from vqbench.model import Autoencoder
 from vqbench.quantizer import QuantizerOutput
 from vqbench.quantizers.vq_ema import VQEMA
@@ -91,7 +92,9 @@ def task_of(name: str, group: Group, folder: Path) -> Task:
     quantizer, arguments = CASES[name.partition(" and ")[0]]
     method: Any = registry.load("quantizers", quantizer) if quantizer else Parting
     model = Double(DoubleConv(1, 8, hidden=8, residual_hidden=4), method(32, 8, **arguments)).double()
-    return Task(model, Few(), seeding.seeds(42, "few"), Engine("cpu", group=group), folder / f"{name}-{group.size}")
+    return Task(
+        model, Few(), seeding.seeds(42, "few"), Engine("cpu", group=group), folder / f"{name}-{group.size}", Watch()
+    )
 
 
 def trained(name: str, group: Group, folder: Path) -> tuple[Task, list[dict[str, Any]]]:

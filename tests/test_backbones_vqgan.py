@@ -26,6 +26,7 @@ from vqbench.backbones.vqgan import VQGAN
 from vqbench.dataset import Dataset
 from vqbench.engine import Engine
 from vqbench.errors import AssetError, Interrupted, RunError, UsageError
+from vqbench.measuring.watching import Watch
 from vqbench.model import Autoencoder
 from vqbench.quantizers.cvq import CVQ
 from vqbench.quantizers.cvq_grouped import CVQGrouped
@@ -231,7 +232,7 @@ class Noise(Dataset):
 
 
 def work(model: Autoencoder, folder: Path, **changes: Any) -> Task:
-    return Task(model, Noise(), seeding.seeds(1, "noise"), Engine("cpu"), folder, **changes)
+    return Task(model, Noise(), seeding.seeds(1, "noise"), Engine("cpu"), folder, **{"watch": Watch(), **changes})
 
 
 def test_the_second_phase_trains_the_decoder_alone(tmp_path: Path) -> None:

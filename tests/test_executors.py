@@ -22,6 +22,7 @@ from rich.console import Console
 from tests.tiny_suite import assert_same, command, values, vqbench, write
 from vqbench import cli, registry, start
 from vqbench.commands.run import How, run
+from vqbench.durations import seconds, words
 from vqbench.errors import TimeUp, UsageError
 from vqbench.executors import local
 from vqbench.executors.messages import Ready, Setup
@@ -31,7 +32,7 @@ from vqbench.planning.job import Job
 from vqbench.running import threads
 from vqbench.running.memory import LARGE_PAGES
 from vqbench.running.progress import LiveProgress, Progress
-from vqbench.running.stopping import Stop, seconds, words
+from vqbench.running.stopping import Stop
 from vqbench.spec import RunSpec
 from vqbench.store import Record, ResultStore
 

@@ -32,6 +32,7 @@ from vqbench.datasets.fashion_mnist_5k import FashionMnist5k
 from vqbench.engine import Engine
 from vqbench.errors import Interrupted, RunError, UsageError
 from vqbench.group import ALONE
+from vqbench.measuring.watching import Watch
 from vqbench.model import Autoencoder
 from vqbench.perceptual import layer_distances, lpips_distance, network
 from vqbench.pictures import to_unit
@@ -70,7 +71,9 @@ def recipe(**changes: Any) -> Gan:
 
 
 def task(folder: Path, quantizer: Quantizer | None = None, **changes: Any) -> Task:
-    return Task(model(quantizer), Few(), seeding.seeds(42, "few"), Engine("cpu"), folder, **changes)
+    return Task(
+        model(quantizer), Few(), seeding.seeds(42, "few"), Engine("cpu"), folder, **{"watch": Watch(), **changes}
+    )
 
 
 def assert_same(ours: dict[str, Any], theirs: dict[str, Any], place: str = "") -> None:

@@ -29,6 +29,7 @@ from vqbench.engine import Engine
 from vqbench.errors import Interrupted, UsageError
 from vqbench.generation import evaluate as generation
 from vqbench.generation.denoiser import Denoiser, scheduler, unet
+from vqbench.measuring.watching import Watch
 from vqbench.metric import Context, SampleMetric, Samples
 from vqbench.metrics.copies import Copies
 from vqbench.metrics.fid import FID
@@ -75,7 +76,7 @@ def recipe(**changes: Any) -> Diffusion:
 
 
 def task(folder: Path, **changes: Any) -> Task:
-    return Task(first_stage(), Few(), seeding.seeds(42, "few"), Engine("cpu"), folder, **changes)
+    return Task(first_stage(), Few(), seeding.seeds(42, "few"), Engine("cpu"), folder, **{"watch": Watch(), **changes})
 
 
 def suite(folder: Path, text: str = SUITE) -> Path:
@@ -254,7 +255,7 @@ def test_stopped_anywhere_it_goes_on_exactly(tmp_path: Path, flips: bool) -> Non
 
 def test_half_precision_keeps_float32_weights(tmp_path: Path) -> None:
     """Under bf16 the UNet is computed in half precision, while weights, features and samples stay float32."""
-    work = Task(first_stage(), Few(), seeding.seeds(42, "few"), Engine("cpu", "bf16"), tmp_path)
+    work = Task(first_stage(), Few(), seeding.seeds(42, "few"), Engine("cpu", "bf16"), tmp_path, Watch())
     trained = recipe(steps=1, precision="bf16").fit(work)
     plain = recipe(steps=1).fit(task(tmp_path / "plain"))
     assert trained.history[0]["loss"] == pytest.approx(plain.history[0]["loss"], rel=0.05)

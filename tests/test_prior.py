@@ -22,6 +22,7 @@ from vqbench.engine import Engine
 from vqbench.errors import AssetError, Interrupted, RunError, StoreError, UsageError
 from vqbench.generation.prior import Prior, drawn
 from vqbench.generation.transformer import Seen, Transformer
+from vqbench.measuring.watching import Watch
 from vqbench.model import Autoencoder
 from vqbench.planning import plan
 from vqbench.quantizer import Quantizer
@@ -63,7 +64,7 @@ def recipe(**changes: Any) -> Autoregressive:
 
 
 def task(folder: Path, **changes: Any) -> Task:
-    return Task(autoencoder(), Few(), seeding.seeds(42, "few"), Engine("cpu"), folder, **changes)
+    return Task(autoencoder(), Few(), seeding.seeds(42, "few"), Engine("cpu"), folder, **{"watch": Watch(), **changes})
 
 
 def transformer(tokens: int = 9, places: int = 12, outputs: int = 8) -> Transformer:

@@ -16,6 +16,7 @@ from vqbench import engine, seeding
 from vqbench.backbones.conv import Conv
 from vqbench.engine import Engine
 from vqbench.errors import Damaged, Interrupted, RunError
+from vqbench.measuring.watching import Watch
 from vqbench.model import Autoencoder
 from vqbench.pictures import to_unit
 from vqbench.quantizer import Quantizer, QuantizerOutput
@@ -28,7 +29,7 @@ from vqbench.recipes import autoencoder
 def task(folder: Path, quantizer: Quantizer | None = None, **changes: Any) -> Task:
     torch.manual_seed(0)
     model = Autoencoder(Conv(1, 8, hidden=16, residual_hidden=8), quantizer or CVQ(32, 8))
-    return Task(model, Few(), seeding.seeds(42, "few"), Engine("cpu"), folder, **changes)
+    return Task(model, Few(), seeding.seeds(42, "few"), Engine("cpu"), folder, **{"watch": Watch(), **changes})
 
 
 def every_third(calls: Iterator[int]) -> Callable[[], bool]:

@@ -31,7 +31,7 @@ from vqbench.generation import keeping
 from vqbench.generation.generator import Generator
 from vqbench.group import ALONE, Group
 from vqbench.loading import resident
-from vqbench.metric import Context, SampleMetric, Samples
+from vqbench.metric import TOGETHER, Context, SampleMetric, Samples
 from vqbench.metrics import density
 from vqbench.metrics.copies import Copies
 from vqbench.metrics.coverage import Coverage
@@ -281,7 +281,7 @@ def test_copies_by_pieces(side: int) -> None:
         watched = Watched(training)
         for pictures in (training, watched):
             assert metric(Copies).measure(Samples(made, pictures, Tensor, Tensor, mirrored)) == expected
-        assert max(watched.asked) == neighbours.TOGETHER
+        assert max(watched.asked) == TOGETHER
         assert sum(watched.asked) <= 2 * 330 + 120  # all pictures twice, and those that are a sample's nearest
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.tiny_suite import vqbench, write
-from vqbench.commands import actions
 from vqbench.errors import UsageError
+from vqbench.output import write_text
 from vqbench.planning import plan as planning
 from vqbench.report import difference
 from vqbench.running import provenance
@@ -33,7 +33,7 @@ def test_an_output_that_is_a_pipe_with_a_reader(tmp_path: Path) -> None:
     counts = "import sys; print(open(sys.argv[1]).read().count('x'))"
     with subprocess.Popen([sys.executable, "-c", counts, pipe], stdout=subprocess.PIPE) as reader:
         with open(pipe, "w"):  # it is there now
-            actions.write(pipe, "x" * 1_000_000)
+            write_text(pipe, "x" * 1_000_000)
         assert reader.communicate()[0] == b"1000000\n"
 
 

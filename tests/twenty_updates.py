@@ -18,6 +18,7 @@ import torch
 from vqbench import registry, seeding
 from vqbench.datasets.fashion_mnist_5k import FashionMnist5k
 from vqbench.engine import Engine
+from vqbench.measuring.watching import Watch
 from vqbench.model import Autoencoder
 from vqbench.planning import expansion
 from vqbench.planning.suite import SuiteSpec
@@ -134,7 +135,7 @@ def train(row: Trained, folder: Path) -> dict[str, float]:
     second = row.stage == "second stage"
     model = Autoencoder(backbone, quantizer).eval().requires_grad_(False) if second else Double(backbone, quantizer)
     recipe = registry.load("recipes", row.recipe.name)(**row.recipe.args)
-    (epoch,) = recipe.fit(Task(model, data, seeds, Engine("cpu"), folder)).history
+    (epoch,) = recipe.fit(Task(model, data, seeds, Engine("cpu"), folder, Watch())).history
     values = {name: float(value) for name, value in epoch.items() if name != "epoch"}
     if second:
         state = torch.load(folder / "best.pt", weights_only=True)  # with a digest of the tokenizer, which is a number

@@ -23,6 +23,7 @@ from vqbench.engine import Engine
 from vqbench.errors import Interrupted
 from vqbench.functional import ranks
 from vqbench.group import Group
+from vqbench.measuring.watching import Watch
 from vqbench.model import Autoencoder
 from vqbench.quantizers.cvq import CVQ
 from vqbench.quantizers.vq_ema import VQEMA
@@ -87,7 +88,7 @@ def run(group: Group, folder: Path) -> dict[str, Any]:
     while True:
         torch.manual_seed(0)
         model = Autoencoder(VQGAN(3, 8, **SMALL), CVQ(16, 8, distance="l2", contrastive=False))  # type: ignore[arg-type]
-        task = Task(model, Noise(), seeding.seeds(1, "noise"), Engine("cpu", group=group), folder)
+        task = Task(model, Noise(), seeding.seeds(1, "noise"), Engine("cpu", group=group), folder, Watch())
         task.stopped = told.__next__
         try:
             history = recipe.fit(task).history

@@ -103,8 +103,9 @@ def run(
 ) -> None:
     """Train and measure what is missing of suites, what costs least first, then print their tables."""
     from vqbench.commands import run as running
+    from vqbench.durations import seconds
     from vqbench.running import listening
-    from vqbench.running.stopping import Stop, seconds
+    from vqbench.running.stopping import Stop
 
     if timeout is not None and places == 0:
         raise UsageError("--timeout ends a run's process, and with --places 0 there is none; leave one of them out")
@@ -185,7 +186,8 @@ def table(
     Folders of images are known by their times alone: an image rewritten in place shows at the next `vqbench run`.
     """
     from vqbench.commands import actions
-    from vqbench.store import ResultStore
+    from vqbench.output import require_sound, write_text
+    from vqbench.store import ResultStore, damage_of
 
     style = "json" if as_json else style
     stores = [ResultStore(folder) for folder in (store, results)]
@@ -193,8 +195,8 @@ def table(
     if output is None:
         print(text, end="")
     else:
-        actions.write(output, text)
-    actions.require_sound(actions.damage_of(stores))
+        write_text(output, text)
+    require_sound(damage_of(stores))
 
 
 @app.command()
@@ -353,7 +355,7 @@ def _offline(offline: bool) -> None:
 def _show(shown: Any, as_json: bool) -> None:
     """Print what a command found: its data as JSON, or its text; and which files it could not read."""
     from vqbench import jsontext
-    from vqbench.commands.actions import name_damage
+    from vqbench.output import name_damage
 
     name_damage(getattr(shown, "damage", ()))
     print(jsontext.dumps(shown.data) if as_json else shown.text)

@@ -2,7 +2,7 @@
 
 Labels, reasons, file and device names come from strangers. What they hold of escape sequences, controls of text
 direction and the like is replaced by its code (``\\x1b``, ``\\u202e``) in one place, :func:`visible`. Standard output
-and error pass through it while :func:`guarded` is in force; :func:`vqbench.commands.actions.write` applies it to files.
+and error pass through it while :func:`guarded` is in force; :func:`vqbench.output.write_text` applies it to files.
 """
 
 from __future__ import annotations

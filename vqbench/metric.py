@@ -12,10 +12,11 @@ from torch import Tensor
 
 from vqbench.dataset import Pictures
 from vqbench.loading import batches
-from vqbench.neighbours import TOGETHER
 from vqbench.protocol import MeasureProtocol
 
 Result = TypeVar("Result")
+
+TOGETHER = 100  # points, or images, that are compared at once with all others
 
 
 @dataclass

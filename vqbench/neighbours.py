@@ -11,8 +11,6 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-TOGETHER = 100  # points of a piece, unless whoever asks has a reason for others
-
 
 def distances(some: Tensor, others: Tensor) -> Tensor:
     """Of each of ``some`` (..., N, D) to each of ``others`` (P, D): (..., N, P), on its device, in its type."""

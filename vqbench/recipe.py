@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from vqbench.dataset import Dataset
-from vqbench.engine import Engine
 from vqbench.errors import counted
-from vqbench.generation.generator import Generator
-from vqbench.measuring.watching import Watch
-from vqbench.model import Autoencoder
-from vqbench.seeding import Seeds
+
+if TYPE_CHECKING:
+    from vqbench.dataset import Dataset
+    from vqbench.engine import Engine
+    from vqbench.generation.generator import Generator
+    from vqbench.measuring.watching import Watch
+    from vqbench.model import Autoencoder
+    from vqbench.seeding import Seeds
 
 
 @dataclass
@@ -25,10 +27,10 @@ class Task:
     seeds: Seeds  # (purpose, counters ...) -> seed
     engine: Engine
     folder: Path  # where the recipe keeps its checkpoints: last.pt, best.pt
+    watch: Watch  # counts the codes
     progress: Callable[[int, int], None] = lambda done, total: None  # updates done, updates in all
     stopped: Callable[[], bool] = lambda: False  # asked after every update: keep the work and raise Interrupted
     told: Callable[[Mapping[str, Any]], None] = lambda epoch: None  # what the history says of an epoch, when it ended
-    watch: Watch = field(default_factory=Watch)  # counts the codes
 
 
 @dataclass

@@ -7,7 +7,7 @@ import io
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -355,3 +355,8 @@ class ResultStore:
     def is_locked(self, run: RunSpec) -> bool:
         """Whether some process works on ``run`` at this moment. Needs no right to write."""
         return locks.is_held(self.folder(run))
+
+
+def damage_of(stores: Iterable[ResultStore]) -> list[str]:
+    """What was found damaged in ``stores`` so far, a sentence each."""
+    return [sentence for store in stores for sentence in store.damage.values()]

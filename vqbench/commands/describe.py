@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from vqbench import protocol, registry
-from vqbench.commands.actions import Shown, grid
 from vqbench.errors import UsageError, VqbenchError, nearest
+from vqbench.output import Shown, grid
 
 PLUGINS: dict[str, registry.Kind] = {
     "quantizers": "quantizers",

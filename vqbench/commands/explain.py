@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vqbench import assets, protocol, registry
-from vqbench.commands.actions import Shown
 from vqbench.errors import AssetError, Interrupted, StoreError, UsageError, nearest
 from vqbench.measuring.waterfall import END, START, Explanation, Programme, Turn, data, text, word
+from vqbench.output import Shown
 from vqbench.protocol import MeasureProtocol
 from vqbench.running.progress import download, progress
 from vqbench.running.stopping import Stop

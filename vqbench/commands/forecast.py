@@ -15,12 +15,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from vqbench.commands.actions import Shown, grid
+from vqbench.durations import words
 from vqbench.errors import counted
+from vqbench.output import Shown, grid
 from vqbench.planning.cost import cheapest_first, updates, updates_of
 from vqbench.planning.job import Job, Wanted
 from vqbench.planning.plan import Plan
-from vqbench.running.stopping import words
 from vqbench.spec import RunSpec
 from vqbench.store import Record, ResultStore, lacking
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vqbench import tidying
-from vqbench.commands.actions import name_damage, needed_assets, prepare, state, table
+from vqbench.commands.actions import needed_assets, prepare, state, table
 from vqbench.errors import Damaged, StoreError, TimeUp, UsageError, sentence
 from vqbench.executors.where import Where
 from vqbench.launched import Launched, launched
+from vqbench.output import name_damage
 from vqbench.planning.cost import cheapest_first
 from vqbench.planning.job import Job, Outcome, Wanted
 from vqbench.planning.plan import Plan

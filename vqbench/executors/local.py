@@ -19,12 +19,13 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from vqbench import start
+from vqbench.durations import words
 from vqbench.errors import VqbenchError
 from vqbench.executors.driver import TICK, Driver
 from vqbench.executors.messages import Advanced, Assigned, Halt, Left, Ready, Said, Setup, Started
 from vqbench.planning.job import Ended, Job, Listener, take
 from vqbench.running.memory import LARGE_PAGES
-from vqbench.running.stopping import KILLS, RESUMES, Stop, words
+from vqbench.running.stopping import KILLS, RESUMES, Stop
 from vqbench.running.threads import waiting
 from vqbench.store import LOG_LINES, Failure, lacking
 

@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from vqbench import start
+from vqbench.durations import seconds
 from vqbench.errors import Evicted, UsageError, counted
 from vqbench.executors.local import Local
 from vqbench.executors.messages import Halt, Setup
 from vqbench.planning.job import Ended, Job, Listener, Outcome
 from vqbench.running.progress import Progress
-from vqbench.running.stopping import Stop, seconds
+from vqbench.running.stopping import Stop
 from vqbench.store import ResultStore
 
 TASKS = 1000  # of one array; clusters refuse larger ones (MaxArraySize)

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from vqbench import jsontext, start
-from vqbench.commands.actions import Shown
 from vqbench.errors import RunError, StoreError, UsageError, nearest
+from vqbench.output import Shown
 from vqbench.profiling import report
 from vqbench.profiling.subjects import Size, Subject, size, subjects
 from vqbench.running.memory import LARGE_PAGES

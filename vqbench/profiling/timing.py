@@ -17,6 +17,7 @@ from vqbench.dataset import Dataset, Split
 from vqbench.engine import Engine, Precision
 from vqbench.errors import Interrupted
 from vqbench.functional.precision import float32_products
+from vqbench.measuring.watching import Watch
 from vqbench.model import Autoencoder
 from vqbench.planning.expansion import RECIPE
 from vqbench.profiling.subjects import Subject
@@ -224,6 +225,7 @@ class Step:
                 seeds=seeding.seeds(0, "noise"),
                 engine=engine,
                 folder=Path(folder),
+                watch=Watch(),
                 progress=progress,
                 stopped=lambda: done >= updates,
             )

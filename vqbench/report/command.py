@@ -39,10 +39,10 @@ def report(
 ) -> None:
     """One page with a suite's table, statistics, pictures and plots, from what is stored; it needs no network."""
     from vqbench import jsontext
-    from vqbench.commands import actions
+    from vqbench.output import require_sound, write_text
     from vqbench.report import page
     from vqbench.report.gather import gather
-    from vqbench.store import ResultStore
+    from vqbench.store import ResultStore, damage_of
 
     if style not in FORMATS:
         raise UsageError(f"unknown format {style!r}; {nearest(style, FORMATS)}")
@@ -51,21 +51,21 @@ def report(
         from vqbench.report import index as starting
 
         print(starting.write(stores, output or Path("report")), file=sys.stderr)
-        actions.require_sound(actions.damage_of(stores))
+        require_sound(damage_of(stores))
         return
     gathered = gather(chosen.plan(store, results), stores, paper=True, command=_command(chosen))
     if style == "json":
         text = jsontext.dumps(page.data(gathered)) + "\n"
         if output is None:
             print(text, end="")
-            actions.require_sound(actions.damage_of(stores))
+            require_sound(damage_of(stores))
             return
     else:
         text = page.page(gathered)
     path = output or Path("report.html")
-    actions.write(path, text)
+    write_text(path, text)
     print(f"{path}: {path.stat().st_size / 1e6:.2f} MB", file=sys.stderr)
-    actions.require_sound(actions.damage_of(stores))
+    require_sound(damage_of(stores))
 
 
 def diff(
@@ -81,12 +81,12 @@ def diff(
 ) -> None:
     """What changed between two states of the results beyond noise, and what is new or gone."""
     from vqbench import jsontext
-    from vqbench.commands import actions
+    from vqbench.output import require_sound
     from vqbench.report import difference
 
     shown = difference.diff(a, b, results)
     print(jsontext.dumps(shown.data) if as_json else shown.text)
-    actions.require_sound(shown.damage)
+    require_sound(shown.damage)
 
 
 def _command(chosen: Chosen) -> str:

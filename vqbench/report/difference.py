@@ -24,9 +24,9 @@ from typing import Any
 
 import numpy as np
 
-from vqbench.commands.actions import Shown, grid
 from vqbench.errors import UsageError
 from vqbench.origin import origins_of, same_origin
+from vqbench.output import Shown, grid
 from vqbench.paths import path_of
 from vqbench.spec import PARTS, RunSpec
 from vqbench.store import Record, ResultStore

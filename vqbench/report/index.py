@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vqbench.commands import actions
-from vqbench.commands.actions import damage_of, require_sound
 from vqbench.errors import StoreError, counted
+from vqbench.output import require_sound, write_text
 from vqbench.planning import plan as planning
 from vqbench.planning.plan import Plan
 from vqbench.report import page
 from vqbench.report.gather import Gathered, gather
-from vqbench.store import ResultStore
+from vqbench.store import ResultStore, damage_of
 
 
 @dataclass(frozen=True)
@@ -60,6 +59,6 @@ def write(stores: Sequence[ResultStore], folder: Path) -> str:
     for name, plan in plans.items():
         gathered = gather(plan, stores, paper=True)
         cards.append(Card(gathered, f"{name}.html"))
-        actions.write(folder / cards[-1].file, page.page(gathered))
-    actions.write(folder / "index.html", page.write("index.html.j2", cards=cards))
+        write_text(folder / cards[-1].file, page.page(gathered))
+    write_text(folder / "index.html", page.write("index.html.j2", cards=cards))
     return f"{folder / 'index.html'}: {counted(len(cards), 'suite')}"

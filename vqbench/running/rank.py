@@ -20,6 +20,7 @@ from vqbench.generation.generator import Generator
 from vqbench.group import ALONE, Group
 from vqbench.measuring.evaluate import Evaluator, Measurement
 from vqbench.measuring.sitting import Sitting
+from vqbench.measuring.watching import Watch
 from vqbench.model import Autoencoder
 from vqbench.planning.job import Listener
 from vqbench.recipe import Recipe, SecondStage, Task, Trained
@@ -177,6 +178,7 @@ class Rank:
             seeds=seeding.seeds(run.seed, run.dataset.name),
             engine=engine,
             folder=folder,
+            watch=Watch(),
             progress=lambda done, total: self.listener.advanced(run, done, total),
             stopped=self.stopped,
             told=listener(run, folder, self.listener.say) if self.group.leads else lambda epoch: None,
