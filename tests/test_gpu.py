@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tests import conftest
-from tests.tiny_suite import assert_same, command, write
+from tests.support.tiny_suite import assert_same, command, write
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here, and this was asked for by -m gpu")
 

@@ -17,14 +17,12 @@ import vqbench.quantizers
 PACKAGE = Path(vqbench.__file__).parent
 QUANTIZERS = Path(next(iter(vqbench.quantizers.__path__)))
 LIGHT = (
-    *("bounds", "cli", "determinism", "errors", "origin", "paths", "paper", "protocol", "registry", "seeding", "spec"),
-    *("store",),
-    *("planning", "tables", "commands", "report", "executors", "profiling.command", "profiling.driver"),
-    *("profiling.report", "profiling.subjects", "measuring.album", "measuring.waterfall"),
-    *("running.progress", "running.stopping"),
+    *("bounds", "errors", "protocol", "registry", "spec", "store", "system", "planning", "reporting", "cli"),
+    *("execution.executors", "execution.jobs", "execution.progress", "execution.stopping", "distributed.launching"),
+    *("profiling.driver", "profiling.report", "profiling.subjects", "training.seeding"),
 )  # with all that is in them, but for:
-HEAVY = {"vqbench.executors.inline", "vqbench.commands.template"}
-EVERYONES = {"vqbench.errors", "vqbench.bounds", "vqbench.paths"}
+HEAVY = {"vqbench.execution.executors.inline", "vqbench.cli.template"}
+EVERYONES = {"vqbench.errors", "vqbench.bounds", "vqbench.system.paths"}
 # Who of ours a room may import, beside what stands for itself.
 ROOMS = {
     "quantizers": {"vqbench.quantizer", "vqbench.functional"},
@@ -33,14 +31,11 @@ ROOMS = {
         "vqbench.protocol",
         "vqbench.functional",
         "vqbench.assets",
-        "vqbench.compat",
-        "vqbench.inception",
-        "vqbench.neighbours",
-        "vqbench.perceptual",
-        "vqbench.pictures",
+        "vqbench.images",
+        "vqbench.networks",
     },
     "backbones": {"vqbench.backbone", "vqbench.assets"},
-    "datasets": {"vqbench.dataset", "vqbench.assets", "vqbench.files"},
+    "datasets": {"vqbench.dataset", "vqbench.assets", "vqbench.system.files"},
 }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.twenty_updates import FILE, TOLERANCES, Trained, moved, rows, train
+from tests.support.twenty_updates import FILE, TOLERANCES, Trained, moved, rows, train
 from vqbench import registry
 
 ANEW = "python tests/twenty_updates.py"

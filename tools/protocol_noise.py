@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from vqbench.store import ResultStore
+from vqbench.store.results import ResultStore
 
 ROWS = "quantizers=[identity, vq, cvq]"
 DECAYS = ("constant", "linear", "cosine")

@@ -11,11 +11,11 @@ from vqbench.errors import counted
 
 if TYPE_CHECKING:
     from vqbench.dataset import Dataset
-    from vqbench.engine import Engine
-    from vqbench.generation.generator import Generator
-    from vqbench.measuring.watching import Watch
     from vqbench.model import Autoencoder
-    from vqbench.seeding import Seeds
+    from vqbench.training.codebook_monitor import Watch
+    from vqbench.training.engine import Engine
+    from vqbench.training.latents.generator import Generator
+    from vqbench.training.seeding import Seeds
 
 
 @dataclass

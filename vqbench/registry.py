@@ -25,10 +25,10 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from vqbench import syntax
 from vqbench.errors import UsageError, VqbenchError, nearest, shortened
-from vqbench.files import MB, open_regular
-from vqbench.paths import path_of
+from vqbench.system import source_digest
+from vqbench.system.files import MB, open_regular
+from vqbench.system.paths import path_of
 
 if TYPE_CHECKING:
     from vqbench.backbone import Backbone
@@ -139,7 +139,7 @@ def _import_file(path: Path) -> ModuleType:
     sys.modules[spec.name] = module  # dataclasses and pickles inside the plugin look their module up by name
     content = path.read_bytes()
     exec(compile(content, str(path), "exec", dont_inherit=True), vars(module))  # this text, not a compiled older one
-    _imported[path] = content, syntax.digest(content, path.parent)
+    _imported[path] = content, source_digest.digest(content, path.parent)
     return module
 
 

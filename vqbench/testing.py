@@ -16,14 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vqbench import jsontext, registry
+from vqbench import registry
 from vqbench.conformance import CHECKS, ranks
 from vqbench.conformance.case import Case
 from vqbench.conformance.outcome import Check, Result, conduct
 from vqbench.errors import UsageError, nearest
-from vqbench.paths import path_of
 from vqbench.planning.yamlfile import parse
 from vqbench.quantizer import Quantizer
+from vqbench.system import jsontext
+from vqbench.system.paths import path_of
 
 __all__ = ["Case", "Report", "case", "check", "conformance", "known", "tell"]
 

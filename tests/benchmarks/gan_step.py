@@ -40,12 +40,12 @@ def one(chosen: argparse.Namespace, system: str, playing: bool) -> dict[str, Any
     import torch
 
     from vqbench import registry
-    from vqbench.adversarial.patch import Patch
-    from vqbench.adversarial.reconstruction import Reconstruction
-    from vqbench.adversarial.update import Players, Rules
-    from vqbench.engine import Engine
     from vqbench.model import Autoencoder
     from vqbench.profiling.memory import peak
+    from vqbench.training.adversarial.patch import Patch
+    from vqbench.training.adversarial.reconstruction import Reconstruction
+    from vqbench.training.adversarial.update import Players, Rules
+    from vqbench.training.engine import Engine
 
     if chosen.threads:
         torch.set_num_threads(chosen.threads)
@@ -95,8 +95,8 @@ def measurement(chosen: argparse.Namespace, words: Sequence[str]) -> dict[str, A
             command = [sys.executable, __file__, *words, "--row", system, playing]
             told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
             rows.append(json.loads(told.splitlines()[-1]))
-    from vqbench.engine import Engine
-    from vqbench.running.provenance import made
+    from vqbench.execution.provenance import made
+    from vqbench.training.engine import Engine
 
     return {"machine": made(Engine(chosen.device).device), "repeat": chosen.repeat, "rows": rows}
 

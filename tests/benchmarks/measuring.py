@@ -24,7 +24,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-SCRIPT = Path(__file__).parents[1] / "test_measuring.py"  # the image-by-image script that the tests hold values against
+SCRIPT = (
+    Path(__file__).parents[1] / "evaluation" / "test_reconstructions.py"
+)  # the image-by-image script that the tests hold values against
 DATASETS = ("fashion_mnist_5k", "cifar10")
 BATCH = 100  # as in an evaluation
 RFID_BATCH = 10  # a network pass takes as long a picture from here on
@@ -71,7 +73,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     import PIL
     import torch
 
-    from vqbench.running import provenance
+    from vqbench.execution import provenance
 
     told = provenance.made(torch.device("cpu"))
     machine = {
@@ -104,7 +106,7 @@ def medians(repeats: int, **sides: Callable[[], object]) -> dict[str, dict[str, 
 def pictures(dataset: str, count: int) -> tuple[Any, Any]:
     """The first test pictures, and what a weak model might make of them, both (N, C, S, S) in [-1, 1]."""
     from vqbench import registry
-    from vqbench.pictures import to_unit
+    from vqbench.images import to_unit
 
     x = to_unit(registry.load("datasets", dataset)().pixels("test")[:count])
     return x, runpy.run_path(str(SCRIPT))["reconstructed"](x)
@@ -125,8 +127,8 @@ def feed(collectors: list[Any], protocol: str, x: Any, y: Any, size: int = BATCH
     """What an evaluation does with the pictures of a first run, the model apart."""
     import torch
 
+    from vqbench.images import as_measured
     from vqbench.metric import Batch
-    from vqbench.pictures import as_measured
     from vqbench.protocol import measuring
 
     under = measuring(protocol)
@@ -155,7 +157,7 @@ def lpips(dataset: str, options: argparse.Namespace) -> dict[str, Any]:
     """LPIPS of pairs, against VGG16 on both sides of the same pairs."""
     import torch
 
-    from vqbench.inception import full_precision
+    from vqbench.networks.inception import full_precision
 
     x, y = pictures(dataset, options.lpips_images)
     collectors = metrics("clean", "lpips")
@@ -176,7 +178,7 @@ def rfid(protocol: str, options: argparse.Namespace) -> dict[str, Any]:
     """Features and their sums for rFID, reconstructions alone, against Inception; the distance comes once a run."""
     import torch
 
-    from vqbench import inception
+    from vqbench.networks import inception
 
     x, y = pictures("cifar10", options.rfid_images)
     (collector,) = metrics(protocol, "rfid")

@@ -28,11 +28,11 @@ def measurement(chosen: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     from vqbench import registry
-    from vqbench.engine import Engine
+    from vqbench.execution.provenance import made
     from vqbench.model import Autoencoder
     from vqbench.planning.suite import load_suite
     from vqbench.profiling.memory import peak
-    from vqbench.running.provenance import made
+    from vqbench.training.engine import Engine
 
     suite = load_suite(chosen.suite)
     assert suite.generate is not None, f"{chosen.suite} has no second stage"

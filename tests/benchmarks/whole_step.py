@@ -39,15 +39,15 @@ HEADS = ["quantizer", "data set", "batch", "precision", "ours [s]", "plain [s]",
 def measured(chosen: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """One row after the other, as soon as it is there."""
     os.environ["VQBENCH_CHECKPOINT_EVERY"] = "inf"  # read when the recipe is imported: no checkpoint within a step
-    from vqbench.running.memory import LARGE_PAGES
+    from vqbench.execution.allocator import LARGE_PAGES
 
     os.environ.update(LARGE_PAGES)  # as the processes of `run` have it; for both sides
     import torch
     from plain import plain_step  # beside this file
 
-    from vqbench.engine import Engine
     from vqbench.profiling.subjects import Size, subjects
     from vqbench.profiling.timing import Pictures, Rounds, Step
+    from vqbench.training.engine import Engine
 
     if chosen.threads:
         torch.set_num_threads(chosen.threads)
@@ -109,8 +109,8 @@ def main(words: Sequence[str] | None = None) -> None:
 def measurement(chosen: argparse.Namespace) -> dict[str, Any]:
     """All rows, and the machine that they were measured on."""
     rows = list(measured(chosen))
-    from vqbench.engine import Engine
-    from vqbench.running.provenance import made
+    from vqbench.execution.provenance import made
+    from vqbench.training.engine import Engine
 
     return {"machine": made(Engine(chosen.device).device), "repeat": chosen.repeat, "rows": rows}
 

@@ -16,8 +16,8 @@ import platformdirs
 from vqbench.assets.catalogue import Asset
 from vqbench.assets.content import digest, replacing
 from vqbench.assets.forms import Form
-from vqbench.files import MB, read_regular
-from vqbench.paths import path_of
+from vqbench.system.files import MB, read_regular
+from vqbench.system.paths import path_of
 
 LEDGER = 50 * MB
 _remembered: dict[str, dict[str, Any]] = {}  # as in the ledger, for caches that cannot be written

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from vqbench import files
+from vqbench.system import files
 
 Arrays = dict[str, np.ndarray]
 Content = bytes | Arrays

@@ -19,7 +19,7 @@ from vqbench.assets.content import Content, digest, load_npz, save
 from vqbench.assets.download import Progress, SourceError
 from vqbench.assets.sources import Source
 from vqbench.errors import AssetError, UsageError, nearest
-from vqbench.files import MEMBER, read_regular
+from vqbench.system.files import MEMBER, read_regular
 
 if TYPE_CHECKING:
     from torch import Tensor

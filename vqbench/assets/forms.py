@@ -24,7 +24,7 @@ from PIL import Image
 
 from vqbench.assets import pickles, weights
 from vqbench.assets.content import Arrays, Content, load_npz
-from vqbench.files import ARCHIVE, MEMBER, Limited, gunzip, open_regular, read_regular, unzip
+from vqbench.system.files import ARCHIVE, MEMBER, Limited, gunzip, open_regular, read_regular, unzip
 
 Reader = Callable[[Path], Iterator[tuple[str, Content]]]
 

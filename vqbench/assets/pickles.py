@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from vqbench.files import MEMBER, array_of, unzip
+from vqbench.system.files import MEMBER, array_of, unzip
 
 MAX_STEPS = 1_000_000  # opcodes of a pickle, and values that are gone through in what it made
 MAX_DEPTH = 64

@@ -16,7 +16,7 @@ from vqbench.assets import pickles
 from vqbench.backbones.vqgan import VQGAN
 from vqbench.bounds import Layers, Side, Width
 from vqbench.errors import AssetError
-from vqbench.paths import path_of
+from vqbench.system.paths import path_of
 
 CODEBOOK = "quantize.embedding.weight"
 LOSSES = "loss."  # the discriminator and the perceptual net, which are nothing of the model

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from vqbench import console
 from vqbench.conformance.case import Case
 from vqbench.conformance.ranks import train
+from vqbench.system import console
 
 
 def main(rank: int, folder: Path, patience: float) -> None:

@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from vqbench import start
 from vqbench.conformance.case import Case
+from vqbench.system import processes
 
 PATIENCE = 120.0  # seconds for one job, the start of the processes included
 HANG = 30.0  # seconds after which a rank that waits for the other gives up
@@ -50,9 +50,9 @@ class Ranks:
         if self.processes:
             return
         self.folder = tempfile.TemporaryDirectory(prefix="vqbench-ranks-", ignore_cleanup_errors=True)
-        environment = start.environment() | {"OMP_NUM_THREADS": "1"}
+        environment = processes.environment() | {"OMP_NUM_THREADS": "1"}
         for rank in (0, 1):
-            words = start.command("vqbench.conformance.worker", rank, self.folder.name, HANG)
+            words = processes.command("vqbench.conformance.worker", rank, self.folder.name, HANG)
             with (Path(self.folder.name) / f"stderr.{rank}").open("w") as errors:
                 self.processes.append(
                     subprocess.Popen(

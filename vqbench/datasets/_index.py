@@ -28,7 +28,7 @@ from vqbench.assets import cache_folder
 from vqbench.assets.content import replacing
 from vqbench.datasets import _decode, _scan
 from vqbench.errors import AbsentData, AssetError
-from vqbench.files import MB, load_npz
+from vqbench.system.files import MB, load_npz
 
 DIGEST = 16  # bytes of a file's sha256 that are kept
 PART = 256  # files that one thread checks at a time

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from vqbench.errors import AssetError
-from vqbench.files import open_regular
+from vqbench.system.files import open_regular
 
 FILE = "data.mdb"
 LIMIT = 2**44  # bytes; the environment of all of LSUN's bedrooms has 46 GB

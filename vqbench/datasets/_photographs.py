@@ -28,8 +28,8 @@ from vqbench.datasets import _decode
 from vqbench.datasets._index import Index, refresh
 from vqbench.datasets._scan import passed_over
 from vqbench.errors import AbsentData, AssetError, UsageError
-from vqbench.files import MB, read_regular
-from vqbench.paths import path_of
+from vqbench.system.files import MB, read_regular
+from vqbench.system.paths import path_of
 
 if TYPE_CHECKING:
     from vqbench.datasets._files import FilePictures

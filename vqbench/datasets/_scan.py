@@ -17,7 +17,7 @@ from pathlib import Path
 
 from vqbench.datasets import _lmdb
 from vqbench.errors import AssetError
-from vqbench.files import MB, open_regular, read_regular
+from vqbench.system.files import MB, open_regular, read_regular
 
 SUFFIXES = frozenset(
     {"jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "gif", "bmp", "dib", "tif", "tiff", "avif", "jp2", "j2k"}

@@ -10,7 +10,7 @@ from torch import Tensor
 from vqbench.dataset import Dataset, Split
 from vqbench.datasets.mnist import idx_pictures
 from vqbench.errors import AssetError
-from vqbench.files import MB, gunzip
+from vqbench.system.files import MB, gunzip
 
 FILES: dict[Split, str] = {
     "train": "fashion-mnist-train-first-4000-idx3-ubyte.gz",

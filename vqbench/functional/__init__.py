@@ -9,8 +9,38 @@ Counts and sums are added up over the ranks, random draws are the same everywher
 global batch, and anchors are drawn from the global batch, so that codebooks stay equal on all ranks.
 """
 
+from vqbench.distributed.collectives import (
+    all_gather,
+    all_mean,
+    all_sum,
+    feature_uniform,
+    gather_rows,
+    gumbel,
+    shard,
+    shared_integers,
+    shared_normal,
+    shared_permutation,
+    shared_uniform,
+    to_gumbel,
+    world_size,
+)
+from vqbench.functional.anchors import (
+    CANDIDATES,
+    GROUP,
+    Anchor,
+    anchors,
+    closest,
+    draw_by_inversion,
+    draw_by_rejection,
+    group_masses,
+    invert,
+    own,
+    similarity_at,
+    take,
+)
 from vqbench.functional.binary import bit_entropy, mean_bit_posterior, pack_bits, signs, unpack_bits
 from vqbench.functional.budget import nearest_root, scalar_levels
+from vqbench.functional.chunked import KEPT, by_blocks
 from vqbench.functional.codes import (
     BLOCK,
     Distance,
@@ -26,24 +56,10 @@ from vqbench.functional.codes import (
 from vqbench.functional.contrastive import contrast, contrastive_loss
 from vqbench.functional.entropies import entropy, mean_and_total_entropy
 from vqbench.functional.estimators import rotate, vq_loss
+from vqbench.functional.extremes import select_
 from vqbench.functional.kmeans import lloyd
 from vqbench.functional.precision import float32_products
-from vqbench.functional.ranks import (
-    all_gather,
-    all_mean,
-    all_sum,
-    feature_uniform,
-    gather_rows,
-    gumbel,
-    shard,
-    shared_integers,
-    shared_normal,
-    shared_permutation,
-    shared_uniform,
-    to_gumbel,
-    world_size,
-)
-from vqbench.functional.rows import (
+from vqbench.functional.shapes import (
     Init,
     code_map,
     flatten,
@@ -56,22 +72,6 @@ from vqbench.functional.rows import (
     straight_through,
     unflatten,
 )
-from vqbench.functional.sampling import (
-    CANDIDATES,
-    GROUP,
-    Anchor,
-    anchors,
-    closest,
-    draw_by_inversion,
-    draw_by_rejection,
-    group_masses,
-    invert,
-    own,
-    similarity_at,
-    take,
-)
-from vqbench.functional.selection import select_
-from vqbench.functional.soft import KEPT, by_blocks
 
 __all__ = [
     "BLOCK",

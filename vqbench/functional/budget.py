@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import combinations_with_replacement
 from math import log, log2, prod
 
-from vqbench.functional.rows import require
+from vqbench.functional.shapes import require
 
 # The sizes that the paper of finite scalar quantization tabulates (arXiv 2309.15505, table 1).
 PUBLISHED_LEVELS = {

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vqbench.functional.ranks import all_sum
+from vqbench.distributed.collectives import all_sum
 
 Distance = Literal["l2", "cosine"]
 

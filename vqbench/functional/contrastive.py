@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vqbench.distributed.collectives import gather_rows, own_rows, put_together
 from vqbench.functional import codes
 from vqbench.functional.codes import Distance, inner_product_form
-from vqbench.functional.ranks import gather_rows, own_rows, put_together
-from vqbench.functional.selection import select_
+from vqbench.functional.extremes import select_
 
 TILE = 64  # codes: products of whole tiles take less time
 

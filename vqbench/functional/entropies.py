@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from vqbench.functional.ranks import all_mean
+from vqbench.distributed.collectives import all_mean
 
 
 def entropy(p: Tensor) -> Tensor:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from vqbench import inception
 from vqbench.metric import Batch, Context, Metric
+from vqbench.networks import inception
 from vqbench.protocol import MeasureProtocol
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from vqbench.functional.neighbours import nearest
 from vqbench.metric import TOGETHER, SampleMetric, Samples
-from vqbench.neighbours import nearest
 from vqbench.protocol import MeasureProtocol
 
 SIDE = 32  # larger pictures are compared at this one: by the mean of each area

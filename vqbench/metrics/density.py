@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from vqbench.errors import RunError
+from vqbench.functional.neighbours import distances, kth_distance
 from vqbench.metric import TOGETHER, SampleMetric, Samples
-from vqbench.neighbours import distances, kth_distance
 
 NEIGHBOURS = 5  # the paper's k
 

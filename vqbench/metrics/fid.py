@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from vqbench import inception
 from vqbench.errors import RunError
 from vqbench.metric import SampleMetric, Samples
 from vqbench.metrics.rfid import scipy_distance, torch_fidelity_distance
+from vqbench.networks import inception
 
 
 class FID(SampleMetric):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from vqbench import inception
-from vqbench.compat import ensure_torchvision
 from vqbench.errors import RunError
 from vqbench.metric import Batch
 from vqbench.metrics._features import OfFeatures, some
+from vqbench.networks import inception
+from vqbench.networks.compat import ensure_torchvision
 
 MOST = 10_000  # pictures whose features are kept, for memory's sake: the first ones
 SUBSETS, SIZE = 100, 1_000  # torch-fidelity's defaults

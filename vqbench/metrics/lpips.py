@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from vqbench.errors import RunError
-from vqbench.inception import full_precision
 from vqbench.metric import Batch, Context, ImageMetric
-from vqbench.perceptual import EPS, SMALLEST, TRUNKS, channel_weights, network
+from vqbench.networks.inception import full_precision
+from vqbench.networks.perceptual import EPS, SMALLEST, TRUNKS, channel_weights, network
 from vqbench.protocol import MeasureProtocol
 
 MEMORY = 5 * 10**8  # bytes of the originals' maps that are kept

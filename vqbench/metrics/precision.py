@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from vqbench.compat import ensure_torchvision
 from vqbench.errors import RunError
 from vqbench.metric import SampleMetric, Samples
+from vqbench.networks.compat import ensure_torchvision
 
 NEIGHBOURS = 3  # the paper's k, and torch-fidelity's
 

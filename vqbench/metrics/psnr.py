@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from vqbench.images import distinct
 from vqbench.metric import Batch, ImageMetric
-from vqbench.pictures import distinct
 
 
 class PSNR(ImageMetric):

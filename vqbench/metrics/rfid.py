@@ -8,11 +8,11 @@ import numpy as np
 import scipy.linalg
 import torch
 
-from vqbench import inception
-from vqbench.compat import ensure_torchvision
 from vqbench.errors import RunError
 from vqbench.metric import Batch
 from vqbench.metrics._features import OfFeatures
+from vqbench.networks import inception
+from vqbench.networks.compat import ensure_torchvision
 
 EPS = 1e-6  # on the diagonals of both covariances where the root of their product cannot be had
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from vqbench.compat import ensure_torchvision
 from vqbench.errors import RunError
 from vqbench.metric import SampleMetric, Samples
+from vqbench.networks.compat import ensure_torchvision
 
 SUBSETS, SIZE = 100, 1_000  # torch-fidelity's defaults
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from vqbench.errors import RunError
+from vqbench.images import distinct
 from vqbench.metric import Batch, ImageMetric
-from vqbench.pictures import distinct
 from vqbench.protocol import MeasureProtocol
 
 WINDOW = 11  # side of the window, in pixels

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pydantic import ValidationError
 
 from vqbench.errors import shortened
-from vqbench.planning.suiteparts import QuantizerRow
+from vqbench.planning.schema import QuantizerRow
 from vqbench.planning.yamlfile import Document
 
 TRAINED = ("train", "datasets", "backbone", "codebook", "generate", "samples")  # keys that a title rests on

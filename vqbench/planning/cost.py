@@ -7,11 +7,11 @@ import math
 from collections.abc import Iterable, Sequence
 
 from vqbench.errors import VqbenchError
-from vqbench.planning.job import Job
+from vqbench.planning.jobs import Job
 from vqbench.planning.length import length
 from vqbench.planning.plan import DatasetInfo, Plan
 from vqbench.spec import RunSpec
-from vqbench.store import Record, ResultStore
+from vqbench.store.results import Record, ResultStore
 
 
 def updates(plan: Plan, run: RunSpec) -> int | None:

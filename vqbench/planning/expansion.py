@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from vqbench import protocol
 from vqbench.errors import AssetError, UsageError, nearest
-from vqbench.paths import path_of
 from vqbench.spec import Part, RunSpec
+from vqbench.system.paths import path_of
 
 if TYPE_CHECKING:  # pydantic is only needed by who reads suites
     from vqbench.planning.suite import PaperRow, Plugin, Row, SuiteSpec

@@ -18,18 +18,20 @@ from types import MappingProxyType
 from typing import Any
 
 import vqbench
-from vqbench import protocol, reading, registry, schema
+from vqbench import protocol, registry
 from vqbench.errors import AbsentData, AssetError, StoreError, UsageError, VqbenchError
 from vqbench.planning import expansion, resolved
 from vqbench.planning.expansion import expand
-from vqbench.planning.job import Wanted
+from vqbench.planning.jobs import Wanted
 from vqbench.planning.length import Length, length
-from vqbench.planning.sampling import Sampling, sampling_of
+from vqbench.planning.schema import Problem
 from vqbench.planning.suite import SuiteSpec, load_suite
-from vqbench.planning.suiteparts import Problem
 from vqbench.planning.yamlfile import parse
 from vqbench.spec import Part, RunSpec
-from vqbench.store import ResultStore, write_atomically
+from vqbench.store import schema
+from vqbench.store.results import ResultStore, write_atomically
+from vqbench.store.sampling import Sampling, sampling_of
+from vqbench.system import reading
 
 
 @dataclass(frozen=True)
@@ -347,8 +349,8 @@ def _sampling(spec: SuiteSpec, infos: dict[str, MetricInfo]) -> Sampling | None:
 def _resolve(spec: SuiteSpec, digest: str, variant: bool, whole: bool = True) -> Plan:
     """``whole``: with what a table shows of models, and only if all runs can be carried out."""
     from vqbench.dataset import Dataset
-    from vqbench.planning.feasible import require_feasible
-    from vqbench.planning.shape import code_shape
+    from vqbench.planning.feasibility import require_feasible
+    from vqbench.planning.latent_shape import code_shape
 
     _require_second_stage(spec)
     expanded = expand(spec)

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
 from typing import Any
 
-from vqbench import schema
 from vqbench.errors import StoreError
-from vqbench.planning.sampling import sampling_of
 from vqbench.registry import CONTRACTS
 from vqbench.spec import RunSpec
+from vqbench.store import schema
+from vqbench.store.sampling import sampling_of
 
 FIELDS = ("inputs", "suite", "entries", "metrics", "datasets")
 Checks = Mapping[str, Callable[[Any, str], Any]]

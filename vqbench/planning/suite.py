@@ -17,8 +17,8 @@ from vqbench.bounds import MOST
 from vqbench.errors import UsageError, counted, nearest, shortened
 from vqbench.planning import yamlfile
 from vqbench.planning.changes import narrowed, of_training
-from vqbench.planning.suitefile import find_suite, override
-from vqbench.planning.suiteparts import (
+from vqbench.planning.overrides import find_suite, override
+from vqbench.planning.schema import (
     Codebook,
     Model,
     PaperRow,

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from vqbench.errors import UsageError
-from vqbench.files import open_regular
+from vqbench.system.files import open_regular
 
 MAX_BYTES = 1_000_000
 FAR_TOO_LARGE = 2**62  # what is larger than MAX_BYTES is told by its own sentence

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from vqbench.functional.precision import float32_products
+from vqbench.images import to_unit
 from vqbench.model import Autoencoder
-from vqbench.pictures import to_unit
 from vqbench.profiling.timing import GPU_CALLS, Call, Noise, Step, backward, feature_map, now
 from vqbench.quantizer import Quantizer
 

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from vqbench import jsontext, start
 from vqbench.errors import RunError, StoreError, UsageError, nearest
-from vqbench.output import Shown
+from vqbench.execution.allocator import LARGE_PAGES
+from vqbench.execution.wait_policy import waiting
 from vqbench.profiling import report
 from vqbench.profiling.subjects import Size, Subject, size, subjects
-from vqbench.running.memory import LARGE_PAGES
-from vqbench.running.threads import waiting
-from vqbench.store import write_atomically
+from vqbench.store.results import write_atomically
+from vqbench.system import jsontext, processes
+from vqbench.system.output import Shown
 
 SIZES = ("50176,512,64",)  # a batch of 1,024 pictures of MNIST at the codebook of the small-data tables
 
@@ -96,7 +96,7 @@ def _checked(wanted: Wanted, output: Path | None, style: str) -> list[Subject]:
         raise StoreError(f"{output}: its folder is not there; make it first")
     sizes: list[Size] = [size(text) for text in wanted.sizes or SIZES]
     found = subjects(wanted.names, wanted.against, sizes)
-    from vqbench.engine import Engine, Precision
+    from vqbench.training.engine import Engine, Precision
 
     if wanted.precision not in get_args(Precision):
         raise UsageError(f"unknown precision {wanted.precision!r}; {nearest(wanted.precision, get_args(Precision))}")
@@ -124,8 +124,8 @@ def _ceilings(known: dict[str, Any], job: dict[str, Any], quiet: bool) -> None:
 def _measured(job: dict[str, Any]) -> dict[str, Any]:
     """What a fresh process finds. Raises RunError if it cannot be measured, and UsageError if it was asked wrongly."""
     timed = {"VQBENCH_CHECKPOINT_EVERY": "inf"}  # the step is timed in the recipe's loop
-    env = {**LARGE_PAGES, **start.environment(), **waiting(os.environ), **timed}
-    command = start.command("vqbench.profiling.worker")
+    env = {**LARGE_PAGES, **processes.environment(), **waiting(os.environ), **timed}
+    command = processes.command("vqbench.profiling.worker")
     done = subprocess.run(
         command, input=json.dumps(job), capture_output=True, encoding="utf-8", errors="replace", env=env
     )

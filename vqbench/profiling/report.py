@@ -9,9 +9,9 @@ from typing import Any
 
 from tabulate import tabulate
 
-from vqbench import reading
-from vqbench.console import one_line
 from vqbench.errors import StoreError, UsageError, nearest
+from vqbench.system import reading
+from vqbench.system.console import one_line
 
 FORMAT = 1  # of the file
 STYLES = {"text": "simple", "markdown": "pipe"}

@@ -12,19 +12,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vqbench import registry, seeding
+from vqbench import registry
 from vqbench.dataset import Dataset, Split
-from vqbench.engine import Engine, Precision
 from vqbench.errors import Interrupted
+from vqbench.execution.model_building import build
 from vqbench.functional.precision import float32_products
-from vqbench.measuring.watching import Watch
 from vqbench.model import Autoencoder
 from vqbench.planning.expansion import RECIPE
 from vqbench.profiling.subjects import Subject
 from vqbench.quantizer import Quantizer
 from vqbench.recipe import Recipe, Task
-from vqbench.running.building import build
 from vqbench.spec import Part, RunSpec
+from vqbench.training import seeding
+from vqbench.training.codebook_monitor import Watch
+from vqbench.training.engine import Engine, Precision
 
 Call = Callable[[], object]
 PRODUCT_LIMIT = 2**26  # entries of the bare product held at once: 256 MiB in float32; larger ones are made by rows

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from vqbench import console, registry
-from vqbench.engine import Engine
+from vqbench import registry
 from vqbench.errors import VqbenchError
+from vqbench.execution.provenance import made
 from vqbench.profiling import cost, memory
 from vqbench.profiling.method import facts
 from vqbench.profiling.subjects import Size, Subject
@@ -26,7 +26,8 @@ from vqbench.profiling.timing import (
     quantizer_calls,
 )
 from vqbench.quantizer import Quantizer
-from vqbench.running.provenance import made
+from vqbench.system import console
+from vqbench.training.engine import Engine
 
 TINY = Size(64, 16, 0)  # features and codes of what is done once before memory is looked at
 

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from vqbench.bounds import PositiveFloat, PositiveInt
-from vqbench.engine import Precision
 from vqbench.errors import Interrupted, RunError, counted
-from vqbench.pictures import to_unit
+from vqbench.images import to_unit
 from vqbench.recipe import Recipe, Task, Trained
-from vqbench.training import CHECKPOINT_EVERY, restored
+from vqbench.training.clock import CHECKPOINT_EVERY, restored
+from vqbench.training.engine import Precision
 
 PREVIEW = 32  # pictures of the test split that the released code also passes through the model each epoch
 

@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqbench.bounds import Decay, Layers, PositiveFloat, PositiveInt, Width
-from vqbench.engine import Precision
 from vqbench.errors import RunError, UsageError
-from vqbench.generation.prior import Prior
-from vqbench.generation.transformer import Transformer
 from vqbench.model import Autoencoder
-from vqbench.recipes._second import OnRows
+from vqbench.training.engine import Precision
+from vqbench.training.latents.prior import Prior
+from vqbench.training.latents.recipe import OnRows
+from vqbench.training.latents.transformer import Transformer
 
 
 class Autoregressive(OnRows):

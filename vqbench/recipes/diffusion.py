@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqbench.bounds import Decay, Layers, PositiveFloat, PositiveInt, Width, whole
-from vqbench.engine import Precision
 from vqbench.errors import UsageError, shortened
-from vqbench.generation.denoiser import STEPS, Denoiser, require_diffusers, scheduler, unet
 from vqbench.model import Autoencoder
-from vqbench.recipes._second import OnRows
+from vqbench.training.engine import Precision
+from vqbench.training.latents.denoiser import STEPS, Denoiser, require_diffusers, scheduler, unet
+from vqbench.training.latents.recipe import OnRows
 
 
 class Diffusion(OnRows):

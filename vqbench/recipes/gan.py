@@ -10,12 +10,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from vqbench.adversarial.losses import Game
-from vqbench.adversarial.patch import Patch
-from vqbench.adversarial.reconstruction import Reconstruction
-from vqbench.adversarial.schedule import Schedule, learning_rate
-from vqbench.adversarial.stylegan import StyleGAN
-from vqbench.adversarial.update import TERMS, Players, Rules
 from vqbench.bounds import (
     Decay,
     Fraction,
@@ -27,14 +21,20 @@ from vqbench.bounds import (
     Width,
 )
 from vqbench.dataset import Pictures
-from vqbench.engine import Precision
+from vqbench.distributed.collectives import part
 from vqbench.errors import Interrupted, RunError, UsageError, counted
-from vqbench.functional.ranks import part
+from vqbench.images import to_unit
 from vqbench.loading import batches
-from vqbench.perceptual import SMALLEST
-from vqbench.pictures import to_unit
+from vqbench.networks.perceptual import SMALLEST
 from vqbench.recipe import Recipe, Task, Trained, too_large
-from vqbench.training import Clock, restored
+from vqbench.training.adversarial.losses import Game
+from vqbench.training.adversarial.patch import Patch
+from vqbench.training.adversarial.reconstruction import Reconstruction
+from vqbench.training.adversarial.schedule import Schedule, learning_rate
+from vqbench.training.adversarial.stylegan import StyleGAN
+from vqbench.training.adversarial.update import TERMS, Players, Rules
+from vqbench.training.clock import Clock, restored
+from vqbench.training.engine import Precision
 
 
 @dataclass
@@ -60,7 +60,7 @@ class Gan(Recipe):
 
     Both have an Adam of their own, with decoupled weight decay, and one rate: ``learning_rate``, times the batch size
     where ``rate_rule`` is ``per_picture``, along ``schedule`` after ``warmup`` updates (see
-    :func:`vqbench.adversarial.schedule.learning_rate`; ``final_rate`` is the share of the peak at the end of a cosine).
+    :func:`~.schedule.learning_rate`; ``final_rate`` is the share of the peak at the end of a cosine).
     ``ema``: the moving average of the weights, with this decay, is what is measured; 0: the weights themselves.
 
     Either ``steps`` updates or ``epochs`` of whole batches; what an epoch leaves over comes in another one's order. The
@@ -69,14 +69,14 @@ class Gan(Recipe):
 
     ``accumulate`` parts of a batch are computed one after the other where a device is too small for all. Quantizer and
     discriminator still see the whole batch at once, so that the result is the same but for rounding (see
-    :class:`vqbench.adversarial.passes.Parts`); encoder and decoder are computed twice or more.
+    :class:`vqbench.training.adversarial.passes.Parts`); encoder and decoder are computed twice or more.
 
     ``refine_steps`` more updates, at ``refine_learning_rate``, follow as a second phase, of the decoder alone, by
     backbones that have one (SeQ-GAN), with ``refine_semantic`` in the place of ``semantic``.
 
     Random numbers of an update derive from the run's seed and the update's number, so that a run that was stopped
     anywhere ends with the same weights. Several ranks share every batch, and take the step that one would take with
-    all of it (:mod:`vqbench.adversarial.ranks`).
+    all of it (:mod:`vqbench.distributed.gradients`).
 
     Source: P. Esser, R. Rombach, B. Ommer, CVPR 2021, arXiv 2012.09841, and its released code, from which this differs:
     the discriminator learns from the reconstructions that the model's update was made of, and neither computes nor

@@ -1,0 +1,79 @@
+"""Variables of the environment that say what cannot be are one sentence."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from vqbench.distributed.launching import Launched, launched
+from vqbench.errors import UsageError
+
+TORCHRUN = {
+    "RANK": "1",
+    "WORLD_SIZE": "4",
+    "LOCAL_RANK": "1",
+    "LOCAL_WORLD_SIZE": "2",
+    "MASTER_ADDR": "localhost",
+    "MASTER_PORT": "29500",
+}
+
+
+def test_what_torchrun_says_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sound variables are taken as they are; one process alone, or a variable too few, is no launch."""
+    for name, value in TORCHRUN.items():
+        monkeypatch.setenv(name, value)
+    assert launched() == Launched(1, 4, 1, 2)
+    for name in ("RANK", "LOCAL_RANK"):
+        monkeypatch.setenv(name, "0")
+    for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+        monkeypatch.setenv(name, "1")
+    assert launched() is None
+    monkeypatch.delenv("MASTER_PORT")
+    assert launched() is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("RANK", value) for value in ("x", "", "-1", "4", "1.0", "²", "9" * 400)),
+        *(("WORLD_SIZE", value) for value in ("garbage", "0", "1")),
+        *(("LOCAL_RANK", value) for value in ("2", "None")),
+        *(("LOCAL_WORLD_SIZE", value) for value in ("5", "1", "all")),
+    ],
+)
+def test_garbage_of_a_launcher_is_one_sentence(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """A rank that is no number, or not below its size, is wrong usage that names the variables."""
+    for each, sound in TORCHRUN.items():
+        monkeypatch.setenv(each, sound)
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match=f"{name}=.*unset these variables") as caught:
+        launched()
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("value", ["x", "nan", "-1", ""])
+def test_a_wrong_time_between_checkpoints_is_one_sentence(value: str) -> None:
+    """What is no number of seconds is named with its variable, before anything is trained."""
+    code = (
+        "from vqbench.errors import VqbenchError\n"
+        "try: import vqbench.training.clock\nexcept VqbenchError as e: print(e)"
+    )
+    environment = {**os.environ, "VQBENCH_CHECKPOINT_EVERY": value}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == f"VQBENCH_CHECKPOINT_EVERY={value}: not a number of seconds; unset it or write one\n"
+
+
+@pytest.mark.parametrize("name", ["RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK"])
+@pytest.mark.parametrize("value", ["x", "", "1.0", "²"])
+def test_a_rank_outside_of_a_launch_is_a_number(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """A single variable that Lightning reads, without the others, fails no run: it is named before any starts."""
+    for each in ("MASTER_ADDR", "RANK", "LOCAL_RANK"):
+        monkeypatch.delenv(each, raising=False)
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match=f"{name}=.*unset this variable"):
+        launched()
+    monkeypatch.setenv(name, "1")
+    assert launched() is None

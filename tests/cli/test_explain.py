@@ -1,0 +1,491 @@
+"""`vqbench explain`: where the numbers of a run come from, setting by setting."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from vqbench import assets, protocol, registry
+from vqbench.cli import app, explain
+from vqbench.errors import AssetError, RunError, StoreError, UsageError
+from vqbench.evaluation.reconstructions import Evaluator
+from vqbench.execution import model_building
+from vqbench.images import as_measured, to_unit
+from vqbench.metric import Batch, Context, Metric
+from vqbench.metrics import lpips, rfid
+from vqbench.metrics.l1 import L1
+from vqbench.model import Autoencoder
+from vqbench.networks import inception
+from vqbench.protocol import MeasureProtocol
+from vqbench.quantizers.vq import VQ
+from vqbench.reporting import protocol_differences
+from vqbench.spec import Part, RunSpec
+from vqbench.store.results import Record, ResultStore
+from vqbench.training.engine import Engine
+
+CPU = torch.device("cpu")
+IMAGES = 40
+METRICS = ["l1", "psnr", "ssim", "usage"]
+SETTINGS: dict[str, dict[str, Any]] = {  # every protocol that explain measures these metrics under, spelled out
+    "official": {},
+    "official+jpeg=none": {"jpeg": None},
+    "official+jpeg=none+pixels=float": {"jpeg": None, "pixels": "float"},
+    "official+jpeg=none+pixels=float+ssim=gaussian": {"jpeg": None, "pixels": "float", "ssim": "gaussian"},
+    "official+ssim=gaussian": {"ssim": "gaussian"},
+}
+
+
+def a_run(quantizer: str = "vq", seed: int = 42) -> RunSpec:
+    def part(kind: registry.Kind, name: str, fixed: dict[str, Any] | None = None, **given: Any) -> Part:
+        found = registry.resolve(kind, name, given, fixed)
+        return Part(found.name, found.version, found.args)
+
+    return RunSpec(
+        part("recipes", "autoencoder", **protocol.training("clean")),
+        part("backbones", "conv", hidden=16, residual_hidden=8),
+        part("datasets", "fashion_mnist_5k"),
+        part("quantizers", quantizer, {"num_codes": 32, "dim": 8}),
+        seed,
+    )
+
+
+def model_of(run: RunSpec) -> Autoencoder:
+    """As it starts, but with outputs spread over the grey levels, so that every setting has something to change."""
+    model = model_building.build(run, registry.load("datasets", run.dataset.name)())
+    torch.manual_seed(run.seed)
+    with torch.no_grad():
+        for parameter in model.backbone.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return model
+
+
+def stored(store: ResultStore, run: RunSpec) -> RunSpec:
+    """Store ``run`` as training leaves it."""
+    store.write(Record(run, {}, {"seconds": 1.0}))
+    Engine("cpu").save(store.folder(run) / "best.pt", model_of(run).state_dict())
+    return run
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ResultStore:
+    return ResultStore(tmp_path / "runs")
+
+
+@pytest.fixture
+def run(store: ResultStore) -> RunSpec:
+    return stored(store, a_run())
+
+
+@pytest.fixture
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The nets are at hand; what metrics keep on disk goes to a folder of this test's own."""
+    try:
+        inception.network(CPU), lpips.network("vgg", CPU), lpips.network("alex", CPU)
+    except AssetError as error:
+        pytest.skip(f"the weights of LPIPS and FID are not to be had on this machine: {error}")
+    monkeypatch.setattr(assets, "cache_folder", lambda: tmp_path / "cache")
+
+
+def metric_class(name: str) -> type[Metric]:
+    return registry.load("metrics", name)
+
+
+def explained(store: ResultStore, run: RunSpec, metrics: list[str] = METRICS) -> dict[str, Any]:
+    return explain.explain(store.root, run.key, metrics, IMAGES, "cpu", quiet=True).data["metrics"]
+
+
+def vqbench(*words: object) -> int:
+    return app.run_words([str(word) for word in words])
+
+
+def by_hand(name: str, run: RunSpec, under: MeasureProtocol) -> float | None:
+    """The metric of the first pictures under one protocol: the model's pictures and the metric's class, no more."""
+    model = model_of(run).eval()
+    x = to_unit(registry.load("datasets", "fashion_mnist_5k")().pixels("test")[:IMAGES])
+    with torch.no_grad():
+        y, out = model(x)
+    metric = registry.load("metrics", name)(Context(under, "0" * 64, 32, 5.0, CPU))
+    metric.update(Batch(as_measured(x, under), as_measured(y, under), out.codes, torch.arange(IMAGES)))
+    return metric.compute()
+
+
+# ---------------------------------------------------------------------------------------------------------- the values
+
+
+def test_the_ends_are_what_a_run_of_a_suite_measures(store: ResultStore, run: RunSpec) -> None:
+    """Under both named protocols, and at the end of the way, stand exactly the values of the usual evaluation."""
+    names = {end: protocol.measured_on(end, IMAGES) for end in ("official", "clean")}
+    evaluator = Evaluator(registry.load("datasets", "fashion_mnist_5k")(), CPU)
+    usual = evaluator.measure(model_of(run), dict.fromkeys(names.values(), METRICS)).values
+    found = explained(store, run)
+    for metric in METRICS:
+        for end, name in names.items():
+            assert found[metric][end] == usual[name][metric].value
+        if metric != "usage":
+            assert found[metric]["steps"][-1]["value"] == usual[names["clean"]][metric].value
+            assert found[metric]["official"] != found[metric]["clean"]
+
+
+def test_changes_add_up(store: ResultStore, run: RunSpec) -> None:
+    """Each step begins where the one before it ended, the first under official; changes sum to the whole change."""
+    for metric, found in explained(store, run).items():
+        at = found["official"]
+        for step in found["steps"]:
+            assert step["before"] == at
+            assert step["change"] == step["value"] - step["before"]
+            at = step["value"]
+        assert sum(step["change"] for step in found["steps"]) == pytest.approx(found["change"], abs=1e-12), metric
+        assert all(turned["before"] == found["official"] for turned in found["alone"])
+
+
+def test_each_value_is_that_of_its_settings(store: ResultStore, run: RunSpec) -> None:
+    """What a step or a knob alone reports is what one gets with these settings from the metric itself, to the bit."""
+    official = protocol.measuring("official")
+    count = 0
+    for metric, found in explained(store, run).items():
+        for step in (*found["steps"], *found["alone"]):
+            under = replace(official, name="by hand", **SETTINGS[step["protocol"]])
+            assert step["value"] == by_hand(metric, run, under), (metric, step["protocol"])
+            count += 1
+    assert count == 2 + 2 + 3 + 1 + 1 + 2  # l1, psnr and ssim on the way, then alone
+
+
+def test_knobs_stand_only_with_metrics_that_they_can_move(store: ResultStore, run: RunSpec) -> None:
+    """l1 and PSNR have no window, usage sees no pictures; without rFID nothing is said of its resize but why."""
+    shown = explain.explain(store.root, run.key, METRICS, IMAGES, "cpu", quiet=True)
+    knobs = {
+        metric: [[step["knob"] for step in found[part]] for part in ("steps", "alone")]
+        for metric, found in shown.data["metrics"].items()
+    }
+    assert knobs == {
+        "l1": [["jpeg", "pixels"], ["jpeg"]],
+        "psnr": [["jpeg", "pixels"], ["jpeg"]],
+        "ssim": [["jpeg", "pixels", "ssim"], ["jpeg", "ssim"]],
+        "usage": [[], []],
+    }
+    assert shown.data["left out"] == [
+        "fid_resize moves none of these metrics",
+        "pixels cannot be turned alone: a JPEG round trip needs pixels of 8 bits",
+        "lpips_net moves none of these metrics",
+    ]
+    assert all(sentence in shown.text for sentence in shown.data["left out"])
+
+
+def test_a_knob_that_a_metric_does_not_name_is_noticed(
+    store: ResultStore, run: RunSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If a metric is moved by a setting that its ``knobs`` lack, no waterfall is shown that ends beside clean."""
+    monkeypatch.setattr(L1, "knobs", ("jpeg",))
+    with pytest.raises(RunError, match=r"'l1' .* `knobs` lack"):
+        explained(store, run)
+
+
+def states(metric: str, under: MeasureProtocol, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+    """All that a metric has gathered of some pictures."""
+    collector: Metric = registry.load("metrics", metric)(Context(under, "0" * 64, 4, 2.0, CPU))
+    codes = torch.arange(len(x)).view(-1, 1, 1, 1)
+    collector.update(Batch(as_measured(x, under), as_measured(y, under), codes, torch.arange(len(x))))
+    return collector.state
+
+
+OF_RECONSTRUCTIONS = [name for name in registry.names("metrics") if not metric_class(name).of_samples]
+
+
+@pytest.mark.parametrize("metric", OF_RECONSTRUCTIONS)
+def test_metrics_are_moved_by_the_knobs_that_they_name_and_by_no_other(metric: str, weights: None) -> None:
+    """Turning a knob changes what a built-in metric gathers if it names that knob, and else not one bit of it."""
+    pixels = registry.load("datasets", "fashion_mnist_5k")().pixels("test")[:3]
+    x = to_unit(torch.nn.functional.pad(pixels, (2, 2, 2, 2)))  # 32x32, as AlexNet needs it
+    torch.manual_seed(0)
+    y = x + 0.2 * torch.randn_like(x)
+    start = explain.varied({"jpeg": None})  # from which every knob can be turned
+    turned = {"jpeg": protocol.measuring("official")}
+    for knob, value in (("pixels", "float"), ("ssim", "gaussian"), ("fid_resize", None), ("lpips_net", "alex")):
+        turned[knob] = explain.varied({"jpeg": None, knob: value})
+    assert turned.keys() == start.knobs().keys()
+    before = states(metric, start, x, y)
+    for knob, under in turned.items():
+        after = states(metric, under, x, y)
+        moved = any(not torch.equal(before[name], after[name]) for name in before)
+        assert moved == (knob in metric_class(metric).knobs), knob
+
+
+def test_a_run_without_codebook_and_a_perfect_picture(store: ResultStore) -> None:
+    """Usage says nothing of an autoencoder without quantizer; an infinite PSNR is a word, and has no change."""
+    run = stored(store, a_run("identity"))
+    shown = explain.explain(store.root, run.key, ["l1", "usage"], IMAGES, "cpu", quiet=True)
+    assert shown.data["metrics"]["usage"] == {
+        "official": None,
+        "clean": None,
+        "change": None,
+        "steps": [],
+        "alone": [],
+    }
+    assert "Usage says nothing about this run." in shown.text
+    what = explain.programme(["psnr"], 28)
+    values = {under: {"psnr": 30.0} for under in what.wanted()} | {protocol_differences.START: {"psnr": math.inf}}
+    perfect = protocol_differences.Explanation(run, IMAGES, what, values)
+    found = protocol_differences.data(perfect)["metrics"]["psnr"]
+    assert (found["official"], found["change"], found["steps"][0]["change"]) == ("inf", None, None)
+    json.dumps(found, allow_nan=False)
+    assert "undefined" in protocol_differences.text(perfect)
+
+
+# ----------------------------------------------------------------------------------------------------- what is stored
+
+
+def contents(*folders: Path) -> dict[Path, tuple[int, bytes]]:
+    return {
+        path: (path.stat().st_mtime_ns, path.read_bytes())
+        for folder in folders
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_nothing_is_written(store: ResultStore, run: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No file of the store or of the cache is new, changed or gone, not even a lock."""
+    monkeypatch.setenv("VQBENCH_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "cache" / "features").mkdir(parents=True)
+    (tmp_path / "cache" / "features" / "kept.npy").write_bytes(b"kept")
+    before = contents(store.root, tmp_path / "cache")
+    assert len(before) == 3
+    explained(store, run)
+    assert contents(store.root, tmp_path / "cache") == before
+
+
+def test_variants_have_names_of_their_own(weights: None) -> None:
+    """No two protocols that explain measures under share a name, or a file of features, not even with named ones."""
+    settings = [("jpeg", None), ("ssim", "gaussian"), ("fid_resize", None), ("lpips_net", "alex")]
+    variants = [explain.varied({knob: value}) for knob, value in settings]
+    variants += [under for _, under in explain.steps()[1:-1]]  # the first is also jpeg alone, the last is clean
+    assert explain.steps()[-1][1] is protocol.measuring("clean")
+    assert explain.steps()[0][1] == variants[0]
+    everything = [*variants, *protocol.MEASURE.values()]
+    assert len({under.name for under in everything}) == len(everything) == 8
+    paths = {rfid.RFID(Context(under, "0" * 64, None, None, CPU)).originals.path for under in everything}
+    assert len(paths) == len(everything)
+
+
+def test_variants_follow_the_versions_of_both_protocols(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Raising the version of either protocol names other files of features for what lies between them."""
+    before = explain.varied({"jpeg": None}).VERSION
+    for end in ("START", "END"):
+        with monkeypatch.context() as patch:
+            raised = getattr(explain, end)
+            patch.setattr(explain, end, replace(raised, VERSION=raised.VERSION + 1))
+            after = explain.varied({"jpeg": None}).VERSION
+        assert after == before + 1
+
+
+@pytest.mark.parametrize(("name", "count"), [("official", 1), ("clean", 1), ("twice", 2)])
+def test_the_evaluator_refuses_a_variant_under_a_taken_name(name: str, count: int) -> None:
+    """Values of changed settings cannot come out, or be kept, under the name of a named protocol or of each other."""
+    variants = [replace(protocol.measuring("official"), name=name, jpeg=quality) for quality in (50, None)[:count]]
+    evaluator = Evaluator(registry.load("datasets", "fashion_mnist_5k")(), CPU)
+    with pytest.raises(UsageError, match=f"'{name}' is taken"):
+        evaluator.measure(model_of(a_run()), {f"{name}@2": ["l1"]}, variants=variants)
+
+
+def test_one_run_alone_keeps_no_features_in_memory(weights: None) -> None:
+    """Where no other run follows, LPIPS does not keep the originals' features, a gigabyte for each setting."""
+    x = torch.rand(2, 3, 32, 32)
+    batch = Batch(x, x.flip(0), None, torch.arange(2))
+    context = Context(protocol.measuring("clean"), "0" * 64, None, None, CPU)
+    collectors = [lpips.LPIPS(context), lpips.LPIPS(replace(context, keep=False))]
+    values = [collector.update(batch) for collector in collectors]
+    assert torch.equal(*values)
+    assert [len(collector._kept) for collector in collectors] == [1, 0]
+
+
+def test_explaining_asks_metrics_to_keep_nothing(
+    store: ResultStore, run: RunSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Explaining measures one run under many settings, so it tells every metric that no other run follows."""
+    told: list[bool] = []
+    start = L1.start
+
+    def noting(metric: L1, context: Context) -> None:
+        told.append(context.keep)
+        start(metric, context)
+
+    monkeypatch.setattr(L1, "start", noting)
+    explained(store, run, ["l1"])
+    assert told == [False] * 4  # official, clean, and two settings between
+
+
+# ------------------------------------------------------------------------------------------------- what is to be had
+
+
+def test_alexnet_is_tried_where_pictures_and_weights_allow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On 32x32 the other LPIPS net is a knob alone; on 28x28, or without its weights, the reason is told instead."""
+    assert explain.SMALLEST["alex"] == lpips.SMALLEST["alex"]
+    fetched: list[str] = []
+    monkeypatch.setattr(assets, "fetch", lambda name, progress: fetched.append(name))
+    small, large = (explain.programme(["lpips"], size) for size in (28, 32))
+    assert "lpips_net" not in [turn.knob for turn in small.alone]
+    assert any("31x31 pixels, and these are 28x28" in sentence for sentence in small.left_out)
+    assert [turn.title for turn in large.alone] == ["jpeg 75 → none", "lpips_net vgg → alex"]
+    assert set(fetched) == {"vgg16_lpips", "alexnet_lpips"}
+
+    def fetch(name: str, progress: Callable[..., None]) -> None:
+        if name == "alexnet_lpips":
+            raise AssetError("alexnet_lpips is nowhere to be had")
+
+    monkeypatch.setattr(assets, "fetch", fetch)
+    without = explain.programme(["lpips"], 32)
+    assert [turn.knob for turn in without.alone] == ["jpeg"]
+    assert "lpips_net cannot be turned to alex: alexnet_lpips is nowhere to be had" in without.left_out
+
+
+def test_all_metrics_but_the_slow_are_explained_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a choice all of reconstructions but rFID and KID are; where rFID is, its resize is last, under clean."""
+    monkeypatch.setattr(assets, "fetch", lambda name, progress: None)
+    assert set(explain.programme([], 28).metrics) == set(OF_RECONSTRUCTIONS) - {"rfid", "kid"}
+    chosen = explain.programme(["rfid"], 28)
+    assert [turn.knob for turn in chosen.way] == ["jpeg", "pixels", "fid_resize"]
+    assert chosen.way[-1].under is protocol.measuring("clean")
+    assert [turn.knob for turn in chosen.alone] == ["jpeg", "fid_resize"]
+
+
+# ------------------------------------------------------------------------------------------------------- the command
+
+
+def columns(table: str) -> Iterator[tuple[list[str], list[str]]]:
+    """Values and changes of each metric of a printed table, from the top down, dashes apart."""
+    lines = table.splitlines()
+    rule = lines[1]
+    ends = [i for i, sign in enumerate(rule + " ") if sign == " " and rule[i - 1] == "-"]
+    cells = [[line.ljust(len(rule))[a:b].strip() for a, b in zip([0, *ends], ends, strict=False)] for line in lines[2:]]
+    for place in range(1, len(ends), 2):
+        yield [row[place] for row in cells if row[place] != "–"], [row[place + 1] for row in cells if row[place + 1]]
+
+
+def test_the_printed_changes_add_up_as_printed(
+    store: ResultStore, run: RunSpec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A reader who adds the printed changes to the printed value under official gets the printed one under clean."""
+    words = ("explain", run.key[:6], "--store", store.root, "--test-images", IMAGES)
+    assert vqbench(*words, *(word for metric in METRICS for word in ("--metrics", metric))) == 0
+    shown = capsys.readouterr()
+    title, way, alone, remarks = shown.out.split("\n\n")
+    assert title == f"vq on fashion_mnist_5k, seed 42 ({run.key}), 40 test pictures"
+    found = explained(store, run)
+    tables = list(columns(way))
+    assert len(tables) == 3
+    for metric, (values, changes) in zip(("l1", "psnr", "ssim"), tables, strict=True):
+        assert Decimal(values[0]) + sum(map(Decimal, changes[:-1])) == Decimal(values[-1])
+        assert Decimal(values[0]) + Decimal(changes[-1]) == Decimal(values[-1])
+        digits = metric_class(metric).digits + 1
+        exact = [found[metric]["official"], *(step["value"] for step in found[metric]["steps"])]
+        assert values == [f"{value:.{digits}f}" for value in [*exact, found[metric]["clean"]]]
+    for values, changes in columns(alone):
+        assert [Decimal(values[0]) + Decimal(change) for change in changes] == [Decimal(v) for v in values[1:]]
+    assert "no setting moves it" in remarks
+
+
+def test_a_run_is_called_by_key_prefix_or_folder(
+    store: ResultStore, run: RunSpec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All three ways to name a run give the same JSON, with both protocols, settings and the reasons for them."""
+    found = []
+    for name in (run.key, run.key[:4], store.folder(run).name):
+        words = ("explain", name, "--store", store.root, "--metrics", "l1", "--test-images", 2, "--json", "-q")
+        assert vqbench(*words) == 0
+        shown = capsys.readouterr()
+        assert shown.err == ""
+        found.append(json.loads(shown.out))
+    assert found[0] == found[1] == found[2]
+    assert found[0]["run"] == {"key": run.key, "quantizer": "vq", "dataset": "fashion_mnist_5k", "seed": 42}
+    assert found[0]["images"] == 2
+    first = found[0]["metrics"]["l1"]["steps"][0]
+    assert (first["knob"], first["from"], first["to"], first["protocol"]) == ("jpeg", 75, None, "official+jpeg=none")
+    assert first["reason"] == protocol.measuring("clean").knobs()["jpeg"].reason
+
+
+def refused(capsys: pytest.CaptureFixture[str], code: int, *words: object) -> str:
+    """The one sentence with which a command ends."""
+    assert vqbench("explain", *words, "--metrics", "l1", "--test-images", 2, "-q") == code
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.count("\n") == 1
+    assert "fault of vqbench" not in shown.err
+    return shown.err
+
+
+def test_an_unknown_or_ambiguous_run_is_one_sentence(
+    store: ResultStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A name that no finished run has, or that several begin with, ends with exit code 2 and those that there are."""
+    assert "holds no finished run 'abc'" in refused(capsys, 2, "abc", "--store", tmp_path / "none")
+    runs = [stored(store, a_run(seed=seed)) for seed in range(17)]  # of 17 keys, two begin alike
+    first = [run.key[0] for run in runs]
+    shared = next(digit for digit in first if first.count(digit) > 1)
+    said = refused(capsys, 2, shared, "--store", store.root)
+    assert f"begins the keys of {first.count(shared)} runs" in said
+    assert all(run.key in said for run in runs if run.key[0] == shared)
+    for unknown in ("xyz", "", "vq", "*"):
+        assert f"no finished run {unknown!r}" in refused(capsys, 2, unknown, "--store", store.root)
+    (store.folder(runs[0]) / "record.json").unlink()
+    assert "no finished run" in refused(capsys, 2, runs[0].key, "--store", store.root)
+
+
+@pytest.mark.parametrize("harm", ["cleaned", "truncated", "emptied", "garbage", "another model's", "no weights"])
+def test_a_checkpoint_that_cannot_serve_is_one_sentence(
+    harm: str, store: ResultStore, run: RunSpec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A removed, damaged or foreign checkpoint is named with what to do, and is left as it is."""
+    path = store.folder(run) / "best.pt"
+    if harm == "cleaned":
+        path.unlink()
+    elif harm == "another model's":
+        torch.save(torch.nn.Linear(2, 2).state_dict(), path)
+    elif harm == "no weights":
+        torch.save([1, 2], path)
+    else:
+        path.write_bytes({"truncated": path.read_bytes()[:999], "emptied": b"", "garbage": b"\x93NUMPY" * 99}[harm])
+    before = contents(store.root)
+    said = refused(capsys, 1, run.key, "--store", store.root)
+    assert str(path) in said
+    assert "train" in said
+    assert contents(store.root) == before
+
+
+def test_a_record_in_another_run_s_folder_is_refused(store: ResultStore, run: RunSpec) -> None:
+    """A renamed folder, which would explain one run by another's weights, is refused, and so is a damaged record."""
+    folder = store.folder(run)
+    renamed = folder.rename(folder.with_name("fashion_mnist_5k-vq-0123456789abcdef"))
+    with pytest.raises(StoreError, match="renamed"):
+        store.find("0123")
+    (renamed / "record.json").write_text("{")
+    with pytest.raises(StoreError, match="not a record"):
+        store.find("0123")
+
+
+def test_weights_of_another_version_are_refused(
+    store: ResultStore, run: RunSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights trained by an older version of a quantizer are not measured with the newer code."""
+    monkeypatch.setattr(VQ, "VERSION", VQ.VERSION + 1)
+    with pytest.raises(UsageError, match=r"version \d+ of quantizer 'vq'"):
+        explained(store, run)
+
+
+def test_an_unknown_metric_or_knob_is_refused(
+    store: ResultStore, run: RunSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Misspelt metrics, and misspelt knobs of a metric, are told with what is known."""
+    with pytest.raises(UsageError, match="psnr"):
+        explained(store, run, ["psnrr"])
+    monkeypatch.setattr(L1, "knobs", ("pixel",))
+    with pytest.raises(UsageError, match="did you mean 'pixels'"):
+        explained(store, run, ["l1"])

@@ -1,0 +1,82 @@
+"""Commands that train nothing wait for nothing without a limit: not for git, pipes, or other people's locks."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.tiny_suite import vqbench, write
+from vqbench.errors import UsageError
+from vqbench.execution import provenance
+from vqbench.planning import plan as planning
+from vqbench.reporting import difference
+from vqbench.store.results import ResultStore
+from vqbench.system.output import write_text
+
+
+def test_an_output_that_is_a_pipe_without_a_reader(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`table -o PIPE` ends with 1 and a sentence where nobody reads the pipe."""
+    os.mkfifo(tmp_path / "pipe")
+    assert vqbench("table", write(tmp_path, "vq"), "--store", tmp_path / "runs", "-o", tmp_path / "pipe") == 1
+    assert "pipe: cannot be written (No such device or address)" in capsys.readouterr().err
+
+
+def test_an_output_that_is_a_pipe_with_a_reader(tmp_path: Path) -> None:
+    """A pipe that is read gets all of a long text."""
+    os.mkfifo(pipe := tmp_path / "pipe")
+    counts = "import sys; print(open(sys.argv[1]).read().count('x'))"
+    with subprocess.Popen([sys.executable, "-c", counts, pipe], stdout=subprocess.PIPE) as reader:
+        with open(pipe, "w"):  # it is there now
+            write_text(pipe, "x" * 1_000_000)
+        assert reader.communicate()[0] == b"1000000\n"
+
+
+@pytest.fixture
+def hanging_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A git that never answers, and patience for a tenth of a second."""
+    (tmp_path / "git").write_text("#!/bin/sh\nexec sleep 1000\n")
+    (tmp_path / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(provenance, "GIT_SECONDS", 0.1)
+    monkeypatch.setattr(difference, "GIT_SECONDS", 0.1)
+    provenance.commit.cache_clear()
+    yield
+    provenance.commit.cache_clear()
+
+
+@pytest.mark.usefixtures("hanging_git")
+def test_git_is_not_waited_for(tmp_path: Path) -> None:
+    """A record goes without its commit, and `diff` says why it cannot look into the past."""
+    assert provenance.commit() is None
+    with pytest.raises(UsageError, match=r"git cannot be called .*timed out"), difference.state("HEAD", tmp_path):
+        pass
+
+
+def test_status_does_not_wait_for_locks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run that another process holds is shown as running at once."""
+    suite, store = write(tmp_path, "vq"), ResultStore(tmp_path / "runs")
+    (run,) = planning.load(suite, [store]).runs()
+    with store.lock(run) as held:
+        assert held
+        assert vqbench("status", suite, "--store", store.root) == 0
+    assert "running" in capsys.readouterr().out
+
+
+def test_a_rank_whose_others_never_come_ends_by_a_signal() -> None:
+    """SIGTERM ends a process that waits for other ranks, although torch does not look at signals while it waits."""
+    code = "import signal; signal.signal(signal.SIGTERM, lambda *_: None); from vqbench import group; "
+    code += "print('meeting', flush=True); group.join(0, 2, 0, 2, False)"
+    place = {"MASTER_ADDR": "localhost", "MASTER_PORT": "0"}
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env={**os.environ, **place}) as waiting:
+        assert waiting.stdout is not None
+        assert waiting.stdout.readline() == b"meeting\n"
+        with pytest.raises(subprocess.TimeoutExpired):
+            waiting.wait(timeout=2)  # it meets
+        waiting.send_signal(signal.SIGTERM)
+        assert waiting.wait(timeout=60) == -signal.SIGTERM

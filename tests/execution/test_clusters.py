@@ -1,0 +1,520 @@
+"""Suites on clusters: real nodes, killed in mid-suite, and nothing lost; what thousands of runs would take."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import vqbench as package
+from tests.support.tiny_suite import assert_same, command, values, vqbench, write
+from vqbench import registry
+from vqbench.errors import UsageError
+from vqbench.execution.executors.cluster_node import Brought, Errand, carry_out
+from vqbench.execution.executors.file_sync import pack, unpack
+from vqbench.execution.executors.options import Where
+from vqbench.execution.executors.ray import fits
+from vqbench.planning import plan as planning
+from vqbench.planning.forecast import simulate
+from vqbench.planning.jobs import Job
+from vqbench.spec import RunSpec
+from vqbench.store.results import Record, ResultStore
+
+ray_is_there = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install 'vqbench[ray]'"
+)
+
+# A quantizer that notes every training pass, and takes its time where the test wants to interfere.
+PLUGIN = '''
+import os
+import time
+from pathlib import Path
+
+from vqbench.quantizers.vq import VQ
+
+
+class Odd(VQ):
+    """Does something odd in a training forward pass."""
+
+    paper = "none"
+    count = 0
+
+    def forward(self, z):
+        self.count += self.training
+        if self.training:
+            with open("{folder}/passes", "a") as file:
+                file.write(f"{{os.getpid()}}\\n")
+        if self.training and self.count > 20:
+            {odd}
+        return super().forward(z)
+'''
+SLOW = 'time.sleep(0.3 if Path("{folder}/slow").exists() else 0)'
+UPDATES = 55  # of a run of the tiny suite
+PATIENCE = 300  # seconds; far longer than anything takes, so that a fault ends a test and the time does not
+
+
+def plugin(folder: Path, name: str, odd: str) -> Path:
+    path = folder / f"{name}.py"
+    path.write_text(PLUGIN.format(folder=folder, odd=odd.format(folder=folder)))
+    return path
+
+
+def patiently(work: subprocess.Popen[str], what: Any) -> None:
+    """Wait until ``what()`` is true, as long as the process lives."""
+    until = time.monotonic() + PATIENCE
+    while not what():
+        assert work.poll() is None, work.communicate()
+        assert time.monotonic() < until, "it does not come about"
+        time.sleep(0.05)
+
+
+def passes(folder: Path) -> dict[str, int]:
+    """Training passes of each process, in the order of their first."""
+    counts: dict[str, int] = {}
+    for process in (folder / "passes").read_text().split():
+        counts[process] = counts.get(process, 0) + 1
+    return counts
+
+
+@pytest.fixture(autouse=True)
+def _fresh_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The user's plugin files of one test are not there in the next; all run with the threads of a Ray task."""
+    monkeypatch.setattr(registry, "_files", {})
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    yield
+    registry.sources.cache_clear()
+
+
+def alone(*line: object) -> None:
+    """Carry out a command line in this process, with the one thread that a run has elsewhere in these tests."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    assert vqbench(*line, "-q", "--places", "0") == 0
+    torch.set_num_threads(threads)
+
+
+# On a node, without a cluster -----------------------------------------------------------------------------------------
+
+
+def errand(suite: Path, *plugins: Path, **changes: Any) -> Errand:
+    """The first run of ``suite``, ready to be carried out anywhere."""
+    for path in plugins:
+        registry.add_file(path)
+    plan = planning.load(suite, [])
+    given: dict[str, Any] = {
+        "job": Job(plan.runs()[0], plan.wanted()),
+        "files": {},
+        "plugins": {path.name: path.read_bytes() for path in plugins},
+        "assets": (),
+        "device": "cpu",
+        "threads": 1,
+        "timeout": None,
+        "variables": {},
+        "version": package.__version__,
+    }
+    return Errand(**{**given, **changes})
+
+
+def carried_out(errand: Errand, store: Path, halt_at: int = 10**9) -> Brought:
+    """Carry out an errand and write what comes of it, as the driver does; told to stop at an update."""
+    folder = store / f"fashion_mnist_5k-{errand.job.run.quantizer.name}-{errand.job.run.key}"
+
+    def tell(messages: list[object], files: dict[str, bytes]) -> bool:
+        unpack(folder, files)
+        return any(getattr(message, "done", 0) >= halt_at for message in messages)
+
+    brought = carry_out(errand, tell)
+    unpack(folder, brought.files)
+    return brought
+
+
+def test_only_what_changed_travels(tmp_path: Path) -> None:
+    """A folder is packed once and then only where it changed, without locks and scratch; a record is written last."""
+    folder, seen = tmp_path / "run", {}
+    (folder / "pictures").mkdir(parents=True)
+    for name in ("last.pt", "best.pt", "lock", ".scratch", "pictures/one.png", "record.json", "failed.json"):
+        (folder / name).write_text(name)
+    files = pack(folder, seen)
+    assert next(iter(files)) in ("last.pt", "record.json"), "what refers to others is read before them"
+    assert files.keys() == {"last.pt", "best.pt", "pictures/one.png", "record.json", "failed.json"}
+    assert pack(folder, seen) == {}
+    (folder / "best.pt").write_text("a better one")
+    assert pack(folder, seen) == {"best.pt": b"a better one"}
+    assert pack(folder, only=("best.pt",)) == {"best.pt": b"a better one"}
+    copy = tmp_path / "copy"
+    unpack(copy, {"failed.json": b"failed.json"})
+    unpack(copy, {name: content for name, content in files.items() if name != "failed.json"})
+    assert not (copy / "failed.json").exists(), "a run with a record has not failed"
+    order = sorted((path for path in copy.rglob("*") if path.is_file()), key=lambda path: path.stat().st_mtime_ns)
+    assert {path.name for path in order[-2:]} == {"last.pt", "record.json"}
+
+
+def test_a_run_stopped_on_one_node_goes_on_at_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Halted in mid-training and carried out again from what was sent, a run has the local executor's weights."""
+    first = errand(write(tmp_path, "vq"), variables={"VQBENCH_CHECKPOINT_EVERY": "0"})
+    scratch, store = tmp_path / "scratch", tmp_path / "runs"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))  # of this test alone
+    stopped = carried_out(first, store, halt_at=1)
+    assert (stopped.ended.how, stopped.evicted) == ("stopped", False)
+    checkpoint = next(store.glob("*/last.pt"))
+    assert 0 < torch.load(checkpoint)["progress"]["step"] < UPDATES
+    assert not list(store.glob("*/record.json"))
+    again = errand(tmp_path / "tiny.yaml", files=pack(checkpoint.parent))
+    assert carried_out(again, store).ended.how == "done"
+    alone("run", tmp_path / "tiny.yaml", "--store", tmp_path / "local")
+    assert_same(store, tmp_path / "local")
+    assert values(store) == values(tmp_path / "local")
+    assert not list(scratch.glob("vqbench-*")), "nothing stays on the node"
+
+
+def test_a_crash_on_a_node_is_brought_home(tmp_path: Path) -> None:
+    """What crashes, or takes too long, on a node comes back as a failed run with its reason and its last lines."""
+    crash = 'print("the last words", flush=True); os._exit(7)'
+    store = tmp_path / "runs"
+    brought = carried_out(errand(write(tmp_path, "crash"), plugin(tmp_path, "crash", crash)), store)
+    assert brought.ended.how == "failed"
+    failure = json.loads(next(store.glob("*/failed.json")).read_text())
+    assert failure["reason"].startswith("its process ended with exit code 7")
+    assert failure["log"][-1] == "the last words"
+    hangs = errand(write(tmp_path, "hangs"), plugin(tmp_path, "hangs", "time.sleep(3600)"), timeout=2.0)
+    assert "took longer than --timeout 2s" in carried_out(hangs, store).ended.reason
+
+
+def test_another_version_on_a_node_is_refused(tmp_path: Path) -> None:
+    """A node with another vqbench, or without the data, does no run: its sentence ends the whole work."""
+    suite = write(tmp_path, "vq")
+    with pytest.raises(UsageError, match="install the same on all"):
+        carry_out(errand(suite, version="0.0"), lambda messages, files: False)
+    with pytest.raises(UsageError, match="no asset is called 'nothing'"):
+        carry_out(errand(suite, assets=("nothing",)), lambda messages, files: False)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--executor", "kubernetes"), "known: local, ray, slurm"),
+        (("--address", "auto"), "--address is for --executor ray"),
+        (("--slurm", "partition=gpu"), "--slurm is for --executor slurm"),
+        (("--executor", "ray", "--places", "2"), "--places is of this machine"),
+        (("--executor", "ray", "--device", "cuda:1"), "the cluster gives out the GPUs"),
+    ],
+)
+def test_options_that_do_not_go_together(words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """An option that would mean nothing where the suite is carried out is refused, and nothing is started."""
+    assert vqbench("run", "quick", *words) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_how_many_runs_fit_a_node() -> None:
+    """A node has room by its scarcest resource, fractions of a GPU counted exactly."""
+    assert fits({"CPU": 8, "GPU": 1}, {"CPU": 1, "GPU": 0.1}) == 8
+    assert fits({"CPU": 64, "GPU": 1}, {"CPU": 1, "GPU": 0.1}) == 10
+    assert fits({"CPU": 64}, {"CPU": 1, "GPU": 1}) == 0
+    assert Where("ray", gpus=0.25).gpus == 0.25
+
+
+# Ray ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A Ray cluster on this machine whose head has one place; tests add nodes. All of it is gone afterwards."""
+    mark = uuid.uuid4().hex
+    os.environ.update({"VQBENCH_TEST": mark, "RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0"})
+    from ray.cluster_utils import Cluster
+
+    node = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 80_000_000}
+    cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+    cluster.place = node
+    yield cluster
+    cluster.shutdown()
+    del os.environ["VQBENCH_TEST"]
+    for path in Path("/proc").glob("[0-9]*/environ"):  # one of Ray's agents stays for a minute after a killed node
+        try:
+            ours = mark.encode() in path.read_bytes()
+        except OSError:
+            continue
+        if ours and int(path.parent.name) != os.getpid():
+            os.kill(int(path.parent.name), signal.SIGKILL)
+
+
+@pytest.mark.slow
+@ray_is_there
+def test_a_killed_node_costs_no_run(cluster: Any, tmp_path: Path) -> None:
+    """A node killed in mid-suite: its run goes on elsewhere from its last checkpoint; all is as on one machine."""
+    suite, file = write(tmp_path, "slow, {slow: {beta: 0.5}, label: other}, vq"), plugin(tmp_path, "slow", SLOW)
+    line = ("run", suite, "--plugin", file, "--store")
+    (tmp_path / "slow").touch()
+    victim = cluster.add_node(**cluster.place)
+    cluster.wait_for_nodes()
+    store = tmp_path / "ray"
+    with subprocess.Popen(
+        command(*line, store, "--executor", "ray", "--address", cluster.address),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "VQBENCH_CHECKPOINT_EVERY": "0"},
+    ) as work:
+        patiently(work, lambda: len(list(store.glob("*-slow-*/last.pt"))) == 2)  # one on each node
+        cluster.remove_node(victim, allow_graceful=False)
+        (tmp_path / "slow").unlink()
+        assert work.stderr is not None
+        said = work.stderr.read()
+        assert work.wait() == 0, said
+    assert said.count("it goes on elsewhere from its last checkpoint") == 1, said
+    counts = list(passes(tmp_path).values())
+    assert len(counts) == 3, "two runs, one of them in two processes"
+    assert UPDATES <= sum(counts) < 3 * UPDATES, "the second process did not begin anew"
+    assert counts[2] < UPDATES
+    alone(*line, tmp_path / "local")
+    assert_same(store, tmp_path / "local")
+    assert values(store) == values(tmp_path / "local")
+
+
+@ray_is_there
+def test_a_suite_on_ray(cluster: Any, tmp_path: Path) -> None:
+    """A user's plugin reaches the nodes, a run that crashes costs itself, the others are done, the view is live."""
+    suite, file = write(tmp_path, "bad, vq"), plugin(tmp_path, "bad", 'print("alas", flush=True); os._exit(7)')
+    store = tmp_path / "runs"
+    line = command("run", suite, "--plugin", file, "--store", store, "--executor", "ray", "--address", cluster.address)
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "vq on fashion_mnist_5k, seed 42: measuring" in done.stderr
+    assert "FAILED: its process ended with exit code 7" in done.stderr
+    assert json.loads(next(store.glob("*-bad-*/failed.json")).read_text())["log"][-1] == "alas"
+    record = next(store.glob("*/record.json"))
+    assert {path.name for path in record.parent.iterdir()} == {
+        *("record.json", "per_image.npz", "curves.npz", "portrait.npz", "best.pt", "last.pt", "lock")
+    }
+    assert vqbench("table", suite, "--plugin", file, "--store", store) == 0
+
+
+@pytest.mark.slow
+@ray_is_there
+def test_ray_is_told_to_stop(cluster: Any, tmp_path: Path) -> None:
+    """SIGTERM to the driver ends with code 75 and the work in its store; it goes on, one run a place at a time."""
+    words = 'if Path("{folder}/slow").exists(): time.sleep(0.3)\n'
+    words += "            else: time.sleep(0.1)\n"
+    words += (
+        '            if self.count > 30 and not Path("{folder}/slow").exists(): print("alas", flush=True); os._exit(7)'
+    )
+    suite, file = write(tmp_path, "bad, {bad: {beta: 0.5}, label: other}, vq"), plugin(tmp_path, "bad", words)
+    store = tmp_path / "runs"
+    line = command("run", suite, "--plugin", file, "--store", store, "--executor", "ray", "--address", cluster.address)
+    (tmp_path / "slow").touch()
+    with subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as work:
+        patiently(work, lambda: (tmp_path / "passes").exists() and sum(passes(tmp_path).values()) > 21)
+        work.send_signal(signal.SIGTERM)
+        assert work.stderr is not None
+        said = work.stderr.read()
+        assert work.wait() == 75, said
+    assert "Traceback" not in said
+    assert len(passes(tmp_path)) == 1
+    assert [20 < torch.load(path)["progress"]["step"] < UPDATES for path in store.glob("*/last.pt")] == [True]
+    assert not list(store.glob("*/record.json"))
+    (tmp_path / "slow").unlink()
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert len(list(store.glob("*-vq-*/record.json"))) == 1
+    logs = [json.loads(path.read_text())["log"] for path in store.glob("*-bad-*/failed.json")]
+    assert [log[-1] for log in logs] == ["alas"] * 2
+    order = [process for process, _ in itertools.groupby((tmp_path / "passes").read_text().split())]
+    assert len(order) == len(set(order)) == 3, "one place, so one run after the other"
+
+
+@ray_is_there
+def test_a_cluster_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A wrong --address is one sentence, and wrong usage."""
+    suite = write(tmp_path, "vq")
+    line = ("run", suite, "--store", tmp_path / "runs", "--executor", "ray", "--address", "127.0.0.1:1")
+    assert vqbench(*line) == 2
+    assert "no connection to a cluster at '127.0.0.1:1'" in capsys.readouterr().err
+
+
+# What thousands of runs take ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("places", "takes", "busy"), [(1, 10.0, 1.0), (2, 6.0, 10 / 12), (4, 4.0, 10 / 16), (1000, 4.0, 10 / 4000)]
+)
+def test_simulated_places(places: int, takes: float, busy: float) -> None:
+    """Runs go, in their order, to whichever place is free first; no order beats the longest run or an even share."""
+    seen = simulate([1.0, 2.0, 3.0, 4.0], places)
+    assert (seen.places, seen.makespan) == (places, takes)
+    assert seen.busy == pytest.approx(busy)
+    assert seen.at_least == max(4.0, 10.0 / places)
+    assert simulate([], places).makespan == 0
+
+
+def test_thousands_of_runs_are_planned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A thousand runs cost their updates times what an update took, and what was never measured is only named."""
+    suite, store = write(tmp_path, "vq, cvq"), ResultStore(tmp_path / "runs")
+    line = ("plan", suite, "--store", store.root, "--results", tmp_path / "none", "--cost", "--json")
+    assert vqbench(*line) == 0
+    assert json.loads(capsys.readouterr().out)["devices"] == [], "nothing was measured, so nothing is told"
+    plan = planning.load(suite, [])
+    vq, _ = plan.runs()
+    metrics = {name: list(each) for name, each in plan.wanted().items()}
+    for seed, seconds, device in ((1, 11.0, "a CPU"), (2, 5.5, "a CPU"), (3, 5.5, "a CPU"), (4, 1.1, "a GPU")):
+        told = {"device": device, "seconds": seconds, "threads": 2}
+        pass_ = {"device": device, "threads": 2, "seconds": 2.5, "metrics": metrics}
+        run = RunSpec(vq.recipe, vq.backbone, vq.dataset, vq.quantizer, seed)
+        store.write(Record(run, {}, {**told, "measured": [] if device == "a GPU" else [pass_]}))
+    seeds = ",".join(str(seed) for seed in range(1000, 2000))
+    assert vqbench(*line, "--epochs", "10", "--seeds", seeds, "--places", "1", "--places", "64") == 0
+    forecast = json.loads(capsys.readouterr().out)
+    assert forecast["left"] == 2000
+    cpu, gpu = forecast["devices"]
+    assert cpu["device"] == "a CPU, 2 threads"
+    assert cpu["counted"] == 1000
+    assert cpu["not_counted"] == {"cvq on fashion_mnist_5k": 1000}
+    assert cpu["training_seconds"] == pytest.approx(1000 * 550 * 0.1), "the median of three: 0.1 s an update"
+    assert cpu["measuring_seconds"] == pytest.approx(1000 * 2.5)
+    one, many = cpu["places"]
+    assert one["makespan"] == pytest.approx(1000 * 57.5)
+    assert many["makespan"] == pytest.approx(16 * 57.5), "1000 runs at 64 places are 16 rounds"
+    assert many["busy"] == pytest.approx(1000 / 1024)
+    assert many["device_hours"] == pytest.approx(1000 * 57.5 / 3600)
+    assert gpu["measuring_not_counted"] == {"vq on fashion_mnist_5k": 1000}
+    assert gpu["measuring_seconds"] == 0
+    assert vqbench(*line[:-1], "--set", "codebook.num_codes=128") == 0
+    shown = capsys.readouterr().out
+    assert "a CPU, 2 threads: 0 of 2 runs" in shown, "another codebook is another cost"
+    assert vqbench("plan", suite, "--places", "2") == 2
+
+
+# Slurm ----------------------------------------------------------------------------------------------------------------
+
+# Stand-ins for Slurm's commands: `sbatch` keeps the script and carries its array out here, one task after the other.
+SBATCH = r"""#!/bin/bash
+cp "$1" "$FAKE/script"
+echo "Submitted batch job 7"
+[ -e "$FAKE/full" ] && exit
+last=$(sed -n 's/^#SBATCH --array=0-\([0-9]*\)%.*/\1/p' "$1")
+(
+for index in $(seq 0 ${last:-0}); do
+    export SLURM_JOB_ID=7 SLURM_JOB_NODELIST=here  # a single job is no array
+    [ -n "$last" ] && export SLURM_JOB_ID=70$index SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=$index
+    while true; do
+        rm -f "$FAKE/requeue_7_$index"
+        echo "$index" >> "$FAKE/started"
+        bash "$FAKE/script"
+        [ -e "$FAKE/requeue_7_$index" ] || break
+    done
+done
+touch "$FAKE/over"
+) > "$FAKE/log" 2>&1 < /dev/null &
+"""
+SRUN = r"""#!/bin/bash
+while [[ "$1" == --* ]]; do if [[ "$1" == --output || "$1" == --error ]]; then shift; fi; shift; done
+echo $$ > "$FAKE/step"
+exec "$@"
+"""
+SCONTROL = '#!/bin/bash\ntouch "$FAKE/requeue_$2"\n'
+SACCT = '#!/bin/bash\necho "JobID|State|NodeList"\n'
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Slurm's commands on the PATH; the folder in which they note what they were asked."""
+    pytest.importorskip("submitit", reason="submitit is not installed: pip install 'vqbench[slurm]'")
+    fake = tmp_path / "slurm"
+    fake.mkdir()
+    for name, text in {"sbatch": SBATCH, "srun": SRUN, "scontrol": SCONTROL, "sacct": SACCT}.items():
+        (fake / name).write_text(text)
+        (fake / name).chmod(0o755)
+    monkeypatch.setenv("FAKE", str(fake))
+    monkeypatch.setenv("PATH", f"{fake}:{os.environ['PATH']}")
+    return fake
+
+
+@pytest.mark.slow
+def test_slurm_is_warned_and_queues_again(slurm: Path, tmp_path: Path) -> None:
+    """Slurm's warning in mid-training keeps the work and queues the task again, which goes on; all is as locally."""
+    suite, file = write(tmp_path, "slow, vq"), plugin(tmp_path, "slow", SLOW)
+    line = ("run", suite, "--plugin", file, "--store")
+    (tmp_path / "slow").touch()
+    slurmed = command(*line, tmp_path / "slurmed", "--executor", "slurm")
+    with subprocess.Popen(slurmed, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as work:
+        patiently(work, lambda: (tmp_path / "passes").exists() and sum(passes(tmp_path).values()) > 21)
+        step = int((slurm / "step").read_text())
+        workers = Path(f"/proc/{step}/task/{step}/children").read_text().split()
+        for process in (step, *map(int, workers)):  # as Slurm does: the signal is for all processes of the step
+            os.kill(process, signal.SIGUSR2)
+        (tmp_path / "slow").unlink()
+        shown, said = work.communicate(timeout=PATIENCE)
+        assert work.returncode == 0, said + (slurm / "log").read_text()
+    assert "2 records of 2" in shown
+    assert "2 runs in 2 tasks: Slurm job 7" in said
+    assert (slurm / "started").read_text().split() == ["0", "0", "1"], "the first task was queued again"
+    first, second = passes(tmp_path).values()
+    assert first + second == UPDATES, "it went on where it was"
+    alone(*line, tmp_path / "local")
+    assert_same(tmp_path / "slurmed", tmp_path / "local")
+    assert values(tmp_path / "slurmed") == values(tmp_path / "local")
+
+
+@pytest.mark.slow
+def test_failed_runs_on_slurm(slurm: Path, tmp_path: Path) -> None:
+    """An array goes on after the command that submitted it; failed runs are told with their reason, by the next."""
+    suite, file = write(tmp_path, "bad, vq"), plugin(tmp_path, "bad", "os._exit(7)")
+    line = command("run", suite, "--plugin", file, "--store", tmp_path / "runs", "--executor", "slurm")
+    done = subprocess.run([*line, "--for", "1s"], capture_output=True, text=True, check=False)
+    assert done.returncode == 3, done.stderr
+    until = time.monotonic() + PATIENCE
+    while not (slurm / "over").exists():
+        assert time.monotonic() < until, (slurm / "log").read_text()
+        time.sleep(0.05)
+    assert len(list((tmp_path / "runs").glob("*-vq-*/record.json"))) == 1
+    (slurm / "over").unlink()
+    again = subprocess.run([*line, "--retry-failed"], capture_output=True, text=True, check=False)
+    assert again.returncode == 1, again.stderr
+    assert "FAILED: its process ended with exit code 7" in again.stderr
+
+
+def test_what_slurm_is_asked_for(slurm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One array with requeue and a warning signal is submitted; a command whose time is up leaves it to go on."""
+    (slurm / "full").touch()  # the array waits in the queue
+    words = ("partition=gpu", "time=2h", "gpus=1", "parallel=64", "nice=100")
+    options = [each for word in words for each in ("--slurm", word)]
+    line = ("run", write(tmp_path, "vq, cvq"), "--store", tmp_path / "runs", "--seeds", "1,2,3", "--for", "2s")
+    assert vqbench(*line, "--executor", "slurm", *options) == 3
+    said = capsys.readouterr().err
+    assert "6 runs in 6 tasks: Slurm job 7" in said
+    assert "the array goes on without this command; `scancel 7` ends it" in said
+    script = (slurm / "script").read_text()
+    for option in ("partition=gpu", "time=120", "gpus-per-node=1", "nice=100", "requeue", "signal=USR2@90"):
+        assert f"#SBATCH --{option}\n" in script
+    assert "#SBATCH --array=0-5%6\n" in script
+    assert "srun" in script
+    assert len(list((tmp_path / "runs" / "slurm").glob("7_*/*submitted.pkl"))) == 6
+
+
+def test_words_for_slurm() -> None:
+    """Parameters are checked before anything is submitted; what submitit does not know goes to sbatch as it is."""
+    from vqbench.execution.executors.slurm import parameters
+
+    given = parameters(["gpus=2", "cpus=8", "time=1h30m", "parallel=16", "warning=120", "reservation=mine"])
+    assert given["gpus_per_node"] == 2
+    assert given["cpus_per_task"] == 8
+    assert given["time"] == 90
+    assert given["array_parallelism"] == 16
+    assert given["signal_delay_s"] == 120
+    assert given["additional_parameters"] == {"requeue": True, "reservation": "mine"}
+    for wrong in ("partition", "gpus=two", "time=soon", "=1"):
+        with pytest.raises(UsageError):
+            parameters([wrong])

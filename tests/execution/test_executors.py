@@ -1,0 +1,708 @@
+"""How runs are carried out: real processes, stopped, killed, crashed, side by side, and nothing lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from tests.support.tiny_suite import assert_same, command, values, vqbench, write
+from vqbench import registry
+from vqbench.cli import app
+from vqbench.cli.run import How, run
+from vqbench.errors import TimeUp, UsageError
+from vqbench.execution import wait_policy
+from vqbench.execution.allocator import LARGE_PAGES
+from vqbench.execution.executors import local
+from vqbench.execution.executors.messages import Ready, Setup
+from vqbench.execution.progress import LiveProgress, Progress
+from vqbench.execution.stopping import Stop
+from vqbench.planning import plan as planning
+from vqbench.planning.cost import cheapest_first
+from vqbench.planning.jobs import Job
+from vqbench.spec import RunSpec
+from vqbench.store.results import Record, ResultStore
+from vqbench.system import processes
+from vqbench.system.durations import seconds, words
+
+# Quantizers that a user might bring. Each does what it does in training, from the update that is named on.
+PLUGIN = '''
+import ctypes
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from vqbench.quantizers.vq import VQ
+
+
+class Odd(VQ):
+    """Does something odd in a training forward pass."""
+
+    paper = "none"
+    count = 0
+
+    def forward(self, z):
+        self.count += self.training
+        if self.training and self.count > {after}:
+            {odd}
+        return super().forward(z)
+'''
+SLOW = 'if (mark := os.environ.get("SLOW")): Path(mark).touch(); time.sleep(0.3)'
+PATIENCE = 300  # seconds; far longer than anything takes, so that a fault ends a test and the time does not
+MANY = "1000"  # epochs that no test waits for
+
+
+def plugin(folder: Path, name: str, odd: str, after: int = 20) -> Path:
+    path = folder / f"{name}.py"
+    path.write_text(PLUGIN.format(odd=odd, after=after))
+    return path
+
+
+def patiently(path: Path, work: subprocess.Popen[str]) -> None:
+    """Wait until ``path`` is there, as long as the process lives."""
+    while not path.exists():
+        assert work.poll() is None, work.communicate()
+        time.sleep(0.05)
+
+
+def children(process: int) -> list[int]:
+    """The processes that this one has started."""
+    try:
+        return [int(word) for word in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def alive(process: int) -> bool:
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return False
+
+
+def wait_for_the_end_of(processes: list[int]) -> None:
+    """Wait until none is alive."""
+    until = time.monotonic() + PATIENCE
+    while any(map(alive, processes)):
+        assert time.monotonic() < until, "they do not end"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def fresh_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The user's plugin files of one test are not there in the next."""
+    monkeypatch.setattr(registry, "_files", {})
+    yield
+    registry.sources.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results of the suite "vq, cvq", in one go; not to be changed."""
+    folder = tmp_path_factory.mktemp("whole")
+    assert vqbench("run", write(folder, "vq, cvq"), "--store", folder / "runs", "-q", "--places", "0") == 0
+    return folder / "runs"
+
+
+# A limit of time ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("text", "number"), [("30s", 30), ("8m", 480), ("2h", 7200), ("1h30m", 5400), ("1h1s", 3601)])
+def test_lengths_of_time(text: str, number: int) -> None:
+    """Hours, minutes and seconds are understood, and said again in the same words."""
+    assert seconds(text) == number
+    assert words(number) == text
+
+
+@pytest.mark.parametrize("text", ["", "8", "0s", "m8", "30s8m", "1.5h", "-8m", "8 parsecs"])
+def test_what_is_no_length_of_time(text: str) -> None:
+    """Anything else is refused with what would be right."""
+    with pytest.raises(UsageError, match="1h30m"):
+        seconds(text)
+
+
+def test_when_the_time_is_up_the_work_goes_on_later(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Stopped in mid-training, a suite prints its table and what is left; continued, it ends with the same weights."""
+    suite = write(tmp_path, "vq, cvq")
+    store = tmp_path / "parts"
+    stop = Stop(3600)
+    told = Progress.advanced
+
+    def advanced(self: Progress, run: object, done: int, total: int) -> None:
+        told(self, run, done, total)  # type: ignore[arg-type]
+        stop.until = 0  # from now on the time is up
+
+    monkeypatch.setattr(Progress, "advanced", advanced)
+    with pytest.raises(TimeUp, match="left: 1 stopped, 1 not begun; the same command goes on") as raised, stop:
+        run([planning.load(suite, [])], store, How(), stop)
+    assert raised.value.exit_code == 3
+    shown = capsys.readouterr()
+    assert "0 records of 2" in shown.out or "vq" in shown.out
+    assert len(list(store.glob("*/last.pt"))) == 1
+    monkeypatch.undo()
+    assert vqbench("run", suite, "--store", store, "-q") == 0
+    assert_same(store, whole)
+    assert values(store) == values(whole)
+
+
+def test_the_command_ends_in_its_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--for 1s of a suite of hours ends with exit code 3, the table as it stands, and one sentence on what is left."""
+    suite = write(tmp_path, "vq, cvq")
+    assert vqbench("run", suite, "--store", tmp_path / "runs", "--epochs", MANY, "--for", "1s") == 3
+    shown = capsys.readouterr()
+    assert "PSNR" in shown.out
+    assert re.search(
+        "^vqbench: the time is up; left: (2 not begun|1 stopped, 1 not begun); the same command goes on$",
+        shown.err,
+        re.M,
+    ), "whether a first update fitted into the time is the machine's matter"
+    assert vqbench("run", suite, "--store", tmp_path / "runs", "--for", "soon") == 2
+    assert vqbench("run", suite, "--store", tmp_path / "runs", "--timeout", "1h", "--places", "0") == 2
+
+
+def test_exit_codes_are_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    """The help has every exit code with its meaning."""
+    assert vqbench("--help") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert list(app.EXIT_CODES) == [0, 1, 2, 3, 75, 130]
+    for code, meaning in app.EXIT_CODES.items():
+        assert f"{code} {meaning}" in said
+
+
+# Signals --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "whom"),
+    [(signal.SIGINT, 130, "driver"), (signal.SIGTERM, 75, "driver"), (signal.SIGUSR1, 75, "worker")],
+)
+def test_a_signal_keeps_the_work(number: signal.Signals, code: int, whom: str, tmp_path: Path) -> None:
+    """Ctrl-C, SIGTERM and SIGUSR1, to the driver or to a worker, end with a checkpoint and the right exit code."""
+    suite, store = write(tmp_path, "slow, vq"), tmp_path / "runs"
+    line = ("run", suite, "--store", store, "--plugin", plugin(tmp_path, "slow", SLOW))
+    mark = tmp_path / "mark"
+    with subprocess.Popen(
+        command(*line), stderr=subprocess.PIPE, text=True, env={**os.environ, "SLOW": str(mark)}
+    ) as work:
+        patiently(mark, work)
+        workers = children(work.pid)
+        os.kill(work.pid if whom == "driver" else workers[0], number)
+        assert work.stderr is not None
+        said = work.stderr.read()
+        assert work.wait() == code, said
+    assert "Traceback" not in said
+    assert not any(map(alive, workers))
+    assert [torch.load(path)["progress"]["step"] for path in store.glob("*/last.pt")] < [55]
+    assert not list(store.glob("*/record.json"))
+    assert not list(store.glob("*/failed.json"))
+
+
+def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
+    """A worker that hangs in its update is left behind by the second signal, with the code of the first."""
+    suite, store = write(tmp_path, "hangs"), tmp_path / "runs"
+    odd = 'Path(os.environ["SLOW"]).touch(); time.sleep(3600)'
+    line = ("run", suite, "--store", store, "--plugin", plugin(tmp_path, "hangs", odd))
+    mark = tmp_path / "mark"
+    with subprocess.Popen(
+        command(*line), stderr=subprocess.PIPE, text=True, env={**os.environ, "SLOW": str(mark)}
+    ) as work:
+        patiently(mark, work)
+        workers = children(work.pid)
+        work.send_signal(signal.SIGTERM)
+        assert work.stderr is not None
+        for text in work.stderr:
+            if "stopping (SIGTERM)" in text:
+                break
+        work.send_signal(signal.SIGTERM)
+        try:
+            _, said = work.communicate(timeout=PATIENCE)
+        finally:
+            work.kill()
+        assert work.returncode == 75
+    assert "Traceback" not in said
+    assert not any(map(alive, workers))
+
+
+# What goes wrong in a run ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("fresh_registry")
+def test_a_crash_costs_its_own_run_alone(tmp_path: Path) -> None:
+    """A run killed by the system resumes, one that crashes in C is failed with its last lines; the others are done."""
+    suite, store = write(tmp_path, "killed, segfault, vq"), tmp_path / "runs"
+    killed = 'print("the last words", flush=True); os.kill(os.getpid(), signal.SIGKILL)'
+    once = f'if not Path("{tmp_path}/once").exists(): Path("{tmp_path}/once").touch(); {killed}'
+    plugins = [plugin(tmp_path, "killed", once), plugin(tmp_path, "segfault", "ctypes.string_at(0)")]
+    line = ("run", suite, "--store", store, "--plugin", plugins[0])
+    done = subprocess.run(command(*line, "--plugin", plugins[1]), capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "killed by signal 9 (out of memory?); it resumes from its last checkpoint (1 of 2 times)" in done.stderr
+    assert "crashed by signal 11" in done.stdout, "the table says why"
+    failed = {path.parent.name.split("-")[1]: json.loads(path.read_text()) for path in store.glob("*/failed.json")}
+    assert failed.keys() == {"segfault"}
+    assert "crashed by signal 11" in failed["segfault"]["reason"]
+    assert any("Segmentation fault" in text for text in failed["segfault"]["log"])
+    assert {path.parent.name.split("-")[1] for path in store.glob("*/record.json")} == {"killed", "vq"}
+
+
+def test_a_run_that_is_killed_again_and_again_fails(tmp_path: Path) -> None:
+    """A killed run is queued again twice, without a failure on record; the third time it is FAILED by that signal."""
+    plan = planning.load(write(tmp_path, "vq"), [])
+    job = Job(plan.runs()[0], plan.wanted())
+    executor = local.Local(Setup(tmp_path / "runs", ()), "cpu", Progress(1, quiet=True), Stop())
+    for times in (1, 2):
+        executor._resume(job, "killed by signal 9", [])
+        assert (executor._queue.popleft(), executor._kills[job.run.key]) == (job, times)
+        assert executor.store.failure(job.run) is None
+    executor._resume(job, "killed by signal 9", ["the last words"])
+    failure = executor.store.failure(job.run)
+    assert failure is not None
+    assert failure.reason.startswith("killed by signal 9, 3 times; --retry-failed")
+    assert (failure.log, len(executor._queue)) == (["the last words"], 0)
+
+
+def test_a_run_that_takes_too_long_is_ended(tmp_path: Path) -> None:
+    """A run that hangs is failed after its --timeout, with the reason, and its process is gone."""
+    suite, store = write(tmp_path, "hangs"), tmp_path / "runs"
+    line = ("run", suite, "--store", store, "--plugin", plugin(tmp_path, "hangs", "time.sleep(3600)"))
+    done = subprocess.run(
+        command(*line, "--timeout", "1s"), capture_output=True, text=True, check=False, timeout=PATIENCE
+    )
+    assert done.returncode == 1, done.stderr
+    assert "took longer than --timeout 1s" in done.stderr
+    assert "took longer than --timeout 1s" in next(store.glob("*/failed.json")).read_text()
+
+
+def test_a_run_that_is_whole_when_its_process_dies_is_done(whole: Path, tmp_path: Path) -> None:
+    """A process that is killed between its record and its last word leaves a finished run, not a failed one."""
+    store = tmp_path / "runs"
+    shutil.copytree(whole, store)
+    plan = planning.load(write(tmp_path, "vq, cvq"), [])
+    vq, cvq = (Job(each, plan.wanted()) for each in plan.runs())
+    next(store.glob("*-cvq-*/record.json")).unlink()
+    executor = local.Local(Setup(store, ()), "cpu", Progress(2, quiet=True), Stop())
+    executor._crashed(vq, "killed", [])
+    executor._crashed(cvq, "killed", ["last line"])
+    assert (executor.outcome.finished, len(executor.outcome.failed)) == (1, 1)
+    assert [path.parent.name.split("-")[1] for path in store.glob("*/failed.json")] == ["cvq"]
+
+
+def test_out_of_memory_says_how_much_was_asked_for() -> None:
+    """torch's own sentences on any device become one that has the amount in it."""
+    from vqbench.execution.runner import _reason
+
+    with pytest.raises(RuntimeError) as raised:
+        torch.empty(1 << 58, dtype=torch.uint8)
+    assert _reason(raised.value).startswith(f"out of memory (asked for {1 << 58} bytes more)")
+    told = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.11 GiB of which"
+    assert _reason(torch.OutOfMemoryError(told)).startswith("out of memory (asked for 2.00 GiB more)")
+
+
+# Side by side ---------------------------------------------------------------------------------------------------------
+
+
+def test_places_divide_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One place has all threads, several divide them; what the user set stays."""
+    for name in ("OMP_NUM_THREADS", *wait_policy.SETTINGS):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    assert local.environment(1) == {**LARGE_PAGES, **wait_policy.BRIEFLY, **processes.environment()}
+    assert local.environment(3)["OMP_NUM_THREADS"] == "2"
+    assert local.environment(30)["OMP_NUM_THREADS"] == "1"
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    assert local.environment(3)["OMP_NUM_THREADS"] == "5"
+
+
+@pytest.mark.parametrize("name", wait_policy.SETTINGS)
+def test_idle_threads_do_not_spin_for_long(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Idle threads of one worker spin briefly, of several not at all, unless the user chose it, by any variable; what
+    the driver has set for itself decides nothing."""
+    for each in wait_policy.SETTINGS:
+        monkeypatch.delenv(each, raising=False)
+
+    def chosen(places: int) -> dict[str, str]:
+        return {each: value for each, value in local.environment(places).items() if each in wait_policy.SETTINGS}
+
+    assert chosen(1) == wait_policy.BRIEFLY
+    assert chosen(3) == wait_policy.NEVER
+    for each, value in wait_policy.waiting(os.environ).items():  # as `cli.main` does
+        monkeypatch.setenv(each, value)
+    assert chosen(3) == wait_policy.NEVER
+    for each in wait_policy.SETTINGS:
+        monkeypatch.delenv(each, raising=False)
+    monkeypatch.setenv(name, "own")
+    assert chosen(1) == chosen(3) == {name: "own"}
+
+
+def test_the_command_limits_spinning_before_it_loads_torch() -> None:
+    """The driver's own process, which trains with --places 0 and under torchrun, sets it before torch is imported."""
+    code = (
+        "import os, sys; from vqbench import cli; assert 'torch' not in sys.modules\n"
+        "cli.run_words = lambda _: print(os.environ['GOMP_SPINCOUNT'], 'torch' in sys.modules)\ncli.main()"
+    )
+    env = {name: value for name, value in os.environ.items() if name not in wait_policy.SETTINGS}
+    assert subprocess.check_output([sys.executable, "-c", code], env=env, text=True) == "2000 False\n"
+
+
+def test_places_take_the_gpus_in_turn(tmp_path: Path) -> None:
+    """Three places on two GPUs have the first, the second and the first again; one that was chosen serves all."""
+    stop, listener = Stop(), Progress(1, quiet=True)
+    for device, devices in (("auto", ["cuda:0", "cuda:1", "cuda:0"]), ("cuda:1", ["cuda:1"] * 3)):
+        executor = local.Local(Setup(tmp_path, ()), device, listener, stop, places=3)
+        executor._gpus = 2
+        assert [executor._device_of(number) for number in range(3)] == devices
+    executor = local.Local(Setup(tmp_path, ()), "auto", listener, stop, places=3)
+    assert executor._device_of(2) == "auto", "there is no GPU"
+
+
+@pytest.mark.parametrize(
+    ("gpus", "devices", "given", "first_devices"),
+    [
+        (3, 2, 2, ["cuda:0"]),
+        (3, 2, None, ["cuda:0"]),
+        (4, 2, 3, ["cuda:0", "cuda:2"]),
+        (8, 3, None, ["cuda:0", "cuda:3"]),
+        (8, 3, 1, ["cuda:0"]),
+        (1, 2, None, ["cuda:0"]),
+        (2, 1, 3, ["cuda:0", "cuda:1", "cuda:0"]),
+        (0, 2, 3, ["auto"] * 3),
+    ],
+)
+def test_runs_on_several_gpus_share_none(
+    tmp_path: Path, gpus: int, devices: int, given: int | None, first_devices: list[str]
+) -> None:
+    """Runs of several GPUs each are as many at once as the GPUs have room for, each on GPUs that exist and are its own,
+    and one sentence says so where --places asks for more; what is more than one machine has is refused by the run."""
+    said: list[str] = []
+    listener = Progress(1, quiet=True)
+    listener.say = said.append  # type: ignore[method-assign]
+    executor = local.Local(Setup(tmp_path, (), devices), "auto", listener, Stop(), places=given)
+    for _ in range(2):  # two workers that are ready
+        executor._take(FakePlace(), Ready(gpus))  # type: ignore[arg-type]
+    assert [executor._device_of(number) for number in range(executor._wanted)] == first_devices
+    assert len(said) == (devices > 1 and gpus > 0 and (given or 0) > len(first_devices))
+    assert all("have room for" in sentence for sentence in said)
+
+
+class FakePlace:
+    """A worker as far as the above needs one."""
+
+    job = None
+    ready = False
+
+
+def test_a_worker_beyond_the_gpus_has_no_run(tmp_path: Path) -> None:
+    """A worker that was started before the GPUs were counted gets no run where they have no room for it."""
+    listener, first, second = Progress(1, quiet=True), FakePlace(), FakePlace()
+    executor = local.Local(Setup(tmp_path, (), devices=2), "auto", listener, Stop(), places=2)
+    executor._places = [first, second]  # type: ignore[list-item]
+    first.job, second.ready = object(), True  # type: ignore[assignment]
+    executor._take(second, Ready(3))  # type: ignore[arg-type]
+    executor._queue.extend(Job(run, {}) for run in planning.load(write(tmp_path, "vq"), []).runs())
+    executor._assign()
+    assert len(executor._queue) == 1
+
+
+@pytest.mark.usefixtures("fresh_registry")
+def test_runs_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two places really work at once, each run waiting for the other, and give the weights of one after the other."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    wait = f'''meet = Path("{tmp_path}") / "meet"; meet.mkdir(exist_ok=True)
+            (meet / str(os.getpid())).touch()
+            while os.environ.get("MEET") and len(list(meet.iterdir())) < 2: time.sleep(0.05)'''
+    suite = write(tmp_path, "meets, {meets: {beta: 0.5}, label: other}")
+    line = ("run", suite, "--plugin", plugin(tmp_path, "meets", wait))
+    both = subprocess.run(
+        command(*line, "--store", tmp_path / "both", "--places", "2"),
+        env={**os.environ, "MEET": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+    assert both.returncode == 0, both.stderr
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    assert vqbench(*line, "--store", tmp_path / "alone", "--places", "0") == 0
+    torch.set_num_threads(threads)
+    assert_same(tmp_path / "both", tmp_path / "alone")
+    assert values(tmp_path / "both") == values(tmp_path / "alone")
+
+
+def test_two_drivers_share_the_work(tmp_path: Path) -> None:
+    """Two commands on one folder train every run once between them, and both end with the whole table."""
+    suite, store = write(tmp_path, "vq, cvq, vq_ema"), tmp_path / "runs"
+    line = command("run", suite, "--store", store)
+    with (
+        subprocess.Popen(line, stdout=-1, stderr=-1, text=True) as one,
+        subprocess.Popen(line, stdout=-1, stderr=-1, text=True) as two,
+    ):
+        (out_one, said_one), (out_two, said_two) = one.communicate(), two.communicate()
+    assert (one.returncode, two.returncode) == (0, 0), said_one + said_two
+    assert out_one == out_two
+    assert (said_one + said_two).count(": training\n") == 3
+
+
+# Nothing lost ---------------------------------------------------------------------------------------------------------
+
+
+def flip(path: Path) -> None:
+    """Change one bit in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+@pytest.mark.parametrize(("name", "harm"), [("last.pt", flip), ("last.pt", truncate), ("best.pt", flip)])
+def test_a_damaged_checkpoint_is_set_aside(
+    name: str, harm: object, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One wrong bit is noticed; the file gets another name, and the run is done again with the same weights."""
+    suite, store = write(tmp_path, "vq, cvq"), tmp_path / "runs"
+    shutil.copytree(whole, store)
+    victim = next(store.glob(f"*-vq-*/{name}"))
+    harm(victim)  # type: ignore[operator]
+    harmed = victim.read_bytes()
+    (victim.parent / "record.json").unlink()
+    capsys.readouterr()
+    assert vqbench("run", suite, "--places", "0", "--store", store) == 0
+    assert f"{victim}: the checkpoint is damaged or truncated" in capsys.readouterr().err
+    assert victim.with_name(f"{name}.damaged").read_bytes() == harmed
+    assert_same(store, whole)
+
+
+def test_a_damaged_record_is_set_aside(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """``table`` names a record whose numbers were changed, in one sentence; ``run`` measures again, trains nothing."""
+    suite, store = write(tmp_path, "vq, cvq"), tmp_path / "runs"
+    line = ("run", suite, "--store", store, "--places", "0")
+    shutil.copytree(whole, store)
+    weights = {path: path.stat().st_mtime_ns for path in store.glob("*/*.pt")}
+    record = sorted(store.glob("*/record.json"))[0]
+    content = json.loads(record.read_text())
+    content["values"]["clean"]["psnr"]["value"] += 1  # what one might wish for
+    record.write_text(json.dumps(content))
+    capsys.readouterr()
+    assert vqbench("table", suite, "--store", store) == 1
+    said = capsys.readouterr().err
+    assert "its content does not fit its digest" in said
+    assert said.count("\n") == 1
+    assert vqbench(*line) == 0
+    assert "record.json is now record.json.damaged" in capsys.readouterr().err
+    assert record.with_name("record.json.damaged").exists()
+    assert values(store) == values(whole)
+    assert {path: path.stat().st_mtime_ns for path in store.glob("*/*.pt")} == weights
+
+
+@pytest.fixture(params=["disk", "limit"])
+def full(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Path, Callable[[], None], str]]:
+    """A results folder with too little room: on a disk of 200 kB or, for every file, under the system's limit.
+
+    Its path, what makes the limit in a new process, and what the system says.
+    """
+    store = tmp_path / "runs"
+    store.mkdir()
+    if request.param == "limit":
+        yield store, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000)), "File too large"
+        return
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", store], capture_output=True, text=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"no file system may be mounted here: {mounted.stderr.strip()}")
+    yield store, lambda: None, "No space left on device"
+    subprocess.run(["umount", store], check=True)
+
+
+def test_a_full_disk_leaves_the_store_readable(
+    full: tuple[Path, Callable[[], None], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where no more can be written, the command ends with one sentence, every other one works, and it goes on."""
+    store, limit, why = full
+    suite = write(tmp_path, "vq, cvq")
+    line = ("run", suite, "--store", store)
+    ended = subprocess.run(command(*line, "-q"), preexec_fn=limit, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert f"cannot write ({why}); free space" in ended.stderr
+    assert ended.stderr.count("\n") == 1
+    assert not list(store.glob("*/.*"))
+    for word in ("status", "table", "plan"):
+        assert vqbench(word, suite, "--store", store) == 0
+    if os.path.ismount(store):
+        subprocess.run(["mount", "-o", "remount,size=50m", store], check=True)
+    assert vqbench(*line, "-q", "--places", "0") == 0
+
+
+def test_a_folder_that_cannot_be_written_is_noticed_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A results folder where nothing can be made is refused before anything is fetched or started."""
+    suite = write(tmp_path, "vq")
+    assert vqbench("run", suite, "--store", "/proc/vqbench") == 1
+    said = capsys.readouterr().err
+    assert "/proc/vqbench" in said
+    assert "cannot write" in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.usefixtures("fresh_registry")
+def test_a_killed_driver_leaves_nothing_behind(tmp_path: Path) -> None:
+    """When the driver is killed, its worker keeps the work and ends; the same command ends with the same weights."""
+    suite, store = write(tmp_path, "slow"), tmp_path / "runs"
+    line = ("run", suite, "-q", "--plugin", plugin(tmp_path, "slow", SLOW), "--store")
+    mark = tmp_path / "mark"
+    with subprocess.Popen(command(*line, store), env={**os.environ, "SLOW": str(mark)}, text=True) as work:
+        patiently(mark, work)
+        workers = children(work.pid)
+        work.kill()
+    wait_for_the_end_of(workers)
+    assert 20 < torch.load(next(store.glob("*/last.pt")))["progress"]["step"] < 55
+    for folder in (store, tmp_path / "whole"):
+        assert vqbench(*line, folder, "--places", "0") == 0
+    assert_same(store, tmp_path / "whole")
+    assert values(store) == values(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_nothing_changes(tmp_path: Path) -> None:
+    """Driver and workers killed 24 times at random moments: weights and values are those of a suite left alone."""
+    suite = write(tmp_path, "cvq, sqvae, hvq, vq_ema, vq, {cvq: {online: false}, label: offline}", epochs=3)
+    line = ("run", suite, "-q", "--retry-failed", "--places", "2", "--store")
+    often = {**os.environ, "VQBENCH_CHECKPOINT_EVERY": "0", "OMP_NUM_THREADS": "1"}
+    chance, kills, whom = random.Random(0), 0, {"driver": 0, "worker": 0}
+    store, round_ = tmp_path / "killed", 0
+    while kills < 24:
+        if store.exists() and len(list(store.glob("*/record.json"))) == 6:  # all done: a new round, compared below
+            round_ += 1
+            store = tmp_path / f"killed{round_}"
+        with subprocess.Popen(command(*line, store), stdout=subprocess.DEVNULL, env=often) as work:
+            while work.poll() is None and kills < 24:
+                time.sleep(chance.uniform(1, 8))
+                victims = {"driver": [work.pid], "worker": children(work.pid)}
+                who = chance.choice(["driver", "worker", "worker"])
+                if work.poll() is None and victims[who]:
+                    os.kill(chance.choice(victims[who]), signal.SIGKILL)
+                    kills += 1
+                    whom[who] += 1
+            if work.poll() is None:
+                work.kill()
+    print(whom, f"in {round_ + 1} rounds")
+    assert min(whom.values()) > 3
+    env = {**often, "VQBENCH_CHECKPOINT_EVERY": "15"}
+    stores = list(tmp_path.glob("killed*"))
+    for folder in (*stores, tmp_path / "whole"):
+        subprocess.run(command(*line, folder), check=True, env=env, stdout=subprocess.DEVNULL)
+    for folder in stores:
+        assert_same(folder, tmp_path / "whole")
+        assert values(folder) == values(tmp_path / "whole")
+    assert len(list(ResultStore(tmp_path / "whole").records())) == 6
+
+
+# Several suites -------------------------------------------------------------------------------------------------------
+
+
+def test_suites_share_their_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two suites in one command train what they share once, measure what either wants, and print both tables."""
+    first = write(tmp_path, "vq, cvq")
+    second = tmp_path / "second.yaml"
+    content = first.read_text().replace("name: tiny", "name: second").replace("vq, cvq", "vq, vq_ema")
+    second.write_text(content.replace("[l1, psnr, usage]\ntable", "[l1, ssim]\ntable").replace("psnr, usage, s", "s"))
+    store = tmp_path / "runs"
+    line = (first, second, "--store", store, "--seeds", "42,43")
+    assert vqbench("run", *line, "--places", "0") == 0
+    shown = capsys.readouterr()
+    assert shown.out.startswith("tiny\n")
+    assert "\nsecond\n" in shown.out
+    assert shown.err.count(": training\n") == 6, "three quantizers, two seeds"
+    shared = next(store.glob("*-vq-*/record.json"))
+    assert json.loads(shared.read_text())["values"]["clean"].keys() == {"l1", "psnr", "usage", "ssim"}
+    assert vqbench("table", first, "--store", store, "--seeds", "42,43") == 0
+    assert "4 records of 4" in capsys.readouterr().out
+    assert vqbench("publish", *line, "--results", tmp_path / "results") == 0
+    assert len(list((tmp_path / "results").glob("*/record.json"))) == 6
+    assert vqbench("table", first, "--store", tmp_path / "results", "--seeds", "42,43") == 0
+    assert "4 records of 4" in capsys.readouterr().out
+    assert vqbench("run", *line[:-1], "42;43") == 2
+
+
+def test_the_cheapest_run_comes_first(tmp_path: Path) -> None:
+    """Trained runs come first, then those that were begun; each by the seconds such runs took, or their updates."""
+    plan = planning.load(write(tmp_path, "vq, cvq, sqvae, hvq, vq_ema"), [])
+    vq, cvq, sqvae, hvq, vq_ema = plan.runs()
+    store = ResultStore(tmp_path / "runs")
+    jobs = [Job(run, plan.wanted()) for run in plan.runs()]
+    assert cheapest_first([plan], store, jobs) == jobs, "nothing is known, and the updates are the same"
+    for run_, took in ((vq, 9.0), (cvq, 3.0)):
+        other = RunSpec(run_.recipe, run_.backbone, run_.dataset, run_.quantizer, seed=7)
+        store.write(Record(other, {}, {"seconds": took}))
+    assert [job.run for job in cheapest_first([plan], store, jobs)] == [cvq, vq, sqvae, hvq, vq_ema]
+    store.write(Record(sqvae, {}, {"seconds": 99.0}))
+    store.folder(vq_ema).mkdir()
+    (store.folder(vq_ema) / "last.pt").touch()
+    assert [job.run for job in cheapest_first([plan], store, jobs)] == [sqvae, vq_ema, cvq, vq, hvq]
+
+
+# What is shown --------------------------------------------------------------------------------------------------------
+
+
+def test_bars_of_several_runs_at_once(tmp_path: Path) -> None:
+    """Every run at work has a bar of its own, from its start, with what it does, to its end."""
+    plan = planning.load(write(tmp_path, "vq, cvq"), [])
+    vq, cvq = plan.runs()
+    with LiveProgress(2, Console(stderr=True)) as live:
+        for run_ in (vq, cvq):
+            live.run_started(run_, "training")
+            live.advanced(run_, 10, 55)
+        live.run_started(vq, "measuring")
+        live.advanced(vq, 100, 1000)
+        shown = {task.description: (task.completed, task.total) for task in live._bars.tasks}
+        assert shown == {
+            "suite": (0, 2),
+            "cvq on fashion_mnist_5k, seed 42: training": (10, 55),
+            "vq on fashion_mnist_5k, seed 42: measuring": (100, 1000),
+        }
+        live.run_ended(vq, "done")
+        assert [task.completed for task in live._bars.tasks] == [1, 10]
+
+
+def test_lines_of_several_runs_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each run tells now and then how far it is, and how long it will take by its speed since it was heard of first."""
+    plan = planning.load(write(tmp_path, "vq, cvq"), [])
+    vq, cvq = plan.runs()
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    with Progress(2) as lines:
+        for run_ in (vq, cvq):
+            lines.run_started(run_, "training")
+            lines.advanced(run_, 1000, 2000)  # it goes on from a checkpoint
+        clock[0] = 20.0
+        lines.advanced(cvq, 1100, 2000)
+        clock[0] = 25.0
+        lines.advanced(cvq, 1150, 2000)
+        lines.run_ended(cvq, "done")
+    assert capsys.readouterr().err.splitlines() == [
+        "[1/2] vq on fashion_mnist_5k, seed 42: training",
+        "[2/2] cvq on fashion_mnist_5k, seed 42: training",
+        "[2/2] cvq on fashion_mnist_5k, seed 42: training 1100/2000, 180 s left",
+        "[1/2] cvq on fashion_mnist_5k, seed 42: done",
+    ]

@@ -1,0 +1,118 @@
+"""The shipped suites of second stages: what they are made of, and that their systems go the whole way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from tests.support import odd_images
+from tests.support.tiny_suite import vqbench
+from vqbench import registry
+from vqbench.model import Autoencoder
+from vqbench.planning import plan
+from vqbench.planning.suite import load_suite
+from vqbench.store.results import ResultStore
+from vqbench.training.latents.generator import Generator
+
+pytest.importorskip("diffusers", reason="the extra `generate` is not installed")
+
+LSUN = {"lsun_bedrooms": "bedroom", "lsun_churches": "church_outdoor"}
+OF_SAMPLES = {"fid", "sample_kid", "precision", "recall", "density", "coverage", "copies"}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache folder of the test's own, and no folder of data."""
+    monkeypatch.setenv("VQBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("VQBENCH_DATA", raising=False)
+
+
+def pictures(folder: Path, count: int) -> None:
+    folder.mkdir(parents=True)
+    for number in range(count):
+        Image.fromarray(odd_images.scene(70 + number, 66)).save(folder / f"{number:02}.png")
+
+
+def lsun(folder: Path, category: str) -> Path:
+    """LSUN as folders: 24 pictures to train with, 4 to test."""
+    pictures(folder / f"{category}_train", 24)
+    pictures(folder / f"{category}_val", 4)
+    return folder
+
+
+def first_stage(name: str) -> tuple[Any, Autoencoder]:
+    """The suite ``name``'s second stage and its untrained first one, of its first row."""
+    suite = load_suite(name)
+    assert suite.generate is not None
+    row = suite.rows()[0]
+    backbone: Any = registry.load("backbones", suite.backbone.name)
+    quantizer: Any = registry.load("quantizers", row.quantizer)
+    first = Autoencoder(backbone(3, row.budget["dim"], **suite.backbone.args), quantizer(**row.budget, **row.args))
+    return registry.load("recipes", suite.generate.name)(**suite.generate.args), first
+
+
+@pytest.mark.parametrize("name", ["generate_quick", "generate_fashion", "generate_codes", "generate_small", *LSUN])
+def test_suites_ask_for_every_number_of_samples(name: str) -> None:
+    """A shipped suite of second stages has FID, KID and the others, and rFID and usage of its tokenizers."""
+    metrics = load_suite(name).metrics
+    assert set(metrics) >= {"rfid", "usage", *OF_SAMPLES}
+
+
+@pytest.mark.parametrize("name", LSUN)
+def test_the_lsun_suites_have_the_published_sizes(name: str) -> None:
+    """The autoencoder is the released f8 one with 4 latent channels, to the parameter, and the UNet of the latents is
+    that of LSUN bedrooms: 274,060,196 parameters for 32x32x4."""
+    recipe, first = first_stage(name)
+    count = {
+        part: sum(p.numel() for p in getattr(first.backbone, part).parameters()) for part in ("encoder", "decoder")
+    }
+    assert count == {"encoder": 27_397_764, "decoder": 40_253_955}
+    assert first.quantizer.codebook.shape == (16_384, 4)
+    generator: Generator = recipe.generator(first, 3, 256)
+    assert generator.shape == (4, 32, 32)
+    assert sum(p.numel() for p in generator.parameters()) == 274_060_196
+    assert recipe.learning_rate == pytest.approx(2e-6 * recipe.batch_size)
+
+
+@pytest.mark.parametrize("name", LSUN)
+def test_rows_of_lsun_differ_in_their_quantizer_alone(name: str, tmp_path: Path) -> None:
+    """Both tokenizers have the same backbone, training, codes and second stage, on the same pictures."""
+    data = lsun(tmp_path / "data", LSUN[name])
+    few = ["train.gan.batch_size=8", "generate.diffusion.batch_size=8"]  # the folder holds 24 training images
+    found = plan.load(name, [], [f"data={data}", *few])
+    vqgan, cvq = found.entries
+    for part in ("recipe", "backbone", "dataset", "seed"):
+        assert getattr(vqgan.run, part) == getattr(cvq.run, part)
+    assert vqgan.second.recipe == cvq.second.recipe  # type: ignore[union-attr]
+    assert [entry.run.quantizer.args[each] for entry in (vqgan, cvq) for each in ("num_codes", "dim")] == [16384, 4] * 2
+    assert [run.parent is None for run in found.runs()] == [True, True, False, False]
+    assert str(found.sampling) == (
+        "50,000 samples (steps 200, eta 1) against the training split, its first 50,000 pictures at most"
+    )
+
+
+@pytest.mark.slow
+def test_the_lsun_suite_goes_the_whole_way(tmp_path: Path) -> None:
+    """Made small, both rows of the suite train their tokenizer and their diffusion and get every number of samples."""
+    data = lsun(tmp_path / "data", "bedroom")
+    small = [
+        f"data={data}",
+        "datasets=[{lsun: {category: bedroom, size: 64, flip: true}}]",
+        "train.gan.epochs=1",
+        "train.gan.batch_size=8",
+        'backbone={vqgan: {width: 32, multipliers: 1x1x1x2, blocks: 1, attention: "8", z_channels: 4, size: 64}}',
+        "codebook={num_codes: 64, dim: 4}",
+        'generate={diffusion: {steps: 3, batch_size: 8, channels: 32, multipliers: "1x2", attention: "2"}}',
+        "samples={count: 12, steps: 2, references: 20}",
+    ]
+    words = [word for each in small for word in ("--set", each)]
+    assert vqbench("run", "lsun_bedrooms", "--store", tmp_path / "runs", "--places", 0, "--quiet", *words) == 0
+    found = plan.load("lsun_bedrooms", [], small)
+    for entry in found.entries:
+        record = ResultStore(tmp_path / "runs").read(entry.second)  # type: ignore[arg-type]
+        assert record is not None
+        values = record.values["clean:n=12,reference=train,references=20,steps=2,eta=1"]
+        assert set(values) == OF_SAMPLES

@@ -1,0 +1,317 @@
+"""What training and measuring keep for pages: it is right, survives a stop, and decides nothing."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.training.test_reconstruction import Few, every_third, recipe, task
+from vqbench.errors import Damaged, Interrupted, UsageError
+from vqbench.evaluation.snapshot_writer import Sitting, choose
+from vqbench.execution import callbacks
+from vqbench.quantizers.identity import Identity
+from vqbench.quantizers.residual import Residual
+from vqbench.quantizers.vq import VQ
+from vqbench.spec import Part, RunSpec
+from vqbench.store import snapshots
+from vqbench.training.codebook_monitor import LINES, Watch
+
+
+def watched(*epochs: list[list[int]], codes: int = 4) -> tuple[Watch, list[dict[str, Any]]]:
+    """A watch of one code a position that saw batches of codes, and what it said of each epoch."""
+    watch, told = Watch(), []
+    watch.start(VQ(codes, 2), torch.device("cpu"))
+    for batches in epochs:
+        for batch in batches:
+            watch.codes(torch.tensor(batch).view(1, 1, -1, 1))
+        told.append(watch.epoch_ended())
+    return watch, told
+
+
+def test_an_epoch_is_told_as_it_was() -> None:
+    """Usage, perplexity, dead and revived codes are those of all batches of the epoch, and of no other."""
+    _, told = watched([[0, 0], [1, 1]], [[0, 0, 0, 2]], [[0, 1, 2, 3]])
+    assert [epoch["usage"] for epoch in told] == [50.0, 50.0, 100.0]
+    assert [epoch["dead"] for epoch in told] == [2, 2, 0]
+    assert [epoch["revived"] for epoch in told] == [0, 1, 2]
+    entropy = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
+    assert [epoch["perplexity"] for epoch in told] == pytest.approx([2, math.exp(entropy), 4], rel=1e-6)
+
+
+def test_every_epoch_has_a_line_a_code(tmp_path: Path) -> None:
+    """What is kept are the counts of every code in every epoch, by their logarithm; none alone is zero."""
+    watch, _ = watched([[0, 0, 0], [1]], [[3] * 1000])
+    watch.save(tmp_path)
+    curves = snapshots.read_curves(tmp_path)
+    assert curves is not None
+    assert curves.shades.tolist() == [[16, 8, 0, 0], [0, 0, 0, round(8 * math.log2(1001))]]
+    assert (curves.depth, curves.merged) == (1, 1)
+
+
+def test_large_codebooks_share_lines(tmp_path: Path) -> None:
+    """Of more codes than lines, neighbours share one, which shows the most used; counts of an epoch stay exact."""
+    codes = 2 * LINES
+    watch, [told] = watched([[0, 1, 1, codes - 1]], codes=codes)
+    watch.save(tmp_path)
+    curves = snapshots.read_curves(tmp_path)
+    assert curves is not None
+    assert curves.merged == 2
+    assert curves.shades.shape == (1, LINES)
+    assert (curves.shades[0, 0], curves.shades[0, -1]) == (round(8 * math.log2(3)), 8)
+    assert told["dead"] == codes - 3
+
+
+def test_depths_are_counted_by_themselves() -> None:
+    """The second of two codes of a position is not taken for a first one."""
+    watch = Watch()
+    watch.start(Residual(16, 4, depth=2), torch.device("cpu"))  # four codes a level
+    watch.codes(torch.tensor([[0, 3], [0, 3]]).view(1, 1, 2, 2))
+    told = watch.epoch_ended()
+    assert (told["usage"], told["perplexity"], told["dead"]) == (25.0, pytest.approx(1.0), 6)
+
+
+def test_a_quantizer_without_codes_is_not_watched(tmp_path: Path) -> None:
+    """The plain autoencoder has no codes, so nothing is told and no file written."""
+    watch = Watch()
+    watch.start(Identity(4, 2), torch.device("cpu"))
+    watch.codes(torch.empty(2, 3, 3, 0, dtype=torch.int64))
+    assert watch.epoch_ended() == {}
+    assert watch.state() is None
+    watch.save(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_stopped_and_continued_the_record_is_the_same(tmp_path: Path) -> None:
+    """A training that is stopped again and again, within epochs too, keeps what an uninterrupted one keeps."""
+    whole = recipe(epochs=3).fit(task(tmp_path / "whole"))
+    calls = iter(range(1000))
+    for _ in range(100):
+        try:
+            parts = recipe(epochs=3).fit(task(tmp_path / "parts", stopped=every_third(calls)))
+            break
+        except Interrupted:
+            pass
+    assert parts.history == whole.history
+    assert {"usage", "perplexity", "dead", "revived"} <= whole.history[0].keys()
+    one, other = snapshots.read_curves(tmp_path / "whole"), snapshots.read_curves(tmp_path / "parts")
+    assert one is not None
+    assert other is not None
+    assert np.array_equal(one.shades, other.shades)
+
+
+class Blind(Watch):
+    """Sees nothing."""
+
+    def codes(self, codes: torch.Tensor) -> None:
+        pass
+
+
+def test_watching_changes_no_weight(tmp_path: Path) -> None:
+    """With and without counting, a training ends with the same weights, bit for bit."""
+    states = []
+    for watch in (Watch(), Blind()):
+        work = task(tmp_path / type(watch).__name__, watch=watch)
+        recipe().fit(work)
+        states.append(work.model.state_dict())
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+TWO_RANKS = """
+import sys, torch, torch.distributed as dist
+from pathlib import Path
+from vqbench.distributed.collectives import Alone
+from vqbench.quantizers.vq import VQ
+from vqbench.training.codebook_monitor import Watch
+
+rank, folder = int(sys.argv[1]), Path(sys.argv[2])
+dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+before, watch = Watch(), Watch()
+before.start(VQ(4, 2), torch.device("cpu"))
+before.codes(torch.tensor([[0, 1], [2, 2]][rank]).view(1, 1, 2, 1))
+watch.start(VQ(4, 2), torch.device("cpu"), before.state())
+watch.codes(torch.tensor([3]).view(1, 1, 1, 1))
+with Alone():  # both compute the whole of a batch that is too small to be divided
+    watch.codes(torch.tensor([0]).view(1, 1, 1, 1))
+print(watch.epoch_ended())
+watch.save(folder / str(rank))
+dist.destroy_process_group()
+"""
+
+
+@pytest.mark.slow
+def test_ranks_add_up(tmp_path: Path) -> None:
+    """Two processes count what one would, across a checkpoint too; both tell the same, and the first alone saves."""
+    words = [[sys.executable, "-c", TWO_RANKS, str(rank), str(tmp_path)] for rank in (0, 1)]
+    told = [subprocess.Popen(each, stdout=subprocess.PIPE, text=True) for each in words]
+    first, second = (process.communicate(timeout=300)[0] for process in told)
+    assert first == second
+    curves = snapshots.read_curves(tmp_path / "0")
+    assert curves is not None
+    assert np.round(2 ** (curves.shades[0] / snapshots.SHADES) - 1).tolist() == [2, 1, 2, 2]
+    assert not (tmp_path / "1").exists()
+
+
+# The portrait ---------------------------------------------------------------------------------------------------------
+
+
+def sat(folder: Path, quantizer: Any, lpips: np.ndarray | None = None) -> snapshots.Portrait:
+    """The portrait of an untrained model that saw all test pictures."""
+    work = task(folder, quantizer)
+    work.model.eval()
+    sitting = Sitting(work.model, torch.device("cpu"))
+    with torch.no_grad():
+        sitting.see(work.model(work.dataset.pixels("test").float() / 127.5 - 1)[1].codes)
+    sitting.draw(folder, work.dataset, sitting.counts(), lpips)
+    portrait = snapshots.read_portrait(folder)
+    assert portrait is not None
+    return portrait
+
+
+def test_the_portrait_shows_what_the_model_makes(tmp_path: Path) -> None:
+    """Counts are of all codes of the split; pictures are the chosen originals and their reconstructions."""
+    lpips = np.random.default_rng(0).uniform(size=100).astype(np.float32)
+    portrait = sat(tmp_path, VQ(32, 8), lpips)
+    assert portrait.counts is not None
+    assert portrait.counts.shape == (1, 32)
+    assert portrait.counts.sum() == 100 * 49 == 100 * portrait.positions
+    assert np.array_equal(portrait.originals, Few().pixels("test")[torch.from_numpy(portrait.chosen)].numpy())
+    assert portrait.reconstructions.shape == portrait.originals.shape
+    order = np.argsort(-lpips)
+    for group, expected in (("worst", order[:2]), ("best", order[-2:])):
+        assert set(portrait.chosen[portrait.groups == group]) == set(expected)
+    assert portrait.scores == pytest.approx(lpips[portrait.chosen])
+    assert portrait.codes_at is not None
+    assert portrait.codes_at.shape == (32, 2)
+    assert portrait.decoded is not None
+    assert portrait.decoded.shape == (32, 1, 8, 8)
+    assert (tmp_path / snapshots.PORTRAIT).stat().st_size < 100_000
+
+
+def test_a_plane_keeps_distances() -> None:
+    """In two dimensions the projection is a rotation: distances between features and codes are the model's own."""
+    quantizer = VQ(5, 2)
+    work = task(Path("unused"), VQ(32, 8))
+    work.model.quantizer = quantizer
+    z = torch.randn(2, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    codes, features, explained = Sitting(work.model, torch.device("cpu"))._plane(z)
+    assert codes is not None
+    true = torch.cdist(z.permute(0, 2, 3, 1).reshape(-1, 2), quantizer.codebook.detach())
+    assert np.linalg.norm(features[:, None] - codes[None], axis=2) == pytest.approx(true.numpy(), abs=1e-5)
+    assert explained.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("quantizer", [Identity(32, 8), Residual(64, 8, depth=2)])
+def test_portraits_without_one_code_a_position(tmp_path: Path, quantizer: Any) -> None:
+    """Without a codebook, or with several codes a position, there are pictures and features, and no single codes."""
+    portrait = sat(tmp_path, quantizer)
+    assert (portrait.codes_at, portrait.decoded) == (None, None)
+    assert portrait.features_at is not None
+    assert np.isnan(portrait.scores).all()
+    assert (portrait.counts is None) == (quantizer.depth == 0)
+
+
+def test_every_run_shows_the_same_pictures() -> None:
+    """The common pictures depend on the split alone, and few or broken values of LPIPS choose none."""
+    common = choose(1000, np.random.default_rng(1).uniform(size=1000))
+    assert np.array_equal(common[0][common[1] == "same"], choose(1000, None)[0])
+    assert set(choose(1000, np.full(1000, np.nan))[1]) == {"same"}
+    assert set(choose(1000, np.zeros(3))[1]) == {"same"}
+
+
+def test_a_damaged_file_says_so(tmp_path: Path) -> None:
+    """A truncated file is an error with its name, not a picture."""
+    watched([[0]])[0].save(tmp_path)
+    path = tmp_path / snapshots.CURVES
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(Damaged, match=r"curves\.npz: damaged"):
+        snapshots.read_curves(tmp_path)
+
+
+def test_large_files_are_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is small is copied; what is not stays, and is named."""
+    watched([[0]])[0].save(tmp_path / "runs")
+    assert snapshots.copy(tmp_path / "runs", tmp_path / "results") == []
+    assert snapshots.read_curves(tmp_path / "results") is not None
+    monkeypatch.setattr(snapshots, "PUBLISHED", 10)
+    assert snapshots.copy(tmp_path / "runs", tmp_path / "other") == [tmp_path / "runs" / snapshots.CURVES]
+    assert not (tmp_path / "other").exists()
+
+
+# Listeners ------------------------------------------------------------------------------------------------------------
+
+RUN = RunSpec(*(Part(name, 1, {}) for name in ("autoencoder", "conv", "few", "vq")), seed=42)
+HEARD: list[Any] = []
+
+
+def own(run: Any, folder: Path) -> Any:
+    HEARD.append((run["quantizer"]["name"], folder.name))
+    return lambda epoch: HEARD.append(epoch["epoch"])
+
+
+def broken(run: Any, folder: Path) -> Any:
+    raise RuntimeError("no server")
+
+
+def test_a_listener_hears_every_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A listener of the user's is called once a run and then with each epoch; without one nothing is."""
+    HEARD.clear()
+    monkeypatch.setenv(callbacks.VARIABLE, f"{__name__}:own")
+    monkeypatch.setattr(callbacks, "found", lambda name: own)
+    recipe().fit(task(tmp_path, VQ(32, 8), told=callbacks.listener(RUN, tmp_path, print)))
+    assert [("vq", tmp_path.name), 1, 2] == HEARD
+
+
+def test_a_broken_listener_costs_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told of once, and the training ends as it would have."""
+    said: list[str] = []
+    monkeypatch.setenv(callbacks.VARIABLE, "x:broken")
+    monkeypatch.setattr(callbacks, "found", lambda name: broken)
+    trained = recipe().fit(task(tmp_path, VQ(32, 8), told=callbacks.listener(RUN, tmp_path, said.append)))
+    assert len(trained.history) == 2
+    assert said == ["--listen x:broken failed and is asked no more: RuntimeError: no server"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("nothing", "no.such:thing", "json:nothing", ":b", "a:", ":", "..x:y", "math:pi", "absent.py:f", "ends.py:f"),
+        *("fails.py:f", "fails.py:", "beside:f", "fails.py"),
+    ],
+)
+def test_unknown_listeners_are_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong name, and a file or module that fails, is one sentence before anything is trained."""
+    monkeypatch.chdir(tmp_path)
+    for file, text in {"ends": "raise SystemExit(0)", "fails": "1 / 0", "beside": "f = print"}.items():
+        (tmp_path / f"{file}.py").write_text(text)
+    with pytest.raises(UsageError, match="--listen") as caught:
+        callbacks.listen(name)
+    assert "\n" not in str(caught.value)
+    assert callbacks.VARIABLE not in os.environ
+    if name == "beside:f":  # which is not installed
+        assert "give a file as FILE.py:f" in str(caught.value)
+
+
+def test_a_listener_in_a_file_is_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``--listen FILE.py:name`` is passed on with the file's whole path, for processes that work elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(callbacks.VARIABLE, "")
+    (tmp_path / "mine.py").write_text("def f(run, folder):\n    return folder\n")
+    callbacks.listen("mine.py:f")
+    monkeypatch.chdir("/")
+    assert callbacks.found(os.environ[callbacks.VARIABLE])(None, tmp_path) == tmp_path
+
+
+def test_tensorboard_is_written(tmp_path: Path) -> None:
+    """Every number of an epoch is a scalar in the run's own folder."""
+    pytest.importorskip("tensorboard")
+    callbacks.tensorboard(RUN, tmp_path)({"epoch": 1, "loss": 2.0, "usage": 3.0, "selection_error": None})
+    [path] = (tmp_path / "tensorboard").iterdir()
+    assert b"usage" in path.read_bytes()

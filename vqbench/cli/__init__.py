@@ -1,0 +1,1 @@
+"""The command line. Whatever is heavy is imported when it is needed."""

@@ -1,1 +1,0 @@
-"""What the commands do. Whatever is heavy is imported when it is needed."""

@@ -1,0 +1,150 @@
+"""A trained model sits for its portrait: how it uses its codes on the test split, and some of its pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vqbench.dataset import Dataset
+from vqbench.distributed.collectives import Alone
+from vqbench.functional import all_sum, flatten, float32_products
+from vqbench.images import rounded, to_unit
+from vqbench.model import Autoencoder
+from vqbench.store import snapshots
+
+SAME, EXTREME = 8, 2  # pictures that every run shows, and of each of its worst, median and best
+LARGE = 64  # pixels from which on half as many are kept
+FEATURES = 600  # in the plane
+DECODED, PATCH = 256, 8  # codes decoded alone at most, and the side of their pictures
+CODES = 4096  # of more, neither the plane nor pictures are kept
+PASS = 2**18  # pixels decoded at once
+
+
+class Sitting:
+    """Sees the codes of all measured pictures as they go by, and draws at the end.
+
+    Nothing here is random, and the model stays in evaluation mode. With several ranks each sees its own pictures:
+    ``counts`` adds them up, so that all ranks have to call it; one of them draws.
+    """
+
+    def __init__(self, model: Autoencoder, device: torch.device) -> None:
+        self.model, self.device = model, device
+        depth = model.quantizer.depth
+        self._counts = torch.zeros(depth, model.quantizer.num_codes if depth else 0, dtype=torch.int64, device=device)
+        self._first = torch.arange(depth, device=device) * self._counts.shape[1]
+
+    @torch.no_grad()
+    def see(self, codes: Tensor) -> None:
+        """Count ``codes`` (B, H, W, depth)."""
+        places = (codes + self._first).flatten()
+        self._counts.view(-1).scatter_add_(0, places, torch.ones_like(places))
+
+    def counts(self) -> np.ndarray | None:
+        """How often each code occurred: (depth, K), over all ranks; None without a codebook, or before any picture."""
+        counts = all_sum(self._counts).cpu()
+        return counts.numpy() if counts.any() else None
+
+    @torch.no_grad()
+    def draw(self, folder: Path, dataset: Dataset, counts: np.ndarray | None, lpips: np.ndarray | None) -> None:
+        """Keep the portrait beside the record. ``lpips``: of each measured picture (N,), if that was measured."""
+        with Alone():  # the other ranks do not take part
+            self._draw(folder, dataset, counts, lpips)
+
+    def _draw(self, folder: Path, dataset: Dataset, counts: np.ndarray | None, lpips: np.ndarray | None) -> None:
+        self.model.eval()
+        pixels = dataset.pixels("test")
+        chosen, groups = choose(len(pixels), lpips, dataset.size > LARGE)
+        originals = pixels[torch.from_numpy(chosen)]
+        x = to_unit(originals.to(self.device))
+        reconstructions = torch.cat([self.model(part)[0].float() for part in x.split(4)])
+        levels = rounded(((reconstructions + 1) / 2).clamp(0, 1).nan_to_num()).cpu()
+        z = self.model.backbone.encode(x[: 2 * SAME]).float()  # (B, dim, s, s)
+        codes_at, features_at, explained = self._plane(z)
+        decoded, decoded_codes = self._alone(z.shape[-2:], counts, dataset.size)
+        scores = np.full(len(chosen), np.nan) if lpips is None else lpips[np.minimum(chosen, len(lpips) - 1)]
+        scores = np.where(chosen < (0 if lpips is None else len(lpips)), scores, np.nan)
+        snapshots.write(
+            folder,
+            snapshots.Portrait(
+                positions=z[0, 0].numel(),
+                counts=counts,
+                chosen=chosen,
+                groups=groups,
+                scores=scores.astype(np.float32),
+                originals=originals.numpy(),
+                reconstructions=levels.numpy(),
+                codes_at=codes_at,
+                features_at=features_at,
+                explained=explained,
+                decoded=decoded,
+                decoded_codes=decoded_codes,
+            ),
+        )
+
+    def _vectors(self) -> Tensor | None:
+        """The vector (K, dim) of every code where a position has one of a codebook that is not too large, else None."""
+        quantizer = self.model.quantizer
+        if quantizer.depth != 1 or quantizer.num_codes > CODES:
+            return None
+        every = torch.arange(quantizer.num_codes, device=self.device).view(-1, 1, 1, 1)  # maps of one position
+        with float32_products():
+            return flatten(quantizer.decode(every).detach().float(), quantizer.dim)
+
+    def _plane(self, z: Tensor) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
+        """Codes and some features in the features' two main directions, and these directions' shares of variance."""
+        features = flatten(z, z.shape[1]).cpu().double()  # (N, dim)
+        centre = features.mean(0)
+        variances, directions = torch.linalg.eigh((features - centre).T.cov(correction=0))
+        axes = directions[:, -2:].flip(1)
+        axes = axes * axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()  # a direction's sign is arbitrary
+        explained = variances[-2:].flip(0) / variances.sum().clamp(min=1e-30)
+        some = features[:: max(1, len(features) // FEATURES)][:FEATURES]
+        vectors = self._vectors()
+        codes = None if vectors is None else ((vectors.cpu().double() - centre) @ axes).float().numpy()
+        return codes, ((some - centre) @ axes).float().numpy(), explained.float().numpy()
+
+    def _alone(
+        self, size: torch.Size, counts: np.ndarray | None, side: int
+    ) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """The middle of what the decoder makes of a map of one code alone, and which codes: the most used first."""
+        if counts is None or self._vectors() is None:
+            return None, None
+        order = np.argsort(-counts[0], kind="stable")[:DECODED]
+        patch = min(PATCH, side)
+        start = (side - patch) // 2
+        middle = slice(start, start + patch)
+        parts = []
+        for part in torch.from_numpy(order).to(self.device).split(max(1, PASS // side**2)):
+            maps = part.view(-1, 1, 1, 1).expand(-1, *size, 1)
+            with float32_products():
+                z_q = self.model.quantizer.decode(maps)
+            pictures = self.model.backbone.decode(z_q).float()
+            parts.append(pictures[..., middle, middle].cpu())
+        return rounded(((torch.cat(parts) + 1) / 2).clamp(0, 1).nan_to_num()).numpy(), order
+
+
+def lpips_of(images: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    """LPIPS of each measured picture, of the values that are kept ("protocol/metric"), or None."""
+    return next((values for name, values in sorted(images.items()) if name.endswith("/lpips")), None)
+
+
+def choose(count: int, lpips: np.ndarray | None, large: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Positions in a test split of ``count`` pictures, and the group of each.
+
+    The same ones are spread evenly over the split, whatever the run; the others follow from the values of LPIPS.
+    """
+    same, extreme = (SAME // 2, EXTREME // 2) if large else (SAME, EXTREME)
+    common = (np.arange(min(same, count)) * count // min(same, count)).astype(np.int64)
+    chosen, groups = [common], ["same"] * len(common)
+    if lpips is not None and len(lpips) >= 3 * extreme and np.isfinite(lpips).all():
+        order = np.argsort(-lpips, kind="stable")
+        middle = (len(order) - extreme) // 2
+        named = {"worst": order[:extreme], "median": order[middle : middle + extreme], "best": order[::-1][:extreme]}
+        for name, which in named.items():
+            chosen.append(which.astype(np.int64))
+            groups += [name] * len(which)
+    return np.concatenate(chosen), np.array(groups)

@@ -1,0 +1,69 @@
+"""What is told of how a number came about: code, libraries, machine. Never part of a run's key."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import vqbench
+from vqbench.system.machine import device_name
+
+LIBRARIES = ("torch", "numpy", "lightning-fabric", "lpips", "torch-fidelity", "scikit-image", "pillow", "diffusers")
+GIT_SECONDS = 5.0  # a checkout on a slow network disk must not hold up a run or `doctor`
+
+
+@cache
+def commit() -> str | None:
+    """The commit of the checkout that this code runs from, marked ``+`` if files differ from it; None if installed."""
+    root = Path(vqbench.__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return None
+    try:
+        head = _git(root, "rev-parse", "--short=12", "HEAD")
+        return head + ("+" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(root: Path, *words: str) -> str:
+    """What git prints. Raises SubprocessError where it fails or takes longer than GIT_SECONDS."""
+    done = subprocess.run(
+        ["git", "-C", str(root), *words],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=GIT_SECONDS,
+        env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},  # it writes nothing, so it waits for no other git
+    )
+    return done.stdout.strip()
+
+
+def versions() -> dict[str, str]:
+    """Versions of vqbench, Python and the libraries that numbers depend on."""
+    found = {"vqbench": vqbench.__version__, "python": platform.python_version()}
+    for library in LIBRARIES:
+        try:
+            found[library] = importlib.metadata.version(library)
+        except importlib.metadata.PackageNotFoundError:
+            found[library] = "missing"
+    return found
+
+
+def made(device: Any) -> dict[str, Any]:
+    """Commit, versions, device and date, for a record. ``device`` is a torch.device."""
+    import torch
+
+    return {
+        "commit": commit(),
+        "versions": versions(),
+        "device": device_name(device),
+        "threads": torch.get_num_threads(),
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }

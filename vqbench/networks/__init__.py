@@ -1,0 +1,1 @@
+"""Fixed networks that metrics and losses judge with."""

@@ -1,0 +1,74 @@
+"""Distances between pictures as VGG16 sees them: what the metric LPIPS measures, and what recipes minimise."""
+
+from __future__ import annotations
+
+import warnings
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vqbench import assets
+from vqbench.networks.compat import ensure_torchvision
+
+TRUNKS = {"vgg": "vgg16_lpips", "alex": "alexnet_lpips"}  # names in the catalogue of weights
+SMALLEST = {"vgg": 16, "alex": 31}  # side in pixels, below which nothing is left for the last layer
+EPS = 1e-10  # on lengths, as the package has it
+
+
+@cache
+def network(trunk: str, device: torch.device) -> nn.Module:
+    """``lpips.LPIPS`` with its pretrained trunk, in evaluation mode. Raises AssetError without the weights."""
+    ensure_torchvision()
+    import lpips
+
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="torchvision")  # lpips builds the trunk in torchvision's old way
+        net = lpips.LPIPS(net=trunk, pnet_rand=True, verbose=False)
+    weights = assets.tensors(TRUNKS[trunk])
+    names = {name: "features." + name.split(".", 1)[1] for name in net.net.state_dict()}  # "slice1.0.weight" ends alike
+    net.net.load_state_dict({name: weights[source] for name, source in names.items()}, strict=True)
+    net = net.eval().requires_grad_(False).to(device)
+    module: nn.Module = net.to(memory_format=torch.channels_last) if device.type == "cpu" else net  # a tenth faster
+    return module
+
+
+def channel_weights(head: Any) -> Tensor:
+    """The weight of each channel in a head, which is a convolution of one pixel to one channel: (channels,)."""
+    weight: Tensor = head.model[-1].weight
+    return weight.flatten()
+
+
+def maps(net: Any, pictures: Tensor) -> tuple[Tensor, ...]:
+    """Features of pictures (B, 1 or 3, S, S) in [-1, 1] after relu 1_2, 2_2, 3_3, 4_3 and 5_3: (B, channels, h, w)."""
+    return tuple(net.net(net.scaling_layer(pictures.expand(-1, 3, -1, -1))))
+
+
+def lpips_distance(net: Any, pictures: Tensor, originals: Tensor) -> Tensor:
+    """LPIPS of pictures in [-1, 1], (B,), with a gradient to ``pictures``: the metric's own formula.
+
+    Squared differences of features of unit length, weighted by the heads, meaned over positions, summed over layers.
+    """
+    with torch.no_grad():
+        targets = [unit_length(layer) for layer in maps(net, originals)]
+    layers = maps(net, pictures)
+    pairs = zip(net.lins, layers, targets, strict=True)
+    return torch.stack(
+        [(unit_length(x) - y).square().mean((2, 3)) @ channel_weights(head) for head, x, y in pairs]
+    ).sum(0)
+
+
+def layer_distances(net: Any, pictures: Tensor, originals: Tensor) -> Tensor:
+    """(layers, B): the mean squared difference of the features of every layer, with a gradient to ``pictures``."""
+    with torch.no_grad():
+        targets = [layer.float() for layer in maps(net, originals)]
+    pairs = zip(maps(net, pictures), targets, strict=True)
+    return torch.stack([(x.float() - y).square().mean((1, 2, 3)) for x, y in pairs])
+
+
+def unit_length(layer: Tensor) -> Tensor:
+    """A map (B, channels, h, w) of unit length at each position. A position without features has a gradient of zero."""
+    layer = layer.float()
+    length: Tensor = torch.linalg.vector_norm(layer, dim=1, keepdim=True)
+    return layer / (length + EPS)

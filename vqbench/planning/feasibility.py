@@ -1,0 +1,190 @@
+"""What is known to fail before anything is trained: parts of a suite that do not fit each other, or the data.
+
+Models are made without memory or arithmetic, and data sets are asked for their sizes, not their images.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from vqbench import protocol, registry
+from vqbench.errors import AssetError, UsageError
+from vqbench.planning.expansion import Entry
+from vqbench.planning.suite import SuiteSpec
+from vqbench.planning.yamlfile import KeyPath
+from vqbench.spec import Part
+from vqbench.store.sampling import Sampling
+
+T = TypeVar("T")
+NONE: Mapping[str, KeyPath] = MappingProxyType({})
+NEAR = 64  # pixels up and down in which other sides are looked for
+
+
+def require_feasible(
+    suite: SuiteSpec, entries: Sequence[Entry], data: Mapping[str, Any], sampling: Sampling | None
+) -> None:
+    """Raises UsageError, with the place in the file, for the first run that could not be trained or evaluated.
+
+    ``data`` are the data sets as the suite names them.
+    """
+    _require_metrics(suite, data, sampling)
+    for entry, source in _distinct(suite, entries):
+        dataset = data[entry.dataset]
+        _require_quantizer(suite, entry, source)
+        _require_backbone(suite, entry, source, dataset)
+        for stage, place in ((entry.run, _train(suite, source)), (entry.second, _generate(suite))):
+            if stage is not None and place is not None:
+                _require_recipe(suite, stage.recipe, place, dataset)
+
+
+def _distinct(suite: SuiteSpec, entries: Iterable[Entry]) -> Iterable[tuple[Entry, int]]:
+    """One entry for each row and data set, of whatever seed, with the row's place among the suite's quantizers."""
+    rows = suite.rows()
+    found = {(entry.row, entry.dataset): (entry, rows[entry.row].source) for entry in entries}
+    return found.values()
+
+
+# Recipes --------------------------------------------------------------------------------------------------------------
+
+
+def _train(suite: SuiteSpec, source: int) -> KeyPath:
+    own = suite.quantizers[source].train
+    return ("train", suite.train.name) if own is None else ("quantizers", source, "train", own.name)
+
+
+def _generate(suite: SuiteSpec) -> KeyPath | None:
+    return None if suite.generate is None else ("generate", suite.generate.name)
+
+
+def _require_recipe(suite: SuiteSpec, part: Part, place: KeyPath, dataset: Any) -> None:
+    recipe = _made(suite, place, part.args, lambda: registry.load("recipes", part.name)(**part.args))
+    if recipe is None:
+        return
+    counts = dataset.counts
+    with registry.contained("recipes", part.name):
+        wrong = recipe.misfit(counts["train"], counts["test"], dataset.holdout, dataset.size)
+    if wrong:
+        raise suite.error(_at(suite, place, part.args, wrong), f"on {dataset.title}: {wrong}")
+
+
+# Backbones and quantizers ---------------------------------------------------------------------------------------------
+
+
+def _require_quantizer(suite: SuiteSpec, entry: Entry, source: int) -> None:
+    part = entry.run.quantizer
+    place = ("quantizers", source, suite.quantizers[source].quantizer)
+    own = suite.quantizers[source].on.get(entry.dataset, {})
+    args = {**suite.quantizers[source].args, **own}
+    at = dict.fromkeys(own, ("quantizers", source, "on", entry.dataset))
+    _made(suite, place, args, lambda: _outlined("quantizers", part, **part.args), at)
+
+
+def _require_backbone(suite: SuiteSpec, entry: Entry, source: int, dataset: Any) -> None:
+    own, part, size = suite.quantizers[source].backbone, entry.run.backbone, dataset.size
+    written = own or suite.backbone
+    place: KeyPath = ("backbone", written.name) if own is None else ("quantizers", source, "backbone", written.name)
+    shape = {"channels": dataset.channels, "dim": entry.run.quantizer.args["dim"]}
+    model = _made(suite, place, written.args, lambda: _outlined("backbones", part, **shape, **part.args))
+    if model is None or _keeps(model, dataset.channels, size):
+        return
+    below = (side for side in range(size - 1, max(0, size - NEAR), -1) if _keeps(model, dataset.channels, side))
+    above = (side for side in range(size + 1, size + NEAR) if _keeps(model, dataset.channels, side))
+    sides = " or ".join(str(side) for side in (next(below, None), next(above, None)) if side is not None)
+    position = [each.name for each in suite.datasets].index(entry.dataset)
+    if "size" in suite.datasets[position].args:
+        place = ("datasets", position, entry.dataset, "size")
+    raise suite.error(
+        place,
+        f"{part.name} gives back no images of {size}x{size} pixels, as {dataset.title} has them"
+        + (f"; it takes a side of {sides}" if sides else "; take another backbone"),
+    )
+
+
+def _outlined(kind: registry.Kind, part: Part, **args: Any) -> Any:
+    import torch
+
+    cls: Any = registry.load(kind, part.name)
+    with torch.device("meta"), torch.no_grad():
+        return cls.outline(**args) if kind == "backbones" else cls(**args)
+
+
+def _keeps(model: Any, channels: int, size: int) -> bool:
+    """Whether images of this side come back as large as they went in; of a stranger's, True where that is not known."""
+    if model.factor is not None:
+        factor: int = model.factor
+        return size % factor == 0
+    import torch
+
+    with torch.device("meta"), torch.no_grad():
+        blank = torch.zeros(1, channels, size, size)
+        try:
+            image: torch.Tensor = model.decode(model.encode(blank))
+            return image.shape == blank.shape
+        except Exception:  # it may need values; training will say
+            return True
+
+
+def _made(
+    suite: SuiteSpec, place: KeyPath, args: Mapping[str, Any], make: Callable[[], T], at: Mapping[str, KeyPath] = NONE
+) -> T | None:
+    """What ``make`` makes; None where that takes more than is there now. Its UsageErrors get their place."""
+    try:
+        return make()
+    except AssetError:
+        return None
+    except UsageError as error:
+        if isinstance(error.__context__, ImportError):
+            return None  # of a package that only training needs
+        raise suite.error(_at(suite, place, args, str(error), at), str(error)) from None
+    except Exception:  # of a stranger's, which may need values
+        return None
+
+
+def _at(
+    suite: SuiteSpec, place: KeyPath, args: Mapping[str, Any], message: str, at: Mapping[str, KeyPath] = NONE
+) -> KeyPath:
+    """Where the first argument is written that a message names."""
+    for word in re.findall(r"\w+", message):
+        if word in suite.reduced:
+            return ("reduced", word)
+        if word in args:
+            return (*at.get(word, place), word)
+    return place
+
+
+# Metrics --------------------------------------------------------------------------------------------------------------
+
+
+def _require_metrics(suite: SuiteSpec, data: Mapping[str, Any], sampling: Sampling | None) -> None:
+    for index, name in enumerate(suite.metrics):
+        metric: Any = registry.load("metrics", name)
+        for dataset in data.values():
+            for measured in suite.measure:
+                with registry.contained("metrics", name):
+                    side = metric.smallest(protocol.measuring(measured))
+                if dataset.size < side:
+                    raise suite.error(
+                        ("metrics", index),
+                        f"{name} under {measured} needs images of {side}x{side} pixels or more, {dataset.title} has "
+                        f"{dataset.size}x{dataset.size}; leave {name} out, or take larger images",
+                    )
+            count, what = _images(dataset, metric.of_samples, sampling, suite.test_images)
+            if count < metric.fewest:
+                raise suite.error(
+                    ("metrics", index),
+                    f"{name} needs {metric.fewest} {what} or more, {dataset.title} gives {count}; leave {name} out, or "
+                    "take more images",
+                )
+
+
+def _images(dataset: Any, of_samples: bool, sampling: Sampling | None, tested: int | None) -> tuple[int, str]:
+    """How many images a metric is computed from, and what they are called."""
+    test = min(dataset.counts["test"], tested or dataset.counts["test"])
+    if not of_samples or sampling is None:
+        return test, "test images"
+    split = test if sampling.reference == "test" else dataset.counts["train"]
+    references = min(split, sampling.references or split)
+    return (sampling.count, "samples") if sampling.count <= references else (references, "references")

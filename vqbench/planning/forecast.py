@@ -1,0 +1,200 @@
+"""How long a suite takes on more machines than are at hand: from measured seconds, by simulation.
+
+A run costs its number of updates times the seconds that an update of such a run took on a device, and the seconds
+that measuring took there. Such a run has the same quantizer, backbone, data set, batch and precision, arguments and
+all; only epochs and seeds may be others. What was never measured is named, and counted as nothing.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from vqbench.errors import counted
+from vqbench.planning.cost import cheapest_first, updates, updates_of
+from vqbench.planning.jobs import Job, Wanted
+from vqbench.planning.plan import Plan
+from vqbench.spec import RunSpec
+from vqbench.store.results import Record, ResultStore, lacking
+from vqbench.system.durations import words
+from vqbench.system.output import Shown, grid
+
+SCALES = ("epochs", "subset")  # arguments of a recipe that change how many updates there are, not what each costs
+Metrics = frozenset[tuple[str, str]]  # (protocol, metric)
+
+
+@dataclass
+class Measured:
+    """What runs took on one device."""
+
+    update: dict[str, list[float]] = field(default_factory=dict)  # such runs -> seconds an update, by run
+    measuring: dict[tuple[str, Metrics], list[float]] = field(default_factory=dict)  # -> seconds, by run
+
+    def training(self, run: RunSpec, steps: int | None) -> float | None:
+        """Seconds that ``run`` will take to train; None if no such run was trained here, or its updates are unknown."""
+        rates = self.update.get(_trained_like(run))
+        return None if rates is None or steps is None else statistics.median(rates) * steps
+
+    def measured(self, run: RunSpec, metrics: Metrics) -> float | None:
+        """Seconds that it takes to measure just these metrics of ``run``; None if that was never done here."""
+        seconds = self.measuring.get((_measured_like(run), metrics))
+        return None if seconds is None else statistics.median(seconds)
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """What would be if every place were such a device. All times in seconds."""
+
+    places: int
+    makespan: float
+    busy: float  # share of the places' time in which they work
+    at_least: float  # no order of the runs could take less
+
+
+def simulate(seconds: Sequence[float], places: int) -> Simulated:
+    """Hand runs out in their order to whichever place is free first.
+
+    >>> simulate([1.0, 2.0, 3.0], 2)
+    Simulated(places=2, makespan=4.0, busy=0.75, at_least=3.0)
+    """
+    free = [0.0] * places
+    for each in seconds:
+        heapq.heapreplace(free, free[0] + each)
+    total, makespan = sum(seconds), max(free)
+    busy = total / (places * makespan) if makespan else 0.0
+    return Simulated(places, makespan, busy, max([total / places, *seconds]))
+
+
+def measured(plan: Plan, stores: Iterable[ResultStore]) -> dict[str, Measured]:
+    """What the records of ``stores`` tell of such runs as ``plan`` has, by device and threads."""
+    likes = {_trained_like(run) for run in plan.runs()}
+    devices: dict[str, Measured] = {}
+    records = {record.run.key: record for store in stores for record in store.records()}
+    for record in records.values():
+        data = plan.datasets.get(record.run.dataset.name)
+        if data is None:
+            continue
+        if (like := _trained_like(record.run)) in likes:
+            here = devices.setdefault(_device(record.made), Measured())
+            if count := plan.length(record.run).updates or updates_of(record.run, data):
+                here.update.setdefault(like, []).append(record.made["seconds"] / count)
+        for device, metrics, seconds in _passes(record):
+            here = devices.setdefault(device, Measured())
+            here.measuring.setdefault((_measured_like(record.run), metrics), []).append(seconds)
+    return dict(sorted(devices.items()))
+
+
+def _trained_like(run: RunSpec) -> str:
+    """Equal for runs whose updates cost the same."""
+    parts = run.to_dict()
+    args = {name: value for name, value in parts["recipe"]["args"].items() if name not in SCALES}
+    return json.dumps(
+        [{**parts["recipe"], "args": args}, parts["backbone"], parts["dataset"], parts["quantizer"]], sort_keys=True
+    )
+
+
+def _measured_like(run: RunSpec) -> str:
+    parts = run.to_dict()
+    return json.dumps([parts["backbone"], parts["dataset"], parts["quantizer"]], sort_keys=True)
+
+
+def _device(made: Mapping[str, Any]) -> str:
+    threads = made.get("threads")
+    return f"{made.get('device', 'unknown device')}" + (f", {threads} threads" if threads else "")
+
+
+def _passes(record: Record) -> list[tuple[str, Metrics, float]]:
+    """Each measuring of a run by itself, and all of them together where they were several on one device."""
+    passes = []
+    for each in record.made.get("measured", []):
+        metrics = frozenset((protocol, name) for protocol, names in each["metrics"].items() for name in names)
+        passes.append((_device(each), metrics, each["seconds"]))
+    apart = sum(len(metrics) for _, metrics, _ in passes) == len(frozenset().union(*(m for _, m, _ in passes)))
+    if len(passes) > 1 and apart and len({device for device, _, _ in passes}) == 1:
+        union = frozenset().union(*(metrics for _, metrics, _ in passes))
+        passes.append((passes[0][0], union, sum(seconds for _, _, seconds in passes)))
+    return passes
+
+
+def forecast(plan: Plan, store: ResultStore, results: ResultStore, places: Sequence[int]) -> Shown:
+    """What is left of ``plan`` by each device that such runs were measured on, at so many places."""
+    entries = {run.key: entry for entry in plan.entries for run in entry.stages()}
+    jobs = [Job(run, plan.wanted(run)) for run in plan.runs() if lacking(store.sound(run), plan.wanted(run))]
+    jobs = cheapest_first([plan], store, jobs)
+    blocks, data = [], []
+    for device, known in measured(plan, [store, results]).items():
+        seconds, untrained, unmeasured = [], Counter[str](), Counter[str]()
+        training = measuring = 0.0
+        for job in jobs:
+            entry = entries[job.run.key]
+            train = 0.0 if job.run in store else known.training(job.run, updates(plan, job.run))
+            if train is None:
+                untrained[f"{entry.label} on {entry.dataset}"] += 1
+                continue
+            measure = known.measured(job.run, _pairs(lacking(store.sound(job.run), job.wanted)))
+            if measure is None:
+                unmeasured[f"{entry.label} on {entry.dataset}"] += 1
+            seconds.append(train + (measure or 0.0))
+            training, measuring = training + train, measuring + (measure or 0.0)
+        lines = [simulate(seconds, number) for number in places]
+        blocks.append(_block(device, len(jobs), seconds, (training, measuring), untrained, unmeasured, lines))
+        data.append(
+            {
+                "device": device,
+                "left": len(jobs),
+                "counted": len(seconds),
+                "training_seconds": training,
+                "measuring_seconds": measuring,
+                "not_counted": dict(untrained),
+                "measuring_not_counted": dict(unmeasured),
+                "places": [{**vars(line), "device_hours": sum(seconds) / 3600} for line in lines],
+            }
+        )
+    damage = [*store.damage.values(), *results.damage.values()]
+    head = f"{plan.suite.name}: {counted(len(entries), 'distinct run')}, {len(jobs):,} not done"
+    if not jobs:
+        return Shown(head, {"suite": plan.suite.name, "left": 0, "devices": []}, damage)
+    if not blocks:
+        blocks = [
+            "Nothing is known of what they take: no such run was trained yet. Train one of each row, with --epochs 1 "
+            "and another --store if need be, and give that folder as --results."
+        ]
+    return Shown("\n\n".join([head, *blocks]), {"suite": plan.suite.name, "left": len(jobs), "devices": data}, damage)
+
+
+def _pairs(missing: Wanted | dict[str, list[str]]) -> Metrics:
+    return frozenset((protocol, name) for protocol, names in missing.items() for name in names)
+
+
+def _block(
+    device: str,
+    left: int,
+    seconds: Sequence[float],
+    parts: tuple[float, float],  # training, measuring
+    untrained: Counter[str],
+    unmeasured: Counter[str],
+    lines: Sequence[Simulated],
+) -> str:
+    """What is told of one device."""
+    said = [f"{device}: {len(seconds)} of {counted(left, 'run')} by measured seconds"]
+    if seconds:
+        said[0] += f", {words(parts[0])} of training and {words(parts[1])} of measuring"
+        rows = [
+            [line.places, words(line.makespan), f"{line.busy:.0%}", f"{sum(seconds) / 3600:.1f}", words(line.at_least)]
+            for line in lines
+        ]
+        said.append(grid(["places", "takes", "busy", "device hours", "no order takes less than"], rows))
+    said += [f"not counted, no such run was trained here: {_names(untrained)}"] if untrained else []
+    said += [f"measuring not counted, it was not timed here: {_names(unmeasured)}"] if unmeasured else []
+    if seconds:
+        said.append("A place is such a device to itself; starts of processes, downloads and queues are not in it.")
+    return "\n".join(said)
+
+
+def _names(counts: Counter[str]) -> str:
+    return ", ".join(f"{name} ({number})" if number > 1 else name for name, number in counts.items())

@@ -1,0 +1,143 @@
+"""Where suite files are found, and changes of what they say by ``--set path=value``."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from vqbench.errors import UsageError, nearest, shortened
+from vqbench.planning.schema import ROW_KEYS
+from vqbench.planning.yamlfile import Document, KeyPath, parse
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def folders() -> list[Path]:
+    """Where suites are looked for by name: the working directory's, then a checkout's, then the installed ones."""
+    beside = [PACKAGE.parent / "suites"] if (PACKAGE.parent / "pyproject.toml").is_file() else []
+    return [Path("suites"), *beside, PACKAGE / "suites"]
+
+
+def known_suites() -> dict[str, Path]:
+    """The suites that can be asked for by name."""
+    found: dict[str, Path] = {}
+    for folder in folders():
+        for path in sorted(folder.glob("*.yaml")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+def find_suite(name_or_path: str | Path) -> Path:
+    """The file of a suite: a path as given, or a name in one of :func:`folders`, with or without ``.yaml``.
+
+    Raises UsageError that tells where was looked and which suites there are.
+    """
+    given = str(name_or_path)
+    bases = [Path(), *(folders() if Path(given).name == given else [])]
+    tried = [base / name for base in bases for name in dict.fromkeys((given, given.removesuffix(".yaml") + ".yaml"))]
+    for path in tried:
+        if given and _is_file(path):
+            return path
+    looked = ", ".join(dict.fromkeys(str(base / given) for base in bases))
+    raise UsageError(f"{given!r}: no such suite; looked for {looked} (or .yaml); {nearest(given, known_suites())}")
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is something to be read; also False where the system cannot tell."""
+    with suppress(OSError, ValueError):
+        return path.exists() and not path.is_dir()
+    return False
+
+
+def override(document: Document, assignments: Iterable[str], fields: Collection[str]) -> Document:
+    """A copy of ``document`` with every ``path=value`` of ``assignments`` carried out, one after the other.
+
+    A path is keys joined by dots. In a list, a number picks an item, a name all items that are, or have, that key
+    (``quantizers.vq.beta`` is the beta of every row of vq), or else the rows of that label. The value is YAML.
+    ``fields`` are the keys that the top may have. Raises UsageError for a path that leads nowhere.
+    """
+    out = Document(copy.deepcopy(document.data), dict(document.places))
+    for text in assignments:
+        place = f"--set {shortened(text, 100)}"
+        path, equals, value = text.partition("=")
+        keys = [key.strip() for key in path.split(".")]
+        if not equals or not all(keys):
+            raise UsageError(f"{place}: not of the form path=value, such as seeds=[1,2]")
+        setter = _Setter(place, fields, parse(value, place).data)
+        out.data = setter.set(out.data, keys, ())
+        for done in setter.done:
+            out.places = {at: where for at, where in out.places.items() if at[: len(done)] != done} | {done: place}
+    return out
+
+
+def apply_overrides(data: Any, assignments: Iterable[str], fields: Collection[str]) -> Any:
+    """:func:`override` for plain data: a changed copy."""
+    return override(Document(data), assignments, fields).data
+
+
+class _Setter:
+    """One assignment: ``done`` are the paths that it reached."""
+
+    def __init__(self, place: str, fields: Collection[str], value: Any) -> None:
+        self.place, self.fields, self.value = place, fields, value
+        self.done: list[KeyPath] = []
+
+    def set(self, data: Any, keys: list[str], above: KeyPath) -> Any:
+        """``data``, which lies at ``above``, with the value set at ``keys`` below it."""
+        if not keys:
+            self.done.append(above)
+            return copy.deepcopy(self.value)
+        if isinstance(data, list):
+            return self.set_items(data, keys, above)
+        if data is None or data == keys[0]:
+            data = {key: None for key in [data] if key}  # a plain name that gets arguments
+        if not isinstance(data, dict):
+            raise self.unknown(keys[0], [data] if isinstance(data, str) else [], above)
+        key, *rest = keys
+        if key not in data and not self.may_be_new(key, rest, above):
+            raise self.unknown(key, data if above else self.fields, above)
+        data[key] = self.set(data.get(key), rest, (*above, key))
+        return data
+
+    def set_items(self, items: list[Any], keys: list[str], above: KeyPath) -> list[Any]:
+        key, *rest = keys
+        if key.isdecimal() and len(key) < 10 and int(key) < len(items):
+            chosen, below = [int(key)], rest
+        elif chosen := [index for index, item in enumerate(items) if _is(item, key)]:
+            below = keys
+        else:
+            chosen = [index for index, item in enumerate(items) if isinstance(item, dict) and item.get("label") == key]
+            below = rest
+        if not chosen:
+            raise self.unknown(key, [*dict.fromkeys([*map(str, range(len(items))), *_names(items)])], above)
+        for index in chosen:
+            items[index] = self.set(items[index], below, (*above, index))
+        return items
+
+    def may_be_new(self, key: str, rest: list[str], above: KeyPath) -> bool:
+        """Whether a key that is not there may be made: known ones, and last ones, which are checked with the suite."""
+        if not above:
+            return key in self.fields
+        return not rest or key in ROW_KEYS or above[-1] == "on"
+
+    def unknown(self, key: str, known: Iterable[str], above: KeyPath) -> UsageError:
+        within = ".".join(map(str, above)) or "the suite"
+        return UsageError(f"{self.place}: {within} has no {key!r}; {nearest(key, known)}")
+
+
+def _is(item: Any, key: str) -> bool:
+    return item == key or (isinstance(item, dict) and key in item)
+
+
+def _names(items: Iterable[Any]) -> list[str]:
+    """What the items of a list can be picked by."""
+    names: list[Any] = []
+    for item in items:
+        if isinstance(item, dict):
+            names += [*(key for key in item if key not in ROW_KEYS), item.get("label")]
+        else:
+            names.append(item)
+    return [name for name in names if isinstance(name, str)]

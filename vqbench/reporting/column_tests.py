@@ -1,0 +1,160 @@
+"""What a table allows to be said: of each column, whether the best row is ahead of all others by more than chance.
+
+The row with the best mean is compared with every other row of its block, on the seeds that both have and that the same
+machines have trained (:mod:`vqbench.system.machine`), by
+:func:`vqbench.reporting.statistics.paired_test` over seeds and, where these are stored, pictures. All p-values of a
+table are corrected together by Holm. A claim needs every comparison of its column to stay below 5 %, and two seeds:
+with one, the comparison is of two trained models and says nothing on how they were trained.
+
+That the best row is chosen by the data is allowed for: whichever row is truly best, a false claim must beat that one,
+so that the comparisons of the others with one best row are all that can go wrong (J. C. Hsu, "Simultaneous confidence
+intervals for all distances from the best", Annals of Statistics 9, 1981).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vqbench.reporting import statistics
+from vqbench.reporting.tables.table import MARKS, OTHER_SIZE, Block, Cell, Column, Table, ranks
+from vqbench.system.machine import same_origin
+
+LEVEL = 0.05
+RESAMPLES = (200, 2000)  # at least and at most
+DRAWS = 60_000_000  # pictures drawn for all comparisons of a table: about a second
+
+NO_RIVALS = ("not run", "failed", MARKS["B"], OTHER_SIZE)  # why a row is not compared, and yet forbids no claim
+Claim = Literal["significant", "open", "one seed", "level", "not comparable"]
+Images = Callable[[str, str], np.ndarray | None]  # (run's key, "protocol/metric") -> values per picture
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The best row against another one."""
+
+    other: str
+    test: statistics.PairedTest  # of best − other
+    by_picture: bool  # else of means over pictures, one a seed
+    adjusted: float = 1.0  # p-value by Holm over the table
+    ahead: float | None = None  # share of paired bootstrap resamples in which the best is ahead
+
+
+@dataclass(frozen=True)
+class Contest:
+    """One column of one block: its best row, the comparisons with the others, and what follows."""
+
+    block: str
+    setting: str
+    column: Column
+    best: str
+    claim: Claim
+    comparisons: Sequence[Comparison] = ()
+    without: Sequence[tuple[str, str]] = ()  # rows that could not be compared, and why
+
+    @property
+    def sentence(self) -> str:
+        """What may be said, in one sentence."""
+        seeds = min((each.test.seeds for each in self.comparisons), default=0)
+        if self.claim == "level":
+            return "several rows share the best value as shown"
+        if self.claim == "not comparable":
+            return "one seed and no values per picture: no claim"
+        if self.claim == "one seed":
+            return "one seed: no claim"
+        if self.claim == "significant":
+            return f"{self.best} is ahead of every other ranked row, {seeds} seeds"
+        level = [each.other for each in self.comparisons if each.adjusted >= LEVEL]
+        return f"{self.best} is not ahead of {', '.join(level or [other for other, _ in self.without])} beyond noise"
+
+
+Key = tuple[int, int]  # position of the block, position of the column of cells
+
+
+def contests(table: Table, images: Images) -> dict[Key, Contest]:
+    """Every column of every block in which rows compete, judged; p-values are corrected over the whole table."""
+    found: dict[Key, Contest] = {}
+    pairs: dict[Key, list[tuple[str, NDArray[np.float64], NDArray[np.float64], bool]]] = {}
+    for i, block in enumerate(table.blocks):
+        for slot, (group, column) in enumerate(table.slots):
+            placed = ranks(block, slot, column)
+            if not placed:
+                continue
+            contest, compared = _prepared(table, block, slot, column, placed, images)
+            found[i, slot] = replace(contest, setting=group.label if group else "")
+            pairs[i, slot] = compared
+    tests = {key: [statistics.paired_test(a, b) for _, a, b, _ in each] for key, each in pairs.items()}
+    adjusted = iter(statistics.holm([test.p_value for key in tests for test in tests[key]]))
+    pictures = sum(a.shape[1] for each in pairs.values() for _, a, _, by_picture in each if by_picture)
+    resamples = max(RESAMPLES[0], min(RESAMPLES[1], DRAWS // pictures)) if pictures else 0
+    for key, contest in found.items():
+        better = cast(Literal["min", "max"], contest.column.better)
+        comparisons = []
+        for (other, a, b, by_picture), test in zip(pairs[key], tests[key], strict=True):
+            ahead = statistics.paired_bootstrap(a, b, better, resamples).share if by_picture else None
+            comparisons.append(Comparison(other, test, by_picture, next(adjusted), ahead))
+        found[key] = replace(contest, comparisons=comparisons, claim=_claim(contest, comparisons))
+    return found
+
+
+def _prepared(
+    table: Table, block: Block, slot: int, column: Column, placed: Mapping[int, str], images: Images
+) -> tuple[Contest, list[tuple[str, NDArray[np.float64], NDArray[np.float64], bool]]]:
+    """The contest without its tests, and (other, a, b, by picture) for each of them."""
+    best = [i for i, rank in placed.items() if rank == "best"]
+    level = len(best) > 1
+    leader, pairs, without = block.rows[best[0]], [], []
+    for i, row in enumerate(block.rows):
+        if i in best or row.ceiling:
+            continue
+        if row.cells[slot].unranked:
+            without.append((row.label, row.cells[slot].unranked))
+            continue
+        pair = _pair(leader.cells[slot], row.cells[slot], f"{table.protocol}/{column.key}", images)
+        if isinstance(pair, str):
+            without.append((row.label, pair))
+        else:
+            pairs.append((row.label, *pair))
+    claim: Claim = "level" if level else "not comparable"
+    names = ", ".join(block.rows[i].label for i in best)
+    return Contest(block.label, "", column, names, claim, (), without), pairs
+
+
+def _pair(best: Cell, other: Cell, name: str, images: Images) -> tuple[NDArray[Any], NDArray[Any], bool] | str:
+    """Both on the seeds that both have of one origin: (S, N) with values per image, else (S, 1) with two or more."""
+    if not other.values:
+        return "failed" if other.status == "failed" else "not run"
+    ours, theirs = (dict(zip(cell.seeds, cell.values, strict=True)) for cell in (best, other))
+    seeds = [seed for seed in ours if seed in theirs]
+    if not seeds:
+        return "no common seed"
+    seeds = [seed for seed in seeds if same_origin(best.origins.get(seed, ()), other.origins.get(seed, ()))]
+    if not seeds:
+        return MARKS["M"]
+    arrays = [[images(cell.runs[seed], name) for seed in seeds] for cell in (best, other)]
+    if all(each is not None for side in arrays for each in side):
+        shapes = {cast(np.ndarray, each).shape for side in arrays for each in side}
+        if len(shapes) != 1:
+            return "other pictures"
+        a, b = (np.stack(cast(list[np.ndarray], side)).astype(np.float64) for side in arrays)
+    else:
+        a, b = (np.array([[side[seed]] for seed in seeds], dtype=np.float64) for side in (ours, theirs))
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return "values that are not finite"
+    if a.size < 2:
+        return "one seed and no values per picture"
+    return a, b, a.shape[1] > 1
+
+
+def _claim(contest: Contest, comparisons: Sequence[Comparison]) -> Claim:
+    """What the comparisons allow. A row that could not be compared, though it has values, forbids a claim."""
+    if contest.claim == "level" or not comparisons:
+        return contest.claim
+    if min(each.test.seeds for each in comparisons) < 2:
+        return "one seed"
+    compared = all(reason in NO_RIVALS for _, reason in contest.without)
+    return "significant" if compared and all(each.adjusted < LEVEL for each in comparisons) else "open"

@@ -1,0 +1,137 @@
+"""Codebooks: a strip with one line a code over the epochs, the histogram of use, codes and features in a plane."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vqbench.errors import counted
+from vqbench.reporting.html.gather import RunView
+from vqbench.reporting.html.png import Picture, picture, strip
+
+EPOCHS = 120  # columns of a strip at most; of more epochs, evenly chosen ones are shown
+LINES = 512  # lines of a strip at most; of more, neighbours by use share one
+LEVELS = 16  # shades of a strip
+SIDE = 240  # pixels of a plane
+# From "not used", the page's own background, over blue to dark; the same in a dark page, where white would glare.
+SHADES = np.stack(
+    [np.linspace(178, 8, LEVELS), np.linspace(206, 48, LEVELS), np.linspace(236, 107, LEVELS), np.full(LEVELS, 255)], 1
+)
+SHADES[0, 3] = 0
+GREY, BLUE, RED = (128, 128, 128, 110), (31, 111, 235, 230), (217, 72, 15, 235)
+
+
+@dataclass(frozen=True)
+class Book:
+    """What is shown of one run's codebook."""
+
+    view: RunView
+    strip: Picture | None
+    strip_note: str
+    histogram: str  # the path of its line, in a box of 256 x 64
+    histogram_told: str
+    used: int
+    codes: int
+    plane: Picture | None
+    explained: float | None
+    decoded: Picture | None
+    decoded_count: int
+
+
+def books(views: Sequence[RunView], room: int) -> list[Book]:
+    """The codebooks of the runs that keep something of them. ``room``: bytes that one of them may take."""
+    kept = [view for view in views if view.curves or (view.portrait and view.portrait.counts is not None)]
+    return [_book(view, room) for view in kept]
+
+
+def _book(view: RunView, room: int) -> Book:
+    drawn, note = _strip(view) if view.curves and len(view.curves.shades) else (None, "")
+    portrait = view.portrait
+    counts = portrait.counts if portrait else None
+    used, codes = (int((counts > 0).sum()), counts.size) if counts is not None else (0, 0)
+    path, told = _histogram(counts) if counts is not None else ("", "")
+    plane = _plane(view)
+    decoded, number = None, 0
+    if portrait and portrait.decoded is not None and portrait.decoded_codes is not None:
+        each = -(-4 * portrait.decoded[0].size // 3)  # in base64
+        left = room - sum(part.size for part in (drawn, plane) if part)
+        number = min(len(portrait.decoded), max(32, left // each))
+        decoded = picture(_sheet(portrait.decoded[:number]), f"{view.name}: {counted(number, 'code')} decoded alone", 2)
+    explained = None if portrait is None or portrait.explained is None else 100 * float(portrait.explained.sum())
+    return Book(view, drawn, note, path, told, used, codes, plane, explained, decoded, number)
+
+
+def _strip(view: RunView) -> tuple[Picture, str]:
+    """Epochs from left to right, codes from top to bottom, those used most at the end first; darker is more often."""
+    assert view.curves is not None
+    shades = view.curves.shades  # (epochs, lines)
+    epochs, lines = shades.shape
+    order = np.argsort(-shades[-1].astype(np.int64), kind="stable")
+    chosen = np.unique(np.linspace(0, epochs - 1, min(epochs, EPOCHS)).round().astype(int))
+    image = shades[chosen][:, order].T.astype(np.float64)  # (lines, epochs)
+    share = -(-lines // LINES)
+    if share > 1:
+        padded = np.zeros((-(-lines // share) * share, image.shape[1]))
+        padded[:lines] = image
+        image = padded.reshape(-1, share, image.shape[1]).max(1)
+    levels = np.where(image > 0, 1 + np.floor((LEVELS - 2) * image / max(1, image.max())), 0).astype(np.uint8)
+    told = f"{view.name}: use of {counted(lines * view.curves.merged, 'code')} over {counted(epochs, 'epoch')}"
+    note = counted(epochs, "epoch") if len(chosen) == epochs else f"{len(chosen)} of {epochs} epochs"
+    if share * view.curves.merged > 1:
+        note += f", {counted(share * view.curves.merged, 'code')} a line"
+    return picture(levels, told, 1, SHADES), note
+
+
+def _histogram(counts: np.ndarray) -> tuple[str, str]:
+    """Codes by falling use, on a logarithmic scale, as the path of an area in a box of 256 x 64."""
+    ordered = np.sort(counts.ravel())[::-1]
+    at = np.unique(np.linspace(0, len(ordered) - 1, min(len(ordered), 256)).round().astype(int))
+    heights = np.log1p(ordered[at]) / np.log1p(max(1, ordered[0]))
+    step = 256 / len(at)
+    points = "".join(f"V{64 - 62 * h:.1f}H{step * (i + 1):.1f}" for i, h in enumerate(heights))
+    told = (
+        f"{(ordered > 0).sum():,} of {len(ordered):,} codes occur on the test split; the most used {ordered[0]:,} times"
+    )
+    return f"M0,64{points}V64Z", told
+
+
+def _plane(view: RunView) -> Picture | None:
+    """Features grey, codes in use blue, codes out of use red rings, in the features' two main directions."""
+    portrait = view.portrait
+    if portrait is None or portrait.features_at is None:
+        return None
+    from PIL import Image, ImageDraw
+
+    features, codes = portrait.features_at, portrait.codes_at
+    inside = features if codes is None else np.concatenate([features, codes])
+    low, high = np.quantile(inside, [0.01, 0.99], axis=0)
+    middle, reach = (low + high) / 2, float(max((high - low).max() / 2, 1e-12)) * 1.15
+    twice = 2 * SIDE
+    canvas = Image.new("RGBA", (twice, twice), (128, 128, 128, 0))
+    draw = ImageDraw.Draw(canvas)
+
+    def dots(points: np.ndarray, radius: float, colour: tuple[int, ...], ring: bool = False) -> None:
+        at = np.clip((points - middle) / reach, -0.98, 0.98)  # what lies further out is drawn at the edge
+        for x, y in ((at * (1, -1) + 1) * SIDE).tolist():
+            box = (x - radius, y - radius, x + radius, y + radius)
+            draw.ellipse(box, outline=colour, width=2) if ring else draw.ellipse(box, fill=colour)
+
+    dots(features, 3, GREY)
+    if codes is not None and portrait.counts is not None:
+        used = portrait.counts.any(0)
+        dots(codes[~used], 5, RED, ring=True)
+        dots(codes[used], 5, BLUE)
+    small = np.asarray(canvas.resize((SIDE, SIDE), Image.Resampling.BOX))
+    number = "" if codes is None else f" and {counted(len(codes), 'code')}"
+    return picture(small, f"{view.name}: {len(features)} features{number} in two dimensions")
+
+
+def _sheet(decoded: np.ndarray) -> np.ndarray:
+    """Codes decoded alone (k, C, s, s), the most used first, in rows of 32."""
+    rows = [strip(decoded[start : start + 32], 1) for start in range(0, len(decoded), 32)]
+    width = rows[0].shape[1]
+    margins = [[(0, 1), (0, width - row.shape[1]), *[(0, 0)] * (row.ndim - 2)] for row in rows]
+    padded = [np.pad(row, margin, constant_values=127) for row, margin in zip(rows, margins, strict=True)]
+    return np.concatenate(padded)[:-1]

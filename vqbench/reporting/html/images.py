@@ -1,0 +1,87 @@
+"""Reconstructions: the same pictures for every row, and each row's worst, median and best by LPIPS."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vqbench.reporting.html.gather import RunView
+from vqbench.reporting.html.png import Picture, magnification, picture, strip
+
+SETS = (
+    ("same", "the same pictures"),
+    ("worst", "worst by LPIPS"),
+    ("median", "median by LPIPS"),
+    ("best", "best by LPIPS"),
+)
+HEAT = np.stack([np.arange(256), np.clip(np.arange(256) * 2 - 256, 0, 255), np.zeros(256)], 1)  # black, red, yellow
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """One run's pictures of one set."""
+
+    view: RunView
+    originals: Picture | None  # None where they stand once, above all rows
+    reconstructions: Picture
+    errors: Picture
+    scores: str
+
+
+@dataclass(frozen=True)
+class Set:
+    """One choice of pictures for all runs of a data set."""
+
+    name: str
+    title: str
+    originals: Picture | None  # of the common pictures
+    shelves: Sequence[Shelf]
+    without: Sequence[str]  # runs that keep none
+    left_out: int  # pictures a row that would have made the page too large
+
+
+def sets(views: Sequence[RunView], room: int) -> list[Set]:
+    """The sets of which some run keeps pictures. ``room``: bytes that those of one run may take."""
+    kept = [view for view in views if view.portrait is not None and len(view.portrait.chosen)]
+    shares = {"same": 2}  # the others, of fewer pictures, get half as much each
+    return [_set(name, title, kept, views, room * shares.get(name, 1) // 5) for name, title in SETS] if kept else []
+
+
+def _set(name: str, title: str, kept: Sequence[RunView], views: Sequence[RunView], room: int) -> Set:
+    shelves, originals, left_out, shown = [], None, 0, None
+    for view in kept:
+        assert view.portrait is not None
+        at = np.flatnonzero(view.portrait.groups == name)
+        cost = max(1, 4 * view.portrait.originals[0].size)  # in the page: original, reconstruction and error in base64
+        few = at[: max(1, room // cost)]
+        left_out = max(left_out, len(at) - len(few))
+        if not len(few):
+            continue
+        chosen = view.portrait.chosen[few]
+        before, after = view.portrait.originals[few], view.portrait.reconstructions[few]
+        which = ", ".join(map(str, chosen))
+        times = magnification(before.shape[-1])
+        ours = picture(strip(before, 1), f"originals: test pictures {which}", times)
+        if name == "same" and originals is None:
+            originals, shown = ours, view.portrait.originals[few]
+        common = name == "same" and shown is not None and np.array_equal(shown, before)
+        error = np.abs(before.astype(np.int16) - after).max(1).astype(np.uint8)  # (P, S, S), of the channels' largest
+        scores = view.portrait.scores[few]
+        shelves.append(
+            Shelf(
+                view,
+                None if common else ours,
+                picture(strip(after, 1), f"{view.name}: reconstructions of test pictures {which}", times),
+                picture(
+                    strip(error[:, None], 1, between=0),
+                    f"{view.name}: absolute errors of test pictures {which}, black for none, yellow for 255",
+                    times,
+                    HEAT,
+                ),
+                "" if np.isnan(scores).all() else f"LPIPS {', '.join(f'{score:.3f}' for score in scores)}",
+            )
+        )
+    without = [view.name for view in views if view.record and view not in kept]
+    return Set(name, title, originals, shelves, without, left_out)

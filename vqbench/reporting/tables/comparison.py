@@ -1,0 +1,46 @@
+"""Holds a table against the printed one: finds the printed value of every cell and gives the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from vqbench.reporting import paper
+from vqbench.reporting.tables.table import Block, Cell, Place, Table
+from vqbench.reporting.verdict import judge
+
+
+def against_paper(table: Table, number: str, not_comparable: str = "") -> Table:
+    """``table`` with the printed values of the paper's table ``number`` ("B.1"), verdicts and footnotes in its cells.
+
+    Rows, data sets, settings and metrics are matched by name; a row that the paper does not have stays as it is.
+    ``not_comparable`` is the reason, where there is one, why none of our values is the printed quantity; a cell may
+    have a reason of its own, which goes first. Raises UsageError for a table that is not among :data:`paper.TABLES`.
+    """
+    paper.values(number)  # raises for an unknown number, even where there are no rows
+    judged = _judged(table, number, not_comparable)
+    blocks = [
+        Block(block.label, [replace(row, cells=[next(judged) for _ in row.cells]) for row in block.rows], block.key)
+        for block in table.blocks
+    ]
+    return replace(table, blocks=blocks, paper=number, paper_footnotes=paper.notes(number))
+
+
+def _judged(table: Table, number: str, not_comparable: str) -> Iterator[Cell]:
+    for place in table.places():
+        yield _judge(place, number, not_comparable)
+
+
+def _judge(place: Place, number: str, not_comparable: str) -> Cell:
+    cell = place.cell
+    printed = paper.lookup(number, place.row.paper or place.row.label, place.dataset, place.column.key, place.setting)
+    if printed is None or (cell.status == "none" and not cell.text):
+        return cell
+    if cell.text:  # a setting, which is shown beside the printed one but not judged
+        return replace(cell, paper=printed.printed, paper_footnotes=[printed.footnote] if printed.footnote else [])
+    return replace(
+        cell,
+        paper=printed.printed,
+        paper_footnotes=[printed.footnote] if printed.footnote else [],
+        verdict=judge(place.column.key, cell.values, printed.printed, cell.not_comparable or not_comparable),
+    )

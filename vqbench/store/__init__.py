@@ -1,0 +1,1 @@
+"""Results on disk: records, their schema, and what may be deleted of them. Without torch."""

@@ -1,0 +1,37 @@
+"""What becomes of a published record when its run is published again."""
+
+from __future__ import annotations
+
+from vqbench.errors import shortened
+from vqbench.store.results import Record, ResultStore, Value
+
+
+def take_over(record: Record, target: ResultStore) -> str | None:
+    """Add to ``record`` the published values that it lacks, if both are of the same weights.
+
+    They are where every value that both have is equal to the last digit. Otherwise the published values, and those of
+    its images, are of other weights and go; a sentence says which.
+    """
+    old = target.sound(record.run)
+    if old is None:
+        return None
+    new, before = _values(record), _values(old)
+    shared = new.keys() & before.keys()
+    if shared and all(new[name] == before[name] for name in shared):
+        for protocol, metric in sorted(before.keys() - new.keys()):
+            record.values.setdefault(protocol, {})[metric] = before[protocol, metric]
+        measured = [each for each in old.made.get("measured", []) if each not in record.made.get("measured", [])]
+        record.made["measured"] = [*measured, *record.made.get("measured", [])]
+        return None
+    (target.folder(record.run) / "per_image.npz").unlink(missing_ok=True)
+    lost = ", ".join(f"{metric} under {protocol}" for protocol, metric in sorted(before.keys() - new.keys()))
+    if not lost:
+        return None
+    return (
+        f"{target.folder(record.run)}: the published record was of other weights, and goes with values that the new "
+        f"one lacks ({shortened(lost, 120)}); measure them with `vqbench run ... --metrics`, and publish again"
+    )
+
+
+def _values(record: Record) -> dict[tuple[str, str], Value]:
+    return {(protocol, name): value for protocol, found in record.values.items() for name, value in found.items()}

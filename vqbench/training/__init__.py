@@ -1,0 +1,1 @@
+"""Training: the engine, checkpoints, and what training loops share."""

@@ -1,0 +1,103 @@
+"""Checkpoints on disk: torch's own format with a digest inside, written in one piece.
+
+The digest stands in the comment at the end of the zip archive that ``torch.save`` makes, so that file and digest
+can never belong to different states, and ``torch.load`` reads the file as any other. It is needed: torch itself does
+not notice a flipped bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vqbench.errors import Damaged, StoreError
+from vqbench.store.results import write_atomically
+from vqbench.system import reading
+
+LABEL = b"vqbench sha256 "
+COMMENT = len(LABEL) + 64  # bytes
+LENGTH = 2  # bytes at the end of an archive without comment: its length, which is 0
+
+
+def write(path: Path, state: dict[str, Any]) -> None:
+    """Write ``state``: whoever reads sees the old or the new, never a part. Raises Unwritable where it cannot be."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    archive = buffer.getbuffer()  # in pieces, since a copy of some gigabytes is felt
+    comment = LABEL + hashlib.sha256(archive).hexdigest().encode()
+    write_atomically(path, archive[:-LENGTH], COMMENT.to_bytes(LENGTH, "little"), comment)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The state that was written to ``path``, on the CPU. Checkpoints without a digest are read as well.
+
+    Raises Damaged for a file that is missing or not what was written, and StoreError where the machine does not let it
+    be read: such a file may be sound.
+    """
+    try:
+        content = reading.content(path)
+        _require_digest(content)
+        with reading.refusals(path):
+            state = _loaded(content)
+        if not isinstance(state, dict):
+            raise ValueError("it holds no state")
+        return state
+    except (FileNotFoundError, ValueError) as error:
+        what = error.strerror if isinstance(error, OSError) else error
+        raise Damaged(
+            f"{path}: the checkpoint is damaged or truncated ({what}); delete it to train this run from its start"
+        ) from error
+
+
+@contextmanager
+def restoring(path: Path) -> Iterator[None]:
+    """While a state from ``path`` is put in its place: raises Damaged if it is of another model, or lacks a part."""
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+        if isinstance(error, torch.OutOfMemoryError) or _is_memory(error):
+            raise StoreError(f"{path}: cannot be loaded (out of memory); use a device with more") from error
+        if "CUDA" in str(error):  # a fault of the device
+            raise
+        lines = str(error).strip().splitlines() or [""]
+        raise Damaged(
+            f"{path}: not a checkpoint of this run ({type(error).__name__}: {lines[-1].strip():.200}); delete it to "
+            "train this run from its start"
+        ) from error
+
+
+def _require_digest(content: bytes) -> None:
+    """Raises ValueError if there is a digest, and it is of other content."""
+    comment = content[-COMMENT:]
+    if comment.startswith(LABEL):
+        sha = hashlib.sha256(memoryview(content)[: -COMMENT - LENGTH])
+        sha.update(bytes(LENGTH))
+        if sha.hexdigest().encode() != comment.removeprefix(LABEL):
+            raise ValueError("its content does not fit its digest")
+
+
+def _loaded(content: bytes) -> Any:
+    """The state on the CPU: there, the numbers of updates that an optimizer counts are read without waiting.
+
+    Raises ValueError for what is no checkpoint, of whatever kind its faults are, and MemoryError.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickles that torch knows no better
+            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # torch lets the errors of its unpickler pass, of any kind
+        if isinstance(error, MemoryError) or _is_memory(error):
+            raise MemoryError(str(error)) from error
+        raise ValueError(type(error).__name__) from error
+
+
+def _is_memory(error: Exception) -> bool:
+    """Whether torch could not allocate, which it says by a RuntimeError."""
+    return isinstance(error, RuntimeError) and "allocate" in str(error)
