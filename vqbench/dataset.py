@@ -11,7 +11,7 @@ if TYPE_CHECKING:  # so that a data set's facts can be had without torch
 Split = Literal["train", "test"]
 
 
-class Pictures(Protocol):
+class Images(Protocol):
     """A split that is too large for memory: read piece by piece, as a tensor would be.
 
     A tensor of all pictures is read the same way, so who reads by ``len(p)`` and ``p[...]`` need not ask which it has.
@@ -66,7 +66,7 @@ class Dataset:
         :meth:`settled` may look less closely: a folder's time does not show a file that was rewritten in place.
         """
 
-    def pixels(self, split: Split) -> Tensor | Pictures:
+    def pixels(self, split: Split) -> Tensor | Images:
         """The pictures of ``split``: (N, channels, size, size) uint8 on the CPU, or what reads them piece by piece.
 
         Raises AssetError where they are not to be had.

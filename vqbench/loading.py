@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-from vqbench.dataset import Pictures
+from vqbench.dataset import Images
 
 
 def workers() -> int:
@@ -21,7 +21,7 @@ def workers() -> int:
 
 
 def batches(
-    pictures: Tensor | Pictures,
+    pictures: Tensor | Images,
     order: Tensor,
     size: int,
     start: int = 0,
@@ -62,7 +62,7 @@ def batches(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def resident(pictures: Tensor | Pictures) -> Tensor:
+def resident(pictures: Tensor | Images) -> Tensor:
     """All pictures at once, (N, C, S, S) uint8; for splits that fit into memory."""
     if isinstance(pictures, Tensor):
         return pictures

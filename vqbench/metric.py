@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 import torch
 from torch import Tensor
 
-from vqbench.dataset import Pictures
+from vqbench.dataset import Images
 from vqbench.loading import batches
 from vqbench.protocol import MeasureProtocol
 
@@ -106,7 +106,7 @@ class Samples:
     """Generated pictures and what they are held against, as one measuring protocol sees them."""
 
     pictures: Tensor  # (N, C, S, S) uint8: the samples as they were made
-    training: Tensor | Pictures  # (T, C, S, S) uint8: the pictures that the generator learned from
+    training: Tensor | Images  # (T, C, S, S) uint8: the pictures that the generator learned from
     features_of_samples: Callable[[], Tensor]
     features_of_references: Callable[[], Tensor]
     mirrored: bool = False  # whether it learned from the mirror image of each of them as well

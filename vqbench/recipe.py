@@ -12,7 +12,7 @@ from vqbench.errors import counted
 if TYPE_CHECKING:
     from vqbench.dataset import Dataset
     from vqbench.model import Autoencoder
-    from vqbench.training.codebook_monitor import Watch
+    from vqbench.training.codebook_monitor import CodebookMonitor
     from vqbench.training.engine import Engine
     from vqbench.training.latents.generator import Generator
     from vqbench.training.seeding import Seeds
@@ -27,7 +27,7 @@ class Task:
     seeds: Seeds  # (purpose, counters ...) -> seed
     engine: Engine
     folder: Path  # where the recipe keeps its checkpoints: last.pt, best.pt
-    watch: Watch  # counts the codes
+    watch: CodebookMonitor  # counts the codes
     progress: Callable[[int, int], None] = lambda done, total: None  # updates done, updates in all
     stopped: Callable[[], bool] = lambda: False  # asked after every update: keep the work and raise Interrupted
     told: Callable[[Mapping[str, Any]], None] = lambda epoch: None  # what the history says of an epoch, when it ended

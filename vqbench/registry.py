@@ -61,7 +61,7 @@ CONTRACTS: Mapping[Kind, tuple[str, str]] = {
 
 
 @dataclass(frozen=True)
-class Source:
+class PluginSource:
     """Where a plugin comes from, before it is imported."""
 
     name: str
@@ -81,7 +81,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Resolved:
+class ResolvedArguments:
     """A plugin as a run names it: the class's own name and version, and every argument of its constructor."""
 
     name: str
@@ -172,24 +172,24 @@ def require_same(kind: Kind, name: str, planned: str | None) -> None:
 
 
 @cache
-def sources(kind: Kind) -> Mapping[str, Source]:
+def sources(kind: Kind) -> Mapping[str, PluginSource]:
     """All plugins of ``kind`` by name, none of them imported but the user's own files, which win over packages.
 
     A built-in name is never given away, since runs are named by it; see :func:`refused`.
     """
-    found = {entry.name: Source(entry.name, "package", entry) for entry in _entries(kind)} | _built_in(kind)
+    found = {entry.name: PluginSource(entry.name, "package", entry) for entry in _entries(kind)} | _built_in(kind)
     for path in _files:  # named by the user, so importing them is asked for, and tells which kind they offer
-        source = Source(path.stem, "file", str(path))
+        source = PluginSource(path.stem, "file", str(path))
         if _classes(kind, source):
             found[path.stem] = source
     return dict(sorted(found.items()))
 
 
 @cache
-def _built_in(kind: Kind) -> dict[str, Source]:
+def _built_in(kind: Kind) -> dict[str, PluginSource]:
     package = importlib.import_module(f"vqbench.{kind}")
     return {
-        module.name: Source(module.name, "built-in", f"vqbench.{kind}.{module.name}")
+        module.name: PluginSource(module.name, "built-in", f"vqbench.{kind}.{module.name}")
         for module in pkgutil.iter_modules(package.__path__)
         if not module.ispkg and not module.name.startswith("_")
     }
@@ -240,7 +240,7 @@ def load(kind: Kind, name: str) -> type[Any]:
     return _class_of(kind, found[name])
 
 
-def _class_of(kind: Kind, source: Source) -> type[Any]:
+def _class_of(kind: Kind, source: PluginSource) -> type[Any]:
     """The one class that a source offers. Raises UsageError if there is none, or more, or it cannot be imported."""
     classes = _classes(kind, source)
     if len(classes) != 1:
@@ -253,7 +253,7 @@ def _class_of(kind: Kind, source: Source) -> type[Any]:
 
 
 @cache
-def _require_attributes(kind: Kind, source: Source, cls: type) -> None:
+def _require_attributes(kind: Kind, source: PluginSource, cls: type) -> None:
     """Raises BrokenPlugin where an attribute of a stranger's class is not what its contract says that it is."""
     if source.origin == "built-in":  # which the tests hold to it
         return
@@ -274,7 +274,7 @@ def _require_attributes(kind: Kind, source: Source, cls: type) -> None:
 
 
 @cache
-def _classes(kind: Kind, source: Source) -> list[type]:
+def _classes(kind: Kind, source: PluginSource) -> list[type]:
     """The classes of a source that fulfil the contract of ``kind``, those it merely imports apart."""
     try:
         offered = source.load()
@@ -362,7 +362,9 @@ def find(kind: Kind, name: str) -> tuple[str, type[Any], Mapping[str, Any]]:
     return name, load(kind, name), {}
 
 
-def resolve(kind: Kind, name: str, given: Mapping[str, Any], fixed: Mapping[str, Any] | None = None) -> Resolved:
+def resolve(
+    kind: Kind, name: str, given: Mapping[str, Any], fixed: Mapping[str, Any] | None = None
+) -> ResolvedArguments:
     """Every argument that decides what the plugin ``name`` does, with its type checked.
 
     ``given`` are the suite's own arguments, ``fixed`` those that the suite's budget sets for every plugin alike
@@ -377,7 +379,7 @@ def resolve(kind: Kind, name: str, given: Mapping[str, Any], fixed: Mapping[str,
             args = cls.settled(args)
     later: Mapping[str, Any] = getattr(cls, "LATER", {})  # else runs from before such an argument would lose their key
     args = {argument: value for argument, value in args.items() if argument not in later or value != later[argument]}
-    return Resolved(plugin, cls.VERSION, args, source(kind, plugin))
+    return ResolvedArguments(plugin, cls.VERSION, args, source(kind, plugin))
 
 
 def refresh(name: str, given: Mapping[str, Any]) -> None:
@@ -487,7 +489,7 @@ def digest(kind: Kind, name: str) -> str:
     return digest.hexdigest()
 
 
-def _path(source: Source) -> Path | None:
+def _path(source: PluginSource) -> Path | None:
     """The file of a plugin; of one from an installed package, that of the package's outermost module."""
     if source.origin == "file":
         return Path(str(source.where))

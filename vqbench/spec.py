@@ -15,7 +15,7 @@ PARTS = ("recipe", "backbone", "dataset", "quantizer")
 
 
 @dataclass(frozen=True)
-class Part:
+class PluginSpec:
     """A plugin as a run uses it: its name, its hand-raised ``VERSION``, and every argument of its constructor.
 
     Of a plugin given as a file also what that file says, as a digest, so that an edited one names other runs.
@@ -36,10 +36,10 @@ class Part:
 class RunSpec:
     """All that decides the weights of one run, and nothing else. ``parent`` is the key of the run it builds on."""
 
-    recipe: Part
-    backbone: Part
-    dataset: Part
-    quantizer: Part
+    recipe: PluginSpec
+    backbone: PluginSpec
+    dataset: PluginSpec
+    quantizer: PluginSpec
     seed: int
     parent: str | None = None
 
@@ -61,7 +61,7 @@ class RunSpec:
     def from_dict(cls, data: Any) -> RunSpec:
         """The run that :meth:`to_dict` wrote. Raises StoreError if ``data`` is anything else."""
         try:
-            parts = {part: Part(**data[part]) for part in PARTS}
+            parts = {part: PluginSpec(**data[part]) for part in PARTS}
             run = cls(**parts, seed=data["seed"], parent=data["parent"])
             exact = run.to_dict() == data and type(run.seed) is int
             exact = exact and all(map(_is_part, parts.values())) and isinstance(run.parent, str | None)
@@ -72,6 +72,6 @@ class RunSpec:
         return run
 
 
-def _is_part(part: Part) -> bool:
+def _is_part(part: PluginSpec) -> bool:
     """Whether name, version and arguments have the types that they should."""
     return type(part.name) is str and type(part.version) is int and type(part.args) is dict

@@ -105,7 +105,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def small_asset(*places: sources.Source) -> Asset:
+def small_asset(*places: sources.AssetSource) -> Asset:
     """An asset of two files."""
     return Asset(
         name="small",

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from vqbench.backbones.conv import Conv, ResidualBlock
+from vqbench.backbones.conv import Conv, RectifiedResidualBlock
 from vqbench.model import Autoencoder
 from vqbench.quantizers.vq import VQ
 
@@ -23,7 +23,7 @@ def test_parameter_counts_and_shapes(channels: int, size: int, parameters: int, 
 
 def test_residual_block_rectifies_its_skip() -> None:
     """The block is relu(x) + F(relu(x)), not x + F(relu(x)): where all x are negative its skip carries nothing."""
-    block = ResidualBlock(4, 2)
+    block = RectifiedResidualBlock(4, 2)
     x = -torch.rand(1, 4, 5, 5) - 0.1
     before = x.clone()
     nothing = block.expand(F.relu(block.squeeze(torch.zeros_like(x))))

@@ -20,7 +20,7 @@ from vqbench.assets import pickles
 from vqbench.backbones._blocks import Norm
 from vqbench.backbones.movq import Modulated, MoVQ
 from vqbench.backbones.pretrained import Pretrained
-from vqbench.backbones.seqgan import Regional, SeQGAN
+from vqbench.backbones.seqgan import SeQGAN, WindowAttention
 from vqbench.backbones.vit import ViT, positions
 from vqbench.backbones.vqgan import VQGAN
 from vqbench.dataset import Dataset
@@ -32,7 +32,7 @@ from vqbench.quantizers.vq import VQ
 from vqbench.recipe import Task
 from vqbench.recipes.gan import Gan
 from vqbench.training import seeding
-from vqbench.training.codebook_monitor import Watch
+from vqbench.training.codebook_monitor import CodebookMonitor
 from vqbench.training.engine import Engine
 
 TINY = {"width": 32, "multipliers": "1x1", "blocks": 1, "z_channels": 16}
@@ -173,7 +173,7 @@ def test_regions_are_blocks_and_dilated_ones() -> None:
     moved = x.clone()
     moved[0, :, 2, 5] += 1
     for dilated in (False, True):
-        net = Regional(32, 4, dilated)
+        net = WindowAttention(32, 4, dilated)
         nn.init.normal_(net.proj_out.weight)
         assert torch.equal(net(x), x), "nothing changes before the second phase"
         net.active = True
@@ -216,7 +216,7 @@ def test_what_was_refined_is_measured_as_refined() -> None:
     net, fresh = seqgan(), seqgan()
     net.begin_refinement()
     for module in net.modules():
-        if isinstance(module, Regional):
+        if isinstance(module, WindowAttention):
             nn.init.normal_(module.proj_out.weight)
     fresh.load_state_dict(net.state_dict())
     z = torch.randn(1, 8, 16, 16)
@@ -233,7 +233,9 @@ class Noise(Dataset):
 
 
 def work(model: Autoencoder, folder: Path, **changes: Any) -> Task:
-    return Task(model, Noise(), seeding.seeds(1, "noise"), Engine("cpu"), folder, **{"watch": Watch(), **changes})
+    return Task(
+        model, Noise(), seeding.seeds(1, "noise"), Engine("cpu"), folder, **{"watch": CodebookMonitor(), **changes}
+    )
 
 
 def test_the_second_phase_trains_the_decoder_alone(tmp_path: Path) -> None:

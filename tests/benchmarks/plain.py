@@ -18,7 +18,7 @@ from torch import Tensor
 from vqbench import registry
 from vqbench.images import to_unit
 from vqbench.model import Autoencoder
-from vqbench.profiling.timing import Noise, Pictures
+from vqbench.profiling.timing import Noise, RandomImages
 from vqbench.quantizer import Quantizer, QuantizerOutput
 
 Anchor = Literal["none", "closest", "probability"]
@@ -88,7 +88,7 @@ class Plain(Quantizer):
         return F.cross_entropy(logits, torch.zeros(self.num_codes, dtype=torch.int64, device=s.device))
 
 
-def plain_step(setting: str, like: Pictures, num_codes: int, dim: int, device: torch.device) -> Callable[[], None]:
+def plain_step(setting: str, like: RandomImages, num_codes: int, dim: int, device: torch.device) -> Callable[[], None]:
     """One update of the plain model after the other, on random pictures like ours."""
     backbone = registry.load("backbones", "conv")(like.channels, dim)
     model = Autoencoder(backbone, Plain(num_codes, dim, *SETTINGS[setting])).to(device)

@@ -46,20 +46,20 @@ def measured(chosen: argparse.Namespace) -> Iterator[dict[str, Any]]:
     from plain import plain_step  # beside this file
 
     from vqbench.profiling.subjects import Size, subjects
-    from vqbench.profiling.timing import Pictures, Rounds, Step
+    from vqbench.profiling.timing import RandomImages, Rounds, StepTimer
     from vqbench.training.engine import Engine
 
     if chosen.threads:
         torch.set_num_threads(chosen.threads)
     device = Engine(chosen.device).device
     for dataset, name in product(chosen.dataset or SHAPES, chosen.quantizer or ROWS):
-        like = Pictures(chosen.batch, *SHAPES[dataset])
+        like = RandomImages(chosen.batch, *SHAPES[dataset])
         size = Size(like.batch * like.positions, chosen.num_codes, chosen.dim)
         for subject, precision in product(subjects([name], [], [size]), chosen.precision or ["float32", "bf16"]):
             setting = chosen.plain or ROWS.get(name, "headline")
             plain = plain_step(setting, like, chosen.num_codes, chosen.dim, device)
             between = Rounds({"plain": strict(plain)}, device)
-            ours = Step(subject, like, precision, chosen.device).timed(between, chosen.repeat)
+            ours = StepTimer(subject, like, precision, chosen.device).timed(between, chosen.repeat)
             seconds = {"ours": statistics.median(ours), "plain": statistics.median(between.samples["plain"])}
             yield {
                 "quantizer": subject.label,

@@ -12,7 +12,7 @@ import pytest
 
 from vqbench.cli import app
 from vqbench.errors import UsageError
-from vqbench.spec import Part, RunSpec
+from vqbench.spec import PluginSpec, RunSpec
 from vqbench.store.results import Record, ResultStore, Value
 
 KINDS = ("quantizers", "datasets", "metrics", "backbones", "recipes", "suites", "protocols")
@@ -244,8 +244,8 @@ def test_every_command_is_in_the_readme() -> None:
 def test_a_run_of_another_version_is_not_done(tmp_path: Path) -> None:
     """Raising a plugin's VERSION names another run: its old record does not count."""
     store = ResultStore(tmp_path)
-    run = RunSpec(*(Part(name, 1, {}) for name in ("autoencoder", "conv", "mnist", "vq")), seed=1)
+    run = RunSpec(*(PluginSpec(name, 1, {}) for name in ("autoencoder", "conv", "mnist", "vq")), seed=1)
     store.write(Record(run, {}, {"seconds": 1.0}))
-    newer = RunSpec(run.recipe, run.backbone, run.dataset, Part("vq", 2, {}), seed=1)
+    newer = RunSpec(run.recipe, run.backbone, run.dataset, PluginSpec("vq", 2, {}), seed=1)
     assert run in store
     assert newer not in store

@@ -28,7 +28,7 @@ from vqbench.networks import inception
 from vqbench.protocol import MeasureProtocol
 from vqbench.quantizers.vq import VQ
 from vqbench.reporting import protocol_differences
-from vqbench.spec import Part, RunSpec
+from vqbench.spec import PluginSpec, RunSpec
 from vqbench.store.results import Record, ResultStore
 from vqbench.training.engine import Engine
 
@@ -45,9 +45,9 @@ SETTINGS: dict[str, dict[str, Any]] = {  # every protocol that explain measures 
 
 
 def a_run(quantizer: str = "vq", seed: int = 42) -> RunSpec:
-    def part(kind: registry.Kind, name: str, fixed: dict[str, Any] | None = None, **given: Any) -> Part:
+    def part(kind: registry.Kind, name: str, fixed: dict[str, Any] | None = None, **given: Any) -> PluginSpec:
         found = registry.resolve(kind, name, given, fixed)
-        return Part(found.name, found.version, found.args)
+        return PluginSpec(found.name, found.version, found.args)
 
     return RunSpec(
         part("recipes", "autoencoder", **protocol.training("clean")),

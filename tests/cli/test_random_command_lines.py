@@ -27,7 +27,7 @@ from vqbench.cli import app, describe
 from vqbench.cli import run as running
 from vqbench.execution import provenance
 from vqbench.planning import plan as planning
-from vqbench.planning.jobs import Outcome
+from vqbench.planning.jobs import Summary
 from vqbench.store.results import Record, ResultStore, Value
 
 LONGEST = 400  # characters of a message
@@ -158,7 +158,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def typed(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """That directory as the working one; nothing is trained, fetched, or left of environment and registry."""
     monkeypatch.chdir(place)
-    monkeypatch.setattr(running, "_execute", lambda *_: Outcome())
+    monkeypatch.setattr(running, "_execute", lambda *_: Summary())
     monkeypatch.setattr(describe, "_golden", list)
     monkeypatch.setattr(registry, "_files", {})
     monkeypatch.setenv("VQBENCH_OFFLINE", "1")

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from vqbench import loading
-from vqbench.dataset import Pictures
+from vqbench.dataset import Images
 from vqbench.datasets.photos import Photos
 from vqbench.errors import AssetError
 
@@ -129,7 +129,7 @@ def test_a_picture_that_is_gone_stops_the_training(folder: Path) -> None:
 class Watched:
     """Pictures that note which batches were asked for; from the second on they wait until ``go`` is set."""
 
-    def __init__(self, pictures: Pictures) -> None:
+    def __init__(self, pictures: Images) -> None:
         self.pictures, self.asked, self.go = pictures, 0, threading.Event()
 
     def __len__(self) -> int:

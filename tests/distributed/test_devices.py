@@ -23,11 +23,11 @@ from tests.support import ranks
 from tests.support.tiny_suite import command, weights, write
 from vqbench import assets, registry
 from vqbench.distributed import collectives as functional
-from vqbench.distributed.group import Group
+from vqbench.distributed.group import RankGroup
 from vqbench.errors import UsageError
 from vqbench.evaluation import reconstructions
 from vqbench.execution import runner
-from vqbench.execution.rank_task import Rank
+from vqbench.execution.rank_task import RankWorker
 
 SOUND = [name for name in ranks.CASES if name != "parting"]
 MORE = ["cvq and measured", "residual and measured", "cvq and stopped", "parting"]
@@ -151,8 +151,8 @@ def test_a_machine_needs_gpus_for_its_own_ranks(
     names = {"RANK": 0, "WORLD_SIZE": size, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": local, "MASTER_PORT": 1}
     for name, value in {**names, "MASTER_ADDR": "127.0.0.1"}.items():
         monkeypatch.setenv(name, str(value))
-    monkeypatch.setattr(runner, "Team", lambda *_: SimpleNamespace(group=Group(0, size, 0, local)))
-    started = runner.Runner(tmp_path, "auto", runner.Silent(), lambda: False, size)
+    monkeypatch.setattr(runner, "Team", lambda *_: SimpleNamespace(group=RankGroup(0, size, 0, local)))
+    started = runner.Runner(tmp_path, "auto", runner.SilentListener(), lambda: False, size)
     if refused:
         with pytest.raises(UsageError, match=r"4 devices .* this machine has 3 usable GPUs"):
             started._ranks()
@@ -160,7 +160,7 @@ def test_a_machine_needs_gpus_for_its_own_ranks(
         assert started._ranks().group.local_size == local
 
 
-class FourRanks(Group):
+class FourRanks(RankGroup):
     """The first of four ranks, two a machine, as far as it gathers what the others have."""
 
     def gather(self, value: Any) -> list[Any]:
@@ -170,10 +170,10 @@ class FourRanks(Group):
 def test_machines_with_and_without_gpus_do_not_train_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where `auto` is a GPU for some ranks and the CPU for others, all refuse the run instead of waiting for ever."""
     pretend_gpus(monkeypatch, 2)
-    rank = Rank("auto", runner.Silent(), lambda: False, FourRanks(0, 4, 0, 2))
+    rank = RankWorker("auto", runner.SilentListener(), lambda: False, FourRanks(0, 4, 0, 2))
     with pytest.raises(UsageError, match="ranks have different devices \\(cpu and cuda\\); set --device cpu or cuda"):
         rank._require_devices()
-    Rank("cpu", runner.Silent(), lambda: False, FourRanks(0, 4, 0, 2))._require_devices()
+    RankWorker("cpu", runner.SilentListener(), lambda: False, FourRanks(0, 4, 0, 2))._require_devices()
 
 
 @pytest.mark.slow
@@ -207,7 +207,7 @@ def test_parts_are_all_and_nothing_twice(count: int, size: int) -> None:
     parts = [list(range(count))[functional.part(count, rank, size)] for rank in range(size)]
     assert [picture for part in parts for picture in part] == list(range(count))
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
-    assert parts == [list(Group(rank, size).part(range(count))) for rank in range(size)]
+    assert parts == [list(RankGroup(rank, size).part(range(count))) for rank in range(size)]
     assert count < size or all(parts)
 
 

@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from tests.support.threads import Thread, two_ranks
 from vqbench import protocol
 from vqbench.datasets.photos import Photos
-from vqbench.distributed.group import ALONE, Group
+from vqbench.distributed.group import ALONE, RankGroup
 from vqbench.errors import Interrupted, RunError, Unwritable
 from vqbench.evaluation import sample_pieces
 from vqbench.evaluation import samples as generation
@@ -374,9 +374,9 @@ def test_what_was_learned_from_reaches_the_metrics(tmp_path: Path, monkeypatch: 
     engine: Any = SimpleNamespace(device=CPU)
     for args in ({"flips": True, "subset": 7}, {"flips": False, "subset": None}, {}):
         run: Any = SimpleNamespace(recipe=SimpleNamespace(args=args), seed=1, dataset=SimpleNamespace(name="few"))
-        work = rank_task.Work(run, tmp_path, {}, True)
+        work = rank_task.RankTask(run, tmp_path, {}, True)
         generator: Any = Generator(torch.nn.Identity())  # type: ignore[arg-type]
-        rank_task.Rank("cpu", listener, lambda: False)._measured(work, engine, Split(None), generator, None)  # type: ignore[arg-type]
+        rank_task.RankWorker("cpu", listener, lambda: False)._measured(work, engine, Split(None), generator, None)  # type: ignore[arg-type]
     assert [(each["mirrored"], each["trained_on"]) for each in told] == [(True, 7), (False, None), (False, None)]
 
 
@@ -549,7 +549,7 @@ def measure(
     folder: Path,
     maker: Maker,
     told: Callable[[int, int], None] = lambda *_: None,
-    group: Group = ALONE,
+    group: RankGroup = ALONE,
     anew: bool = True,
     wanted: Mapping[str, Sequence[str]] = MappingProxyType({NAME: ["copies"]}),
     mirrored: bool = False,
@@ -740,18 +740,18 @@ def test_samples_are_read_and_drawn_once(tmp_path: Path, monkeypatch: pytest.Mon
     samples of its own."""
     drawn: list[int] = []
     read: list[int] = []
-    draw, whole = generation.draw, sample_pieces.Kept.read
+    draw, whole = generation.draw, sample_pieces.SamplePieces.read
 
     def drawing(folder: Path, pictures: Tensor, *others: Any) -> None:
         drawn.append(len(pictures))
         draw(folder, pictures, *others)
 
-    def reading(kept: sample_pieces.Kept) -> Tensor:
+    def reading(kept: sample_pieces.SamplePieces) -> Tensor:
         read.append(kept.count)
         return whole(kept)
 
     monkeypatch.setattr(generation, "draw", drawing)
-    monkeypatch.setattr(sample_pieces.Kept, "read", reading)
+    monkeypatch.setattr(sample_pieces.SamplePieces, "read", reading)
     other = Sampling(6, "test", settings=ONE_STEP)
     names = [SAMPLING.under("clean"), other.under("clean"), SAMPLING.under("official")]
     names.append(replace(SAMPLING, reference="train").under("clean"))
@@ -782,7 +782,7 @@ def test_a_damaged_piece_is_made_anew(tmp_path: Path, damage: str) -> None:
         case "empty":
             piece.write_bytes(b"")
         case "short":  # whole, but of pieces of another size
-            sample_pieces.Kept(parts, SAMPLING, 2).keep([0], [np.zeros((2, 3, 8, 8), np.uint8)])
+            sample_pieces.SamplePieces(parts, SAMPLING, 2).keep([0], [np.zeros((2, 3, 8, 8), np.uint8)])
         case "gone":
             piece.unlink()
     assert other.exists()
@@ -796,7 +796,7 @@ def test_a_damaged_piece_is_made_anew(tmp_path: Path, damage: str) -> None:
 def test_samples_of_other_weights_are_forgotten(tmp_path: Path) -> None:
     """A generator that was trained to other weights takes over neither samples nor pieces, of whatever sampling."""
     measure(tmp_path, Maker())
-    pieces = sample_pieces.Kept(tmp_path, Sampling(20, "test", settings=ONE_STEP), 4)
+    pieces = sample_pieces.SamplePieces(tmp_path, Sampling(20, "test", settings=ONE_STEP), 4)
     pieces.keep([0], [np.zeros((4, 3, 8, 8), np.uint8)])
     other = Maker({"net.w": torch.tensor([1.0, 1.0, 2.0])})
     measure(tmp_path, other)
@@ -840,7 +840,7 @@ def full_at(call: int) -> Callable[[int], None]:
 def test_samples_are_joined_piece_by_piece(tmp_path: Path) -> None:
     """While the one file is written, no more than some pieces of it are in memory."""
     sampling = Sampling(1000, "test", settings=ONE_STEP)
-    kept = sample_pieces.Kept(tmp_path, sampling, 50)
+    kept = sample_pieces.SamplePieces(tmp_path, sampling, 50)
     levels = np.random.default_rng(0).integers(0, 256, (1000, 3, 64, 64), dtype=np.uint8)
     for number in range(20):
         kept.keep([number], [levels[kept.places(number)]])

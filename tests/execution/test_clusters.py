@@ -22,9 +22,9 @@ import vqbench as package
 from tests.support.tiny_suite import assert_same, command, values, vqbench, write
 from vqbench import registry
 from vqbench.errors import UsageError
-from vqbench.execution.executors.cluster_node import Brought, Errand, carry_out
+from vqbench.execution.executors.cluster_node import RemoteJob, RemoteResult, carry_out
 from vqbench.execution.executors.file_sync import pack, unpack
-from vqbench.execution.executors.options import Where
+from vqbench.execution.executors.options import ExecutorOptions
 from vqbench.execution.executors.ray import fits
 from vqbench.planning import plan as planning
 from vqbench.planning.forecast import simulate
@@ -109,7 +109,7 @@ def alone(*line: object) -> None:
 # On a node, without a cluster -----------------------------------------------------------------------------------------
 
 
-def errand(suite: Path, *plugins: Path, **changes: Any) -> Errand:
+def errand(suite: Path, *plugins: Path, **changes: Any) -> RemoteJob:
     """The first run of ``suite``, ready to be carried out anywhere."""
     for path in plugins:
         registry.add_file(path)
@@ -125,10 +125,10 @@ def errand(suite: Path, *plugins: Path, **changes: Any) -> Errand:
         "variables": {},
         "version": package.__version__,
     }
-    return Errand(**{**given, **changes})
+    return RemoteJob(**{**given, **changes})
 
 
-def carried_out(errand: Errand, store: Path, halt_at: int = 10**9) -> Brought:
+def carried_out(errand: RemoteJob, store: Path, halt_at: int = 10**9) -> RemoteResult:
     """Carry out an errand and write what comes of it, as the driver does; told to stop at an update."""
     folder = store / f"fashion_mnist_5k-{errand.job.run.quantizer.name}-{errand.job.run.key}"
 
@@ -224,7 +224,7 @@ def test_how_many_runs_fit_a_node() -> None:
     assert fits({"CPU": 8, "GPU": 1}, {"CPU": 1, "GPU": 0.1}) == 8
     assert fits({"CPU": 64, "GPU": 1}, {"CPU": 1, "GPU": 0.1}) == 10
     assert fits({"CPU": 64}, {"CPU": 1, "GPU": 1}) == 0
-    assert Where("ray", gpus=0.25).gpus == 0.25
+    assert ExecutorOptions("ray", gpus=0.25).gpus == 0.25
 
 
 # Ray ------------------------------------------------------------------------------------------------------------------

@@ -22,13 +22,13 @@ from rich.console import Console
 from tests.support.tiny_suite import assert_same, command, values, vqbench, write
 from vqbench import registry
 from vqbench.cli import app
-from vqbench.cli.run import How, run
+from vqbench.cli.run import RunOptions, run
 from vqbench.errors import TimeUp, UsageError
 from vqbench.execution import wait_policy
 from vqbench.execution.allocator import LARGE_PAGES
 from vqbench.execution.executors import local
 from vqbench.execution.executors.messages import Ready, Setup
-from vqbench.execution.progress import LiveProgress, Progress
+from vqbench.execution.progress import LiveProgress, PlainProgress
 from vqbench.execution.stopping import Stop
 from vqbench.planning import plan as planning
 from vqbench.planning.cost import cheapest_first
@@ -143,15 +143,15 @@ def test_when_the_time_is_up_the_work_goes_on_later(
     suite = write(tmp_path, "vq, cvq")
     store = tmp_path / "parts"
     stop = Stop(3600)
-    told = Progress.advanced
+    told = PlainProgress.advanced
 
-    def advanced(self: Progress, run: object, done: int, total: int) -> None:
+    def advanced(self: PlainProgress, run: object, done: int, total: int) -> None:
         told(self, run, done, total)  # type: ignore[arg-type]
         stop.until = 0  # from now on the time is up
 
-    monkeypatch.setattr(Progress, "advanced", advanced)
+    monkeypatch.setattr(PlainProgress, "advanced", advanced)
     with pytest.raises(TimeUp, match="left: 1 stopped, 1 not begun; the same command goes on") as raised, stop:
-        run([planning.load(suite, [])], store, How(), stop)
+        run([planning.load(suite, [])], store, RunOptions(), stop)
     assert raised.value.exit_code == 3
     shown = capsys.readouterr()
     assert "0 records of 2" in shown.out or "vq" in shown.out
@@ -266,7 +266,7 @@ def test_a_run_that_is_killed_again_and_again_fails(tmp_path: Path) -> None:
     """A killed run is queued again twice, without a failure on record; the third time it is FAILED by that signal."""
     plan = planning.load(write(tmp_path, "vq"), [])
     job = Job(plan.runs()[0], plan.wanted())
-    executor = local.Local(Setup(tmp_path / "runs", ()), "cpu", Progress(1, quiet=True), Stop())
+    executor = local.LocalExecutor(Setup(tmp_path / "runs", ()), "cpu", PlainProgress(1, quiet=True), Stop())
     for times in (1, 2):
         executor._resume(job, "killed by signal 9", [])
         assert (executor._queue.popleft(), executor._kills[job.run.key]) == (job, times)
@@ -297,7 +297,7 @@ def test_a_run_that_is_whole_when_its_process_dies_is_done(whole: Path, tmp_path
     plan = planning.load(write(tmp_path, "vq, cvq"), [])
     vq, cvq = (Job(each, plan.wanted()) for each in plan.runs())
     next(store.glob("*-cvq-*/record.json")).unlink()
-    executor = local.Local(Setup(store, ()), "cpu", Progress(2, quiet=True), Stop())
+    executor = local.LocalExecutor(Setup(store, ()), "cpu", PlainProgress(2, quiet=True), Stop())
     executor._crashed(vq, "killed", [])
     executor._crashed(cvq, "killed", ["last line"])
     assert (executor.outcome.finished, len(executor.outcome.failed)) == (1, 1)
@@ -363,12 +363,12 @@ def test_the_command_limits_spinning_before_it_loads_torch() -> None:
 
 def test_places_take_the_gpus_in_turn(tmp_path: Path) -> None:
     """Three places on two GPUs have the first, the second and the first again; one that was chosen serves all."""
-    stop, listener = Stop(), Progress(1, quiet=True)
+    stop, listener = Stop(), PlainProgress(1, quiet=True)
     for device, devices in (("auto", ["cuda:0", "cuda:1", "cuda:0"]), ("cuda:1", ["cuda:1"] * 3)):
-        executor = local.Local(Setup(tmp_path, ()), device, listener, stop, places=3)
+        executor = local.LocalExecutor(Setup(tmp_path, ()), device, listener, stop, places=3)
         executor._gpus = 2
         assert [executor._device_of(number) for number in range(3)] == devices
-    executor = local.Local(Setup(tmp_path, ()), "auto", listener, stop, places=3)
+    executor = local.LocalExecutor(Setup(tmp_path, ()), "auto", listener, stop, places=3)
     assert executor._device_of(2) == "auto", "there is no GPU"
 
 
@@ -391,9 +391,9 @@ def test_runs_on_several_gpus_share_none(
     """Runs of several GPUs each are as many at once as the GPUs have room for, each on GPUs that exist and are its own,
     and one sentence says so where --places asks for more; what is more than one machine has is refused by the run."""
     said: list[str] = []
-    listener = Progress(1, quiet=True)
+    listener = PlainProgress(1, quiet=True)
     listener.say = said.append  # type: ignore[method-assign]
-    executor = local.Local(Setup(tmp_path, (), devices), "auto", listener, Stop(), places=given)
+    executor = local.LocalExecutor(Setup(tmp_path, (), devices), "auto", listener, Stop(), places=given)
     for _ in range(2):  # two workers that are ready
         executor._take(FakePlace(), Ready(gpus))  # type: ignore[arg-type]
     assert [executor._device_of(number) for number in range(executor._wanted)] == first_devices
@@ -410,8 +410,8 @@ class FakePlace:
 
 def test_a_worker_beyond_the_gpus_has_no_run(tmp_path: Path) -> None:
     """A worker that was started before the GPUs were counted gets no run where they have no room for it."""
-    listener, first, second = Progress(1, quiet=True), FakePlace(), FakePlace()
-    executor = local.Local(Setup(tmp_path, (), devices=2), "auto", listener, Stop(), places=2)
+    listener, first, second = PlainProgress(1, quiet=True), FakePlace(), FakePlace()
+    executor = local.LocalExecutor(Setup(tmp_path, (), devices=2), "auto", listener, Stop(), places=2)
     executor._places = [first, second]  # type: ignore[list-item]
     first.job, second.ready = object(), True  # type: ignore[assignment]
     executor._take(second, Ready(3))  # type: ignore[arg-type]
@@ -691,7 +691,7 @@ def test_lines_of_several_runs_at_once(
     vq, cvq = plan.runs()
     clock = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    with Progress(2) as lines:
+    with PlainProgress(2) as lines:
         for run_ in (vq, cvq):
             lines.run_started(run_, "training")
             lines.advanced(run_, 1000, 2000)  # it goes on from a checkpoint

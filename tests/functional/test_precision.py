@@ -16,7 +16,7 @@ from vqbench.backbone import Backbone
 from vqbench.functional.precision import allow_tf32
 from vqbench.model import Autoencoder
 from vqbench.quantizer import Quantizer, QuantizerOutput
-from vqbench.training.adversarial.passes import Parts, Whole
+from vqbench.training.adversarial.passes import FullBatch, MicroBatches
 from vqbench.training.engine import Engine
 
 SEEN: list[tuple[str, str, str, str]] = []  # who, forward or backward, then the precision of products, convolutions
@@ -140,7 +140,7 @@ def test_tf32_stays_in_the_backbone_of_an_adversarial_step(parts: int | None) ->
     """The same for a step whose gradients come from elsewhere, in one piece and in parts."""
     engine = Engine("cpu", "tf32")
     model, x = Autoencoder(ProbeBackbone(), ProbeQuantizer()), torch.randn(4, 1, 8, 8).requires_grad_()
-    batch = Whole(model, engine, x) if parts is None else Parts(model, engine, x, parts)
+    batch = FullBatch(model, engine, x) if parts is None else MicroBatches(model, engine, x, parts)
     batch.at_last_layer(torch.ones_like(batch.pictures))
     batch.backward(batch.out.loss, torch.ones_like(batch.pictures))
     require_right()

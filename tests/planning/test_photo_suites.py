@@ -24,7 +24,7 @@ from vqbench.planning.suite import SuiteSpec, load_suite
 from vqbench.reporting import paper
 from vqbench.reporting.tables import assemble
 from vqbench.reporting.tables.render import render
-from vqbench.reporting.verdict import Outcome
+from vqbench.reporting.verdict import VerdictKind
 from vqbench.store.results import Record, ResultStore, Value
 
 TEXT = """
@@ -260,7 +260,7 @@ def test_a_kept_plan_serves_where_its_data_are_not(
     assert [run.key for run in loaded(suite, tmp_path / "bare").runs()] == [run.key for run in bare.runs()]
 
 
-def record(store: Path, entry: plan.Entry, images: int = 4, **values: float) -> None:
+def record(store: Path, entry: plan.PlannedRun, images: int = 4, **values: float) -> None:
     measured = {"clean": {name: Value(value, 1, 1, images) for name, value in values.items()}}
     made = {"device": "d", "threads": 1, "versions": {"torch": "t"}, "seconds": 1.0}
     ResultStore(store).write(Record(entry.run, measured, made))
@@ -344,7 +344,7 @@ def test_shipped_suites_of_b2_need_no_data_to_be_read(name: str, tmp_path: Path)
     }
     assert quoted == wanted
     verdicts = [place.cell.verdict.outcome for place in table.places() if place.cell.verdict]
-    assert set(verdicts) == {Outcome.NOT_RUN}
+    assert set(verdicts) == {VerdictKind.NOT_RUN}
     ours = {entry.paper_row: (entry.latent, str(entry.codes)) for entry in made.entries}
     for (dataset, row), line in B2.items():
         if dataset == name and row != "RQ-VAE":  # whose released models have other maps than the printed ones
@@ -367,11 +367,11 @@ def test_values_are_held_against_b2_only_where_they_are_that_quantity(tmp_path: 
         if place.row.label == "VQGAN" and place.cell.verdict
     }
     assert found == {
-        "usage": Outcome.REPRODUCED,
-        "psnr": Outcome.REPRODUCED,
-        "ssim": Outcome.CLOSE,
-        "lpips": Outcome.REPRODUCED,
-        "rfid": Outcome.DIFFERS,
+        "usage": VerdictKind.REPRODUCED,
+        "psnr": VerdictKind.REPRODUCED,
+        "ssim": VerdictKind.CLOSE,
+        "lpips": VerdictKind.REPRODUCED,
+        "rfid": VerdictKind.DIFFERS,
     }
     part = plan.Plan(
         made.suite,
@@ -385,7 +385,7 @@ def test_values_are_held_against_b2_only_where_they_are_that_quantity(tmp_path: 
     [reason] = {
         place.cell.verdict.reason
         for place in table.places()
-        if place.cell.verdict and place.cell.verdict.outcome is Outcome.NOT_COMPARABLE
+        if place.cell.verdict and place.cell.verdict.outcome is VerdictKind.NOT_COMPARABLE
     }
     assert reason == "other pictures than the paper's: FFHQ: 9,000 test pictures are used, of 10,000"
 

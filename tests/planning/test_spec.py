@@ -21,7 +21,7 @@ from vqbench.planning.expansion import expand
 from vqbench.planning.overrides import apply_overrides, find_suite, known_suites, override
 from vqbench.planning.suite import SuiteSpec, load_suite
 from vqbench.planning.yamlfile import dump, parse
-from vqbench.spec import Part, RunSpec
+from vqbench.spec import PluginSpec, RunSpec
 
 
 class Fake:
@@ -41,8 +41,10 @@ class Fake:
     def names(self, kind: str) -> list[str]:
         return list(self.plugins[kind])
 
-    def resolve(self, kind: str, name: str, given: Mapping[str, Any], fixed: Mapping[str, Any] | None = None) -> Part:
-        return Part(name, self.version, {**(fixed or {}), **self.plugins[kind][name], **given})
+    def resolve(
+        self, kind: str, name: str, given: Mapping[str, Any], fixed: Mapping[str, Any] | None = None
+    ) -> PluginSpec:
+        return PluginSpec(name, self.version, {**(fixed or {}), **self.plugins[kind][name], **given})
 
 
 TEXT = """
@@ -70,10 +72,10 @@ def keys(text: str = TEXT, *sets: str, version: int = 1) -> list[str]:
 
 
 RUN = RunSpec(
-    recipe=Part("autoencoder", 1, {"epochs": 500, "learning_rate": 3e-4}),
-    backbone=Part("conv", 1, {"hidden": 128}),
-    dataset=Part("mnist", 1, {}),
-    quantizer=Part("vq", 1, {"num_codes": 512, "dim": 64, "beta": 0.25, "anchor": None}),
+    recipe=PluginSpec("autoencoder", 1, {"epochs": 500, "learning_rate": 3e-4}),
+    backbone=PluginSpec("conv", 1, {"hidden": 128}),
+    dataset=PluginSpec("mnist", 1, {}),
+    quantizer=PluginSpec("vq", 1, {"num_codes": 512, "dim": 64, "beta": 0.25, "anchor": None}),
     seed=42,
 )
 CANONICAL = (
@@ -96,7 +98,7 @@ def test_every_part_of_a_run_is_in_its_key():
     """Another argument, type of argument, version, name, seed or parent is another run."""
     others: list[RunSpec] = [replace(RUN, seed=43), replace(RUN, parent=RUN.key)]
     for name in ("recipe", "backbone", "dataset", "quantizer"):
-        part: Part = getattr(RUN, name)
+        part: PluginSpec = getattr(RUN, name)
         changed = [replace(part, name="other"), replace(part, version=2), replace(part, args={**part.args, "new": 0})]
         changed += [replace(part, args={**part.args, argument: "other"}) for argument in part.args]
         others += [replace(RUN, **{name: part}) for part in changed]  # type: ignore[arg-type]
@@ -115,11 +117,11 @@ def test_a_run_with_nan_has_no_name():
     """NaN and infinity, which JSON cannot say, are refused instead of hashed."""
     for value in (math.nan, math.inf):
         with pytest.raises(ValueError, match="JSON"):
-            _ = replace(RUN, dataset=Part("mnist", 1, {"x": value})).key
+            _ = replace(RUN, dataset=PluginSpec("mnist", 1, {"x": value})).key
 
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
-PARTS = st.builds(Part, st.text(), st.integers(), st.dictionaries(st.text(), SCALARS))
+PARTS = st.builds(PluginSpec, st.text(), st.integers(), st.dictionaries(st.text(), SCALARS))
 RUNS = st.builds(RunSpec, PARTS, PARTS, PARTS, PARTS, st.integers(min_value=0), st.none() | st.just("0123456789abcdef"))
 
 

@@ -20,7 +20,7 @@ from vqbench.profiling.driver import shown
 from vqbench.profiling.method import facts
 from vqbench.profiling.report import milliseconds, source
 from vqbench.profiling.subjects import Size, expanded, size, subjects
-from vqbench.profiling.timing import Pictures, Rounds, Step, bare_product, pictures
+from vqbench.profiling.timing import RandomImages, Rounds, StepTimer, bare_product, pictures
 
 ROOT = Path(__file__).parents[2]
 HOG = '''
@@ -153,10 +153,10 @@ def test_the_cost_of_a_step_adds_up(profiled: Profiled) -> None:
 
 def test_operations_and_bytes_are_those_of_the_layers() -> None:
     """Counted by hand for the decoder's first and last layers and for vq: what the model charges is right."""
-    like = Pictures(2, 1, 28)
+    like = RandomImages(2, 1, 28)
     n, k, d = 2 * 49, 16, 8
     [subject] = subjects(["vq"], [], [Size(n, k, d)])
-    found = cost.parts(Step(subject, like), CPU)
+    found = cost.parts(StepTimer(subject, like), CPU)
     assert found["quantizer"].operations == 2 * n * k * d
     assert found["quantizer"].bytes == 4 * (6 * n * d + 2 * k * d) + 8 * n
     encoder = 0
@@ -166,11 +166,11 @@ def test_operations_and_bytes_are_those_of_the_layers() -> None:
         passes = 2 if number == 0 else 3  # forward, and the gradients of weights and, but for pictures, of the input
         encoder += passes * 2 * 2 * side**2 * inner * outer * kernel
     assert found["encoder"].operations == encoder
-    weights = sum(p.numel() for p in Step(subject, like).model(_pixels(like)).parameters())
+    weights = sum(p.numel() for p in StepTimer(subject, like).model(_pixels(like)).parameters())
     assert found["optimizer"].bytes == 28 * weights
 
 
-def _pixels(like: Pictures) -> Any:
+def _pixels(like: RandomImages) -> Any:
     from vqbench.profiling.timing import Noise
 
     return Noise(like, like.batch)
@@ -202,14 +202,14 @@ def test_rounds_take_turns() -> None:
 
 def test_the_step_is_the_recipe_s_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many updates as asked for go through the recipe's loop, a round after each, and each is a training update."""
-    like = Pictures(2, 1, 28)
+    like = RandomImages(2, 1, 28)
     [subject] = subjects(["vq"], [], [Size(98, 16, 8)])
     updates: list[bool] = []
     vq: Any = registry.load("quantizers", "vq")
     forward = vq.forward
     monkeypatch.setattr(vq, "forward", lambda self, z: updates.append(self.training) or forward(self, z))
     rounds = Rounds({"nothing": lambda: None}, CPU)
-    samples = Step(subject, like, device="cpu").timed(rounds, repeat=3)
+    samples = StepTimer(subject, like, device="cpu").timed(rounds, repeat=3)
     assert len(samples) == 3
     assert min(samples) > 0
     assert len(rounds.samples["nothing"]) == 3
@@ -231,8 +231,8 @@ def test_the_product_is_whole_or_by_rows(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_features_belong_to_pictures() -> None:
     """The published batches make the published numbers of features; a number that makes no picture has no step."""
-    assert pictures(50_176) == Pictures(1024, 1, 28)
-    assert pictures(65_536) == Pictures(1024, 3, 32)
+    assert pictures(50_176) == RandomImages(1024, 1, 28)
+    assert pictures(65_536) == RandomImages(1024, 3, 32)
     assert pictures(100) is None
 
 

@@ -15,7 +15,7 @@ from tests.support.reference_cvq import ReferenceCVQ
 from vqbench import registry
 from vqbench.functional import anchors
 from vqbench.images import to_unit
-from vqbench.planning.expansion import Entry, expand
+from vqbench.planning.expansion import SuiteEntry, expand
 from vqbench.planning.suite import load_suite
 from vqbench.quantizers.cvq import CVQ
 from vqbench.recipes.autoencoder import variance
@@ -202,7 +202,7 @@ ROWS: dict[str, dict[tuple[str, str, str | None], tuple[str, dict[str, Any]]]] =
 }
 
 
-def entries(suite: str) -> dict[tuple[str, str, str | None], Entry]:
+def entries(suite: str) -> dict[tuple[str, str, str | None], SuiteEntry]:
     """The runs of ``suite``, by data set and printed row."""
     found = {}
     for entry in expand(load_suite(suite)):

@@ -16,15 +16,15 @@ import pytest
 from tests.support.tiny_suite import vqbench
 from vqbench.cli import run
 from vqbench.planning import plan as planning
-from vqbench.planning.jobs import Outcome
-from vqbench.planning.plan import Entry, Plan
+from vqbench.planning.jobs import Summary
+from vqbench.planning.plan import Plan, PlannedRun
 from vqbench.reporting.column_tests import contests
 from vqbench.reporting.html import gather, page
 from vqbench.reporting.tables import assemble
 from vqbench.reporting.tables.layout import LINES, WIDTH
 from vqbench.reporting.tables.order import order_lines
 from vqbench.reporting.tables.render import render
-from vqbench.reporting.tables.table import Place, Table
+from vqbench.reporting.tables.table import CellPosition, Table
 from vqbench.store.results import Record, ResultStore, Value
 from vqbench.system.machine import Origin, origins_of, same_origin
 
@@ -47,7 +47,7 @@ table: {columns: [psnr, usage, perplexity, state]}
 """
 OURS = {"device": "AMD EPYC", "cpu": "AMD EPYC", "instructions": "AVX2", "threads": 2}
 THEIRS = {**OURS, "device": "Intel Xeon", "cpu": "Intel Xeon"}
-Change = Callable[[Entry], Mapping[str, Any]]
+Change = Callable[[PlannedRun], Mapping[str, Any]]
 
 
 @pytest.fixture(scope="module")
@@ -284,7 +284,7 @@ def test_run_shows_its_own_store_alone(
 ) -> None:
     """Published records of other machines fill no cell of the table that `run` prints, though `table` shows them."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(run, "_execute", lambda *args: Outcome())
+    monkeypatch.setattr(run, "_execute", lambda *args: Summary())
     fill(plan, ResultStore("results"))
     fill(replace(plan, entries=plan.entries[:2]), ResultStore("runs"))
     assert vqbench("run", suite) == 0
@@ -388,4 +388,4 @@ def test_a_mark_of_some_cells_stands_at_these(plan: Plan, tmp_path: Path) -> Non
     changed = replace(made, blocks=[replace(block, rows=[replace(row, cells=cells), *block.rows[2:]])])
     assert "\na  " in render(changed)
     assert "21.00 [M]" in render(changed)
-    assert isinstance(next(changed.places()), Place)
+    assert isinstance(next(changed.places()), CellPosition)

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from vqbench.planning import plan as planning
-from vqbench.planning.plan import Entry, Plan
+from vqbench.planning.plan import Plan, PlannedRun
 from vqbench.reporting.tables import assemble, order
 from vqbench.reporting.tables.order import order_lines
 from vqbench.reporting.tables.render import render
@@ -20,7 +20,7 @@ from vqbench.store.results import Record, ResultStore, Value
 
 PICTURES = 400
 SIGN = {"l1": 1, "ssim": -1, "psnr": -1, "lpips": 1}  # of what is worse
-Simulated = Callable[[Entry, str], "NDArray[np.float64] | float | None"]
+Simulated = Callable[[PlannedRun, str], "NDArray[np.float64] | float | None"]
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_worse_on_every_picture_never_wins(plan: Plan, store: ResultStore) -> No
 def test_equals_win_half_of_the_time(plan: Plan, store: ResultStore) -> None:
     """The same values in another order of the pictures: the means are equal, so about half the resamples, and open."""
 
-    def shuffled(entry: Entry, metric: str) -> NDArray[np.float64] | None:
+    def shuffled(entry: PlannedRun, metric: str) -> NDArray[np.float64] | None:
         return np.random.default_rng(entry.row).permutation(noise(metric)) if metric in SIGN else None
 
     fill(plan, store, shuffled)
@@ -118,7 +118,7 @@ def test_seeds_are_drawn_too(store: ResultStore) -> None:
     """Ahead in two of three seeds, by as much as behind in the third, is ahead in 20 of 27 draws: open, not certain."""
     plan = with_seeds(1, 2, 3)
 
-    def two_of_three(entry: Entry, metric: str) -> NDArray[np.float64] | None:
+    def two_of_three(entry: PlannedRun, metric: str) -> NDArray[np.float64] | None:
         gain = 0.1 * (-1 if entry.seed == 3 else 1) * (entry.label == "CVQ-VAE")
         return noise(entry.dataset, metric) - SIGN[metric] * gain if metric in SIGN else None
 
@@ -208,7 +208,7 @@ def test_values_that_are_not_finite_are_named(plan: Plan, store: ResultStore) ->
     """The infinite PSNR of one perfect picture leaves the comparison out, with the reason, and the others stand."""
     same = cvq_ahead_by(1e-3)
 
-    def perfect(entry: Entry, metric: str) -> NDArray[np.float64] | float | None:
+    def perfect(entry: PlannedRun, metric: str) -> NDArray[np.float64] | float | None:
         each = same(entry, metric)
         if isinstance(each, np.ndarray) and (metric, entry.label) == ("psnr", "SQ-VAE"):
             each[7] = np.inf

@@ -14,8 +14,8 @@ from vqbench.errors import UsageError
 from vqbench.reporting import paper, verdict
 from vqbench.reporting.tables.comparison import against_paper
 from vqbench.reporting.tables.render import FORMATS, render
-from vqbench.reporting.tables.table import Block, Cell, Column, Group, Row, Table
-from vqbench.reporting.verdict import TOLERANCES, Outcome, judge
+from vqbench.reporting.tables.table import Block, Cell, Column, ColumnGroup, Row, Table
+from vqbench.reporting.verdict import TOLERANCES, VerdictKind, judge
 
 DATASETS = {"mnist": "MNIST", "cifar10": "CIFAR10", "fashion_mnist": "Fashion-MNIST"}
 COLUMNS = [
@@ -211,48 +211,48 @@ def test_one_seed_is_judged_by_the_tolerance_alone(metric, side):
     tolerance = side * TOLERANCES[metric].around(0.5)
     outcomes = {steps: judge(metric, [0.5 + steps * tolerance], "0.50").outcome for steps in (0, 1, 1.01, 3, 3.01)}
     assert outcomes == {
-        0: Outcome.REPRODUCED,
-        1: Outcome.REPRODUCED,
-        1.01: Outcome.CLOSE,
-        3: Outcome.CLOSE,
-        3.01: Outcome.DIFFERS,
+        0: VerdictKind.REPRODUCED,
+        1: VerdictKind.REPRODUCED,
+        1.01: VerdictKind.CLOSE,
+        3: VerdictKind.CLOSE,
+        3.01: VerdictKind.DIFFERS,
     }
 
 
 def test_an_interval_of_seeds_can_reproduce():
     """2 tolerances away is CLOSE for one seed, and REPRODUCED where seeds scatter as far as the printed value."""
-    assert judge("psnr", [20.4], "20.00").outcome is Outcome.CLOSE
+    assert judge("psnr", [20.4], "20.00").outcome is VerdictKind.CLOSE
     assert judge("psnr", [20.2, 20.4, 20.6], "20.00") == verdict.Verdict(
-        Outcome.REPRODUCED, "inside the 95 % interval of 3 seeds"
+        VerdictKind.REPRODUCED, "inside the 95 % interval of 3 seeds"
     )
-    assert judge("psnr", [20.39, 20.4, 20.41], "20.00").outcome is Outcome.CLOSE
+    assert judge("psnr", [20.39, 20.4, 20.41], "20.00").outcome is VerdictKind.CLOSE
 
 
 def test_seeds_that_scatter_wildly_reproduce_nothing():
     """A wide interval would hold any printed value; far away it decides nothing, near it is CLOSE at most."""
     far = judge("psnr", [19.0, 23.0], "20.00")
-    assert far.outcome is Outcome.NOT_COMPARABLE
+    assert far.outcome is VerdictKind.NOT_COMPARABLE
     assert "scatter too much" in far.reason
-    assert judge("psnr", [18.4, 22.4], "20.00").outcome is Outcome.CLOSE
+    assert judge("psnr", [18.4, 22.4], "20.00").outcome is VerdictKind.CLOSE
 
 
 def test_far_and_certain_differs():
     """Seeds that agree with each other and not with the printed value differ from it."""
-    assert judge("rfid", [5.0, 5.01, 5.02], "1.80").outcome is Outcome.DIFFERS
+    assert judge("rfid", [5.0, 5.01, 5.02], "1.80").outcome is VerdictKind.DIFFERS
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_what_is_not_finite_differs(value):
     """NaN compares false with everything and must not slip through as reproduced."""
-    assert judge("psnr", [value], "20.00").outcome is Outcome.DIFFERS
-    assert judge("psnr", [value, 20.0], "20.00").outcome is Outcome.DIFFERS
+    assert judge("psnr", [value], "20.00").outcome is VerdictKind.DIFFERS
+    assert judge("psnr", [value, 20.0], "20.00").outcome is VerdictKind.DIFFERS
 
 
 def test_reasons_not_to_compare_go_before_the_numbers():
     """A reduced run is not comparable even where it hits the printed value; without values, nothing was run."""
-    assert judge("l1", [0.0207], "0.0207", "reduced run").outcome is Outcome.NOT_COMPARABLE
-    assert judge("l1", [], "0.0207", "reduced run").outcome is Outcome.NOT_RUN
-    assert judge("perplexity", [100.0], "100").outcome is Outcome.NOT_COMPARABLE
+    assert judge("l1", [0.0207], "0.0207", "reduced run").outcome is VerdictKind.NOT_COMPARABLE
+    assert judge("l1", [], "0.0207", "reduced run").outcome is VerdictKind.NOT_RUN
+    assert judge("perplexity", [100.0], "100").outcome is VerdictKind.NOT_COMPARABLE
 
 
 # The comparison -------------------------------------------------------------------------------------------------------
@@ -296,7 +296,7 @@ def test_settings_side_by_side_find_their_own_values():
     """With offline and online as groups, each cell of B.4 is held against the value of its setting."""
     columns = [COLUMNS[0]]
     blocks = [Block("MNIST", [Row(a, [Cell([0.02]), Cell([0.02])]) for a in ANCHORS], "mnist")]
-    groups = [Group("offline"), Group("online")]
+    groups = [ColumnGroup("offline"), ColumnGroup("online")]
     table = against_paper(Table("T", columns, blocks, groups=groups, group_by="setting"), "B.4")
     printed = [[cell.paper for cell in row.cells] for row in table.blocks[0].rows]
     assert printed == [["0.0195", "0.0185"], ["0.0191", "0.0186"], ["0.0192", "0.0186"], ["0.0186", "0.0187"]]
@@ -304,7 +304,7 @@ def test_settings_side_by_side_find_their_own_values():
 
 def test_data_sets_side_by_side_find_their_own_values():
     """With data sets as groups, each cell of B.3 is held against the value of its data set."""
-    groups = [Group(DATASETS[name], name) for name in DATASETS]
+    groups = [ColumnGroup(DATASETS[name], name) for name in DATASETS]
     blocks = [Block("", [Row(letter, [Cell([0.02])] * 3) for letter in "ABCDE"])]
     table = against_paper(Table("T", [COLUMNS[0]], blocks, groups=groups), "B.3")
     assert [cell.paper for cell in table.blocks[0].rows[1].cells] == ["0.0200", "0.0509", "0.0378"]

@@ -20,7 +20,7 @@ from vqbench.reporting.column_tests import contests
 from vqbench.reporting.html import gather as gathering
 from vqbench.reporting.html import page, svg
 from vqbench.reporting.tables.table import Block, Cell, Column, Row, Table
-from vqbench.spec import Part, RunSpec
+from vqbench.spec import PluginSpec, RunSpec
 from vqbench.store import snapshots
 from vqbench.store.results import Failure, Record, ResultStore, Value
 
@@ -105,13 +105,14 @@ def write_run(store: ResultStore, run: RunSpec, rng: np.random.Generator, kept: 
         folder = store.folder(run)
         if counts is not None:
             snapshots.write(
-                folder, snapshots.Curves(snapshots.shades(np.concatenate([counts // 4, counts // 2, counts])), 1, 1)
+                folder,
+                snapshots.UsageHistory(snapshots.shades(np.concatenate([counts // 4, counts // 2, counts])), 1, 1),
             )
         plane = rng.normal(size=(600, 2)).astype(np.float32)
         decoded = rng.integers(0, 256, (256, channels, 8, 8), dtype=np.uint8)
         snapshots.write(
             folder,
-            snapshots.Portrait(
+            snapshots.Snapshot(
                 positions=49,
                 counts=counts,
                 chosen=chosen,
@@ -321,7 +322,7 @@ def changed_store(folder: Path, shift: dict[int, float]) -> ResultStore:
     """Runs of vq whose l1 of each picture is moved by ``shift``, which maps seeds to amounts."""
     store = ResultStore(folder)
     hard = np.random.default_rng(3).uniform(0.1, 0.2, 200)
-    parts = [Part(name, 1, {}) for name in ("autoencoder", "conv", "few", "vq")]
+    parts = [PluginSpec(name, 1, {}) for name in ("autoencoder", "conv", "few", "vq")]
     for seed, amount in shift.items():
         run = RunSpec(*parts, seed=seed)
         each = hard + 0.001 * seed + amount

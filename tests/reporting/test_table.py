@@ -22,7 +22,7 @@ from vqbench.reporting.tables import assemble
 from vqbench.reporting.tables.comparison import against_paper
 from vqbench.reporting.tables.layout import layout
 from vqbench.reporting.tables.render import FORMATS, render
-from vqbench.reporting.tables.table import Block, Cell, Column, Group, Row, Table, ranks
+from vqbench.reporting.tables.table import Block, Cell, Column, ColumnGroup, Row, Table, ranks
 from vqbench.store.sampling import Sampling
 
 L1 = Column("l1", "l1", better="min", digits=4)
@@ -76,7 +76,7 @@ def test_a_cell_has_values_if_and_only_if_it_is_ok():
 def test_a_row_of_the_wrong_width_is_refused():
     """A row with a cell too few would shift numbers under wrong heads, so the table is not built."""
     with pytest.raises(UsageError, match="row 'VQ-VAE' has 1 cells for 4 columns"):
-        Table("T", [L1, PSNR], [Block("", [Row("VQ-VAE", [Cell([1.0])])])], groups=[Group("a"), Group("b")])
+        Table("T", [L1, PSNR], [Block("", [Row("VQ-VAE", [Cell([1.0])])])], groups=[ColumnGroup("a"), ColumnGroup("b")])
 
 
 def test_best_and_second_follow_the_direction():
@@ -306,7 +306,7 @@ def test_csv_of_several_tables_has_one_head():
 def test_csv_names_what_a_group_stands_for(group_by, dataset, setting):
     """Groups fill the column of what they are, and blocks the other one."""
     blocks = [Block("MNIST", [Row("random", [Cell([1.0])])], "mnist")]
-    table = Table("T", [L1], blocks, groups=[Group("Online", "online")], group_by=group_by)
+    table = Table("T", [L1], blocks, groups=[ColumnGroup("Online", "online")], group_by=group_by)
     [line] = csv.DictReader(io.StringIO(render(table, "csv")))
     assert (line["dataset"], line["setting"], line["row"]) == (dataset, setting, "random")
 
@@ -314,7 +314,7 @@ def test_csv_names_what_a_group_stands_for(group_by, dataset, setting):
 def test_groups_stand_side_by_side():
     """All columns repeat under each group, and each group has a best of its own."""
     rows = [Row("random", [Cell([1.0]), Cell([2.0])]), Row("closest", [Cell([2.0]), Cell([1.0])])]
-    table = Table("T", [L1], [Block("", rows)], groups=[Group("offline"), Group("on_line")])
+    table = Table("T", [L1], [Block("", rows)], groups=[ColumnGroup("offline"), ColumnGroup("on_line")])
     latex = render(table, "latex")
     assert r"& \multicolumn{1}{c}{offline} & \multicolumn{1}{c}{on\_line} \\" in latex
     assert r"\cmidrule(lr){2-2} \cmidrule(lr){3-3}" in latex

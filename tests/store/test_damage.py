@@ -458,7 +458,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[ResultStore, Plan,
     for run in (plan.runs()[0], a_run()):
         store.write(Record(run, values, a_record(a_run()).made, [{"epoch": 1, "loss": 0.5}]))
         store.write_images(run, {"clean/l1": np.ones(1000)})
-        snapshots.write(store.folder(run), snapshots.Curves(np.zeros((3, 4), np.uint8), 1, 1))
+        snapshots.write(store.folder(run), snapshots.UsageHistory(np.zeros((3, 4), np.uint8), 1, 1))
     store.fail(plan.runs()[1], Failure("NaN", ["last line"]))
     plan.save(store)
     return store, plan, suite
@@ -478,7 +478,7 @@ def test_publish_leaves_out_what_is_damaged(
 
 def test_snapshots_are_held_to_their_schema(tmp_path: Path) -> None:
     """Arrays of other shapes than a page is drawn from are Damaged, not an error of the page."""
-    sound = snapshots.Curves(np.zeros((3, 4), np.uint8), 1, 1)
+    sound = snapshots.UsageHistory(np.zeros((3, 4), np.uint8), 1, 1)
     snapshots.write(tmp_path, sound)
     assert snapshots.read_curves(tmp_path) is not None
     for wrong in ({"shades": np.zeros(3, np.uint8)}, {"depth": np.zeros(2)}, {"shades": np.zeros((3, 4))}, {"more": 1}):

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from vqbench.errors import Damaged, StoreError
-from vqbench.spec import Part, RunSpec
+from vqbench.spec import PluginSpec, RunSpec
 from vqbench.store.results import Failure, Record, ResultStore, Value, write_atomically
 
 
 def a_run(seed: int = 42) -> RunSpec:
-    parts = [Part(name, 1, {}) for name in ("autoencoder", "conv", "mnist", "vq")]
+    parts = [PluginSpec(name, 1, {}) for name in ("autoencoder", "conv", "mnist", "vq")]
     return RunSpec(*parts, seed=seed)
 
 

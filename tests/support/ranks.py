@@ -16,7 +16,7 @@ from vqbench import protocol, registry
 from vqbench.backbones.conv import Conv
 from vqbench.datasets.fashion_mnist_5k import FashionMnist5k
 from vqbench.distributed import group as groups
-from vqbench.distributed.group import ALONE, Group
+from vqbench.distributed.group import ALONE, RankGroup
 from vqbench.errors import Interrupted, RunError
 from vqbench.evaluation import reconstructions
 from vqbench.evaluation.reconstructions import Evaluator
@@ -26,7 +26,7 @@ from vqbench.quantizers.vq_ema import VQEMA
 from vqbench.recipe import Task
 from vqbench.recipes import autoencoder
 from vqbench.training import seeding
-from vqbench.training.codebook_monitor import Watch
+from vqbench.training.codebook_monitor import CodebookMonitor
 from vqbench.training.engine import Engine
 
 PATIENCE = 900  # seconds; far longer than anything takes, so that a fault ends a test and the time does not
@@ -63,9 +63,9 @@ class Measured(Few):
         return FashionMnist5k.pixels(self, split)[:250] if split == "test" else super().pixels(split)
 
 
-def recipe(**changes: Any) -> autoencoder.Autoencoder:
+def recipe(**changes: Any) -> autoencoder.ReconstructionRecipe:
     base = {"epochs": 2, "batch_size": 64, "learning_rate": 1e-3}
-    return autoencoder.Autoencoder(**{**protocol.training("clean"), **base, **changes})
+    return autoencoder.ReconstructionRecipe(**{**protocol.training("clean"), **base, **changes})
 
 
 class DoubleConv(Conv):
@@ -88,17 +88,22 @@ class Parting(VQEMA):
         super().update(counts, sums * (1 + dist.get_rank()))
 
 
-def task_of(name: str, group: Group, folder: Path) -> Task:
+def task_of(name: str, group: RankGroup, folder: Path) -> Task:
     torch.manual_seed(0)
     quantizer, arguments = CASES[name.partition(" and ")[0]]
     method: Any = registry.load("quantizers", quantizer) if quantizer else Parting
     model = Double(DoubleConv(1, 8, hidden=8, residual_hidden=4), method(32, 8, **arguments)).double()
     return Task(
-        model, Few(), seeding.seeds(42, "few"), Engine("cpu", group=group), folder / f"{name}-{group.size}", Watch()
+        model,
+        Few(),
+        seeding.seeds(42, "few"),
+        Engine("cpu", group=group),
+        folder / f"{name}-{group.size}",
+        CodebookMonitor(),
     )
 
 
-def trained(name: str, group: Group, folder: Path) -> tuple[Task, list[dict[str, Any]]]:
+def trained(name: str, group: RankGroup, folder: Path) -> tuple[Task, list[dict[str, Any]]]:
     """Four updates and a selection pass that teaches, as in the released code; "and stopped": after every second."""
     asked = iter(range(100))
     while True:
@@ -111,7 +116,7 @@ def trained(name: str, group: Group, folder: Path) -> tuple[Task, list[dict[str,
             assert name.endswith(" and stopped")
 
 
-def outcome(name: str, group: Group, folder: Path) -> dict[str, Any]:
+def outcome(name: str, group: RankGroup, folder: Path) -> dict[str, Any]:
     """What training and measuring end in. "and measured": by all metrics; "and judged": by those with networks, too."""
     try:
         task, history = trained(name, group, folder)

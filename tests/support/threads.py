@@ -8,14 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from vqbench.distributed.group import Group
+from vqbench.distributed.group import RankGroup
 from vqbench.errors import VqbenchError
 
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Thread(Group):
+class Thread(RankGroup):
     """A rank that is a thread of this process."""
 
     met: Any = None

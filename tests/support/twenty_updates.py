@@ -23,9 +23,9 @@ from vqbench.planning.suite import SuiteSpec
 from vqbench.planning.yamlfile import parse
 from vqbench.quantizer import QuantizerOutput
 from vqbench.recipe import Task
-from vqbench.spec import Part
+from vqbench.spec import PluginSpec
 from vqbench.training import seeding
-from vqbench.training.codebook_monitor import Watch
+from vqbench.training.codebook_monitor import CodebookMonitor
 from vqbench.training.engine import Engine
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,9 +45,9 @@ TOLERANCES = {"tokenizer": 2e-5, "second stage": 2e-4}
 class Trained:
     """A published row: what its weights follow from."""
 
-    recipe: Part
-    backbone: Part
-    quantizer: Part
+    recipe: PluginSpec
+    backbone: PluginSpec
+    quantizer: PluginSpec
     stage: str = "tokenizer"
 
     @property
@@ -59,7 +59,7 @@ class Trained:
     def versions(self) -> dict[str, int]:
         return {part.name: part.version for part in self._parts()}
 
-    def _parts(self) -> tuple[Part, Part, Part]:
+    def _parts(self) -> tuple[PluginSpec, PluginSpec, PluginSpec]:
         return self.quantizer, self.backbone, self.recipe
 
 
@@ -93,7 +93,7 @@ class _NoData:
 
     @staticmethod
     def resolve(kind: Any, name: str, given: Any, fixed: Any = None) -> Any:
-        return Part(name, 1, {}) if kind == "datasets" else registry.resolve(kind, name, given, fixed)
+        return PluginSpec(name, 1, {}) if kind == "datasets" else registry.resolve(kind, name, given, fixed)
 
 
 def rows() -> dict[str, Trained]:
@@ -107,7 +107,7 @@ def rows() -> dict[str, Trained]:
             found.setdefault(row.name, row)
             if entry.second is not None:
                 second = entry.second.recipe
-                recipe = Part(second.name, second.version, {**second.args, **SECOND})
+                recipe = PluginSpec(second.name, second.version, {**second.args, **SECOND})
                 if (text := json.dumps(dict(recipe.args), sort_keys=True)) not in stages:
                     stages.add(text)
                     row = Trained(recipe, row.backbone, row.quantizer, "second stage")
@@ -115,11 +115,11 @@ def rows() -> dict[str, Trained]:
     return found
 
 
-def _reduced(recipe: Part, backbone: Part, quantizer: Part) -> Trained:
+def _reduced(recipe: PluginSpec, backbone: PluginSpec, quantizer: PluginSpec) -> Trained:
     sizes = {"epochs": 1, "batch_size": BATCH, "subset": None}
     return Trained(
-        Part(recipe.name, recipe.version, {**recipe.args, **sizes}),
-        Part(backbone.name, backbone.version, {**backbone.args, **SMALL}),
+        PluginSpec(recipe.name, recipe.version, {**recipe.args, **sizes}),
+        PluginSpec(backbone.name, backbone.version, {**backbone.args, **SMALL}),
         quantizer,
     )
 
@@ -136,7 +136,7 @@ def train(row: Trained, folder: Path) -> dict[str, float]:
     second = row.stage == "second stage"
     model = Autoencoder(backbone, quantizer).eval().requires_grad_(False) if second else Double(backbone, quantizer)
     recipe = registry.load("recipes", row.recipe.name)(**row.recipe.args)
-    (epoch,) = recipe.fit(Task(model, data, seeds, Engine("cpu"), folder, Watch())).history
+    (epoch,) = recipe.fit(Task(model, data, seeds, Engine("cpu"), folder, CodebookMonitor())).history
     values = {name: float(value) for name, value in epoch.items() if name != "epoch"}
     if second:
         state = torch.load(folder / "best.pt", weights_only=True)  # with a digest of the tokenizer, which is a number

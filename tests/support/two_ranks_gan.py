@@ -15,7 +15,7 @@ from vqbench.backbones.vqgan import VQGAN
 from vqbench.dataset import Dataset
 from vqbench.distributed import collectives
 from vqbench.distributed import group as groups
-from vqbench.distributed.group import Group
+from vqbench.distributed.group import RankGroup
 from vqbench.errors import Interrupted
 from vqbench.model import Autoencoder
 from vqbench.quantizers.cvq import CVQ
@@ -26,8 +26,8 @@ from vqbench.training import seeding
 from vqbench.training.adversarial.patch import Patch
 from vqbench.training.adversarial.reconstruction import Reconstruction
 from vqbench.training.adversarial.stylegan import StyleGAN
-from vqbench.training.adversarial.update import Players, Rules
-from vqbench.training.codebook_monitor import Watch
+from vqbench.training.adversarial.update import GanConfig, GanTrainer
+from vqbench.training.codebook_monitor import CodebookMonitor
 from vqbench.training.engine import Engine
 
 KINDS = ("patch", "stylegan")
@@ -42,17 +42,17 @@ def train(kind: str, rank: int, world: int) -> dict[str, torch.Tensor]:
     backbone = VQGAN(3, 8, **SMALL)  # type: ignore[arg-type]
     model = Autoencoder(backbone, CVQ(16, 8, distance="l2", contrastive=False) if patch else VQEMA(16, 8))
     judge = Patch(3, 8, 2) if patch else StyleGAN(3, 16, 16)
-    rules = Rules("hinge" if patch else "non_saturating", 0.8, patch, 1.0, 2, 1 if patch else 2)
+    rules = GanConfig("hinge" if patch else "non_saturating", 0.8, patch, 1.0, 2, 1 if patch else 2)
     engine = Engine("cpu")
     adam = {"lr": 1e-3, "betas": (0.5, 0.9), "eps": 1e-3}  # so that rounding, where a gradient is zero, moves nothing
-    players = Players(model.train(), judge, rules, engine, adam, 0.0)
+    players = GanTrainer(model.train(), judge, rules, engine, adam, 0.0)
     loss = Reconstruction(engine, 1.0, 0.5, 0.0, None)
     result = {}
     for step in range(STEPS):
         count = 7 if patch else 8  # unequal parts, or whole groups of pictures
         batch = torch.randn(count, 3, 16, 16, generator=torch.Generator().manual_seed(step)).clamp(-1, 1)
         torch.manual_seed(100 + step)
-        with collectives.Pictures(count):
+        with collectives.SharedBatch(count):
             own = batch[collectives.part(count, rank, world)]
             result[f"terms {step}"] = players.update(own, loss, True, step % 2 == 0)
     for name, module in (("model", model), ("judge", judge)):
@@ -72,7 +72,7 @@ class Noise(Dataset):
         return torch.randint(256, (14, 3, 16, 16), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 
 
-def run(group: Group, folder: Path) -> dict[str, Any]:
+def run(group: RankGroup, folder: Path) -> dict[str, Any]:
     """The whole recipe, stopped after three of its updates by the first rank and taken up again."""
     recipe = Gan(
         steps=6,
@@ -88,7 +88,7 @@ def run(group: Group, folder: Path) -> dict[str, Any]:
     while True:
         torch.manual_seed(0)
         model = Autoencoder(VQGAN(3, 8, **SMALL), CVQ(16, 8, distance="l2", contrastive=False))  # type: ignore[arg-type]
-        task = Task(model, Noise(), seeding.seeds(1, "noise"), Engine("cpu", group=group), folder, Watch())
+        task = Task(model, Noise(), seeding.seeds(1, "noise"), Engine("cpu", group=group), folder, CodebookMonitor())
         task.stopped = told.__next__
         try:
             history = recipe.fit(task).history

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from tests.support.tiny_suite import vqbench, write
 from vqbench.errors import StoreError
-from vqbench.execution.progress import LiveProgress, Progress, progress
+from vqbench.execution.progress import LiveProgress, PlainProgress, progress
 from vqbench.planning import plan as planning
 from vqbench.reporting.tables import latex
 from vqbench.store.results import Failure, Record, ResultStore, Value
@@ -334,7 +334,7 @@ class Broken(io.StringIO):
 def test_messages_that_nobody_reads_stop_no_work(error: OSError, monkeypatch: pytest.MonkeyPatch) -> None:
     """`vqbench run 2>&1 | head` and a terminal that is gone cost messages, not the runs."""
     monkeypatch.setattr(sys, "stderr", Broken(error))
-    with console.guarded(), Progress(1) as lines:
+    with console.guarded(), PlainProgress(1) as lines:
         lines.say("still at work")
 
 
@@ -377,7 +377,7 @@ def test_a_terminal_without_a_cursor_gets_lines(term: str, monkeypatch: pytest.M
     """Where bars cannot be drawn, rich would show nothing until the end; so plain lines are shown."""
     monkeypatch.setenv("TERM", term)
     monkeypatch.setattr(sys, "stderr", Terminal("utf-8", tty=True))
-    assert type(progress(1)) is Progress
+    assert type(progress(1)) is PlainProgress
 
 
 @pytest.mark.parametrize(("columns", "encoding"), [("0", "utf-8"), ("1", "utf-8"), ("80", "latin-1"), ("80", "ascii")])

@@ -15,19 +15,19 @@ import torch
 
 from tests.training.test_reconstruction import Few, every_third, recipe, task
 from vqbench.errors import Damaged, Interrupted, UsageError
-from vqbench.evaluation.snapshot_writer import Sitting, choose
+from vqbench.evaluation.snapshot_writer import SnapshotWriter, choose
 from vqbench.execution import callbacks
 from vqbench.quantizers.identity import Identity
 from vqbench.quantizers.residual import Residual
 from vqbench.quantizers.vq import VQ
-from vqbench.spec import Part, RunSpec
+from vqbench.spec import PluginSpec, RunSpec
 from vqbench.store import snapshots
-from vqbench.training.codebook_monitor import LINES, Watch
+from vqbench.training.codebook_monitor import LINES, CodebookMonitor
 
 
-def watched(*epochs: list[list[int]], codes: int = 4) -> tuple[Watch, list[dict[str, Any]]]:
+def watched(*epochs: list[list[int]], codes: int = 4) -> tuple[CodebookMonitor, list[dict[str, Any]]]:
     """A watch of one code a position that saw batches of codes, and what it said of each epoch."""
-    watch, told = Watch(), []
+    watch, told = CodebookMonitor(), []
     watch.start(VQ(codes, 2), torch.device("cpu"))
     for batches in epochs:
         for batch in batches:
@@ -71,7 +71,7 @@ def test_large_codebooks_share_lines(tmp_path: Path) -> None:
 
 def test_depths_are_counted_by_themselves() -> None:
     """The second of two codes of a position is not taken for a first one."""
-    watch = Watch()
+    watch = CodebookMonitor()
     watch.start(Residual(16, 4, depth=2), torch.device("cpu"))  # four codes a level
     watch.codes(torch.tensor([[0, 3], [0, 3]]).view(1, 1, 2, 2))
     told = watch.epoch_ended()
@@ -80,7 +80,7 @@ def test_depths_are_counted_by_themselves() -> None:
 
 def test_a_quantizer_without_codes_is_not_watched(tmp_path: Path) -> None:
     """The plain autoencoder has no codes, so nothing is told and no file written."""
-    watch = Watch()
+    watch = CodebookMonitor()
     watch.start(Identity(4, 2), torch.device("cpu"))
     watch.codes(torch.empty(2, 3, 3, 0, dtype=torch.int64))
     assert watch.epoch_ended() == {}
@@ -107,7 +107,7 @@ def test_stopped_and_continued_the_record_is_the_same(tmp_path: Path) -> None:
     assert np.array_equal(one.shades, other.shades)
 
 
-class Blind(Watch):
+class Blind(CodebookMonitor):
     """Sees nothing."""
 
     def codes(self, codes: torch.Tensor) -> None:
@@ -117,7 +117,7 @@ class Blind(Watch):
 def test_watching_changes_no_weight(tmp_path: Path) -> None:
     """With and without counting, a training ends with the same weights, bit for bit."""
     states = []
-    for watch in (Watch(), Blind()):
+    for watch in (CodebookMonitor(), Blind()):
         work = task(tmp_path / type(watch).__name__, watch=watch)
         recipe().fit(work)
         states.append(work.model.state_dict())
@@ -162,11 +162,11 @@ def test_ranks_add_up(tmp_path: Path) -> None:
 # The portrait ---------------------------------------------------------------------------------------------------------
 
 
-def sat(folder: Path, quantizer: Any, lpips: np.ndarray | None = None) -> snapshots.Portrait:
+def sat(folder: Path, quantizer: Any, lpips: np.ndarray | None = None) -> snapshots.Snapshot:
     """The portrait of an untrained model that saw all test pictures."""
     work = task(folder, quantizer)
     work.model.eval()
-    sitting = Sitting(work.model, torch.device("cpu"))
+    sitting = SnapshotWriter(work.model, torch.device("cpu"))
     with torch.no_grad():
         sitting.see(work.model(work.dataset.pixels("test").float() / 127.5 - 1)[1].codes)
     sitting.draw(folder, work.dataset, sitting.counts(), lpips)
@@ -201,7 +201,7 @@ def test_a_plane_keeps_distances() -> None:
     work = task(Path("unused"), VQ(32, 8))
     work.model.quantizer = quantizer
     z = torch.randn(2, 2, 4, 4, generator=torch.Generator().manual_seed(0))
-    codes, features, explained = Sitting(work.model, torch.device("cpu"))._plane(z)
+    codes, features, explained = SnapshotWriter(work.model, torch.device("cpu"))._plane(z)
     assert codes is not None
     true = torch.cdist(z.permute(0, 2, 3, 1).reshape(-1, 2), quantizer.codebook.detach())
     assert np.linalg.norm(features[:, None] - codes[None], axis=2) == pytest.approx(true.numpy(), abs=1e-5)
@@ -247,7 +247,7 @@ def test_large_files_are_not_published(tmp_path: Path, monkeypatch: pytest.Monke
 
 # Listeners ------------------------------------------------------------------------------------------------------------
 
-RUN = RunSpec(*(Part(name, 1, {}) for name in ("autoencoder", "conv", "few", "vq")), seed=42)
+RUN = RunSpec(*(PluginSpec(name, 1, {}) for name in ("autoencoder", "conv", "few", "vq")), seed=42)
 HEARD: list[Any] = []
 
 

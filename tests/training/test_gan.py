@@ -35,13 +35,13 @@ from vqbench.recipes.gan import Gan
 from vqbench.training import seeding
 from vqbench.training.adversarial import losses
 from vqbench.training.adversarial.ema import Average
-from vqbench.training.adversarial.passes import Parts, Whole
+from vqbench.training.adversarial.passes import FullBatch, MicroBatches
 from vqbench.training.adversarial.patch import Patch
 from vqbench.training.adversarial.reconstruction import Reconstruction
 from vqbench.training.adversarial.schedule import learning_rate
 from vqbench.training.adversarial.stylegan import StyleGAN
-from vqbench.training.adversarial.update import Players, Rules
-from vqbench.training.codebook_monitor import Watch
+from vqbench.training.adversarial.update import GanConfig, GanTrainer
+from vqbench.training.codebook_monitor import CodebookMonitor
 from vqbench.training.engine import Engine
 
 CPU = torch.device("cpu")
@@ -73,7 +73,12 @@ def recipe(**changes: Any) -> Gan:
 
 def task(folder: Path, quantizer: Quantizer | None = None, **changes: Any) -> Task:
     return Task(
-        model(quantizer), Few(), seeding.seeds(42, "few"), Engine("cpu"), folder, **{"watch": Watch(), **changes}
+        model(quantizer),
+        Few(),
+        seeding.seeds(42, "few"),
+        Engine("cpu"),
+        folder,
+        **{"watch": CodebookMonitor(), **changes},
     )
 
 
@@ -204,7 +209,7 @@ def test_stylegan_sees_how_pictures_differ_within_their_groups() -> None:
     torch.testing.assert_close(deviation[:, 0, 0, 0], expected.repeat_interleave(4))
 
 
-def plain_step(players: Players, x: Tensor, weight: float) -> tuple[list[Tensor], float]:
+def plain_step(players: GanTrainer, x: Tensor, weight: float) -> tuple[list[Tensor], float]:
     """The model's gradients and the adversarial weight as taming-transformers computes them: one loss, whole graphs."""
     net, judge = players.model, players.discriminator
     reconstruction, out = net(x)
@@ -221,9 +226,9 @@ def plain_step(players: Players, x: Tensor, weight: float) -> tuple[list[Tensor]
 def test_an_update_has_the_gradients_of_the_one_loss(parts: int) -> None:
     """By way of the pictures, whole or in parts, every parameter gets the gradient that the whole graph gives it."""
     engine, x = Engine("cpu"), to_unit(Few().pixels("train")[:12])
-    rules = Rules("hinge", 0.8, True, 0.0, 16, parts)
+    rules = GanConfig("hinge", 0.8, True, 0.0, 16, parts)
     net = model(VQ(16, 8))
-    players = Players(net, Patch(1, 8, 1), rules, engine, {"lr": 0.0}, 0.0)
+    players = GanTrainer(net, Patch(1, 8, 1), rules, engine, {"lr": 0.0}, 0.0)
     expected, weight = plain_step(players, x, 0.8)
     terms = players.update(x, Reconstruction(engine, 1, 0, 0, None), True, False)
     assert float(terms[3]) == pytest.approx(weight, rel=1e-4)
@@ -237,7 +242,7 @@ def test_parts_of_a_batch_are_one_batch_to_the_quantizer(quantizer: Any) -> None
     """Codebooks that follow from all features of a batch move in parts as they do on the whole."""
     engine, x = Engine("cpu"), to_unit(Few().pixels("train")[:12])
     after = []
-    for make in (Whole, lambda *args: Parts(*args, 4)):
+    for make in (FullBatch, lambda *args: MicroBatches(*args, 4)):
         torch.manual_seed(0)
         net = model(quantizer(16, 8)).train()
         torch.manual_seed(1)
@@ -403,7 +408,7 @@ def test_runs_that_cannot_go_on_say_why(tmp_path: Path) -> None:
 def test_bfloat16_trains_with_losses_in_float32(tmp_path: Path) -> None:
     """Under bf16 the networks compute in bfloat16, while pictures, losses, weights and codebook stay float32."""
     engine, x = Engine("cpu", "bf16"), to_unit(Few().pixels("train")[:4])
-    batch = Whole(model(), engine, x)
+    batch = FullBatch(model(), engine, x)
     with engine.autocast():
         assert F.conv2d(x, torch.ones(1, 1, 1, 1)).dtype == torch.bfloat16
     assert batch.pictures.dtype == batch.out.loss.dtype == torch.float32

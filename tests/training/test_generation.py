@@ -45,9 +45,9 @@ from vqbench.recipes.diffusion import Diffusion
 from vqbench.store.results import Failure, ResultStore
 from vqbench.store.sampling import Sampling, sampling_of
 from vqbench.training import seeding
-from vqbench.training.codebook_monitor import Watch
+from vqbench.training.codebook_monitor import CodebookMonitor
 from vqbench.training.engine import Engine
-from vqbench.training.latents.cache import Rows
+from vqbench.training.latents.cache import LatentCache
 from vqbench.training.latents.denoiser import Denoiser, scheduler, unet
 
 pytest.importorskip("diffusers", reason="the extra `generate` is not installed")
@@ -78,7 +78,9 @@ def recipe(**changes: Any) -> Diffusion:
 
 
 def task(folder: Path, **changes: Any) -> Task:
-    return Task(first_stage(), Few(), seeding.seeds(42, "few"), Engine("cpu"), folder, **{"watch": Watch(), **changes})
+    return Task(
+        first_stage(), Few(), seeding.seeds(42, "few"), Engine("cpu"), folder, **{"watch": CodebookMonitor(), **changes}
+    )
 
 
 def suite(folder: Path, text: str = SUITE) -> Path:
@@ -193,11 +195,11 @@ def test_features_get_unit_variance() -> None:
     torch.manual_seed(0)
     features = torch.randn(50, 3, 4, 4) * torch.tensor([1.0, 5.0, 0.0]).view(3, 1, 1) + 2
     generator = Denoiser(nn.Identity(), Plain(), (3, 4, 4), 1)  # type: ignore[arg-type]
-    generator.scale_to(torch.zeros(()), Rows(features, False, features.device).moments(False)[1])
+    generator.scale_to(torch.zeros(()), LatentCache(features, False, features.device).moments(False)[1])
     scaled = generator.standardized(features)
     assert float(scaled.std(correction=0)) == pytest.approx(1, rel=1e-5)
     torch.testing.assert_close(scaled * features.std(correction=0), features)
-    generator.scale_to(*Rows(features, False, features.device).moments(True))
+    generator.scale_to(*LatentCache(features, False, features.device).moments(True))
     scaled = generator.standardized(features)
     torch.testing.assert_close(scaled.mean((0, 2, 3)), torch.zeros(3), rtol=0, atol=1e-4)
     torch.testing.assert_close(scaled.std((0, 2, 3), correction=0), torch.tensor([1.0, 1.0, 0.0]), rtol=1e-4, atol=1e-4)
@@ -257,7 +259,7 @@ def test_stopped_anywhere_it_goes_on_exactly(tmp_path: Path, flips: bool) -> Non
 
 def test_half_precision_keeps_float32_weights(tmp_path: Path) -> None:
     """Under bf16 the UNet is computed in half precision, while weights, features and samples stay float32."""
-    work = Task(first_stage(), Few(), seeding.seeds(42, "few"), Engine("cpu", "bf16"), tmp_path, Watch())
+    work = Task(first_stage(), Few(), seeding.seeds(42, "few"), Engine("cpu", "bf16"), tmp_path, CodebookMonitor())
     trained = recipe(steps=1, precision="bf16").fit(work)
     plain = recipe(steps=1).fit(task(tmp_path / "plain"))
     assert trained.history[0]["loss"] == pytest.approx(plain.history[0]["loss"], rel=0.05)

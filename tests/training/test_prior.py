@@ -29,11 +29,11 @@ from vqbench.recipes.autoregressive import Autoregressive
 from vqbench.recipes.diffusion import Diffusion
 from vqbench.store.results import ResultStore
 from vqbench.training import seeding
-from vqbench.training.codebook_monitor import Watch
+from vqbench.training.codebook_monitor import CodebookMonitor
 from vqbench.training.engine import Engine
 from vqbench.training.latents import cache
 from vqbench.training.latents.prior import Prior, drawn
-from vqbench.training.latents.transformer import Seen, Transformer
+from vqbench.training.latents.transformer import CausalTransformer, Seen
 
 SUITE = """
 name: with_prior
@@ -64,12 +64,14 @@ def recipe(**changes: Any) -> Autoregressive:
 
 
 def task(folder: Path, **changes: Any) -> Task:
-    return Task(autoencoder(), Few(), seeding.seeds(42, "few"), Engine("cpu"), folder, **{"watch": Watch(), **changes})
+    return Task(
+        autoencoder(), Few(), seeding.seeds(42, "few"), Engine("cpu"), folder, **{"watch": CodebookMonitor(), **changes}
+    )
 
 
-def transformer(tokens: int = 9, places: int = 12, outputs: int = 8) -> Transformer:
+def transformer(tokens: int = 9, places: int = 12, outputs: int = 8) -> CausalTransformer:
     torch.manual_seed(0)
-    net = Transformer(tokens, places, outputs, width=16, layers=2, heads=2, dropout=0.5).eval()
+    net = CausalTransformer(tokens, places, outputs, width=16, layers=2, heads=2, dropout=0.5).eval()
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.3)  # far from the start, where every score is about 0
     return net
@@ -229,13 +231,13 @@ def test_ranks_write_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     """Two ranks that take turns with three pieces write the rows of one, in order, and both read them."""
     monkeypatch.setattr(cache, "PIECE", 30)
     pictures = Few().pixels("train")[:70]
-    whole = cache.Encoding(task(tmp_path), pictures, 70, AS_IT_IS, flips=True).rows()
+    whole = cache.LatentEncoder(task(tmp_path), pictures, 70, AS_IT_IS, flips=True).rows()
     monkeypatch.setattr(cache, "IN_MEMORY", 0)
 
-    def part(rank: Thread) -> cache.Rows:
+    def part(rank: Thread) -> cache.LatentCache:
         work = task(tmp_path / "file")
         work.engine.group = rank
-        return cache.Encoding(work, pictures, 70, AS_IT_IS, flips=True).rows()
+        return cache.LatentEncoder(work, pictures, 70, AS_IT_IS, flips=True).rows()
 
     for rows in two_ranks(part):
         np.testing.assert_array_equal(rows.values, whole.values)
@@ -266,7 +268,7 @@ def test_a_picture_that_one_rank_cannot_read_ends_all(tmp_path: Path, monkeypatc
         work = task(tmp_path)
         work.engine.group = rank
         with pytest.raises(AssetError) as raised:
-            cache.Encoding(work, pictures, 70, AS_IT_IS, flips=True).rows()  # type: ignore[arg-type]
+            cache.LatentEncoder(work, pictures, 70, AS_IT_IS, flips=True).rows()  # type: ignore[arg-type]
         return str(raised.value)
 
     assert two_ranks(part) == ["the last picture is gone"] * 2
@@ -308,7 +310,7 @@ def test_who_was_stopped_while_measuring_encodes_nothing_again(tmp_path: Path, m
 def test_moments_are_those_of_all_rows() -> None:
     """Mean and deviation, of all numbers and by channel, are numpy's of all rows at once."""
     values = torch.randn(2100, 3, 2, 2) * torch.tensor([1.0, 5.0, 0.1]).view(3, 1, 1) + 2
-    rows = cache.Rows(values, False, values.device)
+    rows = cache.LatentCache(values, False, values.device)
     for by_channel, axes in ((False, (0, 1, 2, 3)), (True, (0, 2, 3))):
         mean, deviation = rows.moments(by_channel)
         np.testing.assert_allclose(mean, values.double().numpy().mean(axes), rtol=1e-5)
@@ -319,7 +321,7 @@ def test_rows_are_those_of_pictures_and_their_mirror_images(tmp_path: Path) -> N
     """At a picture's place is what the encoder makes of it or, by chance, of its mirror image."""
     work = task(tmp_path)
     pictures = work.dataset.pixels("train")
-    rows = cache.Encoding(work, pictures, 70, AS_IT_IS, flips=True).rows()
+    rows = cache.LatentEncoder(work, pictures, 70, AS_IT_IS, flips=True).rows()
     torch.manual_seed(0)
     drawn_rows = rows.draw(torch.tensor([3, 69] * 20))
     for place, picture in ((0, pictures[3]), (1, pictures[69])):

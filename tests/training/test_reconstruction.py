@@ -22,14 +22,16 @@ from vqbench.quantizers.identity import Identity
 from vqbench.recipe import Task
 from vqbench.recipes import autoencoder
 from vqbench.training import engine, seeding
-from vqbench.training.codebook_monitor import Watch
+from vqbench.training.codebook_monitor import CodebookMonitor
 from vqbench.training.engine import Engine
 
 
 def task(folder: Path, quantizer: Quantizer | None = None, **changes: Any) -> Task:
     torch.manual_seed(0)
     model = Autoencoder(Conv(1, 8, hidden=16, residual_hidden=8), quantizer or CVQ(32, 8))
-    return Task(model, Few(), seeding.seeds(42, "few"), Engine("cpu"), folder, **{"watch": Watch(), **changes})
+    return Task(
+        model, Few(), seeding.seeds(42, "few"), Engine("cpu"), folder, **{"watch": CodebookMonitor(), **changes}
+    )
 
 
 def every_third(calls: Iterator[int]) -> Callable[[], bool]:

@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from vqbench.assets import forms, weights
 from vqbench.assets.forms import CIFAR10_NAMES, IDX_NAMES, Form
-from vqbench.assets.sources import Address, Deb, Npm, Sdist, Source, Wheel
+from vqbench.assets.sources import Address, AssetSource, Deb, Npm, Sdist, Wheel
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Asset:
     algorithm: str
     digests: Mapping[str, str]
     forms: tuple[Form, ...]
-    sources: tuple[Source, ...]
+    sources: tuple[AssetSource, ...]
 
     @property
     def size(self) -> int:

@@ -17,7 +17,7 @@ from vqbench.assets.cache import cache_folder, candidates, data_folder, digests,
 from vqbench.assets.catalogue import CATALOGUE, Asset
 from vqbench.assets.content import Content, digest, load_npz, save
 from vqbench.assets.download import Progress, SourceError
-from vqbench.assets.sources import Source
+from vqbench.assets.sources import AssetSource
 from vqbench.errors import AssetError, UsageError, nearest
 from vqbench.system.files import MEMBER, read_regular
 
@@ -226,7 +226,7 @@ def _ask_sources(asset: Asset, offline: bool, progress: Progress | None, tried: 
     return None
 
 
-def _store_siblings(asset: Asset, source: Source, folder: Path) -> None:
+def _store_siblings(asset: Asset, source: AssetSource, folder: Path) -> None:
     """What was brought for one asset may hold another, which then needs no second download."""
     for other in CATALOGUE.values():
         if other is not asset and source in other.sources and not _in_cache(other, []):

@@ -27,7 +27,7 @@ _POLL_SECONDS: Final = 0.1
 
 
 @dataclass(frozen=True)
-class Source:
+class AssetSource:
     """Something that can bring the files of an asset. ``size`` is in bytes, approximately."""
 
     size: int
@@ -48,7 +48,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Address(Source):
+class Address(AssetSource):
     """Files below one official address."""
 
     base: str
@@ -65,7 +65,7 @@ class Address(Source):
 
 
 @dataclass(frozen=True)
-class Package(Source):
+class Package(AssetSource):
     """One version of a package, known by its sha256 where the registry never changes it."""
 
     name: str

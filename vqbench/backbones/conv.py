@@ -9,7 +9,7 @@ from vqbench.backbone import Backbone
 from vqbench.bounds import Blocks, Halved, Width
 
 
-class ResidualBlock(nn.Module):
+class RectifiedResidualBlock(nn.Module):
     """relu(x) + F(relu(x)): the skip carries the rectified tensor.
 
     In the released code the block's first ReLU works in place and so overwrites what the skip adds; a textbook
@@ -32,7 +32,7 @@ class Conv(Backbone):
 
     658,625 parameters for one channel and 662,723 for three at the default width and ``dim`` 64. There is no
     normalisation and no output activation. Source: the released code of CVQ-VAE (modules.py), after the Sonnet
-    VQ-VAE example, from which it differs: no ReLU after the third convolution, and :class:`ResidualBlock`.
+    VQ-VAE example, from which it differs: no ReLU after the third convolution, and :class:`RectifiedResidualBlock`.
     """
 
     paper = (
@@ -52,13 +52,13 @@ class Conv(Backbone):
             nn.Conv2d(half, hidden, 4, stride=2, padding=1),
             nn.ReLU(),
             nn.Conv2d(hidden, hidden, 3, padding=1),
-            *(ResidualBlock(hidden, residual_hidden) for _ in range(blocks)),
+            *(RectifiedResidualBlock(hidden, residual_hidden) for _ in range(blocks)),
             nn.ReLU(),
             nn.Conv2d(hidden, dim, 1),
         )
         self.decoder = nn.Sequential(
             nn.Conv2d(dim, hidden, 3, padding=1),
-            *(ResidualBlock(hidden, residual_hidden) for _ in range(blocks)),
+            *(RectifiedResidualBlock(hidden, residual_hidden) for _ in range(blocks)),
             nn.ReLU(),
             nn.ConvTranspose2d(hidden, half, 4, stride=2, padding=1),
             nn.ReLU(),

@@ -16,7 +16,7 @@ from vqbench.errors import UsageError
 HEAD = 32  # channels of a head
 
 
-class Regional(nn.Module):
+class WindowAttention(nn.Module):
     """x + the attention of every position to those of its region; nothing but x until it is ``active``.
 
     Regions are blocks of ``window`` x ``window`` neighbours or, ``dilated``, positions as far apart as makes that many
@@ -99,7 +99,7 @@ class SeQGAN(VQGAN):
                 raise UsageError(f"window {window}: a map of {side}x{side} has no regions of {window}x{window}")
             assert isinstance(level, Level)
             level.attn = nn.ModuleList(
-                Regional(widths[index], window, dilated=bool(place % 2)) for place in range(len(level.block))
+                WindowAttention(widths[index], window, dilated=bool(place % 2)) for place in range(len(level.block))
             )
         self.refining = nn.Buffer(torch.zeros((), dtype=torch.bool))
 
@@ -111,7 +111,7 @@ class SeQGAN(VQGAN):
 
     def _activate(self) -> None:
         for module in self.modules():
-            if isinstance(module, Regional):
+            if isinstance(module, WindowAttention):
                 module.active = bool(self.refining)
 
     def _load_from_state_dict(self, *args: Any, **options: Any) -> None:

@@ -44,7 +44,7 @@ class Layer(nn.Module):
         return y
 
 
-class Transformer(nn.Module):
+class TransformerLayers(nn.Module):
     """Maps (B, width, h, w) to the same: fixed positions are added, layers follow, and a norm at the end."""
 
     def __init__(self, shape: Shape) -> None:
@@ -107,10 +107,10 @@ class ViT(Backbone):
                 raise UsageError(f"width {shape.width} must be divisible by 4 and by the {shape.heads} heads")
         self.factor = patch
         self.patches = nn.Conv2d(channels, encoder.width, patch, stride=patch)
-        self.encoder = Transformer(encoder)
+        self.encoder = TransformerLayers(encoder)
         self.to_code = _linear(encoder.width, dim)
         self.from_code = _linear(dim, decoder.width)
-        self.decoder = Transformer(decoder)
+        self.decoder = TransformerLayers(decoder)
         self.pixels = nn.ConvTranspose2d(decoder.width, channels, patch, stride=patch)
 
     def encode(self, x: Tensor) -> Tensor:

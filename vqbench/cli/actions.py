@@ -12,12 +12,12 @@ from typing import Any
 from vqbench import protocol
 from vqbench.errors import UsageError, VqbenchError, counted, nearest
 from vqbench.planning.cost import kind, took, updates
-from vqbench.planning.plan import Entry, Plan
+from vqbench.planning.plan import Plan, PlannedRun
 from vqbench.spec import RunSpec
 from vqbench.store import deletion, snapshots
 from vqbench.store.publishing import take_over
 from vqbench.store.results import Record, ResultStore, lacking
-from vqbench.system.output import Shown, grid, require_sound
+from vqbench.system.output import CommandOutput, grid, require_sound
 
 FORMATS = ("text", "markdown", "csv", "latex", "json")
 
@@ -48,7 +48,7 @@ def uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def plan(plan: Plan, folder: Path, results: Path) -> Shown:
+def plan(plan: Plan, folder: Path, results: Path) -> CommandOutput:
     """Every run: done or to do, which other suites share it, and what is to be expected of its time."""
     store = ResultStore(folder)
     records = {record.run.key: record for record in store.records()}  # each is read once, and there may be thousands
@@ -90,7 +90,7 @@ def plan(plan: Plan, folder: Path, results: Path) -> Shown:
     data = {"suite": plan.suite.name, "runs": rows, "distinct": len(distinct), "left": len(left)}
     own = {store.folder(run) / "record.json" for run in plan.runs()}  # whose rows say so
     others = [sentence for path, sentence in store.damage.items() if path not in own]
-    return Shown(f"{grid(list(rows[0]), [list(row.values()) for row in shown])}\n{summary}", data, others)
+    return CommandOutput(f"{grid(list(rows[0]), [list(row.values()) for row in shown])}\n{summary}", data, others)
 
 
 def _step(record: Record | None, missing: Mapping[str, Any]) -> str:
@@ -128,7 +128,7 @@ def _sharing(stores: Sequence[ResultStore], plan: Plan) -> dict[str, list[str]]:
     return shared
 
 
-def status(plan: Plan, folder: Path) -> Shown:
+def status(plan: Plan, folder: Path) -> CommandOutput:
     """How each run stands."""
     store = ResultStore(folder)
     rows = [
@@ -143,7 +143,7 @@ def status(plan: Plan, folder: Path) -> Shown:
         for run in entry.stages()
     ]
     text = grid(["row", "data set", "seed", "key", "state"], [list(row.values()) for row in rows])
-    return Shown(text, {"suite": plan.suite.name, "runs": rows})
+    return CommandOutput(text, {"suite": plan.suite.name, "runs": rows})
 
 
 def state(plan: Plan, store: ResultStore, run: RunSpec) -> str:
@@ -164,7 +164,7 @@ def state(plan: Plan, store: ResultStore, run: RunSpec) -> str:
     return "stopped, will go on" if (store.folder(run) / "last.pt").exists() else "not begun"
 
 
-def _row(entry: Entry, run: RunSpec) -> str:
+def _row(entry: PlannedRun, run: RunSpec) -> str:
     """What a run is called in a list, where a second stage stands below the run that it builds on."""
     return entry.label if run.parent is None else f"{run.recipe.name} on {entry.label}"
 

@@ -119,7 +119,7 @@ def run(
             callbacks.listen(listen)
         where = chosen.where(device, places, devices)
         files = tuple(chosen.plugin or ())
-        how = running.How(device, places, limits[1], retry_failed, quiet, files, devices, where)
+        how = running.RunOptions(device, places, limits[1], retry_failed, quiet, files, devices, where)
         raise typer.Exit(running.run(chosen.plans(store, refresh=True), store, how, stop))
 
 

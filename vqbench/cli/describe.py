@@ -10,7 +10,7 @@ from typing import Any
 
 from vqbench import protocol, registry
 from vqbench.errors import UsageError, VqbenchError, nearest
-from vqbench.system.output import Shown, grid
+from vqbench.system.output import CommandOutput, grid
 
 PLUGINS: dict[str, registry.Kind] = {
     "quantizers": "quantizers",
@@ -27,7 +27,7 @@ FACTS = (
 KINDS = (*PLUGINS, "suites", "protocols")
 
 
-def listing(kind: str) -> Shown:
+def listing(kind: str) -> CommandOutput:
     """Every plugin, suite or protocol of one kind, with a line on each; a broken plugin with what is wrong with it."""
     kind = _kind(kind)
     if kind == "suites":
@@ -46,7 +46,7 @@ def listing(kind: str) -> Shown:
             for preset, (plugin, args) in registry.presets(PLUGINS[kind]).items()
         ]
     text = grid(list(rows[0]) if rows else [], [list(row.values()) for row in rows])
-    return Shown(text, rows)
+    return CommandOutput(text, rows)
 
 
 def _kind(kind: str) -> str:
@@ -87,7 +87,7 @@ def _suite_line(path: Path) -> dict[str, Any]:
     return {"name": path.stem, "about": about}
 
 
-def info(kind: str, name: str) -> Shown:
+def info(kind: str, name: str) -> CommandOutput:
     """All about one plugin, suite or protocol."""
     kind = _kind(kind)
     if kind == "protocols":
@@ -97,7 +97,7 @@ def info(kind: str, name: str) -> Shown:
     return _plugin(PLUGINS[kind], name)
 
 
-def _protocol(name: str) -> Shown:
+def _protocol(name: str) -> CommandOutput:
     """Knob by knob, with the reason; a name may be a training protocol, a measuring protocol, or both."""
     knobs: dict[str, dict[str, protocol.Knob]] = {}
     if name in protocol.TRAIN:
@@ -116,17 +116,17 @@ def _protocol(name: str) -> Shown:
         use: {knob: {"value": setting.value, "reason": setting.reason} for knob, setting in settings.items()}
         for use, settings in knobs.items()
     }
-    return Shown("\n\n".join(parts), data)
+    return CommandOutput("\n\n".join(parts), data)
 
 
-def _suite(name: str) -> Shown:
+def _suite(name: str) -> CommandOutput:
     from vqbench.planning.suite import load_suite
 
     suite = load_suite(name)
-    return Shown(suite.dump().rstrip(), suite.model_dump(mode="json", exclude_unset=True))
+    return CommandOutput(suite.dump().rstrip(), suite.model_dump(mode="json", exclude_unset=True))
 
 
-def _plugin(kind: registry.Kind, name: str) -> Shown:
+def _plugin(kind: registry.Kind, name: str) -> CommandOutput:
     plugin, cls, preset = registry.find(kind, name)
     facts: dict[str, Any] = {
         "name": name,
@@ -146,7 +146,9 @@ def _plugin(kind: registry.Kind, name: str) -> Shown:
         }
     lines = [f"{fact}: {value}" for fact, value in facts.items() if fact != "arguments"]
     lines += [f"  {argument} = {default}" for argument, default in facts.get("arguments", {}).items()]
-    return Shown("\n".join([*lines, "", inspect.getdoc(cls) or ""]).rstrip(), {**facts, "about": inspect.getdoc(cls)})
+    return CommandOutput(
+        "\n".join([*lines, "", inspect.getdoc(cls) or ""]).rstrip(), {**facts, "about": inspect.getdoc(cls)}
+    )
 
 
 def _golden() -> list[dict[str, str]]:
@@ -159,7 +161,7 @@ def _golden() -> list[dict[str, str]]:
         return [{"name": "all", "state": "FAIL", "about": f"cannot be computed: {error}"}]
 
 
-def doctor() -> Shown:
+def doctor() -> CommandOutput:
     """Versions, devices and assets, which suites could run offline, and whether values come out as they should."""
     from vqbench import assets
     from vqbench.execution import provenance
@@ -204,4 +206,4 @@ def doctor() -> Shown:
             lines.append(f"{fact}: {', '.join(map(str, value)) or 'none' if isinstance(value, list) else value}")
     absent = [name for name, state in facts["assets"].items() if state == "missing"]
     lines.append(f"would work offline: {'all but what needs ' + ', '.join(absent) if absent else 'every suite'}")
-    return Shown("\n".join(lines), facts)
+    return CommandOutput("\n".join(lines), facts)

@@ -19,7 +19,7 @@ from vqbench.protocol import MeasureProtocol
 from vqbench.reporting.protocol_differences import END, START, Explanation, Programme, Turn, data, text, word
 from vqbench.spec import RunSpec
 from vqbench.store.results import ResultStore
-from vqbench.system.output import Shown
+from vqbench.system.output import CommandOutput
 
 if TYPE_CHECKING:
     from vqbench.metric import Metric
@@ -36,7 +36,7 @@ def explain(
     test_images: int | None = None,
     device: str = "auto",
     quiet: bool = False,
-) -> Shown:
+) -> CommandOutput:
     """The run ``name`` of a results folder explained, by its first ``test_images`` test pictures or by all.
 
     ``metrics``: all but the slow ones if none is named. Raises UsageError for a run that is unknown or was made by
@@ -55,7 +55,7 @@ def explain(
             "name the store that has it with --store, or delete the folder and train the run again"
         )
     explanation = measure(run, checkpoint, metrics, test_images, device, quiet)
-    return Shown(text(explanation), data(explanation))
+    return CommandOutput(text(explanation), data(explanation))
 
 
 # What to measure ------------------------------------------------------------------------------------------------------

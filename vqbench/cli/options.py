@@ -16,7 +16,7 @@ from vqbench.errors import UsageError
 from vqbench.system.paths import path_of
 
 if TYPE_CHECKING:
-    from vqbench.execution.executors.options import Where
+    from vqbench.execution.executors.options import ExecutorOptions
     from vqbench.planning.plan import Plan
 
 
@@ -102,11 +102,13 @@ class CarriedOut(Several):
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Slurm: partition=gpu, time=2h, gpus=1, ...")
     ] = None
 
-    def where(self, device: str, places: int | None, devices: int | None) -> Where:
+    def where(self, device: str, places: int | None, devices: int | None) -> ExecutorOptions:
         """Raises UsageError for options that do not go together."""
-        from vqbench.execution.executors.options import Where
+        from vqbench.execution.executors.options import ExecutorOptions
 
-        where = Where(self.executor, self.address, self.cpus_per_run, self.gpus_per_run, tuple(self.slurm or ()))
+        where = ExecutorOptions(
+            self.executor, self.address, self.cpus_per_run, self.gpus_per_run, tuple(self.slurm or ())
+        )
         where.check(device, places, devices)
         return where
 

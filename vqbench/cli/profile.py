@@ -55,7 +55,7 @@ def profile(
     else:
         for path in plugin or []:
             registry.add_file(path)
-        wanted = driver.Wanted(
+        wanted = driver.ProfileRequest(
             names or [], against or [], size or [], device or [], precision, repeat, threads, step, cost, plugin or []
         )
         code, found = driver.profile(wanted, output, style, quiet)

@@ -11,10 +11,10 @@ from pathlib import Path
 from vqbench.cli.actions import needed_assets, prepare, state, table
 from vqbench.distributed.launching import Launched, launched
 from vqbench.errors import Damaged, StoreError, TimeUp, UsageError, sentence
-from vqbench.execution.executors.options import Where
+from vqbench.execution.executors.options import ExecutorOptions
 from vqbench.execution.stopping import Stop
 from vqbench.planning.cost import cheapest_first
-from vqbench.planning.jobs import Job, Outcome, Wanted
+from vqbench.planning.jobs import Job, RequiredMetrics, Summary
 from vqbench.planning.plan import Plan
 from vqbench.spec import RunSpec
 from vqbench.store import deletion
@@ -23,7 +23,7 @@ from vqbench.system.output import name_damage
 
 
 @dataclass(frozen=True)
-class How:
+class RunOptions:
     """How ``run`` goes about its work."""
 
     device: str = "auto"
@@ -33,10 +33,10 @@ class How:
     quiet: bool = False
     plugins: tuple[Path, ...] = ()  # files that the user named
     devices: int | None = None  # that share each run; None: one, or all ranks that torchrun has started
-    where: Where = field(default_factory=Where)
+    where: ExecutorOptions = field(default_factory=ExecutorOptions)
 
 
-def run(plans: Sequence[Plan], folder: Path, how: How, stop: Stop) -> int:
+def run(plans: Sequence[Plan], folder: Path, how: RunOptions, stop: Stop) -> int:
     """Do what is missing of all suites, cheapest first, and print their tables; the exit code.
 
     0 if all runs are done, 1 if some failed. Raises Interrupted, with its own code, when the work was stopped.
@@ -67,7 +67,7 @@ def run(plans: Sequence[Plan], folder: Path, how: How, stop: Stop) -> int:
         runs = {run.key for plan in plans for run in plan.runs()}
         names = ", ".join(plan.suite.name for plan in plans)
         print(f"{names}: nothing left to do, {_all(len(runs))} done", file=sys.stderr)
-        outcome = Outcome()
+        outcome = Summary()
     if stop.reason and not isinstance(stop.reason, TimeUp):
         raise stop.reason
     for plan in plans:
@@ -84,7 +84,7 @@ def _all(runs: int) -> str:
     return "its run is" if runs == 1 else f"all {runs:,} runs are"
 
 
-def _check(how: How, ranks: Launched) -> None:
+def _check(how: RunOptions, ranks: Launched) -> None:
     """Raises UsageError for what cannot be had where the processes are there already."""
     if how.devices not in (None, ranks.size):
         raise UsageError(f"--devices {how.devices}, but torchrun has started {ranks.size} ranks; leave --devices out")
@@ -94,7 +94,7 @@ def _check(how: How, ranks: Launched) -> None:
         raise UsageError(f"--executor {how.where.executor} starts processes of its own; under torchrun leave it out")
 
 
-def _execute(jobs: list[Job], needs: list[str], folder: Path, how: How, stop: Stop) -> Outcome:
+def _execute(jobs: list[Job], needs: list[str], folder: Path, how: RunOptions, stop: Stop) -> Summary:
     from vqbench.execution.progress import progress
 
     if how.where.executor != "local" and any(job.first is not None for job in jobs):
@@ -109,26 +109,26 @@ def _execute(jobs: list[Job], needs: list[str], folder: Path, how: How, stop: St
         if devices > 1:  # torch would tell each rank that it looks for parameters without a gradient, as it is asked to
             os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
         if how.where.executor == "ray":
-            from vqbench.execution.executors.ray import OnRay
+            from vqbench.execution.executors.ray import RayExecutor
 
-            return OnRay(folder, plugins, needs, how.where, how.device, listener, stop, how.timeout).execute(jobs)
+            return RayExecutor(folder, plugins, needs, how.where, how.device, listener, stop, how.timeout).execute(jobs)
         if how.places == 0 or ranks:
             from vqbench.execution.executors.inline import execute
 
             return execute(jobs, folder, how.device, listener, stop, devices)
-        from vqbench.execution.executors.local import Local
+        from vqbench.execution.executors.local import LocalExecutor
         from vqbench.execution.executors.messages import Setup
-        from vqbench.execution.executors.slurm import OnSlurm
+        from vqbench.execution.executors.slurm import SlurmExecutor
 
         setup = Setup(folder, plugins, devices)
         if how.where.executor == "slurm":
-            return OnSlurm(setup, how.where.slurm, how.device, listener, stop, how.timeout).execute(jobs)
-        return Local(setup, how.device, listener, stop, how.places, how.timeout).execute(jobs)
+            return SlurmExecutor(setup, how.where.slurm, how.device, listener, stop, how.timeout).execute(jobs)
+        return LocalExecutor(setup, how.device, listener, stop, how.places, how.timeout).execute(jobs)
 
 
 def _jobs(plans: Sequence[Plan], store: ResultStore, retry_failed: bool) -> list[Job]:
     """Every run that lacks something, once, with all that any of the suites wants of it."""
-    wanted: dict[str, Wanted] = {}
+    wanted: dict[str, RequiredMetrics] = {}
     runs, firsts = {}, {}
     for plan in plans:
         for run in plan.runs():
@@ -140,7 +140,7 @@ def _jobs(plans: Sequence[Plan], store: ResultStore, retry_failed: bool) -> list
     ]
 
 
-def _lacks(store: ResultStore, run: RunSpec, wanted: Wanted) -> bool:
+def _lacks(store: ResultStore, run: RunSpec, wanted: RequiredMetrics) -> bool:
     """Whether something is missing; a damaged record is set aside, so all is, unless another process is at it."""
     try:
         return bool(store.missing(run, wanted))

@@ -97,7 +97,7 @@ def _module(name: str, file: str) -> Any:
 
 
 @dataclass
-class Step:
+class TrainStep:
     """One step of training: its input, its output and its objective, all with their gradients."""
 
     z: Tensor
@@ -105,7 +105,7 @@ class Step:
     objective: Tensor
 
 
-def train_step(quantizer: Quantizer, z: Tensor, seed: int, progress: float = 0.3, move: bool = True) -> Step:
+def train_step(quantizer: Quantizer, z: Tensor, seed: int, progress: float = 0.3, move: bool = True) -> TrainStep:
     """One step as a recipe takes it, seeded, with a stand-in for the decoder's error.
 
     The parameters ``move`` against their gradient, each by at most 0.01, so that no method diverges here.
@@ -125,7 +125,7 @@ def train_step(quantizer: Quantizer, z: Tensor, seed: int, progress: float = 0.3
             for parameter in quantizer.parameters():
                 if parameter.grad is not None:
                     parameter.sub_(0.01 * parameter.grad / (1 + parameter.grad.norm()))
-    return Step(z, out, objective)
+    return TrainStep(z, out, objective)
 
 
 @torch.no_grad()

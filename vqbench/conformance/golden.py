@@ -37,7 +37,7 @@ Values = dict[str, float]
 
 
 @dataclass(frozen=True)
-class Group:
+class ValueGroup:
     """Values that are computed together, and how far they may deviate: \\|value - kept\\| / (\\|kept\\| + 0.001)."""
 
     name: str
@@ -47,7 +47,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class GroupResult:
     """How one group ended: its state and one line about it."""
 
     name: str
@@ -55,7 +55,7 @@ class Outcome:
     about: str
 
 
-def check(kept: Mapping[str, Values] | None = None) -> list[Outcome]:
+def check(kept: Mapping[str, Values] | None = None) -> list[GroupResult]:
     """Compute every group whose weights are on this machine, and compare it with what is ``kept`` (the file's)."""
     kept = _kept() if kept is None else kept
     threads = torch.get_num_threads()
@@ -66,23 +66,23 @@ def check(kept: Mapping[str, Values] | None = None) -> list[Outcome]:
         torch.set_num_threads(threads)
 
 
-def _compared(group: Group, kept: Values | None) -> Outcome:
+def _compared(group: ValueGroup, kept: Values | None) -> GroupResult:
     if group.asset and assets.state(group.asset) == "missing":
-        return Outcome(group.name, "SKIP", f"needs the weights {group.asset}; `vqbench prepare SUITE` fetches them")
+        return GroupResult(group.name, "SKIP", f"needs the weights {group.asset}; `vqbench prepare SUITE` fetches them")
     if kept is None:
-        return Outcome(group.name, "SKIP", "no values are kept to compare with")
+        return GroupResult(group.name, "SKIP", "no values are kept to compare with")
     try:
         found = group.compute()
     except Exception as error:  # of whatever library: this is what the check is for
-        return Outcome(group.name, "FAIL", f"cannot be computed: {type(error).__name__}: {error}")
+        return GroupResult(group.name, "FAIL", f"cannot be computed: {type(error).__name__}: {error}")
     if found.keys() != kept.keys():
         other = sorted(found.keys() ^ kept.keys())
-        return Outcome(group.name, "FAIL", f"not the values that are kept: {', '.join(other[:5])}")
+        return GroupResult(group.name, "FAIL", f"not the values that are kept: {', '.join(other[:5])}")
     deviations = {name: _deviation(found[name], kept[name]) for name in kept}
     worst = max(deviations, key=lambda name: deviations[name])
     largest = f"largest deviation {deviations[worst]:.1e} ({worst}), tolerance {group.tolerance:.0e}"
     about = f"{counted(len(kept), 'value')}, {largest}"
-    return Outcome(group.name, "PASS" if deviations[worst] <= group.tolerance else "FAIL", about)
+    return GroupResult(group.name, "PASS" if deviations[worst] <= group.tolerance else "FAIL", about)
 
 
 def _deviation(found: float, kept: float) -> float:
@@ -241,14 +241,14 @@ def _inception() -> Values:
 
 
 GROUPS = (
-    Group("images", _images, 0),
-    Group("backbone", _backbone, 1e-4),
-    Group("quantizers", _quantizers, 1e-4),
-    Group("metrics of pixels", lambda: _measured("l1", "psnr", "ssim"), 1e-3),
-    Group("metrics of codes", lambda: _measured("usage", "perplexity", "bits"), 1e-6),
-    Group("metrics of samples", _samples, 1e-4),
-    Group("LPIPS", lambda: _measured("lpips"), 1e-3, "vgg16_lpips"),
-    Group("Inception features", _inception, 1e-3, "inception_fid"),
+    ValueGroup("images", _images, 0),
+    ValueGroup("backbone", _backbone, 1e-4),
+    ValueGroup("quantizers", _quantizers, 1e-4),
+    ValueGroup("metrics of pixels", lambda: _measured("l1", "psnr", "ssim"), 1e-3),
+    ValueGroup("metrics of codes", lambda: _measured("usage", "perplexity", "bits"), 1e-6),
+    ValueGroup("metrics of samples", _samples, 1e-4),
+    ValueGroup("LPIPS", lambda: _measured("lpips"), 1e-3, "vgg16_lpips"),
+    ValueGroup("Inception features", _inception, 1e-3, "inception_fid"),
 )
 
 if __name__ == "__main__":

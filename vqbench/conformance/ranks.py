@@ -64,7 +64,7 @@ def _mean(value: Tensor, world: int) -> Tensor:
 
 
 @functools.lru_cache(maxsize=1)  # three checks look at the same two processes
-def _both(told: workers.Job) -> list[dict[str, dict[str, Any]]]:
+def _both(told: workers.RankJob) -> list[dict[str, dict[str, Any]]]:
     return workers.ranks().carry_out(told)
 
 
@@ -91,7 +91,7 @@ def _ranks(case: Case) -> list[dict[str, dict[str, Any]]]:
     """What both ranks say."""
     _fit(case)
     try:
-        return _both(workers.Job.of(case))
+        return _both(workers.RankJob.of(case))
     except workers.Trouble as trouble:
         raise Fail(str(trouble), "let every rank take the same collectives in the same order") from trouble
 

@@ -27,13 +27,13 @@ class Trouble(Exception):
 
 
 @dataclass(frozen=True)
-class Job:
+class RankJob:
     """A case as other processes get it."""
 
     text: str
 
     @classmethod
-    def of(cls, case: Case) -> Job:
+    def of(cls, case: Case) -> RankJob:
         return cls(json.dumps(case.to_dict(), sort_keys=True))
 
 
@@ -76,7 +76,7 @@ class Ranks:
             self.folder.cleanup()
         self.folder = None
 
-    def carry_out(self, job: Job) -> list[Any]:
+    def carry_out(self, job: RankJob) -> list[Any]:
         """What both ranks make of ``job``. Raises Trouble if one of them fails, ends, or never answers."""
         self.start()
         self.jobs += 1

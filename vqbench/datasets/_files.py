@@ -14,7 +14,7 @@ from vqbench.datasets._index import Index
 from vqbench.errors import AssetError
 
 
-class FilePictures:
+class FileImages:
     """A split's pictures at ``size``: those at ``positions`` (N,) of an index, in this order.
 
     As they are, the shorter side is resized to ``size`` and the centre cut out. Varied for training, the place of the
@@ -36,7 +36,7 @@ class FilePictures:
         return self._stacked(self._read(number) for number in chosen)
 
     def augmented(self, which: Tensor, seed: int) -> Tensor:
-        """As :class:`vqbench.dataset.Pictures` has it."""
+        """As :class:`vqbench.dataset.Images` has it."""
         return self._stacked(self._drawn(number, seed) for number in which.tolist())
 
     def _drawn(self, number: int, seed: int) -> np.ndarray:

@@ -32,14 +32,14 @@ from vqbench.system.files import MB, read_regular
 from vqbench.system.paths import path_of
 
 if TYPE_CHECKING:
-    from vqbench.datasets._files import FilePictures
+    from vqbench.datasets._files import FileImages
 
 SOME = 5  # names of damaged files in one sentence
 WORDS: dict[Split, str] = {"train": "training", "test": "test"}
 
 
 @dataclass
-class Part:
+class SplitFiles:
     """One split: the positions (N,) of its files in an index, in order, damaged ones included."""
 
     index: Index
@@ -61,7 +61,7 @@ class Part:
         ]
 
 
-Parts = dict[Split, Part]
+Parts = dict[Split, SplitFiles]
 
 
 class Photographs(Dataset):
@@ -151,13 +151,13 @@ class Photographs(Dataset):
         for part in (here.parts or {}).values():
             refresh(part.index)
 
-    def pixels(self, split: Split) -> FilePictures:
+    def pixels(self, split: Split) -> FileImages:
         """The pictures of ``split``, read from their files. Raises AssetError where there is no folder."""
-        from vqbench.datasets._files import FilePictures
+        from vqbench.datasets._files import FileImages
 
         part = self._part(split)
         varied = split == "train"
-        return FilePictures(
+        return FileImages(
             part.index, part.sound, self.size, *(varied and self.crop == "random", varied and self.flip), self.bits
         )
 
@@ -168,7 +168,7 @@ class Photographs(Dataset):
         what = f"{part.index.digests[part.sound].tobytes().hex()}:{self.size}:{_decode.VERSION}{bits}"
         return hashlib.sha256(what.encode()).hexdigest()
 
-    def _part(self, split: Split) -> Part:
+    def _part(self, split: Split) -> SplitFiles:
         if self.parts is None:
             places = " or ".join(self.folders)
             raise AssetError(

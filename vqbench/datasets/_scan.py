@@ -36,7 +36,7 @@ GONE = -1  # the size of a file that is listed but cannot be asked for
 
 
 @dataclass(frozen=True)
-class Entry:
+class ImageFile:
     """One image file: its name below the folder, where it lies, and what shows that it has changed."""
 
     name: str
@@ -49,7 +49,7 @@ class Entry:
 class Scan:
     """What lies below a folder, and the state of all folders and containers that this rests on."""
 
-    entries: list[Entry]
+    entries: list[ImageFile]
     watched: dict[str, int]  # name below the folder -> its stamp
     passed: Counter[str] = field(default_factory=Counter)  # suffix -> how many files are no images by their names
 
@@ -69,7 +69,7 @@ def scan(root: Path) -> Scan:
     """All entries below ``root``, sorted by name. Raises AssetError where it cannot be read."""
     if (root / _lmdb.FILE).is_file():
         changed = stamp(os.stat(root / _lmdb.FILE))
-        found = [Entry(name, size, changed, offset) for name, size, offset in _lmdb.entries(root)]
+        found = [ImageFile(name, size, changed, offset) for name, size, offset in _lmdb.entries(root)]
         return Scan(sorted(found, key=_by_name), {_lmdb.FILE: changed})
     out = Scan([], {})
     try:
@@ -89,7 +89,7 @@ def scan(root: Path) -> Scan:
     return out
 
 
-def _by_name(entry: Entry) -> str:
+def _by_name(entry: ImageFile) -> str:
     return entry.name
 
 
@@ -108,13 +108,13 @@ def _add(out: Scan, root: Path, name: str) -> None:
         _pass(out.passed, name)
 
 
-def _entry(root: Path, name: str) -> Entry:
+def _entry(root: Path, name: str) -> ImageFile:
     """A file of its own. A link that leads nowhere is one, too, so that it is told as damaged."""
     try:
         status = os.stat(root / name)
     except OSError:
-        return Entry(name, GONE, 0)
-    return Entry(name, status.st_size if stat.S_ISREG(status.st_mode) else GONE, stamp(status))
+        return ImageFile(name, GONE, 0)
+    return ImageFile(name, status.st_size if stat.S_ISREG(status.st_mode) else GONE, stamp(status))
 
 
 def _pass(passed: Counter[str], name: str) -> None:
@@ -143,7 +143,7 @@ class _Heads(io.FileIO):
         return super().read(size) or b""
 
 
-def _tar_entries(root: Path, name: str, changed: int, passed: Counter[str]) -> Iterator[Entry]:
+def _tar_entries(root: Path, name: str, changed: int, passed: Counter[str]) -> Iterator[ImageFile]:
     open_regular(root / name, ARCHIVE).close()
     try:
         with _Heads(root / name) as file, tarfile.open(fileobj=file, mode="r:") as archive:
@@ -151,7 +151,7 @@ def _tar_entries(root: Path, name: str, changed: int, passed: Counter[str]) -> I
                 if archive.offset <= member.offset:  # a negative size leads back, and round for ever
                     raise tarfile.ReadError("a member of a negative size")
                 if member.isreg() and is_picture(member.name):
-                    yield Entry(f"{name}/{member.name}", member.size, changed, member.offset_data)
+                    yield ImageFile(f"{name}/{member.name}", member.size, changed, member.offset_data)
                 elif member.isreg():
                     _pass(passed, member.name)
     except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:

@@ -11,7 +11,7 @@ import numpy as np
 
 from vqbench.dataset import Split
 from vqbench.datasets._index import index
-from vqbench.datasets._photographs import Part, Parts, Photographs
+from vqbench.datasets._photographs import Parts, Photographs, SplitFiles
 from vqbench.datasets._scan import passed_over
 from vqbench.errors import AssetError
 
@@ -45,8 +45,8 @@ class Ffhq(Photographs):
         numbers = np.array([int(match[1]) for match in found if match])
         order = np.argsort(numbers, kind="stable")
         return {
-            "train": Part(whole, order[numbers[order] < FIRST_TEST]),
-            "test": Part(whole, order[numbers[order] >= FIRST_TEST]),
+            "train": SplitFiles(whole, order[numbers[order] < FIRST_TEST]),
+            "test": SplitFiles(whole, order[numbers[order] >= FIRST_TEST]),
         }
 
     def remarks(self) -> Iterator[str]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from vqbench.dataset import Split
 from vqbench.datasets._index import index
-from vqbench.datasets._photographs import Part, Parts, Photographs
+from vqbench.datasets._photographs import Parts, Photographs, SplitFiles
 from vqbench.errors import AssetError
 
 INNER = "ILSVRC/Data/CLS-LOC"  # in the archive of the competition
@@ -40,7 +40,7 @@ class Imagenet(Photographs):
                 raise AssetError(f"{base}: there is no {names[0]}/ in it; ImageNet has train/ and val/")
             whole = index(folder)
             own = [name.rpartition("/")[2] for name in whole.names]
-            parts[split] = Part(
+            parts[split] = SplitFiles(
                 whole, np.array(sorted(range(len(own)), key=lambda place: (own[place], place)), np.int64)
             )
         return parts

@@ -10,7 +10,7 @@ import numpy as np
 from vqbench.bounds import Bits, Side
 from vqbench.dataset import Split
 from vqbench.datasets._index import index
-from vqbench.datasets._photographs import Part, Parts, Photographs
+from vqbench.datasets._photographs import Parts, Photographs, SplitFiles
 from vqbench.errors import AssetError
 
 ENDS: dict[Split, str] = {"train": "train", "test": "val"}
@@ -55,5 +55,5 @@ class Lsun(Photographs):
             if found is None:
                 raise AssetError(f"{root}: there is none of {', '.join(names)} in it; is it LSUN's {self.category}?")
             whole = index(found)
-            parts[split] = Part(whole, np.arange(len(whole)))
+            parts[split] = SplitFiles(whole, np.arange(len(whole)))
         return parts

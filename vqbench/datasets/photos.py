@@ -11,7 +11,7 @@ from vqbench.assets import cache_folder
 from vqbench.assets.content import replacing
 from vqbench.dataset import Split
 from vqbench.datasets._index import Index, index
-from vqbench.datasets._photographs import Part, Parts, Photographs
+from vqbench.datasets._photographs import Parts, Photographs, SplitFiles
 from vqbench.errors import AbsentData, AssetError
 
 TRAIN = ("train", "training")
@@ -62,8 +62,8 @@ class Photos(Photographs):
         return root
 
 
-def _all(whole: Index) -> Part:
-    return Part(whole, np.arange(len(whole)))
+def _all(whole: Index) -> SplitFiles:
+    return SplitFiles(whole, np.arange(len(whole)))
 
 
 def _by_shard(whole: Index) -> Parts | None:
@@ -73,14 +73,14 @@ def _by_shard(whole: Index) -> Parts | None:
     test = np.array([any(word in shard for word in TEST) for shard in shards], bool) & ~train
     if not (train.any() and test.any()):
         return None
-    return {"train": Part(whole, np.flatnonzero(train)), "test": Part(whole, np.flatnonzero(test))}
+    return {"train": SplitFiles(whole, np.flatnonzero(train)), "test": SplitFiles(whole, np.flatnonzero(test))}
 
 
 def _by_digest(whole: Index) -> Parts:
     """One in ten for testing, by the first 64 bits of the digests."""
     numbers = np.ascontiguousarray(whole.digests[:, :8]).view(">u8")[:, 0]  # (N,)
     test = numbers % ONE_IN == 0
-    return {"train": Part(whole, np.flatnonzero(~test)), "test": Part(whole, np.flatnonzero(test))}
+    return {"train": SplitFiles(whole, np.flatnonzero(~test)), "test": SplitFiles(whole, np.flatnonzero(test))}
 
 
 def _write_crops(root: Path) -> None:

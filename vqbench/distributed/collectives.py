@@ -10,7 +10,7 @@ _evaluations = 0  # entered and not left
 _pictures: int | None = None  # of the batch that the ranks share, where a recipe has said so
 
 
-class Alone:
+class WholeBatch:
     """A context in which this rank is the only one: in evaluation, where ranks may hold unequally many pictures."""
 
     def __enter__(self) -> None:
@@ -23,7 +23,7 @@ class Alone:
 
 
 def world_size() -> int:
-    """The number of ranks that share a step; 1 without a process group, and within ``Alone``."""
+    """The number of ranks that share a step; 1 without a process group, and within ``WholeBatch``."""
     if _evaluations:
         return 1
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
@@ -34,7 +34,7 @@ def part(count: int, rank: int, size: int) -> slice:
     return slice(count * rank // size, count * (rank + 1) // size)
 
 
-class Pictures:
+class SharedBatch:
     """A context in which the ranks share a batch of ``count`` pictures, at least one each, as :func:`part` says.
 
     Without it they are taken to hold equally many.
@@ -136,7 +136,7 @@ def put_together(rows: Tensor, count: int) -> Tensor:
     """What all ranks made of their :func:`own_rows` of ``count``, (count, …): the inverse."""
     if len(rows) == count:
         return rows
-    with Pictures(count):
+    with SharedBatch(count):
         return gather_rows(rows)
 
 

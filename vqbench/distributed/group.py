@@ -25,7 +25,7 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Group:
+class RankGroup:
     """This process as one of ``size`` ranks, ``local_size`` of them on this machine. The default is a rank alone.
 
     Rank 0 leads: it alone knows the store, the driver and the clock, and what it decides all ranks do. Every method
@@ -121,16 +121,16 @@ class Group:
         return dist.new_group(backend="gloo", timeout=IDLE)
 
 
-ALONE = Group()
+ALONE = RankGroup()
 
 
-def join(rank: int, size: int, local_rank: int, local_size: int, gpus: bool, store: Any = None) -> Group:
+def join(rank: int, size: int, local_rank: int, local_size: int, gpus: bool, store: Any = None) -> RankGroup:
     """Meet the other ranks in ``store`` or, without one, where the environment says: gloo on CPUs, NCCL on GPUs."""
     where = {"store": store} if store is not None else {"init_method": "env://"}
     backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"  # what ranks tell each other is on the CPU all the same
     with _mortal():
         dist.init_process_group(backend, rank=rank, world_size=size, timeout=BUSY, **where)
-    group = Group(rank, size, local_rank, local_size)
+    group = RankGroup(rank, size, local_rank, local_size)
     _ = group._idle  # made by all ranks now, at one time
     return group
 

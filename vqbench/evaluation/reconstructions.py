@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vqbench import protocol, registry
 from vqbench.dataset import Dataset
-from vqbench.distributed.group import ALONE, Group
+from vqbench.distributed.group import ALONE, RankGroup
 from vqbench.errors import RunError, UsageError
 from vqbench.images import as_measured, distinct, rounded, to_unit
 from vqbench.loading import batches
@@ -46,7 +46,7 @@ class Evaluator:
     of ``group`` share the pictures, without padding: each takes some whole passes, and every picture is seen once.
     """
 
-    def __init__(self, dataset: Dataset, device: torch.device, keep: bool = True, group: Group = ALONE) -> None:
+    def __init__(self, dataset: Dataset, device: torch.device, keep: bool = True, group: RankGroup = ALONE) -> None:
         self.dataset, self.device, self.keep, self.group = dataset, device, keep, group
         self.pixels = dataset.pixels("test")  # (N, C, S, S) uint8
         self.digest = dataset.digest("test")

@@ -25,7 +25,7 @@ DIGEST = hashlib.sha256().digest_size
 MARK = "samples.sha256"  # names the weights of the generator that the samples in a folder are of
 
 
-class Kept:
+class SamplePieces:
     """The samples of one sampling: ``samples-NAME.npy``, an (N, C, S, S) uint8 array; until all are made, pieces of it.
 
     Piece ``number`` is ``samples-NAME.parts/NUMBER.npy``: the ``size`` samples from ``number * size`` on, and the

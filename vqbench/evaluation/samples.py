@@ -14,11 +14,11 @@ from PIL import Image
 from torch import Tensor
 
 from vqbench import protocol, registry
-from vqbench.dataset import Dataset, Pictures
-from vqbench.distributed.group import ALONE, Group
+from vqbench.dataset import Dataset, Images
+from vqbench.distributed.group import ALONE, RankGroup
 from vqbench.errors import RunError
 from vqbench.evaluation.reconstructions import Measurement
-from vqbench.evaluation.sample_pieces import Kept, claim
+from vqbench.evaluation.sample_pieces import SamplePieces, claim
 from vqbench.functional import neighbours
 from vqbench.images import as_measured, rounded, to_unit
 from vqbench.loading import batches
@@ -67,7 +67,7 @@ def sample(
 class SampleEvaluator:
     """Measures generators of one data set one after the other. The ranks of ``group`` share the sampling."""
 
-    def __init__(self, dataset: Dataset, device: torch.device, group: Group = ALONE) -> None:
+    def __init__(self, dataset: Dataset, device: torch.device, group: RankGroup = ALONE) -> None:
         self.dataset, self.device, self.group = dataset, device, group
         self._references: dict[tuple[str, str, int], Tensor] = {}
 
@@ -109,7 +109,7 @@ class SampleEvaluator:
         name: str,
         metrics: Sequence[str],
         pictures: Tensor,
-        training: Tensor | Pictures,
+        training: Tensor | Images,
         mirrored: bool = False,
         tell: Tell = lambda: None,
     ) -> dict[str, Value]:
@@ -139,7 +139,7 @@ class SampleEvaluator:
         Round by round, each rank makes one piece, and the first keeps them all before it says so, which may raise
         Interrupted: a stop loses no more than the pieces at work.
         """
-        kept = Kept(folder, sampling, TOGETHER)
+        kept = SamplePieces(folder, sampling, TOGETHER)
 
         def make(numbers: list[int]) -> list[np.ndarray]:
             return [sample(generator, seeds, kept.places(each), sampling.settings).numpy() for each in numbers]
@@ -213,9 +213,9 @@ def telling(pieces: Iterable[Tensor], tell: Tell) -> Iterator[Tensor]:
 
 
 class First:
-    """The first ``count`` of ``pictures`` that are read piece by piece, as :class:`vqbench.dataset.Pictures` are."""
+    """The first ``count`` of ``pictures`` that are read piece by piece, as :class:`vqbench.dataset.Images` are."""
 
-    def __init__(self, pictures: Pictures, count: int) -> None:
+    def __init__(self, pictures: Images, count: int) -> None:
         self.pictures, self.count = pictures, min(count, len(pictures))
 
     def __len__(self) -> int:
@@ -228,7 +228,7 @@ class First:
         return self.pictures.augmented(torch.arange(self.count)[which], seed)
 
 
-def first(pictures: Tensor | Pictures, count: int | None) -> Tensor | Pictures:
+def first(pictures: Tensor | Images, count: int | None) -> Tensor | Images:
     """The first ``count`` pictures of a split, none of which is read for it; all for None."""
     if count is None:
         return pictures
@@ -240,7 +240,7 @@ def first(pictures: Tensor | Pictures, count: int | None) -> Tensor | Pictures:
 
 def nearest(
     pictures: Tensor,
-    training: Tensor | Pictures,
+    training: Tensor | Images,
     device: torch.device = CPU,
     mirrored: bool = False,
     tell: Tell = lambda: None,
@@ -269,7 +269,7 @@ def turned(others: Tensor, pictures: Tensor) -> Tensor:
 def draw(
     folder: Path,
     pictures: Tensor,
-    training: Tensor | Pictures,
+    training: Tensor | Images,
     device: torch.device = CPU,
     mirrored: bool = False,
     tell: Tell = lambda: None,

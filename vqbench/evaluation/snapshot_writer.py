@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vqbench.dataset import Dataset
-from vqbench.distributed.collectives import Alone
+from vqbench.distributed.collectives import WholeBatch
 from vqbench.functional import all_sum, flatten, float32_products
 from vqbench.images import rounded, to_unit
 from vqbench.model import Autoencoder
@@ -24,7 +24,7 @@ CODES = 4096  # of more, neither the plane nor pictures are kept
 PASS = 2**18  # pixels decoded at once
 
 
-class Sitting:
+class SnapshotWriter:
     """Sees the codes of all measured pictures as they go by, and draws at the end.
 
     Nothing here is random, and the model stays in evaluation mode. With several ranks each sees its own pictures:
@@ -51,7 +51,7 @@ class Sitting:
     @torch.no_grad()
     def draw(self, folder: Path, dataset: Dataset, counts: np.ndarray | None, lpips: np.ndarray | None) -> None:
         """Keep the portrait beside the record. ``lpips``: of each measured picture (N,), if that was measured."""
-        with Alone():  # the other ranks do not take part
+        with WholeBatch():  # the other ranks do not take part
             self._draw(folder, dataset, counts, lpips)
 
     def _draw(self, folder: Path, dataset: Dataset, counts: np.ndarray | None, lpips: np.ndarray | None) -> None:
@@ -69,7 +69,7 @@ class Sitting:
         scores = np.where(chosen < (0 if lpips is None else len(lpips)), scores, np.nan)
         snapshots.write(
             folder,
-            snapshots.Portrait(
+            snapshots.Snapshot(
                 positions=z[0, 0].numel(),
                 counts=counts,
                 chosen=chosen,

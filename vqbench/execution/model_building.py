@@ -11,14 +11,14 @@ from torch import Tensor
 from vqbench import registry
 from vqbench.dataset import Dataset
 from vqbench.model import Autoencoder
-from vqbench.spec import PARTS, Part, RunSpec
+from vqbench.spec import PARTS, PluginSpec, RunSpec
 from vqbench.training import seeding
 
 
 def require_planned(run: RunSpec) -> None:
     """Raises ChangedPlugin where a plugin of ``run`` is a file that was edited since the run got its key."""
     for name in PARTS:
-        part: Part = getattr(run, name)
+        part: PluginSpec = getattr(run, name)
         registry.require_same(f"{name}s", part.name, part.source)  # type: ignore[arg-type]  # the plural of a part is a kind
 
 
@@ -26,7 +26,7 @@ def build(run: RunSpec, dataset: Dataset) -> Autoencoder:
     """The untrained model of ``run``. All quantizers of a seed and data set start from the same backbone."""
     seeds = seeding.seeds(run.seed, run.dataset.name)
 
-    def make(kind: registry.Kind, part: Part, **filled: Any) -> Any:
+    def make(kind: registry.Kind, part: PluginSpec, **filled: Any) -> Any:
         torch.manual_seed(seeds(kind))
         return registry.load(kind, part.name)(**filled, **part.args)
 

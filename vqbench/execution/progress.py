@@ -15,7 +15,7 @@ from vqbench.system import console
 PLAIN_EVERY = 10.0  # seconds between two plain lines of one run
 
 
-class Progress:
+class PlainProgress:
     """Plain lines: when a run starts and ends, and now and then how far each is."""
 
     def __init__(self, runs: int, quiet: bool = False) -> None:
@@ -23,7 +23,7 @@ class Progress:
         self.ended = 0
         self._doing: dict[str, _Doing] = {}  # key of a run at work -> what it does
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> PlainProgress:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -67,7 +67,7 @@ class _Doing:
     first: int | None = None  # where it was when it was first heard of
 
 
-class LiveProgress(Progress):
+class LiveProgress(PlainProgress):
     """Bars with the time left, for the suite and for every run at work."""
 
     def __init__(self, runs: int, screen: Any) -> None:
@@ -156,7 +156,7 @@ def download(name: str) -> Iterator[Callable[[int, int | None], None]]:
     yield tell
 
 
-def progress(runs: int, quiet: bool = False) -> Progress:
+def progress(runs: int, quiet: bool = False) -> PlainProgress:
     """Bars where stderr is a terminal that can draw them, else plain lines, or nothing at all if ``quiet``."""
     screen = None if quiet else console.bars()
-    return Progress(runs, quiet) if screen is None else LiveProgress(runs, screen)
+    return PlainProgress(runs, quiet) if screen is None else LiveProgress(runs, screen)

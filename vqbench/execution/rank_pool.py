@@ -22,7 +22,7 @@ from typing import IO, Any
 import torch
 
 from vqbench.distributed import group
-from vqbench.distributed.group import Group
+from vqbench.distributed.group import RankGroup
 from vqbench.distributed.launching import launched
 from vqbench.execution.stopping import KILLS
 from vqbench.execution.wait_policy import waiting
@@ -33,7 +33,7 @@ LOOK = 0.2  # seconds between two looks at whether all are there
 
 
 @dataclass(frozen=True)
-class Place:
+class RankInfo:
     """What a follower is told before it meets the others."""
 
     rank: int
@@ -43,10 +43,10 @@ class Place:
     plugins: tuple[Path, ...]  # files that the user named
 
 
-class Follower:
+class RankProcess:
     """One process that follows this one, and ends when this one does: its stdin is a pipe from here."""
 
-    def __init__(self, place: Place, threads: int) -> None:
+    def __init__(self, place: RankInfo, threads: int) -> None:
         self.rank = place.rank
         self.errors: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115  # closed by ``end``
         self.process = subprocess.Popen(
@@ -79,15 +79,15 @@ class Follower:
         self.errors.close()
 
 
-class Team:
+class RankPool:
     """The ranks that follow this process, which is rank 0 of ``group``."""
 
     def __init__(self, size: int, device: str, plugins: Sequence[Path]) -> None:
-        self.followers: list[Follower] = []
+        self.followers: list[RankProcess] = []
         self.lost: str | None = None  # who was the first that ended before its time, and how
         self._ended = threading.Event()
         if launched():
-            self.group: Group = beside(device)
+            self.group: RankGroup = beside(device)
             return
         store = torch.distributed.TCPStore("127.0.0.1", 0, size, is_master=True, wait_for_workers=False)  # type: ignore[attr-defined]  # not in its __all__
         threads = max(1, torch.get_num_threads() // size)
@@ -95,8 +95,8 @@ class Team:
             torch.set_num_threads(threads)
         try:
             for rank in range(1, size):
-                place = Place(rank, size, store.port, device, tuple(plugins))
-                self.followers.append(Follower(place, threads))
+                place = RankInfo(rank, size, store.port, device, tuple(plugins))
+                self.followers.append(RankProcess(place, threads))
             threading.Thread(target=self._watch, daemon=True).start()
             self.group = group.join(0, size, 0, size, _on_gpus(device), store)
         except BaseException:
@@ -147,13 +147,13 @@ class Team:
         self.end()
 
 
-def meet(place: Place) -> Group:
+def meet(place: RankInfo) -> RankGroup:
     """In a follower: join the group of rank 0."""
     store: Any = torch.distributed.TCPStore("127.0.0.1", place.port, place.size, is_master=False)  # type: ignore[attr-defined]  # likewise
     return group.join(place.rank, place.size, place.rank, place.size, _on_gpus(place.device), store)
 
 
-def beside(device: str) -> Group:
+def beside(device: str) -> RankGroup:
     """In a process that ``torchrun`` started: join the group of all of them."""
     ours = launched()
     assert ours is not None

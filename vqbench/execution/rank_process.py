@@ -18,7 +18,7 @@ from vqbench.execution.stopping import SIGNALS
 from vqbench.system import console
 
 if TYPE_CHECKING:
-    from vqbench.distributed.group import Group
+    from vqbench.distributed.group import RankGroup
 
 
 def main() -> None:
@@ -43,7 +43,7 @@ def follow_launched(device: str) -> None:
     group.leave()
 
 
-def _follow(group: Group, device: str) -> None:
+def _follow(group: RankGroup, device: str) -> None:
     from vqbench.execution.runner import follow
 
     for number in SIGNALS:

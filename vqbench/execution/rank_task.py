@@ -13,22 +13,22 @@ import numpy as np
 
 from vqbench import registry
 from vqbench.dataset import Dataset
-from vqbench.distributed.group import ALONE, Group
+from vqbench.distributed.group import ALONE, RankGroup
 from vqbench.errors import Damaged, Interrupted, StoreError, UsageError
 from vqbench.evaluation.reconstructions import Evaluator, Measurement
 from vqbench.evaluation.samples import SampleEvaluator
-from vqbench.evaluation.snapshot_writer import Sitting
+from vqbench.evaluation.snapshot_writer import SnapshotWriter
 from vqbench.execution.callbacks import listener
 from vqbench.execution.model_building import build, kept_buffers, learned_state, rate, require_planned, size
 from vqbench.execution.provenance import made
 from vqbench.model import Autoencoder
 from vqbench.planning.jobs import Listener
 from vqbench.recipe import Recipe, SecondStage, Task, Trained
-from vqbench.spec import Part, RunSpec
+from vqbench.spec import PluginSpec, RunSpec
 from vqbench.store.results import set_aside
 from vqbench.system import determinism
 from vqbench.training import seeding
-from vqbench.training.codebook_monitor import Watch
+from vqbench.training.codebook_monitor import CodebookMonitor
 from vqbench.training.engine import Engine, devices_of
 from vqbench.training.latents.generator import Generator
 
@@ -36,7 +36,7 @@ CHECKPOINTS = ("last.pt", "best.pt")
 
 
 @dataclass(frozen=True)
-class Work:
+class RankTask:
     """What all ranks do of a run."""
 
     run: RunSpec
@@ -47,7 +47,7 @@ class Work:
 
 
 @dataclass
-class Done:
+class RankResult:
     """What came of it; on the first rank, what is to be stored."""
 
     measurement: Measurement
@@ -57,17 +57,17 @@ class Done:
     portrait: Callable[[np.ndarray | None], None] | None = None  # keeps it, given LPIPS of the measured pictures
 
 
-class Rank:
+class RankWorker:
     """One rank's part in runs, or the whole of them; runs on one data set share what depends on its test split."""
 
-    def __init__(self, device: str, listener: Listener, stopped: Callable[[], bool], group: Group = ALONE) -> None:
+    def __init__(self, device: str, listener: Listener, stopped: Callable[[], bool], group: RankGroup = ALONE) -> None:
         self.device, self.listener, self.stopped, self.group = device, listener, stopped, group
         self._dataset: Dataset | None = None
         self._evaluator: Evaluator | None = None
         self._samples: SampleEvaluator | None = None
-        self._part: Part | None = None  # which data set these are of
+        self._part: PluginSpec | None = None  # which data set these are of
 
-    def do(self, work: Work) -> Done:
+    def do(self, work: RankTask) -> RankResult:
         """Train, or load what was trained, and measure."""
         run = work.run
         self.group.together(lambda: require_planned(run))
@@ -96,13 +96,13 @@ class Rank:
             told["state"] = learned_state(judged, before)
             told |= rate(judged, dataset, engine.device) if isinstance(judged, Autoencoder) else {}
         started = time.monotonic()
-        sitting = Sitting(judged, engine.device) if isinstance(judged, Autoencoder) else None
+        sitting = SnapshotWriter(judged, engine.device) if isinstance(judged, Autoencoder) else None
         measurement = self._measured(work, engine, dataset, judged, sitting)
         how = {**self._made(engine), "seconds": round(time.monotonic() - started, 1), "metrics": work.missing}
         portrait = None if sitting is None else partial(sitting.draw, work.folder, dataset, sitting.counts())
-        return Done(measurement, how, trained, told, portrait)
+        return RankResult(measurement, how, trained, told, portrait)
 
-    def _model(self, work: Work, engine: Engine, dataset: Dataset) -> Autoencoder:
+    def _model(self, work: RankTask, engine: Engine, dataset: Dataset) -> Autoencoder:
         """The autoencoder of the run, untrained or, of a second stage, as the first one left it."""
         model = build(work.run, dataset).to(engine.device)
         if (first := work.first) is not None:
@@ -119,11 +119,11 @@ class Rank:
 
     def _measured(
         self,
-        work: Work,
+        work: RankTask,
         engine: Engine,
         dataset: Dataset,
         model: Autoencoder | Generator,
-        sitting: Sitting | None,
+        sitting: SnapshotWriter | None,
     ) -> Measurement:
         """The missing numbers: of reconstructions of the test split or, of a generator, of what it makes."""
         run = work.run
@@ -162,7 +162,7 @@ class Rank:
         how = {"deterministic": True} if determinism.demanded() else {}
         return {**made(engine.device), "devices": self.group.size, **how}
 
-    def _load(self, part: Part) -> Dataset:
+    def _load(self, part: PluginSpec) -> Dataset:
         if self._dataset is None or self._part != part:
             self._evaluator = self._samples = None
             self._dataset = registry.load("datasets", part.name)(**part.args)
@@ -170,7 +170,7 @@ class Rank:
         return self._dataset
 
     def _trained(
-        self, work: Work, recipe: Recipe, engine: Engine, dataset: Dataset, model: Autoencoder
+        self, work: RankTask, recipe: Recipe, engine: Engine, dataset: Dataset, model: Autoencoder
     ) -> tuple[Autoencoder, Trained]:
         """The model, trained from its last checkpoint or, where a checkpoint is damaged, once more from its start."""
         run, folder = work.run, work.folder
@@ -180,7 +180,7 @@ class Rank:
             seeds=seeding.seeds(run.seed, run.dataset.name),
             engine=engine,
             folder=folder,
-            watch=Watch(),
+            watch=CodebookMonitor(),
             progress=lambda done, total: self.listener.advanced(run, done, total),
             stopped=self.stopped,
             told=listener(run, folder, self.listener.say) if self.group.leads else lambda epoch: None,

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from vqbench import registry
-from vqbench.distributed.group import ALONE, Group
+from vqbench.distributed.group import ALONE, RankGroup
 from vqbench.distributed.launching import launched
 from vqbench.errors import (
     AssetError,
@@ -27,9 +27,9 @@ from vqbench.errors import (
     VqbenchError,
 )
 from vqbench.evaluation.snapshot_writer import lpips_of
-from vqbench.execution.rank_pool import Team
-from vqbench.execution.rank_task import Rank, Work
-from vqbench.planning.jobs import Ended, Job, Listener
+from vqbench.execution.rank_pool import RankPool
+from vqbench.execution.rank_task import RankTask, RankWorker
+from vqbench.planning.jobs import Job, Listener, RunResult
 from vqbench.spec import RunSpec
 from vqbench.store.results import LOG_LINES, Failure, Record, ResultStore
 from vqbench.system import determinism
@@ -48,38 +48,38 @@ class Runner:
         self.stopped = stopped
         self.broken = False  # whether ranks are gone that this process cannot start again
         self._killed = False  # whether the last rank that was lost was ended from outside
-        self._team: Team | None = None
-        self._rank: Rank | None = None
+        self._team: RankPool | None = None
+        self._rank: RankWorker | None = None
 
-    def attempt(self, job: Job) -> Ended:
+    def attempt(self, job: Job) -> RunResult:
         """Do what is missing of a run, unless another process holds it. A failure is recorded and returned."""
         run = job.run
         try:
             with self.store.lock(run) as held:
                 if not held:
-                    return Ended("held")
+                    return RunResult("held")
                 for sentence in self.store.mend(run):
                     self.listener.say(sentence)
                 if not self.store.missing(run, job.wanted):
-                    return Ended("there")
+                    return RunResult("there")
                 failure = self.store.failure(run)
                 if failure and not job.retry_failed:
-                    return Ended("failed", f"failed earlier: {failure.reason} (--retry-failed tries again)")
+                    return RunResult("failed", f"failed earlier: {failure.reason} (--retry-failed tries again)")
                 if job.first is not None and job.first not in self.store:
                     return self._without(job.first)
                 return self._contained(job)
         except Unwritable as error:
-            return Ended("unwritable", str(error))
+            return RunResult("unwritable", str(error))
         except StoreError as error:
-            return Ended("machine", str(error))
+            return RunResult("machine", str(error))
 
-    def _without(self, first: RunSpec) -> Ended:
+    def _without(self, first: RunSpec) -> RunResult:
         """What becomes of a run whose first stage is not done: it waits while another process is at that."""
         if self.store.folder(first).exists() and self.store.is_locked(first):
-            return Ended("held")
+            return RunResult("held")
         failure = self.store.obstacle(first)
         why = f"failed: {failure.reason}" if failure else "is not there; the same command does it first"
-        return Ended("machine", f"its first stage, {first.key}, {why}")
+        return RunResult("machine", f"its first stage, {first.key}, {why}")
 
     def close(self) -> None:
         """Let the processes go that follow this one, if there are any. Only between runs."""
@@ -89,7 +89,7 @@ class Runner:
             self._team.dismiss()
         self._team = self._rank = None
 
-    def _contained(self, job: Job) -> Ended:
+    def _contained(self, job: Job) -> RunResult:
         try:
             self._carry_out(job)
         except (KeyboardInterrupt, Unwritable):
@@ -97,22 +97,22 @@ class Runner:
             raise
         except (Interrupted, BrokenPipeError) as error:  # the latter: whoever reads what is printed is gone
             self._part()
-            return Ended("stopped", str(error))
+            return RunResult("stopped", str(error))
         except (NotDistributed, registry.ChangedPlugin) as error:  # which nobody has begun; the next may be fit for it
-            return Ended("machine", str(error))
+            return RunResult("machine", str(error))
         except UsageError as error:
-            return Ended("refused", str(error))
+            return RunResult("refused", str(error))
         except (AssetError, StoreError) as error:  # the machine's fault, not the run's: nothing is held against it
-            return Ended("machine", str(error))
+            return RunResult("machine", str(error))
         except Exception as error:
             why, sound = _reason(error), isinstance(error, RunError)
             if not sound:
                 why = self._part(blame=True) or why
                 if self._killed:
-                    return Ended("killed", why, sound=False)
+                    return RunResult("killed", why, sound=False)
             self.store.fail(job.run, Failure(why, traceback.format_exc().splitlines()[-LOG_LINES:]))
-            return Ended("failed", why, sound)
-        return Ended("done")
+            return RunResult("failed", why, sound)
+        return RunResult("done")
 
     def _part(self, blame: bool = False) -> str | None:
         """Give up the ranks, who are not where this one is; who of them has caused that, and how, if one has."""
@@ -129,7 +129,7 @@ class Runner:
         run = job.run
         record = self.store.read(run)
         first = None if job.first is None else self.store.folder(job.first)
-        work = Work(run, self.store.folder(run), self.store.missing(run, job.wanted), record is None, first)
+        work = RankTask(run, self.store.folder(run), self.store.missing(run, job.wanted), record is None, first)
         if self.devices > 1 and work.train:
             require_distributed(run)
         rank = self._ranks()
@@ -147,14 +147,14 @@ class Runner:
             done.portrait(lpips_of(self.store.read_images(run)))
         self.store.write(record)
 
-    def _ranks(self) -> Rank:
+    def _ranks(self) -> RankWorker:
         """This process's part; at the first run, the others are started."""
         if self._rank is None:
             if self.devices > 1:
                 devices_of(self.device, self._local_devices())  # raises for devices that this machine lacks
-                self._team = Team(self.devices, self.device, registry.files())
+                self._team = RankPool(self.devices, self.device, registry.files())
             group = ALONE if self._team is None else self._team.group
-            self._rank = Rank(self.device, self.listener, self.stopped, group)
+            self._rank = RankWorker(self.device, self.listener, self.stopped, group)
         return self._rank
 
     def _local_devices(self) -> int:
@@ -163,7 +163,7 @@ class Runner:
         return ranks.local_size if ranks else self.devices
 
 
-class Silent:
+class SilentListener:
     """A Listener that tells nobody: the first rank does."""
 
     def run_started(self, run: RunSpec, doing: str) -> None: ...
@@ -172,13 +172,13 @@ class Silent:
     def say(self, text: str) -> None: ...
 
 
-def follow(group: Group, device: str) -> None:
+def follow(group: RankGroup, device: str) -> None:
     """Do as the first rank does, run after run, until it has no more to tell.
 
     An error that a user can act on is one of all ranks, and theirs is the next run; any other ends this process, whose
     last line the first rank repeats.
     """
-    rank = Rank(device, Silent(), lambda: False, group)
+    rank = RankWorker(device, SilentListener(), lambda: False, group)
     while (work := group.hear()) is not None:
         try:
             with suppress(VqbenchError):

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vqbench.distributed.collectives import Alone, world_size
+from vqbench.distributed.collectives import WholeBatch, world_size
 from vqbench.errors import UsageError, nearest
 from vqbench.functional.precision import strictly
 from vqbench.quantizer import QuantizerOutput
@@ -43,7 +43,7 @@ def full_precision(forward: Forward) -> Forward:
 
     @functools.wraps(forward)
     def wrapped(self: Any, z: Tensor) -> QuantizerOutput:
-        exchange = nullcontext() if self.training or world_size() == 1 else Alone()
+        exchange = nullcontext() if self.training or world_size() == 1 else WholeBatch()
         with torch.autocast(z.device.type, enabled=False), exchange:
             out = strictly(functools.partial(forward, self), z if z.dtype == torch.float64 else z.float())
         out.z_q = out.z_q.to(z.dtype)

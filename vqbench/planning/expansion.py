@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from vqbench import protocol
 from vqbench.errors import AssetError, UsageError, nearest
-from vqbench.spec import Part, RunSpec
+from vqbench.spec import PluginSpec, RunSpec
 from vqbench.system.paths import path_of
 
 if TYPE_CHECKING:  # pydantic is only needed by who reads suites
-    from vqbench.planning.suite import PaperRow, Plugin, Row, SuiteSpec
+    from vqbench.planning.suite import PaperRow, Plugin, SuiteRow, SuiteSpec
     from vqbench.planning.yamlfile import KeyPath
 
 RECIPE = "autoencoder"  # what the training protocols are arguments of
@@ -21,7 +21,7 @@ SECOND = ("batch_size", "subset")  # what a reduced copy changes of a second sta
 
 
 @dataclass(frozen=True)
-class Entry:
+class SuiteEntry:
     """One run in its place in a suite: two entries, and two suites, may share a run."""
 
     label: str  # of the row, in which what the suite's table groups by is left out
@@ -34,7 +34,7 @@ class Entry:
     second: RunSpec | None = None  # the generator on that run, where the suite asks for one
 
 
-class Resolved(Protocol):
+class ResolvedPlugin(Protocol):
     """A plugin as the registry resolves it."""
 
     @property
@@ -53,11 +53,11 @@ class Registry(Protocol):
     def names(self, kind: Any, /) -> list[str]: ...
     def resolve(
         self, kind: Any, name: str, given: Mapping[str, Any], fixed: Mapping[str, Any] | None = None, /
-    ) -> Resolved: ...
+    ) -> ResolvedPlugin: ...
     def refresh(self, name: str, given: Mapping[str, Any], /) -> None: ...
 
 
-def expand(suite: SuiteSpec, registry: Registry | None = None) -> list[Entry]:
+def expand(suite: SuiteSpec, registry: Registry | None = None) -> list[SuiteEntry]:
     """Every run of ``suite``: data sets, rows and seeds in the order of the file, all arguments resolved.
 
     Raises UsageError, with the place in the file, for unknown plugins and wrong arguments, for two rows that a
@@ -92,16 +92,18 @@ def expand(suite: SuiteSpec, registry: Registry | None = None) -> list[Entry]:
             for seed in suite.seeds:
                 run = RunSpec(recipe, backbone, data, quantizer, seed)
                 generator = replace(run, recipe=second, parent=run.key) if second else None
-                entries.append(Entry(row.label, index, dataset.name, seed, group, paper, run, generator))
+                entries.append(SuiteEntry(row.label, index, dataset.name, seed, group, paper, run, generator))
     known = ["dataset", *dict.fromkeys(name for entry in entries for name in entry.run.quantizer.args)]
     if (by := suite.table.group) not in known:
         raise suite.error(("table", "group"), f"no row has an argument {by!r}; {nearest(by, known)}")
     return entries
 
 
-def _of_rows(suite: SuiteSpec, key: str, common: Plugin, resolve: Callable[[Plugin, KeyPath], Part]) -> list[Part]:
+def _of_rows(
+    suite: SuiteSpec, key: str, common: Plugin, resolve: Callable[[Plugin, KeyPath], PluginSpec]
+) -> list[PluginSpec]:
     """What each row as written has under ``key``: its own, or the suite's, resolved only if some row has it."""
-    shared: Part | None = None
+    shared: PluginSpec | None = None
     parts = []
     for source, row in enumerate(suite.quantizers):
         own: Plugin | None = getattr(row, key)
@@ -113,7 +115,7 @@ def _of_rows(suite: SuiteSpec, key: str, common: Plugin, resolve: Callable[[Plug
     return parts
 
 
-def _recipe(suite: SuiteSpec, registry: Registry, train: Plugin, place: KeyPath) -> Part:
+def _recipe(suite: SuiteSpec, registry: Registry, train: Plugin, place: KeyPath) -> PluginSpec:
     """A training protocol's arguments or, if it is named, another recipe's; then one's own, then a reduced copy's."""
     known = [*protocol.TRAIN, *registry.names("recipes")]
     if train.name not in known:
@@ -124,7 +126,7 @@ def _recipe(suite: SuiteSpec, registry: Registry, train: Plugin, place: KeyPath)
     return _resolve(suite, registry, "recipes", RECIPE if named else train.name, args, (*place, train.name), at)
 
 
-def _backbone(suite: SuiteSpec, registry: Registry, backbone: Plugin, place: KeyPath) -> Part:
+def _backbone(suite: SuiteSpec, registry: Registry, backbone: Plugin, place: KeyPath) -> PluginSpec:
     return _resolve(suite, registry, "backbones", backbone.name, backbone.args, (*place, backbone.name))
 
 
@@ -140,7 +142,7 @@ def _folder(suite: SuiteSpec, written: Plugin) -> dict[str, str]:
     return {"folder": suite.data} if suite.data is not None and "folder" not in written.args else {}
 
 
-def dataset_part(suite: SuiteSpec, registry: Registry, position: int) -> Part:
+def dataset_part(suite: SuiteSpec, registry: Registry, position: int) -> PluginSpec:
     """The data set at ``position``, with the suite's ``data`` as its folder where it has none of its own."""
     written = suite.datasets[position]
     shared = _folder(suite, written)
@@ -149,7 +151,7 @@ def dataset_part(suite: SuiteSpec, registry: Registry, position: int) -> Part:
     return _resolve(suite, registry, "datasets", written.name, shared | written.args, place, at)
 
 
-def _second(suite: SuiteSpec, registry: Registry) -> Part | None:
+def _second(suite: SuiteSpec, registry: Registry) -> PluginSpec | None:
     """The recipe of the second stage; of a reduced copy, with fewer pictures and smaller batches too."""
     if suite.generate is None:
         return None
@@ -158,7 +160,7 @@ def _second(suite: SuiteSpec, registry: Registry) -> Part | None:
     return _resolve(suite, registry, "recipes", name, suite.generate.args | smaller, ("generate", name), at)
 
 
-def _quantizer(suite: SuiteSpec, registry: Registry, row: Row, dataset: str) -> Part:
+def _quantizer(suite: SuiteSpec, registry: Registry, row: SuiteRow, dataset: str) -> PluginSpec:
     """The quantizer of ``row`` on ``dataset``: the row's arguments, then those for this data set, within the budget."""
     own = suite.quantizers[row.source].on.get(dataset, {})
     place: KeyPath = ("quantizers", row.source)
@@ -177,7 +179,7 @@ def _resolve(
     place: KeyPath,  # of the plugin; of its arguments too, if not told otherwise by ``at``
     at: Mapping[str, KeyPath] | None = None,
     fixed: Mapping[str, Any] | None = None,
-) -> Part:
+) -> PluginSpec:
     """The plugin with all its arguments. An error of the registry gets the place in the file, down to the argument."""
     folder = given.get("folder") if kind == "datasets" else None
     try:
@@ -197,4 +199,4 @@ def _resolve(
         if not isinstance(folder, str) or path_of(folder).is_dir():
             raise
         raise suite.error((at or {}).get("folder", (*place, "folder")), str(error)) from None
-    return Part(resolved.name, resolved.version, resolved.args, resolved.source)
+    return PluginSpec(resolved.name, resolved.version, resolved.args, resolved.source)

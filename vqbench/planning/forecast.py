@@ -17,19 +17,19 @@ from typing import Any
 
 from vqbench.errors import counted
 from vqbench.planning.cost import cheapest_first, updates, updates_of
-from vqbench.planning.jobs import Job, Wanted
+from vqbench.planning.jobs import Job, RequiredMetrics
 from vqbench.planning.plan import Plan
 from vqbench.spec import RunSpec
 from vqbench.store.results import Record, ResultStore, lacking
 from vqbench.system.durations import words
-from vqbench.system.output import Shown, grid
+from vqbench.system.output import CommandOutput, grid
 
 SCALES = ("epochs", "subset")  # arguments of a recipe that change how many updates there are, not what each costs
 Metrics = frozenset[tuple[str, str]]  # (protocol, metric)
 
 
 @dataclass
-class Measured:
+class MeasuredTimes:
     """What runs took on one device."""
 
     update: dict[str, list[float]] = field(default_factory=dict)  # such runs -> seconds an update, by run
@@ -70,21 +70,21 @@ def simulate(seconds: Sequence[float], places: int) -> Simulated:
     return Simulated(places, makespan, busy, max([total / places, *seconds]))
 
 
-def measured(plan: Plan, stores: Iterable[ResultStore]) -> dict[str, Measured]:
+def measured(plan: Plan, stores: Iterable[ResultStore]) -> dict[str, MeasuredTimes]:
     """What the records of ``stores`` tell of such runs as ``plan`` has, by device and threads."""
     likes = {_trained_like(run) for run in plan.runs()}
-    devices: dict[str, Measured] = {}
+    devices: dict[str, MeasuredTimes] = {}
     records = {record.run.key: record for store in stores for record in store.records()}
     for record in records.values():
         data = plan.datasets.get(record.run.dataset.name)
         if data is None:
             continue
         if (like := _trained_like(record.run)) in likes:
-            here = devices.setdefault(_device(record.made), Measured())
+            here = devices.setdefault(_device(record.made), MeasuredTimes())
             if count := plan.length(record.run).updates or updates_of(record.run, data):
                 here.update.setdefault(like, []).append(record.made["seconds"] / count)
         for device, metrics, seconds in _passes(record):
-            here = devices.setdefault(device, Measured())
+            here = devices.setdefault(device, MeasuredTimes())
             here.measuring.setdefault((_measured_like(record.run), metrics), []).append(seconds)
     return dict(sorted(devices.items()))
 
@@ -121,7 +121,7 @@ def _passes(record: Record) -> list[tuple[str, Metrics, float]]:
     return passes
 
 
-def forecast(plan: Plan, store: ResultStore, results: ResultStore, places: Sequence[int]) -> Shown:
+def forecast(plan: Plan, store: ResultStore, results: ResultStore, places: Sequence[int]) -> CommandOutput:
     """What is left of ``plan`` by each device that such runs were measured on, at so many places."""
     entries = {run.key: entry for entry in plan.entries for run in entry.stages()}
     jobs = [Job(run, plan.wanted(run)) for run in plan.runs() if lacking(store.sound(run), plan.wanted(run))]
@@ -158,16 +158,18 @@ def forecast(plan: Plan, store: ResultStore, results: ResultStore, places: Seque
     damage = [*store.damage.values(), *results.damage.values()]
     head = f"{plan.suite.name}: {counted(len(entries), 'distinct run')}, {len(jobs):,} not done"
     if not jobs:
-        return Shown(head, {"suite": plan.suite.name, "left": 0, "devices": []}, damage)
+        return CommandOutput(head, {"suite": plan.suite.name, "left": 0, "devices": []}, damage)
     if not blocks:
         blocks = [
             "Nothing is known of what they take: no such run was trained yet. Train one of each row, with --epochs 1 "
             "and another --store if need be, and give that folder as --results."
         ]
-    return Shown("\n\n".join([head, *blocks]), {"suite": plan.suite.name, "left": len(jobs), "devices": data}, damage)
+    return CommandOutput(
+        "\n\n".join([head, *blocks]), {"suite": plan.suite.name, "left": len(jobs), "devices": data}, damage
+    )
 
 
-def _pairs(missing: Wanted | dict[str, list[str]]) -> Metrics:
+def _pairs(missing: RequiredMetrics | dict[str, list[str]]) -> Metrics:
     return frozenset((protocol, name) for protocol, names in missing.items() for name in names)
 
 

@@ -10,13 +10,13 @@ from typing import Literal, Protocol
 from vqbench.errors import StoreError, UsageError
 from vqbench.spec import RunSpec
 
-Wanted = dict[str, dict[str, tuple[int, int]]]  # protocol -> metric -> (metric's version, protocol's version)
+RequiredMetrics = dict[str, dict[str, tuple[int, int]]]  # protocol -> metric -> (metric's version, protocol's version)
 
 # done: trained or measured now · there: nothing was missing any more · held: another process works on it ·
 # failed: recorded as such, now or earlier · machine: failed for a reason outside of the run, so not recorded ·
 # killed: somebody, such as a system without memory, ended a process of it, so it resumes ·
 # stopped: asked to stop, work kept · refused: no run can be carried out as asked · unwritable: nor anything stored
-How = Literal["done", "there", "held", "failed", "machine", "killed", "stopped", "refused", "unwritable"]
+Status = Literal["done", "there", "held", "failed", "machine", "killed", "stopped", "refused", "unwritable"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Job:
     """One run, the numbers that it must have in the end, and whether an earlier failure is no reason to leave it."""
 
     run: RunSpec
-    wanted: Wanted
+    wanted: RequiredMetrics
     retry_failed: bool = False
     first: RunSpec | None = None  # the run that it builds on, which must be done before
 
@@ -45,10 +45,10 @@ def take(queue: deque[Job], at_work: Iterable[Job]) -> Job | None:
 
 
 @dataclass(frozen=True)
-class Ended:
+class RunResult:
     """How an attempt at a run ended. ``sound``: whether the process that made it is fit for another run."""
 
-    how: How
+    how: Status
     reason: str = ""
     sound: bool = True
 
@@ -63,13 +63,13 @@ class Listener(Protocol):
 
 
 @dataclass
-class Outcome:
+class Summary:
     """How all jobs ended."""
 
     finished: int = 0  # runs trained or measured now
     failed: list[str] = field(default_factory=list)  # one sentence each
 
-    def note(self, job: Job, ended: Ended, listener: Listener) -> None:
+    def note(self, job: Job, ended: RunResult, listener: Listener) -> None:
         """Count one ended job and tell of it. Raises what must end the whole work."""
         if ended.how == "done":
             self.finished += 1

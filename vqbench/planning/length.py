@@ -10,7 +10,7 @@ from vqbench import registry
 if TYPE_CHECKING:
     from vqbench.planning.plan import DatasetInfo
     from vqbench.recipe import Recipe
-    from vqbench.spec import Part
+    from vqbench.spec import PluginSpec
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Length:
     about: str = ""  # for how long and how fast, as a table says it
 
 
-def length(recipe: Part, data: DatasetInfo) -> Length:
+def length(recipe: PluginSpec, data: DatasetInfo) -> Length:
     """How long ``recipe`` trains on a data set of this size.
 
     Raises BrokenPlugin for a recipe that fails or answers wrongly.
@@ -37,6 +37,6 @@ def length(recipe: Part, data: DatasetInfo) -> Length:
     return found
 
 
-def _all(recipe: Part) -> str:
+def _all(recipe: PluginSpec) -> str:
     """The arguments, for a recipe that says nothing of itself."""
     return ", ".join(f"{name} {value}" for name, value in recipe.args.items() if value is not None)

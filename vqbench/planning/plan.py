@@ -22,12 +22,12 @@ from vqbench import protocol, registry
 from vqbench.errors import AbsentData, AssetError, StoreError, UsageError, VqbenchError
 from vqbench.planning import expansion, resolved
 from vqbench.planning.expansion import expand
-from vqbench.planning.jobs import Wanted
+from vqbench.planning.jobs import RequiredMetrics
 from vqbench.planning.length import Length, length
 from vqbench.planning.schema import Problem
 from vqbench.planning.suite import SuiteSpec, load_suite
 from vqbench.planning.yamlfile import parse
-from vqbench.spec import Part, RunSpec
+from vqbench.spec import PluginSpec, RunSpec
 from vqbench.store import schema
 from vqbench.store.results import ResultStore, write_atomically
 from vqbench.store.sampling import Sampling, sampling_of
@@ -35,7 +35,7 @@ from vqbench.system import reading
 
 
 @dataclass(frozen=True)
-class Entry:
+class PlannedRun:
     """One run in its place in the table."""
 
     label: str
@@ -86,7 +86,7 @@ class Plan:
     """A suite's runs, in the order of its table, and what its table must know."""
 
     suite: SuiteSpec
-    entries: list[Entry]
+    entries: list[PlannedRun]
     metrics: dict[str, MetricInfo]
     datasets: dict[str, DatasetInfo]
     inputs: dict[str, Any]  # digests of what this was resolved from
@@ -111,11 +111,11 @@ class Plan:
     def _first(self) -> dict[str, RunSpec]:
         return {entry.run.key: entry.run for entry in self.entries}
 
-    def wanted(self, run: RunSpec | None = None) -> Wanted:
+    def wanted(self, run: RunSpec | None = None) -> RequiredMetrics:
         """The numbers that ``run`` must have."""
         return self.wanted_of(run is not None and run.parent is not None)
 
-    def wanted_of(self, second: bool) -> Wanted:
+    def wanted_of(self, second: bool) -> RequiredMetrics:
         """The numbers of samples that a second stage must have, or those that any other run must have."""
         infos = {name: info for name, info in self.metrics.items() if info.of_samples == second}
         return {
@@ -259,19 +259,19 @@ def _still(spec: SuiteSpec, settled: Collection[str], found: Plan, stale: set[in
     return True
 
 
-def _notes(dataset: Part) -> tuple[str, ...]:
+def _notes(dataset: PluginSpec) -> tuple[str, ...]:
     """What stands below every table of a data set, such as files that were passed over since."""
     return tuple(registry.load("datasets", dataset.name)(**dataset.args).notes)
 
 
-def _entry_to_dict(entry: Entry) -> dict[str, Any]:
+def _entry_to_dict(entry: PlannedRun) -> dict[str, Any]:
     content = {**asdict(entry), "run": entry.run.to_dict(), "key": entry.run.key}
     return {**content, "second": entry.second and entry.second.to_dict()}
 
 
-def _entry_from_dict(content: dict[str, Any]) -> Entry:
+def _entry_from_dict(content: dict[str, Any]) -> PlannedRun:
     runs: dict[str, Any] = {n: RunSpec.from_dict(content[n]) for n in ("run", "second") if content.get(n)}
-    return Entry(**{k: v for k, v in content.items() if k not in ("run", "second", "key")}, **runs)
+    return PlannedRun(**{k: v for k, v in content.items() if k not in ("run", "second", "key")}, **runs)
 
 
 def _content(path: Path) -> dict[str, Any]:
@@ -280,7 +280,7 @@ def _content(path: Path) -> dict[str, Any]:
     schema.mapping(content, "it")
     if content.pop("digest", None) not in (None, _digest_of(content)):  # the first were written without one
         raise ValueError("its content does not fit its digest")
-    resolved.check(content, Entry, MetricInfo, DatasetInfo)
+    resolved.check(content, PlannedRun, MetricInfo, DatasetInfo)
     return content
 
 
@@ -360,7 +360,7 @@ def _resolve(spec: SuiteSpec, digest: str, variant: bool, whole: bool = True) ->
             data[each.dataset] = registry.create("datasets", each.run.dataset.name, **each.run.dataset.args)
     told = whole and {"latent", "codes"} & set(spec.table.columns or [])
     entries = [
-        Entry(
+        PlannedRun(
             label=entry.label,
             row=entry.row,
             dataset=entry.dataset,
@@ -416,7 +416,7 @@ def _resolve(spec: SuiteSpec, digest: str, variant: bool, whole: bool = True) ->
     return Plan(spec, entries, infos, datasets, inputs, variant, sampling, _lengths(spec, entries, datasets))
 
 
-def _lengths(spec: SuiteSpec, entries: Sequence[Entry], datasets: Mapping[str, DatasetInfo]) -> dict[str, Length]:
+def _lengths(spec: SuiteSpec, entries: Sequence[PlannedRun], datasets: Mapping[str, DatasetInfo]) -> dict[str, Length]:
     """How long every run trains. An error gets the place in the file."""
     known: dict[str, Length] = {}  # by what decides on it: many runs share a recipe
     lengths = {}

@@ -201,7 +201,7 @@ class QuantizerRow(Model):
 SETTINGS = ("steps", "eta", "temperature")  # of which a recipe has some
 
 
-class Samples(Model):
+class SampleSettings(Model):
     """How many pictures a second stage makes, how, and what they are held against."""
 
     count: Annotated[int, Field(ge=2, le=10_000_000)] = 50_000

@@ -25,7 +25,7 @@ from vqbench.planning.schema import (
     Plugin,
     Problem,
     QuantizerRow,
-    Samples,
+    SampleSettings,
     TableSpec,
     arguments,
     distinct,
@@ -37,7 +37,7 @@ from vqbench.planning.schema import (
 from vqbench.planning.yamlfile import Document, KeyPath
 from vqbench.protocol import MEASURE
 
-__all__ = ["Codebook", "PaperRow", "Plugin", "QuantizerRow", "Row", "SuiteSpec", "TableSpec", "load_suite"]
+__all__ = ["Codebook", "PaperRow", "Plugin", "QuantizerRow", "SuiteRow", "SuiteSpec", "TableSpec", "load_suite"]
 
 MAX_ROWS = 10_000
 MAX_RUNS = 200_000
@@ -48,7 +48,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 @dataclass(frozen=True)
-class Row:
+class SuiteRow:
     """One row of the table, grids expanded: its label leaves out what the table groups by."""
 
     label: str
@@ -74,7 +74,7 @@ class SuiteSpec(Model):
     quantizers: Annotated[list[QuantizerRow], AfterValidator(filled)]
     seeds: Annotated[list[Seed], AfterValidator(distinct)] = Field(default=[42])
     generate: Plugin | None = None  # the recipe of a second stage on every run, which makes pictures
-    samples: Samples = Samples()  # of the second stage
+    samples: SampleSettings = SampleSettings()  # of the second stage
     metrics: Annotated[list[str], AfterValidator(distinct)]
     table: TableSpec = TableSpec()
     reduced: Annotated[dict[str, Any], AfterValidator(arguments)] = Field(default={})  # arguments of the recipe
@@ -132,11 +132,11 @@ class SuiteSpec(Model):
         longer = any(change.startswith(("train", "datasets", "generate")) for change in self.changed)
         return "" if (self.reduced or longer) and LENGTHS.search(text) else text
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[SuiteRow]:
         """The rows of the table in the order of the file; a grid varies its last list fastest, the budget last."""
         return [row for index in range(len(self.quantizers)) for row in self._grid(index)]
 
-    def _grid(self, source: int) -> list[Row]:
+    def _grid(self, source: int) -> list[SuiteRow]:
         written = self.quantizers[source]
         axes = {name: value if isinstance(value, list) else [value] for name, value in written.args.items()}
         axes |= self._budget(written)
@@ -147,7 +147,7 @@ class SuiteSpec(Model):
             suffix = ", ".join(f"{name}={_text(chosen[name])}" for name in varied)
             label = (written.label or written.quantizer) + (f" ({suffix})" if suffix else "")
             budget = {name: chosen.pop(name) for name in BUDGET}
-            rows.append(Row(label, source, written.quantizer, chosen, budget))
+            rows.append(SuiteRow(label, source, written.quantizer, chosen, budget))
         return rows
 
     def _budget(self, row: QuantizerRow) -> dict[str, list[int]]:

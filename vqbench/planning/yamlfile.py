@@ -88,7 +88,7 @@ def parse(text: str, file: str) -> Document:
         node = loader.get_single_node()
         if node is None:
             return Document(None, {(): file})
-        return _Reader(file).document(node)
+        return _YamlReader(file).document(node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else file
@@ -101,7 +101,7 @@ def parse(text: str, file: str) -> Document:
         raise UsageError(f"{file}: is nested too deeply; a suite is a short YAML file") from None
 
 
-class _Reader:
+class _YamlReader:
     """Nodes to plain data, noting places on the way."""
 
     def __init__(self, file: str) -> None:

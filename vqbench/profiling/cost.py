@@ -21,14 +21,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from vqbench.functional.precision import float32_products
 from vqbench.images import to_unit
 from vqbench.model import Autoencoder
-from vqbench.profiling.timing import GPU_CALLS, Call, Noise, Step, backward, feature_map, now
+from vqbench.profiling.timing import GPU_CALLS, Call, Noise, StepTimer, backward, feature_map, now
 from vqbench.quantizer import Quantizer
 
 FLOAT, CODE, PICTURE = 4, 8, 1  # bytes of a float32, of an int64 code, of a uint8 pixel
 
 
 @dataclass
-class Part:
+class CostItem:
     """A part of a step: what it does, and what it must at least compute and move."""
 
     call: Call
@@ -38,7 +38,7 @@ class Part:
     launches: int | None = None  # kernels, on a GPU
 
 
-def parts(step: Step, device: torch.device) -> dict[str, Part]:
+def parts(step: StepTimer, device: torch.device) -> dict[str, CostItem]:
     """The parts of ``step``, on models of their own, ready to be called again and again."""
     dataset = Noise(step.like, step.like.batch)
     model = step.model(dataset).to(device)
@@ -67,9 +67,9 @@ def parts(step: Step, device: torch.device) -> dict[str, Part]:
     encode = through(model.backbone.encode, x, upstream, False)
     decode = through(model.backbone.decode, z, torch.randn_like(x), True)
     found = {
-        "encoder": Part(encode, *counted(model, encode), backbone_type),
-        "quantizer": Part(quantize, *quantizer_cost(model.quantizer, quantize, n), "float32"),
-        "decoder": Part(decode, *counted(model, decode), backbone_type),
+        "encoder": CostItem(encode, *counted(model, encode), backbone_type),
+        "quantizer": CostItem(quantize, *quantizer_cost(model.quantizer, quantize, n), "float32"),
+        "decoder": CostItem(decode, *counted(model, decode), backbone_type),
         "optimizer": optimizer(model),
     }
     if device.type == "cuda":
@@ -140,17 +140,17 @@ def quantizer_cost(quantizer: Quantizer, call: Call, n: int) -> tuple[int, int]:
     return max(operations(call), least), FLOAT * (6 * rows + 2 * codebook) + CODE * n * quantizer.depth
 
 
-def optimizer(model: Autoencoder) -> Part:
+def optimizer(model: Autoencoder) -> CostItem:
     """Adam on all parameters: reads weights, gradients and two moments, writes weights and moments."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     copies = [parameter.detach().clone().requires_grad_() for parameter in parameters]
     for copy in copies:
         copy.grad = torch.zeros_like(copy)
     adam = torch.optim.Adam(copies, lr=3e-4)
-    return Part(adam.step, 0, 7 * FLOAT * sum(copy.numel() for copy in copies), "float32")
+    return CostItem(adam.step, 0, 7 * FLOAT * sum(copy.numel() for copy in copies), "float32")
 
 
-def rest(step: Step) -> int:
+def rest(step: StepTimer) -> int:
     """Bytes of a step outside its parts: pictures are read and scaled; the error reads both and writes a gradient."""
     values = step.like.batch * step.like.channels * step.like.size**2
     return values * (PICTURE + 4 * FLOAT)

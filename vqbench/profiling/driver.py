@@ -18,13 +18,13 @@ from vqbench.profiling import report
 from vqbench.profiling.subjects import Size, Subject, size, subjects
 from vqbench.store.results import write_atomically
 from vqbench.system import jsontext, processes
-from vqbench.system.output import Shown
+from vqbench.system.output import CommandOutput
 
 SIZES = ("50176,512,64",)  # a batch of 1,024 pictures of MNIST at the codebook of the small-data tables
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ProfileRequest:
     """What is to be measured, as the command line says it; empty lists stand for the defaults."""
 
     names: Sequence[str] = ()
@@ -39,13 +39,15 @@ class Wanted:
     plugins: Sequence[Path] = ()
 
 
-def shown(path: Path, style: str = "text", cost: bool = False, methods: bool = False) -> Shown:
+def shown(path: Path, style: str = "text", cost: bool = False, methods: bool = False) -> CommandOutput:
     """A kept profile."""
     profile = report.read(path)
-    return Shown(report.text(profile, style, cost, methods), profile)
+    return CommandOutput(report.text(profile, style, cost, methods), profile)
 
 
-def profile(wanted: Wanted, output: Path | None = None, style: str = "text", quiet: bool = True) -> tuple[int, Shown]:
+def profile(
+    wanted: ProfileRequest, output: Path | None = None, style: str = "text", quiet: bool = True
+) -> tuple[int, CommandOutput]:
     """Measure what is wanted, keep it in ``output``: 0 and what was found; 1 if a row could not be measured.
 
     Raises UsageError, before anything is measured, for what cannot be asked for.
@@ -85,10 +87,10 @@ def profile(wanted: Wanted, output: Path | None = None, style: str = "text", qui
     }
     if output is not None:
         write_atomically(output, (jsontext.dumps(kept) + "\n").encode())
-    return int(any("error" in line for line in lines)), Shown(report.text(kept, style, wanted.cost), kept)
+    return int(any("error" in line for line in lines)), CommandOutput(report.text(kept, style, wanted.cost), kept)
 
 
-def _checked(wanted: Wanted, output: Path | None, style: str) -> list[Subject]:
+def _checked(wanted: ProfileRequest, output: Path | None, style: str) -> list[Subject]:
     """The rows to measure, once all that was asked for can be done."""
     if style not in report.STYLES:
         raise UsageError(f"unknown format {style!r}; {nearest(style, report.STYLES)}")

@@ -22,9 +22,9 @@ from vqbench.planning.expansion import RECIPE
 from vqbench.profiling.subjects import Subject
 from vqbench.quantizer import Quantizer
 from vqbench.recipe import Recipe, Task
-from vqbench.spec import Part, RunSpec
+from vqbench.spec import PluginSpec, RunSpec
 from vqbench.training import seeding
-from vqbench.training.codebook_monitor import Watch
+from vqbench.training.codebook_monitor import CodebookMonitor
 from vqbench.training.engine import Engine, Precision
 
 Call = Callable[[], object]
@@ -37,7 +37,7 @@ WARM_UP = 2  # rounds that are not counted
 
 
 @dataclass(frozen=True)
-class Pictures:
+class RandomImages:
     """A batch of pictures like those of a data set: 28 pixels make 7x7 features under ``conv``, 32 make 8x8."""
 
     batch: int
@@ -49,12 +49,12 @@ class Pictures:
         return (self.size // 4) ** 2
 
 
-def pictures(n: int) -> Pictures | None:
+def pictures(n: int) -> RandomImages | None:
     """The batch that has ``n`` features: grey of 28 pixels (as MNIST), else of three channels and 32 (as CIFAR10)."""
     for channels, size in ((1, 28), (3, 32)):
         positions = (size // 4) ** 2
         if n % positions == 0:
-            return Pictures(n // positions, channels, size)
+            return RandomImages(n // positions, channels, size)
     return None
 
 
@@ -154,7 +154,7 @@ def now(device: torch.device) -> float:
 class Noise(Dataset):
     """Random pictures, as many as a measurement needs: what they show changes no time."""
 
-    def __init__(self, like: Pictures, count: int) -> None:
+    def __init__(self, like: RandomImages, count: int) -> None:
         self.channels, self.size = like.channels, like.size  # type: ignore[misc]  # of this one, not of the class
         levels = torch.Generator().manual_seed(0)
         self.levels = torch.randint(
@@ -166,11 +166,11 @@ class Noise(Dataset):
 
 
 @dataclass(frozen=True)
-class Step:
+class StepTimer:
     """A training step of the recipe, backbone and optimiser that the suites use, on a batch of ``like``."""
 
     subject: Subject
-    like: Pictures
+    like: RandomImages
     precision: Precision = "float32"
     device: str = "auto"
 
@@ -181,10 +181,10 @@ class Step:
     def _run(self) -> RunSpec:
         backbone = registry.resolve("backbones", "conv", {})
         parts = (
-            Part(RECIPE, 1, self._recipe()),
-            Part(backbone.name, backbone.version, backbone.args),
-            Part("noise", 1, {}),
-            Part(self.subject.name, self.subject.version, self.subject.args),
+            PluginSpec(RECIPE, 1, self._recipe()),
+            PluginSpec(backbone.name, backbone.version, backbone.args),
+            PluginSpec("noise", 1, {}),
+            PluginSpec(self.subject.name, self.subject.version, self.subject.args),
         )
         return RunSpec(*parts, seed=0)
 
@@ -226,7 +226,7 @@ class Step:
                 seeds=seeding.seeds(0, "noise"),
                 engine=engine,
                 folder=Path(folder),
-                watch=Watch(),
+                watch=CodebookMonitor(),
                 progress=progress,
                 stopped=lambda: done >= updates,
             )

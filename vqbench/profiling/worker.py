@@ -18,7 +18,7 @@ from vqbench.profiling.subjects import Size, Subject
 from vqbench.profiling.timing import (
     WARM_UP,
     Rounds,
-    Step,
+    StepTimer,
     backward,
     bare_product,
     feature_map,
@@ -48,7 +48,7 @@ def row(job: dict[str, Any]) -> dict[str, Any]:
 
     calls = {"product": bare_product(n, k, d, device), **quantizer_calls(made_of(subject, device), n, device)}
     like = pictures(n) if job["step"] else None
-    step = Step(subject, like, job["precision"], job["device"]) if like else None
+    step = StepTimer(subject, like, job["precision"], job["device"]) if like else None
     parts = cost.parts(step, device) if step and job["cost"] else {}
     rounds = Rounds({**calls, **{f"part {name}": part.call for name, part in parts.items()}}, device)
     if step:

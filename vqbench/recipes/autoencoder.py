@@ -54,7 +54,7 @@ class Progress:
     origins: list[dict[str, Any]] = field(default_factory=list)  # machines that trained part of it
 
 
-class Autoencoder(Recipe):
+class ReconstructionRecipe(Recipe):
     """Adam (betas 0.9 and 0.999) on the quantizer's ``objective`` of the mean squared error.
 
     ``decay``: the learning rate stays ``constant``, as in the released code, or falls to zero over all updates,

@@ -14,11 +14,11 @@ from vqbench.errors import RunError, UsageError
 from vqbench.model import Autoencoder
 from vqbench.training.engine import Precision
 from vqbench.training.latents.prior import Prior
-from vqbench.training.latents.recipe import OnRows
-from vqbench.training.latents.transformer import Transformer
+from vqbench.training.latents.recipe import LatentRecipe
+from vqbench.training.latents.transformer import CausalTransformer
 
 
-class Autoregressive(OnRows):
+class Autoregressive(LatentRecipe):
     """A causal transformer over the code map, line by line; all codes of a position (residual ones) follow each other.
 
     Mean cross-entropy of the codes in nats. AdamW at a constant rate; kept is the moving average of the weights (see
@@ -65,7 +65,9 @@ class Autoregressive(OnRows):
         count = first.quantizer.num_codes
         if shape[2] == 0:
             raise RunError("nothing is quantized, so there are no codes to predict; leave this row out")
-        net = Transformer(shape[2] * count + 1, shape.numel(), count, self.width, self.layers, self.heads, self.dropout)
+        net = CausalTransformer(
+            shape[2] * count + 1, shape.numel(), count, self.width, self.layers, self.heads, self.dropout
+        )
         return Prior(net, first, shape).to(parameter.device)
 
     def batch(self, generator: Prior, rows: Tensor) -> tuple[Tensor, ...]:

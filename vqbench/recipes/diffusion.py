@@ -15,10 +15,10 @@ from vqbench.errors import UsageError, shortened
 from vqbench.model import Autoencoder
 from vqbench.training.engine import Precision
 from vqbench.training.latents.denoiser import STEPS, Denoiser, require_diffusers, scheduler, unet
-from vqbench.training.latents.recipe import OnRows
+from vqbench.training.latents.recipe import LatentRecipe
 
 
-class Diffusion(OnRows):
+class Diffusion(LatentRecipe):
     """Denoising diffusion (T = 1,000) of the features before quantization; the decoder quantizes what is sampled.
 
     Mean squared error of the predicted noise, at a step drawn evenly for each picture. AdamW at a constant rate; kept

@@ -20,19 +20,19 @@ from vqbench.bounds import (
     PositiveInt,
     Width,
 )
-from vqbench.dataset import Pictures
+from vqbench.dataset import Images
 from vqbench.distributed.collectives import part
 from vqbench.errors import Interrupted, RunError, UsageError, counted
 from vqbench.images import to_unit
 from vqbench.loading import batches
 from vqbench.networks.perceptual import SMALLEST
 from vqbench.recipe import Recipe, Task, Trained, too_large
-from vqbench.training.adversarial.losses import Game
+from vqbench.training.adversarial.losses import GanLoss
 from vqbench.training.adversarial.patch import Patch
 from vqbench.training.adversarial.reconstruction import Reconstruction
 from vqbench.training.adversarial.schedule import Schedule, learning_rate
 from vqbench.training.adversarial.stylegan import StyleGAN
-from vqbench.training.adversarial.update import TERMS, Players, Rules
+from vqbench.training.adversarial.update import TERMS, GanConfig, GanTrainer
 from vqbench.training.clock import Clock, restored
 from vqbench.training.engine import Precision
 
@@ -69,7 +69,7 @@ class Gan(Recipe):
 
     ``accumulate`` parts of a batch are computed one after the other where a device is too small for all. Quantizer and
     discriminator still see the whole batch at once, so that the result is the same but for rounding (see
-    :class:`vqbench.training.adversarial.passes.Parts`); encoder and decoder are computed twice or more.
+    :class:`vqbench.training.adversarial.passes.MicroBatches`); encoder and decoder are computed twice or more.
 
     ``refine_steps`` more updates, at ``refine_learning_rate``, follow as a second phase, of the decoder alone, by
     backbones that have one (SeQ-GAN), with ``refine_semantic`` in the place of ``semantic``.
@@ -108,7 +108,7 @@ class Gan(Recipe):
         adversarial: NonNegativeFloat = 0.8,
         adaptive: bool = True,
         start: NonNegativeInt = 0,
-        game: Game = "hinge",
+        game: GanLoss = "hinge",
         discriminator: Literal["patch", "stylegan"] = "patch",
         discriminator_width: Width = 64,
         discriminator_layers: Layers = 3,
@@ -138,7 +138,7 @@ class Gan(Recipe):
         self.adam = {"lr": self.peak, "betas": (beta1, beta2), "weight_decay": weight_decay}
         self.pixel_weights, self.perceptual = (l1, l2), perceptual
         self.semantic, self.refine_semantic = semantic, refine_semantic
-        self.rules = Rules(game, adversarial, adaptive, r1, r1_every, accumulate)
+        self.rules = GanConfig(game, adversarial, adaptive, r1, r1_every, accumulate)
         self.start, self.ema, self.precision = start, ema, precision
         self.kind, self.width, self.layers = discriminator, discriminator_width, discriminator_layers
 
@@ -260,7 +260,7 @@ class Gan(Recipe):
         semantic = self.refine_semantic if refining else self.semantic
         return Reconstruction(task.engine, *self.pixel_weights, self.perceptual, semantic)
 
-    def _begin(self, task: Task, first: int) -> tuple[Players, Progress]:
+    def _begin(self, task: Task, first: int) -> tuple[GanTrainer, Progress]:
         """Everything as it is before the next update: at the start, or after the last checkpoint."""
         torch.manual_seed(task.seeds("discriminator"))
         channels, size = task.dataset.channels, task.dataset.size
@@ -271,7 +271,7 @@ class Gan(Recipe):
             discriminator = StyleGAN(channels, size, self.width)
         discriminator = discriminator.to(task.engine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's overloads leave it out
         task.model.train()
-        players = Players(task.model, discriminator, self.rules, task.engine, self.adam, self.ema)
+        players = GanTrainer(task.model, discriminator, self.rules, task.engine, self.adam, self.ema)
         path = task.folder / "last.pt"
         if not task.engine.group.agree(path.exists):
             self._put_codebook(task)
@@ -303,7 +303,7 @@ class Gan(Recipe):
             )
         own.copy_(brought)
 
-    def _batches(self, task: Task, pixels: Tensor | Pictures, count: int, epoch: int, start: int) -> Iterator[Tensor]:
+    def _batches(self, task: Task, pixels: Tensor | Images, count: int, epoch: int, start: int) -> Iterator[Tensor]:
         """The epoch's batches from number ``start`` on, uint8, in an order that is the same for all quantizers."""
         generator = torch.Generator().manual_seed(task.seeds("order", epoch))
         whole = torch.randperm(count, generator=generator)[: count // self.batch_size * self.batch_size]
@@ -312,7 +312,7 @@ class Gan(Recipe):
         return batches(pixels, order.flatten(), order.shape[1], start, task.seeds("augmentation", epoch))
 
     @staticmethod
-    def _save(task: Task, players: Players, state: Progress, clock: Clock) -> None:
+    def _save(task: Task, players: GanTrainer, state: Progress, clock: Clock) -> None:
         state.seconds = clock.seconds
         parts = {name: each.state_dict() for name, each in players.parts()}
         task.engine.save(task.folder / "last.pt", {**parts, "progress": asdict(state), "watch": task.watch.state()})

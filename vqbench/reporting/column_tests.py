@@ -45,7 +45,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Contest:
+class ColumnTest:
     """One column of one block: its best row, the comparisons with the others, and what follows."""
 
     block: str
@@ -75,9 +75,9 @@ class Contest:
 Key = tuple[int, int]  # position of the block, position of the column of cells
 
 
-def contests(table: Table, images: Images) -> dict[Key, Contest]:
+def contests(table: Table, images: Images) -> dict[Key, ColumnTest]:
     """Every column of every block in which rows compete, judged; p-values are corrected over the whole table."""
-    found: dict[Key, Contest] = {}
+    found: dict[Key, ColumnTest] = {}
     pairs: dict[Key, list[tuple[str, NDArray[np.float64], NDArray[np.float64], bool]]] = {}
     for i, block in enumerate(table.blocks):
         for slot, (group, column) in enumerate(table.slots):
@@ -103,7 +103,7 @@ def contests(table: Table, images: Images) -> dict[Key, Contest]:
 
 def _prepared(
     table: Table, block: Block, slot: int, column: Column, placed: Mapping[int, str], images: Images
-) -> tuple[Contest, list[tuple[str, NDArray[np.float64], NDArray[np.float64], bool]]]:
+) -> tuple[ColumnTest, list[tuple[str, NDArray[np.float64], NDArray[np.float64], bool]]]:
     """The contest without its tests, and (other, a, b, by picture) for each of them."""
     best = [i for i, rank in placed.items() if rank == "best"]
     level = len(best) > 1
@@ -121,7 +121,7 @@ def _prepared(
             pairs.append((row.label, *pair))
     claim: Claim = "level" if level else "not comparable"
     names = ", ".join(block.rows[i].label for i in best)
-    return Contest(block.label, "", column, names, claim, (), without), pairs
+    return ColumnTest(block.label, "", column, names, claim, (), without), pairs
 
 
 def _pair(best: Cell, other: Cell, name: str, images: Images) -> tuple[NDArray[Any], NDArray[Any], bool] | str:
@@ -150,7 +150,7 @@ def _pair(best: Cell, other: Cell, name: str, images: Images) -> tuple[NDArray[A
     return a, b, a.shape[1] > 1
 
 
-def _claim(contest: Contest, comparisons: Sequence[Comparison]) -> Claim:
+def _claim(contest: ColumnTest, comparisons: Sequence[Comparison]) -> Claim:
     """What the comparisons allow. A row that could not be compared, though it has values, forbids a claim."""
     if contest.claim == "level" or not comparisons:
         return contest.claim

@@ -29,7 +29,7 @@ from vqbench.reporting import statistics
 from vqbench.spec import PARTS, RunSpec
 from vqbench.store.results import Record, ResultStore
 from vqbench.system.machine import origins_of, same_origin
-from vqbench.system.output import Shown, grid
+from vqbench.system.output import CommandOutput, grid
 from vqbench.system.paths import path_of
 
 GIT_SECONDS = 60.0
@@ -52,7 +52,7 @@ class Change:
     pictures: int = 0
 
 
-def diff(a: str, b: str, results: Path) -> Shown:
+def diff(a: str, b: str, results: Path) -> CommandOutput:
     """Compare ``a`` with ``b``, each a results folder, a commit or a date (YYYY-MM-DD). Raises UsageError otherwise."""
     with state(a, results) as before, state(b, results) as after:
         old, new = _kinds(before), _kinds(after)
@@ -66,7 +66,7 @@ def diff(a: str, b: str, results: Path) -> Shown:
         change.said = _said(change)
     gone = [_name(next(iter(old[kind].values())).run) for kind in old if kind not in new]
     added = [_name(next(iter(new[kind].values())).run) for kind in new if kind not in old]
-    return Shown(_text(a, b, changes, gone, added), _data(a, b, changes, gone, added), damage)
+    return CommandOutput(_text(a, b, changes, gone, added), _data(a, b, changes, gone, added), damage)
 
 
 @contextmanager

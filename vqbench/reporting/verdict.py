@@ -37,7 +37,7 @@ CONFIDENCE = 0.95
 _PERCENT = f"{100 * CONFIDENCE:g} %"
 
 
-class Outcome(StrEnum):
+class VerdictKind(StrEnum):
     """The five verdicts."""
 
     REPRODUCED = "REPRODUCED"
@@ -51,7 +51,7 @@ class Outcome(StrEnum):
 class Verdict:
     """An outcome and why."""
 
-    outcome: Outcome
+    outcome: VerdictKind
     reason: str = ""
 
 
@@ -93,11 +93,11 @@ TOLERANCES: Mapping[str, Tolerance] = {
 def judge(metric: str, values: Sequence[float], printed: str, not_comparable: str = "") -> Verdict:
     """The verdict, by the rule above, on ``values`` (one a seed) of ``metric`` beside the ``printed`` value."""
     if not values:
-        return Verdict(Outcome.NOT_RUN)
+        return Verdict(VerdictKind.NOT_RUN)
     if not_comparable:
-        return Verdict(Outcome.NOT_COMPARABLE, not_comparable)
+        return Verdict(VerdictKind.NOT_COMPARABLE, not_comparable)
     if metric not in TOLERANCES:
-        return Verdict(Outcome.NOT_COMPARABLE, f"no tolerance is stated for {metric}")
+        return Verdict(VerdictKind.NOT_COMPARABLE, f"no tolerance is stated for {metric}")
     return _judge_comparable(values, float(printed), TOLERANCES[metric].around(float(printed)))
 
 
@@ -106,22 +106,22 @@ def _judge_comparable(values: Sequence[float], printed: float, tolerance: float)
     distance = abs(statistics.mean(values) - printed)
     # Differences such as 0.0212 - 0.0207 carry a binary rounding error; a value on the edge counts as inside.
     if distance <= tolerance * (1 + 1e-9):
-        return Verdict(Outcome.REPRODUCED, "within the tolerance")
+        return Verdict(VerdictKind.REPRODUCED, "within the tolerance")
     inside, half = False, 0.0
     if spread is not None:
         low, high = statistics.t_interval(values, CONFIDENCE)
         inside, half = low <= printed <= high, (high - low) / 2
     band = CLOSE_FACTOR * tolerance * (1 + 1e-9)
     if inside and half <= band:
-        return Verdict(Outcome.REPRODUCED, f"inside the {_PERCENT} interval of {len(values)} seeds")
+        return Verdict(VerdictKind.REPRODUCED, f"inside the {_PERCENT} interval of {len(values)} seeds")
     if distance <= band:
-        return Verdict(Outcome.CLOSE, "within three tolerances")
+        return Verdict(VerdictKind.CLOSE, "within three tolerances")
     if inside:
         return Verdict(
-            Outcome.NOT_COMPARABLE,
+            VerdictKind.NOT_COMPARABLE,
             f"{len(values)} seeds scatter too much to decide: their {_PERCENT} interval is ±{half:.2g}",
         )
-    return Verdict(Outcome.DIFFERS, "further than three tolerances")
+    return Verdict(VerdictKind.DIFFERS, "further than three tolerances")
 
 
 def legend(metrics: Mapping[str, str]) -> str:

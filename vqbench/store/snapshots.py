@@ -25,7 +25,7 @@ SHADES = 8  # of a doubling: a count n is kept as round(8 · log2(1 + n)), in on
 
 
 @dataclass(frozen=True)
-class Curves:
+class UsageHistory:
     """How often each code was used in each epoch of the training."""
 
     shades: np.ndarray  # (epochs, lines) uint8, see :func:`shades`
@@ -34,7 +34,7 @@ class Curves:
 
 
 @dataclass(frozen=True)
-class Portrait:
+class Snapshot:
     """Codes and pictures of the selected model, from the test split."""
 
     positions: int  # of the code map
@@ -51,7 +51,7 @@ class Portrait:
     decoded_codes: np.ndarray | None  # (k,) int64: which these are
 
 
-Kept = TypeVar("Kept", Curves, Portrait)
+Kept = TypeVar("Kept", UsageHistory, Snapshot)
 
 
 def shades(counts: np.ndarray) -> np.ndarray:
@@ -59,22 +59,22 @@ def shades(counts: np.ndarray) -> np.ndarray:
     return np.round(SHADES * np.log2(1 + counts.astype(np.float64))).astype(np.uint8)
 
 
-def write(folder: Path, kept: Curves | Portrait) -> None:
+def write(folder: Path, kept: UsageHistory | Snapshot) -> None:
     """Store ``kept`` in a run's folder, in place of what was there."""
     arrays = {field.name: getattr(kept, field.name) for field in fields(kept)}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **{name: np.asarray(array) for name, array in arrays.items() if array is not None})  # type: ignore[arg-type]  # none is called allow_pickle
-    write_atomically(folder / (CURVES if isinstance(kept, Curves) else PORTRAIT), buffer.getvalue())
+    write_atomically(folder / (CURVES if isinstance(kept, UsageHistory) else PORTRAIT), buffer.getvalue())
 
 
-def read_curves(folder: Path) -> Curves | None:
+def read_curves(folder: Path) -> UsageHistory | None:
     """What :func:`write` stored, or None if nothing was. Raises Damaged."""
-    return _read(folder / CURVES, Curves)
+    return _read(folder / CURVES, UsageHistory)
 
 
-def read_portrait(folder: Path) -> Portrait | None:
+def read_portrait(folder: Path) -> Snapshot | None:
     """What :func:`write` stored, or None if nothing was. Raises Damaged."""
-    return _read(folder / PORTRAIT, Portrait)
+    return _read(folder / PORTRAIT, Snapshot)
 
 
 def _read(path: Path, kind: type[Kept]) -> Kept | None:
@@ -89,7 +89,7 @@ def _read(path: Path, kind: type[Kept]) -> Kept | None:
             if type_ == "int":
                 arrays[name] = _whole(arrays[name], name)
         kept = kind(**{name: arrays.get(name) for name in declared})  # type: ignore[arg-type]  # of types that are checked below
-        _check_curves(kept) if isinstance(kept, Curves) else _check_portrait(kept)
+        _check_curves(kept) if isinstance(kept, UsageHistory) else _check_portrait(kept)
         return kept
     except FileNotFoundError:
         return None
@@ -103,11 +103,11 @@ def _whole(value: np.ndarray, name: str) -> int:
     return int(value)
 
 
-def _check_curves(kept: Curves) -> None:
+def _check_curves(kept: UsageHistory) -> None:
     _expect(kept.shades, "shades", "u", 2)
 
 
-def _check_portrait(kept: Portrait) -> None:
+def _check_portrait(kept: Snapshot) -> None:
     """Raises ValueError for arrays of other shapes or types than a page is drawn from."""
     _expect(kept.counts, "counts", "iu", 2)
     _expect(kept.chosen, "chosen", "iu", 1)

@@ -16,7 +16,7 @@ NAMED = 10  # damaged files that one command names
 
 
 @dataclass(frozen=True)
-class Shown:
+class CommandOutput:
     """What a command found: for people, and for programs."""
 
     text: str

@@ -16,7 +16,7 @@ from vqbench.store import snapshots
 LINES = 4096  # of the record over the epochs at most; with more codes, neighbours share a line
 
 
-class Watch:
+class CodebookMonitor:
     """Counts the codes of a training. Any recipe may use it: ``start``, ``codes`` after every update, ``epoch_ended``,
     ``state`` with every checkpoint, ``save`` at the end.
 
@@ -86,7 +86,7 @@ class Watch:
         if self._counts is None or not self._past or not _first_rank():
             return
         depth, codes = self._counts.shape
-        snapshots.write(folder, snapshots.Curves(torch.stack(self._past).numpy(), depth, _share(depth, codes)))
+        snapshots.write(folder, snapshots.UsageHistory(torch.stack(self._past).numpy(), depth, _share(depth, codes)))
 
 
 def _first_rank() -> bool:

@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from vqbench.distributed import collectives
-from vqbench.distributed.group import ALONE, Group
+from vqbench.distributed.group import ALONE, RankGroup
 from vqbench.distributed.launching import require_ranks
 from vqbench.errors import RunError, UsageError
 from vqbench.functional.precision import allow_tf32, float32_products
@@ -40,7 +40,7 @@ class Engine:
     what they must. Buffers are not copied from one rank to the others, which would hide a missing exchange.
     """
 
-    def __init__(self, device: str = "auto", precision: Precision = "float32", group: Group = ALONE) -> None:
+    def __init__(self, device: str = "auto", precision: Precision = "float32", group: RankGroup = ALONE) -> None:
         logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
         warnings.filterwarnings("ignore", module="lightning_fabric")
         require_ranks()
@@ -79,12 +79,12 @@ class Engine:
         if size == 1:
             yield slice(0, count)
         elif count < size:
-            with collectives.Alone():
+            with collectives.WholeBatch():
                 yield slice(0, count)
             for tensor in model.state_dict().values():
                 dist.broadcast(tensor, 0)
         else:
-            with collectives.Pictures(count):
+            with collectives.SharedBatch(count):
                 self._scale = size * collectives.weight()
                 yield collectives.part(count, self.group.rank, size)
             self._scale = 1.0
@@ -146,7 +146,7 @@ def _digest(value: Tensor) -> str:
     return hashlib.sha256(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data).hexdigest()
 
 
-def _data_parallel(group: Group) -> dict[str, Any]:
+def _data_parallel(group: RankGroup) -> dict[str, Any]:
     """Fabric's arguments for a group that is already there."""
     from lightning_fabric.plugins.environments.lightning import LightningEnvironment
     from lightning_fabric.strategies.ddp import DDPStrategy

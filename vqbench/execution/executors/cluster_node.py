@@ -20,11 +20,11 @@ import vqbench
 from vqbench import assets
 from vqbench.errors import UsageError
 from vqbench.execution.executors.file_sync import Files, Seen, pack, unpack
-from vqbench.execution.executors.local import Local
+from vqbench.execution.executors.local import LocalExecutor
 from vqbench.execution.executors.messages import Advanced, Said, Setup, Started
 from vqbench.execution.stopping import Stop
 from vqbench.execution.wait_policy import waiting
-from vqbench.planning.jobs import Ended, Job, Listener, Outcome
+from vqbench.planning.jobs import Job, Listener, RunResult, Summary
 from vqbench.spec import RunSpec
 from vqbench.store.results import ResultStore
 
@@ -34,7 +34,7 @@ Tell = Callable[[list[object], Files], bool]  # messages, and files that changed
 
 
 @dataclass(frozen=True)
-class Errand:
+class RemoteJob:
     """A run and all that is needed to carry it out where nothing is but vqbench itself."""
 
     job: Job
@@ -49,15 +49,15 @@ class Errand:
 
 
 @dataclass(frozen=True)
-class Brought:
+class RemoteResult:
     """How an errand ended. ``evicted``: the node told it to stop, so it is to go on elsewhere."""
 
-    ended: Ended
+    ended: RunResult
     files: Files  # that changed and were not sent before
     evicted: bool = False
 
 
-class Link(Stop):
+class RemoteLink(Stop):
     """A run's connection to who handed it out: a Listener that tells there, and a Stop that asks there."""
 
     def __init__(self, tell: Tell, folder: Path, seen: Seen) -> None:
@@ -93,18 +93,18 @@ class Link(Stop):
         self._messages.append(Said(text))
 
 
-class _Heard(Outcome):
+class _Heard(Summary):
     """Remembers how the one run ended."""
 
-    ended = Ended("stopped", "stopped before it began")
+    ended = RunResult("stopped", "stopped before it began")
 
-    def note(self, job: Job, ended: Ended, listener: Listener) -> None:
+    def note(self, job: Job, ended: RunResult, listener: Listener) -> None:
         if ended.how in ("refused", "unwritable"):  # nothing can be done here: raises what ends the whole work
             super().note(job, ended, listener)
         self.ended = ended
 
 
-def carry_out(errand: Errand, tell: Tell) -> Brought:
+def carry_out(errand: RemoteJob, tell: Tell) -> RemoteResult:
     """Do one run. Raises VqbenchError where this node is not fit for any: no data, no disk, another vqbench."""
     if errand.version != vqbench.__version__:
         raise UsageError(f"this node has vqbench {vqbench.__version__}, not {errand.version}; install the same on all")
@@ -122,12 +122,12 @@ def carry_out(errand: Errand, tell: Tell) -> Brought:
         unpack(folder, errand.files)
         seen: Seen = {}
         pack(folder, seen)  # what has just been written need not go back
-        link = Link(tell, folder, seen)
-        local = Local(Setup(home / "runs", plugins), errand.device, link, link, 1, errand.timeout)
+        link = RemoteLink(tell, folder, seen)
+        local = LocalExecutor(Setup(home / "runs", plugins), errand.device, link, link, 1, errand.timeout)
         local.outcome = heard = _Heard()
         local.execute([errand.job])
         link.send()
-        return Brought(heard.ended, pack(folder, seen), evicted=link.reason is not None)
+        return RemoteResult(heard.ended, pack(folder, seen), evicted=link.reason is not None)
 
 
 @contextmanager

@@ -9,24 +9,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vqbench.execution.stopping import Stop
-from vqbench.planning.jobs import Job, Listener, Outcome
+from vqbench.planning.jobs import Job, Listener, Summary
 from vqbench.store.results import ResultStore
 
 TICK = 0.2  # seconds between two looks at clocks and signals
 AGAIN = 1.0  # seconds between two looks at runs that another process holds
 
 
-class Driver:
+class Executor:
     """Carries out jobs elsewhere. A child says where: what is busy, how to hand out, to hear, to halt, to dismiss."""
 
     def __init__(self, folder: Path, listener: Listener, stop: Stop) -> None:
         self.store, self.listener, self.stop = ResultStore(folder), listener, stop
-        self.outcome = Outcome()
+        self.outcome = Summary()
         self._queue: deque[Job] = deque()
         self._held: dict[str, tuple[Job, float]] = {}  # key of a run held by another process -> when to look again
         self._waiting = False  # was told
 
-    def execute(self, jobs: Sequence[Job]) -> Outcome:
+    def execute(self, jobs: Sequence[Job]) -> Summary:
         """Do all ``jobs``, in order as room becomes free. Returns early, with the work kept, when told to stop."""
         self._queue.extend(jobs)
         try:

@@ -9,7 +9,7 @@ from pathlib import Path
 from vqbench.errors import VqbenchError
 from vqbench.execution.runner import Runner
 from vqbench.execution.stopping import RESUMES, Stop
-from vqbench.planning.jobs import Ended, Job, Listener, Outcome
+from vqbench.planning.jobs import Job, Listener, RunResult, Summary
 from vqbench.store.results import Failure
 
 AGAIN = 1.0  # seconds between two looks at runs that another process holds
@@ -17,7 +17,7 @@ AGAIN = 1.0  # seconds between two looks at runs that another process holds
 
 def execute(
     jobs: Sequence[Job], folder: Path, device: str, listener: Listener, stop: Stop, devices: int = 1
-) -> Outcome:
+) -> Summary:
     """Do all ``jobs``, each on so many ``devices``. Those that another process holds are looked at again at the end.
 
     Raises VqbenchError if ranks are lost that somebody else has started.
@@ -28,8 +28,8 @@ def execute(
     return outcome
 
 
-def _execute(runner: Runner, jobs: Sequence[Job], listener: Listener, stop: Stop) -> Outcome:
-    outcome, left = Outcome(), list(jobs)
+def _execute(runner: Runner, jobs: Sequence[Job], listener: Listener, stop: Stop) -> Summary:
+    outcome, left = Summary(), list(jobs)
     kills: dict[str, int] = {}  # key of a run -> how often a process of it was killed
     while left:
         held, again = [], []
@@ -55,11 +55,11 @@ def _execute(runner: Runner, jobs: Sequence[Job], listener: Listener, stop: Stop
     return outcome
 
 
-def _killed(runner: Runner, job: Job, ended: Ended, kills: dict[str, int]) -> Ended:
+def _killed(runner: Runner, job: Job, ended: RunResult, kills: dict[str, int]) -> RunResult:
     """How an attempt ended of which a process was killed: after RESUMES more, the run has failed."""
     times = kills[job.run.key] = kills.get(job.run.key, 0) + 1
     if times <= RESUMES:
         return ended
     why = f"{ended.reason}, {times} times; --retry-failed resumes from its last checkpoint"
     runner.store.fail(job.run, Failure(why, []))
-    return Ended("failed", why)
+    return RunResult("failed", why)

@@ -20,11 +20,11 @@ from typing import Any
 
 from vqbench.errors import VqbenchError
 from vqbench.execution.allocator import LARGE_PAGES
-from vqbench.execution.executors.driver import TICK, Driver
+from vqbench.execution.executors.driver import TICK, Executor
 from vqbench.execution.executors.messages import Advanced, Assigned, Halt, Left, Ready, Said, Setup, Started
 from vqbench.execution.stopping import KILLS, RESUMES, Stop
 from vqbench.execution.wait_policy import waiting
-from vqbench.planning.jobs import Ended, Job, Listener, take
+from vqbench.planning.jobs import Job, Listener, RunResult, take
 from vqbench.store.results import LOG_LINES, Failure, lacking
 from vqbench.system import processes
 from vqbench.system.durations import words
@@ -48,7 +48,7 @@ def environment(places: int) -> dict[str, str]:
     return variables
 
 
-class Place:
+class WorkerProcess:
     """One worker process and the job it has. ``number`` decides on its GPU; the last lines that it printed are kept."""
 
     def __init__(self, number: int, setup: Setup, variables: Mapping[str, str]) -> None:
@@ -114,7 +114,7 @@ class Place:
         return f"its process ended with exit code {code}"
 
 
-class Local(Driver):
+class LocalExecutor(Executor):
     """Carries out jobs at ``places`` (None: one for each GPU, or one) of this machine, each in ``timeout`` seconds."""
 
     def __init__(
@@ -131,7 +131,7 @@ class Local(Driver):
         self._given = places
         self._gpus = 0
         self._wanted = places or 1
-        self._places: list[Place] = []
+        self._places: list[WorkerProcess] = []
         self._failed_starts = 0
         self._kills: dict[str, int] = {}  # key of a run -> how often a process of it was killed
 
@@ -154,7 +154,7 @@ class Local(Driver):
         while len(self._places) < min(self._wanted, busy + len(self._queue)):
             taken = {place.number for place in self._places}
             number = next(number for number in range(self._wanted) if number not in taken)
-            self._places.append(Place(number, self.setup, environment(self._wanted * self.setup.devices)))
+            self._places.append(WorkerProcess(number, self.setup, environment(self._wanted * self.setup.devices)))
 
     def _assign(self) -> None:
         for place in self._places[: self._wanted]:
@@ -223,7 +223,7 @@ class Local(Driver):
 
     def _listen(self, patience: float) -> None:
         """Take what the processes tell, waiting for it no longer than ``patience`` seconds."""
-        ends: dict[Any, Place] = {place.connection: place for place in self._places}
+        ends: dict[Any, WorkerProcess] = {place.connection: place for place in self._places}
         ends |= {place.output: place for place in self._places if place.output is not None}
         if not ends:
             time.sleep(patience)
@@ -244,7 +244,7 @@ class Local(Driver):
         for line in lines:
             self.listener.say(line)
 
-    def _take(self, place: Place, message: object) -> None:
+    def _take(self, place: WorkerProcess, message: object) -> None:
         if isinstance(message, Ready):
             place.ready, self._failed_starts = True, 0
             self._gpus = message.gpus
@@ -261,7 +261,7 @@ class Local(Driver):
             self.listener.run_started(place.job.run, message.doing)
         elif isinstance(message, Advanced):
             self.listener.advanced(place.job.run, message.done, message.total)
-        elif isinstance(message, Ended):
+        elif isinstance(message, RunResult):
             job, place.job = place.job, None
             place.ready = message.sound
             if message.how == "held":
@@ -271,7 +271,7 @@ class Local(Driver):
             else:
                 self.outcome.note(job, message, self.listener)
 
-    def _lost(self, place: Place) -> None:
+    def _lost(self, place: WorkerProcess) -> None:
         """A process is gone. Its run, if it had one, has failed, unless it left of its own accord before the run."""
         self._places.remove(place)
         place.connection.close()
@@ -299,7 +299,7 @@ class Local(Driver):
         """Queue a run of which a process was killed, to resume from its last checkpoint; too often, it has failed."""
         times = self._kills[job.run.key] = self._kills.get(job.run.key, 0) + 1
         if self.stop():
-            self.outcome.note(job, Ended("stopped", f"{why}; the same command resumes it"), self.listener)
+            self.outcome.note(job, RunResult("stopped", f"{why}; the same command resumes it"), self.listener)
         elif times <= RESUMES:
             self.listener.say(f"{job}: {why}; it resumes from its last checkpoint ({times} of {RESUMES} times)")
             self._queue.appendleft(job)
@@ -308,10 +308,10 @@ class Local(Driver):
 
     def _crashed(self, job: Job, reason: str, log: list[str]) -> None:
         """Record what the dead process could not."""
-        store, ended = self.store, Ended("failed", reason)
+        store, ended = self.store, RunResult("failed", reason)
         with store.lock(job.run) as held:
             if held and not lacking(store.sound(job.run), job.wanted):
-                ended = Ended("done")  # it died with its last word on its lips
+                ended = RunResult("done")  # it died with its last word on its lips
             elif held:  # else another process is already at it, and records how that ends
                 store.fail(job.run, Failure(reason, log))
         self.outcome.note(job, ended, self.listener)

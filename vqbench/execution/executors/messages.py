@@ -1,4 +1,4 @@
-"""What a worker and its driver tell each other; how a run ended is :class:`vqbench.planning.jobs.Ended`."""
+"""What a worker and its driver tell each other; how a run ended is :class:`vqbench.planning.jobs.RunResult`."""
 
 from __future__ import annotations
 

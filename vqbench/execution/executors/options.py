@@ -15,7 +15,7 @@ ALWAYS = 16  # processes that any machine may start
 
 
 @dataclass(frozen=True)
-class Where:
+class ExecutorOptions:
     """Processes of this machine, a Ray cluster or a Slurm cluster; the rest is for the cluster that it names."""
 
     executor: str = "local"

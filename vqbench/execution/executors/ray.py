@@ -24,13 +24,13 @@ from typing import Any
 
 import vqbench
 from vqbench.errors import StoreError, UsageError, VqbenchError
-from vqbench.execution.executors.cluster_node import Brought, Errand, carry_out
-from vqbench.execution.executors.driver import Driver
+from vqbench.execution.executors.cluster_node import RemoteJob, RemoteResult, carry_out
+from vqbench.execution.executors.driver import Executor
 from vqbench.execution.executors.file_sync import Files, pack, unpack
 from vqbench.execution.executors.messages import Advanced, Said, Started
-from vqbench.execution.executors.options import Where
+from vqbench.execution.executors.options import ExecutorOptions
 from vqbench.execution.stopping import SIGNALS, Stop
-from vqbench.planning.jobs import Ended, Job, Listener, Outcome
+from vqbench.planning.jobs import Job, Listener, RunResult, Summary
 from vqbench.store.results import Failure
 from vqbench.system import determinism, processes
 
@@ -45,7 +45,7 @@ VARIABLES = (  # about the work, not about the machine
 )
 
 
-class Desk:
+class Mailbox:
     """An actor between tasks and driver: keeps what is told until it is taken. Newer files replace older ones."""
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class Desk:
         self.halted = True
 
 
-def task(errand: Errand, attempt: str, desk: Any) -> Brought:
+def task(errand: RemoteJob, attempt: str, desk: Any) -> RemoteResult:
     """One run on a node."""
     import ray
 
@@ -86,7 +86,7 @@ def task(errand: Errand, attempt: str, desk: Any) -> Brought:
 
 
 @dataclass
-class Work:
+class ActiveJob:
     """A run that is handed out. ``held`` is its lock in the results folder."""
 
     job: Job
@@ -98,18 +98,18 @@ class Work:
 
 
 @dataclass
-class Handed:
+class ActiveJobs:
     """What is at work, by run and by the attempt that is the latest."""
 
-    works: dict[str, Work] = field(default_factory=dict)  # key of the run
+    works: dict[str, ActiveJob] = field(default_factory=dict)  # key of the run
 
-    def of(self, attempt: str) -> Work | None:
+    def of(self, attempt: str) -> ActiveJob | None:
         """None for an attempt whose node was given up: it may still be talking."""
         work = self.works.get(attempt.partition("/")[0])
         return work if work is not None and work.attempt == attempt else None
 
 
-class OnRay(Driver):
+class RayExecutor(Executor):
     """Carries out jobs on a Ray cluster, each in ``timeout`` seconds. ``assets``: what a node must have for them."""
 
     def __init__(
@@ -117,7 +117,7 @@ class OnRay(Driver):
         folder: Path,
         plugins: Sequence[Path],
         assets: Sequence[str],
-        where: Where,
+        where: ExecutorOptions,
         device: str,
         listener: Listener,
         stop: Stop,
@@ -128,11 +128,11 @@ class OnRay(Driver):
         self.assets, self.where, self.device, self.timeout = tuple(assets), where, device, timeout
         self.cpus = 1 if where.cpus is None else where.cpus
         self.gpus = where.gpus or 0.0
-        self._handed = Handed()
+        self._handed = ActiveJobs()
         self._fits, self._looked = 0, 0.0  # how many runs fit the cluster, and when that was found
         self._told = False  # that none does
 
-    def execute(self, jobs: Sequence[Job]) -> Outcome:
+    def execute(self, jobs: Sequence[Job]) -> Summary:
         with connected(self.where.address) as self._ray:
             nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
             if self.where.gpus is None and self.device != "cpu" and any(node.get("GPU") for node in nodes):
@@ -140,7 +140,7 @@ class OnRay(Driver):
             here = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
                 self._ray.get_runtime_context().get_node_id(), soft=False
             )
-            self._desk = self._ray.remote(Desk).options(num_cpus=0, scheduling_strategy=here).remote()
+            self._desk = self._ray.remote(Mailbox).options(num_cpus=0, scheduling_strategy=here).remote()
             self._task = self._ray.remote(task).options(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=0)
             return super().execute(jobs)
 
@@ -160,26 +160,26 @@ class OnRay(Driver):
                 held.close()
                 self.outcome.note(job, ended, self.listener)
             else:
-                self._send(Work(job, held))
+                self._send(ActiveJob(job, held))
 
-    def _standing(self, job: Job) -> Ended | None:
+    def _standing(self, job: Job) -> RunResult | None:
         """How a run that this process holds has ended already, if it has; what is damaged of it is set aside."""
         try:
             for sentence in self.store.mend(job.run):
                 self.listener.say(sentence)
             if not self.store.missing(job.run, job.wanted):
-                return Ended("there")
+                return RunResult("there")
             failure = self.store.failure(job.run)
         except StoreError as error:
-            return Ended("machine", str(error))
+            return RunResult("machine", str(error))
         if failure and not job.retry_failed:
-            return Ended("failed", f"failed earlier: {failure.reason} (--retry-failed tries again)")
+            return RunResult("failed", f"failed earlier: {failure.reason} (--retry-failed tries again)")
         return None
 
-    def _send(self, work: Work) -> None:
+    def _send(self, work: ActiveJob) -> None:
         run = work.job.run
         needed = ("record.json", "per_image.npz", "best.pt") if run in self.store else ("last.pt", "best.pt")
-        errand = Errand(
+        errand = RemoteJob(
             job=work.job,
             files=pack(self.store.folder(run), only=needed),
             plugins=self.plugins,
@@ -235,7 +235,7 @@ class OnRay(Driver):
         for ref in ended:
             self._end(works[ref])
 
-    def _take(self, work: Work, message: object) -> None:
+    def _take(self, work: ActiveJob, message: object) -> None:
         if isinstance(message, Started):
             work.begun = True
             self.listener.run_started(work.job.run, message.doing)
@@ -244,19 +244,19 @@ class OnRay(Driver):
         elif isinstance(message, Said):
             self.listener.say(message.text)
 
-    def _end(self, work: Work) -> None:
+    def _end(self, work: ActiveJob) -> None:
         """Take what a task returned, or what became of it."""
         errors = self._ray.exceptions
         try:
-            brought: Brought = self._ray.get(work.ref)
+            brought: RemoteResult = self._ray.get(work.ref)
         except (errors.RayTaskError, errors.TaskCancelledError) as error:
             if not isinstance(getattr(error, "cause", error), errors.TaskCancelledError):
                 raise _told(error) from error
-            self._close(work, Ended("stopped", "stopped before it began"))
+            self._close(work, RunResult("stopped", "stopped before it began"))
         except errors.OutOfMemoryError:
             reason = "out of memory on its node, where Ray ended it; run fewer at once with --cpus-per-run"
             self.store.fail(work.job.run, Failure(reason, []))
-            self._close(work, Ended("failed", reason))
+            self._close(work, RunResult("failed", reason))
         except errors.RayError as error:
             self._lost(work, f"its node was lost ({type(error).__name__})")
         else:
@@ -266,18 +266,18 @@ class OnRay(Driver):
             else:
                 self._close(work, brought.ended)
 
-    def _lost(self, work: Work, why: str) -> None:
+    def _lost(self, work: ActiveJob, why: str) -> None:
         """Hand the run out again, with what has come in of it."""
         work.losses += 1
         if self.stop():
-            self._close(work, Ended("stopped", why))
+            self._close(work, RunResult("stopped", why))
         elif work.losses > LOSSES:
-            self._close(work, Ended("machine", f"{why}, as {LOSSES} times before"))
+            self._close(work, RunResult("machine", f"{why}, as {LOSSES} times before"))
         else:
             self.listener.say(f"{work.job}: {why}; it goes on elsewhere from its last checkpoint")
             self._send(work)
 
-    def _close(self, work: Work, ended: Ended) -> None:
+    def _close(self, work: ActiveJob, ended: RunResult) -> None:
         del self._handed.works[work.job.run.key]
         work.held.close()
         self.outcome.note(work.job, ended, self.listener)

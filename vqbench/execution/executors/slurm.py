@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from vqbench.errors import Evicted, UsageError, counted
-from vqbench.execution.executors.local import Local
+from vqbench.execution.executors.local import LocalExecutor
 from vqbench.execution.executors.messages import Halt, Setup
-from vqbench.execution.progress import Progress
+from vqbench.execution.progress import PlainProgress
 from vqbench.execution.stopping import Stop
-from vqbench.planning.jobs import Ended, Job, Listener, Outcome
+from vqbench.planning.jobs import Job, Listener, RunResult, Summary
 from vqbench.store.results import ResultStore
 from vqbench.system import processes
 from vqbench.system.durations import seconds
@@ -63,7 +63,7 @@ def parameters(given: Sequence[str]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Share:
+class ArrayTask:
     """What one task of the array does: some runs, one after the other, each in a process that is watched.
 
     submitit calls it, and, when the warning signal comes, its :meth:`checkpoint` from within the handler.
@@ -77,8 +77,8 @@ class Share:
 
     def __call__(self) -> None:
         stop = Stop()
-        with Progress(len(self.jobs)) as listener:
-            _working.append(Local(self.setup, self.device, listener, stop, places=1, timeout=self.timeout))
+        with PlainProgress(len(self.jobs)) as listener:
+            _working.append(LocalExecutor(self.setup, self.device, listener, stop, places=1, timeout=self.timeout))
             _working[-1].execute(self.jobs)
         if stop.reason:  # the worker had a signal of its own: Slurm is about to end this task or to queue it again
             time.sleep(LEAVE)
@@ -97,10 +97,10 @@ class Share:
         return DelayedSubmission(self)
 
 
-_working: list[Local] = []  # of this task
+_working: list[LocalExecutor] = []  # of this task
 
 
-class OnSlurm:
+class SlurmExecutor:
     """Submits jobs as one array and watches what comes of them."""
 
     def __init__(
@@ -114,9 +114,9 @@ class OnSlurm:
     ) -> None:
         self.setup, self.device, self.listener, self.stop, self.timeout = setup, device, listener, stop, timeout
         self.parameters = parameters(given)
-        self.store, self.outcome = ResultStore(setup.folder), Outcome()
+        self.store, self.outcome = ResultStore(setup.folder), Summary()
 
-    def execute(self, jobs: Sequence[Job]) -> Outcome:
+    def execute(self, jobs: Sequence[Job]) -> Summary:
         """Wait until all ``jobs`` have ended, or until told to stop, which the array is not."""
         left = {job.run.key: (job, self._stamp(job)) for job in jobs}
         tasks = self._submit(jobs)
@@ -126,7 +126,7 @@ class OnSlurm:
                 ended = self._ended(job, before)
                 if ended is None and key in over:
                     where = tasks[key].paths.stderr
-                    ended = Ended("machine", f"its Slurm task {tasks[key].job_id} ended without it; see {where}")
+                    ended = RunResult("machine", f"its Slurm task {tasks[key].job_id} ended without it; see {where}")
                 if ended is not None:
                     del left[key]
                     self.outcome.note(job, ended, self.listener)
@@ -150,7 +150,7 @@ class OnSlurm:
             executor = submitit.SlurmExecutor(folder, max_num_timeout=OFTEN, python=python)
             executor.update_parameters(**self.parameters)
             shares = [
-                Share(
+                ArrayTask(
                     tuple(jobs[start::TASKS]), self.setup, self.device, self.timeout, self.parameters["signal_delay_s"]
                 )
                 for start in range(min(TASKS, len(jobs)))
@@ -172,13 +172,13 @@ class OnSlurm:
                 stamps[name] = os.stat(folder / name).st_mtime_ns
         return stamps
 
-    def _ended(self, job: Job, before: dict[str, int]) -> Ended | None:
+    def _ended(self, job: Job, before: dict[str, int]) -> RunResult | None:
         now = self._stamp(job)
         if now == before:
             return None
         if not self.store.missing(job.run, job.wanted):
-            return Ended("done")
+            return RunResult("done")
         if "failed.json" in now and now["failed.json"] != before.get("failed.json"):
             failure = self.store.failure(job.run)
-            return Ended("failed", failure.reason if failure else "")
+            return RunResult("failed", failure.reason if failure else "")
         return None

@@ -25,7 +25,7 @@ TELL_EVERY = 0.2  # seconds between two messages on how far a run is
 ALONE = 120.0  # seconds that a worker may take to keep its work when the other side is gone: one that hangs ends, too
 
 
-class Line:
+class DriverConnection:
     """The worker's end of the connection. It is a Listener, and knows whether to stop."""
 
     def __init__(self, connection: Connection) -> None:
@@ -96,7 +96,7 @@ def main() -> None:
     console.read_by_another()
     number = int(sys.argv[1])
     os.set_inheritable(number, False)
-    line = Line(Connection(number))
+    line = DriverConnection(Connection(number))
     try:
         setup: Setup = line.connection.recv()
     except EOFError:

@@ -9,7 +9,7 @@ import numpy as np
 
 from vqbench.errors import counted
 from vqbench.reporting.html.gather import RunView
-from vqbench.reporting.html.png import Picture, picture, strip
+from vqbench.reporting.html.png import PngImage, picture, strip
 
 EPOCHS = 120  # columns of a strip at most; of more epochs, evenly chosen ones are shown
 LINES = 512  # lines of a strip at most; of more, neighbours by use share one
@@ -28,15 +28,15 @@ class Book:
     """What is shown of one run's codebook."""
 
     view: RunView
-    strip: Picture | None
+    strip: PngImage | None
     strip_note: str
     histogram: str  # the path of its line, in a box of 256 x 64
     histogram_told: str
     used: int
     codes: int
-    plane: Picture | None
+    plane: PngImage | None
     explained: float | None
-    decoded: Picture | None
+    decoded: PngImage | None
     decoded_count: int
 
 
@@ -63,7 +63,7 @@ def _book(view: RunView, room: int) -> Book:
     return Book(view, drawn, note, path, told, used, codes, plane, explained, decoded, number)
 
 
-def _strip(view: RunView) -> tuple[Picture, str]:
+def _strip(view: RunView) -> tuple[PngImage, str]:
     """Epochs from left to right, codes from top to bottom, those used most at the end first; darker is more often."""
     assert view.curves is not None
     shades = view.curves.shades  # (epochs, lines)
@@ -97,7 +97,7 @@ def _histogram(counts: np.ndarray) -> tuple[str, str]:
     return f"M0,64{points}V64Z", told
 
 
-def _plane(view: RunView) -> Picture | None:
+def _plane(view: RunView) -> PngImage | None:
     """Features grey, codes in use blue, codes out of use red rings, in the features' two main directions."""
     portrait = view.portrait
     if portrait is None or portrait.features_at is None:

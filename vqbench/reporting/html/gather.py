@@ -12,7 +12,7 @@ import numpy as np
 
 from vqbench import protocol
 from vqbench.errors import StoreError
-from vqbench.planning.plan import Entry, Plan
+from vqbench.planning.plan import Plan, PlannedRun
 from vqbench.reporting import statistics
 from vqbench.reporting.tables import assemble
 from vqbench.reporting.tables.budget import Budget, budget_of
@@ -29,14 +29,14 @@ class RunView:
     """One run of the suite, and where it stands in the table."""
 
     run: RunSpec
-    entries: Sequence[Entry]
+    entries: Sequence[PlannedRun]
     record: Record | None
     failure: Failure | None
     store: ResultStore | None  # where the record was
     missing: dict[str, list[str]]  # protocol -> metrics that the record lacks
     budget: Budget
-    curves: snapshots.Curves | None
-    portrait: snapshots.Portrait | None
+    curves: snapshots.UsageHistory | None
+    portrait: snapshots.Snapshot | None
     notes: Sequence[str] = ()  # what of it could not be read
 
     @property

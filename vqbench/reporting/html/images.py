@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vqbench.reporting.html.gather import RunView
-from vqbench.reporting.html.png import Picture, magnification, picture, strip
+from vqbench.reporting.html.png import PngImage, magnification, picture, strip
 
 SETS = (
     ("same", "the same pictures"),
@@ -20,36 +20,36 @@ HEAT = np.stack([np.arange(256), np.clip(np.arange(256) * 2 - 256, 0, 255), np.z
 
 
 @dataclass(frozen=True)
-class Shelf:
+class RunImages:
     """One run's pictures of one set."""
 
     view: RunView
-    originals: Picture | None  # None where they stand once, above all rows
-    reconstructions: Picture
-    errors: Picture
+    originals: PngImage | None  # None where they stand once, above all rows
+    reconstructions: PngImage
+    errors: PngImage
     scores: str
 
 
 @dataclass(frozen=True)
-class Set:
+class ImageSet:
     """One choice of pictures for all runs of a data set."""
 
     name: str
     title: str
-    originals: Picture | None  # of the common pictures
-    shelves: Sequence[Shelf]
+    originals: PngImage | None  # of the common pictures
+    shelves: Sequence[RunImages]
     without: Sequence[str]  # runs that keep none
     left_out: int  # pictures a row that would have made the page too large
 
 
-def sets(views: Sequence[RunView], room: int) -> list[Set]:
+def sets(views: Sequence[RunView], room: int) -> list[ImageSet]:
     """The sets of which some run keeps pictures. ``room``: bytes that those of one run may take."""
     kept = [view for view in views if view.portrait is not None and len(view.portrait.chosen)]
     shares = {"same": 2}  # the others, of fewer pictures, get half as much each
     return [_set(name, title, kept, views, room * shares.get(name, 1) // 5) for name, title in SETS] if kept else []
 
 
-def _set(name: str, title: str, kept: Sequence[RunView], views: Sequence[RunView], room: int) -> Set:
+def _set(name: str, title: str, kept: Sequence[RunView], views: Sequence[RunView], room: int) -> ImageSet:
     shelves, originals, left_out, shown = [], None, 0, None
     for view in kept:
         assert view.portrait is not None
@@ -70,7 +70,7 @@ def _set(name: str, title: str, kept: Sequence[RunView], views: Sequence[RunView
         error = np.abs(before.astype(np.int16) - after).max(1).astype(np.uint8)  # (P, S, S), of the channels' largest
         scores = view.portrait.scores[few]
         shelves.append(
-            Shelf(
+            RunImages(
                 view,
                 None if common else ours,
                 picture(strip(after, 1), f"{view.name}: reconstructions of test pictures {which}", times),
@@ -84,4 +84,4 @@ def _set(name: str, title: str, kept: Sequence[RunView], views: Sequence[RunView
             )
         )
     without = [view.name for view in views if view.record and view not in kept]
-    return Set(name, title, originals, shelves, without, left_out)
+    return ImageSet(name, title, originals, shelves, without, left_out)

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from vqbench.reporting.column_tests import Contest
+from vqbench.reporting.column_tests import ColumnTest
 from vqbench.reporting.html.gather import Gathered, RunView
 from vqbench.reporting.tables import assemble
 
 
-def numbers(gathered: Gathered, judged: Sequence[Mapping[Any, Contest]]) -> dict[str, Any]:
+def numbers(gathered: Gathered, judged: Sequence[Mapping[Any, ColumnTest]]) -> dict[str, Any]:
     """Tables with what they allow to be said, and every run with what is known of it."""
     return {
         "suite": gathered.plan.suite.name,
@@ -24,7 +24,7 @@ def numbers(gathered: Gathered, judged: Sequence[Mapping[Any, Contest]]) -> dict
     }
 
 
-def _contest(contest: Contest) -> dict[str, Any]:
+def _contest(contest: ColumnTest) -> dict[str, Any]:
     return {
         "block": contest.block,
         "setting": contest.setting,

@@ -11,11 +11,11 @@ from importlib import resources
 from typing import Any
 
 import vqbench
-from vqbench.reporting.column_tests import Contest, contests
+from vqbench.reporting.column_tests import ColumnTest, contests
 from vqbench.reporting.html import codebooks, figures, images
 from vqbench.reporting.html.gather import Gathered, RunView, knobs
 from vqbench.reporting.html.numbers import numbers
-from vqbench.reporting.tables.layout import Layout, Line, Piece, layout
+from vqbench.reporting.tables.layout import Layout, Piece, TextLine, layout
 from vqbench.reporting.tables.table import Cell, Column, Table
 
 BUDGET = 17_000_000  # bytes of pictures that a page may hold, whatever the number of runs
@@ -24,7 +24,7 @@ MARKS = {"significant": "best", "open": "lead", "one seed": "lead", "level": "le
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownCell:
     """One cell of the HTML table."""
 
     piece: Piece
@@ -40,7 +40,7 @@ class ShownLine:
 
     kind: str
     label: Piece
-    cells: Sequence[Shown]
+    cells: Sequence[ShownCell]
     ceiling: bool = False
 
 
@@ -54,7 +54,7 @@ class ShownTable:
     blocks: Sequence[tuple[str, Sequence[ShownLine]]]
     remarks: Sequence[str]
     notes: Sequence[tuple[str, str]]
-    contests: Sequence[Contest]
+    contests: Sequence[ColumnTest]
     compared: int  # comparisons that were corrected together
     claims: int  # columns in which a row is ahead of all others
 
@@ -126,7 +126,7 @@ def _table(gathered: Gathered, table: Table) -> ShownTable:
     )
 
 
-def _placed(table: Table, laid: Layout) -> list[tuple[Line, tuple[int, int]]]:
+def _placed(table: Table, laid: Layout) -> list[tuple[TextLine, tuple[int, int]]]:
     """Every line with the positions of the block and row that it belongs to."""
     placed = []
     labelled = any(line.kind == "block" for line in laid.lines)
@@ -141,16 +141,20 @@ def _placed(table: Table, laid: Layout) -> list[tuple[Line, tuple[int, int]]]:
 
 
 def _line(
-    gathered: Gathered, table: Table, line: Line, place: tuple[int, int], found: Mapping[tuple[int, int], Contest]
+    gathered: Gathered,
+    table: Table,
+    line: TextLine,
+    place: tuple[int, int],
+    found: Mapping[tuple[int, int], ColumnTest],
 ) -> ShownLine:
     row = table.blocks[place[0]].rows[place[1]]
     if line.kind == "part":
-        return ShownLine("part", line.label, [Shown(piece, status=_word(piece)) for piece in line.pieces])
+        return ShownLine("part", line.label, [ShownCell(piece, status=_word(piece)) for piece in line.pieces])
     cells = []
     for slot, (piece, cell) in enumerate(zip(line.pieces, row.cells, strict=True)):
         contest = found.get((place[0], slot))
         mark = MARKS[contest.claim] if contest and piece.rank == "best" else ""
-        cells.append(Shown(piece, cell.mean, mark, _runs(gathered, cell), cell.status))
+        cells.append(ShownCell(piece, cell.mean, mark, _runs(gathered, cell), cell.status))
     return ShownLine("row", line.label, cells, row.ceiling)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Picture:
+class PngImage:
     """A PNG in a page, its size in pixels and how many times it is magnified."""
 
     source: str  # a data: address
@@ -25,7 +25,7 @@ class Picture:
         return len(self.source)
 
 
-def picture(levels: np.ndarray, told: str, times: int = 1, palette: np.ndarray | None = None) -> Picture:
+def picture(levels: np.ndarray, told: str, times: int = 1, palette: np.ndarray | None = None) -> PngImage:
     """(H, W), (H, W, 3) or (H, W, 4) uint8; with ``palette`` (n, 3) or (n, 4), (H, W) of its entries."""
     from PIL import Image
 
@@ -39,7 +39,7 @@ def picture(levels: np.ndarray, told: str, times: int = 1, palette: np.ndarray |
     buffer = io.BytesIO()
     image.save(buffer, "PNG", **options)
     source = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-    return Picture(source, levels.shape[1], levels.shape[0], told, times)
+    return PngImage(source, levels.shape[1], levels.shape[0], told, times)
 
 
 def strip(pictures: np.ndarray, gap: int = 0, between: int = 127) -> np.ndarray:

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 
 from vqbench.errors import counted
-from vqbench.planning.plan import Entry, Plan
+from vqbench.planning.plan import Plan, PlannedRun
 from vqbench.planning.schema import Codebook, Plugin
 from vqbench.reporting import paper as paper_values
 from vqbench.reporting.tables import budget as budgets
 from vqbench.reporting.tables.basis import Basis
 from vqbench.reporting.tables.comparison import against_paper
-from vqbench.reporting.tables.marks import Trained, about_marks, mark
+from vqbench.reporting.tables.marks import TrainingFacts, about_marks, mark
 from vqbench.reporting.tables.order import order_lines
-from vqbench.reporting.tables.table import MARKS, Block, Cell, Column, Group, Row, Table
+from vqbench.reporting.tables.table import MARKS, Block, Cell, Column, ColumnGroup, Row, Table
 from vqbench.spec import RunSpec
 from vqbench.store.results import Failure, Record, ResultStore, Value
 from vqbench.system.machine import Origin, origins_of
@@ -161,8 +161,8 @@ class _Builder:
     def _group_label(self, group: Any) -> str:
         return self.plan.datasets[group].title if self.plan.suite.table.group == "dataset" else self._setting(group)
 
-    def _column_group(self, group: Any) -> Group:
-        return Group(self._group_label(group), group if group in self.plan.datasets else self._setting(group))
+    def _column_group(self, group: Any) -> ColumnGroup:
+        return ColumnGroup(self._group_label(group), group if group in self.plan.datasets else self._setting(group))
 
     def _block(self, key: Any, across: Sequence[Any], field: str) -> tuple[Block, Mapping[str, list[str]]]:
         """The rows under one heading, marked, and what is to be said of the marks."""
@@ -181,16 +181,18 @@ class _Builder:
         label = self.plan.datasets[key].title if field == "dataset" else self._setting(key)
         return Block(label, marked.rows, str(key)), marked.said
 
-    def _trained(self, entries: Sequence[Entry]) -> Trained:
+    def _trained(self, entries: Sequence[PlannedRun]) -> TrainingFacts:
         """How the runs of one row were trained, all stages of those that have a record."""
         whole = [entry for entry in entries if all(self.found[run.key].record for run in entry.stages())]
-        return Trained([self._budget(entry) for entry in whole], {each.seed: self._origins(each) for each in whole})
+        return TrainingFacts(
+            [self._budget(entry) for entry in whole], {each.seed: self._origins(each) for each in whole}
+        )
 
-    def _origins(self, entry: Entry) -> tuple[Origin, ...]:
+    def _origins(self, entry: PlannedRun) -> tuple[Origin, ...]:
         records = [self.found[run.key].record for run in entry.stages()]
         return tuple(dict.fromkeys(origin for record in records if record for origin in origins_of(record.made)))
 
-    def _budget(self, entry: Entry) -> budgets.Budget:
+    def _budget(self, entry: PlannedRun) -> budgets.Budget:
         """Of the first stage; updates, images and learned state are those of all stages."""
         stages = []
         for run in entry.stages():
@@ -200,7 +202,7 @@ class _Builder:
         sums = {name: _sum(getattr(each, name) for each in stages) for name in ("updates", "images", "state")}
         return replace(stages[0], **sums)
 
-    def _cell(self, entries: Sequence[Entry], column: Column) -> Cell:
+    def _cell(self, entries: Sequence[PlannedRun], column: Column) -> Cell:
         """One metric of one row: a value a seed, or the reason why there is none."""
         if column.key in SETTINGS:
             return Cell(status="none", text=_told({getattr(entry, column.key) for entry in entries}))
@@ -233,15 +235,15 @@ class _Builder:
         failed = [note for note in notes if note]
         return Cell(status="failed", reason=failed[0], runs=runs) if failed else Cell(status="missing", runs=runs)
 
-    def _store(self, entry: Entry) -> ResultStore | None:
+    def _store(self, entry: PlannedRun) -> ResultStore | None:
         return self.found[entry.run.key].store
 
-    def _images(self, entries: Sequence[Entry], column: Column) -> int | None:
+    def _images(self, entries: Sequence[PlannedRun], column: Column) -> int | None:
         """How many images, or samples, the values rest on; of several seeds, the fewest."""
         counts = [value.images for entry in entries if (value := self._measured(entry, column))]
         return min(counts) if counts else None
 
-    def _perfect(self, entries: Sequence[Entry], values: Sequence[float], column: Column) -> list[str]:
+    def _perfect(self, entries: Sequence[PlannedRun], values: Sequence[float], column: Column) -> list[str]:
         """Why a mean is infinite: how many images have an infinite value by themselves, and the mean of the others."""
         at = [entry for entry, value in zip(entries, values, strict=True) if math.isinf(value)]
         if not at or column.key not in self.plan.metrics:
@@ -257,7 +259,7 @@ class _Builder:
         mean = f"; mean of the others {column.shown(float(others.mean()))}" if others.size else ""
         return [f"infinite: {perfect:,} of {total:,} images are perfect{mean}"]
 
-    def _value(self, entry: Entry, column: Column) -> float | str | None:
+    def _value(self, entry: PlannedRun, column: Column) -> float | str | None:
         """A number; None where the metric says nothing about the run; "" or a reason where it was not measured."""
         if column.key == SECONDS.key or column.key in SIZES:
             return self._made(entry, column.key)
@@ -267,11 +269,11 @@ class _Builder:
         measured = self._measured(entry, column)
         return "" if measured is None else measured.value
 
-    def _run(self, entry: Entry, column: Column) -> RunSpec:
+    def _run(self, entry: PlannedRun, column: Column) -> RunSpec:
         """The stage of ``entry`` that a metric is about."""
         return entry.second if entry.second and self.plan.metrics[column.key].of_samples else entry.run
 
-    def _measured(self, entry: Entry, column: Column) -> Value | None:
+    def _measured(self, entry: PlannedRun, column: Column) -> Value | None:
         """What is stored of a metric, if it is the version that the table wants."""
         if column.key not in self.plan.metrics:
             return None
@@ -301,7 +303,7 @@ class _Builder:
         sources = [row.source for row in self.plan.suite.rows()]
         return [sources[entry.row] for entry in self.plan.entries]
 
-    def _made(self, entry: Entry, what: str) -> float | str | None:
+    def _made(self, entry: PlannedRun, what: str) -> float | str | None:
         """What the records of all stages say of their training, summed; None where one does not."""
         told = []
         for run in entry.stages():
@@ -312,7 +314,7 @@ class _Builder:
         total: float | None = _sum(told)
         return total
 
-    def _why_missing(self, entry: Entry, run: RunSpec) -> str:
+    def _why_missing(self, entry: PlannedRun, run: RunSpec) -> str:
         """Why a run has failed, or the one that it builds on; empty where neither has."""
         if failure := self.found[run.key].failure:
             return failure.reason

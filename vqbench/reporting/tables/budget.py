@@ -18,7 +18,7 @@ from typing import IO
 
 from numpy.lib import format as npy
 
-from vqbench.planning.plan import Entry, Plan
+from vqbench.planning.plan import Plan, PlannedRun
 from vqbench.spec import RunSpec
 from vqbench.store.results import Record
 
@@ -44,7 +44,7 @@ class Budget:
     codes: int | None = None  # of one codebook
 
 
-def budget_of(plan: Plan, entry: Entry, run: RunSpec, record: Record | None, folder: Path | None) -> Budget:
+def budget_of(plan: Plan, entry: PlannedRun, run: RunSpec, record: Record | None, folder: Path | None) -> Budget:
     """The budget of ``run``, a stage of ``entry``; ``folder`` is where its record was found."""
     length = plan.length(run)
     made = record.made if record else {}
@@ -67,7 +67,7 @@ def _bits(record: Record | None) -> float | None:
     return known[0] if known else None
 
 
-def _codes(entry: Entry, record: Record | None, folder: Path | None) -> int | None:
+def _codes(entry: PlannedRun, record: Record | None, folder: Path | None) -> int | None:
     """The size of one codebook: as the plan or the training noted it, else of the counts that are kept for a page."""
     if entry.codes is not None or record is None or folder is None:
         return entry.codes

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from vqbench.reporting import paper
-from vqbench.reporting.tables.table import Block, Cell, Place, Table
+from vqbench.reporting.tables.table import Block, Cell, CellPosition, Table
 from vqbench.reporting.verdict import judge
 
 
@@ -31,7 +31,7 @@ def _judged(table: Table, number: str, not_comparable: str) -> Iterator[Cell]:
         yield _judge(place, number, not_comparable)
 
 
-def _judge(place: Place, number: str, not_comparable: str) -> Cell:
+def _judge(place: CellPosition, number: str, not_comparable: str) -> Cell:
     cell = place.cell
     printed = paper.lookup(number, place.row.paper or place.row.label, place.dataset, place.column.key, place.setting)
     if printed is None or (cell.status == "none" and not cell.text):

@@ -9,7 +9,7 @@ from typing import Literal
 
 from vqbench.reporting import verdict
 from vqbench.reporting.tables.table import MARKS, Block, Cell, Column, Mark, Rank, Row, Table, ranks
-from vqbench.reporting.verdict import Outcome
+from vqbench.reporting.verdict import VerdictKind
 from vqbench.system.console import one_line
 
 NOTHING = "–"
@@ -29,7 +29,7 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Line:
+class TextLine:
     """A heading of a block (no pieces), a row, or a part of the row above it: printed value, difference, verdict."""
 
     kind: Literal["block", "row", "part"]
@@ -46,7 +46,7 @@ class Layout:
     """
 
     table: Table
-    lines: Sequence[Line]
+    lines: Sequence[TextLine]
     remarks: Sequence[str]
     notes: Sequence[tuple[str, str]]  # mark, text
 
@@ -125,9 +125,9 @@ def _letters(number: int) -> str:
     return (_letters(rest - 1) if rest else "") + chr(ord("a") + last)
 
 
-def _block(table: Table, block: Block, paper: bool, notes: _Notes) -> Iterator[Line]:
+def _block(table: Table, block: Block, paper: bool, notes: _Notes) -> Iterator[TextLine]:
     if block.label:
-        yield Line("block", Piece(one_line(block.label)))
+        yield TextLine("block", Piece(one_line(block.label)))
     places = [ranks(block, slot, column) for slot, (_, column) in enumerate(table.slots)]
     columns = [column for _, column in table.slots]
     for i, row in enumerate(block.rows):
@@ -137,7 +137,7 @@ def _block(table: Table, block: Block, paper: bool, notes: _Notes) -> Iterator[L
             _ours(cell, column, place.get(i), common, notes)
             for cell, column, place in zip(row.cells, columns, places, strict=True)
         ]
-        yield Line("row", label, pieces)
+        yield TextLine("row", label, pieces)
         if paper and any(cell.paper is not None for cell in row.cells):
             yield from _paper_parts(row, columns, notes)
 
@@ -161,12 +161,12 @@ def _ours(cell: Cell, column: Column, rank: Rank | None, common: Sequence[Mark],
     return Piece(text, rank, tail, (*own, *notes.marks(cell.footnotes)))
 
 
-def _paper_parts(row: Row, columns: Sequence[Column], notes: _Notes) -> Iterator[Line]:
-    yield Line("part", Piece("paper"), [_printed(cell, notes) for cell in row.cells])
+def _paper_parts(row: Row, columns: Sequence[Column], notes: _Notes) -> Iterator[TextLine]:
+    yield TextLine("part", Piece("paper"), [_printed(cell, notes) for cell in row.cells])
     differences = [cell.shown_difference(column) for cell, column in zip(row.cells, columns, strict=True)]
     if any(differences):
-        yield Line("part", Piece("ours − paper"), [Piece(difference or "") for difference in differences])
-    yield Line("part", Piece("verdict"), [_verdict(cell, notes) for cell in row.cells])
+        yield TextLine("part", Piece("ours − paper"), [Piece(difference or "") for difference in differences])
+    yield TextLine("part", Piece("verdict"), [_verdict(cell, notes) for cell in row.cells])
 
 
 def _printed(cell: Cell, notes: _Notes) -> Piece:
@@ -176,7 +176,7 @@ def _printed(cell: Cell, notes: _Notes) -> Piece:
 def _verdict(cell: Cell, notes: _Notes) -> Piece:
     if cell.verdict is None:
         return Piece()
-    reasons = [cell.verdict.reason] if cell.verdict.outcome is Outcome.NOT_COMPARABLE else []
+    reasons = [cell.verdict.reason] if cell.verdict.outcome is VerdictKind.NOT_COMPARABLE else []
     return Piece(cell.verdict.outcome.value, marks=notes.marks(reasons))
 
 
@@ -210,7 +210,7 @@ def _about_seeds(table: Table) -> str:
     return f"mean ± sample standard deviation over {fewest} to {most} seeds; without ±, one seed"
 
 
-def _tally(outcomes: Sequence[Outcome]) -> str:
+def _tally(outcomes: Sequence[VerdictKind]) -> str:
     counts = Counter(outcomes)
-    parts = ", ".join(f"{counts[outcome]} {outcome.value}" for outcome in Outcome if counts[outcome])
+    parts = ", ".join(f"{counts[outcome]} {outcome.value}" for outcome in VerdictKind if counts[outcome])
     return f"{len(outcomes)} printed values: {parts}."

@@ -27,7 +27,7 @@ Machines = frozenset[Origin]
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingFacts:
     """How one method was trained on one data set and setting: what its records know, over its seeds."""
 
     budgets: Sequence[Budget] = ()
@@ -49,7 +49,7 @@ class Marked:
     said: dict[str, list[str]]
 
 
-def mark(rows: Sequence[Row], trained: Sequence[Sequence[Trained]], columns: Sequence[Column]) -> Marked:
+def mark(rows: Sequence[Row], trained: Sequence[Sequence[TrainingFacts]], columns: Sequence[Column]) -> Marked:
     """Mark the cells of one block. ``trained`` has, for every row, one for each group of ``columns``."""
     rows, said = list(rows), dict[str, list[str]]()
     width = len(columns)
@@ -67,7 +67,9 @@ def mark(rows: Sequence[Row], trained: Sequence[Sequence[Trained]], columns: Seq
 class _Part:
     """What is compared with each other: one group of columns of one block."""
 
-    def __init__(self, rows: Sequence[Row], trained: Sequence[Trained], at: slice, columns: Sequence[Column]) -> None:
+    def __init__(
+        self, rows: Sequence[Row], trained: Sequence[TrainingFacts], at: slice, columns: Sequence[Column]
+    ) -> None:
         self.rows, self.trained, self.at, self.columns = rows, trained, at, columns
         competing = [i for i, row in enumerate(rows) if trained[i] and not row.ceiling]
         self.budgets = [each for i in competing for each in dict.fromkeys(trained[i].budgets)]
@@ -80,7 +82,7 @@ class _Part:
         self.sizes = {i: frozenset(b.codes for b in trained[i].budgets) for i in equal}
         self.size = commonest(Counter(self.sizes.values()))
 
-    def _beside(self, each: Trained) -> dict[str, tuple[float, float]]:
+    def _beside(self, each: TrainingFacts) -> dict[str, tuple[float, float]]:
         return {name: pair for one in each.budgets for name, pair in budgets.beside(one, self.budgets).items()}
 
     def marks(self, number: int) -> list[Mark]:
@@ -138,7 +140,7 @@ def commonest(counted: Counter[T]) -> T | None:
     return None if not first or (len(first) == 2 and first[0][1] == first[1][1]) else first[0][0]
 
 
-def _names(trained: Trained) -> str:
+def _names(trained: TrainingFacts) -> str:
     return " and ".join(sorted(map(str, trained.machines)))
 
 

@@ -17,7 +17,7 @@ from typing import Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from vqbench.planning.plan import Entry, Plan
+from vqbench.planning.plan import Plan, PlannedRun
 from vqbench.reporting import paper, statistics
 from vqbench.reporting.verdict import order_verdict
 from vqbench.spec import RunSpec
@@ -31,7 +31,7 @@ DRAWS = 100_000_000  # pictures drawn for all comparisons of a table: between 1 
 
 
 @dataclass(frozen=True)
-class Measured:
+class SeedValues:
     """One metric of one row: by seed, its value and, where the metric has them, its values per picture (N,)."""
 
     name: str
@@ -61,7 +61,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Contest:
+class RankingCheck:
     """One data set and metric: what could be compared, and the rows that could not be, each with the reason."""
 
     dataset: str
@@ -80,7 +80,7 @@ def order_lines(plan: Plan, stores: Sequence[ResultStore], protocol: str, caveat
     number = plan.suite.paper
     if number is None:
         return []
-    reader = _Reader(plan, stores, protocol)
+    reader = _RowReader(plan, stores, protocol)
     contests = [_contest(reader, number, *at) for at in product(plan.datasets, plan.metrics)]
     contests = [contest for contest in contests if contest.pairs]
     if not contests:
@@ -94,7 +94,7 @@ def order_lines(plan: Plan, stores: Sequence[ResultStore], protocol: str, caveat
 # What is compared -----------------------------------------------------------------------------------------------------
 
 
-class _Reader:
+class _RowReader:
     """What the stores hold of a plan's rows under one protocol; every file is read once."""
 
     def __init__(self, plan: Plan, stores: Sequence[ResultStore], protocol: str) -> None:
@@ -102,12 +102,12 @@ class _Reader:
         self._records: dict[str, tuple[Record, ResultStore] | None] = {}
         self._images: dict[str, dict[str, NDArray[np.float32]]] = {}
 
-    def rows(self, dataset: str) -> list[list[Entry]]:
+    def rows(self, dataset: str) -> list[list[PlannedRun]]:
         """The entries of every row on ``dataset``, one a seed."""
         here = [entry for entry in self.plan.entries if entry.dataset == dataset]
         return [[entry for entry in here if entry.row == row] for row in dict.fromkeys(entry.row for entry in here)]
 
-    def measured(self, entries: Sequence[Entry], metric: str) -> Measured:
+    def measured(self, entries: Sequence[PlannedRun], metric: str) -> SeedValues:
         """What the runs of one row have of ``metric``, in the version that the table wants."""
         values, pictures, origins = {}, {}, {}
         for entry in entries:
@@ -117,9 +117,9 @@ class _Reader:
                 origins[entry.seed] = self._origins(entry.run)
             if value is not None and each is not None:
                 pictures[entry.seed] = each
-        return Measured(self._name(entries[0]), values, pictures, origins)
+        return SeedValues(self._name(entries[0]), values, pictures, origins)
 
-    def _name(self, entry: Entry) -> str:
+    def _name(self, entry: PlannedRun) -> str:
         """The row's label, with its setting where the table has another row of that label."""
         rows = {e.row for e in self.plan.entries if e.label == entry.label}
         return one_line(entry.label if len(rows) == 1 else f"{entry.label} ({entry.paper_setting or entry.group})")
@@ -156,7 +156,7 @@ class _Reader:
         return self._images[run.key]
 
 
-def _contest(reader: _Reader, number: str, dataset: str, metric: str) -> Contest:
+def _contest(reader: _RowReader, number: str, dataset: str, metric: str) -> RankingCheck:
     """The paper's best row against all that it prints as worse, these in the printed order."""
     printed: dict[int, float] = {}  # position of a row -> its printed value
     rows = reader.rows(dataset)
@@ -176,10 +176,10 @@ def _contest(reader: _Reader, number: str, dataset: str, metric: str) -> Contest
             pairs.append(compared)
         else:
             without.append((compared, other.name))
-    return Contest(dataset, metric, pairs, without)
+    return RankingCheck(dataset, metric, pairs, without)
 
 
-def _compared(best: Measured, other: Measured) -> Pair | str:
+def _compared(best: SeedValues, other: SeedValues) -> Pair | str:
     """The two on the seeds that both have of one origin, with values per picture if these are stored; else why not."""
     common = best.values.keys() & other.values.keys()
     alike = {seed for seed in common if same_origin(best.origins[seed], other.origins[seed])}
@@ -228,7 +228,7 @@ def _method(resamples: int, seeds: int, caveat: str) -> str:
     return " ".join(said)
 
 
-def _lines(plan: Plan, contest: Contest, resamples: int) -> list[str]:
+def _lines(plan: Plan, contest: RankingCheck, resamples: int) -> list[str]:
     """One line for neighbours on the same basis: a second one only where some rows lack a seed."""
     where = f"{plan.datasets[contest.dataset].title}, {plan.metrics[contest.metric].label}"
     better = cast(Literal["min", "max"], plan.metrics[contest.metric].better)

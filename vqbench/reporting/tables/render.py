@@ -13,8 +13,8 @@ from tabulate import SEPARATING_LINE, tabulate
 
 from vqbench.errors import UsageError, nearest
 from vqbench.reporting.tables import latex
-from vqbench.reporting.tables.layout import Layout, Line, Piece, layout
-from vqbench.reporting.tables.table import Place, Table
+from vqbench.reporting.tables.layout import Layout, Piece, TextLine, layout
+from vqbench.reporting.tables.table import CellPosition, Table
 from vqbench.system.console import one_line, visible
 
 _TEXT_WIDTH = 110
@@ -54,11 +54,11 @@ class _Style:
         marks = self.marks.format(",".join(map(self.escape, piece.marks))) if piece.marks else ""
         return text + self.escape(piece.tail) + marks
 
-    def label(self, line: Line) -> str:
+    def label(self, line: TextLine) -> str:
         text = self.piece(line.label)
         return self.part.format(text) if line.kind == "part" else text
 
-    def cells(self, line: Line) -> list[str]:
+    def cells(self, line: TextLine) -> list[str]:
         return [self.label(line), *map(self.piece, line.pieces)]
 
 
@@ -215,7 +215,7 @@ def _number(value: float | None) -> str:
     return "" if value is None else repr(float(value))
 
 
-def _notes_of(place: Place) -> str:
+def _notes_of(place: CellPosition) -> str:
     cell = place.cell
     reason = [cell.verdict.reason] if cell.verdict else []
     return "; ".join(
@@ -223,7 +223,7 @@ def _notes_of(place: Place) -> str:
     )
 
 
-_CSV_COLUMNS: Mapping[str, Callable[[Table, Place], str]] = {
+_CSV_COLUMNS: Mapping[str, Callable[[Table, CellPosition], str]] = {
     "table": lambda table, place: table.key or table.title,
     "protocol": lambda table, place: table.protocol,
     "dataset": lambda table, place: place.dataset,
@@ -258,7 +258,7 @@ def _csv(tables: Sequence[Table]) -> str:
     return buffer.getvalue()
 
 
-def _measured(place: Place) -> list[dict[str, str]]:
+def _measured(place: CellPosition) -> list[dict[str, str]]:
     cell = place.cell
     seeds: Sequence[int | str] = cell.seeds or [""] * len(cell.values)
     lines = [{"seed": str(seed), "value": _number(value)} for seed, value in zip(seeds, cell.values, strict=True)]

@@ -127,7 +127,7 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Group:
+class ColumnGroup:
     """One of several sets of columns side by side; ``key`` is its name, ``label`` its heading."""
 
     label: str
@@ -135,12 +135,12 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Place:
+class CellPosition:
     """Where a cell stands: enough to name it in a file or to find its printed value."""
 
     block: Block
     row: Row
-    group: Group | None
+    group: ColumnGroup | None
     column: Column
     cell: Cell
     dataset: str
@@ -161,17 +161,17 @@ class Table:
     blocks: Sequence[Block]
     caption: Sequence[str] = ()
     footnotes: Sequence[str] = ()
-    groups: Sequence[Group] = ()
+    groups: Sequence[ColumnGroup] = ()
     group_by: Literal["dataset", "setting"] = "dataset"
     key: str = ""
     protocol: str = ""
     paper: str = ""
     paper_footnotes: Sequence[str] = ()  # about the printed table as a whole
     basis: str = ""  # how many images the values rest on
-    slots: Sequence[tuple[Group | None, Column]] = field(init=False, repr=False)  # the columns of cells
+    slots: Sequence[tuple[ColumnGroup | None, Column]] = field(init=False, repr=False)  # the columns of cells
 
     def __post_init__(self) -> None:
-        groups: Sequence[Group | None] = self.groups or [None]
+        groups: Sequence[ColumnGroup | None] = self.groups or [None]
         slots = [(group, column) for group in groups for column in self.columns]
         object.__setattr__(self, "slots", slots)
         for block in self.blocks:
@@ -181,15 +181,15 @@ class Table:
                         f"table {self.title!r}: row {row.label!r} has {len(row.cells)} cells for {len(slots)} columns"
                     )
 
-    def places(self) -> Iterator[Place]:
+    def places(self) -> Iterator[CellPosition]:
         """Every cell with its place, row by row from left to right."""
         for block in self.blocks:
             placed = [ranks(block, slot, column) for slot, (_, column) in enumerate(self.slots)]
             for i, row in enumerate(block.rows):
                 for (group, column), cell, rank in zip(self.slots, row.cells, placed, strict=True):
-                    yield Place(block, row, group, column, cell, *self._coordinates(block, group), rank.get(i))
+                    yield CellPosition(block, row, group, column, cell, *self._coordinates(block, group), rank.get(i))
 
-    def _coordinates(self, block: Block, group: Group | None) -> tuple[str, str]:
+    def _coordinates(self, block: Block, group: ColumnGroup | None) -> tuple[str, str]:
         """The data set and the setting of the cells where ``block`` and ``group`` meet."""
         across, down = (group.key or group.label) if group else "", block.key or block.label
         if group and self.group_by == "dataset":

@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Game = Literal["hinge", "non_saturating"]
+GanLoss = Literal["hinge", "non_saturating"]
 
 LARGEST_WEIGHT = 1e4  # of the adversarial loss, relative to its factor
 SMALLEST_NORM = 1e-4  # added to the norm that is divided by
 
 
-def discriminator_loss(real: Tensor, fake: Tensor, game: Game) -> Tensor:
+def discriminator_loss(real: Tensor, fake: Tensor, game: GanLoss) -> Tensor:
     """Half the sum of the means over ``real`` and ``fake`` logits, of any shapes: ().
 
     hinge: max(0, 1 − D(x)) and max(0, 1 + D(x̂)), as VQGAN. non_saturating: −ln σ(D(x)) and −ln(1 − σ(D(x̂))).
@@ -24,7 +24,7 @@ def discriminator_loss(real: Tensor, fake: Tensor, game: Game) -> Tensor:
     return (F.softplus(-real).mean() + F.softplus(fake).mean()) / 2
 
 
-def generator_loss(fake: Tensor, game: Game) -> Tensor:
+def generator_loss(fake: Tensor, game: GanLoss) -> Tensor:
     """The mean of −D(x̂) (hinge) or of −ln σ(D(x̂)) (non_saturating) over the logits ``fake``: ()."""
     return -fake.mean() if game == "hinge" else F.softplus(-fake).mean()
 

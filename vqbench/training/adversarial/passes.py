@@ -19,7 +19,7 @@ from vqbench.quantizer import QuantizerOutput
 from vqbench.training.engine import Engine
 
 
-class Pass(Protocol):
+class BatchPass(Protocol):
     """A batch on its way."""
 
     pictures: Tensor  # x̂, (B, C, S, S) float32, without a gradient
@@ -32,7 +32,7 @@ class Pass(Protocol):
         """Add to the model's gradients those of ``own``, made of ``out.loss``, and of the ``gradient`` at x̂."""
 
 
-class Whole:
+class FullBatch:
     """The batch in one piece."""
 
     def __init__(self, model: Autoencoder, engine: Engine, x: Tensor) -> None:
@@ -52,7 +52,7 @@ class Whole:
         _backward([(own, None), (self.reconstruction, gradient)])
 
 
-class Parts:
+class MicroBatches:
     """The batch in ``count`` parts, one after the other, for a device that is too small for it.
 
     Encoder and decoder treat every picture by itself, so that parts of a batch give what the whole would. Quantizers do

@@ -53,7 +53,7 @@ def activate(x: Tensor) -> Tensor:
     return F.leaky_relu(x, 0.2) * math.sqrt(2)
 
 
-class Block(nn.Module):
+class DownBlock(nn.Module):
     """Two convolutions, the second to half the side, and a shortcut: their sum over √2."""
 
     def __init__(self, before: int, after: int) -> None:
@@ -88,7 +88,7 @@ class StyleGAN(nn.Module):
         sides = [size >> level for level in range(int(math.log2(size // SMALLEST)) + 1)]  # size ... 4
         widths = [min(width, width * 64 // side) for side in sides]
         self.first = Convolution(channels, widths[0], 1)
-        self.blocks = nn.Sequential(*(Block(*pair) for pair in pairwise(widths)))
+        self.blocks = nn.Sequential(*(DownBlock(*pair) for pair in pairwise(widths)))
         self.last = Convolution(widths[-1] + 1, widths[-1], 3)
         self.hidden = Linear(widths[-1], widths[-1] * SMALLEST**2)
         self.logit = Linear(1, widths[-1])

@@ -14,8 +14,8 @@ from vqbench.distributed.gradients import mean, share, sum_gradients
 from vqbench.model import Autoencoder
 from vqbench.training.adversarial import losses
 from vqbench.training.adversarial.ema import Average
-from vqbench.training.adversarial.losses import Game
-from vqbench.training.adversarial.passes import Parts, Pass, Whole
+from vqbench.training.adversarial.losses import GanLoss
+from vqbench.training.adversarial.passes import BatchPass, FullBatch, MicroBatches
 from vqbench.training.adversarial.reconstruction import Reconstruction
 from vqbench.training.engine import Engine
 
@@ -23,10 +23,10 @@ TERMS = ("reconstruction", "quantizer", "adversarial", "weight", "discriminator"
 
 
 @dataclass(frozen=True)
-class Rules:
+class GanConfig:
     """How the two play."""
 
-    game: Game
+    game: GanLoss
     weight: float  # of the adversarial loss
     adaptive: bool  # times the ratio of the gradients at the decoder's last layer
     r1: float  # gamma; 0: no penalty
@@ -34,7 +34,7 @@ class Rules:
     accumulate: int
 
 
-class Players:
+class GanTrainer:
     """The model, its discriminator and what they learn by: all that an update changes.
 
     The model's update comes first. The discriminator then learns from the same reconstructions, made before the update,
@@ -45,7 +45,7 @@ class Players:
         self,
         model: Autoencoder,
         discriminator: nn.Module,
-        rules: Rules,
+        rules: GanConfig,
         engine: Engine,
         adam: dict[str, Any],
         ema: float,
@@ -78,11 +78,11 @@ class Players:
         Without ``playing`` the discriminator takes no part. ``penalized``: this update has the R1 penalty.
         """
         zero = torch.zeros((), device=x.device)
-        batch: Pass
+        batch: BatchPass
         if self.rules.accumulate == 1:
-            batch = Whole(self.model, self.engine, x)
+            batch = FullBatch(self.model, self.engine, x)
         else:
-            batch = Parts(self.model, self.engine, x, self.rules.accumulate)
+            batch = MicroBatches(self.model, self.engine, x, self.rules.accumulate)
         error, gradient = reconstruction.gradient(batch.pictures, x, self.rules.accumulate)
         objective, slope = self._objective(error, batch, x[0].numel())
         fooling = weight = judged = penalty = zero
@@ -105,7 +105,7 @@ class Players:
         terms = (error, batch.out.loss, fooling, weight, judged, penalty)
         return mean(torch.stack([term.detach().float() for term in terms]))
 
-    def _objective(self, error: Tensor, batch: Pass, pixels: int) -> tuple[Tensor, Tensor]:
+    def _objective(self, error: Tensor, batch: BatchPass, pixels: int) -> tuple[Tensor, Tensor]:
         """The quantizer's objective of the reconstruction ``error``, and its derivative by that."""
         error = mean(error).requires_grad_()
         objective = self.model.quantizer.objective(error, batch.out, pixels)

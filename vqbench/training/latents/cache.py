@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vqbench.dataset import Pictures
+from vqbench.dataset import Images
 from vqbench.errors import Interrupted, RunError, Unwritable
 from vqbench.images import to_unit
 from vqbench.loading import batches
@@ -26,7 +26,7 @@ SEEN = 60  # seconds until a new file must be there for all ranks, on file syste
 Result = TypeVar("Result")
 
 
-class Rows:
+class LatentCache:
     """A row for each picture or, with its mirror image, two: the tensor or the file ``values`` (N or 2 N, *shape)."""
 
     def __init__(self, values: Tensor | np.ndarray, mirrored: bool, device: torch.device) -> None:
@@ -55,14 +55,14 @@ class Rows:
         return torch.from_numpy(self.values[places.numpy()]).to(self.device)
 
 
-class Encoding:
+class LatentEncoder:
     """The first ``count`` pictures, and with ``flips`` their mirror images, as ``generator.encode`` has them.
 
     They are encoded in pieces, of so many pictures as memory allows. The ranks do so in rounds, after each of which
     they come to know of an error, or a stop, together.
     """
 
-    def __init__(self, task: Task, pictures: Tensor | Pictures, count: int, generator: Any, flips: bool) -> None:
+    def __init__(self, task: Task, pictures: Tensor | Images, count: int, generator: Any, flips: bool) -> None:
         self.task, self.group, self.device = task, task.engine.group, task.engine.device
         self.pictures, self.count, self.generator, self.flips = pictures, count, generator, flips
         self.together = min(PIECE, max(8, 2**19 // task.dataset.size**2))
@@ -72,7 +72,7 @@ class Encoding:
         self.path = task.folder / f"encoded-{digest}.bin"
         self.part = self.path.with_suffix(".part")
 
-    def rows(self) -> Rows:
+    def rows(self) -> LatentCache:
         """In memory, where every rank computes them all; or, if large, in a file that all read and the first writes.
 
         The file is kept in the run's folder, so that a stop loses little of it, until the training ends; the ranks need
@@ -80,12 +80,12 @@ class Encoding:
         """
         if self.count * self.bytes <= IN_MEMORY:
             every = self._rounds(self._pieces(0, 1), 0, 1)
-            return Rows(torch.cat([rows for rows in every if rows is not None]), self.flips, self.device)
+            return LatentCache(torch.cat([rows for rows in every if rows is not None]), self.flips, self.device)
         if not self.group.agree(self.path.exists):
             self._write()
         self.group.together(self._require_file)
         shape = (self.count * (1 + self.flips), *self.generator.shape)
-        return Rows(np.memmap(self.path, np.float32, "r", shape=shape), self.flips, self.device)
+        return LatentCache(np.memmap(self.path, np.float32, "r", shape=shape), self.flips, self.device)
 
     def _pieces(self, start: int, every: int) -> Iterator[Tensor]:
         """The rows of every ``every``th piece from ``start`` on; a picture's, then its mirror image's."""

@@ -12,7 +12,7 @@ from vqbench.functional.anchors import cumulative
 from vqbench.functional.precision import float32_products, strictly
 from vqbench.model import Autoencoder
 from vqbench.training.latents.generator import Generator
-from vqbench.training.latents.transformer import Seen, Transformer
+from vqbench.training.latents.transformer import CausalTransformer, Seen
 
 
 class Prior(Generator):
@@ -21,9 +21,9 @@ class Prior(Generator):
     ``net`` sees what came before as one of depth·K tokens, or as the token depth·K that stands before the first.
     """
 
-    net: Transformer
+    net: CausalTransformer
 
-    def __init__(self, net: Transformer, first: Autoencoder, shape: Sequence[int]) -> None:
+    def __init__(self, net: CausalTransformer, first: Autoencoder, shape: Sequence[int]) -> None:
         super().__init__(first)
         self.net, self.shape = net, tuple(shape)  # (h, w, depth)
         self.length = prod(self.shape)

@@ -15,7 +15,7 @@ from vqbench.errors import Interrupted, RunError, counted
 from vqbench.recipe import SecondStage, Task, Trained, too_large
 from vqbench.training.clock import Clock, restored
 from vqbench.training.engine import Precision
-from vqbench.training.latents.cache import Encoding, forget
+from vqbench.training.latents.cache import LatentEncoder, forget
 from vqbench.training.latents.generator import Generator
 
 
@@ -30,7 +30,7 @@ class Progress:
     origins: list[dict[str, Any]] = field(default_factory=list)  # machines that trained part of it
 
 
-class OnRows(SecondStage):
+class LatentRecipe(SecondStage):
     """AdamW at a constant rate on the mean loss of batches of rows; kept is the moving average of the weights.
 
     The average is a ← d·a + (1 − d)·w with d = min(``ema``, (1 + n)/(10 + n)) at update n. Random numbers of an update
@@ -97,7 +97,7 @@ class OnRows(SecondStage):
         clock = Clock(state.seconds)
         if state.step < self.steps:  # else it was stopped while what it makes was measured
             task.engine.add_origin(state.origins)
-            rows = Encoding(task, pictures, count, generator, self.flips).rows()
+            rows = LatentEncoder(task, pictures, count, generator, self.flips).rows()
         if state.step == 0:
             alike = task.engine.group.agree  # to the last bit, on all ranks
             self.standardize(generator, lambda by_channel: alike(lambda: rows.moments(by_channel), patient=True))

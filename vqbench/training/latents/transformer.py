@@ -11,7 +11,7 @@ from torch import Tensor, nn
 Seen = list[tuple[Tensor, Tensor]]  # of each block: keys and values (B, heads, places so far, width / heads)
 
 
-class Block(nn.Module):
+class DecoderBlock(nn.Module):
     """Attention to all places up to one's own, then a perceptron; each behind a layer norm and added to its input."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
@@ -33,7 +33,7 @@ class Block(nn.Module):
         return x + F.dropout(more, self.dropout, self.training), (k, v)
 
 
-class Transformer(nn.Module):
+class CausalTransformer(nn.Module):
     """Embedded codes and places, ``layers`` blocks, and a score for each of ``outputs`` codes: GPT-2's layout.
 
     Weights start as GPT-2's: deviation 0.02, and the layers that are added to their input 1 / √(2 layers) of it.
@@ -45,7 +45,7 @@ class Transformer(nn.Module):
         super().__init__()
         self.dropout = dropout
         self.tokens, self.places = nn.Embedding(tokens, width), nn.Embedding(places, width)
-        self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
+        self.blocks = nn.ModuleList(DecoderBlock(width, heads, dropout) for _ in range(layers))
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, outputs, bias=False)
         for name, parameter in self.named_parameters():
             if name.endswith("bias"):
