@@ -65,15 +65,15 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_wheel_holds_what_the_package_needs(wheel: Path) -> None:
-    """Quantizers, suites, the pictures with their licence, the printed values and our licence are in the wheel."""
+    """Quantizers, suites, the images with their licence, the printed values and our licence are in the wheel."""
     names = set(zipfile.ZipFile(wheel).namelist())
     for folder, target in (("quantizers", "vqbench/quantizers"), ("suites", "vqbench/suites"), ("vqbench", "vqbench")):
         for path in (ROOT / folder).rglob("*"):
             if (path.is_file() and path.suffix in PACKAGED) or path.name == "LICENSE":
                 assert f"{target}/{path.relative_to(ROOT / folder)}" in names, path
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
-    pictures = [info for info in zipfile.ZipFile(wheel).infolist() if info.filename.startswith("vqbench/datasets/data")]
-    assert sum(info.file_size for info in pictures) < 2.5e6
+    images = [info for info in zipfile.ZipFile(wheel).infolist() if info.filename.startswith("vqbench/datasets/data")]
+    assert sum(info.file_size for info in images) < 2.5e6
 
 
 def test_wheel_checkout_and_editable_find_the_same_quantizers(wheel: Path, tmp_path: Path) -> None:

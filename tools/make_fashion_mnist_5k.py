@@ -1,4 +1,4 @@
-"""Write the pictures of ``fashion_mnist_5k`` into the package, from the full Fashion-MNIST, fetched if need be.
+"""Write the images of ``fashion_mnist_5k`` into the package, from the full Fashion-MNIST, fetched if need be.
 
 Run it in a checkout: ``python tools/make_fashion_mnist_5k.py``. The same zlib gives the same bytes.
 """
@@ -14,8 +14,8 @@ from vqbench.datasets import fashion_mnist_5k, mnist
 DATA = Path(fashion_mnist_5k.__file__).with_name("data")
 
 
-def first_pictures(data: bytes, count: int) -> bytes:
-    """An idx3 file of the first ``count`` pictures of another."""
+def first_images(data: bytes, count: int) -> bytes:
+    """An idx3 file of the first ``count`` images of another."""
     height, width = (int.from_bytes(data[i : i + 4], "big") for i in (8, 12))
     return data[:4] + count.to_bytes(4, "big") + data[8 : 16 + count * height * width]
 
@@ -24,10 +24,10 @@ def main() -> None:
     """Write both splits."""
     DATA.mkdir(exist_ok=True)
     for split, count in fashion_mnist_5k.FashionMnist5k.counts.items():
-        pictures = first_pictures(assets.raw("fashion_mnist", mnist.FILES[split]), count)
+        images = first_images(assets.raw("fashion_mnist", mnist.FILES[split]), count)
         path = DATA / fashion_mnist_5k.FILES[split]
-        path.write_bytes(gzip.compress(pictures, compresslevel=9, mtime=0))
-        print(f"{path}: {count:,} pictures, {path.stat().st_size:,} bytes")
+        path.write_bytes(gzip.compress(images, compresslevel=9, mtime=0))
+        print(f"{path}: {count:,} images, {path.stat().st_size:,} bytes")
 
 
 if __name__ == "__main__":

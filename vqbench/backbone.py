@@ -10,9 +10,9 @@ from vqbench.errors import UsageError
 
 
 class Backbone(nn.Module):
-    """An encoder to a feature map of ``dim`` channels and a decoder back to pictures in [-1, 1] (not clamped).
+    """An encoder to a feature map of ``dim`` channels and a decoder back to images in [-1, 1] (not clamped).
 
-    ``__init__(self, channels, dim, **own)``: the pictures' channels and the codebook's dimension come first.
+    ``__init__(self, channels, dim, **own)``: the images' channels and the codebook's dimension come first.
     """
 
     paper: ClassVar[str]
@@ -27,11 +27,11 @@ class Backbone(nn.Module):
         return cls(channels, dim, **own)
 
     def encode(self, x: Tensor) -> Tensor:
-        """Pictures (B, channels, S, S) in [-1, 1] to features (B, dim, s, s)."""
+        """Images (B, channels, S, S) in [-1, 1] to features (B, dim, s, s)."""
         raise NotImplementedError
 
     def decode(self, z_q: Tensor) -> Tensor:
-        """Features (B, dim, s, s) to pictures (B, channels, S, S)."""
+        """Features (B, dim, s, s) to images (B, channels, S, S)."""
         raise NotImplementedError
 
     def last_layer(self) -> Tensor:

@@ -1,4 +1,4 @@
-"""The contract of a data set: two splits of uint8 pictures, known by the digest of their content."""
+"""The contract of a data set: two splits of uint8 images, known by the digest of their content."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ Split = Literal["train", "test"]
 class Images(Protocol):
     """A split that is too large for memory: read piece by piece, as a tensor would be.
 
-    A tensor of all pictures is read the same way, so who reads by ``len(p)`` and ``p[...]`` need not ask which it has.
+    A tensor of all images is read the same way, so who reads by ``len(p)`` and ``p[...]`` need not ask which it has.
     :func:`vqbench.loading.batches` reads ahead of a training.
     """
 
     def __len__(self) -> int:
-        """How many pictures there are: N."""
+        """How many images there are: N."""
 
     def __getitem__(self, which: slice | Tensor, /) -> Tensor:
-        """The pictures of a slice, or at the positions (B,) int64: (B, C, S, S) uint8, on the CPU, always the same.
+        """The images of a slice, or at the positions (B,) int64: (B, C, S, S) uint8, on the CPU, always the same.
 
-        Safe to be called from several threads at once. Raises AssetError for a picture that can no longer be read.
+        Safe to be called from several threads at once. Raises AssetError for an image that can no longer be read.
         """
 
     def augmented(self, which: Tensor, seed: int, /) -> Tensor:
-        """The pictures at ``which`` (B,), varied as this data set is varied for training: (B, C, S, S) uint8.
+        """The images at ``which`` (B,), varied as this data set is varied for training: (B, C, S, S) uint8.
 
-        What is drawn for a picture follows from ``seed`` and its position alone.
+        What is drawn for an image follows from ``seed`` and its position alone.
         """
 
 
 class Dataset:
-    """Pictures of one size in a fixed order: that of the official files, or of their names.
+    """Images of one size in a fixed order: that of the official files, or of their names.
 
     ``counts``, ``size`` and ``holdout`` belong to the class or, where they depend on its arguments, to the instance.
     """
@@ -46,14 +46,14 @@ class Dataset:
     channels: ClassVar[int]
     size: ClassVar[int]  # height and width
     counts: ClassVar[dict[Split, int]]
-    holdout: ClassVar[int] = 5000  # how many of the last training pictures the protocol ``clean`` keeps for selection
+    holdout: ClassVar[int] = 5000  # how many of the last training images the protocol ``clean`` keeps for selection
     assets: ClassVar[tuple[str, ...]] = ()  # names in the catalogue of vqbench.assets that both splits need
-    notes: ClassVar[tuple[str, ...]] = ()  # what stands below every table of it, such as pictures that were left out
+    notes: ClassVar[tuple[str, ...]] = ()  # what stands below every table of it, such as images that were left out
     VERSION: ClassVar[int] = 1
 
     @classmethod
     def settled(cls, args: Mapping[str, Any]) -> dict[str, Any]:
-        """The arguments as a run is named by them: one that says where pictures lie gives way to which they are.
+        """The arguments as a run is named by them: one that says where images lie gives way to which they are.
 
         ``cls(**settled)`` must make the same data set in any process of this machine. Needs no torch.
         """
@@ -67,7 +67,7 @@ class Dataset:
         """
 
     def pixels(self, split: Split) -> Tensor | Images:
-        """The pictures of ``split``: (N, channels, size, size) uint8 on the CPU, or what reads them piece by piece.
+        """The images of ``split``: (N, channels, size, size) uint8 on the CPU, or what reads them piece by piece.
 
         Raises AssetError where they are not to be had.
         """

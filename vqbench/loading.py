@@ -21,32 +21,32 @@ def workers() -> int:
 
 
 def batches(
-    pictures: Tensor | Images,
+    images: Tensor | Images,
     order: Tensor,
     size: int,
     start: int = 0,
     seed: int | None = None,
     threads: int | None = None,
 ) -> Iterator[Tensor]:
-    """The pictures at the positions ``order`` (N,) int64, ``size`` at a time: (B, C, S, S) uint8, on the CPU.
+    """The images at the positions ``order`` (N,) int64, ``size`` at a time: (B, C, S, S) uint8, on the CPU.
 
-    The last batch may be smaller. ``start`` leaves out that many batches, whose pictures are not decoded: an epoch that
-    was stopped goes on from there. With a ``seed``, pictures are varied as their data set is for training, each drawn
+    The last batch may be smaller. ``start`` leaves out that many batches, whose images are not decoded: an epoch that
+    was stopped goes on from there. With a ``seed``, images are varied as their data set is for training, each drawn
     by the seed and its position, so no number depends on batches, ``start`` or threads; without one they are as they
     are. Several ranks: each gives its own part of the order.
 
     ``threads`` (see :func:`workers`) each decode one batch; as many more wait, decoded. They are threads, since Pillow
     frees the interpreter's lock while it decodes and resizes: nothing is copied between processes, and nothing forks a
-    process that has a GPU. Closing the iterator, or its end, ends them. Whatever a picture raises comes through.
+    process that has a GPU. Closing the iterator, or its end, ends them. Whatever an image raises comes through.
     """
     order = order.cpu()
     parts = order.split(size)[start:] if len(order) else ()
-    if isinstance(pictures, Tensor):
-        yield from (pictures[part] for part in parts)
+    if isinstance(images, Tensor):
+        yield from (images[part] for part in parts)
         return
 
     def read(part: Tensor) -> Tensor:
-        return pictures[part] if seed is None else pictures.augmented(part, seed)
+        return images[part] if seed is None else images.augmented(part, seed)
 
     count = threads or workers()
     pool = ThreadPoolExecutor(count, thread_name_prefix="vqbench-loader")
@@ -62,8 +62,8 @@ def batches(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def resident(pictures: Tensor | Images) -> Tensor:
-    """All pictures at once, (N, C, S, S) uint8; for splits that fit into memory."""
-    if isinstance(pictures, Tensor):
-        return pictures
-    return torch.cat(list(batches(pictures, torch.arange(len(pictures)), 64)))
+def resident(images: Tensor | Images) -> Tensor:
+    """All images at once, (N, C, S, S) uint8; for splits that fit into memory."""
+    if isinstance(images, Tensor):
+        return images
+    return torch.cat(list(batches(images, torch.arange(len(images)), 64)))

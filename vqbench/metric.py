@@ -21,17 +21,17 @@ TOGETHER = 100  # points, or images, that are compared at once with all others
 
 @dataclass
 class Batch:
-    """What every metric is fed: some pictures of the test split, as one measuring protocol sees them."""
+    """What every metric is fed: some images of the test split, as one measuring protocol sees them."""
 
     originals: Tensor  # (B, C, H, W) float32 in [0, 1]; under a protocol with 8-bit pixels, multiples of 1/255
     reconstructions: Tensor  # (B, C, H, W), likewise
     codes: Tensor | None  # (B, h, w, depth) int64; None where nothing is quantized
-    index: Tensor  # (B,) int64, on the CPU: positions in the test split; names the pictures for caches
+    index: Tensor  # (B,) int64, on the CPU: positions in the test split; names the images for caches
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a metric may know beforehand about the run and the pictures that it will be fed."""
+    """What a metric may know beforehand about the run and the images that it will be fed."""
 
     protocol: MeasureProtocol
     dataset: str  # content digest of the test split, for caches of what depends on the originals alone
@@ -39,19 +39,19 @@ class Context:
     bits: float | None  # bits a position
     device: torch.device
     depth: int = 1  # codes a position
-    keep: bool = True  # whether other runs on the same pictures may follow, so that keeping what they share is worth it
+    keep: bool = True  # whether other runs on the same images may follow, so that keeping what they share is worth it
 
 
 class Metric:
     """One number about one run, under one measuring protocol.
 
     ``state`` maps names to tensors on the CPU that add up: over batches, and over ranks by one sum. So ``reset`` gives
-    them the same names and shapes on every rank, also one that gets no picture. ``update`` adds a batch to them and
-    returns the value of each picture, where the metric has one. ``compute`` turns the state of all pictures into the
+    them the same names and shapes on every rank, also one that gets no image. ``update`` adds a batch to them and
+    returns the value of each image, where the metric has one. ``compute`` turns the state of all images into the
     number, or ``None`` where the metric says nothing about such a run (usage without a codebook); with several ranks
     only the first is asked for it.
 
-    A metric object may serve several runs on the same pictures one after the other (``start`` before each), so
+    A metric object may serve several runs on the same images one after the other (``start`` before each), so
     that what depends on the originals alone is computed once.
     """
 
@@ -61,11 +61,11 @@ class Metric:
     digits: ClassVar[int]  # decimals that a table shows
     VERSION: ClassVar[int] = 1  # raised by hand when a change of the code changes the value
     reference: ClassVar[str] = ""  # paper or library that defines it
-    few: ClassVar[int] = 0  # from fewer pictures (of samples: or references) its values rank nothing; a table says so
+    few: ClassVar[int] = 0  # from fewer images (of samples: or references) its values rank nothing; a table says so
     by_codebook: ClassVar[bool] = False  # its values are comparable between codebooks of one size alone
     fewest: ClassVar[int] = 1  # images (of samples: and references) from which there is a value at all
     needs_codes: ClassVar[bool] = False  # says nothing about a run without a codebook
-    of_samples: ClassVar[bool] = False  # about pictures that a second stage makes, see SampleMetric
+    of_samples: ClassVar[bool] = False  # about images that a second stage makes, see SampleMetric
     knobs: ClassVar[tuple[str, ...]] = ("pixels", "jpeg")  # settings of a MeasureProtocol that can move its value
 
     @classmethod
@@ -84,7 +84,7 @@ class Metric:
         self.reset()
 
     def start(self, context: Context) -> None:
-        """Begin with the next run on the same pictures."""
+        """Begin with the next run on the same images."""
         self.context = context
         self.reset()
 
@@ -97,16 +97,16 @@ class Metric:
         raise NotImplementedError
 
     def compute(self) -> float | None:
-        """The value over all pictures seen since ``reset``."""
+        """The value over all images seen since ``reset``."""
         raise NotImplementedError
 
 
 @dataclass
 class Samples:
-    """Generated pictures and what they are held against, as one measuring protocol sees them."""
+    """Generated images and what they are held against, as one measuring protocol sees them."""
 
-    pictures: Tensor  # (N, C, S, S) uint8: the samples as they were made
-    training: Tensor | Images  # (T, C, S, S) uint8: the pictures that the generator learned from
+    images: Tensor  # (N, C, S, S) uint8: the samples as they were made
+    training: Tensor | Images  # (T, C, S, S) uint8: the images that the generator learned from
     features_of_samples: Callable[[], Tensor]
     features_of_references: Callable[[], Tensor]
     mirrored: bool = False  # whether it learned from the mirror image of each of them as well
@@ -124,7 +124,7 @@ class Samples:
         return self.features_of_references()
 
     def learned(self, order: Tensor | None = None) -> Iterator[Tensor]:
-        """The training pictures, or those at the positions ``order`` (N,), a piece at a time: (B, C, S, S) uint8.
+        """The training images, or those at the positions ``order`` (N,), a piece at a time: (B, C, S, S) uint8.
 
         There may be millions, which are read from their files while earlier pieces are looked at.
         """
@@ -142,7 +142,7 @@ class Samples:
 
 
 class SampleMetric(Metric):
-    """One number about the pictures that a generator makes: :meth:`measure` sees all of them at once.
+    """One number about the images that a generator makes: :meth:`measure` sees all of them at once.
 
     About the reconstructions of an autoencoder it says nothing.
     """

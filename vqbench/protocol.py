@@ -24,7 +24,7 @@ class Knob:
 
 _SHARED = {
     "epochs": Knob(500, "paper, appendix: 500 epochs"),
-    "batch_size": Knob(1024, "paper, appendix: 1,024 pictures an update; the last, partial batch of an epoch is kept"),
+    "batch_size": Knob(1024, "paper, appendix: 1,024 images an update; the last, partial batch of an epoch is kept"),
     "learning_rate": Knob(3e-4, "released code: Adam, betas 0.9 and 0.999, constant, no weight decay, no clipping"),
 }
 
@@ -34,7 +34,7 @@ TRAIN: Mapping[str, Mapping[str, Knob]] = {
     | {
         "variance": Knob(
             "unit",
-            "released code: the error of pictures in [-1, 1] is divided by the variance of pixels in [0, 1], so the "
+            "released code: the error of images in [-1, 1] is divided by the variance of pixels in [0, 1], so the "
             "reconstruction weighs four times what the formula says",
         ),
         "selection": Knob(
@@ -43,20 +43,20 @@ TRAIN: Mapping[str, Mapping[str, Knob]] = {
         "selection_pass": Knob(
             "train",
             "released code: eval() is never called, so the pass over the test split, and a pass over 32 of its "
-            "pictures for a preview, move usage statistics and put test features into the codebook",
+            "images for a preview, move usage statistics and put test features into the codebook",
         ),
     },
     "clean": _SHARED
     | {
         "variance": Knob("matched", "error and variance on the same scale, [-1, 1], as the formula means it"),
-        "selection": Knob("holdout", "the best epoch by training pictures that are held out; the test split is unseen"),
+        "selection": Knob("holdout", "the best epoch by training images that are held out; the test split is unseen"),
         "selection_pass": Knob("eval", "evaluation changes nothing"),
     },
 }
 
 TRAIN_SUMMARY = {
     "official": "bug for bug as the released code trains",
-    "clean": "evaluation mode, matched variance, selection on held-out training pictures",
+    "clean": "evaluation mode, matched variance, selection on held-out training images",
 }
 
 
@@ -133,18 +133,18 @@ def training(name: str) -> dict[str, Any]:
 
 
 def measured_on(name: str, images: int | None) -> str:
-    """The name of values measured under ``name`` on the first ``images`` test pictures: never that of full ones."""
+    """The name of values measured under ``name`` on the first ``images`` test images: never that of full ones."""
     return name if images is None else f"{name}@{images}"
 
 
 def images_of(name: str) -> int | None:
-    """On how many of the first test pictures values of this name are measured; None: on all."""
+    """On how many of the first test images values of this name are measured; None: on all."""
     _, _, images = name.partition(":")[0].partition("@")
     return int(images) if images else None
 
 
 def measuring(name: str) -> MeasureProtocol:
-    """The measuring protocol ``name``, also with a number of pictures (@) or the settings of samples (:) behind it.
+    """The measuring protocol ``name``, also with a number of images (@) or the settings of samples (:) behind it.
 
     Raises UsageError for an unknown name.
     """

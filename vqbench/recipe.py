@@ -104,7 +104,7 @@ class SecondStage(Recipe):
     sampler: ClassVar[Mapping[str, float]]  # the settings that its generators are sampled by, as they are by default
 
     def generator(self, first: Autoencoder, channels: int, size: int) -> Generator:
-        """An untrained maker of pictures, of so many channels and that side, on the device of ``first``.
+        """An untrained maker of images, of so many channels and that side, on the device of ``first``.
 
         Raises UsageError if what it needs is not installed.
         """

@@ -30,7 +30,7 @@ from vqbench.assets.catalogue import CATALOGUE, Asset
 from vqbench.assets.forms import Form
 from vqbench.errors import AssetError, UsageError
 
-PICTURES = bytes(range(256)) * 4096  # 1 MiB
+IMAGES = bytes(range(256)) * 4096  # 1 MiB
 LABELS = b"0123456789" * 100
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,7 +43,7 @@ class Server(http.server.ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.files = {"pictures": PICTURES, "labels": LABELS}
+        self.files = {"images": IMAGES, "labels": LABELS}
         self.breaks = 0
         self.delay = 0.0
         self.tag = '"one"'
@@ -112,15 +112,15 @@ def small_asset(*places: sources.AssetSource) -> Asset:
         title="Small",
         licence="CC0",
         algorithm="md5",
-        digests={"pictures": hashlib.md5(PICTURES).hexdigest(), "labels": hashlib.md5(LABELS).hexdigest()},
-        forms=(Form("pictures", forms.as_it_is), Form("labels", forms.as_it_is)),
+        digests={"images": hashlib.md5(IMAGES).hexdigest(), "labels": hashlib.md5(LABELS).hexdigest()},
+        forms=(Form("images", forms.as_it_is), Form("labels", forms.as_it_is)),
         sources=places,
     )
 
 
 def address(base: str) -> sources.Address:
     """Both files of the small asset below ``base``."""
-    return sources.Address(len(PICTURES) + len(LABELS), base, ("pictures", "labels"))
+    return sources.Address(len(IMAGES) + len(LABELS), base, ("images", "labels"))
 
 
 def know(monkeypatch: pytest.MonkeyPatch, *known: Asset) -> None:
@@ -269,10 +269,10 @@ def test_fetch_verifies_stores_and_tidies(world: Path, server: Server, monkeypat
     assert assets.state("small") == "missing"
     folder = assets.fetch("small", progress=lambda done, total: told.append((done, total)))
     assert assets.state("small") == "cached"
-    assert (folder / "pictures").read_bytes() == PICTURES
+    assert (folder / "images").read_bytes() == IMAGES
     assert assets.raw("small", "labels") == LABELS
     assert [done for done, _ in told] == sorted(done for done, _ in told)
-    assert told[-1] == (len(PICTURES) + len(LABELS),) * 2
+    assert told[-1] == (len(IMAGES) + len(LABELS),) * 2
     assert not list((world / "cache" / "incoming").iterdir())
     assert len(server.asked) == 2  # and not again for state and raw
 
@@ -281,8 +281,8 @@ def test_broken_download_is_resumed(world: Path, server: Server, monkeypatch: py
     """After a connection that broke half-way only the rest is asked for, and the file is whole."""
     know(monkeypatch, small_asset(address(server.base)))
     server.breaks = 1
-    assert (assets.fetch("small") / "pictures").read_bytes() == PICTURES
-    assert server.asked[:2] == [("pictures", None), ("pictures", f"bytes={len(PICTURES) // 2}-")]
+    assert (assets.fetch("small") / "images").read_bytes() == IMAGES
+    assert server.asked[:2] == [("images", None), ("images", f"bytes={len(IMAGES) // 2}-")]
 
 
 def test_broken_download_is_resumed_later(world: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,19 +293,19 @@ def test_broken_download_is_resumed_later(world: Path, server: Server, monkeypat
         assets.fetch("small")
     server.asked.clear()
     assets.fetch("small")
-    assert server.asked[0] == ("pictures", f"bytes={len(PICTURES) * 7 // 8}-")
+    assert server.asked[0] == ("images", f"bytes={len(IMAGES) * 7 // 8}-")
 
 
 def test_changed_file_is_not_mixed(world: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """If the file has changed between two attempts, the second starts anew instead of joining parts of two files."""
     server.breaks = 1
-    server.files["pictures"] = bytes(len(PICTURES))
+    server.files["images"] = bytes(len(IMAGES))
     monkeypatch.setattr(download, "ATTEMPTS", 1)
     with pytest.raises(download.SourceError, match="broke off"):
-        download.download(f"{server.base}pictures", world / "pictures")
-    server.files["pictures"], server.tag = PICTURES, '"two"'
-    download.download(f"{server.base}pictures", world / "pictures")
-    assert (world / "pictures").read_bytes() == PICTURES
+        download.download(f"{server.base}images", world / "images")
+    server.files["images"], server.tag = IMAGES, '"two"'
+    download.download(f"{server.base}images", world / "images")
+    assert (world / "images").read_bytes() == IMAGES
 
 
 def test_wrong_content_is_refused(world: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -324,11 +324,11 @@ def test_wrong_content_is_refused(world: Path, server: Server, monkeypatch: pyte
 def test_next_source_is_tried(world: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """A source that has nothing and one that is wrong do not keep a later one from serving."""
     with Server() as wrong:
-        wrong.files = {"pictures": b"wrong", "labels": LABELS}
+        wrong.files = {"images": b"wrong", "labels": LABELS}
         threading.Thread(target=wrong.serve_forever, args=(0.01,), daemon=True).start()
-        nowhere = sources.Address(1, f"{server.base}nowhere/", ("pictures", "labels"))
+        nowhere = sources.Address(1, f"{server.base}nowhere/", ("images", "labels"))
         know(monkeypatch, small_asset(nowhere, address(wrong.base), address(server.base)))
-        assert (assets.fetch("small") / "pictures").read_bytes() == PICTURES
+        assert (assets.fetch("small") / "images").read_bytes() == IMAGES
         wrong.shutdown()
 
 
@@ -374,7 +374,7 @@ def test_two_processes_download_once(world: Path, server: Server) -> None:
     command = [sys.executable, "-c", code, server.base, str(ROOT / "tests")]
     both = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     assert [process.communicate(timeout=60)[0].strip() for process in both] == ["True", "True"]
-    assert sorted(server.asked) == [("labels", None), ("pictures", None)]
+    assert sorted(server.asked) == [("labels", None), ("images", None)]
 
 
 def source_archive(folder: Path) -> Path:

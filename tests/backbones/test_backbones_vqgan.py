@@ -80,7 +80,7 @@ def test_rqvae_is_a_preset_at_f32() -> None:
     [
         ({"width": 48}, "multiple of 32"),
         ({"multipliers": "1,2"}, "must read like 1x1x2x2x4"),
-        ({"attention": "20"}, "no map of a picture of 256 pixels has the side 20"),
+        ({"attention": "20"}, "no map of an image of 256 pixels has the side 20"),
     ],
 )
 def test_what_cannot_be_built_is_refused(args: dict[str, object], sentence: str) -> None:
@@ -90,7 +90,7 @@ def test_what_cannot_be_built_is_refused(args: dict[str, object], sentence: str)
 
 
 def test_attention_stands_where_its_sides_say() -> None:
-    """Sides are counted for pictures of ``size`` pixels: the map of 16 is level 4 at 256 pixels and level 2 at 64."""
+    """Sides are counted for images of ``size`` pixels: the map of 16 is level 4 at 256 pixels and level 2 at 64."""
     for pixels, level in ((256, 4), (64, 2)):
         with torch.device("meta"):
             net = VQGAN(3, 8, width=32, attention="16", size=pixels)
@@ -123,7 +123,7 @@ def test_movq_modulates_every_norm_of_the_decoder_alone() -> None:
 
 
 def test_movq_decodes_by_what_the_codes_are_and_not_only_by_its_input() -> None:
-    """Where the quantized map reaches the norms alone, the picture still changes with it."""
+    """Where the quantized map reaches the norms alone, the image still changes with it."""
     torch.manual_seed(0)
     net = MoVQ(3, 8, **TINY, attention="none", size=32)  # type: ignore[arg-type]
     nn.init.zeros_(net.post_quant_conv.weight)
@@ -224,7 +224,7 @@ def test_what_was_refined_is_measured_as_refined() -> None:
 
 
 class Noise(Dataset):
-    """Eight pictures of 32 pixels."""
+    """Eight images of 32 pixels."""
 
     channels, size = 3, 32
 

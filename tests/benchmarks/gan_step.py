@@ -1,8 +1,8 @@
-"""Peak memory and seconds of an update of a whole system of Table B.2, on random pictures.
+"""Peak memory and seconds of an update of a whole system of Table B.2, on random images.
 
 Run from the root of the checkout, on a quiet machine::
 
-    python tests/benchmarks/gan_step.py                     # VQGAN at f16, 256 pixels, one picture, in float32
+    python tests/benchmarks/gan_step.py                     # VQGAN at f16, 256 pixels, one image, in float32
     python tests/benchmarks/gan_step.py --batch 64 --accumulate 4 --precision bf16 --device cuda -o FILE
     python tests/benchmarks/gan_step.py --show FILE         # the table of a kept measurement, without torch
 

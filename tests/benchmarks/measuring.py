@@ -1,4 +1,4 @@
-"""How fast pictures are measured: against a script that takes image by image, and against the bare networks.
+"""How fast images are measured: against a script that takes image by image, and against the bare networks.
 
     python tests/benchmarks/measuring.py                # measures, prints a table
     python tests/benchmarks/measuring.py -o FILE        # and keeps what was measured, as JSON
@@ -7,7 +7,7 @@
 What is compared takes turns within one process, and a ratio is one of medians, so that what else the machine does
 weighs on both sides alike; the CPU's time, of all threads, is told beside the wall's, for machines that are shared.
 Both sides of a pair, originals and reconstructions, are computed each time, unless a row says otherwise. Networks: the
-bare forward pass of the same network on the same number of pictures, ready on the device in the layout that suits it
+bare forward pass of the same network on the same number of images, ready on the device in the layout that suits it
 best (`clean` rFID: in torch-fidelity's, which it has to equal to the last digit).
 """
 
@@ -29,14 +29,14 @@ SCRIPT = (
 )  # the image-by-image script that the tests hold values against
 DATASETS = ("fashion_mnist_5k", "cifar10")
 BATCH = 100  # as in an evaluation
-RFID_BATCH = 10  # a network pass takes as long a picture from here on
+RFID_BATCH = 10  # a network pass takes as long an image from here on
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Pictures a second of the metrics, and their share of bare networks.")
-    parser.add_argument("--images", type=int, default=400, help="pictures for l1, PSNR and SSIM (default 400)")
-    parser.add_argument("--lpips-images", type=int, default=100, help="pictures for LPIPS (default 100)")
-    parser.add_argument("--rfid-images", type=int, default=10, help="pictures for rFID (default 10)")
+    parser = argparse.ArgumentParser(description="Images a second of the metrics, and their share of bare networks.")
+    parser.add_argument("--images", type=int, default=400, help="images for l1, PSNR and SSIM (default 400)")
+    parser.add_argument("--lpips-images", type=int, default=100, help="images for LPIPS (default 100)")
+    parser.add_argument("--rfid-images", type=int, default=10, help="images for rFID (default 10)")
     parser.add_argument("--repeats", type=int, default=5, help="turns, of which medians are taken (default 5)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="keep the measurement as JSON")
@@ -55,7 +55,7 @@ def markdown(measured: dict[str, Any]) -> str:
         f"{machine['device']}, {machine['threads']} threads, torch {machine['torch']}, Pillow {machine['pillow']}; "
         f"medians of {measured['repeats']} turns, load {machine['load']:.1f} at the start.",
         "",
-        "| data set | measured | against | pictures/s | of the other | time, ours/other | CPU time, ours/other |",
+        "| data set | measured | against | images/s | of the other | time, ours/other | CPU time, ours/other |",
         "|:--|:--|:--|--:|--:|--:|--:|",
     ]
     for row in measured["rows"]:
@@ -104,7 +104,7 @@ def medians(repeats: int, **sides: Callable[[], object]) -> dict[str, dict[str, 
 
 
 def pictures(dataset: str, count: int) -> tuple[Any, Any]:
-    """The first test pictures, and what a weak model might make of them, both (N, C, S, S) in [-1, 1]."""
+    """The first test images, and what a weak model might make of them, both (N, C, S, S) in [-1, 1]."""
     from vqbench import registry
     from vqbench.images import to_unit
 
@@ -124,7 +124,7 @@ def metrics(protocol: str, *names: str) -> list[Any]:
 
 
 def feed(collectors: list[Any], protocol: str, x: Any, y: Any, size: int = BATCH) -> None:
-    """What an evaluation does with the pictures of a first run, the model apart."""
+    """What an evaluation does with the images of a first run, the model apart."""
     import torch
 
     from vqbench.images import as_measured

@@ -89,7 +89,7 @@ class Plain(Quantizer):
 
 
 def plain_step(setting: str, like: RandomImages, num_codes: int, dim: int, device: torch.device) -> Callable[[], None]:
-    """One update of the plain model after the other, on random pictures like ours."""
+    """One update of the plain model after the other, on random images like ours."""
     backbone = registry.load("backbones", "conv")(like.channels, dim)
     model = Autoencoder(backbone, Plain(num_codes, dim, *SETTINGS[setting])).to(device)
     adam = torch.optim.Adam(model.parameters(), lr=3e-4)

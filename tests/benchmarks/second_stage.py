@@ -2,12 +2,12 @@
 
 Run from the root of the checkout, on a quiet machine::
 
-    python tests/benchmarks/second_stage.py                       # the UNet of lsun_bedrooms, one picture, in float32
+    python tests/benchmarks/second_stage.py                       # the UNet of lsun_bedrooms, one image, in float32
     python tests/benchmarks/second_stage.py --batch 128 --precision bf16 --device cuda -o FILE
     python tests/benchmarks/second_stage.py --show FILE           # the table of a kept measurement, without torch
 
 The first stage is the suite's, untrained. An update is the recipe's: random numbers, loss, gradients, AdamW and the
-average of the weights. A step of sampling is one pass of the network without gradients, of which a picture needs as
+average of the weights. A step of sampling is one pass of the network without gradients, of which an image needs as
 many as the suite says. Nothing here decides a test.
 """
 
@@ -106,7 +106,7 @@ def main() -> None:
     parser.add_argument("suite", nargs="?", default="lsun_bedrooms", help="a suite with a second stage `diffusion`")
     parser.add_argument("--precision", choices=["float32", "tf32", "bf16"], default="float32")
     parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--side", type=int, default=256, help="of the pictures")
+    parser.add_argument("--side", type=int, default=256, help="of the images")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--device", default="auto")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="keep the measurement as JSON")

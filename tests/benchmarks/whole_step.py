@@ -6,7 +6,7 @@ Run from the root of the checkout, on a quiet machine::
     python tests/benchmarks/whole_step.py --quantizer cvq --precision float32 --precision bf16 -o FILE
     python tests/benchmarks/whole_step.py --show FILE    # the table of a kept measurement, in Markdown, without torch
 
-Ours is the recipe's own loop on random pictures: forward, objective, backward, Adam. The plain one is in ``plain.py``.
+Ours is the recipe's own loop on random images: forward, objective, backward, Adam. The plain one is in ``plain.py``.
 Nothing here decides a test.
 """
 

@@ -108,7 +108,7 @@ def vqbench(*words: object) -> int:
 
 
 def by_hand(name: str, run: RunSpec, under: MeasureProtocol) -> float | None:
-    """The metric of the first pictures under one protocol: the model's pictures and the metric's class, no more."""
+    """The metric of the first images under one protocol: the model's images and the metric's class, no more."""
     model = model_of(run).eval()
     x = to_unit(registry.load("datasets", "fashion_mnist_5k")().pixels("test")[:IMAGES])
     with torch.no_grad():
@@ -160,7 +160,7 @@ def test_each_value_is_that_of_its_settings(store: ResultStore, run: RunSpec) ->
 
 
 def test_knobs_stand_only_with_metrics_that_they_can_move(store: ResultStore, run: RunSpec) -> None:
-    """l1 and PSNR have no window, usage sees no pictures; without rFID nothing is said of its resize but why."""
+    """l1 and PSNR have no window, usage sees no images; without rFID nothing is said of its resize but why."""
     shown = explain.explain(store.root, run.key, METRICS, IMAGES, "cpu", quiet=True)
     knobs = {
         metric: [[step["knob"] for step in found[part]] for part in ("steps", "alone")]
@@ -190,7 +190,7 @@ def test_a_knob_that_a_metric_does_not_name_is_noticed(
 
 
 def states(metric: str, under: MeasureProtocol, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-    """All that a metric has gathered of some pictures."""
+    """All that a metric has gathered of some images."""
     collector: Metric = registry.load("metrics", metric)(Context(under, "0" * 64, 4, 2.0, CPU))
     codes = torch.arange(len(x)).view(-1, 1, 1, 1)
     collector.update(Batch(as_measured(x, under), as_measured(y, under), codes, torch.arange(len(x))))
@@ -219,7 +219,7 @@ def test_metrics_are_moved_by_the_knobs_that_they_name_and_by_no_other(metric: s
         assert moved == (knob in metric_class(metric).knobs), knob
 
 
-def test_a_run_without_codebook_and_a_perfect_picture(store: ResultStore) -> None:
+def test_a_run_without_codebook_and_a_perfect_image(store: ResultStore) -> None:
     """Usage says nothing of an autoencoder without quantizer; an infinite PSNR is a word, and has no change."""
     run = stored(store, a_run("identity"))
     shown = explain.explain(store.root, run.key, ["l1", "usage"], IMAGES, "cpu", quiet=True)
@@ -326,7 +326,7 @@ def test_explaining_asks_metrics_to_keep_nothing(
 # ------------------------------------------------------------------------------------------------- what is to be had
 
 
-def test_alexnet_is_tried_where_pictures_and_weights_allow(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_alexnet_is_tried_where_images_and_weights_allow(monkeypatch: pytest.MonkeyPatch) -> None:
     """On 32x32 the other LPIPS net is a knob alone; on 28x28, or without its weights, the reason is told instead."""
     assert explain.SMALLEST["alex"] == lpips.SMALLEST["alex"]
     fetched: list[str] = []
@@ -378,7 +378,7 @@ def test_the_printed_changes_add_up_as_printed(
     assert vqbench(*words, *(word for metric in METRICS for word in ("--metrics", metric))) == 0
     shown = capsys.readouterr()
     title, way, alone, remarks = shown.out.split("\n\n")
-    assert title == f"vq on fashion_mnist_5k, seed 42 ({run.key}), 40 test pictures"
+    assert title == f"vq on fashion_mnist_5k, seed 42 ({run.key}), 40 test images"
     found = explained(store, run)
     tables = list(columns(way))
     assert len(tables) == 3

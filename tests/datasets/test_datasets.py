@@ -1,4 +1,4 @@
-"""The data sets: the right pictures, in the right order, with the statistics that the protocol rests on."""
+"""The data sets: the right images, in the right order, with the statistics that the protocol rests on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vqbench.datasets import fashion_mnist_5k
 from vqbench.datasets.cifar10 import Cifar10
 from vqbench.datasets.fashion_mnist import FashionMnist
 from vqbench.datasets.fashion_mnist_5k import FashionMnist5k
-from vqbench.datasets.mnist import Mnist, idx_pictures
+from vqbench.datasets.mnist import Mnist, idx_images
 from vqbench.errors import AssetError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,8 +28,8 @@ DIGESTS = {
 
 
 @pytest.mark.parametrize("dataset", DIGESTS)
-def test_pictures_keep_the_contract(dataset: type[Dataset]) -> None:
-    """Both splits are contiguous uint8 pictures of the declared number, channels and size, with known digests."""
+def test_images_keep_the_contract(dataset: type[Dataset]) -> None:
+    """Both splits are contiguous uint8 images of the declared number, channels and size, with known digests."""
     for split, start in zip(dataset.counts, DIGESTS[dataset], strict=True):
         pixels = dataset().pixels(split)
         assert pixels.shape == (dataset.counts[split], dataset.channels, dataset.size, dataset.size)
@@ -56,14 +56,14 @@ def test_channel_means_of_cifar10() -> None:
     assert [round(float(mean), 5) for mean in means] == [0.49140, 0.48216, 0.44653]
 
 
-def test_embedded_pictures_are_the_first() -> None:
-    """The embedded pictures are bit for bit the first ones of the official files."""
+def test_embedded_images_are_the_first() -> None:
+    """The embedded images are bit for bit the first ones of the official files."""
     for split, count in FashionMnist5k.counts.items():
         assert torch.equal(FashionMnist5k().pixels(split), FashionMnist().pixels(split)[:count])
 
 
-def test_embedded_pictures_need_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The embedded pictures need no cache, network or asset; their folder is small and names its licence."""
+def test_embedded_images_need_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The embedded images need no cache, network or asset; their folder is small and names its licence."""
     monkeypatch.setenv("VQBENCH_OFFLINE", "1")
     monkeypatch.setenv("VQBENCH_CACHE", str(tmp_path / "none"))
     assert len(FashionMnist5k().pixels("train")) == 4_000
@@ -93,7 +93,7 @@ def test_broken_installation_is_one_sentence(monkeypatch: pytest.MonkeyPatch) ->
         FashionMnist5k().pixels("train")
 
 
-def test_missing_pictures_are_an_asset_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_images_are_an_asset_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A data set whose files are not to be had says so through AssetError."""
     monkeypatch.setenv("VQBENCH_OFFLINE", "1")
     monkeypatch.setenv("VQBENCH_CACHE", str(tmp_path / "none"))
@@ -106,6 +106,6 @@ def test_missing_pictures_are_an_asset_error(monkeypatch: pytest.MonkeyPatch, tm
 def test_idx_head_is_heeded() -> None:
     """Number, height and width are read from the head of an idx file, big-endian."""
     head = b"".join(value.to_bytes(4, "big") for value in (0x803, 2, 3, 4))
-    pictures = idx_pictures(head + bytes(range(24)))
-    assert pictures.shape == (2, 1, 3, 4)
-    assert pictures[1, 0, 2, 3] == 23
+    images = idx_images(head + bytes(range(24)))
+    assert images.shape == (2, 1, 3, 4)
+    assert images[1, 0, 2, 3] == 23

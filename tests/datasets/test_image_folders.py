@@ -131,7 +131,7 @@ def test_an_image_damaged_in_place_stops_the_next_run(folder: Path, tmp_path: Pa
     made = plan.load(suite, [store])
     made.save(store)
     rewrite(folder / "train" / "05.ppm", noise(5)[:100])
-    with pytest.raises(AssetError, match=r"1 of 12 training pictures cannot be used: 05\.ppm"):
+    with pytest.raises(AssetError, match=r"1 of 12 training images cannot be used: 05\.ppm"):
         plan.load(suite, [store], refresh=True)
     assert plan.load(suite, [store]).runs() == made.runs()  # a table still shows what was measured
     rewrite(folder / "train" / "05.ppm", noise(5))
@@ -184,7 +184,7 @@ def test_a_folder_of_archives_says_so(tmp_path: Path) -> None:
         (tmp_path / "zipped" / split).mkdir(parents=True)
         (tmp_path / "zipped" / split / "images.zip").write_bytes(b"")
     assert "passed over: 2 .zip, of which none is read; convert or unpack them" in refused(tmp_path / "zipped")
-    with pytest.raises(AssetError, match=r"there is no picture in it, only 1 \.zip"):
+    with pytest.raises(AssetError, match=r"there is no image in it, only 1 \.zip"):
         Ffhq(folder=str(tmp_path / "zipped" / "train"))
 
 
@@ -295,7 +295,7 @@ def test_no_format_starts_another_program(monkeypatch: pytest.MonkeyPatch) -> No
     eps = odd_images.saved(Image.new("RGB", (8, 8)), "EPS")
     with pytest.raises(_decode.Unreadable, match="PostScript, which is not opened"):
         _decode.decode(eps)
-    with pytest.raises(_decode.Unreadable, match="not a picture"):
+    with pytest.raises(_decode.Unreadable, match="not an image"):
         _decode.decode(b"# XPM\n" + eps)
 
 
@@ -320,7 +320,7 @@ def test_names_that_are_no_text_are_kept(folder: Path) -> None:
     folder.rename(root)
     Path(os.fsdecode(os.fsencode(root) + b"/train/kaputt\xe9.ppm")).write_bytes(b"no image")
     Path(os.fsdecode(os.fsencode(root) + b"/train/ganz\xe9.ppm")).write_bytes(noise(77))
-    assert "kaputt\udce9.ppm (not a picture" in refused(root)
+    assert "kaputt\udce9.ppm (not an image" in refused(root)
     for _ in range(2):  # checked, then kept
         dataset = photos(root, damaged="skip")
         assert dataset.counts["train"] == 13

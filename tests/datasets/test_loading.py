@@ -20,7 +20,7 @@ from vqbench.errors import AssetError
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """30 training and 4 test pictures of noise, wider than high, and a cache of their own."""
+    """30 training and 4 test images of noise, wider than high, and a cache of their own."""
     monkeypatch.setenv("VQBENCH_CACHE", str(tmp_path / "cache"))
     draw = np.random.default_rng(0)
     for split, count in (("train", 30), ("val", 4)):
@@ -38,23 +38,23 @@ def of(folder: Path, **args: object) -> Photos:
 @pytest.mark.parametrize("threads", [1, 2, 7])
 def test_batches_are_the_order_whatever_the_threads(folder: Path, threads: int) -> None:
     """Batches come in the given order, the last one smaller, and are what plain reading gives."""
-    pictures = of(folder).pixels("train")
+    images = of(folder).pixels("train")
     order = torch.randperm(30, generator=torch.Generator().manual_seed(1))
-    got = list(loading.batches(pictures, order, 8, threads=threads))
+    got = list(loading.batches(images, order, 8, threads=threads))
     assert [len(batch) for batch in got] == [8, 8, 8, 6]
-    assert torch.equal(torch.cat(got), pictures[order])
-    assert torch.equal(pictures[torch.arange(30)], pictures[0:30])
+    assert torch.equal(torch.cat(got), images[order])
+    assert torch.equal(images[torch.arange(30)], images[0:30])
     assert got[0].dtype == torch.uint8
     assert not got[0].is_cuda
 
 
 def test_an_epoch_goes_on_where_it_stopped(folder: Path) -> None:
     """With ``start``, the rest of an epoch equals that of a whole one, drawn variations included."""
-    pictures = of(folder, crop="random", flip=True).pixels("train")
+    images = of(folder, crop="random", flip=True).pixels("train")
     order = torch.randperm(30, generator=torch.Generator().manual_seed(1))
-    whole = list(loading.batches(pictures, order, 7, seed=5, threads=2))
+    whole = list(loading.batches(images, order, 7, seed=5, threads=2))
     for start in range(6):
-        rest = list(loading.batches(pictures, order, 7, start=start, seed=5, threads=3))
+        rest = list(loading.batches(images, order, 7, start=start, seed=5, threads=3))
         assert len(rest) == len(whole[start:])
         assert all(torch.equal(a, b) for a, b in zip(rest, whole[start:], strict=True))
 
@@ -62,48 +62,46 @@ def test_an_epoch_goes_on_where_it_stopped(folder: Path) -> None:
 def test_variation_is_drawn_by_seed_and_position(folder: Path) -> None:
     """What is drawn depends on neither batch nor rank, differs between seeds, and spares the test split."""
     data = of(folder, crop="random", flip=True)
-    pictures = data.pixels("train")
+    images = data.pixels("train")
     everything = torch.arange(30)
-    first = torch.cat(list(loading.batches(pictures, everything, 30, seed=1)))
-    again = torch.cat(list(loading.batches(pictures, everything, 4, seed=1)))
-    ranks = [torch.cat(list(loading.batches(pictures, everything[rank::2], 4, seed=1))) for rank in range(2)]
-    other = torch.cat(list(loading.batches(pictures, everything, 30, seed=2)))
+    first = torch.cat(list(loading.batches(images, everything, 30, seed=1)))
+    again = torch.cat(list(loading.batches(images, everything, 4, seed=1)))
+    ranks = [torch.cat(list(loading.batches(images, everything[rank::2], 4, seed=1))) for rank in range(2)]
+    other = torch.cat(list(loading.batches(images, everything, 30, seed=2)))
     assert torch.equal(first, again)
     assert torch.equal(first[0::2], ranks[0])
     assert torch.equal(first[1::2], ranks[1])
     assert sum(torch.equal(a, b) for a, b in zip(first, other, strict=True)) < 10
-    places = [place_of(pictures[number : number + 1][0], folder / "train" / f"{number:02}.png") for number in range(30)]
+    places = [place_of(images[number : number + 1][0], folder / "train" / f"{number:02}.png") for number in range(30)]
     assert set(places) == {(10, False)}  # the centre of 35 columns, 16 being cut out
     test = data.pixels("test")
     assert torch.equal(torch.cat(list(loading.batches(test, torch.arange(4), 2, seed=1))), test[0:4])
 
 
-def place_of(picture: Tensor, file: Path) -> tuple[int, bool]:
-    """Where the square was cut out of the resized picture, and whether it was mirrored."""
+def place_of(image: Tensor, file: Path) -> tuple[int, bool]:
+    """Where the square was cut out of the resized image, and whether it was mirrored."""
     with Image.open(file) as original:
         resized = np.asarray(original.resize((35, 16), Image.Resampling.BICUBIC)).transpose(2, 0, 1)
     for left in range(20):
         for mirrored in (False, True):
             cut = resized[:, :, left : left + 16]
-            if np.array_equal(cut[:, :, ::-1] if mirrored else cut, picture.numpy()):
+            if np.array_equal(cut[:, :, ::-1] if mirrored else cut, image.numpy()):
                 return left, mirrored
     raise AssertionError("cut out of nowhere")
 
 
-def test_random_crops_and_flips_are_of_the_picture(folder: Path) -> None:
-    """Drawn pictures are cuts of the resized picture at many places, about half of them mirrored."""
-    pictures = of(folder, crop="random", flip=True).pixels("train")
-    drawn = [pictures.augmented(torch.arange(30), seed) for seed in range(4)]
+def test_random_crops_and_flips_are_of_the_image(folder: Path) -> None:
+    """Drawn images are cuts of the resized image at many places, about half of them mirrored."""
+    images = of(folder, crop="random", flip=True).pixels("train")
+    drawn = [images.augmented(torch.arange(30), seed) for seed in range(4)]
     places = [
-        place_of(picture, folder / "train" / f"{number:02}.png")
-        for batch in drawn
-        for number, picture in enumerate(batch)
+        place_of(image, folder / "train" / f"{number:02}.png") for batch in drawn for number, image in enumerate(batch)
     ]
     assert len({left for left, _ in places}) > 12
     assert 40 < sum(mirrored for _, mirrored in places) < 80
 
 
-def test_resident_pictures_are_read_alike() -> None:
+def test_resident_images_are_read_alike() -> None:
     """A tensor goes through the same door: in order, without threads, from any start."""
     pixels = torch.arange(20 * 3, dtype=torch.uint8).view(20, 3, 1, 1)
     order = torch.arange(19, -1, -1)
@@ -113,54 +111,54 @@ def test_resident_pictures_are_read_alike() -> None:
 
 
 def test_resident_reads_all(folder: Path) -> None:
-    """A split read whole is the tensor of its pictures in order."""
-    pictures = of(folder).pixels("train")
-    assert torch.equal(loading.resident(pictures), pictures[0:30])
+    """A split read whole is the tensor of its images in order."""
+    images = of(folder).pixels("train")
+    assert torch.equal(loading.resident(images), images[0:30])
 
 
-def test_a_picture_that_is_gone_stops_the_training(folder: Path) -> None:
+def test_a_image_that_is_gone_stops_the_training(folder: Path) -> None:
     """What a thread cannot read reaches who trains, and names the file; nobody waits for ever."""
-    pictures = of(folder).pixels("train")
+    images = of(folder).pixels("train")
     (folder / "train" / "17.png").unlink()
     with pytest.raises(AssetError, match=r"17\.png: cannot be read any more"):
-        list(loading.batches(pictures, torch.arange(30), 4, threads=2))
+        list(loading.batches(images, torch.arange(30), 4, threads=2))
 
 
 class Watched:
-    """Pictures that note which batches were asked for; from the second on they wait until ``go`` is set."""
+    """Images that note which batches were asked for; from the second on they wait until ``go`` is set."""
 
-    def __init__(self, pictures: Images) -> None:
-        self.pictures, self.asked, self.go = pictures, 0, threading.Event()
+    def __init__(self, images: Images) -> None:
+        self.images, self.asked, self.go = images, 0, threading.Event()
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def __getitem__(self, which: slice | Tensor) -> Tensor:
         self.asked += 1
         if self.asked > 1:
             assert self.go.wait(60)
-        return self.pictures[which]
+        return self.images[which]
 
     def augmented(self, which: Tensor, seed: int) -> Tensor:
-        return self.pictures.augmented(which, seed)
+        return self.images.augmented(which, seed)
 
 
 def test_no_thread_is_left(folder: Path) -> None:
     """Whoever stops in the middle of an epoch leaves no thread behind, and what waited is not decoded."""
-    pictures = Watched(of(folder).pixels("train"))
-    iterator = loading.batches(pictures, torch.arange(30), 1, threads=1)
+    images = Watched(of(folder).pixels("train"))
+    iterator = loading.batches(images, torch.arange(30), 1, threads=1)
     next(iterator)
     iterator.close()  # type: ignore[attr-defined]
-    pictures.go.set()
+    images.go.set()
     for thread in [each for each in threading.enumerate() if each.name.startswith("vqbench-loader")]:
         thread.join(timeout=60)
         assert not thread.is_alive()
-    assert pictures.asked <= 2
+    assert images.asked <= 2
 
 
 def test_decoding_is_ahead_but_not_without_bound(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a batch is trained on, two a thread and one more were begun or wait, never the whole epoch."""
-    pictures, begun = of(folder).pixels("train"), 0
+    images, begun = of(folder).pixels("train"), 0
     submit = loading.ThreadPoolExecutor.submit
 
     def counted(*args: Any, **options: Any) -> Any:
@@ -169,7 +167,7 @@ def test_decoding_is_ahead_but_not_without_bound(folder: Path, monkeypatch: pyte
         return submit(*args, **options)
 
     monkeypatch.setattr(loading.ThreadPoolExecutor, "submit", counted)
-    iterator = loading.batches(pictures, torch.arange(30), 1, threads=2)
+    iterator = loading.batches(images, torch.arange(30), 1, threads=2)
     next(iterator)
     assert begun == 5
     next(iterator)

@@ -40,7 +40,7 @@ def noise(number: int, size: int = 24) -> bytes:
 
 
 def fill(folder: Path, names: list[str], first: int = 0) -> None:
-    """Write the pictures ``first``, ``first`` + 1, ... under ``names``."""
+    """Write the images ``first``, ``first`` + 1, ... under ``names``."""
     for number, name in enumerate(names):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(noise(first + number))
@@ -48,7 +48,7 @@ def fill(folder: Path, names: list[str], first: int = 0) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """12 training and 5 test pictures."""
+    """12 training and 5 test images."""
     root = tmp_path / "photos"
     fill(root, [f"train/{number:02}.png" for number in range(12)])
     fill(root, [f"val/{number:02}.png" for number in range(5)], first=100)
@@ -68,7 +68,7 @@ def pixels(dataset: Dataset, split: str) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", odd_images.damaged())
 def test_damaged_file_is_known_with_a_reason(name: str) -> None:
-    """Each kind of damaged file is refused by a short reason, never by a crash, a hang or half a picture."""
+    """Each kind of damaged file is refused by a short reason, never by a crash, a hang or half an image."""
     data, reason = odd_images.damaged()[name]
     with pytest.raises(_decode.Unreadable, match=f"(?i){reason}"):
         _decode.decode(data)
@@ -77,9 +77,9 @@ def test_damaged_file_is_known_with_a_reason(name: str) -> None:
 @pytest.mark.parametrize("name", odd_images.odd())
 def test_odd_file_is_read_right(name: str) -> None:
     """Each kind of odd file shows what it shows: its colours (or their grey), upright, its first frame."""
-    picture = _decode.decode(odd_images.odd()[name])
-    assert (picture.mode, picture.size) == ("RGB", (60, 40))
-    got = np.asarray(picture).astype(int)
+    image = _decode.decode(odd_images.odd()[name])
+    assert (image.mode, image.size) == ("RGB", (60, 40))
+    got = np.asarray(image).astype(int)
     colours = odd_images.scene().astype(int)
     grey = np.asarray(odd_images.plain().convert("L")).astype(int)[..., None]
     wanted = grey if ("grey" in name) else colours
@@ -99,14 +99,14 @@ def test_what_is_transparent_lies_on_white() -> None:
 
 
 def test_truncated_files_stay_damaged_whatever_a_plugin_switched(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pillow's switch that fills up half a picture with grey is none for us."""
+    """Pillow's switch that fills up half an image with grey is none for us."""
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     with pytest.raises(_decode.Unreadable, match="truncated"):
         _decode.decode(odd_images.damaged()["end-missing.jpg"][0])
 
 
 def test_a_strip_is_cut_before_it_is_resized() -> None:
-    """A picture of one row does not unfold to a giant, a picture of one pixel fills the square."""
+    """An image of one row does not unfold to a giant, an image of one pixel fills the square."""
     strip = Image.fromarray(odd_images.scene(1, 2_000))
     assert _decode._shortened(strip).size == (16, 1)
     assert np.array_equal(np.asarray(_decode._shortened(strip))[0], odd_images.scene(1, 2_000)[0, 992:1008])
@@ -117,13 +117,13 @@ def test_a_strip_is_cut_before_it_is_resized() -> None:
 
 @pytest.mark.parametrize(("height", "width"), [(40, 60), (60, 40), (33, 33), (16, 47)])
 def test_the_shorter_side_is_resized_then_the_centre_cut(height: int, width: int) -> None:
-    """Pixels are those of Pillow's bicubic filter on the whole picture, cut in the middle, to the bit."""
-    picture = Image.fromarray(np.random.default_rng(3).integers(0, 256, (height, width, 3), dtype=np.uint8))
+    """Pixels are those of Pillow's bicubic filter on the whole image, cut in the middle, to the bit."""
+    image = Image.fromarray(np.random.default_rng(3).integers(0, 256, (height, width, 3), dtype=np.uint8))
     scale = SIZE / min(height, width)
-    resized = np.asarray(picture.resize((round(width * scale), round(height * scale)), Image.Resampling.BICUBIC))
+    resized = np.asarray(image.resize((round(width * scale), round(height * scale)), Image.Resampling.BICUBIC))
     top, left = round((resized.shape[0] - SIZE) / 2), round((resized.shape[1] - SIZE) / 2)
     wanted = resized[top : top + SIZE, left : left + SIZE].transpose(2, 0, 1)
-    assert np.array_equal(_decode.fit(picture, SIZE), wanted)
+    assert np.array_equal(_decode.fit(image, SIZE), wanted)
 
 
 def test_damaged_files_are_refused_by_name(folder: Path) -> None:
@@ -133,7 +133,7 @@ def test_damaged_files_are_refused_by_name(folder: Path) -> None:
     with pytest.raises(AssetError) as error:
         photos(folder)
     said = str(error.value)
-    assert "20 of 32 training pictures cannot be used" in said
+    assert "20 of 32 training images cannot be used" in said
     assert "beyond-16-bits.tif (levels from 1000000 to 1000000, beyond 16 bits)" in said
     assert "and 15 more" in said
     assert "damaged: skip" in said
@@ -150,24 +150,24 @@ def test_damaged_files_are_left_out_and_told(folder: Path) -> None:
     assert dataset.counts == {"train": 12, "test": 5}
     assert torch.equal(pixels(dataset, "train"), wanted)
     train, test = dataset.notes
-    assert "20 of 32 training pictures cannot be used and are left out" in train
-    assert "1 of 6 test pictures cannot be used and are left out: 03b.jpg (empty)." in test
+    assert "20 of 32 training images cannot be used and are left out" in train
+    assert "1 of 6 test images cannot be used and are left out: 03b.jpg (empty)." in test
     assert dataset.content == clean.content
 
 
-def test_a_split_without_a_sound_picture_is_one_sentence(folder: Path) -> None:
+def test_a_split_without_a_sound_image_is_one_sentence(folder: Path) -> None:
     """Where nothing is left of a split, that is said at once."""
     for path in (folder / "val").iterdir():
         path.write_bytes(b"")
-    with pytest.raises(AssetError, match="the test split has no picture that can be used, only 5 damaged"):
+    with pytest.raises(AssetError, match="the test split has no image that can be used, only 5 damaged"):
         photos(folder, damaged="skip")
 
 
 def test_other_files_are_passed_over(folder: Path) -> None:
-    """Texts, hidden files and what a Mac leaves behind are neither pictures nor damaged ones."""
+    """Texts, hidden files and what a Mac leaves behind are neither images nor damaged ones."""
     for name in ("train/README.md", "val/labels.csv", "train/.DS_Store", "train/._00.png", ".cache/x.png"):
         (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_bytes(b"no picture")
+        (folder / name).write_bytes(b"no image")
     assert photos(folder).counts == {"train": 12, "test": 5}
 
 
@@ -179,7 +179,7 @@ def settled(**args: object) -> dict[str, object]:
 
 
 def test_a_run_is_named_by_content_and_finds_it_again(folder: Path, tmp_path: Path) -> None:
-    """Two folders of equal pictures give equal arguments, none of which is a path, and these make the data set."""
+    """Two folders of equal images give equal arguments, none of which is a path, and these make the data set."""
     fill(tmp_path / "copy", [f"train/a/{number:02}.png" for number in range(12)])
     fill(tmp_path / "copy", [f"test/{number:02}.png" for number in range(5)], first=100)
     first, second = settled(folder=str(folder)), settled(folder=str(tmp_path / "copy"))
@@ -192,8 +192,8 @@ def test_a_run_is_named_by_content_and_finds_it_again(folder: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("change", ["add", "remove", "alter", "swap", "move"])
-def test_any_change_of_the_pictures_is_another_run(folder: Path, change: str) -> None:
-    """Adding, removing, altering, exchanging pictures, or moving one between the splits, changes the name of a run."""
+def test_any_change_of_the_images_is_another_run(folder: Path, change: str) -> None:
+    """Adding, removing, altering, exchanging images, or moving one between the splits, changes the name of a run."""
     before = settled(folder=str(folder))["content"]
     first, second = folder / "train" / "00.png", folder / "train" / "01.png"
     if change == "add":
@@ -214,7 +214,7 @@ def test_any_change_of_the_pictures_is_another_run(folder: Path, change: str) ->
 
 
 def test_a_file_changed_under_its_name_never_passes(folder: Path) -> None:
-    """A picture overwritten in place, which no listing shows, is noticed when it is read, with what to do."""
+    """An image overwritten in place, which no listing shows, is noticed when it is read, with what to do."""
     dataset = photos(folder)
     (folder / "train" / "05.png").write_bytes(noise(999))
     again = photos(folder)  # by the index that was kept
@@ -231,10 +231,10 @@ def test_content_that_is_asked_for_must_be_there(folder: Path) -> None:
         settled(folder=str(folder), content="00ff")
 
 
-def test_moved_pictures_are_found_in_the_folder_of_data(
+def test_moved_images_are_found_in_the_folder_of_data(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run goes on where its pictures lie under VQBENCH_DATA, and says so plainly where they are gone."""
+    """A run goes on where its images lie under VQBENCH_DATA, and says so plainly where they are gone."""
     args = settled(folder=str(folder))
     monkeypatch.setenv("VQBENCH_DATA", str(tmp_path / "data"))
     folder.rename(tmp_path / "moved")
@@ -275,7 +275,7 @@ def test_every_file_is_decoded_once(folder: Path, monkeypatch: pytest.MonkeyPatc
 def test_an_index_that_cannot_be_read_is_made_anew(folder: Path, cache: Path) -> None:
     """A cut-off index in the cache costs time and nothing else."""
     wanted = photos(folder).content
-    for path in (cache / "pictures").glob("*.npz"):
+    for path in (cache / "images").glob("*.npz"):
         path.write_bytes(path.read_bytes()[:100])
     assert photos(folder).content == wanted
 
@@ -284,7 +284,7 @@ def test_an_index_that_cannot_be_read_is_made_anew(folder: Path, cache: Path) ->
 
 
 def test_a_folder_without_splits_is_split_by_digest(tmp_path: Path) -> None:
-    """One in ten is for testing; a copy of a file is in the same split; adding pictures moves none."""
+    """One in ten is for testing; a copy of a file is in the same split; adding images moves none."""
     fill(tmp_path / "flat", [f"{number % 7}/{number:03}.png" for number in range(200)])
     (tmp_path / "flat" / "copy.png").write_bytes(noise(3))
     dataset = photos(tmp_path / "flat")
@@ -310,7 +310,7 @@ def test_a_folder_without_splits_is_split_by_digest(tmp_path: Path) -> None:
     [
         (["train/a.png"], "has train/ but none of test/, val/"),
         (["val/a.png"], "has val/ but no train/"),
-        ([], "no picture"),
+        ([], "no image"),
     ],
 )
 def test_a_folder_that_lacks_something_is_one_sentence(tmp_path: Path, names: list[str], sentence: str) -> None:
@@ -372,7 +372,7 @@ def test_ffhq_is_split_by_number(tmp_path: Path) -> None:
         originals = [np.asarray(Image.open(io.BytesIO(noise(number)))).transpose(2, 0, 1) for number in wanted]
         assert np.array_equal(pixels(flat, split).numpy(), np.stack(originals))
     assert flat.content == buckets.content
-    assert flat.notes[0] == "FFHQ: 3 training pictures are used, of 60,000."
+    assert flat.notes[0] == "FFHQ: 3 training images are used, of 60,000."
     (tmp_path / "flat" / "me.png").write_bytes(noise(1))
     with pytest.raises(AssetError, match=r"me\.png is not named by a number"):
         Ffhq(folder=str(tmp_path / "flat"))

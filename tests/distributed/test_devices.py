@@ -83,8 +83,8 @@ def test_two_ranks_are_one_process(two: list[Mapping[str, Any]], tmp_path: Path)
 
 
 def test_ranks_measure_what_one_process_does(two: list[Mapping[str, Any]], tmp_path: Path) -> None:
-    """Two ranks that share a split without padding count every picture once, under all protocols, have the values of
-    one process and, in the split's order, those of each picture."""
+    """Two ranks that share a split without padding count every image once, under all protocols, have the values of
+    one process and, in the split's order, those of each image."""
     one = ranks.alone(MORE[:2], tmp_path)
     assert len(one[MORE[0]]["images"]) == 7
     compare(two, one)
@@ -110,7 +110,7 @@ def test_ranks_that_part_end_the_run(two: list[Mapping[str, Any]]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [3, 4])
 def test_more_ranks_are_one_process(size: int, tmp_path: Path) -> None:
-    """The same on three and four ranks, of which the latter share a last batch of three pictures."""
+    """The same on three and four ranks, of which the latter share a last batch of three images."""
     names = [*SOUND, *MORE[:2]]
     compare(ranks.together(size, names, tmp_path), ranks.alone(names, tmp_path))
 
@@ -203,9 +203,9 @@ def test_torchrun_on_two_machines(one_device: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 64, 99, 1000])
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 7])
 def test_parts_are_all_and_nothing_twice(count: int, size: int) -> None:
-    """The ranks' parts of a batch, and of a split, are all of it in order; no part is more than one picture larger."""
+    """The ranks' parts of a batch, and of a split, are all of it in order; no part is more than one image larger."""
     parts = [list(range(count))[functional.part(count, rank, size)] for rank in range(size)]
-    assert [picture for part in parts for picture in part] == list(range(count))
+    assert [image for part in parts for image in part] == list(range(count))
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
     assert parts == [list(RankGroup(rank, size).part(range(count))) for rank in range(size)]
     assert count < size or all(parts)
@@ -219,7 +219,7 @@ def test_what_is_not_made_for_ranks() -> None:
 
 # The command ----------------------------------------------------------------------------------------------------------
 
-REDUCED = ("--subset", "1660", "--test-images", "250")  # 160 pictures to train on: batches of 64, 64 and 32
+REDUCED = ("--subset", "1660", "--test-images", "250")  # 160 images to train on: batches of 64, 64 and 32
 
 
 def records(store: Path) -> dict[str, dict[str, Any]]:

@@ -31,7 +31,7 @@ CPU = torch.device("cpu")
 
 
 def originals(count: int) -> Tensor:
-    """The first test pictures of Fashion-MNIST, (count, 1, 28, 28) in [-1, 1]."""
+    """The first test images of Fashion-MNIST, (count, 1, 28, 28) in [-1, 1]."""
     return to_unit(registry.load("datasets", "fashion_mnist_5k")().pixels("test")[:count])
 
 
@@ -45,19 +45,19 @@ def reconstructed(x: Tensor) -> Tensor:
 
 
 def write_jpegs(x: Tensor, folder: Path) -> None:
-    """Each picture of [-1, 1] by itself: to [0, 1], tiled, times 255, cut to uint8, and a file by plain imageio."""
+    """Each image of [-1, 1] by itself: to [0, 1], tiled, times 255, cut to uint8, and a file by plain imageio."""
     folder.mkdir()
-    for number, picture in enumerate(x):
-        unit = ((picture + 1.0) / 2.0).clamp(0, 1).numpy()
+    for number, image in enumerate(x):
+        unit = ((image + 1.0) / 2.0).clamp(0, 1).numpy()
         if unit.shape[0] == 1:
             unit = np.repeat(unit, 3, axis=0)
         imageio.imwrite(folder / f"{number:08d}.jpg", (unit.transpose(1, 2, 0) * 255).astype(np.uint8))
 
 
 def read(file: Path) -> np.ndarray:
-    """A picture file as (H, W, 3) in [0, 1]: divided in float32, so that both sides start alike, then float64."""
-    with Image.open(file) as picture:
-        return (np.array(picture.convert("RGB")).astype(np.float32) / np.float32(255)).astype(np.float64)
+    """An image file as (H, W, 3) in [0, 1]: divided in float32, so that both sides start alike, then float64."""
+    with Image.open(file) as image:
+        return (np.array(image.convert("RGB")).astype(np.float32) / np.float32(255)).astype(np.float64)
 
 
 def measured_one_by_one(x: Tensor, y: Tensor, folder: Path) -> dict[str, list[float]]:
@@ -88,8 +88,8 @@ def features_of_files(net: nn.Module, folder: Path) -> np.ndarray:
     """Features (N, 2048) of JPEG files: Pillow to 229x229, [0, 1], PyTorch to 299x299, [-1, 1], one at a time."""
     rows = []
     for file in sorted(folder.iterdir()):
-        with Image.open(file) as picture:
-            small = np.asarray(picture.convert("RGB").resize((229, 229), Image.BILINEAR), dtype=np.uint8)
+        with Image.open(file) as image:
+            small = np.asarray(image.convert("RGB").resize((229, 229), Image.BILINEAR), dtype=np.uint8)
         x = torch.from_numpy(small.astype(np.float32).transpose(2, 0, 1)[None] / 255)
         x = 2 * nn.functional.interpolate(x, size=(299, 299), mode="bilinear", align_corners=False) - 1
         with torch.no_grad():
@@ -108,7 +108,7 @@ def distance_by_scipy(f: np.ndarray, g: np.ndarray) -> float:
 
 
 def exact_distance(f: np.ndarray, g: np.ndarray) -> float:
-    """The same, from N < 2,048 pictures without a root of (2048, 2048).
+    """The same, from N < 2,048 images without a root of (2048, 2048).
 
     With centred features F, G (N, 2048) the root's trace is the sum of the singular values of F G^T, over N - 1.
     """
@@ -135,14 +135,14 @@ def measured(name: str, x: Tensor, y: Tensor, size: int = 64) -> tuple[Metric, l
 
 @pytest.fixture
 def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The nets' weights are fetched if need be; features of these tests' pictures go to a folder of their own."""
+    """The nets' weights are fetched if need be; features of these tests' images go to a folder of their own."""
     for name in ("inception_fid", "vgg16_lpips"):
         assets.fetch(name)
     monkeypatch.setattr(assets, "cache_folder", lambda: tmp_path / "cache")
 
 
 def test_l1_psnr_and_ssim_equal_the_image_by_image_script(tmp_path: Path) -> None:
-    """On 200 pictures each image's l1, PSNR and SSIM, and their means, are those of the script, to 1e-9."""
+    """On 200 images each image's l1, PSNR and SSIM, and their means, are those of the script, to 1e-9."""
     x = originals(200)
     y = reconstructed(x)
     expected = measured_one_by_one(x, y, tmp_path)
@@ -150,11 +150,11 @@ def test_l1_psnr_and_ssim_equal_the_image_by_image_script(tmp_path: Path) -> Non
         metric, values = measured(name, x, y)
         np.testing.assert_allclose(values, script, rtol=0, atol=1e-9, err_msg=name)
         assert metric.compute() == pytest.approx(np.mean(script), abs=1e-9)
-        assert np.std(script) > 0.001  # pictures differ, so a shuffled order would be seen
+        assert np.std(script) > 0.001  # images differ, so a shuffled order would be seen
 
 
 def test_lpips_equals_the_image_by_image_script(tmp_path: Path, weights: None) -> None:
-    """On 24 pictures each image's LPIPS is the package's, one file at a time, to 1e-6."""
+    """On 24 images each image's LPIPS is the package's, one file at a time, to 1e-6."""
     from vqbench.metrics.lpips import network
 
     x = originals(24)
@@ -167,7 +167,7 @@ def test_lpips_equals_the_image_by_image_script(tmp_path: Path, weights: None) -
 
 
 def test_statistics_behind_rfid_equal_the_image_by_image_script(tmp_path: Path, weights: None) -> None:
-    """On 12 pictures the features have the means and covariances of the script, which takes file by file, to 1e-5."""
+    """On 12 images the features have the means and covariances of the script, which takes file by file, to 1e-5."""
     x = originals(12)
     y = reconstructed(x)
     measured_one_by_one(x, y, tmp_path)
@@ -199,22 +199,22 @@ def test_rfid_equals_the_image_by_image_script(
 # --------------------------------------------------------------------------------------------------- the conversion
 
 
-def test_official_pictures_are_the_files_of_imageio(tmp_path: Path) -> None:
+def test_official_images_are_the_files_of_imageio(tmp_path: Path) -> None:
     """The JPEG in memory is byte by byte the file that imageio writes without options and Pillow at quality 75."""
     for x in (originals(8), reconstructed(originals(8))):
         levels = images.truncated(((x + 1) / 2).clamp(0, 1).expand(-1, 3, -1, -1))
-        for picture, array in zip(levels, levels.permute(0, 2, 3, 1).numpy(), strict=True):
-            path = tmp_path / "picture.jpg"
+        for image, array in zip(levels, levels.permute(0, 2, 3, 1).numpy(), strict=True):
+            path = tmp_path / "image.jpg"
             imageio.imwrite(path, array)
             by_pillow = io.BytesIO()
             Image.fromarray(array).save(by_pillow, format="JPEG", quality=75, subsampling="4:2:0")
             assert images._encoded(array, 75) == path.read_bytes() == by_pillow.getvalue()
-            seen = images.through_jpeg(picture[None], 75)[0].permute(1, 2, 0).numpy()
+            seen = images.through_jpeg(image[None], 75)[0].permute(1, 2, 0).numpy()
             np.testing.assert_array_equal(seen, np.asarray(Image.open(path)))
 
 
-def test_jpeg_copies_keep_the_order_of_the_pictures() -> None:
-    """Each of 150 pictures comes back at its own place, byte by byte as Pillow opens it, grey and colour alike."""
+def test_jpeg_copies_keep_the_order_of_the_images() -> None:
+    """Each of 150 images comes back at its own place, byte by byte as Pillow opens it, grey and colour alike."""
     x = reconstructed(originals(150))
     colour = torch.cat([x, x.flip(-1), x.flip(-2)], dim=1)
     for levels in (images.truncated(((side + 1) / 2).clamp(0, 1).expand(-1, 3, -1, -1)) for side in (x, colour)):
@@ -227,9 +227,9 @@ def test_jpeg_copies_keep_the_order_of_the_pictures() -> None:
 
 
 def test_a_damaged_jpeg_is_an_error() -> None:
-    """Decoding without Pillow's reading of the headers does not turn half a file into a picture."""
+    """Decoding without Pillow's reading of the headers does not turn half a file into an image."""
     jpeg = images._encoded(np.full((28, 28, 3), 7, np.uint8), 75)
-    for damaged in (jpeg[: len(jpeg) // 2], b"", b"no picture"):
+    for damaged in (jpeg[: len(jpeg) // 2], b"", b"no image"):
         with pytest.raises((ValueError, OSError)):
             images._decoded(damaged, (28, 28))
 
@@ -309,7 +309,7 @@ def test_truncation_lowers_63_of_256_grey_levels() -> None:
     assert torch.equal(images.rounded((to_unit(levels) + 1) / 2), levels)
 
 
-def test_clean_pictures_are_floats_clamped_to_one() -> None:
+def test_clean_images_are_floats_clamped_to_one() -> None:
     """Under the clean protocol nothing but the range changes: grey stays one channel, and no value is rounded."""
     x = torch.tensor([-3.0, -1, -0.123456, 0, 0.7777777, 1, 1.5]).view(1, 1, 1, 7)
     seen = as_measured(x, measuring("clean"))
@@ -318,7 +318,7 @@ def test_clean_pictures_are_floats_clamped_to_one() -> None:
     torch.testing.assert_close(seen.flatten(), torch.tensor([0, 0, 0.438272, 0.5, 0.88888885, 1, 1]), rtol=0, atol=1e-7)
 
 
-def test_official_pictures_are_rgb_multiples_of_a_255th() -> None:
+def test_official_images_are_rgb_multiples_of_a_255th() -> None:
     """Grey becomes three channels, all values are k/255 exactly as float32 has it, also from half precision."""
     x = originals(5)
     seen = as_measured(x, measuring("official"))
@@ -339,7 +339,7 @@ def test_nan_is_refused(protocol: str, value: float) -> None:
         as_measured(x, measuring(protocol))
 
 
-def test_pictures_of_two_channels_are_refused() -> None:
+def test_images_of_two_channels_are_refused() -> None:
     """Two channels are neither grey nor RGB."""
     with pytest.raises(UsageError, match="2 channels"):
         as_measured(torch.zeros(1, 2, 8, 8), measuring("clean"))

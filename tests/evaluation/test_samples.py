@@ -71,7 +71,7 @@ def by_hand(made: Tensor, real: Tensor, k: int = 5) -> tuple[float, float]:
 
 @pytest.mark.parametrize(("made", "real"), [(30, 50), (240, 130), (1, 6)])
 def test_density_and_coverage_by_hand(made: int, real: int) -> None:
-    """Both are what their formulas give from whole matrices, also of more pictures than a piece has."""
+    """Both are what their formulas give from whole matrices, also of more images than a piece has."""
     torch.manual_seed(0)
     samples = of_features(torch.randn(made, 3) * 0.7, torch.randn(real, 3) * 1.5)
     expected = by_hand(samples.features, samples.references)
@@ -123,7 +123,7 @@ def test_what_lies_on_a_ball_is_outside() -> None:
 
 
 def test_pieces_give_what_the_whole_gives(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Density and coverage do not depend on how many pictures a piece has, and no larger one is compared at once."""
+    """Density and coverage do not depend on how many images a piece has, and no larger one is compared at once."""
     torch.manual_seed(0)
     made, real = torch.randn(45, 16), torch.randn(61, 16)
     compared: list[int] = []
@@ -145,7 +145,7 @@ def test_pieces_give_what_the_whole_gives(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize(("made", "real"), [(10, 5), (0, 10)])
-def test_too_few_pictures_for_density(made: int, real: int) -> None:
+def test_too_few_images_for_density(made: int, real: int) -> None:
     """As many references as neighbours, or no sample at all, is an error that says how many there are."""
     samples = of_features(torch.zeros(made, 4), torch.zeros(real, 4))
     for cls in (Density, Coverage):
@@ -216,38 +216,38 @@ def test_neighbours_in_views_and_but_for_one() -> None:
             assert places.tolist() == [row.tolist().index(row.min()) for row in expected]
 
 
-# Training pictures that are read piece by piece -----------------------------------------------------------------------
+# Training images that are read piece by piece -----------------------------------------------------------------------
 
 
 class Watched:
-    """Pictures that are read piece by piece, which note how many they were asked for at once, and up to which."""
+    """Images that are read piece by piece, which note how many they were asked for at once, and up to which."""
 
     def __init__(self, pictures: Tensor) -> None:
-        self.pictures = pictures
+        self.images = pictures
         self.asked: list[int] = []
         self.last = -1
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def __getitem__(self, which: slice | Tensor) -> Tensor:
         positions = torch.arange(len(self))[which]
         self.asked.append(len(positions))
         self.last = max(self.last, int(positions.max()))
-        return self.pictures[positions]
+        return self.images[positions]
 
     def augmented(self, which: Tensor, seed: int) -> Tensor:
-        raise AssertionError("samples are held against pictures as they are")
+        raise AssertionError("samples are held against images as they are")
 
 
 def smooth(count: int, seed: int, side: int = 40) -> Tensor:
-    """Pictures (count, 3, side, side) uint8 of some colours that run into each other."""
+    """Images (count, 3, side, side) uint8 of some colours that run into each other."""
     few = torch.rand(count, 3, 4, 4, generator=torch.Generator().manual_seed(seed)) * 255
     return F.interpolate(few, size=(side, side), mode="bilinear").round().to(torch.uint8)
 
 
 def copies_by_hand(made: Tensor, training: Tensor, mirrored: bool = False) -> float:
-    """Copies from whole matrices of distances at 32x32, in percent; it is the training pictures that are mirrored."""
+    """Copies from whole matrices of distances at 32x32, in percent; it is the training images that are mirrored."""
 
     def small(levels: Tensor) -> np.ndarray:
         return F.adaptive_avg_pool2d(levels.double(), min(32, levels.shape[-1])).numpy()
@@ -265,7 +265,7 @@ def copies_by_hand(made: Tensor, training: Tensor, mirrored: bool = False) -> fl
 
 
 def half_copied(training: Tensor, count: int) -> Tensor:
-    """Samples, half of them training pictures with a grain of noise."""
+    """Samples, half of them training images with a grain of noise."""
     grain = torch.randint(0, 3, (count // 2, *training.shape[1:]), dtype=torch.uint8)
     copied = training[torch.randint(len(training), (count // 2,))] // 4 * 4 + grain
     return torch.cat([copied, smooth(count - count // 2, 7, training.shape[-1])])
@@ -273,7 +273,7 @@ def half_copied(training: Tensor, count: int) -> Tensor:
 
 @pytest.mark.parametrize("side", [20, 40])
 def test_copies_by_pieces(side: int) -> None:
-    """Copies are what whole matrices give, of pictures in memory and of those read by pieces."""
+    """Copies are what whole matrices give, of images in memory and of those read by pieces."""
     torch.manual_seed(0)
     training = smooth(330, 1, side)
     made = half_copied(training, 120)
@@ -284,18 +284,18 @@ def test_copies_by_pieces(side: int) -> None:
         for pictures in (training, watched):
             assert metric(Copies).measure(Samples(made, pictures, Tensor, Tensor, mirrored)) == expected
         assert max(watched.asked) == TOGETHER
-        assert sum(watched.asked) <= 2 * 330 + 120  # all pictures twice, and those that are a sample's nearest
+        assert sum(watched.asked) <= 2 * 330 + 120  # all images twice, and those that are a sample's nearest
 
 
 def symmetric(pictures: Tensor) -> Tensor:
-    """Pictures of which the right half is the left one mirrored."""
+    """Images of which the right half is the left one mirrored."""
     left = pictures[..., : pictures.shape[-1] // 2]
     return torch.cat([left, left.flip(-1)], -1)
 
 
 @pytest.mark.parametrize("side", [20, 40])
 def test_mirrored_copies_are_found_with_flips(side: int) -> None:
-    """A generator that repeats training pictures mirrored makes copies if it learned from mirror images, else not as
+    """A generator that repeats training images mirrored makes copies if it learned from mirror images, else not as
     many; with flips, copies that are not mirrored count as before."""
     torch.manual_seed(0)
     training = smooth(330, 1, side)
@@ -310,8 +310,8 @@ def test_mirrored_copies_are_found_with_flips(side: int) -> None:
     assert share(copied.flip(-1), False) < 60
 
 
-def test_flips_change_nothing_among_symmetric_pictures() -> None:
-    """A symmetric training picture is its own mirror image, which is no other picture: copies of it are copies."""
+def test_flips_change_nothing_among_symmetric_images() -> None:
+    """A symmetric training image is its own mirror image, which is no other image: copies of it are copies."""
     torch.manual_seed(0)
     training = symmetric(smooth(330, 1, 20))
     made = half_copied(training, 120)
@@ -323,7 +323,7 @@ def test_flips_change_nothing_among_symmetric_pictures() -> None:
 
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_what_is_there_twice_is_not_copied(mirrored: bool) -> None:
-    """A copy of a training picture counts for none where the same picture is in the split a second time or, with flips,
+    """A copy of a training image counts for none where the same image is in the split a second time or, with flips,
     its mirror image is."""
     training = smooth(120, 1, 20)
     twice = torch.cat([training, training[:30], training[30:60].flip(-1)])
@@ -334,7 +334,7 @@ def test_what_is_there_twice_is_not_copied(mirrored: bool) -> None:
 
 
 def test_the_nearest_is_shown_as_it_is_nearest(tmp_path: Path) -> None:
-    """With flips, the picture below a sample is the training picture of which it or its mirror image is nearest, turned
+    """With flips, the image below a sample is the training image of which it or its mirror image is nearest, turned
     to where that is so; without, none is mirrored."""
     torch.manual_seed(0)
     training = smooth(330, 1)
@@ -358,7 +358,7 @@ def test_the_nearest_is_shown_as_it_is_nearest(tmp_path: Path) -> None:
 
 
 def test_what_was_learned_from_reaches_the_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Copies and the pictures drawn know of mirror images from the evaluator, and that from the run's recipe."""
+    """Copies and the images drawn know of mirror images from the evaluator, and that from the run's recipe."""
     seen: list[Samples] = []
     drawn: list[bool] = []
     monkeypatch.setattr(Copies, "measure", lambda self, samples: seen.append(samples) or 0.0)
@@ -381,7 +381,7 @@ def test_what_was_learned_from_reaches_the_metrics(tmp_path: Path, monkeypatch: 
 
 
 def test_a_subset_is_all_that_is_read() -> None:
-    """Of a generator that learned from the first pictures alone, no later one is read, and numbers are of the first."""
+    """Of a generator that learned from the first images alone, no later one is read, and numbers are of the first."""
     torch.manual_seed(0)
     training = smooth(330, 1)
     made = half_copied(training, 60)
@@ -402,7 +402,7 @@ def test_a_subset_is_all_that_is_read() -> None:
 
 
 def test_the_nearest_is_found_by_pieces() -> None:
-    """The training picture below a sample is that of all at once, and never is more than a piece read."""
+    """The training image below a sample is that of all at once, and never is more than a piece read."""
     torch.manual_seed(0)
     training = smooth(330, 1)
     made, watched = half_copied(training, 16), Watched(training)
@@ -413,12 +413,12 @@ def test_the_nearest_is_found_by_pieces() -> None:
 
 
 def test_copies_of_photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder of photographs is gone through as its pictures in memory are, and its pictures are drawn."""
+    """A folder of photographs is gone through as its images in memory are, and its images are drawn."""
     monkeypatch.setenv("VQBENCH_CACHE", str(tmp_path / "cache"))
     for name, pictures in (("train", smooth(130, 1, 48)), ("test", smooth(5, 2, 48))):
         (tmp_path / name).mkdir()
-        for number, picture in enumerate(pictures):
-            Image.fromarray(picture.permute(1, 2, 0).numpy()).save(tmp_path / name / f"{number:03}.png")
+        for number, image in enumerate(pictures):
+            Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / name / f"{number:03}.png")
     photographs = Photos(folder=str(tmp_path), size=40)
     training = photographs.pixels("train")
     torch.manual_seed(0)
@@ -436,13 +436,13 @@ def test_copies_of_photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 class Split:
-    """A data set whose splits are ``pictures``."""
+    """A data set whose splits are ``images``."""
 
     def __init__(self, pictures: Any) -> None:
-        self.pictures = pictures
+        self.images = pictures
 
     def pixels(self, split: str) -> Any:
-        return self.pictures
+        return self.images
 
     def digest(self, split: str) -> str:
         return "0" * 64
@@ -450,7 +450,7 @@ class Split:
 
 @pytest.fixture
 def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """In place of Inception's features, the levels of pictures of 3x8x8; how many were shown to the network at once."""
+    """In place of Inception's features, the levels of images of 3x8x8; how many were shown to the network at once."""
     shown: list[int] = []
 
     def features(_: Any, pictures: Tensor, resize: int | None) -> Tensor:
@@ -499,10 +499,10 @@ def test_references_are_decoded_ahead(shown: list[int]) -> None:
         ("test", 400, "clean", 330),
     ],
 )
-def test_fewer_test_pictures_are_no_fewer_training_pictures(
+def test_fewer_test_images_are_no_fewer_training_images(
     reference: Any, references: int | None, name: str, count: int
 ) -> None:
-    """A number of test pictures limits references of the test split, and none of the training split."""
+    """A number of test images limits references of the test split, and none of the training split."""
     evaluator = generation.SampleEvaluator(Split(smooth(330, 1, side=8)), CPU)  # type: ignore[arg-type]
     under = Sampling(10, reference, references, ONE_STEP)
     assert len(evaluator._reference_features(under.under(name), under, protocol.MEASURE["clean"])) == count
@@ -516,7 +516,7 @@ WEIGHTS = {"net.w": torch.ones(3)}
 
 
 class Maker:
-    """In place of a generator: a picture of noise for each seed. Notes which places it was asked for."""
+    """In place of a generator: an image of noise for each seed. Notes which places it was asked for."""
 
     def __init__(self, weights: dict[str, Tensor] = WEIGHTS) -> None:
         self.weights = weights
@@ -541,7 +541,7 @@ def place(purpose: str, number: int) -> int:
 
 @pytest.fixture
 def fours(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pieces of four pictures, so that ten are three pieces."""
+    """Pieces of four images, so that ten are three pieces."""
     monkeypatch.setattr(generation, "TOGETHER", 4)
 
 
@@ -650,7 +650,7 @@ def test_stopped_while_sampling_it_goes_on(tmp_path: Path, ranks: int, anew: boo
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_samples_that_are_no_numbers_are_refused(tmp_path: Path, value: float, ranks: int) -> None:
     """One pixel of one sample that is NaN or infinite is an error that says what to do, on all ranks whichever made it,
-    and no picture."""
+    and no image."""
 
     class Diverged(Maker):
         def sample(self, seeds: Sequence[int], **settings: Any) -> Tensor:
@@ -711,7 +711,7 @@ def test_stopped_while_measuring_it_goes_on(tmp_path: Path, shown: list[int], ra
 @pytest.mark.usefixtures("fours")
 def test_a_stop_comes_through_anywhere(tmp_path: Path, shown: list[int]) -> None:
     """While samples are measured and drawn there is a chance to stop after each piece of features, each metric and each
-    piece of training pictures; every one is taken."""
+    piece of training images; every one is taken."""
     metrics = {NAME: ["precision", "copies"]}
     told: list[tuple[int, int]] = []
     measure(tmp_path, Maker(), lambda *done: told.append(done), wanted=metrics)
@@ -765,7 +765,7 @@ def test_samples_are_read_and_drawn_once(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.usefixtures("fours")
 @pytest.mark.parametrize("damage", ["cut", "changed", "head", "empty", "short", "gone"])
 def test_a_damaged_piece_is_made_anew(tmp_path: Path, damage: str) -> None:
-    """A piece that is not what was written, or not of these pictures, is made once more, and no other is."""
+    """A piece that is not what was written, or not of these images, is made once more, and no other is."""
     measure(tmp_path / "whole", Maker())
     parts = tmp_path / "parts"
     with pytest.raises(Interrupted):

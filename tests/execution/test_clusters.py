@@ -144,12 +144,12 @@ def carried_out(errand: RemoteJob, store: Path, halt_at: int = 10**9) -> RemoteR
 def test_only_what_changed_travels(tmp_path: Path) -> None:
     """A folder is packed once and then only where it changed, without locks and scratch; a record is written last."""
     folder, seen = tmp_path / "run", {}
-    (folder / "pictures").mkdir(parents=True)
-    for name in ("last.pt", "best.pt", "lock", ".scratch", "pictures/one.png", "record.json", "failed.json"):
+    (folder / "images").mkdir(parents=True)
+    for name in ("last.pt", "best.pt", "lock", ".scratch", "images/one.png", "record.json", "failed.json"):
         (folder / name).write_text(name)
     files = pack(folder, seen)
     assert next(iter(files)) in ("last.pt", "record.json"), "what refers to others is read before them"
-    assert files.keys() == {"last.pt", "best.pt", "pictures/one.png", "record.json", "failed.json"}
+    assert files.keys() == {"last.pt", "best.pt", "images/one.png", "record.json", "failed.json"}
     assert pack(folder, seen) == {}
     (folder / "best.pt").write_text("a better one")
     assert pack(folder, seen) == {"best.pt": b"a better one"}

@@ -1,4 +1,4 @@
-"""Whole runs, on real pictures, in small: trained, measured, stored, stopped, resumed, failed, shown."""
+"""Whole runs, on real images, in small: trained, measured, stored, stopped, resumed, failed, shown."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_a_metric_is_added_without_training(suite: Path, tmp_path: Path, capsys:
 
 
 def test_per_image_values_average_to_the_stored_value(suite: Path, tmp_path: Path) -> None:
-    """Values are kept per picture, each of the 1,000 test pictures once, and their mean is what the table shows."""
+    """Values are kept per image, each of the 1,000 test images once, and their mean is what the table shows."""
     store = tmp_path / "runs"
     assert vqbench("run", suite, "--store", store, "-q", *HERE) == 0
     for path in store.glob("*/record.json"):

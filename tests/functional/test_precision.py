@@ -141,8 +141,8 @@ def test_tf32_stays_in_the_backbone_of_an_adversarial_step(parts: int | None) ->
     engine = Engine("cpu", "tf32")
     model, x = Autoencoder(ProbeBackbone(), ProbeQuantizer()), torch.randn(4, 1, 8, 8).requires_grad_()
     batch = FullBatch(model, engine, x) if parts is None else MicroBatches(model, engine, x, parts)
-    batch.at_last_layer(torch.ones_like(batch.pictures))
-    batch.backward(batch.out.loss, torch.ones_like(batch.pictures))
+    batch.at_last_layer(torch.ones_like(batch.images))
+    batch.backward(batch.out.loss, torch.ones_like(batch.images))
     require_right()
 
 

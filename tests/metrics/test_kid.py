@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.support.fidelity import Pictures
+from tests.support.fidelity import Images
 from vqbench import assets, registry
 from vqbench.errors import RunError
 from vqbench.images import rounded
@@ -22,7 +22,7 @@ from vqbench.protocol import measuring
 
 @pytest.fixture
 def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Inception's weights are fetched if need be; features of these tests' pictures go to a folder of their own."""
+    """Inception's weights are fetched if need be; features of these tests' images go to a folder of their own."""
     assets.fetch("inception_fid")
     monkeypatch.setattr(assets, "cache_folder", lambda: tmp_path)
 
@@ -43,12 +43,12 @@ def batch(originals: Tensor, reconstructions: Tensor, start: int = 0) -> Batch:
 
 
 def cheap(net: torch.nn.Module, seen: Tensor, resize: int | None) -> Tensor:
-    """In place of Inception's: the pictures' own values, (B, 2048)."""
+    """In place of Inception's: the images' own values, (B, 2048)."""
     return 10 * seen.flatten(1)[:, :2048]
 
 
 def test_value_is_torch_fidelitys(weights: None, tmp_path: Path) -> None:
-    """On 12 pictures it is torch_fidelity.calculate_metrics' KID with one subset of them all, times 1,000."""
+    """On 12 images it is torch_fidelity.calculate_metrics' KID with one subset of them all, times 1,000."""
     ensure_torchvision()
     import torch_fidelity
 
@@ -60,8 +60,8 @@ def test_value_is_torch_fidelitys(weights: None, tmp_path: Path) -> None:
     fc = {"fc.weight": torch.zeros(1008, 2048), "fc.bias": torch.zeros(1008)}
     torch.save({**assets.tensors("inception_fid"), **fc}, path)
     wanted = torch_fidelity.calculate_metrics(
-        input1=Pictures(rounded(originals)),
-        input2=Pictures(rounded(reconstructions)),
+        input1=Images(rounded(originals)),
+        input2=Images(rounded(reconstructions)),
         kid=True,
         kid_subset_size=12,
         kid_subsets=1,
@@ -89,7 +89,7 @@ def test_value_is_the_formula(weights: None, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_ranks_add_up(weights: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """States of two ranks that saw different pictures add up to that of one that saw all, and so does the value."""
+    """States of two ranks that saw different images add up to that of one that saw all, and so does the value."""
     monkeypatch.setattr(inception, "features", cheap)
     originals, reconstructions = pictures(9)
     whole, first, second = collector(), collector(), collector()
@@ -103,7 +103,7 @@ def test_ranks_add_up(weights: None, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_subset_is_drawn_of_many_and_the_first_count(weights: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond a subset's size there are many, the same each time; pictures beyond those that are kept are let go."""
+    """Beyond a subset's size there are many, the same each time; images beyond those that are kept are let go."""
     monkeypatch.setattr(inception, "features", cheap)
     monkeypatch.setattr(kid, "SIZE", 5)
     monkeypatch.setattr(kid, "MOST", 12)
@@ -118,10 +118,10 @@ def test_a_subset_is_drawn_of_many_and_the_first_count(weights: None, monkeypatc
     assert np.isfinite(values[0])
 
 
-def test_one_picture_has_no_kid(weights: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A kernel between pictures needs two."""
+def test_one_image_has_no_kid(weights: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel between images needs two."""
     monkeypatch.setattr(inception, "features", cheap)
     ours = collector()
     ours.update(batch(*pictures(1)))
-    with pytest.raises(RunError, match="KID needs at least 2 pictures"):
+    with pytest.raises(RunError, match="KID needs at least 2 images"):
         ours.compute()

@@ -46,7 +46,7 @@ def metric(name: str, of: Context | None = None) -> Metric:
 
 
 def grey(count: int) -> Tensor:
-    """The first test pictures of Fashion-MNIST, (count, 1, 28, 28) in [-1, 1]."""
+    """The first test images of Fashion-MNIST, (count, 1, 28, 28) in [-1, 1]."""
     return (registry.load("datasets", "fashion_mnist_5k")().pixels("test")[:count].float() / 255 - 0.5) / 0.5
 
 
@@ -88,7 +88,7 @@ def images(pictures: Tensor) -> np.ndarray:
 
 
 def cheap_features(net: torch.nn.Module, pictures: Tensor, resize: int | None) -> Tensor:
-    """In place of Inception's, where only sums matter: an upscaled picture's values, (B, 2048)."""
+    """In place of Inception's, where only sums matter: an upscaled image's values, (B, 2048)."""
     return torch.nn.functional.interpolate(pictures[:, :1], (32, 64)).flatten(1)
 
 
@@ -101,7 +101,7 @@ def file_of(of: Context) -> Path:
 
 @pytest.fixture
 def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The nets' weights are fetched if need be; features of these tests' pictures go to a folder of their own."""
+    """The nets' weights are fetched if need be; features of these tests' images go to a folder of their own."""
     for name in ("inception_fid", "vgg16_lpips", "alexnet_lpips"):
         assets.fetch(name)
     monkeypatch.setattr(assets, "cache_folder", lambda: tmp_path)
@@ -131,7 +131,7 @@ def test_every_metric_says_what_a_table_needs(name: str) -> None:
 def test_states_of_parts_add_up_to_the_state_of_the_whole(
     name: str, protocol: str, weights: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two metrics that saw 5 and 3 pictures hold, added key by key, what one holds that saw all 8 in batches of 4."""
+    """Two metrics that saw 5 and 3 images hold, added key by key, what one holds that saw all 8 in batches of 4."""
     monkeypatch.setattr(inception, "features", cheap_features)
     whole, first, second = (metric(name, context(protocol)) for _ in range(3))
     batch = batch_of(grey(8), protocol)
@@ -150,8 +150,8 @@ def test_states_of_parts_add_up_to_the_state_of_the_whole(
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n not in ("usage", "perplexity")])
-def test_each_picture_is_counted_once(name: str, weights: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After batches of 3, 3 and 1 pictures the count in the state is 7, and none is left from the run before."""
+def test_each_image_is_counted_once(name: str, weights: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After batches of 3, 3 and 1 images the count in the state is 7, and none is left from the run before."""
     monkeypatch.setattr(inception, "features", cheap_features)
     collector = metric(name)
     batch = batch_of(grey(7))
@@ -183,7 +183,7 @@ def test_making_a_metric_leaves_the_random_state_alone(weights: None) -> None:
 
 
 @pytest.mark.parametrize("protocol", MEASURE)
-@pytest.mark.parametrize("pictures", [grey, colour])
+@pytest.mark.parametrize("images", [grey, colour])
 def test_l1_and_psnr_equal_their_definitions(pictures: type, protocol: str) -> None:
     """Per image, l1 is numpy's mean absolute difference and PSNR is scikit-image's, to 1e-12 and 1e-9."""
     batch = batch_of(pictures(12), protocol)
@@ -207,7 +207,7 @@ def test_psnr_without_any_error_is_infinite() -> None:
 
 
 @pytest.mark.parametrize("protocol", MEASURE)
-@pytest.mark.parametrize("pictures", [grey, colour])
+@pytest.mark.parametrize("images", [grey, colour])
 def test_ssim_equals_scikit_image(pictures: type, protocol: str) -> None:
     """Per image, SSIM is scikit-image's of the protocol's window, to 1e-9, on grey and colour alike."""
     own = {
@@ -223,8 +223,8 @@ def test_ssim_equals_scikit_image(pictures: type, protocol: str) -> None:
     assert 0.3 < values.min() < values.max() < 0.999  # nothing trivial was compared
 
 
-def test_ssim_refuses_pictures_smaller_than_its_window() -> None:
-    """A 10-pixel picture, on which no window fits, is a clear error and no NaN."""
+def test_ssim_refuses_images_smaller_than_its_window() -> None:
+    """A 10-pixel image, on which no window fits, is a clear error and no NaN."""
     with pytest.raises(RunError, match="at least 11x11 pixels, these are 10x28"):
         metric("ssim").update(batch_of(grey(2)[:, :, :10]))
 
@@ -309,7 +309,7 @@ def test_lpips_holds_all_originals_or_none(weights: None, monkeypatch: pytest.Mo
         assert not collector._kept
 
 
-def test_lpips_refuses_pictures_too_small_for_its_net(weights: None) -> None:
+def test_lpips_refuses_images_too_small_for_its_net(weights: None) -> None:
     """AlexNet has no last layer on 28 pixels, which is said in a sentence."""
     of = replace(context(), protocol=replace(measuring("clean"), lpips_net="alex"))
     with pytest.raises(RunError, match="at least 31x31 pixels, these are 28x28"):
@@ -320,7 +320,7 @@ def test_lpips_refuses_pictures_too_small_for_its_net(weights: None) -> None:
 
 
 def test_clean_rfid_is_torch_fidelitys(weights: None, tmp_path: Path) -> None:
-    """On 8 colour pictures the value is torch_fidelity.calculate_metrics' on the same 8-bit pictures, to 1e-6."""
+    """On 8 colour images the value is torch_fidelity.calculate_metrics' on the same 8-bit images, to 1e-6."""
     batch = batch_of(colour(8))
     collector = metric("rfid")
     collector.update(part(batch, 0, 5))
@@ -343,12 +343,12 @@ def test_layers_are_torch_fidelitys_network(weights: None) -> None:
     assert torch.equal(inception._pool3(net, x), net(levels)[0])
 
 
-def test_fewer_than_two_pictures_have_no_rfid(weights: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One picture has no covariance: an error, no number."""
+def test_fewer_than_two_images_have_no_rfid(weights: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One image has no covariance: an error, no number."""
     monkeypatch.setattr(inception, "features", cheap_features)
     collector = metric("rfid")
     collector.update(batch_of(colour(1)))
-    with pytest.raises(RunError, match="at least 2 pictures"):
+    with pytest.raises(RunError, match="at least 2 images"):
         collector.compute()
 
 
@@ -460,7 +460,7 @@ def test_references_of_samples_share_the_file(weights: None, tmp_path: Path, mon
 
 
 def rows(*positions: int) -> Tensor:
-    """Features that tell which picture they belong to."""
+    """Features that tell which image they belong to."""
     return torch.tensor(positions, dtype=torch.float32)[:, None].expand(-1, inception.DIM)
 
 
@@ -474,7 +474,7 @@ def refuse(places: list[int]) -> Tensor:
     raise AssertionError(f"computed again: {places}")
 
 
-def test_the_store_keeps_pictures_in_order(tmp_path: Path) -> None:
+def test_the_store_keeps_images_in_order(tmp_path: Path) -> None:
     """Features seen in any order come back from disk by position, and only what is missing is computed."""
     path = tmp_path / "f.npy"
     filled(path, 2, 0, 3, 1).save()
@@ -487,7 +487,7 @@ def test_the_store_keeps_pictures_in_order(tmp_path: Path) -> None:
 
 
 def test_the_store_writes_whole_prefixes_and_never_less(tmp_path: Path) -> None:
-    """Nothing is written of pictures with gaps, no shorter file replaces a longer one, and no other file is left."""
+    """Nothing is written of images with gaps, no shorter file replaces a longer one, and no other file is left."""
     path = tmp_path / "f.npy"
     filled(path, 1, 2).save()
     assert not path.exists()
@@ -560,7 +560,7 @@ def test_usage_and_perplexity_are_means_over_depths() -> None:
 
 
 def test_perplexity_equals_the_one_hot_formula() -> None:
-    """On codes of real pictures it is exp(-sum p ln(p + 1e-10)) of the mean of one-hot rows."""
+    """On codes of real images it is exp(-sum p ln(p + 1e-10)) of the mean of one-hot rows."""
     codes = codes_of(grey(50))[..., :1]
     collector = metric("perplexity")
     collector.update(replace(batch_of(grey(50)), codes=codes))
@@ -577,8 +577,8 @@ def test_codes_outside_the_codebook_are_refused(code: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["usage", "perplexity", "bits"])
-def test_no_pictures_give_no_number(name: str) -> None:
-    """Without any picture there is nothing to report: an error, not 0 and not NaN."""
+def test_no_images_give_no_number(name: str) -> None:
+    """Without any image there is nothing to report: an error, not 0 and not NaN."""
     with pytest.raises(RunError, match="was given none"):
         metric(name).compute()
 

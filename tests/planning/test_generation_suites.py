@@ -30,16 +30,16 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("VQBENCH_DATA", raising=False)
 
 
-def pictures(folder: Path, count: int) -> None:
+def images(folder: Path, count: int) -> None:
     folder.mkdir(parents=True)
     for number in range(count):
         Image.fromarray(odd_images.scene(70 + number, 66)).save(folder / f"{number:02}.png")
 
 
 def lsun(folder: Path, category: str) -> Path:
-    """LSUN as folders: 24 pictures to train with, 4 to test."""
-    pictures(folder / f"{category}_train", 24)
-    pictures(folder / f"{category}_val", 4)
+    """LSUN as folders: 24 images to train with, 4 to test."""
+    images(folder / f"{category}_train", 24)
+    images(folder / f"{category}_val", 4)
     return folder
 
 
@@ -79,7 +79,7 @@ def test_the_lsun_suites_have_the_published_sizes(name: str) -> None:
 
 @pytest.mark.parametrize("name", LSUN)
 def test_rows_of_lsun_differ_in_their_quantizer_alone(name: str, tmp_path: Path) -> None:
-    """Both tokenizers have the same backbone, training, codes and second stage, on the same pictures."""
+    """Both tokenizers have the same backbone, training, codes and second stage, on the same images."""
     data = lsun(tmp_path / "data", LSUN[name])
     few = ["train.gan.batch_size=8", "generate.diffusion.batch_size=8"]  # the folder holds 24 training images
     found = plan.load(name, [], [f"data={data}", *few])
@@ -90,7 +90,7 @@ def test_rows_of_lsun_differ_in_their_quantizer_alone(name: str, tmp_path: Path)
     assert [entry.run.quantizer.args[each] for entry in (vqgan, cvq) for each in ("num_codes", "dim")] == [16384, 4] * 2
     assert [run.parent is None for run in found.runs()] == [True, True, False, False]
     assert str(found.sampling) == (
-        "50,000 samples (steps 200, eta 1) against the training split, its first 50,000 pictures at most"
+        "50,000 samples (steps 200, eta 1) against the training split, its first 50,000 images at most"
     )
 
 

@@ -57,12 +57,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """40 training and 4 test pictures, one of either damaged."""
+    """40 training and 4 test images, one of either damaged."""
     for split, count in (("train", 41), ("val", 5)):
         (tmp_path / "photos" / split).mkdir(parents=True)
         for number in range(count):
-            picture = Image.fromarray(odd_images.scene(33 + number, 40 + (split == "val")))
-            picture.save(tmp_path / "photos" / split / f"{number:02}.png")
+            image = Image.fromarray(odd_images.scene(33 + number, 40 + (split == "val")))
+            image.save(tmp_path / "photos" / split / f"{number:02}.png")
         (tmp_path / "photos" / split / "00.png").write_bytes(b"")
     return tmp_path / "photos"
 
@@ -78,8 +78,8 @@ def read(text: str) -> SuiteSpec:
     return SuiteSpec.from_document(yamlfile.parse(text, "systems.yaml"))
 
 
-def test_prepare_tells_of_pictures(suite: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`prepare` opens the data sets too: it says how many pictures there are, or where they should be."""
+def test_prepare_tells_of_images(suite: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`prepare` opens the data sets too: it says how many images there are, or where they should be."""
     words = (
         "prepare",
         suite,
@@ -91,7 +91,7 @@ def test_prepare_tells_of_pictures(suite: Path, folder: Path, capsys: pytest.Cap
         "datasets=[{photos: {damaged: skip}}]",
     )
     assert vqbench(*words, "--set", f"data={folder}") == 0
-    assert "40 training and 4 test pictures" in capsys.readouterr().out
+    assert "40 training and 4 test images" in capsys.readouterr().out
     assert vqbench(*words[:-1], "datasets=[lsun]") == 1
     assert "LSUN bedroom is not on this machine" in capsys.readouterr().err
 
@@ -177,7 +177,7 @@ def test_data_is_for_data_sets_that_are_folders(folder: Path) -> None:
         spec.expand(read(f"{TEXT.replace('{photos: {size: 32, damaged: skip}}', 'mnist')}data: {folder}\n"))
 
 
-def test_the_place_of_pictures_is_in_no_run(folder: Path, tmp_path: Path) -> None:
+def test_the_place_of_images_is_in_no_run(folder: Path, tmp_path: Path) -> None:
     """Keys follow from content alone, and no path gets into what is stored of a run."""
     first = spec.expand(read(f"{TEXT}data: {folder}\n"))
     (tmp_path / "elsewhere").mkdir()
@@ -195,11 +195,11 @@ def loaded(suite: Path, store: Path, *sets: str) -> plan.Plan:
 
 
 def test_a_plan_knows_counts_notes_and_shapes(suite: Path, folder: Path, tmp_path: Path) -> None:
-    """Counts are those of usable pictures; what was left out, and the shape of each row's codes, are told."""
+    """Counts are those of usable images; what was left out, and the shape of each row's codes, are told."""
     made = loaded(suite, tmp_path / "runs", f"data={folder}")
     info = made.datasets["photos"]
     assert (info.train, info.test, info.holdout) == (40, 4, 4)
-    assert [note.partition(" pictures")[0] for note in info.notes] == [
+    assert [note.partition(" images")[0] for note in info.notes] == [
         "Photographs: 1 of 41 training",
         "Photographs: 1 of 5 test",
     ]
@@ -212,7 +212,7 @@ def test_a_plan_knows_counts_notes_and_shapes(suite: Path, folder: Path, tmp_pat
 def test_a_kept_plan_serves_until_the_folder_changes(
     suite: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A plan is resolved again when a picture came or went, not before, and stands where the folder is gone."""
+    """A plan is resolved again when an image came or went, not before, and stands where the folder is gone."""
     store = tmp_path / "runs"
     made = loaded(suite, store, f"data={folder}")
     made.save(ResultStore(store))
@@ -245,8 +245,8 @@ def test_a_kept_plan_serves_where_its_data_are_not(
     """What was resolved with the data stands on a machine without them, but not the other way about."""
     (tmp_path / "data" / "ffhq").mkdir(parents=True)
     for number in (*range(1, 45), *range(60000, 60005)):
-        picture = (folder / "train" / "01.png").rename(tmp_path / "data" / "ffhq" / f"{number:05}.png")
-        (folder / "train" / "01.png").write_bytes(picture.read_bytes())
+        image = (folder / "train" / "01.png").rename(tmp_path / "data" / "ffhq" / f"{number:05}.png")
+        (folder / "train" / "01.png").write_bytes(image.read_bytes())
     suite.write_text(TEXT.replace("photos: {size: 32, damaged: skip}", "ffhq: {size: 32}"))
     bare = loaded(suite, tmp_path / "bare")
     bare.save(ResultStore(tmp_path / "bare"))
@@ -267,7 +267,7 @@ def record(store: Path, entry: plan.PlannedRun, images: int = 4, **values: float
 
 
 def test_the_table_of_systems(suite: Path, folder: Path, tmp_path: Path) -> None:
-    """S and K are told of rows, not run ones too; what so few pictures rank is said and marked by nobody."""
+    """S and K are told of rows, not run ones too; what so few images rank is said and marked by nobody."""
     store = tmp_path / "runs"
     made = loaded(suite, store, f"data={folder}")
     for number, entry in enumerate(made.entries[:2]):
@@ -278,7 +278,7 @@ def test_the_table_of_systems(suite: Path, folder: Path, tmp_path: Path) -> None
     assert "| levels " in text
     assert "8²×2" in text
     assert "- 4 test images are too few to rank PSNR (100 needed); rFID (2,048 needed)." in text
-    assert "1 of 41 training pictures cannot be used and are left out: 00.png (empty)." in text
+    assert "1 of 41 training images cannot be used and are left out: 00.png (empty)." in text
     assert "clean (1 epoch, batch 4, learning rate 0.0003, float32): plain, levels; official (2 epochs" in text
     rows = list(csv.DictReader(io.StringIO(render(assemble.tables(made, [ResultStore(store)]), "csv"))))
     assert {row["value"] for row in rows if row["metric"] == "psnr"} == {"20.0", "21.0", ""}
@@ -356,7 +356,7 @@ def test_shipped_suites_of_b2_need_no_data_to_be_read(name: str, tmp_path: Path)
 
 
 def test_values_are_held_against_b2_only_where_they_are_that_quantity(tmp_path: Path) -> None:
-    """Full runs on whole splits get a verdict; reduced ones, and those on a part of the pictures, do not."""
+    """Full runs on whole splits get a verdict; reduced ones, and those on a part of the images, do not."""
     made = plan.load("ffhq", [ResultStore(tmp_path)])
     vqgan = made.entries[0]
     record(tmp_path, vqgan, 10_000, usage=43.0, psnr=22.30, ssim=0.70, lpips=0.118, rfid=9.0)
@@ -377,7 +377,7 @@ def test_values_are_held_against_b2_only_where_they_are_that_quantity(tmp_path: 
         made.suite,
         made.entries,
         made.metrics,
-        {"ffhq": plan.DatasetInfo("FFHQ", 60_000, 9_000, 5_000, ("FFHQ: 9,000 test pictures are used, of 10,000.",))},
+        {"ffhq": plan.DatasetInfo("FFHQ", 60_000, 9_000, 5_000, ("FFHQ: 9,000 test images are used, of 10,000.",))},
         made.inputs,
         False,
     )
@@ -387,7 +387,7 @@ def test_values_are_held_against_b2_only_where_they_are_that_quantity(tmp_path: 
         for place in table.places()
         if place.cell.verdict and place.cell.verdict.outcome is VerdictKind.NOT_COMPARABLE
     }
-    assert reason == "other pictures than the paper's: FFHQ: 9,000 test pictures are used, of 10,000"
+    assert reason == "other images than the paper's: FFHQ: 9,000 test images are used, of 10,000"
 
 
 # Runs ----------------------------------------------------------------------------------------------------------------
@@ -400,7 +400,7 @@ def stored(store: Path) -> dict[str, Any]:
 def test_a_suite_on_a_folder_is_trained_and_measured(
     folder: Path, suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Workers find the pictures by their content; values are of usable pictures alone, and no path is kept."""
+    """Workers find the images by their content; values are of usable images alone, and no path is kept."""
     store = tmp_path / "runs"
     words = ["--set", f"data={folder}", "--set", "metrics=[psnr]", "--set", "table.columns=[latent, psnr]"]
     only = ["--only", "plain"]
@@ -410,7 +410,7 @@ def test_a_suite_on_a_folder_is_trained_and_measured(
     assert content["run"]["dataset"]["args"]["folder"] is None
     assert str(tmp_path) not in json.dumps(content)
     shown = capsys.readouterr().out
-    assert "1 of 5 test pictures cannot be used and are left out: 00.png (empty)." in " ".join(shown.split())
+    assert "1 of 5 test images cannot be used and are left out: 00.png (empty)." in " ".join(shown.split())
 
 
 def test_data_that_is_not_there_stops_a_run_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,7 @@ from vqbench.profiling.driver import shown
 from vqbench.profiling.method import facts
 from vqbench.profiling.report import milliseconds, source
 from vqbench.profiling.subjects import Size, expanded, size, subjects
-from vqbench.profiling.timing import RandomImages, Rounds, StepTimer, bare_product, pictures
+from vqbench.profiling.timing import RandomImages, Rounds, StepTimer, bare_product, images
 
 ROOT = Path(__file__).parents[2]
 HOG = '''
@@ -163,7 +163,7 @@ def test_operations_and_bytes_are_those_of_the_layers() -> None:
     # positions, inputs, outputs, kernel: two strided layers, a third, two residual blocks of two, the projection
     layers = [(14, 1, 64, 16), (7, 64, 128, 16), (7, 128, 128, 9)] + 2 * [(7, 128, 32, 9), (7, 32, 128, 1)]
     for number, (side, inner, outer, kernel) in enumerate([*layers, (7, 128, d, 1)]):
-        passes = 2 if number == 0 else 3  # forward, and the gradients of weights and, but for pictures, of the input
+        passes = 2 if number == 0 else 3  # forward, and the gradients of weights and, but for images, of the input
         encoder += passes * 2 * 2 * side**2 * inner * outer * kernel
     assert found["encoder"].operations == encoder
     weights = sum(p.numel() for p in StepTimer(subject, like).model(_pixels(like)).parameters())
@@ -229,11 +229,11 @@ def test_the_product_is_whole_or_by_rows(monkeypatch: pytest.MonkeyPatch) -> Non
     assert multiplied == [(4, 4), (4, 4), (2, 4)]
 
 
-def test_features_belong_to_pictures() -> None:
-    """The published batches make the published numbers of features; a number that makes no picture has no step."""
-    assert pictures(50_176) == RandomImages(1024, 1, 28)
-    assert pictures(65_536) == RandomImages(1024, 3, 32)
-    assert pictures(100) is None
+def test_features_belong_to_images() -> None:
+    """The published batches make the published numbers of features; a number that makes no image has no step."""
+    assert images(50_176) == RandomImages(1024, 1, 28)
+    assert images(65_536) == RandomImages(1024, 3, 32)
+    assert images(100) is None
 
 
 def test_names_with_arguments_are_grids() -> None:

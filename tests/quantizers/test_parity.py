@@ -48,7 +48,7 @@ def test_the_headline_setting_trains_as_the_plain_form(
 ) -> None:
     """Over 20 updates of the paper's size, losses, usage, codebook and all gradients are those of full sorts.
 
-    Ours quantizes inside a real autoencoder that learns from real pictures (the batch, learning rate, K, D and
+    Ours quantizes inside a real autoencoder that learns from real images (the batch, learning rate, K, D and
     objective of the paper; a narrow backbone saves time and changes none of what the quantizer sees but the values).
     So features move as they do in training, and codes are relocated, win features, and die. The plain form gets the
     same features and the same anchor draws, and nothing else: it has its own codebook, usage and Adam, so an error

@@ -1,7 +1,7 @@
 """The page in a real browser: it sorts, switches, stays within its width, asks no network and complains of nothing.
 
 Needs Chromium (Debian: ``apt-get install chromium``) and the package playwright; without them the tests are skipped.
-``VQBENCH_SCREENSHOTS=FOLDER`` keeps pictures of what is tested there.
+``VQBENCH_SCREENSHOTS=FOLDER`` keeps images of what is tested there.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Seen:
             self.faults.append(f"request: {request.url}")
 
     def keep(self, name: str, anchor: str = "", height: int = 900) -> None:
-        """A picture of what is seen, where these are wanted."""
+        """An image of what is seen, where these are wanted."""
         if folder := os.environ.get("VQBENCH_SCREENSHOTS"):
             self.page.set_viewport_size({"width": self.page.viewport_size["width"], "height": height})
             if anchor:
@@ -118,7 +118,7 @@ def test_more_is_better_sorts_the_largest_first(seen: Seen) -> None:
     assert button.evaluate("each => each.closest('th').getAttribute('aria-sort')") == "descending"
 
 
-def test_sets_of_pictures_switch(seen: Seen) -> None:
+def test_sets_of_images_switch(seen: Seen) -> None:
     """One set is seen at a time, the one whose button is pressed; error maps come and go."""
     tabs = seen.page.locator("[data-switch] >> nth=0 >> [aria-controls]")
     assert tabs.count() == 4
@@ -133,8 +133,8 @@ def test_sets_of_pictures_switch(seen: Seen) -> None:
     assert maps.is_visible()
 
 
-def test_pictures_are_magnified_whole_and_sharp(seen: Seen) -> None:
-    """Every picture of a set is drawn at a whole multiple of its size, and without smoothing."""
+def test_images_are_magnified_whole_and_sharp(seen: Seen) -> None:
+    """Every image of a set is drawn at a whole multiple of its size, and without smoothing."""
     seen.page.eval_on_selector_all("img", "all => Promise.all(all.map(each => each.decode()))")
     images = seen.page.eval_on_selector_all(
         ".set:not([hidden]) img.pixels",
@@ -207,7 +207,7 @@ CONTRAST = """() => {
 
 
 def test_on_paper_everything_is_there(browser: Any, path: Path, tmp_path: Path) -> None:
-    """Printed on A4, all sets of pictures are shown, no button is, and nothing is cut off at the right."""
+    """Printed on A4, all sets of images are shown, no button is, and nothing is cut off at the right."""
     opened = Seen(browser, path, 718)  # A4 without margins of 1 cm, at 96 pixels an inch
     opened.page.emulate_media(media="print", color_scheme="light")
     assert opened.page.locator("nav").is_hidden()
@@ -223,8 +223,8 @@ def test_on_paper_everything_is_there(browser: Any, path: Path, tmp_path: Path) 
 
 
 def test_screenshots_for_the_documents(seen: Seen) -> None:
-    """Where pictures are wanted, each section is kept as it is first seen."""
+    """Where images are wanted, each section is kept as it is first seen."""
     if not os.environ.get("VQBENCH_SCREENSHOTS"):
         pytest.skip("VQBENCH_SCREENSHOTS names no folder")
-    for section in ("table", "pictures", "codebooks", "rate"):
+    for section in ("table", "images", "codebooks", "rate"):
         seen.keep(section, section)

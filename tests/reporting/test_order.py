@@ -18,7 +18,7 @@ from vqbench.reporting.tables.order import order_lines
 from vqbench.reporting.tables.render import render
 from vqbench.store.results import Record, ResultStore, Value
 
-PICTURES = 400
+IMAGES = 400
 SIGN = {"l1": 1, "ssim": -1, "psnr": -1, "lpips": 1}  # of what is worse
 Simulated = Callable[[PlannedRun, str], "NDArray[np.float64] | float | None"]
 
@@ -38,7 +38,7 @@ def with_seeds(*seeds: int) -> Plan:
 
 
 def fill(plan: Plan, store: ResultStore, simulated: Simulated, protocol: str = "official", version: int = 1) -> None:
-    """A record of every run of which ``simulated`` gives values: an array over pictures, or one number."""
+    """A record of every run of which ``simulated`` gives values: an array over images, or one number."""
     for entry in plan.entries:
         found = {metric: each for metric in plan.metrics if (each := simulated(entry, metric)) is not None}
         if not found:
@@ -57,12 +57,12 @@ def fill(plan: Plan, store: ResultStore, simulated: Simulated, protocol: str = "
 
 
 def noise(*what: int | str) -> NDArray[np.float64]:
-    """Values per picture, (PICTURES,), that depend on ``what`` alone."""
-    return np.random.default_rng([ord(letter) for letter in str(what)]).normal(0.5, 0.1, PICTURES)
+    """Values per image, (IMAGES,), that depend on ``what`` alone."""
+    return np.random.default_rng([ord(letter) for letter in str(what)]).normal(0.5, 0.1, IMAGES)
 
 
 def cvq_ahead_by(gain: float) -> Simulated:
-    """All rows have the same values per picture, and CVQ-VAE better ones by ``gain`` on every picture."""
+    """All rows have the same values per image, and CVQ-VAE better ones by ``gain`` on every image."""
     return lambda entry, metric: (
         noise(entry.dataset, metric, entry.seed) - SIGN[metric] * gain * (entry.label == "CVQ-VAE")
         if metric in SIGN
@@ -74,20 +74,20 @@ def percentages(lines: Sequence[str]) -> list[float]:
     return [float(share) for line in lines[1:] for share in re.findall(r"in ([\d.]+) %", line)]
 
 
-def test_better_on_every_picture_always_wins(plan: Plan, store: ResultStore) -> None:
-    """CVQ-VAE, better on each picture by every metric, is ahead of the three others in all resamples, and it holds."""
+def test_better_on_every_image_always_wins(plan: Plan, store: ResultStore) -> None:
+    """CVQ-VAE, better on each image by every metric, is ahead of the three others in all resamples, and it holds."""
     fill(plan, store, cvq_ahead_by(1e-3))
     lines = order_lines(plan, [store], "official")
     assert len(lines) == 1 + 2 * 4
     assert percentages(lines) == [100.0] * 2 * 4 * 3
     assert lines[1] == (
         "MNIST, l1: CVQ-VAE is ahead of SQ-VAE in 100.0 % (holds), HVQ-VAE in 100.0 % (holds), VQ-VAE in 100.0 % "
-        "(holds); 400 pictures, one seed: no claim about training."
+        "(holds); 400 images, one seed: no claim about training."
     )
 
 
-def test_worse_on_every_picture_never_wins(plan: Plan, store: ResultStore) -> None:
-    """An order that is turned around on each picture is reversed, whichever way the metric is better."""
+def test_worse_on_every_image_never_wins(plan: Plan, store: ResultStore) -> None:
+    """An order that is turned around on each image is reversed, whichever way the metric is better."""
     fill(plan, store, cvq_ahead_by(-1e-3))
     lines = order_lines(plan, [store], "official")
     assert percentages(lines) == [0.0] * 24
@@ -95,7 +95,7 @@ def test_worse_on_every_picture_never_wins(plan: Plan, store: ResultStore) -> No
 
 
 def test_equals_win_half_of_the_time(plan: Plan, store: ResultStore) -> None:
-    """The same values in another order of the pictures: the means are equal, so about half the resamples, and open."""
+    """The same values in another order of the images: the means are equal, so about half the resamples, and open."""
 
     def shuffled(entry: PlannedRun, metric: str) -> NDArray[np.float64] | None:
         return np.random.default_rng(entry.row).permutation(noise(metric)) if metric in SIGN else None
@@ -106,8 +106,8 @@ def test_equals_win_half_of_the_time(plan: Plan, store: ResultStore) -> None:
     assert "\n".join(lines[1:]).count("(open)") == len(percentages(lines)) == 24
 
 
-def test_pictures_are_paired(plan: Plan, store: ResultStore) -> None:
-    """A gain of a thousandth holds if each picture has it, and is open if the pictures of a row are another sample."""
+def test_images_are_paired(plan: Plan, store: ResultStore) -> None:
+    """A gain of a thousandth holds if each image has it, and is open if the images of a row are another sample."""
     fill(plan, store, cvq_ahead_by(1e-3))
     assert min(percentages(order_lines(plan, [store], "official"))) == 100
     fill(plan, store, lambda e, m: noise(m, e.row) - SIGN[m] * 1e-3 * (e.label == "CVQ-VAE") if m in SIGN else None)
@@ -125,7 +125,7 @@ def test_seeds_are_drawn_too(store: ResultStore) -> None:
     fill(plan, store, two_of_three)
     lines = order_lines(plan, [store], "official")
     assert percentages(lines) == [pytest.approx(100 * 20 / 27, abs=4)] * 24
-    assert all(line.endswith("400 pictures, 3 seeds.") for line in lines[1:])
+    assert all(line.endswith("400 images, 3 seeds.") for line in lines[1:])
     assert "no claim" not in "".join(lines)
     assert "understated by (n − 1) / n; here n is at most 3" in lines[0]
 
@@ -139,7 +139,7 @@ def test_only_seeds_of_both_rows_count(store: ResultStore) -> None:
     lines = order_lines(plan, [store], "official")
     assert len(lines) == 1 + 4
     assert lines[1] == (
-        "MNIST, l1: CVQ-VAE is ahead of SQ-VAE in 100.0 % (holds); 400 pictures, one seed: no claim about training; "
+        "MNIST, l1: CVQ-VAE is ahead of SQ-VAE in 100.0 % (holds); 400 images, one seed: no claim about training; "
         "not run with the same seed: HVQ-VAE; not run: VQ-VAE."
     )
 
@@ -156,19 +156,19 @@ def test_rows_on_other_seeds_have_a_line_of_their_own(store: ResultStore) -> Non
 
 
 def test_rfid_is_compared_by_means_and_says_so(store: ResultStore) -> None:
-    """A metric without values per picture has no percentage: means over seeds, ahead, behind or level."""
+    """A metric without values per image has no percentage: means over seeds, ahead, behind or level."""
     plan = with_seeds(1, 2)
     values = {"CVQ-VAE": 2.0, "SQ-VAE": 3.0, "HVQ-VAE": 1.5, "VQ-VAE": 2.0}
     fill(plan, store, lambda e, m: values[e.label] + 0.5 * (e.seed == 2) if m == "rfid" else None)
     method, line = order_lines(plan, [store], "official")[:2]
     assert line == (
         "MNIST, rFID: CVQ-VAE, 2.25, is ahead of SQ-VAE, 3.25; behind HVQ-VAE, 1.75; level with VQ-VAE, 2.25; "
-        "by means over seeds alone, for want of values per picture, 2 seeds."
+        "by means over seeds alone, for want of values per image, 2 seeds."
     )
     assert "resamples" not in method
 
 
-def test_records_without_values_per_picture_are_compared_by_means(plan: Plan, store: ResultStore) -> None:
+def test_records_without_values_per_image_are_compared_by_means(plan: Plan, store: ResultStore) -> None:
     """Where the per-image file is gone, there is no bootstrap, and the line says what it rests on."""
     fill(plan, store, cvq_ahead_by(1e-3))
     for path in store.root.glob("*/per_image.npz"):
@@ -205,7 +205,7 @@ def test_values_of_another_version_or_protocol_do_not_count(plan: Plan, store: R
 
 
 def test_values_that_are_not_finite_are_named(plan: Plan, store: ResultStore) -> None:
-    """The infinite PSNR of one perfect picture leaves the comparison out, with the reason, and the others stand."""
+    """The infinite PSNR of one perfect image leaves the comparison out, with the reason, and the others stand."""
     same = cvq_ahead_by(1e-3)
 
     def perfect(entry: PlannedRun, metric: str) -> NDArray[np.float64] | float | None:
@@ -220,10 +220,10 @@ def test_values_that_are_not_finite_are_named(plan: Plan, store: ResultStore) ->
     assert percentages(["", line]) == [100.0, 100.0]
 
 
-def test_values_per_picture_belong_to_their_record(plan: Plan, store: ResultStore) -> None:
+def test_values_per_image_belong_to_their_record(plan: Plan, store: ResultStore) -> None:
     """Arrays of another length than the record's number of images are named as damage, and not compared."""
     fill(plan, store, cvq_ahead_by(1e-3))
-    store.write_images(plan.entries[0].run, {"official/l1": np.zeros(PICTURES - 1)})
+    store.write_images(plan.entries[0].run, {"official/l1": np.zeros(IMAGES - 1)})
     assert order_lines(plan, [store], "official")
     [damage] = store.damage.values()
     assert re.search(r"per_image\.npz: values of shape \(399,\) for the 400 images", damage)
@@ -262,7 +262,7 @@ def test_the_cost_is_capped_and_the_resamples_are_stated(
         return 1.0
 
     monkeypatch.setattr(order, "order_verdict", spied)
-    for draws, expected in ((300 * 24 * PICTURES, 300), (24 * PICTURES, 200), (10**9, 2000)):
+    for draws, expected in ((300 * 24 * IMAGES, 300), (24 * IMAGES, 200), (10**9, 2000)):
         monkeypatch.setattr(order, "DRAWS", draws)
         asked.clear()
         method = order_lines(plan, [store], "official")[0]
@@ -299,12 +299,12 @@ def test_the_lines_stand_below_the_table_with_their_caveat(plan: Plan, store: Re
 
 
 def test_a_reduced_suite_is_no_word_about_the_paper(store: ResultStore) -> None:
-    """Lines of a reduced training, measured on the first pictures alone, say that they are."""
-    plan = planning.load("small_datasets", [], reduced={"epochs": 1}, test_images=PICTURES)
-    fill(plan, store, cvq_ahead_by(1e-3), protocol=f"official@{PICTURES}")
+    """Lines of a reduced training, measured on the first images alone, say that they are."""
+    plan = planning.load("small_datasets", [], reduced={"epochs": 1}, test_images=IMAGES)
+    fill(plan, store, cvq_ahead_by(1e-3), protocol=f"official@{IMAGES}")
     table = assemble.tables(plan, [store], paper=True)[0]
-    assert "Ours are not the printed quantities: reduced training." in table.footnotes[1]  # after rFID of few pictures
-    assert "400 pictures" in table.footnotes[2]
+    assert "Ours are not the printed quantities: reduced training." in table.footnotes[1]  # after rFID of few images
+    assert "400 images" in table.footnotes[2]
 
 
 def test_a_suite_without_a_printed_table_has_no_order(plan: Plan, store: ResultStore) -> None:

@@ -285,11 +285,11 @@ def test_rows_that_the_paper_lacks_stay_as_they_are():
 
 
 def test_a_cells_own_reason_goes_before_the_tables():
-    """FID from few pictures says so, while the rest of the reduced run has the reason of the run."""
-    cells = [Cell([0.02]), Cell([1.0], not_comparable="FID from 500 pictures")]
+    """FID from few images says so, while the rest of the reduced run has the reason of the run."""
+    cells = [Cell([0.02]), Cell([1.0], not_comparable="FID from 500 images")]
     table = Table("T", [COLUMNS[0], COLUMNS[4]], [Block("MNIST", [Row("VQ-VAE", cells)], "mnist")])
     judged = against_paper(table, "B.1", not_comparable="reduced run").blocks[0].rows[0].cells
-    assert [cell.verdict.reason for cell in judged if cell.verdict] == ["reduced run", "FID from 500 pictures"]
+    assert [cell.verdict.reason for cell in judged if cell.verdict] == ["reduced run", "FID from 500 images"]
 
 
 def test_settings_side_by_side_find_their_own_values():

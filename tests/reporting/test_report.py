@@ -131,7 +131,7 @@ def write_run(store: ResultStore, run: RunSpec, rng: np.random.Generator, kept: 
 
 
 def table_of(*rows: list[list[float]], better: str = "min", spread: float = 1.0) -> tuple[Table, dict]:
-    """A table of one metric, each row (seeds, pictures) of values, and these as a page finds them."""
+    """A table of one metric, each row (seeds, images) of values, and these as a page finds them."""
     made, images = [], {}
     for i, row in enumerate(rows):
         runs = {seed: f"{i}-{seed}" for seed in range(len(row))}
@@ -150,14 +150,14 @@ def judged(*rows: list[list[float]]) -> str:
 
 
 def test_one_seed_makes_no_claim_however_large_the_difference() -> None:
-    """A thousand pictures that all say the same of two trained models say nothing about another seed."""
+    """A thousand images that all say the same of two trained models say nothing about another seed."""
     pictures = np.random.default_rng(0).normal(size=1000)
     assert judged([pictures], [pictures + 5]) == "one seed"
     assert judged([pictures + 0.01 * s for s in range(3)], [pictures + 5 + 0.01 * s for s in range(3)]) == "significant"
 
 
 def test_what_seeds_scatter_is_no_claim() -> None:
-    """Where trainings differ as much as methods do, no row is ahead, though every picture tells the models apart."""
+    """Where trainings differ as much as methods do, no row is ahead, though every image tells the models apart."""
     pictures = np.random.default_rng(0).normal(size=500)
     first, second = ([pictures + shift for shift in shifts] for shifts in ((0.0, 0.3, -0.3), (0.4, -0.1, 0.2)))
     assert judged(first, second) == "open"
@@ -253,13 +253,13 @@ def test_numbers_of_a_drawing_keep_their_digits() -> None:
 
 
 def test_runs_of_earlier_versions_are_shown_with_what_they_have(tmp_path: Path) -> None:
-    """Without pictures, counts and curves of the codebook there is a page, which says that there are none."""
+    """Without images, counts and curves of the codebook there is a page, which says that there are none."""
     old = page.page(made_up(tmp_path, kept=False))
-    assert "No pictures are kept of these runs" in old
+    assert "No images are kept of these runs" in old
     assert "No counts of codes are kept" in old
 
 
-def test_a_damaged_portrait_costs_its_picture_alone(tmp_path: Path) -> None:
+def test_a_damaged_portrait_costs_its_image_alone(tmp_path: Path) -> None:
     """The page is made all the same, and names the file."""
     gathered = made_up(tmp_path)
     view = next(view for view in gathered.runs if view.portrait)
@@ -272,7 +272,7 @@ def test_a_damaged_portrait_costs_its_picture_alone(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_hundred_runs_stay_small(tmp_path: Path) -> None:
-    """100 runs on CIFAR10 whose pictures are noise, which no PNG makes small, are a page of less than 20 MB."""
+    """100 runs on CIFAR10 whose images are noise, which no PNG makes small, are a page of less than 20 MB."""
     plan = planning.load("small_datasets", [], [f"seeds={list(range(25))}", "datasets=[cifar10]"])
     store, rng = ResultStore(tmp_path), np.random.default_rng(0)
     plan = replace(plan, suite=plan.suite.model_copy(update={"measure": ["clean"]}))
@@ -319,7 +319,7 @@ def test_an_index_of_nothing_says_so(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def changed_store(folder: Path, shift: dict[int, float]) -> ResultStore:
-    """Runs of vq whose l1 of each picture is moved by ``shift``, which maps seeds to amounts."""
+    """Runs of vq whose l1 of each image is moved by ``shift``, which maps seeds to amounts."""
     store = ResultStore(folder)
     hard = np.random.default_rng(3).uniform(0.1, 0.2, 200)
     parts = [PluginSpec(name, 1, {}) for name in ("autoencoder", "conv", "few", "vq")]

@@ -171,7 +171,7 @@ def test_holm_refuses_what_is_no_p_value():
 
 
 def test_paired_test_with_one_seed_is_the_paired_t_test():
-    """Over pictures alone, and over seeds alone, difference, interval and p-value are those of scipy's paired test."""
+    """Over images alone, and over seeds alone, difference, interval and p-value are those of scipy's paired test."""
     rng = np.random.default_rng(8)
     a, b = rng.normal(size=40), rng.normal(0.3, size=40)
     expected = stats.ttest_rel(a, b)
@@ -184,9 +184,9 @@ def test_paired_test_with_one_seed_is_the_paired_t_test():
 
 
 def test_paired_test_over_both_is_min_f():
-    """With three seeds and four pictures, t² is min F′ = F1·F2 / (F1 + F2) of the two tests' F, as Clark has it."""
+    """With three seeds and four images, t² is min F′ = F1·F2 / (F1 + F2) of the two tests' F, as Clark has it."""
     gaps = np.random.default_rng(9).normal(1.0, 1.0, size=(3, 4)) + np.array([[0.0], [0.5], [1.0]])
-    f1, f2 = (stats.ttest_1samp(gaps.mean(axis), 0).statistic ** 2 for axis in (0, 1))  # by pictures, by seeds
+    f1, f2 = (stats.ttest_1samp(gaps.mean(axis), 0).statistic ** 2 for axis in (0, 1))  # by images, by seeds
     found = statistics.paired_test(gaps, np.zeros_like(gaps))
     assert found.p_value == pytest.approx(stats.f.sf(f1 * f2 / (f1 + f2), 1, 2))
     assert found.p_value > stats.ttest_1samp(gaps.mean(1), 0).pvalue
@@ -194,8 +194,8 @@ def test_paired_test_over_both_is_min_f():
 
 @pytest.mark.parametrize("seeds", [2, 3, 5])
 def test_paired_test_covers_the_truth_at_least_as_often_as_it_says(seeds):
-    """Of 1,500 simulated comparisons in which seeds, pictures and both together scatter, 95 % of intervals or more
-    hold the true difference; a paired test over pictures alone would hold it in fewer than half."""
+    """Of 1,500 simulated comparisons in which seeds, images and both together scatter, 95 % of intervals or more
+    hold the true difference; a paired test over images alone would hold it in fewer than half."""
     rng = np.random.default_rng(seeds)
     covered = alone = 0
     for _ in range(1500):

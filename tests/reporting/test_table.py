@@ -155,7 +155,7 @@ EVERY = {"psnr", "rfid", "fid", "sample_kid", "precision", "recall", "density", 
 
 @pytest.fixture(scope="module")
 def generated(tmp_path_factory: pytest.TempPathFactory) -> plan.Plan:
-    """A suite with a second stage on 4,000 training and 1,000 test pictures."""
+    """A suite with a second stage on 4,000 training and 1,000 test images."""
     path = tmp_path_factory.mktemp("suite") / "generated.yaml"
     path.write_text(GENERATED)
     return plan.load(path, [])

@@ -115,7 +115,7 @@ def test_a_changed_record_is_noticed(tmp_path: Path) -> None:
 
 
 def test_what_is_damaged_is_set_aside(tmp_path: Path) -> None:
-    """Mending renames what cannot be read and says so, with values of pictures their record; a whole run is left."""
+    """Mending renames what cannot be read and says so, with values of images their record; a whole run is left."""
     store, run = ResultStore(tmp_path), a_run()
     store.write(a_record(run))
     store.write_images(run, {"clean/psnr": np.arange(999.0)})

@@ -129,7 +129,7 @@ class NoDepthAxis(Template):
         return out
 
 
-class LossPerPicture(Template):
+class LossPerImage(Template):
     def forward(self, z: Tensor) -> QuantizerOutput:
         out = super().forward(z)
         out.loss = out.loss.expand(len(z))
@@ -202,7 +202,7 @@ class NoStraightThrough(Template):
         return out
 
 
-class FirstPictureOnly(Template):
+class FirstImageOnly(Template):
     def forward(self, z: Tensor) -> QuantizerOutput:
         out = super().forward(z)
         out.z_q = torch.cat([out.z_q[:1], out.z_q[1:].detach()])
@@ -300,7 +300,7 @@ class SamplesInTraining(Template):
         return super().forward(z + torch.randn_like(z) if self.training else z)
 
 
-class LeansOnFirstPicture(Template):
+class LeansOnFirstImage(Template):
     def forward(self, z: Tensor) -> QuantizerOutput:
         return super().forward(z - z[:1].mean())
 
@@ -526,18 +526,18 @@ class OneDevice(LocalAverages):
 FAULTS: dict[str, tuple[type[Quantizer], ...]] = {  # the check that must catch it -> what was planted
     "constructor": (NoDefault, HiddenOptions, NoAnnotation, NoPaper, WrongPreset),
     "budget": (LargerThanAsked,),
-    "shapes": (Int32Codes, NoDepthAxis, LossPerPicture, DoubleOutput),
+    "shapes": (Int32Codes, NoDepthAxis, LossPerImage, DoubleOutput),
     "code_range": (CountsFromOne, DividesByNorm),
     "decode_inverts_codes": (SendsMoreThanCodes,),
     "true_bits": (CheapBits, DearBits, RefusesLastCode),
     "annealing": (AnnealsToInfinity,),
-    "encoder_learns": (NoStraightThrough, FirstPictureOnly),
+    "encoder_learns": (NoStraightThrough, FirstImageOnly),
     "everything_learns": (CodebookWithoutGradient,),
     "objective_is_a_loss": (ForgetsItsLoss, ValueForObjective),
     "evaluation_repeats": (SamplesInEvaluation,),
     "evaluation_changes_nothing": (MovesInEvaluation, RemembersEvaluation),
     "training_agrees": (AssignsOtherwiseInEvaluation,),
-    "batch_order": (CentresOnBatch, LeansOnFirstPicture),
+    "batch_order": (CentresOnBatch, LeansOnFirstImage),
     "one_seed_one_result": (DrawsFromNumpy, DrawsFromPython, DrawsFromTheSystem, SeedsTorch),
     "state_dict_is_all": (FlagOutsideState, CounterNotSaved),
     "input_is_left_alone": (WritesToInput,),

@@ -11,8 +11,8 @@ from vqbench import assets
 from vqbench.networks.compat import ensure_torchvision
 
 
-class Pictures(torch.utils.data.Dataset):
-    """8-bit pictures (N, 1 or 3, S, S), as torch-fidelity wants them: RGB."""
+class Images(torch.utils.data.Dataset):
+    """8-bit images (N, 1 or 3, S, S), as torch-fidelity wants them: RGB."""
 
     def __init__(self, levels: Tensor) -> None:
         self.levels = levels.expand(-1, 3, -1, -1)
@@ -25,7 +25,7 @@ class Pictures(torch.utils.data.Dataset):
 
 
 def frechet_inception_distance(originals: Tensor, reconstructions: Tensor, folder: Path) -> float:
-    """What torch_fidelity.calculate_metrics gives on uint8 pictures; ``folder`` takes a file of weights."""
+    """What torch_fidelity.calculate_metrics gives on uint8 images; ``folder`` takes a file of weights."""
     ensure_torchvision()
     import torch_fidelity
 
@@ -33,8 +33,8 @@ def frechet_inception_distance(originals: Tensor, reconstructions: Tensor, folde
     fc = {"fc.weight": torch.zeros(1008, 2048), "fc.bias": torch.zeros(1008)}  # the classifier, which FID does not use
     torch.save({**assets.tensors("inception_fid"), **fc}, path)
     return torch_fidelity.calculate_metrics(
-        input1=Pictures(originals),
-        input2=Pictures(reconstructions),
+        input1=Images(originals),
+        input2=Images(reconstructions),
         fid=True,
         feature_extractor_weights_path=str(path),
         cuda=False,

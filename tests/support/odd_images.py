@@ -1,4 +1,4 @@
-"""Picture files as the world has them: damaged ones, and odd ones that are whole; all made here."""
+"""Image files as the world has them: damaged ones, and odd ones that are whole; all made here."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from PIL import Image
 
 
 def scene(height: int = 40, width: int = 60) -> np.ndarray:
-    """A smooth picture (H, W, 3) uint8 whose corners differ: red grows to the right, green downwards."""
+    """A smooth image (H, W, 3) uint8 whose corners differ: red grows to the right, green downwards."""
     down, across = np.mgrid[0:height, 0:width]
     levels = [255 * across / max(width - 1, 1), 255 * down / max(height - 1, 1), np.full((height, width), 128)]
     return np.stack(levels, -1).round().astype(np.uint8)
 
 
-def saved(picture: Image.Image, kind: str, **options: Any) -> bytes:
+def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
+    image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
@@ -49,13 +49,13 @@ def damaged() -> dict[str, tuple[bytes, str]]:
     deep = Image.fromarray(np.full((40, 60), 1_000_000, np.int32))
     return {
         "empty.jpg": (b"", "empty"),
-        "one-byte.png": (b"\x89", "not a picture"),
-        "text.jpg": (b"404 Not Found\n", "not a picture"),
-        "page.png": (b"<!DOCTYPE html><html><body>Please log in</body></html>", "not a picture"),
-        "zeros.jpg": (bytes(5000), "not a picture"),
-        "pointer.jpg": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n", "not a picture"),
+        "one-byte.png": (b"\x89", "not an image"),
+        "text.jpg": (b"404 Not Found\n", "not an image"),
+        "page.png": (b"<!DOCTYPE html><html><body>Please log in</body></html>", "not an image"),
+        "zeros.jpg": (bytes(5000), "not an image"),
+        "pointer.jpg": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n", "not an image"),
         "truncated.jpg": (jpeg[: len(jpeg) // 2], "truncated"),
-        "header-only.jpg": (jpeg[:300], "truncated|not a picture|cannot|broken"),
+        "header-only.jpg": (jpeg[:300], "truncated|not an image|cannot|broken"),
         "end-missing.jpg": (jpeg[:-40], "truncated"),
         "truncated.png": (png[: len(png) // 2], "truncated"),
         "flipped-bits.png": (bytes(flipped), "."),
@@ -76,25 +76,25 @@ def _noise() -> np.ndarray:
 
 
 def odd() -> dict[str, bytes]:
-    """Name -> bytes of pictures that are whole and show :func:`scene`, by its colours or by its grey."""
-    picture, grey = plain(), plain().convert("L")
+    """Name -> bytes of images that are whole and show :func:`scene`, by its colours or by its grey."""
+    image, grey = plain(), plain().convert("L")
     turned = Image.Exif()
-    turned[0x0112] = 6  # the camera was held upright: the rows of the file are the columns of the picture
+    turned[0x0112] = 6  # the camera was held upright: the rows of the file are the columns of the image
     deep = (np.asarray(grey).astype(np.uint16) * 257).astype(np.uint16)
-    alpha = Image.merge("RGBA", (*picture.split(), Image.new("L", picture.size, 255)))
-    frames = [Image.new("RGB", picture.size, colour) for colour in ("black", "white")]
+    alpha = Image.merge("RGBA", (*image.split(), Image.new("L", image.size, 255)))
+    frames = [Image.new("RGB", image.size, colour) for colour in ("black", "white")]
     animated = {"save_all": True, "append_images": frames, "duration": 50}
-    transparent = picture.convert("P")
+    transparent = image.convert("P")
     return {
-        "progressive.jpg": saved(picture, "JPEG", progressive=True, quality=95),
-        "cmyk.jpg": saved(picture.convert("CMYK"), "JPEG", quality=95),
+        "progressive.jpg": saved(image, "JPEG", progressive=True, quality=95),
+        "cmyk.jpg": saved(image.convert("CMYK"), "JPEG", quality=95),
         "grey.jpg": saved(grey, "JPEG", quality=95),
-        "upright.jpg": saved(picture.transpose(Image.Transpose.ROTATE_90), "JPEG", quality=95, exif=turned),
-        "broken-exif.jpg": saved(picture, "JPEG", quality=95, exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\xff"),
-        "rubbish-behind.jpg": saved(picture, "JPEG", quality=95) + b"\0" * 1000,
-        "named-wrongly.jpg": saved(picture, "PNG"),
-        "UPPER.JPEG": saved(picture, "JPEG", quality=95),
-        "palette.png": saved(picture.quantize(256), "PNG"),
+        "upright.jpg": saved(image.transpose(Image.Transpose.ROTATE_90), "JPEG", quality=95, exif=turned),
+        "broken-exif.jpg": saved(image, "JPEG", quality=95, exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\xff"),
+        "rubbish-behind.jpg": saved(image, "JPEG", quality=95) + b"\0" * 1000,
+        "named-wrongly.jpg": saved(image, "PNG"),
+        "UPPER.JPEG": saved(image, "JPEG", quality=95),
+        "palette.png": saved(image.quantize(256), "PNG"),
         "palette-transparent.png": saved(transparent, "PNG", transparency=bytes([255] * 256)),
         "grey.png": saved(grey, "PNG"),
         "grey-alpha.png": saved(Image.merge("LA", (grey, Image.new("L", grey.size, 255))), "PNG"),
@@ -103,13 +103,13 @@ def odd() -> dict[str, bytes]:
         "16-bit-grey.tif": saved(Image.fromarray(deep), "TIFF"),
         "16-bit-colour.png": _png(60, 40, 16, 2, zlib.compress(_rows_of_16_bits())),
         "32-bit-grey.tif": saved(Image.fromarray(deep.astype(np.int32)), "TIFF"),
-        "interlaced-like.bmp": saved(picture, "BMP"),
-        "lab.tif": saved(picture.convert("YCbCr"), "TIFF"),
-        "animated.gif": saved(picture, "GIF", **animated),
-        "animated.webp": saved(picture, "WEBP", lossless=True, **animated),
-        "animated.png": saved(picture, "PNG", **animated),
-        "pages.tif": saved(picture, "TIFF", save_all=True, append_images=frames),
-        "plain.ppm": saved(picture, "PPM"),
+        "interlaced-like.bmp": saved(image, "BMP"),
+        "lab.tif": saved(image.convert("YCbCr"), "TIFF"),
+        "animated.gif": saved(image, "GIF", **animated),
+        "animated.webp": saved(image, "WEBP", lossless=True, **animated),
+        "animated.png": saved(image, "PNG", **animated),
+        "pages.tif": saved(image, "TIFF", save_all=True, append_images=frames),
+        "plain.ppm": saved(image, "PPM"),
     }
 
 

@@ -30,7 +30,7 @@ from vqbench.training.codebook_monitor import CodebookMonitor
 from vqbench.training.engine import Engine
 
 PATIENCE = 900  # seconds; far longer than anything takes, so that a fault ends a test and the time does not
-BATCH = 99  # of 300 pictures: no two ranks have equally many, and the last batch has 3, fewer than four ranks
+BATCH = 99  # of 300 images: no two ranks have equally many, and the last batch has 3, fewer than four ranks
 METRICS = ("l1", "usage", "perplexity", "bits", "psnr", "ssim")
 
 # All that ship for several ranks, and what their arguments change of what ranks exchange.
@@ -48,7 +48,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 class Few(FashionMnist5k):
-    """300 training and 100 test pictures."""
+    """300 training and 100 test images."""
 
     holdout = 44
 
@@ -57,7 +57,7 @@ class Few(FashionMnist5k):
 
 
 class Measured(Few):
-    """250 test pictures: three passes, of which two ranks take one and two, and the first of four none."""
+    """250 test images: three passes, of which two ranks take one and two, and the first of four none."""
 
     def pixels(self, split: Any) -> torch.Tensor:
         return FashionMnist5k.pixels(self, split)[:250] if split == "test" else super().pixels(split)
@@ -126,7 +126,7 @@ def outcome(name: str, group: RankGroup, folder: Path) -> dict[str, Any]:
     if name.endswith(" and measured"):
         wanted = {"clean": METRICS, "official": METRICS, "clean@70": METRICS[:1]}
     if name.endswith(" and judged"):
-        reconstructions.BATCH = 10  # so that a few pictures are several passes
+        reconstructions.BATCH = 10  # so that a few images are several passes
         wanted = dict.fromkeys(("clean@24", "official@24"), ("lpips", "rfid"))
     measurement = Evaluator(Measured(), task.engine.device, group=group).measure(task.model, wanted)
     return {

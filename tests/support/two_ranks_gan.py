@@ -49,7 +49,7 @@ def train(kind: str, rank: int, world: int) -> dict[str, torch.Tensor]:
     loss = Reconstruction(engine, 1.0, 0.5, 0.0, None)
     result = {}
     for step in range(STEPS):
-        count = 7 if patch else 8  # unequal parts, or whole groups of pictures
+        count = 7 if patch else 8  # unequal parts, or whole groups of images
         batch = torch.randn(count, 3, 16, 16, generator=torch.Generator().manual_seed(step)).clamp(-1, 1)
         torch.manual_seed(100 + step)
         with collectives.SharedBatch(count):
@@ -64,7 +64,7 @@ def train(kind: str, rank: int, world: int) -> dict[str, torch.Tensor]:
 
 
 class Noise(Dataset):
-    """Fourteen pictures of 16 pixels."""
+    """Fourteen images of 16 pixels."""
 
     channels, size = 3, 16
 

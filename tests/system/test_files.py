@@ -105,10 +105,10 @@ def test_an_npz_holds_arrays_of_numbers(tmp_path: Path) -> None:
 
 def test_an_idx_file_that_lies_is_one_sentence() -> None:
     """A header that does not fit what follows is an AssetError, not an error of torch."""
-    from vqbench.datasets.mnist import idx_pictures
+    from vqbench.datasets.mnist import idx_images
 
     head = b"".join(number.to_bytes(4, "big") for number in (0x803, 2, 3, 4))
-    assert idx_pictures(head + bytes(24)).shape == (2, 1, 3, 4)
+    assert idx_images(head + bytes(24)).shape == (2, 1, 3, 4)
     for damaged in (b"", head, head + bytes(23), b"\1" + head[1:] + bytes(24)):
         with pytest.raises(AssetError, match="not a whole idx3 file"):
-            idx_pictures(damaged)
+            idx_images(damaged)

@@ -24,7 +24,7 @@ from tests.support import odd_images
 from tests.support.soak import examples
 from vqbench.assets import forms, pickles
 from vqbench.datasets import _decode, _index, _lmdb, _scan
-from vqbench.datasets.mnist import idx_pictures
+from vqbench.datasets.mnist import idx_images
 from vqbench.errors import AssetError
 from vqbench.system import files
 
@@ -106,7 +106,7 @@ IDX = b"".join(number.to_bytes(4, "big") for number in (0x803, 3, 4, 5)) + bytes
 @given(mutated(IDX), mutated(gzip.compress(IDX, mtime=0)))
 def test_mutated_idx(plain: bytes, packed: bytes) -> None:
     """Of idx files, plain or gzipped."""
-    ends_well(lambda: idx_pictures(plain), (AssetError,))
+    ends_well(lambda: idx_images(plain), (AssetError,))
     ends_well(lambda: files.gunzip(packed, 10_000), (OSError,))
 
 

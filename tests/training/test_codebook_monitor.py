@@ -163,7 +163,7 @@ def test_ranks_add_up(tmp_path: Path) -> None:
 
 
 def sat(folder: Path, quantizer: Any, lpips: np.ndarray | None = None) -> snapshots.Snapshot:
-    """The portrait of an untrained model that saw all test pictures."""
+    """The portrait of an untrained model that saw all test images."""
     work = task(folder, quantizer)
     work.model.eval()
     sitting = SnapshotWriter(work.model, torch.device("cpu"))
@@ -176,7 +176,7 @@ def sat(folder: Path, quantizer: Any, lpips: np.ndarray | None = None) -> snapsh
 
 
 def test_the_portrait_shows_what_the_model_makes(tmp_path: Path) -> None:
-    """Counts are of all codes of the split; pictures are the chosen originals and their reconstructions."""
+    """Counts are of all codes of the split; images are the chosen originals and their reconstructions."""
     lpips = np.random.default_rng(0).uniform(size=100).astype(np.float32)
     portrait = sat(tmp_path, VQ(32, 8), lpips)
     assert portrait.counts is not None
@@ -210,7 +210,7 @@ def test_a_plane_keeps_distances() -> None:
 
 @pytest.mark.parametrize("quantizer", [Identity(32, 8), Residual(64, 8, depth=2)])
 def test_portraits_without_one_code_a_position(tmp_path: Path, quantizer: Any) -> None:
-    """Without a codebook, or with several codes a position, there are pictures and features, and no single codes."""
+    """Without a codebook, or with several codes a position, there are images and features, and no single codes."""
     portrait = sat(tmp_path, quantizer)
     assert (portrait.codes_at, portrait.decoded) == (None, None)
     assert portrait.features_at is not None
@@ -218,8 +218,8 @@ def test_portraits_without_one_code_a_position(tmp_path: Path, quantizer: Any) -
     assert (portrait.counts is None) == (quantizer.depth == 0)
 
 
-def test_every_run_shows_the_same_pictures() -> None:
-    """The common pictures depend on the split alone, and few or broken values of LPIPS choose none."""
+def test_every_run_shows_the_same_images() -> None:
+    """The common images depend on the split alone, and few or broken values of LPIPS choose none."""
     common = choose(1000, np.random.default_rng(1).uniform(size=1000))
     assert np.array_equal(common[0][common[1] == "same"], choose(1000, None)[0])
     assert set(choose(1000, np.full(1000, np.nan))[1]) == {"same"}
@@ -227,7 +227,7 @@ def test_every_run_shows_the_same_pictures() -> None:
 
 
 def test_a_damaged_file_says_so(tmp_path: Path) -> None:
-    """A truncated file is an error with its name, not a picture."""
+    """A truncated file is an error with its name, not an image."""
     watched([[0]])[0].save(tmp_path)
     path = tmp_path / snapshots.CURVES
     path.write_bytes(path.read_bytes()[:-30])

@@ -49,7 +49,7 @@ SIDE = 16
 
 
 class Few(FashionMnist5k):
-    """48 training pictures of 16 pixels."""
+    """48 training images of 16 pixels."""
 
     size = SIDE
 
@@ -137,7 +137,7 @@ def test_learning_rates_by_value() -> None:
 
 
 def test_the_rate_follows_the_batch_where_the_rule_says_so() -> None:
-    """Taming's base rate is multiplied by the pictures of a batch: 64 at 4.5e-6 make 2.88e-4."""
+    """Taming's base rate is multiplied by the images of a batch: 64 at 4.5e-6 make 2.88e-4."""
     assert recipe(batch_size=64, learning_rate=4.5e-6, rate_rule="per_picture").peak == pytest.approx(2.88e-4)
     assert recipe(batch_size=64, learning_rate=4.5e-6).peak == 4.5e-6
 
@@ -159,7 +159,7 @@ def test_average_of_weights_by_value() -> None:
 
 
 def test_perceptual_losses_are_the_metric_and_have_gradients() -> None:
-    """The loss is the package's LPIPS picture by picture, and places without any feature give no NaN."""
+    """The loss is the package's LPIPS image by image, and places without any feature give no NaN."""
     torch.manual_seed(0)
     net = network("vgg", CPU)
     x, y = torch.rand(2, 3, 32, 32) * 2 - 1, torch.rand(2, 3, 32, 32) * 2 - 1
@@ -199,8 +199,8 @@ def test_discriminators_have_their_published_sizes() -> None:
         StyleGAN(1, 28)
 
 
-def test_stylegan_sees_how_pictures_differ_within_their_groups() -> None:
-    """The added channel is the standard deviation over the four pictures of a group, meaned over the map."""
+def test_stylegan_sees_how_images_differ_within_their_groups() -> None:
+    """The added channel is the standard deviation over the four images of a group, meaned over the map."""
     net = StyleGAN(1, 8, 4)
     x = torch.randn(8, 4, 4, 4)
     expected = torch.stack([part.var(0, correction=0).add(1e-8).sqrt().mean() for part in x.split(4)])
@@ -224,7 +224,7 @@ def plain_step(players: GanTrainer, x: Tensor, weight: float) -> tuple[list[Tens
 
 @pytest.mark.parametrize("parts", [1, 3])
 def test_an_update_has_the_gradients_of_the_one_loss(parts: int) -> None:
-    """By way of the pictures, whole or in parts, every parameter gets the gradient that the whole graph gives it."""
+    """By way of the images, whole or in parts, every parameter gets the gradient that the whole graph gives it."""
     engine, x = Engine("cpu"), to_unit(Few().pixels("train")[:12])
     rules = GanConfig("hinge", 0.8, True, 0.0, 16, parts)
     net = model(VQ(16, 8))
@@ -309,8 +309,8 @@ def test_what_is_measured_is_the_average_where_there_is_one(tmp_path: Path) -> N
     assert not torch.equal(best[name], last["model"][name])
 
 
-def test_it_learns_a_few_pictures_by_heart(tmp_path: Path) -> None:
-    """Sixteen pictures seen again and again are reconstructed much better than at first, discriminator or not."""
+def test_it_learns_a_few_images_by_heart(tmp_path: Path) -> None:
+    """Sixteen images seen again and again are reconstructed much better than at first, discriminator or not."""
     work = task(tmp_path, VQEMA(64, 8))
     history = recipe(steps=80, subset=16, start=40, learning_rate=4e-3).fit(work).history
     assert history[-1]["reconstruction"] < 0.6 * history[0]["reconstruction"]
@@ -318,7 +318,7 @@ def test_it_learns_a_few_pictures_by_heart(tmp_path: Path) -> None:
 
 
 def test_epochs_are_whole_batches(tmp_path: Path) -> None:
-    """Two epochs of 48 pictures by 20 are four updates, of different pictures in each epoch's own order."""
+    """Two epochs of 48 images by 20 are four updates, of different images in each epoch's own order."""
     seen: list[int] = []
 
     class Counting(VQ):
@@ -330,11 +330,11 @@ def test_epochs_are_whole_batches(tmp_path: Path) -> None:
     assert seen == [20] * 4
 
 
-def test_pictures_are_read_ahead_and_varied_by_epoch_and_place(tmp_path: Path) -> None:
+def test_images_are_read_ahead_and_varied_by_epoch_and_place(tmp_path: Path) -> None:
     """A split that is not resident is asked for batches alone, with its augmentation; a stop repeats none of it."""
 
     class Asked:
-        """Pictures that tell what they were asked for."""
+        """Images that tell what they were asked for."""
 
         def __init__(self) -> None:
             self.asked: list[tuple[list[int], int]] = []
@@ -348,16 +348,16 @@ def test_pictures_are_read_ahead_and_varied_by_epoch_and_place(tmp_path: Path) -
 
     class NotResident(Few):
         def __init__(self) -> None:
-            self.pictures = Asked()
+            self.images = Asked()
 
         def pixels(self, split: Any) -> Any:
-            return self.pictures
+            return self.images
 
     whole, parts = NotResident(), NotResident()
     trained = task(tmp_path / "whole")
     trained.dataset = whole
     recipe().fit(trained)
-    asked = sorted(whole.pictures.asked, key=lambda each: each[1])
+    asked = sorted(whole.images.asked, key=lambda each: each[1])
     assert len(asked) == 6
     assert sorted(each for index, _ in asked for each in index) == sorted([*range(48), *range(48)])
     assert len({seed for _, seed in asked}) == 2, "one an epoch"
@@ -394,7 +394,7 @@ def test_settings_that_contradict_are_refused(changes: dict[str, Any], sentence:
 
 
 def test_runs_that_cannot_go_on_say_why(tmp_path: Path) -> None:
-    """Too few pictures, a loss that is not a number, and a second phase that a backbone lacks end in a sentence."""
+    """Too few images, a loss that is not a number, and a second phase that a backbone lacks end in a sentence."""
     with pytest.raises(RunError, match="batch_size 64 is larger than the 48 training images"):
         recipe(batch_size=64).fit(task(tmp_path / "few"))
     broken = task(tmp_path / "nan")
@@ -406,12 +406,12 @@ def test_runs_that_cannot_go_on_say_why(tmp_path: Path) -> None:
 
 
 def test_bfloat16_trains_with_losses_in_float32(tmp_path: Path) -> None:
-    """Under bf16 the networks compute in bfloat16, while pictures, losses, weights and codebook stay float32."""
+    """Under bf16 the networks compute in bfloat16, while images, losses, weights and codebook stay float32."""
     engine, x = Engine("cpu", "bf16"), to_unit(Few().pixels("train")[:4])
     batch = FullBatch(model(), engine, x)
     with engine.autocast():
         assert F.conv2d(x, torch.ones(1, 1, 1, 1)).dtype == torch.bfloat16
-    assert batch.pictures.dtype == batch.out.loss.dtype == torch.float32
+    assert batch.images.dtype == batch.out.loss.dtype == torch.float32
     work = task(tmp_path)
     work.engine = engine
     recipe(precision="bf16").fit(work)
@@ -421,7 +421,7 @@ def test_bfloat16_trains_with_losses_in_float32(tmp_path: Path) -> None:
 def test_two_ranks_are_one(tmp_path: Path) -> None:
     """Two processes with half of each batch end, bit for bit alike, where one process with the whole batch does.
 
-    With the adaptive weight, R1 through batch norm, relocated codes and unequal halves; with groups of pictures and
+    With the adaptive weight, R1 through batch norm, relocated codes and unequal halves; with groups of images and
     parts of a batch; and by the whole recipe, stopped by the first rank and taken up again.
     """
     path = os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])

@@ -106,7 +106,7 @@ def test_the_schedule_is_that_of_latent_diffusion() -> None:
 
 
 class Plain(nn.Module):
-    """An autoencoder that leaves pictures as they are, so that a generator's samples are features."""
+    """An autoencoder that leaves images as they are, so that a generator's samples are features."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -157,7 +157,7 @@ def test_samples_have_the_spread_of_the_data(eta: float) -> None:
 
 
 def test_a_sample_is_its_seed_s_alone() -> None:
-    """A picture is the same whatever else is sampled with it, so that ranks, batches and counts change nothing."""
+    """An image is the same whatever else is sampled with it, so that ranks, batches and counts change nothing."""
     torch.manual_seed(1)
     generator = recipe().generator(first_stage(), 1, 28).eval()
     together = generator.sample([1, 2, 3], steps=4, eta=1.0)
@@ -207,7 +207,7 @@ def test_features_get_unit_variance() -> None:
 
 
 def test_the_decoder_quantizes() -> None:
-    """A sampled map is decoded as its codes are: quantizing within the decoder gives the picture of the codes."""
+    """A sampled map is decoded as its codes are: quantizing within the decoder gives the image of the codes."""
     first = first_stage().eval()
     generator = Denoiser(nn.Identity(), first, (8, 7, 7), 1)
     generator.scale_to(torch.randn(8), 3 * torch.rand(8) + 1)
@@ -319,7 +319,7 @@ def test_how_it_was_sampled_is_in_the_name_of_a_number() -> None:
 @pytest.mark.parametrize(
     ("sets", "sentence"),
     [
-        (["generate=null"], "'copies' measures generated pictures; give the suite a second stage"),
+        (["generate=null"], "'copies' measures generated images; give the suite a second stage"),
         (["metrics=[copies]", "table.columns=[copies]"], "needs at least one metric of samples"),
         (["metrics=[psnr]", "table.columns=[psnr]"], "needs at least one metric of samples"),
         (["generate.diffusion.chanels=8"], "no argument 'chanels'"),
@@ -336,8 +336,8 @@ def test_suites_that_make_no_sense_are_refused(tmp_path: Path, sets: list[str], 
 
 
 def test_both_stages_from_one_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`run` trains a first stage and then its second, keeps samples and pictures, and its table has both's numbers; a
-    run that is there is not sampled again, and `sample` makes the run's own pictures."""
+    """`run` trains a first stage and then its second, keeps samples and images, and its table has both's numbers; a
+    run that is there is not sampled again, and `sample` makes the run's own images."""
     path, store = suite(tmp_path), tmp_path / "runs"
     assert vqbench("run", path, "--store", store, "--places", 0, "--quiet") == 0
     first, second = plan.load(path, []).runs()
@@ -438,7 +438,7 @@ def test_fid_of_samples_is_torch_fidelity_s() -> None:
 
 
 def test_kid_of_samples_is_the_unbiased_estimate() -> None:
-    """From fewer than 1,000 pictures, KID is the unbiased squared discrepancy of all of them, times 1,000."""
+    """From fewer than 1,000 images, KID is the unbiased squared discrepancy of all of them, times 1,000."""
     torch.manual_seed(0)
     one, two = torch.randn(40, 16), torch.randn(40, 16) + 0.5
 
@@ -465,7 +465,7 @@ def test_precision_and_recall_by_hand() -> None:
 
 
 def test_copies_are_found() -> None:
-    """Training pictures with a grain of noise are copies; others of the same source mostly are not."""
+    """Training images with a grain of noise are copies; others of the same source mostly are not."""
     training, fresh = Few().pixels("train"), Few().pixels("test")
 
     def share(pictures: Tensor) -> float:
@@ -528,8 +528,8 @@ def test_samples_are_held_against_the_whole_reference_split(tmp_path: Path, monk
     assert shown == []
 
 
-def test_the_nearest_training_picture() -> None:
-    """The picture below a sample is the training picture nearest to it."""
+def test_the_nearest_training_image() -> None:
+    """The image below a sample is the training image nearest to it."""
     training = Few().pixels("train")
     assert generation.nearest(training[[5, 17]], training).tolist() == [5, 17]
     grid = Image.open(io.BytesIO(generation.grid(training[:10])))
@@ -553,7 +553,7 @@ PRIOR = "generate={autoregressive: {steps: 4, batch_size: 8, width: 16, layers: 
 @pytest.mark.slow
 @pytest.mark.parametrize("sets", [(), ("--set", PRIOR, "--set", "samples={count: 6}")], ids=["diffusion", "prior"])
 def test_two_ranks_end_where_one_does(tmp_path: Path, sets: tuple[str, ...]) -> None:
-    """Two processes that share batches and sampling train the weights of one, up to rounding, and make its pictures."""
+    """Two processes that share batches and sampling train the weights of one, up to rounding, and make its images."""
     path, alone, shared = suite(tmp_path), tmp_path / "alone", tmp_path / "shared"
     without = ("--set", "generate=null", "--set", "metrics=[psnr]", "--set", "table.columns=[psnr]")
     assert vqbench("run", path, "--store", alone, "--places", 0, "--quiet", *without) == 0

@@ -118,7 +118,7 @@ def test_each_code_is_predicted_from_those_before_it() -> None:
 
 @pytest.mark.parametrize("quantizer", [VQ(32, 8), Residual(32, 8, depth=2)], ids=["vq", "residual"])
 def test_a_sample_is_its_seed_s_alone(quantizer: Quantizer) -> None:
-    """A picture is the same whatever else is sampled with it, and is the picture of codes."""
+    """An image is the same whatever else is sampled with it, and is the image of codes."""
     prior = recipe().generator(autoencoder(quantizer), 1, 28)
     for parameter in prior.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
@@ -141,7 +141,7 @@ class Alternating(torch.nn.Module):
 
 
 def test_what_is_sampled_is_decoded_in_its_order() -> None:
-    """A net that counts gives the map 5, 6, 7, ..., line by line, and its picture is the decoder's of that map."""
+    """A net that counts gives the map 5, 6, 7, ..., line by line, and its image is the decoder's of that map."""
     first = autoencoder()
     prior = Prior(Alternating(), first, (7, 7, 1))  # type: ignore[arg-type]
     codes = ((torch.arange(49) + 5) % 32).view(1, 7, 7, 1)
@@ -230,48 +230,48 @@ def test_what_is_too_large_for_memory_is_read_from_a_file(
 def test_ranks_write_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two ranks that take turns with three pieces write the rows of one, in order, and both read them."""
     monkeypatch.setattr(cache, "PIECE", 30)
-    pictures = Few().pixels("train")[:70]
-    whole = cache.LatentEncoder(task(tmp_path), pictures, 70, AS_IT_IS, flips=True).rows()
+    images = Few().pixels("train")[:70]
+    whole = cache.LatentEncoder(task(tmp_path), images, 70, AS_IT_IS, flips=True).rows()
     monkeypatch.setattr(cache, "IN_MEMORY", 0)
 
     def part(rank: Thread) -> cache.LatentCache:
         work = task(tmp_path / "file")
         work.engine.group = rank
-        return cache.LatentEncoder(work, pictures, 70, AS_IT_IS, flips=True).rows()
+        return cache.LatentEncoder(work, images, 70, AS_IT_IS, flips=True).rows()
 
     for rows in two_ranks(part):
         np.testing.assert_array_equal(rows.values, whole.values)
 
 
 class Broken:
-    """Pictures of which the last cannot be read."""
+    """Images of which the last cannot be read."""
 
-    def __init__(self, pictures: Tensor) -> None:
-        self.pictures = pictures
+    def __init__(self, images: Tensor) -> None:
+        self.images = images
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def __getitem__(self, which: Tensor) -> Tensor:
         if len(self) - 1 in which:
-            raise AssetError("the last picture is gone")
-        return self.pictures[which]
+            raise AssetError("the last image is gone")
+        return self.images[which]
 
 
-def test_a_picture_that_one_rank_cannot_read_ends_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_image_that_one_rank_cannot_read_ends_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where one rank fails at its piece, the others do not wait for it."""
     monkeypatch.setattr(cache, "PIECE", 35)
     monkeypatch.setattr(cache, "IN_MEMORY", 0)
-    pictures = Broken(Few().pixels("train")[:70])  # the first rank's half is sound
+    images = Broken(Few().pixels("train")[:70])  # the first rank's half is sound
 
     def part(rank: Thread) -> str:
         work = task(tmp_path)
         work.engine.group = rank
         with pytest.raises(AssetError) as raised:
-            cache.LatentEncoder(work, pictures, 70, AS_IT_IS, flips=True).rows()  # type: ignore[arg-type]
+            cache.LatentEncoder(work, images, 70, AS_IT_IS, flips=True).rows()  # type: ignore[arg-type]
         return str(raised.value)
 
-    assert two_ranks(part) == ["the last picture is gone"] * 2
+    assert two_ranks(part) == ["the last image is gone"] * 2
 
 
 def test_a_second_stage_is_of_one_first_stage(tmp_path: Path) -> None:
@@ -317,15 +317,15 @@ def test_moments_are_those_of_all_rows() -> None:
         np.testing.assert_allclose(deviation, values.double().numpy().std(axes), rtol=1e-5)
 
 
-def test_rows_are_those_of_pictures_and_their_mirror_images(tmp_path: Path) -> None:
-    """At a picture's place is what the encoder makes of it or, by chance, of its mirror image."""
+def test_rows_are_those_of_images_and_their_mirror_images(tmp_path: Path) -> None:
+    """At an image's place is what the encoder makes of it or, by chance, of its mirror image."""
     work = task(tmp_path)
-    pictures = work.dataset.pixels("train")
-    rows = cache.LatentEncoder(work, pictures, 70, AS_IT_IS, flips=True).rows()
+    images = work.dataset.pixels("train")
+    rows = cache.LatentEncoder(work, images, 70, AS_IT_IS, flips=True).rows()
     torch.manual_seed(0)
     drawn_rows = rows.draw(torch.tensor([3, 69] * 20))
-    for place, picture in ((0, pictures[3]), (1, pictures[69])):
-        plain = picture.float() / 127.5 - 1
+    for place, image in ((0, images[3]), (1, images[69])):
+        plain = image.float() / 127.5 - 1
         kinds = [torch.allclose(row, plain) for row in drawn_rows[place::2]]
         mirrored = [torch.allclose(row, plain.flip(-1)) for row in drawn_rows[place::2]]
         assert any(kinds)
@@ -342,7 +342,7 @@ def test_what_has_no_codes_has_no_prior() -> None:
 
 
 def test_both_stages_from_one_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`run` trains a prior, names its numbers by the temperature, and `sample` makes the run's own pictures; it is not
+    """`run` trains a prior, names its numbers by the temperature, and `sample` makes the run's own images; it is not
     sampled by what a diffusion is sampled by."""
     path, store = tmp_path / "with_prior.yaml", tmp_path / "runs"
     path.write_text(SUITE)

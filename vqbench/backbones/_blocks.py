@@ -128,9 +128,9 @@ class Middle(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Pictures (B, channels, S, S) to maps (B, z_channels, S/f, S/f), f = 2^(levels − 1).
+    """Images (B, channels, S, S) to maps (B, z_channels, S/f, S/f), f = 2^(levels − 1).
 
-    ``widths`` are the channels of every level, ``attention`` the levels that have one, counted from the picture.
+    ``widths`` are the channels of every level, ``attention`` the levels that have one, counted from the image.
     """
 
     def __init__(
@@ -157,7 +157,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Maps (B, z_channels, s, s) to pictures (B, channels, f·s, f·s): the encoder backwards, one block more a level.
+    """Maps (B, z_channels, s, s) to images (B, channels, f·s, f·s): the encoder backwards, one block more a level.
 
     Norms that are modulated by the quantized map are given it; see :class:`Norm`.
     """
@@ -201,13 +201,13 @@ def numbers(argument: str, text: str) -> list[int]:
 
 
 def levels_with(attention: str, size: int, levels: int) -> set[int]:
-    """The levels whose maps have the sides ``attention``, or none, where pictures have ``size`` pixels."""
+    """The levels whose maps have the sides ``attention``, or none, where images have ``size`` pixels."""
     sides = [size >> level for level in range(levels)]
     wanted = numbers("attention", attention) if attention != "none" else []
     for side in wanted:
         if side not in sides:
             known = ", ".join(map(str, sides))
-            raise UsageError(f"attention: no map of a picture of {size} pixels has the side {side}; they have {known}")
+            raise UsageError(f"attention: no map of an image of {size} pixels has the side {side}; they have {known}")
     return {sides.index(side) for side in wanted}
 
 

@@ -56,7 +56,7 @@ class WindowAttention(nn.Module):
 class SeQGAN(VQGAN):
     """VQGAN's autoencoder without any attention, and in the second phase of training with a stronger decoder.
 
-    Then the encoder is frozen, and in the decoder's levels whose maps have one of the sides ``refined`` (where pictures
+    Then the encoder is frozen, and in the decoder's levels whose maps have one of the sides ``refined`` (where images
     have ``size`` pixels) every residual block is followed by an attention within regions of ``window`` x ``window``
     positions: blocks and dilated ones in turn. The recipe ``gan`` trains the second phase in ``refine_steps``.
 

@@ -79,7 +79,7 @@ class ViT(Backbone):
     quantizer ``l2norm_vq`` (preset ``vit_vqgan``) brings its own, to its 32 dimensions: give it ``dim`` 512, or 768.
 
     Source: an independent implementation (enhancing-transformers of thuanz123). Differs from the paper where that does:
-    there is no logit-Laplace loss, so the decoder predicts a picture and no scales.
+    there is no logit-Laplace loss, so the decoder predicts an image and no scales.
     """
 
     paper: ClassVar[str] = (

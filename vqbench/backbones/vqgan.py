@@ -16,7 +16,7 @@ class VQGAN(Backbone):
     """Residual blocks with group norm and swish at every resolution, attention at some: 256 pixels to 16x16 positions.
 
     ``width`` times ``multipliers`` are the channels of the resolutions, which halve from one to the next: five make
-    f = 16. ``attention`` names the sides of the maps, where pictures have ``size`` pixels, whose blocks are each
+    f = 16. ``attention`` names the sides of the maps, where images have ``size`` pixels, whose blocks are each
     followed by a single-head attention; ``middle`` is the attention between the two blocks in the middle. A 1x1
     convolution takes the ``z_channels`` of the encoder to ``dim``, and one takes them back.
 

@@ -188,7 +188,7 @@ def prepare(plan: Plan, say: bool = True) -> None:
         dataset: Any = registry.create("datasets", part.name, **part.args)
         with registry.contained("datasets", part.name):
             counts = [len(dataset.pixels(split)) for split in ("train", "test")]
-        print(f"{dataset.title}: {counts[0]:,} training and {counts[1]:,} test pictures")
+        print(f"{dataset.title}: {counts[0]:,} training and {counts[1]:,} test images")
         for note in dataset.notes:
             print(note)
     if say and not names:

@@ -211,9 +211,7 @@ def explain(
         list[str] | None,
         typer.Option(metavar="NAME", help="Explain these; otherwise all but rfid, which takes minutes."),
     ] = None,
-    test_images: Annotated[
-        int | None, typer.Option(min=2, max=MOST, help="Measure on the first test pictures.")
-    ] = None,
+    test_images: Annotated[int | None, typer.Option(min=2, max=MOST, help="Measure on the first test images.")] = None,
     plugin: Plugin = None,
     device: Device = "auto",
     offline: Offline = False,

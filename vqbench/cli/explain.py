@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from vqbench.metric import Metric
 
 BESIDE = {"lpips_net": "alex"}  # settings that both ends share, with the other value that is worth knowing
-SMALLEST = {"alex": 31}  # side in pixels below which a network leaves nothing of a picture
+SMALLEST = {"alex": 31}  # side in pixels below which a network leaves nothing of an image
 SLOW = ("rfid", "kid")  # metrics that take minutes a setting, so only where they are asked for
 
 
@@ -37,7 +37,7 @@ def explain(
     device: str = "auto",
     quiet: bool = False,
 ) -> CommandOutput:
-    """The run ``name`` of a results folder explained, by its first ``test_images`` test pictures or by all.
+    """The run ``name`` of a results folder explained, by its first ``test_images`` test images or by all.
 
     ``metrics``: all but the slow ones if none is named. Raises UsageError for a run that is unknown or was made by
     other versions of its plugins, and StoreError for one without a sound checkpoint.
@@ -46,7 +46,7 @@ def explain(
     run = store.find(name).run
     if run.parent is not None:
         raise UsageError(
-            f"{name!r} is a generator, which makes pictures of its own; explain its first stage, {run.parent}"
+            f"{name!r} is a generator, which makes images of its own; explain its first stage, {run.parent}"
         )
     checkpoint = store.folder(run) / "best.pt"
     if not checkpoint.exists():
@@ -62,7 +62,7 @@ def explain(
 
 
 def programme(metrics: Sequence[str], size: int) -> Programme:
-    """What explains ``metrics`` on pictures of ``size`` pixels. Fetches the weights that they need."""
+    """What explains ``metrics`` on images of ``size`` pixels. Fetches the weights that they need."""
     chosen = list(dict.fromkeys(metrics)) or [name for name in registry.names("metrics") if name not in SLOW]
     classes = {name: _metric(name) for name in chosen}
     if not metrics:  # an autoencoder has no samples
@@ -108,7 +108,7 @@ def _obstacle(knob: str, under: MeasureProtocol, size: int, metrics: Sequence[ty
         return f"{knob} cannot be turned alone: a JPEG round trip needs pixels of 8 bits"
     setting = f"{knob} cannot be turned to {word(getattr(under, knob))}"
     if size < (smallest := SMALLEST.get(under.lpips_net, 0)):
-        return f"{setting}: that needs pictures of {smallest}x{smallest} pixels, and these are {size}x{size}"
+        return f"{setting}: that needs images of {smallest}x{smallest} pixels, and these are {size}x{size}"
     try:
         _fetch(asset for metric in metrics for asset in metric.assets(under))
     except AssetError as error:

@@ -40,9 +40,9 @@ class Changes:
         typer.Option(metavar="FILE", parser=path_of, help="Offer the plugin of a .py file; a quantizer gets a row."),
     ] = None
     epochs: Annotated[int | None, typer.Option(min=1, max=MOST, help="Reduced copy: epochs.")] = None
-    batch_size: Annotated[int | None, typer.Option(min=1, max=MOST, help="Reduced copy: pictures an update.")] = None
-    subset: Annotated[int | None, typer.Option(min=1, max=MOST, help="Reduced copy: first training pictures.")] = None
-    test_images: Annotated[int | None, typer.Option(min=2, max=MOST, help="Reduced copy: first test pictures.")] = None
+    batch_size: Annotated[int | None, typer.Option(min=1, max=MOST, help="Reduced copy: images an update.")] = None
+    subset: Annotated[int | None, typer.Option(min=1, max=MOST, help="Reduced copy: first training images.")] = None
+    test_images: Annotated[int | None, typer.Option(min=2, max=MOST, help="Reduced copy: first test images.")] = None
 
     def resolve(self, suite: str, *folders: Path, refresh: bool = False) -> Plan:
         """The suite resolved, from what ``folders`` keep of it if that is current; see :func:`planning.load`."""

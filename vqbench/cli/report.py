@@ -37,7 +37,7 @@ def report(
         bool, typer.Option("--index", help="A start page over all resolved suites; with -o, a folder for all pages.")
     ] = False,
 ) -> None:
-    """One page with a suite's table, statistics, pictures and plots, from what is stored; it needs no network."""
+    """One page with a suite's table, statistics, images and plots, from what is stored; it needs no network."""
     from vqbench.reporting.html import page
     from vqbench.reporting.html.gather import gather
     from vqbench.store.results import ResultStore, damage_of

@@ -1,4 +1,4 @@
-"""``vqbench sample``: pictures of a trained generator, in one file. Light until it is asked for them."""
+"""``vqbench sample``: images of a trained generator, in one file. Light until it is asked for them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def sample(
     store: Annotated[
         Path, typer.Option("--store", metavar="FOLDER", parser=path_of, help="Where runs are read.")
     ] = Path("runs"),
-    count: Annotated[int, typer.Option("-n", "--count", min=1, max=10_000, help="How many pictures.")] = 64,
+    count: Annotated[int, typer.Option("-n", "--count", min=1, max=10_000, help="How many images.")] = 64,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", parser=path_of, help="A PNG.")] = Path(
         "samples.png"
     ),
@@ -34,7 +34,7 @@ def sample(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:
-    """Make pictures with a trained generator, from the same noise for all runs of a seed and data set."""
+    """Make images with a trained generator, from the same noise for all runs of a seed and data set."""
     add_plugins(plugin)
     settings = {"steps": steps, "eta": eta, "temperature": temperature}
     told = {name: value for name, value in settings.items() if value is not None}
@@ -57,7 +57,7 @@ def grid(folder: Path, name: str, count: int, settings: Mapping[str, float], dev
     store = ResultStore(folder)
     run = store.find(name).run
     if run.parent is None:
-        raise UsageError(f"{name!r} is an autoencoder, which makes no pictures of its own; name a second stage")
+        raise UsageError(f"{name!r} is an autoencoder, which makes no images of its own; name a second stage")
     first = store.find(run.parent).run
     for path in (store.folder(each) / "best.pt" for each in (first, run)):
         if not path.exists():

@@ -68,7 +68,7 @@ def training_agrees(case: Case) -> None:
     part = case.trained().train()
     torch.manual_seed(1)
     if not torch.allclose(part(z[:4]).z_q, first["z_q"][:4], rtol=1e-4, atol=1e-5):
-        raise Warn(f"{seen}: in training a picture's result depends on the rest of its batch")
+        raise Warn(f"{seen}: in training an image's result depends on the rest of its batch")
     if torch.allclose(at_its_end(case).train()(z).z_q, evaluate(at_its_end(case), z).z_q, rtol=1e-4, atol=1e-5):
         raise Warn(f"{seen} until its schedule says otherwise; at the end of a training they agree")
     raise Fail(seen, "assign features alike in both; what is measured must be what was trained")
@@ -82,15 +82,15 @@ def at_its_end(case: Case) -> Quantizer:
 
 
 def batch_order(case: Case) -> None:
-    """In evaluation a picture's codes depend on nothing but that picture: neither on its place nor on its company."""
+    """In evaluation an image's codes depend on nothing but that image: neither on its place nor on its company."""
     quantizer, z = case.trained(), case.features(8, seed=7)
     order = torch.tensor([3, 0, 7, 5, 1, 6, 2, 4])
     whole, mixed = evaluate(quantizer, z), evaluate(quantizer, z[order])
     if not torch.equal(whole.codes[order], mixed.codes):
-        raise Fail("in evaluation, pictures in another order get other codes", "let no statistic of the batch decide")
-    alone = torch.cat([evaluate(quantizer, picture[None]).codes for picture in z])
+        raise Fail("in evaluation, images in another order get other codes", "let no statistic of the batch decide")
+    alone = torch.cat([evaluate(quantizer, image[None]).codes for image in z])
     if float((alone != whole.codes).float().mean()) > 0.01:  # a tie may fall otherwise in a product of another size
-        raise Fail("in evaluation, a picture alone gets other codes than in a batch", "let no statistic decide")
+        raise Fail("in evaluation, an image alone gets other codes than in a batch", "let no statistic decide")
 
 
 CHECKS = (

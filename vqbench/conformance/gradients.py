@@ -9,7 +9,7 @@ from vqbench.conformance.outcome import Check, Fail, Warn
 
 
 def encoder_learns(case: Case) -> None:
-    """The decoder's gradient reaches every picture's features through z_q alone, finite and not zero."""
+    """The decoder's gradient reaches every image's features through z_q alone, finite and not zero."""
     quantizer, z = case.build(), case.features().requires_grad_()
     torch.manual_seed(0)
     z_q = quantizer(z).z_q
@@ -18,7 +18,7 @@ def encoder_learns(case: Case) -> None:
         raise Fail("z_q carries no gradient", do)
     z_q.backward(torch.randn_like(z_q))
     if z.grad is None or not (z.grad.flatten(1).abs().sum(1) > 0).all():
-        raise Fail("no gradient arrives at the features of some picture, or of all", do)
+        raise Fail("no gradient arrives at the features of some image, or of all", do)
     if not z.grad.isfinite().all():
         raise Fail("the gradient at the features is not finite", "look for a division by zero in the backward pass")
 

@@ -17,7 +17,7 @@ def small_batches(case: Case) -> None:
     for batch, height, width in ((1, 5, 4), (1, 2, 2), (2, 1, 1)):
         quantizer = case.build()
         z = case.features(batch, height, width)
-        told = f"{batch} pictures of {height}x{width} features, for {quantizer.num_codes} codes"
+        told = f"{batch} images of {height}x{width} features, for {quantizer.num_codes} codes"
         do = "draw with replacement, or repeat, where a batch has fewer features than codes; divide by no zero count"
         try:
             steps = [train_step(quantizer, z, seed=seed) for seed in range(2)]

@@ -15,7 +15,7 @@ from vqbench.conformance.case import Case, differing, evaluate, state, train_ste
 from vqbench.conformance.outcome import Check, Fail, Skip, Warn
 
 STEPS = 3
-PICTURES = 36  # 18 a rank, of 16 features: a number that no power of two divides
+IMAGES = 36  # 18 a rank, of 16 features: a number that no power of two divides
 
 
 class Collectives(TorchDispatchMode):
@@ -40,7 +40,7 @@ def train(case: Case, rank: int = 0, world: int = 1) -> dict[str, dict[str, Any]
     quantizer = case.build()
     result: dict[str, dict[str, Any]] = {"gradients": {}, "objectives": {}, "codes": {}}
     for step in range(STEPS):
-        batch = case.features(PICTURES, 4, 4, seed=step)
+        batch = case.features(IMAGES, 4, 4, seed=step)
         taken = train_step(quantizer, batch.chunk(world)[rank], seed=step, move=False)
         result["objectives"][f"step {step + 1}"] = _mean(taken.objective.detach(), world)
         result["codes"][f"step {step + 1}"] = taken.out.codes
@@ -114,7 +114,7 @@ def two_ranks_are_one(case: Case) -> None:
     whole = train(case)
     if names := _apart(first["state"], whole["state"]):
         raise Fail(
-            f"on two ranks {', '.join(names)} end elsewhere than in one process with the same pictures",
+            f"on two ranks {', '.join(names)} end elsewhere than in one process with the same images",
             "let statistics, anchors and restarts see the global batch: vqbench.functional has all_sum, all_gather, "
             "feature_uniform; or declare distributed = False",
         )
@@ -147,7 +147,7 @@ def evaluation_asks_no_rank(case: Case) -> None:
     if names:
         raise Fail(
             f"evaluation calls {', '.join(names)}",
-            "exchange only while self.training: a rank that has fewer pictures left would wait for ever",
+            "exchange only while self.training: a rank that has fewer images left would wait for ever",
         )
 
 

@@ -35,7 +35,7 @@ warnings.filterwarnings("ignore", module=r"PIL\.")  # odd but readable files, of
 
 
 class Unreadable(ValueError):
-    """Why a file is no picture that can be used: half a sentence."""
+    """Why a file is no image that can be used: half a sentence."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def examined(data: bytes, bits: int = WORD) -> Decoded:
     """
     if not data:
         raise Unreadable("empty")
-    ImageFile.LOAD_TRUNCATED_IMAGES = False  # a plugin may have set it, and half a picture would pass as a whole one
+    ImageFile.LOAD_TRUNCATED_IMAGES = False  # a plugin may have set it, and half an image would pass as a whole one
     try:
         with Image.open(io.BytesIO(data), formats=_formats()) as picture:
             _require_size(picture)
@@ -74,7 +74,7 @@ def examined(data: bytes, bits: int = WORD) -> Decoded:
         raise
     except UnidentifiedImageError:
         kind = next((kind for start, kind in _REFUSED.items() if data.startswith(start)), None)
-        raise Unreadable(f"{kind}, which is not opened" if kind else "not a picture that Pillow knows") from None
+        raise Unreadable(f"{kind}, which is not opened" if kind else "not an image that Pillow knows") from None
     except Image.DecompressionBombError:
         raise Unreadable("more pixels than Pillow takes for honest") from None
     except MemoryError:
@@ -144,7 +144,7 @@ def _from_words(levels: np.ndarray, transparent: object, bits: int) -> Decoded:
 
 
 def fit(picture: Image.Image, size: int, across: float = 0.5, down: float = 0.5, mirror: bool = False) -> np.ndarray:
-    """The picture at ``size``: (3, size, size) uint8. First the shorter side is resized to it, then the longer one cut.
+    """The image at ``size``: (3, size, size) uint8. First the shorter side is resized to it, then the longer one cut.
 
     Resized by Pillow's bicubic filter, which widens with the reduction (antialiasing) and works in 8 bits. ``across``
     and ``down`` in [0, 1] say where the square is cut out, 0.5 being the centre; ``mirror`` turns left and right.

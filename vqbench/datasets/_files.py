@@ -1,4 +1,4 @@
-"""The pictures of a split, read from their files whenever they are asked for."""
+"""The images of a split, read from their files whenever they are asked for."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from vqbench.errors import AssetError
 
 
 class FileImages:
-    """A split's pictures at ``size``: those at ``positions`` (N,) of an index, in this order.
+    """A split's images at ``size``: those at ``positions`` (N,) of an index, in this order.
 
     As they are, the shorter side is resized to ``size`` and the centre cut out. Varied for training, the place of the
-    cut is drawn if ``random_crop``, and half of the pictures are mirrored if ``flip``. ``bits``: see
+    cut is drawn if ``random_crop``, and half of the images are mirrored if ``flip``. ``bits``: see
     :func:`vqbench.datasets._decode.examined`.
     """
 
@@ -45,7 +45,7 @@ class FileImages:
         return self._read(number, *((across, down) if self.random_crop else (0.5, 0.5)), self.flip and mirror)
 
     def _read(self, number: int, across: float = 0.5, down: float = 0.5, mirror: bool = False) -> np.ndarray:
-        """One picture: (3, size, size) uint8."""
+        """One image: (3, size, size) uint8."""
         position = int(self.positions[number])
         data = self.index.read(position)
         try:
@@ -54,7 +54,7 @@ class FileImages:
             name = self.index.root / self.index.names[position]
             raise AssetError(f"{name}: could be decoded when it was checked, but not now ({why})") from why
 
-    def _stacked(self, pictures: Iterable[np.ndarray]) -> Tensor:
+    def _stacked(self, images: Iterable[np.ndarray]) -> Tensor:
         """(B, 3, size, size) uint8."""
-        arrays = list(pictures)
+        arrays = list(images)
         return torch.from_numpy(np.stack(arrays)) if arrays else torch.empty(0, 3, self.size, self.size).byte()

@@ -46,7 +46,7 @@ PATIENCE = 5.0  # seconds of checking after which it is told, and then every so 
 
 @dataclass
 class Index:
-    """The picture files below ``root``, sorted by name, damaged ones included."""
+    """The image files below ``root``, sorted by name, damaged ones included."""
 
     root: Path
     names: list[str]
@@ -178,7 +178,7 @@ def _check_all(made: Index, positions: list[int]) -> Iterator[_Found]:
                 told = time.monotonic()
                 done = min(len(positions), (number + 1) * PART)
                 print(
-                    f"{made.root}: {done:,} of {len(positions):,} pictures checked, once for all runs",
+                    f"{made.root}: {done:,} of {len(positions):,} images checked, once for all runs",
                     file=sys.stderr,
                 )
 

@@ -1,6 +1,6 @@
-"""What data sets have in common that are folders of picture files on the user's machine. Imported without torch.
+"""What data sets have in common that are folders of image files on the user's machine. Imported without torch.
 
-A run is named by which pictures it was trained on and measured with, never by where they lay: ``content`` is a digest
+A run is named by which images it was trained on and measured with, never by where they lay: ``content`` is a digest
 over the bytes of all files of both splits, in order. Where a folder of that content lies on this machine is noted in
 our cache folder, so that other processes find it. Names of files, containers and folders are no part of it: the same
 files in buckets, flat or in tar shards are the same data set.
@@ -65,12 +65,12 @@ Parts = dict[Split, SplitFiles]
 
 
 class Photographs(Dataset):
-    """Picture files of any size and kind, resized by their shorter side to ``size`` and cut to a square.
+    """Image files of any size and kind, resized by their shorter side to ``size`` and cut to a square.
 
     ``folder``: where they lie; without it, a folder of the data set's name in ``VQBENCH_DATA``. ``damaged``: what to do
     about files that cannot be decoded to the end: ``refuse`` names them and stops, ``skip`` leaves them out, which
-    stands below every table. ``crop``: where training pictures are cut out, ``centre`` or ``random``; ``flip``: whether
-    half of them are mirrored; test pictures are neither. ``content``: the digest of the files, found by itself; given,
+    stands below every table. ``crop``: where training images are cut out, ``centre`` or ``random``; ``flip``: whether
+    half of them are mirrored; test images are neither. ``content``: the digest of the files, found by itself; given,
     it must be that of the folder. ``bits``: of how many bits (8 to 16) the levels of deep grey images are, those of
     more than 8 bits; without it, images that would come out near black are refused by name.
     """
@@ -92,7 +92,7 @@ class Photographs(Dataset):
         if bits is not None and not 8 <= bits <= _decode.WORD:
             raise UsageError(f"{self.title}: images of {bits} bits are not read; give bits from 8 to {_decode.WORD}")
         if size < 8:
-            raise UsageError(f"{self.title}: pictures of {size} pixels are too small; give a size of 8 or more")
+            raise UsageError(f"{self.title}: images of {size} pixels are too small; give a size of 8 or more")
         self.size = size  # type: ignore[misc]  # known only with its arguments, as are counts, holdout and notes
         self.crop, self.flip, self.damaged = crop, flip, damaged
         self.bits = bits or _decode.WORD
@@ -117,14 +117,14 @@ class Photographs(Dataset):
         return None
 
     def remarks(self) -> Iterator[str]:
-        """What else stands below a table, such as pictures that are fewer than the official ones."""
+        """What else stands below a table, such as images that are fewer than the official ones."""
         return iter(())
 
     def fewer(self, official: Mapping[Split, int]) -> Iterator[str]:
-        """A sentence for each split that has not the official number of pictures."""
+        """A sentence for each split that has not the official number of images."""
         for split, count in official.items():
             if self.counts[split] != count:
-                yield f"{self.title}: {self.counts[split]:,} {WORDS[split]} pictures are used, of {count:,}."
+                yield f"{self.title}: {self.counts[split]:,} {WORDS[split]} images are used, of {count:,}."
 
     # The contract ----------------------------------------------------------------------------------------------------
 
@@ -152,7 +152,7 @@ class Photographs(Dataset):
             refresh(part.index)
 
     def pixels(self, split: Split) -> FileImages:
-        """The pictures of ``split``, read from their files. Raises AssetError where there is no folder."""
+        """The images of ``split``, read from their files. Raises AssetError where there is no folder."""
         from vqbench.datasets._files import FileImages
 
         part = self._part(split)
@@ -221,7 +221,7 @@ class Photographs(Dataset):
                 bad = f", only {len(part.damaged)} damaged: {_some(part.damaged)}" if part.damaged else ""
                 over = passed_over(_passed(parts), all_of_them=True)
                 over = f"; passed over: {over}, of which none is read; convert or unpack them" if over else ""
-                raise AssetError(f"{root}: the {WORDS[split]} split has no picture that can be used{bad}{over}")
+                raise AssetError(f"{root}: the {WORDS[split]} split has no image that can be used{bad}{over}")
         return parts
 
     def _refuse(self) -> None:
@@ -229,7 +229,7 @@ class Photographs(Dataset):
         for split, part in self.parts.items():
             if self.damaged == "refuse" and (bad := part.damaged):
                 raise AssetError(
-                    f"{part.index.root}: {len(bad)} of {len(part.positions)} {WORDS[split]} pictures cannot be used: "
+                    f"{part.index.root}: {len(bad)} of {len(part.positions)} {WORDS[split]} images cannot be used: "
                     f"{_some(bad)}; mend or remove them, or leave them out with `damaged: skip`"
                 )
 
@@ -238,7 +238,7 @@ class Photographs(Dataset):
         for split, part in self.parts.items():
             if bad := part.damaged:
                 yield (
-                    f"{self.title}: {len(bad)} of {len(part.positions)} {WORDS[split]} pictures cannot be used and are "
+                    f"{self.title}: {len(bad)} of {len(part.positions)} {WORDS[split]} images cannot be used and are "
                     f"left out: {_some(bad)}."
                 )
 

@@ -54,7 +54,7 @@ class Scan:
     passed: Counter[str] = field(default_factory=Counter)  # suffix -> how many files are no images by their names
 
 
-def is_picture(name: str) -> bool:
+def is_image(name: str) -> bool:
     """Whether a file is meant to be an image, by its name. Hidden files are not."""
     last = name.rpartition("/")[2]
     return not last.startswith(".") and last.rpartition(".")[2].lower() in SUFFIXES and "." in last
@@ -99,7 +99,7 @@ def _raise(error: OSError) -> None:
 
 def _add(out: Scan, root: Path, name: str) -> None:
     """The file ``name``, if it is an image or holds some."""
-    if is_picture(name):
+    if is_image(name):
         out.entries.append(_entry(root, name))
     elif name.endswith(".tar"):
         out.watched[name] = stamp(os.stat(root / name))
@@ -150,7 +150,7 @@ def _tar_entries(root: Path, name: str, changed: int, passed: Counter[str]) -> I
             for member in archive:
                 if archive.offset <= member.offset:  # a negative size leads back, and round for ever
                     raise tarfile.ReadError("a member of a negative size")
-                if member.isreg() and is_picture(member.name):
+                if member.isreg() and is_image(member.name):
                     yield ImageFile(f"{name}/{member.name}", member.size, changed, member.offset_data)
                 elif member.isreg():
                     _pass(passed, member.name)

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from vqbench import assets
 from vqbench.dataset import Dataset, Split
-from vqbench.datasets.mnist import FILES, idx_pictures
+from vqbench.datasets.mnist import FILES, idx_images
 
 
 class FashionMnist(Dataset):
-    """60,000 training and 10,000 test pictures, in files like MNIST's."""
+    """60,000 training and 10,000 test images, in files like MNIST's."""
 
     title: ClassVar[str] = "Fashion-MNIST"
     source: ClassVar[str] = "Xiao, Rasul and Vollgraf, Fashion-MNIST, 2017"
@@ -23,5 +23,5 @@ class FashionMnist(Dataset):
     assets: ClassVar[tuple[str, ...]] = ("fashion_mnist",)
 
     def pixels(self, split: Split) -> Tensor:
-        """The pictures of ``split``: (N, 1, 28, 28) uint8. Raises AssetError if they are not to be had."""
-        return idx_pictures(assets.raw("fashion_mnist", FILES[split]))
+        """The images of ``split``: (N, 1, 28, 28) uint8. Raises AssetError if they are not to be had."""
+        return idx_images(assets.raw("fashion_mnist", FILES[split]))

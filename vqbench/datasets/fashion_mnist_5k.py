@@ -1,4 +1,4 @@
-"""The first pictures of Fashion-MNIST, shipped with the package: nothing to download, minutes to train on."""
+"""The first images of Fashion-MNIST, shipped with the package: nothing to download, minutes to train on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from vqbench.dataset import Dataset, Split
-from vqbench.datasets.mnist import idx_pictures
+from vqbench.datasets.mnist import idx_images
 from vqbench.errors import AssetError
 from vqbench.system.files import MB, gunzip
 
@@ -19,10 +19,10 @@ FILES: dict[Split, str] = {
 
 
 class FashionMnist5k(Dataset):
-    """The first 4,000 training and the first 1,000 test pictures of Fashion-MNIST, bit for bit and in its order."""
+    """The first 4,000 training and the first 1,000 test images of Fashion-MNIST, bit for bit and in its order."""
 
     title: ClassVar[str] = "Fashion-MNIST 5k"
-    source: ClassVar[str] = "Xiao, Rasul and Vollgraf, Fashion-MNIST, 2017 (its first 4,000 and 1,000 pictures)"
+    source: ClassVar[str] = "Xiao, Rasul and Vollgraf, Fashion-MNIST, 2017 (its first 4,000 and 1,000 images)"
     licence: ClassVar[str] = "MIT"
     channels: ClassVar[int] = 1
     size: ClassVar[int] = 28
@@ -30,9 +30,9 @@ class FashionMnist5k(Dataset):
     holdout: ClassVar[int] = 500
 
     def pixels(self, split: Split) -> Tensor:
-        """The pictures of ``split``: (N, 1, 28, 28) uint8. Raises AssetError if the installation lacks its file."""
+        """The images of ``split``: (N, 1, 28, 28) uint8. Raises AssetError if the installation lacks its file."""
         file = resources.files("vqbench.datasets") / "data" / FILES[split]
         try:
-            return idx_pictures(gunzip(file.read_bytes(), 10 * MB))
+            return idx_images(gunzip(file.read_bytes(), 10 * MB))
         except (OSError, AssetError) as error:
             raise AssetError(f"{file} is missing or broken ({error}): install vqbench anew") from error

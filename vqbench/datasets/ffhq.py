@@ -39,7 +39,7 @@ class Ffhq(Photographs):
         if not all(found) or not found:
             odd = next((name for name, match in zip(whole.names, found, strict=True) if not match), None)
             over = passed_over(whole.passed, all_of_them=True)
-            none = f"there is no picture in it{f', only {over}' if over else ''}"
+            none = f"there is no image in it{f', only {over}' if over else ''}"
             what = f"{odd} is not named by a number" if odd else none
             raise AssetError(f"{root}: {what}, so this is not FFHQ; use the data set `photos` for other folders")
         numbers = np.array([int(match[1]) for match in found if match])
@@ -50,5 +50,5 @@ class Ffhq(Photographs):
         }
 
     def remarks(self) -> Iterator[str]:
-        """That pictures are missing, where some are."""
+        """That images are missing, where some are."""
         return self.fewer({"train": 60_000, "test": 10_000})

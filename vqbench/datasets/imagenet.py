@@ -46,5 +46,5 @@ class Imagenet(Photographs):
         return parts
 
     def remarks(self) -> Iterator[str]:
-        """That pictures are missing, where some are."""
+        """That images are missing, where some are."""
         return self.fewer({"train": 1_281_167, "test": 50_000})

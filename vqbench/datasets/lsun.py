@@ -17,7 +17,7 @@ ENDS: dict[Split, str] = {"train": "train", "test": "val"}
 
 
 class Lsun(Photographs):
-    """One category's training pictures, tested on its 300 for validation, in the order of their keys.
+    """One category's training images, tested on its 300 for validation, in the order of their keys.
 
     As published, two lmdb environments (``bedroom_train_lmdb``, ``bedroom_val_lmdb``), or folders: ``bedroom_train``
     and ``bedroom_val``, or train/ and val/ within ``bedroom``. The other arguments are those of

@@ -14,7 +14,7 @@ from vqbench.errors import AssetError
 FILES: dict[Split, str] = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
 
 
-def idx_pictures(data: bytes) -> Tensor:
+def idx_images(data: bytes) -> Tensor:
     """The images of an idx3 file: (N, 1, H, W) uint8. Its head is four big-endian int32: 0x803, N, H, W.
 
     Raises AssetError for anything else.
@@ -37,5 +37,5 @@ class Mnist(Dataset):
     assets: ClassVar[tuple[str, ...]] = ("mnist",)
 
     def pixels(self, split: Split) -> Tensor:
-        """The pictures of ``split``: (N, 1, 28, 28) uint8. Raises AssetError if they are not to be had."""
-        return idx_pictures(assets.raw("mnist", FILES[split]))
+        """The images of ``split``: (N, 1, 28, 28) uint8. Raises AssetError if they are not to be had."""
+        return idx_images(assets.raw("mnist", FILES[split]))

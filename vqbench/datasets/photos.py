@@ -16,7 +16,7 @@ from vqbench.errors import AbsentData, AssetError
 
 TRAIN = ("train", "training")
 TEST = ("test", "val", "valid", "validation")
-ONE_IN = 10  # pictures of a folder without splits that are for testing
+ONE_IN = 10  # images of a folder without splits that are for testing
 
 # Photographs in scikit-image's wheel, lossless, and cut into crops: those of one photograph are all in one split.
 OWN: dict[Split, tuple[str, ...]] = {
@@ -27,10 +27,10 @@ CROP, STRIDE = 128, 64
 
 
 class Photos(Photographs):
-    """Any folder of pictures, searched to all depths: with train/ and test/ (or val/), or without splits.
+    """Any folder of images, searched to all depths: with train/ and test/ (or val/), or without splits.
 
-    Without, one picture in ten is for testing: where the first 64 bits of its file's sha256 are a multiple of ten. So
-    equal files are never in both splits, and adding pictures moves none. Pictures are in the order of their names. Tar
+    Without, one image in ten is for testing: where the first 64 bits of its file's sha256 are a multiple of ten. So
+    equal files are never in both splits, and adding images moves none. Images are in the order of their names. Tar
     shards count as folders; where a folder has no splits, the shards' names may say them.
 
     Without a folder: crops of 128 pixels, every 64 pixels, of eight photographs that scikit-image ships.
@@ -50,7 +50,7 @@ class Photos(Photographs):
             return {"train": _all(index(train)), "test": _all(index(test))}
         if there := train or test:
             lacks = "no train/" if test else f"none of {', '.join(f'{name}/' for name in TEST)}"
-            raise AssetError(f"{root}: has {there.name}/ but {lacks}; add it, or put all pictures in one folder")
+            raise AssetError(f"{root}: has {there.name}/ but {lacks}; add it, or put all images in one folder")
         whole = index(root)
         return _by_shard(whole) or _by_digest(whole)
 

@@ -7,11 +7,11 @@ import torch.distributed as dist
 from torch import Tensor
 
 _evaluations = 0  # entered and not left
-_pictures: int | None = None  # of the batch that the ranks share, where a recipe has said so
+_images: int | None = None  # of the batch that the ranks share, where a recipe has said so
 
 
 class WholeBatch:
-    """A context in which this rank is the only one: in evaluation, where ranks may hold unequally many pictures."""
+    """A context in which this rank is the only one: in evaluation, where ranks may hold unequally many images."""
 
     def __enter__(self) -> None:
         global _evaluations
@@ -30,12 +30,12 @@ def world_size() -> int:
 
 
 def part(count: int, rank: int, size: int) -> slice:
-    """Which of ``count`` pictures a rank holds: all ranks together each once, in order, none more than one beyond."""
+    """Which of ``count`` images a rank holds: all ranks together each once, in order, none more than one beyond."""
     return slice(count * rank // size, count * (rank + 1) // size)
 
 
 class SharedBatch:
-    """A context in which the ranks share a batch of ``count`` pictures, at least one each, as :func:`part` says.
+    """A context in which the ranks share a batch of ``count`` images, at least one each, as :func:`part` says.
 
     Without it they are taken to hold equally many.
     """
@@ -44,18 +44,18 @@ class SharedBatch:
         self.count = count
 
     def __enter__(self) -> None:
-        global _pictures
-        self.before, _pictures = _pictures, self.count
+        global _images
+        self.before, _images = _images, self.count
 
     def __exit__(self, *error: object) -> None:
-        global _pictures
-        _pictures = self.before
+        global _images
+        _images = self.before
 
 
 def _parts() -> list[tuple[int, int]]:
-    """Where each rank's pictures begin in the batch, and how many they are; one each if nobody has said."""
+    """Where each rank's images begin in the batch, and how many they are; one each if nobody has said."""
     size = world_size()
-    parts = [part(_pictures or size, rank, size) for rank in range(size)]
+    parts = [part(_images or size, rank, size) for rank in range(size)]
     return [(each.start, each.stop - each.start) for each in parts]
 
 
@@ -64,13 +64,13 @@ def shard(n: int) -> tuple[int, int]:
     if world_size() == 1:
         return 0, n
     parts = _parts()
-    first, pictures = parts[dist.get_rank()]
-    positions = n // pictures
+    first, images = parts[dist.get_rank()]
+    positions = n // images
     return first * positions, sum(count for _, count in parts) * positions
 
 
 def weight() -> float:
-    """This rank's share of the batch's pictures: means over a rank's features add up to the batch's, so weighted."""
+    """This rank's share of the batch's images: means over a rank's features add up to the batch's, so weighted."""
     if world_size() == 1:
         return 1.0
     parts = _parts()
@@ -89,7 +89,7 @@ def all_sum(values: Tensor) -> Tensor:
 def all_mean(value: Tensor) -> Tensor:
     """The mean over the batch of what ``value`` is a mean of on each rank, with a gradient.
 
-    For means inside a logarithm or an entropy. Ranks count by their pictures, so it is exact for unequal parts.
+    For means inside a logarithm or an entropy. Ranks count by their images, so it is exact for unequal parts.
     """
     if world_size() == 1:
         return value

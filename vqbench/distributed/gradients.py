@@ -1,6 +1,6 @@
 """An update that several ranks share, each with a part of the batch.
 
-What a rank computes is of its own pictures; what decides an update is of all: gradients, the norms that weigh the
+What a rank computes is of its own images; what decides an update is of all: gradients, the norms that weigh the
 losses, the statistics of the discriminator's batch norms. Every rank then takes the same step, so that weights stay
 equal without ever being copied.
 """
@@ -14,12 +14,12 @@ from vqbench.distributed.collectives import all_mean, all_sum, shard, weight, wo
 
 
 def mean(values: Tensor) -> Tensor:
-    """Means over each rank's pictures as the mean over the batch, on all ranks, without a gradient."""
+    """Means over each rank's images as the mean over the batch, on all ranks, without a gradient."""
     return all_sum(values * weight()) if world_size() > 1 else values.detach()
 
 
 def share(loss: Tensor) -> Tensor:
-    """What a rank's ``loss``, a mean over its pictures, adds to the mean over the batch.
+    """What a rank's ``loss``, a mean over its images, adds to the mean over the batch.
 
     Gradients of this, added up over the ranks, are those of the batch's loss, also where some of it was exchanged.
     """

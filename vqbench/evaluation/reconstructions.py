@@ -20,7 +20,7 @@ from vqbench.model import Autoencoder
 from vqbench.protocol import MeasureProtocol
 from vqbench.store.results import Value
 
-BATCH = 100  # pictures a pass; also what the metrics see at once
+BATCH = 100  # images a pass; also what the metrics see at once
 
 
 @dataclass
@@ -28,14 +28,14 @@ class Measurement:
     """What one pass gave."""
 
     values: dict[str, dict[str, Value]]  # protocol -> metric -> value
-    images: dict[str, np.ndarray]  # "protocol/metric" -> (N,), where the metric has a value per picture
+    images: dict[str, np.ndarray]  # "protocol/metric" -> (N,), where the metric has a value per image
 
 
 @dataclass
 class _Seen:
     """What one rank saw."""
 
-    counts: dict[str, int]  # protocol -> pictures
+    counts: dict[str, int]  # protocol -> images
     images: dict[str, list[np.ndarray]]  # "protocol/metric" -> values of each pass, (n,)
 
 
@@ -43,7 +43,7 @@ class Evaluator:
     """Measures runs on one test split, one after the other; what depends on the originals alone is computed once.
 
     ``keep`` False: only one run is measured, so that metrics need not keep in memory what the next would use. The ranks
-    of ``group`` share the pictures, without padding: each takes some whole passes, and every picture is seen once.
+    of ``group`` share the images, without padding: each takes some whole passes, and every image is seen once.
     """
 
     def __init__(self, dataset: Dataset, device: torch.device, keep: bool = True, group: RankGroup = ALONE) -> None:
@@ -64,9 +64,9 @@ class Evaluator:
     ) -> Measurement:
         """Measure ``model``, in evaluation mode, by the ``wanted`` metrics: protocol -> names.
 
-        Every picture of the split, or of its beginning where a protocol's name asks for that, is counted once.
-        ``progress`` is told (pictures done, pictures in all) of this rank. ``variants`` are protocols beyond the named
-        ones that ``wanted`` may ask for by their names. ``see`` is shown the codes (B, H, W, depth) of all pictures of
+        Every image of the split, or of its beginning where a protocol's name asks for that, is counted once.
+        ``progress`` is told (images done, images in all) of this rank. ``variants`` are protocols beyond the named
+        ones that ``wanted`` may ask for by their names. ``see`` is shown the codes (B, H, W, depth) of all images of
         this rank. With several ranks, the first alone gets the values. Raises
         UsageError for an unknown name, or a variant with a known one.
         """
@@ -120,7 +120,7 @@ class Evaluator:
         progress: Callable[[int, int], None],
         see: Callable[[Tensor], None],
     ) -> _Seen:
-        """Show this rank's pictures to all ``metrics``."""
+        """Show this rank's images to all ``metrics``."""
         seen = _Seen(dict.fromkeys(metrics, 0), {})
         total = max(self._count(name) for name in metrics)
         starts = self.group.part(range(0, total, BATCH))
@@ -148,13 +148,13 @@ class Evaluator:
         return seen
 
     def _check_counts(self, counts: Sequence[Mapping[str, int]]) -> None:
-        """Every picture that is to be counted was seen, once, by one of the ranks."""
+        """Every image that is to be counted was seen, once, by one of the ranks."""
         for name in counts[0]:
             if (seen := sum(each[name] for each in counts)) != self._count(name):
-                raise RunError(f"{seen} pictures were measured under {name} instead of {self._count(name)}")
+                raise RunError(f"{seen} images were measured under {name} instead of {self._count(name)}")
 
     def _count(self, name: str) -> int:
-        """How many pictures are measured under the protocol ``name``."""
+        """How many images are measured under the protocol ``name``."""
         return min(protocol.images_of(name) or len(self.pixels), len(self.pixels))
 
     def _metric(self, name: str, context: Context) -> Metric:
@@ -168,7 +168,7 @@ class Evaluator:
     def _measured_originals(self, x: Tensor, start: int, measured: MeasureProtocol) -> Tensor:
         """The originals as ``measured`` sees them; those in 8 bits are kept for the next run in this process.
 
-        Not for other processes: JPEG copies of 10,000 pictures take a second.
+        Not for other processes: JPEG copies of 10,000 images take a second.
         """
         key = measured, start
         if key in self._originals:

@@ -29,7 +29,7 @@ class SamplePieces:
     """The samples of one sampling: ``samples-NAME.npy``, an (N, C, S, S) uint8 array; until all are made, pieces of it.
 
     Piece ``number`` is ``samples-NAME.parts/NUMBER.npy``: the ``size`` samples from ``number * size`` on, and the
-    SHA-256 of that. A picture depends on its own seed alone, so it does not matter who makes a piece, or when. Of
+    SHA-256 of that. An image depends on its own seed alone, so it does not matter who makes a piece, or when. Of
     several ranks, only the first reads and writes.
     """
 
@@ -81,12 +81,12 @@ class SamplePieces:
     def read(self) -> Tensor:
         """All samples, (N, C, S, S) uint8, once they are joined."""
         try:
-            pictures, _ = reading.large_array(self.path)
-            if pictures.ndim != 4 or pictures.dtype != np.uint8 or len(pictures) != self.count:
-                raise ValueError(f"{pictures.shape} of {pictures.dtype} are no samples")
+            images, _ = reading.large_array(self.path)
+            if images.ndim != 4 or images.dtype != np.uint8 or len(images) != self.count:
+                raise ValueError(f"{images.shape} of {images.dtype} are no samples")
         except (FileNotFoundError, ValueError) as error:
             raise Damaged(f"{self.path}: damaged ({error}); delete it, and its samples are made anew") from error
-        return torch.from_numpy(pictures)
+        return torch.from_numpy(images)
 
     def _write(self, file: BinaryIO) -> None:
         """The array that all pieces are, in numpy's format, piece by piece."""

@@ -1,4 +1,4 @@
-"""Measures what a generator makes: samples, kept beside the run, every metric of samples, and pictures to look at."""
+"""Measures what a generator makes: samples, kept beside the run, every metric of samples, and images to look at."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from vqbench.store.sampling import Sampling, sampling_of
 from vqbench.training.latents.generator import Generator
 from vqbench.training.seeding import Seeds
 
-TOGETHER = 100  # pictures that are sampled, or measured, at once
+TOGETHER = 100  # images that are sampled, or measured, at once
 SAVED = 5_000  # references after which their features are first saved, then after twice as many, and so on
-SHOWN = 64  # pictures of a run's own grid
-BESIDE = 16  # samples that are shown with their nearest training pictures
+SHOWN = 64  # images of a run's own grid
+BESIDE = 16  # samples that are shown with their nearest training images
 CPU = torch.device("cpu")
-Told = Callable[[int, int], None]  # pictures done, pictures in all; may raise Interrupted
+Told = Callable[[int, int], None]  # images done, images in all; may raise Interrupted
 Tell = Callable[[], None]  # that work goes on; may raise Interrupted
 
 
@@ -84,7 +84,7 @@ class SampleEvaluator:
     ) -> Measurement:
         """Every ``wanted`` number: name of protocol and sampling -> metrics. Samples are kept in ``folder``.
 
-        ``trained_on``: the generator learned from the first training pictures alone; ``mirrored``: also from the mirror
+        ``trained_on``: the generator learned from the first training images alone; ``mirrored``: also from the mirror
         images of what it learned from. ``anew``: it was trained just now, so that samples which are there may be of an
         earlier one. ``told`` is of sampling; while the first rank measures the samples, it is called now and then as
         for the last of them, so that it may raise Interrupted there too.
@@ -113,7 +113,7 @@ class SampleEvaluator:
         mirrored: bool = False,
         tell: Tell = lambda: None,
     ) -> dict[str, Value]:
-        """The numbers of one name: what the samples ``pictures`` are worth under its protocol."""
+        """The numbers of one name: what the samples ``images`` are worth under its protocol."""
         measured = protocol.measuring(name)
         context = Context(measured, self.dataset.digest("test"), num_codes=None, bits=None, device=self.device)
         samples = Samples(
@@ -158,7 +158,7 @@ class SampleEvaluator:
         return kept.read() if self.group.leads else torch.empty(0, dtype=torch.uint8)
 
     def _features(self, pieces: Iterable[Tensor], measured: MeasureProtocol, tell: Tell) -> Iterator[Tensor]:
-        """Inception's features (B, 2048) of pictures (B, C, S, S) uint8, seen as ``measured`` sees originals."""
+        """Inception's features (B, 2048) of images (B, C, S, S) uint8, seen as ``measured`` sees originals."""
         net = inception.network(self.device)
         for piece in telling(pieces, tell):
             seen = as_measured(to_unit(piece.to(self.device)), measured)
@@ -172,7 +172,7 @@ class SampleEvaluator:
         Those computed before a stop are kept as well.
         """
         pictures = self.dataset.pixels(sampling.reference)
-        tested = protocol.images_of(name) if sampling.reference == "test" else None  # no limit of training pictures
+        tested = protocol.images_of(name) if sampling.reference == "test" else None  # no limit of training images
         limits = len(pictures), sampling.references, tested
         count = min(limit for limit in limits if limit is not None)
         key = measured.name, sampling.reference, count
@@ -213,29 +213,29 @@ def telling(pieces: Iterable[Tensor], tell: Tell) -> Iterator[Tensor]:
 
 
 class First:
-    """The first ``count`` of ``pictures`` that are read piece by piece, as :class:`vqbench.dataset.Images` are."""
+    """The first ``count`` of ``images`` that are read piece by piece, as :class:`vqbench.dataset.Images` are."""
 
     def __init__(self, pictures: Images, count: int) -> None:
-        self.pictures, self.count = pictures, min(count, len(pictures))
+        self.images, self.count = pictures, min(count, len(pictures))
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, which: slice | Tensor, /) -> Tensor:
-        return self.pictures[torch.arange(self.count)[which]]
+        return self.images[torch.arange(self.count)[which]]
 
     def augmented(self, which: Tensor, seed: int, /) -> Tensor:
-        return self.pictures.augmented(torch.arange(self.count)[which], seed)
+        return self.images.augmented(torch.arange(self.count)[which], seed)
 
 
 def first(pictures: Tensor | Images, count: int | None) -> Tensor | Images:
-    """The first ``count`` pictures of a split, none of which is read for it; all for None."""
+    """The first ``count`` images of a split, none of which is read for it; all for None."""
     if count is None:
         return pictures
     return pictures[:count] if isinstance(pictures, Tensor) else First(pictures, count)
 
 
-# Pictures to look at --------------------------------------------------------------------------------------------------
+# Images to look at --------------------------------------------------------------------------------------------------
 
 
 def nearest(
@@ -245,10 +245,10 @@ def nearest(
     mirrored: bool = False,
     tell: Tell = lambda: None,
 ) -> Tensor:
-    """The position of each picture's (N, C, S, S) nearest, by Euclidean distance of pixels, in ``training``: (N,).
+    """The position of each image's (N, C, S, S) nearest, by Euclidean distance of pixels, in ``training``: (N,).
 
-    With ``mirrored``, by the smaller distance to a training picture and to its mirror image, which is that of one's own
-    mirror image to it. All training pictures are gone through on ``device``, a piece at a time.
+    With ``mirrored``, by the smaller distance to a training image and to its mirror image, which is that of one's own
+    mirror image to it. All training images are gone through on ``device``, a piece at a time.
     """
     views = torch.stack([pictures, pictures.flip(-1)] if mirrored else [pictures])  # (V, N, C, S, S)
 
@@ -260,7 +260,7 @@ def nearest(
 
 
 def turned(others: Tensor, pictures: Tensor) -> Tensor:
-    """``others`` (N, C, S, S) uint8, mirrored where the mirror image is nearer to the picture in the same place."""
+    """``others`` (N, C, S, S) uint8, mirrored where the mirror image is nearer to the image in the same place."""
     views = torch.stack([others, others.flip(-1)])  # (2, N, C, S, S)
     apart = (views.int() - pictures.int()).square().sum((2, 3, 4))  # (2, N), in 64 bits
     return torch.where((apart[1] < apart[0])[:, None, None, None], views[1], views[0])
@@ -274,7 +274,7 @@ def draw(
     mirrored: bool = False,
     tell: Tell = lambda: None,
 ) -> None:
-    """``samples.png``, the first samples, and ``neighbours.png``, of some the nearest training picture below each.
+    """``samples.png``, the first samples, and ``neighbours.png``, of some the nearest training image below each.
 
     With ``mirrored``, that one is shown as its mirror image where it is nearer so.
     """
@@ -288,7 +288,7 @@ def draw(
 
 
 def grid(pictures: Tensor, columns: int = 8) -> bytes:
-    """A PNG of pictures (N, C, S, S) uint8, row by row, two pixels apart; small ones enlarged without smoothing."""
+    """A PNG of images (N, C, S, S) uint8, row by row, two pixels apart; small ones enlarged without smoothing."""
     count, channels, side, _ = pictures.shape
     rows, wide = -(-count // columns), min(count, columns)
     canvas = torch.full((rows * (side + 2) + 2, wide * (side + 2) + 2, channels), 255, dtype=torch.uint8)

@@ -1,4 +1,4 @@
-"""A trained model sits for its portrait: how it uses its codes on the test split, and some of its pictures."""
+"""A trained model sits for its portrait: how it uses its codes on the test split, and some of its images."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from vqbench.images import rounded, to_unit
 from vqbench.model import Autoencoder
 from vqbench.store import snapshots
 
-SAME, EXTREME = 8, 2  # pictures that every run shows, and of each of its worst, median and best
+SAME, EXTREME = 8, 2  # images that every run shows, and of each of its worst, median and best
 LARGE = 64  # pixels from which on half as many are kept
 FEATURES = 600  # in the plane
-DECODED, PATCH = 256, 8  # codes decoded alone at most, and the side of their pictures
-CODES = 4096  # of more, neither the plane nor pictures are kept
+DECODED, PATCH = 256, 8  # codes decoded alone at most, and the side of their images
+CODES = 4096  # of more, neither the plane nor images are kept
 PASS = 2**18  # pixels decoded at once
 
 
 class SnapshotWriter:
-    """Sees the codes of all measured pictures as they go by, and draws at the end.
+    """Sees the codes of all measured images as they go by, and draws at the end.
 
-    Nothing here is random, and the model stays in evaluation mode. With several ranks each sees its own pictures:
+    Nothing here is random, and the model stays in evaluation mode. With several ranks each sees its own images:
     ``counts`` adds them up, so that all ranks have to call it; one of them draws.
     """
 
@@ -44,13 +44,13 @@ class SnapshotWriter:
         self._counts.view(-1).scatter_add_(0, places, torch.ones_like(places))
 
     def counts(self) -> np.ndarray | None:
-        """How often each code occurred: (depth, K), over all ranks; None without a codebook, or before any picture."""
+        """How often each code occurred: (depth, K), over all ranks; None without a codebook, or before any image."""
         counts = all_sum(self._counts).cpu()
         return counts.numpy() if counts.any() else None
 
     @torch.no_grad()
     def draw(self, folder: Path, dataset: Dataset, counts: np.ndarray | None, lpips: np.ndarray | None) -> None:
-        """Keep the portrait beside the record. ``lpips``: of each measured picture (N,), if that was measured."""
+        """Keep the portrait beside the record. ``lpips``: of each measured image (N,), if that was measured."""
         with WholeBatch():  # the other ranks do not take part
             self._draw(folder, dataset, counts, lpips)
 
@@ -128,12 +128,12 @@ class SnapshotWriter:
 
 
 def lpips_of(images: Mapping[str, np.ndarray]) -> np.ndarray | None:
-    """LPIPS of each measured picture, of the values that are kept ("protocol/metric"), or None."""
+    """LPIPS of each measured image, of the values that are kept ("protocol/metric"), or None."""
     return next((values for name, values in sorted(images.items()) if name.endswith("/lpips")), None)
 
 
 def choose(count: int, lpips: np.ndarray | None, large: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Positions in a test split of ``count`` pictures, and the group of each.
+    """Positions in a test split of ``count`` images, and the group of each.
 
     The same ones are spread evenly over the split, whatever the run; the others follow from the values of LPIPS.
     """

@@ -54,7 +54,7 @@ class RankResult:
     measured: dict[str, Any]  # how, when and where
     trained: Trained | None = None
     made: dict[str, Any] = field(default_factory=dict)  # likewise, of the training
-    portrait: Callable[[np.ndarray | None], None] | None = None  # keeps it, given LPIPS of the measured pictures
+    portrait: Callable[[np.ndarray | None], None] | None = None  # keeps it, given LPIPS of the measured images
 
 
 class RankWorker:

@@ -4,7 +4,7 @@ Everything works on rows: a feature map (B, D, H, W) is N = B·H·W features (N,
 sorted, nothing waits for the device, so that a step can be compiled, and only ``squared_distances`` and ``gumbel``
 hold an (N, K) matrix as a whole; ``by_blocks`` calls them for some features at a time.
 
-With several devices, every rank holds a consecutive part of the global batch, of some pictures (``ranks.Pictures``).
+With several devices, every rank holds a consecutive part of the global batch, of some images (``ranks.Images``).
 Counts and sums are added up over the ranks, random draws are the same everywhere or keyed by the feature's place in the
 global batch, and anchors are drawn from the global batch, so that codebooks stay equal on all ranks.
 """

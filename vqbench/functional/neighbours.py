@@ -21,7 +21,7 @@ def nearest(some: Tensor, pieces: Iterable[Tensor], but: Tensor | None = None) -
     """Of each of ``some`` (N, D): the distance to the nearest point in ``pieces`` (P, D), and its position, (N,) each.
 
     Positions count through all pieces. Of points that are equally near, the first. ``some`` (V, N, D) are N points in V
-    views, such as a picture and its mirror image, of which the nearest counts. ``but`` (N,): of each of ``some``, the
+    views, such as an image and its mirror image, of which the nearest counts. ``but`` (N,): of each of ``some``, the
     position of a point that does not count.
     """
     views = some if some.dim() == 3 else some[None]

@@ -38,7 +38,7 @@ def full_precision(forward: Forward) -> Forward:
 
     Products are true float32, forward and backward: TF32, where it is allowed, holds for the backbone alone.
     Distances of nearby codes cancel in lower precision, and running statistics lose their small increments.
-    In evaluation nothing is exchanged between ranks: one that has fewer pictures left would be waited for in vain.
+    In evaluation nothing is exchanged between ranks: one that has fewer images left would be waited for in vain.
     """
 
     @functools.wraps(forward)

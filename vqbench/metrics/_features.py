@@ -35,7 +35,7 @@ class OfFeatures(Metric):
 
 
 def some(batch: Batch, kept: Tensor) -> Batch:
-    """The pictures of ``batch`` that are ``kept`` (B,) bool."""
+    """The images of ``batch`` that are ``kept`` (B,) bool."""
     here = kept.to(batch.originals.device)
     codes = None if batch.codes is None else batch.codes[here]
     return Batch(batch.originals[here], batch.reconstructions[here], codes, batch.index[kept])

@@ -35,5 +35,5 @@ class Bits(Metric):
         if self.context.bits is None:
             return None
         if not self.state["count"]:
-            raise RunError("Bits needs the codes of at least one picture, and was given none")
+            raise RunError("Bits needs the codes of at least one image, and was given none")
         return float(self.state["bits"] / self.state["count"])

@@ -1,4 +1,4 @@
-"""Whether generated pictures are copies of training pictures."""
+"""Whether generated images are copies of training images."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from vqbench.functional.neighbours import nearest
 from vqbench.metric import TOGETHER, SampleMetric, Samples
 from vqbench.protocol import MeasureProtocol
 
-SIDE = 32  # larger pictures are compared at this one: by the mean of each area
+SIDE = 32  # larger images are compared at this one: by the mean of each area
 
 
 class Copies(SampleMetric):
-    """Share of samples, in percent, that are nearer to a training picture than that one is to any other.
+    """Share of samples, in percent, that are nearer to a training image than that one is to any other.
 
-    The nearest training picture of each sample (the first of equally near ones) by Euclidean distance of pixels, at
+    The nearest training image of each sample (the first of equally near ones) by Euclidean distance of pixels, at
     32x32 at most; what is left of 100 is the paper's authenticity, there in the features of a network. Where the
-    generator learned from mirror images as well, both distances are the smaller ones to a training picture and to its
-    mirror image; a picture's own mirror image is no other picture.
+    generator learned from mirror images as well, both distances are the smaller ones to a training image and to its
+    mirror image; an image's own mirror image is no other image.
 
-    A generator that repeats its training pictures comes near 100. Fresh pictures of the same source do not come to 0
-    (30 for the test split of Fashion-MNIST 5k), so it is a comparison, not a verdict. A copy of a picture that is in
-    the training split twice never counts, since that picture is at distance 0 from another. All training pictures are
+    A generator that repeats its training images comes near 100. Fresh images of the same source do not come to 0
+    (30 for the test split of Fashion-MNIST 5k), so it is a comparison, not a verdict. A copy of an image that is in
+    the training split twice never counts, since that image is at distance 0 from another. All training images are
     gone through twice, a piece at a time.
     """
 
     label = "Copies"
-    VERSION = 3  # of training pictures that are equally near, the first; with their mirror images
+    VERSION = 3  # of training images that are equally near, the first; with their mirror images
     unit = "%"
     better = "min"
     digits = 1
@@ -42,10 +42,10 @@ class Copies(SampleMetric):
         return ()
 
     def measure(self, samples: Samples) -> float:
-        # The distance to a mirror image is that of one's own mirror image: so no training picture need be mirrored.
+        # The distance to a mirror image is that of one's own mirror image: so no training image need be mirrored.
         small = partial(_small, device=self.context.device)
         views = partial(_views, mirrored=samples.mirrored)
-        made = views(torch.cat([small(piece) for piece in samples.pictures.split(TOGETHER)]))  # (V, N, D)
+        made = views(torch.cat([small(piece) for piece in samples.images.split(TOGETHER)]))  # (V, N, D)
         distances, places = nearest(made, (small(piece).flatten(1) for piece in samples.learned()))  # (N,) each
         chosen, which = places.unique(return_inverse=True)  # (U,), (N,)
         originals = views(torch.cat([small(piece) for piece in samples.learned(chosen)]))  # (V, U, D)
@@ -54,13 +54,13 @@ class Copies(SampleMetric):
 
 
 def _small(levels: Tensor, device: torch.device) -> Tensor:
-    """Pictures (N, C, S, S) uint8 as they are compared: (N, C, s, s) float32 on ``device``."""
-    pictures = levels.to(device).float()
+    """Images (N, C, S, S) uint8 as they are compared: (N, C, s, s) float32 on ``device``."""
+    images = levels.to(device).float()
     if levels.shape[-1] > SIDE:
-        pictures = F.interpolate(pictures, size=(SIDE, SIDE), mode="area")
-    return pictures
+        images = F.interpolate(images, size=(SIDE, SIDE), mode="area")
+    return images
 
 
-def _views(pictures: Tensor, mirrored: bool) -> Tensor:
-    """Pictures (N, C, s, s) as vectors (1, N, D), or (2, N, D) with those of their mirror images."""
-    return torch.stack([pictures, pictures.flip(-1)] if mirrored else [pictures]).flatten(2)
+def _views(images: Tensor, mirrored: bool) -> Tensor:
+    """Images (N, C, s, s) as vectors (1, N, D), or (2, N, D) with those of their mirror images."""
+    return torch.stack([images, images.flip(-1)] if mirrored else [images]).flatten(2)

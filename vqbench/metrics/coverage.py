@@ -1,4 +1,4 @@
-"""Coverage of the references by generated pictures."""
+"""Coverage of the references by generated images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Density of generated pictures among the references."""
+"""Density of generated images among the references."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""FID of generated pictures."""
+"""FID of generated images."""
 
 from __future__ import annotations
 
@@ -35,6 +35,6 @@ class FID(SampleMetric):
 def _moments(features: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Mean (2048,) and unbiased covariance (2048, 2048) of features (N, 2048)."""
     if len(features) < 2:
-        raise RunError(f"FID needs at least 2 pictures, for their covariance, and was given {len(features)}")
+        raise RunError(f"FID needs at least 2 images, for their covariance, and was given {len(features)}")
     exact = features.double().numpy()
     return exact.mean(0), np.cov(exact, rowvar=False)

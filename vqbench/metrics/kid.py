@@ -10,7 +10,7 @@ from vqbench.metrics._features import OfFeatures, some
 from vqbench.networks import inception
 from vqbench.networks.compat import ensure_torchvision
 
-MOST = 10_000  # pictures whose features are kept, for memory's sake: the first ones
+MOST = 10_000  # images whose features are kept, for memory's sake: the first ones
 SUBSETS, SIZE = 100, 1_000  # torch-fidelity's defaults
 
 
@@ -18,12 +18,12 @@ class KID(OfFeatures):
     """Squared maximum mean discrepancy of Inception features of originals and of reconstructions, times 1,000.
 
     Polynomial kernel (x·y / 2048 + 1)³ on the 2048 features of pool3, the extractor being that of rFID under the same
-    protocol. torch-fidelity's estimate: the mean over 100 random subsets of 1,000 pictures (its seed, 2020) of the
-    unbiased MMD²; one subset of all pictures where there are 1,000 or fewer. Of more than 10,000 pictures, the first
+    protocol. torch-fidelity's estimate: the mean over 100 random subsets of 1,000 images (its seed, 2020) of the
+    unbiased MMD²; one subset of all images where there are 1,000 or fewer. Of more than 10,000 images, the first
     10,000 count.
 
-    Unbiased, unlike rFID, so that values from different numbers of pictures estimate the same; but they scatter, the
-    more the fewer pictures there are, and may be negative. RunError for fewer than 2.
+    Unbiased, unlike rFID, so that values from different numbers of images estimate the same; but they scatter, the
+    more the fewer images there are, and may be negative. RunError for fewer than 2.
     """
 
     label = "KID"
@@ -35,7 +35,7 @@ class KID(OfFeatures):
     reference = "Bińkowski et al., Demystifying MMD GANs, ICLR 2018, arXiv 1801.01401"
 
     def reset(self) -> None:
-        """Rows by position in the test split: of two ranks, each holds zeros where the other saw pictures."""
+        """Rows by position in the test split: of two ranks, each holds zeros where the other saw images."""
         self.state = {side: torch.zeros(MOST, inception.DIM) for side in ("originals", "reconstructions")}
         self.state["seen"] = torch.zeros(MOST)
 
@@ -51,7 +51,7 @@ class KID(OfFeatures):
         seen = self.state["seen"] > 0
         count = int(seen.sum())
         if count < 2:
-            raise RunError(f"KID needs at least 2 pictures, for its kernel between them, and was given {count}")
+            raise RunError(f"KID needs at least 2 images, for its kernel between them, and was given {count}")
         self.originals.save()
         ensure_torchvision()
         from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric

@@ -18,14 +18,14 @@ PIXELS = 2**20  # a pass through the network
 
 
 class LPIPS(ImageMetric):
-    """LPIPS v0.1 with its linear heads, at the pictures' own size, in [-1, 1], grey tiled to RGB; the mean over images.
+    """LPIPS v0.1 with its linear heads, at the images' own size, in [-1, 1], grey tiled to RGB; the mean over images.
 
-    Equal to the package ``lpips``, image by image. RunError for pictures smaller than 16 pixels (VGG16) or 31
+    Equal to the package ``lpips``, image by image. RunError for images smaller than 16 pixels (VGG16) or 31
     (AlexNet).
 
-    The originals' maps are computed once and stay in memory for the next runs in this process, if those of all pictures
-    fit into half a gigabyte. Otherwise none stay, and none ever go to disk: VGG16's take 0.5 MB a picture of 32x32, so
-    5 GB for 10,000 under each protocol, and one core computes them anew in half a minute a run (3 ms a picture).
+    The originals' maps are computed once and stay in memory for the next runs in this process, if those of all images
+    fit into half a gigabyte. Otherwise none stay, and none ever go to disk: VGG16's take 0.5 MB an image of 32x32, so
+    5 GB for 10,000 under each protocol, and one core computes them anew in half a minute a run (3 ms an image).
     """
 
     label = "LPIPS"
@@ -53,7 +53,7 @@ class LPIPS(ImageMetric):
         height, width = batch.originals.shape[-2:]
         smallest = SMALLEST[self.context.protocol.lpips_net]
         if min(height, width) < smallest:
-            raise RunError(f"LPIPS needs pictures of at least {smallest}x{smallest} pixels, these are {height}x{width}")
+            raise RunError(f"LPIPS needs images of at least {smallest}x{smallest} pixels, these are {height}x{width}")
         size = max(1, PIXELS // (height * width))
         chunks = zip(*(t.split(size) for t in (batch.index, batch.originals, batch.reconstructions)), strict=True)
         with full_precision(batch.originals.device):
@@ -80,7 +80,7 @@ class LPIPS(ImageMetric):
             self._kept[key] = maps
         return maps
 
-    def _maps(self, pictures: Tensor) -> list[Tensor]:
-        """Features of pictures in [0, 1], one map (B, channels, h, w) a layer, of unit length at each position."""
-        x = self.net.scaling_layer(2 * pictures.expand(-1, 3, -1, -1) - 1)
+    def _maps(self, images: Tensor) -> list[Tensor]:
+        """Features of images in [0, 1], one map (B, channels, h, w) a layer, of unit length at each position."""
+        x = self.net.scaling_layer(2 * images.expand(-1, 3, -1, -1) - 1)
         return [layer.div_(torch.linalg.vector_norm(layer, dim=1, keepdim=True) + EPS) for layer in self.net.net(x)]

@@ -1,4 +1,4 @@
-"""Precision of generated pictures."""
+"""Precision of generated images."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Precision(SampleMetric):
 
 
 def precision_and_recall(samples: Samples) -> tuple[float, float]:
-    """torch-fidelity's precision and recall. Raises RunError for as few pictures of either kind as neighbours."""
+    """torch-fidelity's precision and recall. Raises RunError for as few images of either kind as neighbours."""
     fewest = min(len(samples.features), len(samples.references))
     if fewest <= NEIGHBOURS:
-        raise RunError(f"precision and recall need more than {NEIGHBOURS} pictures of either kind, not {fewest}")
+        raise RunError(f"precision and recall need more than {NEIGHBOURS} images of either kind, not {fewest}")
     ensure_torchvision()
     from torch_fidelity.metric_prc import calculate_precision_recall_part
 

@@ -1,4 +1,4 @@
-"""Recall of generated pictures."""
+"""Recall of generated images."""
 
 from __future__ import annotations
 

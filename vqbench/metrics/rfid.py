@@ -21,12 +21,12 @@ class RFID(OfFeatures):
     """Fréchet distance between Inception features of all originals and of all reconstructions.
 
     |m - m'|^2 + tr(S + S' - 2 (S S')^(1/2)), with the means m and unbiased covariances S of the 2048 features of pool3.
-    Pictures are in 8 bits, grey tiled to RGB. Under a protocol without an additional resize it is torch-fidelity's FID,
+    Images are in 8 bits, grey tiled to RGB. Under a protocol without an additional resize it is torch-fidelity's FID,
     extractor and distance; with one (229) it is that of the released code: Pillow's resize, the same network, and the
     root by scipy.
 
-    It is biased: from fewer than 2,048 pictures the covariances are singular and the value depends strongly on how
-    many there are, so compare only values from equally many pictures. RunError for fewer than 2.
+    It is biased: from fewer than 2,048 images the covariances are singular and the value depends strongly on how
+    many there are, so compare only values from equally many images. RunError for fewer than 2.
     """
 
     label = "rFID"
@@ -53,7 +53,7 @@ class RFID(OfFeatures):
     def compute(self) -> float:
         count = int(self.state["count"])
         if count < 2:
-            raise RunError(f"rFID needs at least 2 pictures, for their covariance, and was given {count}")
+            raise RunError(f"rFID needs at least 2 images, for their covariance, and was given {count}")
         self.originals.save()
         distance = torch_fidelity_distance if self.context.protocol.fid_resize is None else scipy_distance
         return distance(*self._moments("originals"), *self._moments("reconstructions"))
@@ -87,14 +87,14 @@ def scipy_distance(mean1: np.ndarray, cov1: np.ndarray, mean2: np.ndarray, cov2:
     diagonal = np.diagonal(root)
     if not np.allclose(diagonal.imag, 0, atol=1e-3):
         raise RunError(
-            f"rFID: the covariances' root has an imaginary part of {abs(diagonal.imag).max():.2g}; use more pictures"
+            f"rFID: the covariances' root has an imaginary part of {abs(diagonal.imag).max():.2g}; use more images"
         )
     shift = mean1 - mean2
     return float(shift @ shift + np.trace(cov1) + np.trace(cov2) - 2 * diagonal.real.sum())
 
 
 def _root(product: np.ndarray) -> np.ndarray:
-    with warnings.catch_warnings():  # singular is what it must be from fewer than 2,048 pictures
+    with warnings.catch_warnings():  # singular is what it must be from fewer than 2,048 images
         warnings.simplefilter("ignore", scipy.linalg.LinAlgWarning)
         root: np.ndarray = scipy.linalg.sqrtm(product)
         return root

@@ -1,4 +1,4 @@
-"""KID of generated pictures."""
+"""KID of generated images."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class SampleKID(SampleMetric):
     def measure(self, samples: Samples) -> float:
         count = min(len(samples.features), len(samples.references))
         if count < 2:
-            raise RunError(f"KID needs at least 2 pictures of either kind, and was given {count}")
+            raise RunError(f"KID needs at least 2 images of either kind, and was given {count}")
         ensure_torchvision()
         from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
 

@@ -21,7 +21,7 @@ class SSIM(ImageMetric):
 
     Under a protocol with the ``gaussian`` window: weights of sigma 1.5 and population covariance, as in the paper.
     With the ``uniform`` window: equal weights and sample covariance (N / (N - 1), N = 121). Both equal scikit-image's
-    ``structural_similarity(data_range=1, win_size=11)`` with the corresponding options. Pictures must be at least
+    ``structural_similarity(data_range=1, win_size=11)`` with the corresponding options. Images must be at least
     11 pixels high and wide; RunError otherwise.
     """
 
@@ -38,7 +38,7 @@ class SSIM(ImageMetric):
     def values(self, batch: Batch) -> Tensor:
         if min(batch.originals.shape[-2:]) < WINDOW:
             height, width = batch.originals.shape[-2:]
-            raise RunError(f"SSIM needs pictures of at least {WINDOW}x{WINDOW} pixels, these are {height}x{width}")
+            raise RunError(f"SSIM needs images of at least {WINDOW}x{WINDOW} pixels, these are {height}x{width}")
         uniform = self.context.protocol.ssim == "uniform"
         taps = uniform_taps() if uniform else gaussian_taps()
         unbiased = WINDOW**2 / (WINDOW**2 - 1) if uniform else 1.0

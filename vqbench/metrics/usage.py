@@ -43,7 +43,7 @@ class Usage(Metric):
         if self.context.num_codes is None:
             return None
         if not self.state["counts"].any():
-            raise RunError(f"{self.label} needs the codes of at least one picture, and was given none")
+            raise RunError(f"{self.label} needs the codes of at least one image, and was given none")
         return self.state["counts"]
 
 

@@ -28,8 +28,8 @@ from vqbench.system import reading
 DIGEST = hashlib.sha256().digest_size
 DIM = 2048  # of pool3, the layer that FID is defined on
 VERSION = 1  # of how features are computed; raised by hand, it names other files of those that are kept
-CHUNK = 50  # pictures a pass through the network
-LAYERS = (  # of torch-fidelity's extractor, from the picture to pool3
+CHUNK = 50  # images a pass through the network
+LAYERS = (  # of torch-fidelity's extractor, from the image to pool3
     *("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "MaxPool_1", "Conv2d_3b_1x1", "Conv2d_4a_3x3", "MaxPool_2"),
     *(f"Mixed_{block}" for block in ("5b", "5c", "5d", "6a", "6b", "6c", "6d", "6e", "7a", "7b", "7c")),
     "AvgPool",
@@ -37,7 +37,7 @@ LAYERS = (  # of torch-fidelity's extractor, from the picture to pool3
 
 
 def features_path(protocol: MeasureProtocol, pictures: str, device: torch.device) -> Path:
-    """Where the features of a split are kept, the digest of whose content is ``pictures``: named by what decides them.
+    """Where the features of a split are kept, the digest of whose content is ``images``: named by what decides them.
 
     Originals that are held against reconstructions and references of samples share a file.
     """
@@ -79,7 +79,7 @@ def network(device: torch.device) -> nn.Module:
 
 
 def features(net: nn.Module, pictures: Tensor, resize: int | None) -> Tensor:
-    """Features of ``pictures`` (B, C, H, W) in [0, 1], taken to 8 bits by rounding: (B, 2048) float32, on the CPU.
+    """Features of ``images`` (B, C, H, W) in [0, 1], taken to 8 bits by rounding: (B, 2048) float32, on the CPU.
 
     ``resize`` None: torch-fidelity's path, one bilinear resize to 299 as TensorFlow 1 had it, in torch-fidelity's own
     memory layout, so that features are equal bit by bit (channels last is a third faster on CPUs, but moves rFID by
@@ -114,8 +114,8 @@ def _pool3(net: nn.Module, x: Tensor) -> Tensor:
 class FeatureStore:
     """Features by position in the test split: each computed once, kept in memory, and on disk for the next process.
 
-    The file is an (N, 2048) array, the features of the first N pictures, and its SHA-256. It is replaced as a whole,
-    and only by a longer one; a process that saw other pictures than the first N (one rank of several) leaves it alone.
+    The file is an (N, 2048) array, the features of the first N images, and its SHA-256. It is replaced as a whole,
+    and only by a longer one; a process that saw other images than the first N (one rank of several) leaves it alone.
     """
 
     def __init__(self, path: Path) -> None:
@@ -123,7 +123,7 @@ class FeatureStore:
         self._rows: dict[int, Tensor] = dict(enumerate(torch.from_numpy(self._on_disk())))
 
     def get(self, index: Sequence[int], compute: Callable[[list[int]], Iterable[Tensor]]) -> Tensor:
-        """Features (B, 2048) of the pictures at ``index``. ``compute`` gives those at some places within ``index``.
+        """Features (B, 2048) of the images at ``index``. ``compute`` gives those at some places within ``index``.
 
         Each (2048,) is kept when it comes: what ``compute`` gave before it raised an error need not be given again.
         """

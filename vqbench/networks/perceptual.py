@@ -1,4 +1,4 @@
-"""Distances between pictures as VGG16 sees them: what the metric LPIPS measures, and what recipes minimise."""
+"""Distances between images as VGG16 sees them: what the metric LPIPS measures, and what recipes minimise."""
 
 from __future__ import annotations
 
@@ -40,30 +40,30 @@ def channel_weights(head: Any) -> Tensor:
     return weight.flatten()
 
 
-def maps(net: Any, pictures: Tensor) -> tuple[Tensor, ...]:
-    """Features of pictures (B, 1 or 3, S, S) in [-1, 1] after relu 1_2, 2_2, 3_3, 4_3 and 5_3: (B, channels, h, w)."""
-    return tuple(net.net(net.scaling_layer(pictures.expand(-1, 3, -1, -1))))
+def maps(net: Any, images: Tensor) -> tuple[Tensor, ...]:
+    """Features of images (B, 1 or 3, S, S) in [-1, 1] after relu 1_2, 2_2, 3_3, 4_3 and 5_3: (B, channels, h, w)."""
+    return tuple(net.net(net.scaling_layer(images.expand(-1, 3, -1, -1))))
 
 
-def lpips_distance(net: Any, pictures: Tensor, originals: Tensor) -> Tensor:
-    """LPIPS of pictures in [-1, 1], (B,), with a gradient to ``pictures``: the metric's own formula.
+def lpips_distance(net: Any, images: Tensor, originals: Tensor) -> Tensor:
+    """LPIPS of images in [-1, 1], (B,), with a gradient to ``images``: the metric's own formula.
 
     Squared differences of features of unit length, weighted by the heads, meaned over positions, summed over layers.
     """
     with torch.no_grad():
         targets = [unit_length(layer) for layer in maps(net, originals)]
-    layers = maps(net, pictures)
+    layers = maps(net, images)
     pairs = zip(net.lins, layers, targets, strict=True)
     return torch.stack(
         [(unit_length(x) - y).square().mean((2, 3)) @ channel_weights(head) for head, x, y in pairs]
     ).sum(0)
 
 
-def layer_distances(net: Any, pictures: Tensor, originals: Tensor) -> Tensor:
-    """(layers, B): the mean squared difference of the features of every layer, with a gradient to ``pictures``."""
+def layer_distances(net: Any, images: Tensor, originals: Tensor) -> Tensor:
+    """(layers, B): the mean squared difference of the features of every layer, with a gradient to ``images``."""
     with torch.no_grad():
         targets = [layer.float() for layer in maps(net, originals)]
-    pairs = zip(maps(net, pictures), targets, strict=True)
+    pairs = zip(maps(net, images), targets, strict=True)
     return torch.stack([(x.float() - y).square().mean((1, 2, 3)) for x, y in pairs])
 
 

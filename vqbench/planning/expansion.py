@@ -152,7 +152,7 @@ def dataset_part(suite: SuiteSpec, registry: Registry, position: int) -> PluginS
 
 
 def _second(suite: SuiteSpec, registry: Registry) -> PluginSpec | None:
-    """The recipe of the second stage; of a reduced copy, with fewer pictures and smaller batches too."""
+    """The recipe of the second stage; of a reduced copy, with fewer images and smaller batches too."""
     if suite.generate is None:
         return None
     name, smaller = suite.generate.name, {key: suite.reduced[key] for key in SECOND if key in suite.reduced}

@@ -11,7 +11,7 @@ from vqbench.spec import RunSpec
 
 @dataclass(frozen=True)
 class CodeShape:
-    """``latent`` is the map of codes of one picture, such as "16²×4"; ``codes`` the size of a codebook."""
+    """``latent`` is the map of codes of one image, such as "16²×4"; ``codes`` the size of a codebook."""
 
     latent: str | None = None
     codes: int | None = None

@@ -65,8 +65,8 @@ class MetricInfo:
     better: str
     digits: int
     version: int
-    few: int = 0  # from fewer pictures than this, it ranks nothing
-    of_samples: bool = False  # of a second stage's pictures, not of reconstructions
+    few: int = 0  # from fewer images than this, it ranks nothing
+    of_samples: bool = False  # of a second stage's images, not of reconstructions
     by_codebook: bool = False  # comparable between codebooks of one size alone
 
 
@@ -75,7 +75,7 @@ class DatasetInfo:
     """What a table and a plan must know of a data set."""
 
     title: str
-    train: int  # pictures
+    train: int  # images
     test: int
     holdout: int
     notes: Sequence[str] = ()  # what stands below every table of it
@@ -331,7 +331,7 @@ def _sampling(spec: SuiteSpec, infos: dict[str, MetricInfo]) -> Sampling | None:
     if of_samples and spec.generate is None:
         raise spec.error(
             ("metrics", spec.metrics.index(of_samples[0])),
-            f"{of_samples[0]!r} measures generated pictures; give the suite a second stage by `generate`",
+            f"{of_samples[0]!r} measures generated images; give the suite a second stage by `generate`",
         )
     if spec.generate is not None and not 0 < len(of_samples) < len(infos):
         raise spec.error(

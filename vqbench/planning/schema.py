@@ -202,7 +202,7 @@ SETTINGS = ("steps", "eta", "temperature")  # of which a recipe has some
 
 
 class SampleSettings(Model):
-    """How many pictures a second stage makes, how, and what they are held against."""
+    """How many images a second stage makes, how, and what they are held against."""
 
     count: Annotated[int, Field(ge=2, le=10_000_000)] = 50_000
     reference: Reference = "train"

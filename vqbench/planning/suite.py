@@ -41,7 +41,7 @@ __all__ = ["Codebook", "PaperRow", "Plugin", "QuantizerRow", "SuiteRow", "SuiteS
 
 MAX_ROWS = 10_000
 MAX_RUNS = 200_000
-LENGTHS = re.compile(r"\d+ (updates|epochs|pictures|images)")
+LENGTHS = re.compile(r"\d+ (updates|epochs|images|images)")
 BUDGET = ("num_codes", "dim")
 EXTRA_COLUMNS = ("seconds", "latent", "codes", "parameters", "state")  # columns of a table that are no metrics
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -73,7 +73,7 @@ class SuiteSpec(Model):
     codebook: Codebook = Codebook()
     quantizers: Annotated[list[QuantizerRow], AfterValidator(filled)]
     seeds: Annotated[list[Seed], AfterValidator(distinct)] = Field(default=[42])
-    generate: Plugin | None = None  # the recipe of a second stage on every run, which makes pictures
+    generate: Plugin | None = None  # the recipe of a second stage on every run, which makes images
     samples: SampleSettings = SampleSettings()  # of the second stage
     metrics: Annotated[list[str], AfterValidator(distinct)]
     table: TableSpec = TableSpec()
@@ -108,7 +108,7 @@ class SuiteSpec(Model):
         return yamlfile.dump(self.model_dump(exclude_unset=True))
 
     def reduce(self, test_images: int | None = None, **recipe: Any) -> Self:
-        """A smaller copy under another name: other arguments of the recipe (``epochs=10``), or fewer pictures."""
+        """A smaller copy under another name: other arguments of the recipe (``epochs=10``), or fewer images."""
         try:
             reduced = arguments({**self.reduced, **recipe})
         except Problem as problem:

@@ -3,7 +3,7 @@
 A step is four parts: encoder, quantizer, decoder and optimizer. Each is counted and timed by itself, forward and
 backward. Its limit is the larger of operations / ceiling and bytes / ceiling, as if one hid the other perfectly, and
 the step's limit is the sum over its parts. What the whole step takes beyond its parts is called the rest: picking and
-scaling pictures, the reconstruction error, and the loop itself.
+scaling images, the reconstruction error, and the loop itself.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from vqbench.model import Autoencoder
 from vqbench.profiling.timing import GPU_CALLS, Call, Noise, StepTimer, backward, feature_map, now
 from vqbench.quantizer import Quantizer
 
-FLOAT, CODE, PICTURE = 4, 8, 1  # bytes of a float32, of an int64 code, of a uint8 pixel
+FLOAT, CODE, IMAGE = 4, 8, 1  # bytes of a float32, of an int64 code, of a uint8 pixel
 
 
 @dataclass
@@ -151,9 +151,9 @@ def optimizer(model: Autoencoder) -> CostItem:
 
 
 def rest(step: StepTimer) -> int:
-    """Bytes of a step outside its parts: pictures are read and scaled; the error reads both and writes a gradient."""
+    """Bytes of a step outside its parts: images are read and scaled; the error reads both and writes a gradient."""
     values = step.like.batch * step.like.channels * step.like.size**2
-    return values * (PICTURE + 4 * FLOAT)
+    return values * (IMAGE + 4 * FLOAT)
 
 
 def launches(call: Call) -> int:

@@ -20,7 +20,7 @@ from vqbench.store.results import write_atomically
 from vqbench.system import jsontext, processes
 from vqbench.system.output import CommandOutput
 
-SIZES = ("50176,512,64",)  # a batch of 1,024 pictures of MNIST at the codebook of the small-data tables
+SIZES = ("50176,512,64",)  # a batch of 1,024 images of MNIST at the codebook of the small-data tables
 
 
 @dataclass(frozen=True)
@@ -105,9 +105,9 @@ def _checked(wanted: ProfileRequest, output: Path | None, style: str) -> list[Su
     for device in wanted.devices:
         Engine(device)  # raises for a device that this machine lacks
     if wanted.cost:
-        from vqbench.profiling.timing import pictures
+        from vqbench.profiling.timing import images
 
-        if not wanted.step or not any(pictures(at.n) for at in sizes):
+        if not wanted.step or not any(images(at.n) for at in sizes):
             raise UsageError("--cost needs a training step: an N that 49 or 64 divides, and no --no-step")
     return found
 

@@ -50,7 +50,7 @@ def text(profile: dict[str, Any], style: str, cost: bool, methods: bool = False)
     if cost:
         priced = [row for row in profile["rows"] if "parts" in row]
         if not priced:
-            raise UsageError("this profile holds no costs; measure them with --cost, at an N that makes whole pictures")
+            raise UsageError("this profile holds no costs; measure them with --cost, at an N that makes whole images")
         pieces += ["", _ceilings(profile)]
         for row in priced:
             pieces += ["", _cost(profile, row, style)]
@@ -99,7 +99,7 @@ def _notes(profile: dict[str, Any], style: str) -> list[str]:
     steps = {tuple(row["batch"]) for row in profile["rows"] if row.get("batch")}
     if steps:
         shown = " and ".join("x".join(map(str, shape)) for shape in sorted(steps))
-        notes.append(f"Step: the whole update of the autoencoder on {shown} pictures with the same quantizer.")
+        notes.append(f"Step: the whole update of the autoencoder on {shown} images with the same quantizer.")
     notes += [
         f"{_code(row['label'], style)}: {_code(row['error'], style)}" for row in profile["rows"] if "error" in row
     ]
@@ -188,7 +188,7 @@ def _cost(profile: dict[str, Any], row: dict[str, Any], style: str) -> str:
         for line in lines
     ]
     shape = "x".join(map(str, row["batch"]))
-    facts = f"{shape} pictures, K = {row['K']:,}, D = {row['D']:,}, {row['device']}, {profile['precision']}"
+    facts = f"{shape} images, K = {row['K']:,}, D = {row['D']:,}, {row['device']}, {profile['precision']}"
     launches = [part["launches"] for part in row["parts"] if part["launches"]]
     starts = ""
     if launches:

@@ -38,7 +38,7 @@ WARM_UP = 2  # rounds that are not counted
 
 @dataclass(frozen=True)
 class RandomImages:
-    """A batch of pictures like those of a data set: 28 pixels make 7x7 features under ``conv``, 32 make 8x8."""
+    """A batch of images like those of a data set: 28 pixels make 7x7 features under ``conv``, 32 make 8x8."""
 
     batch: int
     channels: int
@@ -49,7 +49,7 @@ class RandomImages:
         return (self.size // 4) ** 2
 
 
-def pictures(n: int) -> RandomImages | None:
+def images(n: int) -> RandomImages | None:
     """The batch that has ``n`` features: grey of 28 pixels (as MNIST), else of three channels and 32 (as CIFAR10)."""
     for channels, size in ((1, 28), (3, 32)):
         positions = (size // 4) ** 2
@@ -60,7 +60,7 @@ def pictures(n: int) -> RandomImages | None:
 
 def feature_map(n: int, dim: int, device: torch.device) -> Tensor:
     """``n`` normal features as a map (B, dim, h, w), channels last in memory, as the encoder gives them."""
-    batch = pictures(n)
+    batch = images(n)
     shape = (batch.batch, batch.size // 4, batch.size // 4) if batch else (n, 1, 1)
     return torch.randn(*shape, dim, device=device).permute(0, 3, 1, 2)
 
@@ -152,7 +152,7 @@ def now(device: torch.device) -> float:
 
 
 class Noise(Dataset):
-    """Random pictures, as many as a measurement needs: what they show changes no time."""
+    """Random images, as many as a measurement needs: what they show changes no time."""
 
     def __init__(self, like: RandomImages, count: int) -> None:
         self.channels, self.size = like.channels, like.size  # type: ignore[misc]  # of this one, not of the class

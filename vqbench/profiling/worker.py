@@ -22,7 +22,7 @@ from vqbench.profiling.timing import (
     backward,
     bare_product,
     feature_map,
-    pictures,
+    images,
     quantizer_calls,
 )
 from vqbench.quantizer import Quantizer
@@ -47,7 +47,7 @@ def row(job: dict[str, Any]) -> dict[str, Any]:
     held, told_by = peak_memory(subject, device)
 
     calls = {"product": bare_product(n, k, d, device), **quantizer_calls(made_of(subject, device), n, device)}
-    like = pictures(n) if job["step"] else None
+    like = images(n) if job["step"] else None
     step = StepTimer(subject, like, job["precision"], job["device"]) if like else None
     parts = cost.parts(step, device) if step and job["cost"] else {}
     rounds = Rounds({**calls, **{f"part {name}": part.call for name, part in parts.items()}}, device)

@@ -17,7 +17,7 @@ from vqbench.recipe import Recipe, Task, Trained
 from vqbench.training.clock import CHECKPOINT_EVERY, restored
 from vqbench.training.engine import Precision
 
-PREVIEW = 32  # pictures of the test split that the released code also passes through the model each epoch
+PREVIEW = 32  # images of the test split that the released code also passes through the model each epoch
 
 
 Decay = Literal["constant", "linear", "cosine"]
@@ -60,13 +60,13 @@ class ReconstructionRecipe(Recipe):
     ``decay``: the learning rate stays ``constant``, as in the released code, or falls to zero over all updates,
     ``linear``ly or along half a ``cosine``.
 
-    ``variance``: the error of pictures in [-1, 1] is divided by v (``unit``, the variance of training pixels in
+    ``variance``: the error of images in [-1, 1] is divided by v (``unit``, the variance of training pixels in
     [0, 1]) or by 4v (``matched``, the same on the scale of the error). ``selection``: the epoch with the lowest
     error on the ``test`` split without its last partial batch, as the released code does, on a ``holdout`` of the
-    last training pictures, or the ``last`` epoch. ``selection_pass``: the model's mode in that pass. A pass in
-    ``train`` mode is followed by one over 32 pictures, as in the released code; quantizers learn from what they see.
+    last training images, or the ``last`` epoch. ``selection_pass``: the model's mode in that pass. A pass in
+    ``train`` mode is followed by one over 32 images, as in the released code; quantizers learn from what they see.
 
-    ``subset``: the first training pictures alone, in a reduced suite.
+    ``subset``: the first training images alone, in a reduced suite.
 
     Random numbers of an update derive from the run's seed and the update's number, so that a run that was stopped
     anywhere ends with the same weights. Source: the released code of CVQ-VAE (main.py).
@@ -246,7 +246,7 @@ class ReconstructionRecipe(Recipe):
         )
 
     def _splits(self, task: Task) -> tuple[Tensor, Tensor | None]:
-        """Training and selection pictures on the device. Raises RunError where the settings do not fit the data."""
+        """Training and selection images on the device. Raises RunError where the settings do not fit the data."""
         pixels = task.dataset.pixels("train")
         test = len(task.dataset.pixels("test")) if self.selection == "test" else 0
         if wrong := self.misfit(len(pixels), test, task.dataset.holdout, 0):
@@ -281,7 +281,7 @@ class ReconstructionRecipe(Recipe):
 
     @staticmethod
     def _order(task: Task, epoch: int, count: int) -> Tensor:
-        """The epoch's order of the training pictures, the same for all quantizers of a seed."""
+        """The epoch's order of the training images, the same for all quantizers of a seed."""
         generator = torch.Generator().manual_seed(task.seeds("order", epoch))
         return torch.randperm(count, generator=generator)
 

@@ -22,7 +22,7 @@ class Autoregressive(LatentRecipe):
     """A causal transformer over the code map, line by line; all codes of a position (residual ones) follow each other.
 
     Mean cross-entropy of the codes in nats. AdamW at a constant rate; kept is the moving average of the weights (see
-    ``ema`` of the recipe ``diffusion``). Codes of all training pictures, with ``flips`` of their mirror images too, are
+    ``ema`` of the recipe ``diffusion``). Codes of all training images, with ``flips`` of their mirror images too, are
     computed once. The transformer has GPT-2's layout: ``layers`` blocks of ``width`` channels and ``heads`` heads, with
     ``dropout`` throughout. Sampled is every code by its probability at a ``temperature``, without cutting off unlikely
     ones.

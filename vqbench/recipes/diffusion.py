@@ -21,19 +21,19 @@ from vqbench.training.latents.recipe import LatentRecipe
 class Diffusion(LatentRecipe):
     """Denoising diffusion (T = 1,000) of the features before quantization; the decoder quantizes what is sampled.
 
-    Mean squared error of the predicted noise, at a step drawn evenly for each picture. AdamW at a constant rate; kept
+    Mean squared error of the predicted noise, at a step drawn evenly for each image. AdamW at a constant rate; kept
     is the moving average of the weights, a ← d·a + (1 − d)·w with d = min(``ema``, (1 + n)/(10 + n)) at update n.
-    Features of all training pictures (and, with ``flips``, of their mirror images) are computed once, kept in memory or
+    Features of all training images (and, with ``flips``, of their mirror images) are computed once, kept in memory or
     in a file of the run's folder, and brought to unit variance: by one factor (``scaling`` global) or each channel to
     zero mean and unit variance (``channel``, for features whose channels differ much).
 
     The UNet is diffusers': ``channels`` times each of ``multipliers``, ``blocks`` residual blocks a level, attention at
     the downsampling factors ``attention``. The defaults are those of latent diffusion on LSUN bedrooms, whose learning
-    rate is 2e-6 times the pictures of an update, 48; maps of 7x7 or 8x8 positions need a small one, such as channels
+    rate is 2e-6 times the images of an update, 48; maps of 7x7 or 8x8 positions need a small one, such as channels
     64, multipliers "1x2" and attention "2".
 
     Sampled is by DDIM: 200 ``steps`` with ``eta`` 1 are what the released code was run with on LSUN bedrooms. At eta 0
-    the first noise alone decides a picture; at 1 every step adds as much as the Markov chain of DDPM would.
+    the first noise alone decides an image; at 1 every step adds as much as the Markov chain of DDPM would.
 
     Random numbers of an update derive from the run's seed and the update's number, so that a run that was stopped
     anywhere, or shared by several ranks, ends with the same weights. Source: Rombach et al., High-Resolution Image

@@ -156,7 +156,7 @@ class Gan(Recipe):
         long = counted(self.epochs or 0, "epoch") if self.steps is None else counted(self.steps, "update")
         if self.refine_steps:
             long += f" and {self.refine_steps} of a second phase"
-        rate = f"learning rate {self.learning_rate:g}" + " a picture" * (self.rate_rule == "per_picture")
+        rate = f"learning rate {self.learning_rate:g}" + " an image" * (self.rate_rule == "per_picture")
         return f"{long}, batch {self.batch_size}, {rate}, {self.precision}"
 
     def misfit(self, train: int, test: int, holdout: int, size: int) -> str | None:
@@ -188,7 +188,7 @@ class Gan(Recipe):
         total = first + self.refine_steps
         group = task.engine.group
         if self.batch_size < group.size:
-            raise RunError(f"batch_size {self.batch_size} leaves no picture for some of {group.size} devices; raise it")
+            raise RunError(f"batch_size {self.batch_size} leaves no image for some of {group.size} devices; raise it")
         group.agree(lambda: task.folder.mkdir(parents=True, exist_ok=True))
         players, state = self._begin(task, first)
         reconstruction = self._reconstruction(task, state.step >= first > 0)

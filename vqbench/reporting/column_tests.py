@@ -2,7 +2,7 @@
 
 The row with the best mean is compared with every other row of its block, on the seeds that both have and that the same
 machines have trained (:mod:`vqbench.system.machine`), by
-:func:`vqbench.reporting.statistics.paired_test` over seeds and, where these are stored, pictures. All p-values of a
+:func:`vqbench.reporting.statistics.paired_test` over seeds and, where these are stored, images. All p-values of a
 table are corrected together by Holm. A claim needs every comparison of its column to stay below 5 %, and two seeds:
 with one, the comparison is of two trained models and says nothing on how they were trained.
 
@@ -26,11 +26,11 @@ from vqbench.system.machine import same_origin
 
 LEVEL = 0.05
 RESAMPLES = (200, 2000)  # at least and at most
-DRAWS = 60_000_000  # pictures drawn for all comparisons of a table: about a second
+DRAWS = 60_000_000  # images drawn for all comparisons of a table: about a second
 
 NO_RIVALS = ("not run", "failed", MARKS["B"], OTHER_SIZE)  # why a row is not compared, and yet forbids no claim
 Claim = Literal["significant", "open", "one seed", "level", "not comparable"]
-Images = Callable[[str, str], np.ndarray | None]  # (run's key, "protocol/metric") -> values per picture
+Images = Callable[[str, str], np.ndarray | None]  # (run's key, "protocol/metric") -> values per image
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Comparison:
 
     other: str
     test: statistics.PairedTest  # of best − other
-    by_picture: bool  # else of means over pictures, one a seed
+    by_image: bool  # else of means over images, one a seed
     adjusted: float = 1.0  # p-value by Holm over the table
     ahead: float | None = None  # share of paired bootstrap resamples in which the best is ahead
 
@@ -63,7 +63,7 @@ class ColumnTest:
         if self.claim == "level":
             return "several rows share the best value as shown"
         if self.claim == "not comparable":
-            return "one seed and no values per picture: no claim"
+            return "one seed and no values per image: no claim"
         if self.claim == "one seed":
             return "one seed: no claim"
         if self.claim == "significant":
@@ -89,14 +89,14 @@ def contests(table: Table, images: Images) -> dict[Key, ColumnTest]:
             pairs[i, slot] = compared
     tests = {key: [statistics.paired_test(a, b) for _, a, b, _ in each] for key, each in pairs.items()}
     adjusted = iter(statistics.holm([test.p_value for key in tests for test in tests[key]]))
-    pictures = sum(a.shape[1] for each in pairs.values() for _, a, _, by_picture in each if by_picture)
-    resamples = max(RESAMPLES[0], min(RESAMPLES[1], DRAWS // pictures)) if pictures else 0
+    count = sum(a.shape[1] for each in pairs.values() for _, a, _, by_image in each if by_image)
+    resamples = max(RESAMPLES[0], min(RESAMPLES[1], DRAWS // count)) if count else 0
     for key, contest in found.items():
         better = cast(Literal["min", "max"], contest.column.better)
         comparisons = []
-        for (other, a, b, by_picture), test in zip(pairs[key], tests[key], strict=True):
-            ahead = statistics.paired_bootstrap(a, b, better, resamples).share if by_picture else None
-            comparisons.append(Comparison(other, test, by_picture, next(adjusted), ahead))
+        for (other, a, b, by_image), test in zip(pairs[key], tests[key], strict=True):
+            ahead = statistics.paired_bootstrap(a, b, better, resamples).share if by_image else None
+            comparisons.append(Comparison(other, test, by_image, next(adjusted), ahead))
         found[key] = replace(contest, comparisons=comparisons, claim=_claim(contest, comparisons))
     return found
 
@@ -104,7 +104,7 @@ def contests(table: Table, images: Images) -> dict[Key, ColumnTest]:
 def _prepared(
     table: Table, block: Block, slot: int, column: Column, placed: Mapping[int, str], images: Images
 ) -> tuple[ColumnTest, list[tuple[str, NDArray[np.float64], NDArray[np.float64], bool]]]:
-    """The contest without its tests, and (other, a, b, by picture) for each of them."""
+    """The contest without its tests, and (other, a, b, by image) for each of them."""
     best = [i for i, rank in placed.items() if rank == "best"]
     level = len(best) > 1
     leader, pairs, without = block.rows[best[0]], [], []
@@ -139,14 +139,14 @@ def _pair(best: Cell, other: Cell, name: str, images: Images) -> tuple[NDArray[A
     if all(each is not None for side in arrays for each in side):
         shapes = {cast(np.ndarray, each).shape for side in arrays for each in side}
         if len(shapes) != 1:
-            return "other pictures"
+            return "other images"
         a, b = (np.stack(cast(list[np.ndarray], side)).astype(np.float64) for side in arrays)
     else:
         a, b = (np.array([[side[seed]] for seed in seeds], dtype=np.float64) for side in (ours, theirs))
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         return "values that are not finite"
     if a.size < 2:
-        return "one seed and no values per picture"
+        return "one seed and no values per image"
     return a, b, a.shape[1] > 1
 
 

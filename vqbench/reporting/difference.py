@@ -2,7 +2,7 @@
 
 Runs belong together that were asked for alike: the same data set, quantizer, backbone and recipe with the same
 arguments, whatever the versions of their code, over the seeds that both states have. A change is beyond noise if
-:func:`vqbench.reporting.statistics.paired_test` over pictures and seeds says so after Holm's correction over all
+:func:`vqbench.reporting.statistics.paired_test` over images and seeds says so after Holm's correction over all
 comparisons. Tested are the seeds that the same machines have trained in both states: what differs between machines is
 no change of the code.
 """
@@ -49,7 +49,7 @@ class Change:
     said: str = ""
     test: statistics.PairedTest | None = None  # of after − before
     adjusted: float | None = None
-    pictures: int = 0
+    images: int = 0
 
 
 def diff(a: str, b: str, results: Path) -> CommandOutput:
@@ -156,7 +156,7 @@ def _changes(before: ResultStore, after: ResultStore, old: Seeds, new: Seeds) ->
             known = {s: pair for s, pair in known.items() if same_origin(*(origins_of(e[s].made) for e in (old, new)))}
             pairs = [(before, old[s].run, after, new[s].run) for s in known]
             change.test = _tested(pairs, known, f"{protocol}/{metric}") if known else None
-            change.pictures = change.test.images if change.test and change.test.images > 1 else 0
+            change.images = change.test.images if change.test and change.test.images > 1 else 0
             why = "one seed and no values per image" if known else "trained on other machines"
             change.said = "" if change.test else f"differs; {why}: no claim"
         yield change
@@ -168,7 +168,7 @@ def _value(record: Record, protocol: str, metric: str) -> float | None:
 
 
 def _tested(pairs: Any, known: dict[int, tuple[float, float]], name: str) -> statistics.PairedTest | None:
-    """After against before, by picture where both states have the same number of them, else by seed."""
+    """After against before, by image where both states have the same number of them, else by seed."""
     x = [old_store.images(old).get(name) for old_store, old, _, _ in pairs]
     y = [new_store.images(new).get(name) for _, _, new_store, new in pairs]
     shapes = {None if each is None else each.shape for each in [*x, *y]}
@@ -186,7 +186,7 @@ def _said(change: Change) -> str:
     assert change.adjusted is not None
     beyond = change.adjusted < LEVEL
     if change.test.seeds < 2:
-        return f"{'differs' if beyond else 'within noise'} on these pictures; one seed: no claim about training"
+        return f"{'differs' if beyond else 'within noise'} on these images; one seed: no claim about training"
     return "changed" if beyond else "within noise"
 
 
@@ -198,7 +198,7 @@ def _text(a: str, b: str, changes: list[Change], gone: list[str], added: list[st
         interval = f"{test.low:+.3g} … {test.high:+.3g}" if test else "–"
         p_value = "–" if each.adjusted is None else f"{each.adjusted:.3g}"
         basis = f"{len(each.seeds)} seed{'s' * (len(each.seeds) != 1)}" + (
-            f", {each.pictures:,} pictures" if each.pictures else ""
+            f", {each.images:,} images" if each.images else ""
         )
         numbers = [f"{each.before:.6g}", f"{each.after:.6g}", f"{each.after - each.before:+.3g}", interval, p_value]
         rows.append([each.what, each.protocol, each.metric, *numbers, basis, each.said])
@@ -215,7 +215,7 @@ def _text(a: str, b: str, changes: list[Change], gone: list[str], added: list[st
 
 def _data(a: str, b: str, changes: list[Change], gone: list[str], added: list[str]) -> dict[str, Any]:
     def plain(change: Change) -> dict[str, Any]:
-        told = {key: getattr(change, key) for key in ("what", "protocol", "metric", "seeds", "pictures")}
+        told = {key: getattr(change, key) for key in ("what", "protocol", "metric", "seeds", "images")}
         numbers = {"before": change.before, "after": change.after}
         if change.test:
             numbers |= {"low": change.test.low, "high": change.test.high, "p_value": change.test.p_value}

@@ -70,7 +70,7 @@ class Move:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What was measured of ``run``, on ``images`` pictures."""
+    """What was measured of ``run``, on ``images`` images."""
 
     run: RunSpec
     images: int
@@ -106,9 +106,7 @@ class Explanation:
 def text(explanation: Explanation) -> str:
     """Two tables: the way from START to END, and each knob alone. Their changes are those of the values as shown."""
     run, what = explanation.run, explanation.programme
-    title = (
-        f"{run.quantizer.name} on {run.dataset.name}, seed {run.seed} ({run.key}), {explanation.images} test pictures"
-    )
+    title = f"{run.quantizer.name} on {run.dataset.name}, seed {run.seed} ({run.key}), {explanation.images} test images"
     columns = [_column(name, metric) for name, metric in what.metrics.items() if _moves(explanation, name)]
     start, end = explanation.values[START], explanation.values[END]
     first = [START.name, *(cell for column in columns for cell in (_shown(column, start[column.key]), ""))]

@@ -10,7 +10,7 @@ DIFFERS
 NOT RUN
     There is a printed value and none of ours, because the run is missing or failed.
 NOT COMPARABLE
-    The two are not the same quantity, with the reason: a reduced run, FID from fewer than 2,048 pictures, another
+    The two are not the same quantity, with the reason: a reduced run, FID from fewer than 2,048 images, another
     measuring protocol than the printed value's, no tolerance for the metric. Also where the printed value lies further
     away than CLOSE but inside an interval wider than that: seeds that scatter so much decide nothing.
 

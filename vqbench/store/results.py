@@ -32,7 +32,7 @@ class Value:
     value: float | None  # None where the metric says nothing about such a run
     metric_version: int
     protocol_version: int
-    images: int  # how many pictures were counted
+    images: int  # how many images were counted
 
 
 @dataclass
@@ -290,7 +290,7 @@ class ResultStore:
         """Which of the ``wanted`` numbers (protocol -> metric -> (metric's, protocol's version)) are not stored."""
         return lacking(self.read(run), wanted)
 
-    # Values of each picture, for paired statistics: one .npz a run, arrays named "protocol/metric".
+    # Values of each image, for paired statistics: one .npz a run, arrays named "protocol/metric".
 
     def write_images(self, run: RunSpec, arrays: Mapping[str, np.ndarray]) -> None:
         """Add per-image values to those that are stored of ``run``."""
@@ -335,7 +335,7 @@ class ResultStore:
         """Set aside what is damaged of ``run``, so that it is done again, and remove what a killed process has half
         written; one sentence each. Only for the process that holds it.
 
-        Values of pictures and their means belong together: where the former are damaged, the record goes as well.
+        Values of images and their means belong together: where the former are damaged, the record goes as well.
         """
         folder = self.folder(run)
         told = deletion.clear(self.root, folder)

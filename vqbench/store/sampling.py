@@ -1,4 +1,4 @@
-"""How pictures are sampled from a generator, and what they are held against: a part of every sampled number's name."""
+"""How images are sampled from a generator, and what they are held against: a part of every sampled number's name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Reference = Literal["train", "test"]
 
 @dataclass(frozen=True)
 class Sampling:
-    """``count`` pictures, made by the ``settings`` of the recipe, against ``references`` pictures of a split.
+    """``count`` images, made by the ``settings`` of the recipe, against ``references`` images of a split.
 
     ``references`` None are all of them; fewer are for splits that are in no particular order. The reference is the
     training split by default, as in most published FIDs.
@@ -44,7 +44,7 @@ class Sampling:
     def __str__(self) -> str:
         how = ", ".join(f"{name} {value:g}" for name, value in self.settings.items())
         split = {"train": "training", "test": "test"}[self.reference]
-        some = "" if self.references is None else f", its first {self.references:,} pictures at most"
+        some = "" if self.references is None else f", its first {self.references:,} images at most"
         return f"{self.count:,} samples ({how}) against the {split} split{some}"
 
 

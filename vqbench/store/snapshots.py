@@ -1,4 +1,4 @@
-"""What a run keeps for a page beside its record: how its codebook was used, and pictures.
+"""What a run keeps for a page beside its record: how its codebook was used, and images.
 
 ``curves.npz`` is written when a training ends, ``portrait.npz`` when it was measured. Both are small, neither decides
 anything, and runs without them are shown with what they have. No torch here: pages are made where there is none.
@@ -35,11 +35,11 @@ class UsageHistory:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Codes and pictures of the selected model, from the test split."""
+    """Codes and images of the selected model, from the test split."""
 
     positions: int  # of the code map
     counts: np.ndarray | None  # (depth, K) int64: how often each code occurs; None without a codebook
-    chosen: np.ndarray  # (P,) int64: positions of the pictures in the test split
+    chosen: np.ndarray  # (P,) int64: positions of the images in the test split
     groups: np.ndarray  # (P,) str: "same", or "worst", "median", "best" by LPIPS
     scores: np.ndarray  # (P,) float32: LPIPS, not-a-number where it was not measured
     originals: np.ndarray  # (P, C, S, S) uint8

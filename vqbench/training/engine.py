@@ -70,9 +70,9 @@ class Engine:
 
     @contextmanager
     def batch(self, count: int, model: nn.Module) -> Iterator[slice]:
-        """Within: a batch of ``count`` pictures is shared by the ranks. Yields which of them are this rank's.
+        """Within: a batch of ``count`` images is shared by the ranks. Yields which of them are this rank's.
 
-        Parts may differ by a picture. A batch of fewer pictures than ranks is computed as a whole by each of them, as
+        Parts may differ by an image. A batch of fewer images than ranks is computed as a whole by each of them, as
         one device would, and ``model`` is then made the same bit by bit.
         """
         size = self.group.size
@@ -94,11 +94,11 @@ class Engine:
         return self._fabric.autocast()
 
     def backward(self, loss: Tensor) -> None:
-        """Gradients of the batch's loss, which is the mean of the ranks' ``loss``, weighted by their pictures."""
+        """Gradients of the batch's loss, which is the mean of the ranks' ``loss``, weighted by their images."""
         self._fabric.backward(loss if self._scale == 1.0 else self._scale * loss)
 
     def mean(self, values: Tensor) -> Tensor:
-        """Means over this rank's pictures as means over the batch, on all ranks, without a gradient."""
+        """Means over this rank's images as means over the batch, on all ranks, without a gradient."""
         return values.detach() if collectives.world_size() == 1 else collectives.all_sum(values * collectives.weight())
 
     def seed(self, seed: int) -> None:

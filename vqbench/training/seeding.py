@@ -18,6 +18,6 @@ def seeds(seed: int, dataset: str) -> Seeds:
     """The function (purpose, counters ...) -> seed of one run.
 
     It knows the run's seed and data set but neither its quantizer nor its suite: so all quantizers of a seed see
-    the same pictures in the same order and start from the same backbone, which makes comparisons paired.
+    the same images in the same order and start from the same backbone, which makes comparisons paired.
     """
     return lambda purpose, *counters: derive(seed, dataset, purpose, *counters)

@@ -46,7 +46,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Advanced:
-    """How far that is: updates or pictures."""
+    """How far that is: updates or images."""
 
     done: int
     total: int

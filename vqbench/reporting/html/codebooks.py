@@ -9,7 +9,7 @@ import numpy as np
 
 from vqbench.errors import counted
 from vqbench.reporting.html.gather import RunView
-from vqbench.reporting.html.png import PngImage, picture, strip
+from vqbench.reporting.html.png import PngImage, png_image, strip
 
 EPOCHS = 120  # columns of a strip at most; of more epochs, evenly chosen ones are shown
 LINES = 512  # lines of a strip at most; of more, neighbours by use share one
@@ -58,7 +58,9 @@ def _book(view: RunView, room: int) -> Book:
         each = -(-4 * portrait.decoded[0].size // 3)  # in base64
         left = room - sum(part.size for part in (drawn, plane) if part)
         number = min(len(portrait.decoded), max(32, left // each))
-        decoded = picture(_sheet(portrait.decoded[:number]), f"{view.name}: {counted(number, 'code')} decoded alone", 2)
+        decoded = png_image(
+            _sheet(portrait.decoded[:number]), f"{view.name}: {counted(number, 'code')} decoded alone", 2
+        )
     explained = None if portrait is None or portrait.explained is None else 100 * float(portrait.explained.sum())
     return Book(view, drawn, note, path, told, used, codes, plane, explained, decoded, number)
 
@@ -81,7 +83,7 @@ def _strip(view: RunView) -> tuple[PngImage, str]:
     note = counted(epochs, "epoch") if len(chosen) == epochs else f"{len(chosen)} of {epochs} epochs"
     if share * view.curves.merged > 1:
         note += f", {counted(share * view.curves.merged, 'code')} a line"
-    return picture(levels, told, 1, SHADES), note
+    return png_image(levels, told, 1, SHADES), note
 
 
 def _histogram(counts: np.ndarray) -> tuple[str, str]:
@@ -125,7 +127,7 @@ def _plane(view: RunView) -> PngImage | None:
         dots(codes[used], 5, BLUE)
     small = np.asarray(canvas.resize((SIDE, SIDE), Image.Resampling.BOX))
     number = "" if codes is None else f" and {counted(len(codes), 'code')}"
-    return picture(small, f"{view.name}: {len(features)} features{number} in two dimensions")
+    return png_image(small, f"{view.name}: {len(features)} features{number} in two dimensions")
 
 
 def _sheet(decoded: np.ndarray) -> np.ndarray:

@@ -139,7 +139,7 @@ def _number(view: RunView, keys: Sequence[Key]) -> int:
 def trade_offs(gathered: Gathered, dataset: str, protocol: str, keys: Sequence[Key]) -> list[Plot]:
     """LPIPS and rFID (where measured) against the entropy of the codes and against time, with the Pareto front."""
     rates: list[tuple[str, str, Callable[[RunView], float | None]]] = [
-        ("entropy of the codes [bits a picture]", "bits", lambda view: view.entropy),
+        ("entropy of the codes [bits an image]", "bits", lambda view: view.entropy),
         ("training [ms an update]", "time", lambda view: view.milliseconds),
     ]
     plots = []

@@ -80,7 +80,7 @@ class RunView:
 
     @cached_property
     def entropy(self) -> float | None:
-        """Bits that the codes of a picture cost by their empirical entropy, each depth by itself; None if not kept."""
+        """Bits that the codes of an image cost by their empirical entropy, each depth by itself; None if not kept."""
         if self.portrait is None or self.portrait.counts is None:
             return None
         return self.portrait.positions * sum(map(statistics.entropy_bits, self.portrait.counts))
@@ -112,7 +112,7 @@ class Gathered:
         return [view for view in self.runs if view.dataset == dataset]
 
     def images(self, key: str, name: str) -> np.ndarray | None:
-        """Values of each picture of the run ``key`` under ``name`` ("protocol/metric"), or None."""
+        """Values of each image of the run ``key`` under ``name`` ("protocol/metric"), or None."""
         view = self.by_key[key]
         if view.store is None:
             return None
@@ -150,7 +150,7 @@ def _images_of(store: ResultStore, run: RunSpec) -> Path:
 
 
 def _read(reader: Any, found: assemble.Found, run: RunSpec, notes: list[str]) -> Any:
-    """What is kept for a page beside a record, if anything; a damaged file costs its own picture alone, and is told."""
+    """What is kept for a page beside a record, if anything; a damaged file costs its own image alone, and is told."""
     if found.store is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Reconstructions: the same pictures for every row, and each row's worst, median and best by LPIPS."""
+"""Reconstructions: the same images for every row, and each row's worst, median and best by LPIPS."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from vqbench.reporting.html.gather import RunView
-from vqbench.reporting.html.png import PngImage, magnification, picture, strip
+from vqbench.reporting.html.png import PngImage, magnification, png_image, strip
 
 SETS = (
-    ("same", "the same pictures"),
+    ("same", "the same images"),
     ("worst", "worst by LPIPS"),
     ("median", "median by LPIPS"),
     ("best", "best by LPIPS"),
@@ -21,7 +21,7 @@ HEAT = np.stack([np.arange(256), np.clip(np.arange(256) * 2 - 256, 0, 255), np.z
 
 @dataclass(frozen=True)
 class RunImages:
-    """One run's pictures of one set."""
+    """One run's images of one set."""
 
     view: RunView
     originals: PngImage | None  # None where they stand once, above all rows
@@ -32,20 +32,20 @@ class RunImages:
 
 @dataclass(frozen=True)
 class ImageSet:
-    """One choice of pictures for all runs of a data set."""
+    """One choice of images for all runs of a data set."""
 
     name: str
     title: str
-    originals: PngImage | None  # of the common pictures
+    originals: PngImage | None  # of the common images
     shelves: Sequence[RunImages]
     without: Sequence[str]  # runs that keep none
-    left_out: int  # pictures a row that would have made the page too large
+    left_out: int  # images a row that would have made the page too large
 
 
 def sets(views: Sequence[RunView], room: int) -> list[ImageSet]:
-    """The sets of which some run keeps pictures. ``room``: bytes that those of one run may take."""
+    """The sets of which some run keeps images. ``room``: bytes that those of one run may take."""
     kept = [view for view in views if view.portrait is not None and len(view.portrait.chosen)]
-    shares = {"same": 2}  # the others, of fewer pictures, get half as much each
+    shares = {"same": 2}  # the others, of fewer images, get half as much each
     return [_set(name, title, kept, views, room * shares.get(name, 1) // 5) for name, title in SETS] if kept else []
 
 
@@ -63,7 +63,7 @@ def _set(name: str, title: str, kept: Sequence[RunView], views: Sequence[RunView
         before, after = view.portrait.originals[few], view.portrait.reconstructions[few]
         which = ", ".join(map(str, chosen))
         times = magnification(before.shape[-1])
-        ours = picture(strip(before, 1), f"originals: test pictures {which}", times)
+        ours = png_image(strip(before, 1), f"originals: test images {which}", times)
         if name == "same" and originals is None:
             originals, shown = ours, view.portrait.originals[few]
         common = name == "same" and shown is not None and np.array_equal(shown, before)
@@ -73,10 +73,10 @@ def _set(name: str, title: str, kept: Sequence[RunView], views: Sequence[RunView
             RunImages(
                 view,
                 None if common else ours,
-                picture(strip(after, 1), f"{view.name}: reconstructions of test pictures {which}", times),
-                picture(
+                png_image(strip(after, 1), f"{view.name}: reconstructions of test images {which}", times),
+                png_image(
                     strip(error[:, None], 1, between=0),
-                    f"{view.name}: absolute errors of test pictures {which}, black for none, yellow for 255",
+                    f"{view.name}: absolute errors of test images {which}, black for none, yellow for 255",
                     times,
                     HEAT,
                 ),

@@ -36,7 +36,7 @@ def _contest(contest: ColumnTest) -> dict[str, Any]:
             {
                 "other": each.other,
                 **asdict(each.test),
-                "by_picture": each.by_picture,
+                "by_image": each.by_image,
                 "p_value_holm": each.adjusted,
                 "ahead": each.ahead,
             }

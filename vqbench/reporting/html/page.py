@@ -18,7 +18,7 @@ from vqbench.reporting.html.numbers import numbers
 from vqbench.reporting.tables.layout import Layout, Piece, TextLine, layout
 from vqbench.reporting.tables.table import Cell, Column, Table
 
-BUDGET = 17_000_000  # bytes of pictures that a page may hold, whatever the number of runs
+BUDGET = 17_000_000  # bytes of images that a page may hold, whatever the number of runs
 STATES = ("done", "partly", "failed", "missing")
 MARKS = {"significant": "best", "open": "lead", "one seed": "lead", "level": "lead", "not comparable": "lead"}
 

@@ -1,4 +1,4 @@
-"""Pictures as they stand in a page: PNG at their own size, magnified by the reader's browser without smoothing."""
+"""Images as they stand in a page: PNG at their own size, magnified by the reader's browser without smoothing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class PngImage:
         return len(self.source)
 
 
-def picture(levels: np.ndarray, told: str, times: int = 1, palette: np.ndarray | None = None) -> PngImage:
+def png_image(levels: np.ndarray, told: str, times: int = 1, palette: np.ndarray | None = None) -> PngImage:
     """(H, W), (H, W, 3) or (H, W, 4) uint8; with ``palette`` (n, 3) or (n, 4), (H, W) of its entries."""
     from PIL import Image
 
@@ -42,19 +42,19 @@ def picture(levels: np.ndarray, told: str, times: int = 1, palette: np.ndarray |
     return PngImage(source, levels.shape[1], levels.shape[0], told, times)
 
 
-def strip(pictures: np.ndarray, gap: int = 0, between: int = 127) -> np.ndarray:
+def strip(images: np.ndarray, gap: int = 0, between: int = 127) -> np.ndarray:
     """(P, C, S, S) uint8 side by side: (S, P·S + gaps) for grey, with three channels for RGB.
 
     ``between``: the level of the gaps; grey is the colour of neither a light page nor a dark one.
     """
-    count, channels, height, width = pictures.shape
+    count, channels, height, width = images.shape
     sheet = np.full((height, count * (width + gap) - gap, channels), between, dtype=np.uint8)
-    for i, each in enumerate(pictures):
+    for i, each in enumerate(images):
         left = i * (width + gap)
         sheet[:, left : left + width] = each.transpose(1, 2, 0)
     return sheet[..., 0] if channels == 1 else sheet
 
 
 def magnification(side: int) -> int:
-    """How many times a picture of ``side`` pixels is magnified to be seen."""
+    """How many times an image of ``side`` pixels is magnified to be seen."""
     return max(1, min(4, 84 // side))

@@ -88,9 +88,9 @@ def _why_not_large(plan: Plan, protocol: str) -> str:
         return f"measured under {protocol}; nothing says that the printed values were"
     lacking = [note for info in plan.datasets.values() for note in info.notes]
     if lacking:
-        return f"other pictures than the paper's: {lacking[0].removesuffix('.')}"
+        return f"other images than the paper's: {lacking[0].removesuffix('.')}"
     sizes = {entry.run.dataset.args.get("size") for entry in plan.entries}
-    return "" if sizes == {256} else f"pictures of {', '.join(map(str, sizes))} pixels, not 256"
+    return "" if sizes == {256} else f"images of {', '.join(map(str, sizes))} pixels, not 256"
 
 
 def find(run: RunSpec, stores: Sequence[ResultStore]) -> Found:
@@ -330,7 +330,7 @@ class _Builder:
             lines.append(suite.about)
         if suite.reduced or suite.test_images:
             less = [f"{name} {value}" for name, value in suite.reduced.items()]
-            less += [f"the first {suite.test_images} test pictures"] if suite.test_images else []
+            less += [f"the first {suite.test_images} test images"] if suite.test_images else []
             lines.append(f"Reduced: {', '.join(less)}. These numbers stand in for no full run's.")
         if suite.left_out:
             lines.append(f"Columns left out, for want of their metric: {', '.join(suite.left_out)}.")

@@ -1,8 +1,8 @@
 """Does the order that the paper prints hold in ours? For every data set and metric, in sentences for below a table.
 
 The row that the paper prints as best is held against every row that it prints as worse. Where a metric has values per
-picture, the answer is the share of paired bootstrap resamples in which the paper's best is ahead of the other row, of
-the same pictures and, with several, the same seeds, each trained by the same machines. Where it has none, as rFID, only
+image, the answer is the share of paired bootstrap resamples in which the paper's best is ahead of the other row, of
+the same images and, with several, the same seeds, each trained by the same machines. Where it has none, as rFID, only
 means over seeds are compared. With one seed an answer is about two trained models, and never about how they were
 trained.
 """
@@ -27,16 +27,16 @@ from vqbench.system.machine import Origin, origins_of, same_origin
 
 HOLDS = 0.975  # the share from which an order holds; it is reversed up to 1 − HOLDS, and open between
 RESAMPLES = (200, 2000)  # at least and at most
-DRAWS = 100_000_000  # pictures drawn for all comparisons of a table: between 1 and 2 seconds
+DRAWS = 100_000_000  # images drawn for all comparisons of a table: between 1 and 2 seconds
 
 
 @dataclass(frozen=True)
 class SeedValues:
-    """One metric of one row: by seed, its value and, where the metric has them, its values per picture (N,)."""
+    """One metric of one row: by seed, its value and, where the metric has them, its values per image (N,)."""
 
     name: str
     values: dict[int, float]
-    pictures: dict[int, NDArray[np.float32]]
+    images: dict[int, NDArray[np.float32]]
     origins: dict[int, tuple[Origin, ...]]  # of each value
 
 
@@ -44,7 +44,7 @@ class SeedValues:
 class Pair:
     """The paper's best row, ``a``, and one that it prints as worse, ``b``, on the ``seeds`` that both have.
 
-    ``a`` and ``b`` are (seeds, N) where every picture has a value, and (seeds, 1) where only runs have.
+    ``a`` and ``b`` are (seeds, N) where every image has a value, and (seeds, 1) where only runs have.
     """
 
     best: str
@@ -52,12 +52,12 @@ class Pair:
     seeds: tuple[int, ...]
     a: NDArray[np.float64]
     b: NDArray[np.float64]
-    by_picture: bool
+    by_image: bool
 
     @property
     def basis(self) -> tuple[bool, int, tuple[int, ...]]:
-        """What an answer rests on: whether on values per picture, how many, which seeds."""
-        return self.by_picture, self.a.shape[1], self.seeds
+        """What an answer rests on: whether on values per image, how many, which seeds."""
+        return self.by_image, self.a.shape[1], self.seeds
 
 
 @dataclass(frozen=True)
@@ -109,15 +109,15 @@ class _RowReader:
 
     def measured(self, entries: Sequence[PlannedRun], metric: str) -> SeedValues:
         """What the runs of one row have of ``metric``, in the version that the table wants."""
-        values, pictures, origins = {}, {}, {}
+        values, by_image, origins = {}, {}, {}
         for entry in entries:
             value, each = self._run(entry.run, metric)
             if value is not None:
                 values[entry.seed] = value
                 origins[entry.seed] = self._origins(entry.run)
             if value is not None and each is not None:
-                pictures[entry.seed] = each
-        return SeedValues(self._name(entries[0]), values, pictures, origins)
+                by_image[entry.seed] = each
+        return SeedValues(self._name(entries[0]), values, by_image, origins)
 
     def _name(self, entry: PlannedRun) -> str:
         """The row's label, with its setting where the table has another row of that label."""
@@ -180,15 +180,15 @@ def _contest(reader: _RowReader, number: str, dataset: str, metric: str) -> Rank
 
 
 def _compared(best: SeedValues, other: SeedValues) -> Pair | str:
-    """The two on the seeds that both have of one origin, with values per picture if these are stored; else why not."""
+    """The two on the seeds that both have of one origin, with values per image if these are stored; else why not."""
     common = best.values.keys() & other.values.keys()
     alike = {seed for seed in common if same_origin(best.origins[seed], other.origins[seed])}
     if common and not alike:
         return "trained on another machine"
-    seeds = sorted(best.pictures.keys() & other.pictures.keys() & alike)
-    by_picture = bool(seeds)
-    if by_picture:
-        a, b = (np.stack([row.pictures[seed] for seed in seeds]).astype(np.float64) for row in (best, other))
+    seeds = sorted(best.images.keys() & other.images.keys() & alike)
+    by_image = bool(seeds)
+    if by_image:
+        a, b = (np.stack([row.images[seed] for seed in seeds]).astype(np.float64) for row in (best, other))
     else:
         seeds = sorted(alike)
         a, b = (np.array([[row.values[seed]] for seed in seeds], dtype=np.float64) for row in (best, other))
@@ -196,17 +196,17 @@ def _compared(best: SeedValues, other: SeedValues) -> Pair | str:
         return "not run with the same seed" if other.values else "not run"
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         return "values that are not finite"
-    return Pair(best.name, other.name, tuple(seeds), a, b, by_picture)
+    return Pair(best.name, other.name, tuple(seeds), a, b, by_image)
 
 
 # What is said ---------------------------------------------------------------------------------------------------------
 
 
 def _resamples(pairs: Sequence[Pair]) -> int:
-    """As many as :data:`DRAWS` allows, the same for all pairs; 0 where none has values per picture."""
-    pictures = sum(pair.a.shape[1] for pair in pairs if pair.by_picture)
+    """As many as :data:`DRAWS` allows, the same for all pairs; 0 where none has values per image."""
+    count = sum(pair.a.shape[1] for pair in pairs if pair.by_image)
     least, most = RESAMPLES
-    return max(least, min(most, DRAWS // pictures)) if pictures else 0
+    return max(least, min(most, DRAWS // count)) if count else 0
 
 
 def _method(resamples: int, seeds: int, caveat: str) -> str:
@@ -215,7 +215,7 @@ def _method(resamples: int, seeds: int, caveat: str) -> str:
     ]
     if resamples:
         said.append(
-            f"Percentages: in how many of {resamples:,} paired bootstrap resamples (the same pictures and seeds for "
+            f"Percentages: in how many of {resamples:,} paired bootstrap resamples (the same images and seeds for "
             f"both rows) it is ahead in ours; the order holds from {100 * HOLDS:g} %, is reversed up to "
             f"{100 - 100 * HOLDS:g} % and open between, without correction for the number of comparisons."
         )
@@ -233,14 +233,14 @@ def _lines(plan: Plan, contest: RankingCheck, resamples: int) -> list[str]:
     where = f"{plan.datasets[contest.dataset].title}, {plan.metrics[contest.metric].label}"
     better = cast(Literal["min", "max"], plan.metrics[contest.metric].better)
     lines = []
-    for (by_picture, pictures, seeds), same in groupby(contest.pairs, key=lambda pair: pair.basis):
+    for (by_image, count, seeds), same in groupby(contest.pairs, key=lambda pair: pair.basis):
         pairs = list(same)
-        if by_picture:
-            said = _by_picture(pairs, better, resamples)
-            basis = f"{pictures:,} pictures"
+        if by_image:
+            said = _by_image(pairs, better, resamples)
+            basis = f"{count:,} images"
         else:
             said = _by_means(pairs, better, plan.metrics[contest.metric].digits)
-            basis = "by means over seeds alone, for want of values per picture"
+            basis = "by means over seeds alone, for want of values per image"
         lines.append(f"{where}: {said}; {basis}, {_about(len(seeds))}")
     if contest.without:
         lines[-1] += "; " + "; ".join(f"{reason}: {name}" for reason, name in contest.without)
@@ -251,7 +251,7 @@ def _about(seeds: int) -> str:
     return "one seed: no claim about training" if seeds == 1 else f"{seeds} seeds"
 
 
-def _by_picture(pairs: Sequence[Pair], better: Literal["min", "max"], resamples: int) -> str:
+def _by_image(pairs: Sequence[Pair], better: Literal["min", "max"], resamples: int) -> str:
     answers = []
     for pair in pairs:
         share = order_verdict(pair.a, pair.b, better, resamples)

@@ -40,11 +40,11 @@ def adaptive_weight(reconstruction: Tensor, adversarial: Tensor) -> Tensor:
     return ratio.clamp(0, LARGEST_WEIGHT).detach()
 
 
-def r1(logits: Tensor, pictures: Tensor) -> Tensor:
-    """The mean over the pictures of ‖∇_x ΣD(x)‖²: (), with a gradient; ``pictures`` (B, …) must require one.
+def r1(logits: Tensor, images: Tensor) -> Tensor:
+    """The mean over the images of ‖∇_x ΣD(x)‖²: (), with a gradient; ``images`` (B, …) must require one.
 
     Half of it, times gamma, is the penalty of Mescheder, Geiger, Nowozin, Which Training Methods for GANs do actually
     Converge?, ICML 2018, arXiv 1801.04406, equation 9.
     """
-    (gradient,) = torch.autograd.grad(logits.float().sum(), pictures, create_graph=True)
+    (gradient,) = torch.autograd.grad(logits.float().sum(), images, create_graph=True)
     return gradient.square().flatten(1).sum(1).mean()

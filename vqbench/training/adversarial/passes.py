@@ -1,4 +1,4 @@
-"""One batch through the model and back, whole or in parts, with the pictures in the middle as the place to meet.
+"""One batch through the model and back, whole or in parts, with the images in the middle as the place to meet.
 
 The losses of a reconstruction x̂ reach the model by ∂loss/∂x̂ alone. So that gradient is computed first, through the
 perceptual net and the discriminator, whose own graphs are then gone, and only then passed on into the decoder. The
@@ -22,7 +22,7 @@ from vqbench.training.engine import Engine
 class BatchPass(Protocol):
     """A batch on its way."""
 
-    pictures: Tensor  # x̂, (B, C, S, S) float32, without a gradient
+    images: Tensor  # x̂, (B, C, S, S) float32, without a gradient
     out: QuantizerOutput
 
     def at_last_layer(self, *gradients: Tensor) -> list[Tensor]:
@@ -42,7 +42,7 @@ class FullBatch:
         self.out = strictly(model.quantizer, z.float())
         with engine.autocast():
             self.reconstruction = model.backbone.decode(self.out.z_q).float()
-        self.pictures = self.reconstruction.detach()
+        self.images = self.reconstruction.detach()
 
     def at_last_layer(self, *gradients: Tensor) -> list[Tensor]:
         weight = self.model.backbone.last_layer()
@@ -55,8 +55,8 @@ class FullBatch:
 class MicroBatches:
     """The batch in ``count`` parts, one after the other, for a device that is too small for it.
 
-    Encoder and decoder treat every picture by itself, so that parts of a batch give what the whole would. Quantizers do
-    not: running means, anchors, entropies follow from all features of a batch. So all pictures are encoded first, the
+    Encoder and decoder treat every image by itself, so that parts of a batch give what the whole would. Quantizers do
+    not: running means, anchors, entropies follow from all features of a batch. So all images are encoded first, the
     quantizer sees the features of all of them at once, as ever, and the parts are computed once more on the way back.
     """
 
@@ -69,7 +69,7 @@ class MicroBatches:
         self.out = strictly(model.quantizer, self.z)
         self.z_q = [part.requires_grad_() for part in self.out.z_q.detach().chunk(count)]
         with torch.no_grad():
-            self.pictures = torch.cat([self._decode(part) for part in self.z_q])
+            self.images = torch.cat([self._decode(part) for part in self.z_q])
 
     def at_last_layer(self, *gradients: Tensor) -> list[Tensor]:
         weight = self.model.backbone.last_layer()

@@ -10,10 +10,10 @@ from vqbench.distributed.gradients import BatchNorm
 
 
 class Patch(nn.Module):
-    """Judges every patch of a picture by itself: pictures (B, C, S, S) in [-1, 1] to logits (B, 1, s, s).
+    """Judges every patch of an image by itself: images (B, C, S, S) in [-1, 1] to logits (B, 1, s, s).
 
     ``layers`` 4x4 convolutions of stride 2, one of stride 1, and one to the logit; twice the width after each, at most
-    eight times. Between the first and the last, batch norm follows, whose statistics are those of the pictures of one
+    eight times. Between the first and the last, batch norm follows, whose statistics are those of the images of one
     call, over all ranks: real ones and reconstructions apart. 2,765,633 parameters at the default width and depth for
     three channels.
 

@@ -13,7 +13,7 @@ from vqbench.training.engine import Engine
 
 
 class Reconstruction:
-    """l1·mean|x̂ − x| + l2·mean(x̂ − x)² + perceptual·d(x̂, x), of pictures in [-1, 1].
+    """l1·mean|x̂ − x| + l2·mean(x̂ − x)² + perceptual·d(x̂, x), of images in [-1, 1].
 
     d is LPIPS on VGG16 where ``semantic`` is None. Otherwise it is SeQ-GAN's α·d_5 + (1 − α)·(d_1 + … + d_5) with
     α = ``semantic``, d_l the mean squared difference of the features after relu 1_2, 2_2, 3_3, 4_3 and 5_3 (Gu et al.,
@@ -25,32 +25,32 @@ class Reconstruction:
         self.engine, self.l1, self.l2, self.perceptual, self.semantic = engine, l1, l2, perceptual, semantic
         self.net = network("vgg", engine.device) if perceptual else None
 
-    def __call__(self, pictures: Tensor, originals: Tensor) -> Tensor:
-        """(B,): the loss of each picture."""
-        difference = (pictures - originals).flatten(1)
+    def __call__(self, images: Tensor, originals: Tensor) -> Tensor:
+        """(B,): the loss of each image."""
+        difference = (images - originals).flatten(1)
         loss = self.l1 * difference.abs().mean(1) + self.l2 * difference.square().mean(1)
-        return loss + self.perceptual * self._distance(pictures, originals) if self.net is not None else loss
+        return loss + self.perceptual * self._distance(images, originals) if self.net is not None else loss
 
-    def _distance(self, pictures: Tensor, originals: Tensor) -> Tensor:
-        if min(pictures.shape[2:]) < SMALLEST["vgg"]:
+    def _distance(self, images: Tensor, originals: Tensor) -> Tensor:
+        if min(images.shape[2:]) < SMALLEST["vgg"]:
             side = SMALLEST["vgg"]
-            raise RunError(f"the perceptual loss needs pictures of at least {side}x{side} pixels; set perceptual to 0")
+            raise RunError(f"the perceptual loss needs images of at least {side}x{side} pixels; set perceptual to 0")
         distance = lpips_distance if self.semantic is None else partial(self._mixed, share=self.semantic)
         with self.engine.autocast():
-            return distance(self.net, pictures, originals)
+            return distance(self.net, images, originals)
 
     @staticmethod
-    def _mixed(net: object, pictures: Tensor, originals: Tensor, share: float) -> Tensor:
-        layers = layer_distances(net, pictures, originals)
+    def _mixed(net: object, images: Tensor, originals: Tensor, share: float) -> Tensor:
+        layers = layer_distances(net, images, originals)
         return share * layers[-1] + (1 - share) * layers.sum(0)
 
-    def gradient(self, pictures: Tensor, originals: Tensor, parts: int = 1) -> tuple[Tensor, Tensor]:
-        """The mean loss () of the batch and its gradient at ``pictures``, computed in ``parts``; no graph is left."""
+    def gradient(self, images: Tensor, originals: Tensor, parts: int = 1) -> tuple[Tensor, Tensor]:
+        """The mean loss () of the batch and its gradient at ``images``, computed in ``parts``; no graph is left."""
         gradients: list[Tensor] = []
-        total = torch.zeros((), device=pictures.device)
-        for x_hat, x in zip(pictures.chunk(parts), originals.chunk(parts), strict=True):
+        total = torch.zeros((), device=images.device)
+        for x_hat, x in zip(images.chunk(parts), originals.chunk(parts), strict=True):
             x_hat = x_hat.detach().requires_grad_()
-            loss = self(x_hat, x).sum() / len(pictures)
+            loss = self(x_hat, x).sum() / len(images)
             gradients += torch.autograd.grad(loss, x_hat)
             total += loss.detach()
         return total, torch.cat(gradients)

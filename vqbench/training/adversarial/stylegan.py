@@ -68,9 +68,9 @@ class DownBlock(nn.Module):
 
 
 class StyleGAN(nn.Module):
-    """Judges a whole picture: (B, C, size, size) in [-1, 1] to logits (B, 1).
+    """Judges a whole image: (B, C, size, size) in [-1, 1] to logits (B, 1).
 
-    Residual blocks down to 4x4, then the standard deviation within groups of ``group`` neighbouring pictures as one
+    Residual blocks down to 4x4, then the standard deviation within groups of ``group`` neighbouring images as one
     more channel, a convolution and two products. ``width`` is the number of channels at 64 pixels, where the paper's
     larger configuration has 512; it halves with every doubling of the side and never exceeds ``width``.
 
@@ -82,7 +82,7 @@ class StyleGAN(nn.Module):
         super().__init__()
         if size < 2 * SMALLEST or size & (size - 1):
             raise UsageError(
-                f"discriminator: stylegan needs pictures of 8, 16, 32, 64 ... pixels a side, not {size}; use patch"
+                f"discriminator: stylegan needs images of 8, 16, 32, 64 ... pixels a side, not {size}; use patch"
             )
         self.group = group
         sides = [size >> level for level in range(int(math.log2(size // SMALLEST)) + 1)]  # size ... 4
@@ -100,7 +100,7 @@ class StyleGAN(nn.Module):
         return logits
 
     def deviation(self, x: Tensor) -> Tensor:
-        """(B, 1, h, w): the standard deviation over the pictures of a group, meaned over channels and positions."""
+        """(B, 1, h, w): the standard deviation over the images of a group, meaned over channels and positions."""
         count = len(x)
         size = self.group if count % self.group == 0 else count
         grouped = x.float().view(count // size, size, *x.shape[1:])

@@ -55,7 +55,7 @@ class GanTrainer:
         self.average = Average(model, ema) if ema else None
         self.optimizer = self._adam(model)
         self.opponent = self._adam(discriminator)
-        self.codes = torch.empty(0, dtype=torch.int64)  # (B, H, W, depth) of the last update's pictures
+        self.codes = torch.empty(0, dtype=torch.int64)  # (B, H, W, depth) of the last update's images
 
     def _adam(self, module: nn.Module) -> torch.optim.Optimizer:
         return torch.optim.AdamW([each for each in module.parameters() if each.requires_grad], **self.adam)
@@ -73,7 +73,7 @@ class GanTrainer:
                 group["lr"] = rate
 
     def update(self, x: Tensor, reconstruction: Reconstruction, playing: bool, penalized: bool) -> Tensor:
-        """Learn from the pictures ``x`` (B, C, S, S) in [-1, 1], this rank's part of a batch; what TERMS were, (6,).
+        """Learn from the images ``x`` (B, C, S, S) in [-1, 1], this rank's part of a batch; what TERMS were, (6,).
 
         Without ``playing`` the discriminator takes no part. ``penalized``: this update has the R1 penalty.
         """
@@ -83,11 +83,11 @@ class GanTrainer:
             batch = FullBatch(self.model, self.engine, x)
         else:
             batch = MicroBatches(self.model, self.engine, x, self.rules.accumulate)
-        error, gradient = reconstruction.gradient(batch.pictures, x, self.rules.accumulate)
+        error, gradient = reconstruction.gradient(batch.images, x, self.rules.accumulate)
         objective, slope = self._objective(error, batch, x[0].numel())
         fooling = weight = judged = penalty = zero
         if playing:
-            fooling, away = self._fooling(batch.pictures)
+            fooling, away = self._fooling(batch.images)
             weight = torch.tensor(self.rules.weight, device=x.device)
             if self.rules.adaptive:
                 pulls = [mean(pull) for pull in batch.at_last_layer(gradient, away)]  # before their norms are taken
@@ -100,7 +100,7 @@ class GanTrainer:
         if self.average is not None:
             self.average.update(self.model)
         if playing:
-            judged, penalty = self._judge(x, batch.pictures, penalized)
+            judged, penalty = self._judge(x, batch.images, penalized)
         self.codes = batch.out.codes.detach()
         terms = (error, batch.out.loss, fooling, weight, judged, penalty)
         return mean(torch.stack([term.detach().float() for term in terms]))
@@ -112,18 +112,18 @@ class GanTrainer:
         (slope,) = torch.autograd.grad(objective, error, retain_graph=True)
         return objective, all_sum(slope) / world_size()  # each rank's, whether it exchanged the error or not
 
-    def _fooling(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+    def _fooling(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The generator's loss, and its gradient at the reconstructions."""
-        pictures = pictures.detach().requires_grad_()
-        loss = losses.generator_loss(self._logits(pictures), self.rules.game)
-        (gradient,) = torch.autograd.grad(share(loss), pictures)
+        images = images.detach().requires_grad_()
+        loss = losses.generator_loss(self._logits(images), self.rules.game)
+        (gradient,) = torch.autograd.grad(share(loss), images)
         return loss, gradient / share(torch.ones_like(loss))
 
-    def _judge(self, x: Tensor, pictures: Tensor, penalized: bool) -> tuple[Tensor, Tensor]:
+    def _judge(self, x: Tensor, images: Tensor, penalized: bool) -> tuple[Tensor, Tensor]:
         """Update the discriminator; its loss, and the R1 penalty if this update has one."""
         real = x.detach().requires_grad_(penalized)
         logits = self._logits(real)
-        loss = losses.discriminator_loss(logits, self._logits(pictures), self.rules.game)
+        loss = losses.discriminator_loss(logits, self._logits(images), self.rules.game)
         penalty = torch.zeros((), device=x.device)
         if penalized:
             penalty = self.rules.r1 / 2 * losses.r1(logits, real)
@@ -133,9 +133,9 @@ class GanTrainer:
         self.opponent.step()
         return loss, penalty
 
-    def _logits(self, pictures: Tensor) -> Tensor:
+    def _logits(self, images: Tensor) -> Tensor:
         with self.engine.autocast():
-            logits: Tensor = self.discriminator(pictures)
+            logits: Tensor = self.discriminator(images)
             return logits.float()
 
     def parts(self) -> Iterable[tuple[str, Any]]:

@@ -1,1 +1,1 @@
-"""Second stages: what makes pictures from a trained autoencoder's codes, and what these pictures are worth."""
+"""Second stages: what makes images from a trained autoencoder's codes, and what these images are worth."""

@@ -1,4 +1,4 @@
-"""What a trained autoencoder makes of the training pictures: computed once, in memory or, if large, in a file."""
+"""What a trained autoencoder makes of the training images: computed once, in memory or, if large, in a file."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from vqbench.recipe import Task
 from vqbench.store import deletion
 
 IN_MEMORY = 2**31  # bytes; more than that is kept in a file
-PIECE = 500  # pictures that are encoded at once; fewer of large ones
+PIECE = 500  # images that are encoded at once; fewer of large ones
 SEEN = 60  # seconds until a new file must be there for all ranks, on file systems of several machines
 Result = TypeVar("Result")
 
 
 class LatentCache:
-    """A row for each picture or, with its mirror image, two: the tensor or the file ``values`` (N or 2 N, *shape)."""
+    """A row for each image or, with its mirror image, two: the tensor or the file ``values`` (N or 2 N, *shape)."""
 
     def __init__(self, values: Tensor | np.ndarray, mirrored: bool, device: torch.device) -> None:
         self.values, self.mirrored, self.device = values, mirrored, device
 
     def draw(self, index: Tensor) -> Tensor:
-        """The rows (B, *shape) of the pictures at ``index`` (B,), on the device; of each, one of its two by chance."""
+        """The rows (B, *shape) of the images at ``index`` (B,), on the device; of each, one of its two by chance."""
         if self.mirrored:
             index = 2 * index + torch.randint(2, index.shape)
         return self._at(index)
@@ -56,18 +56,18 @@ class LatentCache:
 
 
 class LatentEncoder:
-    """The first ``count`` pictures, and with ``flips`` their mirror images, as ``generator.encode`` has them.
+    """The first ``count`` images, and with ``flips`` their mirror images, as ``generator.encode`` has them.
 
-    They are encoded in pieces, of so many pictures as memory allows. The ranks do so in rounds, after each of which
+    They are encoded in pieces, of so many images as memory allows. The ranks do so in rounds, after each of which
     they come to know of an error, or a stop, together.
     """
 
     def __init__(self, task: Task, pictures: Tensor | Images, count: int, generator: Any, flips: bool) -> None:
         self.task, self.group, self.device = task, task.engine.group, task.engine.device
-        self.pictures, self.count, self.generator, self.flips = pictures, count, generator, flips
+        self.images, self.count, self.generator, self.flips = pictures, count, generator, flips
         self.together = min(PIECE, max(8, 2**19 // task.dataset.size**2))
         self.total = -(-count // self.together)  # pieces
-        self.bytes = 4 * (1 + flips) * prod(generator.shape)  # of a picture
+        self.bytes = 4 * (1 + flips) * prod(generator.shape)  # of an image
         digest = bytes(generator.first_digest.tolist()).hex()[:8]  # with another autoencoder, another file
         self.path = task.folder / f"encoded-{digest}.bin"
         self.part = self.path.with_suffix(".part")
@@ -88,9 +88,9 @@ class LatentEncoder:
         return LatentCache(np.memmap(self.path, np.float32, "r", shape=shape), self.flips, self.device)
 
     def _pieces(self, start: int, every: int) -> Iterator[Tensor]:
-        """The rows of every ``every``th piece from ``start`` on; a picture's, then its mirror image's."""
+        """The rows of every ``every``th piece from ``start`` on; an image's, then its mirror image's."""
         order = torch.arange(self.count).split(self.together)[start::every]
-        for some in batches(self.pictures, torch.cat(order) if order else torch.arange(0), self.together):
+        for some in batches(self.images, torch.cat(order) if order else torch.arange(0), self.together):
             x = to_unit(some.to(self.device))
             both = [self.generator.encode(each) for each in ([x, x.flip(-1)] if self.flips else [x])]
             yield torch.stack(both, 1).flatten(0, 1)
@@ -101,7 +101,7 @@ class LatentEncoder:
             yield self.group.together(lambda: next(own, None))
             done = min(done + by, self.total)
             if self.group.number(int(self.task.stopped())):
-                raise Interrupted(f"stopped after encoding {done} of {self.total} parts of the pictures")
+                raise Interrupted(f"stopped after encoding {done} of {self.total} parts of the images")
 
     def _write(self) -> None:
         """Have the ranks take turns with the pieces that are not there."""

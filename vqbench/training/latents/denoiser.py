@@ -1,4 +1,4 @@
-"""Latent diffusion: a denoiser of an autoencoder's features, and the sampler that makes pictures with it."""
+"""Latent diffusion: a denoiser of an autoencoder's features, and the sampler that makes images with it."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class Denoiser(Generator):
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
-        """Pictures (B, C, S, S) in [-1, 1] to features before quantization (B, dim, s, s)."""
+        """Images (B, C, S, S) in [-1, 1] to features before quantization (B, dim, s, s)."""
         return self.first.backbone.encode(x).float()
 
     def scale_to(self, mean: Tensor, deviation: Tensor) -> None:
@@ -125,7 +125,7 @@ class Denoiser(Generator):
 
     @torch.no_grad()
     def decode(self, x: Tensor) -> Tensor:
-        """Standardized features to pictures (B, C, S, S) in [-1, 1]: quantized here, within the decoder."""
+        """Standardized features to images (B, C, S, S) in [-1, 1]: quantized here, within the decoder."""
         z = x * self.scale + self.mean
         return self.first.backbone.decode(strictly(self.first.quantizer, z).z_q)
 

@@ -1,4 +1,4 @@
-"""The contract of what a second stage trains: it makes pictures by way of a trained autoencoder."""
+"""The contract of what a second stage trains: it makes images by way of a trained autoencoder."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from vqbench.assets.content import digest_of_arrays
 from vqbench.errors import StoreError
 from vqbench.model import Autoencoder
 
-PIXELS = 2**20  # of pictures that are decoded at once: 16 of 256x256
+PIXELS = 2**20  # of images that are decoded at once: 16 of 256x256
 
 
 class Generator(nn.Module):
-    """Makes pictures, each from a seed of its own.
+    """Makes images, each from a seed of its own.
 
     ``state_dict`` and ``parameters`` are of what was trained here, not of the autoencoder, which keeps its own
     checkpoint; of that, ``state_dict`` has the SHA-256, since with any other it would mean nothing.
@@ -46,22 +46,22 @@ class Generator(nn.Module):
         return super().load_state_dict(state_dict, *args, **kwargs)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """What was sampled (B, ...) to pictures (B, C, S, S) in [-1, 1]."""
+        """What was sampled (B, ...) to images (B, C, S, S) in [-1, 1]."""
         raise NotImplementedError
 
     def decoded(self, latents: Tensor) -> Tensor:
-        """As :meth:`decode`, some at a time, whatever the size of pictures."""
-        pictures = [self.decode(latents[:1])]
-        together = max(1, PIXELS // (pictures[0].shape[-1] ** 2))
-        pictures += [self.decode(some) for some in latents[1:].split(together) if len(some)]
-        return torch.cat(pictures)
+        """As :meth:`decode`, some at a time, whatever the size of images."""
+        images = [self.decode(latents[:1])]
+        together = max(1, PIXELS // (images[0].shape[-1] ** 2))
+        images += [self.decode(some) for some in latents[1:].split(together) if len(some)]
+        return torch.cat(images)
 
     def sample(self, seeds: Sequence[int], **settings: Any) -> Tensor:
-        """Pictures (len(seeds), C, S, S) in [-1, 1], one a seed, whatever else is in the batch.
+        """Images (len(seeds), C, S, S) in [-1, 1], one a seed, whatever else is in the batch.
 
         In float32 (or tf32), also after a training in bf16. ``settings`` are those that the recipe names in
-        ``sampler``. All random numbers of a picture come from its seed, on the CPU, so that rows and devices are
-        compared on equal ones. (torch's generator takes 32 bits of a seed: of 50,000 pictures, two have the same
+        ``sampler``. All random numbers of an image come from its seed, on the CPU, so that rows and devices are
+        compared on equal ones. (torch's generator takes 32 bits of a seed: of 50,000 images, two have the same
         numbers in one row of three or four.)
         """
         raise NotImplementedError

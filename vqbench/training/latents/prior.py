@@ -30,7 +30,7 @@ class Prior(Generator):
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
-        """Pictures (B, C, S, S) in [-1, 1] to their codes (B, h, w, depth) int32."""
+        """Images (B, C, S, S) in [-1, 1] to their codes (B, h, w, depth) int32."""
         return strictly(self.first.quantizer, self.first.backbone.encode(x).float()).codes.int()
 
     def before(self, codes: Tensor) -> Tensor:
@@ -46,7 +46,7 @@ class Prior(Generator):
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
-        """Codes (B, h·w·depth) to pictures (B, C, S, S) in [-1, 1]."""
+        """Codes (B, h·w·depth) to images (B, C, S, S) in [-1, 1]."""
         with float32_products():
             z_q = self.first.quantizer.decode(codes.unflatten(1, self.shape))
         return self.first.backbone.decode(z_q)

@@ -1,4 +1,4 @@
-"""The training loop that second stages share: over what the trained autoencoder makes of the pictures, with an average
+"""The training loop that second stages share: over what the trained autoencoder makes of the images, with an average
 of the weights."""
 
 from __future__ import annotations
@@ -70,11 +70,11 @@ class LatentRecipe(SecondStage):
         """Fit the untrained generator to the rows' mean and deviation, of all numbers or by channel."""
 
     def batch(self, generator: Any, rows: Tensor) -> tuple[Tensor, ...]:
-        """What the loss of ``rows`` (B, ...) needs, whose first axes are the pictures: all random numbers included."""
+        """What the loss of ``rows`` (B, ...) needs, whose first axes are the images: all random numbers included."""
         raise NotImplementedError
 
     def loss(self, model: nn.Module, *batch: Tensor) -> Tensor:
-        """The mean over a rank's own pictures, ()."""
+        """The mean over a rank's own images, ()."""
         raise NotImplementedError
 
     def misfit(self, train: int, test: int, holdout: int, size: int) -> str | None:
@@ -93,7 +93,7 @@ class LatentRecipe(SecondStage):
         average = {name: value.detach().clone() for name, value in generator.named_parameters()}
         state = self._restore(task, generator, average, optimizer)
 
-        updates = count // self.batch_size  # an epoch's; pictures that fill no batch wait for another order
+        updates = count // self.batch_size  # an epoch's; images that fill no batch wait for another order
         clock = Clock(state.seconds)
         if state.step < self.steps:  # else it was stopped while what it makes was measured
             task.engine.add_origin(state.origins)
@@ -108,7 +108,7 @@ class LatentRecipe(SecondStage):
             index = self._order(task, epoch, count)[position * self.batch_size :][: self.batch_size]
             task.engine.seed(task.seeds("update", state.step))
             batch = self.batch(generator, rows.draw(index))
-            if task.engine.group.size > 1:  # what is drawn from here on, dropout, is of a rank's own pictures
+            if task.engine.group.size > 1:  # what is drawn from here on, dropout, is of a rank's own images
                 task.engine.seed(task.seeds("update", state.step, task.engine.group.rank))
             with task.engine.batch(len(index), generator) as own:
                 loss = self.loss(model, *(part[own] for part in batch))
@@ -146,7 +146,7 @@ class LatentRecipe(SecondStage):
         return Trained(seconds=state.seconds, history=state.history, origins=state.origins)
 
     def _order(self, task: Task, epoch: int, count: int) -> Tensor:
-        """The epoch's order of the training pictures, the same for all rows of a seed; kept until the next epoch."""
+        """The epoch's order of the training images, the same for all rows of a seed; kept until the next epoch."""
         if getattr(self, "_kept", (None, None))[0] != epoch:
             generator = torch.Generator().manual_seed(task.seeds("order", epoch))
             self._kept = epoch, torch.randperm(count, generator=generator)

@@ -42,7 +42,7 @@ function sort(button) {
   }
 }
 
-// Switching: one set of pictures at a time; error maps on demand.
+// Switching: one set of images at a time; error maps on demand.
 function show(button) {
   const box = button.closest("[data-switch]");
   for (const each of box.querySelectorAll("[aria-controls]")) {
