@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from vqbench import registry
-from vqbench.assets import pickles
+from vqbench.assets import torch_archives
 from vqbench.backbones._blocks import Norm
 from vqbench.backbones.movq import Modulated, MoVQ
 from vqbench.backbones.pretrained import Pretrained
@@ -379,7 +379,7 @@ def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path) -> None:
     path = tmp_path / "evil.ckpt"
     torch.save({"state_dict": {"weight": torch.arange(3.0), "evil": Evil()}, "more": [Evil()]}, path)
     with path.open("rb") as file:
-        content = pickles.load_checkpoint(file)
+        content = torch_archives.load_checkpoint(file)
     assert content["state_dict"]["weight"].tolist() == [0, 1, 2]
     assert not (tmp_path / "executed").exists()
     with zipfile.ZipFile(path) as archive:  # the same bytes do call it where pickle is trusted

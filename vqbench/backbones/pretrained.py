@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from vqbench.assets import pickles
+from vqbench.assets import torch_archives
 from vqbench.backbones.vqgan import VQGAN
 from vqbench.bounds import Layers, Side, Width
 from vqbench.errors import AssetError
@@ -73,7 +73,7 @@ def read(path: Path, sha256: str) -> dict[str, torch.Tensor]:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             if digest != sha256.lower():
                 raise AssetError(f"{path}: its sha256 is {digest}, not {sha256}; give the file's own, if it is right")
-            content = pickles.load_checkpoint(file)
+            content = torch_archives.load_checkpoint(file)
     except OSError as error:
         raise AssetError(f"{path}: cannot be read ({error.strerror}); give the checkpoint's path as file") from None
     except (zipfile.BadZipFile, pickle.UnpicklingError, EOFError, KeyError, ValueError, TypeError) as error:
