@@ -43,7 +43,8 @@ from vqbench.quantizers.vq import VQ
 from vqbench.recipe import Task
 from vqbench.recipes.diffusion import Diffusion
 from vqbench.store.results import Failure, ResultStore
-from vqbench.store.sampling import Sampling, sampling_of
+from vqbench.store.sampling import Sampling
+from vqbench.store.value_name import ValueName
 from vqbench.training import seeding
 from vqbench.training.codebook_monitor import CodebookMonitor
 from vqbench.training.engine import Engine
@@ -308,12 +309,12 @@ def test_a_key_holds_the_first_stage_s(tmp_path: Path) -> None:
 def test_how_it_was_sampled_is_in_the_name_of_a_number() -> None:
     """A name says how many samples, how, against what and under which protocol, and reads back."""
     sampling = Sampling(1000, "test", settings={"steps": 50, "eta": 0.5})
-    name = sampling.under("clean@200")
-    assert name == "clean@200:n=1000,reference=test,steps=50,eta=0.5"
-    assert sampling_of(name) == sampling
+    name = ValueName("clean", 200, sampling)
+    assert str(name) == "clean@200:n=1000,reference=test,steps=50,eta=0.5"
+    assert ValueName.parse(str(name)) == name
     some = Sampling(9, references=5000, settings={"temperature": 0.9})
-    assert sampling_of(some.under("clean")) == some != Sampling(9, settings=some.settings)
-    assert (protocol.measuring(name).name, protocol.images_of(name)) == ("clean", 200)
+    assert ValueName.parse(f"clean:{some.name}").sampling == some != Sampling(9, settings=some.settings)
+    assert name.measuring is protocol.MEASURE["clean"]
 
 
 @pytest.mark.parametrize(
@@ -509,7 +510,7 @@ def test_samples_are_held_against_the_whole_reference_split(tmp_path: Path, monk
         )
         monkeypatch.setattr(generation.registry, "load", lambda *_, metric=metric: metric)
         evaluator = generation.SampleEvaluator(few, torch.device("cpu"))
-        under = Sampling(130, reference, settings={"steps": 1, "eta": 0}).under(name)  # type: ignore[arg-type]
+        under = f"{name}:{Sampling(130, reference, settings={'steps': 1, 'eta': 0}).name}"  # type: ignore[arg-type]
         values = evaluator._values(under, ["seen"], made, made)
         count = 60 if reference == "test" else 300
         torch.testing.assert_close(seen[0].references[:, :784], expected[reference][:count].flatten(1) / 255)

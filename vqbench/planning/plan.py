@@ -11,14 +11,14 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import vqbench
-from vqbench import protocol, registry
+from vqbench import registry
 from vqbench.errors import AbsentData, AssetError, StoreError, UsageError, VqbenchError
 from vqbench.planning import expansion, resolved
 from vqbench.planning.expansion import expand
@@ -30,7 +30,8 @@ from vqbench.planning.yamlfile import parse
 from vqbench.spec import PluginSpec, RunSpec
 from vqbench.store import schema
 from vqbench.store.results import ResultStore, write_atomically
-from vqbench.store.sampling import Sampling, sampling_of
+from vqbench.store.sampling import Sampling
+from vqbench.store.value_name import ValueName
 from vqbench.system import reading
 
 
@@ -120,19 +121,19 @@ class Plan:
         infos = {name: info for name, info in self.metrics.items() if info.of_samples == second}
         return {
             self.under(name, second): {
-                metric: (info.version, protocol.measuring(name).VERSION) for metric, info in infos.items()
+                metric: (info.version, ValueName.parse(name).measuring.VERSION) for metric, info in infos.items()
             }
             for name in self.protocols()
         }
 
     def under(self, name: str, of_samples: bool) -> str:
-        """The name that values under the protocol ``name`` are stored by."""
-        return self.sampling.under(name) if of_samples and self.sampling else name
+        """The name that values of reconstructions, or of samples, are stored under; ``name`` is one of protocols."""
+        return str(replace(ValueName.parse(name), sampling=self.sampling)) if of_samples else name
 
     def protocols(self) -> list[str]:
         """The names that values of this suite are stored under, its table's own protocol first."""
         ordered = dict.fromkeys([*filter(None, [self.suite.table.protocol]), *self.suite.measure])
-        return [protocol.measured_on(name, self.suite.test_images) for name in ordered]
+        return [str(ValueName(name, self.suite.test_images)) for name in ordered]
 
     @property
     def name(self) -> str:
@@ -146,7 +147,7 @@ class Plan:
             "entries": [_entry_to_dict(entry) for entry in self.entries],
             "metrics": {name: asdict(info) for name, info in self.metrics.items()},
             "datasets": {name: asdict(info) for name, info in self.datasets.items()},
-            "sampling": self.sampling and self.sampling.under(""),
+            "sampling": self.sampling and f":{self.sampling.name}",
             "lengths": {key: asdict(length) for key, length in self.lengths.items()},
         }
         text = json.dumps({**content, "digest": _digest_of(content)}, indent=1)
@@ -293,7 +294,7 @@ def _plan(spec: SuiteSpec, content: Mapping[str, Any], variant: bool) -> Plan:
     entries = [_entry_from_dict(entry) for entry in content["entries"]]
     infos = {name: MetricInfo(**info) for name, info in content["metrics"].items()}
     datasets = {name: DatasetInfo(**info) for name, info in content["datasets"].items()}
-    sampling = sampling_of(content["sampling"]) if content.get("sampling") else None
+    sampling = Sampling.parse(content["sampling"].removeprefix(":")) if content.get("sampling") else None
     lengths = {key: Length(**length) for key, length in content.get("lengths", {}).items()}
     return Plan(spec, entries, infos, datasets, content["inputs"], variant, sampling, lengths)
 
