@@ -38,6 +38,7 @@ from vqbench.model import Autoencoder
 from vqbench.networks import inception
 from vqbench.planning import plan
 from vqbench.planning.jobs import Job, take
+from vqbench.planning.overrides import Override
 from vqbench.quantizers.identity import Identity
 from vqbench.quantizers.vq import VQ
 from vqbench.recipe import Task
@@ -292,7 +293,7 @@ def test_a_key_holds_the_first_stage_s(tmp_path: Path) -> None:
     """A second stage names the run that it builds on, so what changes that changes its key; the sampler does not."""
 
     def runs(*sets: str) -> list[Any]:
-        return plan.load(suite(tmp_path), [], sets).runs()
+        return plan.load(suite(tmp_path), [], list(map(Override.parse, sets))).runs()
 
     first, second = runs()
     assert (first.parent, second.parent) == (None, first.key)
@@ -333,7 +334,7 @@ def test_how_it_was_sampled_is_in_the_name_of_a_number() -> None:
 def test_suites_that_make_no_sense_are_refused(tmp_path: Path, sets: list[str], sentence: str) -> None:
     """Numbers of samples without samples, a stage that nothing is asked of, and wrong arguments are usage errors."""
     with pytest.raises(UsageError, match=sentence):
-        plan.load(suite(tmp_path), [], sets)
+        plan.load(suite(tmp_path), [], list(map(Override.parse, sets)))
 
 
 def test_both_stages_from_one_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -561,7 +562,7 @@ def test_two_ranks_end_where_one_does(tmp_path: Path, sets: tuple[str, ...]) -> 
     shutil.copytree(alone, shared)
     assert vqbench("run", path, "--store", alone, "--places", 0, "--quiet", *sets) == 0
     subprocess.run(command("run", path, "--store", shared, "--devices", 2, "--quiet", *sets), check=True)
-    second = plan.load(path, [], sets[1::2]).runs()[1]
+    second = plan.load(path, [], list(map(Override.parse, sets[1::2]))).runs()[1]
     one, two = (torch.load(ResultStore(each).folder(second) / "best.pt") for each in (alone, shared))
     apart = torch.cat([(two[name] - value).abs().flatten() for name, value in one.items()])
     assert float((apart > 1e-5).double().mean()) < 0.01

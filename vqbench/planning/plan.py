@@ -24,6 +24,7 @@ from vqbench.planning import expansion, resolved
 from vqbench.planning.expansion import expand
 from vqbench.planning.jobs import RequiredMetrics
 from vqbench.planning.length import Length, length
+from vqbench.planning.overrides import Override
 from vqbench.planning.schema import Problem
 from vqbench.planning.suite import SuiteSpec, load_suite
 from vqbench.planning.yamlfile import parse
@@ -157,7 +158,7 @@ class Plan:
 def load(
     suite: str | Path,
     stores: Sequence[ResultStore],
-    sets: Sequence[str] = (),
+    overrides: Sequence[Override] = (),
     metrics: Sequence[str] = (),
     reduced: Mapping[str, int] = MappingProxyType({}),
     test_images: int | None = None,
@@ -165,21 +166,17 @@ def load(
 ) -> Plan:
     """The plan of the suite called ``suite`` (a name or a path), from a store's cache if that is current.
 
-    ``sets`` are the command line's overrides, ``metrics`` those it adds. ``reduced`` (arguments of the recipe) and
+    ``overrides`` change the suite, and ``metrics`` are added to it. ``reduced`` (arguments of the recipe) and
     ``test_images`` make a smaller copy of another name. ``refresh``: every image file in folders of this machine is
     looked at, so that images rewritten in place make other runs; without it, the times of folders alone are compared.
     Raises UsageError for whatever is wrong with the suite.
     """
-    spec = load_suite(suite, sets)
+    spec = load_suite(suite, overrides)
     if metrics:
-        chosen = list(dict.fromkeys([*spec.metrics, *metrics]))
-        changes = [f"metrics={json.dumps(chosen)}"]
-        if spec.table.columns:
-            changes.append(f"table.columns={json.dumps(list(dict.fromkeys([*spec.table.columns, *metrics])))}")
-        spec = load_suite(suite, [*sets, *changes])
+        spec = load_suite(suite, [*overrides, *_added_metrics(spec, metrics)])
     if reduced or test_images:
         spec = spec.reduce(test_images, **reduced)
-    variant = bool(sets or metrics or reduced or test_images)
+    variant = bool(overrides or metrics or reduced or test_images)
     digest = _suite_digest(spec)
     stale = set(range(len(spec.datasets))) if refresh else None
     kept = _kept(spec, digest, variant, stores, stale)
@@ -188,6 +185,15 @@ def load(
     for position in stale or ():
         expansion.refresh(spec, registry, position)
     return _resolve(spec, digest, variant)
+
+
+def _added_metrics(spec: SuiteSpec, metrics: Sequence[str]) -> list[Override]:
+    """The overrides that add ``metrics`` to those of ``spec``, and to the columns of its table."""
+    origin = f"--metrics {', '.join(metrics)}"
+    changes = [Override("metrics", list(dict.fromkeys([*spec.metrics, *metrics])), origin)]
+    if spec.table.columns:
+        changes.append(Override("table.columns", list(dict.fromkeys([*spec.table.columns, *metrics])), origin))
+    return changes
 
 
 def keys(suite: Path, stores: Sequence[ResultStore]) -> set[str]:
