@@ -29,7 +29,8 @@ from vqbench.protocol import MeasureProtocol
 from vqbench.quantizers.vq import VQ
 from vqbench.reporting import protocol_differences
 from vqbench.spec import PluginSpec, RunSpec
-from vqbench.store.results import Record, ResultStore
+from vqbench.store.record import Record
+from vqbench.store.results import ResultStore
 from vqbench.training.engine import Engine
 
 CPU = torch.device("cpu")

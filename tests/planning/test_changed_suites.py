@@ -11,7 +11,8 @@ from vqbench.cli.app import run_words
 from vqbench.errors import LONGEST, UsageError, counted, sentence, shortened
 from vqbench.planning import plan as planning
 from vqbench.planning.suite import load_suite
-from vqbench.store.results import Record, ResultStore, Value
+from vqbench.store.record import Record, Value
+from vqbench.store.results import ResultStore
 
 TEXT = """\
 name: tiny

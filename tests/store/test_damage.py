@@ -25,8 +25,10 @@ from vqbench.planning import overrides
 from vqbench.planning import plan as planning
 from vqbench.planning.plan import Plan
 from vqbench.store import deletion, snapshots
-from vqbench.store.results import Failure, Record, ResultStore, Value, set_aside
+from vqbench.store.record import Failure, Record, Value
+from vqbench.store.results import ResultStore
 from vqbench.system import locks, reading
+from vqbench.system.writing import set_aside
 from vqbench.training import checkpoint
 
 # One random mutation -----------------------------------------------------------------------------------------------

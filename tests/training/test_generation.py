@@ -42,7 +42,8 @@ from vqbench.quantizers.identity import Identity
 from vqbench.quantizers.vq import VQ
 from vqbench.recipe import Task
 from vqbench.recipes.diffusion import Diffusion
-from vqbench.store.results import Failure, ResultStore
+from vqbench.store.record import Failure
+from vqbench.store.results import ResultStore
 from vqbench.store.sampling import Sampling, sampling_of
 from vqbench.training import seeding
 from vqbench.training.codebook_monitor import CodebookMonitor

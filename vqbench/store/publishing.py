@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from vqbench.errors import shortened
-from vqbench.store.results import Record, ResultStore, Value
+from vqbench.store.record import Record, Value
+from vqbench.store.results import ResultStore
 
 
 def take_over(record: Record, target: ResultStore) -> str | None:
