@@ -24,7 +24,7 @@ from vqbench.distributed.collectives import (
     to_gumbel,
     world_size,
 )
-from vqbench.functional.anchors import (
+from vqbench.functional.anchor_sampling import (
     CANDIDATES,
     GROUP,
     Anchor,
@@ -38,39 +38,45 @@ from vqbench.functional.anchors import (
     similarity_at,
     take,
 )
-from vqbench.functional.binary import bit_entropy, mean_bit_posterior, pack_bits, signs, unpack_bits
 from vqbench.functional.budget import nearest_root, scalar_levels
 from vqbench.functional.chunked import KEPT, by_blocks
 from vqbench.functional.codes import (
     BLOCK,
     Distance,
+    Init,
     assign,
     code_counts,
     code_sums,
+    initial_codebook,
     inner_product_form,
-    perplexity,
-    shares,
+    lloyd,
+    pack_bits,
+    signs,
     squared_distances,
-    usage_logs,
+    unpack_bits,
 )
 from vqbench.functional.contrastive import contrast, contrastive_loss
-from vqbench.functional.entropies import entropy, mean_and_total_entropy
-from vqbench.functional.estimators import rotate, vq_loss
+from vqbench.functional.estimators import rotate, straight_through, vq_loss
 from vqbench.functional.extremes import select_
-from vqbench.functional.kmeans import lloyd
 from vqbench.functional.precision import float32_products
 from vqbench.functional.shapes import (
-    Init,
     code_map,
     flatten,
     full_precision,
-    initial_codebook,
     look_up,
     require,
     require_choice,
     require_codes,
-    straight_through,
     unflatten,
+)
+from vqbench.functional.statistics import (
+    bit_entropy,
+    entropy,
+    mean_and_total_entropy,
+    mean_bit_posterior,
+    perplexity,
+    shares,
+    usage_logs,
 )
 
 __all__ = [

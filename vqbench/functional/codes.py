@@ -9,8 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vqbench.distributed.collectives import all_sum
+from vqbench.functional.shapes import require, require_choice
 
 Distance = Literal["l2", "cosine"]
+Init = Literal["uniform", "sonnet", "maskgit", "normal"]
 
 BLOCK = 2**22  # entries of a similarity matrix held at once: 16 MiB in float32, small enough for a CPU's cache
 
@@ -65,16 +67,50 @@ def code_sums(features: Tensor, codes: Tensor, num_codes: int) -> Tensor:
     return all_sum(sums.index_add_(0, codes.flatten(), features))
 
 
-def shares(counts: Tensor) -> Tensor:
-    """Counts (K,) as shares of their total."""
-    return counts / counts.sum()
+@torch.no_grad()
+def lloyd(features: Tensor, centres: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
+    """``iterations`` of Lloyd's algorithm from ``centres`` (K, D): the centres, and their last counts (K,) int64.
+
+    A centre without a feature stays where it is. Features (N, D) of all ranks count; with no iteration, counts are 1.
+    """
+    counts = torch.ones(len(centres), dtype=torch.int64, device=centres.device)
+    for _ in range(iterations):
+        codes = assign(features, centres)
+        counts, sums = code_counts(codes, len(centres)), code_sums(features, codes, len(centres))
+        centres = torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], centres)
+    return centres, counts
 
 
-def perplexity(share: Tensor) -> Tensor:
-    """exp(−Σ q ln(q + 1e-10)) in [1, K]: how many codes, equally used, would be as uncertain as the shares (K,)."""
-    return torch.exp(-(share * torch.log(share + 1e-10)).sum())
+def signs(z: Tensor) -> Tensor:
+    """+1 where ``z`` is positive, −1 elsewhere: never 0."""
+    return torch.where(z > 0, 1.0, -1.0).to(z.dtype)
 
 
-def usage_logs(counts: Tensor) -> dict[str, Tensor]:
-    """Perplexity of the batch and the share of codes that it used, to plot."""
-    return {"perplexity": perplexity(shares(counts)), "usage": (counts > 0).float().mean()}
+def place_values(num_bits: int, device: torch.device) -> Tensor:
+    """2^(L−1) … 2, 1: (num_bits,) int64, the most significant bit first."""
+    return 2 ** torch.arange(num_bits - 1, -1, -1, device=device)
+
+
+def pack_bits(z: Tensor) -> Tensor:
+    """The codes (N,) int64 in [0, 2^L) whose bits are 1 where ``z`` (N, L) is positive."""
+    return ((z > 0) * place_values(z.shape[1], z.device)).sum(1)
+
+
+def unpack_bits(codes: Tensor, num_bits: int) -> Tensor:
+    """The signs (N, L), ±1, of ``codes`` (N,): the inverse of ``pack_bits``."""
+    bits = codes[:, None] // place_values(num_bits, codes.device) % 2
+    return (2 * bits - 1).to(torch.get_default_dtype())
+
+
+def initial_codebook(num_codes: int, dim: int, init: Init) -> Tensor:
+    """A codebook (num_codes, dim), by ``init``.
+
+    ``uniform``: U(±1/K), as VQGAN; ``sonnet``: U(±√(3/D)); ``maskgit``: U(±√(3/K)); ``normal``: N(0, 1).
+    """
+    require(num_codes >= 1 and dim >= 1, f"num_codes and dim must be at least 1, not {num_codes} and {dim}")
+    require_choice("init", init, Init)
+    codebook = torch.empty(num_codes, dim)
+    if init == "normal":
+        return codebook.normal_()
+    bound = {"uniform": 1 / num_codes, "sonnet": (3 / dim) ** 0.5, "maskgit": (3 / num_codes) ** 0.5}[init]
+    return codebook.uniform_(-bound, bound)

@@ -6,6 +6,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+def straight_through(z: Tensor, z_q: Tensor) -> Tensor:
+    """``z_q`` exactly, with the gradient of ``z`` (Bengio et al., 2013, arXiv 1308.3432)."""
+    return z_q.detach() + (z - z.detach())
+
+
 def rotate(z: Tensor, z_q: Tensor, epsilon: float = 1e-6) -> Tensor:
     """``z_q`` exactly, with the gradient of z turned and scaled onto it: the rotation trick (arXiv 2410.06424).
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,6 @@ from vqbench.errors import UsageError, nearest
 from vqbench.functional.precision import strictly
 from vqbench.quantizer import QuantizerOutput
 
-Init = Literal["uniform", "sonnet", "maskgit", "normal"]
 Forward = TypeVar("Forward", bound=Callable[[Any, Tensor], QuantizerOutput])
 
 
@@ -81,22 +80,3 @@ def look_up(codes: Tensor, codebook: Tensor) -> Tensor:
 def require_codes(codes: Tensor, depth: int) -> None:
     """Raise UsageError unless ``codes`` are a map (B, H, W, depth)."""
     require(codes.ndim == 4 and codes.shape[-1] == depth, f"codes must be (B, H, W, {depth}), not {tuple(codes.shape)}")
-
-
-def initial_codebook(num_codes: int, dim: int, init: Init) -> Tensor:
-    """A codebook (num_codes, dim), by ``init``.
-
-    ``uniform``: U(±1/K), as VQGAN; ``sonnet``: U(±√(3/D)); ``maskgit``: U(±√(3/K)); ``normal``: N(0, 1).
-    """
-    require(num_codes >= 1 and dim >= 1, f"num_codes and dim must be at least 1, not {num_codes} and {dim}")
-    require_choice("init", init, Init)
-    codebook = torch.empty(num_codes, dim)
-    if init == "normal":
-        return codebook.normal_()
-    bound = {"uniform": 1 / num_codes, "sonnet": (3 / dim) ** 0.5, "maskgit": (3 / num_codes) ** 0.5}[init]
-    return codebook.uniform_(-bound, bound)
-
-
-def straight_through(z: Tensor, z_q: Tensor) -> Tensor:
-    """``z_q`` exactly, with the gradient of ``z`` (Bengio et al., 2013, arXiv 1308.3432)."""
-    return z_q.detach() + (z - z.detach())
