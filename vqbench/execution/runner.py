@@ -31,7 +31,8 @@ from vqbench.execution.rank_pool import RankPool
 from vqbench.execution.rank_task import RankTask, RankWorker
 from vqbench.planning.jobs import Job, Listener, RunResult
 from vqbench.spec import RunSpec
-from vqbench.store.results import LOG_LINES, Failure, Record, ResultStore
+from vqbench.store.record import LOG_LINES, Failure, Record
+from vqbench.store.results import ResultStore
 from vqbench.system import determinism
 from vqbench.training.engine import devices_of
 

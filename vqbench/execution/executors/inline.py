@@ -10,7 +10,7 @@ from vqbench.errors import VqbenchError
 from vqbench.execution.runner import Runner
 from vqbench.execution.stopping import RESUMES, Stop
 from vqbench.planning.jobs import Job, Listener, RunResult, Summary
-from vqbench.store.results import Failure
+from vqbench.store.record import Failure
 
 AGAIN = 1.0  # seconds between two looks at runs that another process holds
 

@@ -25,7 +25,7 @@ from vqbench.execution.executors.messages import Advanced, Assigned, Halt, Left,
 from vqbench.execution.stopping import KILLS, RESUMES, Stop
 from vqbench.execution.wait_policy import waiting
 from vqbench.planning.jobs import Job, Listener, RunResult, take
-from vqbench.store.results import LOG_LINES, Failure, lacking
+from vqbench.store.record import LOG_LINES, Failure, lacking
 from vqbench.system import processes
 from vqbench.system.durations import words
 

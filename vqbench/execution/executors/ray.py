@@ -31,7 +31,7 @@ from vqbench.execution.executors.messages import Advanced, Said, Started
 from vqbench.execution.executors.options import ExecutorOptions
 from vqbench.execution.stopping import SIGNALS, Stop
 from vqbench.planning.jobs import Job, Listener, RunResult, Summary
-from vqbench.store.results import Failure
+from vqbench.store.record import Failure
 from vqbench.system import determinism, processes
 
 AHEAD = 4  # tasks handed out beyond what fits now: no place waits for work, and an autoscaler sees that there is some
