@@ -181,7 +181,7 @@ def sum_or_first(values: Tensor) -> Tensor:
 
 
 def shared_uniform(*shape: int, device: torch.device) -> Tensor:
-    """Draw uniform numbers in [0, 1), the same on all ranks, since recipes seed their generators alike for every step."""
+    """Draw uniform numbers in [0, 1), the same on all ranks: recipes seed their generators alike for every step."""
     return torch.rand(shape, device=device)
 
 

@@ -77,7 +77,7 @@ class BatchNorm(nn.BatchNorm2d):
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, variance: Tensor, count: int) -> None:
-        """Update the running statistics from ``count`` numbers per channel, the variance without bias, as torch does."""
+        """Update the running statistics by ``count`` numbers per channel, the variance without bias, as torch does."""
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
