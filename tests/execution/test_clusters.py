@@ -23,9 +23,9 @@ from tests.support.tiny_suite import assert_same, command, values, vqbench, writ
 from vqbench import registry
 from vqbench.errors import UsageError
 from vqbench.execution.executors.cluster_node import RemoteJob, RemoteResult, carry_out
+from vqbench.execution.executors.executor_options import ExecutorOptions
 from vqbench.execution.executors.file_sync import pack, unpack
-from vqbench.execution.executors.options import ExecutorOptions
-from vqbench.execution.executors.ray import fits
+from vqbench.execution.executors.ray_cluster import fits
 from vqbench.planning import plan as planning
 from vqbench.planning.forecast import simulate
 from vqbench.planning.jobs import Job

@@ -11,10 +11,11 @@ from pathlib import Path
 from vqbench.cli.actions import needed_assets, prepare, state, table
 from vqbench.distributed.launching import Launched, launched
 from vqbench.errors import Damaged, StoreError, TimeUp, UsageError, sentence
-from vqbench.execution.executors.options import ExecutorOptions
+from vqbench.execution.executors.executor_options import ExecutorOptions
+from vqbench.execution.results import Summary
 from vqbench.execution.stopping import Stop
 from vqbench.planning.cost import cheapest_first
-from vqbench.planning.jobs import Job, RequiredMetrics, Summary
+from vqbench.planning.jobs import Job, RequiredMetrics
 from vqbench.planning.plan import Plan
 from vqbench.spec import RunSpec
 from vqbench.store import deletion

@@ -21,8 +21,8 @@ from vqbench.evaluation.snapshot_writer import SnapshotWriter
 from vqbench.execution.callbacks import listener
 from vqbench.execution.model_building import build, kept_buffers, learned_state, rate, require_planned, size
 from vqbench.execution.provenance import made
+from vqbench.execution.results import Listener
 from vqbench.model import Autoencoder
-from vqbench.planning.jobs import Listener
 from vqbench.recipe import Recipe, SecondStage, Task, Trained
 from vqbench.spec import PluginSpec, RunSpec
 from vqbench.store.results import set_aside

@@ -29,7 +29,8 @@ from vqbench.errors import (
 from vqbench.evaluation.snapshot_writer import lpips_of
 from vqbench.execution.rank_pool import RankPool
 from vqbench.execution.rank_task import RankTask, RankWorker
-from vqbench.planning.jobs import Job, Listener, RunResult
+from vqbench.execution.results import Listener, RunResult
+from vqbench.planning.jobs import Job
 from vqbench.spec import RunSpec
 from vqbench.store.results import LOG_LINES, Failure, Record, ResultStore
 from vqbench.system import determinism

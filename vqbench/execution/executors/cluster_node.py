@@ -22,9 +22,10 @@ from vqbench.errors import UsageError
 from vqbench.execution.executors.file_sync import Files, Seen, pack, unpack
 from vqbench.execution.executors.local import LocalExecutor
 from vqbench.execution.executors.messages import Advanced, Said, Setup, Started
+from vqbench.execution.results import Listener, RunResult, Summary
 from vqbench.execution.stopping import Stop
 from vqbench.execution.wait_policy import waiting
-from vqbench.planning.jobs import Job, Listener, RunResult, Summary
+from vqbench.planning.jobs import Job
 from vqbench.spec import RunSpec
 from vqbench.store.results import ResultStore
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vqbench.errors import VqbenchError
+from vqbench.execution.results import Listener, RunResult, Summary
 from vqbench.execution.runner import Runner
 from vqbench.execution.stopping import RESUMES, Stop
-from vqbench.planning.jobs import Job, Listener, RunResult, Summary
+from vqbench.planning.jobs import Job
 from vqbench.store.results import Failure
 
 AGAIN = 1.0  # seconds between two looks at runs that another process holds

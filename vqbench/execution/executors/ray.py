@@ -11,13 +11,10 @@ Every node needs the same vqbench, the user's installed packages and a connectio
 
 from __future__ import annotations
 
-import logging
 import os
-import signal
-import socket
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,20 +22,20 @@ from typing import Any
 import vqbench
 from vqbench.errors import StoreError, UsageError, VqbenchError
 from vqbench.execution.executors.cluster_node import RemoteJob, RemoteResult, carry_out
-from vqbench.execution.executors.driver import Executor
+from vqbench.execution.executors.executor import Executor
+from vqbench.execution.executors.executor_options import ExecutorOptions
 from vqbench.execution.executors.file_sync import Files, pack, unpack
 from vqbench.execution.executors.messages import Advanced, Said, Started
-from vqbench.execution.executors.options import ExecutorOptions
-from vqbench.execution.stopping import SIGNALS, Stop
-from vqbench.planning.jobs import Job, Listener, RunResult, Summary
+from vqbench.execution.executors.ray_cluster import connected, fits
+from vqbench.execution.results import Listener, RunResult, Summary
+from vqbench.execution.stopping import Stop
+from vqbench.planning.jobs import Job
 from vqbench.store.results import Failure
-from vqbench.system import determinism, processes
+from vqbench.system import determinism
 
 AHEAD = 4  # tasks handed out beyond what fits now: no place waits for work, and an autoscaler sees that there is some
 LOSSES = 5  # nodes that one run may lose before it is given up
 LOOK_EVERY = 2.0  # seconds between two looks at which nodes there are
-KNOCK = 10.0  # seconds in which a cluster must answer
-OBJECTS = 500_000_000  # bytes of the object store of a cluster that is started here: for results alone
 VARIABLES = (  # about the work, not about the machine
     *("VQBENCH_CHECKPOINT_EVERY", "VQBENCH_OFFLINE"),
     *(determinism.VARIABLE, determinism.CUBLAS),
@@ -283,15 +280,6 @@ class RayExecutor(Executor):
         self.outcome.note(work.job, ended, self.listener)
 
 
-def fits(resources: dict[str, float], wanted: dict[str, float]) -> int:
-    """How many times a node has what a run wants.
-
-    >>> fits({"CPU": 8, "GPU": 1}, {"CPU": 1, "GPU": 0.25})
-    4
-    """
-    return min(int(resources.get(name, 0) / amount + 1e-9) for name, amount in wanted.items() if amount)
-
-
 def _told(error: Any) -> VqbenchError:
     """What a task raised, in a sentence: ours as it is, and else what is most likely wrong with the node."""
     cause = error.cause
@@ -300,47 +288,3 @@ def _told(error: Any) -> VqbenchError:
     if isinstance(cause, ImportError):
         return UsageError(f"on a node of the Ray cluster: {cause}; install the same vqbench on every node")
     return VqbenchError(f"on a node of the Ray cluster: {type(cause).__name__}: {cause} (a fault of vqbench)")
-
-
-def _knock(address: str) -> None:
-    """Raises OSError where nobody listens at ``host:port``; Ray itself would wait for ever."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if colon and port.isdecimal():
-        socket.create_connection((host, int(port)), timeout=KNOCK).close()
-
-
-class _Path(list[str]):
-    """What nodes put first on their path: not the working directory, which Ray would add."""
-
-    def extend(self, entries: Iterable[str]) -> None:
-        pass
-
-
-@contextmanager
-def connected(address: str | None) -> Iterator[Any]:
-    """The module ``ray``, connected to the cluster at ``address``, or to one started here; left at the end."""
-    try:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would call home
-        import ray
-        import ray.job_config
-        import ray.util.scheduling_strategies
-    except ImportError as error:
-        raise UsageError(f"--executor ray needs Ray ({error}): python -m pip install 'vqbench[ray]'") from None
-    address = address or os.environ.get("RAY_ADDRESS") or "local"
-    own: dict[str, Any] = {"include_dashboard": False, "object_store_memory": OBJECTS} if address == "local" else {}
-    handlers = {number: signal.getsignal(number) for number in SIGNALS}
-    try:
-        _knock(address)
-        own["job_config"] = ray.job_config.JobConfig()
-        own["job_config"]._py_driver_sys_path = _Path(processes.lacking())
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
-    except (OSError, RuntimeError, ValueError) as error:
-        first = str(error).strip().split("\n")[0]
-        raise UsageError(f"--executor ray: no connection to a cluster at {address!r}: {first}") from error
-    finally:
-        for number, handler in handlers.items():  # Ray takes SIGTERM for itself
-            signal.signal(number, handler)
-    try:
-        yield ray
-    finally:
-        ray.shutdown()

@@ -19,8 +19,9 @@ from vqbench.errors import Evicted, UsageError, counted
 from vqbench.execution.executors.local import LocalExecutor
 from vqbench.execution.executors.messages import Halt, Setup
 from vqbench.execution.progress import PlainProgress
+from vqbench.execution.results import Listener, RunResult, Summary
 from vqbench.execution.stopping import Stop
-from vqbench.planning.jobs import Job, Listener, RunResult, Summary
+from vqbench.planning.jobs import Job
 from vqbench.store.results import ResultStore
 from vqbench.system import processes
 from vqbench.system.durations import seconds

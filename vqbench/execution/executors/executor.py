@@ -8,8 +8,9 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
+from vqbench.execution.results import Listener, Summary
 from vqbench.execution.stopping import Stop
-from vqbench.planning.jobs import Job, Listener, Summary
+from vqbench.planning.jobs import Job
 from vqbench.store.results import ResultStore
 
 TICK = 0.2  # seconds between two looks at clocks and signals
