@@ -24,7 +24,7 @@ import torch
 from vqbench.distributed import group
 from vqbench.distributed.group import RankGroup
 from vqbench.distributed.launching import launched
-from vqbench.execution.stopping import KILLS
+from vqbench.execution.stopping import KILL_SIGNALS
 from vqbench.execution.wait_policy import waiting
 from vqbench.system import processes
 
@@ -130,7 +130,7 @@ class RankPool:
 
     def killed(self) -> bool:
         """Whether one of the others was ended from outside, as by a system without memory."""
-        return any(-(follower.process.poll() or 0) in KILLS for follower in self.followers)
+        return any(-(follower.process.poll() or 0) in KILL_SIGNALS for follower in self.followers)
 
     def end(self) -> None:
         """Let the others go. After this there is no team."""

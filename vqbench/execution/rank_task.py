@@ -21,7 +21,7 @@ from vqbench.evaluation.snapshot_writer import SnapshotWriter
 from vqbench.execution.callbacks import listener
 from vqbench.execution.model_building import build, kept_buffers, learned_state, rate, require_planned, size
 from vqbench.execution.provenance import made
-from vqbench.execution.results import Listener
+from vqbench.execution.results import ProgressListener
 from vqbench.model import Autoencoder
 from vqbench.recipe import Recipe, SecondStage, Task, Trained
 from vqbench.spec import PluginSpec, RunSpec
@@ -60,7 +60,9 @@ class RankResult:
 class RankWorker:
     """One rank's part in runs, or the whole of them; runs on one data set share what depends on its test split."""
 
-    def __init__(self, device: str, listener: Listener, stopped: Callable[[], bool], group: RankGroup = ALONE) -> None:
+    def __init__(
+        self, device: str, listener: ProgressListener, stopped: Callable[[], bool], group: RankGroup = ALONE
+    ) -> None:
         self.device, self.listener, self.stopped, self.group = device, listener, stopped, group
         self._dataset: Dataset | None = None
         self._evaluator: Evaluator | None = None
@@ -181,20 +183,20 @@ class RankWorker:
             engine=engine,
             folder=folder,
             watch=CodebookMonitor(),
-            progress=lambda done, total: self.listener.advanced(run, done, total),
+            progress=lambda done, total: self.listener.run_advanced(run, done, total),
             stopped=self.stopped,
-            told=listener(run, folder, self.listener.say) if self.group.leads else lambda epoch: None,
+            told=listener(run, folder, self.listener.log) if self.group.leads else lambda epoch: None,
         )
         try:
             return model, recipe.fit(task)
         except Damaged as error:
             self.group.agree(lambda: _set_aside(folder))
-            self.listener.say(f"{error}; set aside as .damaged, so {run.quantizer.name} is trained from its start")
+            self.listener.log(f"{error}; set aside as .damaged, so {run.quantizer.name} is trained from its start")
         task.model = self._model(work, engine, dataset)
         return task.model, recipe.fit(task)
 
     def _measuring(self, run: RunSpec, done: int, total: int) -> None:
-        self.listener.advanced(run, done, total)
+        self.listener.run_advanced(run, done, total)
         if self.stopped():
             raise Interrupted("stopped while measuring")
 

@@ -29,7 +29,7 @@ from vqbench.errors import (
 from vqbench.evaluation.snapshot_writer import lpips_of
 from vqbench.execution.rank_pool import RankPool
 from vqbench.execution.rank_task import RankTask, RankWorker
-from vqbench.execution.results import Listener, RunResult
+from vqbench.execution.results import ProgressListener, RunResult
 from vqbench.planning.jobs import Job
 from vqbench.spec import RunSpec
 from vqbench.store.results import LOG_LINES, Failure, Record, ResultStore
@@ -43,7 +43,7 @@ class Runner:
     """Carries out runs in this process, or in it and those that follow it: ``devices`` in all."""
 
     def __init__(
-        self, folder: Path, device: str, listener: Listener, stopped: Callable[[], bool], devices: int = 1
+        self, folder: Path, device: str, listener: ProgressListener, stopped: Callable[[], bool], devices: int = 1
     ) -> None:
         self.store, self.device, self.listener, self.devices = ResultStore(folder), device, listener, devices
         self.stopped = stopped
@@ -58,29 +58,29 @@ class Runner:
         try:
             with self.store.lock(run) as held:
                 if not held:
-                    return RunResult("held")
+                    return RunResult("held_elsewhere")
                 for sentence in self.store.mend(run):
-                    self.listener.say(sentence)
-                if not self.store.missing(run, job.wanted):
-                    return RunResult("there")
+                    self.listener.log(sentence)
+                if not self.store.missing(run, job.required):
+                    return RunResult("already_done")
                 failure = self.store.failure(run)
                 if failure and not job.retry_failed:
                     return RunResult("failed", f"failed earlier: {failure.reason} (--retry-failed tries again)")
-                if job.first is not None and job.first not in self.store:
-                    return self._without(job.first)
+                if job.first_stage is not None and job.first_stage not in self.store:
+                    return self._without(job.first_stage)
                 return self._contained(job)
         except Unwritable as error:
-            return RunResult("unwritable", str(error))
+            return RunResult("store_unwritable", str(error))
         except StoreError as error:
-            return RunResult("machine", str(error))
+            return RunResult("machine_fault", str(error))
 
     def _without(self, first: RunSpec) -> RunResult:
         """What becomes of a run whose first stage is not done: it waits while another process is at that."""
         if self.store.folder(first).exists() and self.store.is_locked(first):
-            return RunResult("held")
+            return RunResult("held_elsewhere")
         failure = self.store.obstacle(first)
         why = f"failed: {failure.reason}" if failure else "is not there; the same command does it first"
-        return RunResult("machine", f"its first stage, {first.key}, {why}")
+        return RunResult("machine_fault", f"its first stage, {first.key}, {why}")
 
     def close(self) -> None:
         """Let the processes go that follow this one, if there are any. Only between runs."""
@@ -100,17 +100,17 @@ class Runner:
             self._part()
             return RunResult("stopped", str(error))
         except (NotDistributed, registry.ChangedPlugin) as error:  # which nobody has begun; the next may be fit for it
-            return RunResult("machine", str(error))
+            return RunResult("machine_fault", str(error))
         except UsageError as error:
             return RunResult("refused", str(error))
         except (AssetError, StoreError) as error:  # the machine's fault, not the run's: nothing is held against it
-            return RunResult("machine", str(error))
+            return RunResult("machine_fault", str(error))
         except Exception as error:
             why, sound = _reason(error), isinstance(error, RunError)
             if not sound:
                 why = self._part(blame=True) or why
                 if self._killed:
-                    return RunResult("killed", why, sound=False)
+                    return RunResult("killed", why, reusable=False)
             self.store.fail(job.run, Failure(why, traceback.format_exc().splitlines()[-LOG_LINES:]))
             return RunResult("failed", why, sound)
         return RunResult("done")
@@ -129,8 +129,8 @@ class Runner:
     def _carry_out(self, job: Job) -> None:
         run = job.run
         record = self.store.read(run)
-        first = None if job.first is None else self.store.folder(job.first)
-        work = RankTask(run, self.store.folder(run), self.store.missing(run, job.wanted), record is None, first)
+        first = None if job.first_stage is None else self.store.folder(job.first_stage)
+        work = RankTask(run, self.store.folder(run), self.store.missing(run, job.required), record is None, first)
         if self.devices > 1 and work.train:
             require_distributed(run)
         rank = self._ranks()
@@ -165,12 +165,12 @@ class Runner:
 
 
 class SilentListener:
-    """A Listener that tells nobody: the first rank does."""
+    """A ProgressListener of ranks beyond 0, which report nothing."""
 
-    def run_started(self, run: RunSpec, doing: str) -> None: ...
-    def advanced(self, run: RunSpec, done: int, total: int) -> None: ...
+    def run_started(self, run: RunSpec, activity: str) -> None: ...
+    def run_advanced(self, run: RunSpec, done: int, total: int) -> None: ...
     def run_ended(self, run: RunSpec, outcome: str) -> None: ...
-    def say(self, text: str) -> None: ...
+    def log(self, text: str) -> None: ...
 
 
 def follow(group: RankGroup, device: str) -> None:
