@@ -24,7 +24,7 @@ import torch
 from vqbench.distributed import group
 from vqbench.distributed.group import RankGroup
 from vqbench.distributed.launching import launched
-from vqbench.execution.stopping import KILLS
+from vqbench.execution.stopping import KILL_SIGNALS
 from vqbench.execution.wait_policy import waiting
 from vqbench.system import processes
 
@@ -133,7 +133,7 @@ class RankPool:
 
     def was_killed(self) -> bool:
         """Return whether one of the other ranks was killed from outside, as by a system without memory."""
-        return any(-(each.process.poll() or 0) in KILLS for each in self.processes)
+        return any(-(each.process.poll() or 0) in KILL_SIGNALS for each in self.processes)
 
     def end(self) -> None:
         """Kill the other ranks that this process started, and leave the group."""

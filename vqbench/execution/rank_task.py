@@ -19,7 +19,7 @@ from vqbench.evaluation.reconstructions import Evaluator, Measurement
 from vqbench.evaluation.snapshot_writer import SnapshotWriter
 from vqbench.execution import provenance
 from vqbench.execution.model_building import build, kept_buffers, learned_state, rate, require_planned, size
-from vqbench.execution.results import Listener
+from vqbench.execution.results import ProgressListener
 from vqbench.model import Autoencoder
 from vqbench.recipe import Recipe, SecondStage, Task, Trained
 from vqbench.spec import PluginSpec, RunSpec
@@ -64,7 +64,9 @@ class RankWorker:
     Runs on one data set share what depends on its test split alone, such as features of its images.
     """
 
-    def __init__(self, device: str, listener: Listener, stopped: Callable[[], bool], group: RankGroup = ALONE) -> None:
+    def __init__(
+        self, device: str, listener: ProgressListener, stopped: Callable[[], bool], group: RankGroup = ALONE
+    ) -> None:
         self.device, self.listener, self.stopped, self.group = device, listener, stopped, group
         self._loaded: PluginSpec | None = None  # the data set of the next three
         self._dataset: Dataset | None = None
@@ -130,7 +132,7 @@ class RankWorker:
             engine=engine,
             folder=task.folder,
             watch=CodebookMonitor(),
-            progress=lambda done, total: self.listener.advanced(run, done, total),
+            progress=lambda done, total: self.listener.run_advanced(run, done, total),
             stopped=self.stopped,
             told=self._on_epoch(task),
         )
@@ -141,13 +143,13 @@ class RankWorker:
             return lambda epoch: None
         from vqbench.execution.callbacks import listener
 
-        return listener(task.run, task.folder, self.listener.say)
+        return listener(task.run, task.folder, self.listener.log)
 
     def _set_checkpoints_aside(self, task: RankTask, error: Damaged) -> None:
         """Rename both checkpoints, since one is of no use without the other."""
         self.group.agree(lambda: _set_aside(task.folder))
         name = task.run.quantizer.name
-        self.listener.say(f"{error}; set aside as .damaged, so {name} is trained from its start")
+        self.listener.log(f"{error}; set aside as .damaged, so {name} is trained from its start")
 
     def _restore(self, model: Autoencoder | Generator, folder: Path, engine: Engine) -> None:
         """Load the selected weights of the run in ``folder``. Raises StoreError, or Damaged, where that fails."""
@@ -199,7 +201,7 @@ class RankWorker:
         """Return what is called with the images done and in all. It raises Interrupted where the work must stop."""
 
         def advanced(done: int, total: int) -> None:
-            self.listener.advanced(run, done, total)
+            self.listener.run_advanced(run, done, total)
             if self.stopped():
                 raise Interrupted("stopped while measuring")
 

@@ -1,4 +1,4 @@
-"""How jobs ended, and the listener that follows them."""
+"""Results of runs, their summary, and the interface through which progress is reported."""
 
 from __future__ import annotations
 
@@ -9,53 +9,71 @@ from vqbench.errors import StoreError, UsageError
 from vqbench.planning.jobs import Job
 from vqbench.spec import RunSpec
 
-# done: trained or measured now · there: nothing was missing any more · held: another process works on it ·
-# failed: recorded as such, now or earlier · machine: failed for a reason outside of the run, so not recorded ·
-# killed: somebody, such as a system without memory, ended a process of it, so it resumes ·
-# stopped: asked to stop, work kept · refused: no run can be carried out as asked · unwritable: nor anything stored
-Status = Literal["done", "there", "held", "failed", "machine", "killed", "stopped", "refused", "unwritable"]
+# None of these reaches the disk; what is stored of a failure is its reason.
+Status = Literal[
+    "done",  # trained or evaluated now
+    "already_done",  # nothing was missing any more
+    "held_elsewhere",  # another process is working on this run
+    "failed",  # failed now or earlier, with the reason on record
+    "machine_fault",  # failed for a reason outside of the run, so nothing is recorded
+    "killed",  # one of its processes was killed from outside (out of memory, for example); the run can resume
+    "stopped",  # stopped on request; the work so far is kept
+    "refused",  # wrong usage: no run can be carried out as requested
+    "store_unwritable",  # the results folder cannot be written
+]
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """How an attempt at a run ended. ``sound``: whether the process that made it is fit for another run."""
+    """The result of one attempt at a run."""
 
-    how: Status
+    status: Status
     reason: str = ""
-    sound: bool = True
+    reusable: bool = True  # whether the process that made the attempt is fit for another run
 
 
-class Listener(Protocol):
-    """Who is told how the work goes on."""
+class ProgressListener(Protocol):
+    """Receives the progress of runs."""
 
-    def run_started(self, run: RunSpec, doing: str) -> None: ...
-    def advanced(self, run: RunSpec, done: int, total: int) -> None: ...
-    def run_ended(self, run: RunSpec, outcome: str) -> None: ...
-    def say(self, text: str) -> None: ...
+    def run_started(self, run: RunSpec, activity: str) -> None:
+        """A run has begun an activity: training, measuring or sampling."""
+
+    def run_advanced(self, run: RunSpec, done: int, total: int) -> None:
+        """The current activity has done so many of its updates or images."""
+
+    def run_ended(self, run: RunSpec, outcome: str) -> None:
+        """A run has ended; ``outcome`` is for the user to read."""
+
+    def log(self, text: str) -> None:
+        """Show one sentence to the user."""
 
 
 @dataclass
 class Summary:
-    """How all jobs ended."""
+    """The results of all jobs."""
 
-    finished: int = 0  # runs trained or measured now
-    failed: list[str] = field(default_factory=list)  # one sentence each
+    finished: int = 0  # runs trained or evaluated now
+    failed: list[str] = field(default_factory=list)  # one sentence per failed run
 
-    def note(self, job: Job, ended: RunResult, listener: Listener) -> None:
-        """Count one ended job and tell of it. Raises what must end the whole work."""
-        if ended.how == "done":
+    def add(self, job: Job, result: RunResult, listener: ProgressListener) -> None:
+        """Count and report the result of a job.
+
+        Raises UsageError or StoreError for a result that no other run could avoid: the whole command fails.
+        """
+        status, reason = result.status, result.reason
+        if status == "done":
             self.finished += 1
             listener.run_ended(job.run, "done")
-        elif ended.how == "there":
+        elif status == "already_done":
             listener.run_ended(job.run, "done by another process")
-        elif ended.how == "refused":
-            raise UsageError(ended.reason)
-        elif ended.how == "unwritable":
-            raise StoreError(ended.reason)
-        elif ended.how == "stopped":
-            listener.run_ended(job.run, ended.reason)
-        elif ended.how in ("failed", "machine"):
-            self.failed.append(f"{job}: {ended.reason}")
-            listener.run_ended(job.run, f"FAILED: {ended.reason}")
+        elif status == "refused":
+            raise UsageError(reason)
+        elif status == "store_unwritable":
+            raise StoreError(reason)
+        elif status == "stopped":
+            listener.run_ended(job.run, reason)
+        elif status in ("failed", "machine_fault"):
+            self.failed.append(f"{job}: {reason}")
+            listener.run_ended(job.run, f"FAILED: {reason}")
         else:
-            raise AssertionError(ended.how)
+            raise AssertionError(status)

@@ -27,7 +27,7 @@ from vqbench.errors import (
 )
 from vqbench.evaluation.snapshot_writer import lpips_of
 from vqbench.execution.rank_task import RankResult, RankTask, RankWorker
-from vqbench.execution.results import Listener, RunResult
+from vqbench.execution.results import ProgressListener, RunResult
 from vqbench.planning.jobs import Job
 from vqbench.spec import RunSpec
 from vqbench.store.results import LOG_LINES, Failure, Record, ResultStore
@@ -44,7 +44,7 @@ class Runner:
     """Carries out runs on ``devices`` devices: in this process and, for more than one, in those of a RankPool."""
 
     def __init__(
-        self, folder: Path, device: str, listener: Listener, stopped: Callable[[], bool], devices: int = 1
+        self, folder: Path, device: str, listener: ProgressListener, stopped: Callable[[], bool], devices: int = 1
     ) -> None:
         self.store, self.device, self.listener, self.devices = ResultStore(folder), device, listener, devices
         self.stopped = stopped
@@ -75,28 +75,28 @@ class Runner:
                     return self._failed(job.run, error)
                 return RunResult("done")
         except Unwritable as error:
-            return RunResult("unwritable", str(error))
+            return RunResult("store_unwritable", str(error))
         except StoreError as error:
-            return RunResult("machine", str(error))
+            return RunResult("machine_fault", str(error))
 
     def _skip(self, job: Job, locked: bool) -> RunResult | None:
         """Return the result of a run that needs no work, or cannot begin now; None for one to carry out."""
         if not locked:
-            return RunResult("held")
+            return RunResult("held_elsewhere")
         for sentence in self.store.mend(job.run):
-            self.listener.say(sentence)
-        if not self.store.missing(job.run, job.wanted):
-            return RunResult("there")
+            self.listener.log(sentence)
+        if not self.store.missing(job.run, job.required):
+            return RunResult("already_done")
         failure = self.store.failure(job.run)
         if failure and not job.retry_failed:
             return RunResult("failed", f"failed earlier: {failure.reason} (--retry-failed tries again)")
-        if job.first is None or job.first in self.store:
+        if job.first_stage is None or job.first_stage in self.store:
             return None
-        if self.store.folder(job.first).exists() and self.store.is_locked(job.first):
-            return RunResult("held")  # until its first stage is done there
-        failure = self.store.obstacle(job.first)
+        if self.store.folder(job.first_stage).exists() and self.store.is_locked(job.first_stage):
+            return RunResult("held_elsewhere")  # until its first stage is done there
+        failure = self.store.obstacle(job.first_stage)
         why = f"failed: {failure.reason}" if failure else "does not exist; the same command does it first"
-        return RunResult("machine", f"its first stage, {job.first.key}, {why}")
+        return RunResult("machine_fault", f"its first stage, {job.first_stage.key}, {why}")
 
     def _task(self, job: Job, record: Record | None) -> RankTask:
         """Return what all ranks do for ``job``. Raises NotDistributed where that needs one device."""
@@ -106,9 +106,9 @@ class Runner:
         return RankTask(
             run=job.run,
             folder=self.store.folder(job.run),
-            missing=self.store.missing(job.run, job.wanted),
+            missing=self.store.missing(job.run, job.required),
             train=train,
-            first_stage=None if job.first is None else self.store.folder(job.first),
+            first_stage=None if job.first_stage is None else self.store.folder(job.first_stage),
         )
 
     def _write(self, run: RunSpec, record: Record | None, result: RankResult) -> None:
@@ -131,7 +131,7 @@ class Runner:
             self._abandon_ranks()
             return RunResult("stopped", reason)
         if isinstance(error, NotDistributed | registry.ChangedPlugin | AssetError | StoreError):
-            return RunResult("machine", reason)
+            return RunResult("machine_fault", reason)
         if isinstance(error, UsageError):
             return RunResult("refused", reason)
         sound = isinstance(error, RunError)
@@ -139,7 +139,7 @@ class Runner:
             lost, killed = self._abandon_ranks(blame=True)
             reason = lost or describe(error)
             if killed:
-                return RunResult("killed", reason, sound=False)
+                return RunResult("killed", reason, reusable=False)
         self.store.fail(run, Failure(reason, traceback.format_exc().splitlines()[-LOG_LINES:]))
         return RunResult("failed", reason, sound)
 
@@ -189,12 +189,12 @@ class Runner:
 
 
 class SilentListener:
-    """A Listener that ignores all progress, for ranks beyond 0."""
+    """A ProgressListener that ignores all progress, for ranks beyond 0."""
 
-    def run_started(self, run: RunSpec, doing: str) -> None: ...
-    def advanced(self, run: RunSpec, done: int, total: int) -> None: ...
+    def run_started(self, run: RunSpec, activity: str) -> None: ...
+    def run_advanced(self, run: RunSpec, done: int, total: int) -> None: ...
     def run_ended(self, run: RunSpec, outcome: str) -> None: ...
-    def say(self, text: str) -> None: ...
+    def log(self, text: str) -> None: ...
 
 
 def follow(group: RankGroup, device: str) -> None:

@@ -1,4 +1,4 @@
-"""What passes between who hands out runs and who carries them out, be it one process or several."""
+"""Jobs: the runs to carry out, and the order in which they may start."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ RequiredMetrics = dict[str, dict[str, tuple[int, int]]]  # protocol -> metric ->
 
 @dataclass(frozen=True)
 class Job:
-    """One run, the numbers that it must have in the end, and whether an earlier failure is no reason to leave it."""
+    """A run to carry out, with the metrics that its record must hold at the end."""
 
     run: RunSpec
-    wanted: RequiredMetrics
-    retry_failed: bool = False
-    first: RunSpec | None = None  # the run that it builds on, which must be done before
+    required: RequiredMetrics
+    retry_failed: bool = False  # whether to try again a run that failed earlier
+    first_stage: RunSpec | None = None  # of a second stage: the run that must be done before
 
     def __str__(self) -> str:
         run = self.run
@@ -26,11 +26,11 @@ class Job:
         return f"{what} on {run.dataset.name}, seed {run.seed} ({run.key})"
 
 
-def take(queue: deque[Job], at_work: Iterable[Job]) -> Job | None:
-    """Take from ``queue`` the first job that builds on no run of the queue, or of those at work; None if all do."""
-    pending = {job.run.key for job in (*queue, *at_work)}
+def pop_ready(queue: deque[Job], active: Iterable[Job]) -> Job | None:
+    """Remove and return the first queued job whose first stage is neither queued nor active; None if all wait."""
+    pending = {job.run.key for job in (*queue, *active)}
     for job in queue:
-        if job.first is None or job.first.key not in pending:
+        if job.first_stage is None or job.first_stage.key not in pending:
             queue.remove(job)
             return job
     return None

@@ -351,11 +351,11 @@ class ResultStore:
 
     def lock(self, run: RunSpec) -> AbstractContextManager[bool]:
         """Hold the run for this process; yields whether it is held. See :mod:`vqbench.system.locks`."""
-        return locks.hold(self.folder(run))
+        return locks.lock_folder(self.folder(run))
 
     def is_locked(self, run: RunSpec) -> bool:
         """Whether some process works on ``run`` at this moment. Needs no right to write."""
-        return locks.is_held(self.folder(run))
+        return locks.is_locked(self.folder(run))
 
 
 def damage_of(stores: Iterable[ResultStore]) -> list[str]:

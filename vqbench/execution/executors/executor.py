@@ -1,4 +1,4 @@
-"""What every executor does that hands runs out: in their order, as room becomes free, until told to stop."""
+"""The base of all executors that carry out runs in other processes."""
 
 from __future__ import annotations
 
@@ -8,82 +8,85 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
-from vqbench.execution.results import Listener, Summary
+from vqbench.execution.results import ProgressListener, Summary
 from vqbench.execution.stopping import Stop
 from vqbench.planning.jobs import Job
 from vqbench.store.results import ResultStore
 
-TICK = 0.2  # seconds between two looks at clocks and signals
-AGAIN = 1.0  # seconds between two looks at runs that another process holds
+POLL_SECONDS = 0.2  # between two checks of clocks and signals
+RETRY_SECONDS = 1.0  # between two checks of a run that another process holds
 
 
 class Executor:
-    """Carries out jobs elsewhere. A child says where: what is busy, how to hand out, to hear, to halt, to dismiss."""
+    """Carries out jobs in other processes, in their order, as capacity becomes free.
 
-    def __init__(self, folder: Path, listener: Listener, stop: Stop) -> None:
+    A subclass says where: it assigns jobs, processes messages, requests the stop and shuts down.
+    """
+
+    def __init__(self, folder: Path, listener: ProgressListener, stop: Stop) -> None:
         self.store, self.listener, self.stop = ResultStore(folder), listener, stop
-        self.outcome = Summary()
+        self.summary = Summary()
         self._queue: deque[Job] = deque()
-        self._held: dict[str, tuple[Job, float]] = {}  # key of a run held by another process -> when to look again
-        self._waiting = False  # was told
+        self._postponed: dict[str, tuple[Job, float]] = {}  # key of a run that another process holds -> time to retry
+        self._wait_logged = False
 
     def execute(self, jobs: Sequence[Job]) -> Summary:
-        """Do all ``jobs``, in order as room becomes free. Returns early, with the work kept, when told to stop."""
+        """Carry out all ``jobs``; returns early, with the work kept, once :attr:`stop` is set."""
         self._queue.extend(jobs)
         try:
-            halted = False
-            while self._queue or self._held or self._busy():
+            stopping = False
+            while self._queue or self._postponed or self._is_busy():
                 if self.stop():
-                    if not halted:
-                        self._halt()
-                    halted = True
+                    if not stopping:
+                        self._request_stop()
+                    stopping = True
                     self._queue.clear()
-                    self._held.clear()
+                    self._postponed.clear()
                 else:
-                    self._look_again()
-                    self._hand_out()
-                self._hear(TICK)
-            return self.outcome
+                    self._requeue_released()
+                    self._assign_jobs()
+                self._process_messages(POLL_SECONDS)
+            return self.summary
         finally:
-            self._dismiss(patiently=sys.exc_info()[0] is None)
+            self._shut_down(graceful=sys.exc_info()[0] is None)
 
-    def _busy(self) -> bool:
-        """Whether any run is at work."""
+    def _is_busy(self) -> bool:
+        """Whether a run is active."""
         raise NotImplementedError
 
-    def _hand_out(self) -> None:
-        """Give queued jobs to whoever is free."""
+    def _assign_jobs(self) -> None:
+        """Start queued jobs wherever capacity is free."""
         raise NotImplementedError
 
-    def _hear(self, patience: float) -> None:
-        """Take what is told, waiting for it no longer than ``patience`` seconds."""
+    def _process_messages(self, timeout: float) -> None:
+        """Process all pending messages, waiting for the first at most ``timeout`` seconds."""
         raise NotImplementedError
 
-    def _halt(self) -> None:
-        """Tell all that work to keep the work and end."""
+    def _request_stop(self) -> None:
+        """Ask all active runs to save a checkpoint and stop."""
         raise NotImplementedError
 
-    def _dismiss(self, patiently: bool) -> None:
-        """Nothing is left to do, or something went wrong: leave nothing behind."""
+    def _shut_down(self, graceful: bool) -> None:
+        """End all processes; ``graceful`` unless an error is being raised."""
         raise NotImplementedError
 
     # Runs that other processes hold -----------------------------------------------------------------------------------
 
-    def _hold(self, job: Job) -> None:
-        """Another process works on this run: look at it again later."""
-        self._held[job.run.key] = job, time.monotonic() + AGAIN
+    def _postpone(self, job: Job) -> None:
+        """Retry later a run that another process holds."""
+        self._postponed[job.run.key] = job, time.monotonic() + RETRY_SECONDS
 
-    def _look_again(self) -> None:
-        """Queue the runs that are no longer held elsewhere: done there, or left."""
-        idle = not self._queue and not self._busy()
-        if self._held and idle and not self._waiting:
-            self._waiting = True
-            job, _ = next(iter(self._held.values()))
-            self.listener.say(f"waiting for {job}, on which another process works")
-        for key, (job, when) in list(self._held.items()):
-            if time.monotonic() < when:
+    def _requeue_released(self) -> None:
+        """Queue the postponed runs that no other process holds any more, finished there or not."""
+        idle = not self._queue and not self._is_busy()
+        if self._postponed and idle and not self._wait_logged:
+            self._wait_logged = True
+            job, _ = next(iter(self._postponed.values()))
+            self.listener.log(f"waiting for {job}, on which another process works")
+        for key, (job, retry_at) in list(self._postponed.items()):
+            if time.monotonic() < retry_at:
                 continue
-            self._hold(job)
+            self._postpone(job)
             if not self.store.is_locked(job.run):
-                del self._held[key]
+                del self._postponed[key]
                 self._queue.append(job)

@@ -14,58 +14,63 @@ from vqbench.errors import UsageError
 from vqbench.execution.stopping import SIGNALS
 from vqbench.system import processes
 
-KNOCK = 10.0  # seconds in which a cluster must answer
-OBJECTS = 500_000_000  # bytes of the object store of a cluster that is started here: for results alone
-
-
-def fits(resources: dict[str, float], wanted: dict[str, float]) -> int:
-    """How many times a node has what a run wants.
-
-    >>> fits({"CPU": 8, "GPU": 1}, {"CPU": 1, "GPU": 0.25})
-    4
-    """
-    return min(int(resources.get(name, 0) / amount + 1e-9) for name, amount in wanted.items() if amount)
-
-
-def _knock(address: str) -> None:
-    """Raises OSError where nobody listens at ``host:port``; Ray itself would wait for ever."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if colon and port.isdecimal():
-        socket.create_connection((host, int(port)), timeout=KNOCK).close()
-
-
-class _Path(list[str]):
-    """What nodes put first on their path: not the working directory, which Ray would add."""
-
-    def extend(self, entries: Iterable[str]) -> None:
-        pass
+CONNECT_SECONDS = 10.0  # in which a cluster must answer
+OBJECT_STORE_BYTES = 500_000_000  # of a cluster that is started here; it holds checkpoints and results alone
 
 
 @contextmanager
 def connected(address: str | None) -> Iterator[Any]:
-    """The module ``ray``, connected to the cluster at ``address``, or to one started here; left at the end."""
+    """Yield the module ``ray``, connected to the cluster at ``address``, or to one started here; disconnect at the end.
+
+    Raises UsageError where Ray is not installed or no cluster answers.
+    """
     try:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would call home
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would send usage statistics
         import ray
         import ray.job_config
         import ray.util.scheduling_strategies
     except ImportError as error:
         raise UsageError(f"--executor ray needs Ray ({error}): python -m pip install 'vqbench[ray]'") from None
     address = address or os.environ.get("RAY_ADDRESS") or "local"
-    own: dict[str, Any] = {"include_dashboard": False, "object_store_memory": OBJECTS} if address == "local" else {}
+    options: dict[str, Any] = {}
+    if address == "local":
+        options = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     try:
-        _knock(address)
-        own["job_config"] = ray.job_config.JobConfig()
-        own["job_config"]._py_driver_sys_path = _Path(processes.lacking())
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
+        _require_reachable(address)
+        options["job_config"] = ray.job_config.JobConfig()
+        options["job_config"]._py_driver_sys_path = _FixedPath(processes.missing_path())
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
     except (OSError, RuntimeError, ValueError) as error:
-        first = str(error).strip().split("\n")[0]
-        raise UsageError(f"--executor ray: no connection to a cluster at {address!r}: {first}") from error
+        first_line = str(error).strip().split("\n")[0]
+        raise UsageError(f"--executor ray: no connection to a cluster at {address!r}: {first_line}") from error
     finally:
-        for number, handler in handlers.items():  # Ray takes SIGTERM for itself
+        for number, handler in handlers.items():  # Ray installs a handler of its own for SIGTERM
             signal.signal(number, handler)
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def capacity(node: dict[str, float], per_run: dict[str, float]) -> int:
+    """Return how many runs that each need the resources ``per_run`` fit on a node.
+
+    >>> capacity({"CPU": 8, "GPU": 1}, {"CPU": 1, "GPU": 0.25})
+    4
+    """
+    return min(int(node.get(name, 0) / amount + 1e-9) for name, amount in per_run.items() if amount)
+
+
+def _require_reachable(address: str) -> None:
+    """Raise OSError where nothing listens at ``host:port``; Ray itself would wait forever."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+
+
+class _FixedPath(list[str]):
+    """The first entries of the nodes' import path; Ray would add the working directory, which this ignores."""
+
+    def extend(self, entries: Iterable[str]) -> None:
+        pass

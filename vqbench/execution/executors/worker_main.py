@@ -1,8 +1,9 @@
-"""A process that carries out runs for another one: :mod:`vqbench.system.processes` runs it, with the number FD.
+"""The program of a worker process: carries out jobs that its driver sends.
 
-FD is its end of a connection. It gets a setup, then job after job, and tells how they go on. Whatever it prints is
-read by the other side. It stops, with the work kept, when it is told to, when a signal comes, and when the other side
-is gone: no driver that dies, however, leaves a process behind.
+:mod:`vqbench.system.processes` starts it with the file descriptor of a connection, on which it receives a
+:class:`~vqbench.execution.executors.messages.WorkerSetup`, then one job after the other, and sends back their progress
+and results. The driver also reads what it prints. It saves a checkpoint and ends when the driver requests it, when a
+signal arrives, and when the driver dies: no worker outlives its driver.
 """
 
 from __future__ import annotations
@@ -16,92 +17,102 @@ import time
 from multiprocessing.connection import Connection
 from types import FrameType
 
-from vqbench.execution.executors.messages import Advanced, Assigned, Halt, Left, Ready, Said, Setup, Started
+from vqbench.execution.executors.messages import (
+    AssignedJob,
+    LogMessage,
+    RunAdvanced,
+    RunStarted,
+    StopRequest,
+    WorkerExit,
+    WorkerReady,
+    WorkerSetup,
+)
 from vqbench.execution.stopping import SIGNALS
 from vqbench.spec import RunSpec
 from vqbench.system import console
 
-TELL_EVERY = 0.2  # seconds between two messages on how far a run is
-ALONE = 120.0  # seconds that a worker may take to keep its work when the other side is gone: one that hangs ends, too
+SEND_EVERY = 0.2  # seconds between two messages about the progress of a run
+ORPHAN_SECONDS = 120.0  # that a worker without a driver may take to save its checkpoint before it is ended
 
 
 class DriverConnection:
-    """The worker's end of the connection. It is a Listener, and knows whether to stop."""
+    """The worker's end of the connection: a ProgressListener, and whether to stop."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self.halted = False
+        self.stopping = False
         self.signal: int | None = None
-        self._jobs: queue.SimpleQueue[Assigned | None] = queue.SimpleQueue()
-        self._told = 0.0
-        for number in (*SIGNALS, signal.SIGUSR2):  # the last is submitit's warning, which all of a Slurm step get
+        self._jobs: queue.SimpleQueue[AssignedJob | None] = queue.SimpleQueue()
+        self._last_sent = 0.0
+        for number in (*SIGNALS, signal.SIGUSR2):  # SIGUSR2: submitit's warning, sent to all processes of a Slurm step
             signal.signal(number, self._on_signal)
 
-    def listen(self) -> None:
-        threading.Thread(target=self._listen, daemon=True).start()
+    def start_receiving(self) -> None:
+        threading.Thread(target=self._receive, daemon=True).start()
 
-    def _listen(self) -> None:
-        """Take what comes until the other side says stop or is gone."""
+    def _receive(self) -> None:
+        """Queue the jobs that arrive, until the driver requests a stop or dies."""
         try:
-            while not isinstance(message := self.connection.recv(), Halt):
+            while not isinstance(message := self.connection.recv(), StopRequest):
                 self._jobs.put(message)
         except (EOFError, OSError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)  # nobody reads any more what is printed, which must not matter
-            os.dup2(nowhere, 1)
-            os.dup2(nowhere, 2)
-            self._halt()
-            time.sleep(ALONE)
+            discarded = os.open(os.devnull, os.O_WRONLY)  # printing to the dead driver's pipe would raise
+            os.dup2(discarded, 1)
+            os.dup2(discarded, 2)
+            self._stop()
+            time.sleep(ORPHAN_SECONDS)
             os._exit(1)
-        self._halt()
+        self._stop()
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         self.signal = number
-        self._halt()
+        self._stop()
 
-    def _halt(self) -> None:
-        self.halted = True
+    def _stop(self) -> None:
+        self.stopping = True
         self._jobs.put(None)
 
-    def next(self) -> Assigned | None:
-        """The next job; None when there is none any more."""
+    def next_job(self) -> AssignedJob | None:
+        """Wait for the next job; None once the worker is to stop."""
         assigned = self._jobs.get()
-        return None if self.halted else assigned
+        return None if self.stopping else assigned
 
-    def stopped(self) -> bool:
-        return self.halted
+    def stop_requested(self) -> bool:
+        return self.stopping
 
     def send(self, message: object) -> None:
         try:
             self.connection.send(message)
         except OSError:
-            self.halted = True
+            self.stopping = True
 
-    def run_started(self, run: RunSpec, doing: str) -> None:
-        self._told = 0.0
-        self.send(Started(doing))
+    def run_started(self, run: RunSpec, activity: str) -> None:
+        self._last_sent = 0.0
+        self.send(RunStarted(activity))
 
-    def advanced(self, run: RunSpec, done: int, total: int) -> None:
-        if (now := time.monotonic()) - self._told > TELL_EVERY:
-            self._told = now
-            self.send(Advanced(done, total))
+    def run_advanced(self, run: RunSpec, done: int, total: int) -> None:
+        if (now := time.monotonic()) - self._last_sent > SEND_EVERY:
+            self._last_sent = now
+            self.send(RunAdvanced(done, total))
 
     def run_ended(self, run: RunSpec, outcome: str) -> None:
-        pass  # the whole of it is sent as Ended
+        pass  # sent as a RunResult
 
-    def say(self, text: str) -> None:
-        self.send(Said(text))
+    def log(self, text: str) -> None:
+        self.send(LogMessage(text))
 
 
 def main() -> None:
+    """Carry out jobs until the driver has no more or requests a stop."""
     console.read_by_another()
-    number = int(sys.argv[1])
-    os.set_inheritable(number, False)
-    line = DriverConnection(Connection(number))
+    descriptor = int(sys.argv[1])
+    os.set_inheritable(descriptor, False)
+    driver = DriverConnection(Connection(descriptor))
     try:
-        setup: Setup = line.connection.recv()
+        setup: WorkerSetup = driver.connection.recv()
     except EOFError:
         return
-    line.listen()
+    driver.start_receiving()
 
     import faulthandler
 
@@ -113,20 +124,20 @@ def main() -> None:
     faulthandler.enable()
     for path in setup.plugins:
         registry.add_file(path)
-    line.send(Ready(torch.cuda.device_count() if torch.cuda.is_available() else 0))
+    driver.send(WorkerReady(torch.cuda.device_count() if torch.cuda.is_available() else 0))
     runners: dict[str, Runner] = {}
-    while (assigned := line.next()) is not None:
+    while (assigned := driver.next_job()) is not None:
         device = assigned.device
         if device not in runners:
-            runners[device] = Runner(setup.folder, device, line, line.stopped, setup.devices)
-        ended = runners[device].attempt(assigned.job)
+            runners[device] = Runner(setup.folder, device, driver, driver.stop_requested, setup.devices)
+        result = runners[device].attempt(assigned.job)
         sys.stdout.flush()
-        line.send(ended)
-        if not ended.sound:
+        driver.send(result)
+        if not result.reusable:
             break
     for runner in runners.values():
         runner.close()
-    line.send(Left(line.signal))
+    driver.send(WorkerExit(driver.signal))
 
 
 if __name__ == "__main__":
