@@ -15,8 +15,8 @@ import pytest
 
 from tests.support.tiny_suite import vqbench
 from vqbench.cli import run
+from vqbench.execution.results import Summary
 from vqbench.planning import plan as planning
-from vqbench.planning.jobs import Summary
 from vqbench.planning.overrides import Override
 from vqbench.planning.plan import Plan, PlannedRun
 from vqbench.reporting.column_tests import contests

@@ -177,11 +177,11 @@ def prepare(plan: Plan, say: bool = True) -> None:
     suite needs.
     """
     from vqbench import assets, registry
-    from vqbench.execution.progress import download
+    from vqbench.execution.progress import download_progress
 
     require_packages(plan)
     for name in (names := needed_assets(plan)):
-        with download(name) as progress:
+        with download_progress(name) as progress:
             path = assets.fetch(name, progress=progress)
         if say:
             print(f"{name}: {path}")
