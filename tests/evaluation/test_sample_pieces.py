@@ -34,7 +34,7 @@ def test_a_damaged_piece_is_made_anew(tmp_path: Path, damage: str) -> None:
     parts = tmp_path / "parts"
     with pytest.raises(Interrupted):
         measure(parts, Maker(), stopped_at(8))
-    piece, other = (parts / f"samples-{SAMPLING.made}.parts" / f"{number:06}.npy" for number in (0, 1))
+    piece, other = (parts / f"samples-{SAMPLING.samples_name}.parts" / f"{number:06}.npy" for number in (0, 1))
     data = piece.read_bytes()
     match damage:
         case "cut":

@@ -53,7 +53,7 @@ def test_references_of_samples_share_the_file(weights: None, tmp_path: Path, mon
     for version in (inception.VERSION, 99):
         monkeypatch.setattr(inception, "VERSION", version)
         evaluator = SampleEvaluator(dataset, CPU)  # type: ignore[arg-type]
-        features = evaluator._reference_features(under.under("clean"), under, measuring("clean"))
+        features = evaluator._reference_features(f"clean:{under.name}", under, measuring("clean"))
         cache = FeatureCache(file_of(context()))
         assert torch.equal(cache.get(range(5), refuse), features)
     assert len([*tmp_path.glob("features/*.npy")]) == 2

@@ -16,15 +16,19 @@ from tests.support.threads import Thread, two_ranks
 from vqbench.distributed.group import ALONE, RankGroup
 from vqbench.errors import Interrupted
 from vqbench.evaluation import samples as generation
-from vqbench.execution import rank_task
 from vqbench.store.sampling import Sampling
 
 CPU = torch.device("cpu")
 ONE_STEP = {"steps": 1, "eta": 0}
 SAMPLING = Sampling(10, "test", settings=ONE_STEP)
-NAME = SAMPLING.under("clean")
+NAME = f"clean:{SAMPLING.name}"
 WEIGHTS = {"net.w": torch.ones(3)}
-WHOLE = {f"samples-{SAMPLING.made}.npy", "samples.png", "neighbours.png", "samples.sha256"}  # what ends in a folder
+WHOLE = {
+    f"samples-{SAMPLING.samples_name}.npy",
+    "samples.png",
+    "neighbours.png",
+    "samples.sha256",
+}  # what ends in a folder
 
 
 class Split:
@@ -113,4 +117,4 @@ def files(folder: Path) -> set[str]:
 
 
 def samples_in(folder: Path) -> np.ndarray:
-    return np.load(folder / f"samples-{SAMPLING.made}.npy")
+    return np.load(folder / f"samples-{SAMPLING.samples_name}.npy")

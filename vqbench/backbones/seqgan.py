@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqbench.backbones._blocks import ResolutionLevel, MapNorm, levels_with
+from vqbench.backbones._blocks import MapNorm, ResolutionLevel, levels_with
 from vqbench.backbones.vqgan import VQGAN
 from vqbench.bounds import Layers, Side, Width
 from vqbench.errors import UsageError

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vqbench import protocol, registry
+from vqbench import registry
 from vqbench.dataset import Dataset, Images
 from vqbench.distributed.group import ALONE, RankGroup
 from vqbench.errors import RunError
@@ -23,8 +23,9 @@ from vqbench.loading import batches, first_images, with_progress
 from vqbench.metric import Context, SampleMetric, Samples
 from vqbench.networks import feature_cache, inception
 from vqbench.protocol import MeasureProtocol
-from vqbench.store.results import Value
-from vqbench.store.sampling import Sampling, sampling_of
+from vqbench.store.record import Value
+from vqbench.store.sampling import Sampling
+from vqbench.store.value_name import ValueName
 from vqbench.training.latents.generator import Generator
 from vqbench.training.seeding import Seeds
 
@@ -96,7 +97,7 @@ class SampleEvaluator:
         training = first_images(self.dataset.pixels("train"), trained_on)
         values = {}
         for names in _by_samples(wanted):
-            sampling = sampling_of(names[0])
+            sampling = _sampling(names[0])
             step = partial(progress, sampling.count, sampling.count)
             images = self._samples(generator, seeds, folder, sampling, progress)
             for name in names:
@@ -116,13 +117,13 @@ class SampleEvaluator:
         progress: Progress = lambda: None,
     ) -> dict[str, Value]:
         """Measure samples ``images`` by ``metrics`` under the protocol and sampling of ``name``."""
-        measured = protocol.measuring(name)
+        measured = ValueName.parse(name).measuring
         context = Context(measured, self.dataset.digest("test"), num_codes=None, bits=None, device=self.device)
         samples = Samples(
             images,
             training,
             lambda: torch.cat([*self._features(images.split(TOGETHER), measured, progress)]),
-            partial(self._reference_features, name, sampling_of(name), measured, progress),
+            partial(self._reference_features, name, _sampling(name), measured, progress),
             mirrored,
             progress,
         )
@@ -176,7 +177,7 @@ class SampleEvaluator:
         Those computed before a stop are kept.
         """
         images = self.dataset.pixels(sampling.reference)
-        tested = protocol.images_of(name) if sampling.reference == "test" else None  # no limit of training images
+        tested = ValueName.parse(name).images if sampling.reference == "test" else None  # no limit of training images
         limits = len(images), sampling.references, tested
         count = min(limit for limit in limits if limit is not None)
         key = measured.name, sampling.reference, count
@@ -201,9 +202,17 @@ class SampleEvaluator:
         return self._references[key]
 
 
+def _sampling(name: str) -> Sampling:
+    """Return the sampling of a value's name. Raises ValueError for a value of reconstructions."""
+    sampling = ValueName.parse(name).sampling
+    if sampling is None:
+        raise ValueError(f"{name!r} does not name a value of samples")
+    return sampling
+
+
 def _by_samples(names: Iterable[str]) -> list[list[str]]:
     """Group names of values by the samples that they are of."""
     groups: dict[str, list[str]] = {}
     for name in names:
-        groups.setdefault(sampling_of(name).made, []).append(name)
+        groups.setdefault(_sampling(name).samples_name, []).append(name)
     return list(groups.values())
