@@ -265,7 +265,7 @@ def test_a_damaged_portrait_costs_its_image_alone(tmp_path: Path) -> None:
     """The page is made all the same, and names the file."""
     gathered = made_up(tmp_path)
     view = next(view for view in gathered.runs if view.portrait)
-    path = gathered.stores[0].folder(view.run) / snapshots.PORTRAIT
+    path = gathered.stores[0].folder(view.run) / snapshots.SNAPSHOT_FILE
     path.write_bytes(b"PK broken")
     again = gathering.gather(gathered.plan, gathered.stores, paper=False)
     assert again.by_key[view.key].portrait is None

@@ -131,8 +131,8 @@ def gather(plan: Plan, stores: Sequence[ResultStore], paper: bool, command: str 
         missing = found.store.missing(run, plan.wanted(run)) if found.store else {}
         entries = [entry for entry in plan.entries if run in entry.stages()]
         notes: list[str] = []
-        curves = _read(snapshots.read_curves, found, run, notes)
-        portrait = _read(snapshots.read_portrait, found, run, notes)
+        curves = _read(snapshots.read_usage, found, run, notes)
+        portrait = _read(snapshots.read_snapshot, found, run, notes)
         folder = None
         if found.store is not None:
             folder = found.store.folder(run)
