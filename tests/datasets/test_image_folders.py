@@ -125,7 +125,7 @@ def test_run_asks_for_every_file(folder: Path, tmp_path: Path, monkeypatch: pyte
 
 
 def test_an_image_damaged_in_place_stops_the_next_run(folder: Path, tmp_path: Path) -> None:
-    """Half an image under the name of a whole one is told by `run`, and its mending is seen at once by all."""
+    """Half an image under the name of a whole one is reported by `run`, and its repair is noticed at once."""
     suite, store = tmp_path / "suite.yaml", ResultStore(tmp_path / "runs")
     suite.write_text(f"{TEXT}data: {folder}\n")
     made = plan.load(suite, [store])
@@ -150,7 +150,7 @@ def test_a_touched_file_is_not_decoded_again(folder: Path, monkeypatch: pytest.M
 # Passed over ----------------------------------------------------------------------------------------------------------
 
 
-def test_files_that_are_passed_over_are_named(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_that_are_skipped_are_named(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Images of kinds that are not read, and archives, are counted by suffix below every table; texts are not."""
     for number in range(100):
         (folder / "train" / f"IMG_{number}.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
@@ -166,7 +166,7 @@ def test_files_that_are_passed_over_are_named(folder: Path, tmp_path: Path, caps
     assert "100 .heic" in capsys.readouterr().out
 
 
-def test_a_kept_plan_learns_what_is_passed_over_since(folder: Path, tmp_path: Path) -> None:
+def test_a_cached_plan_names_files_that_are_skipped_since(folder: Path, tmp_path: Path) -> None:
     """Files that came after a plan was resolved are named, though they change no key."""
     suite, store = tmp_path / "suite.yaml", ResultStore(tmp_path / "runs")
     suite.write_text(f"{TEXT}data: {folder}\n")
@@ -183,8 +183,8 @@ def test_a_folder_of_archives_says_so(tmp_path: Path) -> None:
     for split in ("train", "test"):
         (tmp_path / "zipped" / split).mkdir(parents=True)
         (tmp_path / "zipped" / split / "images.zip").write_bytes(b"")
-    assert "passed over: 2 .zip, of which none is read; convert or unpack them" in refused(tmp_path / "zipped")
-    with pytest.raises(AssetError, match=r"there is no image in it, only 1 \.zip"):
+    assert "skipped: 2 .zip, which are not read; convert or unpack them" in refused(tmp_path / "zipped")
+    with pytest.raises(AssetError, match=r"it contains no image, only 1 \.zip"):
         Ffhq(folder=str(tmp_path / "zipped" / "train"))
 
 
@@ -243,7 +243,7 @@ def test_wrong_bits_are_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="give bits from 8 to 16"):
         photos(tmp_path / "deep", bits=17)
     deep(tmp_path / "deep", 255, "int32", "TIFF")
-    assert "20 images hold levels" in photos(tmp_path / "deep", bits=12).notes[-1]
+    assert "20 images have levels" in photos(tmp_path / "deep", bits=12).notes[-1]
     deep(tmp_path / "deep", 65535)
     assert "so would be near black" in refused(tmp_path / "deep")
 
