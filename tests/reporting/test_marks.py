@@ -18,12 +18,15 @@ from vqbench.cli import run
 from vqbench.planning import plan as planning
 from vqbench.planning.jobs import Summary
 from vqbench.planning.plan import Plan, PlannedRun
-from vqbench.reporting.column_tests import contests
-from vqbench.reporting.html import gather, page
+from vqbench.reporting.column_tests import judge_columns
+from vqbench.reporting.html import page
+from vqbench.reporting.html.suite_view import suite_view
 from vqbench.reporting.tables import assemble
-from vqbench.reporting.tables.layout import LINES, WIDTH
-from vqbench.reporting.tables.order import order_lines
+from vqbench.reporting.tables.formats.notes import LINES, WIDTH
+from vqbench.reporting.tables.formats.plain import plain
+from vqbench.reporting.tables.ranking_lines import ranking_lines
 from vqbench.reporting.tables.render import render
+from vqbench.reporting.tables.stored_runs import StoredRuns
 from vqbench.reporting.tables.table import CellPosition, Table
 from vqbench.store.results import Record, ResultStore, Value
 from vqbench.system.machine import Origin, origins_of, same_origin
@@ -144,12 +147,12 @@ def test_every_format_marks_the_same(plan: Plan, tmp_path: Path) -> None:
         "d": ("", "best"),
         "e": ("B", ""),
     }
-    cells = [cell for cell in assemble.data(made)["cells"] if cell["metric"] == "psnr"]
+    cells = [cell for cell in plain(made)["cells"] if cell["metric"] == "psnr"]
     assert [(cell["marks"], cell["unranked"], cell["rank"]) for cell in cells[-2:]] == [
         ([], "", "best"),
         (["B"], "other budget", None),
     ]
-    written = page.page(gather.gather(plan, [store], paper=False))
+    written = page.page(suite_view(plan, [store], paper=False))
     assert "e<sup>B</sup>" in written
     assert "Not ranked: B other budget." in written
 
@@ -223,9 +226,9 @@ def test_several_seeds_are_ranked_and_marked(suite: Path, tmp_path: Path) -> Non
     made = table(two, store)
     assert marks(made) == {"e": ["M"]}
     assert ranked(made) == {"e": "best", "d": "second"}
-    contest = contests(made, lambda key, name: None)[0, 0]
-    assert not contest.comparisons
-    assert dict(contest.without) == dict.fromkeys("abcd", "other machine")
+    column_test = judge_columns(made, lambda key, name: None)[0, 0]
+    assert not column_test.comparisons
+    assert dict(column_test.not_compared) == dict.fromkeys("abcd", "other machine")
     assert "; M other machine." in render(made)
 
 
@@ -249,7 +252,7 @@ def test_the_printed_order_pairs_within_one_origin(tmp_path: Path) -> None:
         made = {"seconds": 1.0, "origins": [THEIRS if entry.label == "SQ-VAE" else OURS]}
         value = {"l1": Value(1.0 - 0.1 * entry.row, 1, 1, 9)}
         store.write(Record(entry.run, {"official": value}, made))
-    [line] = [line for line in order_lines(b1, [store], "official") if line.startswith("MNIST, l1")]
+    [line] = [line for line in ranking_lines(StoredRuns(b1, [store]), "official") if line.startswith("MNIST, l1")]
     assert line.endswith("; trained on another machine: SQ-VAE.")
     assert "SQ-VAE" not in line.split(";")[0]
 

@@ -20,7 +20,7 @@ from vqbench.errors import UsageError
 from vqbench.planning import plan
 from vqbench.reporting.tables import assemble
 from vqbench.reporting.tables.comparison import against_paper
-from vqbench.reporting.tables.layout import layout
+from vqbench.reporting.tables.formats.layout import layout
 from vqbench.reporting.tables.render import FORMATS, render
 from vqbench.reporting.tables.table import Block, Cell, Column, ColumnGroup, Row, Table, ranks
 from vqbench.store.sampling import Sampling
@@ -33,7 +33,7 @@ STEPS = Column("steps", "Steps", digits=0)
 
 def example_table():
     rows = [
-        Row("identity", [Cell([0.0]), Cell([99.0])], ceiling=True),
+        Row("identity", [Cell([0.0]), Cell([99.0])], upper_bound=True),
         Row("VQ-VAE", [Cell([0.02071, 0.02075], seeds=[1, 2]), Cell([26.4, 26.5], seeds=[1, 2])]),
         Row("SQ-VAE", [Cell(status="failed", reason="loss became NaN\nat step 9"), Cell(status="missing")]),
         Row("CVQ-VAE", [Cell([0.0180, 0.01804], seeds=[1, 2]), Cell([27.9, 27.8], seeds=[1, 2])]),
@@ -92,9 +92,9 @@ def test_values_that_look_equal_share_their_rank():
 
 
 def test_who_does_not_compete_is_not_ranked():
-    """Ceilings, rows without a value, NaN, columns without a direction and single rows get no rank."""
+    """Upper bounds, rows without a value, NaN, columns without a direction and single rows get no rank."""
     cells = [[0.0], [2.0], [float("nan")], [1.0]]
-    rows = [Row(str(i), [Cell(values)], ceiling=i == 0) for i, values in enumerate(cells)]
+    rows = [Row(str(i), [Cell(values)], upper_bound=i == 0) for i, values in enumerate(cells)]
     rows.append(Row("missing", [Cell(status="missing")]))
     assert ranks(Block("", rows), 0, L1) == {1: "second", 3: "best"}
     assert ranks(Block("", rows), 0, STEPS) == {}

@@ -54,7 +54,7 @@ class ColumnTest:
     best: str
     claim: Claim
     comparisons: Sequence[Comparison] = ()
-    without: Sequence[tuple[str, str]] = ()  # rows that could not be compared, and why
+    not_compared: Sequence[tuple[str, str]] = ()  # rows that could not be compared, and why
 
     @property
     def sentence(self) -> str:
@@ -69,59 +69,63 @@ class ColumnTest:
         if self.claim == "significant":
             return f"{self.best} is ahead of every other ranked row, {seeds} seeds"
         level = [each.other for each in self.comparisons if each.adjusted >= LEVEL]
-        return f"{self.best} is not ahead of {', '.join(level or [other for other, _ in self.without])} beyond noise"
+        return (
+            f"{self.best} is not ahead of {', '.join(level or [other for other, _ in self.not_compared])} beyond noise"
+        )
 
 
-Key = tuple[int, int]  # position of the block, position of the column of cells
+Pair = tuple[str, NDArray[np.float64], NDArray[np.float64], bool]  # row, values of the best and of the row, by image
+ColumnPosition = tuple[int, int]  # position of the block, position of the column of cells
 
 
-def contests(table: Table, images: Images) -> dict[Key, ColumnTest]:
-    """Every column of every block in which rows compete, judged; p-values are corrected over the whole table."""
-    found: dict[Key, ColumnTest] = {}
-    pairs: dict[Key, list[tuple[str, NDArray[np.float64], NDArray[np.float64], bool]]] = {}
+def judge_columns(table: Table, images: Images) -> dict[ColumnPosition, ColumnTest]:
+    """Judge every column of every block in which rows compete; p-values are corrected over the whole table."""
+    prepared: dict[ColumnPosition, ColumnTest] = {}
+    pairs: dict[ColumnPosition, list[Pair]] = {}
     for i, block in enumerate(table.blocks):
         for slot, (group, column) in enumerate(table.slots):
             placed = ranks(block, slot, column)
             if not placed:
                 continue
-            contest, compared = _prepared(table, block, slot, column, placed, images)
-            found[i, slot] = replace(contest, setting=group.label if group else "")
+            column_test, compared = _prepared(table, block, slot, column, placed, images)
+            prepared[i, slot] = replace(column_test, setting=group.label if group else "")
             pairs[i, slot] = compared
-    tests = {key: [statistics.paired_test(a, b) for _, a, b, _ in each] for key, each in pairs.items()}
-    adjusted = iter(statistics.holm([test.p_value for key in tests for test in tests[key]]))
+    tests = {at: [statistics.paired_test(a, b) for _, a, b, _ in each] for at, each in pairs.items()}
+    adjusted = iter(statistics.holm([test.p_value for at in tests for test in tests[at]]))
     count = sum(a.shape[1] for each in pairs.values() for _, a, _, by_image in each if by_image)
     resamples = max(RESAMPLES[0], min(RESAMPLES[1], DRAWS // count)) if count else 0
-    for key, contest in found.items():
-        better = cast(Literal["min", "max"], contest.column.better)
+    judged = {}
+    for at, column_test in prepared.items():
+        better = cast(Literal["min", "max"], column_test.column.better)
         comparisons = []
-        for (other, a, b, by_image), test in zip(pairs[key], tests[key], strict=True):
+        for (other, a, b, by_image), test in zip(pairs[at], tests[at], strict=True):
             ahead = statistics.paired_bootstrap(a, b, better, resamples).share if by_image else None
             comparisons.append(Comparison(other, test, by_image, next(adjusted), ahead))
-        found[key] = replace(contest, comparisons=comparisons, claim=_claim(contest, comparisons))
-    return found
+        judged[at] = replace(column_test, comparisons=comparisons, claim=_claim(column_test, comparisons))
+    return judged
 
 
 def _prepared(
     table: Table, block: Block, slot: int, column: Column, placed: Mapping[int, str], images: Images
-) -> tuple[ColumnTest, list[tuple[str, NDArray[np.float64], NDArray[np.float64], bool]]]:
-    """The contest without its tests, and (other, a, b, by image) for each of them."""
+) -> tuple[ColumnTest, list[Pair]]:
+    """The column test before its comparisons, and (other, a, b, by image) for each of them."""
     best = [i for i, rank in placed.items() if rank == "best"]
     level = len(best) > 1
-    leader, pairs, without = block.rows[best[0]], [], []
+    leader, pairs, not_compared = block.rows[best[0]], [], []
     for i, row in enumerate(block.rows):
-        if i in best or row.ceiling:
+        if i in best or row.upper_bound:
             continue
         if row.cells[slot].unranked:
-            without.append((row.label, row.cells[slot].unranked))
+            not_compared.append((row.label, row.cells[slot].unranked))
             continue
         pair = _pair(leader.cells[slot], row.cells[slot], f"{table.protocol}/{column.key}", images)
         if isinstance(pair, str):
-            without.append((row.label, pair))
+            not_compared.append((row.label, pair))
         else:
             pairs.append((row.label, *pair))
     claim: Claim = "level" if level else "not comparable"
     names = ", ".join(block.rows[i].label for i in best)
-    return ColumnTest(block.label, "", column, names, claim, (), without), pairs
+    return ColumnTest(block.label, "", column, names, claim, (), not_compared), pairs
 
 
 def _pair(best: Cell, other: Cell, name: str, images: Images) -> tuple[NDArray[Any], NDArray[Any], bool] | str:
@@ -150,11 +154,11 @@ def _pair(best: Cell, other: Cell, name: str, images: Images) -> tuple[NDArray[A
     return a, b, a.shape[1] > 1
 
 
-def _claim(contest: ColumnTest, comparisons: Sequence[Comparison]) -> Claim:
+def _claim(column_test: ColumnTest, comparisons: Sequence[Comparison]) -> Claim:
     """What the comparisons allow. A row that could not be compared, though it has values, forbids a claim."""
-    if contest.claim == "level" or not comparisons:
-        return contest.claim
+    if column_test.claim == "level" or not comparisons:
+        return column_test.claim
     if min(each.test.seeds for each in comparisons) < 2:
         return "one seed"
-    compared = all(reason in NO_RIVALS for _, reason in contest.without)
+    compared = all(reason in NO_RIVALS for _, reason in column_test.not_compared)
     return "significant" if compared and all(each.adjusted < LEVEL for each in comparisons) else "open"

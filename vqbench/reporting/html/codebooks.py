@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from vqbench.errors import counted
-from vqbench.reporting.html.gather import RunView
 from vqbench.reporting.html.png import PngImage, png_image, strip
+from vqbench.reporting.html.suite_view import RunView
 
 EPOCHS = 120  # columns of a strip at most; of more epochs, evenly chosen ones are shown
 LINES = 512  # lines of a strip at most; of more, neighbours by use share one
@@ -24,14 +24,14 @@ GREY, BLUE, RED = (128, 128, 128, 110), (31, 111, 235, 230), (217, 72, 15, 235)
 
 
 @dataclass(frozen=True)
-class Book:
+class CodebookView:
     """What is shown of one run's codebook."""
 
     view: RunView
     strip: PngImage | None
     strip_note: str
     histogram: str  # the path of its line, in a box of 256 x 64
-    histogram_told: str
+    histogram_text: str
     used: int
     codes: int
     plane: PngImage | None
@@ -40,18 +40,18 @@ class Book:
     decoded_count: int
 
 
-def books(views: Sequence[RunView], room: int) -> list[Book]:
+def codebook_views(views: Sequence[RunView], room: int) -> list[CodebookView]:
     """The codebooks of the runs that keep something of them. ``room``: bytes that one of them may take."""
     kept = [view for view in views if view.curves or (view.portrait and view.portrait.counts is not None)]
-    return [_book(view, room) for view in kept]
+    return [_codebook_view(view, room) for view in kept]
 
 
-def _book(view: RunView, room: int) -> Book:
+def _codebook_view(view: RunView, room: int) -> CodebookView:
     drawn, note = _strip(view) if view.curves and len(view.curves.shades) else (None, "")
     portrait = view.portrait
     counts = portrait.counts if portrait else None
     used, codes = (int((counts > 0).sum()), counts.size) if counts is not None else (0, 0)
-    path, told = _histogram(counts) if counts is not None else ("", "")
+    path, text = _histogram(counts) if counts is not None else ("", "")
     plane = _plane(view)
     decoded, number = None, 0
     if portrait and portrait.decoded is not None and portrait.decoded_codes is not None:
@@ -62,7 +62,7 @@ def _book(view: RunView, room: int) -> Book:
             _sheet(portrait.decoded[:number]), f"{view.name}: {counted(number, 'code')} decoded alone", 2
         )
     explained = None if portrait is None or portrait.explained is None else 100 * float(portrait.explained.sum())
-    return Book(view, drawn, note, path, told, used, codes, plane, explained, decoded, number)
+    return CodebookView(view, drawn, note, path, text, used, codes, plane, explained, decoded, number)
 
 
 def _strip(view: RunView) -> tuple[PngImage, str]:
@@ -79,11 +79,11 @@ def _strip(view: RunView) -> tuple[PngImage, str]:
         padded[:lines] = image
         image = padded.reshape(-1, share, image.shape[1]).max(1)
     levels = np.where(image > 0, 1 + np.floor((LEVELS - 2) * image / max(1, image.max())), 0).astype(np.uint8)
-    told = f"{view.name}: use of {counted(lines * view.curves.merged, 'code')} over {counted(epochs, 'epoch')}"
+    text = f"{view.name}: use of {counted(lines * view.curves.merged, 'code')} over {counted(epochs, 'epoch')}"
     note = counted(epochs, "epoch") if len(chosen) == epochs else f"{len(chosen)} of {epochs} epochs"
     if share * view.curves.merged > 1:
         note += f", {counted(share * view.curves.merged, 'code')} a line"
-    return png_image(levels, told, 1, SHADES), note
+    return png_image(levels, text, 1, SHADES), note
 
 
 def _histogram(counts: np.ndarray) -> tuple[str, str]:
@@ -93,10 +93,10 @@ def _histogram(counts: np.ndarray) -> tuple[str, str]:
     heights = np.log1p(ordered[at]) / np.log1p(max(1, ordered[0]))
     step = 256 / len(at)
     points = "".join(f"V{64 - 62 * h:.1f}H{step * (i + 1):.1f}" for i, h in enumerate(heights))
-    told = (
+    text = (
         f"{(ordered > 0).sum():,} of {len(ordered):,} codes occur on the test split; the most used {ordered[0]:,} times"
     )
-    return f"M0,64{points}V64Z", told
+    return f"M0,64{points}V64Z", text
 
 
 def _plane(view: RunView) -> PngImage | None:

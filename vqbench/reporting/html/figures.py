@@ -9,7 +9,7 @@ from typing import Any
 
 from vqbench.reporting import statistics
 from vqbench.reporting.html import svg
-from vqbench.reporting.html.gather import Gathered, RunView
+from vqbench.reporting.html.suite_view import RunView, SuiteView
 from vqbench.system.console import one_line
 
 CROWD = 14  # rows whose points still have their names beside them, and not numbers
@@ -25,7 +25,7 @@ class Plot:
 
 
 @dataclass(frozen=True)
-class Key:
+class LegendEntry:
     """A row in a legend: its label and how it is drawn."""
 
     label: str
@@ -34,11 +34,12 @@ class Key:
     number: int  # of all rows
 
 
-def legend(gathered: Gathered) -> list[Key]:
+def legend(suite: SuiteView) -> list[LegendEntry]:
     """The rows in the table's order; every figure draws a row alike."""
-    labels = dict.fromkeys(entry.label for entry in gathered.plan.entries)
+    labels = dict.fromkeys(entry.label for entry in suite.plan.entries)
     return [
-        Key(label, i % svg.SERIES, svg.DASHES[i // svg.SERIES % len(svg.DASHES)], i) for i, label in enumerate(labels)
+        LegendEntry(label, i % svg.SERIES, svg.DASHES[i // svg.SERIES % len(svg.DASHES)], i)
+        for i, label in enumerate(labels)
     ]
 
 
@@ -56,10 +57,10 @@ CURVES = (  # key in the history, title, whether on a logarithmic scale
 CODEBOOK = ("usage", "perplexity", "dead", "revived")
 
 
-def curves(gathered: Gathered, dataset: str, keys: Sequence[Key], codebook: bool) -> list[Plot]:
+def curves(suite: SuiteView, dataset: str, keys: Sequence[LegendEntry], codebook: bool) -> list[Plot]:
     """Every quantity that some run of ``dataset`` kept by epoch: those of its codes, or the others."""
-    runs = [view for view in gathered.of(dataset) if view.history]
-    where = gathered.plan.datasets[dataset].title
+    runs = [view for view in suite.of(dataset) if view.history]
+    where = suite.plan.datasets[dataset].title
     plots = []
     for name, title, logarithmic in (*CURVES, *_others(runs)):
         if (name in CODEBOOK) == codebook:
@@ -73,8 +74,8 @@ def curves(gathered: Gathered, dataset: str, keys: Sequence[Key], codebook: bool
 def _others(runs: Sequence[RunView]) -> list[tuple[str, str, bool]]:
     """What else some recipe tells of its epochs, under the name that it gives."""
     known = {"epoch", *(name for name, _, _ in CURVES)}
-    told = [item for view in runs for epoch in view.history for item in epoch.items()]
-    names = dict.fromkeys(name for name, value in told if _is_number(value) and name not in known)
+    items = [item for view in runs for epoch in view.history for item in epoch.items()]
+    names = dict.fromkeys(name for name, value in items if _is_number(value) and name not in known)
     return [(name, name, False) for name in names]
 
 
@@ -91,7 +92,7 @@ def _is_number(value: Any) -> bool:
 
 def _curve(
     drawn: Sequence[tuple[RunView, list[tuple[int, float]]]],
-    keys: Sequence[Key],
+    keys: Sequence[LegendEntry],
     title: str,
     where: str,
     logarithmic: bool,
@@ -129,14 +130,14 @@ def _plain_logarithmic(axes: Any) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _number(view: RunView, keys: Sequence[Key]) -> int:
+def _number(view: RunView, keys: Sequence[LegendEntry]) -> int:
     return next(key.number for key in keys if key.label == view.entries[0].label)
 
 
 # Rate against distortion ----------------------------------------------------------------------------------------------
 
 
-def trade_offs(gathered: Gathered, dataset: str, protocol: str, keys: Sequence[Key]) -> list[Plot]:
+def trade_offs(suite: SuiteView, dataset: str, protocol: str, keys: Sequence[LegendEntry]) -> list[Plot]:
     """LPIPS and rFID (where measured) against the entropy of the codes and against time, with the Pareto front."""
     rates: list[tuple[str, str, Callable[[RunView], float | None]]] = [
         ("entropy of the codes [bits an image]", "bits", lambda view: view.entropy),
@@ -144,27 +145,27 @@ def trade_offs(gathered: Gathered, dataset: str, protocol: str, keys: Sequence[K
     ]
     plots = []
     for metric in ("lpips", "rfid"):
-        if metric not in gathered.plan.metrics:
+        if metric not in suite.plan.metrics:
             continue
-        label = gathered.plan.metrics[metric].label
+        label = suite.plan.metrics[metric].label
         for axis, short, rate in rates:
             points = []
-            for view in gathered.of(dataset):
+            for view in suite.of(dataset):
                 x, y = rate(view), view.value(protocol, metric)
                 if x is not None and y is not None and math.isfinite(x) and math.isfinite(y):
                     points.append((view, x, y))
             if len(points) > 1:
-                plots.append(_trade_off(points, keys, axis, f"{label} against {short}", label, gathered, dataset))
+                plots.append(_trade_off(points, keys, axis, f"{label} against {short}", label, suite, dataset))
     return plots
 
 
 def _trade_off(
     points: Sequence[tuple[RunView, float, float]],
-    keys: Sequence[Key],
+    keys: Sequence[LegendEntry],
     axis: str,
     title: str,
     metric: str,
-    gathered: Gathered,
+    suite: SuiteView,
     dataset: str,
 ) -> Plot:
     figure, axes = svg.panel(4.4, 3.1)
@@ -189,7 +190,7 @@ def _trade_off(
     svg.label(axes, axis, metric)
     crowded = len(keys) > CROWD  # then names are numbers, which the legend explains
     _names(axes, [(str(_number(view, keys) + 1) if crowded else view.label, x, y) for view, x, y in points])
-    where = gathered.plan.datasets[dataset].title
+    where = suite.plan.datasets[dataset].title
     best = ", ".join(f"{points[i][0].name} ({points[i][1]:.4g}, {points[i][2]:.4g})" for i in front)
     return Plot(
         svg.inline(figure, f"{title} on {where}. On the Pareto front: {best}."),

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vqbench.reporting.html.gather import RunView
 from vqbench.reporting.html.png import PngImage, magnification, png_image, strip
+from vqbench.reporting.html.suite_view import RunView
 
 SETS = (
     ("same", "the same images"),
@@ -37,7 +37,7 @@ class ImageSet:
     name: str
     title: str
     originals: PngImage | None  # of the common images
-    shelves: Sequence[RunImages]
+    rows: Sequence[RunImages]
     without: Sequence[str]  # runs that keep none
     left_out: int  # images a row that would have made the page too large
 
@@ -50,7 +50,7 @@ def sets(views: Sequence[RunView], room: int) -> list[ImageSet]:
 
 
 def _set(name: str, title: str, kept: Sequence[RunView], views: Sequence[RunView], room: int) -> ImageSet:
-    shelves, originals, left_out, shown = [], None, 0, None
+    rows, originals, left_out, shown = [], None, 0, None
     for view in kept:
         assert view.portrait is not None
         at = np.flatnonzero(view.portrait.groups == name)
@@ -69,7 +69,7 @@ def _set(name: str, title: str, kept: Sequence[RunView], views: Sequence[RunView
         common = name == "same" and shown is not None and np.array_equal(shown, before)
         error = np.abs(before.astype(np.int16) - after).max(1).astype(np.uint8)  # (P, S, S), of the channels' largest
         scores = view.portrait.scores[few]
-        shelves.append(
+        rows.append(
             RunImages(
                 view,
                 None if common else ours,
@@ -84,4 +84,4 @@ def _set(name: str, title: str, kept: Sequence[RunView], views: Sequence[RunView
             )
         )
     without = [view.name for view in views if view.record and view not in kept]
-    return ImageSet(name, title, originals, shelves, without, left_out)
+    return ImageSet(name, title, originals, rows, without, left_out)

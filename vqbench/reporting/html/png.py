@@ -16,7 +16,7 @@ class PngImage:
     source: str  # a data: address
     width: int
     height: int
-    told: str  # for who does not see it
+    text: str  # for who does not see it
     times: int = 1
 
     @property
@@ -25,7 +25,7 @@ class PngImage:
         return len(self.source)
 
 
-def png_image(levels: np.ndarray, told: str, times: int = 1, palette: np.ndarray | None = None) -> PngImage:
+def png_image(levels: np.ndarray, text: str, times: int = 1, palette: np.ndarray | None = None) -> PngImage:
     """(H, W), (H, W, 3) or (H, W, 4) uint8; with ``palette`` (n, 3) or (n, 4), (H, W) of its entries."""
     from PIL import Image
 
@@ -39,7 +39,7 @@ def png_image(levels: np.ndarray, told: str, times: int = 1, palette: np.ndarray
     buffer = io.BytesIO()
     image.save(buffer, "PNG", **options)
     source = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-    return PngImage(source, levels.shape[1], levels.shape[0], told, times)
+    return PngImage(source, levels.shape[1], levels.shape[0], text, times)
 
 
 def strip(images: np.ndarray, gap: int = 0, between: int = 127) -> np.ndarray:

@@ -55,13 +55,13 @@ def label(axes: Any, x: str, y: str) -> None:
     axes.set_ylabel(visible(y), color=INK, fontsize=8.5, parse_math=False)
 
 
-def inline(figure: Figure, told: str) -> str:
-    """The figure as an ``<svg>`` element, with ``told`` as its text for who does not see it (escaped here)."""
+def inline(figure: Figure, text: str) -> str:
+    """The figure as an ``<svg>`` element, with ``text`` as its text for who does not see it (escaped here)."""
     import matplotlib
     from markupsafe import escape
 
-    buffer, told = io.StringIO(), visible(told)
-    salt = hashlib.sha256(told.encode()).hexdigest()[:12]
+    buffer, text = io.StringIO(), visible(text)
+    salt = hashlib.sha256(text.encode()).hexdigest()[:12]
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}):
         metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(buffer, format="svg", transparent=True, metadata=metadata)
@@ -71,7 +71,7 @@ def inline(figure: Figure, told: str) -> str:
     # A hundredth of a pixel is seen by nobody; what stands between tags are words and numbers to be read.
     drawn = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\d+\.\d\d)\d+", r"\1", tag[0]), drawn)
     width, height = (round(size * 72) for size in figure.get_size_inches())
-    head = f'<svg class="plot" role="img" aria-label="{escape(told)}" viewBox="0 0 {width} {height}">'
+    head = f'<svg class="plot" role="img" aria-label="{escape(text)}" viewBox="0 0 {width} {height}">'
     drawn = re.sub(r"^<svg.*?>", lambda _: head, drawn, count=1, flags=re.S)
     return re.sub(r">\s+<", "><", drawn).strip()
 
@@ -79,8 +79,8 @@ def inline(figure: Figure, told: str) -> str:
 def _attributes(match: re.Match[str]) -> str:
     """``style="fill: none; …"`` as attributes of their own."""
     pairs = [part.partition(":") for part in match[1].split(";") if part.strip()]
-    told = {name.strip(): value.strip() for name, _, value in pairs}
-    if "font" in told and (size := re.search(r"[\d.]+px", told["font"])):
-        told["font-size"] = size[0]
-    kept = [(name, _PAGE.get(value, value)) for name, value in told.items() if name not in _SKIPPED]
+    style = {name.strip(): value.strip() for name, _, value in pairs}
+    if "font" in style and (size := re.search(r"[\d.]+px", style["font"])):
+        style["font-size"] = size[0]
+    kept = [(name, _PAGE.get(value, value)) for name, value in style.items() if name not in _SKIPPED]
     return "".join(f' {name}="{value}"' for name, value in kept)

@@ -39,7 +39,7 @@ class Basis:
         sizes: list[int] = [getattr(info, split) for info in self.plan.datasets.values()]
         return min([*sizes, *(limit for limit in limits if limit is not None)])
 
-    def said(self) -> str:
+    def line(self) -> str:
         """How many images there are, for a line that also says how many seeds."""
         counts = {info.title: min(info.test, self.tested or info.test) for info in self.plan.datasets.values()}
         if len(set(counts.values())) == 1:

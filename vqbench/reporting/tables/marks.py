@@ -13,32 +13,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from vqbench.reporting.tables import budget as budgets
-from vqbench.reporting.tables.budget import Budget
 from vqbench.reporting.tables.table import MARKS, OTHER_SIZE, Cell, Column, Mark, Row
-from vqbench.system.machine import Origin
+from vqbench.reporting.tables.training_facts import TrainingFacts
 
 T = TypeVar("T", bound=Hashable)
-
-Machines = frozenset[Origin]
-
-
-@dataclass(frozen=True)
-class TrainingFacts:
-    """How one method was trained on one data set and setting: what its records know, over its seeds."""
-
-    budgets: Sequence[Budget] = ()
-    origins: Mapping[int, tuple[Origin, ...]] = field(default_factory=dict)  # by seed
-
-    @property
-    def machines(self) -> Machines:
-        return frozenset(origin for each in self.origins.values() for origin in each)
-
-    def __bool__(self) -> bool:
-        return bool(self.origins)
 
 
 @dataclass(frozen=True)
@@ -46,32 +28,34 @@ class Marked:
     """The rows of a block with their marks, and for each kind of mark what is to be said, without its end."""
 
     rows: list[Row]
-    said: dict[str, list[str]]
+    notes: dict[str, list[str]]
 
 
 def mark(rows: Sequence[Row], trained: Sequence[Sequence[TrainingFacts]], columns: Sequence[Column]) -> Marked:
     """Mark the cells of one block. ``trained`` has, for every row, one for each group of ``columns``."""
-    rows, said = list(rows), dict[str, list[str]]()
+    rows, notes = list(rows), dict[str, list[str]]()
     width = len(columns)
     for group in range(len(trained[0]) if trained else 0):
-        part = _Part(rows, [each[group] for each in trained], slice(group * width, (group + 1) * width), columns)
+        part = _ColumnGroupMarks(
+            rows, [each[group] for each in trained], slice(group * width, (group + 1) * width), columns
+        )
         for number, row in enumerate(rows):
             cells = list(row.cells)
             cells[part.at] = part.cells(number)
             rows[number] = replace(row, cells=cells)
-        for kind, words in part.said().items():
-            said.setdefault(kind, []).extend(words)
-    return Marked(rows, said)
+        for kind, words in part.notes().items():
+            notes.setdefault(kind, []).extend(words)
+    return Marked(rows, notes)
 
 
-class _Part:
+class _ColumnGroupMarks:
     """What is compared with each other: one group of columns of one block."""
 
     def __init__(
         self, rows: Sequence[Row], trained: Sequence[TrainingFacts], at: slice, columns: Sequence[Column]
     ) -> None:
         self.rows, self.trained, self.at, self.columns = rows, trained, at, columns
-        competing = [i for i, row in enumerate(rows) if trained[i] and not row.ceiling]
+        competing = [i for i, row in enumerate(rows) if trained[i] and not row.upper_bound]
         self.budgets = [each for i in competing for each in dict.fromkeys(trained[i].budgets)]
         self.beside = [self._beside(each) for each in trained]
         self.states = [max((b.state for b in each.budgets if b.state is not None), default=None) for each in trained]
@@ -88,12 +72,12 @@ class _Part:
     def marks(self, number: int) -> list[Mark]:
         """The marks of a row, in the order in which a legend explains them."""
         state, has = self.states[number], self.trained[number]
-        found: dict[Mark, bool] = {
+        applies: dict[Mark, bool] = {
             "B": bool(self.beside[number]),
             "M": bool(has and self.counted) and has.machines != self.machines,
             "S": state is not None and self.state is not None and state > budgets.LARGER * self.state,
         }
-        return [kind for kind, is_so in found.items() if is_so]
+        return [kind for kind, is_so in applies.items() if is_so]
 
     def cells(self, number: int) -> list[Cell]:
         """The cells of a row with its marks and, of those that are not ranked, the reason."""
@@ -112,7 +96,7 @@ class _Part:
         other = column.by_codebook and number in self.sizes and self.sizes[number] != self.size
         return OTHER_SIZE if other else ""
 
-    def said(self) -> dict[str, list[str]]:
+    def notes(self) -> dict[str, list[str]]:
         """For each kind of mark and for sizes of codebooks, which rows differ in what."""
         marks = [self.marks(i) for i in range(len(self.rows))]
         said = {

@@ -105,14 +105,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One method: its cells from left to right, group after group. A ``ceiling`` is shown but never ranked.
+    """One method: its cells from left to right, group after group. An ``upper_bound`` is shown but never ranked.
 
     ``paper`` is the row's name in the printed table, where that is not its label.
     """
 
     label: str
     cells: Sequence[Cell]
-    ceiling: bool = False
+    upper_bound: bool = False
     footnotes: Sequence[str] = ()
     paper: str = ""
 
@@ -206,7 +206,7 @@ def ranks(block: Block, slot: int, column: Column) -> dict[int, Rank]:
     """
     if column.better is None or not column.ranked:
         return {}
-    rows = {i: row.cells[slot] for i, row in enumerate(block.rows) if not row.ceiling}
+    rows = {i: row.cells[slot] for i, row in enumerate(block.rows) if not row.upper_bound}
     shown = {i: cell.shown(column) for i, cell in rows.items() if not cell.unranked}
     values = {i: Decimal(text) for i, text in shown.items() if text is not None}
     values = {i: value for i, value in values.items() if not value.is_nan()}

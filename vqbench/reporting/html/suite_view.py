@@ -1,11 +1,10 @@
-"""What the stores hold of a suite's runs, read once."""
+"""The view model of a suite: its runs and tables, read once from the stores."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -14,8 +13,9 @@ from vqbench import protocol
 from vqbench.errors import StoreError
 from vqbench.planning.plan import Plan, PlannedRun
 from vqbench.reporting import statistics
-from vqbench.reporting.tables import assemble
+from vqbench.reporting.tables.assemble import tables_of
 from vqbench.reporting.tables.budget import Budget, budget_of
+from vqbench.reporting.tables.stored_runs import StoredRuns
 from vqbench.reporting.tables.table import Table
 from vqbench.spec import RunSpec
 from vqbench.store import snapshots
@@ -94,15 +94,14 @@ class RunView:
 
 
 @dataclass(frozen=True)
-class Gathered:
+class SuiteView:
     """All that a page is made from."""
 
     plan: Plan
-    stores: Sequence[ResultStore]
+    stored: StoredRuns
     tables: Sequence[Table]
     runs: Sequence[RunView]
     command: str = ""
-    _images: dict[str, dict[str, np.ndarray]] = field(default_factory=dict, repr=False)
 
     @cached_property
     def by_key(self) -> dict[str, RunView]:
@@ -112,67 +111,55 @@ class Gathered:
         return [view for view in self.runs if view.dataset == dataset]
 
     def images(self, key: str, name: str) -> np.ndarray | None:
-        """Values of each image of the run ``key`` under ``name`` ("protocol/metric"), or None."""
-        view = self.by_key[key]
-        if view.store is None:
-            return None
-        if key not in self._images:
-            self._images[key] = view.store.images(view.run)
-        return self._images[key].get(name)
+        """Values per image of the run ``key`` under ``name`` ("protocol/metric"), or None."""
+        return self.stored.images(self.by_key[key].run).get(name)
 
 
-def gather(plan: Plan, stores: Sequence[ResultStore], paper: bool, command: str = "") -> Gathered:
+def suite_view(plan: Plan, stores: Sequence[ResultStore], paper: bool, command: str = "") -> SuiteView:
     """Read what ``stores``, in order, hold of ``plan``. With ``paper``, tables have printed values and verdicts."""
-    views, images = [], {}
-    for run in plan.runs():
-        found = assemble.find(run, stores)
-        missing = found.store.missing(run, plan.wanted(run)) if found.store else {}
-        entries = [entry for entry in plan.entries if run in entry.stages()]
-        notes: list[str] = []
-        curves = _read(snapshots.read_curves, found, run, notes)
-        portrait = _read(snapshots.read_portrait, found, run, notes)
-        folder = None
-        if found.store is not None:
-            folder = found.store.folder(run)
-            images[run.key] = found.store.images(run)
-            notes += [why for path, why in found.store.damage.items() if path == _images_of(found.store, run)]
-        budget = budget_of(plan, entries[0], run, found.record, folder)
-        views.append(
-            RunView(
-                run, entries, found.record, found.failure, found.store, missing, budget, curves, portrait, tuple(notes)
-            )
-        )
-    return Gathered(plan, stores, assemble.tables(plan, stores, paper), views, command, images)
+    stored = StoredRuns(plan, stores)
+    views = [_run_view(stored, run) for run in plan.runs()]
+    return SuiteView(plan, stored, tables_of(stored, paper), views, command)
 
 
-def _images_of(store: ResultStore, run: RunSpec) -> Path:
-    return store.folder(run) / "per_image.npz"
+def _run_view(stored: StoredRuns, run: RunSpec) -> RunView:
+    record, failure, store = stored[run].record, stored[run].failure, stored[run].store
+    entries = [entry for entry in stored.plan.entries if run in entry.stages()]
+    notes: list[str] = []
+    curves = _read(snapshots.read_curves, store, run, notes)
+    portrait = _read(snapshots.read_portrait, store, run, notes)
+    missing: dict[str, list[str]] = {}
+    if store is not None:
+        missing = store.missing(run, stored.plan.wanted(run))
+        stored.images(run)  # so that what is damaged of them is known
+        notes += [why for path, why in store.damage.items() if path == store.folder(run) / "per_image.npz"]
+    budget = budget_of(stored.plan, entries[0], run, record, store.folder(run) if store else None)
+    return RunView(run, entries, record, failure, store, missing, budget, curves, portrait, tuple(notes))
 
 
-def _read(reader: Any, found: assemble.Found, run: RunSpec, notes: list[str]) -> Any:
-    """What is kept for a page beside a record, if anything; a damaged file costs its own image alone, and is told."""
-    if found.store is None:
+def _read(reader: Any, store: ResultStore | None, run: RunSpec, notes: list[str]) -> Any:
+    """What is kept for a page beside a record, if anything; of a damaged file, only a note."""
+    if store is None:
         return None
     try:
-        return reader(found.store.folder(run))
+        return reader(store.folder(run))
     except StoreError as error:
         notes.append(str(error))
-        found.store.damage[found.store.folder(run)] = str(error)
+        store.damage[store.folder(run)] = str(error)
         return None
 
 
-def knobs(plan: Plan) -> dict[str, list[tuple[str, Any, Any, str]]]:
+def protocol_settings(plan: Plan) -> dict[str, list[tuple[str, Any, Any, str]]]:
     """Every setting of the protocols: use and name -> (setting, value, the protocol's own value, reason)."""
     train = plan.suite.train.name
     args = plan.entries[0].run.recipe.args
     known = protocol.TRAIN.get(train, {})  # empty where a recipe is named itself
-    told = {f"Trained under {train}": [_setting(name, value, known.get(name)) for name, value in args.items()]}
+    settings = {f"Trained under {train}": [_setting(name, value, known.get(name)) for name, value in args.items()]}
     for name in plan.protocols():
-        settings = protocol.measuring(name).knobs()
-        told[f"Measured under {name}"] = [
-            (each, knob.value, knob.value, knob.reason) for each, knob in settings.items()
+        settings[f"Measured under {name}"] = [
+            (each, knob.value, knob.value, knob.reason) for each, knob in protocol.measuring(name).knobs().items()
         ]
-    return told
+    return settings
 
 
 def _setting(name: str, value: Any, knob: protocol.Knob | None) -> tuple[str, Any, Any, str]:

@@ -9,33 +9,34 @@ from pathlib import Path
 from vqbench.errors import StoreError, counted
 from vqbench.planning import plan as planning
 from vqbench.planning.plan import Plan
-from vqbench.reporting.html import page
-from vqbench.reporting.html.gather import Gathered, gather
+from vqbench.reporting.html.page import page
+from vqbench.reporting.html.suite_view import SuiteView, suite_view
+from vqbench.reporting.html.templating import fill
 from vqbench.store.results import ResultStore, damage_of
 from vqbench.system.output import require_sound, write_text
 
 
 @dataclass(frozen=True)
-class Card:
+class SuiteCard:
     """One suite on the start page."""
 
-    gathered: Gathered
+    view: SuiteView
     file: str
 
     @property
     def counts(self) -> dict[str, int]:
         """How many runs are in each state."""
-        states = [view.state for view in self.gathered.runs]
+        states = [run.state for run in self.view.runs]
         return {state: states.count(state) for state in ("done", "partly", "failed", "missing") if state in states}
 
     @property
     def latest(self) -> str:
         """The day of the last training; empty without one."""
-        return max((view.record.made["date"][:10] for view in self.gathered.runs if view.record), default="")
+        return max((view.record.made["date"][:10] for view in self.view.runs if view.record), default="")
 
     @property
     def devices(self) -> str:
-        return ", ".join(dict.fromkeys(view.record.made["device"] for view in self.gathered.runs if view.record))
+        return ", ".join(dict.fromkeys(view.record.made["device"] for view in self.view.runs if view.record))
 
 
 def write(stores: Sequence[ResultStore], folder: Path) -> str:
@@ -57,8 +58,8 @@ def write(stores: Sequence[ResultStore], folder: Path) -> str:
         raise StoreError(f"{folder}: cannot be made ({error.strerror}); name another folder with -o") from error
     cards = []
     for name, plan in plans.items():
-        gathered = gather(plan, stores, paper=True)
-        cards.append(Card(gathered, f"{name}.html"))
-        write_text(folder / cards[-1].file, page.page(gathered))
-    write_text(folder / "index.html", page.write("index.html.j2", cards=cards))
+        view = suite_view(plan, stores, paper=True)
+        cards.append(SuiteCard(view, f"{name}.html"))
+        write_text(folder / cards[-1].file, page(view))
+    write_text(folder / "index.html", fill("index.html.j2", cards=cards))
     return f"{folder / 'index.html'}: {counted(len(cards), 'suite')}"

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from vqbench.reporting import verdict
+from vqbench.reporting.tables.formats.notes import LINES, WIDTH, Footnotes, explained, remarks, shortened
 from vqbench.reporting.tables.table import MARKS, Block, Cell, Column, Mark, Rank, Row, Table, ranks
 from vqbench.reporting.verdict import VerdictKind
 from vqbench.system.console import one_line
 
 NOTHING = "–"
-LINES, WIDTH = 5, 110  # of the notes below a table, unless all are asked for
-MORE = "The other notes: vqbench table --notes, or the page of vqbench report."
 UNMEASURED = {"missing": "not run", "failed": "FAILED", "none": NOTHING}
 
 
@@ -67,9 +64,9 @@ class Layout:
         unranked = [mark for mark in used if any(mark in cell.marks and cell.unranked == MARKS[mark] for cell in cells)]
         said = [f"{ranks} in its block, as shown"] if self.ranked and ranks else []
         if unranked:
-            said.append(f"not ranked: {_explained(unranked)}")
+            said.append(f"not ranked: {explained(unranked)}")
         if others := [mark for mark in used if mark not in unranked]:
-            said.append(_explained(others))
+            said.append(explained(others))
         line = "; ".join(said)
         return f"{line[0].upper()}{line[1:]}." if said else ""
 
@@ -78,54 +75,17 @@ class Layout:
         legend = self.legend(ranks)
         notes = [("", text) for text in ([legend] if legend else []) + [*self.remarks]] + [*self.notes]
         whole = len(notes) <= LINES and all(len(mark) + len(text) + 3 <= WIDTH for mark, text in notes[1:])
-        return notes if all_notes or whole else _shortened(notes, keep_first=bool(legend))
-
-
-def _explained(marks: Sequence[Mark]) -> str:
-    return ", ".join(f"{mark} {MARKS[mark]}" for mark in marks)
-
-
-def _shortened(notes: Sequence[tuple[str, str]], keep_first: bool) -> list[tuple[str, str]]:
-    """The first notes and, in one of the lines, those that letters refer to; the last line says where all are."""
-    plain = [text for mark, text in notes if not mark]
-    lettered = "; ".join(f"{mark}: {text}" for mark, text in notes if mark)
-    chosen = [*plain[:3], *([lettered] if lettered else []), *plain[3:]][: LINES - 1]
-    start = 1 if keep_first else 0
-    return [("", text) for text in [*chosen[:start], *map(_cut, chosen[start:]), MORE]]
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= WIDTH else text[: WIDTH - 2].rstrip() + " …"
+        return notes if all_notes or whole else shortened(notes, keep_first=bool(legend))
 
 
 def layout(table: Table, paper: bool = False) -> Layout:
     """The lines of ``table``; with ``paper``, each row is followed by its printed values, differences and verdicts."""
-    notes = _Notes()
+    notes = Footnotes()
     lines = [line for block in table.blocks for line in _block(table, block, paper, notes)]
-    return Layout(table, lines, _remarks(table, paper), notes.listed())
+    return Layout(table, lines, remarks(table, paper), notes.listed())
 
 
-class _Notes:
-    """Numbers footnotes by letters in the order in which they first appear; equal texts share one."""
-
-    def __init__(self) -> None:
-        self._marks: dict[str, str] = {}
-
-    def marks(self, texts: Sequence[str]) -> tuple[str, ...]:
-        tidy = [one_line(text) for text in texts if text.strip()]
-        return tuple(dict.fromkeys(self._marks.setdefault(text, _letters(len(self._marks))) for text in tidy))
-
-    def listed(self) -> list[tuple[str, str]]:
-        return [(mark, text) for text, mark in self._marks.items()]
-
-
-def _letters(number: int) -> str:
-    """0 is a, 25 is z, 26 is aa."""
-    rest, last = divmod(number, 26)
-    return (_letters(rest - 1) if rest else "") + chr(ord("a") + last)
-
-
-def _block(table: Table, block: Block, paper: bool, notes: _Notes) -> Iterator[TextLine]:
+def _block(table: Table, block: Block, paper: bool, notes: Footnotes) -> Iterator[TextLine]:
     if block.label:
         yield TextLine("block", Piece(one_line(block.label)))
     places = [ranks(block, slot, column) for slot, (_, column) in enumerate(table.slots)]
@@ -148,7 +108,7 @@ def _common_marks(row: Row) -> tuple[Mark, ...]:
     return tuple(mark for mark in MARKS if marked and all(mark in each for each in marked))
 
 
-def _ours(cell: Cell, column: Column, rank: Rank | None, common: Sequence[Mark], notes: _Notes) -> Piece:
+def _ours(cell: Cell, column: Column, rank: Rank | None, common: Sequence[Mark], notes: Footnotes) -> Piece:
     text = cell.shown(column)
     if cell.text:
         return Piece(cell.text, marks=notes.marks(cell.footnotes))
@@ -161,7 +121,7 @@ def _ours(cell: Cell, column: Column, rank: Rank | None, common: Sequence[Mark],
     return Piece(text, rank, tail, (*own, *notes.marks(cell.footnotes)))
 
 
-def _paper_parts(row: Row, columns: Sequence[Column], notes: _Notes) -> Iterator[TextLine]:
+def _paper_parts(row: Row, columns: Sequence[Column], notes: Footnotes) -> Iterator[TextLine]:
     yield TextLine("part", Piece("paper"), [_printed(cell, notes) for cell in row.cells])
     differences = [cell.shown_difference(column) for cell, column in zip(row.cells, columns, strict=True)]
     if any(differences):
@@ -169,48 +129,12 @@ def _paper_parts(row: Row, columns: Sequence[Column], notes: _Notes) -> Iterator
     yield TextLine("part", Piece("verdict"), [_verdict(cell, notes) for cell in row.cells])
 
 
-def _printed(cell: Cell, notes: _Notes) -> Piece:
+def _printed(cell: Cell, notes: Footnotes) -> Piece:
     return Piece() if cell.paper is None else Piece(cell.paper, marks=notes.marks(cell.paper_footnotes))
 
 
-def _verdict(cell: Cell, notes: _Notes) -> Piece:
+def _verdict(cell: Cell, notes: Footnotes) -> Piece:
     if cell.verdict is None:
         return Piece()
     reasons = [cell.verdict.reason] if cell.verdict.outcome is VerdictKind.NOT_COMPARABLE else []
     return Piece(cell.verdict.outcome.value, marks=notes.marks(reasons))
-
-
-def _remarks(table: Table, paper: bool) -> list[str]:
-    judged = [place.cell.verdict for place in table.places() if place.cell.verdict] if paper else []
-    tally = [_tally([verdict.outcome for verdict in judged])] if judged else []
-    remarks = [*_basis(table), *tally, *table.footnotes]
-    if judged:
-        held = {place.column.key for place in table.places() if place.cell.verdict}
-        labels = {column.key: column.label for column in table.columns if column.key in held}
-        remarks.append(verdict.legend(labels))
-        remarks += [f"Paper, {table.paper}: {note}" if table.paper else note for note in table.paper_footnotes]
-    return [one_line(remark) for remark in remarks]
-
-
-def _basis(table: Table) -> list[str]:
-    """How many images the values rest on, and how many seeds."""
-    said = "; ".join(filter(None, (table.basis, _about_seeds(table))))
-    return [f"{said[0].upper()}{said[1:]}."] if said else []
-
-
-def _about_seeds(table: Table) -> str:
-    counts = sorted({len(place.cell.values) for place in table.places()} - {0})
-    if not counts:
-        return ""
-    fewest, most = counts[0], counts[-1]
-    if most == 1:
-        return "one seed per cell: seed-to-seed variation is unknown"
-    if fewest == most:
-        return f"mean ± sample standard deviation over {most} seeds"
-    return f"mean ± sample standard deviation over {fewest} to {most} seeds; without ±, one seed"
-
-
-def _tally(outcomes: Sequence[VerdictKind]) -> str:
-    counts = Counter(outcomes)
-    parts = ", ".join(f"{counts[outcome]} {outcome.value}" for outcome in VerdictKind if counts[outcome])
-    return f"{len(outcomes)} printed values: {parts}."

@@ -1,0 +1,54 @@
+"""How the rows of a table were trained: by which machines, with what budget."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from vqbench.planning.plan import PlannedRun
+from vqbench.reporting.tables.budget import Budget, budget_of
+from vqbench.reporting.tables.stored_runs import StoredRuns
+from vqbench.system.machine import Origin
+
+Machines = frozenset[Origin]
+
+
+@dataclass(frozen=True)
+class TrainingFacts:
+    """How one method was trained on one data set and setting, over its seeds, by its records."""
+
+    budgets: Sequence[Budget] = ()
+    origins: Mapping[int, tuple[Origin, ...]] = field(default_factory=dict)  # by seed
+
+    @property
+    def machines(self) -> Machines:
+        return frozenset(origin for each in self.origins.values() for origin in each)
+
+    def __bool__(self) -> bool:
+        return bool(self.origins)
+
+
+def training_facts(stored: StoredRuns, entries: Sequence[PlannedRun]) -> TrainingFacts:
+    """The facts of one row's ``entries``; those that lack the record of a stage do not count."""
+    whole = [entry for entry in entries if all(stored[run].record for run in entry.stages())]
+    return TrainingFacts(
+        [_budget(stored, entry) for entry in whole], {entry.seed: stored.origins(entry) for entry in whole}
+    )
+
+
+def _budget(stored: StoredRuns, entry: PlannedRun) -> Budget:
+    """That of the first stage, but with the updates, images and learned state of all stages."""
+    stages = []
+    for run in entry.stages():
+        each = stored[run]
+        folder = each.store.folder(run) if each.store else None
+        stages.append(budget_of(stored.plan, entry, run, each.record, folder))
+    totals = {name: total(getattr(stage, name) for stage in stages) for name in ("updates", "images", "state")}
+    return replace(stages[0], **totals)
+
+
+def total(values: Iterable[Any]) -> Any:
+    """The sum; None where one value is unknown."""
+    known = list(values)
+    return None if None in known else sum(known)
