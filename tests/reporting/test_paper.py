@@ -12,10 +12,11 @@ import pytest
 
 from vqbench.errors import UsageError
 from vqbench.reporting import paper, verdict
+from vqbench.reporting.paper.tolerances import TOLERANCES
 from vqbench.reporting.tables.comparison import against_paper
 from vqbench.reporting.tables.render import FORMATS, render
 from vqbench.reporting.tables.table import Block, Cell, Column, ColumnGroup, Row, Table
-from vqbench.reporting.verdict import TOLERANCES, VerdictKind, judge
+from vqbench.reporting.verdict import VerdictKind, judge
 
 DATASETS = {"mnist": "MNIST", "cifar10": "CIFAR10", "fashion_mnist": "Fashion-MNIST"}
 COLUMNS = [

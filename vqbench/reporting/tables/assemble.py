@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from vqbench.planning.plan import Plan
-from vqbench.planning.schema import Codebook, Plugin
 from vqbench.reporting import paper as paper_values
+from vqbench.reporting.paper.conditions import not_comparable
 from vqbench.reporting.tables import budget as budgets
 from vqbench.reporting.tables.basis import Basis
 from vqbench.reporting.tables.captions import caption
@@ -20,8 +20,6 @@ from vqbench.reporting.tables.stored_runs import StoredRuns
 from vqbench.reporting.tables.table import Block, Column, ColumnGroup, Row, Table
 from vqbench.reporting.tables.training_facts import training_facts
 from vqbench.store.results import ResultStore
-
-LARGE = "B.2"  # the paper's table of whole systems on photographs
 
 
 def tables(plan: Plan, stores: Sequence[ResultStore], paper: bool = False) -> list[Table]:
@@ -43,41 +41,11 @@ def tables_of(stored: StoredRuns, paper: bool = False) -> list[Table]:
 
 def _compared(number: str, table: Table, stored: StoredRuns) -> Table:
     """``table`` with the paper's values and verdicts in its cells, and below it whether the printed order holds."""
-    reason = _why_not(stored.plan, table.protocol)
+    reason = not_comparable(stored.plan, table.protocol)
     judged = against_paper(table, number, reason)
     ranking = ranking_lines(stored, table.protocol, reason)
     quoted = [line for dataset in stored.plan.datasets for line in paper_values.elsewhere(number, dataset)]
     return replace(judged, footnotes=[*judged.footnotes, *ranking, *quoted])
-
-
-def _why_not(plan: Plan, protocol: str) -> str:
-    """Why none of a table's values is the printed quantity, if so."""
-    suite = plan.suite
-    if suite.reduced:
-        return "reduced training"
-    if suite.paper == LARGE:
-        return _why_not_large(plan, protocol)
-    if suite.train.name != "official" or suite.train.args:
-        other = f" with other {', '.join(suite.train.args)}" if suite.train.args else ""
-        return f"trained under {suite.train.name}{other}, printed under what corresponds to official"
-    if any(row.train or row.backbone or row.codebook for row in suite.quantizers):
-        return "a row has a training, backbone or codebook of its own"
-    if suite.backbone != Plugin.model_validate("conv") or suite.codebook != Codebook():
-        return "another backbone or codebook than the paper's"
-    if protocol != "official":
-        return f"measured under {protocol}, printed under what corresponds to official"
-    return ""
-
-
-def _why_not_large(plan: Plan, protocol: str) -> str:
-    """Likewise for the table of photographs, of which the paper says neither how SSIM nor LPIPS was computed."""
-    if protocol != "clean":
-        return f"measured under {protocol}; nothing says that the printed values were"
-    lacking = [note for info in plan.datasets.values() for note in info.notes]
-    if lacking:
-        return f"other images than the paper's: {lacking[0].removesuffix('.')}"
-    sizes = {entry.run.dataset.args.get("size") for entry in plan.entries}
-    return "" if sizes == {256} else f"images of {', '.join(map(str, sizes))} pixels, not 256"
 
 
 class _TableBuilder:
