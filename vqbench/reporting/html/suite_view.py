@@ -15,7 +15,7 @@ from vqbench.planning.plan import Plan, PlannedRun
 from vqbench.reporting import statistics
 from vqbench.reporting.tables.assemble import tables_of
 from vqbench.reporting.tables.budget import Budget, budget_of
-from vqbench.reporting.tables.stored_runs import StoredRuns
+from vqbench.reporting.tables.stored_runs import StoredRun, StoredRuns
 from vqbench.reporting.tables.table import Table
 from vqbench.spec import RunSpec
 from vqbench.store import snapshots
@@ -28,16 +28,29 @@ State = Literal["done", "partly", "failed", "missing"]
 class RunView:
     """One run of the suite, and where it stands in the table."""
 
-    run: RunSpec
+    stored: StoredRun
     entries: Sequence[PlannedRun]
-    record: Record | None
-    failure: Failure | None
-    store: ResultStore | None  # where the record was
     missing: dict[str, list[str]]  # protocol -> metrics that the record lacks
     budget: Budget
     curves: snapshots.UsageHistory | None
     portrait: snapshots.Snapshot | None
     notes: Sequence[str] = ()  # what of it could not be read
+
+    @property
+    def run(self) -> RunSpec:
+        return self.stored.run
+
+    @property
+    def record(self) -> Record | None:
+        return self.stored.record
+
+    @property
+    def failure(self) -> Failure | None:
+        return self.stored.failure
+
+    @property
+    def store(self) -> ResultStore | None:
+        return self.stored.store
 
     @property
     def key(self) -> str:
@@ -112,29 +125,30 @@ class SuiteView:
 
     def images(self, key: str, name: str) -> np.ndarray | None:
         """Values per image of the run ``key`` under ``name`` ("protocol/metric"), or None."""
-        return self.stored.images(self.by_key[key].run).get(name)
+        return self.stored.images(self.by_key[key].stored).get(name)
 
 
 def suite_view(plan: Plan, stores: Sequence[ResultStore], paper: bool, command: str = "") -> SuiteView:
     """Read what ``stores``, in order, hold of ``plan``. With ``paper``, tables have printed values and verdicts."""
-    stored = StoredRuns(plan, stores)
+    stored = StoredRuns(plan, stores, paper)
     views = [_run_view(stored, run) for run in plan.runs()]
     return SuiteView(plan, stored, tables_of(stored, paper), views, command)
 
 
-def _run_view(stored: StoredRuns, run: RunSpec) -> RunView:
-    record, failure, store = stored[run].record, stored[run].failure, stored[run].store
-    entries = [entry for entry in stored.plan.entries if run in entry.stages()]
+def _run_view(stored: StoredRuns, planned: RunSpec) -> RunView:
+    each = stored[planned]
+    run, store = each.run, each.store
+    entries = [entry for entry in stored.plan.entries if planned in entry.stages()]
     notes: list[str] = []
     curves = _read(snapshots.read_curves, store, run, notes)
     portrait = _read(snapshots.read_portrait, store, run, notes)
     missing: dict[str, list[str]] = {}
     if store is not None:
         missing = store.missing(run, stored.plan.wanted(run))
-        stored.images(run)  # so that what is damaged of them is known
+        stored.images(each)  # so that damage of the file is known
         notes += [why for path, why in store.damage.items() if path == store.folder(run) / "per_image.npz"]
-    budget = budget_of(stored.plan, entries[0], run, record, store.folder(run) if store else None)
-    return RunView(run, entries, record, failure, store, missing, budget, curves, portrait, tuple(notes))
+    budget = budget_of(stored.plan, entries[0], planned, each.record, store.folder(run) if store else None)
+    return RunView(each, entries, missing, budget, curves, portrait, tuple(notes))
 
 
 def _read(reader: Any, store: ResultStore | None, run: RunSpec, notes: list[str]) -> Any:

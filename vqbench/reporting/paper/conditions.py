@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from vqbench.planning.plan import Plan
 from vqbench.planning.schema import Codebook, Plugin
+from vqbench.spec import RunSpec
 
 TRAINING = "official"  # the training protocol of tables B.1, B.3 and B.4
 MEASURING = "official"  # their measuring protocol
@@ -13,6 +16,10 @@ WHOLE_SYSTEMS = "B.2"  # the table of whole systems on photographs
 WHOLE_SYSTEMS_MEASURING = "clean"
 WHOLE_SYSTEMS_SIZE = 256  # pixels
 
+PRECISION = "precision"  # the argument of a recipe that says how it rounds; left out: EXACT
+EXACT = "float32"  # the precision of the paper's trainings
+ROUNDED = ("bf16", "tf32")  # precisions whose results stand beside the printed ones too, each with a footnote
+
 
 def not_comparable(plan: Plan, protocol: str) -> str:
     """Why none of a table's values is the printed quantity, if so."""
@@ -21,12 +28,13 @@ def not_comparable(plan: Plan, protocol: str) -> str:
         return "reduced training"
     if suite.paper == WHOLE_SYSTEMS:
         return _whole_systems(plan, protocol)
-    if suite.train.name != TRAINING or suite.train.args:
-        other = f" with other {', '.join(suite.train.args)}" if suite.train.args else ""
+    changed = [name for name, value in suite.train.args.items() if name != PRECISION or value not in (EXACT, *ROUNDED)]
+    if suite.train.name != TRAINING or changed:
+        other = f" with other {', '.join(changed)}" if changed else ""
         return f"trained under {suite.train.name}{other}, printed under what corresponds to {TRAINING}"
     if any(row.train or row.backbone or row.codebook for row in suite.quantizers):
         return "a row has a training, backbone or codebook of its own"
-    if suite.backbone != Plugin(name=BACKBONE) or suite.codebook != Codebook():
+    if suite.backbone != Plugin.model_validate(BACKBONE) or suite.codebook != Codebook():
         return "another backbone or codebook than the paper's"
     if protocol != MEASURING:
         return f"measured under {protocol}, printed under what corresponds to {MEASURING}"
@@ -46,3 +54,31 @@ def _whole_systems(plan: Plan, protocol: str) -> str:
         if sizes == {WHOLE_SYSTEMS_SIZE}
         else f"images of {', '.join(map(str, sizes))} pixels, not {WHOLE_SYSTEMS_SIZE}"
     )
+
+
+def rounding_allowed(plan: Plan) -> bool:
+    """Whether runs of ``plan`` stand beside the printed values in a lower precision, too."""
+    suite = plan.suite
+    return suite.paper not in (None, WHOLE_SYSTEMS) and suite.train.name == TRAINING and not suite.reduced
+
+
+def rounded_runs(run: RunSpec) -> list[RunSpec]:
+    """The runs that differ from ``run``, which is trained in float32, by the precision of training alone.
+
+    Empty where ``run`` names another precision itself.
+    """
+    if run.recipe.args.get(PRECISION, EXACT) != EXACT:
+        return []
+    recipes = [replace(run.recipe, args={**run.recipe.args, PRECISION: precision}) for precision in ROUNDED]
+    return [replace(run, recipe=recipe) for recipe in recipes]
+
+
+def rounding(run: RunSpec) -> str:
+    """The precision of ``run`` where it needs a footnote beside printed values; else empty."""
+    precision: str = run.recipe.args.get(PRECISION, EXACT)
+    return precision if precision in ROUNDED else ""
+
+
+def rounding_note(precision: str) -> str:
+    """The footnote on a value that was trained in ``precision``."""
+    return f"trained in {precision}; only rounding differs"

@@ -26,8 +26,9 @@ def tables(plan: Plan, stores: Sequence[ResultStore], paper: bool = False) -> li
     """One table for each measuring protocol of the suite; with ``paper``, printed values and verdicts beside ours.
 
     Records are looked for in ``stores``, in order. Failed, unfinished and missing runs stay visible in their cells.
+    With ``paper``, a run without a record may be replaced by one of another precision, with a footnote.
     """
-    return tables_of(StoredRuns(plan, stores), paper)
+    return tables_of(StoredRuns(plan, stores, paper), paper)
 
 
 def tables_of(stored: StoredRuns, paper: bool = False) -> list[Table]:

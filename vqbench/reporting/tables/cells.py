@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from vqbench.planning.plan import PlannedRun
+from vqbench.reporting.paper.conditions import rounding_note
 from vqbench.reporting.tables.stored_runs import StoredRuns
 from vqbench.reporting.tables.table import Cell, Column
 from vqbench.reporting.tables.training_facts import total
@@ -45,13 +46,13 @@ class CellReader:
             else:
                 values.append(value)
                 measured.append(entry)
-        runs = {entry.seed: entry.run.key for entry in entries}
+        runs = {entry.seed: self.stored[entry.run].run.key for entry in entries}
         if values:
             lacking = [f"{len(values)} of {len(entries)} seeds"] if missing else []
             return Cell(
                 values,
                 seeds=[entry.seed for entry in measured],
-                footnotes=[*lacking, *self._infinite(measured, values, column)],
+                footnotes=[*lacking, *self._rounding(measured), *self._infinite(measured, values, column)],
                 runs=runs,
                 origins={entry.seed: self.stored.origins(entry) for entry in measured},
                 images=self._images(measured, column),
@@ -70,13 +71,25 @@ class CellReader:
         counts = [value.images for entry in entries if (value := self._measured(entry, column))]
         return min(counts) if counts else None
 
+    def _rounding(self, entries: Sequence[PlannedRun]) -> list[str]:
+        """Which of ``entries`` were trained in a precision that needs a footnote beside printed values."""
+        seeds: dict[str, list[int]] = {}
+        for entry in entries:
+            if precision := self.stored[entry.run].precision:
+                seeds.setdefault(precision, []).append(entry.seed)
+        some = any(len(each) < len(entries) for each in seeds.values())
+        return [
+            (f"seed {', '.join(map(str, each))}: " if some else "") + rounding_note(precision)
+            for precision, each in seeds.items()
+        ]
+
     def _infinite(self, entries: Sequence[PlannedRun], values: Sequence[float], column: Column) -> list[str]:
         """Why a mean is infinite: how many images have an infinite value by themselves, and the mean of the others."""
         at = [entry for entry, value in zip(entries, values, strict=True) if math.isinf(value)]
         if not at or column.key not in self.plan.metrics:
             return []
         name = f"{self.protocol}/{column.key}"
-        arrays = [store.read_images(entry.run).get(name) for entry in at if (store := self._store(entry))]
+        arrays = [self.stored.images(self.stored[entry.run]).get(name) for entry in at]
         known = [each for each in arrays if each is not None]
         perfect = sum(int(np.isinf(each).sum()) for each in known)
         if not perfect:

@@ -94,7 +94,10 @@ class _RowReader:
                 origins[entry.seed] = self.stored.origins(entry)
             if value is not None and each is not None:
                 by_image[entry.seed] = each
-        return SeedValues(self._name(entries[0]), values, by_image, origins)
+        name = self._name(entries[0])
+        if precisions := dict.fromkeys(filter(None, (self.stored[entry.run].precision for entry in entries))):
+            name += f" (trained in {' and '.join(precisions)})"
+        return SeedValues(name, values, by_image, origins)
 
     def _name(self, entry: PlannedRun) -> str:
         """The row's label, with its setting where the table has another row of that label."""
@@ -103,14 +106,15 @@ class _RowReader:
 
     def _run(self, entry: PlannedRun, metric: str) -> tuple[float | None, NDArray[np.float32] | None]:
         """The value of ``metric`` and its values per image (N,); None where either is not stored."""
-        record, store = self.stored[entry.run].record, self.stored[entry.run].store
+        stored = self.stored[entry.run]
+        record, store = stored.record, stored.store
         value = record.values.get(self.protocol, {}).get(metric) if record else None
         wanted = self.plan.wanted()[self.protocol][metric]
         if store is None or value is None or (value.metric_version, value.protocol_version) != wanted:
             return None, None
-        each = self.stored.images(entry.run).get(f"{self.protocol}/{metric}")
+        each = self.stored.images(stored).get(f"{self.protocol}/{metric}")
         if each is not None and each.shape != (value.images,):
-            path = store.folder(entry.run) / "per_image.npz"
+            path = store.folder(stored.run) / "per_image.npz"
             store.damage[path] = (
                 f"{path}: values of shape {each.shape} for the {value.images} images that {metric} was measured on; "
                 "delete it and the record beside it, and `vqbench run` measures again"

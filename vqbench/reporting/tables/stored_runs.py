@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vqbench.planning.plan import Plan, PlannedRun
+from vqbench.reporting.paper.conditions import rounded_runs, rounding, rounding_allowed
 from vqbench.spec import RunSpec
 from vqbench.store.results import Failure, Record, ResultStore
 from vqbench.system.machine import Origin, origins_of
@@ -18,20 +19,29 @@ from vqbench.system.machine import Origin, origins_of
 class StoredRun:
     """What the stores hold of one planned run."""
 
+    run: RunSpec  # the run of the record; without a record, the planned one
     record: Record | None
     failure: Failure | None
     store: ResultStore | None  # that has the record
+    precision: str = ""  # of the training, where it needs a footnote beside printed values
 
 
 class StoredRuns:
-    """All runs of a plan with what ``stores`` hold of them; of several records of a run, that of the first store."""
+    """All runs of a plan with what ``stores`` hold of them; of several records of a run, that of the first store.
 
-    def __init__(self, plan: Plan, stores: Sequence[ResultStore]) -> None:
+    With ``paper``, for a comparison with printed values, a run without a record is replaced by one that differs from
+    it by the precision of training alone, where such a run has a record (see
+    :mod:`vqbench.reporting.paper.conditions`).
+    """
+
+    def __init__(self, plan: Plan, stores: Sequence[ResultStore], paper: bool = False) -> None:
         self.plan, self.stores = plan, stores
-        self._by_key = {run.key: find(run, stores) for run in plan.runs()}
+        search = _find_rounded if paper and rounding_allowed(plan) else find
+        self._by_key = {run.key: search(run, stores) for run in plan.runs()}
         self._images: dict[str, dict[str, NDArray[np.float32]]] = {}
 
     def __getitem__(self, run: RunSpec) -> StoredRun:
+        """What the stores hold of the planned ``run``."""
         return self._by_key[run.key]
 
     def __iter__(self) -> Iterator[StoredRun]:
@@ -45,14 +55,14 @@ class StoredRuns:
         records = [self[run].record for run in entry.stages()]
         return tuple(dict.fromkeys(origin for record in records if record for origin in origins_of(record.made)))
 
-    def images(self, run: RunSpec) -> dict[str, NDArray[np.float32]]:
+    def images(self, stored: StoredRun) -> dict[str, NDArray[np.float32]]:
         """Values per image by "protocol/metric"; empty where none are stored, and where they cannot be read."""
-        stored = self[run]
         if stored.store is None:
             return {}
-        if run.key not in self._images:
-            self._images[run.key] = stored.store.images(run)
-        return self._images[run.key]
+        key = stored.run.key
+        if key not in self._images:
+            self._images[key] = stored.store.images(stored.run)
+        return self._images[key]
 
 
 def find(run: RunSpec, stores: Sequence[ResultStore]) -> StoredRun:
@@ -61,6 +71,16 @@ def find(run: RunSpec, stores: Sequence[ResultStore]) -> StoredRun:
     for store in stores:
         record = store.sound(run)
         if record is not None:
-            return StoredRun(record, None, store)
+            return StoredRun(run, record, None, store)
         failure = failure or store.obstacle(run)
-    return StoredRun(None, failure, None)
+    return StoredRun(run, None, failure, None)
+
+
+def _find_rounded(run: RunSpec, stores: Sequence[ResultStore]) -> StoredRun:
+    """Like :func:`find`, and without a record that of the same run in another precision, if one exists."""
+    planned = find(run, stores)
+    for other in [] if planned.record else rounded_runs(run):
+        stored = find(other, stores)
+        if stored.record:
+            return replace(stored, precision=rounding(other))
+    return replace(planned, precision=rounding(run))

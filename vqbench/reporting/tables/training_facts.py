@@ -42,7 +42,7 @@ def _budget(stored: StoredRuns, entry: PlannedRun) -> Budget:
     stages = []
     for run in entry.stages():
         each = stored[run]
-        folder = each.store.folder(run) if each.store else None
+        folder = each.store.folder(each.run) if each.store else None
         stages.append(budget_of(stored.plan, entry, run, each.record, folder))
     totals = {name: total(getattr(stage, name) for stage in stages) for name in ("updates", "images", "state")}
     return replace(stages[0], **totals)
