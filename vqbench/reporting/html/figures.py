@@ -10,6 +10,7 @@ from typing import Any
 from vqbench.reporting import statistics
 from vqbench.reporting.html import svg
 from vqbench.reporting.html.suite_view import RunView, SuiteView
+from vqbench.reporting.tables.budget import BITS
 from vqbench.system.console import one_line
 
 CROWD = 14  # rows whose points still have their names beside them, and not numbers
@@ -138,16 +139,19 @@ def _number(view: RunView, keys: Sequence[LegendEntry]) -> int:
 
 
 def trade_offs(suite: SuiteView, dataset: str, protocol: str, keys: Sequence[LegendEntry]) -> list[Plot]:
-    """LPIPS and rFID (where measured) against the entropy of the codes and against time, with the Pareto front."""
+    """Plot every distortion against the entropy of the codes and against training time, with the Pareto front.
+
+    A distortion is a metric of reconstructions of which less is better.
+    """
     rates: list[tuple[str, str, Callable[[RunView], float | None]]] = [
         ("entropy of the codes [bits an image]", "bits", lambda view: view.entropy),
         ("training [ms an update]", "time", lambda view: view.milliseconds),
     ]
     plots = []
-    for metric in ("lpips", "rfid"):
-        if metric not in suite.plan.metrics:
+    for metric, info in suite.plan.metrics.items():
+        if info.better != "min" or info.of_samples or metric == BITS:
             continue
-        label = suite.plan.metrics[metric].label
+        label = info.label
         for axis, short, rate in rates:
             points = []
             for view in suite.of(dataset):

@@ -10,11 +10,12 @@ import numpy as np
 from vqbench.reporting.html.png import PngImage, magnification, png_image, strip
 from vqbench.reporting.html.suite_view import RunView
 
+SCORE = "LPIPS"  # of each image in a snapshot, see vqbench.store.snapshots
 SETS = (
     ("same", "the same images"),
-    ("worst", "worst by LPIPS"),
-    ("median", "median by LPIPS"),
-    ("best", "best by LPIPS"),
+    ("worst", f"worst by {SCORE}"),
+    ("median", f"median by {SCORE}"),
+    ("best", f"best by {SCORE}"),
 )
 HEAT = np.stack([np.arange(256), np.clip(np.arange(256) * 2 - 256, 0, 255), np.zeros(256)], 1)  # black, red, yellow
 
@@ -80,7 +81,7 @@ def _set(name: str, title: str, kept: Sequence[RunView], views: Sequence[RunView
                     times,
                     HEAT,
                 ),
-                "" if np.isnan(scores).all() else f"LPIPS {', '.join(f'{score:.3f}' for score in scores)}",
+                "" if np.isnan(scores).all() else f"{SCORE} {', '.join(f'{score:.3f}' for score in scores)}",
             )
         )
     without = [view.name for view in views if view.record and view not in kept]

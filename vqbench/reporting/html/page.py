@@ -46,6 +46,7 @@ def page(view: SuiteView) -> str:
         datasets=datasets,
         states=states,
         settings=protocol_settings(view.plan),
+        score=images.SCORE,
     )
 
 
