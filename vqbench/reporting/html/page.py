@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from vqbench.reporting.column_tests import judge_columns
-from vqbench.reporting.html import codebooks, figures, images
+from vqbench.reporting.html import codebooks, images, rate_distortion, training_curves
+from vqbench.reporting.html.figures import legend
 from vqbench.reporting.html.page_data import page_data
 from vqbench.reporting.html.suite_view import SuiteView, protocol_settings
 from vqbench.reporting.html.table_view import table_view
@@ -17,7 +18,7 @@ STATES = ("done", "partly", "failed", "missing")
 
 def page(view: SuiteView) -> str:
     """The whole page."""
-    keys = figures.legend(view)
+    keys = legend(view)
     tables = [table_view(view, table) for table in view.tables]
     protocols = view.plan.protocols()
     room = BUDGET // max(1, len(view.runs))
@@ -25,9 +26,9 @@ def page(view: SuiteView) -> str:
         {
             "name": name,
             "title": info.title,
-            "codebook": figures.curves(view, name, keys, codebook=True),
-            "curves": figures.curves(view, name, keys, codebook=False),
-            "trade_offs": [(each, figures.trade_offs(view, name, each, keys)) for each in protocols],
+            "codebook": training_curves.curves(view, name, keys, codebook=True),
+            "curves": training_curves.curves(view, name, keys, codebook=False),
+            "trade_offs": [(each, rate_distortion.trade_offs(view, name, each, keys)) for each in protocols],
             "codebooks": codebooks.codebook_views(view.of(name), room * 2 // 5),
             "sets": images.sets(view.of(name), room * 3 // 5),
             "entropy_unknown": [run.name for run in view.of(name) if run.record and run.entropy is None],
