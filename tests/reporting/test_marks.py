@@ -184,7 +184,7 @@ def test_perplexities_of_other_codebooks_are_not_ranked(plan: Plan, tmp_path: Pa
     made = table(plan, store)
     assert ranked(made, "perplexity") == {"d": "best", "c": "second"}
     assert ranked(made, "usage") == {"e": "best", "d": "second"}
-    assert "Perplexity not ranked, other codebook size: e (8 codes)." in made.footnotes
+    assert "Perplexity is not ranked for other codebook sizes: e (8 codes)." in made.footnotes
 
 
 # Machines -------------------------------------------------------------------------------------------------------------
@@ -314,7 +314,7 @@ def test_below_a_hundred_images_nothing_is_ranked(suite: Path, tmp_path: Path, i
     assert bool(ranked(made)) is ranks
     text = render(made)
     assert f"{images} test images; one seed per cell" in text
-    assert ("99 test images are too few to rank PSNR, Usage, Perplexity (100 needed)." in text) is not ranks
+    assert ("PSNR, Usage, Perplexity are not ranked: they need at least 100 test images, here 99." in text) is not ranks
 
 
 def test_an_infinite_mean_says_how_many_images_are_perfect(
@@ -363,7 +363,7 @@ def test_five_lines_of_notes_and_the_rest_on_demand(plan: Plan, tmp_path: Path, 
     assert "not ranked: B other budget, M other machine; S larger state." in below[0]
     assert "vqbench table --notes" in below[-1]
     everything = " ".join(render(made, form, all_notes=True).split())
-    assert "An equal budget: updates and images seen equal, bits per image within 5 %" in everything
+    assert "Equal budget: the same updates and images seen, bits per image within 5 %" in everything
     assert ("a note on the data " * 20).strip() in everything
     assert "c (Intel Xeon (AVX2, 2 threads))" in everything
 
@@ -376,9 +376,9 @@ def test_the_option_shows_all_notes(
     crowded(plan, store)
     words = ("table", suite, "--store", store.root, "--results", tmp_path / "none")
     assert vqbench(*words) == 0
-    assert "An equal budget" not in capsys.readouterr().out
+    assert "Equal budget" not in capsys.readouterr().out
     assert vqbench(*words, "--notes") == 0
-    assert "An equal budget" in capsys.readouterr().out
+    assert "Equal budget" in capsys.readouterr().out
 
 
 def test_a_mark_of_some_cells_stands_at_these(plan: Plan, tmp_path: Path) -> None:

@@ -167,7 +167,7 @@ def test_rfid_is_compared_by_means_and_says_so(store: ResultStore) -> None:
     method, line = lines_of(plan, [store], "official")[:2]
     assert line == (
         "MNIST, rFID: CVQ-VAE, 2.25, is ahead of SQ-VAE, 3.25; behind HVQ-VAE, 1.75; level with VQ-VAE, 2.25; "
-        "by means over seeds alone, for want of values per image, 2 seeds."
+        "seed means only (no per-image values), 2 seeds."
     )
     assert "resamples" not in method
 
@@ -179,7 +179,7 @@ def test_records_without_values_per_image_are_compared_by_means(plan: Plan, stor
         path.unlink()
     lines = lines_of(plan, [store], "official")
     assert percentages(lines) == []
-    assert all("by means over seeds alone" in line for line in lines[1:])
+    assert all("seed means only" in line for line in lines[1:])
 
 
 @pytest.mark.parametrize("paper", [True, False])
@@ -270,7 +270,7 @@ def test_the_cost_is_capped_and_the_resamples_are_stated(
         monkeypatch.setattr(ranking_lines, "DRAWS", draws)
         asked.clear()
         method = lines_of(plan, [store], "official")[0]
-        assert f"in how many of {expected:,} paired bootstrap resamples" in method
+        assert f"the share of {expected:,} paired bootstrap resamples" in method
         assert asked == [expected] * 24
 
 
@@ -296,7 +296,7 @@ def test_the_lines_stand_below_the_table_with_their_caveat(plan: Plan, store: Re
     official, clean = assemble.tables(plan, [store], paper=True)
     assert not official.footnotes
     assert len(clean.footnotes) == 1 + 8
-    assert "Ours are not the printed quantities: measured under clean" in clean.footnotes[0]
+    assert "Our values are not the printed quantities: measured under clean" in clean.footnotes[0]
     page = " ".join(render(clean, paper=True, all_notes=True).split())
     assert "CIFAR10, PSNR: CVQ-VAE is ahead of SQ-VAE in 100.0 % (holds)" in page
     assert not any(table.footnotes for table in assemble.tables(plan, [store]))
@@ -307,7 +307,9 @@ def test_a_reduced_suite_is_no_word_about_the_paper(store: ResultStore) -> None:
     plan = planning.load("small_datasets", [], reduced={"epochs": 1}, test_images=IMAGES)
     fill(plan, store, cvq_ahead_by(1e-3), protocol=f"official@{IMAGES}")
     table = assemble.tables(plan, [store], paper=True)[0]
-    assert "Ours are not the printed quantities: reduced training." in table.footnotes[1]  # after rFID of few images
+    assert (
+        "Our values are not the printed quantities: reduced training." in table.footnotes[1]
+    )  # after rFID of few images
     assert "400 images" in table.footnotes[2]
 
 

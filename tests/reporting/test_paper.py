@@ -188,7 +188,7 @@ def test_footnotes_stand_where_they_are_true():
 def test_every_table_says_that_no_spread_is_printed():
     """A reader of any of the tables learns that each cell is one run."""
     for table in paper.TABLES:
-        assert "One run a cell; no spread is printed." in paper.notes(table)
+        assert "One run per cell; no spread is printed." in paper.notes(table)
 
 
 # The verdicts ---------------------------------------------------------------------------------------------------------

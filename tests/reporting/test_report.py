@@ -255,7 +255,7 @@ def test_numbers_of_a_drawing_keep_their_digits() -> None:
 def test_runs_of_earlier_versions_are_shown_with_what_they_have(tmp_path: Path) -> None:
     """Without images, counts and curves of the codebook there is a page, which says that there are none."""
     old = page.page(made_up(tmp_path, kept=False))
-    assert "No images are kept of these runs" in old
+    assert "No images are kept for these runs" in old
     assert "No counts of codes are kept" in old
 
 

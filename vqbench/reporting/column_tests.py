@@ -1,14 +1,13 @@
-"""What a table allows to be said: of each column, whether the best row is ahead of all others by more than chance.
+"""Test for each column whether its best row is ahead of the others beyond chance.
 
-The row with the best mean is compared with every other row of its block, on the seeds that both have and that the same
-machines have trained (:mod:`vqbench.system.machine`), by
-:func:`vqbench.reporting.statistics.paired_test` over seeds and, where these are stored, images. All p-values of a
-table are corrected together by Holm. A claim needs every comparison of its column to stay below 5 %, and two seeds:
-with one, the comparison is of two trained models and says nothing on how they were trained.
+The row with the best mean is compared with every other row of its block, on the common seeds that the same machines
+trained (:mod:`vqbench.system.machine`), by :func:`vqbench.reporting.statistics.paired_test` over seeds and, if values
+per image are stored, images. Holm's method corrects all p-values of a table together. A claim needs two seeds and every
+p-value of its column below 5 %: with one seed, two trained models are compared, not two training methods.
 
-That the best row is chosen by the data is allowed for: whichever row is truly best, a false claim must beat that one,
-so that the comparisons of the others with one best row are all that can go wrong (J. C. Hsu, "Simultaneous confidence
-intervals for all distances from the best", Annals of Statistics 9, 1981).
+The best row is chosen by the data, which the correction covers: whichever row is truly best, a false claim must beat
+that row, so that the comparisons of the others with one best row are all that can go wrong (J. C. Hsu, "Simultaneous
+confidence intervals for all distances from the best", Annals of Statistics 9, 1981).
 """
 
 from __future__ import annotations
@@ -26,27 +25,27 @@ from vqbench.system.machine import same_origin
 
 LEVEL = 0.05
 RESAMPLES = (200, 2000)  # at least and at most
-DRAWS = 60_000_000  # images drawn for all comparisons of a table: about a second
+DRAWS = 60_000_000  # images drawn for all comparisons of a table, which takes about a second
 
-NO_RIVALS = ("not run", "failed", MARKS["B"], OTHER_SIZE)  # why a row is not compared, and yet forbids no claim
+NO_RIVALS = ("not run", "failed", MARKS["B"], OTHER_SIZE)  # reasons of rows that are not compared and forbid no claim
 Claim = Literal["significant", "open", "one seed", "level", "not comparable"]
 Images = Callable[[str, str], np.ndarray | None]  # (run's key, "protocol/metric") -> values per image
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The best row against another one."""
+    """The best row of a column compared with another one."""
 
     other: str
     test: statistics.PairedTest  # of best − other
-    by_image: bool  # else of means over images, one a seed
+    by_image: bool  # else by means over images, one per seed
     adjusted: float = 1.0  # p-value by Holm over the table
     ahead: float | None = None  # share of paired bootstrap resamples in which the best is ahead
 
 
 @dataclass(frozen=True)
 class ColumnTest:
-    """One column of one block: its best row, the comparisons with the others, and what follows."""
+    """One column of one block: its best row, its comparisons and the claim."""
 
     block: str
     setting: str
@@ -58,7 +57,7 @@ class ColumnTest:
 
     @property
     def sentence(self) -> str:
-        """What may be said, in one sentence."""
+        """The claim in one sentence."""
         seeds = min((each.test.seeds for each in self.comparisons), default=0)
         if self.claim == "level":
             return "several rows share the best value as shown"
@@ -79,7 +78,10 @@ ColumnPosition = tuple[int, int]  # position of the block, position of the colum
 
 
 def judge_columns(table: Table, images: Images) -> dict[ColumnPosition, ColumnTest]:
-    """Judge every column of every block in which rows compete; p-values are corrected over the whole table."""
+    """Judge every column of every block in which rows compete.
+
+    P-values are corrected over the whole table. ``images`` returns the values per image of a run, see :data:`Images`.
+    """
     prepared: dict[ColumnPosition, ColumnTest] = {}
     pairs: dict[ColumnPosition, list[Pair]] = {}
     for i, block in enumerate(table.blocks):
@@ -108,7 +110,7 @@ def judge_columns(table: Table, images: Images) -> dict[ColumnPosition, ColumnTe
 def _prepared(
     table: Table, block: Block, slot: int, column: Column, placed: Mapping[int, str], images: Images
 ) -> tuple[ColumnTest, list[Pair]]:
-    """The column test before its comparisons, and (other, a, b, by image) for each of them."""
+    """Return the column test before its comparisons, and the pair for each of them."""
     best = [i for i, rank in placed.items() if rank == "best"]
     level = len(best) > 1
     leader, pairs, not_compared = block.rows[best[0]], [], []
@@ -129,7 +131,10 @@ def _prepared(
 
 
 def _pair(best: Cell, other: Cell, name: str, images: Images) -> tuple[NDArray[Any], NDArray[Any], bool] | str:
-    """Both on the seeds that both have of one origin: (S, N) with values per image, else (S, 1) with two or more."""
+    """Pair two cells on the seeds that the same machines trained, or say why not.
+
+    (S, N) with values per image, else (S, 1) with two or more seeds.
+    """
     if not other.values:
         return "failed" if other.status == "failed" else "not run"
     ours, theirs = (dict(zip(cell.seeds, cell.values, strict=True)) for cell in (best, other))
@@ -155,7 +160,10 @@ def _pair(best: Cell, other: Cell, name: str, images: Images) -> tuple[NDArray[A
 
 
 def _claim(column_test: ColumnTest, comparisons: Sequence[Comparison]) -> Claim:
-    """What the comparisons allow. A row that could not be compared, though it has values, forbids a claim."""
+    """Return the claim that the comparisons allow.
+
+    A row that has values but could not be compared forbids a claim.
+    """
     if column_test.claim == "level" or not comparisons:
         return column_test.claim
     if min(each.test.seeds for each in comparisons) < 2:

@@ -1,4 +1,4 @@
-"""How a run's numbers get from one measuring protocol to another: what each turned knob does, as text and as data."""
+"""Show how each protocol setting changes a run's values, as text and as data."""
 
 from __future__ import annotations
 
@@ -78,7 +78,10 @@ class Explanation:
     values: Mapping[MeasureProtocol, Mapping[str, Number]]  # protocol -> metric -> value
 
     def __post_init__(self) -> None:
-        """Raises RunError unless, for every metric, the knobs that it names lead from START to its value under END."""
+        """Check that the knobs of every metric lead from START to its value under END.
+
+        Raises RunError otherwise.
+        """
         for name in self.programme.metrics:
             *_, arrived = self.values[START][name], *(move.after for move in self.way(name))
             end = self.values[END][name]
@@ -104,7 +107,10 @@ class Explanation:
 
 
 def text(explanation: Explanation) -> str:
-    """Two tables: the way from START to END, and each knob alone. Their changes are those of the values as shown."""
+    """Print the changes one after the other, and each alone, in two tables.
+
+    Changes are those of the values as shown.
+    """
     run, what = explanation.run, explanation.programme
     title = f"{run.quantizer.name} on {run.dataset.name}, seed {run.seed} ({run.key}), {explanation.images} test images"
     columns = [_column(name, metric) for name, metric in what.metrics.items() if _moves(explanation, name)]

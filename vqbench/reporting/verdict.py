@@ -1,4 +1,4 @@
-"""Does our number say the same as the printed one? One rule, stated here, for every cell.
+"""Judge whether our value equals the printed one, by one rule for every cell.
 
 REPRODUCED
     The printed value is within the tolerance of our mean over seeds; or, with two or more seeds, inside the 95 %
@@ -8,13 +8,14 @@ CLOSE
 DIFFERS
     Further away, or our value is not a finite number.
 NOT RUN
-    There is a printed value and none of ours, because the run is missing or failed.
+    A printed value exists but none of ours, because the run is missing or failed.
 NOT COMPARABLE
-    The two are not the same quantity, with the reason: a reduced run, FID from fewer than 2,048 images, another
-    measuring protocol than the printed value's, no tolerance for the metric. Also where the printed value lies further
-    away than CLOSE but inside an interval wider than that: seeds that scatter so much decide nothing.
+    The two are different quantities, for a stated reason: a reduced run, FID from fewer than 2,048 images, another
+    measuring protocol than that of the printed value, a metric without a tolerance. Also if the printed value is
+    further away than CLOSE but inside an interval wider than that: such seeds scatter too much to decide. A training
+    that differs by its precision alone (bf16, tf32) is comparable, and gets a footnote.
 
-:mod:`vqbench.reporting.paper.tolerances` has the tolerances and why they are so.
+The tolerances and their reasons are in :mod:`vqbench.reporting.paper.tolerances`.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _PERCENT = f"{100 * CONFIDENCE:g} %"
 
 
 class VerdictKind(StrEnum):
-    """The five verdicts."""
+    """The kinds of verdict."""
 
     REPRODUCED = "REPRODUCED"
     CLOSE = "CLOSE"
@@ -46,14 +47,14 @@ class VerdictKind(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """An outcome and why."""
+    """An outcome and its reason."""
 
     outcome: VerdictKind
     reason: str = ""
 
 
 def judge(metric: str, values: Sequence[float], printed: str, not_comparable: str = "") -> Verdict:
-    """The verdict, by the rule above, on ``values`` (one a seed) of ``metric`` beside the ``printed`` value."""
+    """Judge ``values`` (one per seed) of ``metric`` by the ``printed`` value."""
     if not values:
         return Verdict(VerdictKind.NOT_RUN)
     if not_comparable:
@@ -87,7 +88,10 @@ def _judge_comparable(values: Sequence[float], printed: float, tolerance: float)
 
 
 def legend(metrics: Mapping[str, str]) -> str:
-    """The rule in two sentences for below a table; ``metrics`` maps keys to labels, in the order of the columns."""
+    """State the rule in two sentences, for below a table.
+
+    ``metrics`` maps keys to labels, in the order of the columns.
+    """
     known = ", ".join(f"{label} {TOLERANCES[key].shown}" for key, label in metrics.items() if key in TOLERANCES)
     return (
         "REPRODUCED: the printed value is within the tolerance of our mean, or, with two or more seeds, inside its "
@@ -98,7 +102,7 @@ def legend(metrics: Mapping[str, str]) -> str:
 
 
 def order_verdict(a: ArrayLike, b: ArrayLike, better: Literal["min", "max"], resamples: int = 2000) -> float:
-    """Does ``a`` still beat ``b``, as the paper says? The share of paired bootstrap resamples in which it does.
+    """Return the share of resamples in which ``a`` beats ``b``, as the paper says.
 
     ``a`` and ``b`` are values per image per seed, (seeds, images), of the same images; see
     :func:`vqbench.reporting.statistics.paired_bootstrap` for what is paired, and for the size of the difference.

@@ -1,4 +1,4 @@
-"""What the plots of a page share: their words, and how each row is drawn."""
+"""What the plots of a page share: their form, and the style of each row."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from vqbench.reporting.html import svg
 from vqbench.reporting.html.suite_view import RunView, SuiteView
 
-CROWD = 14  # rows whose points still have their names beside them, and not numbers
+CROWD = 14  # with more rows, points have numbers beside them instead of names
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A drawn figure and the words below it."""
+    """A figure as SVG, its title and the note below it."""
 
     svg: str
     title: str
@@ -22,16 +22,16 @@ class Plot:
 
 @dataclass(frozen=True)
 class LegendEntry:
-    """A row in a legend: its label and how it is drawn."""
+    """A row in a legend: its label and style."""
 
     label: str
-    colour: int  # of the page's series
+    colour: int  # of the series in the page's style
     dashes: str
-    number: int  # of all rows
+    number: int  # position among all rows
 
 
 def legend(suite: SuiteView) -> list[LegendEntry]:
-    """The rows in the table's order; every figure draws a row alike."""
+    """Return the rows in the order of the table; all figures draw a row in one style."""
     labels = dict.fromkeys(entry.label for entry in suite.plan.entries)
     return [
         LegendEntry(label, i % svg.SERIES, svg.DASHES[i // svg.SERIES % len(svg.DASHES)], i)

@@ -1,4 +1,4 @@
-"""Reconstructions: the same images for every row, and each row's worst, median and best by LPIPS."""
+"""Draw reconstructions: common images, and each row's worst, median and best."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class RunImages:
     """One run's images of one set."""
 
     view: RunView
-    originals: PngImage | None  # None where they stand once, above all rows
+    originals: PngImage | None  # None where they are shown once, above all rows
     reconstructions: PngImage
     errors: PngImage
     scores: str
@@ -33,20 +33,23 @@ class RunImages:
 
 @dataclass(frozen=True)
 class ImageSet:
-    """One choice of images for all runs of a data set."""
+    """One selection of images for all runs of a data set."""
 
     name: str
     title: str
     originals: PngImage | None  # of the common images
     rows: Sequence[RunImages]
-    without: Sequence[str]  # runs that keep none
-    left_out: int  # images a row that would have made the page too large
+    without: Sequence[str]  # runs that keep no images
+    left_out: int  # images per row that would make the page too large
 
 
 def sets(views: Sequence[RunView], room: int) -> list[ImageSet]:
-    """The sets of which some run keeps images. ``room``: bytes that those of one run may take."""
+    """Draw the sets of images that some run keeps.
+
+    ``room``: bytes that the images of one run may take.
+    """
     kept = [view for view in views if view.portrait is not None and len(view.portrait.chosen)]
-    shares = {"same": 2}  # the others, of fewer images, get half as much each
+    shares = {"same": 2}  # the others have fewer images and get half as much each
     return [_set(name, title, kept, views, room * shares.get(name, 1) // 5) for name, title in SETS] if kept else []
 
 
@@ -55,7 +58,7 @@ def _set(name: str, title: str, kept: Sequence[RunView], views: Sequence[RunView
     for view in kept:
         assert view.portrait is not None
         at = np.flatnonzero(view.portrait.groups == name)
-        cost = max(1, 4 * view.portrait.originals[0].size)  # in the page: original, reconstruction and error in base64
+        cost = max(1, 4 * view.portrait.originals[0].size)  # in the page: original, reconstruction and error, in base64
         few = at[: max(1, room // cost)]
         left_out = max(left_out, len(at) - len(few))
         if not len(few):
@@ -68,7 +71,9 @@ def _set(name: str, title: str, kept: Sequence[RunView], views: Sequence[RunView
         if name == "same" and originals is None:
             originals, shown = ours, view.portrait.originals[few]
         common = name == "same" and shown is not None and np.array_equal(shown, before)
-        error = np.abs(before.astype(np.int16) - after).max(1).astype(np.uint8)  # (P, S, S), of the channels' largest
+        error = (
+            np.abs(before.astype(np.int16) - after).max(1).astype(np.uint8)
+        )  # (P, S, S), the largest of the channels
         scores = view.portrait.scores[few]
         rows.append(
             RunImages(

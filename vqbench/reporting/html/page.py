@@ -1,4 +1,4 @@
-"""The page of a suite, as one HTML file, and its numbers as plain data."""
+"""Build the page of a suite, as one HTML file or as plain data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STATES = ("done", "partly", "failed", "missing")
 
 
 def page(view: SuiteView) -> str:
-    """The whole page."""
+    """Return the page of a suite as HTML."""
     keys = legend(view)
     tables = [table_view(view, table) for table in view.tables]
     protocols = view.plan.protocols()
@@ -52,5 +52,5 @@ def page(view: SuiteView) -> str:
 
 
 def data(view: SuiteView) -> dict[str, Any]:
-    """The page's numbers, with nothing to look at."""
+    """Return the numbers of the page as plain data."""
     return page_data(view, [judge_columns(table, view.images) for table in view.tables])

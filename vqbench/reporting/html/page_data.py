@@ -1,4 +1,4 @@
-"""The numbers of a page as plain data: ``vqbench report SUITE --format json``."""
+"""Convert a page to plain data, for ``vqbench report SUITE --format json``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vqbench.reporting.tables.formats.plain import plain
 
 
 def page_data(suite: SuiteView, judged: Sequence[Mapping[Any, ColumnTest]]) -> dict[str, Any]:
-    """Tables with what they allow to be said, and every run with what is known of it."""
+    """Return tables with their column tests, and every run with its record."""
     return {
         "suite": suite.plan.suite.name,
         "command": suite.command,
@@ -31,7 +31,7 @@ def _test(test: ColumnTest) -> dict[str, Any]:
         "metric": test.column.key,
         "best": test.best,
         "claim": test.claim,
-        "said": test.sentence,
+        "sentence": test.sentence,
         "comparisons": [
             {
                 "other": each.other,
@@ -62,7 +62,7 @@ def _run(view: RunView) -> dict[str, Any]:
         "values": {p: {m: asdict(v) for m, v in each.items()} for p, each in record.values.items()} if record else {},
         "budget": asdict(view.budget),
         "entropy_bits": view.entropy,
-        "milliseconds_an_update": view.milliseconds,
+        "milliseconds_per_update": view.milliseconds,
         "history": view.history,
         "notes": list(view.notes),
     }

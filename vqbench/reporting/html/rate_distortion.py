@@ -1,4 +1,4 @@
-"""The plots of rate against distortion."""
+"""Plot distortion against rate and against time."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from vqbench.system.console import one_line
 
 
 def trade_offs(suite: SuiteView, dataset: str, protocol: str, keys: Sequence[LegendEntry]) -> list[Plot]:
-    """Plot every distortion against the entropy of the codes and against training time, with the Pareto front.
+    """Plot every distortion against the entropy of the codes and against time.
 
     A distortion is a metric of reconstructions of which less is better.
     """
     rates: list[tuple[str, str, Callable[[RunView], float | None]]] = [
-        ("entropy of the codes [bits an image]", "bits", lambda view: view.entropy),
-        ("training [ms an update]", "time", lambda view: view.milliseconds),
+        ("entropy of the codes [bits per image]", "bits", lambda view: view.entropy),
+        ("training [ms per update]", "time", lambda view: view.milliseconds),
     ]
     plots = []
     for metric, info in suite.plan.metrics.items():
@@ -49,8 +49,8 @@ def _trade_off(
     dataset: str,
 ) -> Plot:
     figure, axes = svg.panel(4.4, 3.1)
-    able = [i for i, (view, _, _) in enumerate(points) if not view.entries[0].ceiling]
-    front = [able[i] for i in statistics.pareto([points[i][1:] for i in able])]
+    methods = [i for i, (view, _, _) in enumerate(points) if not view.entries[0].ceiling]
+    front = [methods[i] for i in statistics.pareto([points[i][1:] for i in methods])]
     if front:
         x, y = zip(*(points[i][1:] for i in front), strict=True)
         axes.step(x, y, where="post", color=svg.INK, linewidth=1, linestyle=":")
@@ -68,7 +68,7 @@ def _trade_off(
             linestyle="none",
         )
     svg.label(axes, axis, metric)
-    crowded = len(keys) > CROWD  # then names are numbers, which the legend explains
+    crowded = len(keys) > CROWD  # numbers instead of names, which the legend explains
     _names(axes, [(str(series(view, keys) + 1) if crowded else view.label, x, y) for view, x, y in points])
     where = suite.plan.datasets[dataset].title
     best = ", ".join(f"{points[i][0].name} ({points[i][1]:.4g}, {points[i][2]:.4g})" for i in front)
@@ -83,8 +83,8 @@ PLACES = ((7, 5, "left"), (-7, 5, "right"), (0, 10, "center"), (0, -10, "center"
 
 
 def _names(axes: Any, points: Sequence[tuple[str, float, float]]) -> None:
-    """Names beside points, where they lie on nothing else; further up, where there is no such place at once."""
-    axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())  # settled now, not when it is drawn
+    """Place names beside points where they cover nothing, else further up."""
+    axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())  # fixes the limits now, not at drawing
     at = [tuple(axes.transData.transform((x, y))) for _, x, y in points]  # in pixels
     taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in at]
     for (name, *place), (x, y) in zip(points, at, strict=True):
@@ -108,7 +108,7 @@ def _names(axes: Any, points: Sequence[tuple[str, float, float]]) -> None:
             va="center",
             ha=side,
             annotation_clip=False,
-            parse_math=False,  # a label with dollar signs is no formula
+            parse_math=False,  # dollar signs in a label are no formula
         )
 
 

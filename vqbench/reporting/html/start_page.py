@@ -1,4 +1,4 @@
-"""A folder of pages: one for every suite that the stores know as resolved, and a start page that leads to them."""
+"""Write one page per resolved suite, and a start page with links to them."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class SuiteCard:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many runs are in each state."""
+        """The number of runs in each state."""
         states = [run.state for run in self.view.runs]
         return {state: states.count(state) for state in ("done", "partly", "failed", "missing") if state in states}
 
     @property
     def latest(self) -> str:
-        """The day of the last training; empty without one."""
+        """The date of the last training; empty without one."""
         return max((view.record.made["date"][:10] for view in self.view.runs if view.record), default="")
 
     @property
@@ -40,7 +40,7 @@ class SuiteCard:
 
 
 def write(stores: Sequence[ResultStore], folder: Path) -> str:
-    """Write ``index.html`` and a page a suite into ``folder``; what was written, in one line.
+    """Write ``index.html`` and a page per suite into ``folder``, and report it.
 
     Raises StoreError where no store has a resolved suite, and where something cannot be read or written.
     """
@@ -51,11 +51,11 @@ def write(stores: Sequence[ResultStore], folder: Path) -> str:
     if not plans:
         require_sound(damage_of(stores))
         names = " and ".join(f"{store.root}/" for store in stores)
-        raise StoreError(f"{names} hold no suite that was run or published; `vqbench run` first")
+        raise StoreError(f"{names} hold no suite that was run or published; start one with `vqbench run`")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StoreError(f"{folder}: cannot be made ({error.strerror}); name another folder with -o") from error
+        raise StoreError(f"{folder}: cannot be created ({error.strerror}); name another folder with -o") from error
     cards = []
     for name, plan in plans.items():
         view = suite_view(plan, stores, paper=True)

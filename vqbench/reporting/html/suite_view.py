@@ -26,15 +26,15 @@ State = Literal["done", "partly", "failed", "missing"]
 
 @dataclass(frozen=True)
 class RunView:
-    """One run of the suite, and where it stands in the table."""
+    """One run of the suite, with its entries in the table."""
 
     stored: StoredRun
     entries: Sequence[PlannedRun]
-    missing: dict[str, list[str]]  # protocol -> metrics that the record lacks
+    missing: dict[str, list[str]]  # protocol -> metrics that are missing from the record
     budget: Budget
     curves: snapshots.UsageHistory | None
     portrait: snapshots.Snapshot | None
-    notes: Sequence[str] = ()  # what of it could not be read
+    notes: Sequence[str] = ()  # on files that could not be read
 
     @property
     def run(self) -> RunSpec:
@@ -58,12 +58,12 @@ class RunView:
 
     @property
     def label(self) -> str:
-        """Its row; where several rows share the run, all of them."""
+        """Its row in the table, or all rows that share the run."""
         return ", ".join(dict.fromkeys(entry.label for entry in self.entries))
 
     @property
     def name(self) -> str:
-        """Row and seed: names the run among those of its data set."""
+        """Row and seed, which name the run among those of its data set."""
         return f"{self.label}, seed {self.run.seed}"
 
     @property
@@ -78,7 +78,7 @@ class RunView:
 
     @property
     def place(self) -> str:
-        """Where the record is, from the results folder on: pages are sent to people who have other machines."""
+        """The path of the record from the results folder on, valid on any machine."""
         return f"{self.store.root.name}/{self.store.folder(self.run).name}/record.json" if self.store else ""
 
     @property
@@ -87,19 +87,19 @@ class RunView:
 
     @property
     def milliseconds(self) -> float | None:
-        """Of training an update, selection and all."""
+        """Training time per update in milliseconds, selection included."""
         updates = self.budget.updates
         return 1000 * self.record.made["seconds"] / updates if self.record and updates else None
 
     @cached_property
     def entropy(self) -> float | None:
-        """Bits that the codes of an image cost by their empirical entropy, each depth by itself; None if not kept."""
+        """Bits per image at the empirical entropy of the codes, depth by depth, or None."""
         if self.portrait is None or self.portrait.counts is None:
             return None
         return self.portrait.positions * sum(map(statistics.entropy_bits, self.portrait.counts))
 
     def value(self, protocol_name: str, metric: str) -> float | None:
-        """The measured value of this run, in whatever version the table wants."""
+        """Return the value of ``metric`` in the version that the table wants, or None."""
         if self.record is None or metric in self.missing.get(protocol_name, []):
             return None
         found = self.record.values.get(protocol_name, {}).get(metric)
@@ -108,7 +108,7 @@ class RunView:
 
 @dataclass(frozen=True)
 class SuiteView:
-    """All that a page is made from."""
+    """The content of a page: a plan with its runs and tables."""
 
     plan: Plan
     stored: StoredRuns
@@ -124,12 +124,15 @@ class SuiteView:
         return [view for view in self.runs if view.dataset == dataset]
 
     def images(self, key: str, name: str) -> np.ndarray | None:
-        """Values per image of the run ``key`` under ``name`` ("protocol/metric"), or None."""
+        """Return values per image of the run ``key`` under "protocol/metric", or None."""
         return self.stored.images(self.by_key[key].stored).get(name)
 
 
 def suite_view(plan: Plan, stores: Sequence[ResultStore], paper: bool, command: str = "") -> SuiteView:
-    """Read what ``stores``, in order, hold of ``plan``. With ``paper``, tables have printed values and verdicts."""
+    """Read the records of ``plan`` from ``stores``, in order.
+
+    With ``paper``, tables have printed values and verdicts.
+    """
     stored = StoredRuns(plan, stores, paper)
     views = [_run_view(stored, run) for run in plan.runs()]
     return SuiteView(plan, stored, tables_of(stored, paper), views, command)
@@ -145,14 +148,14 @@ def _run_view(stored: StoredRuns, planned: RunSpec) -> RunView:
     missing: dict[str, list[str]] = {}
     if store is not None:
         missing = store.missing(run, stored.plan.wanted(run))
-        stored.images(each)  # so that damage of the file is known
+        stored.images(each)  # notes damage of the file
         notes += [why for path, why in store.damage.items() if path == store.folder(run) / "per_image.npz"]
     budget = budget_of(stored.plan, entries[0], planned, each.record, store.folder(run) if store else None)
     return RunView(each, entries, missing, budget, curves, portrait, tuple(notes))
 
 
 def _read(reader: Any, store: ResultStore | None, run: RunSpec, notes: list[str]) -> Any:
-    """What is kept for a page beside a record, if anything; of a damaged file, only a note."""
+    """Read an optional file beside a record; note damage instead of failing."""
     if store is None:
         return None
     try:
@@ -164,13 +167,16 @@ def _read(reader: Any, store: ResultStore | None, run: RunSpec, notes: list[str]
 
 
 def protocol_settings(plan: Plan) -> dict[str, list[tuple[str, Any, Any, str]]]:
-    """Every setting of the protocols: use and name -> (setting, value, the protocol's own value, reason)."""
+    """List every setting of the protocols with its reason.
+
+    By use: (name, value, the protocol's own value, reason).
+    """
     train = plan.suite.train.name
     args = plan.entries[0].run.recipe.args
-    known = protocol.TRAIN.get(train, {})  # empty where a recipe is named itself
-    settings = {f"Trained under {train}": [_setting(name, value, known.get(name)) for name, value in args.items()]}
+    known = protocol.TRAIN.get(train, {})  # empty if the suite names a recipe instead
+    settings = {f"Training: {train}": [_setting(name, value, known.get(name)) for name, value in args.items()]}
     for name in plan.protocols():
-        settings[f"Measured under {name}"] = [
+        settings[f"Protocol: {name}"] = [
             (each, knob.value, knob.value, knob.reason) for each, knob in protocol.measuring(name).knobs().items()
         ]
     return settings
@@ -178,5 +184,5 @@ def protocol_settings(plan: Plan) -> dict[str, list[tuple[str, Any, Any, str]]]:
 
 def _setting(name: str, value: Any, knob: protocol.Knob | None) -> tuple[str, Any, Any, str]:
     if knob is None:
-        return name, value, value, "no setting of the protocol"
-    return name, value, knob.value, knob.reason if value == knob.value else f"changed by the suite from {knob.value}"
+        return name, value, value, "not a setting of the protocol"
+    return name, value, knob.value, knob.reason if value == knob.value else f"changed by the suite, from {knob.value}"

@@ -1,4 +1,4 @@
-"""The view model of a table on a page: its lines with the runs behind each cell and what may be claimed."""
+"""The view model of a table on a page: cells with their runs and claims."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class CellView:
     """One cell of the HTML table."""
 
     piece: Piece
-    value: float | None = None  # to sort by, at full precision
-    mark: str = ""  # best: significant · lead: the best value, without a claim
+    value: float | None = None  # at full precision, for sorting
+    mark: str = ""  # "best": a significant lead; "lead": the best value without a claim
     runs: Sequence[RunView] = ()
     status: str = ""
 
@@ -36,17 +36,17 @@ class LineView:
 
 @dataclass(frozen=True)
 class TableView:
-    """A table with what may be said about it."""
+    """A table with its column tests."""
 
     table: Table
     columns: Sequence[Column]
-    heads: Sequence[tuple[str, int]]  # of groups: label, columns
+    heads: Sequence[tuple[str, int]]  # of groups: label, number of columns
     blocks: Sequence[tuple[str, Sequence[LineView]]]
     remarks: Sequence[str]
     notes: Sequence[tuple[str, str]]
     tests: Sequence[ColumnTest]
-    compared: int  # comparisons that were corrected together
-    claims: int  # columns in which a row is ahead of all others
+    compared: int  # number of comparisons, corrected together
+    claims: int  # number of columns in which a row is ahead of all others
 
 
 def table_view(suite: SuiteView, table: Table) -> TableView:
@@ -75,7 +75,7 @@ def table_view(suite: SuiteView, table: Table) -> TableView:
 
 
 def _placed(table: Table, laid: Layout) -> list[tuple[TextLine, tuple[int, int]]]:
-    """Every line with the positions of the block and row that it belongs to."""
+    """Return every line with the positions of its block and its row."""
     placed = []
     labelled = any(line.kind == "block" for line in laid.lines)
     block, row = (-1 if labelled else 0), -1
@@ -111,5 +111,5 @@ def _runs(suite: SuiteView, cell: Cell) -> list[RunView]:
 
 
 def _word(piece: Piece) -> str:
-    """A verdict as a style's name."""
+    """Return the name of a verdict's style."""
     return piece.text.lower().replace(" ", "-") if piece.text.isupper() else ""

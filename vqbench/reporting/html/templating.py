@@ -1,4 +1,4 @@
-"""Fill the templates of pages. Everything that comes from outside is escaped by them."""
+"""Fill the templates of pages, which escape everything from outside."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ import vqbench
 
 
 def fill(template: str, **context: Any) -> str:
-    """The HTML of one template. Styles and script stand in the page; the policy allows these two alone, by digest."""
+    """Render one template to HTML.
+
+    Styles and script are part of the page; its security policy allows these two alone, by digest.
+    """
     style, script = (_source(name) for name in ("page.css", "page.js"))
     policy = (
         f"default-src 'none'; img-src data:; style-src {_digest(style)}; script-src {_digest(script)}; "
         "base-uri 'none'; form-action 'none'"
     )
-    # The two are our own files, and closing tags are all that could end their elements.
+    # Both are files of this package, in which no closing tag can end their elements early.
     from markupsafe import Markup
 
     own = {"style": Markup(style), "script": Markup(script), "policy": policy, "version": vqbench.__version__}
@@ -62,7 +65,7 @@ def _p_value(value: float) -> str:
 
 
 def _setting(value: Any) -> str:
-    """A setting as a suite's file would say it."""
+    """Format a setting as in the file of a suite."""
     if value is None or isinstance(value, bool):
         return {None: "none", True: "true", False: "false"}[value]
     return f"{value:g}" if isinstance(value, float) else str(value)

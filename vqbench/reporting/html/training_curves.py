@@ -1,4 +1,4 @@
-"""The plots of how training went."""
+"""Plot quantities of training by epoch."""
 
 from __future__ import annotations
 
@@ -13,17 +13,20 @@ from vqbench.reporting.html.suite_view import RunView, SuiteView
 CURVES = (  # key in the history, title, whether on a logarithmic scale
     ("error", "Training error", True),
     ("selection_error", "Selection error", True),
-    ("loss", "Loss, in each method's own units", True),
-    ("usage", "Codes used in the epoch [%]", False),
+    ("loss", "Loss, in the units of each method", True),
+    ("usage", "Used codes in the epoch [%]", False),
     ("perplexity", "Perplexity in training", False),
-    ("dead", "Codes not used in the epoch", False),
-    ("revived", "Codes used again", False),
+    ("dead", "Unused codes in the epoch", False),
+    ("revived", "Revived codes", False),
 )
 CODEBOOK = ("usage", "perplexity", "dead", "revived")
 
 
 def curves(suite: SuiteView, dataset: str, keys: Sequence[LegendEntry], codebook: bool) -> list[Plot]:
-    """Every quantity that some run of ``dataset`` kept by epoch: those of its codes, or the others."""
+    """Plot every quantity that some run of ``dataset`` logged per epoch.
+
+    ``codebook``: those of the codes, else all others.
+    """
     runs = [view for view in suite.of(dataset) if view.history]
     where = suite.plan.datasets[dataset].title
     plots = []
@@ -37,7 +40,7 @@ def curves(suite: SuiteView, dataset: str, keys: Sequence[LegendEntry], codebook
 
 
 def _others(runs: Sequence[RunView]) -> list[tuple[str, str, bool]]:
-    """What else some recipe tells of its epochs, under the name that it gives."""
+    """Return what recipes log per epoch beside :data:`CURVES`, under their own names."""
     known = {"epoch", *(name for name, _, _ in CURVES)}
     items = [item for view in runs for epoch in view.history for item in epoch.items()]
     names = dict.fromkeys(name for name, value in items if _is_number(value) and name not in known)
@@ -45,7 +48,7 @@ def _others(runs: Sequence[RunView]) -> list[tuple[str, str, bool]]:
 
 
 def _series(view: RunView, name: str, logarithmic: bool) -> list[tuple[int, float]]:
-    """(epoch, value), where there is a value that can be shown."""
+    """Return (epoch, value) wherever a value exists that can be drawn."""
     numbered = enumerate(view.history, 1)
     points = [(epoch.get("epoch", place), epoch[name]) for place, epoch in numbered if _is_number(epoch.get(name))]
     return [(x, y) for x, y in points if math.isfinite(y) and (y > 0 or not logarithmic)]
@@ -84,7 +87,7 @@ def _curve(
 
 
 def _plain_logarithmic(axes: Any) -> None:
-    """Numbers, not powers of ten in formulas, and few enough to be read."""
+    """Label a logarithmic axis with few plain numbers instead of powers of ten."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     low, high = axes.get_ylim()

@@ -1,4 +1,4 @@
-"""The conditions under which our values are the printed quantities."""
+"""State under which conditions our values are the printed quantities."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ WHOLE_SYSTEMS = "B.2"  # the table of whole systems on photographs
 WHOLE_SYSTEMS_MEASURING = "clean"
 WHOLE_SYSTEMS_SIZE = 256  # pixels
 
-PRECISION = "precision"  # the argument of a recipe that says how it rounds; left out: EXACT
+PRECISION = "precision"  # the argument of a recipe for its precision; EXACT if absent
 EXACT = "float32"  # the precision of the paper's trainings
-ROUNDED = ("bf16", "tf32")  # precisions whose results stand beside the printed ones too, each with a footnote
+ROUNDED = ("bf16", "tf32")  # precisions that are compared with the printed values too, with a footnote
 
 
 def not_comparable(plan: Plan, protocol: str) -> str:
-    """Why none of a table's values is the printed quantity, if so."""
+    """Return why no value under ``protocol`` is the printed quantity, or ""."""
     suite = plan.suite
     if suite.reduced:
         return "reduced training"
@@ -31,20 +31,23 @@ def not_comparable(plan: Plan, protocol: str) -> str:
     changed = [name for name, value in suite.train.args.items() if name != PRECISION or value not in (EXACT, *ROUNDED)]
     if suite.train.name != TRAINING or changed:
         other = f" with other {', '.join(changed)}" if changed else ""
-        return f"trained under {suite.train.name}{other}, printed under what corresponds to {TRAINING}"
+        return f"trained under {suite.train.name}{other}; the printed values correspond to {TRAINING}"
     if any(row.train or row.backbone or row.codebook for row in suite.quantizers):
-        return "a row has a training, backbone or codebook of its own"
+        return "a row overrides training, backbone or codebook"
     if suite.backbone != Plugin.model_validate(BACKBONE) or suite.codebook != Codebook():
         return "another backbone or codebook than the paper's"
     if protocol != MEASURING:
-        return f"measured under {protocol}, printed under what corresponds to {MEASURING}"
+        return f"measured under {protocol}; the printed values correspond to {MEASURING}"
     return ""
 
 
 def _whole_systems(plan: Plan, protocol: str) -> str:
-    """Likewise for the table of photographs, of which the paper says neither how SSIM nor LPIPS was computed."""
+    """Like :func:`not_comparable`, for the table of photographs.
+
+    The paper states neither its SSIM nor its LPIPS there.
+    """
     if protocol != WHOLE_SYSTEMS_MEASURING:
-        return f"measured under {protocol}; nothing says that the printed values were"
+        return f"measured under {protocol}; the protocol of the printed values is not stated"
     lacking = [note for info in plan.datasets.values() for note in info.notes]
     if lacking:
         return f"other images than the paper's: {lacking[0].removesuffix('.')}"
@@ -57,15 +60,15 @@ def _whole_systems(plan: Plan, protocol: str) -> str:
 
 
 def rounding_allowed(plan: Plan) -> bool:
-    """Whether runs of ``plan`` stand beside the printed values in a lower precision, too."""
+    """Return whether runs of ``plan`` may differ from the paper's in precision."""
     suite = plan.suite
     return suite.paper not in (None, WHOLE_SYSTEMS) and suite.train.name == TRAINING and not suite.reduced
 
 
 def rounded_runs(run: RunSpec) -> list[RunSpec]:
-    """The runs that differ from ``run``, which is trained in float32, by the precision of training alone.
+    """Return ``run`` in the other precisions whose records may replace its own.
 
-    Empty where ``run`` names another precision itself.
+    In order of preference. Empty if ``run`` itself has another precision than float32.
     """
     if run.recipe.args.get(PRECISION, EXACT) != EXACT:
         return []
@@ -74,11 +77,11 @@ def rounded_runs(run: RunSpec) -> list[RunSpec]:
 
 
 def rounding(run: RunSpec) -> str:
-    """The precision of ``run`` where it needs a footnote beside printed values; else empty."""
+    """Return the precision of ``run`` if it needs a footnote, else ""."""
     precision: str = run.recipe.args.get(PRECISION, EXACT)
     return precision if precision in ROUNDED else ""
 
 
 def rounding_note(precision: str) -> str:
-    """The footnote on a value that was trained in ``precision``."""
+    """Return the footnote on a value that was trained in ``precision``."""
     return f"trained in {precision}; only rounding differs"

@@ -1,10 +1,10 @@
-"""How far from a printed value ours may be and still count as the same, by metric.
+"""Tolerances by metric: how far ours may be from a printed value.
 
-The paper prints one run a cell and no spread, so nothing says how far a faithful second run may land. The tolerances
-are therefore a convention of this project. They scale with the printed value, because 0.0005 is little for an l1 of
-CIFAR10 and much for one of MNIST, and each is chosen so that three tolerances are smaller than the distance between
-VQ-VAE and CVQ-VAE in table B.1, on either data set, or, of usage, that between VQGAN and CVQ-VAE in table B.2: no
-result can be CLOSE to both ends of the paper's claim.
+The paper prints one run per cell and no spread, so that the variation of a faithful second run is unknown. The
+tolerances are therefore a convention of this project. They scale with the printed value, because 0.0005 is little for
+an l1 of CIFAR10 and much for one of MNIST, and each is chosen so that three tolerances are smaller than the distance
+between VQ-VAE and CVQ-VAE in table B.1, on either data set, or, of usage, that between VQGAN and CVQ-VAE in table B.2:
+no result can be CLOSE to both ends of the paper's claim.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far from the printed value still counts as the same: ``size``, of the ``scale``."""
+    """How far from the printed value counts as equal: ``size`` times the ``scale``."""
 
     size: float
     scale: Literal["absolute", "printed", "one minus printed"]
-    shown: str  # for a legend
+    shown: str  # in a legend
     reason: str
 
     def around(self, printed: float) -> float:
-        """In the metric's own unit."""
+        """Return the tolerance around ``printed``, in the unit of the metric."""
         scales = {"absolute": 1.0, "printed": abs(printed), "one minus printed": abs(1 - printed)}
         return self.size * scales[self.scale]
 

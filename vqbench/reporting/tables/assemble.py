@@ -23,9 +23,11 @@ from vqbench.store.results import ResultStore
 
 
 def tables(plan: Plan, stores: Sequence[ResultStore], paper: bool = False) -> list[Table]:
-    """One table for each measuring protocol of the suite; with ``paper``, printed values and verdicts beside ours.
+    """Return one table per measuring protocol of the suite.
 
-    Records are looked for in ``stores``, in order. Failed, unfinished and missing runs stay visible in their cells.
+    With ``paper``, printed values and verdicts are part of it.
+
+    The first of ``stores`` that has a record counts. Failed, unfinished and missing runs stay visible in their cells.
     With ``paper``, a run without a record may be replaced by one of another precision, with a footnote.
     """
     return tables_of(StoredRuns(plan, stores, paper), paper)
@@ -41,7 +43,7 @@ def tables_of(stored: StoredRuns, paper: bool = False) -> list[Table]:
 
 
 def _compared(number: str, table: Table, stored: StoredRuns) -> Table:
-    """``table`` with the paper's values and verdicts in its cells, and below it whether the printed order holds."""
+    """Add the paper's values, verdicts and ranking checks to ``table``."""
     reason = not_comparable(stored.plan, table.protocol)
     judged = against_paper(table, number, reason)
     ranking = ranking_lines(stored, table.protocol, reason)
@@ -63,7 +65,7 @@ class _TableBuilder:
         if name in EXTRA:
             return EXTRA[name]
         info = self.plan.metrics[name]
-        ranked = self.basis.ranks(info) and name != budgets.BITS  # which is no result
+        ranked = self.basis.ranks(info) and name != budgets.BITS  # part of the budget, not a result
         better: Any = info.better
         return Column(name, info.label, info.unit, better, info.digits, ranked, info.by_codebook)
 
@@ -72,7 +74,7 @@ class _TableBuilder:
         by_dataset = suite.table.group == "dataset"
         side_by_side = suite.table.layout == "side_by_side"
         across = self._distinct("group") if side_by_side else [None]
-        field = "dataset" if side_by_side or by_dataset else "group"  # what the blocks stand for
+        field = "dataset" if side_by_side or by_dataset else "group"  # one block for each of its values
         down = [None] if side_by_side and by_dataset else self._distinct(field)
         marked = [self._block(key, across, field) for key in down]
         blocks = [block for block, _ in marked if block.rows]
@@ -97,7 +99,7 @@ class _TableBuilder:
         return list(dict.fromkeys(getattr(entry, field) for entry in self.plan.entries))
 
     def _setting(self, group: Any) -> str:
-        """A group's name in the printed table where its rows have one, else the value of the argument."""
+        """Return the name of a group: as printed if the paper has one, else its value."""
         settings = {entry.paper_setting for entry in self.plan.entries if entry.group == group}
         only = settings.pop() if len(settings) == 1 else None
         return only or f"{self.plan.suite.table.group} = {group}"
@@ -109,7 +111,7 @@ class _TableBuilder:
         return ColumnGroup(self._group_label(group), group if group in self.plan.datasets else self._setting(group))
 
     def _block(self, key: Any, across: Sequence[Any], field: str) -> tuple[Block, Mapping[str, list[str]]]:
-        """The rows under one heading, marked, and the notes that explain the marks."""
+        """Return the marked rows under one heading, and notes that explain the marks."""
         here = [entry for entry in self.plan.entries if key is None or getattr(entry, field) == key]
         rows, facts = [], []
         for label in dict.fromkeys(entry.label for entry in here):

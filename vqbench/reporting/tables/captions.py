@@ -1,4 +1,4 @@
-"""The lines above a table: what was trained how, measured how, on which machines."""
+"""Describe above a table how its rows were trained and measured."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vqbench.system.machine import origins_of
 
 
 def caption(stored: StoredRuns, protocol: str) -> list[str]:
-    """How the numbers under ``protocol`` came about, by the plan and the records."""
+    """Describe how the values under ``protocol`` were made, by plan and records."""
     plan, suite = stored.plan, stored.plan.suite
     lines = []
     if suite.about:
@@ -18,14 +18,16 @@ def caption(stored: StoredRuns, protocol: str) -> list[str]:
     if suite.reduced or suite.test_images:
         less = [f"{name} {value}" for name, value in suite.reduced.items()]
         less += [f"the first {suite.test_images} test images"] if suite.test_images else []
-        lines.append(f"Reduced: {', '.join(less)}. These numbers stand in for no full run's.")
+        lines.append(f"Reduced: {', '.join(less)}. Not comparable with full runs.")
     if suite.left_out:
-        lines.append(f"Columns left out, for want of their metric: {', '.join(suite.left_out)}.")
-    lines.append(f"Trained under {_training(plan)}, measured under {protocol}, {counted(len(suite.seeds), 'seed')}.")
+        lines.append(f"Columns left out, since their metric is not measured: {', '.join(suite.left_out)}.")
+    lines.append(
+        f"Trained under {_training(plan)}. Protocol: {protocol}. {counted(len(suite.seeds), 'seed').capitalize()}."
+    )
     if second := plan.entries[0].second:
         lines.append(
-            f"On each, a second stage {second.recipe.name} ({plan.length(second).about}); "
-            f"{plan.sampling}; seconds are those of training both."
+            f"Second stage on each: {second.recipe.name} ({plan.length(second).about}); "
+            f"{plan.sampling}; seconds are the training time of both stages."
         )
     if records := [each.record for each in stored if each.record]:
         machines = dict.fromkeys(str(origin) for record in records for origin in origins_of(record.made))
@@ -38,7 +40,7 @@ def caption(stored: StoredRuns, protocol: str) -> list[str]:
 
 
 def _training(plan: Plan) -> str:
-    """How the rows were trained; where they differ, which ones how."""
+    """Describe how the rows were trained; where they differ, how each was."""
     suite = plan.suite
     sources = [row.source for row in suite.rows()]  # of each row, its position in the suite as written
     rows: dict[str, list[str]] = {}
@@ -53,7 +55,7 @@ def _training(plan: Plan) -> str:
 
 
 def _sources(stored: StoredRuns) -> str:
-    """How many records each store gave; of the stores after the first, which rows they are of."""
+    """Count the records from each store; of stores after the first, name their rows."""
     rows: dict[ResultStore, list[str]] = {}
     counts: dict[ResultStore, set[str]] = {}
     for entry in stored.plan.entries:

@@ -1,4 +1,4 @@
-"""Cells of a table: what is stored of one metric of one row, or why it is missing."""
+"""Fill the cells of a table from the records, or say why a value is missing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ class CellReader:
         self.plan, self.stored, self.protocol = stored.plan, stored, protocol
 
     def cell(self, entries: Sequence[PlannedRun], column: Column) -> Cell:
-        """One metric of one row, whose ``entries`` differ by seed: a value per seed, or why none exists."""
+        """Return one metric of one row: a value per seed, or why none exists.
+
+        ``entries`` are the row's runs, which differ by seed.
+        """
         if column.key in SETTINGS:
             return Cell(status="none", text=_common(getattr(entry, column.key) for entry in entries))
         values, missing, measured = [], [], []
@@ -67,12 +70,12 @@ class CellReader:
         return self.stored[entry.run].store
 
     def _images(self, entries: Sequence[PlannedRun], column: Column) -> int | None:
-        """How many images, or samples, the values rest on; of several seeds, the fewest."""
+        """Return on how many images a value was measured; with several seeds, the fewest."""
         counts = [value.images for entry in entries if (value := self._measured(entry, column))]
         return min(counts) if counts else None
 
     def _rounding(self, entries: Sequence[PlannedRun]) -> list[str]:
-        """Which of ``entries`` were trained in a precision that needs a footnote beside printed values."""
+        """Return the footnotes on entries in another precision than the paper's."""
         seeds: dict[str, list[int]] = {}
         for entry in entries:
             if precision := self.stored[entry.run].precision:
@@ -84,7 +87,7 @@ class CellReader:
         ]
 
     def _infinite(self, entries: Sequence[PlannedRun], values: Sequence[float], column: Column) -> list[str]:
-        """Why a mean is infinite: how many images have an infinite value by themselves, and the mean of the others."""
+        """Explain an infinite mean by its images, with the mean of the finite ones."""
         at = [entry for entry, value in zip(entries, values, strict=True) if math.isinf(value)]
         if not at or column.key not in self.plan.metrics:
             return []
@@ -100,7 +103,10 @@ class CellReader:
         return [f"infinite: {perfect:,} of {count:,} images are perfect{mean}"]
 
     def _value(self, entry: PlannedRun, column: Column) -> float | str | None:
-        """A number; None where the metric says nothing about the run; "" or a reason where it was not measured."""
+        """Return a number, or why it is missing.
+
+        None where the metric is undefined; "" or a reason where it was not measured.
+        """
         if column.key == SECONDS.key or column.key in SIZES:
             return self._of_training(entry, column.key)
         run = self._run(entry, column)
@@ -110,11 +116,11 @@ class CellReader:
         return "" if measured is None else measured.value
 
     def _run(self, entry: PlannedRun, column: Column) -> RunSpec:
-        """The stage of ``entry`` that a metric is about."""
+        """Return the stage of ``entry`` that a metric measures."""
         return entry.second if entry.second and self.plan.metrics[column.key].of_samples else entry.run
 
     def _measured(self, entry: PlannedRun, column: Column) -> Value | None:
-        """What is stored of a metric, if it is the version that the table wants."""
+        """Return the stored value of a metric, if it is the version that the table wants."""
         if column.key not in self.plan.metrics:
             return None
         run = self._run(entry, column)
@@ -127,7 +133,7 @@ class CellReader:
         return measured
 
     def _of_training(self, entry: PlannedRun, quantity: str) -> float | str | None:
-        """A ``quantity`` of the training, summed over all stages; None where the record of one lacks it."""
+        """Sum a ``quantity`` of the training over all stages; None where one lacks it."""
         values = []
         for run in entry.stages():
             record = self.stored[run].record
@@ -138,7 +144,7 @@ class CellReader:
         return summed
 
     def _why_missing(self, entry: PlannedRun, run: RunSpec) -> str:
-        """Why a run has failed, or the one that it builds on; empty where neither has."""
+        """Say why a run, or the one that it builds on, failed; "" where neither did."""
         if failure := self.stored[run].failure:
             return failure.reason
         first = self.stored[entry.run].failure
@@ -146,6 +152,6 @@ class CellReader:
 
 
 def _common(values: Any) -> str:
-    """A setting that all entries of one cell share; empty where they have none, or not the same."""
+    """Return the setting that all entries of one cell share, or ""."""
     distinct = set(values)
     return str(distinct.pop()) if len(distinct) == 1 and None not in distinct else ""

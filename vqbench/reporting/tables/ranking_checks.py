@@ -1,7 +1,7 @@
-"""Compare the row that the paper prints as best with every row that it prints as worse, by our records.
+"""Compare the paper's best row with every row that it prints as worse, in ours.
 
 Where a metric has values per image, both rows are compared on the same images and, with several, the same seeds, each
-trained by the same machines. Where it has none, as rFID, only means over seeds are compared.
+trained by the same machines. Where it has none, like FID, only means over seeds are compared.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from vqbench.system.machine import Origin, same_origin
 
 @dataclass(frozen=True)
 class SeedValues:
-    """One metric of one row: by seed, its value and, where the metric has them, its values per image (N,)."""
+    """One metric of one row by seed: values and, if stored, values per image (N,)."""
 
     name: str
     values: dict[int, float]
@@ -32,7 +32,7 @@ class SeedValues:
 
 @dataclass(frozen=True)
 class Pair:
-    """The paper's best row, ``a``, and one that it prints as worse, ``b``, on the ``seeds`` that both have.
+    """The paper's best row, ``a``, and one printed as worse, ``b``, on common seeds.
 
     ``a`` and ``b`` are (seeds, N) where every image has a value, and (seeds, 1) where only runs have.
     """
@@ -46,13 +46,13 @@ class Pair:
 
     @property
     def basis(self) -> tuple[bool, int, tuple[int, ...]]:
-        """What an answer rests on: whether on values per image, how many, which seeds."""
+        """What an answer rests on: values per image or not, how many, which seeds."""
         return self.by_image, self.a.shape[1], self.seeds
 
 
 @dataclass(frozen=True)
 class RankingCheck:
-    """One data set and metric: what could be compared, and the rows that could not be, each with the reason."""
+    """One data set and metric: pairs, and the rows without one, with the reason."""
 
     dataset: str
     metric: str
@@ -61,7 +61,7 @@ class RankingCheck:
 
 
 def ranking_checks(stored: StoredRuns, protocol: str) -> list[RankingCheck]:
-    """The checks of a plan's tables under ``protocol``: every data set and metric with something to compare.
+    """Return a check for each data set and metric with rows to compare.
 
     Values per image that do not belong to their record are noted in the damage of its store, and not compared.
     """
@@ -80,12 +80,12 @@ class _RowReader:
         self.plan, self.stored, self.protocol = stored.plan, stored, protocol
 
     def rows(self, dataset: str) -> list[list[PlannedRun]]:
-        """The entries of every row on ``dataset``, one per seed."""
+        """Return the entries of every row on ``dataset``, one per seed."""
         here = [entry for entry in self.plan.entries if entry.dataset == dataset]
         return [[entry for entry in here if entry.row == row] for row in dict.fromkeys(entry.row for entry in here)]
 
     def measured(self, entries: Sequence[PlannedRun], metric: str) -> SeedValues:
-        """The values of ``metric`` of one row's runs, in the version that the table wants."""
+        """Return one row's values of ``metric``, in the version that the table wants."""
         values, by_image, origins = {}, {}, {}
         for entry in entries:
             value, each = self._run(entry, metric)
@@ -100,12 +100,12 @@ class _RowReader:
         return SeedValues(name, values, by_image, origins)
 
     def _name(self, entry: PlannedRun) -> str:
-        """The row's label, with its setting where the table has another row of that label."""
+        """Return the row's label, with its setting where another row has the same label."""
         rows = {e.row for e in self.plan.entries if e.label == entry.label}
         return one_line(entry.label if len(rows) == 1 else f"{entry.label} ({entry.paper_setting or entry.group})")
 
     def _run(self, entry: PlannedRun, metric: str) -> tuple[float | None, NDArray[np.float32] | None]:
-        """The value of ``metric`` and its values per image (N,); None where either is not stored."""
+        """Return the value of ``metric`` and its values per image (N,), None if missing."""
         stored = self.stored[entry.run]
         record, store = stored.record, stored.store
         value = record.values.get(self.protocol, {}).get(metric) if record else None
@@ -124,7 +124,7 @@ class _RowReader:
 
 
 def _check(reader: _RowReader, number: str, dataset: str, metric: str) -> RankingCheck:
-    """The paper's best row against all that it prints as worse, these in the printed order."""
+    """Compare the paper's best row with all that it prints as worse, in that order."""
     printed: dict[int, float] = {}  # position of a row -> its printed value
     rows = reader.rows(dataset)
     for i, entries in enumerate(rows):
@@ -135,7 +135,7 @@ def _check(reader: _RowReader, number: str, dataset: str, metric: str) -> Rankin
     ranked = sorted(printed, key=lambda i: sign * printed[i])
     level = [i for i in ranked if printed[i] == printed[ranked[0]]]
     ours = {i: reader.measured(rows[i], metric) for i in ranked}
-    best = next((ours[i] for i in level if ours[i].values), None)  # of several printed as best, the first that ran
+    best = next((ours[i] for i in level if ours[i].values), None)  # of several, the first with a record
     pairs, not_compared = [], []
     for other in (ours[i] for i in ranked if i not in level):
         compared = _compared(best, other) if best else "not run"
@@ -147,7 +147,10 @@ def _check(reader: _RowReader, number: str, dataset: str, metric: str) -> Rankin
 
 
 def _compared(best: SeedValues, other: SeedValues) -> Pair | str:
-    """The two on the seeds that both have of one origin, with values per image if these are stored; else why not."""
+    """Pair two rows on the seeds that the same machines trained, or say why not.
+
+    With values per image if these are stored.
+    """
     common = best.values.keys() & other.values.keys()
     alike = {seed for seed in common if same_origin(best.origins[seed], other.origins[seed])}
     if common and not alike:

@@ -1,8 +1,8 @@
-"""Does the order that the paper prints hold in ours? Sentences for below a table, by data set and metric.
+"""Say below a table whether the order that the paper prints holds in ours.
 
-Where a check has values per image, the answer is the share of paired bootstrap resamples in which the paper's best row
-is ahead of the other one; else only means over seeds are compared. With one seed an answer is about two trained
-models, and never about how they were trained.
+With values per image, the answer is the share of paired bootstrap resamples in which the paper's best row is ahead of
+the other one; without them, only means over seeds are compared. With one seed, an answer compares two trained models
+and says nothing about the training methods.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from vqbench.reporting.verdict import order_verdict
 
 HOLDS = 0.975  # the share from which an order holds; it is reversed up to 1 − HOLDS, and open between
 RESAMPLES = (200, 2000)  # at least and at most
-DRAWS = 100_000_000  # images drawn for all comparisons of a table: between 1 and 2 seconds
+DRAWS = 100_000_000  # images drawn for all comparisons of a table, which take 1 to 2 seconds
 
 
 def ranking_lines(stored: StoredRuns, protocol: str, caveat: str = "") -> list[str]:
-    """A sentence on the method, then one for each data set and metric of which the paper's best row was measured.
+    """Return a sentence on the method, then one per data set and metric compared.
 
-    Only values under ``protocol`` count. ``caveat`` says why these are not the printed quantities, if so. Empty where
-    nothing can be compared: what was not run supports no claim.
+    Only values under ``protocol`` count. ``caveat`` says why these are not the printed quantities, if they are not.
+    Empty where nothing can be compared.
     """
     checks = ranking_checks(stored, protocol)
     if not checks:
@@ -38,33 +38,31 @@ def ranking_lines(stored: StoredRuns, protocol: str, caveat: str = "") -> list[s
 
 
 def _resamples(pairs: Sequence[Pair]) -> int:
-    """As many as :data:`DRAWS` allows, the same for all pairs; 0 where none has values per image."""
+    """Return the resamples that :data:`DRAWS` allows; 0 without values per image."""
     count = sum(pair.a.shape[1] for pair in pairs if pair.by_image)
     least, most = RESAMPLES
     return max(least, min(most, DRAWS // count)) if count else 0
 
 
 def _method(resamples: int, seeds: int, caveat: str) -> str:
-    sentences = [
-        "Does the printed order hold? The row that the paper prints as best is held against those printed as worse."
-    ]
+    sentences = ["Does the printed order hold? The paper's best row is compared with each row that it prints as worse."]
     if resamples:
         sentences.append(
-            f"Percentages: in how many of {resamples:,} paired bootstrap resamples (the same images and seeds for "
-            f"both rows) it is ahead in ours; the order holds from {100 * HOLDS:g} %, is reversed up to "
-            f"{100 - 100 * HOLDS:g} % and open between, without correction for the number of comparisons."
+            f"Percentages: the share of {resamples:,} paired bootstrap resamples (same images and seeds for both "
+            f"rows) in which it is ahead in ours; the order holds from {100 * HOLDS:g} %, is reversed up to "
+            f"{100 - 100 * HOLDS:g} % and open between; not corrected for multiple comparisons."
         )
     if resamples and seeds > 1:
         sentences.append(
-            f"With n seeds the spread between trainings is understated by (n − 1) / n; here n is at most {seeds}."
+            f"With n seeds, seed-to-seed variation is understated by (n − 1) / n; here n is at most {seeds}."
         )
     if caveat:
-        sentences.append(f"Ours are not the printed quantities: {caveat}.")
+        sentences.append(f"Our values are not the printed quantities: {caveat}.")
     return " ".join(sentences)
 
 
 def _lines(plan: Plan, check: RankingCheck, resamples: int) -> list[str]:
-    """One line for neighbours on the same basis: a second one only where some rows lack a seed."""
+    """Return one line per basis: several where rows lack a seed or values per image."""
     where = f"{plan.datasets[check.dataset].title}, {plan.metrics[check.metric].label}"
     better = cast(Literal["min", "max"], plan.metrics[check.metric].better)
     lines = []
@@ -75,7 +73,7 @@ def _lines(plan: Plan, check: RankingCheck, resamples: int) -> list[str]:
             basis = f"{count:,} images"
         else:
             answer = _by_means(pairs, better, plan.metrics[check.metric].digits)
-            basis = "by means over seeds alone, for want of values per image"
+            basis = "seed means only (no per-image values)"
         lines.append(f"{where}: {answer}; {basis}, {_about(len(seeds))}")
     if check.not_compared:
         lines[-1] += "; " + "; ".join(f"{reason}: {name}" for reason, name in check.not_compared)
@@ -101,7 +99,7 @@ def _word(share: float) -> str:
 
 
 def _by_means(pairs: Sequence[Pair], better: Literal["min", "max"], digits: int) -> str:
-    ours = statistics.mean(list(pairs[0].a[:, 0]))  # the same in all pairs, whose seeds are the same
+    ours = statistics.mean(list(pairs[0].a[:, 0]))  # all pairs have the same seeds
     answers = []
     for pair in pairs:
         theirs = statistics.mean(list(pair.b[:, 0]))

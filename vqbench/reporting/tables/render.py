@@ -1,4 +1,7 @@
-"""Render tables as text, Markdown, LaTeX or CSV. The same table gives the same bytes, always."""
+"""Render tables as text, Markdown, LaTeX or CSV.
+
+The same table always gives the same bytes.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,14 @@ FORMATS = (*_WRITERS, "csv")
 
 
 def render(tables: Table | Iterable[Table], form: str = "text", paper: bool = False, all_notes: bool = False) -> str:
-    """One or several tables in one of :data:`FORMATS`, ending with a line break.
+    """Render one or several tables in one format, ending with a line break.
 
-    With ``paper``, each row is followed by the printed values, our difference from them and the verdicts; CSV has them
-    always. With ``all_notes``, all notes stand below a table, not only the five lines that matter most. Raises
-    UsageError for an unknown format.
+    Args:
+        form: "text", "markdown", "latex" or "csv".
+        paper: Follow each row by the printed values, our differences from them and the verdicts; CSV always has them.
+        all_notes: Show all notes below a table, not only the first five lines.
+
+    Raises UsageError for an unknown format.
     """
     tables = [tables] if isinstance(tables, Table) else list(tables)
     if form == "csv":

@@ -1,4 +1,4 @@
-"""The records that the stores hold of a plan's runs, each read once."""
+"""Read the records of a plan's runs from the results stores, each once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vqbench.system.machine import Origin, origins_of
 
 @dataclass(frozen=True)
 class StoredRun:
-    """What the stores hold of one planned run."""
+    """The record of one planned run, or why it failed."""
 
     run: RunSpec  # the run of the record; without a record, the planned one
     record: Record | None
@@ -27,7 +27,7 @@ class StoredRun:
 
 
 class StoredRuns:
-    """All runs of a plan with what ``stores`` hold of them; of several records of a run, that of the first store.
+    """All runs of a plan with their records, from the first store that has one.
 
     With ``paper``, for a comparison with printed values, a run without a record is replaced by one that differs from
     it by the precision of training alone, where such a run has a record (see
@@ -41,7 +41,7 @@ class StoredRuns:
         self._images: dict[str, dict[str, NDArray[np.float32]]] = {}
 
     def __getitem__(self, run: RunSpec) -> StoredRun:
-        """What the stores hold of the planned ``run``."""
+        """Return the record of the planned ``run``, or why it failed."""
         return self._by_key[run.key]
 
     def __iter__(self) -> Iterator[StoredRun]:
@@ -51,12 +51,12 @@ class StoredRuns:
         return len(self._by_key)
 
     def origins(self, entry: PlannedRun) -> tuple[Origin, ...]:
-        """The machines that trained the stages of ``entry``, each once."""
+        """Return the machines that trained the stages of ``entry``, each once."""
         records = [self[run].record for run in entry.stages()]
         return tuple(dict.fromkeys(origin for record in records if record for origin in origins_of(record.made)))
 
     def images(self, stored: StoredRun) -> dict[str, NDArray[np.float32]]:
-        """Values per image by "protocol/metric"; empty where none are stored, and where they cannot be read."""
+        """Return values per image by "protocol/metric"; empty where none can be read."""
         if stored.store is None:
             return {}
         key = stored.run.key
@@ -66,7 +66,10 @@ class StoredRuns:
 
 
 def find(run: RunSpec, stores: Sequence[ResultStore]) -> StoredRun:
-    """The record of ``run`` in the first of ``stores`` that has one; without any, why the run failed, if it did."""
+    """Return the record of ``run`` in the first store that has one.
+
+    Without any, why the run failed, if it did.
+    """
     failure = None
     for store in stores:
         record = store.sound(run)
@@ -77,7 +80,7 @@ def find(run: RunSpec, stores: Sequence[ResultStore]) -> StoredRun:
 
 
 def _find_rounded(run: RunSpec, stores: Sequence[ResultStore]) -> StoredRun:
-    """Like :func:`find`, and without a record that of the same run in another precision, if one exists."""
+    """Like :func:`find`, but fall back to a record in another precision."""
     planned = find(run, stores)
     for other in [] if planned.record else rounded_runs(run):
         stored = find(other, stores)

@@ -1,4 +1,4 @@
-"""How the rows of a table were trained: by which machines, with what budget."""
+"""Collect how rows were trained: on which machines, with what budget."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Machines = frozenset[Origin]
 
 @dataclass(frozen=True)
 class TrainingFacts:
-    """How one method was trained on one data set and setting, over its seeds, by its records."""
+    """Budgets and machines of one method on one data set and setting, over seeds."""
 
     budgets: Sequence[Budget] = ()
     origins: Mapping[int, tuple[Origin, ...]] = field(default_factory=dict)  # by seed
@@ -30,7 +30,10 @@ class TrainingFacts:
 
 
 def training_facts(stored: StoredRuns, entries: Sequence[PlannedRun]) -> TrainingFacts:
-    """The facts of one row's ``entries``; those that lack the record of a stage do not count."""
+    """Collect the facts of one row's ``entries``.
+
+    Entries that lack the record of a stage do not count.
+    """
     whole = [entry for entry in entries if all(stored[run].record for run in entry.stages())]
     return TrainingFacts(
         [_budget(stored, entry) for entry in whole], {entry.seed: stored.origins(entry) for entry in whole}
@@ -38,7 +41,7 @@ def training_facts(stored: StoredRuns, entries: Sequence[PlannedRun]) -> Trainin
 
 
 def _budget(stored: StoredRuns, entry: PlannedRun) -> Budget:
-    """That of the first stage, but with the updates, images and learned state of all stages."""
+    """Return the budget of all stages; parameters, bits and codes are the first's."""
     stages = []
     for run in entry.stages():
         each = stored[run]
@@ -49,6 +52,6 @@ def _budget(stored: StoredRuns, entry: PlannedRun) -> Budget:
 
 
 def total(values: Iterable[Any]) -> Any:
-    """The sum; None where one value is unknown."""
+    """Sum ``values``; None where one is unknown."""
     known = list(values)
     return None if None in known else sum(known)

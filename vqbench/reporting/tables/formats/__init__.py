@@ -1,1 +1,1 @@
-"""How tables look: their lines and notes before any format, and each format."""
+"""The formats of tables, and the lines and notes that they share."""

@@ -1,4 +1,4 @@
-"""Tables as CSV."""
+"""Write tables as CSV."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from vqbench.reporting.tables.table import CellPosition, Table
 from vqbench.system.console import one_line, visible
 
-# What a spreadsheet would take for a formula, at the start of a cell; the last four are their wide forms.
+# The characters that begin a formula in a spreadsheet; the last four are their wide forms.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
 
 
 def harmless(text: str) -> str:
-    """A cell that no spreadsheet computes: an apostrophe before the text of a formula. Numbers stay numbers."""
+    """Put an apostrophe before text that a spreadsheet would compute.
+
+    Numbers stay numbers.
+    """
     return f"'{text}" if text.lstrip().startswith(_FORMULA) and not _is_number(text) else text
 
 
@@ -59,7 +62,10 @@ _CSV_COLUMNS: Mapping[str, Callable[[Table, CellPosition], str]] = {
 
 
 def csv_text(tables: Sequence[Table]) -> str:
-    """One line a value, or one for a cell without any; values unrounded, the difference that of the mean over seeds."""
+    """Write one line per value, or one for a cell without any.
+
+    Values are unrounded; a difference is that of the mean over seeds.
+    """
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, _CSV_COLUMNS, lineterminator="\n")
     writer.writeheader()

@@ -1,4 +1,4 @@
-"""Tables as LaTeX, for booktabs."""
+"""Write tables as LaTeX, for booktabs."""
 
 from __future__ import annotations
 

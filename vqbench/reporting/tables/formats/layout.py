@@ -1,4 +1,4 @@
-"""Lays a table out in lines and pieces of plain text, before any format: what is said where, under which mark."""
+"""Lay a table out in lines of plain text, for all formats that people read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ UNMEASURED = {"missing": "not run", "failed": "FAILED", "none": NOTHING}
 
 @dataclass(frozen=True)
 class Piece:
-    """One cell of a line: ``text``, decorated by its ``rank``; ``tail``, undecorated; ``marks`` of its footnotes."""
+    """One cell of a line.
+
+    ``text`` is decorated by its ``rank``, ``tail`` is not; ``marks`` refer to footnotes.
+    """
 
     text: str = ""
     rank: Rank | None = None
@@ -27,7 +30,10 @@ class Piece:
 
 @dataclass(frozen=True)
 class TextLine:
-    """A heading of a block (no pieces), a row, or a part of the row above it: printed value, difference, verdict."""
+    """A heading of a block, a row, or a part of the row above it.
+
+    Headings have no pieces; parts are printed values, differences and verdicts.
+    """
 
     kind: Literal["block", "row", "part"]
     label: Piece
@@ -36,7 +42,9 @@ class TextLine:
 
 @dataclass(frozen=True)
 class Layout:
-    """What every format has to show, in order. ``remarks`` stand below the table without a mark, ``notes`` with one.
+    """The lines of a table, in order, and the notes below it.
+
+    ``remarks`` have no mark, ``notes`` have one.
 
     Marks of rows and cells are capital letters, the same in all formats, see :data:`~.table.MARKS`; small
     letters refer to ``notes``.
@@ -49,7 +57,7 @@ class Layout:
 
     @property
     def ranked(self) -> bool:
-        """Whether anything is marked best, so that a legend has to explain the marks."""
+        """Whether any cell is marked best, so that a legend has to explain the marks."""
         return any(piece.rank for line in self.lines for piece in line.pieces)
 
     @property
@@ -58,20 +66,26 @@ class Layout:
         return self.legend("")
 
     def legend(self, ranks: str) -> str:
-        """All marks of the table in one line; ``ranks`` says how a format shows the best and the second best."""
+        """Explain all marks of the table in one line.
+
+        ``ranks`` says how a format shows the best and the second best.
+        """
         cells = [place.cell for place in self.table.places()]
         used = [mark for mark in MARKS if any(mark in cell.marks for cell in cells)]
         unranked = [mark for mark in used if any(mark in cell.marks and cell.unranked == MARKS[mark] for cell in cells)]
-        said = [f"{ranks} in its block, as shown"] if self.ranked and ranks else []
+        parts = [f"{ranks} in its block, as shown"] if self.ranked and ranks else []
         if unranked:
-            said.append(f"not ranked: {explained(unranked)}")
+            parts.append(f"not ranked: {explained(unranked)}")
         if others := [mark for mark in used if mark not in unranked]:
-            said.append(explained(others))
-        line = "; ".join(said)
-        return f"{line[0].upper()}{line[1:]}." if said else ""
+            parts.append(explained(others))
+        line = "; ".join(parts)
+        return f"{line[0].upper()}{line[1:]}." if parts else ""
 
     def below(self, ranks: str, all_notes: bool) -> list[tuple[str, str]]:
-        """What stands below the table: (mark or nothing, text). Unless all is asked for, at most five short lines."""
+        """Return the notes below the table as (mark or "", text).
+
+        At most five short lines unless ``all_notes``.
+        """
         legend = self.legend(ranks)
         notes = [("", text) for text in ([legend] if legend else []) + [*self.remarks]] + [*self.notes]
         whole = len(notes) <= LINES and all(len(mark) + len(text) + 3 <= WIDTH for mark, text in notes[1:])
@@ -79,7 +93,10 @@ class Layout:
 
 
 def layout(table: Table, paper: bool = False) -> Layout:
-    """The lines of ``table``; with ``paper``, each row is followed by its printed values, differences and verdicts."""
+    """Lay out ``table``.
+
+    With ``paper``, printed values, differences and verdicts follow each row.
+    """
     notes = Footnotes()
     lines = [line for block in table.blocks for line in _block(table, block, paper, notes)]
     return Layout(table, lines, remarks(table, paper), notes.listed())
@@ -103,7 +120,7 @@ def _block(table: Table, block: Block, paper: bool, notes: Footnotes) -> Iterato
 
 
 def _common_marks(row: Row) -> tuple[Mark, ...]:
-    """The marks that all values of a row have, which so stand beside its name."""
+    """Return the marks of all values of a row, shown once beside its name."""
     marked = [set(cell.marks) for cell in row.cells if cell.values]
     return tuple(mark for mark in MARKS if marked and all(mark in each for each in marked))
 

@@ -1,4 +1,4 @@
-"""Tables as Markdown."""
+"""Write tables as Markdown."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ def _escape(text: str) -> str:
 
 
 def line_start(text: str) -> str:
-    """Text that begins a line, where a hash sign, a hyphen or a number would begin a heading or a list."""
+    """Escape text at the start of a line.
+
+    There a hash, hyphen or number would begin a heading or a list.
+    """
     return _escape_start(_escape(text))
 
 

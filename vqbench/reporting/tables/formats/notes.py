@@ -1,4 +1,4 @@
-"""Notes below a table: remarks on all of it, footnotes by letters, and the few lines that are shown of them."""
+"""Write the notes below a table, in full or in a few lines."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from vqbench.reporting.verdict import VerdictKind
 from vqbench.system.console import one_line
 
 LINES, WIDTH = 5, 110  # of the notes below a table, unless all are asked for
-MORE = "The other notes: vqbench table --notes, or the page of vqbench report."
+MORE = "More notes: vqbench table --notes, or the page of vqbench report."
 
 
 class Footnotes:
-    """Numbers footnotes by letters in the order in which they first appear; equal texts share one."""
+    """Letters for footnotes, in order of first appearance; equal texts share one."""
 
     def __init__(self) -> None:
         self._marks: dict[str, str] = {}
@@ -29,7 +29,7 @@ class Footnotes:
 
 
 def _letters(number: int) -> str:
-    """0 is a, 25 is z, 26 is aa."""
+    """Return the letters of a footnote: 0 is a, 25 is z, 26 is aa."""
     rest, last = divmod(number, 26)
     return (_letters(rest - 1) if rest else "") + chr(ord("a") + last)
 
@@ -39,7 +39,10 @@ def explained(marks: Sequence[Mark]) -> str:
 
 
 def shortened(notes: Sequence[tuple[str, str]], keep_first: bool) -> list[tuple[str, str]]:
-    """The first notes and, in one of the lines, those that letters refer to; the last line says where all are."""
+    """Shorten notes to a few lines; the last one says where all notes are.
+
+    All lettered notes share one line.
+    """
     plain = [text for mark, text in notes if not mark]
     lettered = "; ".join(f"{mark}: {text}" for mark, text in notes if mark)
     chosen = [*plain[:3], *([lettered] if lettered else []), *plain[3:]][: LINES - 1]
@@ -52,6 +55,7 @@ def _cut(text: str) -> str:
 
 
 def remarks(table: Table, paper: bool) -> list[str]:
+    """Return the notes on the table as a whole."""
     judged = [place.cell.verdict for place in table.places() if place.cell.verdict] if paper else []
     tally = [_tally([verdict.outcome for verdict in judged])] if judged else []
     lines = [*_basis(table), *tally, *table.footnotes]
@@ -64,9 +68,9 @@ def remarks(table: Table, paper: bool) -> list[str]:
 
 
 def _basis(table: Table) -> list[str]:
-    """How many images the values rest on, and how many seeds."""
-    said = "; ".join(filter(None, (table.basis, _about_seeds(table))))
-    return [f"{said[0].upper()}{said[1:]}."] if said else []
+    """Say how many images and seeds the values rest on."""
+    text = "; ".join(filter(None, (table.basis, _about_seeds(table))))
+    return [f"{text[0].upper()}{text[1:]}."] if text else []
 
 
 def _about_seeds(table: Table) -> str:

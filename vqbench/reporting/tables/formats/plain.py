@@ -1,4 +1,4 @@
-"""Tables as plain data, for JSON."""
+"""Convert tables to plain data, for JSON."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vqbench.reporting.tables.table import MARKS, CellPosition, Table
 
 
 def plain(table: Table) -> dict[str, Any]:
-    """``table`` as plain data: every cell with its values at full precision, infinite ones as a word."""
+    """Convert ``table`` to plain data at full precision; infinite values are words."""
     return {
         "title": table.title,
         "protocol": table.protocol,

@@ -1,4 +1,4 @@
-"""What the formats that people read share: ranks, marks and notes as each writes them."""
+"""The style of a format: how it writes ranks, marks and notes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Style:
     escape: Callable[[str], str]
     best: str
     second: str
-    mark: str  # one mark
-    marks: str  # the place of all marks of a cell, one after the other
-    part: str  # label of a part of a row
-    ranks: str  # how the best and the second best look
+    mark: str  # template of one mark
+    marks: str  # template of all marks of a cell
+    part: str  # template of the label of a part of a row
+    ranks: str  # how best and second best look, for the legend
 
     def piece(self, piece: Piece) -> str:
         text = self.escape(piece.text)
@@ -36,16 +36,16 @@ class Style:
         return [self.label(line), *map(self.piece, line.pieces)]
 
     def notes(self, page: Layout, all_notes: bool) -> list[str]:
-        """The notes below a table, escaped, each after its mark."""
+        """Return the notes below a table, escaped, each after its mark."""
         notes = page.below(self.ranks, all_notes)
         return [f"{self.mark.format(mark)} {self.escape(text)}" if mark else self.escape(text) for mark, text in notes]
 
 
 def alignment(table: Table) -> list[str]:
-    """That of every column: labels to the left, numbers to the right."""
+    """Align labels to the left and numbers to the right."""
     return ["left", *["right"] * len(table.slots)]
 
 
 def joined(*parts: Sequence[str]) -> str:
-    """All lines of all ``parts``, each ending with a line break."""
+    """Join all lines of all ``parts``, each ending with a line break."""
     return "\n".join(line for part in parts for line in part) + "\n"

@@ -1,4 +1,4 @@
-"""Tables as plain text."""
+"""Write tables as plain text."""
 
 from __future__ import annotations
 
