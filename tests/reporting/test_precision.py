@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.tiny_suite import vqbench
 from vqbench.planning import plan as planning
+from vqbench.planning.overrides import Override
 from vqbench.planning.plan import Plan
 from vqbench.reporting.html import page
 from vqbench.reporting.html.suite_view import suite_view
@@ -20,7 +21,8 @@ from vqbench.reporting.tables.render import render
 from vqbench.reporting.tables.table import CellPosition
 from vqbench.reporting.verdict import VerdictKind
 from vqbench.spec import RunSpec
-from vqbench.store.results import Record, ResultStore, Value
+from vqbench.store.record import Record, Value
+from vqbench.store.results import ResultStore
 
 FOOTNOTE = "trained in {}; only rounding differs"
 L1 = 0.0207  # as printed for VQ-VAE on MNIST
@@ -88,7 +90,7 @@ def test_every_cell_of_another_precision_has_the_footnote(plan: Plan, tmp_path: 
 
 def test_seeds_of_another_precision_are_named(tmp_path: Path) -> None:
     """Of a mean over seeds, the footnote names those that were trained in another precision."""
-    two = planning.load("small_datasets", [], ["seeds=[1, 2]"])
+    two = planning.load("small_datasets", [], [Override("seeds", [1, 2])])
     store = ResultStore(tmp_path)
     runs = {entry.seed: entry.run for entry in two.entries if (entry.row, entry.dataset) == (0, "mnist")}
     write(store, runs[1])
@@ -136,7 +138,7 @@ def test_an_override_of_the_precision_alone_is_comparable(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], change: str, verdict: str
 ) -> None:
     """Runs with another precision get verdicts and the footnote; another override beside it makes them incomparable."""
-    changed = planning.load("small_datasets", [], [f"train={change}"])
+    changed = planning.load("small_datasets", [], [Override.parse(f"train={change}")])
     write(ResultStore(tmp_path), changed.entries[0].run)
     words = ("table", "small_datasets", "--paper", "--notes", "--set", f"train={change}", "--store", tmp_path)
     assert vqbench(*words, "--results", tmp_path / "none") == 0

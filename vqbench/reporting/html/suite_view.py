@@ -19,7 +19,9 @@ from vqbench.reporting.tables.stored_runs import StoredRun, StoredRuns
 from vqbench.reporting.tables.table import Table
 from vqbench.spec import RunSpec
 from vqbench.store import snapshots
-from vqbench.store.results import Failure, Record, ResultStore
+from vqbench.store.record import Failure, Record
+from vqbench.store.results import ResultStore
+from vqbench.store.value_name import ValueName
 
 State = Literal["done", "partly", "failed", "missing"]
 
@@ -177,7 +179,8 @@ def protocol_settings(plan: Plan) -> dict[str, list[tuple[str, Any, Any, str]]]:
     settings = {f"Training: {train}": [_setting(name, value, known.get(name)) for name, value in args.items()]}
     for name in plan.protocols():
         settings[f"Protocol: {name}"] = [
-            (each, knob.value, knob.value, knob.reason) for each, knob in protocol.measuring(name).knobs().items()
+            (each, knob.value, knob.value, knob.reason)
+            for each, knob in ValueName.parse(name).measuring.knobs().items()
         ]
     return settings
 

@@ -14,7 +14,8 @@ from vqbench.reporting.tables.stored_runs import StoredRuns
 from vqbench.reporting.tables.table import Cell, Column
 from vqbench.reporting.tables.training_facts import total
 from vqbench.spec import RunSpec
-from vqbench.store.results import ResultStore, Value
+from vqbench.store.record import Value
+from vqbench.store.results import ResultStore
 
 SECONDS = Column("seconds", "Seconds", digits=1)  # of training; never ranked, since machines differ
 SETTINGS = {"latent": Column("latent", "S"), "codes": Column("codes", "K")}  # of the plan, not measured

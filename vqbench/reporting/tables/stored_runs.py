@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from vqbench.planning.plan import Plan, PlannedRun
 from vqbench.reporting.paper.conditions import rounded_runs, rounding, rounding_allowed
 from vqbench.spec import RunSpec
-from vqbench.store.results import Failure, Record, ResultStore
+from vqbench.store.record import Failure, Record
+from vqbench.store.results import ResultStore
 from vqbench.system.machine import Origin, origins_of
 
 
