@@ -12,8 +12,8 @@ import torch
 from vqbench import registry
 from vqbench.errors import VqbenchError
 from vqbench.execution.provenance import made
-from vqbench.profiling import cost, memory
-from vqbench.profiling.method import facts
+from vqbench.profiling import peak_memory, roofline
+from vqbench.profiling.method_facts import facts
 from vqbench.profiling.subjects import Size, Subject
 from vqbench.profiling.timing import (
     WARM_UP,
@@ -35,7 +35,7 @@ TINY = Size(64, 16, 0)  # features and codes of what is done once before memory 
 def ceilings(job: dict[str, Any]) -> dict[str, Any]:
     """The ceilings of a device."""
     device = Engine(job["device"]).device
-    return {"device": str(device), "machine": made(device), "ceilings": cost.ceilings(device)}
+    return {"device": str(device), "machine": made(device), "ceilings": roofline.ceilings(device)}
 
 
 def row(job: dict[str, Any]) -> dict[str, Any]:
@@ -44,12 +44,12 @@ def row(job: dict[str, Any]) -> dict[str, Any]:
     device = Engine(job["device"], job["precision"]).device
     n, k, d = subject.size.n, subject.size.k, subject.size.d
     torch.manual_seed(0)
-    held, told_by = peak_memory(subject, device)
+    held, told_by = quantizer_memory(subject, device)
 
     calls = {"product": bare_product(n, k, d, device), **quantizer_calls(made_of(subject, device), n, device)}
     like = images(n) if job["step"] else None
     step = StepTimer(subject, like, job["precision"], job["device"]) if like else None
-    parts = cost.parts(step, device) if step and job["cost"] else {}
+    parts = roofline.parts(step, device) if step and job["cost"] else {}
     rounds = Rounds({**calls, **{f"part {name}": part.call for name, part in parts.items()}}, device)
     if step:
         samples = {"step": step.timed(rounds, job["repeat"]), **rounds.samples}
@@ -79,17 +79,17 @@ def row(job: dict[str, Any]) -> dict[str, Any]:
             }
             for name, part in parts.items()
         ]
-        found["rest_bytes"] = cost.rest(step)
+        found["rest_bytes"] = roofline.rest(step)
     return found
 
 
-def peak_memory(subject: Subject, device: torch.device) -> tuple[int, str]:
+def quantizer_memory(subject: Subject, device: torch.device) -> tuple[int, str]:
     """Bytes at the most of two training steps of the quantizer alone: features, gradients and Adam's state included.
 
     What a first step loads and keeps, whatever its size (libraries, threads), is no part of it: a tiny one goes before.
     """
     two_steps(subject, Size(TINY.n, TINY.k, subject.size.d), device)
-    return memory.peak(lambda: two_steps(subject, subject.size, device), device)
+    return peak_memory.peak(lambda: two_steps(subject, subject.size, device), device)
 
 
 def two_steps(subject: Subject, size: Size, device: torch.device) -> None:

@@ -14,7 +14,7 @@ from typing import Any, get_args
 from vqbench.errors import RunError, StoreError, UsageError, nearest
 from vqbench.execution.allocator import LARGE_PAGES
 from vqbench.execution.wait_policy import waiting
-from vqbench.profiling import report
+from vqbench.profiling import profile_tables
 from vqbench.profiling.subjects import Size, Subject, size, subjects
 from vqbench.system import jsontext, processes
 from vqbench.system.output import CommandOutput
@@ -41,8 +41,8 @@ class ProfileRequest:
 
 def shown(path: Path, style: str = "text", cost: bool = False, methods: bool = False) -> CommandOutput:
     """A kept profile."""
-    profile = report.read(path)
-    return CommandOutput(report.text(profile, style, cost, methods), profile)
+    profile = profile_tables.read(path)
+    return CommandOutput(profile_tables.text(profile, style, cost, methods), profile)
 
 
 def profile(
@@ -73,11 +73,11 @@ def profile(
                 continue
             machines[found["device"]] = found.pop("machine")
             plug = {"name": subject.name, "version": subject.version, "args": subject.args}
-            lines.append(report.finished({**at, "quantizer": plug, **found}))
+            lines.append(profile_tables.finished({**at, "quantizer": plug, **found}))
         if wanted.cost:
             _ceilings(ceilings, {"device": device, **common}, quiet)
     kept = {
-        "profile": report.FORMAT,
+        "profile": profile_tables.FORMAT,
         "machines": machines,
         "dtype": "float32",
         "precision": wanted.precision,
@@ -87,13 +87,15 @@ def profile(
     }
     if output is not None:
         write_atomically(output, (jsontext.dumps(kept) + "\n").encode())
-    return int(any("error" in line for line in lines)), CommandOutput(report.text(kept, style, wanted.cost), kept)
+    return int(any("error" in line for line in lines)), CommandOutput(
+        profile_tables.text(kept, style, wanted.cost), kept
+    )
 
 
 def _checked(wanted: ProfileRequest, output: Path | None, style: str) -> list[Subject]:
     """The rows to measure, once all that was asked for can be done."""
-    if style not in report.STYLES:
-        raise UsageError(f"unknown format {style!r}; {nearest(style, report.STYLES)}")
+    if style not in profile_tables.STYLES:
+        raise UsageError(f"unknown format {style!r}; {nearest(style, profile_tables.STYLES)}")
     if output is not None and not output.absolute().parent.is_dir():
         raise StoreError(f"{output}: its folder is not there; make it first")
     sizes: list[Size] = [size(text) for text in wanted.sizes or SIZES]
@@ -127,7 +129,7 @@ def _measured(job: dict[str, Any]) -> dict[str, Any]:
     """What a fresh process finds. Raises RunError if it cannot be measured, and UsageError if it was asked wrongly."""
     timed = {"VQBENCH_CHECKPOINT_EVERY": "inf"}  # the step is timed in the recipe's loop
     env = {**LARGE_PAGES, **processes.environment(), **waiting(os.environ), **timed}
-    command = processes.command("vqbench.profiling.worker")
+    command = processes.command("vqbench.profiling.profile_worker")
     done = subprocess.run(
         command, input=json.dumps(job), capture_output=True, encoding="utf-8", errors="replace", env=env
     )

@@ -52,7 +52,7 @@ class Ranks:
         self.folder = tempfile.TemporaryDirectory(prefix="vqbench-ranks-", ignore_cleanup_errors=True)
         environment = processes.environment() | {"OMP_NUM_THREADS": "1"}
         for rank in (0, 1):
-            words = processes.command("vqbench.conformance.worker", rank, self.folder.name, HANG)
+            words = processes.command("vqbench.conformance.two_ranks_worker", rank, self.folder.name, HANG)
             with (Path(self.folder.name) / f"stderr.{rank}").open("w") as errors:
                 self.processes.append(
                     subprocess.Popen(

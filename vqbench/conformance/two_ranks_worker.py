@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 
 from vqbench.conformance.case import Case
-from vqbench.conformance.ranks import train
+from vqbench.conformance.rank_checks import train
 from vqbench.system import console
 
 

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from vqbench.conformance import workers
+from vqbench.conformance import two_ranks
 from vqbench.conformance.case import Case, differing, evaluate, state, train_step
 from vqbench.conformance.outcome import Check, Fail, Skip, Warn
 
@@ -64,8 +64,8 @@ def _mean(value: Tensor, world: int) -> Tensor:
 
 
 @functools.lru_cache(maxsize=1)  # three checks look at the same two processes
-def _both(told: workers.RankJob) -> list[dict[str, dict[str, Any]]]:
-    return workers.ranks().carry_out(told)
+def _both(told: two_ranks.RankJob) -> list[dict[str, dict[str, Any]]]:
+    return two_ranks.ranks().carry_out(told)
 
 
 def prepare(case: Case) -> None:
@@ -74,7 +74,7 @@ def prepare(case: Case) -> None:
         _fit(case)
     except Skip:
         return
-    workers.ranks().start()
+    two_ranks.ranks().start()
 
 
 def _fit(case: Case) -> None:
@@ -91,8 +91,8 @@ def _ranks(case: Case) -> list[dict[str, dict[str, Any]]]:
     """What both ranks say."""
     _fit(case)
     try:
-        return _both(workers.RankJob.of(case))
-    except workers.Trouble as trouble:
+        return _both(two_ranks.RankJob.of(case))
+    except two_ranks.Trouble as trouble:
         raise Fail(str(trouble), "let every rank take the same collectives in the same order") from trouble
 
 
