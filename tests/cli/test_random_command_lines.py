@@ -26,8 +26,8 @@ from vqbench import registry
 from vqbench.cli import app, describe
 from vqbench.cli import run as running
 from vqbench.execution import provenance
+from vqbench.execution.results import Summary
 from vqbench.planning import plan as planning
-from vqbench.planning.jobs import Summary
 from vqbench.store.record import Record, Value
 from vqbench.store.results import ResultStore
 

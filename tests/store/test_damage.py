@@ -577,9 +577,9 @@ def test_a_lock_that_was_removed_is_made_anew(tmp_path: Path, monkeypatch: pytes
         return found
 
     monkeypatch.setattr(filelock.FileLock, "acquire", late)
-    with locks.hold(tmp_path / "run") as held:
+    with locks.lock_folder(tmp_path / "run") as held:
         assert held
-        assert locks.is_held(tmp_path / "run")
+        assert locks.is_locked(tmp_path / "run")
     assert len(calls) == 2
 
 

@@ -173,11 +173,11 @@ class ResultStore:
 
     def lock(self, run: RunSpec) -> AbstractContextManager[bool]:
         """Lock the run for this process; yields whether that succeeded. See :mod:`vqbench.system.locks`."""
-        return locks.hold(self.folder(run))
+        return locks.lock_folder(self.folder(run))
 
     def is_locked(self, run: RunSpec) -> bool:
         """Return whether some process works on ``run`` now. Needs no write permission."""
-        return locks.is_held(self.folder(run))
+        return locks.is_locked(self.folder(run))
 
     def _note(self, path: Path, error: StoreError) -> None:
         self.damage[path] = str(error)
