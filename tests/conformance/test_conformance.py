@@ -81,7 +81,7 @@ def test_a_quantizer_may_declare_itself_unfit_for_ranks() -> None:
     report = testing.check(testing.case(faulty.OneDevice))
     assert not report.failed
     skipped = {result.check for result in report.results if "distributed = False" in result.what}
-    assert skipped == {"ranks_agree", "two_ranks_are_one", "evaluation_asks_no_rank"}
+    assert skipped == {"ranks_agree", "two_ranks_are_one", "evaluation_is_local"}
 
 
 @pytest.mark.slow

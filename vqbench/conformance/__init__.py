@@ -1,7 +1,7 @@
-"""The conformance kit: what every quantizer must hold to before its numbers may stand beside others.
+"""The conformance kit: checks that every ranked quantizer must pass.
 
-One file per family of checks. A check is a function of a :class:`~vqbench.conformance.case.Case` that ends by raising
-a finding; :mod:`vqbench.testing` is the door for people.
+One file per family of checks. A check is a function of a :class:`~vqbench.conformance.case.Case` that raises a finding
+unless its property holds. The public interface is :mod:`vqbench.testing`.
 """
 
 from vqbench.conformance import (
