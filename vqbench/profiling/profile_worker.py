@@ -1,4 +1,7 @@
-"""What a fresh process measures: one quantizer at one size, or the ceilings of a device. JSON in, JSON out."""
+"""Measure one quantizer at one size, or a device's peak rates.
+
+The job is JSON on stdin, the result JSON on stdout.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,8 @@ import torch
 from vqbench import registry
 from vqbench.errors import VqbenchError
 from vqbench.execution.provenance import made
-from vqbench.profiling import cost, memory
-from vqbench.profiling.method import facts
+from vqbench.profiling import peak_memory, roofline
+from vqbench.profiling.method_facts import facts
 from vqbench.profiling.subjects import Size, Subject
 from vqbench.profiling.timing import (
     WARM_UP,
@@ -29,27 +32,27 @@ from vqbench.quantizer import Quantizer
 from vqbench.system import console
 from vqbench.training.engine import Engine
 
-TINY = Size(64, 16, 0)  # features and codes of what is done once before memory is looked at
+TINY = Size(64, 16, 0)  # features and codes of a first step, before memory is measured
 
 
-def ceilings(job: dict[str, Any]) -> dict[str, Any]:
-    """The ceilings of a device."""
+def peak_rates(job: dict[str, Any]) -> dict[str, Any]:
+    """Measure the peak rates of a device."""
     device = Engine(job["device"]).device
-    return {"device": str(device), "machine": made(device), "ceilings": cost.ceilings(device)}
+    return {"device": str(device), "machine": made(device), "ceilings": roofline.peak_rates(device)}
 
 
 def row(job: dict[str, Any]) -> dict[str, Any]:
-    """Memory first, while the process is fresh, then times; a row of the report."""
+    """Measure a row of the profile: memory first, while the process is fresh."""
     subject = Subject.from_dict(job["subject"])
     device = Engine(job["device"], job["precision"]).device
     n, k, d = subject.size.n, subject.size.k, subject.size.d
     torch.manual_seed(0)
-    held, told_by = peak_memory(subject, device)
+    peak_bytes, peak_source = quantizer_memory(subject, device)
 
     calls = {"product": bare_product(n, k, d, device), **quantizer_calls(made_of(subject, device), n, device)}
     like = images(n) if job["step"] else None
     step = StepTimer(subject, like, job["precision"], job["device"]) if like else None
-    parts = cost.parts(step, device) if step and job["cost"] else {}
+    parts = roofline.parts(step, device) if step and job["cost"] else {}
     rounds = Rounds({**calls, **{f"part {name}": part.call for name, part in parts.items()}}, device)
     if step:
         samples = {"step": step.timed(rounds, job["repeat"]), **rounds.samples}
@@ -57,18 +60,18 @@ def row(job: dict[str, Any]) -> dict[str, Any]:
         for turn in range(WARM_UP + job["repeat"]):
             rounds.turn(counted=turn >= WARM_UP)
         samples = rounds.samples
-    found: dict[str, Any] = {
+    result: dict[str, Any] = {
         "device": str(device),
         "machine": made(device),
         "batch": [like.batch, like.channels, like.size, like.size] if like else None,
         "seconds": {name: statistics.median(values) for name, values in samples.items() if not name.startswith("part")},
         "samples": {name: values for name, values in samples.items() if not name.startswith("part")},
         "method": facts(made_of(subject, device, Size(TINY.n, k, d)), feature_map(TINY.n, d, device)),
-        "peak_bytes": held,
-        "peak_told_by": told_by,
+        "peak_bytes": peak_bytes,
+        "peak_told_by": peak_source,
     }
     if step and parts:
-        found["parts"] = [
+        result["parts"] = [
             {
                 "part": name,
                 "operations": part.operations,
@@ -79,21 +82,26 @@ def row(job: dict[str, Any]) -> dict[str, Any]:
             }
             for name, part in parts.items()
         ]
-        found["rest_bytes"] = cost.rest(step)
-    return found
+        result["rest_bytes"] = roofline.rest(step)
+    return result
 
 
-def peak_memory(subject: Subject, device: torch.device) -> tuple[int, str]:
-    """Bytes at the most of two training steps of the quantizer alone: features, gradients and Adam's state included.
+def quantizer_memory(subject: Subject, device: torch.device) -> tuple[int, str]:
+    """Return the peak bytes of two training steps of the quantizer alone.
 
-    What a first step loads and keeps, whatever its size (libraries, threads), is no part of it: a tiny one goes before.
+    Features, gradients and Adam's state are included.
+
+    A tiny step goes first, so that libraries and threads, which a first step loads, are not counted.
     """
     two_steps(subject, Size(TINY.n, TINY.k, subject.size.d), device)
-    return memory.peak(lambda: two_steps(subject, subject.size, device), device)
+    return peak_memory.peak(lambda: two_steps(subject, subject.size, device), device)
 
 
 def two_steps(subject: Subject, size: Size, device: torch.device) -> None:
-    """Forward, backward and Adam, twice: the second with Adam's moments there from the start."""
+    """Run forward, backward and Adam twice.
+
+    In the second step Adam's moments exist from the start.
+    """
     quantizer = made_of(subject, device, size)
     parameters = [parameter for parameter in quantizer.parameters() if parameter.requires_grad]
     adam = torch.optim.Adam(parameters) if parameters else None
@@ -109,7 +117,7 @@ def two_steps(subject: Subject, size: Size, device: torch.device) -> None:
 
 
 def made_of(subject: Subject, device: torch.device, size: Size | None = None) -> Quantizer:
-    """The quantizer, untrained, at its own or another size."""
+    """Build the untrained quantizer, at its own or another size."""
     size = size or subject.size
     args = {**subject.args, "num_codes": size.k, "dim": size.d}
     quantizer: Quantizer = registry.load("quantizers", subject.name)(**args)
@@ -117,7 +125,10 @@ def made_of(subject: Subject, device: torch.device, size: Size | None = None) ->
 
 
 def main() -> None:
-    """Carry out the job on stdin; what comes of it, or a sentence on what went wrong, is the last line of stdout."""
+    """Carry out the job on stdin, and print its result or its error.
+
+    It is the last line of stdout.
+    """
     console.read_by_another()
     job = json.load(sys.stdin)
     for path in job["plugins"]:
@@ -125,12 +136,12 @@ def main() -> None:
     if job["threads"]:
         torch.set_num_threads(job["threads"])
     try:
-        found = {"ceilings": ceilings, "row": row}[job["what"]](job)
+        result = {"ceilings": peak_rates, "row": row}[job["what"]](job)
     except VqbenchError as error:
-        found = {"error": str(error), "exit_code": error.exit_code}
-    except (RuntimeError, MemoryError) as error:  # too large for the machine, as far as torch can tell
-        found = {"error": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'out of memory'}"}
-    print(json.dumps(found, allow_nan=False))
+        result = {"error": str(error), "exit_code": error.exit_code}
+    except (RuntimeError, MemoryError) as error:  # probably too large for the machine
+        result = {"error": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'out of memory'}"}
+    print(json.dumps(result, allow_nan=False))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""Several devices: two real processes train a quantizer on half a batch each, held against one on the whole."""
+"""Check two ranks with half a batch each against one process with all of it.
+
+The ranks are two real processes.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +13,16 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from vqbench.conformance import workers
+from vqbench.conformance import two_ranks
 from vqbench.conformance.case import Case, differing, evaluate, state, train_step
 from vqbench.conformance.outcome import Check, Fail, Skip, Warn
 
 STEPS = 3
-IMAGES = 36  # 18 a rank, of 16 features: a number that no power of two divides
+IMAGES = 36  # 18 per rank, of 16 features each: no power of two
 
 
 class Collectives(TorchDispatchMode):
-    """Notes every exchange between ranks, whoever asks for it and by which name."""
+    """Records every collective of torch.distributed."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
@@ -32,10 +35,10 @@ class Collectives(TorchDispatchMode):
 
 
 def train(case: Case, rank: int = 0, world: int = 1) -> dict[str, dict[str, Any]]:
-    """Three steps on this rank's part of each batch: what must be equal on all ranks, and what is this rank's own.
+    """Train three steps on this rank's part of each batch, and evaluate once.
 
-    ``state`` and, averaged over the ranks as a data-parallel wrapper does, ``gradients`` and ``objectives``; the
-    ``codes`` of the own part; the ``collectives`` of one evaluation afterwards.
+    Return ``state``; ``gradients`` and ``objectives``, averaged over the ranks as a data-parallel wrapper does; the
+    ``codes`` of this rank's part; and the ``collectives`` of the evaluation.
     """
     quantizer = case.build()
     result: dict[str, dict[str, Any]] = {"gradients": {}, "objectives": {}, "codes": {}}
@@ -49,7 +52,7 @@ def train(case: Case, rank: int = 0, world: int = 1) -> dict[str, dict[str, Any]
                 result["gradients"][f"{name}, step {step + 1}"] = _mean(parameter.grad, world)
     result["state"] = state(quantizer)
     with Collectives() as collectives:
-        out = evaluate(quantizer, case.features(2 + rank, 4, 4))  # unequal parts, as a test split leaves them
+        out = evaluate(quantizer, case.features(2 + rank, 4, 4))  # unequal parts, as in a test split
         if quantizer.depth:
             quantizer.decode(out.codes)
     result["collectives"] = dict.fromkeys(collectives.seen, True)
@@ -63,65 +66,77 @@ def _mean(value: Tensor, world: int) -> Tensor:
     return total / world
 
 
-@functools.lru_cache(maxsize=1)  # three checks look at the same two processes
-def _both(told: workers.RankJob) -> list[dict[str, dict[str, Any]]]:
-    return workers.ranks().carry_out(told)
+@functools.lru_cache(maxsize=1)  # three checks use the same result
+def _both(job: two_ranks.RankJob) -> list[dict[str, dict[str, Any]]]:
+    return two_ranks.ranks().carry_out(job)
 
 
 def prepare(case: Case) -> None:
-    """Start the two processes, if ``case`` will need them: they come up while other checks are carried out."""
+    """Start the two processes if ``case`` will need them.
+
+    They start while other checks run.
+    """
     try:
         _fit(case)
     except Skip:
         return
-    workers.ranks().start()
+    two_ranks.ranks().start()
 
 
 def _fit(case: Case) -> None:
-    """Skips a quantizer that is declared unfit, or that no other process can import."""
+    """Raise Skip for a quantizer that two processes cannot train.
+
+    One that declares so, or that no other process can import.
+    """
     if not case.cls.distributed:
-        raise Skip("declares distributed = False: it is not to be trained on several ranks")
+        raise Skip("declares distributed = False: it cannot be trained on several ranks")
     if not dist.is_available() or not dist.is_gloo_available():
-        raise Skip("this torch has no gloo, through which processes on one machine talk")
+        raise Skip("this torch has no gloo, the backend for processes of one machine")
     if "<locals>" in case.cls.__qualname__ or not case.file:
-        raise Skip("the class is made inside a function or at a prompt, where no other process finds it")
+        raise Skip("the class is defined inside a function or at a prompt, so no other process can import it")
 
 
 def _ranks(case: Case) -> list[dict[str, dict[str, Any]]]:
-    """What both ranks say."""
+    """Return the results of both ranks."""
     _fit(case)
     try:
-        return _both(workers.RankJob.of(case))
-    except workers.Trouble as trouble:
-        raise Fail(str(trouble), "let every rank take the same collectives in the same order") from trouble
+        return _both(two_ranks.RankJob.of(case))
+    except two_ranks.Trouble as trouble:
+        raise Fail(str(trouble), "call the same collectives in the same order on every rank") from trouble
 
 
 def ranks_agree(case: Case) -> None:
-    """After three steps on two ranks both hold the same codebook and statistics, bit for bit."""
+    """After three steps both ranks have equal codebooks, bit for bit.
+
+    And equal statistics.
+    """
     first, second = _ranks(case)
     names = differing(first["state"], second["state"]) + differing(first["gradients"], second["gradients"])
     if names:
         raise Fail(
-            f"the ranks part: {', '.join(names)} differ",
-            "add counts and sums up with vqbench.functional.all_sum, draw with its shared_* functions; "
+            f"ranks diverged: {', '.join(names)} differ",
+            "add up counts and sums with vqbench.functional.all_sum, draw with its shared_* functions; "
             "or declare distributed = False",
         )
 
 
 def two_ranks_are_one(case: Case) -> None:
-    """Two ranks with half a batch each end where one process with the whole batch does."""
+    """Two ranks with half a batch each end where one process does.
+
+    That process gets the whole batch.
+    """
     first, second = _ranks(case)
     whole = train(case)
     if names := _apart(first["state"], whole["state"]):
         raise Fail(
-            f"on two ranks {', '.join(names)} end elsewhere than in one process with the same images",
-            "let statistics, anchors and restarts see the global batch: vqbench.functional has all_sum, all_gather, "
-            "feature_uniform; or declare distributed = False",
+            f"two ranks end with other {', '.join(names)} than one process with the same images",
+            "compute statistics, anchors and restarts over the global batch, with vqbench.functional's all_sum, "
+            "all_gather and feature_uniform; or declare distributed = False",
         )
     for step, codes in whole["codes"].items():
         parts = torch.cat([first["codes"][step], second["codes"][step]])
         if codes.numel() and float((parts != codes).float().mean()) > 0.01:
-            raise Fail(f"on two ranks other codes are taken in {step}", "key random draws by the place in the batch")
+            raise Fail(f"two ranks choose other codes in {step}", "key random draws by the place in the batch")
     names = _apart(first["objectives"], whole["objectives"]) or _apart(first["gradients"], whole["gradients"])
     if names:
         raise Warn(
@@ -131,7 +146,7 @@ def two_ranks_are_one(case: Case) -> None:
 
 
 def _apart(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
-    """The names of what is further apart than rounding."""
+    """Return the names of values that differ by more than rounding."""
     return [
         name
         for name in differing(ours, theirs)
@@ -141,18 +156,21 @@ def _apart(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
     ]
 
 
-def evaluation_asks_no_rank(case: Case) -> None:
-    """Evaluation and ``decode`` exchange nothing between ranks, whose shares of the test split differ in size."""
+def evaluation_is_local(case: Case) -> None:
+    """Evaluation and ``decode`` exchange nothing between ranks.
+
+    The ranks' parts of the test split differ in size.
+    """
     names = [*dict.fromkeys(name for rank in _ranks(case) for name in rank["collectives"])]
     if names:
         raise Fail(
             f"evaluation calls {', '.join(names)}",
-            "exchange only while self.training: a rank that has fewer images left would wait for ever",
+            "exchange only while self.training: a rank with fewer images left never joins",
         )
 
 
 CHECKS = (
     Check(ranks_agree, "lucidrains/vector-quantize-pytorch#17", coded=False),
     Check(two_ranks_are_one, "espnet/espnet#6284", coded=False),
-    Check(evaluation_asks_no_rank, "lucidrains/vector-quantize-pytorch#25", coded=False),
+    Check(evaluation_is_local, "lucidrains/vector-quantize-pytorch#25", coded=False),
 )

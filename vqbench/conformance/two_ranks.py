@@ -1,4 +1,7 @@
-"""Two processes that form a group and carry out one job after the other; started once, ended with this process."""
+"""Two processes that form a group and carry out one job after the other.
+
+They are started once and end with this process.
+"""
 
 from __future__ import annotations
 
@@ -23,22 +26,23 @@ GRACE = 5.0  # seconds that a rank has to end its job, or fail at it, after the 
 
 
 class Trouble(Exception):
-    """Why the ranks have no result, in one sentence."""
+    """The ranks have no result, for the reason in the message."""
 
 
 @dataclass(frozen=True)
 class RankJob:
-    """A case as other processes get it."""
+    """A case as text for other processes."""
 
     text: str
 
     @classmethod
     def of(cls, case: Case) -> RankJob:
+        """Return the job of ``case``."""
         return cls(json.dumps(case.to_dict(), sort_keys=True))
 
 
 class Ranks:
-    """Two processes, started when the first job comes, and anew after one that failed."""
+    """Two processes, started for the first job and again after a failed one."""
 
     def __init__(self) -> None:
         self.processes: list[subprocess.Popen[str]] = []
@@ -46,13 +50,16 @@ class Ranks:
         self.jobs = 0
 
     def start(self) -> None:
-        """Start both processes, if they are not there; they are ready some seconds later, and wait for jobs."""
+        """Start both processes unless they run already.
+
+        They are ready some seconds later, and wait for jobs.
+        """
         if self.processes:
             return
         self.folder = tempfile.TemporaryDirectory(prefix="vqbench-ranks-", ignore_cleanup_errors=True)
         environment = processes.environment() | {"OMP_NUM_THREADS": "1"}
         for rank in (0, 1):
-            words = processes.command("vqbench.conformance.worker", rank, self.folder.name, HANG)
+            words = processes.command("vqbench.conformance.two_ranks_worker", rank, self.folder.name, HANG)
             with (Path(self.folder.name) / f"stderr.{rank}").open("w") as errors:
                 self.processes.append(
                     subprocess.Popen(
@@ -66,6 +73,7 @@ class Ranks:
                 )
 
     def stop(self) -> None:
+        """Kill both processes and remove their folder."""
         for process in self.processes:
             process.kill()
             process.wait()
@@ -77,7 +85,10 @@ class Ranks:
         self.folder = None
 
     def carry_out(self, job: RankJob) -> list[Any]:
-        """What both ranks make of ``job``. Raises Trouble if one of them fails, ends, or never answers."""
+        """Return the results of both ranks for ``job``. Raises Trouble.
+
+        If one of them fails, ends, or never answers.
+        """
         self.start()
         self.jobs += 1
         assert self.folder
@@ -95,15 +106,18 @@ class Ranks:
             self.stop()
             raise
         if len(answers) < len(files):
-            self.stop()  # it waits for what will never come
+            self.stop()  # one of them would wait for ever
         if errors := [answer["error"] for answer in answers if "error" in answer]:
             raise Trouble(f"on two ranks: {errors[0]}")
         if len(answers) < len(files):
-            raise Trouble(f"the ranks gave no answer within {PATIENCE:.0f} s: one waits for the other")
+            raise Trouble(f"the ranks did not answer within {PATIENCE:.0f} s: one waits for the other")
         return answers
 
     def _answers(self, files: list[Path]) -> list[Any]:
-        """What the ranks answer: fewer than both, if one of them waits for the other in vain."""
+        """Return the answers of the ranks.
+
+        Fewer than two, if one of them waits for the other in vain.
+        """
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline and not all(file.exists() for file in files):
             for rank, process in enumerate(self.processes):
@@ -125,12 +139,12 @@ class Ranks:
             .strip()
             .splitlines()
         )
-        return lines[-1] if lines else "without a word"
+        return lines[-1] if lines else "no output"
 
 
 @functools.cache
 def ranks() -> Ranks:
-    """The two processes that serve all checks of this process."""
+    """Return the two processes that serve all checks of this process."""
     both = Ranks()
     atexit.register(both.stop)
     return both

@@ -1,4 +1,4 @@
-"""Who learns, and from what: the encoder, every parameter, and codebooks that move by a rule of their own."""
+"""Check the gradients of encoder, parameters and objective."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from vqbench.conformance.outcome import Check, Fail, Warn
 
 
 def encoder_learns(case: Case) -> None:
-    """The decoder's gradient reaches every image's features through z_q alone, finite and not zero."""
+    """The decoder's gradient reaches the features of every image through z_q.
+
+    It is finite and not zero.
+    """
     quantizer, z = case.build(), case.features().requires_grad_()
     torch.manual_seed(0)
     z_q = quantizer(z).z_q
@@ -18,13 +21,16 @@ def encoder_learns(case: Case) -> None:
         raise Fail("z_q carries no gradient", do)
     z_q.backward(torch.randn_like(z_q))
     if z.grad is None or not (z.grad.flatten(1).abs().sum(1) > 0).all():
-        raise Fail("no gradient arrives at the features of some image, or of all", do)
+        raise Fail("no gradient reaches the features of at least one image", do)
     if not z.grad.isfinite().all():
         raise Fail("the gradient at the features is not finite", "look for a division by zero in the backward pass")
 
 
 def everything_learns(case: Case) -> None:
-    """Every parameter gets a finite gradient that is not zero; without parameters, some buffer moves in training."""
+    """Every parameter gets a finite gradient that is not zero.
+
+    Without parameters, some buffer changes in training.
+    """
     quantizer = case.build()
     before = state(quantizer)
     largest: dict[str, float] = {}
@@ -37,18 +43,18 @@ def everything_learns(case: Case) -> None:
                     raise Fail(f"the gradient of {name} is not finite", "look for a division by zero, or an overflow")
                 size = float(gradient.abs().max()) if gradient is not None else 0.0
                 largest[name] = max(largest.get(name, 0.0), size)
-    still = [name for name, size in largest.items() if size == 0]
-    if still:
+    without = [name for name, size in largest.items() if size == 0]
+    if without:
         raise Fail(
-            f"no gradient reaches {', '.join(still)} in three steps",
-            "let the loss or z_q depend on it; make it an nn.Buffer if a rule in forward moves it",
+            f"no gradient reaches {', '.join(without)} in three steps",
+            "make the loss or z_q depend on it, or an nn.Buffer of it if forward changes it",
         )
     if not largest and not differing(before, state(quantizer)):
-        raise Warn("nothing is learnt: no parameter, and no buffer moves; right for a fixed grid alone, such as FSQ's")
+        raise Warn("nothing learns: no parameter, and no buffer changes; right only for a fixed grid, such as FSQ's")
 
 
 def objective_is_a_loss(case: Case) -> None:
-    """``objective`` is a finite scalar that falls on the reconstruction error and on the quantizer's own loss."""
+    """``objective`` is a finite scalar that grows with error and own loss."""
     quantizer, z = case.build(), case.features()
     out = quantizer(z)
     out.loss = out.loss.detach().requires_grad_()

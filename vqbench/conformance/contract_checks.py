@@ -1,4 +1,4 @@
-"""The constructor, and what comes out: shapes, types, ranges, the inverse of the codes, and their true cost."""
+"""Check constructor, outputs, codes and bits against the contract."""
 
 from __future__ import annotations
 
@@ -21,9 +21,11 @@ PLAIN = (int, float, bool, str, type(None))
 
 
 def constructor(case: Case) -> None:
-    """The budget comes first; own arguments are keywords with annotation and default; paper and docstring are there.
+    """The budget comes first; own arguments have annotation and default.
 
-    A run is named by every argument, so what hides behind ``**options``, or has no plain type, names nothing.
+    The class has a paper and a docstring.
+
+    Every argument is part of a run's key, which ``**options`` and values without a plain type cannot be.
     """
     parameters = list(inspect.signature(case.cls).parameters.values())
     names = [parameter.name for parameter in parameters]
@@ -32,12 +34,12 @@ def constructor(case: Case) -> None:
     hints = typing.get_type_hints(case.cls.__init__)
     for parameter in parameters[2:]:
         if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY):
-            raise Fail(f"{parameter} is no keyword argument", "name every argument: together they name a run")
+            raise Fail(f"{parameter} is no keyword argument", "name every argument: together they are the run's key")
         if parameter.default is parameter.empty:
-            raise Fail(f"the argument {parameter.name!r} has no default", "give it one: suites name what differs")
+            raise Fail(f"the argument {parameter.name!r} has no default", "give it one: suites set only what differs")
         if not _plain(hints.get(parameter.name)):
             raise Fail(
-                f"the argument {parameter.name!r} is annotated {hints.get(parameter.name, 'by nothing')}",
+                f"the argument {parameter.name!r} is annotated {hints.get(parameter.name, 'with nothing')}",
                 "annotate it with int, float, bool, str, Literal[...] or an optional of these",
             )
     for preset, args in {"its defaults": {}, **case.cls.presets}.items():
@@ -48,9 +50,9 @@ def constructor(case: Case) -> None:
     if not getattr(case.cls, "paper", "").strip():
         raise Fail("`paper` is missing", 'name the source: paper: ClassVar[str] = "authors, title, venue, arXiv"')
     if not (case.cls.__doc__ or "").strip():
-        raise Fail("the class has no docstring", "write down the formula, and where you deviate from the paper and why")
+        raise Fail("the class has no docstring", "write the formula, and how it differs from the paper and why")
     if type(case.cls.VERSION) is not int or case.cls.VERSION < 1:
-        raise Fail(f"VERSION is {case.cls.VERSION!r}", "make it a whole number from 1 on")
+        raise Fail(f"VERSION is {case.cls.VERSION!r}", "make it a whole number of at least 1")
 
 
 def _plain(annotation: Any) -> bool:
@@ -63,23 +65,26 @@ def _plain(annotation: Any) -> bool:
 
 
 def budget(case: Case) -> None:
-    """The quantizer has the number of codes and the dimension that the suite asks for."""
+    """The quantizer has the number of codes and the dimension of the budget."""
     quantizer = case.build()
     if quantizer.dim != case.dim:
-        raise Fail(f"dim is {quantizer.dim} where {case.dim} was asked for", "pass num_codes and dim to super()")
+        raise Fail(f"dim is {quantizer.dim} instead of {case.dim}", "pass num_codes and dim to super()")
     if type(quantizer.depth) is not int or quantizer.depth < 0:
-        raise Fail(f"depth is {quantizer.depth!r}", "pass the number of codes a position to super().__init__")
+        raise Fail(f"depth is {quantizer.depth!r}", "pass the number of codes per position to super().__init__")
     if type(quantizer.num_codes) is not int or not 1 <= quantizer.num_codes <= case.num_codes:
         raise Fail(
-            f"num_codes is {quantizer.num_codes!r} where {case.num_codes} were asked for",
+            f"num_codes is {quantizer.num_codes!r} instead of {case.num_codes}",
             "keep to the budget, or every comparison is with a larger codebook",
         )
     if quantizer.num_codes < case.num_codes:
-        raise Warn(f"has {quantizer.num_codes} codes where {case.num_codes} were asked for")
+        raise Warn(f"has {quantizer.num_codes} codes instead of {case.num_codes}")
 
 
 def shapes(case: Case) -> None:
-    """z_q has the shape and type of z, codes are int64 (B, H, W, depth), the loss and all logs are finite scalars."""
+    """z_q has shape and type of z, codes are int64 (B, H, W, depth).
+
+    The loss and all logs are finite scalars.
+    """
     z = case.features()
     quantizer = case.build()
     for mode, out in {"training": quantizer(z), "evaluation": evaluate(quantizer, z)}.items():
@@ -105,19 +110,22 @@ def _shaped(mode: str, quantizer: Quantizer, z: Tensor, out: QuantizerOutput) ->
 
 def _kind(value: Any) -> str:
     if not isinstance(value, Tensor):
-        return f"no tensor but {type(value).__name__}"
+        return f"not a tensor but {type(value).__name__}"
     return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
 
 
 def code_range(case: Case) -> None:
-    """Every code lies in [0, num_codes), for features of any size, in training and in evaluation."""
+    """Every code lies in [0, num_codes), for features of any size.
+
+    In training and in evaluation.
+    """
     for scale in (1.0, 1e-3, 1e2, 0.0):
         quantizer, z = case.build(), scale * case.features(16)
         for mode, out in {"training": quantizer(z), "evaluation": evaluate(quantizer, z)}.items():
             low, high = int(out.codes.min()), int(out.codes.max())
             if low < 0 or high >= quantizer.num_codes:
                 raise Fail(
-                    f"in {mode}, codes run from {low} to {high} where num_codes is {quantizer.num_codes}",
+                    f"in {mode}, codes range from {low} to {high}, but num_codes is {quantizer.num_codes}",
                     "number the codes from 0; a code of many parts is one number, or one number each of `depth`",
                 )
             if not out.z_q.isfinite().all() or not out.loss.isfinite():
@@ -128,7 +136,10 @@ def code_range(case: Case) -> None:
 
 
 def decode_inverts_codes(case: Case) -> None:
-    """In evaluation the decoder gets exactly what ``decode`` makes of the codes, before and after training."""
+    """In evaluation z_q equals ``decode`` of the codes.
+
+    Before and after training.
+    """
     for steps in (0, 3):
         quantizer, z = case.trained(steps), case.features(16)
         out = evaluate(quantizer, z)
@@ -137,16 +148,16 @@ def decode_inverts_codes(case: Case) -> None:
             gap = (decoded - out.z_q).abs().max() if decoded.shape == out.z_q.shape else math.inf
             raise Fail(
                 f"after {steps} steps z_q differs from decode(codes) by up to {float(gap):.2g}",
-                "let evaluation hand on decode(codes): what codes do not tell, no second stage can restore",
+                "return decode(codes) in evaluation: a second stage knows nothing but the codes",
             )
         if not torch.equal(decoded, out.z_q):
             raise Warn(f"z_q equals decode(codes) up to rounding ({float((decoded - out.z_q).abs().max()):.1g}) only")
 
 
 def true_bits(case: Case) -> None:
-    """``decode`` takes every code, and ``bits`` is what the codes of one position cost.
+    """``decode`` accepts every code; ``bits`` is what one position costs.
 
-    That is depth · log2 num_codes, or less where positions share codes, as coarse scales do: then it must be that of
+    That is depth · log2 num_codes, or less if positions share codes, as in coarse scales: then the cost of
     the codes that differ.
     """
     quantizer = case.trained().eval()
@@ -154,27 +165,27 @@ def true_bits(case: Case) -> None:
     vectors = quantizer.decode(codes)
     if vectors.shape != (1, quantizer.dim, 2, quantizer.num_codes) or not vectors.isfinite().all():
         raise Fail(
-            f"decode makes {_kind(vectors)} of the codes 0 to {quantizer.num_codes - 1}, or not all are finite",
-            "let decode accept every code that num_codes promises, or promise fewer",
+            f"decode returns {_kind(vectors)} for the codes 0 to {quantizer.num_codes - 1}, or not all are finite",
+            "make decode accept every code below num_codes, or lower num_codes",
         )
     most = quantizer.depth * math.log2(quantizer.num_codes)
     if not 0 <= quantizer.bits <= most + 1e-6:
-        raise Fail(f"bits is {quantizer.bits:g}, where {most:g} name all codes", "do not override bits, or correct it")
+        raise Fail(f"bits is {quantizer.bits:g}, but {most:g} name all codes", "do not override bits, or correct it")
     if quantizer.bits < most - 1e-6:
         maps = torch.cat([evaluate(quantizer, case.features(16, 4, 4, seed=seed)).codes for seed in range(4)])
         distinct = [
             len(level.flatten(1).unique(dim=1).T) for level in maps.unbind(-1)
-        ]  # positions that differ, a level
+        ]  # positions that differ, per level
         cost = sum(distinct) / maps[0, ..., 0].numel() * math.log2(quantizer.num_codes)
         if quantizer.bits < cost - 1e-6:
             raise Fail(
-                f"bits is {quantizer.bits:g} where the codes that differ cost {cost:g} a position",
+                f"bits is {quantizer.bits:g}, but the codes that differ cost {cost:g} per position",
                 "count every code that a decoder needs: depth · log2 num_codes, less what positions share",
             )
 
 
 def annealing(case: Case) -> None:
-    """Every progress in [0, 1] is accepted before a step, the same one again too."""
+    """``anneal`` accepts every progress in [0, 1], also the same one again."""
     quantizer = case.build()
     for step, progress in enumerate((0.0, 0.5, 0.5, 1.0)):
         outcome = train_step(quantizer, case.features(seed=step), seed=step, progress=progress)

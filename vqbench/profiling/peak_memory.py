@@ -1,4 +1,4 @@
-"""The most memory that a piece of work held, beyond what was held before it."""
+"""Measure the peak memory of a piece of work."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def peak(work: Callable[[], object], device: torch.device) -> tuple[int, str]:
-    """Bytes that ``work`` held at its most beyond what was held before, and what told so.
+    """Return the peak bytes of ``work`` beyond those before, and their source.
 
-    On a GPU by torch's allocator. On a CPU by the process's resident set: ``work`` should be the process's first of
-    its kind, since memory that was freed but not given back to the system is used again without being seen.
+    On a GPU they are those of torch's allocator. On a CPU they are the process's resident set, so ``work`` should be
+    the first of its kind in the process: memory that was freed but not returned to the system is reused unseen.
     """
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -26,9 +26,9 @@ def peak(work: Callable[[], object], device: torch.device) -> tuple[int, str]:
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before, "torch.cuda.max_memory_allocated"
     try:
-        RESET.write_text("5")  # Linux: the high-water mark starts again from the resident set
+        RESET.write_text("5")  # Linux: reset the high-water mark to the resident set
     except OSError:
-        before = _high_water()  # of the whole process until now, so that a smaller peak of the work is not seen
+        before = _high_water()  # of the whole process so far; a smaller peak of the work goes unseen
         work()
         return _high_water() - before, "growth of ru_maxrss"
     before = _status("VmRSS")
@@ -37,11 +37,14 @@ def peak(work: Callable[[], object], device: torch.device) -> tuple[int, str]:
 
 
 def _status(field: str) -> int:
-    """A size in /proc/self/status, in bytes."""
+    """Read a size in /proc/self/status, in bytes."""
     line = next(line for line in STATUS.read_text().splitlines() if line.startswith(f"{field}:"))
     return int(line.split()[1]) * 1024
 
 
 def _high_water() -> int:
-    """The largest resident set of this process so far, in bytes; macOS reports bytes, others kilobytes."""
+    """Return the largest resident set of this process so far, in bytes.
+
+    macOS reports bytes, others kilobytes.
+    """
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -1,4 +1,7 @@
-"""What a method is, as far as a class tells and a few steps show: for the table of methods."""
+"""Collect facts about a method for the table of methods.
+
+From its class, and from a few training steps.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,14 @@ from torch import Tensor
 
 from vqbench.quantizer import Quantizer
 
-STEPS = 25  # of training without an optimiser: enough for every rule that waits for some steps
+STEPS = 25  # of training without an optimiser: enough for every rule that acts after some steps
 
 
 def facts(quantizer: Quantizer, z: Tensor) -> dict[str, Any]:
-    """Source, bits a position, what its codes learn by, and whether several ranks may train it.
+    """Return source, bits, learning and rank support of ``quantizer``.
 
-    ``z`` (B, dim, H, W) are features for the steps that show what moves: by ``gradient``, where a parameter gets one,
-    by a ``rule`` of its own, where forward moves a matrix, or by both. The quantizer is not to be used any more.
+    ``z`` (B, dim, H, W) are features for training steps, which change the quantizer. Codes learn by ``gradient`` if a
+    parameter gets one, by a ``rule`` if forward changes a matrix, or by both.
     """
     before = {name: value.clone() for name, value in quantizer.state_dict().items()}
     quantizer.train()
@@ -27,10 +30,12 @@ def facts(quantizer: Quantizer, z: Tensor) -> dict[str, Any]:
         (out.z_q.square().mean() + out.loss).backward()
     after = quantizer.state_dict()
     moved = any(value.ndim > 1 and not torch.equal(value, before[name]) for name, value in after.items())
-    taught = any(parameter.grad is not None and bool(parameter.grad.any()) for parameter in quantizer.parameters())
+    has_gradient = any(
+        parameter.grad is not None and bool(parameter.grad.any()) for parameter in quantizer.parameters()
+    )
     return {
         "paper": quantizer.paper,
         "bits": quantizer.bits if math.isfinite(quantizer.bits) else None,
-        "learns": [word for word, does in (("gradient", taught), ("rule", moved)) if does],
+        "learns": [word for word, applies in (("gradient", has_gradient), ("rule", moved)) if applies],
         "distributed": quantizer.distributed,
     }

@@ -1,4 +1,4 @@
-"""Evaluation: the same answer every time, nothing changed, and the quantizer that was trained."""
+"""Check that evaluation repeats, changes nothing, and agrees with training."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from vqbench.quantizer import Quantizer
 
 
 def evaluation_repeats(case: Case) -> None:
-    """In evaluation neither the seed, nor what was seen before, nor inference mode changes the answer."""
+    """Evaluation depends on neither the seed nor earlier batches.
+
+    Nor on inference mode.
+    """
     quantizer, z = case.trained(), case.features(seed=7)
     first = outputs(evaluate(quantizer, z, seed=1))
     evaluate(quantizer, case.features(seed=8), seed=2)
@@ -23,32 +26,32 @@ def evaluation_repeats(case: Case) -> None:
     if names := [*differing(first, second), *differing(first, third)]:
         raise Fail(
             f"in evaluation, {', '.join(dict.fromkeys(names))} of the same features differ from call to call",
-            "take the most probable code where not self.training, and draw nothing",
+            "take the most probable code if not self.training, and draw nothing",
         )
     if drawn:
         raise Warn("evaluation draws random numbers, though its answer does not depend on them")
 
 
 def evaluation_changes_nothing(case: Case) -> None:
-    """Evaluation leaves the state as it was, and the next step of training is the one without it."""
+    """Evaluation changes neither the state nor the next training step."""
     visited, plain = case.trained(), case.trained()
     before = state(visited)
     evaluate(visited, case.features(seed=7))
     with torch.no_grad():
         visited.decode(torch.zeros(1, 2, 2, visited.depth, dtype=torch.int64))
     if names := differing(before, state(visited)):
-        raise Fail(f"evaluation changes {', '.join(names)}", "move codebooks and statistics only while self.training")
+        raise Fail(f"evaluation changes {', '.join(names)}", "change codebooks and statistics only while self.training")
     after = [outputs(train_step(each, case.features(seed=9), seed=9).out) for each in (visited, plain)]
     names = [*differing(*after), *differing(state(visited), state(plain))]
     if names:
         raise Fail(
-            f"after an evaluation the next step of training has another {', '.join(dict.fromkeys(names))}",
-            "keep nothing on the object but what training changes",
+            f"after an evaluation the next training step has another {', '.join(dict.fromkeys(names))}",
+            "keep on the object only what training changes",
         )
 
 
 def training_agrees(case: Case) -> None:
-    """In the same state, training and evaluation give the same codes and the same z_q."""
+    """In the same state, training and evaluation give equal codes and z_q."""
     z = case.features(8, seed=7)
     wanted = outputs(evaluate(case.trained(), z))
     torch.manual_seed(1)
@@ -58,39 +61,42 @@ def training_agrees(case: Case) -> None:
     share = float((first["codes"] != wanted["codes"]).any(-1).float().mean())
     if share == 0 and torch.allclose(first["z_q"], wanted["z_q"], rtol=1e-4, atol=1e-5):
         return  # the same but for the rounding of a gradient estimator
-    seen = f"training takes other codes than evaluation at {share:.0%} of the positions"
+    seen = f"training and evaluation choose different codes at {share:.0%} of the positions"
     if share == 0:
-        seen = "training hands on another z_q than evaluation, of the same codes"
+        seen = "training and evaluation give different z_q for the same codes"
     other = case.trained().train()
     torch.manual_seed(2)
     if differing(first, outputs(other(z))):
-        raise Warn(f"{seen}: it draws at random; evaluation is of the most probable codes")
+        raise Warn(f"{seen}: training draws at random, evaluation takes the most probable codes")
     part = case.trained().train()
     torch.manual_seed(1)
     if not torch.allclose(part(z[:4]).z_q, first["z_q"][:4], rtol=1e-4, atol=1e-5):
         raise Warn(f"{seen}: in training an image's result depends on the rest of its batch")
     if torch.allclose(at_its_end(case).train()(z).z_q, evaluate(at_its_end(case), z).z_q, rtol=1e-4, atol=1e-5):
-        raise Warn(f"{seen} until its schedule says otherwise; at the end of a training they agree")
-    raise Fail(seen, "assign features alike in both; what is measured must be what was trained")
+        raise Warn(f"{seen} until its schedule ends; at the end of a training they agree")
+    raise Fail(seen, "assign features alike in both; the evaluated method must be the trained one")
 
 
 def at_its_end(case: Case) -> Quantizer:
-    """The quantizer after the last step of its schedule."""
+    """Return the quantizer after the last step of its schedule."""
     quantizer = case.trained()
     train_step(quantizer, case.features(8, seed=6), seed=3, progress=1.0)
     return quantizer
 
 
 def batch_order(case: Case) -> None:
-    """In evaluation an image's codes depend on nothing but that image: neither on its place nor on its company."""
+    """In evaluation the codes of an image depend on that image alone.
+
+    Neither on its place nor on the rest of the batch.
+    """
     quantizer, z = case.trained(), case.features(8, seed=7)
     order = torch.tensor([3, 0, 7, 5, 1, 6, 2, 4])
     whole, mixed = evaluate(quantizer, z), evaluate(quantizer, z[order])
     if not torch.equal(whole.codes[order], mixed.codes):
-        raise Fail("in evaluation, images in another order get other codes", "let no statistic of the batch decide")
+        raise Fail("in evaluation, images in another order get other codes", "use no statistic of the batch")
     alone = torch.cat([evaluate(quantizer, image[None]).codes for image in z])
-    if float((alone != whole.codes).float().mean()) > 0.01:  # a tie may fall otherwise in a product of another size
-        raise Fail("in evaluation, an image alone gets other codes than in a batch", "let no statistic decide")
+    if float((alone != whole.codes).float().mean()) > 0.01:  # ties may break differently in a product of another size
+        raise Fail("in evaluation, an image alone gets other codes than in a batch", "use no statistic of the batch")
 
 
 CHECKS = (

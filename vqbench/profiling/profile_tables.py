@@ -1,4 +1,7 @@
-"""A profile as it is kept and printed. What is printed comes from what is kept alone, so it can be made again."""
+"""Read and print kept profiles.
+
+Everything printed comes from the kept file, so it can be printed again.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,14 @@ from vqbench.system.console import one_line
 FORMAT = 1  # of the file
 STYLES = {"text": "simple", "markdown": "pipe"}
 DASH = "–"
-RATIOS = ("forward", "forward_backward", "evaluation")  # held against the bare product
+RATIOS = ("forward", "forward_backward", "evaluation")  # compared with the bare product
 
 
 def finished(row: dict[str, Any]) -> dict[str, Any]:
-    """A measured row with what follows from its times: ratios to the bare product, and the share of the step."""
+    """Add to a measured ``row`` its ratios to the bare product, and its share.
+
+    That is the quantizer's share of the training step.
+    """
     seconds = row["seconds"]
     ratios = {name: seconds[name] / seconds["product"] for name in RATIOS}
     share = seconds["forward_backward"] / seconds["step"] if "step" in seconds else None
@@ -28,20 +34,23 @@ def finished(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A kept profile. Raises StoreError if there is none, or it is none."""
+    """Read a kept profile. Raises StoreError."""
     try:
         profile = reading.json_of(path)
     except FileNotFoundError as error:
-        raise StoreError(f"{path}: cannot be read ({error.strerror}); `vqbench profile -o {path}` makes one") from None
+        raise StoreError(f"{path}: cannot be read ({error.strerror}); `vqbench profile -o {path}` writes one") from None
     except ValueError:
         profile = None
     if not isinstance(profile, dict) or profile.get("profile") != FORMAT:
-        raise StoreError(f"{path}: not a profile of this version; `vqbench profile -o {path}` makes one")
+        raise StoreError(f"{path}: not a profile of this version; `vqbench profile -o {path}` writes one")
     return profile
 
 
 def text(profile: dict[str, Any], style: str, cost: bool, methods: bool = False) -> str:
-    """The table of quantizers (their times, or what ``methods`` they are) and, if asked for, each step's limit."""
+    """Return the table of quantizers and, with ``cost``, the limit of each step.
+
+    With ``methods`` the table shows what each method is instead of its times.
+    """
     if style not in STYLES:
         raise UsageError(f"unknown format {style!r}; {nearest(style, STYLES)}")
     if methods:
@@ -50,8 +59,8 @@ def text(profile: dict[str, Any], style: str, cost: bool, methods: bool = False)
     if cost:
         priced = [row for row in profile["rows"] if "parts" in row]
         if not priced:
-            raise UsageError("this profile holds no costs; measure them with --cost, at an N that makes whole images")
-        pieces += ["", _ceilings(profile)]
+            raise UsageError("this profile has no costs; measure them with --cost, at an N of whole images")
+        pieces += ["", _peak_rates(profile)]
         for row in priced:
             pieces += ["", _cost(profile, row, style)]
     return "\n".join(pieces)
@@ -68,7 +77,10 @@ def _head(profile: dict[str, Any]) -> str:
 
 
 def _rows(profile: dict[str, Any], style: str) -> str:
-    """One line a quantizer, size and device; what could not be measured says why."""
+    """Return one line per quantizer, size and device.
+
+    A row that could not be measured shows why.
+    """
     several = len({row["device"] for row in profile["rows"]}) > 1
     heads = ["quantizer", "N", "K", "D", *(["device"] if several else [])]
     heads += ["product\n[ms]", "forward\n[ms]", "forward +\nbackward\n[ms]", "evaluation\n[ms]"]
@@ -92,9 +104,9 @@ def _numbers(row: dict[str, Any]) -> list[str]:
 def _notes(profile: dict[str, Any], style: str) -> list[str]:
     rounds = profile["repeat"]
     notes = [
-        f"Medians of {rounds} rounds, in each of which everything in a line was timed in turn; "
+        f"Medians of {rounds} rounds; in each round everything in a line was timed in turn; "
         "product: features (N, D) times codebook (D, K).",
-        "Peak: what two steps of the quantizer alone (forward, backward, Adam) hold beyond the process before them.",
+        "Peak: memory of two steps of the quantizer alone (forward, backward, Adam), beyond the process before them.",
     ]
     steps = {tuple(row["batch"]) for row in profile["rows"] if row.get("batch")}
     if steps:
@@ -109,14 +121,14 @@ def _notes(profile: dict[str, Any], style: str) -> list[str]:
 # Methods --------------------------------------------------------------------------------------------------------------
 
 METHOD_NOTES = (
-    "Bits a position, at a uniform code. Learns by: the gradient, a rule of its own (running means, k-means, "
+    "Bits per position, for uniformly used codes. Learns by: the gradient, a rule of its own (running means, k-means, "
     "relocation, resets), or both. Ranks: may be trained on several devices.",
     "Step: the whole update of the autoencoder with this quantizer, and the quantizer's forward and backward in it.",
 )
 
 
 def _methods(profile: dict[str, Any], style: str) -> str:
-    """One line a method: its source, what it costs and what it learns by."""
+    """Return one line per method: source, cost, and what its codes learn by."""
     heads = ["quantizer", "source", "bits", "learns by", "ranks", "step [ms]", "its part [ms]"]
     lines = []
     for row in profile["rows"]:
@@ -134,7 +146,9 @@ def _methods(profile: dict[str, Any], style: str) -> str:
 
 
 def source(paper: str) -> str:
-    """The first author's last name and the year, where a paper's reference has them, else the reference itself.
+    """Return the first author's last name and the year of a reference.
+
+    If it has none, the reference itself.
 
     >>> source("C. Zheng, A. Vedaldi, Online Clustered Codebook, ICCV 2023, arXiv 2307.15139")
     'Zheng 2023'
@@ -147,19 +161,22 @@ def source(paper: str) -> str:
 # Cost -----------------------------------------------------------------------------------------------------------------
 
 
-def _ceilings(profile: dict[str, Any]) -> str:
-    """The ceilings of every device that was measured."""
+def _peak_rates(profile: dict[str, Any]) -> str:
+    """Return a sentence on the peak rates of every measured device."""
     sentences = []
-    for device, found in profile["ceilings"].items():
+    for device, peaks in profile["ceilings"].items():
         types = ("float32", *(["tf32"] if device != "cpu" else []), "bf16")
-        rates = ", ".join(f"{found[name] / 1e9:,.0f} GFLOP/s in {name}" for name in types)
-        launch = f", {found['launch'] * 1e6:.1f} µs a kernel launch" if "launch" in found else ""
-        sentences.append(f"Ceilings measured on {device}: {rates}, {found['bytes'] / 1e9:,.1f} GB/s{launch}.")
+        rates = ", ".join(f"{peaks[name] / 1e9:,.0f} GFLOP/s in {name}" for name in types)
+        launch = f", {peaks['launch'] * 1e6:.1f} µs per kernel launch" if "launch" in peaks else ""
+        sentences.append(f"Peak rates measured on {device}: {rates}, {peaks['bytes'] / 1e9:,.1f} GB/s{launch}.")
     return " ".join(sentences)
 
 
 def costs(row: dict[str, Any], ceilings: dict[str, float]) -> list[dict[str, Any]]:
-    """Every part of the row's step, the rest and the sum: operations, bytes, seconds at the ceilings and measured."""
+    """Return every part of the row's step, the rest, and their sum.
+
+    Each with operations, bytes, seconds by the roofline model (``limit``) and measured seconds.
+    """
     lines = []
     for part in row["parts"]:
         limit = max(part["operations"] / ceilings[part["type"]], part["bytes"] / ceilings["bytes"])
@@ -173,9 +190,9 @@ def costs(row: dict[str, Any], ceilings: dict[str, float]) -> list[dict[str, Any
 
 
 def _cost(profile: dict[str, Any], row: dict[str, Any], style: str) -> str:
-    """The step of one row: what it must do, how long that takes at the ceilings, and how long it took."""
+    """Return the table of one row's step: work, roofline and measured time."""
     lines = costs(row, profile["ceilings"][row["device"]])
-    heads = ["part", "GFLOP", "MB", "at the\nceilings [ms]", "measured\n[ms]", "ceilings ÷\nmeasured [%]"]
+    heads = ["part", "GFLOP", "MB", "roofline\n[ms]", "measured\n[ms]", "roofline ÷\nmeasured [%]"]
     cells = [
         [
             line["part"],
@@ -208,13 +225,13 @@ def _grid(heads: list[str], lines: list[list[str]], style: str, left: int = 1) -
 
 
 def milliseconds(seconds: float) -> str:
-    """Three digits, or all before the point."""
+    """Format milliseconds with three digits, or all before the point."""
     value = 1e3 * seconds
     return f"{value:,.{max(0, 2 - max(0, len(str(int(abs(value)))) - 1))}f}" if abs(value) >= 1 else f"{value:.3f}"
 
 
 def _code(words: str, style: str) -> str:
-    """``words`` as code, where the style has it: between more backticks than they hold, and within one cell."""
+    """Format ``words`` as code within one table cell, if the style has code."""
     words = one_line(words)
     if style != "markdown":
         return words

@@ -1,9 +1,9 @@
-"""A cost model: what a training step must compute and move, and how long a machine at its ceilings would take.
+"""A roofline model of a training step: its work and the machine's peak rates.
 
 A step is four parts: encoder, quantizer, decoder and optimizer. Each is counted and timed by itself, forward and
-backward. Its limit is the larger of operations / ceiling and bytes / ceiling, as if one hid the other perfectly, and
-the step's limit is the sum over its parts. What the whole step takes beyond its parts is called the rest: picking and
-scaling images, the reconstruction error, and the loop itself.
+backward. Its limit is the larger of operations and bytes, each divided by the machine's peak rate, as if one hid the
+other perfectly, and the step's limit is the sum over its parts. The rest is what the whole step takes beyond its parts:
+loading and scaling images, the reconstruction error, and the loop itself.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ FLOAT, CODE, IMAGE = 4, 8, 1  # bytes of a float32, of an int64 code, of a uint8
 
 @dataclass
 class CostItem:
-    """A part of a step: what it does, and what it must at least compute and move."""
+    """A part of a step, with the least that it must compute and move."""
 
     call: Call
-    operations: int  # floating point operations of products and convolutions, two a multiplication with addition
+    operations: int  # floating-point operations of products and convolutions; a multiply-add is two
     bytes: int
-    type: str  # in which the products are computed
+    type: str  # of the products
     launches: int | None = None  # kernels, on a GPU
 
 
 def parts(step: StepTimer, device: torch.device) -> dict[str, CostItem]:
-    """The parts of ``step``, on models of their own, ready to be called again and again."""
+    """Build the parts of ``step``, on models of their own, ready to be called."""
     dataset = Noise(step.like, step.like.batch)
     model = step.model(dataset).to(device)
     x = to_unit(dataset.pixels("train").to(device))
@@ -66,30 +66,30 @@ def parts(step: StepTimer, device: torch.device) -> dict[str, CostItem]:
     backbone_type = {"float32": "float32", "tf32": "tf32", "bf16": "bf16"}[step.precision]
     encode = through(model.backbone.encode, x, upstream, False)
     decode = through(model.backbone.decode, z, torch.randn_like(x), True)
-    found = {
+    items = {
         "encoder": CostItem(encode, *counted(model, encode), backbone_type),
         "quantizer": CostItem(quantize, *quantizer_cost(model.quantizer, quantize, n), "float32"),
         "decoder": CostItem(decode, *counted(model, decode), backbone_type),
         "optimizer": optimizer(model),
     }
     if device.type == "cuda":
-        for part in found.values():
+        for part in items.values():
             part.launches = launches(part.call)
-    return found
+    return items
 
 
 # Counting -------------------------------------------------------------------------------------------------------------
 
 
 def operations(call: Call) -> int:
-    """Operations of the products and convolutions that ``call`` makes, as torch counts them."""
+    """Count the operations of the products and convolutions of ``call``."""
     with FlopCounterMode(display=False) as counter:
         call()
     return int(counter.get_total_flops())
 
 
 def counted(model: Autoencoder, call: Call) -> tuple[int, int]:
-    """Operations of ``call`` and the bytes that the layers it passes through must at least move."""
+    """Count the operations of ``call``, and the bytes that its layers must move."""
     traffic = Traffic(model.backbone)
     try:
         return operations(call), traffic.bytes
@@ -99,11 +99,13 @@ def counted(model: Autoencoder, call: Call) -> tuple[int, int]:
 
 @dataclass
 class Traffic:
-    """Bytes that must pass between memory and processor for every layer with weights, forward and backward.
+    """The bytes between memory and processor for every layer with weights.
+
+    Forward and backward.
 
     Forward reads input and weights and writes the output; backward reads the output's gradient, input and weights, and
-    writes the gradients of weights and, where it is wanted, of the input. Whatever stands between two such layers
-    (activations, skips) could be done on the way, and counts nothing.
+    writes the gradients of weights and, if needed, of the input. Everything between two such layers
+    (activations, skips) could be fused with them, and is not counted.
     """
 
     model: nn.Module
@@ -118,8 +120,8 @@ class Traffic:
     def _add(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         width = output.element_size()  # of what autocast computes in; inputs and weights are cast to it
         weights = sum(weight.numel() for weight in module.parameters(recurse=False))
-        wanted = inputs[0].numel() if inputs[0].requires_grad else 0
-        self.bytes += width * (2 * inputs[0].numel() + 2 * output.numel() + 2 * weights + wanted) + FLOAT * weights
+        gradient = inputs[0].numel() if inputs[0].requires_grad else 0
+        self.bytes += width * (2 * inputs[0].numel() + 2 * output.numel() + 2 * weights + gradient) + FLOAT * weights
 
     def remove(self) -> None:
         for hook in self.hooks:
@@ -127,10 +129,10 @@ class Traffic:
 
 
 def quantizer_cost(quantizer: Quantizer, call: Call, n: int) -> tuple[int, int]:
-    """Operations of the products that the quantizer makes, and the bytes that any quantizer must move.
+    """Count the quantizer's operations, and the bytes that it must move.
 
-    At least one product of all features with all codes is needed for each position of a code, even where torch sees
-    none because a kernel of its own makes it. Bytes: forward reads z and the codebook and writes z_q and codes;
+    At least one product of all features with all codes is needed for each code of a position, even if torch counts
+    none because a custom kernel computes it. Bytes: forward reads z and the codebook and writes z_q and codes;
     backward reads z, z_q and the gradient of z_q, and writes the gradients of z and of the codebook.
     """
     if quantizer.depth == 0:
@@ -141,7 +143,10 @@ def quantizer_cost(quantizer: Quantizer, call: Call, n: int) -> tuple[int, int]:
 
 
 def optimizer(model: Autoencoder) -> CostItem:
-    """Adam on all parameters: reads weights, gradients and two moments, writes weights and moments."""
+    """Build the update of all parameters by Adam.
+
+    It reads weights, gradients and two moments, and writes weights and moments.
+    """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     copies = [parameter.detach().clone().requires_grad_() for parameter in parameters]
     for copy in copies:
@@ -151,41 +156,50 @@ def optimizer(model: Autoencoder) -> CostItem:
 
 
 def rest(step: StepTimer) -> int:
-    """Bytes of a step outside its parts: images are read and scaled; the error reads both and writes a gradient."""
+    """Count the bytes of a step outside its parts.
+
+    Images are read and scaled; the error reads both and writes a gradient.
+    """
     values = step.like.batch * step.like.channels * step.like.size**2
     return values * (IMAGE + 4 * FLOAT)
 
 
 def launches(call: Call) -> int:
-    """Kernels that ``call`` starts on the GPU."""
+    """Count the kernels that ``call`` starts on the GPU."""
     from torch.profiler import ProfilerActivity, profile
 
     call()
-    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as told:
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as trace:
         call()
         torch.cuda.synchronize()
-    return sum(each.count for each in told.key_averages() if "LaunchKernel" in each.key)
+    return sum(each.count for each in trace.key_averages() if "LaunchKernel" in each.key)
 
 
-# Ceilings -------------------------------------------------------------------------------------------------------------
+# Peak rates ---------------------------------------------------------------------------------------------------------
 
 
-def ceilings(device: torch.device) -> dict[str, float]:
-    """What this machine reaches at its best: operations a second by type, bytes a second, seconds a launch (GPU)."""
+def peak_rates(device: torch.device) -> dict[str, float]:
+    """Measure this machine's peak rates.
+
+    Operations per second by type, bytes per second, and on a GPU seconds per launch.
+    """
     gpu = device.type == "cuda"
-    found = {"float32": _products(device, torch.float32), "bf16": _products(device, torch.bfloat16)}
-    found["tf32"] = _products(device, torch.float32, tf32=True) if gpu else found["float32"]
+    rates = {"float32": _products(device, torch.float32), "bf16": _products(device, torch.bfloat16)}
+    rates["tf32"] = _products(device, torch.float32, tf32=True) if gpu else rates["float32"]
     source = torch.ones(2**28 if gpu else 2**26, device=device)  # floats: far more than any cache holds
     target = torch.empty_like(source)
-    found["bytes"] = 2 * FLOAT * source.numel() / _best(lambda: target.copy_(source), device)  # each read, and written
+    rates["bytes"] = 2 * FLOAT * source.numel() / _best(lambda: target.copy_(source), device)  # each read, and written
     if gpu:
         one = torch.zeros(1, device=device)
-        found["launch"] = _best(lambda: one.add_(1), device, calls=1000)
-    return found
+        rates["launch"] = _best(lambda: one.add_(1), device, calls=1000)
+    return rates
 
 
 def _products(device: torch.device, dtype: torch.dtype, tf32: bool = False) -> float:
-    """Operations a second of what is fastest: a square product, or a convolution, which has kernels of its own."""
+    """Return the operations per second of the fastest product or convolution.
+
+    Convolutions have kernels of their own.
+    """
     rates = []
     layer: Any = nn.Conv2d(128, 128, 3, padding=1, device=device, dtype=dtype)
     layer = layer.to(memory_format=torch.channels_last)
@@ -201,7 +215,7 @@ def _products(device: torch.device, dtype: torch.dtype, tf32: bool = False) -> f
 
 
 def _best(call: Call, device: torch.device, calls: int | None = None) -> float:
-    """The least seconds a call, of several tries within half a second or so."""
+    """Return the least seconds per call, of several within half a second or so."""
     calls = calls or (GPU_CALLS if device.type == "cuda" else 1)
     call()
     best = float("inf")

@@ -1,4 +1,7 @@
-"""The command ``profile``: one fresh process a row, what they measured in one file, and tables from that file alone."""
+"""Profile quantizers, each row in a fresh process, and keep the results.
+
+Tables are printed from the kept results alone.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from typing import Any, get_args
 from vqbench.errors import RunError, StoreError, UsageError, nearest
 from vqbench.execution.allocator import LARGE_PAGES
 from vqbench.execution.wait_policy import waiting
-from vqbench.profiling import report
+from vqbench.profiling import profile_tables
 from vqbench.profiling.subjects import Size, Subject, size, subjects
 from vqbench.system import jsontext, processes
 from vqbench.system.output import CommandOutput
@@ -25,7 +28,7 @@ SIZES = ("50176,512,64",)  # a batch of 1,024 images of MNIST at the codebook of
 
 @dataclass(frozen=True)
 class ProfileRequest:
-    """What is to be measured, as the command line says it; empty lists stand for the defaults."""
+    """The rows to measure and how; empty lists stand for the defaults."""
 
     names: Sequence[str] = ()
     against: Sequence[str] = ()
@@ -40,17 +43,19 @@ class ProfileRequest:
 
 
 def shown(path: Path, style: str = "text", cost: bool = False, methods: bool = False) -> CommandOutput:
-    """A kept profile."""
-    profile = report.read(path)
-    return CommandOutput(report.text(profile, style, cost, methods), profile)
+    """Return a kept profile, as text and data."""
+    profile = profile_tables.read(path)
+    return CommandOutput(profile_tables.text(profile, style, cost, methods), profile)
 
 
 def profile(
     wanted: ProfileRequest, output: Path | None = None, style: str = "text", quiet: bool = True
 ) -> tuple[int, CommandOutput]:
-    """Measure what is wanted, keep it in ``output``: 0 and what was found; 1 if a row could not be measured.
+    """Measure what is ``wanted``, and keep it in ``output`` if given.
 
-    Raises UsageError, before anything is measured, for what cannot be asked for.
+    Return an exit code, 1 if a row could not be measured, and the profile as text and data.
+
+    Raises UsageError for wrong arguments, before anything is measured.
     """
     rows = _checked(wanted, output, style)
     plugins = [str(Path(path).resolve()) for path in wanted.plugins]
@@ -60,24 +65,24 @@ def profile(
     lines = []
     for device in wanted.devices or ["auto"]:
         if wanted.cost:
-            _ceilings(ceilings, {"device": device, **common}, quiet)
+            _measure_peak_rates(ceilings, {"device": device, **common}, quiet)
         for subject in rows:
             n, k, d = subject.size.n, subject.size.k, subject.size.d
             at: dict[str, Any] = {"label": subject.label, "N": n, "K": k, "D": d}
-            _say(f"{subject.label}, N = {n:,}, K = {k:,}, D = {d:,}", quiet)
-            how = {name: getattr(wanted, name) for name in ("precision", "repeat", "step", "cost")}
+            _report(f"{subject.label}, N = {n:,}, K = {k:,}, D = {d:,}", quiet)
+            options = {name: getattr(wanted, name) for name in ("precision", "repeat", "step", "cost")}
             try:
-                found = _measured({"what": "row", "subject": subject.to_dict(), "device": device, **how, **common})
+                result = _measured({"what": "row", "subject": subject.to_dict(), "device": device, **options, **common})
             except RunError as error:
                 lines.append({**at, "device": device, "error": str(error)})
                 continue
-            machines[found["device"]] = found.pop("machine")
-            plug = {"name": subject.name, "version": subject.version, "args": subject.args}
-            lines.append(report.finished({**at, "quantizer": plug, **found}))
+            machines[result["device"]] = result.pop("machine")
+            plugin = {"name": subject.name, "version": subject.version, "args": subject.args}
+            lines.append(profile_tables.finished({**at, "quantizer": plugin, **result}))
         if wanted.cost:
-            _ceilings(ceilings, {"device": device, **common}, quiet)
+            _measure_peak_rates(ceilings, {"device": device, **common}, quiet)
     kept = {
-        "profile": report.FORMAT,
+        "profile": profile_tables.FORMAT,
         "machines": machines,
         "dtype": "float32",
         "precision": wanted.precision,
@@ -87,17 +92,19 @@ def profile(
     }
     if output is not None:
         write_atomically(output, (jsontext.dumps(kept) + "\n").encode())
-    return int(any("error" in line for line in lines)), CommandOutput(report.text(kept, style, wanted.cost), kept)
+    return int(any("error" in line for line in lines)), CommandOutput(
+        profile_tables.text(kept, style, wanted.cost), kept
+    )
 
 
 def _checked(wanted: ProfileRequest, output: Path | None, style: str) -> list[Subject]:
-    """The rows to measure, once all that was asked for can be done."""
-    if style not in report.STYLES:
-        raise UsageError(f"unknown format {style!r}; {nearest(style, report.STYLES)}")
+    """Return the rows to measure. Raises UsageError or StoreError."""
+    if style not in profile_tables.STYLES:
+        raise UsageError(f"unknown format {style!r}; {nearest(style, profile_tables.STYLES)}")
     if output is not None and not output.absolute().parent.is_dir():
-        raise StoreError(f"{output}: its folder is not there; make it first")
+        raise StoreError(f"{output}: its folder does not exist; create it first")
     sizes: list[Size] = [size(text) for text in wanted.sizes or SIZES]
-    found = subjects(wanted.names, wanted.against, sizes)
+    rows = subjects(wanted.names, wanted.against, sizes)
     from vqbench.training.engine import Engine, Precision
 
     if wanted.precision not in get_args(Precision):
@@ -109,40 +116,46 @@ def _checked(wanted: ProfileRequest, output: Path | None, style: str) -> list[Su
 
         if not wanted.step or not any(images(at.n) for at in sizes):
             raise UsageError("--cost needs a training step: an N that 49 or 64 divides, and no --no-step")
-    return found
+    return rows
 
 
-def _ceilings(known: dict[str, Any], job: dict[str, Any], quiet: bool) -> None:
-    """Measure the ceilings of a device, before its rows and after them, and keep the best: nothing can exceed them."""
-    _say("ceilings", quiet)
-    found = _measured({"what": "ceilings", **job})
-    before = known.get(found["device"], found["ceilings"])
+def _measure_peak_rates(known: dict[str, Any], job: dict[str, Any], quiet: bool) -> None:
+    """Measure the peak rates of a device, and keep the best so far.
+
+    This is done before its rows and after them, since nothing can exceed these rates.
+    """
+    _report("peak rates", quiet)
+    result = _measured({"what": "ceilings", **job})
+    before = known.get(result["device"], result["ceilings"])
     least = {"launch"}  # seconds; the others are rates
-    known[found["device"]] = {
-        name: (min if name in least else max)(value, before[name]) for name, value in found["ceilings"].items()
+    known[result["device"]] = {
+        name: (min if name in least else max)(value, before[name]) for name, value in result["ceilings"].items()
     }
 
 
 def _measured(job: dict[str, Any]) -> dict[str, Any]:
-    """What a fresh process finds. Raises RunError if it cannot be measured, and UsageError if it was asked wrongly."""
+    """Return what a fresh process measures.
+
+    Raises RunError if that fails, and UsageError for wrong arguments.
+    """
     timed = {"VQBENCH_CHECKPOINT_EVERY": "inf"}  # the step is timed in the recipe's loop
     env = {**LARGE_PAGES, **processes.environment(), **waiting(os.environ), **timed}
-    command = processes.command("vqbench.profiling.worker")
+    command = processes.command("vqbench.profiling.profile_worker")
     done = subprocess.run(
         command, input=json.dumps(job), capture_output=True, encoding="utf-8", errors="replace", env=env
     )
     if done.returncode < 0:
-        raise RunError(f"its process was ended by signal {-done.returncode}; out of memory?")
+        raise RunError(f"its process was killed by signal {-done.returncode}; out of memory?")
     if done.returncode:
-        raise RunError(f"its process failed: {(done.stderr.strip().splitlines() or ['without a word'])[-1]}")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    if found.get("exit_code") == UsageError.exit_code:
-        raise UsageError(found["error"])
-    if "error" in found:
-        raise RunError(found["error"])
-    return found
+        raise RunError(f"its process failed: {(done.stderr.strip().splitlines() or ['no output'])[-1]}")
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    if result.get("exit_code") == UsageError.exit_code:
+        raise UsageError(result["error"])
+    if "error" in result:
+        raise RunError(result["error"])
+    return result
 
 
-def _say(sentence: str, quiet: bool) -> None:
+def _report(sentence: str, quiet: bool) -> None:
     if not quiet:
         print(f"measuring {sentence}", file=sys.stderr)
