@@ -30,6 +30,7 @@ from vqbench.errors import Interrupted, RunError, Unwritable
 from vqbench.evaluation import sample_pieces
 from vqbench.evaluation import samples as generation
 from vqbench.execution import rank_task
+from vqbench.execution.settings import RunSettings
 from vqbench.functional import neighbours
 from vqbench.loading import resident
 from vqbench.metric import TOGETHER, Context, SampleMetric, Samples
@@ -376,7 +377,9 @@ def test_what_was_learned_from_reaches_the_metrics(tmp_path: Path, monkeypatch: 
         run: Any = SimpleNamespace(recipe=SimpleNamespace(args=args), seed=1, dataset=SimpleNamespace(name="few"))
         work = rank_task.RankTask(run, tmp_path, {}, True)
         generator: Any = Generator(torch.nn.Identity())  # type: ignore[arg-type]
-        rank_task.RankWorker("cpu", listener, lambda: False)._measured(work, engine, Split(None), generator, None)  # type: ignore[arg-type]
+        rank_task.RankWorker(RunSettings("cpu"), listener, lambda: False)._measured(
+            work, engine, Split(None), generator, None
+        )  # type: ignore[arg-type]
     assert [(each["mirrored"], each["trained_on"]) for each in told] == [(True, 7), (False, None), (False, None)]
 
 

@@ -14,9 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Any
 
 import torch
@@ -24,6 +22,7 @@ import torch
 from vqbench.distributed import group
 from vqbench.distributed.group import RankGroup
 from vqbench.distributed.launching import launched
+from vqbench.execution.settings import RunSettings
 from vqbench.execution.stopping import KILL_SIGNALS
 from vqbench.execution.wait_policy import waiting
 from vqbench.system import processes
@@ -39,8 +38,7 @@ class RankInfo:
     rank: int
     size: int
     port: int  # on this machine, where rank 0 waits
-    device: str  # of rank 0
-    plugins: tuple[Path, ...]  # files that the user named
+    settings: RunSettings
 
 
 class RankProcess:
@@ -82,7 +80,8 @@ class RankProcess:
 class RankPool:
     """The ranks that follow this process, which is rank 0 of ``group``."""
 
-    def __init__(self, size: int, device: str, plugins: Sequence[Path]) -> None:
+    def __init__(self, settings: RunSettings) -> None:
+        size, device = settings.devices, settings.device
         self.followers: list[RankProcess] = []
         self.lost: str | None = None  # who was the first that ended before its time, and how
         self._ended = threading.Event()
@@ -95,7 +94,7 @@ class RankPool:
             torch.set_num_threads(threads)
         try:
             for rank in range(1, size):
-                place = RankInfo(rank, size, store.port, device, tuple(plugins))
+                place = RankInfo(rank, size, store.port, settings)
                 self.followers.append(RankProcess(place, threads))
             threading.Thread(target=self._watch, daemon=True).start()
             self.group = group.join(0, size, 0, size, _on_gpus(device), store)
@@ -150,7 +149,7 @@ class RankPool:
 def meet(place: RankInfo) -> RankGroup:
     """In a follower: join the group of rank 0."""
     store: Any = torch.distributed.TCPStore("127.0.0.1", place.port, place.size, is_master=False)  # type: ignore[attr-defined]  # likewise
-    return group.join(place.rank, place.size, place.rank, place.size, _on_gpus(place.device), store)
+    return group.join(place.rank, place.size, place.rank, place.size, _on_gpus(place.settings.device), store)
 
 
 def beside(device: str) -> RankGroup:

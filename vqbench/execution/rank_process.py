@@ -19,6 +19,7 @@ from vqbench.system import console
 
 if TYPE_CHECKING:
     from vqbench.distributed.group import RankGroup
+    from vqbench.execution.settings import RunSettings
 
 
 def main() -> None:
@@ -26,30 +27,31 @@ def main() -> None:
     place = pickle.load(sys.stdin.buffer)
     threading.Thread(target=_end_with_the_leader, daemon=True).start()
 
-    from vqbench import registry
+    from vqbench import assets, registry
     from vqbench.execution.rank_pool import meet
 
-    for path in place.plugins:
+    for path in place.settings.plugins:
         registry.add_file(path)
-    _follow(meet(place), place.device)
+    with assets.no_downloads(place.settings.offline):
+        _follow(meet(place), place.settings)
 
 
-def follow_launched(device: str) -> None:
+def follow_launched(settings: RunSettings) -> None:
     """Follow rank 0 in a process that ``torchrun`` started beside it, to the end of all runs."""
     from vqbench.distributed import group
     from vqbench.execution.rank_pool import beside
 
-    _follow(beside(device), device)
+    _follow(beside(settings.device), settings)
     group.leave()
 
 
-def _follow(group: RankGroup, device: str) -> None:
+def _follow(group: RankGroup, settings: RunSettings) -> None:
     from vqbench.execution.runner import follow
 
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     warnings.simplefilter("ignore")  # rank 0 gives the same
-    follow(group, device)
+    follow(group, settings)
 
 
 def _end_with_the_leader() -> None:

@@ -18,10 +18,11 @@ from vqbench.errors import Damaged, Interrupted, StoreError, UsageError
 from vqbench.evaluation.reconstructions import Evaluator, Measurement
 from vqbench.evaluation.samples import SampleEvaluator
 from vqbench.evaluation.snapshot_writer import SnapshotWriter
-from vqbench.execution.callbacks import listener
+from vqbench.execution.callbacks import epoch_callback
 from vqbench.execution.model_building import build, kept_buffers, learned_state, rate, require_planned, size
 from vqbench.execution.provenance import made
 from vqbench.execution.results import ProgressListener
+from vqbench.execution.settings import RunSettings
 from vqbench.model import Autoencoder
 from vqbench.recipe import Recipe, SecondStage, Task, Trained
 from vqbench.spec import PluginSpec, RunSpec
@@ -61,9 +62,12 @@ class RankWorker:
     """One rank's part in runs, or the whole of them; runs on one data set share what depends on its test split."""
 
     def __init__(
-        self, device: str, listener: ProgressListener, stopped: Callable[[], bool], group: RankGroup = ALONE
+        self, settings: RunSettings, listener: ProgressListener, stopped: Callable[[], bool], group: RankGroup = ALONE
     ) -> None:
-        self.device, self.listener, self.stopped, self.group = device, listener, stopped, group
+        self.settings, self.listener, self.stopped, self.group = settings, listener, stopped, group
+        self.device = settings.device
+        if settings.deterministic:
+            determinism.enable()
         self._dataset: Dataset | None = None
         self._evaluator: Evaluator | None = None
         self._samples: SampleEvaluator | None = None
@@ -161,7 +165,7 @@ class RankWorker:
             raise UsageError(f"ranks have different devices ({' and '.join(sorted(kinds))}); set --device cpu or cuda")
 
     def _made(self, engine: Engine) -> dict[str, Any]:
-        how = {"deterministic": True} if determinism.demanded() else {}
+        how = {"deterministic": True} if self.settings.deterministic else {}
         return {**made(engine.device), "devices": self.group.size, **how}
 
     def _load(self, part: PluginSpec) -> Dataset:
@@ -185,7 +189,7 @@ class RankWorker:
             watch=CodebookMonitor(),
             progress=lambda done, total: self.listener.run_advanced(run, done, total),
             stopped=self.stopped,
-            told=listener(run, folder, self.listener.log) if self.group.leads else lambda epoch: None,
+            told=epoch_callback(self.settings.logger if self.group.leads else None, run, folder, self.listener.log),
         )
         try:
             return model, recipe.fit(task)

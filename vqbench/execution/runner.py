@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from vqbench.evaluation.snapshot_writer import lpips_of
 from vqbench.execution.rank_pool import RankPool
 from vqbench.execution.rank_task import RankTask, RankWorker
 from vqbench.execution.results import ProgressListener, RunResult
+from vqbench.execution.settings import RunSettings
 from vqbench.planning.jobs import Job
 from vqbench.spec import RunSpec
 from vqbench.store.results import LOG_LINES, Failure, Record, ResultStore
@@ -43,9 +45,10 @@ class Runner:
     """Carries out runs in this process, or in it and those that follow it: ``devices`` in all."""
 
     def __init__(
-        self, folder: Path, device: str, listener: ProgressListener, stopped: Callable[[], bool], devices: int = 1
+        self, folder: Path, settings: RunSettings, listener: ProgressListener, stopped: Callable[[], bool]
     ) -> None:
-        self.store, self.device, self.listener, self.devices = ResultStore(folder), device, listener, devices
+        self.store, self.settings, self.listener = ResultStore(folder), settings, listener
+        self.device, self.devices = settings.device, settings.devices
         self.stopped = stopped
         self.broken = False  # whether ranks are gone that this process cannot start again
         self._killed = False  # whether the last rank that was lost was ended from outside
@@ -153,9 +156,9 @@ class Runner:
         if self._rank is None:
             if self.devices > 1:
                 devices_of(self.device, self._local_devices())  # raises for devices that this machine lacks
-                self._team = RankPool(self.devices, self.device, registry.files())
+                self._team = RankPool(replace(self.settings, plugins=registry.files()))
             group = ALONE if self._team is None else self._team.group
-            self._rank = RankWorker(self.device, self.listener, self.stopped, group)
+            self._rank = RankWorker(self.settings, self.listener, self.stopped, group)
         return self._rank
 
     def _local_devices(self) -> int:
@@ -173,13 +176,13 @@ class SilentListener:
     def log(self, text: str) -> None: ...
 
 
-def follow(group: RankGroup, device: str) -> None:
+def follow(group: RankGroup, settings: RunSettings) -> None:
     """Do as the first rank does, run after run, until it has no more to tell.
 
     An error that a user can act on is one of all ranks, and theirs is the next run; any other ends this process, whose
     last line the first rank repeats.
     """
-    rank = RankWorker(device, SilentListener(), lambda: False, group)
+    rank = RankWorker(settings, SilentListener(), lambda: False, group)
     while (work := group.hear()) is not None:
         try:
             with suppress(VqbenchError):
@@ -214,6 +217,6 @@ def _reason(error: Exception) -> str:
             f"out of memory{amount}; run fewer at once with --places, divide the batch with --devices, or use a device "
             "with more; the batch is not computed in parts, since codebooks depend on all of it at once"
         )
-    if (operation := determinism.refused(error)) is not None:
+    if (operation := determinism.refused_operation(error)) is not None:
         return f"--deterministic: {operation} has no deterministic implementation on this device; leave the option out"
     return f"{type(error).__name__}: {error}"
