@@ -36,7 +36,6 @@ from vqbench.planning.cost import cheapest_first
 from vqbench.planning.jobs import Job
 from vqbench.spec import RunSpec
 from vqbench.store.results import Record, ResultStore
-from vqbench.system import processes
 from vqbench.system.durations import format_duration, parse_duration
 
 # Quantizers that a user might bring. Each does what it does in training, from the update that is named on.
@@ -324,7 +323,7 @@ def test_places_divide_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("OMP_NUM_THREADS", *wait_policy.SETTINGS):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
-    assert local.worker_environment(1) == {**LARGE_PAGES, **wait_policy.BRIEFLY, **processes.environment()}
+    assert local.worker_environment(1) == {**LARGE_PAGES, **wait_policy.BRIEFLY, **os.environ}
     assert local.worker_environment(3)["OMP_NUM_THREADS"] == "2"
     assert local.worker_environment(30)["OMP_NUM_THREADS"] == "1"
     monkeypatch.setenv("OMP_NUM_THREADS", "5")

@@ -52,7 +52,7 @@ class RankProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=self.errors,
-            env={"OMP_NUM_THREADS": str(threads), **processes.environment(), **waiting(os.environ, 2)},
+            env={"OMP_NUM_THREADS": str(threads), **os.environ, **waiting(os.environ, 2)},
         )
         assert self.process.stdin is not None
         pickle.dump(place, self.process.stdin)
