@@ -26,7 +26,7 @@ from vqbench.distributed import collectives as functional
 from vqbench.distributed.group import RankGroup
 from vqbench.errors import UsageError
 from vqbench.evaluation import reconstructions
-from vqbench.execution import runner
+from vqbench.execution import rank_pool, runner
 from vqbench.execution.rank_task import RankWorker
 from vqbench.execution.settings import RunSettings
 
@@ -151,13 +151,13 @@ def test_a_machine_needs_gpus_for_its_own_ranks(
     names = {"RANK": 0, "WORLD_SIZE": size, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": local, "MASTER_PORT": 1}
     for name, value in {**names, "MASTER_ADDR": "127.0.0.1"}.items():
         monkeypatch.setenv(name, str(value))
-    monkeypatch.setattr(runner, "RankPool", lambda *_: SimpleNamespace(group=RankGroup(0, size, 0, local)))
+    monkeypatch.setattr(rank_pool, "RankPool", lambda *_: SimpleNamespace(group=RankGroup(0, size, 0, local)))
     started = runner.Runner(tmp_path, RunSettings("auto", size), runner.SilentListener(), lambda: False)
     if refused:
         with pytest.raises(UsageError, match=r"4 devices .* this machine has 3 usable GPUs"):
-            started._ranks()
+            started._start_ranks()
     else:
-        assert started._ranks().group.local_size == local
+        assert started._start_ranks().group.local_size == local
 
 
 class FourRanks(RankGroup):
@@ -269,7 +269,7 @@ def test_devices_share_a_run(one_device: Path, tmp_path: Path) -> None:
     done = subprocess.run(command(*words), capture_output=True, text=True)
     assert done.returncode == 1, done.stderr
     assert (
-        done.stderr.count("unfit is not made for several devices (distributed = False)") == 2
+        done.stderr.count("unfit does not support several devices (distributed = False)") == 2
     )  # as it fails, at the end
     assert not list(store.glob("*/failed.json"))
     assert_same_runs(one_device, store)

@@ -35,7 +35,8 @@ from vqbench.planning import plan as planning
 from vqbench.planning.cost import cheapest_first
 from vqbench.planning.jobs import Job
 from vqbench.spec import RunSpec
-from vqbench.store.results import Record, ResultStore
+from vqbench.store.record import Record
+from vqbench.store.results import ResultStore
 from vqbench.system.durations import format_duration, parse_duration
 
 # Quantizers that a user might bring. Each does what it does in training, from the update that is named on.
@@ -306,13 +307,13 @@ def test_a_run_that_is_whole_when_its_process_dies_is_done(whole: Path, tmp_path
 
 def test_out_of_memory_says_how_much_was_asked_for() -> None:
     """torch's own sentences on any device become one that has the amount in it."""
-    from vqbench.execution.runner import _reason
+    from vqbench.execution.runner import describe
 
     with pytest.raises(RuntimeError) as raised:
         torch.empty(1 << 58, dtype=torch.uint8)
-    assert _reason(raised.value).startswith(f"out of memory (asked for {1 << 58} bytes more)")
+    assert describe(raised.value).startswith(f"out of memory (asked for {1 << 58} bytes more)")
     told = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.11 GiB of which"
-    assert _reason(torch.OutOfMemoryError(told)).startswith("out of memory (asked for 2.00 GiB more)")
+    assert describe(torch.OutOfMemoryError(told)).startswith("out of memory (asked for 2.00 GiB more)")
 
 
 # Side by side ---------------------------------------------------------------------------------------------------------

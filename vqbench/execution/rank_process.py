@@ -1,7 +1,7 @@
-"""A process that follows another one in a run on several devices, as a rank beyond 0.
+"""Run as a rank beyond 0: the program of processes that train one run together with rank 0.
 
-Started by :mod:`vqbench.execution.rank_pool`, it is told by stdin who it is, and ends when that closes: no rank
-outlives the one that started it. Signals are for rank 0 alone, which has all ranks stop at the same update.
+A process that :mod:`vqbench.execution.rank_pool` started reads a RankInfo from stdin, and ends when stdin closes: no
+rank outlives rank 0. Ranks ignore signals; rank 0 receives them and has all ranks stop at the same update.
 """
 
 from __future__ import annotations
@@ -23,25 +23,26 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
+    """Join rank 0, which started this process, and carry out its tasks until it ends."""
     console.read_by_another()
-    place = pickle.load(sys.stdin.buffer)
-    threading.Thread(target=_end_with_the_leader, daemon=True).start()
+    info = pickle.load(sys.stdin.buffer)
+    threading.Thread(target=_exit_with_rank_zero, daemon=True).start()
 
     from vqbench import assets, registry
-    from vqbench.execution.rank_pool import meet
+    from vqbench.execution.rank_pool import join_rank_zero
 
-    for path in place.settings.plugins:
+    for path in info.settings.plugins:
         registry.add_file(path)
-    with assets.no_downloads(place.settings.offline):
-        _follow(meet(place), place.settings)
+    with assets.no_downloads(info.settings.offline):
+        _follow(join_rank_zero(info), info.settings)
 
 
 def follow_launched(settings: RunSettings) -> None:
-    """Follow rank 0 in a process that ``torchrun`` started beside it, to the end of all runs."""
+    """Carry out the tasks of rank 0 in a process that ``torchrun`` started beside it, until the last run is done."""
     from vqbench.distributed import group
-    from vqbench.execution.rank_pool import beside
+    from vqbench.execution.rank_pool import join_launched
 
-    _follow(beside(settings.device), settings)
+    _follow(join_launched(settings.device), settings)
     group.leave()
 
 
@@ -50,11 +51,11 @@ def _follow(group: RankGroup, settings: RunSettings) -> None:
 
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    warnings.simplefilter("ignore")  # rank 0 gives the same
+    warnings.simplefilter("ignore")  # rank 0 shows the same ones
     follow(group, settings)
 
 
-def _end_with_the_leader() -> None:
+def _exit_with_rank_zero() -> None:
     while os.read(0, 1):
         pass
     os._exit(1)

@@ -34,7 +34,7 @@ from vqbench.execution.settings import RunSettings
 from vqbench.execution.stopping import KILL_SIGNALS, MAX_RESUMES, Stop
 from vqbench.execution.wait_policy import waiting
 from vqbench.planning.jobs import Job, pop_ready
-from vqbench.store.results import Failure, lacking
+from vqbench.store.record import Failure, lacking
 from vqbench.system.durations import format_duration
 
 MAX_FAILED_STARTS = 3  # in a row, after which the executor gives up
