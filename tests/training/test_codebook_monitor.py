@@ -118,7 +118,7 @@ def test_watching_changes_no_weight(tmp_path: Path) -> None:
     """With and without counting, a training ends with the same weights, bit for bit."""
     states = []
     for watch in (CodebookMonitor(), Blind()):
-        work = task(tmp_path / type(watch).__name__, watch=watch)
+        work = task(tmp_path / type(watch).__name__, monitor=watch)
         recipe().fit(work)
         states.append(work.model.state_dict())
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
@@ -127,18 +127,18 @@ def test_watching_changes_no_weight(tmp_path: Path) -> None:
 TWO_RANKS = """
 import sys, torch, torch.distributed as dist
 from pathlib import Path
-from vqbench.distributed.collectives import Alone
+from vqbench.distributed.collectives import WholeBatch
 from vqbench.quantizers.vq import VQ
-from vqbench.training.codebook_monitor import Watch
+from vqbench.training.codebook_monitor import CodebookMonitor
 
 rank, folder = int(sys.argv[1]), Path(sys.argv[2])
 dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-before, watch = Watch(), Watch()
+before, watch = CodebookMonitor(), CodebookMonitor()
 before.start(VQ(4, 2), torch.device("cpu"))
 before.codes(torch.tensor([[0, 1], [2, 2]][rank]).view(1, 1, 2, 1))
 watch.start(VQ(4, 2), torch.device("cpu"), before.state())
 watch.codes(torch.tensor([3]).view(1, 1, 1, 1))
-with Alone():  # both compute the whole of a batch that is too small to be divided
+with WholeBatch():  # both compute the whole of a batch that is too small to be divided
     watch.codes(torch.tensor([0]).view(1, 1, 1, 1))
 print(watch.epoch_ended())
 watch.save(folder / str(rank))
@@ -265,7 +265,7 @@ def test_a_listener_hears_every_epoch(tmp_path: Path, monkeypatch: pytest.Monkey
     HEARD.clear()
     monkeypatch.setenv(callbacks.VARIABLE, f"{__name__}:own")
     monkeypatch.setattr(callbacks, "found", lambda name: own)
-    recipe().fit(task(tmp_path, VQ(32, 8), told=callbacks.listener(RUN, tmp_path, print)))
+    recipe().fit(task(tmp_path, VQ(32, 8), on_epoch=callbacks.listener(RUN, tmp_path, print)))
     assert [("vq", tmp_path.name), 1, 2] == HEARD
 
 
@@ -274,7 +274,7 @@ def test_a_broken_listener_costs_no_run(tmp_path: Path, monkeypatch: pytest.Monk
     said: list[str] = []
     monkeypatch.setenv(callbacks.VARIABLE, "x:broken")
     monkeypatch.setattr(callbacks, "found", lambda name: broken)
-    trained = recipe().fit(task(tmp_path, VQ(32, 8), told=callbacks.listener(RUN, tmp_path, said.append)))
+    trained = recipe().fit(task(tmp_path, VQ(32, 8), on_epoch=callbacks.listener(RUN, tmp_path, said.append)))
     assert len(trained.history) == 2
     assert said == ["--listen x:broken failed and is asked no more: RuntimeError: no server"]
 

@@ -180,10 +180,10 @@ class RankWorker:
             seeds=seeding.seeds(run.seed, run.dataset.name),
             engine=engine,
             folder=folder,
-            watch=CodebookMonitor(),
+            monitor=CodebookMonitor(),
             progress=lambda done, total: self.listener.advanced(run, done, total),
             stopped=self.stopped,
-            told=listener(run, folder, self.listener.say) if self.group.leads else lambda epoch: None,
+            on_epoch=listener(run, folder, self.listener.say) if self.group.leads else lambda epoch: None,
         )
         try:
             return model, recipe.fit(task)
