@@ -9,14 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vqbench import protocol
 from vqbench.errors import UsageError, VqbenchError, counted, nearest
 from vqbench.planning.cost import kind, took, updates
 from vqbench.planning.plan import Plan, PlannedRun
 from vqbench.spec import RunSpec
 from vqbench.store import deletion, snapshots
 from vqbench.store.publishing import take_over
-from vqbench.store.results import Record, ResultStore, lacking
+from vqbench.store.record import Record, lacking
+from vqbench.store.results import ResultStore
+from vqbench.store.value_name import ValueName
 from vqbench.system.output import CommandOutput, grid, require_sound
 
 FORMATS = ("text", "markdown", "csv", "latex", "json")
@@ -176,11 +177,11 @@ def prepare(plan: Plan, say: bool = True) -> None:
     suite needs.
     """
     from vqbench import assets, registry
-    from vqbench.execution.progress import download
+    from vqbench.execution.progress import download_progress
 
     require_packages(plan)
     for name in (names := needed_assets(plan)):
-        with download(name) as progress:
+        with download_progress(name) as progress:
             path = assets.fetch(name, progress=progress)
         if say:
             print(f"{name}: {path}")
@@ -219,7 +220,7 @@ def needed_assets(plan: Plan) -> list[str]:
         cls: Any = registry.load("metrics", metric)
         with registry.contained("metrics", metric):
             for name in plan.protocols():
-                names.update(cls.assets(protocol.measuring(name)))
+                names.update(cls.assets(ValueName.parse(name).measuring))
     return sorted(names)
 
 
