@@ -29,6 +29,7 @@ from vqbench.errors import Interrupted, UsageError
 from vqbench.evaluation import contact_sheets
 from vqbench.evaluation import samples as generation
 from vqbench.execution import runner
+from vqbench.execution.settings import RunSettings
 from vqbench.metric import Context, SampleMetric, Samples
 from vqbench.metrics.copies import Copies
 from vqbench.metrics.fid import FID
@@ -83,7 +84,12 @@ def recipe(**changes: Any) -> Diffusion:
 
 def task(folder: Path, **changes: Any) -> Task:
     return Task(
-        first_stage(), Few(), seeding.seeds(42, "few"), Engine("cpu"), folder, **{"watch": CodebookMonitor(), **changes}
+        first_stage(),
+        Few(),
+        seeding.seeds(42, "few"),
+        Engine("cpu"),
+        folder,
+        **{"monitor": CodebookMonitor(), **changes},
     )
 
 
@@ -231,18 +237,6 @@ def test_a_generator_keeps_no_autoencoder() -> None:
 # Training -------------------------------------------------------------------------------------------------------------
 
 
-def test_the_average_of_weights() -> None:
-    """What is kept is a ← d·a + (1 − d)·w, with d growing as (1 + n)/(10 + n) up to `ema`."""
-    generator = SimpleNamespace(named_parameters=lambda: [("w", torch.tensor([value]))])
-    average, expected = {"w": torch.tensor([1.0])}, 1.0
-    for step, value in enumerate((2.0, 4.0, 8.0), 1):
-        recipe(ema=0.2)._average(average, generator, step)  # type: ignore[arg-type]
-        decay = min(0.2, (1 + step) / (10 + step))
-        expected = decay * expected + (1 - decay) * value
-    assert float(average["w"]) == pytest.approx(expected)
-    assert (1 + 1) / (10 + 1) < 0.2 < (1 + 3) / (10 + 3)  # so both sides of the minimum were taken
-
-
 @pytest.mark.parametrize("flips", [False, True])
 def test_stopped_anywhere_it_goes_on_exactly(tmp_path: Path, flips: bool) -> None:
     """A training that is stopped after every few updates ends with the weights of one that was never stopped."""
@@ -384,7 +378,7 @@ def test_a_first_stage_that_failed_is_told(tmp_path: Path, capsys: pytest.Captur
     first, second = plan.load(path, []).runs()
     wanted = plan.load(path, []).wanted(second)
     said = SimpleNamespace(run_started=None, run_advanced=None, run_ended=None, log=print)
-    worker = runner.Runner(store.root, "cpu", said, lambda: False)  # type: ignore[arg-type]
+    worker = runner.Runner(store.root, RunSettings("cpu"), said, lambda: False)  # type: ignore[arg-type]
     result = worker.attempt(Job(second, wanted, first_stage=first))
     assert (result.status, result.reason) == (
         "machine_fault",

@@ -44,7 +44,7 @@ class ArrayUnpickler(SafeUnpickler):
             module in _NUMERIC and name == "_frombuffer"
         ):
             return _NUMPY[name]
-        raise pickle.UnpicklingError(f"it asks for {module[:40]}.{name[:40]}, which no array needs: refused")
+        raise pickle.UnpicklingError(f"it needs {module[:40]}.{name[:40]}, which no array needs: refused")
 
 
 class DtypeStandIn:
@@ -87,7 +87,7 @@ def _from_bytes(content: Any, dtype: Any, shape: Any, fortran: bool) -> np.ndarr
         or not isinstance(dtype, DtypeStandIn)
         or not isinstance(shape, tuple)
     ):
-        raise pickle.UnpicklingError("it has an array that is not made of bytes: refused")
+        raise pickle.UnpicklingError("it has an array that is not built from bytes: refused")
     return array_of(bytes(content), dtype.dtype, shape, fortran)
 
 
@@ -110,7 +110,7 @@ def _refuse_ndarray(*_: Any) -> None:
 def _encode(text: str, encoding: str) -> bytes:
     """Do what ``_codecs.encode`` does; used for bytes by old protocols."""
     if encoding != "latin1":
-        raise pickle.UnpicklingError(f"it asks for the codec {encoding!r}, which no array needs")
+        raise pickle.UnpicklingError(f"it needs the codec {encoding!r}, which no array needs")
     return text.encode("latin1")
 
 
@@ -151,5 +151,5 @@ class _Unwrapper:
         if isinstance(value, (list, tuple)):
             return type(value)(self.unwrapped(each, depth + 1) for each in value)
         if isinstance(value, (DtypeStandIn, AdmittedCall)):
-            raise pickle.UnpicklingError("it holds a type where a value should be")
+            raise pickle.UnpicklingError("it has a type where a value should be")
         return value

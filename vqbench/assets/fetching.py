@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from vqbench.assets.download import Progress
     from vqbench.assets.sources import AssetSource
 
+_no_downloads = False  # set by no_downloads()
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -49,7 +50,7 @@ def fetch(name: str, *, offline: bool = False, progress: Progress | None = None)
 
     Args:
         name: In the catalogue.
-        offline: Try no source; also set by ``VQBENCH_OFFLINE=1``.
+        offline: Try no source; also by ``VQBENCH_OFFLINE=1`` and inside :func:`no_downloads`.
         progress: Called with the bytes of a download that were received, and those expected.
 
     Returns:
@@ -60,7 +61,7 @@ def fetch(name: str, *, offline: bool = False, progress: Progress | None = None)
         AssetError: It cannot be obtained; the message lists what was tried and why it failed.
     """
     asset = _asset(name)
-    offline = offline or os.environ.get("VQBENCH_OFFLINE", "0").lower() not in ("", "0", "false", "no")
+    offline = offline or _no_downloads or os.environ.get("VQBENCH_OFFLINE", "0").lower() not in ("", "0", "false", "no")
     tried: list[str] = []  # why each attempt failed
     if place := _in_data_folder(asset) or _in_cache(asset, tried):
         return place
@@ -72,6 +73,20 @@ def fetch(name: str, *, offline: bool = False, progress: Progress | None = None)
     if place:
         return place
     raise AssetError(_failure(asset, offline, tried))
+
+
+@contextmanager
+def no_downloads(active: bool = True) -> Iterator[None]:
+    """Let :func:`fetch` try no source, in all threads of this process.
+
+    Does nothing unless ``active``.
+    """
+    global _no_downloads
+    before, _no_downloads = _no_downloads, _no_downloads or active
+    try:
+        yield
+    finally:
+        _no_downloads = before
 
 
 def tensors(name: str, *, offline: bool = False, progress: Progress | None = None) -> dict[str, Tensor]:
@@ -143,7 +158,7 @@ def _in_data_folder(asset: Asset) -> Path | None:
 
 
 def _is_right(asset: Asset, folder: Path, tried: list[str]) -> bool:
-    """Verify the canonical files in ``folder``; note in ``tried`` what is wrong."""
+    """Verify the files in ``folder``; note in ``tried`` what is wrong."""
     for file, expected in asset.digests.items():
         path = folder / file
         try:
@@ -179,7 +194,7 @@ def _extract(asset: Asset, folder: Path, tried: list[str]) -> dict[str, Content]
 
     What is wrong with files is noted in ``tried``.
     """
-    found: dict[str, Content] = {}
+    verified: dict[str, Content] = {}
     for path, form in candidates(asset, folder):
         known = recall(asset, path)
         if known is not None and not any(known.get(file) == right for file, right in asset.digests.items()):
@@ -187,17 +202,17 @@ def _extract(asset: Asset, folder: Path, tried: list[str]) -> dict[str, Content]
             continue
         try:
             for file, content in form.read(path):
-                if file not in asset.digests or file in found:
+                if file not in asset.digests or file in verified:
                     continue
                 value = digest(content, asset.algorithm)
                 if value == asset.digests[file]:
-                    found[file] = content
+                    verified[file] = content
                 else:
                     tried.append(_mismatch(asset, file, path, value))
         except Exception as error:  # a damaged file can fail in any way
             tried.append(f"{path} cannot be read ({_short(error)})")
-        if len(found) == len(asset.digests):
-            return found
+        if len(verified) == len(asset.digests):
+            return verified
     return None
 
 
@@ -276,10 +291,10 @@ def _created(folder: Path) -> Path:
     return folder
 
 
-def _mismatch(asset: Asset, file: str, path: Path, found: str) -> str:
+def _mismatch(asset: Asset, file: str, path: Path, actual: str) -> str:
     kind = f"{asset.algorithm} of its tensors" if asset.is_weights else asset.algorithm
     inside = "" if path.name == file else f" in {path}"
-    return f"{path if not inside else file}{inside} has {kind} {found}, not {asset.digests[file]}"
+    return f"{path if not inside else file}{inside} has {kind} {actual}, not {asset.digests[file]}"
 
 
 def _lacks(folder: Path) -> str:

@@ -91,7 +91,7 @@ class _ScriptUnpickler(SafeUnpickler):
             return AdmittedCall(name, list)
         if (module, name) == ("collections", "OrderedDict"):
             return ORDERED_DICT
-        raise pickle.UnpicklingError(f"it asks for {module[:40]}.{name[:40]}, which no tensor needs: refused")
+        raise pickle.UnpicklingError(f"it needs {module[:40]}.{name[:40]}, which no tensor needs: refused")
 
     def persistent_load(self, pid: Any) -> np.ndarray:
         """Return the storage of ``("storage", dtype, key, device, count)``."""

@@ -76,7 +76,7 @@ def examined(data: bytes, bits: int = WORD) -> Decoded:
         raise
     except UnidentifiedImageError:
         kind = next((kind for start, kind in _REFUSED.items() if data.startswith(start)), None)
-        raise Unreadable(f"{kind}, which is not opened" if kind else "not an image that Pillow knows") from None
+        raise Unreadable(f"{kind}, which is not opened" if kind else "not an image that Pillow can read") from None
     except Image.DecompressionBombError:
         raise Unreadable("more pixels than Pillow's limit") from None
     except MemoryError:

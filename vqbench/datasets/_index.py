@@ -85,7 +85,7 @@ def index(root: Path) -> Index:
     """
     root = root.resolve()
     if not root.is_dir():
-        raise AbsentData(f"{root}: no such folder; name one that holds images")
+        raise AbsentData(f"{root}: no such folder; set folder to one that contains images")
     known = _load(root)
     if known is not None and _scan.unchanged(root, known.watched) and not _altered(known, known.damaged):
         return known

@@ -45,7 +45,7 @@ class Photos(Photographs):
     def split(self, root: Path) -> Parts:
         """Split by folders, by the names of shards, or by digest."""
         if not root.is_dir():
-            raise AbsentData(f"{root}: no such folder; name one that holds images")
+            raise AbsentData(f"{root}: no such folder; set folder to one that contains images")
         train, test = (next((root / name for name in names if (root / name).is_dir()), None) for names in (TRAIN, TEST))
         if train and test:
             return {"train": _all(index(train)), "test": _all(index(test))}

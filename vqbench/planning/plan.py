@@ -378,7 +378,7 @@ def _resolve(spec: SuiteSpec, digest: str, variant: bool, whole: bool = True) ->
             second=entry.second,
             paper_row=entry.paper.row if entry.paper else None,
             paper_setting=entry.paper.setting if entry.paper else None,
-            ceiling=registry.load("quantizers", entry.run.quantizer.name).ceiling,
+            ceiling=registry.load("quantizers", entry.run.quantizer.name).upper_bound,
             **(asdict(code_shape(entry.run, data[entry.dataset].channels, data[entry.dataset].size)) if told else {}),
         )
         for entry in expanded
