@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.asset_server import LABELS, AssetServer, address, know, small_asset
+from tests.support.asset_server import LABELS, AssetServer, address, set_catalogue, small_asset
 from vqbench import assets
 from vqbench.assets import cache, content, forms
 from vqbench.assets.forms import Form
@@ -58,7 +58,7 @@ def test_wrong_file_of_the_user_is_named_and_kept(
 ) -> None:
     """A wrong file of the user's is passed over, named with both digests if nothing else helps, and never touched."""
     asset = small_asset(address(server.base))
-    know(monkeypatch, asset)
+    set_catalogue(monkeypatch, asset)
     (world / "data" / "deep").mkdir(parents=True)
     mine = world / "data" / "deep" / "labels"
     mine.write_bytes(b"mine")
@@ -76,7 +76,7 @@ def test_wrong_file_of_the_user_is_named_and_kept(
 def test_broken_cache_is_seen_and_mended(world: Path, server: AssetServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file of the cache that has changed is noticed: offline an error with both digests, online fetched again."""
     asset = small_asset(address(server.base))
-    know(monkeypatch, asset)
+    set_catalogue(monkeypatch, asset)
     file = assets.fetch("small") / "labels"
     file.write_bytes(LABELS[::-1])
     assert assets.state("small") == "missing"
@@ -97,7 +97,7 @@ def test_verification_is_remembered(world: Path, server: AssetServer, monkeypatc
 
     asset = small_asset(address(server.base))
     counted = Origins(tuple(Form(form.pattern, counting) for form in asset.forms), asset.sources)
-    know(monkeypatch, dataclasses.replace(asset, origins=lambda: counted))
+    set_catalogue(monkeypatch, dataclasses.replace(asset, origins=lambda: counted))
     folder = assets.fetch("small")
     read.clear()
     cache._remembered.clear()  # as in a new process
@@ -111,7 +111,7 @@ def test_verification_is_remembered(world: Path, server: AssetServer, monkeypatc
 
 def test_unwritable_cache_is_one_sentence(world: Path, server: AssetServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cache that cannot be made is one sentence that names it and the variable to set."""
-    know(monkeypatch, small_asset(address(server.base)))
+    set_catalogue(monkeypatch, small_asset(address(server.base)))
     (world / "file").write_text("")
     monkeypatch.setenv("VQBENCH_CACHE", str(world / "file" / "cache"))
     with pytest.raises(UsageError, match=r"VQBENCH_CACHE=.*/file/cache: not a usable path .*; give another one"):
@@ -121,7 +121,7 @@ def test_unwritable_cache_is_one_sentence(world: Path, server: AssetServer, monk
 
 def test_read_only_cache_serves(world: Path, server: AssetServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A filled cache in which nothing can be noted down still serves, offline too."""
-    know(monkeypatch, small_asset(address(server.base)))
+    set_catalogue(monkeypatch, small_asset(address(server.base)))
     folder = assets.fetch("small")
     (world / "cache" / "verified.json").unlink()
     (world / "cache" / "verified.json").mkdir()  # nothing can take this name

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.asset_server import IMAGES, AssetServer, address, know, small_asset
+from tests.support.asset_server import IMAGES, AssetServer, address, set_catalogue, small_asset
 from vqbench import assets
 from vqbench.assets import download
 from vqbench.errors import AssetError
@@ -16,7 +16,7 @@ from vqbench.errors import AssetError
 
 def test_broken_download_is_resumed(world: Path, server: AssetServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a connection that broke half-way only the rest is asked for, and the file is whole."""
-    know(monkeypatch, small_asset(address(server.base)))
+    set_catalogue(monkeypatch, small_asset(address(server.base)))
     server.breaks = 1
     assert (assets.fetch("small") / "images").read_bytes() == IMAGES
     assert server.asked[:2] == [("images", None), ("images", f"bytes={len(IMAGES) // 2}-")]
@@ -24,7 +24,7 @@ def test_broken_download_is_resumed(world: Path, server: AssetServer, monkeypatc
 
 def test_broken_download_is_resumed_later(world: Path, server: AssetServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a failed fetch has received is kept, and the next fetch resumes there."""
-    know(monkeypatch, small_asset(address(server.base)))
+    set_catalogue(monkeypatch, small_asset(address(server.base)))
     server.breaks = download.ATTEMPTS
     with pytest.raises(AssetError, match="broke off after"):
         assets.fetch("small")
@@ -46,14 +46,16 @@ def test_changed_file_is_not_mixed(world: Path, server: AssetServer, monkeypatch
 
 
 def test_dead_address_costs_seconds(world: Path, server: AssetServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An address where nobody ever answers is given up after the time to connect, then the next source serves."""
+    """An address that never answers is given up after the time to connect, then the next source serves."""
     with socket.socket() as dead, socket.socket() as first, socket.socket() as second:
         dead.bind(("127.0.0.1", 0))
         dead.listen(0)  # once its queue is full, the system leaves further connections without an answer
         for waiting in (first, second):
             waiting.setblocking(False)
             waiting.connect_ex(dead.getsockname())
-        know(monkeypatch, small_asset(address(f"http://127.0.0.1:{dead.getsockname()[1]}/"), address(server.base)))
+        set_catalogue(
+            monkeypatch, small_asset(address(f"http://127.0.0.1:{dead.getsockname()[1]}/"), address(server.base))
+        )
         assert download.CONNECT_SECONDS <= 5
         monkeypatch.setattr(download, "CONNECT_SECONDS", 0.5)
         start = time.monotonic()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.asset_server import IMAGES, LABELS, AssetServer, address, know, small_asset
+from tests.support.asset_server import IMAGES, LABELS, AssetServer, address, set_catalogue, small_asset
 from vqbench import assets
 from vqbench.assets import download, sources
 from vqbench.assets.catalogue import Asset
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_fetch_verifies_stores_and_tidies(world: Path, server: AssetServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """From an empty cache: missing, then cached; progress ends at the whole; the download itself is removed."""
-    know(monkeypatch, small_asset(address(server.base)))
+    set_catalogue(monkeypatch, small_asset(address(server.base)))
     progress: list[tuple[int, int | None]] = []
     assert assets.state("small") == "missing"
     folder = assets.fetch("small", progress=lambda done, total: progress.append((done, total)))
@@ -39,7 +39,7 @@ def test_fetch_verifies_stores_and_tidies(world: Path, server: AssetServer, monk
 def test_wrong_content_is_refused(world: Path, server: AssetServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A source with other content is named with the file and both digests, and none of it reaches the cache."""
     asset = small_asset(address(server.base))
-    know(monkeypatch, asset)
+    set_catalogue(monkeypatch, asset)
     server.files["labels"] = b"wrong"
     with pytest.raises(AssetError) as caught:
         assets.fetch("small")
@@ -55,7 +55,7 @@ def test_next_source_is_tried(world: Path, server: AssetServer, monkeypatch: pyt
         wrong.files = {"images": b"wrong", "labels": LABELS}
         threading.Thread(target=wrong.serve_forever, args=(0.01,), daemon=True).start()
         nowhere = sources.Address(1, f"{server.base}nowhere/", ("images", "labels"))
-        know(monkeypatch, small_asset(nowhere, address(wrong.base), address(server.base)))
+        set_catalogue(monkeypatch, small_asset(nowhere, address(wrong.base), address(server.base)))
         assert (assets.fetch("small") / "images").read_bytes() == IMAGES
         wrong.shutdown()
 
@@ -81,7 +81,7 @@ def test_one_download_serves_siblings(world: Path, server: AssetServer, monkeypa
     two = Asset(
         "two", "Two", "CC0", "md5", {"labels": one.digests["labels"]}, lambda: Origins(one.forms[1:], one.sources)
     )
-    know(monkeypatch, one, two)
+    set_catalogue(monkeypatch, one, two)
     assets.fetch("small")
     assert assets.state("two") == "cached"
     assert assets.raw("two", "labels", offline=True) == LABELS
@@ -100,11 +100,11 @@ def test_unknown_names_are_usage_errors(world: Path) -> None:
 
 
 @pytest.mark.parametrize("by_variable", [False, True])
-def test_offline_asks_nobody(
+def test_offline_tries_no_source(
     by_variable: bool, world: Path, server: AssetServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Offline, by argument or variable, no source is asked, nothing is written, and the error says what to do."""
-    know(monkeypatch, small_asset(address(server.base)))
+    """Offline, by argument or variable, no source is tried, nothing is written, and the error says what to do."""
+    set_catalogue(monkeypatch, small_asset(address(server.base)))
     if by_variable:
         monkeypatch.setenv("VQBENCH_OFFLINE", "1")
     with pytest.raises(AssetError) as caught:
@@ -120,7 +120,7 @@ def test_every_source_that_failed_is_named(world: Path, server: AssetServer, mon
     refused = socket.socket()
     refused.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
     closed = f"http://127.0.0.1:{refused.getsockname()[1]}/"
-    know(monkeypatch, small_asset(address(closed), address(f"{server.base}nowhere/")))
+    set_catalogue(monkeypatch, small_asset(address(closed), address(f"{server.base}nowhere/")))
     with pytest.raises(AssetError) as caught:
         assets.fetch("small")
     refused.close()
@@ -131,7 +131,7 @@ def test_every_source_that_failed_is_named(world: Path, server: AssetServer, mon
 
 def test_full_disk_is_one_sentence(world: Path, server: AssetServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that is full while a download is written is progress as that, with what to free."""
-    know(monkeypatch, small_asset(address(server.base)))
+    set_catalogue(monkeypatch, small_asset(address(server.base)))
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")

@@ -156,7 +156,7 @@ def test_vit_sizes_and_shapes(variant: Any, dim: int, shapes: tuple[tuple[int, i
 
 
 def test_positions_are_sines_of_rows_and_columns() -> None:
-    """The first half of the channels tells the column, the second the row, in the frequencies of the transformer."""
+    """The first half of the channels encodes the column, the second the row, in the frequencies of the transformer."""
     table = positions(8, 3, 5, torch.device("cpu")).view(3, 5, 8)
     for row in range(3):
         for column in range(5):
@@ -350,7 +350,7 @@ def test_checkpoints_of_another_model_are_refused(
 
 
 def test_a_codebook_of_another_size_is_refused(tmp_path: Path) -> None:
-    """A quantizer that cannot take the file's codebook is told of, with the budget that would."""
+    """A quantizer that the file's codebook does not fit is an error that states the budget which would."""
     path, _ = checkpoint(tmp_path)
     model = Autoencoder(pretrained(path), VQ(32, 8))
     with pytest.raises(RunError, match=r"16 codes x 8, the quantizer has one of 32 x 8; use vq, with codebook"):

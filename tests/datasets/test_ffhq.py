@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("cache")  # a cache folder of the test's ow
 
 
 def test_ffhq_is_split_by_number(tmp_path: Path) -> None:
-    """Flat or in buckets, numbers below 60000 train and the others test, in their order; what lacks is told."""
+    """Flat or in buckets, numbers below 60000 train and the others test, in their order; missing images are noted."""
     numbers = [59999, 60000, 7, 69999, 1000]
     for number in numbers:
         for name in (f"flat/{number:05}.png", f"buckets/{number // 1000 * 1000:05}/{number:05}.png"):

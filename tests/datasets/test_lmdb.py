@@ -58,7 +58,7 @@ def test_lmdb_that_is_cut_off_is_one_sentence(environment: Path, share: float) -
 
 
 def test_lmdb_that_leads_round_ends(environment: Path) -> None:
-    """A branch that leads back to itself is told, not followed."""
+    """A branch that leads back to itself is an error."""
     path = environment / "data.mdb"
     data = bytearray(path.read_bytes())
     tree = _lmdb._Tree(path.open("rb"))

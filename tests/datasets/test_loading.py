@@ -118,7 +118,7 @@ def test_resident_reads_all(folder: Path) -> None:
 
 
 def test_an_image_that_is_gone_stops_the_training(folder: Path) -> None:
-    """What a thread cannot read reaches who trains, and names the file; nobody waits for ever."""
+    """An error in a thread is raised in the training, with the file's name, and nothing waits for ever."""
     images = of(folder).pixels("train")
     (folder / "train" / "17.png").unlink()
     with pytest.raises(AssetError, match=r"17\.png: cannot be read any more"):
@@ -145,7 +145,7 @@ class Watched:
 
 
 def test_no_thread_is_left(folder: Path) -> None:
-    """Whoever stops in the middle of an epoch leaves no thread behind, and what waited is not decoded."""
+    """A training that stops in the middle of an epoch leaves no thread, and waiting batches are not decoded."""
     images = Watched(of(folder).pixels("train"))
     iterator = loading.batches(images, torch.arange(30), 1, threads=1)
     next(iterator)

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("cache")  # a cache folder of the test's ow
 
 
 def test_lsun_by_folder_or_lmdb(tmp_path: Path) -> None:
-    """Folders and the published lmdb environments are one data set; what lacks is told with all names."""
+    """Folders and the published lmdb environments are one data set; a missing one is an error with all names."""
     lmdb = pytest.importorskip("lmdb")
     for split, first, count in (("train", 0, 5), ("val", 100, 3)):
         names = {f"{number:040x}": noise(first + number) for number in range(count)}

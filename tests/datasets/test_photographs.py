@@ -48,8 +48,8 @@ def test_damaged_files_are_refused_by_name(folder: Path) -> None:
     assert "damaged: skip" in said
 
 
-def test_damaged_files_are_left_out_and_told(folder: Path) -> None:
-    """Skipped files change nothing in the others, and a note tells how many of how many there were, in each split."""
+def test_damaged_files_are_left_out_and_noted(folder: Path) -> None:
+    """Skipped files change nothing in the others, and a note for each split states how many of how many."""
     clean = photos(folder)
     wanted = pixels(clean, "train")
     for name, (data, _) in odd_images.damaged().items():
@@ -126,7 +126,7 @@ def test_content_that_is_asked_for_must_be_there(folder: Path) -> None:
 def test_moved_images_are_found_in_the_folder_of_data(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run goes on where its images lie under VQBENCH_DATA, and says so plainly where they are gone."""
+    """A run resumes where its images are below VQBENCH_DATA; missing images are an error."""
     args = canonical_args(folder=str(folder))
     monkeypatch.setenv("VQBENCH_DATA", str(tmp_path / "data"))
     folder.rename(tmp_path / "moved")
@@ -145,7 +145,7 @@ def test_digest_of_a_split_knows_its_size(folder: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
-    """A mistyped folder, and a data set that nobody has, say where they were looked for."""
+    """A mistyped folder, and a missing data set, are errors that say where they were looked for."""
     with pytest.raises(AssetError, match="nowhere: no such folder"):
         photos(tmp_path / "nowhere")
     for cls in (Ffhq, Imagenet, Lsun):
@@ -246,7 +246,7 @@ def test_bits_of_16_are_none_of_the_arguments_that_name_a_run(ppm_folder: Path, 
 
 
 def test_wrong_bits_are_one_sentence(tmp_path: Path) -> None:
-    """Bits that levels go beyond, or that nobody has, are refused; kinds that differ within a folder are named."""
+    """Bits that levels exceed, or outside of 8 to 16, are refused; kinds that differ within a folder are named."""
     deep(tmp_path / "deep", 4080)
     assert "up to 4080" in refused(tmp_path / "deep", bits=10)
     with pytest.raises(UsageError, match="give bits from 8 to 16"):

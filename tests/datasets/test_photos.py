@@ -51,7 +51,7 @@ def test_a_folder_without_splits_is_split_by_digest(tmp_path: Path) -> None:
     ],
 )
 def test_a_folder_that_lacks_something_is_one_sentence(tmp_path: Path, names: list[str], sentence: str) -> None:
-    """Half a layout, and an empty folder, are told as what they are."""
+    """Half a layout, and an empty folder, are errors that say so."""
     (tmp_path / "half").mkdir()
     fill(tmp_path / "half", names)
     with pytest.raises(AssetError, match=sentence):

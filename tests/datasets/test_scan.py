@@ -41,7 +41,7 @@ def test_what_is_no_regular_file_is_damaged(ppm_folder: Path) -> None:
 
 
 def test_names_that_are_no_text_are_kept(ppm_folder: Path) -> None:
-    """A damaged image, a sound one and a ppm_folder whose names are not UTF-8 are told from others, and found again."""
+    """A damaged image, a sound one and a folder whose names are not UTF-8 are distinguished, and found again."""
     root = Path(os.fsdecode(os.fsencode(ppm_folder) + b"\xe9"))
     ppm_folder.rename(root)
     Path(os.fsdecode(os.fsencode(root) + b"/train/kaputt\xe9.ppm")).write_bytes(b"no image")

@@ -74,7 +74,7 @@ def measured_one_by_one(x: Tensor, y: Tensor, folder: Path) -> dict[str, list[fl
 
 
 def lpips_one_by_one(net: nn.Module, folder: Path, count: int) -> list[float]:
-    """The package's LPIPS of each pair of files, one at a time, fed [0, 1] and told so."""
+    """The package's LPIPS of each pair of files, one at a time, in [0, 1] with normalize=True."""
     values = []
     for number in range(count):
         files = (folder / side / f"{number:08d}.jpg" for side in ("originals", "reconstructions"))

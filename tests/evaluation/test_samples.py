@@ -222,7 +222,7 @@ def test_samples_of_other_weights_are_forgotten(tmp_path: Path) -> None:
 
 
 def test_what_was_learned_from_reaches_the_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Copies and the images drawn know of mirror images from the evaluator, and that from the run's recipe."""
+    """Copies and grids consider mirror images if the evaluator's argument, from the run's recipe, is set."""
     seen: list[Samples] = []
     drawn: list[bool] = []
     monkeypatch.setattr(Copies, "measure", lambda self, samples: seen.append(samples) or 0.0)

@@ -31,7 +31,7 @@ def collector() -> Metric:
     return registry.load("metrics", "kid")(Context(measuring("clean"), "0" * 64, None, None, torch.device("cpu")))
 
 
-def pictures(count: int) -> tuple[Tensor, Tensor]:
+def noise_and_softened(count: int) -> tuple[Tensor, Tensor]:
     """Noise in [0, 1] (count, 3, 32, 32), and a softened copy of it."""
     draw = torch.Generator().manual_seed(0)
     originals = torch.rand(count, 3, 32, 32, generator=draw)
@@ -52,7 +52,7 @@ def test_value_is_torch_fidelitys(weights: None, tmp_path: Path) -> None:
     ensure_torchvision()
     import torch_fidelity
 
-    originals, reconstructions = pictures(12)
+    originals, reconstructions = noise_and_softened(12)
     ours = collector()
     ours.update(batch(originals[:5], reconstructions[:5]))
     ours.update(batch(originals[5:], reconstructions[5:], 5))
@@ -78,7 +78,7 @@ def test_value_is_torch_fidelitys(weights: None, tmp_path: Path) -> None:
 def test_value_is_the_formula(weights: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The unbiased MMD² with the cubic kernel, summed pair by pair in plain numpy."""
     monkeypatch.setattr(inception, "features", cheap)
-    originals, reconstructions = pictures(6)
+    originals, reconstructions = noise_and_softened(6)
     ours = collector()
     ours.update(batch(originals, reconstructions))
     x, y = (cheap(None, seen, None).double().numpy() for seen in (originals, reconstructions))  # type: ignore[arg-type]
@@ -91,7 +91,7 @@ def test_value_is_the_formula(weights: None, monkeypatch: pytest.MonkeyPatch) ->
 def test_ranks_add_up(weights: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """States of two ranks that saw different images add up to that of one that saw all, and so does the value."""
     monkeypatch.setattr(inception, "features", cheap)
-    originals, reconstructions = pictures(9)
+    originals, reconstructions = noise_and_softened(9)
     whole, first, second = collector(), collector(), collector()
     whole.update(batch(originals, reconstructions))
     first.update(batch(originals[:4], reconstructions[:4]))
@@ -107,7 +107,7 @@ def test_a_subset_is_drawn_of_many_and_the_first_count(weights: None, monkeypatc
     monkeypatch.setattr(inception, "features", cheap)
     monkeypatch.setattr(_feature_distances, "SUBSET_SIZE", 5)
     monkeypatch.setattr(kid, "MOST", 12)
-    originals, reconstructions = pictures(16)
+    originals, reconstructions = noise_and_softened(16)
     values = []
     for count in (12, 12, 16):
         ours = collector()
@@ -122,6 +122,6 @@ def test_one_image_has_no_kid(weights: None, monkeypatch: pytest.MonkeyPatch) ->
     """A kernel between images needs two."""
     monkeypatch.setattr(inception, "features", cheap)
     ours = collector()
-    ours.update(batch(*pictures(1)))
+    ours.update(batch(*noise_and_softened(1)))
     with pytest.raises(RunError, match="KID needs at least 2 images"):
         ours.compute()

@@ -60,7 +60,7 @@ def test_references_of_samples_share_the_file(weights: None, tmp_path: Path, mon
 
 
 def rows(*positions: int) -> Tensor:
-    """Features that tell which image they belong to."""
+    """Features that identify their image."""
     return torch.tensor(positions, dtype=torch.float32)[:, None].expand(-1, inception.DIM)
 
 

@@ -82,6 +82,6 @@ def address(base: str) -> sources.Address:
     return sources.Address(len(IMAGES) + len(LABELS), base, ("images", "labels"))
 
 
-def know(monkeypatch: pytest.MonkeyPatch, *known: Asset) -> None:
+def set_catalogue(monkeypatch: pytest.MonkeyPatch, *known: Asset) -> None:
     """Let the catalogue be ``known``."""
     monkeypatch.setattr(fetching, "CATALOGUE", MappingProxyType({asset.name: asset for asset in known}))
