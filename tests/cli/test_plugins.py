@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from vqbench import registry
-from vqbench.cli import app, scaffold
+from vqbench.cli import app
+from vqbench.conformance import scaffold
 from vqbench.errors import UsageError
 from vqbench.planning import plan, selection
 from vqbench.store.results import ResultStore

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from vqbench import registry, testing
-from vqbench.cli import app, scaffold
+from vqbench.cli import app
+from vqbench.conformance import scaffold
 from vqbench.errors import UsageError
 from vqbench.planning import cost
 from vqbench.planning import plan as planning

@@ -261,7 +261,7 @@ def new(
     name: Annotated[str, typer.Argument(help="Its name, such as my_vq.")],
 ) -> None:
     """Write one file here, NAME.py, that trains and passes every check, to be changed into your own method."""
-    from vqbench.cli import scaffold
+    from vqbench.conformance import scaffold
 
     print(scaffold.write(kind, name))
 
