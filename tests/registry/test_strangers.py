@@ -112,7 +112,7 @@ def test_a_recipe_of_other_arguments_is_planned_run_and_shown(capsys: pytest.Cap
     assert vqbench("plan", *words) == 0
     line = capsys.readouterr().out.splitlines()[1].split()
     assert line[line.index("do") + 1] == "?"
-    assert vqbench("run", *words, "-q", "--places", "0") == 0
+    assert vqbench("run", *words, "-q", "--jobs", "0") == 0
     assert "Trained under my_recipe (iterations 2, batch 4)" in capsys.readouterr().out
     assert vqbench("plan", *words, "--cost") == 0
     assert vqbench("report", *words, "-o", "page.html") == 0
@@ -219,7 +219,7 @@ def test_a_faulty_plugin_is_one_sentence(
     """`run` and `plan` end with exit code 2 and a sentence that names the plugin's fault."""
     Path("mine.py").write_text(content)
     words = (suite(**{kind: "mine"}), "--plugin", "mine.py")
-    assert vqbench("run", *words, "-q", "--places", "0") == 2
+    assert vqbench("run", *words, "-q", "--jobs", "0") == 2
     said = capsys.readouterr().err
     assert sentence in said
     assert said.count("\n") == 1

@@ -91,20 +91,20 @@ def _deviation(found: float, kept: float) -> float:
 
 
 def _kept() -> dict[str, Values]:
-    kept: dict[str, Values] = json.loads((resources.files("vqbench") / FILE).read_text(encoding="utf-8"))
+    kept: dict[str, Values] = json.loads((resources.files("vqbench.conformance") / FILE).read_text(encoding="utf-8"))
     return kept
 
 
 def main() -> None:
     """Write the values of this machine into the package."""
-    kept = _kept() if (resources.files("vqbench") / FILE).is_file() else {}
+    kept = _kept() if (resources.files("vqbench.conformance") / FILE).is_file() else {}
     for group in GROUPS:
         if group.asset and assets.state(group.asset) == "missing":
             print(f"{group.name}: left as it was, without {group.asset}", file=sys.stderr)
             continue
         kept[group.name] = {name: float(f"{value:.9g}") for name, value in group.compute().items()}
     text = json.dumps({group.name: kept[group.name] for group in GROUPS if group.name in kept}, indent=1)
-    Path(str(resources.files("vqbench") / FILE)).write_text(text + "\n", encoding="utf-8")
+    Path(str(resources.files("vqbench.conformance") / FILE)).write_text(text + "\n", encoding="utf-8")
 
 
 # Closed forms ---------------------------------------------------------------------------------------------------------

@@ -18,7 +18,6 @@ from vqbench.profiling import report
 from vqbench.profiling.subjects import Size, Subject, size, subjects
 from vqbench.store.results import write_atomically
 from vqbench.system import jsontext, processes
-from vqbench.system.output import CommandOutput
 
 SIZES = ("50176,512,64",)  # a batch of 1,024 images of MNIST at the codebook of the small-data tables
 
@@ -39,18 +38,12 @@ class ProfileRequest:
     plugins: Sequence[Path] = ()
 
 
-def shown(path: Path, style: str = "text", cost: bool = False, methods: bool = False) -> CommandOutput:
-    """A kept profile."""
-    profile = report.read(path)
-    return CommandOutput(report.text(profile, style, cost, methods), profile)
-
-
 def profile(
     wanted: ProfileRequest, output: Path | None = None, style: str = "text", quiet: bool = True
-) -> tuple[int, CommandOutput]:
-    """Measure what is wanted, keep it in ``output``: 0 and what was found; 1 if a row could not be measured.
+) -> dict[str, Any]:
+    """Measure what is wanted, and write it to ``output``; a row that could not be measured has an ``error``.
 
-    Raises UsageError, before anything is measured, for what cannot be asked for.
+    Raises UsageError, before anything is measured, for a request that cannot be fulfilled.
     """
     rows = _checked(wanted, output, style)
     plugins = [str(Path(path).resolve()) for path in wanted.plugins]
@@ -87,7 +80,7 @@ def profile(
     }
     if output is not None:
         write_atomically(output, (jsontext.dumps(kept) + "\n").encode())
-    return int(any("error" in line for line in lines)), CommandOutput(report.text(kept, style, wanted.cost), kept)
+    return kept
 
 
 def _checked(wanted: ProfileRequest, output: Path | None, style: str) -> list[Subject]:

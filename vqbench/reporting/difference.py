@@ -29,7 +29,7 @@ from vqbench.reporting import statistics
 from vqbench.spec import PARTS, RunSpec
 from vqbench.store.results import Record, ResultStore
 from vqbench.system.machine import origins_of, same_origin
-from vqbench.system.output import CommandOutput, grid
+from vqbench.system.output import grid
 from vqbench.system.paths import path_of
 
 GIT_SECONDS = 60.0
@@ -52,7 +52,19 @@ class Change:
     images: int = 0
 
 
-def diff(a: str, b: str, results: Path) -> CommandOutput:
+@dataclass(frozen=True)
+class Difference:
+    """What changed between two states of the results, and what is new or gone."""
+
+    before: str
+    after: str
+    changes: list[Change]
+    gone: list[str]
+    added: list[str]
+    damage: list[str]  # one sentence per file that could not be read
+
+
+def diff(a: str, b: str, results: Path) -> Difference:
     """Compare ``a`` with ``b``, each a results folder, a commit or a date (YYYY-MM-DD). Raises UsageError otherwise."""
     with state(a, results) as before, state(b, results) as after:
         old, new = _kinds(before), _kinds(after)
@@ -66,7 +78,7 @@ def diff(a: str, b: str, results: Path) -> CommandOutput:
         change.said = _said(change)
     gone = [_name(next(iter(old[kind].values())).run) for kind in old if kind not in new]
     added = [_name(next(iter(new[kind].values())).run) for kind in new if kind not in old]
-    return CommandOutput(_text(a, b, changes, gone, added), _data(a, b, changes, gone, added), damage)
+    return Difference(a, b, changes, gone, added, damage)
 
 
 @contextmanager
@@ -190,7 +202,9 @@ def _said(change: Change) -> str:
     return "changed" if beyond else "within noise"
 
 
-def _text(a: str, b: str, changes: list[Change], gone: list[str], added: list[str]) -> str:
+def text(difference: Difference) -> str:
+    """Write the changes as a plain table, and below it their number and what is new or gone."""
+    changes, gone, added = difference.changes, difference.gone, difference.added
     different = [change for change in changes if change.said != "equal"]
     rows = []
     for each in different:
@@ -206,14 +220,16 @@ def _text(a: str, b: str, changes: list[Change], gone: list[str], added: list[st
     beyond = sum(change.said == "changed" for change in changes)
     lines = [grid(head, rows)] if rows else []
     lines.append(
-        f"{a} to {b}: {len(changes)} values in both, {len(changes) - len(different)} equal, {beyond} changed beyond "
-        f"noise; {len(added)} kinds of run new, {len(gone)} gone"
+        f"{difference.before} to {difference.after}: {len(changes)} values in both, {len(changes) - len(different)} "
+        f"equal, {beyond} changed beyond noise; {len(added)} kinds of run new, {len(gone)} gone"
     )
     lines += [f"new: {name}" for name in added] + [f"gone: {name}" for name in gone]
     return "\n".join(lines)
 
 
-def _data(a: str, b: str, changes: list[Change], gone: list[str], added: list[str]) -> dict[str, Any]:
+def data(difference: Difference) -> dict[str, Any]:
+    """Convert the changes to JSON data, at full precision."""
+
     def plain(change: Change) -> dict[str, Any]:
         told = {key: getattr(change, key) for key in ("what", "protocol", "metric", "seeds", "images")}
         numbers = {"before": change.before, "after": change.after}
@@ -221,4 +237,6 @@ def _data(a: str, b: str, changes: list[Change], gone: list[str], added: list[st
             numbers |= {"low": change.test.low, "high": change.test.high, "p_value": change.test.p_value}
         return {**told, **numbers, "p_value_holm": change.adjusted, "verdict": change.said}
 
-    return {"a": a, "b": b, "changes": [plain(change) for change in changes], "new": added, "gone": gone}
+    changes = [plain(change) for change in difference.changes]
+    names = {"new": difference.added, "gone": difference.gone}
+    return {"a": difference.before, "b": difference.after, "changes": changes, **names}

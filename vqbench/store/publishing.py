@@ -1,9 +1,47 @@
-"""What becomes of a published record when its run is published again."""
+"""Copy records, without checkpoints, from a store to published results."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
 from vqbench.errors import shortened
+from vqbench.spec import RunSpec
+from vqbench.store import snapshots
 from vqbench.store.results import Record, ResultStore, Value
+
+
+@dataclass(frozen=True)
+class PublishedRecords:
+    """What :func:`publish` copied, and what it could not."""
+
+    runs: Sequence[RunSpec]  # whose records were copied
+    replaced: Sequence[str]  # one sentence per published record that lost values
+    too_large: Sequence[Path]  # files for pages that were left out
+    damage: Sequence[str]  # one sentence per file that could not be read
+
+
+def publish(runs: Iterable[RunSpec], source: ResultStore, target: ResultStore) -> PublishedRecords:
+    """Copy the records of those of ``runs`` that are finished, with per-image values and files for pages.
+
+    Published values that a record lacks are kept where both are of the same weights.
+    """
+    published, replaced, too_large = [], [], []
+    for run in runs:
+        if run not in source:
+            continue
+        record, images = source.sound(run), source.images(run)
+        if record is None or source.folder(run) / "per_image.npz" in source.damage:
+            continue
+        if lost := take_over(record, target):
+            replaced.append(lost)
+        if images:
+            target.write_images(run, images)
+        too_large += snapshots.copy(source.folder(run), target.folder(run))
+        target.write(record)
+        published.append(run)
+    return PublishedRecords(published, replaced, too_large, list(source.damage.values()))
 
 
 def take_over(record: Record, target: ResultStore) -> str | None:

@@ -12,7 +12,7 @@ from vqbench.planning.plan import Plan
 from vqbench.reporting.html import page
 from vqbench.reporting.html.gather import Gathered, gather
 from vqbench.store.results import ResultStore, damage_of
-from vqbench.system.output import require_sound, write_text
+from vqbench.system.output import write_text
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ def write(stores: Sequence[ResultStore], folder: Path) -> str:
         for plan in planning.stored(store):
             plans.setdefault(plan.name, plan)
     if not plans:
-        require_sound(damage_of(stores))
+        for damaged in damage_of(stores):
+            raise StoreError(damaged)
         names = " and ".join(f"{store.root}/" for store in stores)
         raise StoreError(f"{names} hold no suite that was run or published; `vqbench run` first")
     try:
