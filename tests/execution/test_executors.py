@@ -164,7 +164,7 @@ def test_when_the_time_is_up_the_work_goes_on_later(
 
 
 def test_the_command_ends_in_its_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """--time-limit 1s of a suite of hours ends with exit code 3, the table as it stands, and one sentence on what is left."""
+    """--time-limit 1s of a suite of hours ends with exit code 3, the table so far, and one sentence on what is left."""
     suite = write(tmp_path, "vq, cvq")
     assert vqbench("run", suite, "--store", tmp_path / "runs", "--epochs", MANY, "--time-limit", "1s") == 3
     shown = capsys.readouterr()

@@ -22,8 +22,8 @@ Only = Annotated[list[str] | None, typer.Option(metavar="CHECK", help="Run only 
 Sets = Annotated[
     list[str] | None, typer.Option("--set", metavar="ARGUMENT=VALUE", help="Change an argument of the quantizer.")
 ]
-NumCodes = Annotated[int, typer.Option(min=2, max=2**20, help="Number of codes.")]
-Dim = Annotated[int, typer.Option(min=1, max=2**14, help="Dimension of a code.")]
+NumCodes = Annotated[int, typer.Option(metavar="N", min=2, max=2**20, help="Number of codes.")]
+Dim = Annotated[int, typer.Option(metavar="N", min=1, max=2**14, help="Dimension of a code.")]
 Slow = Annotated[bool, typer.Option("--slow", help="Run slow checks, too: torch.compile.")]
 
 
@@ -37,7 +37,7 @@ def check(
     slow: Slow = False,
     as_json: shared.Json = False,
 ) -> None:
-    """Check that a quantizer keeps the contract, and say what to do where it does not.
+    """Check that a quantizer keeps the contract, and what to do where it does not.
 
     Each check ends with PASS, WARN, SKIP or FAIL. The exit code is 1 if any fails.
     """

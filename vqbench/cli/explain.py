@@ -6,18 +6,21 @@ from typing import Annotated
 
 import typer
 
-from vqbench.bounds import MOST
 from vqbench.cli import options as shared
-from vqbench.cli.options import add_plugins, set_offline
+from vqbench.cli.options import add_plugins, set_offline, whole_number
 from vqbench.cli.output import print_json
 
 Run = Annotated[
     str, typer.Argument(metavar="RUN", help="Its key, the beginning of its key, or the name of its folder.")
 ]
 Metrics = Annotated[
-    list[str] | None, typer.Option(metavar="NAME", help="Metrics to explain. Default: all but the slow rfid and kid.")
+    list[str] | None,
+    typer.Option(metavar="NAME", show_default="all but rfid and kid, which take minutes", help="Explain this metric."),
 ]
-TestImages = Annotated[int | None, typer.Option(min=2, max=MOST, help="Evaluate on the first test images only.")]
+TestImages = Annotated[
+    int | None,
+    typer.Option(metavar="N", parser=whole_number(2), show_default="all", help="Evaluate on the first test images."),
+]
 
 
 def explain(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +12,7 @@ import typer
 
 from vqbench.bounds import MOST
 from vqbench.cli.output import note
-from vqbench.errors import UsageError
+from vqbench.errors import UsageError, shortened
 from vqbench.system.paths import path_of
 
 if TYPE_CHECKING:
@@ -21,19 +21,37 @@ if TYPE_CHECKING:
 RUNS, RESULTS = Path("runs"), Path("results")
 DEFAULT_SUITE = "quick"
 
+
+def whole_number(least: int) -> Callable[[str], int]:
+    """Return a parser of whole numbers between ``least`` and the most that a suite may have."""
+
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise typer.BadParameter(f"{shortened(text)!r} is not a whole number") from None
+        if not least <= number <= MOST:
+            raise typer.BadParameter(f"{shortened(text)} is not between {least} and {MOST:,}")
+        return number
+
+    return parse
+
+
 # Which suites ---------------------------------------------------------------------------------------------------------
 
 Suite = Annotated[
-    str | None, typer.Argument(metavar="SUITE", help="Name of a suite, or path of its YAML file (quick).")
+    str | None,
+    typer.Argument(metavar="SUITE", show_default="quick", help="Name of a suite, or path of its YAML file."),
 ]
 Suites = Annotated[
-    list[str] | None, typer.Argument(metavar="SUITE...", help="Names of suites, or paths of YAML files (quick).")
+    list[str] | None,
+    typer.Argument(metavar="SUITE", show_default="quick", help="Names of suites, or paths of YAML files."),
 ]
 Only = Annotated[
     list[str] | None, typer.Option(metavar="ROW", help="Only rows of this label or quantizer; * for any letters.")
 ]
 Skip = Annotated[list[str] | None, typer.Option(metavar="ROW", help="All but rows of this label or quantizer.")]
-Seeds = Annotated[str | None, typer.Option(metavar="N,N,...", help="Other seeds, such as 1,2,3.")]
+Seeds = Annotated[str | None, typer.Option(metavar="N,N,...", help="Replace the seeds, such as 1,2,3.")]
 Metrics = Annotated[list[str] | None, typer.Option(metavar="NAME", help="Add a metric to the suite.")]
 Sets = Annotated[
     list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a key, such as codebook.num_codes=64.")
@@ -42,10 +60,18 @@ RowPlugins = Annotated[
     list[Path] | None,
     typer.Option("--plugin", metavar="FILE", parser=path_of, help="Load plugins of a .py file; quantizers get a row."),
 ]
-Epochs = Annotated[int | None, typer.Option(min=1, max=MOST, help="Reduced copy: number of epochs.")]
-BatchSize = Annotated[int | None, typer.Option(min=1, max=MOST, help="Reduced copy: images per update.")]
-Subset = Annotated[int | None, typer.Option(min=1, max=MOST, help="Reduced copy: number of training images.")]
-TestImages = Annotated[int | None, typer.Option(min=2, max=MOST, help="Reduced copy: number of test images.")]
+Epochs = Annotated[
+    int | None, typer.Option(metavar="N", parser=whole_number(1), help="Reduced copy: number of epochs.")
+]
+BatchSize = Annotated[
+    int | None, typer.Option(metavar="N", parser=whole_number(1), help="Reduced copy: images per update.")
+]
+Subset = Annotated[
+    int | None, typer.Option(metavar="N", parser=whole_number(1), help="Reduced copy: number of training images.")
+]
+TestImages = Annotated[
+    int | None, typer.Option(metavar="N", parser=whole_number(2), help="Reduced copy: number of test images.")
+]
 
 # Everything else ------------------------------------------------------------------------------------------------------
 
@@ -61,7 +87,7 @@ Results = Annotated[
 Plugins = Annotated[
     list[Path] | None, typer.Option("--plugin", metavar="FILE", parser=path_of, help="Load plugins of a .py file.")
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda or cuda:N.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Fetch nothing; fail early and name what is missing.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]

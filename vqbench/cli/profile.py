@@ -22,10 +22,12 @@ Against = Annotated[
     list[str] | None, typer.Option(metavar="PEER", help="Modules of other packages: vector-quantize-pytorch[/ema].")
 ]
 Size = Annotated[list[str] | None, typer.Option(metavar="N,K,D", help="Numbers of features, codes and dimensions.")]
-Devices = Annotated[list[str] | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
-Precision = Annotated[str, typer.Option(help="Precision of the training step: float32, tf32 or bf16.")]
-Repeat = Annotated[int, typer.Option(min=1, max=10_000, help="Number of rounds; their medians are shown.")]
-Threads = Annotated[int | None, typer.Option(min=1, max=1024, help="CPU threads. Default: as torch chooses.")]
+Devices = Annotated[list[str] | None, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N.")]
+Precision = Annotated[str, typer.Option(metavar="NAME", help="Precision of the training step: float32, tf32 or bf16.")]
+Repeat = Annotated[int, typer.Option(metavar="N", min=1, max=10_000, help="Number of rounds; their medians are shown.")]
+Threads = Annotated[
+    int | None, typer.Option(metavar="N", min=1, max=1024, show_default="as torch chooses", help="CPU threads.")
+]
 Step = Annotated[bool, typer.Option(help="Time the whole training step as well.")]
 Cost = Annotated[bool, typer.Option("--cost", help="Show how far the step is from the limits of the machine, too.")]
 Show = Annotated[Path | None, typer.Option(metavar="FILE", parser=path_of, help="Print a saved profile; time nothing.")]
@@ -33,7 +35,7 @@ Methods = Annotated[bool, typer.Option("--methods", help="With --show: print the
 Output = Annotated[
     Path | None, typer.Option("-o", "--output", metavar="FILE", parser=path_of, help="Save the profile.")
 ]
-Format = Annotated[str, typer.Option("--format", help="text or markdown.")]
+Format = Annotated[str, typer.Option("--format", metavar="NAME", help="text or markdown.")]
 
 
 def profile(

@@ -23,10 +23,14 @@ FORMATS = ("html", "json")
 Output = Annotated[
     Path | None,
     typer.Option(
-        *("-o", "--output"), metavar="FILE", parser=path_of, help="File to write. Default: report.html; JSON to stdout."
+        *("-o", "--output"),
+        metavar="FILE",
+        parser=path_of,
+        show_default="report.html; stdout for json",
+        help="File to write.",
     ),
 ]
-Format = Annotated[str, typer.Option("--format", help="html or json.")]
+Format = Annotated[str, typer.Option("--format", metavar="NAME", help="html or json.")]
 Index = Annotated[
     bool, typer.Option("--index", help="Write a page per stored suite and a start page, into the folder -o (report).")
 ]

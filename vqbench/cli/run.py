@@ -25,12 +25,20 @@ Jobs = Annotated[
         "--jobs",
         "-j",
         min=0,
-        help="Runs side by side, each in its own process; they share GPUs in turn, or the cores. Default: one per GPU, "
-        "or one. 0: in this process, for debuggers.",
+        metavar="N",
+        show_default="one per GPU, or 1",
+        help="Runs side by side, one process each, on the GPUs in turn or on shares of the cores. 0: in this process, "
+        "for debuggers.",
     ),
 ]
 Devices = Annotated[
-    int | None, typer.Option(min=1, help="Devices per run, one process each: GPUs, or shares of the cores.")
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        show_default="1",
+        help="Devices that share each run, one process each: GPUs, or shares of the cores.",
+    ),
 ]
 TimeLimit = Annotated[
     str | None,
@@ -54,11 +62,17 @@ Deterministic = Annotated[
 ]
 Executor = Annotated[str, typer.Option(metavar="NAME", help="local (this machine), ray or slurm (a cluster).")]
 Address = Annotated[
-    str | None, typer.Option(help="Ray: address of the cluster, auto for the one here. Default: start one.")
+    str | None,
+    typer.Option(
+        metavar="ADDRESS", show_default="start a cluster", help="Ray: the cluster; auto for the one on this machine."
+    ),
 ]
-CpusPerRun = Annotated[int | None, typer.Option(min=1, help="Ray: cores, and threads, per run. Default: 1.")]
+CpusPerRun = Annotated[
+    int | None, typer.Option(min=1, metavar="N", show_default="1", help="Ray: cores, and threads, per run.")
+]
 GpusPerRun = Annotated[
-    float | None, typer.Option(min=0, help="Ray: GPUs per run, may be a fraction. Default: 1 if there are any.")
+    float | None,
+    typer.Option(min=0, metavar="N", show_default="1 if any", help="Ray: GPUs per run, may be a fraction."),
 ]
 Slurm = Annotated[
     list[str] | None, typer.Option(metavar="KEY=VALUE", help="Slurm: partition=gpu, time=2h, gpus=1, ...")

@@ -15,11 +15,13 @@ Run = Annotated[
     str,
     typer.Argument(metavar="RUN", help="A second stage: its key, the beginning of its key, or the name of its folder."),
 ]
-Count = Annotated[int, typer.Option("-n", "--count", min=1, max=10_000, help="Number of images.")]
+Count = Annotated[int, typer.Option("-n", "--count", metavar="N", min=1, max=10_000, help="Number of images.")]
 Output = Annotated[Path, typer.Option("-o", "--output", metavar="FILE", parser=path_of, help="PNG file to write.")]
-Steps = Annotated[int | None, typer.Option(min=1, max=1000, help="Diffusion: number of DDIM steps.")]
-Eta = Annotated[float | None, typer.Option(min=0, max=1, help="Diffusion: noise of each step.")]
-Temperature = Annotated[float | None, typer.Option(min=0.01, max=10, help="Autoregressive prior: temperature.")]
+Steps = Annotated[int | None, typer.Option(metavar="N", min=1, max=1000, help="Diffusion: number of DDIM steps.")]
+Eta = Annotated[float | None, typer.Option(metavar="X", min=0, max=1, help="Diffusion: noise of each step.")]
+Temperature = Annotated[
+    float | None, typer.Option(metavar="X", min=0.01, max=10, help="Autoregressive prior: temperature.")
+]
 
 
 def sample(

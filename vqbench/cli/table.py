@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("text", "markdown", "csv", "latex", "json")
 
-Format = Annotated[str, typer.Option("--format", help="text, markdown, csv or latex.")]
+Format = Annotated[str, typer.Option("--format", metavar="NAME", help="text, markdown, csv or latex.")]
 Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", parser=path_of, help="Write to a file.")]
 Paper = Annotated[bool, typer.Option("--paper", help="Show printed values beside ours, with verdicts.")]
 Notes = Annotated[bool, typer.Option("--notes", help="Print all notes below the table, not only five lines.")]
