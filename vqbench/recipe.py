@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from vqbench.errors import counted
 
@@ -43,10 +43,11 @@ class Trained:
 
 
 class Recipe:
-    """A training loop. All arguments of the constructor are named, annotated and part of a run's key.
+    """A way to train: a plugin that takes a :class:`Task` and leaves trained weights.
 
-    Only :meth:`fit` must be written. What follows it is asked before anything is trained, by `plan`, by tables and to
-    put short runs first; what a recipe does not say is shown as unknown.
+    All arguments of the constructor are named, annotated and part of the key of a run. Only :meth:`fit` must be
+    written. The planner, tables and workers never read a recipe's arguments: they call the methods below and read these
+    attributes, whose defaults suit a recipe that says nothing. What a recipe does not know is shown as unknown.
     """
 
     VERSION: ClassVar[int] = 1
@@ -54,6 +55,11 @@ class Recipe:
     packages: ClassVar[tuple[str, ...]] = ()  # modules of other packages, without which it cannot train
     install: ClassVar[str] = ""  # what pip installs them by, where that is not their names
     distributed: ClassVar[bool] = False  # True: ``fit`` may be called on several ranks, and divides each batch
+    second_stage: ClassVar[bool] = False  # True: trains a generator on a trained autoencoder; see SecondStage
+    reducible: ClassVar[tuple[str, ...]] = ("epochs", "batch_size", "subset")  # arguments that a reduced copy may set
+    scaling: ClassVar[tuple[str, ...]] = ()  # arguments that change how many updates there are, not what one costs
+
+    precision: Literal["float32", "tf32", "bf16"] = "float32"  # of the engine in its tasks
 
     def misfit(self, train: int, test: int, holdout: int, size: int) -> str | None:
         """Why it cannot train on data of so many images of ``size`` pixels a side, and what would work; None if it can.
@@ -96,12 +102,18 @@ def too_large(batch_size: int, train: int, subset: int | None) -> str | None:
 
 
 class SecondStage(Recipe):
-    """A training loop on a trained autoencoder, which comes as ``task.model`` and is left as it is.
+    """A way to train a generator on a trained autoencoder, which comes as ``task.model`` and is left as it is.
 
-    ``fit`` leaves what it trained in ``best.pt``: the ``state_dict`` of its :meth:`generator`.
+    ``fit`` leaves the ``state_dict`` of the trained :meth:`generator` in ``best.pt``. Sampled images are compared with
+    the training images that the generator learned from, which :attr:`subset` and :attr:`mirrored` describe.
     """
 
-    sampler: ClassVar[Mapping[str, float]]  # the settings that its generators are sampled by, as they are by default
+    second_stage: ClassVar[bool] = True
+    reducible: ClassVar[tuple[str, ...]] = ("batch_size", "subset")
+    sampler: ClassVar[Mapping[str, float]]  # settings that its generators are sampled with -> their defaults
+
+    subset: int | None = None  # how many of the first training images it learns from; None: all
+    mirrored: bool = False  # whether it learns from mirrored images as well
 
     def generator(self, first: Autoencoder, channels: int, size: int) -> Generator:
         """An untrained maker of images, of so many channels and that side, on the device of ``first``.

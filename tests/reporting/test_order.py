@@ -12,11 +12,13 @@ import pytest
 from numpy.typing import NDArray
 
 from vqbench.planning import plan as planning
+from vqbench.planning.overrides import Override
 from vqbench.planning.plan import Plan, PlannedRun
 from vqbench.reporting.tables import assemble, order
 from vqbench.reporting.tables.order import order_lines
 from vqbench.reporting.tables.render import render
-from vqbench.store.results import Record, ResultStore, Value
+from vqbench.store.record import Record, Value
+from vqbench.store.results import ResultStore
 
 IMAGES = 400
 SIGN = {"l1": 1, "ssim": -1, "psnr": -1, "lpips": 1}  # of what is worse
@@ -34,7 +36,7 @@ def store(tmp_path: Path) -> ResultStore:
 
 
 def with_seeds(*seeds: int) -> Plan:
-    return planning.load("small_datasets", [], [f"seeds={list(seeds)}"])
+    return planning.load("small_datasets", [], [Override("seeds", list(seeds))])
 
 
 def fill(plan: Plan, store: ResultStore, simulated: Simulated, protocol: str = "official", version: int = 1) -> None:

@@ -34,7 +34,6 @@ from vqbench.recipe import Task
 from vqbench.recipes.gan import Gan
 from vqbench.training import seeding
 from vqbench.training.adversarial import losses
-from vqbench.training.adversarial.ema import Average
 from vqbench.training.adversarial.passes import FullBatch, MicroBatches
 from vqbench.training.adversarial.patch import Patch
 from vqbench.training.adversarial.reconstruction import Reconstruction
@@ -42,6 +41,7 @@ from vqbench.training.adversarial.schedule import learning_rate
 from vqbench.training.adversarial.stylegan import StyleGAN
 from vqbench.training.adversarial.update import GanConfig, GanTrainer
 from vqbench.training.codebook_monitor import CodebookMonitor
+from vqbench.training.ema import Average
 from vqbench.training.engine import Engine
 
 CPU = torch.device("cpu")

@@ -38,7 +38,7 @@ def explain(
     from vqbench.errors import Interrupted
     from vqbench.evaluation import explain as explaining
     from vqbench.execution.preparation import fetch
-    from vqbench.execution.progress import progress
+    from vqbench.execution.progress import run_progress
     from vqbench.execution.stopping import Stop
     from vqbench.execution.trained_model import load_model
     from vqbench.reporting.protocol_differences import data, text
@@ -47,10 +47,10 @@ def explain(
     add_plugins(plugin)
     set_offline(offline)
     trained = load_model(ResultStore(store), run, device)
-    with Stop() as stop, progress(1, quiet) as listener:
+    with Stop() as stop, run_progress(1, quiet) as listener:
 
         def on_progress(done: int, total: int) -> None:
-            listener.advanced(trained.run, done, total)
+            listener.run_advanced(trained.run, done, total)
             if stop():
                 raise Interrupted("stopped while evaluating; nothing was to be kept")
 

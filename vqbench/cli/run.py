@@ -110,15 +110,15 @@ def run(
 ) -> None:
     """Train and evaluate all missing runs, cheapest first, then print the tables."""
     from vqbench.execution import callbacks
-    from vqbench.execution.executors.options import ExecutorOptions
+    from vqbench.execution.executors.executor_options import ExecutorOptions
     from vqbench.execution.stopping import Stop
     from vqbench.execution.suite_runner import RunOptions
     from vqbench.system import determinism
-    from vqbench.system.durations import seconds
+    from vqbench.system.durations import parse_duration
 
     if timeout is not None and jobs == 0:
         raise UsageError("--timeout stops the process of a run, and --jobs 0 starts none; leave one of them out")
-    limit, run_limit = (None if words is None else seconds(words) for words in (time_limit, timeout))
+    limit, run_limit = (None if words is None else parse_duration(words) for words in (time_limit, timeout))
     selection = Selection(only, skip, seeds, metrics, sets, plugin, epochs, batch_size, subset, test_images)
     with Stop(limit) as stop:
         set_offline(offline)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from vqbench import protocol, registry
+from vqbench import registry
 from vqbench.dataset import Dataset
 from vqbench.errors import AssetError, UsageError, nearest
 from vqbench.evaluation.reconstructions import Evaluator
@@ -20,6 +20,7 @@ from vqbench.model import Autoencoder
 from vqbench.protocol import MeasureProtocol
 from vqbench.reporting.protocol_differences import END, START, Explanation, Programme, Turn, word
 from vqbench.spec import RunSpec
+from vqbench.store.value_name import ValueName
 
 if TYPE_CHECKING:
     from vqbench.metric import Metric
@@ -57,7 +58,7 @@ def explain(
     Raises UsageError for an unknown metric, and AssetError for weights that cannot be had.
     """
     what = programme(metrics, dataset.size, fetch)
-    names = {under: protocol.measured_on(under.name, test_images) for under in what.wanted()}
+    names = {under: str(ValueName(under.name, test_images)) for under in what.wanted()}
     wanted = {names[under]: chosen for under, chosen in what.wanted().items()}
     variants = [under for under in names if under not in (START, END)]
     evaluator = Evaluator(dataset, device, keep=False)

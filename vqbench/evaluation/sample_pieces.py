@@ -17,9 +17,9 @@ from torch import Tensor
 from vqbench.assets.content import digest_of_arrays
 from vqbench.errors import Damaged, Unwritable
 from vqbench.store import deletion
-from vqbench.store.results import write_atomically
 from vqbench.store.sampling import Sampling
 from vqbench.system import reading
+from vqbench.system.writing import write_atomically
 
 DIGEST = hashlib.sha256().digest_size
 MARK = "samples.sha256"  # names the weights of the generator that the samples in a folder are of
@@ -35,8 +35,8 @@ class SamplePieces:
 
     def __init__(self, folder: Path, sampling: Sampling, size: int) -> None:
         self.folder = folder
-        self.path = folder / f"samples-{sampling.made}.npy"
-        self.parts = folder / f"samples-{sampling.made}.parts"
+        self.path = folder / f"samples-{sampling.samples_name}.npy"
+        self.parts = folder / f"samples-{sampling.samples_name}.parts"
         self.count, self.size = sampling.count, size
         self.pieces = -(-self.count // size)
 

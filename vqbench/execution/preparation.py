@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vqbench import assets, protocol, registry
+from vqbench import assets, registry
 from vqbench.errors import UsageError
-from vqbench.execution.progress import download
+from vqbench.execution.progress import download_progress
 from vqbench.planning.plan import Plan
+from vqbench.store.value_name import ValueName
 
 if TYPE_CHECKING:
     from vqbench.dataset import Dataset
@@ -29,7 +30,7 @@ def fetch(names: Iterable[str]) -> dict[str, Path]:
     """Fetch and verify assets, with progress on stderr; the path of each by its name. Raises AssetError."""
     paths: dict[str, Path] = {}
     for name in dict.fromkeys(names):
-        with download(name) as progress:
+        with download_progress(name) as progress:
             paths[name] = assets.fetch(name, progress=progress)
     return paths
 
@@ -54,7 +55,7 @@ def required_assets(plan: Plan) -> list[str]:
         cls: Any = registry.load("metrics", metric)
         with registry.contained("metrics", metric):
             for name in plan.protocols():
-                names.update(cls.assets(protocol.measuring(name)))
+                names.update(cls.assets(ValueName.parse(name).measuring))
     return sorted(names)
 
 

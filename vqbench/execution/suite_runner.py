@@ -9,11 +9,12 @@ from pathlib import Path
 
 from vqbench.distributed.launching import Launched, launched
 from vqbench.errors import Damaged, StoreError, TimeUp, UsageError, sentence
-from vqbench.execution.executors.options import ExecutorOptions
+from vqbench.execution.executors.executor_options import ExecutorOptions
 from vqbench.execution.preparation import prepare, required_assets
+from vqbench.execution.results import Summary
 from vqbench.execution.stopping import Stop
 from vqbench.planning.cost import cheapest_first
-from vqbench.planning.jobs import Job, RequiredMetrics, Summary
+from vqbench.planning.jobs import Job, RequiredMetrics
 from vqbench.planning.plan import Plan
 from vqbench.spec import RunSpec
 from vqbench.store import deletion
@@ -126,16 +127,16 @@ def _require_fitting(options: RunOptions, ranks: Launched) -> None:
 
 def _execute(jobs: list[Job], needs: list[str], folder: Path, options: RunOptions, stop: Stop) -> Summary:
     """Carry out ``jobs`` with the executor that ``options`` name."""
-    from vqbench.execution.progress import progress
+    from vqbench.execution.progress import run_progress
 
     executor = options.executor.executor
-    if executor != "local" and any(job.first is not None for job in jobs):
+    if executor != "local" and any(job.first_stage is not None for job in jobs):
         raise UsageError(
             f"second stages build on files of their first, which --executor {executor} does not send along; "
             "leave the option out"
         )
     folder, plugins = folder.resolve(), tuple(path.resolve() for path in options.plugins)
-    with progress(len(jobs), options.quiet) as listener, stop.gently(listener.say):
+    with run_progress(len(jobs), options.quiet) as listener, stop.graceful(listener.log):
         ranks = launched()
         devices = ranks.size if ranks else options.devices or 1
         if devices > 1:  # torch would warn on each rank that it searches for unused parameters, as it is set to
@@ -147,14 +148,14 @@ def _execute(jobs: list[Job], needs: list[str], folder: Path, options: RunOption
                 folder, plugins, needs, options.executor, options.device, listener, stop, options.timeout
             ).execute(jobs)
         if options.jobs == 0 or ranks:
-            from vqbench.execution.executors.inline import execute
+            from vqbench.execution.executors.inline import InlineExecutor
 
-            return execute(jobs, folder, options.device, listener, stop, devices)
+            return InlineExecutor(folder, options.device, listener, stop, devices).execute(jobs)
         from vqbench.execution.executors.local import LocalExecutor
-        from vqbench.execution.executors.messages import Setup
+        from vqbench.execution.executors.messages import WorkerSetup
         from vqbench.execution.executors.slurm import SlurmExecutor
 
-        setup = Setup(folder, plugins, devices)
+        setup = WorkerSetup(folder, plugins, devices)
         if executor == "slurm":
             return SlurmExecutor(
                 setup, options.executor.slurm, options.device, listener, stop, options.timeout

@@ -80,6 +80,7 @@ class ReconstructionRecipe(Recipe):
     VERSION = 1
     LATER: ClassVar = {"decay": "constant"}
     distributed = True
+    scaling = ("epochs", "subset")
 
     def __init__(
         self,

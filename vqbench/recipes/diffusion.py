@@ -64,7 +64,7 @@ class Diffusion(LatentRecipe):
         precision: Precision = "float32",
     ) -> None:
         super().__init__(steps, batch_size, learning_rate, ema, flips, subset, precision)
-        self.channels, self.blocks, self.scaling = channels, blocks, scaling
+        self.channels, self.blocks, self.by_channel = channels, blocks, scaling == "channel"
         self.multipliers, self.attention = _numbers("multipliers", multipliers), _numbers("attention", attention)
 
     def generator(self, first: Autoencoder, channels: int, size: int) -> Denoiser:
@@ -77,8 +77,8 @@ class Diffusion(LatentRecipe):
         return Denoiser(net, first, shape, len(self.multipliers)).to(parameter.device)
 
     def standardize(self, generator: Denoiser, moments: Callable[[bool], tuple[Tensor, Tensor]]) -> None:
-        mean, deviation = moments(self.scaling == "channel")
-        generator.scale_to(mean if self.scaling == "channel" else torch.zeros(()), deviation)
+        mean, deviation = moments(self.by_channel)
+        generator.scale_to(mean if self.by_channel else torch.zeros(()), deviation)
 
     def batch(self, generator: Denoiser, rows: Tensor) -> tuple[Tensor, ...]:
         """Standardized features (B, dim, s, s), noise for them, and steps (B,)."""

@@ -86,6 +86,7 @@ class Gan(Recipe):
 
     VERSION = 1
     distributed = True
+    scaling = ("steps", "epochs", "subset")
 
     def __init__(
         self,

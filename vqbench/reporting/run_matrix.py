@@ -14,7 +14,8 @@ from vqbench.planning.cost import kind, took, updates
 from vqbench.planning.overrides import known_suites
 from vqbench.planning.plan import Plan
 from vqbench.reporting.run_states import row_name
-from vqbench.store.results import Record, ResultStore, lacking
+from vqbench.store.record import Record, lacking
+from vqbench.store.results import ResultStore
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from vqbench.planning.plan import Plan, PlannedRun
 from vqbench.spec import RunSpec
-from vqbench.store.results import ResultStore, lacking
+from vqbench.store.record import lacking
+from vqbench.store.results import ResultStore
 
 
 @dataclass(frozen=True)

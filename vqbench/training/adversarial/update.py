@@ -13,10 +13,10 @@ from vqbench.distributed.collectives import all_sum, world_size
 from vqbench.distributed.gradients import mean, share, sum_gradients
 from vqbench.model import Autoencoder
 from vqbench.training.adversarial import losses
-from vqbench.training.adversarial.ema import Average
 from vqbench.training.adversarial.losses import GanLoss
 from vqbench.training.adversarial.passes import BatchPass, FullBatch, MicroBatches
 from vqbench.training.adversarial.reconstruction import Reconstruction
+from vqbench.training.ema import Average
 from vqbench.training.engine import Engine
 
 TERMS = ("reconstruction", "quantizer", "adversarial", "weight", "discriminator", "r1")

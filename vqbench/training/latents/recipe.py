@@ -39,6 +39,7 @@ class LatentRecipe(SecondStage):
     """
 
     distributed = True
+    scaling = ("steps", "subset")
 
     def __init__(
         self,
@@ -51,7 +52,7 @@ class LatentRecipe(SecondStage):
         precision: Precision,
     ) -> None:
         self.steps, self.batch_size, self.learning_rate = steps, batch_size, learning_rate
-        self.ema, self.flips, self.subset, self.precision = ema, flips, subset, precision
+        self.ema, self.mirrored, self.subset, self.precision = ema, flips, subset, precision
 
     def images(self, train: int, holdout: int) -> int:
         return min(train, self.subset or train)
@@ -97,7 +98,7 @@ class LatentRecipe(SecondStage):
         clock = Clock(state.seconds)
         if state.step < self.steps:  # else it was stopped while what it makes was measured
             task.engine.add_origin(state.origins)
-            rows = LatentEncoder(task, pictures, count, generator, self.flips).rows()
+            rows = LatentEncoder(task, pictures, count, generator, self.mirrored).rows()
         if state.step == 0:
             alike = task.engine.group.agree  # to the last bit, on all ranks
             self.standardize(generator, lambda by_channel: alike(lambda: rows.moments(by_channel), patient=True))
