@@ -303,7 +303,7 @@ def test_what_check_cannot_be_asked_is_one_sentence(
         *((name, "a word of Python") for name in ("print", "match", "case", "type", "list")),
         *((name, "a module of Python") for name in ("statistics", "profile", "this")),
         *((name, "an installed module") for name in ("torch", "numpy", "vqbench", "test")),
-        *((name, "no file's name on Windows") for name in ("con", "nul", "com1", "lpt9")),
+        *((name, "not allowed as a file name on Windows") for name in ("con", "nul", "com1", "lpt9")),
         *((name, "would hide another one") for name in ("f", "q", "tensor", "quantizer", "value_error")),
         *((name, "already") for name in ("vq", "mnist", "gan", "cvq_offline")),
         *((name, "small letters") for name in ("class", "Vq", "1vq", "vq\n", "", "_vq", "vq.py", "ä")),
