@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vqbench.cli import options as shared
-from vqbench.cli.options import add_plugins, set_offline, whole_number
+from vqbench.cli.options import add_plugins, whole_number
 from vqbench.cli.output import print_json
+from vqbench.errors import Interrupted
+
+if TYPE_CHECKING:
+    from vqbench.execution.trained_model import TrainedModel
+    from vqbench.reporting.protocol_differences import Explanation
 
 Run = Annotated[
     str, typer.Argument(metavar="RUN", help="Its key, the beginning of its key, or the name of its folder.")
@@ -35,18 +41,28 @@ def explain(
     as_json: shared.Json = False,
 ) -> None:
     """Show how each protocol setting, from official to clean, changes a run's values."""
-    from vqbench.errors import Interrupted
-    from vqbench.evaluation import explain as explaining
-    from vqbench.execution.preparation import fetch
-    from vqbench.execution.progress import run_progress
-    from vqbench.execution.stopping import Stop
+    from vqbench import assets
     from vqbench.execution.trained_model import load_model
     from vqbench.reporting.protocol_differences import data, text
     from vqbench.store.results import ResultStore
 
     add_plugins(plugin)
-    set_offline(offline)
-    trained = load_model(ResultStore(store), run, device)
+    with assets.no_downloads(offline):
+        trained = load_model(ResultStore(store), run, device)
+        explanation = _explain(trained, metrics or (), test_images, quiet)
+    if as_json:
+        print_json(data(explanation))
+    else:
+        print(text(explanation))
+
+
+def _explain(trained: TrainedModel, metrics: Sequence[str], test_images: int | None, quiet: bool) -> Explanation:
+    """Explain the values of ``trained`` with a progress bar. Raises Interrupted after a signal."""
+    from vqbench.evaluation import explain as explaining
+    from vqbench.execution.preparation import fetch
+    from vqbench.execution.progress import run_progress
+    from vqbench.execution.stopping import Stop
+
     with Stop() as stop, run_progress(1, quiet) as listener:
 
         def on_progress(done: int, total: int) -> None:
@@ -55,17 +71,13 @@ def explain(
                 raise Interrupted("stopped while evaluating; nothing was to be kept")
 
         listener.run_started(trained.run, "evaluating")
-        explanation = explaining.explain(
+        return explaining.explain(
             trained.run,
             trained.model,
             trained.dataset,
             trained.engine.device,
-            metrics or (),
+            metrics,
             test_images,
             fetch=fetch,
             on_progress=on_progress,
         )
-    if as_json:
-        print_json(data(explanation))
-    else:
-        print(text(explanation))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -186,9 +185,3 @@ def add_plugins(plugins: Sequence[Path] | None) -> None:
         registry.add_file(path)
         if (same := named.setdefault(path.stem, path)).resolve() != path.resolve():
             raise UsageError(f"--plugin {path}: {same} has the same name; rename one of them")
-
-
-def set_offline(offline: bool) -> None:
-    """Let this process, and those that it starts, fetch nothing."""
-    if offline:
-        os.environ["VQBENCH_OFFLINE"] = "1"

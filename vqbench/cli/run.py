@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vqbench.cli import options as shared
-from vqbench.cli.options import Selection, set_offline, suites_or_default
+from vqbench.cli.options import Selection, suites_or_default
 from vqbench.cli.output import note
 from vqbench.errors import TimeUp, UsageError, sentence
 
@@ -109,26 +109,33 @@ def run(
     quiet: shared.Quiet = False,
 ) -> None:
     """Train and evaluate all missing runs, cheapest first, then print the tables."""
+    from vqbench import assets
     from vqbench.execution import callbacks
     from vqbench.execution.executors.executor_options import ExecutorOptions
     from vqbench.execution.stopping import Stop
     from vqbench.execution.suite_runner import RunOptions
-    from vqbench.system import determinism
     from vqbench.system.durations import parse_duration
 
     if timeout is not None and jobs == 0:
         raise UsageError("--timeout stops the process of a run, and --jobs 0 starts none; leave one of them out")
     limit, run_limit = (None if words is None else parse_duration(words) for words in (time_limit, timeout))
     selection = Selection(only, skip, seeds, metrics, sets, plugin, epochs, batch_size, subset, test_images)
-    with Stop(limit) as stop:
-        set_offline(offline)
-        if deterministic:
-            determinism.demand()
-        if logger:
-            callbacks.listen(logger)
+    with Stop(limit) as stop, assets.no_downloads(offline):
         where = ExecutorOptions(executor, address, cpus_per_run, gpus_per_run, tuple(slurm or ()))
         where.check(device, jobs, devices)
-        options = RunOptions(device, jobs, run_limit, retry_failed, quiet, tuple(plugin or ()), devices, where)
+        options = RunOptions(
+            device=device,
+            jobs=jobs,
+            timeout=run_limit,
+            retry_failed=retry_failed,
+            quiet=quiet,
+            plugins=tuple(plugin or ()),
+            devices=devices,
+            executor=where,
+            logger=callbacks.checked_name(logger) if logger else None,
+            deterministic=deterministic,
+            offline=offline,
+        )
         names = suites_or_default(suites, "running")
         plans = [selection.plan(name, store, refresh=True) for name in names]
         raise typer.Exit(run_and_print(plans, store, options, stop))

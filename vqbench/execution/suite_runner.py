@@ -12,6 +12,7 @@ from vqbench.errors import Damaged, StoreError, TimeUp, UsageError, sentence
 from vqbench.execution.executors.executor_options import ExecutorOptions
 from vqbench.execution.preparation import prepare, required_assets
 from vqbench.execution.results import Summary
+from vqbench.execution.settings import RunSettings
 from vqbench.execution.stopping import Stop
 from vqbench.planning.cost import cheapest_first
 from vqbench.planning.jobs import Job, RequiredMetrics
@@ -36,6 +37,14 @@ class RunOptions:
     plugins: tuple[Path, ...] = ()  # files that the user named
     devices: int | None = None  # per run; None: one, or all ranks that torchrun has started
     executor: ExecutorOptions = field(default_factory=ExecutorOptions)
+    logger: str | None = None  # receives every epoch; see vqbench.execution.callbacks
+    deterministic: bool = False  # see vqbench.system.determinism
+    offline: bool = False  # fetch no data and no weights
+
+    def settings(self, devices: int) -> RunSettings:
+        """Return the settings for every process that carries out runs of ``devices`` devices each."""
+        plugins = tuple(path.resolve() for path in self.plugins)
+        return RunSettings(self.device, devices, plugins, self.logger, self.deterministic, self.offline)
 
 
 @dataclass(frozen=True)
@@ -60,7 +69,7 @@ def run_suites(
         if ranks.rank > 0:
             from vqbench.execution.rank_process import follow_launched
 
-            follow_launched(options.device)
+            follow_launched(options.settings(ranks.size))
             return None
     for note in deletion.tidy(store.root, {run.key for plan in plans for run in plan.runs()}):
         notify(note)
@@ -135,29 +144,26 @@ def _execute(jobs: list[Job], needs: list[str], folder: Path, options: RunOption
             f"second stages build on files of their first, which --executor {executor} does not send along; "
             "leave the option out"
         )
-    folder, plugins = folder.resolve(), tuple(path.resolve() for path in options.plugins)
+    folder = folder.resolve()
     with run_progress(len(jobs), options.quiet) as listener, stop.graceful(listener.log):
         ranks = launched()
         devices = ranks.size if ranks else options.devices or 1
         if devices > 1:  # torch would warn on each rank that it searches for unused parameters, as it is set to
             os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+        settings = options.settings(devices)
         if executor == "ray":
             from vqbench.execution.executors.ray import RayExecutor
 
-            return RayExecutor(
-                folder, plugins, needs, options.executor, options.device, listener, stop, options.timeout
-            ).execute(jobs)
+            ray = RayExecutor(folder, settings, options.executor, needs, listener, stop, options.timeout)
+            return ray.execute(jobs)
         if options.jobs == 0 or ranks:
             from vqbench.execution.executors.inline import InlineExecutor
 
-            return InlineExecutor(folder, options.device, listener, stop, devices).execute(jobs)
+            return InlineExecutor(folder, settings, listener, stop).execute(jobs)
         from vqbench.execution.executors.local import LocalExecutor
-        from vqbench.execution.executors.messages import WorkerSetup
         from vqbench.execution.executors.slurm import SlurmExecutor
 
-        setup = WorkerSetup(folder, plugins, devices)
         if executor == "slurm":
-            return SlurmExecutor(
-                setup, options.executor.slurm, options.device, listener, stop, options.timeout
-            ).execute(jobs)
-        return LocalExecutor(setup, options.device, listener, stop, options.jobs, options.timeout).execute(jobs)
+            slurm = SlurmExecutor(folder, settings, options.executor.slurm, listener, stop, options.timeout)
+            return slurm.execute(jobs)
+        return LocalExecutor(folder, settings, listener, stop, options.jobs, options.timeout).execute(jobs)
