@@ -171,7 +171,7 @@ def test_the_command_ends_in_its_time(tmp_path: Path, capsys: pytest.CaptureFixt
     shown = capsys.readouterr()
     assert "PSNR" in shown.out
     assert re.search(
-        "^vqbench: the time is up; left: (2 not begun|1 stopped, 1 not begun); the same command goes on$",
+        "^vqbench: the time limit is reached; left: (2 not begun|1 stopped, 1 not begun); the same command resumes$",
         shown.err,
         re.M,
     ), "whether a first update fitted into the time is the machine's matter"

@@ -52,11 +52,12 @@ def explain(
         device: where reconstructions are computed.
         metrics: names of metrics; empty for all but the slow ones.
         test_images: number of test images, from the first on; None for all.
-        fetch: fetches the assets that metrics need.
+        fetch: fetches the assets that the data set and the metrics need.
         on_progress: receives the images done and the images in all; may raise Interrupted.
 
     Raises UsageError for an unknown metric, and AssetError for weights that cannot be had.
     """
+    fetch(dataset.assets)
     what = programme(metrics, dataset.size, fetch)
     names = {under: str(ValueName(under.name, test_images)) for under in what.wanted()}
     wanted = {names[under]: chosen for under, chosen in what.wanted().items()}

@@ -16,7 +16,6 @@ from vqbench.dataset import Dataset
 from vqbench.errors import StoreError, UsageError
 from vqbench.evaluation import samples
 from vqbench.execution.model_building import build, require_planned
-from vqbench.execution.preparation import fetch
 from vqbench.model import Autoencoder
 from vqbench.spec import RunSpec
 from vqbench.store.results import ResultStore
@@ -62,7 +61,6 @@ def load_model(store: ResultStore, name: str, device: str = "auto") -> TrainedMo
     dataset: Any = registry.create("datasets", run.dataset.name, **run.dataset.args)
     recipe: Any = registry.create("recipes", run.recipe.name, **run.recipe.args)
     engine = Engine(device, getattr(recipe, "precision", "float32"))  # as when the run was first evaluated
-    fetch(dataset.assets)
     model = build(run, dataset).to(engine.device)
     _restore(model, path, engine)
     return TrainedModel(run, dataset, model, engine)
