@@ -17,9 +17,8 @@ from vqbench import assets, protocol, registry
 from vqbench.errors import AssetError, RunError, StoreError, UsageError
 from vqbench.evaluation import explain
 from vqbench.evaluation.reconstructions import Evaluator
-from vqbench.execution import model_building
+from vqbench.evaluation.trained_model import load_model
 from vqbench.execution.preparation import fetch
-from vqbench.execution.trained_model import load_model
 from vqbench.images import as_measured, to_unit
 from vqbench.metric import Batch, Context, Metric
 from vqbench.metrics import lpips, rfid
@@ -33,6 +32,7 @@ from vqbench.spec import PluginSpec, RunSpec
 from vqbench.store.record import Record
 from vqbench.store.results import ResultStore
 from vqbench.store.value_name import ValueName
+from vqbench.training import model_building
 from vqbench.training.engine import Engine
 
 CPU = torch.device("cpu")

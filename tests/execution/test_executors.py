@@ -24,8 +24,6 @@ from vqbench import registry
 from vqbench.cli import app
 from vqbench.cli.run import run_and_print
 from vqbench.errors import TimeUp, UsageError
-from vqbench.execution import wait_policy
-from vqbench.execution.allocator import LARGE_PAGES
 from vqbench.execution.executors import local
 from vqbench.execution.executors.messages import WorkerReady
 from vqbench.execution.progress import LiveProgress, PlainProgress
@@ -38,7 +36,9 @@ from vqbench.planning.jobs import Job
 from vqbench.spec import RunSpec
 from vqbench.store.record import Record
 from vqbench.store.results import ResultStore
+from vqbench.system import environment
 from vqbench.system.durations import format_duration, parse_duration
+from vqbench.system.environment import LARGE_PAGES
 
 # Quantizers that a user might bring. Each does what it does in training, from the update that is named on.
 PLUGIN = '''
@@ -322,32 +322,32 @@ def test_out_of_memory_says_how_much_was_asked_for() -> None:
 
 def test_places_divide_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """One place has all threads, several divide them; what the user set stays."""
-    for name in ("OMP_NUM_THREADS", *wait_policy.SETTINGS):
+    for name in ("OMP_NUM_THREADS", *environment.SETTINGS):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
-    assert local.worker_environment(1) == {**LARGE_PAGES, **wait_policy.BRIEFLY, **os.environ}
+    assert local.worker_environment(1) == {**LARGE_PAGES, **environment.BRIEFLY, **os.environ}
     assert local.worker_environment(3)["OMP_NUM_THREADS"] == "2"
     assert local.worker_environment(30)["OMP_NUM_THREADS"] == "1"
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     assert local.worker_environment(3)["OMP_NUM_THREADS"] == "5"
 
 
-@pytest.mark.parametrize("name", wait_policy.SETTINGS)
+@pytest.mark.parametrize("name", environment.SETTINGS)
 def test_idle_threads_do_not_spin_for_long(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Idle threads of one worker spin briefly, of several not at all, unless the user chose it, by any variable; what
     the driver has set for itself decides nothing."""
-    for each in wait_policy.SETTINGS:
+    for each in environment.SETTINGS:
         monkeypatch.delenv(each, raising=False)
 
     def chosen(places: int) -> dict[str, str]:
-        return {each: value for each, value in local.worker_environment(places).items() if each in wait_policy.SETTINGS}
+        return {each: value for each, value in local.worker_environment(places).items() if each in environment.SETTINGS}
 
-    assert chosen(1) == wait_policy.BRIEFLY
-    assert chosen(3) == wait_policy.NEVER
-    for each, value in wait_policy.waiting(os.environ).items():  # as `cli.main` does
+    assert chosen(1) == environment.BRIEFLY
+    assert chosen(3) == environment.NEVER
+    for each, value in environment.waiting(os.environ).items():  # as `cli.main` does
         monkeypatch.setenv(each, value)
-    assert chosen(3) == wait_policy.NEVER
-    for each in wait_policy.SETTINGS:
+    assert chosen(3) == environment.NEVER
+    for each in environment.SETTINGS:
         monkeypatch.delenv(each, raising=False)
     monkeypatch.setenv(name, "own")
     assert chosen(1) == chosen(3) == {name: "own"}
@@ -359,7 +359,7 @@ def test_the_command_limits_spinning_before_it_loads_torch() -> None:
         "import os, sys; from vqbench.cli import app; assert 'torch' not in sys.modules\n"
         "app.run_words = lambda _: print(os.environ['GOMP_SPINCOUNT'], 'torch' in sys.modules)\napp.main()"
     )
-    env = {name: value for name, value in os.environ.items() if name not in wait_policy.SETTINGS}
+    env = {name: value for name, value in os.environ.items() if name not in environment.SETTINGS}
     assert subprocess.check_output([sys.executable, "-c", code], env=env, text=True) == "2000 False\n"
 
 

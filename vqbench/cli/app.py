@@ -31,8 +31,8 @@ from vqbench.cli.sample import sample
 from vqbench.cli.status import status
 from vqbench.cli.table import table
 from vqbench.errors import VqbenchError, sentence
-from vqbench.execution.wait_policy import waiting
 from vqbench.system import console
+from vqbench.system.environment import waiting
 
 EXIT_CODES = {
     0: "all done",

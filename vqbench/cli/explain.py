@@ -13,7 +13,7 @@ from vqbench.cli.output import print_json
 from vqbench.errors import Interrupted
 
 if TYPE_CHECKING:
-    from vqbench.execution.trained_model import TrainedModel
+    from vqbench.evaluation.trained_model import TrainedModel
     from vqbench.reporting.protocol_differences import Explanation
 
 Run = Annotated[
@@ -42,7 +42,7 @@ def explain(
 ) -> None:
     """Show how each protocol setting, from official to clean, changes a run's values."""
     from vqbench import assets
-    from vqbench.execution.trained_model import load_model
+    from vqbench.evaluation.trained_model import load_model
     from vqbench.reporting.protocol_differences import data, text
     from vqbench.store.results import ResultStore
 

@@ -39,7 +39,7 @@ def sample(
 
     All runs of a seed and data set start from the same noise, so their images can be compared one by one.
     """
-    from vqbench.execution.trained_model import load_generator, sample_grid
+    from vqbench.evaluation.trained_model import load_generator, sample_grid
     from vqbench.store.results import ResultStore
     from vqbench.system.writing import write_atomically
 

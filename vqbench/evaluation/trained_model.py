@@ -15,13 +15,13 @@ from vqbench import registry
 from vqbench.dataset import Dataset
 from vqbench.errors import StoreError, UsageError
 from vqbench.evaluation import samples
-from vqbench.execution.model_building import build, require_planned
 from vqbench.model import Autoencoder
 from vqbench.spec import RunSpec
 from vqbench.store.results import ResultStore
 from vqbench.training import seeding
 from vqbench.training.engine import Engine
 from vqbench.training.latents.generator import Generator
+from vqbench.training.model_building import build, require_planned
 
 CHECKPOINT = "best.pt"
 
