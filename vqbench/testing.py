@@ -1,4 +1,4 @@
-"""The conformance kit: check that a quantizer keeps the contract, in code and in a test suite of your own.
+"""Check that a quantizer keeps the contract, in code and in your own tests.
 
 The test suite of a plugin runs all checks by two lines::
 
@@ -145,7 +145,7 @@ def known() -> list[str]:
 
 
 def _lacks(subject: Case) -> str:
-    """The package that ``subject`` needs and is not installed, with the command that installs it; else empty."""
+    """The missing package of ``subject`` and how to install it; empty if none."""
     return registry.lacking(f"quantizer {subject.name!r}", subject.cls)
 
 

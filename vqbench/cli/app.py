@@ -1,4 +1,4 @@
-"""The command line: one Typer app with all commands, its exit codes, and how errors are shown.
+"""The command line: all commands, exit codes, and how errors are shown.
 
 Commands import what is heavy inside their functions, so that ``--help`` needs no torch.
 """
@@ -92,14 +92,20 @@ def _main(
 
 
 def main() -> None:
-    """Run the command line; every error becomes one sentence and an exit code (see EXIT_CODES)."""
+    """Run the command line and exit.
+
+    Every error becomes one sentence and an exit code; see :data:`EXIT_CODES`.
+    """
     os.environ.update(waiting(os.environ))  # before anything loads torch, here or in a process started from here
     console.install()  # to the end of the process, which may print a traceback or a warning
     sys.exit(run_words(sys.argv[1:]))
 
 
 def run_words(words: list[str]) -> int:
-    """Run one command line and return its exit code. ``--debug`` may stand anywhere, and shows tracebacks."""
+    """Run one command line and return its exit code.
+
+    ``--debug`` may be anywhere in it, and shows tracebacks.
+    """
     debug = "--debug" in words
     with console.guarded():
         try:

@@ -62,7 +62,7 @@ def check(
 
 
 def report_text(report: Report) -> str:
-    """Write a report as one line per check, with what to do about it below, and the counts last."""
+    """Write a report: one line per check, what to do about it, and the counts."""
     lines = [f"{report.name} ({report.about})"]
     for result in report.results:
         lines.append(f"  {result.state}  {result.check:<26}  {result.what}")

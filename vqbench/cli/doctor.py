@@ -1,4 +1,4 @@
-"""``vqbench doctor``: whether this installation works and computes the golden values."""
+"""``vqbench doctor``: whether an installation reproduces the golden values."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def installation_data(described: Installation) -> dict[str, Any]:
 
 
 def installation_text(described: Installation) -> str:
-    """Write the facts one per line, lists indented, and which suites would run offline."""
+    """Write one line per fact, and which suites would run offline."""
     lines = []
     for fact, value in installation_data(described).items():
         if fact == "golden check":

@@ -57,7 +57,10 @@ def explain(
 
 
 def _explain(trained: TrainedModel, metrics: Sequence[str], test_images: int | None, quiet: bool) -> Explanation:
-    """Explain the values of ``trained`` with a progress bar. Raises Interrupted after a signal."""
+    """Explain the values of ``trained`` with a progress bar.
+
+    Raises Interrupted after a signal.
+    """
     from vqbench.evaluation import explain as explaining
     from vqbench.execution.preparation import fetch
     from vqbench.execution.progress import run_progress

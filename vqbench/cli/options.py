@@ -1,4 +1,4 @@
-"""Options that several commands share, and the selection of suites that they describe."""
+"""Options that several commands share, and the selection that they describe."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DEFAULT_SUITE = "quick"
 
 
 def whole_number(least: int) -> Callable[[str], int]:
-    """Return a parser of whole numbers between ``least`` and the most that a suite may have."""
+    """Return a parser of whole numbers from ``least`` to :data:`MOST`."""
 
     def parse(text: str) -> int:
         try:
@@ -109,7 +109,10 @@ class Selection:
     test_images: int | None = None
 
     def plan(self, suite: str, *folders: Path, refresh: bool = False) -> Plan:
-        """Resolve ``suite``, from what ``folders`` keep of it if that is current; see :func:`planning.load`."""
+        """Resolve ``suite`` with these changes.
+
+        What ``folders`` have cached of it is used if it is current; see :func:`planning.load`.
+        """
         from vqbench.planning import plan as planning
         from vqbench.planning.selection import select_rows
         from vqbench.planning.suite import load_suite
@@ -158,7 +161,7 @@ class Selection:
 
 
 def suite_or_default(suite: str | None, doing: str) -> str:
-    """Return ``suite``, or the default one and say so: "No suite given: ``doing`` quick"."""
+    """Return ``suite``, or the default one after printing that it is used."""
     if suite is None:
         note(f"No suite given: {doing} {DEFAULT_SUITE}")
         return DEFAULT_SUITE
@@ -171,13 +174,19 @@ def suites_or_default(suites: Sequence[str] | None, doing: str) -> list[str]:
 
 
 def require_folder(store: Path) -> None:
-    """Raise UsageError for a --store that does not exist; the default one may not exist yet."""
+    """Raise UsageError for a --store that does not exist.
+
+    The default one may not exist yet.
+    """
     if store != RUNS and not store.exists():
         raise UsageError(f"--store {store}: this folder does not exist; name one that `vqbench run` has written to")
 
 
 def add_plugins(plugins: Sequence[Path] | None) -> None:
-    """Load the plugins of files. Raises UsageError where two files have the same name."""
+    """Load the plugins of files.
+
+    Raises UsageError where two files have the same name.
+    """
     from vqbench import registry
 
     named: dict[str, Path] = {}

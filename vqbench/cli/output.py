@@ -28,7 +28,7 @@ def print_damage(sentences: Iterable[str]) -> None:
 
 
 def require_sound(sentences: Iterable[str]) -> None:
-    """Raise StoreError for files that cannot be read, after everything else was printed."""
+    """Raise StoreError for unreadable files, after all results were printed."""
     *others, last = [*sentences] or [""]
     print_damage(others)
     if last:

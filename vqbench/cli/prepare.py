@@ -36,7 +36,7 @@ def prepare(
 
 
 def _prepare(plan: Plan) -> None:
-    """Fetch what one suite needs, and print where each asset is and how many images each data set has."""
+    """Fetch what one suite needs, and print paths and numbers of images."""
     from vqbench.execution import preparation
 
     paths = preparation.prepare(plan)

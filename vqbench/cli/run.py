@@ -142,9 +142,10 @@ def run(
 
 
 def run_and_print(plans: Sequence[Plan], folder: Path, options: RunOptions, stop: Stop) -> int:
-    """Carry out ``plans`` and print their tables; return the exit code: 1 if some runs failed, else 0.
+    """Carry out ``plans``, print their tables and return the exit code.
 
-    Raises Interrupted, with its own exit code, if the work was stopped before its end.
+    The code is 1 if some runs failed, else 0. Raises Interrupted, with its own exit code, if the work was stopped
+    before its end.
     """
     from vqbench.cli.table import table_text
     from vqbench.execution.suite_runner import run_suites

@@ -69,7 +69,10 @@ def table(
 def table_text(
     plan: Plan, stores: Sequence[ResultStore], style: str, paper: bool = False, all_notes: bool = False
 ) -> str:
-    """Write the tables of ``plan``, one per measuring protocol, in one of :data:`FORMATS`. Raises UsageError."""
+    """Write the tables of ``plan``, one per measuring protocol.
+
+    Raises UsageError unless ``style`` is one of :data:`FORMATS`.
+    """
     from vqbench.reporting.tables import assemble, render
     from vqbench.system import jsontext
 

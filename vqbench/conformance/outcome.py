@@ -15,7 +15,7 @@ State = Literal["PASS", "WARN", "SKIP", "FAIL"]
 
 
 class Finding(Exception):
-    """Ends a check with a finding: ``what`` was observed and, if there is a remedy, what to ``do``."""
+    """Ends a check: ``what`` was observed and, if possible, what to ``do``."""
 
     state: ClassVar[State]
 
@@ -44,7 +44,10 @@ class Skip(Finding):
 
 @dataclass(frozen=True)
 class Check:
-    """One property of a quantizer. ``run`` raises a Finding unless it holds; its docstring states the property."""
+    """One property of a quantizer.
+
+    ``run`` raises a Finding unless the property holds; its docstring states the property.
+    """
 
     run: Callable[[Case], None]
     thread: str = ""  # owner/repo#number: a public thread about this fault
@@ -62,7 +65,10 @@ class Check:
 
     @property
     def link(self) -> str:
-        """The address of the thread; GitHub redirects it to a pull request or a discussion."""
+        """The address of the thread.
+
+        GitHub redirects it to a pull request or a discussion.
+        """
         repository, _, number = self.thread.partition("#")
         return f"https://github.com/{repository}/issues/{number}" if number else ""
 
@@ -82,7 +88,10 @@ class Result:
 
 
 def conduct(check: Check, case: Case, slow: bool) -> Result:
-    """Run ``check``. Any error of the quantizer is a failure; the state of the random generator is restored."""
+    """Run ``check`` and return its result.
+
+    Any error of the quantizer is a failure. The state of the random generator is restored.
+    """
     if check.slow and not slow:
         return Result(check.name, "SKIP", "takes more than a few seconds; --slow runs it")
     with torch.random.fork_rng(devices=[]), torch.enable_grad():

@@ -20,7 +20,10 @@ TEMPLATE = Path(__file__).with_name("template.py")
 
 
 def write(kind: str, name: str, folder: Path = Path()) -> Path:
-    """Write ``NAME.py`` into ``folder`` and return its path. Raises UsageError for a bad name or an existing file."""
+    """Write ``NAME.py`` into ``folder`` and return its path.
+
+    Raises UsageError for a bad name or an existing file.
+    """
     if kind not in KINDS:
         raise UsageError(f"cannot write a new {kind!r}; {nearest(kind, KINDS)}")
     path = folder / f"{name}.py"
@@ -36,7 +39,10 @@ def write(kind: str, name: str, folder: Path = Path()) -> Path:
 
 
 def text(name: str) -> str:
-    """Return the file of a new quantizer ``name``. Raises UsageError for a name that is invalid or taken."""
+    """Return the content of the file of a new quantizer ``name``.
+
+    Raises UsageError for a name that is invalid or taken.
+    """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
         raise UsageError(f"{name[:40]!r} cannot name a quantizer; use small letters, digits and _, such as my_vq")
     if len(name) > LONGEST:
@@ -48,7 +54,7 @@ def text(name: str) -> str:
 
 
 def _taken(name: str, template: str) -> str:
-    """What else has this name and would be confused with the new file or its class; empty if nothing."""
+    """What else has this name and would be confused with it; empty if nothing."""
     for kind in registry.CONTRACTS:
         if name in registry.names(kind):
             return f"a {kind[:-1]} already (`vqbench info {kind[:-1]} {name}`)"
@@ -69,7 +75,10 @@ def _taken(name: str, template: str) -> str:
 
 
 def _importable(name: str) -> bool:
-    """Whether a module of this name exists outside of the working directory, where it may be the user's own."""
+    """Whether a module of this name exists outside of the working directory.
+
+    Inside, it may be the user's own.
+    """
     try:
         spec = importlib.util.find_spec(name)
     except (ImportError, ValueError):  # it is imported, but not by the usual machinery

@@ -1,4 +1,4 @@
-"""Evaluate one trained model while the settings of the measuring protocol change one after the other.
+"""Evaluate one model while the settings of the protocol change one by one.
 
 The steps lead from ``official`` to ``clean``, so that every change of a number has the name of one setting. All
 protocols are evaluated in one pass over the same reconstructions, by the metrics of the tables; nothing is stored.
@@ -43,7 +43,7 @@ def explain(
     fetch: Fetch,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Explanation:
-    """Evaluate ``model`` under every protocol between ``official`` and ``clean``, in one pass.
+    """Evaluate ``model`` under all protocols from ``official`` to ``clean``.
 
     Args:
         run: what the model was trained as.
@@ -70,7 +70,10 @@ def explain(
 
 
 def programme(metrics: Sequence[str], size: int, fetch: Fetch) -> Programme:
-    """Choose the protocols that explain ``metrics`` on images of ``size`` pixels; fetch the weights they need."""
+    """Choose the protocols that explain ``metrics``, and fetch their weights.
+
+    ``size`` is the side of the images in pixels.
+    """
     chosen = list(dict.fromkeys(metrics)) or [name for name in registry.names("metrics") if name not in SLOW]
     classes = {name: _metric(name) for name in chosen}
     if not metrics:  # an autoencoder has no samples
@@ -94,7 +97,10 @@ def programme(metrics: Sequence[str], size: int, fetch: Fetch) -> Programme:
 
 
 def steps() -> list[tuple[str, MeasureProtocol]]:
-    """List the knobs in which START and END differ, each with the protocol after it; the last one is END."""
+    """List the knobs in which START and END differ.
+
+    Each comes with the protocol after it; the last one is END.
+    """
     knobs = [knob for knob in START.knobs() if getattr(START, knob) != getattr(END, knob)]
     knobs.sort(key=lambda knob: knob != "jpeg")  # first, as a JPEG needs the 8 bits that another knob takes away
     ends = [{knob: getattr(END, knob) for knob in knobs[: i + 1]} for i in range(len(knobs))]
@@ -102,14 +108,20 @@ def steps() -> list[tuple[str, MeasureProtocol]]:
 
 
 def varied(settings: Mapping[str, Any]) -> MeasureProtocol:
-    """Return START with other ``settings``, which are part of its name: no value is cached under a named protocol."""
+    """Return START with other ``settings``, which become part of its name.
+
+    So no value is cached under the name of another protocol.
+    """
     name = "+".join([START.name, *(f"{knob}={word(value)}" for knob, value in settings.items())])
     version = START.VERSION + END.VERSION  # another one whenever either is raised
     return replace(START, name=name, summary=f"{name}, to explain numbers", VERSION=version, **settings)
 
 
 def _obstacle(knob: str, under: MeasureProtocol, size: int, metrics: Sequence[type[Metric]], fetch: Fetch) -> str:
-    """Why ``metrics``, all that the knob can move, cannot be measured ``under`` its other value; empty if they can."""
+    """Why ``metrics`` cannot be measured ``under`` the turned knob, or empty.
+
+    ``metrics`` are all that the knob can move.
+    """
     if not metrics:
         return f"{knob} moves none of these metrics"
     if under.pixels == "float" and under.jpeg is not None:

@@ -28,7 +28,7 @@ CHECKPOINT = "best.pt"
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """The model of a finished run, on its device, with the data set that it was trained on."""
+    """The model of a finished run, on its device, and its data set."""
 
     run: RunSpec
     dataset: Dataset
@@ -46,10 +46,11 @@ class TrainedGenerator:
 
 
 def load_model(store: ResultStore, name: str, device: str = "auto") -> TrainedModel:
-    """Load the model of the run ``name`` of ``store``: its key, the beginning of its key, or its folder's name.
+    """Load the model of the run ``name`` of ``store``.
 
-    Raises UsageError for an unknown run, a second stage, or a run trained with other versions of its plugins, and
-    StoreError for a run without a sound checkpoint.
+    ``name`` is its key, the beginning of its key, or the name of its folder. Raises UsageError for an unknown run, a
+    second stage, or a run trained with other versions of its plugins, and StoreError for a run without a sound
+    checkpoint.
     """
     run = store.find(name).run
     if run.parent is not None:
@@ -69,11 +70,11 @@ def load_model(store: ResultStore, name: str, device: str = "auto") -> TrainedMo
 def load_generator(
     store: ResultStore, name: str, device: str = "auto", settings: Mapping[str, float] = MappingProxyType({})
 ) -> TrainedGenerator:
-    """Load the generator of the second stage ``name`` of ``store``, with the first stage that decodes its samples.
+    """Load the generator of the second stage ``name`` of ``store``.
 
-    ``settings`` of its sampler replace the recipe's own. Raises UsageError for an unknown run, one that is no second
-    stage, or a setting that it is not sampled by, and StoreError where its checkpoint, or that of its first stage,
-    was deleted.
+    It includes the first stage, which decodes its samples. ``settings`` of its sampler replace the recipe's own. Raises
+    UsageError for an unknown run, one that is no second stage, or a setting that it is not sampled by, and StoreError
+    where its checkpoint, or that of its first stage, was deleted.
     """
     run = store.find(name).run
     if run.parent is None:
@@ -98,7 +99,10 @@ def load_generator(
 
 
 def sample_grid(trained: TrainedGenerator, count: int) -> bytes:
-    """Draw the first ``count`` samples as a PNG; a sample does not depend on how many are drawn."""
+    """Draw the first ``count`` samples as a PNG.
+
+    A sample does not depend on how many are drawn.
+    """
     seeds = seeding.seeds(trained.run.seed, trained.run.dataset.name)
     return samples.grid(samples.sample(trained.generator, seeds, range(count), trained.settings))
 
@@ -120,7 +124,10 @@ def _restore(model: nn.Module, path: Path, engine: Engine) -> None:
 
 
 def _require_versions(run: RunSpec) -> None:
-    """Raise UsageError where a plugin of ``run`` has another version now: its weights would mean nothing."""
+    """Raise UsageError where a plugin of ``run`` has another version now.
+
+    To such code, the weights mean nothing.
+    """
     parts: tuple[tuple[registry.Kind, Any], ...] = (
         ("backbones", run.backbone),
         ("datasets", run.dataset),

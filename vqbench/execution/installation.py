@@ -1,4 +1,4 @@
-"""The facts about an installation that its values depend on, and whether it computes the kept golden values."""
+"""Facts about an installation, and whether it reproduces the golden values."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Installation:
 
 
 def describe() -> Installation:
-    """Collect versions, devices and assets, load every plugin, and compute the golden values."""
+    """Collect the facts, load every plugin and compute the golden values."""
     problems: list[str] = []
     threads, gpus = _devices(problems)
     _import_networks(problems)
@@ -57,7 +57,7 @@ def describe() -> Installation:
 
 
 def _devices(problems: list[str]) -> tuple[int | None, list[str]]:
-    """The threads and GPUs of torch; where it cannot be imported, ``problems`` gets a sentence."""
+    """The threads and GPUs of torch; a failed import is added to ``problems``."""
     try:
         import torch
     except ImportError as error:
@@ -67,7 +67,7 @@ def _devices(problems: list[str]) -> tuple[int | None, list[str]]:
 
 
 def _import_networks(problems: list[str]) -> None:
-    """Import the packages of fixed networks; where that fails, ``problems`` gets a sentence."""
+    """Import the packages of fixed networks; add a failure to ``problems``."""
     try:
         from vqbench.networks.compat import ensure_torchvision
 
@@ -92,7 +92,10 @@ def broken_plugins() -> list[str]:
 
 
 def golden_results() -> list[GoldenResult]:
-    """Compare what this installation computes with the golden values; see :mod:`vqbench.conformance.golden`."""
+    """Compare this installation with the golden values, group by group.
+
+    See :mod:`vqbench.conformance.golden`.
+    """
     try:
         from vqbench.conformance import golden
 

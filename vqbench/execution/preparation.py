@@ -1,4 +1,4 @@
-"""What the runs of a suite need before they start: packages, data sets and weights of fixed networks."""
+"""Fetch what runs need before they start: packages, data sets, weights."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ def prepare(plan: Plan) -> dict[str, Path]:
 
 
 def fetch(names: Iterable[str]) -> dict[str, Path]:
-    """Fetch and verify assets, with progress on stderr; the path of each by its name. Raises AssetError."""
+    """Fetch and verify assets and return their paths, with progress on stderr.
+
+    Raises AssetError.
+    """
     paths: dict[str, Path] = {}
     for name in dict.fromkeys(names):
         with download_progress(name) as progress:
@@ -36,7 +39,7 @@ def fetch(names: Iterable[str]) -> dict[str, Path]:
 
 
 def require_packages(plan: Plan) -> None:
-    """Raise UsageError if a recipe or quantizer of ``plan`` needs a package that is not installed."""
+    """Raise UsageError if a recipe or quantizer needs a package that is missing."""
     runs = plan.runs()
     for name in dict.fromkeys(run.recipe.name for run in runs):
         if sentence := registry.lacks("recipes", name):

@@ -1,4 +1,4 @@
-"""Train and evaluate all missing runs of suites: resolve, order, and hand them to an executor."""
+"""Train and evaluate all missing runs of suites with an executor."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class RunOptions:
     offline: bool = False  # fetch no data and no weights
 
     def settings(self, devices: int) -> RunSettings:
-        """Return the settings for every process that carries out runs of ``devices`` devices each."""
+        """Return the settings of all processes, for ``devices`` devices per run."""
         plugins = tuple(path.resolve() for path in self.plugins)
         return RunSettings(self.device, devices, plugins, self.logger, self.deterministic, self.offline)
 
@@ -92,7 +92,10 @@ def run_suites(
 
 
 def missing_jobs(plans: Sequence[Plan], store: ResultStore, retry_failed: bool, notify: Notify) -> list[Job]:
-    """List every run that lacks something, once, with all metrics that any of ``plans`` requires of it."""
+    """List every run that lacks something, with its required metrics.
+
+    A run that several of ``plans`` share is listed once.
+    """
     wanted: dict[str, RequiredMetrics] = {}
     runs, firsts = {}, {}
     for plan in plans:
@@ -108,7 +111,10 @@ def missing_jobs(plans: Sequence[Plan], store: ResultStore, retry_failed: bool, 
 
 
 def _lacks(store: ResultStore, run: RunSpec, wanted: RequiredMetrics, notify: Notify) -> bool:
-    """Whether ``run`` lacks a value; a damaged record is set aside first, unless another process works on the run."""
+    """Whether ``run`` lacks a value.
+
+    A damaged record is set aside first, unless another process works on the run.
+    """
     try:
         return bool(store.missing(run, wanted))
     except StoreError as error:
@@ -121,7 +127,7 @@ def _lacks(store: ResultStore, run: RunSpec, wanted: RequiredMetrics, notify: No
 
 
 def _require_fitting(options: RunOptions, ranks: Launched) -> None:
-    """Raise UsageError for options that need processes of vqbench's own, where torchrun has started them."""
+    """Raise UsageError for options that do not go with torchrun's processes."""
     if options.devices not in (None, ranks.size):
         raise UsageError(
             f"--devices {options.devices}, but torchrun has started {ranks.size} ranks; leave --devices out"

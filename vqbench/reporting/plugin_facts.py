@@ -1,4 +1,4 @@
-"""Facts about plugins, suites and protocols: all names of one kind, and everything about one of them."""
+"""List plugins, suites and protocols, and all facts about one of them."""
 
 from __future__ import annotations
 
@@ -31,14 +31,17 @@ WITH_ARGUMENTS = ("quantizers", "backbones", "recipes")
 
 @dataclass(frozen=True)
 class ProtocolFacts:
-    """One use of a protocol, ``train`` or ``measure``: its summary, and every setting with its reason."""
+    """One use of a protocol, ``train`` or ``measure``: summary and settings."""
 
     summary: str
     settings: Mapping[str, protocol.Knob]
 
 
 def plural(kind: str) -> str:
-    """Return the plural of ``kind``, which may be given as either. Raises UsageError for an unknown one."""
+    """Return the plural of ``kind``, which may be given as either.
+
+    Raises UsageError for an unknown kind.
+    """
     name = kind if kind.endswith("s") else kind + "s"
     if name not in KINDS:
         raise UsageError(f"unknown kind {kind!r}; {nearest(kind, KINDS)}")
@@ -46,9 +49,9 @@ def plural(kind: str) -> str:
 
 
 def listing(kind: str) -> list[dict[str, str]]:
-    """List every plugin, suite or protocol of ``kind`` with one line about it; a broken one with its error.
+    """List every plugin, suite or protocol of ``kind`` with one line about it.
 
-    Raises UsageError for an unknown kind.
+    A broken one has its error instead. Raises UsageError for an unknown kind.
     """
     kind = plural(kind)
     if kind == "suites":
@@ -91,7 +94,7 @@ def _suite_line(path: Path) -> dict[str, str]:
 
 
 def protocol_facts(name: str) -> dict[str, ProtocolFacts]:
-    """Return the settings of a protocol per use: a training protocol, a measuring protocol, or both.
+    """Return the settings of a protocol per use: training, measuring or both.
 
     Raises UsageError for an unknown name.
     """
@@ -106,9 +109,9 @@ def protocol_facts(name: str) -> dict[str, ProtocolFacts]:
 
 
 def plugin_facts(kind: registry.Kind, name: str) -> dict[str, Any]:
-    """Return everything about one plugin or preset: class, source, attributes, arguments and docstring.
+    """Return all facts about one plugin or preset.
 
-    Raises UsageError for an unknown name.
+    These are its class, source, attributes, arguments and docstring. Raises UsageError for an unknown name.
     """
     plugin, cls, preset = registry.find(kind, name)
     facts: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""The run matrix of a suite: which runs are done, which are left, which suites share them, what they will cost."""
+"""The run matrix of a suite: what is done, what is left, and what it costs."""
 
 from __future__ import annotations
 
@@ -57,7 +57,10 @@ class RunMatrix:
 
     @property
     def training_seconds(self) -> float | None:
-        """Expected seconds of training that is left; None where no such run was trained before."""
+        """Expected seconds of the training that is left.
+
+        None where no such run was trained before.
+        """
         seconds = [cell.seconds for cell in self.left if cell.state != "to measure"]
         return None if None in seconds else sum(each for each in seconds if each is not None)
 
@@ -98,7 +101,7 @@ def _next_step(record: Record | None, missing: Mapping[str, Any]) -> str:
 
 
 def _shared(stores: Sequence[ResultStore], plan: Plan) -> dict[str, list[str]]:
-    """Map run keys of ``plan`` to the names of other known suites that have the same run."""
+    """Map run keys of ``plan`` to the names of other suites with the same run."""
     shared: dict[str, list[str]] = {}
     own = {run.key for run in plan.runs()}
     for name, path in known_suites().items():
@@ -115,7 +118,10 @@ def _shared(stores: Sequence[ResultStore], plan: Plan) -> dict[str, list[str]]:
 
 @contextmanager
 def _without_garbage_collection() -> Iterator[None]:
-    """Pause garbage collection, which would walk thousands of records, all of them trees, again and again."""
+    """Pause garbage collection.
+
+    It would walk thousands of records, all of them trees, again and again.
+    """
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -24,7 +24,7 @@ class RunState:
 
 
 def run_states(plan: Plan, store: ResultStore) -> list[RunState]:
-    """List the runs of ``plan`` in the order of its table, a second stage below its first."""
+    """List the runs of ``plan`` in table order, a second stage below its first."""
     return [
         RunState(row_name(entry, run), entry.dataset, entry.seed, run.key, state(plan, store, run))
         for entry in plan.entries
@@ -38,7 +38,7 @@ def row_name(entry: PlannedRun, run: RunSpec) -> str:
 
 
 def state(plan: Plan, store: ResultStore, run: RunSpec) -> str:
-    """Describe the state of one run of ``plan`` in a few words, the reason of a failure included."""
+    """Describe the state of one run of ``plan``, with the reason of a failure."""
     missing = lacking(store.sound(run), plan.wanted(run))
     if not missing:
         return "done"
@@ -56,7 +56,7 @@ def state(plan: Plan, store: ResultStore, run: RunSpec) -> str:
 
 
 def remaining(plans: Sequence[Plan], store: ResultStore, retry_failed: bool) -> dict[str, int]:
-    """Count the runs that the same command would still work on, by the first word of their state."""
+    """Count the runs that the same command would still work on, by state."""
     states = {run.key: state(plan, store, run) for plan in plans for run in plan.runs()}
     kinds = (each.partition(":")[0].partition(",")[0] for each in states.values())
     return dict(Counter(kind for kind in kinds if kind != "done" and (kind != "failed" or retry_failed)))

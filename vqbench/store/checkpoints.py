@@ -1,4 +1,4 @@
-"""Delete what finished runs no longer need: checkpoints, cached latents and samples. Records stay."""
+"""Delete checkpoints, cached latents and samples of finished runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PATTERNS = ("last.pt", "best.pt", "encoded-*", "samples-*.npy", "samples-*.parts
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """The deletable files of finished runs with their sizes, and those that must stay."""
+    """The files of finished runs that may be deleted, and those that must stay."""
 
     sizes: dict[Path, int]  # bytes of each file
     skipped: Sequence[Path]  # links, and files that lie outside of the store
@@ -26,7 +26,7 @@ class Checkpoints:
 
 
 def find_checkpoints(runs: Iterable[RunSpec], store: ResultStore) -> Checkpoints:
-    """List the checkpoints and samples of those of ``runs`` that are finished in ``store``."""
+    """List the checkpoints and samples of the finished runs among ``runs``."""
     folders = [store.folder(run) for run in runs if run in store]
     files = [path for folder in folders for pattern in PATTERNS for path in sorted(folder.glob(pattern))]
     own = [path for path in files if deletion.within(store.root, path) and path.is_file()]
@@ -34,5 +34,8 @@ def find_checkpoints(runs: Iterable[RunSpec], store: ResultStore) -> Checkpoints
 
 
 def delete_checkpoints(checkpoints: Checkpoints, store: ResultStore) -> None:
-    """Delete the files of ``checkpoints``; links, and what they lead to, stay. Raises Unwritable."""
+    """Delete the files of ``checkpoints``; links stay.
+
+    Raises Unwritable where the file system refuses.
+    """
     deletion.delete(store.root, checkpoints.sizes)

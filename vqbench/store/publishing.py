@@ -24,9 +24,10 @@ class PublishedRecords:
 
 
 def publish(runs: Iterable[RunSpec], source: ResultStore, target: ResultStore) -> PublishedRecords:
-    """Copy the records of those of ``runs`` that are finished, with per-image values and files for pages.
+    """Copy the records of the finished runs among ``runs`` to ``target``.
 
-    Published values that a record lacks are kept where both are of the same weights.
+    Their per-image values and files for pages are copied, too. Published values that a record lacks are kept where both
+    are of the same weights.
     """
     published, replaced, too_large = [], [], []
     for run in runs:
@@ -46,10 +47,11 @@ def publish(runs: Iterable[RunSpec], source: ResultStore, target: ResultStore) -
 
 
 def take_over(record: Record, target: ResultStore) -> str | None:
-    """Add to ``record`` the values and fields of the published record that it lacks, if both are of the same weights.
+    """Add the values and fields of the published record that ``record`` lacks.
 
-    Both are of the same weights if every value that both have is equal to the last digit. Otherwise the published
-    values and per-image values are dropped, and the returned sentence lists them.
+    This needs both to be of the same weights. Both are of the same weights if every value that both have is equal to
+    the last digit. Otherwise the published values and per-image values are dropped, and the returned sentence lists
+    them.
     """
     old = target.sound(record.run)
     if old is None:

@@ -1,4 +1,4 @@
-"""Make all text for terminals and files visible and encodable, so that no command fails for what it prints.
+"""Make all printed text visible and encodable, so that no command fails for it.
 
 Labels, reasons, and names of files and devices are arbitrary text. Their escape sequences, direction marks and other
 control characters are replaced by codes (``\\x1b``, ``\\u202e``) in one place, :func:`visible`. Standard output and
@@ -27,7 +27,7 @@ _WIDE = str.maketrans({"±": "+-", "≤": "<=", "≥": ">=", "…": "...", "√"
 
 
 def visible(text: str) -> str:
-    """Replace the control characters of ``text`` by their codes; line feeds and tabs stay.
+    """Replace control characters of ``text`` by codes; line feeds and tabs stay.
 
     A byte of a file name that is not UTF-8 is replaced by its code, too.
 
@@ -38,12 +38,12 @@ def visible(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Make ``text`` visible and replace its line breaks, tabs and runs of blanks by single blanks."""
+    """Make ``text`` visible on one line, with single blanks."""
     return visible(" ".join(text.split()))
 
 
 def encodable(text: str, encoding: str) -> str:
-    """Replace the characters of ``text`` that ``encoding`` lacks by substitutes or codes.
+    """Replace characters that ``encoding`` lacks by substitutes or codes.
 
     >>> print(encodable("PSNR ↑ 1 ± 2 中", "ascii"))
     PSNR ^ 1 +- 2 \\u4e2d
@@ -121,7 +121,10 @@ class Stream:
 
 
 def _discard(stream: Any) -> None:
-    """Discard what is still to be written to ``stream``, also at the end of the process."""
+    """Discard all text that is still to be written to ``stream``.
+
+    This includes what Python writes at the end of the process.
+    """
     with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
@@ -148,14 +151,17 @@ def guarded() -> Iterator[None]:
 
 
 def read_by_another() -> None:
-    """Write UTF-8, whatever the locale, as the process of vqbench that reads this output expects."""
+    """Write UTF-8, whatever the locale, to the process of vqbench that reads it."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 def bars() -> Any | None:
-    """Return a rich console on stderr; None where stderr is a file, a pipe or a terminal that cannot draw bars."""
+    """Return a rich console on stderr for progress bars.
+
+    None where stderr is a file, a pipe or a terminal that cannot draw them.
+    """
     stream = sys.stderr
     if stream is None or not stream.isatty():
         return None

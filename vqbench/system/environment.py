@@ -1,4 +1,4 @@
-"""Variables in the environment of processes that train: how idle threads wait, how memory is allocated."""
+"""Environment variables of processes that train: idle threads and memory."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ NEVER = {"GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
 
 
 def waiting(environment: Mapping[str, str], processes: int = 1) -> Mapping[str, str]:
-    """The variables that say how long threads spin, for one process or several side by side.
+    """Return the variables that limit how long idle threads spin.
 
-    Empty where the user has set any such variable in ``environment``; what the driver set for itself is not the user's.
-    No result depends on them.
+    ``processes`` is the number of processes side by side. Empty where the user has set any such variable in
+    ``environment``; what the driver set for itself is not the user's. No result depends on them.
     """
     given = {name: environment[name] for name in SETTINGS if name in environment}
     if given and given != BRIEFLY:

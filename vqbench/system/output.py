@@ -1,4 +1,4 @@
-"""Text for terminals and files: aligned columns, a few of many sentences, and files in UTF-8."""
+"""Format text: aligned columns, a few of many sentences, files in UTF-8."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ NAMED = 10  # damaged files that one command names
 
 
 def few(sentences: Iterable[str]) -> list[str]:
-    """Return the first ten ``sentences`` about unreadable files, and one that counts the rest."""
+    """Return the first ten ``sentences`` about unreadable files.
+
+    One more counts the rest.
+    """
     sentences = list(sentences)
     more = len(sentences) - NAMED
     return [*sentences[:NAMED], *([f"and {more} more files cannot be read"] if more > 0 else [])]
@@ -29,9 +32,9 @@ def grid(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` as UTF-8, whatever the locale, with control characters replaced by their codes.
+    """Write ``text`` as UTF-8, with codes for control characters.
 
-    Raises StoreError, also for a pipe without a reader, instead of waiting.
+    The locale does not matter. Raises StoreError, also for a pipe without a reader, instead of waiting.
     """
     try:
         with open(path, "w", encoding="utf-8", newline="", opener=_open_without_waiting) as file:

@@ -1,4 +1,4 @@
-"""Parse paths that users write on the command line, in suites and in environment variables."""
+"""Parse paths of the command line, of suites and of environment variables."""
 
 from __future__ import annotations
 
