@@ -17,7 +17,14 @@ from types import MappingProxyType
 from typing import Any
 
 from vqbench import registry
-from vqbench.conformance import contract, evaluation, gradients, inputs, ranks, state
+from vqbench.conformance import (
+    contract_checks,
+    evaluation_checks,
+    gradient_checks,
+    input_checks,
+    rank_checks,
+    state_checks,
+)
 from vqbench.conformance.case import Case
 from vqbench.conformance.outcome import Check, Result, conduct
 from vqbench.errors import UsageError, nearest
@@ -27,12 +34,12 @@ from vqbench.system.paths import path_of
 __all__ = ["CHECKS", "Case", "Report", "case", "check", "check_named", "conformance", "known"]
 
 CHECKS: tuple[Check, ...] = (
-    *contract.CHECKS,
-    *gradients.CHECKS,
-    *evaluation.CHECKS,
-    *state.CHECKS,
-    *inputs.CHECKS,
-    *ranks.CHECKS,
+    *contract_checks.CHECKS,
+    *gradient_checks.CHECKS,
+    *evaluation_checks.CHECKS,
+    *state_checks.CHECKS,
+    *input_checks.CHECKS,
+    *rank_checks.CHECKS,
 )
 
 
@@ -107,8 +114,8 @@ def check(subject: Case, *, slow: bool = False, only: Iterable[str] = ()) -> Rep
     False
     """
     chosen = _checks_named(only)
-    if any(each in ranks.CHECKS for each in chosen):
-        ranks.prepare(subject)
+    if any(each in rank_checks.CHECKS for each in chosen):
+        rank_checks.prepare(subject)
     budget = {"num_codes": subject.num_codes, "dim": subject.dim, **subject.args}
     about = ", ".join(f"{name} {value}" for name, value in budget.items())
     return Report(subject.name, about, [conduct(each, subject, slow) for each in chosen])

@@ -15,9 +15,9 @@ import torch
 from vqbench import registry
 from vqbench.cli import app
 from vqbench.errors import UsageError
-from vqbench.profiling import cost, report
-from vqbench.profiling.method import facts
-from vqbench.profiling.report import milliseconds, source
+from vqbench.profiling import profile_tables, roofline
+from vqbench.profiling.method_facts import facts
+from vqbench.profiling.profile_tables import milliseconds, source
 from vqbench.profiling.subjects import Size, expanded, size, subjects
 from vqbench.profiling.timing import RandomImages, Rounds, StepTimer, bare_product, images
 
@@ -42,7 +42,7 @@ PEERS = """
 import torch
 from vqbench.errors import UsageError
 from vqbench.profiling.subjects import Size, peers, subjects
-from vqbench.profiling.worker import made_of, two_steps
+from vqbench.profiling.profile_worker import made_of, two_steps
 for subject in subjects(["vq"], ["vector-quantize-pytorch"], [Size(98, 16, 8)])[1:]:
     two_steps(subject, subject.size, torch.device("cpu"))
     quantizer = made_of(subject, torch.device("cpu")).eval()
@@ -138,7 +138,7 @@ def test_the_cost_of_a_step_adds_up(profiled: Profiled) -> None:
     _, _, kept = profiled
     for row in kept["rows"][:2]:
         ceilings = kept["ceilings"]["cpu"]
-        lines = report.costs(row, ceilings)
+        lines = profile_tables.costs(row, ceilings)
         *parts, step = lines
         assert [line["part"] for line in lines] == ["encoder", "quantizer", "decoder", "optimizer", "rest", "step"]
         assert step["seconds"] == row["seconds"]["step"]
@@ -155,7 +155,7 @@ def test_operations_and_bytes_are_those_of_the_layers() -> None:
     like = RandomImages(2, 1, 28)
     n, k, d = 2 * 49, 16, 8
     [subject] = subjects(["vq"], [], [Size(n, k, d)])
-    found = cost.parts(StepTimer(subject, like), CPU)
+    found = roofline.parts(StepTimer(subject, like), CPU)
     assert found["quantizer"].operations == 2 * n * k * d
     assert found["quantizer"].bytes == 4 * (6 * n * d + 2 * k * d) + 8 * n
     encoder = 0
@@ -179,7 +179,7 @@ def test_a_layer_s_traffic() -> None:
     """A linear layer reads and writes each of its tensors as often as the model says, in bytes of their type."""
     layer = torch.nn.Linear(5, 3)
     x = torch.ones(7, 5, requires_grad=True)
-    traffic = cost.Traffic(layer)
+    traffic = roofline.Traffic(layer)
     layer(x)
     weights = 5 * 3 + 3
     assert traffic.bytes == 4 * (2 * 35 + 2 * 21 + 2 * weights + 35) + 4 * weights
@@ -347,7 +347,7 @@ def test_what_codes_learn_by_is_seen(name: str, learns: list[str], bits: float |
 def test_the_table_of_methods_is_what_is_stored(profiled: Profiled) -> None:
     """--methods prints source, bits and times of the stored rows, and a dash for what failed."""
     path, _, kept = profiled
-    printed = report.text(report.read(path), "markdown", cost=False, methods=True)
+    printed = profile_tables.text(profile_tables.read(path), "markdown", cost=False, methods=True)
     row = kept["rows"][0]
     [line] = [line for line in printed.splitlines() if line.startswith(f"| `{row['label']}`")]
     assert milliseconds(row["seconds"]["forward_backward"]) in line

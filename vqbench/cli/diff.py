@@ -21,11 +21,11 @@ Results = Annotated[
 
 def diff(a: Before, b: After, results: Results = shared.RESULTS, as_json: shared.Json = False) -> None:
     """Show what changed between two states of the results beyond noise."""
-    from vqbench.reporting import difference
+    from vqbench.reporting import results_diff
 
-    found = difference.diff(a, b, results)
+    difference = results_diff.diff(a, b, results)
     if as_json:
-        print_json(difference.data(found))
+        print_json(results_diff.data(difference))
     else:
-        print(difference.text(found))
-    require_sound(found.damage)
+        print(results_diff.text(difference))
+    require_sound(difference.damage)

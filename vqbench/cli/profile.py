@@ -57,19 +57,19 @@ def profile(
     as_json: shared.Json = False,
 ) -> None:
     """Measure time and memory of quantizers, and their share of a training step."""
-    from vqbench.profiling import driver, report
+    from vqbench.profiling import profile_driver, profile_tables
 
     if show is not None:
-        measured = report.read(show)
+        measured = profile_tables.read(show)
     else:
         add_plugins(plugin)
-        request = driver.ProfileRequest(
+        request = profile_driver.ProfileRequest(
             names or [], against or [], size or [], device or [], precision, repeat, threads, step, cost, plugin or []
         )
-        measured = driver.profile(request, output, style, quiet)
+        measured = profile_driver.profile(request, output, style, quiet)
     if as_json:
         print_json(measured)
     else:
-        print(report.text(measured, style, cost, methods))
+        print(profile_tables.text(measured, style, cost, methods))
     if show is None and any("error" in row for row in measured["rows"]):
         raise typer.Exit(1)

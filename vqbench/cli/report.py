@@ -16,7 +16,7 @@ from vqbench.errors import UsageError, nearest
 from vqbench.system.paths import path_of
 
 if TYPE_CHECKING:
-    from vqbench.reporting.html.gather import Gathered
+    from vqbench.reporting.html.suite_view import SuiteView
 
 FORMATS = ("html", "json")
 
@@ -65,26 +65,27 @@ def report(
     require_folder(store)
     stores = [ResultStore(store), ResultStore(results)]
     if index:
-        from vqbench.reporting.html import index as start_page
+        from vqbench.reporting.html import start_page
 
         print(start_page.write(stores, output or Path("report")), file=sys.stderr)
     else:
-        from vqbench.reporting.html.gather import gather
+        from vqbench.reporting.html.suite_view import suite_view
 
         name = suite_or_default(suite, "showing")
         selection = Selection(only, skip, seeds, metrics, sets, plugin, epochs, batch_size, subset, test_images)
         command = shlex.join(["vqbench", "run", name, *selection.options()])
-        _write(gather(selection.plan(name, store, results), stores, paper=True, command=command), style, output)
+        view = suite_view(selection.plan(name, store, results), stores, paper=True, command=command)
+        _write(view, style, output)
     require_sound(damage_of(stores))
 
 
-def _write(gathered: Gathered, style: str, output: Path | None) -> None:
+def _write(view: SuiteView, style: str, output: Path | None) -> None:
     """Write the page or its data to ``output``, data without one to stdout."""
     from vqbench.reporting.html import page
     from vqbench.system import jsontext
     from vqbench.system.output import write_text
 
-    text = page.page(gathered) if style == "html" else jsontext.dumps(page.data(gathered)) + "\n"
+    text = page.page(view) if style == "html" else jsontext.dumps(page.data(view)) + "\n"
     if style == "json" and output is None:
         print(text, end="")
         return

@@ -74,11 +74,12 @@ def table_text(
     Raises UsageError unless ``style`` is one of :data:`FORMATS`.
     """
     from vqbench.reporting.tables import assemble, render
+    from vqbench.reporting.tables.formats.plain import plain
     from vqbench.system import jsontext
 
     if style not in FORMATS:
         raise UsageError(f"unknown format {style!r}; {nearest(style, FORMATS)}")
     tables = assemble.tables(plan, stores, paper)
     if style == "json":
-        return jsontext.dumps([assemble.data(each) for each in tables]) + "\n"
+        return jsontext.dumps([plain(each) for each in tables]) + "\n"
     return render.render(tables, style, paper, all_notes)

@@ -17,14 +17,15 @@ from vqbench.dataset import Dataset
 from vqbench.errors import AssetError, UsageError, nearest
 from vqbench.evaluation.reconstructions import Evaluator
 from vqbench.model import Autoencoder
-from vqbench.protocol import MeasureProtocol
-from vqbench.reporting.protocol_differences import END, START, Explanation, Programme, Turn, word
+from vqbench.protocol import MEASURE, MeasureProtocol
+from vqbench.reporting.protocol_differences import Explanation, ExplanationPlan, SettingChange, word
 from vqbench.spec import RunSpec
 from vqbench.store.value_name import ValueName
 
 if TYPE_CHECKING:
     from vqbench.metric import Metric
 
+START, END = MEASURE["official"], MEASURE["clean"]
 BESIDE = {"lpips_net": "alex"}  # settings that both ends share, with the other value that is worth comparing
 SMALLEST = {"alex": 31}  # side in pixels below which a network leaves nothing of an image
 SLOW = ("rfid", "kid")  # metrics that take minutes per setting, so only on request
@@ -69,7 +70,7 @@ def explain(
     return Explanation(run, images, what, values)
 
 
-def programme(metrics: Sequence[str], size: int, fetch: Fetch) -> Programme:
+def programme(metrics: Sequence[str], size: int, fetch: Fetch) -> ExplanationPlan:
     """Choose the protocols that explain ``metrics``, and fetch their weights.
 
     ``size`` is the side of the images in pixels.
@@ -80,20 +81,20 @@ def programme(metrics: Sequence[str], size: int, fetch: Fetch) -> Programme:
         classes = {name: metric for name, metric in classes.items() if not metric.of_samples}
     left_out: dict[str, None] = {}  # a set that keeps the order
 
-    def turn(knob: str, under: MeasureProtocol) -> Iterator[Turn]:
+    def turn(knob: str, under: MeasureProtocol) -> Iterator[SettingChange]:
         """Yield the turn of one knob, or note why it is left out."""
         moved = tuple(name for name, metric in classes.items() if knob in metric.knobs)
         obstacle = _obstacle(knob, under, size, [classes[name] for name in moved], fetch)
         if obstacle:
             left_out[obstacle] = None
         else:
-            yield Turn(knob, under, moved)
+            yield SettingChange(knob, START, under, moved)
 
     fetch([asset for metric in classes.values() for end in (START, END) for asset in metric.assets(end)])
     way = [each for knob, under in steps() for each in turn(knob, under)]
     settings = {**{knob: getattr(END, knob) for knob, _ in steps()}, **BESIDE}
     alone = [each for knob, value in settings.items() for each in turn(knob, varied({knob: value}))]
-    return Programme(classes, way, alone, list(left_out))
+    return ExplanationPlan(START, END, classes, way, alone, list(left_out))
 
 
 def steps() -> list[tuple[str, MeasureProtocol]]:

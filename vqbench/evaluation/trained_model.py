@@ -14,7 +14,8 @@ from torch import nn
 from vqbench import registry
 from vqbench.dataset import Dataset
 from vqbench.errors import StoreError, UsageError
-from vqbench.evaluation import samples
+from vqbench.evaluation.contact_sheets import grid
+from vqbench.evaluation.samples import sample
 from vqbench.model import Autoencoder
 from vqbench.spec import RunSpec
 from vqbench.store.results import ResultStore
@@ -104,7 +105,7 @@ def sample_grid(trained: TrainedGenerator, count: int) -> bytes:
     A sample does not depend on how many are drawn.
     """
     seeds = seeding.seeds(trained.run.seed, trained.run.dataset.name)
-    return samples.grid(samples.sample(trained.generator, seeds, range(count), trained.settings))
+    return grid(sample(trained.generator, seeds, range(count), trained.settings))
 
 
 def _checkpoint(store: ResultStore, run: RunSpec) -> Path:
