@@ -132,23 +132,8 @@ def training(name: str) -> dict[str, Any]:
     return {knob: setting.value for knob, setting in TRAIN[name].items()}
 
 
-def measured_on(name: str, images: int | None) -> str:
-    """The name of values measured under ``name`` on the first ``images`` test images: never that of full ones."""
-    return name if images is None else f"{name}@{images}"
-
-
-def images_of(name: str) -> int | None:
-    """On how many of the first test images values of this name are measured; None: on all."""
-    _, _, images = name.partition(":")[0].partition("@")
-    return int(images) if images else None
-
-
 def measuring(name: str) -> MeasureProtocol:
-    """The measuring protocol ``name``, also with a number of images (@) or the settings of samples (:) behind it.
-
-    Raises UsageError for an unknown name.
-    """
-    name = name.partition(":")[0].partition("@")[0]
+    """The measuring protocol ``name``. Raises UsageError for an unknown name."""
     if name not in MEASURE:
         raise UsageError(f"unknown measuring protocol {name!r}; {nearest(name, MEASURE)}")
     return MEASURE[name]

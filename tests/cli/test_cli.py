@@ -140,12 +140,14 @@ def test_what_was_not_trained_and_measured_as_printed_gets_no_verdict(
 ) -> None:
     """Numbers of a changed suite are NOT COMPARABLE with the printed ones, and the reason is said."""
     from vqbench.planning import plan as planning
+    from vqbench.planning.overrides import Override
 
     words = (*change, "--store", tmp_path, "--results", tmp_path / "none")
     assert vqbench("plan", "small_datasets", *words) == 0
     sizes = {"--epochs": {"epochs": 5}}.get(change[0], {})
     images = int(change[1]) if change[0] == "--test-images" else None
-    plan = planning.load("small_datasets", [], [change[1]] if change[0] == "--set" else [], (), sizes, images)
+    overrides = [Override.parse(change[1])] if change[0] == "--set" else []
+    plan = planning.load("small_datasets", [], overrides, (), sizes, images)
     store = ResultStore(tmp_path)
     told = {"seconds": 1.0, "device": "cpu", "threads": 1, "versions": {"torch": "2"}}
     for run in plan.runs():

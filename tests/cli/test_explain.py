@@ -30,6 +30,7 @@ from vqbench.quantizers.vq import VQ
 from vqbench.reporting import protocol_differences
 from vqbench.spec import PluginSpec, RunSpec
 from vqbench.store.results import Record, ResultStore
+from vqbench.store.value_name import ValueName
 from vqbench.training.engine import Engine
 
 CPU = torch.device("cpu")
@@ -123,7 +124,7 @@ def by_hand(name: str, run: RunSpec, under: MeasureProtocol) -> float | None:
 
 def test_the_ends_are_what_a_run_of_a_suite_measures(store: ResultStore, run: RunSpec) -> None:
     """Under both named protocols, and at the end of the way, stand exactly the values of the usual evaluation."""
-    names = {end: protocol.measured_on(end, IMAGES) for end in ("official", "clean")}
+    names = {end: str(ValueName(end, IMAGES)) for end in ("official", "clean")}
     evaluator = Evaluator(registry.load("datasets", "fashion_mnist_5k")(), CPU)
     usual = evaluator.measure(model_of(run), dict.fromkeys(names.values(), METRICS)).values
     found = explained(store, run)

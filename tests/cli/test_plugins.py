@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,10 @@ import pytest
 from vqbench import registry
 from vqbench.cli import app, scaffold
 from vqbench.errors import UsageError
-from vqbench.planning import plan, selection
+from vqbench.planning import plan
+from vqbench.planning.overrides import Override
+from vqbench.planning.selection import select_rows
+from vqbench.planning.suite import load_suite
 from vqbench.store.results import ResultStore
 
 ROOT = Path(__file__).parents[2]
@@ -144,7 +147,11 @@ def test_new_overwrites_nothing_and_takes_no_bad_name(here: Path, capsys: pytest
 # --- Rows -----------------------------------------------------------------------------------------------------------
 
 
-def labels(*sets: str) -> list[str]:
+def chosen(only: Sequence[str] = (), skip: Sequence[str] = (), *sets: Override) -> list[Override]:
+    return select_rows(load_suite("tiny.yaml", sets), only, skip)
+
+
+def labels(*sets: Override) -> list[str]:
     return list(dict.fromkeys(entry.label for entry in plan.load("tiny.yaml", [], sets).entries))
 
 
@@ -162,7 +169,7 @@ def labels(*sets: str) -> list[str]:
 )
 def test_rows_are_chosen_by_label_or_quantizer(here: Path, only: list[str], skip: list[str], left: list[str]) -> None:
     """--only keeps, --skip drops, by label or quantizer, in the order of the file; the runs stay the same runs."""
-    changes = selection.changes("tiny.yaml", [], only, skip)
+    changes = chosen(only, skip)
     assert labels(*changes) == left
     whole = {run.key for run in plan.load("tiny.yaml", []).runs()}
     assert {run.key for run in plan.load("tiny.yaml", [], changes).runs()} <= whole
@@ -177,7 +184,7 @@ def test_a_choice_that_fits_nothing_is_one_sentence(
 ) -> None:
     """A pattern without a row, and a choice that leaves none, are wrong usage."""
     with pytest.raises(UsageError) as caught:
-        selection.changes("tiny.yaml", [], only, skip)
+        chosen(only, skip)
     assert sentence in str(caught.value)
 
 
@@ -199,13 +206,13 @@ def test_a_plugin_gets_a_row_unless_it_has_one(here: Path) -> None:
     preset = '    presets: ClassVar[dict] = {"loud_vq": {"beta": 1.0}}\n\n    # The suite'
     (here / "my_vq.py").write_text(source.replace("    # The suite", preset, 1))
     registry.add_file("my_vq.py")
-    assert labels(*selection.changes("tiny.yaml", []))[-1] == "my_vq"
+    assert labels(*chosen())[-1] == "my_vq"
     for rows in (
         "quantizers=[vq, my_vq]",
         "quantizers=[vq, {my_vq: {beta: 1.0}, label: loud}]",
         "quantizers=[loud_vq]",
     ):
-        assert selection.changes("tiny.yaml", [rows]) == []
+        assert chosen((), (), Override.parse(rows)) == []
 
 
 def test_a_plugin_of_another_kind_gets_no_row(here: Path) -> None:
@@ -213,7 +220,7 @@ def test_a_plugin_of_another_kind_gets_no_row(here: Path) -> None:
     (here / "my_l1.py").write_text("from vqbench.metrics.l1 import L1\n\n\nclass Mine(L1):\n    label = 'mine'\n")
     registry.add_file("my_l1.py")
     assert registry.added("metrics") == ["my_l1"]
-    assert selection.changes("tiny.yaml", []) == []
+    assert chosen() == []
 
 
 # --- A package ------------------------------------------------------------------------------------------------------

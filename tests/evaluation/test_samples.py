@@ -479,7 +479,7 @@ def test_references_are_decoded_ahead(shown: list[int]) -> None:
         noted = Noted(pictures)
         evaluator = generation.SampleEvaluator(Split(noted), CPU)  # type: ignore[arg-type]
         under = Sampling(10, "test", settings=ONE_STEP)
-        found = evaluator._reference_features(under.under(name), under, protocol.MEASURE["clean"])
+        found = evaluator._reference_features(f"{name}:{under.name}", under, protocol.MEASURE["clean"])
         torch.testing.assert_close(found[:, :192], expected[:count])
         assert sorted(noted.asked, reverse=True) == read
         assert shown == read
@@ -505,13 +505,13 @@ def test_fewer_test_images_are_no_fewer_training_images(
     """A number of test images limits references of the test split, and none of the training split."""
     evaluator = generation.SampleEvaluator(Split(smooth(330, 1, side=8)), CPU)  # type: ignore[arg-type]
     under = Sampling(10, reference, references, ONE_STEP)
-    assert len(evaluator._reference_features(under.under(name), under, protocol.MEASURE["clean"])) == count
+    assert len(evaluator._reference_features(f"{name}:{under.name}", under, protocol.MEASURE["clean"])) == count
 
 
 # How samples are kept -------------------------------------------------------------------------------------------------
 
 SAMPLING = Sampling(10, "test", settings=ONE_STEP)
-NAME = SAMPLING.under("clean")
+NAME = f"clean:{SAMPLING.name}"
 WEIGHTS = {"net.w": torch.ones(3)}
 
 
@@ -594,10 +594,10 @@ def files(folder: Path) -> set[str]:
 
 
 def samples_in(folder: Path) -> np.ndarray:
-    return np.load(folder / f"samples-{SAMPLING.made}.npy")
+    return np.load(folder / f"samples-{SAMPLING.samples_name}.npy")
 
 
-WHOLE = {f"samples-{SAMPLING.made}.npy", "samples.png", "neighbours.png", "samples.sha256"}
+WHOLE = {f"samples-{SAMPLING.samples_name}.npy", "samples.png", "neighbours.png", "samples.sha256"}
 
 
 @pytest.mark.usefixtures("fours")
@@ -619,7 +619,7 @@ def test_samples_end_in_one_file(tmp_path: Path) -> None:
         assert again.made == []
     buffer = io.BytesIO()
     np.save(buffer, expected)
-    assert (tmp_path / f"samples-{SAMPLING.made}.npy").read_bytes() == buffer.getvalue()
+    assert (tmp_path / f"samples-{SAMPLING.samples_name}.npy").read_bytes() == buffer.getvalue()
 
 
 @pytest.mark.usefixtures("fours")
@@ -633,7 +633,7 @@ def test_stopped_while_sampling_it_goes_on(tmp_path: Path, ranks: int, anew: boo
     with pytest.raises(Interrupted):
         measure(parts, first, stopped_at(8), anew=anew)
     assert first.made == [[0, 1, 2, 3], [4, 5, 6, 7]]
-    kept = {f"samples-{SAMPLING.made}.parts/{number:06}.npy" for number in (0, 1)}
+    kept = {f"samples-{SAMPLING.samples_name}.parts/{number:06}.npy" for number in (0, 1)}
     assert files(parts) == kept | ({"samples.sha256"} if anew else set())
     if ranks == 2:
         assert [maker.made for maker in on_two(parts, anew)] == [[[8, 9]], []]
@@ -753,8 +753,8 @@ def test_samples_are_read_and_drawn_once(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(generation, "draw", drawing)
     monkeypatch.setattr(sample_pieces.SamplePieces, "read", reading)
     other = Sampling(6, "test", settings=ONE_STEP)
-    names = [SAMPLING.under("clean"), other.under("clean"), SAMPLING.under("official")]
-    names.append(replace(SAMPLING, reference="train").under("clean"))
+    names = [f"clean:{SAMPLING.name}", f"clean:{other.name}", f"official:{SAMPLING.name}"]
+    names.append(f"clean:{replace(SAMPLING, reference='train').name}")
     values = measure(tmp_path, Maker(), wanted={name: ["copies"] for name in names}).values
     assert (read, drawn) == ([10, 6], [10, 6])
     assert {name: value["copies"].images for name, value in values.items()} == dict(
@@ -770,7 +770,7 @@ def test_a_damaged_piece_is_made_anew(tmp_path: Path, damage: str) -> None:
     parts = tmp_path / "parts"
     with pytest.raises(Interrupted):
         measure(parts, Maker(), stopped_at(8))
-    piece, other = (parts / f"samples-{SAMPLING.made}.parts" / f"{number:06}.npy" for number in (0, 1))
+    piece, other = (parts / f"samples-{SAMPLING.samples_name}.parts" / f"{number:06}.npy" for number in (0, 1))
     data = piece.read_bytes()
     match damage:
         case "cut":

@@ -450,7 +450,7 @@ def test_references_of_samples_share_the_file(weights: None, tmp_path: Path, mon
     for version in (inception.VERSION, 99):
         monkeypatch.setattr(inception, "VERSION", version)
         evaluator = SampleEvaluator(dataset, CPU)  # type: ignore[arg-type]
-        found = evaluator._reference_features(under.under("clean"), under, measuring("clean"))
+        found = evaluator._reference_features(f"clean:{under.name}", under, measuring("clean"))
         store = inception.FeatureStore(file_of(context()))
         assert torch.equal(store.get(range(5), refuse), found)
     assert len([*tmp_path.glob("features/*.npy")]) == 2

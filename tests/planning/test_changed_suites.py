@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from vqbench.cli.app import run_words
 from vqbench.errors import LONGEST, UsageError, counted, sentence, shortened
 from vqbench.planning import plan as planning
+from vqbench.planning.overrides import Override
 from vqbench.planning.suite import load_suite
 from vqbench.store.results import Record, ResultStore, Value
 
@@ -74,29 +75,49 @@ def test_columns_leave_with_their_metric(capsys: pytest.CaptureFixture[str]) -> 
     text = table(capsys, "--set", "metrics=[l1]")
     assert "PSNR" not in text
     assert "Columns left out, for want of their metric: psnr, usage." in text
-    assert load_suite("tiny.yaml", ["metrics=[psnr, ssim]"]).table.columns == ["psnr", "seconds"]
+    assert load_suite("tiny.yaml", [Override("metrics", ["psnr", "ssim"])]).table.columns == ["psnr", "seconds"]
 
 
 @pytest.mark.parametrize("sets", [["metrics=[l1]", "table.columns=[psnr]"], ["table.columns=[pnsr]"], ["metrics=[]"]])
 def test_columns_that_were_asked_for_are_checked(sets: list[str]) -> None:
     """A column that the same command line names must have its metric."""
     with pytest.raises(UsageError, match="metric"):
-        load_suite("tiny.yaml", sets)
+        load_suite("tiny.yaml", map(Override.parse, sets))
+
+
+def on(*sets: Override) -> list[dict[str, dict[str, Any]]]:
+    return [row.on for row in load_suite("small_datasets", sets).quantizers]
+
+
+def test_arguments_leave_with_their_data_set() -> None:
+    """Where an override leaves out data sets, so are the rows' arguments for them; those for the others stay."""
+    whole = on()
+    assert any("cifar10" in row for row in whole)
+    only = [{name: args for name, args in row.items() if name == "mnist"} for row in whole]
+    assert on(Override("datasets", ["mnist"])) == only
+    assert on(Override("datasets", [{"mnist": {}}]), Override("quantizers.0.vq.beta", 1)) == only
+
+
+@pytest.mark.parametrize("path", ["quantizers", "quantizers.0.on.cifar10", "quantizers.0.on.mnits"])
+def test_arguments_that_were_asked_for_are_checked(path: str) -> None:
+    """Arguments for a data set that the same command line leaves out, or misspells, are refused."""
+    value: Any = [{"vq": {}, "on": {"cifar10": {"beta": 1}}}] if path == "quantizers" else {"beta": 1}
+    with pytest.raises(UsageError, match="not a data set of this suite"):
+        on(Override("datasets", ["mnist"]), Override(path, value))
 
 
 def test_a_suite_of_millions_of_runs_is_refused_by_count(monkeypatch: pytest.MonkeyPatch) -> None:
     """More than 200,000 runs are counted, not expanded, and the sentence says of what there are too many."""
-    grid = json.dumps([{"cvq": {name: list(range(1, 18)) for name in ("beta", "decay", "temperature")}}])
-    seeds = json.dumps(list(range(2000)))
+    grid = [{"cvq": {name: list(range(1, 18)) for name in ("beta", "decay", "temperature")}}]
     monkeypatch.setattr("vqbench.planning.suite.product", None)  # what expands grids
     with pytest.raises(UsageError, match=r"9,826,000 runs \(4,913 rows, 1 data set, 2,000 seeds\); .* at most 200,000"):
-        load_suite("tiny.yaml", [f"quantizers={grid}", f"seeds={seeds}"])
+        load_suite("tiny.yaml", [Override("quantizers", grid), Override("seeds", list(range(2000)))])
 
 
 def test_a_plan_reads_each_record_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """However many runs a plan has, no record is read twice, and suites that are kept are not resolved again."""
     store = ResultStore("runs")
-    plan = planning.load("tiny.yaml", [store], ["seeds=[1, 2, 3]"])
+    plan = planning.load("tiny.yaml", [store], [Override("seeds", [1, 2, 3])])
     for run in plan.runs():
         wanted = plan.wanted(run).items()
         values = {name: {metric: Value(0.5, *own, 1000) for metric, own in metrics.items()} for name, metrics in wanted}

@@ -12,6 +12,7 @@ from tests.support.soak import examples
 from vqbench import registry
 from vqbench.errors import UsageError
 from vqbench.planning import plan
+from vqbench.planning.overrides import Override
 from vqbench.planning.suite import SuiteSpec
 from vqbench.planning.yamlfile import parse
 
@@ -203,7 +204,7 @@ def test_no_image_is_held_out_of_few(tmp_path: Path, photos: None) -> None:
         UsageError, match=r"of 9 training images none are held out for selection; set selection to last"
     ):
         plan.load(suite, [])
-    assert plan.load(suite, [], ["train.clean.selection=last"]).runs()
+    assert plan.load(suite, [], [Override("train.clean.selection", "last")]).runs()
 
 
 NUMBERS = st.sampled_from([-(2**40), -3, -1, 0, 1, 2, 3, 7, 64, 5000, 2**31, 2**40, -0.5, 0.0, 0.5, 1.0, 1e9, 1e300])

@@ -16,8 +16,8 @@ from vqbench import registry
 from vqbench.errors import UsageError, VqbenchError
 from vqbench.planning import plan as planning
 from vqbench.planning.expansion import expand
-from vqbench.planning.overrides import find_suite, override
-from vqbench.planning.selection import changes
+from vqbench.planning.overrides import Override, find_suite, override
+from vqbench.planning.selection import select_rows
 from vqbench.planning.suite import SuiteSpec, load_suite
 from vqbench.planning.yamlfile import MAX_BYTES, parse
 from vqbench.quantizers.vq import VQ
@@ -237,7 +237,11 @@ def test_unknown_suite_tells_where_was_looked(tmp_path, monkeypatch):
 def test_a_wrong_change_is_named(assignment, words):
     """A wrong ``--set`` is refused in one line that quotes it and helps."""
     with pytest.raises(UsageError) as caught:
-        expand(SuiteSpec.from_document(override(parse(GOOD, "good.yaml"), [assignment], SuiteSpec.model_fields)))
+        expand(
+            SuiteSpec.from_document(
+                override(parse(GOOD, "good.yaml"), [Override.parse(assignment)], SuiteSpec.model_fields)
+            )
+        )
     message = str(caught.value)
     assert message.startswith(f"--set {assignment}:")
     assert words in message
@@ -284,7 +288,7 @@ def test_no_value_is_worse_than_a_wrong_one(key, value):
 def test_rows_are_chosen_whatever_letters_their_labels_have(tmp_path: Path, label: str) -> None:
     """``--only`` keeps the label of a row, also one with letters beyond U+FFFF, and its run."""
     suite = write(tmp_path, f"{{vq: {{}}, label: {json.dumps(label, ensure_ascii=False)}}}, cvq")
-    whole, chosen = planning.load(suite, []), planning.load(suite, [], changes(suite, [], ["vq"]))
+    whole, chosen = planning.load(suite, []), planning.load(suite, [], select_rows(load_suite(suite), ["vq"]))
     assert [entry.label for entry in chosen.entries] == [label]
     assert chosen.runs() == whole.runs()[:1]
 
@@ -315,7 +319,7 @@ def test_a_constructor_that_fails_is_no_fault_of_vqbench(tmp_path: Path, monkeyp
     suite = write(tmp_path, "vq")
     monkeypatch.setattr(VQ, "__init__", broken)
     with pytest.raises(VqbenchError, match=r"quantizer 'vq'.* fails: ZeroDivisionError"):
-        planning.load(suite, [], ["table.columns=[l1, latent]"])
+        planning.load(suite, [], [Override("table.columns", ["l1", "latent"])])
 
 
 @pytest.mark.parametrize("signature", ["self", "self, num_codes", "self, *args, **options"])

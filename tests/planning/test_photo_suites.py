@@ -19,8 +19,9 @@ from vqbench.cli.actions import table as printed_table
 from vqbench.errors import UsageError
 from vqbench.planning import cost, plan, yamlfile
 from vqbench.planning import expansion as spec
-from vqbench.planning.overrides import apply_overrides, find_suite
+from vqbench.planning.overrides import Override, find_suite, override
 from vqbench.planning.suite import SuiteSpec, load_suite
+from vqbench.planning.yamlfile import Document
 from vqbench.reporting import paper
 from vqbench.reporting.tables import assemble
 from vqbench.reporting.tables.render import render
@@ -162,7 +163,7 @@ def test_set_reaches_the_parts_of_a_row() -> None:
     """``--set`` changes, and adds, what a row has of its own, by its label."""
     before = yaml.safe_load(TEXT)
     sets = ["quantizers.system.train.official.epochs=7", "quantizers.plain.codebook.num_codes=3", "data=/x"]
-    after = apply_overrides(before, sets, SuiteSpec.model_fields)
+    after = override(Document(before), map(Override.parse, sets), SuiteSpec.model_fields).data
     assert after["quantizers"][1]["train"]["official"]["epochs"] == 7
     assert after["quantizers"][0]["codebook"] == {"num_codes": 3}
     assert after["data"] == "/x"
@@ -191,7 +192,7 @@ def test_the_place_of_images_is_in_no_run(folder: Path, tmp_path: Path) -> None:
 
 
 def loaded(suite: Path, store: Path, *sets: str) -> plan.Plan:
-    return plan.load(suite, [ResultStore(store)], sets)
+    return plan.load(suite, [ResultStore(store)], list(map(Override.parse, sets)))
 
 
 def test_a_plan_knows_counts_notes_and_shapes(suite: Path, folder: Path, tmp_path: Path) -> None:

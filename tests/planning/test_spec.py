@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from vqbench.errors import StoreError, UsageError
 from vqbench.planning import overrides
 from vqbench.planning.expansion import expand
-from vqbench.planning.overrides import apply_overrides, find_suite, known_suites, override
+from vqbench.planning.overrides import Override, find_suite, known_suites, override
 from vqbench.planning.suite import SuiteSpec, load_suite
-from vqbench.planning.yamlfile import dump, parse
+from vqbench.planning.yamlfile import Document, dump, inline, parse
 from vqbench.spec import PluginSpec, RunSpec
 
 
@@ -64,7 +64,9 @@ metrics: [l1, psnr]
 
 
 def suite(text: str = TEXT, *sets: str) -> SuiteSpec:
-    return SuiteSpec.from_document(override(parse(text, "tiny.yaml"), sets, SuiteSpec.model_fields))
+    return SuiteSpec.from_document(
+        override(parse(text, "tiny.yaml"), map(Override.parse, sets), SuiteSpec.model_fields)
+    )
 
 
 def keys(text: str = TEXT, *sets: str, version: int = 1) -> list[str]:
@@ -336,9 +338,18 @@ DATA = st.recursive(
 @given(data=DATA)
 def test_yaml_survives(data):
     """Plain data that is dumped is read back the same, words that look like numbers included."""
-    back = parse(dump(data), "x").data
-    assert back == data
-    assert repr(back) == repr(data)
+    for text in (dump(data), inline(data)):
+        back = parse(text, "x").data
+        assert back == data
+        assert repr(back) == repr(data)
+
+
+@given(path=st.lists(st.from_regex(r"[a-z0-9_]+", fullmatch=True), min_size=1).map(".".join), value=DATA)
+def test_overrides_survive(path, value):
+    """An override that is printed, as in the title of a changed suite, is one line that parses to an equal override."""
+    text = str(Override(path, value))
+    assert len(text.splitlines()) == 1
+    assert Override.parse(text) == Override(path, value)
 
 
 @pytest.mark.parametrize("sets", [(), ("quantizers.vq.beta=[1, 2e-5]", "quantizers.0.on={}", "codebook.dim=[2, 4]")])
@@ -382,7 +393,7 @@ def test_a_reduced_copy_has_a_name_of_its_own():
 def test_overrides_reach_every_key(assignment, path, value):
     """``--set`` changes what its path says, makes what the path needs, and leaves the original alone."""
     before = parse(TEXT, "tiny.yaml").data
-    after = apply_overrides(before, [assignment], SuiteSpec.model_fields)
+    after = override(Document(before), [Override.parse(assignment)], SuiteSpec.model_fields).data
     assert before == parse(TEXT, "tiny.yaml").data
     for key in path:
         after = after[key]
@@ -392,8 +403,12 @@ def test_overrides_reach_every_key(assignment, path, value):
 def test_overrides_by_name_reach_all_rows_of_a_quantizer():
     """The name of a quantizer stands for every row of it."""
     data = {"quantizers": ["vq", {"cvq": None, "label": "x"}, {"vq": {"distance": "l2"}, "label": "y"}]}
-    changed = apply_overrides(data, ["quantizers.vq.beta=1", "quantizers.x.cvq.beta=2"], SuiteSpec.model_fields)
-    assert changed["quantizers"] == [
+    changed = override(
+        Document(data),
+        [Override("quantizers.vq.beta", 1), Override("quantizers.x.cvq.beta", 2)],
+        SuiteSpec.model_fields,
+    )
+    assert changed.data["quantizers"] == [
         {"vq": {"beta": 1}},
         {"cvq": {"beta": 2}, "label": "x"},
         {"vq": {"distance": "l2", "beta": 1}, "label": "y"},

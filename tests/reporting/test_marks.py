@@ -17,6 +17,7 @@ from tests.support.tiny_suite import vqbench
 from vqbench.cli import run
 from vqbench.execution.results import Summary
 from vqbench.planning import plan as planning
+from vqbench.planning.overrides import Override
 from vqbench.planning.plan import Plan, PlannedRun
 from vqbench.reporting.column_tests import contests
 from vqbench.reporting.html import gather, page
@@ -121,7 +122,7 @@ def test_bits_of_records_without_a_note_are_those_measured(plan: Plan, tmp_path:
 
 def test_other_updates_are_another_budget(suite: Path, tmp_path: Path) -> None:
     """A row that is trained for longer, or in other batches, is marked whatever its bits."""
-    longer = planning.load(suite, [], ["quantizers.e.train={clean: {epochs: 3, batch_size: 64}}"])
+    longer = planning.load(suite, [], [Override("quantizers.e.train", {"clean": {"epochs": 3, "batch_size": 64}})])
     fill(longer, store := ResultStore(tmp_path))
     made = table(longer, store)
     assert marks(made) == {"e": ["B"]}
@@ -217,7 +218,7 @@ def test_of_two_equal_groups_none_is_ranked(suite: Path, tmp_path: Path) -> None
 
 def test_several_seeds_are_ranked_and_marked(suite: Path, tmp_path: Path) -> None:
     """With two seeds a row of another machine competes, but no test pairs it with the others."""
-    two = planning.load(suite, [], ["seeds=[1, 2]"])
+    two = planning.load(suite, [], [Override("seeds", [1, 2])])
     store = ResultStore(tmp_path)
     fill(two, store, lambda entry: {"origins": [THEIRS if entry.label == "e" else OURS]})
     made = table(two, store)

@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from vqbench.planning import plan as planning
+from vqbench.planning.overrides import Override
 from vqbench.planning.plan import Plan, PlannedRun
 from vqbench.reporting.tables import assemble, order
 from vqbench.reporting.tables.order import order_lines
@@ -34,7 +35,7 @@ def store(tmp_path: Path) -> ResultStore:
 
 
 def with_seeds(*seeds: int) -> Plan:
-    return planning.load("small_datasets", [], [f"seeds={list(seeds)}"])
+    return planning.load("small_datasets", [], [Override("seeds", list(seeds))])
 
 
 def fill(plan: Plan, store: ResultStore, simulated: Simulated, protocol: str = "official", version: int = 1) -> None:

@@ -16,6 +16,7 @@ import pytest
 from tests.support.tiny_suite import vqbench
 from vqbench.evaluation.snapshot_writer import choose
 from vqbench.planning import plan as planning
+from vqbench.planning.overrides import Override
 from vqbench.reporting.column_tests import contests
 from vqbench.reporting.html import gather as gathering
 from vqbench.reporting.html import page, svg
@@ -273,7 +274,7 @@ def test_a_damaged_portrait_costs_its_image_alone(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_hundred_runs_stay_small(tmp_path: Path) -> None:
     """100 runs on CIFAR10 whose images are noise, which no PNG makes small, are a page of less than 20 MB."""
-    plan = planning.load("small_datasets", [], [f"seeds={list(range(25))}", "datasets=[cifar10]"])
+    plan = planning.load("small_datasets", [], [Override("seeds", list(range(25))), Override("datasets", ["cifar10"])])
     store, rng = ResultStore(tmp_path), np.random.default_rng(0)
     plan = replace(plan, suite=plan.suite.model_copy(update={"measure": ["clean"]}))
     first, *others = plan.runs()

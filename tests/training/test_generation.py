@@ -38,12 +38,14 @@ from vqbench.model import Autoencoder
 from vqbench.networks import inception
 from vqbench.planning import plan
 from vqbench.planning.jobs import Job, pop_ready
+from vqbench.planning.overrides import Override
 from vqbench.quantizers.identity import Identity
 from vqbench.quantizers.vq import VQ
 from vqbench.recipe import Task
 from vqbench.recipes.diffusion import Diffusion
 from vqbench.store.results import Failure, ResultStore
-from vqbench.store.sampling import Sampling, sampling_of
+from vqbench.store.sampling import Sampling
+from vqbench.store.value_name import ValueName
 from vqbench.training import seeding
 from vqbench.training.codebook_monitor import CodebookMonitor
 from vqbench.training.engine import Engine
@@ -291,7 +293,7 @@ def test_a_key_holds_the_first_stage_s(tmp_path: Path) -> None:
     """A second stage names the run that it builds on, so what changes that changes its key; the sampler does not."""
 
     def runs(*sets: str) -> list[Any]:
-        return plan.load(suite(tmp_path), [], sets).runs()
+        return plan.load(suite(tmp_path), [], list(map(Override.parse, sets))).runs()
 
     first, second = runs()
     assert (first.parent, second.parent) == (None, first.key)
@@ -308,12 +310,12 @@ def test_a_key_holds_the_first_stage_s(tmp_path: Path) -> None:
 def test_how_it_was_sampled_is_in_the_name_of_a_number() -> None:
     """A name says how many samples, how, against what and under which protocol, and reads back."""
     sampling = Sampling(1000, "test", settings={"steps": 50, "eta": 0.5})
-    name = sampling.under("clean@200")
-    assert name == "clean@200:n=1000,reference=test,steps=50,eta=0.5"
-    assert sampling_of(name) == sampling
+    name = ValueName("clean", 200, sampling)
+    assert str(name) == "clean@200:n=1000,reference=test,steps=50,eta=0.5"
+    assert ValueName.parse(str(name)) == name
     some = Sampling(9, references=5000, settings={"temperature": 0.9})
-    assert sampling_of(some.under("clean")) == some != Sampling(9, settings=some.settings)
-    assert (protocol.measuring(name).name, protocol.images_of(name)) == ("clean", 200)
+    assert ValueName.parse(f"clean:{some.name}").sampling == some != Sampling(9, settings=some.settings)
+    assert name.measuring is protocol.MEASURE["clean"]
 
 
 @pytest.mark.parametrize(
@@ -332,7 +334,7 @@ def test_how_it_was_sampled_is_in_the_name_of_a_number() -> None:
 def test_suites_that_make_no_sense_are_refused(tmp_path: Path, sets: list[str], sentence: str) -> None:
     """Numbers of samples without samples, a stage that nothing is asked of, and wrong arguments are usage errors."""
     with pytest.raises(UsageError, match=sentence):
-        plan.load(suite(tmp_path), [], sets)
+        plan.load(suite(tmp_path), [], list(map(Override.parse, sets)))
 
 
 def test_both_stages_from_one_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -512,7 +514,7 @@ def test_samples_are_held_against_the_whole_reference_split(tmp_path: Path, monk
         )
         monkeypatch.setattr(generation.registry, "load", lambda *_, metric=metric: metric)
         evaluator = generation.SampleEvaluator(few, torch.device("cpu"))
-        under = Sampling(130, reference, settings={"steps": 1, "eta": 0}).under(name)  # type: ignore[arg-type]
+        under = f"{name}:{Sampling(130, reference, settings={'steps': 1, 'eta': 0}).name}"  # type: ignore[arg-type]
         values = evaluator._values(under, ["seen"], made, made)
         count = 60 if reference == "test" else 300
         torch.testing.assert_close(seen[0].references[:, :784], expected[reference][:count].flatten(1) / 255)
@@ -563,7 +565,7 @@ def test_two_ranks_end_where_one_does(tmp_path: Path, sets: tuple[str, ...]) -> 
     shutil.copytree(alone, shared)
     assert vqbench("run", path, "--store", alone, "--places", 0, "--quiet", *sets) == 0
     subprocess.run(command("run", path, "--store", shared, "--devices", 2, "--quiet", *sets), check=True)
-    second = plan.load(path, [], sets[1::2]).runs()[1]
+    second = plan.load(path, [], list(map(Override.parse, sets[1::2]))).runs()[1]
     one, two = (torch.load(ResultStore(each).folder(second) / "best.pt") for each in (alone, shared))
     apart = torch.cat([(two[name] - value).abs().flatten() for name, value in one.items()])
     assert float((apart > 1e-5).double().mean()) < 0.01

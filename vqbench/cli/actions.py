@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vqbench import protocol
 from vqbench.errors import UsageError, VqbenchError, counted, nearest
 from vqbench.planning.cost import kind, took, updates
 from vqbench.planning.plan import Plan, PlannedRun
@@ -17,6 +16,7 @@ from vqbench.spec import RunSpec
 from vqbench.store import deletion, snapshots
 from vqbench.store.publishing import take_over
 from vqbench.store.results import Record, ResultStore, lacking
+from vqbench.store.value_name import ValueName
 from vqbench.system.output import CommandOutput, grid, require_sound
 
 FORMATS = ("text", "markdown", "csv", "latex", "json")
@@ -219,7 +219,7 @@ def needed_assets(plan: Plan) -> list[str]:
         cls: Any = registry.load("metrics", metric)
         with registry.contained("metrics", metric):
             for name in plan.protocols():
-                names.update(cls.assets(protocol.measuring(name)))
+                names.update(cls.assets(ValueName.parse(name).measuring))
     return sorted(names)
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vqbench import assets, protocol, registry
+from vqbench import assets, registry
 from vqbench.errors import AssetError, Interrupted, StoreError, UsageError, nearest
 from vqbench.execution.progress import download_progress, run_progress
 from vqbench.execution.stopping import Stop
@@ -19,6 +19,7 @@ from vqbench.protocol import MeasureProtocol
 from vqbench.reporting.protocol_differences import END, START, Explanation, Programme, Turn, data, text, word
 from vqbench.spec import RunSpec
 from vqbench.store.results import ResultStore
+from vqbench.store.value_name import ValueName
 from vqbench.system.output import CommandOutput
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ def measure(
     with engine.restoring(checkpoint):
         model.load_state_dict(weights)
     what = programme(metrics, dataset.size)
-    names = {under: protocol.measured_on(under.name, test_images) for under in what.wanted()}
+    names = {under: str(ValueName(under.name, test_images)) for under in what.wanted()}
     with Stop() as stop, run_progress(1, quiet) as listener:
 
         def advanced(done: int, total: int) -> None:

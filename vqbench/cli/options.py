@@ -17,6 +17,7 @@ from vqbench.system.paths import path_of
 
 if TYPE_CHECKING:
     from vqbench.execution.executors.executor_options import ExecutorOptions
+    from vqbench.planning.overrides import Override
     from vqbench.planning.plan import Plan
 
 
@@ -47,17 +48,29 @@ class Changes:
     def resolve(self, suite: str, *folders: Path, refresh: bool = False) -> Plan:
         """The suite resolved, from what ``folders`` keep of it if that is current; see :func:`planning.load`."""
         from vqbench.planning import plan as planning
-        from vqbench.planning import selection
+        from vqbench.planning.selection import select_rows
+        from vqbench.planning.suite import load_suite
         from vqbench.store.results import ResultStore
 
         add_plugins(self.plugin)
-        sets = [*(self.sets or ()), *([] if self.seeds is None else [f"seeds=[{self.seeds}]"])]
+        overrides = self._overrides()
         if self.only or self.skip or self.plugin:
-            sets += selection.changes(suite, sets, self.only or (), self.skip or ())
+            overrides += select_rows(load_suite(suite, overrides), self.only or (), self.skip or ())
         sizes = {"epochs": self.epochs, "batch_size": self.batch_size, "subset": self.subset}
         reduced = {name: size for name, size in sizes.items() if size is not None}
         stores = [ResultStore(folder) for folder in folders]
-        return planning.load(suite, stores, sets, self.metrics or (), reduced, self.test_images, refresh)
+        return planning.load(suite, stores, overrides, self.metrics or (), reduced, self.test_images, refresh)
+
+    def _overrides(self) -> list[Override]:
+        """``--set`` and ``--seeds`` as data. Raises UsageError for what is no YAML."""
+        from vqbench.planning.overrides import Override
+        from vqbench.planning.yamlfile import parse
+
+        overrides = [Override.parse(text) for text in self.sets or ()]
+        if self.seeds is not None:
+            origin = f"--seeds {self.seeds}"
+            overrides.append(Override("seeds", parse(f"[{self.seeds}]", origin).data, origin))
+        return overrides
 
 
 @dataclass(frozen=True)

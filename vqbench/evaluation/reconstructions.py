@@ -19,6 +19,7 @@ from vqbench.metric import Batch, Context, Metric
 from vqbench.model import Autoencoder
 from vqbench.protocol import MeasureProtocol
 from vqbench.store.results import Value
+from vqbench.store.value_name import ValueName
 
 BATCH = 100  # images a pass; also what the metrics see at once
 
@@ -155,7 +156,7 @@ class Evaluator:
 
     def _count(self, name: str) -> int:
         """How many images are measured under the protocol ``name``."""
-        return min(protocol.images_of(name) or len(self.pixels), len(self.pixels))
+        return min(ValueName.parse(name).images or len(self.pixels), len(self.pixels))
 
     def _metric(self, name: str, context: Context) -> Metric:
         """The collector of one metric under one protocol, made once and started anew for every run."""
@@ -185,4 +186,4 @@ def _protocol(name: str, variants: Sequence[MeasureProtocol]) -> MeasureProtocol
     taken = [variant for variant in variants if variant.name in protocol.MEASURE or known[variant.name] != variant]
     if taken:
         raise UsageError(f"a variant of a measuring protocol needs a name of its own; {taken[0].name!r} is taken")
-    return known.get(name.partition("@")[0]) or protocol.measuring(name)
+    return known.get(measured := ValueName.parse(name).protocol) or protocol.measuring(measured)

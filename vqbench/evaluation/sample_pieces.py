@@ -35,8 +35,8 @@ class SamplePieces:
 
     def __init__(self, folder: Path, sampling: Sampling, size: int) -> None:
         self.folder = folder
-        self.path = folder / f"samples-{sampling.made}.npy"
-        self.parts = folder / f"samples-{sampling.made}.parts"
+        self.path = folder / f"samples-{sampling.samples_name}.npy"
+        self.parts = folder / f"samples-{sampling.samples_name}.parts"
         self.count, self.size = sampling.count, size
         self.pieces = -(-self.count // size)
 

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vqbench import protocol, registry
+from vqbench import registry
 from vqbench.dataset import Dataset, Images
 from vqbench.distributed.group import ALONE, RankGroup
 from vqbench.errors import RunError
@@ -26,7 +26,8 @@ from vqbench.metric import Context, SampleMetric, Samples
 from vqbench.networks import inception
 from vqbench.protocol import MeasureProtocol
 from vqbench.store.results import Value, write_atomically
-from vqbench.store.sampling import Sampling, sampling_of
+from vqbench.store.sampling import Sampling
+from vqbench.store.value_name import ValueName
 from vqbench.training.latents.generator import Generator
 from vqbench.training.seeding import Seeds
 
@@ -95,7 +96,7 @@ class SampleEvaluator:
         training = first(self.dataset.pixels("train"), trained_on)
         values = {}
         for names in _by_samples(wanted):
-            sampling = sampling_of(names[0])
+            sampling = _sampling(names[0])
             tell = partial(told, sampling.count, sampling.count)
             pictures = self._samples(generator, seeds, folder, sampling, told)
             for name in names:
@@ -114,13 +115,13 @@ class SampleEvaluator:
         tell: Tell = lambda: None,
     ) -> dict[str, Value]:
         """The numbers of one name: what the samples ``images`` are worth under its protocol."""
-        measured = protocol.measuring(name)
+        measured = ValueName.parse(name).measuring
         context = Context(measured, self.dataset.digest("test"), num_codes=None, bits=None, device=self.device)
         samples = Samples(
             pictures,
             training,
             lambda: torch.cat([*self._features(pictures.split(TOGETHER), measured, tell)]),
-            partial(self._reference_features, name, sampling_of(name), measured, tell),
+            partial(self._reference_features, name, _sampling(name), measured, tell),
             mirrored,
             tell,
         )
@@ -172,7 +173,7 @@ class SampleEvaluator:
         Those computed before a stop are kept as well.
         """
         pictures = self.dataset.pixels(sampling.reference)
-        tested = protocol.images_of(name) if sampling.reference == "test" else None  # no limit of training images
+        tested = ValueName.parse(name).images if sampling.reference == "test" else None  # no limit of training images
         limits = len(pictures), sampling.references, tested
         count = min(limit for limit in limits if limit is not None)
         key = measured.name, sampling.reference, count
@@ -197,11 +198,19 @@ class SampleEvaluator:
         return self._references[key]
 
 
+def _sampling(name: str) -> Sampling:
+    """The sampling of a value's name. Raises ValueError for the name of a value of reconstructions."""
+    sampling = ValueName.parse(name).sampling
+    if sampling is None:
+        raise ValueError(f"{name!r} does not name a value of samples")
+    return sampling
+
+
 def _by_samples(names: Iterable[str]) -> list[list[str]]:
     """Names of values, those of the same samples together."""
     found: dict[str, list[str]] = {}
     for name in names:
-        found.setdefault(sampling_of(name).made, []).append(name)
+        found.setdefault(_sampling(name).samples_name, []).append(name)
     return list(found.values())
 
 

@@ -1,16 +1,17 @@
-"""Where suite files are found, and changes of what they say by ``--set path=value``."""
+"""Where suite files are found, and overrides: changes of what they say, as data."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Iterable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from vqbench.errors import UsageError, nearest, shortened
 from vqbench.planning.schema import ROW_KEYS
-from vqbench.planning.yamlfile import Document, KeyPath, parse
+from vqbench.planning.yamlfile import Document, KeyPath, inline, parse
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -52,37 +53,65 @@ def _is_file(path: Path) -> bool:
     return False
 
 
-def override(document: Document, assignments: Iterable[str], fields: Collection[str]) -> Document:
-    """A copy of ``document`` with every ``path=value`` of ``assignments`` carried out, one after the other.
+@dataclass(frozen=True)
+class Override:
+    """A change of a suite: the ``value``, plain data, that replaces what stands at ``path``.
 
     A path is keys joined by dots. In a list, a number picks an item, a name all items that are, or have, that key
-    (``quantizers.vq.beta`` is the beta of every row of vq), or else the rows of that label. The value is YAML.
-    ``fields`` are the keys that the top may have. Raises UsageError for a path that leads nowhere.
+    (``quantizers.vq.beta`` is the beta of every row of vq), or else the rows of that label.
+
+    >>> str(Override("seeds", [1, 2])), Override.parse("train.clean.epochs=3").value
+    ('seeds=[1, 2]', 3)
     """
-    out = Document(copy.deepcopy(document.data), dict(document.places))
-    for text in assignments:
-        place = f"--set {shortened(text, 100)}"
+
+    path: str
+    value: Any
+    origin: str = field(default="", compare=False)  # the option that it comes from, for errors; "": as ``--set``
+
+    @classmethod
+    def parse(cls, text: str) -> Override:
+        """The override that ``--set text`` asks for, a path and a value in YAML. Raises UsageError."""
+        origin = f"--set {shortened(text, 100)}"
         path, equals, value = text.partition("=")
         keys = [key.strip() for key in path.split(".")]
         if not equals or not all(keys):
-            raise UsageError(f"{place}: not of the form path=value, such as seeds=[1,2]")
-        setter = _Setter(place, fields, parse(value, place).data)
-        out.data = setter.set(out.data, keys, ())
+            raise UsageError(f"{origin}: not of the form path=value, such as seeds=[1,2]")
+        return cls(".".join(keys), parse(value, origin).data, origin)
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys of the path, from the top of the suite down."""
+        return self.path.split(".")
+
+    @property
+    def place(self) -> str:
+        """What an error names as the place of the change."""
+        return self.origin or f"--set {shortened(str(self), 100)}"
+
+    def __str__(self) -> str:
+        return f"{self.path}={inline(self.value)}"
+
+
+def override(document: Document, overrides: Iterable[Override], fields: Collection[str]) -> Document:
+    """A copy of ``document`` with all ``overrides`` applied, one after the other.
+
+    ``fields`` are the keys that the top may have. Raises UsageError for a path that leads nowhere.
+    """
+    out = Document(copy.deepcopy(document.data), dict(document.places))
+    for change in overrides:
+        setter = _Setter(change, fields)
+        out.data = setter.set(out.data, change.keys, ())
         for done in setter.done:
-            out.places = {at: where for at, where in out.places.items() if at[: len(done)] != done} | {done: place}
+            kept = {at: place for at, place in out.places.items() if at[: len(done)] != done}
+            out.places = kept | {done: change.place}
     return out
 
 
-def apply_overrides(data: Any, assignments: Iterable[str], fields: Collection[str]) -> Any:
-    """:func:`override` for plain data: a changed copy."""
-    return override(Document(data), assignments, fields).data
-
-
 class _Setter:
-    """One assignment: ``done`` are the paths that it reached."""
+    """Applies one override: ``done`` are the paths that it reached."""
 
-    def __init__(self, place: str, fields: Collection[str], value: Any) -> None:
-        self.place, self.fields, self.value = place, fields, value
+    def __init__(self, change: Override, fields: Collection[str]) -> None:
+        self.place, self.value, self.fields = change.place, change.value, fields
         self.done: list[KeyPath] = []
 
     def set(self, data: Any, keys: list[str], above: KeyPath) -> Any:

@@ -11,26 +11,28 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import vqbench
-from vqbench import protocol, registry
+from vqbench import registry
 from vqbench.errors import AbsentData, AssetError, StoreError, UsageError, VqbenchError
 from vqbench.planning import expansion, resolved
 from vqbench.planning.expansion import expand
 from vqbench.planning.jobs import RequiredMetrics
 from vqbench.planning.length import Length, length
+from vqbench.planning.overrides import Override
 from vqbench.planning.schema import Problem
 from vqbench.planning.suite import SuiteSpec, load_suite
 from vqbench.planning.yamlfile import parse
 from vqbench.spec import PluginSpec, RunSpec
 from vqbench.store import schema
 from vqbench.store.results import ResultStore, write_atomically
-from vqbench.store.sampling import Sampling, sampling_of
+from vqbench.store.sampling import Sampling
+from vqbench.store.value_name import ValueName
 from vqbench.system import reading
 
 
@@ -120,19 +122,19 @@ class Plan:
         infos = {name: info for name, info in self.metrics.items() if info.of_samples == second}
         return {
             self.under(name, second): {
-                metric: (info.version, protocol.measuring(name).VERSION) for metric, info in infos.items()
+                metric: (info.version, ValueName.parse(name).measuring.VERSION) for metric, info in infos.items()
             }
             for name in self.protocols()
         }
 
     def under(self, name: str, of_samples: bool) -> str:
-        """The name that values under the protocol ``name`` are stored by."""
-        return self.sampling.under(name) if of_samples and self.sampling else name
+        """The name that values of reconstructions, or of samples, are stored under; ``name`` is one of protocols."""
+        return str(replace(ValueName.parse(name), sampling=self.sampling)) if of_samples else name
 
     def protocols(self) -> list[str]:
         """The names that values of this suite are stored under, its table's own protocol first."""
         ordered = dict.fromkeys([*filter(None, [self.suite.table.protocol]), *self.suite.measure])
-        return [protocol.measured_on(name, self.suite.test_images) for name in ordered]
+        return [str(ValueName(name, self.suite.test_images)) for name in ordered]
 
     @property
     def name(self) -> str:
@@ -146,7 +148,7 @@ class Plan:
             "entries": [_entry_to_dict(entry) for entry in self.entries],
             "metrics": {name: asdict(info) for name, info in self.metrics.items()},
             "datasets": {name: asdict(info) for name, info in self.datasets.items()},
-            "sampling": self.sampling and self.sampling.under(""),
+            "sampling": self.sampling and f":{self.sampling.name}",
             "lengths": {key: asdict(length) for key, length in self.lengths.items()},
         }
         text = json.dumps({**content, "digest": _digest_of(content)}, indent=1)
@@ -156,7 +158,7 @@ class Plan:
 def load(
     suite: str | Path,
     stores: Sequence[ResultStore],
-    sets: Sequence[str] = (),
+    overrides: Sequence[Override] = (),
     metrics: Sequence[str] = (),
     reduced: Mapping[str, int] = MappingProxyType({}),
     test_images: int | None = None,
@@ -164,21 +166,17 @@ def load(
 ) -> Plan:
     """The plan of the suite called ``suite`` (a name or a path), from a store's cache if that is current.
 
-    ``sets`` are the command line's overrides, ``metrics`` those it adds. ``reduced`` (arguments of the recipe) and
+    ``overrides`` change the suite, and ``metrics`` are added to it. ``reduced`` (arguments of the recipe) and
     ``test_images`` make a smaller copy of another name. ``refresh``: every image file in folders of this machine is
     looked at, so that images rewritten in place make other runs; without it, the times of folders alone are compared.
     Raises UsageError for whatever is wrong with the suite.
     """
-    spec = load_suite(suite, sets)
+    spec = load_suite(suite, overrides)
     if metrics:
-        chosen = list(dict.fromkeys([*spec.metrics, *metrics]))
-        changes = [f"metrics={json.dumps(chosen)}"]
-        if spec.table.columns:
-            changes.append(f"table.columns={json.dumps(list(dict.fromkeys([*spec.table.columns, *metrics])))}")
-        spec = load_suite(suite, [*sets, *changes])
+        spec = load_suite(suite, [*overrides, *_added_metrics(spec, metrics)])
     if reduced or test_images:
         spec = spec.reduce(test_images, **reduced)
-    variant = bool(sets or metrics or reduced or test_images)
+    variant = bool(overrides or metrics or reduced or test_images)
     digest = _suite_digest(spec)
     stale = set(range(len(spec.datasets))) if refresh else None
     kept = _kept(spec, digest, variant, stores, stale)
@@ -187,6 +185,15 @@ def load(
     for position in stale or ():
         expansion.refresh(spec, registry, position)
     return _resolve(spec, digest, variant)
+
+
+def _added_metrics(spec: SuiteSpec, metrics: Sequence[str]) -> list[Override]:
+    """The overrides that add ``metrics`` to those of ``spec``, and to the columns of its table."""
+    origin = f"--metrics {', '.join(metrics)}"
+    changes = [Override("metrics", list(dict.fromkeys([*spec.metrics, *metrics])), origin)]
+    if spec.table.columns:
+        changes.append(Override("table.columns", list(dict.fromkeys([*spec.table.columns, *metrics])), origin))
+    return changes
 
 
 def keys(suite: Path, stores: Sequence[ResultStore]) -> set[str]:
@@ -293,7 +300,7 @@ def _plan(spec: SuiteSpec, content: Mapping[str, Any], variant: bool) -> Plan:
     entries = [_entry_from_dict(entry) for entry in content["entries"]]
     infos = {name: MetricInfo(**info) for name, info in content["metrics"].items()}
     datasets = {name: DatasetInfo(**info) for name, info in content["datasets"].items()}
-    sampling = sampling_of(content["sampling"]) if content.get("sampling") else None
+    sampling = Sampling.parse(content["sampling"].removeprefix(":")) if content.get("sampling") else None
     lengths = {key: Length(**length) for key, length in content.get("lengths", {}).items()}
     return Plan(spec, entries, infos, datasets, content["inputs"], variant, sampling, lengths)
 

@@ -10,7 +10,7 @@ from vqbench.errors import StoreError
 from vqbench.registry import CONTRACTS
 from vqbench.spec import RunSpec
 from vqbench.store import schema
-from vqbench.store.sampling import sampling_of
+from vqbench.store.sampling import Sampling
 
 FIELDS = ("inputs", "suite", "entries", "metrics", "datasets")
 Checks = Mapping[str, Callable[[Any, str], Any]]
@@ -36,7 +36,7 @@ def check(content: Mapping[str, Any], entry: type, metric: type, dataset: type) 
         raise ValueError("it has no run")
     if content.get("sampling") is not None:
         schema.text(content["sampling"], "sampling")
-        sampling_of(content["sampling"])
+        Sampling.parse(content["sampling"].removeprefix(":"))
 
 
 def _inputs(content: Any) -> None:

@@ -1,30 +1,28 @@
 """Which rows of a suite are wanted: ``--only``, ``--skip``, and rows for the quantizers that ``--plugin`` brings.
 
-What comes out are changes as ``--set`` makes them, so that such a suite is a variant of its file, under a name of its
-own among the resolved suites of a store, while its runs are the same runs.
+The result are overrides, so that such a suite is a variant of its file, under a name of its own among the resolved
+suites of a store, while its runs are the same runs.
 """
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
-from pathlib import Path
 
 from vqbench import registry
 from vqbench.errors import UsageError, nearest
-from vqbench.planning.suite import QuantizerRow, load_suite
+from vqbench.planning.overrides import Override
+from vqbench.planning.suite import QuantizerRow, SuiteSpec
 
 
-def changes(suite: str | Path, sets: Sequence[str], only: Sequence[str] = (), skip: Sequence[str] = ()) -> list[str]:
-    """``path=value`` that leaves the wanted rows of ``suite`` (after ``sets``); nothing if these are all it has.
+def select_rows(suite: SuiteSpec, only: Sequence[str] = (), skip: Sequence[str] = ()) -> list[Override]:
+    """The override that leaves the wanted rows of ``suite``; none if these are all that it has.
 
     A quantizer in a file of the user's that no row names gets a row, with its defaults. ``only`` and ``skip`` are
     labels or names of quantizers, with ``*`` and ``?`` for any letters; they choose rows as the file has them, so of a
     grid all or none. Raises UsageError for a pattern that fits no row, and if no row is left.
     """
-    rows = list(load_suite(suite, sets).quantizers)
+    rows = list(suite.quantizers)
     added = [QuantizerRow.model_validate(name) for name in _unnamed(rows)]
     everything = [*rows, *added]
     kept = [row for row in everything if not only or _fits(row, only)]
@@ -32,21 +30,13 @@ def changes(suite: str | Path, sets: Sequence[str], only: Sequence[str] = (), sk
     for pattern in (*only, *skip):
         if not any(_fits(row, [pattern]) for row in everything):
             known = dict.fromkeys(name for row in everything for name in _names(row))
-            raise UsageError(
-                f"no row of {suite} is labelled, or has the quantizer, {pattern!r}; {nearest(pattern, known)}"
-            )
+            raise UsageError(f"{suite.name}: no row has the label or quantizer {pattern!r}; {nearest(pattern, known)}")
     if not kept:
-        raise UsageError(f"--only and --skip leave no row of {suite}")
+        raise UsageError(f"{suite.name}: --only and --skip leave no row; name fewer rows to skip")
     if kept == rows:
         return []
-    return [f"quantizers={_yaml([row.model_dump(exclude_unset=True) for row in kept])}"]
-
-
-def _yaml(value: object) -> str:
-    """``value`` as YAML of ASCII letters; JSON would write one character beyond U+FFFF as two, which YAML refuses."""
-    text = json.dumps(value, ensure_ascii=False)
-    text = re.sub("[\U00010000-\U0010ffff]", lambda found: f"\\U{ord(found[0]):08x}", text)
-    return re.sub("[^ -~]", lambda found: f"\\u{ord(found[0]):04x}", text)
+    written = [row.model_dump(exclude_unset=True) for row in kept]
+    return [Override("quantizers", written, origin="rows chosen by --only, --skip or --plugin")]
 
 
 def _unnamed(rows: Iterable[QuantizerRow]) -> list[str]:

@@ -17,7 +17,7 @@ from vqbench.bounds import MOST
 from vqbench.errors import UsageError, counted, nearest, shortened
 from vqbench.planning import yamlfile
 from vqbench.planning.changes import narrowed, of_training
-from vqbench.planning.overrides import find_suite, override
+from vqbench.planning.overrides import Override, find_suite, override
 from vqbench.planning.schema import (
     Codebook,
     Model,
@@ -204,8 +204,8 @@ class SuiteSpec(Model):
             raise Problem(what, "table", "protocol")
 
 
-def load_suite(name_or_path: str | Path, overrides: Iterable[str] = ()) -> SuiteSpec:
-    """The suite of that name or path, changed by ``overrides`` (``path=value``). Raises UsageError with the place."""
+def load_suite(name_or_path: str | Path, overrides: Iterable[Override] = ()) -> SuiteSpec:
+    """The suite of that name or path, changed by ``overrides``. Raises UsageError with the place."""
     document = yamlfile.read(find_suite(name_or_path))
     overrides = list(overrides)
     changed = override(document, overrides, SuiteSpec.model_fields)

@@ -48,6 +48,13 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+class _InlineDumper(_Dumper):
+    def text(self, data: str) -> yaml.ScalarNode:
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style='"' if "\n" in data else None)
+
+
+_InlineDumper.add_representer(str, _InlineDumper.text)
+
 _DIGITS = [*"-+.0123456789"]
 for _tag, _pattern, _first in (  # the core schema of YAML 1.2, section 10.3.2
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
@@ -64,6 +71,14 @@ _BAD = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]")
 def dump(data: Any) -> str:
     """``data`` as YAML that :func:`parse` reads back the same."""
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, default_flow_style=None, allow_unicode=True, width=120)
+
+
+def inline(data: Any) -> str:
+    """``data`` as YAML on one line that :func:`parse` reads back the same."""
+    text: str = yaml.dump(
+        data, Dumper=_InlineDumper, sort_keys=False, default_flow_style=True, allow_unicode=True, width=math.inf
+    )
+    return text.removesuffix("\n").removesuffix("\n...")
 
 
 def read(path: Path) -> Document:

@@ -1,4 +1,4 @@
-"""How images are sampled from a generator, and what they are held against: a part of every sampled number's name."""
+"""How images are sampled from a generator, and which images they are compared with."""
 
 from __future__ import annotations
 
@@ -11,52 +11,50 @@ Reference = Literal["train", "test"]
 
 @dataclass(frozen=True)
 class Sampling:
-    """``count`` images, made by the ``settings`` of the recipe, against ``references`` images of a split.
+    """``count`` samples, drawn by the recipe's ``settings``, compared with the first ``references`` of a split.
 
-    ``references`` None are all of them; fewer are for splits that are in no particular order. The reference is the
-    training split by default, as in most published FIDs.
+    ``references`` of None are all images of the split; fewer are for splits in no particular order. The reference is
+    the training split by default, as in most published FIDs.
     """
 
     count: int = 50_000
     reference: Reference = "train"
-    references: int | None = None  # the first ones
+    references: int | None = None
     settings: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
-        """All settings."""
+        """All settings in one word, such as ``n=1000,reference=test,steps=50``; :meth:`parse` is the inverse."""
         against = [f"reference={self.reference}"]
         against += [f"references={self.references}"] if self.references is not None else []
-        return ",".join([f"n={self.count}", *against, *self._how()])
+        return ",".join([f"n={self.count}", *against, *self._settings()])
 
     @property
-    def made(self) -> str:
-        """The settings that decide the samples, whatever they are held against."""
-        return ",".join([f"n={self.count}", *self._how()])
+    def samples_name(self) -> str:
+        """The settings that decide the samples, without the reference: files of samples are named by it."""
+        return ",".join([f"n={self.count}", *self._settings()])
 
-    def _how(self) -> list[str]:
+    @classmethod
+    def parse(cls, name: str) -> Sampling:
+        """The sampling of that :attr:`name`. Raises ValueError for any other text."""
+        given = dict(setting.partition("=")[::2] for setting in name.split(","))
+        try:
+            count, reference, references = int(given.pop("n")), given.pop("reference"), given.pop("references", None)
+            if reference not in ("train", "test"):
+                raise ValueError(f"no split is called {reference!r}")
+            settings = {setting: _number(value) for setting, value in given.items()}
+            return cls(count, reference, None if references is None else int(references), settings)  # type: ignore[arg-type]  # mypy does not narrow a str to a Literal by ``in``
+        except (KeyError, ValueError):
+            raise ValueError(f"{name!r} does not name a sampling") from None
+
+    def _settings(self) -> list[str]:
         return [f"{name}={value:g}" for name, value in self.settings.items()]
 
-    def under(self, protocol: str) -> str:
-        """The name that values of such samples are stored under, measured as ``protocol`` says."""
-        return f"{protocol}:{self.name}"
-
     def __str__(self) -> str:
-        how = ", ".join(f"{name} {value:g}" for name, value in self.settings.items())
+        settings = ", ".join(f"{name} {value:g}" for name, value in self.settings.items())
         split = {"train": "training", "test": "test"}[self.reference]
-        some = "" if self.references is None else f", its first {self.references:,} images at most"
-        return f"{self.count:,} samples ({how}) against the {split} split{some}"
-
-
-def sampling_of(name: str) -> Sampling:
-    """The inverse of :meth:`Sampling.under`. ValueError for any other name."""
-    given = dict(setting.split("=", 1) for setting in name.partition(":")[2].split(",") if "=" in setting)
-    try:
-        count, reference, references = int(given.pop("n")), given.pop("reference"), given.pop("references", None)
-        settings = {setting: _number(value) for setting, value in given.items()}
-    except (KeyError, ValueError):
-        raise ValueError(f"{name!r} does not name samples") from None
-    return Sampling(count, reference, references and int(references), settings)  # type: ignore[arg-type]  # a name that ``under`` gave has a split's
+        limit = "" if self.references is None else f", its first {self.references:,} images at most"
+        return f"{self.count:,} samples ({settings}) against the {split} split{limit}"
 
 
 def _number(text: str) -> float:

@@ -20,6 +20,7 @@ from vqbench.reporting.tables.table import Table
 from vqbench.spec import RunSpec
 from vqbench.store import snapshots
 from vqbench.store.results import Failure, Record, ResultStore
+from vqbench.store.value_name import ValueName
 
 State = Literal["done", "partly", "failed", "missing"]
 
@@ -168,7 +169,7 @@ def knobs(plan: Plan) -> dict[str, list[tuple[str, Any, Any, str]]]:
     known = protocol.TRAIN.get(train, {})  # empty where a recipe is named itself
     told = {f"Trained under {train}": [_setting(name, value, known.get(name)) for name, value in args.items()]}
     for name in plan.protocols():
-        settings = protocol.measuring(name).knobs()
+        settings = ValueName.parse(name).measuring.knobs()
         told[f"Measured under {name}"] = [
             (each, knob.value, knob.value, knob.reason) for each, knob in settings.items()
         ]

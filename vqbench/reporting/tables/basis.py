@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vqbench import protocol
 from vqbench.dataset import Split
 from vqbench.planning.plan import MetricInfo, Plan
 from vqbench.reporting.tables.budget import BITS
+from vqbench.store.value_name import ValueName
 
 FEW = 100  # images below which nothing is ranked, whatever the metric
 
@@ -16,7 +16,7 @@ class Basis:
     """The images of one table, under one measuring protocol."""
 
     def __init__(self, plan: Plan, protocol_name: str) -> None:
-        self.plan, self.tested = plan, protocol.images_of(protocol_name)
+        self.plan, self.tested = plan, ValueName.parse(protocol_name).images
 
     def ranks(self, info: MetricInfo) -> bool:
         """Whether the images are enough to rank values of a metric."""
