@@ -1,8 +1,8 @@
-"""The switch that makes a GPU compute the same bits every time, as CPUs do without it.
+"""Make a GPU compute the same bits every time, as CPUs do anyway.
 
-By default a GPU adds up gradients of codebooks and of convolutions in whatever order its threads finish: a run that is
-repeated or resumed differs by rounding, which training amplifies. Under the switch, and on the same model of GPU with
-the same versions, it does not; an operation that has no such implementation ends the run with its name.
+By default a GPU adds up gradients of codebooks and of convolutions in the order in which its threads finish, so that a
+run that is repeated or resumed differs by rounding, which training amplifies. With ``--deterministic`` it does not, on
+the same model of GPU with the same versions; a run fails at an operation that has no deterministic implementation.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ CUBLAS = "CUBLAS_WORKSPACE_CONFIG"  # read by cuBLAS when a process first uses i
 
 
 def demand() -> None:
-    """Turn the switch on for this process and all that it starts."""
+    """Turn determinism on for this process and all that it starts."""
     os.environ[VARIABLE] = "1"
     os.environ.setdefault(CUBLAS, ":4096:8")
 
 
 def demanded() -> bool:
+    """Return whether determinism is on."""
     return os.environ.get(VARIABLE) == "1"
 
 
 def apply() -> None:
-    """Set torch as the switch says, before anything is computed; off, it leaves what the user has set."""
+    """Set torch's switches, before anything is computed, if determinism is on; else leave them as the user set them."""
     if not demanded():
         return
     import torch
@@ -36,6 +37,6 @@ def apply() -> None:
 
 
 def refused(error: Exception) -> str | None:
-    """The operation that ``error`` is about, if torch has no deterministic implementation of it on a device."""
-    found = re.match(r"(\S+) does not have a deterministic implementation", str(error))
-    return found and found[1]
+    """Return the operation in ``error`` that has no deterministic implementation; None for other errors."""
+    match = re.match(r"(\S+) does not have a deterministic implementation", str(error))
+    return match and match[1]

@@ -23,17 +23,22 @@ Precision = Literal["float32", "tf32", "bf16"]
 
 
 class Engine:
-    """One device at one precision, or one of a ``group`` of ranks that train together, each with a device of its own.
+    """One device at one precision, for a process that trains alone or as one rank of a ``group``.
 
-    ``device`` is ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:N``; with several ranks the first
-    one's, and GPUs follow in order. ``precision``: ``float32`` is strict, ``tf32`` lets a GPU round the factors of
-    the backbone's products to 10 bits, ``bf16`` computes the backbone under autocast. Quantizers always work in
-    float32, forward and backward. Raises UsageError for a device that this machine lacks. The same CPU with the same
-    number of threads gives the same bits every time; the same GPU does so under ``--deterministic``
-    (:mod:`vqbench.system.determinism`).
+    The same CPU with the same number of threads gives the same bits every time; the same GPU does so under
+    ``--deterministic`` (:mod:`vqbench.system.determinism`). Several ranks are data-parallel: each computes its part of
+    a batch, gradients are added up, and quantizers exchange what they must. Buffers are not copied from one rank to the
+    others, which would hide a missing exchange.
 
-    Several ranks are data-parallel: each computes its part of a batch, gradients are added up, and quantizers exchange
-    what they must. Buffers are not copied from one rank to the others, which would hide a missing exchange.
+    Args:
+        device: ``auto`` (a GPU where one exists), ``cpu``, ``cuda`` or ``cuda:N``. With several ranks, it is the device
+            of the first one on this machine, and the others have the GPUs after it.
+        precision: ``float32`` is strict, ``tf32`` lets a GPU round the factors of the backbone's products to 10 bits,
+            ``bf16`` computes the backbone under autocast. Quantizers always work in float32, forward and backward.
+        group: the ranks that train together.
+
+    Raises:
+        UsageError: for a device that does not exist on this machine.
     """
 
     def __init__(self, device: str = "auto", precision: Precision = "float32", group: RankGroup = ALONE) -> None:
@@ -94,38 +99,40 @@ class Engine:
         torch.manual_seed(seed)
 
     def save(self, path: Path, state: dict[str, Any]) -> None:
-        """Write the first rank's ``state`` to ``path`` in one piece: whoever reads it sees the old or the new, never a
-        part. Raises Unwritable, on all ranks, where it cannot be."""
+        """Write the ``state`` of rank 0 to ``path``; a reader sees the old or the new content, never a part.
+
+        Raises Unwritable, on all ranks, where it cannot be written.
+        """
         self.group.agree(lambda: checkpoint.write(path, state))
 
     def load(self, path: Path) -> dict[str, Any]:
-        """Read a checkpoint onto the CPU, from where ``load_state_dict`` takes it to the device; the first rank reads.
+        """Read a checkpoint to the CPU on rank 0 and return it on all ranks; ``load_state_dict`` moves it to the device.
 
-        Raises, on all ranks, Damaged if it is not what was written, and StoreError if it cannot be read; it is left.
+        Raises, on all ranks, Damaged if it is not what was written, and StoreError if it cannot be read.
         """
         return self.group.agree(lambda: checkpoint.read(path))
 
     @contextmanager
     def restoring(self, path: Path) -> Iterator[None]:
-        """While what was loaded from ``path`` is put in its place. Raises Damaged if it is of another run."""
+        """Raise Damaged where the state loaded from ``path`` does not fit this run, within this context."""
         with checkpoint.restoring(path):
             yield
 
     def add_origin(self, origins: list[dict[str, Any]]) -> None:
-        """Add the machines of all ranks to those that a training was done on so far. All ranks have to call this."""
+        """Add the machines of all ranks to ``origins``, those that a training ran on so far. All ranks must call it."""
         for each in self.group.gather(origin(self.device)):
             if each not in origins:
                 origins.append(each)
 
-    def require_equal(self, model: nn.Module, told: str) -> None:
-        """Raises RunError, on all ranks, unless all hold the same weights and buffers, bit for bit."""
+    def require_equal(self, model: nn.Module, name: str) -> None:
+        """Raises RunError, on all ranks, unless all have the same weights and buffers of ``name``, bit for bit."""
         if self.group.size == 1:
             return
-        first, *others = self.group.gather({name: _digest(value) for name, value in model.state_dict().items()})
-        apart = [name for name, digest in first.items() if any(other[name] != digest for other in others)]
-        if apart:
+        first, *others = self.group.gather({key: _digest(value) for key, value in model.state_dict().items()})
+        diverged = [key for key, digest in first.items() if any(other[key] != digest for other in others)]
+        if diverged:
             raise RunError(
-                f"ranks diverged: {', '.join(apart[:5])} of {told} differ between devices; exchange statistics by "
+                f"ranks diverged: {', '.join(diverged[:5])} of {name} differ between devices; exchange statistics by "
                 "vqbench.functional (`vqbench check` says where), or declare distributed = False"
             )
 
@@ -155,7 +162,10 @@ def _converted(value: Any, dtype: torch.dtype) -> Any:
 
 
 def devices_of(name: str, count: int) -> list[torch.device]:
-    """The ``count`` devices from the one called ``name`` on. Raises UsageError for those that this machine lacks."""
+    """Return ``count`` devices, starting from the one called ``name``.
+
+    Raises UsageError for an unknown device, or one that this machine does not have.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -169,9 +179,9 @@ def devices_of(name: str, count: int) -> list[torch.device]:
     if device.type == "cpu" or count == 1:
         devices = [device] * count
     else:
-        devices = [torch.device("cuda", (device.index or 0) + place) for place in range(count)]
-    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if device.type == "cuda" and (devices[-1].index or 0) >= there:
-        asked = f"device {name!r} is" if count == 1 else f"{count} devices from {name!r} on are"
-        raise UsageError(f"{asked} not there: this machine has {there} usable GPUs; use --device cpu")
+        devices = [torch.device("cuda", (device.index or 0) + offset) for offset in range(count)]
+    available = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device.type == "cuda" and (devices[-1].index or 0) >= available:
+        missing = f"device {name!r} does" if count == 1 else f"{count} devices from {name!r} on do"
+        raise UsageError(f"{missing} not exist: this machine has {available} usable GPUs; use --device cpu")
     return devices
