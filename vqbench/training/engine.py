@@ -106,7 +106,7 @@ class Engine:
         self.group.agree(lambda: checkpoint.write(path, state))
 
     def load(self, path: Path) -> dict[str, Any]:
-        """Read a checkpoint to the CPU on rank 0 and return it on all ranks; ``load_state_dict`` moves it to the device.
+        """Read a checkpoint on rank 0 and return it, on the CPU, on all ranks; ``load_state_dict`` moves it on.
 
         Raises, on all ranks, Damaged if it is not what was written, and StoreError if it cannot be read.
         """
