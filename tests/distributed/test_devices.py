@@ -203,7 +203,7 @@ def test_torchrun_on_two_machines(one_device: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 7])
 def test_parts_are_all_and_nothing_twice(count: int, size: int) -> None:
     """The ranks' parts of a batch, and of a split, are all of it in order; no part is more than one image larger."""
-    parts = [list(range(count))[functional.part(count, rank, size)] for rank in range(size)]
+    parts = [list(range(count))[functional.rank_slice(count, rank, size)] for rank in range(size)]
     assert [image for part in parts for image in part] == list(range(count))
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
     assert parts == [list(RankGroup(rank, size).part(range(count))) for rank in range(size)]

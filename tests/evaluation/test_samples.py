@@ -566,9 +566,9 @@ def on_two(folder: Path, anew: bool = True, maker: type[Maker] = Maker, **leader
     makers = [maker(), maker()]
 
     def part(rank: Thread) -> Any:
-        own = leaders if rank_task.leads else {}
+        own = leaders if rank.is_first else {}
         try:
-            return measure(folder, makers[rank_task.rank], group=rank, anew=anew, **own)
+            return measure(folder, makers[rank.rank], group=rank, anew=anew, **own)
         except Exception as error:
             return error
 

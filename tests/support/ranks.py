@@ -109,7 +109,7 @@ def trained(name: str, group: RankGroup, folder: Path) -> tuple[Task, list[dict[
     while True:
         task = task_of(name, group, folder)
         if name.endswith(" and stopped"):
-            task.stopped = lambda: group.leads and next(asked) % 2 == 1  # the first rank alone is told to stop
+            task.stopped = lambda: group.is_first and next(asked) % 2 == 1  # the first rank alone is told to stop
         try:
             return task, recipe(epochs=1, batch_size=BATCH, selection="test", selection_pass="train").fit(task).history
         except Interrupted:

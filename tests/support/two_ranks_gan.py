@@ -53,7 +53,7 @@ def train(kind: str, rank: int, world: int) -> dict[str, torch.Tensor]:
         batch = torch.randn(count, 3, 16, 16, generator=torch.Generator().manual_seed(step)).clamp(-1, 1)
         torch.manual_seed(100 + step)
         with collectives.SharedBatch(count):
-            own = batch[collectives.part(count, rank, world)]
+            own = batch[collectives.rank_slice(count, rank, world)]
             result[f"terms {step}"] = players.update(own, loss, True, step % 2 == 0)
     for name, module in (("model", model), ("judge", judge)):
         result |= {f"{name} {key}": value for key, value in module.state_dict().items()}
@@ -83,7 +83,7 @@ def run(group: RankGroup, folder: Path) -> dict[str, Any]:
         discriminator_layers=2,
         ema=0.9,
     )
-    told: Iterator[bool] = itertools.chain([False, False, group.leads], itertools.repeat(False))
+    told: Iterator[bool] = itertools.chain([False, False, group.is_first], itertools.repeat(False))
     stops = 0
     while True:
         torch.manual_seed(0)

@@ -34,7 +34,7 @@ class WholeBatch(_BatchContext):
 
 
 class SharedBatch(_BatchContext):
-    """Share a batch of ``count`` images, at least one for each rank, divided by :func:`part`.
+    """Share a batch of ``count`` images, at least one for each rank, divided by :func:`rank_slice`.
 
     Use it as a context. Without it the ranks are taken to have equally many images.
     """
@@ -61,7 +61,7 @@ def world_size() -> int:
     return 1 if isinstance(_current, WholeBatch) else group_size()
 
 
-def part(count: int, rank: int, size: int) -> slice:
+def rank_slice(count: int, rank: int, size: int) -> slice:
     """Return which of ``count`` items are those of ``rank``.
 
     The parts of all ranks are consecutive and have each item once; their lengths differ by at most one.
@@ -73,7 +73,7 @@ def _parts() -> list[tuple[int, int]]:
     """Return the first image and the number of images of each rank; one image each if no context says more."""
     size = world_size()
     count = _current.count if isinstance(_current, SharedBatch) else size
-    parts = [part(count, rank, size) for rank in range(size)]
+    parts = [rank_slice(count, rank, size) for rank in range(size)]
     return [(each.start, each.stop - each.start) for each in parts]
 
 
@@ -153,7 +153,7 @@ def own_rows(rows: Tensor) -> Tensor:
     Fewer rows than ranks are not divided: every rank gets all.
     """
     size = world_size()
-    return rows if len(rows) < size or size == 1 else rows[part(len(rows), dist.get_rank(), size)]
+    return rows if len(rows) < size or size == 1 else rows[rank_slice(len(rows), dist.get_rank(), size)]
 
 
 def put_together(rows: Tensor, count: int) -> Tensor:

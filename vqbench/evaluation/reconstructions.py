@@ -86,16 +86,16 @@ class Evaluator:
             )
             for name in wanted
         }
-        metrics = self.group.together(
+        metrics = self.group.on_all_ranks(
             lambda: {name: {each: self._metric(each, contexts[name]) for each in wanted[name]} for name in wanted}
         )
-        seen = self.group.together(lambda: self._pass(model, metrics, measured, progress, see))
+        seen = self.group.on_all_ranks(lambda: self._pass(model, metrics, measured, progress, see))
         for collectors in metrics.values():
             for collector in collectors.values():
-                self.group.add_up(collector.state.values())
+                self.group.all_reduce(collector.state.values())
         self._check_counts(self.group.gather(seen.counts))
         images = self.group.gather(seen.images)
-        if not self.group.leads:
+        if not self.group.is_first:
             return Measurement({}, {})
         values = {
             name: {
@@ -124,7 +124,7 @@ class Evaluator:
         """Show this rank's images to all ``metrics``."""
         seen = _Seen(dict.fromkeys(metrics, 0), {})
         total = max(self._count(name) for name in metrics)
-        starts = self.group.part(range(0, total, BATCH))
+        starts = self.group.own_items(range(0, total, BATCH))
         own = torch.arange(starts[0], min(starts[-1] + BATCH, total)) if starts else torch.arange(0)
         for start, pixels in zip(starts, batches(self.pixels, own, BATCH), strict=True):  # decoded ahead
             x = to_unit(pixels.to(self.device))

@@ -92,7 +92,7 @@ class SampleEvaluator:
         """
         generator.eval()
         if anew:
-            self.group.agree(lambda: claim(folder, generator.state_dict()))
+            self.group.from_first_rank(lambda: claim(folder, generator.state_dict()))
         training = first(self.dataset.pixels("train"), trained_on)
         values = {}
         for names in _by_samples(wanted):
@@ -101,8 +101,10 @@ class SampleEvaluator:
             pictures = self._samples(generator, seeds, folder, sampling, told)
             for name in names:
                 measure = partial(self._values, name, wanted[name], pictures, training, mirrored, tell)
-                values[name] = self.group.agree(measure, patient=True)
-            self.group.agree(partial(draw, folder, pictures, training, self.device, mirrored, tell), patient=True)
+                values[name] = self.group.from_first_rank(measure, patient=True)
+            self.group.from_first_rank(
+                partial(draw, folder, pictures, training, self.device, mirrored, tell), patient=True
+            )
         return Measurement(values, {})
 
     def _values(
@@ -145,18 +147,18 @@ class SampleEvaluator:
         def make(numbers: list[int]) -> list[np.ndarray]:
             return [sample(generator, seeds, kept.places(each), sampling.settings).numpy() for each in numbers]
 
-        missing = self.group.agree(kept.missing)
+        missing = self.group.from_first_rank(kept.missing)
         left = sum(len(kept.places(number)) for number in missing)
         for start in range(0, len(missing), self.group.size):
             turn = missing[start : start + self.group.size]
             own = turn[self.group.rank : self.group.rank + 1]  # in the last round, not all ranks have one
-            made = self.group.gather(self.group.together(partial(make, own)))
+            made = self.group.gather(self.group.on_all_ranks(partial(make, own)))
             pieces = [piece for each in made for piece in each]
-            self.group.agree(partial(kept.keep, turn, pieces))
+            self.group.from_first_rank(partial(kept.keep, turn, pieces))
             left -= sum(map(len, pieces))
             told(sampling.count - left, sampling.count)
-        self.group.agree(kept.join)
-        return kept.read() if self.group.leads else torch.empty(0, dtype=torch.uint8)
+        self.group.from_first_rank(kept.join)
+        return kept.read() if self.group.is_first else torch.empty(0, dtype=torch.uint8)
 
     def _features(self, pieces: Iterable[Tensor], measured: MeasureProtocol, tell: Tell) -> Iterator[Tensor]:
         """Inception's features (B, 2048) of images (B, C, S, S) uint8, seen as ``measured`` sees originals."""

@@ -105,7 +105,7 @@ class RankPool:
 
     def broadcast_task(self, task: object) -> None:
         """Send ``task`` to all other ranks, which carry it out together with this one."""
-        self.group.tell(task)
+        self.group.broadcast_task(task)
 
     def _watch(self) -> None:
         """End this process as well if it still waits for a lost rank after GRACE seconds, as NCCL may for ever."""
@@ -146,7 +146,7 @@ class RankPool:
     def dismiss(self) -> None:
         """End the other ranks while they wait for a task."""
         if not self.processes:  # torchrun waits for all ranks, so they must end by themselves
-            self.group.tell(None)
+            self.group.broadcast_task(None)
         self.end()
 
 

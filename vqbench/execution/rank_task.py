@@ -79,8 +79,8 @@ class RankWorker:
         Raises VqbenchError on all ranks alike, and Interrupted where the work was stopped with its checkpoint written.
         """
         run = task.run
-        self.group.together(lambda: require_planned(run))
-        dataset = self.group.together(lambda: self._dataset_of(run))
+        self.group.on_all_ranks(lambda: require_planned(run))
+        dataset = self.group.on_all_ranks(lambda: self._dataset_of(run))
         recipe: Recipe = registry.load("recipes", run.recipe.name)(**run.recipe.args)
         self._require_devices()
         engine = Engine(self.device, recipe.precision, self.group)
@@ -139,7 +139,7 @@ class RankWorker:
 
     def _on_epoch(self, task: RankTask) -> Callable[[Any], None]:
         """Return what is called with the history of each epoch: the user's logger, on rank 0."""
-        if not self.group.leads:
+        if not self.group.is_first:
             return lambda epoch: None
         from vqbench.execution.callbacks import listener
 
@@ -147,13 +147,13 @@ class RankWorker:
 
     def _set_checkpoints_aside(self, task: RankTask, error: Damaged) -> None:
         """Rename both checkpoints, since one is of no use without the other."""
-        self.group.agree(lambda: _set_aside(task.folder))
+        self.group.from_first_rank(lambda: _set_aside(task.folder))
         name = task.run.quantizer.name
         self.listener.log(f"{error}; set aside as .damaged, so {name} is trained from its start")
 
     def _restore(self, model: Autoencoder | Generator, folder: Path, engine: Engine) -> None:
         """Load the selected weights of the run in ``folder``. Raises StoreError, or Damaged, where that fails."""
-        path = self.group.agree(lambda: _selected_checkpoint(folder))
+        path = self.group.from_first_rank(lambda: _selected_checkpoint(folder))
         weights = engine.load(path)
         with engine.restoring(path):
             model.load_state_dict(weights)
@@ -235,7 +235,7 @@ class RankWorker:
     def _require_devices(self) -> None:
         """Raises UsageError, on all ranks, where one lacks its device, or machines differ in the kind of device."""
         group = self.group
-        device = group.together(lambda: devices_of(self.device, group.local_size)[group.local_rank])
+        device = group.on_all_ranks(lambda: devices_of(self.device, group.local_size)[group.local_rank])
         kinds = set(group.gather(device.type))
         if len(kinds) > 1:
             raise UsageError(f"ranks have different devices ({' and '.join(sorted(kinds))}); set --device cpu or cuda")

@@ -204,7 +204,7 @@ def follow(group: RankGroup, device: str) -> None:
     rank 0 reports the last line that it prints.
     """
     worker = RankWorker(device, SilentListener(), lambda: False, group)
-    while (task := group.hear()) is not None:
+    while (task := group.receive_task()) is not None:
         try:
             with suppress(VqbenchError):
                 worker.carry_out(task)

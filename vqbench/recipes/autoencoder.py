@@ -150,7 +150,7 @@ class ReconstructionRecipe(Recipe):
         training, validation = self._splits(task)  # (N, C, S, S) uint8
         weight = self._weight(training)
         optimizer: torch.optim.Optimizer = torch.optim.Adam(task.model.parameters(), lr=self.learning_rate)
-        task.engine.group.agree(lambda: task.folder.mkdir(parents=True, exist_ok=True))
+        task.engine.group.from_first_rank(lambda: task.folder.mkdir(parents=True, exist_ok=True))
         model, optimizer = task.engine.setup(task.model, optimizer)
         state = self._restore(task, optimizer)
 
@@ -221,7 +221,7 @@ class ReconstructionRecipe(Recipe):
         """Whether to stop, and whether to write a checkpoint: the first rank decides for all."""
         stopped = task.stopped()
         due = stopped or time.monotonic() - saved > CHECKPOINT_EVERY
-        decided = task.engine.group.number(2 * stopped + due)
+        decided = task.engine.group.broadcast_number(2 * stopped + due)
         return decided > 1, decided > 0
 
     @staticmethod
@@ -333,7 +333,7 @@ class ReconstructionRecipe(Recipe):
 
     def _restore(self, task: Task, optimizer: torch.optim.Optimizer) -> Progress:
         path = task.folder / "last.pt"
-        saved = task.engine.load(path) if task.engine.group.agree(path.exists) else {}
+        saved = task.engine.load(path) if task.engine.group.from_first_rank(path.exists) else {}
         with task.engine.restoring(path):
             task.watch.start(task.model.quantizer, task.engine.device, saved.get("watch"))
             if not saved:

@@ -21,7 +21,7 @@ from vqbench.bounds import (
     Width,
 )
 from vqbench.dataset import Images
-from vqbench.distributed.collectives import part
+from vqbench.distributed.collectives import rank_slice
 from vqbench.errors import Interrupted, RunError, UsageError, counted
 from vqbench.images import to_unit
 from vqbench.loading import batches
@@ -190,7 +190,7 @@ class Gan(Recipe):
         group = task.engine.group
         if self.batch_size < group.size:
             raise RunError(f"batch_size {self.batch_size} leaves no image for some of {group.size} devices; raise it")
-        group.agree(lambda: task.folder.mkdir(parents=True, exist_ok=True))
+        group.from_first_rank(lambda: task.folder.mkdir(parents=True, exist_ok=True))
         players, state = self._begin(task, first)
         reconstruction = self._reconstruction(task, state.step >= first > 0)
         if state.step < total:
@@ -219,7 +219,7 @@ class Gan(Recipe):
             task.progress(state.step, total)
 
             ended = position + 1 == updates or state.step in (first, total)
-            decided = group.number(2 * task.stopped() + clock.due())  # by the first rank for all
+            decided = group.broadcast_number(2 * task.stopped() + clock.due())  # by the first rank for all
             stopped, due = decided > 1, decided > 0 or state.step == total
             if not (ended or due):
                 continue
@@ -274,7 +274,7 @@ class Gan(Recipe):
         task.model.train()
         players = GanTrainer(task.model, discriminator, self.rules, task.engine, self.adam, self.ema)
         path = task.folder / "last.pt"
-        if not task.engine.group.agree(path.exists):
+        if not task.engine.group.from_first_rank(path.exists):
             self._put_codebook(task)
             task.watch.start(task.model.quantizer, task.engine.device)
             return players, Progress()
@@ -308,7 +308,7 @@ class Gan(Recipe):
         """The epoch's batches from number ``start`` on, uint8, in an order that is the same for all quantizers."""
         generator = torch.Generator().manual_seed(task.seeds("order", epoch))
         whole = torch.randperm(count, generator=generator)[: count // self.batch_size * self.batch_size]
-        own = part(self.batch_size, task.engine.group.rank, task.engine.group.size)
+        own = rank_slice(self.batch_size, task.engine.group.rank, task.engine.group.size)
         order = whole.view(-1, self.batch_size)[:, own]
         return batches(pixels, order.flatten(), order.shape[1], start, task.seeds("augmentation", epoch))
 

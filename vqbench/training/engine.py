@@ -76,7 +76,7 @@ class Engine:
             collectives.broadcast_tensors(model.state_dict().values())
         else:
             with collectives.SharedBatch(count):
-                yield collectives.part(count, self.group.rank, self.group.size)
+                yield collectives.rank_slice(count, self.group.rank, self.group.size)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Return a context that computes in this precision, for recipes that train several modules and set up none."""
@@ -103,14 +103,14 @@ class Engine:
 
         Raises Unwritable, on all ranks, where it cannot be written.
         """
-        self.group.agree(lambda: checkpoint.write(path, state))
+        self.group.from_first_rank(lambda: checkpoint.write(path, state))
 
     def load(self, path: Path) -> dict[str, Any]:
         """Read a checkpoint on rank 0 and return it, on the CPU, on all ranks; ``load_state_dict`` moves it on.
 
         Raises, on all ranks, Damaged if it is not what was written, and StoreError if it cannot be read.
         """
-        return self.group.agree(lambda: checkpoint.read(path))
+        return self.group.from_first_rank(lambda: checkpoint.read(path))
 
     @contextmanager
     def restoring(self, path: Path) -> Iterator[None]:

@@ -88,7 +88,7 @@ class LatentRecipe(SecondStage):
         count = min(len(pictures), self.subset or len(pictures))
         if wrong := too_large(self.batch_size, len(pictures), self.subset):
             raise RunError(wrong)
-        task.engine.group.agree(lambda: task.folder.mkdir(parents=True, exist_ok=True))
+        task.engine.group.from_first_rank(lambda: task.folder.mkdir(parents=True, exist_ok=True))
         optimizer: torch.optim.Optimizer = torch.optim.AdamW(generator.parameters(), lr=self.learning_rate)
         model, optimizer = task.engine.setup(generator, optimizer)
         average = {name: value.detach().clone() for name, value in generator.named_parameters()}
@@ -100,7 +100,7 @@ class LatentRecipe(SecondStage):
             task.engine.add_origin(state.origins)
             rows = LatentEncoder(task, pictures, count, generator, self.mirrored).rows()
         if state.step == 0:
-            alike = task.engine.group.agree  # to the last bit, on all ranks
+            alike = task.engine.group.from_first_rank  # to the last bit, on all ranks
             self.standardize(generator, lambda by_channel: alike(lambda: rows.moments(by_channel), patient=True))
         total = torch.tensor(state.loss, device=task.engine.device)  # read once an epoch
         model.train()
@@ -122,7 +122,7 @@ class LatentRecipe(SecondStage):
             task.progress(state.step, self.steps)
 
             done = state.step == self.steps
-            decided = task.engine.group.number(2 * task.stopped() + clock.due())  # by the first rank for all
+            decided = task.engine.group.broadcast_number(2 * task.stopped() + clock.due())  # by the first rank for all
             ended, due = position + 1 == updates or done, decided > 0 or done
             if not (ended or due):
                 continue
@@ -143,7 +143,7 @@ class LatentRecipe(SecondStage):
         task.engine.require_equal(generator, "the generator")
         generator.load_state_dict({**generator.state_dict(), **average})
         task.engine.save(task.folder / "best.pt", generator.state_dict())
-        task.engine.group.agree(lambda: forget(task.folder))
+        task.engine.group.from_first_rank(lambda: forget(task.folder))
         return Trained(seconds=state.seconds, history=state.history, origins=state.origins)
 
     def _order(self, task: Task, epoch: int, count: int) -> Tensor:
@@ -175,7 +175,7 @@ class LatentRecipe(SecondStage):
         self, task: Task, generator: Generator, average: dict[str, Tensor], optimizer: torch.optim.Optimizer
     ) -> Progress:
         path = task.folder / "last.pt"
-        if not task.engine.group.agree(path.exists):
+        if not task.engine.group.from_first_rank(path.exists):
             return Progress()
         saved = task.engine.load(path)
         with task.engine.restoring(path):
