@@ -28,7 +28,8 @@ from vqbench.cli import run as running
 from vqbench.execution import provenance
 from vqbench.execution.results import Summary
 from vqbench.planning import plan as planning
-from vqbench.store.results import Record, ResultStore, Value
+from vqbench.store.record import Record, Value
+from vqbench.store.results import ResultStore
 
 LONGEST = 400  # characters of a message
 MADE = {"seconds": 1.5, "date": "2026-01-31", "device": "x", "commit": None, "threads": 1, "parameters": 1}

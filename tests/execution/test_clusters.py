@@ -30,7 +30,8 @@ from vqbench.planning import plan as planning
 from vqbench.planning.forecast import simulate
 from vqbench.planning.jobs import Job
 from vqbench.spec import RunSpec
-from vqbench.store.results import Record, ResultStore
+from vqbench.store.record import Record
+from vqbench.store.results import ResultStore
 
 ray_is_there = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install 'vqbench[ray]'"

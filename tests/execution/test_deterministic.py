@@ -14,7 +14,7 @@ from tests.distributed.test_devices import records
 from tests.support.tiny_suite import vqbench, write
 from vqbench import registry
 from vqbench.execution.runner import describe
-from vqbench.functional.anchors import _doubled
+from vqbench.functional import anchor_sampling
 from vqbench.system import determinism
 from vqbench.training.engine import Engine
 
@@ -108,4 +108,4 @@ def test_an_operation_that_cannot_is_named() -> None:
 def test_cumulative_sums_without_a_scan(size: int) -> None:
     """What a GPU computes instead of torch's scan, which it has not deterministically, is the same sum."""
     masses = torch.rand(3, size, dtype=torch.float64)
-    torch.testing.assert_close(_doubled(masses), masses.cumsum(-1))
+    torch.testing.assert_close(anchor_sampling._doubled(masses), masses.cumsum(-1))

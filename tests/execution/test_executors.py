@@ -34,7 +34,8 @@ from vqbench.planning import plan as planning
 from vqbench.planning.cost import cheapest_first
 from vqbench.planning.jobs import Job
 from vqbench.spec import RunSpec
-from vqbench.store.results import Record, ResultStore
+from vqbench.store.record import Record
+from vqbench.store.results import ResultStore
 from vqbench.system import processes
 from vqbench.system.durations import format_duration, parse_duration
 

@@ -26,7 +26,8 @@ from vqbench.reporting.tables.layout import LINES, WIDTH
 from vqbench.reporting.tables.order import order_lines
 from vqbench.reporting.tables.render import render
 from vqbench.reporting.tables.table import CellPosition, Table
-from vqbench.store.results import Record, ResultStore, Value
+from vqbench.store.record import Record, Value
+from vqbench.store.results import ResultStore
 from vqbench.system.machine import Origin, origins_of, same_origin
 
 SUITE = """

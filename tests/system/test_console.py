@@ -24,7 +24,8 @@ from vqbench.errors import StoreError
 from vqbench.execution.progress import LiveProgress, PlainProgress, run_progress
 from vqbench.planning import plan as planning
 from vqbench.reporting.tables import latex
-from vqbench.store.results import Failure, Record, ResultStore, Value
+from vqbench.store.record import Failure, Record, Value
+from vqbench.store.results import ResultStore
 from vqbench.system import console, jsontext
 
 ROOT = Path(__file__).parents[2]

@@ -43,7 +43,8 @@ from vqbench.quantizers.identity import Identity
 from vqbench.quantizers.vq import VQ
 from vqbench.recipe import Task
 from vqbench.recipes.diffusion import Diffusion
-from vqbench.store.results import Failure, ResultStore
+from vqbench.store.record import Failure
+from vqbench.store.results import ResultStore
 from vqbench.store.sampling import Sampling
 from vqbench.store.value_name import ValueName
 from vqbench.training import seeding

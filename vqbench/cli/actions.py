@@ -15,7 +15,8 @@ from vqbench.planning.plan import Plan, PlannedRun
 from vqbench.spec import RunSpec
 from vqbench.store import deletion, snapshots
 from vqbench.store.publishing import take_over
-from vqbench.store.results import Record, ResultStore, lacking
+from vqbench.store.record import Record, lacking
+from vqbench.store.results import ResultStore
 from vqbench.store.value_name import ValueName
 from vqbench.system.output import CommandOutput, grid, require_sound
 

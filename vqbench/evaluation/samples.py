@@ -25,9 +25,10 @@ from vqbench.loading import batches
 from vqbench.metric import Context, SampleMetric, Samples
 from vqbench.networks import inception
 from vqbench.protocol import MeasureProtocol
-from vqbench.store.results import Value, write_atomically
+from vqbench.store.record import Value
 from vqbench.store.sampling import Sampling
 from vqbench.store.value_name import ValueName
+from vqbench.system.writing import write_atomically
 from vqbench.training.latents.generator import Generator
 from vqbench.training.seeding import Seeds
 

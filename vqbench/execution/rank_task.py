@@ -23,8 +23,8 @@ from vqbench.execution.results import ProgressListener
 from vqbench.model import Autoencoder
 from vqbench.recipe import Recipe, SecondStage, Task, Trained
 from vqbench.spec import PluginSpec, RunSpec
-from vqbench.store.results import set_aside
 from vqbench.system import determinism
+from vqbench.system.writing import set_aside
 from vqbench.training import seeding
 from vqbench.training.codebook_monitor import CodebookMonitor
 from vqbench.training.engine import Engine, devices_of

@@ -30,7 +30,8 @@ from vqbench.execution.rank_task import RankResult, RankTask, RankWorker
 from vqbench.execution.results import ProgressListener, RunResult
 from vqbench.planning.jobs import Job
 from vqbench.spec import RunSpec
-from vqbench.store.results import LOG_LINES, Failure, Record, ResultStore
+from vqbench.store.record import LOG_LINES, Failure, Record
+from vqbench.store.results import ResultStore
 from vqbench.system import determinism
 from vqbench.training.engine import devices_of
 

@@ -11,7 +11,8 @@ from vqbench.planning.jobs import Job
 from vqbench.planning.length import length
 from vqbench.planning.plan import DatasetInfo, Plan
 from vqbench.spec import RunSpec
-from vqbench.store.results import Record, ResultStore
+from vqbench.store.record import Record
+from vqbench.store.results import ResultStore
 
 
 def updates(plan: Plan, run: RunSpec) -> int | None:

@@ -20,7 +20,8 @@ from vqbench.planning.cost import cheapest_first, updates, updates_of
 from vqbench.planning.jobs import Job, RequiredMetrics
 from vqbench.planning.plan import Plan
 from vqbench.spec import RunSpec
-from vqbench.store.results import Record, ResultStore, lacking
+from vqbench.store.record import Record, lacking
+from vqbench.store.results import ResultStore
 from vqbench.system.durations import format_duration
 from vqbench.system.output import CommandOutput, grid
 

@@ -30,10 +30,11 @@ from vqbench.planning.suite import SuiteSpec, load_suite
 from vqbench.planning.yamlfile import parse
 from vqbench.spec import PluginSpec, RunSpec
 from vqbench.store import schema
-from vqbench.store.results import ResultStore, write_atomically
+from vqbench.store.results import ResultStore
 from vqbench.store.sampling import Sampling
 from vqbench.store.value_name import ValueName
 from vqbench.system import reading
+from vqbench.system.writing import write_atomically
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from vqbench.execution.results import ProgressListener, RunResult
 from vqbench.execution.stopping import KILL_SIGNALS, MAX_RESUMES, Stop
 from vqbench.execution.wait_policy import waiting
 from vqbench.planning.jobs import Job, pop_ready
-from vqbench.store.results import Failure, lacking
+from vqbench.store.record import Failure, lacking
 from vqbench.system import processes
 from vqbench.system.durations import format_duration
 

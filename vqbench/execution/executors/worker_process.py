@@ -14,7 +14,7 @@ from typing import Any
 
 from vqbench.execution.executors.messages import WorkerSetup
 from vqbench.planning.jobs import Job
-from vqbench.store.results import LOG_LINES
+from vqbench.store.record import LOG_LINES
 from vqbench.system import processes
 
 EXIT_SECONDS = 10.0  # that an idle worker may take to exit
