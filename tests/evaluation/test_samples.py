@@ -30,6 +30,7 @@ from vqbench.errors import Interrupted, RunError, Unwritable
 from vqbench.evaluation import sample_pieces
 from vqbench.evaluation import samples as generation
 from vqbench.execution import rank_task
+from vqbench.execution.settings import RunSettings
 from vqbench.functional import neighbours
 from vqbench.loading import resident
 from vqbench.metric import TOGETHER, Context, SampleMetric, Samples
@@ -373,7 +374,8 @@ def test_what_was_learned_from_reaches_the_metrics(tmp_path: Path, monkeypatch: 
     listener: Any = SimpleNamespace(run_started=lambda *_: None)
     engine: Any = SimpleNamespace(device=CPU)
     run: Any = SimpleNamespace(seed=1, dataset=SimpleNamespace(name="few"))
-    task, worker = rank_task.RankTask(run, tmp_path, {}, True), rank_task.RankWorker("cpu", listener, lambda: False)
+    task = rank_task.RankTask(run, tmp_path, {}, True)
+    worker = rank_task.RankWorker(RunSettings("cpu"), listener, lambda: False)
     for recipe in (SimpleNamespace(mirrored=True, subset=7), SecondStage()):
         result = rank_task.RankResult(None)
         worker._evaluate_samples(task, recipe, engine, Split(None), None, result)  # type: ignore[arg-type]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 import torch
 
 from tests.training.test_reconstruction import Few, every_third, recipe, task
-from vqbench.errors import Damaged, Interrupted, UsageError
+from vqbench.errors import Damaged, Interrupted
 from vqbench.evaluation.snapshot_writer import SnapshotWriter, choose
 from vqbench.execution import callbacks
 from vqbench.quantizers.identity import Identity
@@ -248,70 +247,34 @@ def test_large_files_are_not_published(tmp_path: Path, monkeypatch: pytest.Monke
 # Listeners ------------------------------------------------------------------------------------------------------------
 
 RUN = RunSpec(*(PluginSpec(name, 1, {}) for name in ("autoencoder", "conv", "few", "vq")), seed=42)
-HEARD: list[Any] = []
+LOGGED: list[Any] = []
 
 
 def own(run: Any, folder: Path) -> Any:
-    HEARD.append((run["quantizer"]["name"], folder.name))
-    return lambda epoch: HEARD.append(epoch["epoch"])
+    LOGGED.append((run["quantizer"]["name"], folder.name))
+    return lambda epoch: LOGGED.append(epoch["epoch"])
 
 
 def broken(run: Any, folder: Path) -> Any:
     raise RuntimeError("no server")
 
 
-def test_a_listener_hears_every_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A listener of the user's is called once a run and then with each epoch; without one nothing is."""
-    HEARD.clear()
-    monkeypatch.setenv(callbacks.VARIABLE, f"{__name__}:own")
-    monkeypatch.setattr(callbacks, "found", lambda name: own)
-    recipe().fit(task(tmp_path, VQ(32, 8), told=callbacks.listener(RUN, tmp_path, print)))
-    assert [("vq", tmp_path.name), 1, 2] == HEARD
+def test_a_logger_receives_every_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A logger is called once per run and then with each epoch; without one nothing is."""
+    LOGGED.clear()
+    monkeypatch.setattr(callbacks, "load_logger", lambda name: own)
+    for name in ("any:own", None):
+        (tmp_path / str(name)).mkdir()
+        on_epoch = callbacks.epoch_callback(name, RUN, tmp_path, print)
+        recipe().fit(task(tmp_path / str(name), VQ(32, 8), told=on_epoch))
+    assert [("vq", tmp_path.name), 1, 2] == LOGGED
 
 
-def test_a_broken_listener_costs_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is told of once, and the training ends as it would have."""
-    said: list[str] = []
-    monkeypatch.setenv(callbacks.VARIABLE, "x:broken")
-    monkeypatch.setattr(callbacks, "found", lambda name: broken)
-    trained = recipe().fit(task(tmp_path, VQ(32, 8), told=callbacks.listener(RUN, tmp_path, said.append)))
+def test_a_broken_logger_costs_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is reported once, and the training ends as it would have."""
+    messages: list[str] = []
+    monkeypatch.setattr(callbacks, "load_logger", lambda name: broken)
+    on_epoch = callbacks.epoch_callback("x:broken", RUN, tmp_path, messages.append)
+    trained = recipe().fit(task(tmp_path, VQ(32, 8), told=on_epoch))
     assert len(trained.history) == 2
-    assert said == ["--listen x:broken failed and is asked no more: RuntimeError: no server"]
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("nothing", "no.such:thing", "json:nothing", ":b", "a:", ":", "..x:y", "math:pi", "absent.py:f", "ends.py:f"),
-        *("fails.py:f", "fails.py:", "beside:f", "fails.py"),
-    ],
-)
-def test_unknown_listeners_are_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A wrong name, and a file or module that fails, is one sentence before anything is trained."""
-    monkeypatch.chdir(tmp_path)
-    for file, text in {"ends": "raise SystemExit(0)", "fails": "1 / 0", "beside": "f = print"}.items():
-        (tmp_path / f"{file}.py").write_text(text)
-    with pytest.raises(UsageError, match="--listen") as caught:
-        callbacks.listen(name)
-    assert "\n" not in str(caught.value)
-    assert callbacks.VARIABLE not in os.environ
-    if name == "beside:f":  # which is not installed
-        assert "give a file as FILE.py:f" in str(caught.value)
-
-
-def test_a_listener_in_a_file_is_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``--listen FILE.py:name`` is passed on with the file's whole path, for processes that work elsewhere."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(callbacks.VARIABLE, "")
-    (tmp_path / "mine.py").write_text("def f(run, folder):\n    return folder\n")
-    callbacks.listen("mine.py:f")
-    monkeypatch.chdir("/")
-    assert callbacks.found(os.environ[callbacks.VARIABLE])(None, tmp_path) == tmp_path
-
-
-def test_tensorboard_is_written(tmp_path: Path) -> None:
-    """Every number of an epoch is a scalar in the run's own folder."""
-    pytest.importorskip("tensorboard")
-    callbacks.tensorboard(RUN, tmp_path)({"epoch": 1, "loss": 2.0, "usage": 3.0, "selection_error": None})
-    [path] = (tmp_path / "tensorboard").iterdir()
-    assert b"usage" in path.read_bytes()
+    assert messages == ["--logger x:broken failed and is not called again: RuntimeError: no server"]

@@ -11,6 +11,6 @@ canonical form; what is fetched is opened as data, never imported or executed. I
 from vqbench.assets.cache import cache_folder
 from vqbench.assets.catalogue import CATALOGUE, Asset
 from vqbench.assets.download import Progress
-from vqbench.assets.fetching import fetch, raw, state, tensors
+from vqbench.assets.fetching import fetch, no_downloads, raw, state, tensors
 
-__all__ = ["CATALOGUE", "Asset", "Progress", "cache_folder", "fetch", "raw", "state", "tensors"]
+__all__ = ["CATALOGUE", "Asset", "Progress", "cache_folder", "fetch", "no_downloads", "raw", "state", "tensors"]

@@ -126,7 +126,7 @@ def _ceilings(known: dict[str, Any], job: dict[str, Any], quiet: bool) -> None:
 def _measured(job: dict[str, Any]) -> dict[str, Any]:
     """What a fresh process finds. Raises RunError if it cannot be measured, and UsageError if it was asked wrongly."""
     timed = {"VQBENCH_CHECKPOINT_EVERY": "inf"}  # the step is timed in the recipe's loop
-    env = {**LARGE_PAGES, **processes.environment(), **waiting(os.environ), **timed}
+    env = {**LARGE_PAGES, **os.environ, **waiting(os.environ), **timed}
     command = processes.command("vqbench.profiling.worker")
     done = subprocess.run(
         command, input=json.dumps(job), capture_output=True, encoding="utf-8", errors="replace", env=env
