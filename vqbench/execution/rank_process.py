@@ -28,12 +28,12 @@ def main() -> None:
     info = pickle.load(sys.stdin.buffer)
     threading.Thread(target=_exit_with_rank_zero, daemon=True).start()
 
-    from vqbench import assets, registry
+    from vqbench import registry
     from vqbench.execution.rank_pool import join_rank_zero
 
     for path in info.settings.plugins:
         registry.add_file(path)
-    with assets.no_downloads(info.settings.offline):
+    with info.settings.downloads():
         _follow(join_rank_zero(info), info.settings)
 
 
