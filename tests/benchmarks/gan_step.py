@@ -64,7 +64,7 @@ def one(chosen: argparse.Namespace, system: str, playing: bool) -> dict[str, Any
         parameters = sum(parameter.numel() for parameter in model.parameters())
         judge = Patch(3).to(engine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         rules = GanConfig("hinge", 0.8, True, 0.0, 16, chosen.accumulate)
-        players = GanTrainer(model, judge, rules, engine, {"lr": 4.5e-6, "betas": (0.5, 0.9)}, 0.0)
+        players = GanTrainer(model, judge, rules, engine, {"lr": 4.5e-6, "betas": (0.5, 0.9)})
         loss = Reconstruction(engine, 1.0, 0.0, 1.0, None)
         for _ in range(1 + chosen.repeat):
             x = torch.rand(chosen.batch, 3, chosen.side, chosen.side, device=engine.device) * 2 - 1

@@ -35,7 +35,7 @@ def imported(folder: Path, words: list[str]) -> list[tuple[str, list[str], list[
 
 
 def test_a_worker_imports_what_one_run_needs(tmp_path: Path) -> None:
-    """A worker that trains VQ on the bundled images and measures three metrics imports no other method, metric or data set.
+    """A worker that trains VQ on the bundled images and evaluates three metrics imports no other plugin.
 
     It has no assets, no ranks, no loggers, no second stages and no tables either.
     """

@@ -45,7 +45,7 @@ def train(kind: str, rank: int, world: int) -> dict[str, torch.Tensor]:
     rules = GanConfig("hinge" if patch else "non_saturating", 0.8, patch, 1.0, 2, 1 if patch else 2)
     engine = Engine("cpu")
     adam = {"lr": 1e-3, "betas": (0.5, 0.9), "eps": 1e-3}  # so that rounding, where a gradient is zero, moves nothing
-    players = GanTrainer(model.train(), judge, rules, engine, adam, 0.0)
+    players = GanTrainer(model.train(), judge, rules, engine, adam)
     loss = Reconstruction(engine, 1.0, 0.5, 0.0, None)
     result = {}
     for step in range(STEPS):

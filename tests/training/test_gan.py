@@ -41,7 +41,7 @@ from vqbench.training.adversarial.schedule import learning_rate
 from vqbench.training.adversarial.stylegan import StyleGAN
 from vqbench.training.adversarial.update import GanConfig, GanTrainer
 from vqbench.training.codebook_monitor import CodebookMonitor
-from vqbench.training.ema import Average
+from vqbench.training.ema import WeightAverage
 from vqbench.training.engine import Engine
 
 CPU = torch.device("cpu")
@@ -78,7 +78,7 @@ def task(folder: Path, quantizer: Quantizer | None = None, **changes: Any) -> Ta
         seeding.seeds(42, "few"),
         Engine("cpu"),
         folder,
-        **{"watch": CodebookMonitor(), **changes},
+        **{"monitor": CodebookMonitor(), **changes},
     )
 
 
@@ -145,15 +145,15 @@ def test_the_rate_follows_the_batch_where_the_rule_says_so() -> None:
 def test_average_of_weights_by_value() -> None:
     """At update t the decay is (1 + t)/(10 + t), until that reaches the one asked for; buffers are those of now."""
     net = nn.BatchNorm1d(1)
-    average = Average(net, 0.25)
+    average = WeightAverage(net, 0.25)
     expected = 1.0
     for step, value in enumerate((2.0, 5.0, 7.0), 1):
         nn.init.constant_(net.weight, value)
         net.running_mean.fill_(value)  # type: ignore[union-attr, operator]
-        average.update(net)
+        average.update(step)
         decay = min(0.25, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * value
-    state = average.of(net)
+    state = average.averaged_state()
     assert float(state["weight"]) == pytest.approx(expected)
     assert float(state["running_mean"]) == 7.0
 
@@ -228,7 +228,7 @@ def test_an_update_has_the_gradients_of_the_one_loss(parts: int) -> None:
     engine, x = Engine("cpu"), to_unit(Few().pixels("train")[:12])
     rules = GanConfig("hinge", 0.8, True, 0.0, 16, parts)
     net = model(VQ(16, 8))
-    players = GanTrainer(net, Patch(1, 8, 1), rules, engine, {"lr": 0.0}, 0.0)
+    players = GanTrainer(net, Patch(1, 8, 1), rules, engine, {"lr": 0.0})
     expected, weight = plain_step(players, x, 0.8)
     terms = players.update(x, Reconstruction(engine, 1, 0, 0, None), True, False)
     assert float(terms[3]) == pytest.approx(weight, rel=1e-4)
@@ -305,7 +305,7 @@ def test_what_is_measured_is_the_average_where_there_is_one(tmp_path: Path) -> N
     last, best = (torch.load(tmp_path / name, weights_only=True) for name in ("last.pt", "best.pt"))
     assert_same(best, work.model.state_dict())
     name = "backbone.decoder.conv_out.weight"
-    assert torch.equal(best[name], last["average"]["values"][name])
+    assert torch.equal(best[name], last["average"][name])
     assert not torch.equal(best[name], last["model"][name])
 
 
@@ -399,7 +399,7 @@ def test_runs_that_cannot_go_on_say_why(tmp_path: Path) -> None:
         recipe(batch_size=64).fit(task(tmp_path / "few"))
     broken = task(tmp_path / "nan")
     nn.init.constant_(broken.model.backbone.last_layer(), math.nan)
-    with pytest.raises(RunError, match="NaN or infinite in epoch 1, by update 3 of 6"):
+    with pytest.raises(RunError, match=r"the term 'reconstruction' of CVQ became nan at update 1 of 6, in epoch 1"):
         recipe().fit(broken)
     with pytest.raises(UsageError, match="VQGAN has no second phase"):
         recipe(steps=1, refine_steps=1).fit(task(tmp_path / "phase"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +15,6 @@ from vqbench.training.adversarial import losses
 from vqbench.training.adversarial.losses import GanLoss
 from vqbench.training.adversarial.passes import BatchPass, FullBatch, MicroBatches
 from vqbench.training.adversarial.reconstruction import Reconstruction
-from vqbench.training.ema import Average
 from vqbench.training.engine import Engine
 
 TERMS = ("reconstruction", "quantizer", "adversarial", "weight", "discriminator", "r1")
@@ -48,11 +46,9 @@ class GanTrainer:
         rules: GanConfig,
         engine: Engine,
         adam: dict[str, Any],
-        ema: float,
     ) -> None:
         self.model, self.discriminator, self.rules, self.engine = model, discriminator, rules, engine
         self.adam = adam
-        self.average = Average(model, ema) if ema else None
         self.optimizer = self._adam(model)
         self.opponent = self._adam(discriminator)
         self.codes = torch.empty(0, dtype=torch.int64)  # (B, H, W, depth) of the last update's images
@@ -97,8 +93,6 @@ class GanTrainer:
         batch.backward(share(objective), share(slope * gradient))
         sum_gradients(self.model)
         self.optimizer.step()
-        if self.average is not None:
-            self.average.update(self.model)
         if playing:
             judged, penalty = self._judge(x, batch.images, penalized)
         self.codes = batch.out.codes.detach()
@@ -138,7 +132,7 @@ class GanTrainer:
             logits: Tensor = self.discriminator(images)
             return logits.float()
 
-    def parts(self) -> Iterable[tuple[str, Any]]:
-        """Everything with a state, by name."""
-        named = ("model", "discriminator", "optimizer", "opponent", "average")
-        return [(name, part) for name in named if (part := getattr(self, name)) is not None]
+    def parts(self) -> dict[str, Any]:
+        """Return everything with a state, by its name in a checkpoint."""
+        names = ("model", "discriminator", "optimizer", "opponent")
+        return {name: getattr(self, name) for name in names}
