@@ -52,7 +52,7 @@ def measurement(chosen: argparse.Namespace) -> dict[str, Any]:
         found["shape"] = list(generator.shape)
         optimizer = torch.optim.AdamW(generator.parameters(), lr=recipe.learning_rate)
         average = {name: value.detach().clone() for name, value in generator.named_parameters()}
-        model, optimizer = engine.setup(generator, optimizer)
+        model = engine.setup(generator)
         rows = torch.randn(chosen.batch, *generator.shape, device=engine.device)
         for step in range(1 + chosen.repeat):
             begun = time.perf_counter()

@@ -48,16 +48,16 @@ class Engine:
             torch.cuda.set_device(self.device.index or 0)
         allow_tf32(precision == "tf32")
 
-    def setup(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, torch.optim.Optimizer]:
+    def setup(self, model: nn.Module) -> nn.Module:
         """Move ``model`` to the device, with equal parameters on all ranks, and return it at this precision.
 
-        Call the returned module where the loss is computed. The optimizer is returned as it is.
+        Compute losses with the returned module. :meth:`backward` adds up the gradients of ``model`` over the ranks.
         """
         model.to(self.device)
         self._modules.append(model)
         if self.group.size > 1:
             collectives.broadcast_tensors(parameter.detach() for parameter in model.parameters())
-        return (model if self.precision != "bf16" else _Autocast(model, self.device.type)), optimizer
+        return _Autocast(model, self.device.type) if self.precision == "bf16" else model
 
     @contextmanager
     def batch(self, count: int, model: nn.Module) -> Iterator[slice]:

@@ -90,8 +90,8 @@ class LatentTraining(Training):
         self.total = recipe.steps
         self.progress = LossProgress()
         self.owner = type(recipe).__name__
-        adam = torch.optim.AdamW(self.generator.parameters(), lr=recipe.learning_rate)
-        self.model, self.optimizer = task.engine.setup(self.generator, adam)
+        self.optimizer = torch.optim.AdamW(self.generator.parameters(), lr=recipe.learning_rate)
+        self.model = task.engine.setup(self.generator)
         self.average = WeightAverage(self.generator, recipe.ema)
 
     def parts(self) -> Mapping[str, Stateful]:
