@@ -26,12 +26,11 @@ from vqbench.loading import batches
 from vqbench.networks.perceptual import SMALLEST
 from vqbench.quantizer import Quantizer
 from vqbench.recipe import Recipe, Task, Trained, too_large
+from vqbench.training.adversarial.discriminator import DiscriminatorConfig, DiscriminatorName
 from vqbench.training.adversarial.losses import GanLoss
-from vqbench.training.adversarial.patch import Patch
-from vqbench.training.adversarial.reconstruction import Reconstruction
-from vqbench.training.adversarial.schedule import Schedule, learning_rate
-from vqbench.training.adversarial.stylegan import StyleGAN
-from vqbench.training.adversarial.update import TERMS, GanConfig, GanTrainer
+from vqbench.training.adversarial.reconstruction import Reconstruction, ReconstructionWeights
+from vqbench.training.adversarial.schedule import RateSchedule, Schedule
+from vqbench.training.adversarial.update import TERMS, AdamConfig, GanConfig, GanTrainer
 from vqbench.training.ema import WeightAverage
 from vqbench.training.engine import Precision
 from vqbench.training.loop import Stateful, Training, TrainingLoop
@@ -99,7 +98,7 @@ class Gan(Recipe):
         adaptive: bool = True,
         start: NonNegativeInt = 0,
         game: GanLoss = "hinge",
-        discriminator: Literal["patch", "stylegan"] = "patch",
+        discriminator: DiscriminatorName = "patch",
         discriminator_width: Width = 64,
         discriminator_layers: Layers = 3,
         r1: NonNegativeFloat = 0.0,
@@ -118,19 +117,18 @@ class Gan(Recipe):
             raise UsageError("recipe gan: batch_size, accumulate (at most batch_size) and r1_every must be 1 or more")
         if not 0 <= ema < 1:
             raise UsageError(f"recipe gan: ema must be at least 0 and below 1, not {ema}")
-        self.steps, self.epochs, self.batch_size, self.subset = steps, epochs, batch_size, subset
+        self.steps, self.epochs, self.refine_steps = steps, epochs, refine_steps
+        self.batch_size, self.subset, self.precision, self.ema = batch_size, subset, precision, ema
         self.learning_rate, self.rate_rule = learning_rate, rate_rule
         factor = batch_size if rate_rule == "per_picture" else 1
-        self.peak = learning_rate * factor
-        self.refine_steps = refine_steps
-        self.refine_peak = self.peak if refine_learning_rate is None else refine_learning_rate * factor
-        self.schedule, self.warmup, self.final_rate = schedule, warmup, final_rate
-        self.adam = {"lr": self.peak, "betas": (beta1, beta2), "weight_decay": weight_decay}
-        self.pixel_weights, self.perceptual = (l1, l2), perceptual
-        self.semantic, self.refine_semantic = semantic, refine_semantic
-        self.rules = GanConfig(game, adversarial, adaptive, r1, r1_every, accumulate)
-        self.start, self.ema, self.precision = start, ema, precision
-        self.kind, self.width, self.layers = discriminator, discriminator_width, discriminator_layers
+        refine_rate = learning_rate if refine_learning_rate is None else refine_learning_rate
+        self.rate = RateSchedule(learning_rate * factor, schedule, warmup, final_rate)
+        self.refine_rate = RateSchedule(refine_rate * factor, schedule, 0, final_rate)
+        self.adam = AdamConfig(self.rate.peak, (beta1, beta2), weight_decay)
+        self.weights = ReconstructionWeights(l1, l2, perceptual, semantic)
+        self.refine_weights = ReconstructionWeights(l1, l2, perceptual, refine_semantic)
+        self.game = GanConfig(game, adversarial, adaptive, r1, r1_every, accumulate, start)
+        self.discriminator = DiscriminatorConfig(discriminator, discriminator_width, discriminator_layers)
 
     def images(self, train: int, holdout: int) -> int:
         return min(train, self.subset or train)
@@ -154,19 +152,9 @@ class Gan(Recipe):
             return wrong
         updates = min(train, self.subset or train) // self.batch_size
         total = (updates * (self.epochs or 0) if self.steps is None else self.steps) + self.refine_steps
-        if total and size < SMALLEST["vgg"] and (self.perceptual or self.semantic or self.refine_semantic):
+        if total and size < SMALLEST["vgg"] and (self.weights.needs_vgg or self.refine_weights.needs_vgg):
             return f"perceptual needs images of {SMALLEST['vgg']} pixels or more, not {size}; set it to 0"
-        if not (self.rules.weight and self.start < total):
-            return None
-        if self.kind == "stylegan":
-            whole = size >= 8 and size & (size - 1) == 0
-            return None if whole else f"discriminator stylegan needs a power of two, 8 or more, as side, not {size}"
-        if size >> self.layers < 3:  # two more convolutions take a position each
-            return (
-                f"discriminator_layers {self.layers} leave nothing of images of {size} pixels; they need "
-                f"{3 << self.layers} or more, so take fewer, or larger images"
-            )
-        return None
+        return self.discriminator.misfit(size) if self.game.weight and self.game.start < total else None
 
     def fit(self, task: Task) -> Trained:
         return TrainingLoop(task, GanTraining(self, task)).run()
@@ -209,7 +197,7 @@ class GanTraining(Training):
         self.owner = type(self.quantizer).__name__
         self._put_codebook()
         task.model.train()
-        self.trainer = GanTrainer(task.model, self._discriminator(), recipe.rules, task.engine, recipe.adam)
+        self.trainer = GanTrainer(task.model, self._discriminator(), recipe.game, task.engine, recipe.adam)
         self.average = WeightAverage(task.model, recipe.ema) if recipe.ema else None
 
     def parts(self) -> Mapping[str, Stateful]:
@@ -221,7 +209,7 @@ class GanTraining(Training):
 
     def resume(self, step: int) -> None:
         if step > self.first_phase:
-            self.trainer.refine()
+            self.trainer.begin_refinement()
 
     def begin(self) -> None:
         self.reconstruction = self._reconstruction(self.progress.step > self.first_phase)
@@ -232,13 +220,12 @@ class GanTraining(Training):
     def update(self, step: int, position: int) -> Tensor:
         recipe, task = self.recipe, self.task
         if step == self.first_phase:
-            self.trainer.refine()
+            self.trainer.begin_refinement()
             self.reconstruction = self._reconstruction(refining=True)
         x = to_unit(next(self.batches).to(task.engine.device))  # (B / ranks, C, S, S) in [-1, 1]
         self.quantizer.anneal(min(1.0, step / max(1, self.first_phase)))
         self.trainer.set_rate(self._rate(step))
-        playing = recipe.rules.weight > 0 and step >= recipe.start
-        penalized = recipe.rules.r1 > 0 and step % recipe.rules.r1_every == 0
+        playing, penalized = recipe.game.plays(step), recipe.game.penalizes(step)
         with task.engine.batch(recipe.batch_size, task.model):
             terms = self.trainer.update(x, self.reconstruction, playing, penalized)
             task.monitor.codes(self.trainer.codes)
@@ -256,25 +243,14 @@ class GanTraining(Training):
 
     def _rate(self, step: int) -> float:
         recipe, first = self.recipe, self.first_phase
-        if step >= first:
-            return learning_rate(
-                step - first, recipe.refine_steps, recipe.refine_peak, recipe.schedule, 0, recipe.final_rate
-            )
-        return learning_rate(step, first, recipe.peak, recipe.schedule, recipe.warmup, recipe.final_rate)
+        return recipe.rate.at(step, first) if step < first else recipe.refine_rate.at(step - first, recipe.refine_steps)
 
     def _reconstruction(self, refining: bool) -> Reconstruction:
-        recipe = self.recipe
-        semantic = recipe.refine_semantic if refining else recipe.semantic
-        return Reconstruction(self.task.engine, *recipe.pixel_weights, recipe.perceptual, semantic)
+        return Reconstruction(self.task.engine, self.recipe.refine_weights if refining else self.recipe.weights)
 
     def _discriminator(self) -> nn.Module:
-        recipe, data = self.recipe, self.task.dataset
         torch.manual_seed(self.task.seeds("discriminator"))
-        discriminator: nn.Module
-        if recipe.kind == "patch":
-            discriminator = Patch(data.channels, recipe.width, recipe.layers)
-        else:
-            discriminator = StyleGAN(data.channels, data.size, recipe.width)
+        discriminator = self.recipe.discriminator.build(self.task.dataset.channels, self.task.dataset.size)
         return discriminator.to(self.task.engine.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]  # torch's overloads leave it out
 
     @torch.no_grad()
