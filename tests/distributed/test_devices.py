@@ -213,7 +213,7 @@ def test_parts_are_all_and_nothing_twice(count: int, size: int) -> None:
     parts = [list(range(count))[collectives.rank_slice(count, rank, size)] for rank in range(size)]
     assert [image for part in parts for image in part] == list(range(count))
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
-    assert parts == [list(RankGroup(rank, size).part(range(count))) for rank in range(size)]
+    assert parts == [list(RankGroup(rank, size).own_items(range(count))) for rank in range(size)]
     assert count < size or all(parts)
 
 
