@@ -27,7 +27,7 @@ from vqbench.distributed.group import RankGroup
 from vqbench.errors import UsageError
 from vqbench.evaluation import reconstructions
 from vqbench.execution import rank_pool, runner
-from vqbench.execution.rank_task import RankWorker
+from vqbench.execution.rank_worker import RankWorker
 from vqbench.execution.settings import RunSettings
 
 SOUND = [name for name in ranks.CASES if name != "diverging"]

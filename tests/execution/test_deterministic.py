@@ -13,7 +13,7 @@ import torch
 from tests.distributed.test_devices import records
 from tests.support.tiny_suite import vqbench, write
 from vqbench import registry
-from vqbench.execution.rank_task import RankWorker
+from vqbench.execution.rank_worker import RankWorker
 from vqbench.execution.runner import SilentListener, describe
 from vqbench.execution.settings import RunSettings
 from vqbench.functional import anchor_sampling

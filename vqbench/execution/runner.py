@@ -27,7 +27,7 @@ from vqbench.errors import (
     VqbenchError,
 )
 from vqbench.evaluation.snapshot_writer import lpips_of
-from vqbench.execution.rank_task import RankResult, RankTask, RankWorker
+from vqbench.execution.rank_worker import RankResult, RankTask, RankWorker
 from vqbench.execution.results import ProgressListener, RunResult
 from vqbench.execution.settings import RunSettings
 from vqbench.planning.jobs import Job
