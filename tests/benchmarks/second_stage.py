@@ -28,7 +28,7 @@ def measurement(chosen: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     from vqbench import registry
-    from vqbench.execution.provenance import made
+    from vqbench.execution.provenance import current_provenance
     from vqbench.model import Autoencoder
     from vqbench.planning.suite import load_suite
     from vqbench.profiling.peak_memory import peak
@@ -72,7 +72,7 @@ def measurement(chosen: argparse.Namespace) -> dict[str, Any]:
 
     held, by = peak(work, engine.device)
     told = {"suite": chosen.suite, "recipe": suite.generate.name, "batch": chosen.batch, "precision": chosen.precision}
-    machine = made(engine.device)
+    machine = current_provenance(engine.device)
     return {**told, **found, "peak": held, "peak_by": by, "machine": machine, "repeat": chosen.repeat}
 
 

@@ -56,7 +56,7 @@ def versions() -> dict[str, str]:
     return installed
 
 
-def made(device: Any) -> dict[str, Any]:
+def current_provenance(device: Any) -> dict[str, Any]:
     """Return commit, versions, device and date, for the ``made`` of a record. ``device`` is a torch.device."""
     import torch
 

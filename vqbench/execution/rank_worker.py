@@ -24,7 +24,6 @@ from vqbench.execution.settings import RunSettings
 from vqbench.model import Autoencoder
 from vqbench.recipe import Recipe, SecondStage, Task, Trained
 from vqbench.spec import PluginSpec, RunSpec
-from vqbench.system import determinism
 from vqbench.system.writing import set_aside
 from vqbench.training import seeding
 from vqbench.training.codebook_monitor import CodebookMonitor
@@ -71,6 +70,8 @@ class RankWorker:
         self.settings, self.listener, self.stopped, self.group = settings, listener, stopped, group
         self.device = settings.device
         if settings.deterministic:
+            from vqbench.system import determinism
+
             determinism.enable()
         self._loaded: PluginSpec | None = None  # the data set of the next three
         self._dataset: Dataset | None = None
@@ -234,7 +235,7 @@ class RankWorker:
 
     def _provenance(self, engine: Engine) -> dict[str, Any]:
         switches = {"deterministic": True} if self.settings.deterministic else {}
-        return {**provenance.made(engine.device), "devices": self.group.size, **switches}
+        return {**provenance.current_provenance(engine.device), "devices": self.group.size, **switches}
 
     def _require_devices(self) -> None:
         """Raises UsageError, on all ranks, where one lacks its device, or machines differ in the kind of device."""

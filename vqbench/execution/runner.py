@@ -34,7 +34,6 @@ from vqbench.planning.jobs import Job
 from vqbench.spec import RunSpec
 from vqbench.store.record import LOG_LINES, Failure, Record
 from vqbench.store.results import ResultStore
-from vqbench.system import determinism
 from vqbench.training.engine import devices_of
 
 if TYPE_CHECKING:
@@ -241,6 +240,8 @@ def describe(error: Exception) -> str:
             f"out of memory{amount}; run fewer at once with --jobs, divide the batch with --devices, or use a device "
             "with more; the batch is not computed in parts, since codebooks depend on all of it at once"
         )
+    from vqbench.system import determinism
+
     if (operation := determinism.refused_operation(error)) is not None:
         return f"--deterministic: {operation} has no deterministic implementation on this device; leave the option out"
     return f"{type(error).__name__}: {error}"

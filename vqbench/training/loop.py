@@ -14,7 +14,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -23,8 +23,10 @@ from vqbench.errors import Interrupted, RunError
 from vqbench.quantizer import Quantizer
 from vqbench.recipe import Task, Trained
 from vqbench.training.clock import Clock, checkpoint_interval
-from vqbench.training.ema import WeightAverage
 from vqbench.training.progress import Progress, restored
+
+if TYPE_CHECKING:
+    from vqbench.training.ema import WeightAverage
 
 
 class Stateful(Protocol):
