@@ -1,1 +1,1 @@
-"""The ranks of a run: their group, what they exchange, and how they were launched."""
+"""The ranks of a run: their group, what they exchange, and how they are launched."""

@@ -1,4 +1,4 @@
-"""Connect the processes that train one run together, and bring them to the same decisions."""
+"""Connect the processes that train one run, and bring them to the same decisions."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class RankGroup:
-    """This process as one of ``size`` ranks, ``local_size`` of them on this machine. The default is a single process.
+    """This process as one of ``size`` ranks; the default is a single process.
 
-    Only rank 0 touches the store, the driver and the clock; it broadcasts its decisions. Every method must be called by
-    all ranks in the same order. For a single process none of them costs anything.
+    Of these, ``local_size`` run on this machine. Only rank 0 touches the store, the driver and the clock; it broadcasts
+    its decisions. Every method must be called by all ranks in the same order. For a single process none of them costs
+    anything.
 
     This class exchanges Python objects, and tensors on the CPU. Tensors of a batch are exchanged by
     :mod:`vqbench.distributed.collectives`, and gradients by :mod:`vqbench.distributed.gradients`, in the same group.
@@ -75,7 +76,7 @@ class RankGroup:
         return int(message)
 
     def on_all_ranks(self, compute: Callable[[], Result]) -> Result:
-        """Call ``compute`` on each rank, and return its own result there once all ranks have succeeded.
+        """Call ``compute`` on each rank; return its result there once all have succeeded.
 
         If it raises a VqbenchError on one rank, all ranks raise one. Interrupted is the exception: rank 0 raises it at
         once, which ends the other ranks with it.
@@ -109,22 +110,25 @@ class RankGroup:
                 dist.all_reduce(tensor)
 
     def own_items(self, items: Sequence[Any]) -> Sequence[Any]:
-        """Return this rank's consecutive part of ``items``; the parts of all ranks have each item once."""
+        """Return this rank's consecutive part of ``items``.
+
+        The parts of all ranks have each item once.
+        """
         return items[rank_slice(len(items), self.rank, self.size)]
 
     def broadcast_task(self, task: object) -> None:
-        """Send ``task`` from rank 0 to all others, which get it from :meth:`receive_task`."""
+        """Send ``task`` from rank 0 to all others, which call :meth:`receive_task`."""
         dist.broadcast_object_list([task], 0, group=self._idle)
 
     def receive_task(self) -> Any:
-        """Return the next task of rank 0 on the other ranks, waiting for it without a time limit."""
+        """Return the next task of rank 0, waiting for it without a time limit."""
         message: list[Any] = [None]
         dist.broadcast_object_list(message, 0, group=self._idle)
         return message[0]
 
     @cached_property
     def _idle(self) -> Any:
-        """A second process group of the same ranks, in which waiting for long is no error."""
+        """A second group of the same ranks, in which waiting for long is no error."""
         return dist.new_group(backend="gloo", timeout=IDLE)
 
 
@@ -147,7 +151,10 @@ def join(rank: int, size: int, local_rank: int, local_size: int, gpus: bool, sto
 
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """Let a signal end this process at once: Python handles none while torch waits for ranks that never come."""
+    """Let a signal end this process at once, within this context.
+
+    Python handles no signal while torch waits for ranks that never come.
+    """
     in_main_thread = threading.current_thread() is threading.main_thread()
     before = {number: signal.signal(number, signal.SIG_DFL) for number in FATAL_SIGNALS} if in_main_thread else {}
     try:

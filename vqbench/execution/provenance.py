@@ -1,4 +1,4 @@
-"""Record what values were computed with: code, libraries, machine. Never part of the key of a run."""
+"""Record code, libraries and machine of values; never part of the key of a run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ GIT_SECONDS = 5.0  # a checkout on a slow network disk must not delay a run or `
 
 @cache
 def commit() -> str | None:
-    """Return the commit of the checkout that this code runs from, with a ``+`` if files differ; None if installed."""
+    """Return the commit of the checkout that this code runs from.
+
+    It has a ``+`` if files differ; None if vqbench is installed.
+    """
     root = Path(vqbench.__file__).resolve().parents[1]
     if not (root / ".git").exists():
         return None
@@ -32,7 +35,7 @@ def commit() -> str | None:
 
 
 def _git(root: Path, *words: str) -> str:
-    """Return the output of git. Raises SubprocessError where it fails or takes longer than GIT_SECONDS."""
+    """Return the output of git. Raises SubprocessError, also after GIT_SECONDS."""
     result = subprocess.run(
         ["git", "-C", str(root), *words],
         stdin=subprocess.DEVNULL,
@@ -46,7 +49,7 @@ def _git(root: Path, *words: str) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of vqbench, Python and the libraries that values depend on."""
+    """Return the versions of vqbench, Python and libraries that values depend on."""
     installed = {"vqbench": vqbench.__version__, "python": platform.python_version()}
     for library in LIBRARIES:
         try:
@@ -57,7 +60,10 @@ def versions() -> dict[str, str]:
 
 
 def current_provenance(device: Any) -> dict[str, Any]:
-    """Return commit, versions, device and date, for the ``made`` of a record. ``device`` is a torch.device."""
+    """Return commit, versions, device and date, for the ``made`` of a record.
+
+    ``device`` is a torch.device.
+    """
     import torch
 
     return {

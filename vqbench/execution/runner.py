@@ -1,4 +1,4 @@
-"""Carry out runs in this process: train, evaluate, store. A failure of a run becomes its result."""
+"""Carry out runs in this process; the failure of a run becomes its result."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ ALLOCATION = re.compile(r"tried to allocate ([\d.]+ ?\w+)", re.IGNORECASE)  # in
 
 
 class Runner:
-    """Carries out runs in this process and, on more than one device, in those of a RankPool."""
+    """Carries out runs in this process and, on several devices, in a RankPool."""
 
     def __init__(
         self, folder: Path, settings: RunSettings, listener: ProgressListener, stopped: Callable[[], bool]
@@ -82,7 +82,7 @@ class Runner:
             return RunResult("machine_fault", str(error))
 
     def _skip(self, job: Job, locked: bool) -> RunResult | None:
-        """Return the result of a run that needs no work, or cannot begin now; None for one to carry out."""
+        """Return the result of a run that is not to be carried out now; else None."""
         if not locked:
             return RunResult("held_elsewhere")
         for sentence in self.store.mend(job.run):
@@ -101,7 +101,7 @@ class Runner:
         return RunResult("machine_fault", f"its first stage, {job.first_stage.key}, {why}")
 
     def _task(self, job: Job, record: Record | None) -> RankTask:
-        """Return what all ranks do for ``job``. Raises NotDistributed where that needs one device."""
+        """Return the task of all ranks for ``job``. Raises NotDistributed."""
         train = record is None
         if self.devices > 1 and train:
             require_distributed(job.run)
@@ -114,7 +114,10 @@ class Runner:
         )
 
     def _write(self, run: RunSpec, record: Record | None, result: RankResult) -> None:
-        """Store what was trained and evaluated: the record last, since its presence means that the run is whole."""
+        """Store what was trained and evaluated.
+
+        The record is written last, since its presence means that the run is whole.
+        """
         if record is None:
             assert result.trained is not None
             record = Record(run, {}, result.provenance, result.trained.history)
@@ -127,7 +130,7 @@ class Runner:
         self.store.write(record)
 
     def _failed(self, run: RunSpec, error: Exception) -> RunResult:
-        """Return the result of a run that ``error`` has ended, recorded where the run itself is at fault."""
+        """Return the result of a failed run, recorded if the run itself is at fault."""
         reason = str(error)
         if isinstance(error, Interrupted | BrokenPipeError):  # the latter where nothing reads the output any more
             self._abandon_ranks()
@@ -146,7 +149,7 @@ class Runner:
         return RunResult("failed", reason, sound)
 
     def _start_ranks(self) -> RankWorker:
-        """Return this process's part of runs; at the first run, the other ranks are started."""
+        """Return the worker of this process; at the first run, start the other ranks."""
         if self._worker is None:
             if self.devices > 1:
                 from vqbench.execution.rank_pool import RankPool
@@ -158,7 +161,10 @@ class Runner:
         return self._worker
 
     def _local_devices(self) -> int:
-        """Return how many of the devices are of this machine: all, unless torchrun has started ranks on several."""
+        """Return how many of the devices are of this machine.
+
+        All are, unless torchrun has started ranks on several machines.
+        """
         from vqbench.distributed.launching import launched
 
         ranks = launched()
@@ -217,7 +223,7 @@ def follow(group: RankGroup, settings: RunSettings) -> None:
 
 
 def require_distributed(run: RunSpec) -> None:
-    """Raises NotDistributed for a run whose quantizer or recipe does not support several devices."""
+    """Raise NotDistributed unless quantizer and recipe support several devices."""
     plugins: dict[str, Any] = {run.recipe.name: registry.load("recipes", run.recipe.name)}
     if run.parent is None:  # else its codebook is not learned any more
         plugins[run.quantizer.name] = registry.load("quantizers", run.quantizer.name)

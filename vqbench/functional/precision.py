@@ -1,4 +1,4 @@
-"""Choose which float32 products may round their factors (to TF32 or bfloat16), for the whole process.
+"""Choose which float32 products may round their factors, for the whole process.
 
 PyTorch has two sets of switches for this, and reading one set after the other was written fails. Only
 ``fp32_precision`` is used here, which PyTorch 2.11 to 2.13 have; its older switches are not.
@@ -39,14 +39,17 @@ def _write(values: Values) -> None:
 
 
 def allow_tf32(allowed: bool) -> None:
-    """Allow or forbid TF32 from here on: GPUs round the factors of float32 products to 10 bits."""
+    """Allow or forbid TF32 from here on.
+
+    With TF32, GPUs round the factors of float32 products to 10 bits.
+    """
     for setting in _of_gpus():
         setting.fp32_precision = "tf32" if allowed else IEEE
 
 
 @contextmanager
 def float32_products(tf32: bool = False) -> Iterator[None]:
-    """Compute with true float32 products on every device, or with TF32 on GPUs, within this context."""
+    """Compute with true float32 products, or TF32 on GPUs, within this context."""
     before = _read()
     _write((IEEE,) * len(before))
     try:
@@ -58,13 +61,13 @@ def float32_products(tf32: bool = False) -> Iterator[None]:
 
 
 def strictly(call: Callable[[Tensor], QuantizerOutput], z: Tensor) -> QuantizerOutput:
-    """Compute ``call(z)`` with true float32 products in both passes, whatever the backbone around it may use.
+    """Compute ``call(z)`` with true float32 products in both passes.
 
-    The backward pass runs long after ``call`` has returned, and the settings hold for the whole process. So a hook
-    where the gradient enters (at the results) sets them, and one where it leaves (at ``z``) restores them. Autograd
-    visits nodes in the reverse order of their creation, so all nodes between the two were created by ``call``. Where
-    ``z`` is a leaf or needs no gradient, the end of the backward pass restores the settings instead. Compiled code
-    keeps the settings that hold when it is compiled.
+    The backbone around it may use other precisions. The backward pass runs long after ``call`` has returned, and the
+    settings hold for the whole process. So a hook where the gradient enters (at the results) sets them, and one where
+    it leaves (at ``z``) restores them. Autograd visits nodes in the reverse order of their creation, so all nodes
+    between the two were created by ``call``. Where ``z`` is a leaf or needs no gradient, the end of the backward pass
+    restores the settings instead. Compiled code keeps the settings that hold when it is compiled.
     """
     if torch.compiler.is_compiling():
         return call(z)

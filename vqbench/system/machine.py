@@ -1,4 +1,4 @@
-"""Describe the machines that train runs, so that records from different machines can be distinguished."""
+"""Describe the machines that train runs, to distinguish their records."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Origin:
-    """One machine: the device that trained, and what else about a CPU changes the last digits of values.
+    """The device that trained, and what else of a CPU changes the last digits.
 
     Two origins are equal only if all their fields are. What a record lacks is empty, never guessed.
     """
@@ -38,7 +38,7 @@ def origins_of(made: Mapping[str, Any]) -> tuple[Origin, ...]:
 
 
 def same_origin(a: Iterable[Origin], b: Iterable[Origin]) -> bool:
-    """Return whether two runs were trained on the same machines, so that only what was trained differs."""
+    """Return whether two runs were trained on the same machines."""
     return frozenset(a) == frozenset(b)
 
 
@@ -66,7 +66,7 @@ def device_name(device: Any) -> str:
 
 
 def origin(device: Any) -> dict[str, Any]:
-    """Return the names of device and CPU, the instruction set that torch uses, and the number of threads."""
+    """Return the names of device and CPU, torch's instruction set and thread count."""
     import torch
 
     return {

@@ -1,4 +1,4 @@
-"""Devices, precision, gradients over the ranks and checkpoints, as all recipes need them."""
+"""Devices, precision, gradients over ranks and checkpoints, for all recipes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Precision = Literal["float32", "tf32", "bf16"]
 
 
 class Engine:
-    """One device at one precision, for a process that trains alone or as one rank of a ``group``.
+    """One device at one precision, for a process that trains alone or as one rank.
 
     The same CPU with the same number of threads gives the same bits every time; the same GPU does so under
     ``--deterministic`` (:mod:`vqbench.system.determinism`). Several ranks are data-parallel: each computes its part of
@@ -49,9 +49,10 @@ class Engine:
         allow_tf32(precision == "tf32")
 
     def setup(self, model: nn.Module) -> nn.Module:
-        """Move ``model`` to the device, with equal parameters on all ranks, and return it at this precision.
+        """Move ``model`` to the device, and return it at this precision.
 
-        Compute losses with the returned module. :meth:`backward` adds up the gradients of ``model`` over the ranks.
+        Its parameters are then equal on all ranks. Compute losses with the returned module. :meth:`backward` adds up
+        the gradients of ``model`` over the ranks.
         """
         model.to(self.device)
         self._modules.append(model)
@@ -61,10 +62,11 @@ class Engine:
 
     @contextmanager
     def batch(self, count: int, model: nn.Module) -> Iterator[slice]:
-        """Share a batch of ``count`` images between the ranks within this context, which gives this rank's images.
+        """Share a batch of ``count`` images between the ranks, within this context.
 
-        Parts may differ by an image. A batch of fewer images than ranks is computed as a whole by each of them, as
-        one device would, and ``model`` is then copied from rank 0, so that it stays equal bit by bit.
+        It gives the slice of this rank's images. Parts may differ by an image. A batch of fewer images than ranks is
+        computed as a whole by each of them, as one device would, and ``model`` is then copied from rank 0, so that it
+        stays equal bit by bit.
         """
         if self.group.size == 1:
             yield slice(0, count)
@@ -77,19 +79,22 @@ class Engine:
                 yield collectives.rank_slice(count, self.group.rank, self.group.size)
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Return a context that computes in this precision, for recipes that train several modules and set up none."""
+        """Return a context of this precision, for modules that are not set up."""
         if self.precision != "bf16":
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
 
     def backward(self, loss: Tensor) -> None:
-        """Compute the gradients of the batch's loss, the mean of the ranks' ``loss`` weighted by their images."""
+        """Compute the gradients of the batch's loss.
+
+        It is the mean of the ranks' ``loss``, weighted by their images.
+        """
         gradients.share(loss).backward()
         for module in self._modules:
             gradients.sum_gradients(module)
 
     def mean(self, values: Tensor) -> Tensor:
-        """Average means over this rank's images to means over the batch, on all ranks, without a gradient."""
+        """Return means over the batch of means over ranks, without a gradient."""
         return gradients.mean(values)
 
     def seed(self, seed: int) -> None:
@@ -97,33 +102,38 @@ class Engine:
         torch.manual_seed(seed)
 
     def save(self, path: Path, state: dict[str, Any]) -> None:
-        """Write the ``state`` of rank 0 to ``path``; a reader sees the old or the new content, never a part.
+        """Write the ``state`` of rank 0 to ``path``.
 
-        Raises Unwritable, on all ranks, where it cannot be written.
+        A reader sees the old or the new content, never a part. Raises Unwritable, on all ranks, where it cannot be
+        written.
         """
         self.group.from_first_rank(lambda: checkpoint.write(path, state))
 
     def load(self, path: Path) -> dict[str, Any]:
-        """Read a checkpoint on rank 0 and return it, on the CPU, on all ranks; ``load_state_dict`` moves it on.
+        """Read a checkpoint on rank 0, and return it on all ranks.
 
-        Raises, on all ranks, Damaged if it is not what was written, and StoreError if it cannot be read.
+        It is on the CPU; ``load_state_dict`` moves it to the device. Raises, on all ranks, Damaged if it is not what
+        was written, and StoreError if it cannot be read.
         """
         return self.group.from_first_rank(lambda: checkpoint.read(path))
 
     @contextmanager
     def restoring(self, path: Path) -> Iterator[None]:
-        """Raise Damaged where the state loaded from ``path`` does not fit this run, within this context."""
+        """Raise Damaged, within this context, if the state from ``path`` does not fit."""
         with checkpoint.restoring(path):
             yield
 
     def add_origin(self, origins: list[dict[str, Any]]) -> None:
-        """Add the machines of all ranks to ``origins``, those that a training ran on so far. All ranks must call it."""
+        """Add the machines of all ranks to ``origins``; all ranks must call it."""
         for each in self.group.gather(origin(self.device)):
             if each not in origins:
                 origins.append(each)
 
     def require_equal(self, model: nn.Module, name: str) -> None:
-        """Raises RunError, on all ranks, unless all have the same weights and buffers of ``name``, bit for bit."""
+        """Raise RunError, on all ranks, unless all have equal weights and buffers.
+
+        They are compared bit for bit; the error names ``name``.
+        """
         if self.group.size == 1:
             return
         first, *others = self.group.gather({key: _digest(value) for key, value in model.state_dict().items()})
