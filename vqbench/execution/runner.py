@@ -97,7 +97,7 @@ class Runner:
         if self.store.folder(job.first_stage).exists() and self.store.is_locked(job.first_stage):
             return RunResult("held_elsewhere")  # until its first stage is done there
         failure = self.store.obstacle(job.first_stage)
-        why = f"failed: {failure.reason}" if failure else "does not exist; the same command does it first"
+        why = f"failed: {failure.reason}" if failure else "is not done yet; the same command does it first"
         return RunResult("machine_fault", f"its first stage, {job.first_stage.key}, {why}")
 
     def _task(self, job: Job, record: Record | None) -> RankTask:
