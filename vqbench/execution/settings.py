@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,3 +17,11 @@ class RunSettings:
     logger: str | None = None  # receives every epoch; see vqbench.execution.callbacks
     deterministic: bool = False  # see vqbench.system.determinism
     offline: bool = False  # fetch no data and no weights
+
+    def downloads(self) -> AbstractContextManager[None]:
+        """Return a context in which nothing is downloaded, if these settings are offline."""
+        if not self.offline:
+            return nullcontext()
+        from vqbench import assets
+
+        return assets.no_downloads()

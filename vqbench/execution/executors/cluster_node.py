@@ -119,7 +119,7 @@ def run_remote_job(remote_job: RemoteJob, post: Post) -> RemoteResult:
     os.environ.update(remote_job.variables)
     os.environ.setdefault("OMP_NUM_THREADS", str(remote_job.threads))
     os.environ.update(waiting(os.environ, processes=2))  # a node has other tasks
-    with assets.no_downloads(remote_job.settings.offline):
+    with remote_job.settings.downloads():
         for name in remote_job.assets:  # one process per node fetches, others wait, and later ones find verified files
             assets.fetch(name)
     with _temporary_folder() as home:
