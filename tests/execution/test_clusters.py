@@ -184,7 +184,7 @@ def test_another_version_on_a_node_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_options_that_do_not_go_together(
-    words: tuple[str, ...], output: str, capsys: pytest.CaptureFixture[str]
+    words: tuple[str, ...], error: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An option that would mean nothing where the suite is carried out is refused, and nothing is started."""
     assert vqbench("run", "quick", *words) == 2
@@ -272,7 +272,7 @@ def test_a_suite_on_ray(cluster: Any, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @ray_is_there
-def test_ray_stops_on_request(cluster: Any, tmp_path: Path) -> None:
+def test_ray_is_told_to_stop(cluster: Any, tmp_path: Path) -> None:
     """SIGTERM to the driver ends with code 75 and the work in its store; it goes on, one run a place at a time."""
     words = 'if Path("{folder}/slow").exists(): time.sleep(0.3)\n'
     words += "            else: time.sleep(0.1)\n"
