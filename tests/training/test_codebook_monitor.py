@@ -49,7 +49,7 @@ def test_every_epoch_has_a_line_a_code(tmp_path: Path) -> None:
     """What is kept are the counts of every code in every epoch, by their logarithm; none alone is zero."""
     watch, _ = watched([[0, 0, 0], [1]], [[3] * 1000])
     watch.save(tmp_path)
-    curves = snapshots.read_curves(tmp_path)
+    curves = snapshots.read_usage(tmp_path)
     assert curves is not None
     assert curves.shades.tolist() == [[16, 8, 0, 0], [0, 0, 0, round(8 * math.log2(1001))]]
     assert (curves.depth, curves.merged) == (1, 1)
@@ -60,7 +60,7 @@ def test_large_codebooks_share_lines(tmp_path: Path) -> None:
     codes = 2 * LINES
     watch, [told] = watched([[0, 1, 1, codes - 1]], codes=codes)
     watch.save(tmp_path)
-    curves = snapshots.read_curves(tmp_path)
+    curves = snapshots.read_usage(tmp_path)
     assert curves is not None
     assert curves.merged == 2
     assert curves.shades.shape == (1, LINES)
@@ -100,7 +100,7 @@ def test_stopped_and_continued_the_record_is_the_same(tmp_path: Path) -> None:
             pass
     assert parts.history == whole.history
     assert {"usage", "perplexity", "dead", "revived"} <= whole.history[0].keys()
-    one, other = snapshots.read_curves(tmp_path / "whole"), snapshots.read_curves(tmp_path / "parts")
+    one, other = snapshots.read_usage(tmp_path / "whole"), snapshots.read_usage(tmp_path / "parts")
     assert one is not None
     assert other is not None
     assert np.array_equal(one.shades, other.shades)
@@ -117,7 +117,7 @@ def test_watching_changes_no_weight(tmp_path: Path) -> None:
     """With and without counting, a training ends with the same weights, bit for bit."""
     states = []
     for watch in (CodebookMonitor(), Blind()):
-        work = task(tmp_path / type(watch).__name__, watch=watch)
+        work = task(tmp_path / type(watch).__name__, monitor=watch)
         recipe().fit(work)
         states.append(work.model.state_dict())
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
@@ -152,7 +152,7 @@ def test_ranks_add_up(tmp_path: Path) -> None:
     told = [subprocess.Popen(each, stdout=subprocess.PIPE, text=True) for each in words]
     first, second = (process.communicate(timeout=300)[0] for process in told)
     assert first == second
-    curves = snapshots.read_curves(tmp_path / "0")
+    curves = snapshots.read_usage(tmp_path / "0")
     assert curves is not None
     assert np.round(2 ** (curves.shades[0] / snapshots.SHADES) - 1).tolist() == [2, 1, 2, 2]
     assert not (tmp_path / "1").exists()
@@ -169,7 +169,7 @@ def sat(folder: Path, quantizer: Any, lpips: np.ndarray | None = None) -> snapsh
     with torch.no_grad():
         sitting.see(work.model(work.dataset.pixels("test").float() / 127.5 - 1)[1].codes)
     sitting.draw(folder, work.dataset, sitting.counts(), lpips)
-    portrait = snapshots.read_portrait(folder)
+    portrait = snapshots.read_snapshot(folder)
     assert portrait is not None
     return portrait
 
@@ -191,7 +191,7 @@ def test_the_portrait_shows_what_the_model_makes(tmp_path: Path) -> None:
     assert portrait.codes_at.shape == (32, 2)
     assert portrait.decoded is not None
     assert portrait.decoded.shape == (32, 1, 8, 8)
-    assert (tmp_path / snapshots.PORTRAIT).stat().st_size < 100_000
+    assert (tmp_path / snapshots.SNAPSHOT_FILE).stat().st_size < 100_000
 
 
 def test_a_plane_keeps_distances() -> None:
@@ -228,19 +228,19 @@ def test_every_run_shows_the_same_images() -> None:
 def test_a_damaged_file_says_so(tmp_path: Path) -> None:
     """A truncated file is an error with its name, not an image."""
     watched([[0]])[0].save(tmp_path)
-    path = tmp_path / snapshots.CURVES
+    path = tmp_path / snapshots.USAGE_FILE
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(Damaged, match=r"curves\.npz: damaged"):
-        snapshots.read_curves(tmp_path)
+        snapshots.read_usage(tmp_path)
 
 
 def test_large_files_are_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is small is copied; what is not stays, and is named."""
     watched([[0]])[0].save(tmp_path / "runs")
     assert snapshots.copy(tmp_path / "runs", tmp_path / "results") == []
-    assert snapshots.read_curves(tmp_path / "results") is not None
+    assert snapshots.read_usage(tmp_path / "results") is not None
     monkeypatch.setattr(snapshots, "PUBLISHED", 10)
-    assert snapshots.copy(tmp_path / "runs", tmp_path / "other") == [tmp_path / "runs" / snapshots.CURVES]
+    assert snapshots.copy(tmp_path / "runs", tmp_path / "other") == [tmp_path / "runs" / snapshots.USAGE_FILE]
     assert not (tmp_path / "other").exists()
 
 
@@ -266,7 +266,7 @@ def test_a_logger_receives_every_epoch(tmp_path: Path, monkeypatch: pytest.Monke
     for name in ("any:own", None):
         (tmp_path / str(name)).mkdir()
         on_epoch = callbacks.epoch_callback(name, RUN, tmp_path, print)
-        recipe().fit(task(tmp_path / str(name), VQ(32, 8), told=on_epoch))
+        recipe().fit(task(tmp_path / str(name), VQ(32, 8), on_epoch=on_epoch))
     assert [("vq", tmp_path.name), 1, 2] == LOGGED
 
 
@@ -275,6 +275,6 @@ def test_a_broken_logger_costs_no_run(tmp_path: Path, monkeypatch: pytest.Monkey
     messages: list[str] = []
     monkeypatch.setattr(callbacks, "load_logger", lambda name: broken)
     on_epoch = callbacks.epoch_callback("x:broken", RUN, tmp_path, messages.append)
-    trained = recipe().fit(task(tmp_path, VQ(32, 8), told=on_epoch))
+    trained = recipe().fit(task(tmp_path, VQ(32, 8), on_epoch=on_epoch))
     assert len(trained.history) == 2
     assert messages == ["--logger x:broken failed and is not called again: RuntimeError: no server"]
