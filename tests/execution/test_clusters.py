@@ -72,7 +72,7 @@ def alone(*line: object) -> None:
     """Carry out a command line in this process, with the one thread that a run has elsewhere in these tests."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    assert vqbench(*line, "-q", "--places", "0") == 0
+    assert vqbench(*line, "-q", "--jobs", "0") == 0
     torch.set_num_threads(threads)
 
 
@@ -179,7 +179,7 @@ def test_another_version_on_a_node_is_refused(tmp_path: Path) -> None:
         (("--executor", "kubernetes"), "known: local, ray, slurm"),
         (("--address", "auto"), "--address is for --executor ray"),
         (("--slurm", "partition=gpu"), "--slurm is for --executor slurm"),
-        (("--executor", "ray", "--places", "2"), "--jobs is for this machine"),
+        (("--executor", "ray", "--jobs", "2"), "--jobs is for this machine"),
         (("--executor", "ray", "--device", "cuda:1"), "the cluster assigns the GPUs"),
     ],
 )
@@ -342,7 +342,7 @@ def test_thousands_of_runs_are_planned(tmp_path: Path, capsys: pytest.CaptureFix
         run = RunSpec(vq.recipe, vq.backbone, vq.dataset, vq.quantizer, seed)
         store.write(Record(run, {}, {**training, "measured": [] if device == "a GPU" else [pass_]}))
     seeds = ",".join(str(seed) for seed in range(1000, 2000))
-    assert vqbench(*line, "--epochs", "10", "--seeds", seeds, "--places", "1", "--places", "64") == 0
+    assert vqbench(*line, "--epochs", "10", "--seeds", seeds, "--jobs", "1", "--jobs", "64") == 0
     forecast = json.loads(capsys.readouterr().out)
     assert forecast["left"] == 2000
     cpu, gpu = forecast["devices"]
@@ -361,7 +361,7 @@ def test_thousands_of_runs_are_planned(tmp_path: Path, capsys: pytest.CaptureFix
     assert vqbench(*line[:-1], "--set", "codebook.num_codes=128") == 0
     shown = capsys.readouterr().out
     assert "a CPU, 2 threads: 0 of 2 runs" in shown, "another codebook is another cost"
-    assert vqbench("plan", suite, "--places", "2") == 2
+    assert vqbench("plan", suite, "--jobs", "2") == 2
 
 
 # Slurm ----------------------------------------------------------------------------------------------------------------
@@ -443,7 +443,7 @@ def test_failed_runs_on_slurm(slurm: Path, tmp_path: Path) -> None:
     """An array continues after the command that submitted it; the next one reports failed runs with their reason."""
     suite, file = write(tmp_path, "bad, vq"), noting_plugin(tmp_path, "bad", "os._exit(7)")
     line = command("run", suite, "--plugin", file, "--store", tmp_path / "runs", "--executor", "slurm")
-    done = subprocess.run([*line, "--for", "1s"], capture_output=True, text=True, check=False)
+    done = subprocess.run([*line, "--time-limit", "1s"], capture_output=True, text=True, check=False)
     assert done.returncode == 3, done.stderr
     until = time.monotonic() + PATIENCE
     while not (slurm / "over").exists():
@@ -461,7 +461,7 @@ def test_what_slurm_is_asked_for(slurm: Path, tmp_path: Path, capsys: pytest.Cap
     (slurm / "full").touch()  # the array waits in the queue
     words = ("partition=gpu", "time=2h", "gpus=1", "parallel=64", "nice=100")
     options = [each for word in words for each in ("--slurm", word)]
-    line = ("run", write(tmp_path, "vq, cvq"), "--store", tmp_path / "runs", "--seeds", "1,2,3", "--for", "1s")
+    line = ("run", write(tmp_path, "vq, cvq"), "--store", tmp_path / "runs", "--seeds", "1,2,3", "--time-limit", "1s")
     assert vqbench(*line, "--executor", "slurm", *options) == 3
     output = capsys.readouterr().err
     assert "6 runs in 6 tasks: Slurm job 7" in output

@@ -23,22 +23,23 @@ from tests.support.processes import PATIENCE, alive, children, plugin, running, 
 from tests.support.tiny_suite import assert_same, command, values, vqbench, write
 from vqbench import registry
 from vqbench.cli import app
-from vqbench.cli.run import RunOptions, run
+from vqbench.cli.run import run_and_print
 from vqbench.errors import TimeUp, UsageError
-from vqbench.execution import wait_policy
-from vqbench.execution.allocator import LARGE_PAGES
 from vqbench.execution.executors import local
 from vqbench.execution.executors.messages import WorkerReady
 from vqbench.execution.progress import LiveProgress, PlainProgress
 from vqbench.execution.settings import RunSettings
 from vqbench.execution.stopping import Stop
+from vqbench.execution.suite_runner import RunOptions
 from vqbench.planning import plan as planning
 from vqbench.planning.cost import cheapest_first
 from vqbench.planning.jobs import Job
 from vqbench.spec import RunSpec
 from vqbench.store.record import Record
 from vqbench.store.results import ResultStore
+from vqbench.system import environment
 from vqbench.system.durations import format_duration, parse_duration
+from vqbench.system.environment import LARGE_PAGES
 
 SLOW = 'if (mark := os.environ.get("SLOW")): Path(mark).touch(); time.sleep(0.3)'
 MANY = "1000"  # epochs that no test waits for
@@ -56,7 +57,7 @@ def fresh_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The results of the suite "vq, cvq", in one go; not to be changed."""
     folder = tmp_path_factory.mktemp("whole")
-    assert vqbench("run", write(folder, "vq, cvq"), "--store", folder / "runs", "-q", "--places", "0") == 0
+    assert vqbench("run", write(folder, "vq, cvq"), "--store", folder / "runs", "-q", "--jobs", "0") == 0
     return folder / "runs"
 
 
@@ -91,8 +92,8 @@ def test_when_the_time_is_up_the_work_goes_on_later(
         stop.until = 0
 
     monkeypatch.setattr(PlainProgress, "run_advanced", end_the_time)
-    with pytest.raises(TimeUp, match="left: 1 stopped, 1 not begun; the same command goes on") as raised, stop:
-        run([planning.load(suite, [])], store, RunOptions(), stop)
+    with pytest.raises(TimeUp, match="left: 1 stopped, 1 not begun; the same command resumes") as raised, stop:
+        run_and_print([planning.load(suite, [])], store, RunOptions(), stop)
     assert raised.value.exit_code == 3
     shown = capsys.readouterr()
     assert "0 records of 2" in shown.out or "vq" in shown.out
@@ -104,18 +105,18 @@ def test_when_the_time_is_up_the_work_goes_on_later(
 
 
 def test_the_command_ends_in_its_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """--for 1s of a suite of hours ends with exit code 3, the table as it stands, and one sentence on what is left."""
+    """--time-limit 1s of a suite of hours ends with exit code 3, the table so far, and one sentence on what is left."""
     suite = write(tmp_path, "vq, cvq")
-    assert vqbench("run", suite, "--store", tmp_path / "runs", "--epochs", MANY, "--for", "1s") == 3
+    assert vqbench("run", suite, "--store", tmp_path / "runs", "--epochs", MANY, "--time-limit", "1s") == 3
     shown = capsys.readouterr()
     assert "PSNR" in shown.out
     assert re.search(
-        "^vqbench: the time is up; left: (2 not begun|1 stopped, 1 not begun); the same command goes on$",
+        "^vqbench: the time limit is reached; left: (2 not begun|1 stopped, 1 not begun); the same command resumes$",
         shown.err,
         re.M,
     ), "whether a first update fitted into the time is the machine's matter"
-    assert vqbench("run", suite, "--store", tmp_path / "runs", "--for", "soon") == 2
-    assert vqbench("run", suite, "--store", tmp_path / "runs", "--timeout", "1h", "--places", "0") == 2
+    assert vqbench("run", suite, "--store", tmp_path / "runs", "--time-limit", "soon") == 2
+    assert vqbench("run", suite, "--store", tmp_path / "runs", "--timeout", "1h", "--jobs", "0") == 2
 
 
 def test_exit_codes_are_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
@@ -251,44 +252,44 @@ def test_out_of_memory_says_how_much_was_asked_for() -> None:
 
 def test_places_divide_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """One place has all threads, several divide them; what the user set stays."""
-    for name in ("OMP_NUM_THREADS", *wait_policy.SETTINGS):
+    for name in ("OMP_NUM_THREADS", *environment.SETTINGS):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
-    assert local.worker_environment(1) == {**LARGE_PAGES, **wait_policy.BRIEFLY, **os.environ}
+    assert local.worker_environment(1) == {**LARGE_PAGES, **environment.BRIEFLY, **os.environ}
     assert local.worker_environment(3)["OMP_NUM_THREADS"] == "2"
     assert local.worker_environment(30)["OMP_NUM_THREADS"] == "1"
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     assert local.worker_environment(3)["OMP_NUM_THREADS"] == "5"
 
 
-@pytest.mark.parametrize("name", wait_policy.SETTINGS)
+@pytest.mark.parametrize("name", environment.SETTINGS)
 def test_idle_threads_do_not_spin_for_long(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Idle threads of one worker spin briefly, of several not at all, unless the user chose it, by any variable; what
     the driver has set for itself decides nothing."""
-    for each in wait_policy.SETTINGS:
+    for each in environment.SETTINGS:
         monkeypatch.delenv(each, raising=False)
 
     def chosen(places: int) -> dict[str, str]:
-        return {each: value for each, value in local.worker_environment(places).items() if each in wait_policy.SETTINGS}
+        return {each: value for each, value in local.worker_environment(places).items() if each in environment.SETTINGS}
 
-    assert chosen(1) == wait_policy.BRIEFLY
-    assert chosen(3) == wait_policy.NEVER
-    for each, value in wait_policy.waiting(os.environ).items():  # as `cli.main` does
+    assert chosen(1) == environment.BRIEFLY
+    assert chosen(3) == environment.NEVER
+    for each, value in environment.waiting(os.environ).items():  # as `cli.main` does
         monkeypatch.setenv(each, value)
-    assert chosen(3) == wait_policy.NEVER
-    for each in wait_policy.SETTINGS:
+    assert chosen(3) == environment.NEVER
+    for each in environment.SETTINGS:
         monkeypatch.delenv(each, raising=False)
     monkeypatch.setenv(name, "own")
     assert chosen(1) == chosen(3) == {name: "own"}
 
 
 def test_the_command_limits_spinning_before_it_loads_torch() -> None:
-    """The driver's own process, which trains with --places 0 and under torchrun, sets it before torch is imported."""
+    """The driver's own process, which trains with --jobs 0 and under torchrun, sets it before torch is imported."""
     code = (
         "import os, sys; from vqbench.cli import app; assert 'torch' not in sys.modules\n"
         "app.run_words = lambda _: print(os.environ['GOMP_SPINCOUNT'], 'torch' in sys.modules)\napp.main()"
     )
-    env = {name: value for name, value in os.environ.items() if name not in wait_policy.SETTINGS}
+    env = {name: value for name, value in os.environ.items() if name not in environment.SETTINGS}
     assert subprocess.check_output([sys.executable, "-c", code], env=env, text=True) == "2000 False\n"
 
 
@@ -320,7 +321,7 @@ def test_runs_on_several_gpus_share_none(
     tmp_path: Path, gpus: int, devices: int, given: int | None, first_devices: list[str]
 ) -> None:
     """Runs of several GPUs each are as many at once as the GPUs have room for, each on GPUs that exist and are its own,
-    and one sentence says so where --places asks for more; what is more than one machine has is refused by the run."""
+    and one sentence says so where --jobs asks for more; what is more than one machine has is refused by the run."""
     output: list[str] = []
     listener = PlainProgress(1, quiet=True)
     listener.log = output.append  # type: ignore[method-assign]
@@ -361,11 +362,11 @@ def test_runs_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     suite = write(tmp_path, "meets, {meets: {beta: 0.5}, label: other}")
     line = ("run", suite, "--plugin", plugin(tmp_path, "meets", wait))
     monkeypatch.setenv("MEET", "1")
-    assert vqbench(*line, "--store", tmp_path / "both", "--places", "2") == 0
+    assert vqbench(*line, "--store", tmp_path / "both", "--jobs", "2") == 0
     monkeypatch.delenv("MEET")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    assert vqbench(*line, "--store", tmp_path / "alone", "--places", "0") == 0
+    assert vqbench(*line, "--store", tmp_path / "alone", "--jobs", "0") == 0
     torch.set_num_threads(threads)
     assert_same(tmp_path / "both", tmp_path / "alone")
     assert values(tmp_path / "both") == values(tmp_path / "alone")
@@ -411,7 +412,7 @@ def test_a_damaged_checkpoint_is_set_aside(
     harmed = victim.read_bytes()
     (victim.parent / "record.json").unlink()
     capsys.readouterr()
-    assert vqbench("run", suite, "--places", "0", "--store", store) == 0
+    assert vqbench("run", suite, "--jobs", "0", "--store", store) == 0
     assert f"{victim}: the checkpoint is damaged or truncated" in capsys.readouterr().err
     assert victim.with_name(f"{name}.damaged").read_bytes() == harmed
     assert_same(store, whole)
@@ -420,7 +421,7 @@ def test_a_damaged_checkpoint_is_set_aside(
 def test_a_damaged_record_is_set_aside(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """``table`` names a record whose numbers were changed, in one sentence; ``run`` measures again, trains nothing."""
     suite, store = write(tmp_path, "vq, cvq"), tmp_path / "runs"
-    line = ("run", suite, "--store", store, "--places", "0")
+    line = ("run", suite, "--store", store, "--jobs", "0")
     shutil.copytree(whole, store)
     weights = {path: path.stat().st_mtime_ns for path in store.glob("*/*.pt")}
     record = sorted(store.glob("*/record.json"))[0]
@@ -475,7 +476,7 @@ def test_a_full_disk_leaves_the_store_readable(
         assert vqbench(word, suite, "--store", store) == 0
     if os.path.ismount(store):
         subprocess.run(["mount", "-o", "remount,size=50m", store], check=True)
-    assert vqbench(*line, "-q", "--places", "0") == 0
+    assert vqbench(*line, "-q", "--jobs", "0") == 0
 
 
 def test_a_folder_that_cannot_be_written_is_noticed_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -502,7 +503,7 @@ def test_a_killed_driver_leaves_nothing_behind(tmp_path: Path) -> None:
     wait_for_exit(workers)
     assert 20 < torch.load(next(store.glob("*/last.pt")))["progress"]["step"] < 55
     for folder in (store, tmp_path / "whole"):
-        assert vqbench(*line, folder, "--places", "0") == 0
+        assert vqbench(*line, folder, "--jobs", "0") == 0
     assert_same(store, tmp_path / "whole")
     assert values(store) == values(tmp_path / "whole")
 
@@ -511,7 +512,7 @@ def test_a_killed_driver_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_killed_at_random_moments_nothing_changes(tmp_path: Path) -> None:
     """Driver and workers killed 24 times at random moments: weights and values are those of a suite left alone."""
     suite = write(tmp_path, "cvq, sqvae, hvq, vq_ema, vq, {cvq: {online: false}, label: offline}", epochs=3)
-    line = ("run", suite, "-q", "--retry-failed", "--places", "2", "--store")
+    line = ("run", suite, "-q", "--retry-failed", "--jobs", "2", "--store")
     often = {**os.environ, "VQBENCH_CHECKPOINT_EVERY": "0", "OMP_NUM_THREADS": "1"}
     chance, kills, killed = random.Random(0), 0, {"driver": 0, "worker": 0}
     store, round_ = tmp_path / "killed", 0
@@ -553,7 +554,7 @@ def test_suites_share_their_runs(tmp_path: Path, capsys: pytest.CaptureFixture[s
     second.write_text(content.replace("[l1, psnr, usage]\ntable", "[l1, ssim]\ntable").replace("psnr, usage, s", "s"))
     store = tmp_path / "runs"
     line = (first, second, "--store", store, "--seeds", "42,43")
-    assert vqbench("run", *line, "--places", "0") == 0
+    assert vqbench("run", *line, "--jobs", "0") == 0
     shown = capsys.readouterr()
     assert shown.out.startswith("tiny\n")
     assert "\nsecond\n" in shown.out

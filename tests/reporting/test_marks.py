@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.support.tiny_suite import vqbench
-from vqbench.cli import run
+from vqbench.execution import suite_runner
 from vqbench.execution.results import Summary
 from vqbench.planning import plan as planning
 from vqbench.planning.overrides import Override
@@ -289,7 +289,7 @@ def test_run_shows_its_own_store_alone(
 ) -> None:
     """Published records of other machines fill no cell of the table that `run` prints, though `table` shows them."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(run, "_execute", lambda *args: Summary())
+    monkeypatch.setattr(suite_runner, "_execute", lambda *args: Summary())
     fill(plan, ResultStore("results"))
     fill(replace(plan, entries=plan.entries[:2]), ResultStore("runs"))
     assert vqbench("run", suite) == 0

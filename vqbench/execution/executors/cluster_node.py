@@ -26,10 +26,10 @@ from vqbench.execution.executors.messages import LogMessage, RunAdvanced, RunSta
 from vqbench.execution.results import ProgressListener, RunResult, Summary
 from vqbench.execution.settings import RunSettings
 from vqbench.execution.stopping import Stop
-from vqbench.execution.wait_policy import waiting
 from vqbench.planning.jobs import Job
 from vqbench.spec import RunSpec
 from vqbench.store.results import ResultStore
+from vqbench.system.environment import waiting
 
 SEND_EVERY = 0.5  # seconds between two messages to the driver
 
