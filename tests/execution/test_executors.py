@@ -99,7 +99,7 @@ def test_when_the_time_is_up_the_work_goes_on_later(
     assert "0 records of 2" in shown.out or "vq" in shown.out
     assert len(list(store.glob("*/last.pt"))) == 1
     monkeypatch.undo()
-    assert vqbench("run", suite, "--store", store, "-q", "--places", "0") == 0
+    assert vqbench("run", suite, "--store", store, "-q", "--jobs", "0") == 0
     assert_same(store, whole)
     assert values(store) == values(whole)
 
