@@ -155,7 +155,10 @@ def _require_fitting(options: RunOptions, ranks: Launched) -> None:
 
 
 def _require_sent_files(jobs: Sequence[Job], executor: str) -> None:
-    """Raise UsageError for second stages on a cluster, which lacks the files of their first stage."""
+    """Raise UsageError for second stages on a cluster.
+
+    It lacks the files of their first stages.
+    """
     if executor != "local" and any(job.first_stage is not None for job in jobs):
         raise UsageError(
             f"second stages build on files of their first, which --executor {executor} does not send along; "

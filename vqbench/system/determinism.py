@@ -1,4 +1,4 @@
-"""Deterministic GPU computation (``--deterministic``); CPUs are deterministic without it.
+"""Deterministic computation on GPUs; on CPUs it always is.
 
 By default a GPU adds up gradients of codebooks and of convolutions in whatever order its threads finish: a run that is
 repeated or resumed differs by rounding, which training amplifies. With this setting, on the same model of GPU and the
@@ -14,7 +14,10 @@ CUBLAS = "CUBLAS_WORKSPACE_CONFIG"  # read by cuBLAS when a process first uses i
 
 
 def enable() -> None:
-    """Make torch deterministic in this process. Call before anything is computed on a GPU."""
+    """Make torch deterministic in this process.
+
+    Call it before anything is computed on a GPU.
+    """
     os.environ.setdefault(CUBLAS, ":4096:8")
     import torch
 
@@ -24,6 +27,6 @@ def enable() -> None:
 
 
 def refused_operation(error: Exception) -> str | None:
-    """Return the operation that has no deterministic implementation, if ``error`` says so."""
+    """Return the operation that ``error`` calls nondeterministic, if any."""
     match = re.match(r"(\S+) does not have a deterministic implementation", str(error))
     return match and match[1]

@@ -19,7 +19,7 @@ class JobExecutor(Protocol):
     """Carries out jobs, wherever that is."""
 
     def execute(self, jobs: Sequence[Job]) -> Summary:
-        """Carry out all ``jobs``; returns early, with the work kept, when the executor is stopped."""
+        """Carry out all ``jobs``, or those until the executor is stopped."""
 
 
 def create_executor(
@@ -32,7 +32,9 @@ def create_executor(
     workers: int | None = None,
     timeout: float | None = None,
 ) -> JobExecutor:
-    """Create the executor that ``options`` name; ranks that torchrun started carry out runs in this process.
+    """Create the executor that ``options`` name.
+
+    Ranks that torchrun started carry out runs in this process.
 
     Args:
         options: The executor, and its own options.
