@@ -24,10 +24,11 @@ from tests.support.processes import PATIENCE, plugin, running, wait_for
 from tests.support.tiny_suite import assert_same, command, values, vqbench, write
 from vqbench import registry
 from vqbench.errors import UsageError
-from vqbench.execution.executors.cluster_node import RemoteJob, RemoteResult, run_remote_job
+from vqbench.execution.executors.cluster_node import RemoteJob, RemoteResult, run_remote_job, user_files
 from vqbench.execution.executors.executor_options import ExecutorOptions
 from vqbench.execution.executors.file_sync import pack, unpack
 from vqbench.execution.executors.ray_cluster import capacity
+from vqbench.execution.results import RunResult
 from vqbench.execution.settings import RunSettings
 from vqbench.planning import plan as planning
 from vqbench.planning.forecast import simulate
@@ -162,6 +163,24 @@ def test_a_crash_on_a_node_is_brought_home(tmp_path: Path) -> None:
     assert failure["log"][-1] == "the last words"
     hangs = remote_job(write(tmp_path, "hangs"), noting_plugin(tmp_path, "hangs", "time.sleep(3600)"), timeout=1.0)
     assert "took longer than --timeout 1s" in carried_out(hangs, store).result.reason
+
+
+def test_settings_reach_the_worker_on_a_node(tmp_path: Path) -> None:
+    """Logger, determinism and offline travel to the process that trains, and what the logger writes comes back."""
+    demand = "import torch; from vqbench.assets import fetching; "
+    demand += "assert torch.are_deterministic_algorithms_enabled() and fetching._no_downloads"
+    odd, logger = plugin(tmp_path, "demanding", "pass", always=demand), tmp_path / "logger.py"
+    logger.write_text(
+        "def log(run, folder):\n    return lambda epoch: (folder / 'epochs.txt').write_text(str(epoch['epoch']))\n"
+    )
+    settings = RunSettings("cpu", 1, (odd,), f"{logger}:log", deterministic=True, offline=True)
+    files = tuple(path.read_bytes() for path in user_files(settings))
+    job, store = remote_job(write(tmp_path, "demanding"), odd, settings=settings, user_files=files), tmp_path / "runs"
+    logger.unlink()  # a node has files of its own
+    assert carried_out(job, store).result == RunResult("done")
+    assert next(store.glob("*/epochs.txt")).read_text() == "1"
+    assert json.loads(next(store.glob("*/record.json")).read_text())["made"]["deterministic"] is True
+    assert not torch.are_deterministic_algorithms_enabled(), "the driver's own process is left alone"
 
 
 def test_another_version_on_a_node_is_refused(tmp_path: Path) -> None:
