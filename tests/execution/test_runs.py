@@ -179,6 +179,6 @@ def test_clean_and_publish(suite: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert not list(store.glob("*/*.pt"))
     assert vqbench("run", suite, "--store", store, "-q", *HERE) == 0
     assert vqbench("run", suite, "--store", store, "--metrics", "ssim", *HERE) == 1
-    assert "the checkpoint was deleted" in capsys.readouterr().err
+    assert "the checkpoint was removed" in capsys.readouterr().err
     here, there = (table_of(folder, suite, capsys) for folder in (store, results))
     assert here == there
