@@ -223,7 +223,7 @@ def test_how_many_runs_fit_a_node() -> None:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """A Ray cluster on this machine whose head has one place; tests add nodes. All of it is gone afterwards."""
+    """A Ray cluster on this machine whose head has one core; tests add nodes. No process of it is left."""
     mark = uuid.uuid4().hex
     os.environ.update({"VQBENCH_TEST": mark, "RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0"})
     from ray.cluster_utils import Cluster
@@ -246,7 +246,7 @@ def cluster() -> Iterator[Any]:
 @pytest.mark.slow
 @ray_is_there
 def test_a_killed_node_costs_no_run(cluster: Any, tmp_path: Path) -> None:
-    """A node killed in mid-suite: its run goes on elsewhere from its last checkpoint; all is as on one machine."""
+    """A node killed in mid-suite: its run resumes elsewhere from its last checkpoint; all is as on one machine."""
     suite, file = write(tmp_path, "slow, {slow: {beta: 0.5}, label: other}, vq"), noting_plugin(tmp_path, "slow", SLOW)
     line = ("run", suite, "--plugin", file, "--store")
     (tmp_path / "slow").touch()
@@ -292,7 +292,7 @@ def test_a_suite_on_ray(cluster: Any, tmp_path: Path) -> None:
 @pytest.mark.slow
 @ray_is_there
 def test_ray_is_told_to_stop(cluster: Any, tmp_path: Path) -> None:
-    """SIGTERM to the driver ends with code 75 and the work in its store; it goes on, one run a place at a time."""
+    """SIGTERM to the driver ends with code 75 and the work in its store; it resumes, one run at a time per core."""
     words = 'if Path("{folder}/slow").exists(): time.sleep(0.3)\n'
     words += "            else: time.sleep(0.1)\n"
     words += (
@@ -319,7 +319,7 @@ def test_ray_is_told_to_stop(cluster: Any, tmp_path: Path) -> None:
     logs = [json.loads(path.read_text())["log"] for path in store.glob("*-bad-*/failed.json")]
     assert [log[-1] for log in logs] == ["alas"] * 2
     order = [process for process, _ in itertools.groupby((tmp_path / "passes").read_text().split())]
-    assert len(order) == len(set(order)) == 3, "one place, so one run after the other"
+    assert len(order) == len(set(order)) == 3, "one core, so one run after the other"
 
 
 @ray_is_there
@@ -435,7 +435,7 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.mark.slow
 def test_slurm_is_warned_and_queues_again(slurm: Path, tmp_path: Path) -> None:
-    """Slurm's warning in mid-training keeps the work and queues the task again, which goes on; all is as locally."""
+    """Slurm's warning in mid-training keeps the work and queues the task again, which resumes; all is as locally."""
     suite, file = write(tmp_path, "slow, vq"), noting_plugin(tmp_path, "slow", SLOW)
     line = ("run", suite, "--plugin", file, "--store")
     (tmp_path / "slow").touch()

@@ -251,7 +251,7 @@ def test_out_of_memory_says_how_much_was_asked_for() -> None:
 
 
 def test_places_divide_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One place has all threads, several divide them; what the user set stays."""
+    """One worker has all threads, several divide them; what the user set stays."""
     for name in ("OMP_NUM_THREADS", *environment.SETTINGS):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
@@ -269,8 +269,10 @@ def test_idle_threads_do_not_spin_for_long(monkeypatch: pytest.MonkeyPatch, name
     for each in environment.SETTINGS:
         monkeypatch.delenv(each, raising=False)
 
-    def chosen(places: int) -> dict[str, str]:
-        return {each: value for each, value in local.worker_environment(places).items() if each in environment.SETTINGS}
+    def chosen(workers: int) -> dict[str, str]:
+        return {
+            each: value for each, value in local.worker_environment(workers).items() if each in environment.SETTINGS
+        }
 
     assert chosen(1) == environment.BRIEFLY
     assert chosen(3) == environment.NEVER
@@ -294,7 +296,7 @@ def test_the_command_limits_spinning_before_it_loads_torch() -> None:
 
 
 def test_places_take_the_gpus_in_turn(tmp_path: Path) -> None:
-    """Three places on two GPUs have the first, the second and the first again; one that was chosen serves all."""
+    """Three workers on two GPUs have the first, the second and the first again; a chosen one serves all."""
     stop, listener = Stop(), PlainProgress(1, quiet=True)
     for device, devices in (("auto", ["cuda:0", "cuda:1", "cuda:0"]), ("cuda:1", ["cuda:1"] * 3)):
         executor = local.LocalExecutor(tmp_path, RunSettings(device), listener, stop, workers=3)
@@ -354,7 +356,7 @@ def test_a_worker_beyond_the_gpus_has_no_run(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("fresh_registry")
 def test_runs_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two places really work at once, each run waiting for the other, and give the weights of one after the other."""
+    """Two workers run at once, each run waiting for the other, and give the weights of one after the other."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     wait = f'''meet = Path("{tmp_path}") / "meet"; meet.mkdir(exist_ok=True)
             (meet / str(os.getpid())).touch()
@@ -463,7 +465,7 @@ def full(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Path,
 def test_a_full_disk_leaves_the_store_readable(
     full: tuple[Path, Callable[[], None], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Where no more can be written, the command ends with one sentence, every other one works, and it goes on."""
+    """Where no more can be written, the command ends with one sentence, every other one works, and it resumes."""
     store, limit, why = full
     suite = write(tmp_path, "vq, cvq")
     line = ("run", suite, "--store", store)
@@ -621,7 +623,7 @@ def test_lines_of_several_runs_at_once(
     with PlainProgress(2) as lines:
         for run_ in (vq, cvq):
             lines.run_started(run_, "training")
-            lines.run_advanced(run_, 1000, 2000)  # it goes on from a checkpoint
+            lines.run_advanced(run_, 1000, 2000)  # it resumes from a checkpoint
         clock[0] = 20.0
         lines.run_advanced(cvq, 1100, 2000)
         clock[0] = 25.0
