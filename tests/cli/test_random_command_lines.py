@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -158,7 +159,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def typed(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """That directory as the working one; nothing is trained, fetched, or left of environment and registry."""
     monkeypatch.chdir(place)
-    monkeypatch.setattr(suite_runner, "_execute", lambda *_: Summary())
+    executor = SimpleNamespace(execute=lambda jobs: Summary())
+    monkeypatch.setattr(suite_runner, "create_executor", lambda *_, **__: executor)
     monkeypatch.setattr(installation, "golden_results", list)
     monkeypatch.setattr(registry, "_files", {})
     monkeypatch.setenv("VQBENCH_OFFLINE", "1")
