@@ -1,4 +1,4 @@
-"""The contract of a recipe: one training loop, and what it is given to train with."""
+"""The contract of a recipe: a way to train, and the task that it is given."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Task:
     dataset: Dataset
     seeds: Seeds  # (purpose, counters ...) -> seed
     engine: Engine
-    folder: Path  # where the recipe keeps its checkpoints: last.pt, best.pt
+    folder: Path  # of the recipe's checkpoints: last.pt, best.pt
     monitor: CodebookMonitor  # counts the codes
     progress: Callable[[int, int], None] = lambda done, total: None  # called with the updates done, and in all
     stopped: Callable[[], bool] = lambda: False  # polled after every update: if true, save and raise Interrupted
@@ -35,10 +35,10 @@ class Task:
 
 @dataclass
 class Trained:
-    """What is told of a finished training."""
+    """The outcome of a finished training."""
 
     seconds: float  # spent in training, over all restarts
-    history: list[dict[str, Any]] = field(default_factory=list)  # one mapping an epoch
+    history: list[dict[str, Any]] = field(default_factory=list)  # one mapping per epoch
     origins: list[dict[str, Any]] | None = None  # machines that trained part of it; None: this one, see add_origin
 
 
@@ -62,38 +62,42 @@ class Recipe:
     precision: Literal["float32", "tf32", "bf16"] = "float32"  # of the engine in its tasks
 
     def misfit(self, train: int, test: int, holdout: int, size: int) -> str | None:
-        """Why it cannot train on data of so many images of ``size`` pixels a side, and what would work; None if it can.
+        """Return why it cannot train on such data, and what would work; None if it can.
 
-        ``holdout``: how many of the last training images are kept for selection, if it selects by them.
+        Args:
+            train, test: images of each split.
+            holdout: how many of the last training images are kept for selection, if it selects by them.
+            size: pixels a side of each image.
         """
         return None
 
     def fit(self, task: Task) -> Trained:
-        """Train ``task.model``, going on from the last checkpoint in ``task.folder`` if there is one.
+        """Train ``task.model``, resuming from the last checkpoint in ``task.folder`` if one exists.
 
-        Leaves the selected weights in the model and in ``best.pt``. Raises RunError if the run cannot go on.
+        Leaves the selected weights in the model and in ``best.pt``. Raises RunError if the training fails, and
+        Interrupted after saving a checkpoint where ``task.stopped()`` is true.
         """
         raise NotImplementedError
 
     def images(self, train: int, holdout: int) -> int:
-        """How many of a data set's ``train`` images it learns from, which keeps ``holdout`` of them for selection."""
+        """Return how many of ``train`` images it learns from, where ``holdout`` are kept for selection."""
         return train
 
     def updates(self, images: int) -> int | None:
-        """Optimizer updates of a whole training on so many images; None if that is not known beforehand."""
+        """Return the updates of a whole training on so many images; None if not known beforehand."""
         return None
 
     def images_shown(self, images: int) -> int | None:
-        """Images in all updates of a whole training on so many, repetitions counted; None if that is not known."""
+        """Return the images in all updates on so many, each counted as often as it occurs; None if not known."""
         return None
 
     def about(self) -> str:
-        """For how long and how fast it trains, as a table says it: "2 epochs, batch 64". Empty: all arguments."""
+        """Return the summary that captions give: "2 epochs, batch 64". Empty: all arguments are listed."""
         return ""
 
 
 def too_large(batch_size: int, train: int, subset: int | None) -> str | None:
-    """What is wrong with a batch that so many training images do not fill; None if they do."""
+    """Return what is wrong with a batch that so many training images do not fill; None if they do."""
     count = min(train, subset or train)
     if batch_size <= count:
         return None
@@ -116,8 +120,8 @@ class SecondStage(Recipe):
     mirrored: bool = False  # whether it learns from mirrored images as well
 
     def generator(self, first: Autoencoder, channels: int, size: int) -> Generator:
-        """An untrained maker of images, of so many channels and that side, on the device of ``first``.
+        """Return an untrained generator of images (B, channels, size, size), on the device of ``first``.
 
-        Raises UsageError if what it needs is not installed.
+        Raises UsageError if a package that it needs is not installed.
         """
         raise NotImplementedError

@@ -45,24 +45,24 @@ def variance(pixels: Tensor) -> float:
 class ReconstructionRecipe(Recipe):
     """Adam (betas 0.9 and 0.999) on the quantizer's ``objective`` of the mean squared error.
 
-    ``decay``: the learning rate stays ``constant``, as in the released code, or falls to zero over all updates,
+    ``decay``: the learning rate is ``constant``, as in the released code, or falls to zero over all updates,
     ``linear``ly or along half a ``cosine``.
 
     ``variance``: the error of images in [-1, 1] is divided by v (``unit``, the variance of training pixels in
     [0, 1]) or by 4v (``matched``, the same on the scale of the error). ``selection``: the epoch with the lowest
     error on the ``test`` split without its last partial batch, as the released code does, on a ``holdout`` of the
     last training images, or the ``last`` epoch. ``selection_pass``: the model's mode in that pass. A pass in
-    ``train`` mode is followed by one over 32 images, as in the released code; quantizers learn from what they see.
+    ``train`` mode is followed by one over 32 images, as in the released code; quantizers learn in both.
 
-    ``subset``: the first training images alone, in a reduced suite.
+    ``subset``: how many of the first training images to train on, in a reduced suite.
 
-    Random numbers of an update derive from the run's seed and the update's number, so that a run that was stopped
+    Random numbers of an update derive from the run's seed and the update's number, so that a training that was stopped
     anywhere ends with the same weights. Source: the released code of CVQ-VAE (main.py).
 
-    Several ranks share every batch, and what is written here of a batch holds of the whole one. A batch is never split
-    in time, to be computed by parts on a device that is too small for it: the codebooks of most methods follow from
-    all features of a batch at once (running means, anchors, k-means, entropies, SQ-VAE's logarithm), so that parts
-    taken one after the other would be another method. Ranks split it in space, and exchange what is needed.
+    Several ranks share every batch and exchange what its statistics need. A batch is never split in time, into parts
+    computed one after the other on a device that is too small for the whole: the codebooks of most methods follow from
+    all features of a batch at once (running means, anchors, k-means, entropies, SQ-VAE's logarithm), so that separate
+    parts would be another method.
     """
 
     VERSION = 1

@@ -18,11 +18,11 @@ from vqbench.training.progress import LossProgress
 
 
 class LatentRecipe(SecondStage):
-    """AdamW at a constant rate on the mean loss of batches of rows; kept is the moving average of the weights.
+    """AdamW at a constant rate on the mean loss of batches of latents; the moving average of the weights is kept.
 
     The average is a ← d·a + (1 − d)·w with d = min(``ema``, (1 + n)/(10 + n)) at update n. Random numbers of an update
-    derive from the run's seed and the update's number, so that a run that was stopped anywhere ends with the same
-    weights; what :meth:`batch` draws is the same on all ranks.
+    derive from the run's seed and the update's number, so that a training that was stopped anywhere ends with the same
+    weights; :meth:`batch` draws the same numbers on all ranks.
     """
 
     distributed = True
@@ -55,14 +55,14 @@ class LatentRecipe(SecondStage):
         return f"{counted(self.steps, 'update')}, batch {self.batch_size}, {rate}, {self.precision}"
 
     def standardize(self, generator: Any, moments: Callable[[bool], tuple[Tensor, Tensor]]) -> None:
-        """Fit the untrained generator to the rows' mean and deviation, of all numbers or by channel."""
+        """Fit the untrained generator to the mean and deviation of latents: ``moments(by_channel)``."""
 
     def batch(self, generator: Any, rows: Tensor) -> tuple[Tensor, ...]:
-        """What the loss of ``rows`` (B, ...) needs, whose first axes are the images: all random numbers included."""
+        """Return the loss's inputs for latents ``rows`` (B, ...), each (B, ...), random numbers included."""
         raise NotImplementedError
 
     def loss(self, model: nn.Module, *batch: Tensor) -> Tensor:
-        """The mean over a rank's own images, ()."""
+        """Return the mean loss () over a rank's own images, given its part of the inputs."""
         raise NotImplementedError
 
     def misfit(self, train: int, test: int, holdout: int, size: int) -> str | None:
