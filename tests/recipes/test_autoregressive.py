@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.recipes.test_autoencoder import Few, every_third
 from tests.support.threads import Thread, two_ranks
 from tests.support.tiny_suite import vqbench
-from tests.training.test_reconstruction import Few, every_third
 from vqbench.backbones.conv import Conv
 from vqbench.errors import AssetError, Interrupted, RunError, StoreError, UsageError
 from vqbench.model import Autoencoder
