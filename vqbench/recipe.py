@@ -43,7 +43,7 @@ class Trained:
 
 
 class Recipe:
-    """A way to train: a plugin that takes a :class:`Task` and leaves trained weights.
+    """A way to train, from a :class:`Task` to trained weights.
 
     All arguments of the constructor are named, annotated and part of the key of a run. Only :meth:`fit` must be
     written. The planner, tables and workers never read a recipe's arguments: they call the methods below and read these
@@ -62,7 +62,7 @@ class Recipe:
     precision: Literal["float32", "tf32", "bf16"] = "float32"  # of the engine in its tasks
 
     def misfit(self, train: int, test: int, holdout: int, size: int) -> str | None:
-        """Return why it cannot train on such data, and what would work; None if it can.
+        """Return why it cannot train on such data and what would work, or None.
 
         Args:
             train, test: images of each split.
@@ -72,7 +72,7 @@ class Recipe:
         return None
 
     def fit(self, task: Task) -> Trained:
-        """Train ``task.model``, resuming from the last checkpoint in ``task.folder`` if one exists.
+        """Train ``task.model``, resuming from ``task.folder`` where possible.
 
         Leaves the selected weights in the model and in ``best.pt``. Raises RunError if the training fails, and
         Interrupted after saving a checkpoint where ``task.stopped()`` is true.
@@ -80,24 +80,36 @@ class Recipe:
         raise NotImplementedError
 
     def images(self, train: int, holdout: int) -> int:
-        """Return how many of ``train`` images it learns from, where ``holdout`` are kept for selection."""
+        """Return how many images it learns from, of ``train`` in all.
+
+        ``holdout``: how many are kept for selection, if it selects by them.
+        """
         return train
 
     def updates(self, images: int) -> int | None:
-        """Return the updates of a whole training on so many images; None if not known beforehand."""
+        """Return the updates of a whole training on so many images.
+
+        None: not known beforehand.
+        """
         return None
 
     def images_shown(self, images: int) -> int | None:
-        """Return the images in all updates on so many, each counted as often as it occurs; None if not known."""
+        """Return the images in all updates of a training on so many.
+
+        Each counts as often as it occurs. None: not known beforehand.
+        """
         return None
 
     def about(self) -> str:
-        """Return the summary that captions give: "2 epochs, batch 64". Empty: all arguments are listed."""
+        """Return the summary for captions, such as "2 epochs, batch 64".
+
+        Empty: all arguments are listed.
+        """
         return ""
 
 
 def too_large(batch_size: int, train: int, subset: int | None) -> str | None:
-    """Return what is wrong with a batch that so many training images do not fill; None if they do."""
+    """Return what is wrong with a batch size for so many images, or None."""
     count = min(train, subset or train)
     if batch_size <= count:
         return None
@@ -106,7 +118,9 @@ def too_large(batch_size: int, train: int, subset: int | None) -> str | None:
 
 
 class SecondStage(Recipe):
-    """A way to train a generator on a trained autoencoder, which comes as ``task.model`` and is left as it is.
+    """A way to train a generator on a trained autoencoder.
+
+    The autoencoder comes as ``task.model`` and is not changed.
 
     ``fit`` leaves the ``state_dict`` of the trained :meth:`generator` in ``best.pt``. Sampled images are compared with
     the training images that the generator learned from, which :attr:`subset` and :attr:`mirrored` describe.
@@ -120,7 +134,9 @@ class SecondStage(Recipe):
     mirrored: bool = False  # whether it learns from mirrored images as well
 
     def generator(self, first: Autoencoder, channels: int, size: int) -> Generator:
-        """Return an untrained generator of images (B, channels, size, size), on the device of ``first``.
+        """Return an untrained generator of images (B, channels, size, size).
+
+        It is on the device of ``first``.
 
         Raises UsageError if a package that it needs is not installed.
         """

@@ -1,4 +1,4 @@
-"""Generation: a transformer that predicts the codes of a trained autoencoder in raster order."""
+"""Generation: a transformer over the codes of a trained autoencoder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from vqbench.training.latents.transformer import CausalTransformer
 
 
 class Autoregressive(LatentRecipe):
-    """A causal transformer over the code map in raster order, with all codes of a position in turn.
+    """A causal transformer over the code map in raster order.
+
+    All codes of a position follow each other.
 
     The loss is the mean cross-entropy of the codes in nats. AdamW at a constant rate; the moving average of the weights
     is kept (see ``ema`` of the recipe ``diffusion``). Codes of all training images, and with ``flips`` of their mirror

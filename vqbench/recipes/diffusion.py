@@ -19,7 +19,9 @@ from vqbench.training.latents.recipe import LatentRecipe
 
 
 class Diffusion(LatentRecipe):
-    """Denoising diffusion (T = 1,000) of features before quantization; sampled features are quantized.
+    """Denoising diffusion (T = 1,000) of features before quantization.
+
+    Sampled features are quantized.
 
     The loss is the mean squared error of the predicted noise, at a step drawn uniformly for each image. AdamW at a
     constant rate; the moving average of the weights is kept: a ← d·a + (1 − d)·w with d = min(``ema``,
@@ -82,7 +84,7 @@ class Diffusion(LatentRecipe):
         generator.scale_to(mean if self.by_channel else torch.zeros(()), deviation)
 
     def batch(self, generator: Denoiser, rows: Tensor) -> tuple[Tensor, ...]:
-        """Return standardized features (B, dim, s, s), noise of that shape, and steps (B,)."""
+        """Return standardized features, noise (B, dim, s, s) and steps (B,)."""
         z = generator.standardized(rows)
         return z, torch.randn(z.shape).to(z.device), torch.randint(STEPS, z.shape[:1]).to(z.device)
 
@@ -95,7 +97,10 @@ class Diffusion(LatentRecipe):
 
 
 def _numbers(argument: str, text: str) -> list[int]:
-    """Parse positive integers joined by x; attention may be empty. Raises UsageError."""
+    """Parse positive integers joined by x; attention may be empty.
+
+    Raises UsageError for anything else.
+    """
     words = text.split("x") if text or argument == "multipliers" else []
     numbers = [whole(word, 1024) for word in words]
     if None in numbers or len(numbers) > 32:

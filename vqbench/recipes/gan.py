@@ -1,4 +1,4 @@
-"""Reconstruction with a discriminator: the recipe of VQGAN and its successors."""
+"""Reconstruction with a discriminator: VQGAN and its successors."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from vqbench.training.progress import Progress
 
 
 class Gan(Recipe):
-    """The quantizer's ``objective`` of a reconstruction loss, and an adversarial loss.
+    """A reconstruction loss, within the quantizer's objective, and a GAN loss.
 
     Reconstruction: ``l1``·mean|x̂ − x| + ``l2``·mean(x̂ − x)² + ``perceptual``·LPIPS, or with ``semantic`` the mix of VGG
     layers that :class:`Reconstruction` describes. From update ``start`` on, a discriminator (``patch`` or ``stylegan``)
@@ -162,7 +162,7 @@ class Gan(Recipe):
 
 @dataclass
 class GanProgress(Progress):
-    """The progress of a training with a discriminator: sums of all terms over the updates of the epoch so far."""
+    """Sums of all terms over the updates of the epoch so far."""
 
     reconstruction: float = 0.0
     quantizer: float = 0.0
@@ -173,7 +173,7 @@ class GanProgress(Progress):
 
 
 class GanTraining(Training):
-    """The model and its discriminator in turns, then perhaps a second phase of the decoder alone."""
+    """Updates of model and discriminator in turn, then of the decoder alone."""
 
     terms = TERMS
     quantizer: Quantizer
@@ -255,7 +255,10 @@ class GanTraining(Training):
 
     @torch.no_grad()
     def _put_codebook(self) -> None:
-        """Copy the codebook that a backbone's weights came with, if any, into the quantizer."""
+        """Copy the codebook of a backbone's trained weights, if any.
+
+        Raises RunError for a quantizer that cannot take it.
+        """
         given = self.task.model.backbone.codebook
         if given is None:
             return
@@ -269,7 +272,7 @@ class GanTraining(Training):
         own.copy_(given)
 
     def _batches(self, epoch: int, order: Tensor, start: int) -> Iterator[Tensor]:
-        """Read this rank's part of the epoch's batches from number ``start`` on, each (B / ranks, C, S, S) uint8."""
+        """Read this rank's part of batches, each (B / ranks, C, S, S) uint8."""
         size = self.recipe.batch_size
         whole = order[: self.images // size * size].view(-1, size)
         own = whole[:, part(size, self.task.engine.group.rank, self.ranks)]

@@ -1,4 +1,4 @@
-"""Checkpoints on disk: torch's own format with a digest inside, written in one piece.
+"""Checkpoints on disk: torch's format with a digest, written at once.
 
 The digest is in the comment at the end of the zip archive that ``torch.save`` writes, so that file and digest can never
 belong to different states, and ``torch.load`` reads the file like any other. torch itself does not notice a flipped
@@ -27,7 +27,10 @@ LENGTH = 2  # bytes at the end of an archive without comment: its length, which 
 
 
 def write(path: Path, state: dict[str, Any]) -> None:
-    """Write ``state`` atomically: a reader gets the old or the new file. Raises Unwritable."""
+    """Write ``state`` atomically.
+
+    A reader gets the old or the new file, never a part. Raises Unwritable where it cannot be written.
+    """
     buffer = io.BytesIO()
     torch.save(state, buffer)
     archive = buffer.getbuffer()  # in pieces: a copy of some gigabytes takes time
@@ -36,7 +39,9 @@ def write(path: Path, state: dict[str, Any]) -> None:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Read the state in ``path`` onto the CPU. Checkpoints without a digest are read as well.
+    """Read the state in ``path`` onto the CPU.
+
+    Checkpoints without a digest are read as well.
 
     Raises Damaged for a file that is missing or not what was written, and StoreError where the machine fails to read
     it: such a file may be sound.
@@ -58,7 +63,10 @@ def read(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def restoring(path: Path) -> Iterator[None]:
-    """Raise Damaged if a state of ``path`` that is loaded here is of another model, or lacks a part."""
+    """Raise Damaged if what is loaded within is no state of this run.
+
+    Such a state is of another model, or lacks a part.
+    """
     try:
         yield
     except (KeyError, IndexError, TypeError, AttributeError, ValueError, RuntimeError) as error:
@@ -84,7 +92,9 @@ def _require_digest(content: bytes) -> None:
 
 
 def _loaded(content: bytes) -> Any:
-    """Return the state on the CPU, where the update counts of an optimizer are read without waiting.
+    """Return the state on the CPU.
+
+    There, the update counts of an optimizer are read without waiting.
 
     Raises ValueError for anything but a checkpoint, whatever is wrong with it, and MemoryError.
     """
@@ -99,5 +109,5 @@ def _loaded(content: bytes) -> Any:
 
 
 def _is_memory(error: Exception) -> bool:
-    """Return whether torch could not allocate, which it raises as a RuntimeError."""
+    """Return whether torch could not allocate: it raises RuntimeError."""
     return isinstance(error, RuntimeError) and "allocate" in str(error)

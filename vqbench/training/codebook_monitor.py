@@ -1,4 +1,4 @@
-"""Codebook usage during training: codes are counted on the device and read once per epoch."""
+"""Codebook usage during training, read from the device once per epoch."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ class CodebookMonitor:
         self._past: list[Tensor] = []  # the shades of each epoch, (lines,) uint8, on the CPU
 
     def start(self, quantizer: Quantizer, device: torch.device, saved: dict[str, Any] | None = None) -> None:
-        """Start counting, or resume from a ``state``. A quantizer without codes is not monitored."""
+        """Start counting, or resume from a ``state``.
+
+        A quantizer without codes is not monitored.
+        """
         self._counts, self._used, self._past = None, None, []  # of a training that had to start over
         if quantizer.depth == 0:
             return
@@ -54,7 +57,9 @@ class CodebookMonitor:
         self._counts.view(-1).scatter_add_(0, places, torch.ones_like(places))  # bincount would wait for the device
 
     def epoch_ended(self) -> dict[str, Any]:
-        """Return statistics of the epoch's codes for its history, equal on all ranks, and reset the counts.
+        """Return statistics of the epoch's codes, and reset the counts.
+
+        They are equal on all ranks.
 
         ``usage`` in percent and ``perplexity`` are defined as the metrics of these names. ``dead``: codes that did not
         occur; ``revived``: codes that occurred, and had not in the epoch before. Empty without codes.
@@ -84,7 +89,7 @@ class CodebookMonitor:
         return {"counts": all_sum(self._counts).cpu(), "used": self._used, "past": past}
 
     def save(self, folder: Path) -> None:
-        """Write the usage of every code over the epochs to ``folder``, on the first rank."""
+        """Write the usage of every code over the epochs, on rank 0."""
         if self._counts is None or not self._past or not is_first_rank():
             return
         depth, codes = self._counts.shape
@@ -97,7 +102,7 @@ def _share(depth: int, codes: int) -> int:
 
 
 def _lines(counts: Tensor) -> Tensor:
-    """Reduce counts (depth, K) to lines, each the largest of its codes: (depth · ⌈K / share⌉,)."""
+    """Reduce counts (depth, K) to lines (depth · ⌈K / share⌉,) by maxima."""
     share = _share(*counts.shape)
     padded = torch.nn.functional.pad(counts, (0, -counts.shape[1] % share))
     lines: Tensor = padded.unflatten(1, (-1, share)).amax(2)

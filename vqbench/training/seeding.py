@@ -1,4 +1,7 @@
-"""Seeds by purpose: equal for a (seed, data set, purpose) in every suite, row and restart."""
+"""Seeds by purpose.
+
+A (seed, data set, purpose) gives equal numbers in every suite, row and restart.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ Seeds = Callable[..., int]
 
 
 def derive(*what: str | int) -> int:
-    """Return a seed in [0, 2^63) that depends on the words and numbers of ``what`` alone."""
+    """Return a seed in [0, 2^63) that depends on ``what`` alone."""
     text = "\0".join(f"{type(word).__name__}:{word}" for word in what)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 

@@ -1,4 +1,4 @@
-"""Adversarial losses, and the weight that balances them with the reconstruction."""
+"""Adversarial losses and their weight."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ SMALLEST_NORM = 1e-4  # added to the norm that is divided by
 
 
 def discriminator_loss(real: Tensor, fake: Tensor, game: GanLoss) -> Tensor:
-    """Return half the sum of the means over ``real`` and ``fake`` logits, of any shapes: ().
+    """Return half the sum of the means over ``real`` and ``fake`` logits.
+
+    Logits of any shapes give ().
 
     hinge: max(0, 1 − D(x)) and max(0, 1 + D(x̂)), as VQGAN. non_saturating: −ln σ(D(x)) and −ln(1 − σ(D(x̂))).
     """
@@ -25,7 +27,10 @@ def discriminator_loss(real: Tensor, fake: Tensor, game: GanLoss) -> Tensor:
 
 
 def generator_loss(fake: Tensor, game: GanLoss) -> Tensor:
-    """Return the mean of −D(x̂) (hinge) or −ln σ(D(x̂)) (non_saturating) over logits: ()."""
+    """Return the mean loss () over the logits ``fake``.
+
+    hinge: −D(x̂). non_saturating: −ln σ(D(x̂)).
+    """
     return -fake.mean() if game == "hinge" else F.softplus(-fake).mean()
 
 

@@ -1,4 +1,4 @@
-"""Forward and backward passes of one batch, whole or in parts, separated at the reconstructions.
+"""Forward and backward passes of a batch, split at the reconstructions.
 
 The losses of a reconstruction x̂ reach the model only by ∂loss/∂x̂. That gradient is computed first, through the
 perceptual network and the discriminator, whose graphs are then freed, and only then passed on into the decoder. The
@@ -26,10 +26,10 @@ class BatchPass(Protocol):
     out: QuantizerOutput
 
     def at_last_layer(self, *gradients: Tensor) -> list[Tensor]:
-        """Return each of the ``gradients`` at x̂ (B, C, S, S), taken back to the decoder's last weight."""
+        """Return ``gradients`` at x̂, taken back to the decoder's last weight."""
 
     def backward(self, own: Tensor, gradient: Tensor) -> None:
-        """Add the gradients of ``own`` (), computed from ``out.loss``, and of the ``gradient`` at x̂."""
+        """Add the gradients of ``own`` (), from ``out.loss``, and at x̂."""
 
 
 class FullBatch:
@@ -53,7 +53,7 @@ class FullBatch:
 
 
 class MicroBatches:
-    """A batch in ``count`` parts, one after the other, for a device that is too small for the whole.
+    """A batch in ``count`` parts, for a device too small for the whole.
 
     Encoder and decoder process each image by itself, so parts of a batch give the same result as the whole. Quantizers
     do not: running means, anchors and entropies follow from all features of a batch. So all images are encoded first,
@@ -104,7 +104,7 @@ def _gradient(output: Tensor, weight: Tensor, upstream: Tensor) -> Tensor:
 
 
 def _backward(pairs: list[tuple[Tensor, Tensor | None]]) -> None:
-    """Propagate gradients back from several tensors at once; those without a graph are left out."""
+    """Propagate gradients back from those tensors that have a graph."""
     roots = [(tensor, gradient) for tensor, gradient in pairs if tensor.requires_grad]
     if roots:
         torch.autograd.backward([tensor for tensor, _ in roots], [gradient for _, gradient in roots])

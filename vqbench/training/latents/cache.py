@@ -1,4 +1,4 @@
-"""Latents of the training images: encoded once, in memory or, if large, in a file."""
+"""Latents of the training images: encoded once, in memory or a file."""
 
 from __future__ import annotations
 
@@ -27,19 +27,28 @@ VISIBLE = 60  # seconds within which all ranks must see a new file, on a file sy
 
 
 class LatentCache:
-    """Latents in a tensor or file ``values`` (N, *shape); (2 N, *shape) with mirrored images."""
+    """Latents (N, *shape), or (2 N, *shape) with mirrored images.
+
+    ``values`` is a tensor, or a file mapped into memory.
+    """
 
     def __init__(self, values: Tensor | np.ndarray, mirrored: bool, device: torch.device) -> None:
         self.values, self.mirrored, self.device = values, mirrored, device
 
     def draw(self, index: Tensor) -> Tensor:
-        """Return the latents (B, *shape) of the images at ``index`` (B,), each mirrored at random, on the device."""
+        """Return latents (B, *shape) of the images at ``index`` (B,).
+
+        They are on the device; of an image and its mirror image, one is drawn at random.
+        """
         if self.mirrored:
             index = 2 * index + torch.randint(2, index.shape)
         return self._at(index)
 
     def moments(self, by_channel: bool) -> tuple[Tensor, Tensor]:
-        """Return mean and standard deviation of all numbers, (), or by channel of (dim, s, s), (dim,)."""
+        """Return mean and standard deviation, () or by channel (dim,).
+
+        Channels are the first axis of latents (dim, s, s).
+        """
         axes = (0, 2, 3) if by_channel else (0, 1, 2, 3)
         count, total, squares = 0, torch.zeros(()), torch.zeros(())
         for start in range(0, len(self.values), 1000):
@@ -56,7 +65,7 @@ class LatentCache:
 
 
 class LatentEncoder:
-    """Encodes the first ``count`` images, and if ``mirrored`` their mirror images, by ``generator.encode``.
+    """Encodes the first ``count`` images, and perhaps their mirror images.
 
     Images are encoded in pieces, as large as memory allows. Ranks proceed in rounds, after each of which they exchange
     errors and whether to stop.
@@ -73,7 +82,9 @@ class LatentEncoder:
         self.part = self.path.with_suffix(".part")
 
     def rows(self) -> LatentCache:
-        """Return the latents: in memory, computed by every rank, or if large in a file that the first one writes.
+        """Return the latents, in memory or if large in a file.
+
+        In memory every rank computes them all; a file is written by the first.
 
         The file stays in the run's folder until the training ends, so that a stop loses little of it; all ranks must
         share that folder. Raises Interrupted where the task is stopped, RunError for a rank that does not see the file.
@@ -88,7 +99,10 @@ class LatentEncoder:
         return LatentCache(np.memmap(self.path, np.float32, "r", shape=shape), self.mirrored, self.device)
 
     def _pieces(self, start: int, every: int) -> Iterator[Tensor]:
-        """Encode every ``every``th piece from ``start`` on: each image, then its mirror image."""
+        """Encode every ``every``th piece of images from ``start`` on.
+
+        Each image is followed by its mirror image.
+        """
         order = torch.arange(self.count).split(self.piece)[start::every]
         for some in batches(self.images, torch.cat(order) if order else torch.arange(0), self.piece):
             x = to_unit(some.to(self.device))
@@ -96,7 +110,10 @@ class LatentEncoder:
             yield torch.stack(both, 1).flatten(0, 1)
 
     def _rounds(self, own: Iterator[Tensor], done: int, by: int) -> Iterator[Tensor | None]:
-        """Return this rank's piece of each round of ``by`` pieces; None where it has none in the last."""
+        """Return this rank's piece of each round of ``by`` pieces.
+
+        None where it has none in the last round.
+        """
         while done < self.total:
             yield self.group.together(lambda: next(own, None))
             done = min(done + by, self.total)
@@ -124,7 +141,7 @@ class LatentEncoder:
 
 
 def _begun(part: Path, size: int) -> int:
-    """Return how many whole pieces of ``size`` bytes exist; a piece that was cut short is removed."""
+    """Return how many pieces of ``size`` bytes exist; cut off the rest."""
     with _os_errors_as_unwritable(part):
         part.parent.mkdir(parents=True, exist_ok=True)
         with part.open("ab") as file:

@@ -1,4 +1,4 @@
-"""Latent diffusion: a denoiser of an autoencoder's features, and its sampler of images."""
+"""Latent diffusion: a denoiser of features, and its sampler."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ BETAS = 0.0015, 0.0195  # first and last; between them the square of a linear ra
 
 
 def scheduler(steps: int | None = None) -> Any:
-    """Return diffusers' DDIM on the noising chain of latent diffusion: 0.0015 to 0.0195, T = 1,000.
+    """Return diffusers' DDIM on the noising chain of latent diffusion.
+
+    Its betas go from 0.0015 to 0.0195 in T = 1,000 steps.
 
     ``steps`` are every (T / steps)th step from 1 on, as in the released code, or all T from 0 on. Raises UsageError
     for a number that does not divide 1,000, of which the released code would take more steps, and diffusers would start
@@ -85,7 +87,7 @@ def unet(dim: int, channels: int, multipliers: Sequence[int], attention: Sequenc
 
 
 class Denoiser(Generator):
-    """A UNet that predicts the noise in the standardized features of a trained autoencoder."""
+    """A UNet that predicts the noise in standardized features."""
 
     mean: Tensor
     scale: Tensor
@@ -100,11 +102,11 @@ class Denoiser(Generator):
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
-        """Encode images (B, C, S, S) in [-1, 1] to features before quantization (B, dim, s, s)."""
+        """Encode images (B, C, S, S) in [-1, 1] to features (B, dim, s, s)."""
         return self.first.backbone.encode(x).float()
 
     def scale_to(self, mean: Tensor, deviation: Tensor) -> None:
-        """Standardize by ``mean`` and ``deviation``, of all features () or of each channel (dim,)."""
+        """Standardize by ``mean`` and ``deviation``, () or by channel (dim,)."""
         floor = 1e-3 * deviation.max()  # a constant channel stays constant
         self.mean.copy_(mean.view(-1, 1, 1))
         self.scale.copy_(deviation.clamp_min(floor).view(-1, 1, 1))
@@ -114,7 +116,7 @@ class Denoiser(Generator):
         return (features - self.mean) / self.scale
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """Predict the noise in ``x`` (B, dim, s, s) at steps ``t`` (B,), or () for all.
+        """Predict the noise in ``x`` (B, dim, s, s) at steps ``t``, (B,) or ().
 
         Sides that cannot be halved as often as the UNet does are padded with zeros, such as 7 to 8 at two or four
         levels, and its output is cropped.
@@ -126,13 +128,16 @@ class Denoiser(Generator):
 
     @torch.no_grad()
     def decode(self, x: Tensor) -> Tensor:
-        """Quantize standardized features (B, dim, s, s); decode to images (B, C, S, S) in [-1, 1]."""
+        """Quantize and decode standardized features to images in [-1, 1]."""
         z = x * self.scale + self.mean
         return self.first.backbone.decode(strictly(self.first.quantizer, z).z_q)
 
     @torch.no_grad()
     def sample(self, seeds: Sequence[int], *, steps: int, eta: float) -> Tensor:  # type: ignore[override]  # the settings of its own sampler
-        """Sample by ``steps`` steps of DDIM; ``eta`` 0 adds no noise, 1 as much as DDPM's chain."""
+        """Sample by DDIM.
+
+        ``eta`` 0 adds no noise in its ``steps``, 1 as much as the chain of DDPM.
+        """
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
         def noise() -> Tensor:

@@ -1,4 +1,4 @@
-"""The contract of a generator: a second stage on a trained autoencoder, which samples images."""
+"""The contract of a generator on a trained autoencoder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ PIXELS = 2**20  # of images that are decoded at once: 16 of 256x256
 
 
 class FirstStage:
-    """The trained autoencoder of a generator: not a module, so that it is not trained or saved with the generator."""
+    """The trained autoencoder of a generator.
+
+    It is no module, so that it is neither trained nor saved with the generator.
+    """
 
     def __init__(self, model: Autoencoder) -> None:
         self.model = model.eval()
@@ -25,7 +28,7 @@ class FirstStage:
 
 
 class Generator(nn.Module):
-    """Samples images, each from a seed of its own, by way of a trained autoencoder.
+    """Samples images by way of a trained autoencoder, one per seed.
 
     ``state_dict`` and ``parameters`` are those of the second stage alone: the autoencoder has a checkpoint of its own.
     ``state_dict`` has the autoencoder's SHA-256, since with any other one a generator is meaningless.
@@ -44,7 +47,10 @@ class Generator(nn.Module):
         return self._first.model
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """Load a state. Raises StoreError where it was trained on another autoencoder than this one."""
+        """Load a state.
+
+        Raises StoreError where it was trained on another autoencoder than this one.
+        """
         digest = state_dict.get("first_digest")
         if digest is None or not torch.equal(digest.cpu(), self.first_digest.cpu()):
             raise StoreError(
@@ -58,14 +64,16 @@ class Generator(nn.Module):
         raise NotImplementedError
 
     def decoded(self, latents: Tensor) -> Tensor:
-        """Decode as :meth:`decode` does, as many images at a time as fit into memory."""
+        """Decode like :meth:`decode`, in parts that fit into memory."""
         images = [self.decode(latents[:1])]
         together = max(1, PIXELS // (images[0].shape[-1] ** 2))
         images += [self.decode(some) for some in latents[1:].split(together) if len(some)]
         return torch.cat(images)
 
     def sample(self, seeds: Sequence[int], **settings: Any) -> Tensor:
-        """Sample images (len(seeds), C, S, S) in [-1, 1], one per seed, whatever else is in the batch.
+        """Sample images (len(seeds), C, S, S) in [-1, 1], one per seed.
+
+        An image does not depend on the others in its batch.
 
         Computes in float32 (or tf32), also after a training in bf16. ``settings`` are those that the recipe names in
         ``sampler``. All random numbers of an image come from its seed, on the CPU, so that rows and devices are

@@ -16,7 +16,9 @@ from vqbench.training.latents.transformer import CausalTransformer, Seen
 
 
 class Prior(Generator):
-    """Predicts the next code of a map (h, w, depth) in raster order, all codes of a position in turn.
+    """Predicts the next code of a map (h, w, depth) in raster order.
+
+    All codes of a position follow each other.
 
     The input of ``net`` is the code before, as one of depth·K tokens; before the first code, it is the token depth·K.
     """
@@ -34,13 +36,13 @@ class Prior(Generator):
         return strictly(self.first.quantizer, self.first.backbone.encode(x).float()).codes.int()
 
     def before(self, codes: Tensor) -> Tensor:
-        """Return the token before each of ``codes`` (B, h·w·depth), of the same shape."""
+        """Return the token before each of ``codes`` (B, h·w·depth)."""
         start = torch.full_like(codes[:, :1], self._start)
         level = torch.arange(self.length - 1, device=codes.device) % self.shape[2]
         return torch.cat([start, codes[:, :-1] + level * self._codes], 1)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Return scores (B, L, K) of the code at each place, from the ``tokens`` (B, L) before it."""
+        """Return scores (B, L, K) of the codes after ``tokens`` (B, L)."""
         scores: Tensor = self.net(tokens)
         return scores
 
@@ -53,7 +55,7 @@ class Prior(Generator):
 
     @torch.no_grad()
     def sample(self, seeds: Sequence[int], *, temperature: float) -> Tensor:  # type: ignore[override]  # the settings of its own sampler
-        """Sample each code from the softmax of its scores / ``temperature``, by one random number."""
+        """Sample each code by the softmax of its scores / ``temperature``."""
         uniform = torch.stack(
             [torch.rand(self.length, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
         )
@@ -76,7 +78,7 @@ class Prior(Generator):
 
 
 def drawn(scores: Tensor, temperature: float, uniform: Tensor) -> Tensor:
-    """Return the code (B,) whose cumulative probability passes ``uniform`` (B,) in [0, 1).
+    """Return the codes (B,) at which probabilities add up to ``uniform``.
 
     Probabilities are the softmax of ``scores`` (B, K) / ``temperature``.
     """

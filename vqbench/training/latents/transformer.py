@@ -1,4 +1,4 @@
-"""A causal transformer over sequences of codes, for training and step-by-step sampling."""
+"""A causal transformer over sequences of codes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ class DecoderBlock(nn.Module):
         self.wide, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor, before: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Map ``x`` (B, L, width), which follows ``before``, to (B, L, width); return keys and values too."""
+        """Map ``x`` (B, L, width), after ``before``, to the same shape.
+
+        Returns keys and values too, for later places.
+        """
         q, k, v = self.qkv(self.norm_attention(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         if before is not None:  # one more place, which attends to all
             k, v = torch.cat([before[0], k], 2), torch.cat([before[1], v], 2)  # (B, heads, L', width / heads)
@@ -34,7 +37,7 @@ class DecoderBlock(nn.Module):
 
 
 class CausalTransformer(nn.Module):
-    """GPT-2's layout: embedded codes and places, ``layers`` blocks, scores of ``outputs`` codes.
+    """GPT-2's layout, from tokens to scores of ``outputs`` codes.
 
     Weights start as GPT-2's: standard deviation 0.02, and 0.02 / √(2 layers) in layers that end a residual branch.
     """
@@ -55,7 +58,7 @@ class CausalTransformer(nn.Module):
                 nn.init.normal_(parameter, std=0.02 / (math.sqrt(2 * layers) if added else 1))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Return scores (B, L, outputs) of the code that follows each of ``tokens`` (B, L) int64."""
+        """Return scores (B, L, outputs) of the codes after ``tokens`` (B, L)."""
         x = F.dropout(self._embedded(tokens, 0), self.dropout, self.training)
         for block in self.blocks:
             x, _ = block(x)
@@ -63,7 +66,9 @@ class CausalTransformer(nn.Module):
         return scores
 
     def step(self, tokens: Tensor, place: int, seen: Seen) -> tuple[Tensor, Seen]:
-        """Return scores (B, outputs) of the code after ``tokens`` (B,) at one place, and the extended ``seen``.
+        """Return scores (B, outputs) of the codes after ``tokens`` (B,).
+
+        Returns ``seen`` too, extended by this place.
 
         ``seen``: keys and values of all places before, empty for the first.
         """
