@@ -20,8 +20,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tests.recipes.test_autoencoder import Few, every_third
 from tests.support.tiny_suite import command, vqbench
-from tests.training.test_reconstruction import Few, every_third
 from vqbench import protocol, registry
 from vqbench.backbones.conv import Conv
 from vqbench.errors import Interrupted, UsageError

@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.recipes.test_autoencoder import Few, every_third
 from tests.support.threads import Thread, two_ranks
 from tests.support.tiny_suite import vqbench
-from tests.training.test_reconstruction import Few, every_third
 from vqbench.backbones.conv import Conv
 from vqbench.errors import AssetError, Interrupted, RunError, StoreError, UsageError
 from vqbench.model import Autoencoder
@@ -236,13 +236,13 @@ def test_ranks_write_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     """Two ranks that take turns with three pieces write the rows of one, in order, and both read them."""
     monkeypatch.setattr(cache, "PIECE", 30)
     images = Few().pixels("train")[:70]
-    whole = cache.LatentEncoder(task(tmp_path), images, 70, AS_IT_IS, flips=True).rows()
+    whole = cache.LatentEncoder(task(tmp_path), images, 70, AS_IT_IS, mirrored=True).rows()
     monkeypatch.setattr(cache, "IN_MEMORY", 0)
 
     def part(rank: Thread) -> cache.LatentCache:
         work = task(tmp_path / "file")
         work.engine.group = rank
-        return cache.LatentEncoder(work, images, 70, AS_IT_IS, flips=True).rows()
+        return cache.LatentEncoder(work, images, 70, AS_IT_IS, mirrored=True).rows()
 
     for rows in two_ranks(part):
         np.testing.assert_array_equal(rows.values, whole.values)
@@ -273,7 +273,7 @@ def test_a_image_that_one_rank_cannot_read_ends_all(tmp_path: Path, monkeypatch:
         work = task(tmp_path)
         work.engine.group = rank
         with pytest.raises(AssetError) as raised:
-            cache.LatentEncoder(work, images, 70, AS_IT_IS, flips=True).rows()  # type: ignore[arg-type]
+            cache.LatentEncoder(work, images, 70, AS_IT_IS, mirrored=True).rows()  # type: ignore[arg-type]
         return str(raised.value)
 
     assert two_ranks(part) == ["the last image is gone"] * 2
@@ -326,7 +326,7 @@ def test_rows_are_those_of_images_and_their_mirror_images(tmp_path: Path) -> Non
     """At an image's place is what the encoder makes of it or, by chance, of its mirror image."""
     work = task(tmp_path)
     images = work.dataset.pixels("train")
-    rows = cache.LatentEncoder(work, images, 70, AS_IT_IS, flips=True).rows()
+    rows = cache.LatentEncoder(work, images, 70, AS_IT_IS, mirrored=True).rows()
     torch.manual_seed(0)
     drawn_rows = rows.draw(torch.tensor([3, 69] * 20))
     for place, image in ((0, images[3]), (1, images[69])):
