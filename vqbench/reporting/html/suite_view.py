@@ -176,9 +176,9 @@ def protocol_settings(plan: Plan) -> dict[str, list[tuple[str, Any, Any, str]]]:
     train = plan.suite.train.name
     args = plan.entries[0].run.recipe.args
     known = protocol.TRAIN.get(train, {})  # empty if the suite names a recipe instead
-    settings = {f"Training: {train}": [_setting(name, value, known.get(name)) for name, value in args.items()]}
+    settings = {f"Training protocol {train}": [_setting(name, value, known.get(name)) for name, value in args.items()]}
     for name in plan.protocols():
-        settings[f"Protocol: {name}"] = [
+        settings[f"Measuring protocol {name}"] = [
             (each, knob.value, knob.value, knob.reason)
             for each, knob in ValueName.parse(name).measuring.knobs().items()
         ]
