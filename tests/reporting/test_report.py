@@ -265,7 +265,7 @@ def test_a_damaged_portrait_costs_its_image_alone(tmp_path: Path) -> None:
     """The page is made all the same, and names the file."""
     suite = made_up(tmp_path)
     view = next(view for view in suite.runs if view.portrait)
-    path = suite.stored.stores[0].folder(view.run) / snapshots.PORTRAIT
+    path = suite.stored.stores[0].folder(view.run) / snapshots.SNAPSHOT_FILE
     path.write_bytes(b"PK broken")
     again = suite_view(suite.plan, suite.stored.stores, paper=False)
     assert again.by_key[view.key].portrait is None

@@ -123,15 +123,15 @@ def test_markup_of_a_label_is_text_in_markdown(tmp_path: Path, capsys: pytest.Ca
 
 def test_code_in_the_markdown_of_a_profile_is_one_cell() -> None:
     """Backticks, bars and line breaks of a label or an error end neither the code nor the cell."""
-    from vqbench.profiling import report
+    from vqbench.profiling import profile_tables
 
     for words, content in (("vq(beta=1)", "vq(beta=1)"), ("a|b ``c`\nd", "a|b ``c` d"), ("`x`", "`x`")):
-        table = f"| {report._code(words, 'markdown')} | 1 |\n|---|---|\n"
+        table = f"| {profile_tables._code(words, 'markdown')} | 1 |\n|---|---|\n"
         tokens = MarkdownIt("commonmark").enable("table").parse(table)
         cells = [token for token in tokens if token.type == "inline"]
         assert [child.content for child in cells[0].children or [] if child.type == "code_inline"] == [content]
         assert len(cells) == 2
-    assert report._code("`x` |", "text") == "`x` |"
+    assert profile_tables._code("`x` |", "text") == "`x` |"
 
 
 def test_a_line_of_markdown_begins_no_heading_or_list() -> None:

@@ -145,8 +145,8 @@ def _run_view(stored: StoredRuns, planned: RunSpec) -> RunView:
     run, store = each.run, each.store
     entries = [entry for entry in stored.plan.entries if planned in entry.stages()]
     notes: list[str] = []
-    curves = _read(snapshots.read_curves, store, run, notes)
-    portrait = _read(snapshots.read_portrait, store, run, notes)
+    curves = _read(snapshots.read_usage, store, run, notes)
+    portrait = _read(snapshots.read_snapshot, store, run, notes)
     missing: dict[str, list[str]] = {}
     if store is not None:
         missing = store.missing(run, stored.plan.wanted(run))
