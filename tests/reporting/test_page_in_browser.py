@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.reporting.test_report import HOSTILE, made_up
+from tests.support.simulated_suite import HOSTILE, simulated_suite
 from vqbench.reporting.html import page
 
 WIDTHS = {"phone": 390, "laptop": 1280}
@@ -43,7 +43,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if given := os.environ.get("VQBENCH_PAGE"):
         return Path(given)
     folder = tmp_path_factory.mktemp("page")
-    (folder / "report.html").write_text(page.page(made_up(folder)))
+    (folder / "report.html").write_text(page.page(simulated_suite(folder)))
     return folder / "report.html"
 
 
@@ -159,7 +159,7 @@ def test_a_number_leads_to_its_run(seen: Seen) -> None:
 
 def test_hostile_words_are_seen_as_text(browser: Any, tmp_path: Path) -> None:
     """Title, label, reason and log line are shown letter for letter, and nothing of them is carried out."""
-    (tmp_path / "report.html").write_text(page.page(made_up(tmp_path)))
+    (tmp_path / "report.html").write_text(page.page(simulated_suite(tmp_path)))
     opened = Seen(browser, tmp_path / "report.html")
     shown = " ".join(HOSTILE.split())
     assert opened.page.title().startswith(shown)
