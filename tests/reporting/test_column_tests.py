@@ -10,13 +10,13 @@ from vqbench.reporting.tables.table import Block, Cell, Column, Row, Table
 
 def table_of(*rows: list[list[float]], better: str = "min", spread: float = 1.0) -> tuple[Table, dict]:
     """A table of one metric, each row (seeds, images) of values, and these as a page finds them."""
-    made, images = [], {}
+    table_rows, images = [], {}
     for i, row in enumerate(rows):
         runs = {seed: f"{i}-{seed}" for seed in range(len(row))}
         images |= {runs[seed]: np.array(each) for seed, each in enumerate(row)}
-        made.append(Row(f"row {i}", [Cell([float(np.mean(each)) for each in row], seeds=list(runs), runs=runs)]))
+        table_rows.append(Row(f"row {i}", [Cell([float(np.mean(each)) for each in row], seeds=list(runs), runs=runs)]))
     column = Column("l1", "l1", better=better, digits=6)  # type: ignore[arg-type]
-    return Table("T", [column], [Block("data", made)], protocol="clean"), images
+    return Table("T", [column], [Block("data", table_rows)], protocol="clean"), images
 
 
 def judged(*rows: list[list[float]]) -> str:
@@ -26,20 +26,20 @@ def judged(*rows: list[list[float]]) -> str:
 
 def test_one_seed_makes_no_claim_however_large_the_difference() -> None:
     """A thousand images that all say the same of two trained models say nothing about another seed."""
-    pictures = np.random.default_rng(0).normal(size=1000)
-    assert judged([pictures], [pictures + 5]) == "one seed"
-    assert judged([pictures + 0.01 * s for s in range(3)], [pictures + 5 + 0.01 * s for s in range(3)]) == "significant"
+    values = np.random.default_rng(0).normal(size=1000)
+    assert judged([values], [values + 5]) == "one seed"
+    assert judged([values + 0.01 * s for s in range(3)], [values + 5 + 0.01 * s for s in range(3)]) == "significant"
 
 
 def test_what_seeds_scatter_is_no_claim() -> None:
-    """Where trainings differ as much as methods do, no row is ahead, though every image tells the models apart."""
-    pictures = np.random.default_rng(0).normal(size=500)
-    first, second = ([pictures + shift for shift in shifts] for shifts in ((0.0, 0.3, -0.3), (0.4, -0.1, 0.2)))
+    """Where trainings differ as much as methods do, no row is ahead, although every image separates the models."""
+    values = np.random.default_rng(0).normal(size=500)
+    first, second = ([values + shift for shift in shifts] for shifts in ((0.0, 0.3, -0.3), (0.4, -0.1, 0.2)))
     assert judged(first, second) == "open"
 
 
 def test_bold_is_rarely_wrong() -> None:
-    """Of 250 tables of four equal methods, at most 5 % have a row that is said to be ahead of all others."""
+    """Of 250 tables of four equal methods, at most 5 % have a row that is reported as ahead of all others."""
     rng = np.random.default_rng(7)
     wrong = 0
     for _ in range(250):

@@ -1,4 +1,4 @@
-"""The page of a suite: what it says, that it says it safely, and how it behaves in a browser."""
+"""The page of a suite: its content, and that hostile texts stay texts."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def quick() -> str:
     return page.page(suite_view(published("quick"), [ResultStore(RESULTS)], paper=True))
 
 
-def test_the_page_of_quick_says_what_its_table_says(quick: str) -> None:
+def test_the_page_of_quick_shows_what_its_table_shows(quick: str) -> None:
     """Every row and value of `vqbench table quick` is on the page, and links to its record."""
     for words in ("cvq_offline", "0.0806", "28.7", "one seed: no claim", "hidden 64", "185,985 trained parameters"):
         assert words in quick, words
@@ -50,20 +50,20 @@ def test_the_page_of_quick_says_what_its_table_says(quick: str) -> None:
 def test_json_has_the_numbers_of_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`--format json` gives tables, comparisons and runs at full precision."""
     assert vqbench("report", "quick", "--store", tmp_path, "--results", RESULTS, "--format", "json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["command"] == "vqbench run quick"
-    assert {each["claim"] for each in told["tables"][0]["statistics"]} <= {"one seed", "not comparable", "level"}
-    assert len(told["runs"]) == 8
-    assert told["runs"][1]["budget"]["updates"] == 330
+    content = json.loads(capsys.readouterr().out)
+    assert content["command"] == "vqbench run quick"
+    assert {each["claim"] for each in content["tables"][0]["statistics"]} <= {"one seed", "not comparable", "level"}
+    assert len(content["runs"]) == 8
+    assert content["runs"][1]["budget"]["updates"] == 330
 
 
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The page of the made-up store."""
+    """The page of the simulated store."""
     return page.page(simulated_suite(tmp_path_factory.mktemp("everything")))
 
 
-def test_failed_missing_and_one_seed_runs_are_told(everything: str) -> None:
+def test_failed_missing_and_one_seed_runs_are_named(everything: str) -> None:
     """A page says which runs failed and why, which were not run, which lack a metric, and where one seed is all."""
     text = html.unescape(re.sub(r"<[^>]+>", " ", everything))
     for words in (
@@ -76,7 +76,7 @@ def test_failed_missing_and_one_seed_runs_are_told(everything: str) -> None:
         "1 of 2 seeds",
         "lpips under clean",
         "FAILED",
-        "own term",  # which the recipe tells of every epoch
+        "own term",  # logged by the recipe for every epoch
     ):
         assert words in text, words
     assert everything.count("one seed: no claim") > 0
@@ -95,7 +95,7 @@ def test_hostile_words_are_text(everything: str) -> None:
 
 
 def test_numbers_of_a_drawing_keep_their_digits() -> None:
-    """Coordinates are rounded to be small, and what is read is not: a tick at 0.375 says so, and the text as well."""
+    """Coordinates are rounded to save space, but not what readers see: tick labels and the text alternative."""
     figure, axes = svg.panel()
     axes.plot([0, 1], [0.375, 0.376])
     axes.set_yticks([0.3755])
@@ -107,14 +107,14 @@ def test_numbers_of_a_drawing_keep_their_digits() -> None:
 
 
 def test_runs_of_earlier_versions_are_shown_with_what_they_have(tmp_path: Path) -> None:
-    """Without images, counts and curves of the codebook there is a page, which says that there are none."""
+    """Without images, counts and curves of the codebook, a page says that these are missing."""
     old = page.page(simulated_suite(tmp_path, kept=False))
     assert "No images are kept for these runs" in old
     assert "No counts of codes are kept" in old
 
 
 def test_a_damaged_portrait_costs_its_image_alone(tmp_path: Path) -> None:
-    """The page is made all the same, and names the file."""
+    """The page is written nevertheless, and names the file."""
     suite = simulated_suite(tmp_path)
     view = next(view for view in suite.runs if view.portrait)
     path = suite.stored.stores[0].folder(view.run) / snapshots.SNAPSHOT_FILE
@@ -136,10 +136,10 @@ def test_a_hundred_runs_stay_small(tmp_path: Path) -> None:
         write_run(store, run, rng, kept=False)
         assert snapshots.copy(store.folder(first), store.folder(run)) == []
     assert len(others) == 99
-    made = page.page(suite_view(plan, [store], paper=False))
-    assert 1e6 < len(made.encode()) < 20e6
+    text = page.page(suite_view(plan, [store], paper=False))
+    assert 1e6 < len(text.encode()) < 20e6
     if folder := os.environ.get("VQBENCH_PAGES"):
-        Path(folder, "hundred.html").write_text(made)
+        Path(folder, "hundred.html").write_text(text)
 
 
 def test_equal_budgets_have_no_mark(quick: str) -> None:
@@ -167,6 +167,6 @@ def test_the_index_leads_to_a_page_of_every_suite(tmp_path: Path) -> None:
 
 
 def test_an_index_of_nothing_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where nothing was run or published there is no page, but a sentence."""
+    """If nothing was run or published, an error is shown and no page is written."""
     assert vqbench("report", "--index", "--store", tmp_path / "a", "--results", tmp_path / "b") == 1
     assert "no suite that was run or published" in capsys.readouterr().err

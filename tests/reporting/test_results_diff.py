@@ -48,7 +48,7 @@ def changed_store(folder: Path, shift: dict[int, float]) -> ResultStore:
         ({1: 0.05}, "one seed: no claim about training"),
     ],
 )
-def test_a_change_is_told_from_noise(
+def test_a_change_is_distinguished_from_noise(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], shift: dict[int, float], verdict: str
 ) -> None:
     """What all seeds agree on is a change, what they scatter by is noise, and one seed allows no claim."""
@@ -61,7 +61,7 @@ def test_a_change_is_told_from_noise(
 
 
 def test_new_and_gone_runs_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What only one of the two states has is told, not compared."""
+    """Runs that only one of the two states has are named, not compared."""
     changed_store(tmp_path / "a", {1: 0.0})
     (tmp_path / "b").mkdir()
     assert vqbench("diff", tmp_path / "a", tmp_path / "b") == 0
@@ -71,12 +71,12 @@ def test_new_and_gone_runs_are_named(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_commits_and_dates_name_the_past(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A commit, or the last one of a day, stands for the results folder as it was then; anything else is refused."""
+    """A commit, or a day by its last commit, names the results folder of that time; anything else is refused."""
 
     def git(*words: str) -> None:
-        who = ("-c", "user.name=a", "-c", "user.email=a@b")
+        author = ("-c", "user.name=a", "-c", "user.email=a@b")
         day = {"GIT_COMMITTER_DATE": "2026-01-31T12:00:00Z"}
-        subprocess.run(["git", *who, *words], cwd=tmp_path, check=True, capture_output=True, env=os.environ | day)
+        subprocess.run(["git", *author, *words], cwd=tmp_path, check=True, capture_output=True, env=os.environ | day)
 
     monkeypatch.chdir(tmp_path)
     changed_store(tmp_path / "results", {1: 0.0, 2: 0.0, 3: 0.0})
@@ -86,6 +86,6 @@ def test_commits_and_dates_name_the_past(
     for past in ("HEAD", "2026-01-31"):
         assert vqbench("diff", past, "results") == 0
         assert "1 changed beyond noise" in capsys.readouterr().out
-    for wrong, told in (("2020-01-01", "no commit of that day"), ("nonsense", "neither a folder, nor a commit")):
+    for wrong, message in (("2020-01-01", "no commit of that day"), ("nonsense", "neither a folder, nor a commit")):
         assert vqbench("diff", wrong, "results") == 2
-        assert told in capsys.readouterr().err
+        assert message in capsys.readouterr().err

@@ -56,7 +56,7 @@ def single(column, *values, **row):
 
 
 def test_heads_have_units_and_arrows():
-    """The head says label, unit and which way is better, and nothing of what there is not."""
+    """The head says label, unit and which way is better, and leaves out what a column lacks."""
     assert [column.head for column in (L1, PSNR, USAGE, STEPS)] == ["l1 ↓", "PSNR [dB] ↑", "Usage [%] ↑", "Steps"]
 
 
@@ -91,7 +91,7 @@ def test_values_that_look_equal_share_their_rank():
     assert ranks(single(L1, 0.01, 0.02, 0.02), 0, L1) == {0: "best", 1: "second", 2: "second"}
 
 
-def test_who_does_not_compete_is_not_ranked():
+def test_rows_that_do_not_compete_are_not_ranked():
     """Upper bounds, rows without a value, NaN, columns without a direction and single rows get no rank."""
     cells = [[0.0], [2.0], [float("nan")], [1.0]]
     rows = [Row(str(i), [Cell(values)], upper_bound=i == 0) for i, values in enumerate(cells)]
@@ -102,7 +102,7 @@ def test_who_does_not_compete_is_not_ranked():
 
 
 @given(st.lists(st.floats(0, 100), min_size=2, max_size=12), st.sampled_from(["min", "max"]))
-def test_nobody_shown_better_than_the_best(values, better):
+def test_no_row_is_shown_better_than_the_best(values, better):
     """No row shows a better number than one marked best, none between best and second; if all are equal, none is."""
     column = Column("x", "x", better=better, digits=1)
     shown = [float(column.shown(value)) * (1 if better == "min" else -1) for value in values]
@@ -115,7 +115,7 @@ def test_nobody_shown_better_than_the_best(values, better):
 
 
 def test_the_difference_shown_is_that_of_the_numbers_shown():
-    """A reader who subtracts the printed from the shown value gets the difference that stands below them."""
+    """A reader who subtracts the printed from the shown value gets the difference that is shown below them."""
     cell = Cell([0.01856], paper="0.0180")
     assert (cell.shown(L1), cell.shown_difference(L1)) == ("0.0186", "+0.0006")
     assert Cell([0.01796], paper="0.0180").shown_difference(L1) == "+0.0000"
@@ -286,7 +286,7 @@ def test_latex():
 
 
 def test_csv_has_one_line_a_value_at_full_precision():
-    """Every value stands unrounded on its own line, and a cell without one says why on a line of its own."""
+    """Every value is unrounded on its own line, and a cell without one says why on a line of its own."""
     lines = list(csv.DictReader(io.StringIO(render(against_paper(example_table(), "B.1"), "csv"))))
     assert list(lines[0])[:7] == ["table", "protocol", "dataset", "row", "setting", "metric", "seed"]
     l1 = [line for line in lines if line["metric"] == "l1"]
@@ -307,7 +307,7 @@ def test_csv_has_one_line_a_value_at_full_precision():
 
 
 def test_csv_of_several_tables_has_one_head():
-    """Tables under two measuring protocols go into one file, told apart by the column ``protocol``."""
+    """Tables under two measuring protocols go into one file, distinguished by the column ``protocol``."""
     page = render([example_table(), example_table()], "csv")
     assert page.count("table,protocol") == 1
     assert len(page.splitlines()) == 1 + 2 * 12
@@ -354,7 +354,7 @@ def test_equal_footnotes_share_a_mark(form):
 
 
 def test_a_cell_lists_its_marks_in_order_and_once():
-    """Several footnotes of one cell keep their order, and one that is said twice is marked once."""
+    """Several footnotes of one cell keep their order, and a repeated one is marked once."""
     cells = [Cell([1.0], footnotes=["z", "y", "x", "z"]), Cell([1.0], footnotes=["x", "new", "z"])]
     [line] = layout(Table("T", [L1, PSNR], [Block("", [Row("a", cells)])])).lines
     assert [piece.marks for piece in line.pieces] == [("a", "b", "c"), ("c", "d", "a")]
@@ -368,12 +368,12 @@ def test_footnotes_go_on_after_z():
 
 
 def test_a_failure_without_a_reason_says_so():
-    """FAILED never stands alone."""
+    """FAILED always has a reason."""
     assert "no reason is recorded" in render(Table("T", [L1], [Block("", [Row("a", [Cell(status="failed")])])]))
 
 
 def test_one_seed_makes_no_claim():
-    """With one seed a cell there is no ±, and a line says that the spread is not known."""
+    """With one seed per cell no ± is shown, and a line says that the spread is unknown."""
     page = render(Table("T", [L1], [single(L1, 1.0, 2.0)]))
     assert "One seed per cell: seed-to-seed variation is unknown." in page
     assert "±" not in page
@@ -386,7 +386,7 @@ HOSTILE = st.text(MARKUP, max_size=12) | st.text(max_size=12)
 @example(MARKUP, MARKUP, MARKUP)
 @given(HOSTILE, HOSTILE, HOSTILE)
 def test_any_text_keeps_the_shape(label, title, reason):
-    """Whatever stands in names and reasons, rows of Markdown and LaTeX keep their number of cells."""
+    """Whatever names and reasons contain, rows of Markdown and LaTeX keep their number of cells."""
     row = Row(label, [Cell([1.0], footnotes=[reason]), Cell(status="failed", reason=reason)])
     table = Table(title, [L1, PSNR], [Block("", [row])])
     bars = [line for line in render(table, "markdown").split("\n") if line.startswith("|")]

@@ -35,9 +35,9 @@ metrics: [l1, lpips, usage, perplexity, bits]
 
 
 def simulated_suite(folder: Path, kept: bool = True) -> SuiteView:
-    """A store with everything: complete runs, one of one seed, one that lacks a metric, failed and missing ones.
+    """A store with complete runs, one of one seed, one that lacks a metric, failed and missing ones.
 
-    Title, a label, a reason and a log are written by somebody who wants to run a script on the page.
+    The title, a label, a reason and a log contain markup that would run a script on the page.
     """
     folder.mkdir(exist_ok=True)
     suite = folder / "page.yaml"
@@ -55,7 +55,7 @@ def simulated_suite(folder: Path, kept: bool = True) -> SuiteView:
 
 
 def write_run(store: ResultStore, run: RunSpec, rng: np.random.Generator, kept: bool, lacking: str = "") -> None:
-    """A record with plausible, made-up numbers, and what a training keeps beside it."""
+    """Write a record with plausible numbers, and the files that a training keeps beside it."""
     images = {f"clean/{metric}": rng.uniform(0.1, 0.2, 50).astype(np.float32) for metric in ("l1", "lpips")}
     coded = run.quantizer.name != "identity"
     values = {metric: float(images[f"clean/{metric}"].mean()) for metric in ("l1", "lpips")}
@@ -63,8 +63,8 @@ def write_run(store: ResultStore, run: RunSpec, rng: np.random.Generator, kept: 
     values |= {"usage": 40.0 + run.seed, "perplexity": 100.0 * rng.uniform(), "bits": 441.0} if coded else {}
     values.pop(lacking, None)
     versions = dict.fromkeys(("torch", "numpy"), "2.0")
-    made = {"commit": None, "versions": versions, "device": f"CPU {HOSTILE}", "threads": 2, "seconds": 3.5}
-    made |= {"date": "2026-01-31T12:00:00Z", "parameters": 1000 + run.seed, "measured": []}
+    provenance = {"commit": None, "versions": versions, "device": f"CPU {HOSTILE}", "threads": 2, "seconds": 3.5}
+    provenance |= {"date": "2026-01-31T12:00:00Z", "parameters": 1000 + run.seed, "measured": []}
     history = [
         {"epoch": e, "loss": 1 / e, "error": 0.1 / e, "selection_error": None, "own term": -0.1 * e}
         | ({"usage": 10.0 * e, "perplexity": 2.0 * e, "dead": 512 - 50 * e, "revived": e - 1} if coded else {})
@@ -75,7 +75,7 @@ def write_run(store: ResultStore, run: RunSpec, rng: np.random.Generator, kept: 
     if kept:
         side, channels = (32, 3) if run.dataset.name == "cifar10" else (28, 1)
         chosen, groups = choose(50, images["clean/lpips"])
-        pictures = rng.integers(0, 256, (2, len(chosen), channels, side, side), dtype=np.uint8)
+        images_of_sets = rng.integers(0, 256, (2, len(chosen), channels, side, side), dtype=np.uint8)
         counts = rng.poisson(rng.exponential(20, (1, 512))) * (rng.uniform(size=(1, 512)) < 0.4) if coded else None
         folder = store.folder(run)
         if counts is not None:
@@ -93,8 +93,8 @@ def write_run(store: ResultStore, run: RunSpec, rng: np.random.Generator, kept: 
                 chosen=chosen,
                 groups=groups,
                 scores=images["clean/lpips"][chosen],
-                originals=pictures[0],
-                reconstructions=pictures[1],
+                originals=images_of_sets[0],
+                reconstructions=images_of_sets[1],
                 codes_at=plane[:512] if coded else None,
                 features_at=plane,
                 explained=np.array([0.5, 0.2], np.float32),
@@ -102,4 +102,4 @@ def write_run(store: ResultStore, run: RunSpec, rng: np.random.Generator, kept: 
                 decoded_codes=np.arange(256) if coded else None,
             ),
         )
-    store.write(Record(run, {"clean": stored}, made, history))
+    store.write(Record(run, {"clean": stored}, provenance, history))
