@@ -84,7 +84,12 @@ def recipe(**changes: Any) -> Diffusion:
 
 def task(folder: Path, **changes: Any) -> Task:
     return Task(
-        first_stage(), Few(), seeding.seeds(42, "few"), Engine("cpu"), folder, **{"watch": CodebookMonitor(), **changes}
+        first_stage(),
+        Few(),
+        seeding.seeds(42, "few"),
+        Engine("cpu"),
+        folder,
+        **{"monitor": CodebookMonitor(), **changes},
     )
 
 
@@ -230,18 +235,6 @@ def test_a_generator_keeps_no_autoencoder() -> None:
 
 
 # Training -------------------------------------------------------------------------------------------------------------
-
-
-def test_the_average_of_weights() -> None:
-    """What is kept is a ← d·a + (1 − d)·w, with d growing as (1 + n)/(10 + n) up to `ema`."""
-    generator = SimpleNamespace(named_parameters=lambda: [("w", torch.tensor([value]))])
-    average, expected = {"w": torch.tensor([1.0])}, 1.0
-    for step, value in enumerate((2.0, 4.0, 8.0), 1):
-        recipe(ema=0.2)._average(average, generator, step)  # type: ignore[arg-type]
-        decay = min(0.2, (1 + step) / (10 + step))
-        expected = decay * expected + (1 - decay) * value
-    assert float(average["w"]) == pytest.approx(expected)
-    assert (1 + 1) / (10 + 1) < 0.2 < (1 + 3) / (10 + 3)  # so both sides of the minimum were taken
 
 
 @pytest.mark.parametrize("flips", [False, True])

@@ -135,10 +135,10 @@ class RankWorker:
             seeds=seeding.seeds(run.seed, run.dataset.name),
             engine=engine,
             folder=task.folder,
-            watch=CodebookMonitor(),
+            monitor=CodebookMonitor(),
             progress=lambda done, total: self.listener.run_advanced(run, done, total),
             stopped=self.stopped,
-            told=self._on_epoch(task),
+            on_epoch=self._on_epoch(task),
         )
 
     def _on_epoch(self, task: RankTask) -> Callable[[Any], None]:
