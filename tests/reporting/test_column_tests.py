@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from vqbench.reporting.column_tests import judge_columns
-from vqbench.reporting.tables.table import Block, Cell, Column, Row, Table
+from vqbench.reporting.tables.table import Cell, Column, Row, RowBlock, Table
 
 
 def table_of(*rows: list[list[float]], better: str = "min", spread: float = 1.0) -> tuple[Table, dict]:
@@ -16,7 +16,7 @@ def table_of(*rows: list[list[float]], better: str = "min", spread: float = 1.0)
         images |= {runs[seed]: np.array(each) for seed, each in enumerate(row)}
         table_rows.append(Row(f"row {i}", [Cell([float(np.mean(each)) for each in row], seeds=list(runs), runs=runs)]))
     column = Column("l1", "l1", better=better, digits=6)  # type: ignore[arg-type]
-    return Table("T", [column], [Block("data", table_rows)], protocol="clean"), images
+    return Table("T", [column], [RowBlock("data", table_rows)], protocol="clean"), images
 
 
 def judged(*rows: list[list[float]]) -> str:

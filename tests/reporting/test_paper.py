@@ -15,7 +15,7 @@ from vqbench.reporting import paper, verdict
 from vqbench.reporting.paper.tolerances import TOLERANCES
 from vqbench.reporting.tables.comparison import against_paper
 from vqbench.reporting.tables.render import FORMATS, render
-from vqbench.reporting.tables.table import Block, Cell, Column, ColumnGroup, Row, Table
+from vqbench.reporting.tables.table import Cell, Column, ColumnGroup, Row, RowBlock, Table
 from vqbench.reporting.verdict import VerdictKind, judge
 
 DATASETS = {"mnist": "MNIST", "cifar10": "CIFAR10", "fashion_mnist": "Fashion-MNIST"}
@@ -50,7 +50,7 @@ def number(table, row, dataset, metric, setting=""):
 
 def b1_table(cell=lambda dataset, method, metric: Cell(status="missing")):
     blocks = [
-        Block(DATASETS[name], [Row(m, [cell(name, m, c.key) for c in COLUMNS]) for m in METHODS], name)
+        RowBlock(DATASETS[name], [Row(m, [cell(name, m, c.key) for c in COLUMNS]) for m in METHODS], name)
         for name in ("mnist", "cifar10")
     ]
     return Table("Reconstruction", COLUMNS, blocks, key="small_datasets", protocol="official")
@@ -280,7 +280,7 @@ def test_tally_counts_every_printed_value():
 def test_rows_that_the_paper_lacks_stay_as_they_are():
     """FSQ has no printed value: no verdict, and no line for one."""
     rows = [Row(m, [Cell([0.02])]) for m in ("VQ-VAE", "FSQ")]
-    table = against_paper(Table("T", COLUMNS[:1], [Block("MNIST", rows, "mnist")]), "B.1")
+    table = against_paper(Table("T", COLUMNS[:1], [RowBlock("MNIST", rows, "mnist")]), "B.1")
     assert [cell.verdict is None for row in table.blocks[0].rows for cell in row.cells] == [False, True]
     assert render(table, paper=True).count("· paper") == 1
 
@@ -288,7 +288,7 @@ def test_rows_that_the_paper_lacks_stay_as_they_are():
 def test_a_cells_own_reason_goes_before_the_tables():
     """FID from few images says so, while the rest of the reduced run has the reason of the run."""
     cells = [Cell([0.02]), Cell([1.0], not_comparable="FID from 500 images")]
-    table = Table("T", [COLUMNS[0], COLUMNS[4]], [Block("MNIST", [Row("VQ-VAE", cells)], "mnist")])
+    table = Table("T", [COLUMNS[0], COLUMNS[4]], [RowBlock("MNIST", [Row("VQ-VAE", cells)], "mnist")])
     judged = against_paper(table, "B.1", not_comparable="reduced run").blocks[0].rows[0].cells
     assert [cell.verdict.reason for cell in judged if cell.verdict] == ["reduced run", "FID from 500 images"]
 
@@ -296,7 +296,7 @@ def test_a_cells_own_reason_goes_before_the_tables():
 def test_settings_side_by_side_find_their_own_values():
     """With offline and online as groups, each cell of B.4 is compared with the value of its setting."""
     columns = [COLUMNS[0]]
-    blocks = [Block("MNIST", [Row(a, [Cell([0.02]), Cell([0.02])]) for a in ANCHORS], "mnist")]
+    blocks = [RowBlock("MNIST", [Row(a, [Cell([0.02]), Cell([0.02])]) for a in ANCHORS], "mnist")]
     groups = [ColumnGroup("offline"), ColumnGroup("online")]
     table = against_paper(Table("T", columns, blocks, groups=groups, group_by="setting"), "B.4")
     printed = [[cell.paper for cell in row.cells] for row in table.blocks[0].rows]
@@ -306,7 +306,7 @@ def test_settings_side_by_side_find_their_own_values():
 def test_data_sets_side_by_side_find_their_own_values():
     """With data sets as groups, each cell of B.3 is compared with the value of its data set."""
     groups = [ColumnGroup(DATASETS[name], name) for name in DATASETS]
-    blocks = [Block("", [Row(letter, [Cell([0.02])] * 3) for letter in "ABCDE"])]
+    blocks = [RowBlock("", [Row(letter, [Cell([0.02])] * 3) for letter in "ABCDE"])]
     table = against_paper(Table("T", [COLUMNS[0]], blocks, groups=groups), "B.3")
     assert [cell.paper for cell in table.blocks[0].rows[1].cells] == ["0.0200", "0.0509", "0.0378"]
 

@@ -104,8 +104,8 @@ class RunView:
         """Return the value of ``metric`` in the version that the table wants, or None."""
         if self.record is None or metric in self.missing.get(protocol_name, []):
             return None
-        found = self.record.values.get(protocol_name, {}).get(metric)
-        return found.value if found else None
+        stored = self.record.values.get(protocol_name, {}).get(metric)
+        return stored.value if stored else None
 
 
 @dataclass(frozen=True)
