@@ -43,8 +43,8 @@ def one(chosen: argparse.Namespace, system: str, playing: bool) -> dict[str, Any
     from vqbench.model import Autoencoder
     from vqbench.profiling.peak_memory import peak
     from vqbench.training.adversarial.patch import Patch
-    from vqbench.training.adversarial.reconstruction import Reconstruction
-    from vqbench.training.adversarial.update import GanConfig, GanTrainer
+    from vqbench.training.adversarial.reconstruction import Reconstruction, ReconstructionWeights
+    from vqbench.training.adversarial.update import AdamConfig, GanConfig, GanTrainer
     from vqbench.training.engine import Engine
 
     if chosen.threads:
@@ -64,8 +64,8 @@ def one(chosen: argparse.Namespace, system: str, playing: bool) -> dict[str, Any
         parameters = sum(parameter.numel() for parameter in model.parameters())
         judge = Patch(3).to(engine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         rules = GanConfig("hinge", 0.8, True, 0.0, 16, chosen.accumulate)
-        players = GanTrainer(model, judge, rules, engine, {"lr": 4.5e-6, "betas": (0.5, 0.9)}, 0.0)
-        loss = Reconstruction(engine, 1.0, 0.0, 1.0, None)
+        players = GanTrainer(model, judge, rules, engine, AdamConfig(4.5e-6))
+        loss = Reconstruction(engine, ReconstructionWeights(1.0, 0.0, 1.0))
         for _ in range(1 + chosen.repeat):
             x = torch.rand(chosen.batch, 3, chosen.side, chosen.side, device=engine.device) * 2 - 1
             begun = time.perf_counter()

@@ -24,9 +24,9 @@ from vqbench.recipe import Task
 from vqbench.recipes.gan import Gan
 from vqbench.training import seeding
 from vqbench.training.adversarial.patch import Patch
-from vqbench.training.adversarial.reconstruction import Reconstruction
+from vqbench.training.adversarial.reconstruction import Reconstruction, ReconstructionWeights
 from vqbench.training.adversarial.stylegan import StyleGAN
-from vqbench.training.adversarial.update import GanConfig, GanTrainer
+from vqbench.training.adversarial.update import AdamConfig, GanConfig, GanTrainer
 from vqbench.training.codebook_monitor import CodebookMonitor
 from vqbench.training.engine import Engine
 
@@ -44,9 +44,9 @@ def train(kind: str, rank: int, world: int) -> dict[str, torch.Tensor]:
     judge = Patch(3, 8, 2) if patch else StyleGAN(3, 16, 16)
     rules = GanConfig("hinge" if patch else "non_saturating", 0.8, patch, 1.0, 2, 1 if patch else 2)
     engine = Engine("cpu")
-    adam = {"lr": 1e-3, "betas": (0.5, 0.9), "eps": 1e-3}  # so that rounding, where a gradient is zero, moves nothing
-    players = GanTrainer(model.train(), judge, rules, engine, adam, 0.0)
-    loss = Reconstruction(engine, 1.0, 0.5, 0.0, None)
+    adam = AdamConfig(1e-3, eps=1e-3)  # so that rounding, where a gradient is zero, moves nothing
+    players = GanTrainer(model.train(), judge, rules, engine, adam)
+    loss = Reconstruction(engine, ReconstructionWeights(1.0, 0.5, 0.0))
     result = {}
     for step in range(STEPS):
         count = 7 if patch else 8  # unequal parts, or whole groups of images

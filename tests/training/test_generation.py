@@ -26,8 +26,10 @@ from vqbench import protocol, registry
 from vqbench.backbones.conv import Conv
 from vqbench.cli import actions
 from vqbench.errors import Interrupted, UsageError
+from vqbench.evaluation import contact_sheets
 from vqbench.evaluation import samples as generation
 from vqbench.execution import runner
+from vqbench.execution.settings import RunSettings
 from vqbench.metric import Context, SampleMetric, Samples
 from vqbench.metrics.copies import Copies
 from vqbench.metrics.fid import FID
@@ -35,7 +37,7 @@ from vqbench.metrics.precision import Precision
 from vqbench.metrics.recall import Recall
 from vqbench.metrics.sample_kid import SampleKID
 from vqbench.model import Autoencoder
-from vqbench.networks import inception
+from vqbench.networks import feature_cache, inception
 from vqbench.planning import plan
 from vqbench.planning.jobs import Job, pop_ready
 from vqbench.planning.overrides import Override
@@ -82,7 +84,12 @@ def recipe(**changes: Any) -> Diffusion:
 
 def task(folder: Path, **changes: Any) -> Task:
     return Task(
-        first_stage(), Few(), seeding.seeds(42, "few"), Engine("cpu"), folder, **{"watch": CodebookMonitor(), **changes}
+        first_stage(),
+        Few(),
+        seeding.seeds(42, "few"),
+        Engine("cpu"),
+        folder,
+        **{"monitor": CodebookMonitor(), **changes},
     )
 
 
@@ -230,18 +237,6 @@ def test_a_generator_keeps_no_autoencoder() -> None:
 # Training -------------------------------------------------------------------------------------------------------------
 
 
-def test_the_average_of_weights() -> None:
-    """What is kept is a ← d·a + (1 − d)·w, with d growing as (1 + n)/(10 + n) up to `ema`."""
-    generator = SimpleNamespace(named_parameters=lambda: [("w", torch.tensor([value]))])
-    average, expected = {"w": torch.tensor([1.0])}, 1.0
-    for step, value in enumerate((2.0, 4.0, 8.0), 1):
-        recipe(ema=0.2)._average(average, generator, step)  # type: ignore[arg-type]
-        decay = min(0.2, (1 + step) / (10 + step))
-        expected = decay * expected + (1 - decay) * value
-    assert float(average["w"]) == pytest.approx(expected)
-    assert (1 + 1) / (10 + 1) < 0.2 < (1 + 3) / (10 + 3)  # so both sides of the minimum were taken
-
-
 @pytest.mark.parametrize("flips", [False, True])
 def test_stopped_anywhere_it_goes_on_exactly(tmp_path: Path, flips: bool) -> None:
     """A training that is stopped after every few updates ends with the weights of one that was never stopped."""
@@ -383,7 +378,7 @@ def test_a_first_stage_that_failed_is_told(tmp_path: Path, capsys: pytest.Captur
     first, second = plan.load(path, []).runs()
     wanted = plan.load(path, []).wanted(second)
     said = SimpleNamespace(run_started=None, run_advanced=None, run_ended=None, log=print)
-    worker = runner.Runner(store.root, "cpu", said, lambda: False)  # type: ignore[arg-type]
+    worker = runner.Runner(store.root, RunSettings("cpu"), said, lambda: False)  # type: ignore[arg-type]
     result = worker.attempt(Job(second, wanted, first_stage=first))
     assert (result.status, result.reason) == (
         "machine_fault",
@@ -504,7 +499,7 @@ def test_samples_are_held_against_the_whole_reference_split(tmp_path: Path, monk
 
     monkeypatch.setattr(inception, "network", lambda device: None)
     monkeypatch.setattr(inception, "features", features)
-    monkeypatch.setattr(inception, "features_path", lambda *_: tmp_path / "features.npy")
+    monkeypatch.setattr(feature_cache, "features_path", lambda *_: tmp_path / "features.npy")
     few, made = Few(), Few().pixels("train")[:130]
     expected = {"test": few.pixels("test"), "train": few.pixels("train")}
     for reference, name in (("train", "clean"), ("test", "clean@60")):
@@ -537,8 +532,8 @@ def test_samples_are_held_against_the_whole_reference_split(tmp_path: Path, monk
 def test_the_nearest_training_image() -> None:
     """The image below a sample is the training image nearest to it."""
     training = Few().pixels("train")
-    assert generation.nearest(training[[5, 17]], training).tolist() == [5, 17]
-    grid = Image.open(io.BytesIO(generation.grid(training[:10])))
+    assert contact_sheets.nearest(training[[5, 17]], training).tolist() == [5, 17]
+    grid = Image.open(io.BytesIO(contact_sheets.grid(training[:10])))
     assert grid.size == (2 * (8 * 30 + 2), 2 * (2 * 30 + 2))
 
 

@@ -65,7 +65,12 @@ def recipe(**changes: Any) -> Autoregressive:
 
 def task(folder: Path, **changes: Any) -> Task:
     return Task(
-        autoencoder(), Few(), seeding.seeds(42, "few"), Engine("cpu"), folder, **{"watch": CodebookMonitor(), **changes}
+        autoencoder(),
+        Few(),
+        seeding.seeds(42, "few"),
+        Engine("cpu"),
+        folder,
+        **{"monitor": CodebookMonitor(), **changes},
     )
 
 
@@ -301,7 +306,7 @@ def test_who_was_stopped_while_measuring_encodes_nothing_again(tmp_path: Path, m
     recipe().fit(task(tmp_path))
     weights = torch.load(tmp_path / "best.pt", weights_only=True)
     (tmp_path / "best.pt").unlink()
-    monkeypatch.setattr("vqbench.training.latents.recipe.Encoding", None)
+    monkeypatch.setattr("vqbench.training.latents.recipe.LatentEncoder", None)
     recipe().fit(task(tmp_path))
     for name, value in torch.load(tmp_path / "best.pt", weights_only=True).items():
         assert torch.equal(value, weights[name]), name

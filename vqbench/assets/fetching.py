@@ -13,17 +13,19 @@ from typing import TYPE_CHECKING, Literal
 
 from filelock import FileLock
 
-from vqbench.assets.cache import cache_folder, candidates, data_folder, digests, form_of, recall, remember
+from vqbench.assets.cache import cache_folder, candidates, data_folder, digests, recall, remember
 from vqbench.assets.catalogue import CATALOGUE, Asset
 from vqbench.assets.content import Content, digest, load_npz, save
-from vqbench.assets.download import Progress, SourceError
-from vqbench.assets.sources import AssetSource
 from vqbench.errors import AssetError, UsageError, nearest
 from vqbench.system.files import MEMBER, read_regular
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from vqbench.assets.download import Progress
+    from vqbench.assets.sources import AssetSource
+
+_no_downloads = False  # set by no_downloads()
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -43,13 +45,13 @@ def fetch(name: str, *, offline: bool = False, progress: Progress | None = None)
     """The verified folder of the data set ``name``, or the file of the tensors ``name`` (an ``.npz``).
 
     Looks in the user's folder (``VQBENCH_DATA``), then in our cache (``VQBENCH_CACHE``), then asks the sources in
-    their order, unless ``offline`` or ``VQBENCH_OFFLINE=1``. Several processes may ask at once: one downloads, the
-    others wait. ``progress(done, total)`` is told the bytes of a download.
+    their order, unless ``offline``, inside :func:`no_downloads` or with ``VQBENCH_OFFLINE=1``. Several processes may
+    ask at once: one downloads, the others wait. ``progress(done, total)`` is told the bytes of a download.
 
     Raises AssetError, which says what was tried and why it failed.
     """
     asset = _asset(name)
-    offline = offline or os.environ.get("VQBENCH_OFFLINE", "0").lower() not in ("", "0", "false", "no")
+    offline = offline or _no_downloads or os.environ.get("VQBENCH_OFFLINE", "0").lower() not in ("", "0", "false", "no")
     tried: list[str] = []
     if place := _in_data_folder(asset) or _in_cache(asset, tried):
         return place
@@ -61,6 +63,17 @@ def fetch(name: str, *, offline: bool = False, progress: Progress | None = None)
     if place:
         return place
     raise AssetError(_failure(asset, offline, tried))
+
+
+@contextmanager
+def no_downloads(active: bool = True) -> Iterator[None]:
+    """Inside, if ``active``, :func:`fetch` finds local files alone, in all threads of this process."""
+    global _no_downloads
+    before, _no_downloads = _no_downloads, _no_downloads or active
+    try:
+        yield
+    finally:
+        _no_downloads = before
 
 
 def tensors(name: str, *, offline: bool = False, progress: Progress | None = None) -> dict[str, Tensor]:
@@ -133,7 +146,7 @@ def _is_right(asset: Asset, folder: Path, tried: list[str]) -> bool:
     for file, expected in asset.digests.items():
         path = folder / file
         try:
-            found = digests(asset, path, form_of(asset, path))[file]
+            found = digests(asset, path)[file]
         except Exception as error:  # a broken file can break its reader in any way
             tried.append(f"{path} cannot be read ({_short(error)})")
             return False
@@ -204,6 +217,8 @@ def _convert_local(asset: Asset, tried: list[str]) -> Path | None:
 
 def _ask_sources(asset: Asset, offline: bool, progress: Progress | None, tried: list[str]) -> Path | None:
     """Try the sources in their order; ``tried`` is told how each fared."""
+    from vqbench.assets.download import SourceError  # not at the top: assets in the cache need no source
+
     if offline:
         return None
     for source in asset.sources:

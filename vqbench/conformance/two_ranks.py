@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import functools
 import json
+import os
 import subprocess
 import tempfile
 import time
@@ -57,7 +58,7 @@ class Ranks:
         if self.processes:
             return
         self.folder = tempfile.TemporaryDirectory(prefix="vqbench-ranks-", ignore_cleanup_errors=True)
-        environment = processes.environment() | {"OMP_NUM_THREADS": "1"}
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
         for rank in (0, 1):
             words = processes.command("vqbench.conformance.two_ranks_worker", rank, self.folder.name, HANG)
             with (Path(self.folder.name) / f"stderr.{rank}").open("w") as errors:

@@ -418,8 +418,10 @@ def _resolve(spec: SuiteSpec, digest: str, variant: bool, whole: bool = True) ->
         "vqbench": vqbench.__version__,
         "plugins": {plugin: _digest(plugin) for plugin in sorted(plugins)},
     }
-    plain = getattr(Dataset.settled, "__func__", None)
-    if settled := [name for name, each in data.items() if getattr(type(each).settled, "__func__", None) is not plain]:
+    plain = getattr(Dataset.canonical_args, "__func__", None)
+    if settled := [
+        name for name, each in data.items() if getattr(type(each).canonical_args, "__func__", None) is not plain
+    ]:
         inputs["settled"] = settled
     return Plan(spec, entries, infos, datasets, inputs, variant, sampling, _lengths(spec, entries, datasets))
 

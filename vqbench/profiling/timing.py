@@ -251,7 +251,7 @@ class StepTimer:
                 seeds=seeding.seeds(0, "noise"),
                 engine=engine,
                 folder=Path(folder),
-                watch=CodebookMonitor(),
+                monitor=CodebookMonitor(),
                 progress=progress,
                 stopped=lambda: done >= updates,
             )

@@ -1,10 +1,12 @@
-"""What changed between two states of the results: two folders, or two commits or dates of one folder's history.
+"""Show what changed between two states of the results.
 
-Runs belong together that were asked for alike: the same data set, quantizer, backbone and recipe with the same
-arguments, whatever the versions of their code, over the seeds that both states have. A change is beyond noise if
-:func:`vqbench.reporting.statistics.paired_test` over images and seeds says so after Holm's correction over all
-comparisons. Tested are the seeds that the same machines have trained in both states: what differs between machines is
-no change of the code.
+A state is a folder, or a commit or date in the history of one.
+
+Runs match if their requests are equal: the same data set, quantizer, backbone and recipe with the same arguments,
+whatever the versions of their code. Values are compared over the seeds that both states have. A change is beyond noise
+if :func:`vqbench.reporting.statistics.paired_test` over images and seeds is significant after Holm's correction over
+all comparisons. Only seeds that the same machines trained in both states are tested, since a difference between
+machines is no change of the code.
 """
 
 from __future__ import annotations
@@ -47,14 +49,17 @@ class Change:
     seeds: list[int]
     before: float
     after: float
-    said: str = ""
+    verdict: str = ""
     test: statistics.PairedTest | None = None  # of after − before
     adjusted: float | None = None
     images: int = 0
 
 
 def diff(a: str, b: str, results: Path) -> CommandOutput:
-    """Compare ``a`` with ``b``, each a results folder, a commit or a date (YYYY-MM-DD). Raises UsageError otherwise."""
+    """Compare two states: results folders, commits or dates (YYYY-MM-DD).
+
+    Raises UsageError for anything else.
+    """
     with state(a, results) as before, state(b, results) as after:
         old, new = _kinds(before), _kinds(after)
         common = [kind for kind in old if kind in new]
@@ -64,7 +69,7 @@ def diff(a: str, b: str, results: Path) -> CommandOutput:
     corrected = statistics.holm([change.test.p_value for change in tested if change.test])
     for change, p_value in zip(tested, corrected, strict=True):
         change.adjusted = p_value
-        change.said = _said(change)
+        change.verdict = _verdict(change)
     gone = [_name(next(iter(old[kind].values())).run) for kind in old if kind not in new]
     added = [_name(next(iter(new[kind].values())).run) for kind in new if kind not in old]
     return CommandOutput(_text(a, b, changes, gone, added), _data(a, b, changes, gone, added), damage)
@@ -72,23 +77,25 @@ def diff(a: str, b: str, results: Path) -> CommandOutput:
 
 @contextmanager
 def state(name: str, results: Path) -> Iterator[ResultStore]:
-    """The store of that name; of a commit or a date, a copy that is gone afterwards."""
+    """Yield the store of a folder, or a temporary copy of that of a commit or a date."""
     if path_of(name).is_dir():
         yield ResultStore(path_of(name))
         return
-    root = Path(_git(Path.cwd(), "rev-parse", "--show-toplevel", wrong=f"{name}: no folder, and no repository here"))
+    root = Path(
+        _git(Path.cwd(), "rev-parse", "--show-toplevel", wrong=f"{name}: not a folder, and this is no git repository")
+    )
     commit = name
     if re.fullmatch(r"\d{4}-\d{2}-\d{2}", name):
         commit = _git(root, "rev-list", "-1", f"--before={name}T23:59:59", "HEAD")
         if not commit:
-            raise UsageError(f"{name}: this repository has no commit of that day or before")
+            raise UsageError(f"{name}: this repository has no commit of that day or earlier")
     elif name.startswith("-"):
         raise UsageError(f"{name}: neither a folder nor a commit nor a date")
     wrong = f"{name}: neither a folder, nor a commit of this repository, nor a date such as 2026-01-31"
     commit = _git(root, "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}", wrong=wrong)
     inside = results.resolve()
     if not inside.is_relative_to(root.resolve()):
-        raise UsageError(f"{results}: not in this repository, so it has no past; name two folders instead")
+        raise UsageError(f"{results}: not in this repository, so it has no history; name two folders instead")
     path = inside.relative_to(root.resolve()).as_posix()
     packed = _called(root, "archive", commit, "--", path)
     if packed.returncode:
@@ -100,14 +107,17 @@ def state(name: str, results: Path) -> Iterator[ResultStore]:
 
 
 def _git(root: Path, *words: str, wrong: str = "") -> str:
-    told = _called(root, *words, wrong=wrong)
-    if told.returncode and wrong:
+    completed = _called(root, *words, wrong=wrong)
+    if completed.returncode and wrong:
         raise UsageError(wrong)
-    return os.fsdecode(told.stdout).strip()
+    return os.fsdecode(completed.stdout).strip()
 
 
 def _called(root: Path, *words: str, wrong: str = "") -> subprocess.CompletedProcess[bytes]:
-    """git, carried out in ``root``. Raises UsageError where there is none, or it takes longer than GIT_SECONDS."""
+    """Run git in ``root``.
+
+    Raises UsageError where git is missing or takes longer than GIT_SECONDS.
+    """
     try:
         return subprocess.run(
             ["git", "-C", str(root), *words],
@@ -125,7 +135,7 @@ Seeds = dict[int, Record]
 
 
 def _kinds(store: ResultStore) -> dict[Kind, Seeds]:
-    """The records of a store by what was asked for, then by seed; of two versions, the later."""
+    """Group the records of a store by request, then by seed; a later version wins."""
     kinds: dict[Kind, Seeds] = {}
     for record in sorted(store.records(), key=lambda record: record.made.get("date", "")):
         asked = {name: [(part := getattr(record.run, name)).name, dict(part.args)] for name in PARTS}
@@ -134,13 +144,13 @@ def _kinds(store: ResultStore) -> dict[Kind, Seeds]:
 
 
 def _name(run: RunSpec) -> str:
-    """A run among others, by what is not everybody's: its data set, quantizer and, in part, its arguments."""
+    """Name a run by what distinguishes it: data set, quantizer and its arguments."""
     args = ", ".join(f"{k}={v}" for k, v in run.quantizer.args.items())
     return f"{run.dataset.name}: {run.quantizer.name}({args})"
 
 
 def _changes(before: ResultStore, after: ResultStore, old: Seeds, new: Seeds) -> Iterator[Change]:
-    """Every metric that both states have of one kind of run."""
+    """Compare every metric that both states have of one kind of run."""
     seeds = sorted(seed for seed in old if seed in new)
     first = next(iter(new.values())).run
     names = {(p, m): None for seed in seeds for p, metrics in old[seed].values.items() for m in metrics}
@@ -152,14 +162,14 @@ def _changes(before: ResultStore, after: ResultStore, old: Seeds, new: Seeds) ->
         x, y = (statistics.mean([pair[i] for pair in known.values()]) for i in (0, 1))
         change = Change(_name(first), protocol, metric, list(known), x, y)
         if all(a == b for a, b in known.values()):
-            change.said = "equal"
+            change.verdict = "equal"
         else:
             known = {s: pair for s, pair in known.items() if same_origin(*(origins_of(e[s].made) for e in (old, new)))}
             pairs = [(before, old[s].run, after, new[s].run) for s in known]
             change.test = _tested(pairs, known, f"{protocol}/{metric}") if known else None
             change.images = change.test.images if change.test and change.test.images > 1 else 0
             why = "one seed and no values per image" if known else "trained on other machines"
-            change.said = "" if change.test else f"differs; {why}: no claim"
+            change.verdict = "" if change.test else f"differs; {why}: no claim"
         yield change
 
 
@@ -169,7 +179,7 @@ def _value(record: Record, protocol: str, metric: str) -> float | None:
 
 
 def _tested(pairs: Any, known: dict[int, tuple[float, float]], name: str) -> statistics.PairedTest | None:
-    """After against before, by image where both states have the same number of them, else by seed."""
+    """Test after against before, by image if both have the same images, else by seed."""
     x = [old_store.images(old).get(name) for old_store, old, _, _ in pairs]
     y = [new_store.images(new).get(name) for _, _, new_store, new in pairs]
     shapes = {None if each is None else each.shape for each in [*x, *y]}
@@ -182,7 +192,7 @@ def _tested(pairs: Any, known: dict[int, tuple[float, float]], name: str) -> sta
     return statistics.paired_test(b, a)
 
 
-def _said(change: Change) -> str:
+def _verdict(change: Change) -> str:
     assert change.test is not None
     assert change.adjusted is not None
     beyond = change.adjusted < LEVEL
@@ -192,7 +202,7 @@ def _said(change: Change) -> str:
 
 
 def _text(a: str, b: str, changes: list[Change], gone: list[str], added: list[str]) -> str:
-    different = [change for change in changes if change.said != "equal"]
+    different = [change for change in changes if change.verdict != "equal"]
     rows = []
     for each in different:
         test = each.test
@@ -202,9 +212,9 @@ def _text(a: str, b: str, changes: list[Change], gone: list[str], added: list[st
             f", {each.images:,} images" if each.images else ""
         )
         numbers = [f"{each.before:.6g}", f"{each.after:.6g}", f"{each.after - each.before:+.3g}", interval, p_value]
-        rows.append([each.what, each.protocol, each.metric, *numbers, basis, each.said])
+        rows.append([each.what, each.protocol, each.metric, *numbers, basis, each.verdict])
     head = ["run", "protocol", "metric", "before", "after", "difference", "95 %", "p, Holm", "basis", "verdict"]
-    beyond = sum(change.said == "changed" for change in changes)
+    beyond = sum(change.verdict == "changed" for change in changes)
     lines = [grid(head, rows)] if rows else []
     lines.append(
         f"{a} to {b}: {len(changes)} values in both, {len(changes) - len(different)} equal, {beyond} changed beyond "
@@ -216,10 +226,10 @@ def _text(a: str, b: str, changes: list[Change], gone: list[str], added: list[st
 
 def _data(a: str, b: str, changes: list[Change], gone: list[str], added: list[str]) -> dict[str, Any]:
     def plain(change: Change) -> dict[str, Any]:
-        told = {key: getattr(change, key) for key in ("what", "protocol", "metric", "seeds", "images")}
+        facts = {key: getattr(change, key) for key in ("what", "protocol", "metric", "seeds", "images")}
         numbers = {"before": change.before, "after": change.after}
         if change.test:
             numbers |= {"low": change.test.low, "high": change.test.high, "p_value": change.test.p_value}
-        return {**told, **numbers, "p_value_holm": change.adjusted, "verdict": change.said}
+        return {**facts, **numbers, "p_value_holm": change.adjusted, "verdict": change.verdict}
 
     return {"a": a, "b": b, "changes": [plain(change) for change in changes], "new": added, "gone": gone}

@@ -1,4 +1,4 @@
-"""The numbers of a page as plain data: ``vqbench report SUITE --format json``."""
+"""Convert a page to plain data, for ``vqbench report SUITE --format json``."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from dataclasses import asdict
 from typing import Any
 
 from vqbench.reporting.column_tests import ColumnTest
-from vqbench.reporting.html.gather import Gathered, RunView
-from vqbench.reporting.tables import assemble
+from vqbench.reporting.html.suite_view import RunView, SuiteView
+from vqbench.reporting.tables.formats.plain import plain
 
 
-def numbers(gathered: Gathered, judged: Sequence[Mapping[Any, ColumnTest]]) -> dict[str, Any]:
-    """Tables with what they allow to be said, and every run with what is known of it."""
+def page_data(suite: SuiteView, judged: Sequence[Mapping[Any, ColumnTest]]) -> dict[str, Any]:
+    """Return tables with their column tests, and every run with its record."""
     return {
-        "suite": gathered.plan.suite.name,
-        "command": gathered.command,
+        "suite": suite.plan.suite.name,
+        "command": suite.command,
         "tables": [
-            {**assemble.data(table), "statistics": [_contest(contest) for contest in found.values()]}
-            for table, found in zip(gathered.tables, judged, strict=True)
+            {**plain(table), "statistics": [_test(test) for test in tests.values()]}
+            for table, tests in zip(suite.tables, judged, strict=True)
         ],
-        "runs": [_run(view) for view in gathered.runs],
+        "runs": [_run(view) for view in suite.runs],
     }
 
 
-def _contest(contest: ColumnTest) -> dict[str, Any]:
+def _test(test: ColumnTest) -> dict[str, Any]:
     return {
-        "block": contest.block,
-        "setting": contest.setting,
-        "metric": contest.column.key,
-        "best": contest.best,
-        "claim": contest.claim,
-        "said": contest.sentence,
+        "block": test.block,
+        "setting": test.setting,
+        "metric": test.column.key,
+        "best": test.best,
+        "claim": test.claim,
+        "sentence": test.sentence,
         "comparisons": [
             {
                 "other": each.other,
@@ -40,9 +40,9 @@ def _contest(contest: ColumnTest) -> dict[str, Any]:
                 "p_value_holm": each.adjusted,
                 "ahead": each.ahead,
             }
-            for each in contest.comparisons
+            for each in test.comparisons
         ],
-        "not_compared": dict(contest.without),
+        "not_compared": dict(test.not_compared),
     }
 
 
@@ -62,7 +62,7 @@ def _run(view: RunView) -> dict[str, Any]:
         "values": {p: {m: v.to_dict() for m, v in each.items()} for p, each in record.values.items()} if record else {},
         "budget": asdict(view.budget),
         "entropy_bits": view.entropy,
-        "milliseconds_an_update": view.milliseconds,
+        "milliseconds_per_update": view.milliseconds,
         "history": view.history,
         "notes": list(view.notes),
     }

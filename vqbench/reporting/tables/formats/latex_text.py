@@ -1,4 +1,4 @@
-"""Plain text as LaTeX: every special character escaped, and what a document must load for the others."""
+"""Escape plain text for LaTeX, and name the packages that it needs."""
 
 from __future__ import annotations
 
@@ -68,16 +68,19 @@ _SHOWN = 5  # characters that the comment names
 
 
 def escape(text: str) -> str:
-    """``text`` without anything that LaTeX would take for a command or a ligature.
+    """Escape everything in ``text`` that LaTeX would read as a command or a ligature.
 
     >>> print(escape("50 % of [α] --set"))
     50 \\% of {[}$\\alpha$] -{}-set
     """
-    # Two hyphens, as of a command's option, would become a dash, and two commas a quotation mark.
+    # Two hyphens, as in the option of a command, would become a dash, and two commas a quotation mark.
     return re.sub(r"([-,])(?=\1)", r"\1{}", text.translate(_CHARACTERS))
 
 
 def needs(text: str) -> str:
-    """A comment on what a document must load for ``text``; every engine has the letters of Latin-1."""
+    """Return a comment on what a document must load for ``text``.
+
+    Every engine has the letters of Latin-1.
+    """
     others = list(dict.fromkeys(character for character in text if ord(character) > 0xFF))
     return f"{_NEEDS_UNICODE}: {' '.join(others[:_SHOWN])}" if others else _NEEDS
