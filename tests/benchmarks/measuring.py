@@ -75,7 +75,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
     from vqbench.execution import provenance
 
-    told = provenance.made(torch.device("cpu"))
+    told = provenance.current_provenance(torch.device("cpu"))
     machine = {
         "device": told["device"],
         "threads": told["threads"],
@@ -157,7 +157,7 @@ def lpips(dataset: str, options: argparse.Namespace) -> dict[str, Any]:
     """LPIPS of pairs, against VGG16 on both sides of the same pairs."""
     import torch
 
-    from vqbench.networks.inception import full_precision
+    from vqbench.networks.precision import inference_float32
 
     x, y = pictures(dataset, options.lpips_images)
     collectors = metrics("clean", "lpips")
@@ -165,7 +165,7 @@ def lpips(dataset: str, options: argparse.Namespace) -> dict[str, Any]:
     ready = [side.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last) for side in (x, y)]
 
     def bare() -> None:
-        with full_precision(torch.device("cpu")):
+        with inference_float32(torch.device("cpu")):
             for side in ready:
                 for part in side.split(BATCH):
                     net(part)
@@ -179,16 +179,18 @@ def rfid(protocol: str, options: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     from vqbench.networks import inception
+    from vqbench.networks.feature_cache import FeatureCache
+    from vqbench.networks.precision import inference_float32
 
     x, y = pictures("cifar10", options.rfid_images)
     (collector,) = metrics(protocol, "rfid")
     layout = torch.channels_last if protocol == "official" else torch.contiguous_format
     ready = torch.randn(len(x), 3, 299, 299).contiguous(memory_format=layout)
     with tempfile.TemporaryDirectory() as folder:
-        collector.originals = inception.FeatureStore(Path(folder) / "features.npy")  # filled in the turn not counted
+        collector.originals = FeatureCache(Path(folder) / "features.npy")  # filled in the turn not counted
 
         def bare() -> None:
-            with inception.full_precision(torch.device("cpu")):
+            with inference_float32(torch.device("cpu")):
                 for part in ready.split(RFID_BATCH):
                     inception._pool3(collector.net, part)
 

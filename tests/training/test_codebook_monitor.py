@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.training.test_reconstruction import Few, every_third, recipe, task
+from tests.recipes.test_autoencoder import Few, every_third, recipe, task
 from vqbench.errors import Damaged, Interrupted
 from vqbench.evaluation.snapshot_writer import SnapshotWriter, choose
 from vqbench.execution import callbacks

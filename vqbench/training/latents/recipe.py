@@ -1,4 +1,4 @@
-"""The recipe that second stages share: training a generator on the latents of a trained autoencoder."""
+"""The recipe that second stages share: a generator of latents."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from vqbench.training.progress import LossProgress
 
 
 class LatentRecipe(SecondStage):
-    """AdamW at a constant rate on the mean loss of batches of rows; kept is the moving average of the weights.
+    """AdamW at a constant rate, and a moving average of the weights.
 
     The average is a ← d·a + (1 − d)·w with d = min(``ema``, (1 + n)/(10 + n)) at update n. Random numbers of an update
-    derive from the run's seed and the update's number, so that a run that was stopped anywhere ends with the same
-    weights; what :meth:`batch` draws is the same on all ranks.
+    derive from the run's seed and the update's number, so that a training that was stopped anywhere ends with the same
+    weights; :meth:`batch` draws the same numbers on all ranks.
     """
 
     distributed = True
@@ -55,14 +55,20 @@ class LatentRecipe(SecondStage):
         return f"{counted(self.steps, 'update')}, batch {self.batch_size}, {rate}, {self.precision}"
 
     def standardize(self, generator: Any, moments: Callable[[bool], tuple[Tensor, Tensor]]) -> None:
-        """Fit the untrained generator to the rows' mean and deviation, of all numbers or by channel."""
+        """Fit the untrained generator to mean and deviation of the latents.
+
+        ``moments(by_channel)`` returns them.
+        """
 
     def batch(self, generator: Any, rows: Tensor) -> tuple[Tensor, ...]:
-        """What the loss of ``rows`` (B, ...) needs, whose first axes are the images: all random numbers included."""
+        """Return the inputs of the loss, each (B, ...), for latents (B, ...).
+
+        All random numbers are drawn here.
+        """
         raise NotImplementedError
 
     def loss(self, model: nn.Module, *batch: Tensor) -> Tensor:
-        """The mean over a rank's own images, ()."""
+        """Return the mean loss () over this rank's part of the inputs."""
         raise NotImplementedError
 
     def misfit(self, train: int, test: int, holdout: int, size: int) -> str | None:
@@ -73,7 +79,7 @@ class LatentRecipe(SecondStage):
 
 
 class LatentTraining(Training):
-    """AdamW on batches of latents, which are encoded once, before the first update."""
+    """AdamW on batches of latents, which are encoded once, at the start."""
 
     progress: LossProgress
     average: WeightAverage
@@ -90,8 +96,8 @@ class LatentTraining(Training):
         self.total = recipe.steps
         self.progress = LossProgress()
         self.owner = type(recipe).__name__
-        adam = torch.optim.AdamW(self.generator.parameters(), lr=recipe.learning_rate)
-        self.model, self.optimizer = task.engine.setup(self.generator, adam)
+        self.optimizer = torch.optim.AdamW(self.generator.parameters(), lr=recipe.learning_rate)
+        self.model = task.engine.setup(self.generator)
         self.average = WeightAverage(self.generator, recipe.ema)
 
     def parts(self) -> Mapping[str, Stateful]:
@@ -105,7 +111,7 @@ class LatentTraining(Training):
         rows = LatentEncoder(self.task, self.pixels, self.images, self.generator, recipe.mirrored).rows()
         if self.progress.step == 0:  # all ranks take the first one's moments, to be equal to the last bit
             recipe.standardize(
-                self.generator, lambda by_channel: group.agree(lambda: rows.moments(by_channel), patient=True)
+                self.generator, lambda by_channel: group.from_first_rank(lambda: rows.moments(by_channel), patient=True)
             )
         self.rows = rows
         self.model.train()
@@ -130,4 +136,4 @@ class LatentTraining(Training):
         task = self.task
         self.generator.load_state_dict(self.average.averaged_state())
         task.engine.save(task.folder / "best.pt", self.generator.state_dict())
-        task.engine.group.agree(lambda: forget(task.folder))
+        task.engine.group.from_first_rank(lambda: forget(task.folder))
