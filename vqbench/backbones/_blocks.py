@@ -43,13 +43,12 @@ class PreNormResidualBlock(nn.Module):
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
         self.norm2 = norm(out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
-        if in_channels != out_channels:
-            self.nin_shortcut = nn.Conv2d(in_channels, out_channels, 1)
+        self.nin_shortcut = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else None
 
     def forward(self, x: Tensor, z_q: Tensor | None = None) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x, z_q)))
         h = self.conv2(F.silu(self.norm2(h, z_q)))
-        y: Tensor = (self.nin_shortcut(x) if hasattr(self, "nin_shortcut") else x) + h
+        y: Tensor = (x if self.nin_shortcut is None else self.nin_shortcut(x)) + h
         return y
 
 
@@ -122,13 +121,12 @@ class MiddleBlocks(nn.Module):
     def __init__(self, channels: int, attention: bool, norm: NormFactory = MapNorm) -> None:
         super().__init__()
         self.block_1 = PreNormResidualBlock(channels, channels, norm)
-        if attention:
-            self.attn_1 = GlobalAttention(channels, norm)
+        self.attn_1 = GlobalAttention(channels, norm) if attention else None
         self.block_2 = PreNormResidualBlock(channels, channels, norm)
 
     def forward(self, x: Tensor, z_q: Tensor | None = None) -> Tensor:
         x = self.block_1(x, z_q)
-        if hasattr(self, "attn_1"):
+        if self.attn_1 is not None:
             x = self.attn_1(x, z_q)
         y: Tensor = self.block_2(x, z_q)
         return y

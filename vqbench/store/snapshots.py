@@ -90,7 +90,10 @@ def _read(path: Path, kind: type[Shown]) -> Shown | None:
             if type_ == "int":
                 arrays[name] = _whole(arrays[name], name)
         content = kind(**{name: arrays.get(name) for name in declared})  # type: ignore[arg-type]  # of types that are checked below
-        _check_usage(content) if isinstance(content, UsageHistory) else _check_snapshot(content)
+        if isinstance(content, UsageHistory):
+            _check_usage(content)
+        else:
+            _check_snapshot(content)
         return content
     except FileNotFoundError:
         return None
