@@ -291,7 +291,7 @@ def test_a_record_that_names_a_path_is_refused(tmp_path: Path) -> None:
     run = json.loads(path.read_text())["run"]
     run["dataset"]["name"] = "../../x"
     path.write_text(changed(path.read_text(), run=run))
-    with pytest.raises(Damaged, match="no plugin's name"):
+    with pytest.raises(Damaged, match="not a plugin's name"):
         store.read(a_run())
 
 
@@ -598,7 +598,7 @@ def test_status_needs_no_right_to_write(
         raise Unwritable("read-only")
 
     with store.lock(second):
-        monkeypatch.setattr(locks, "hold", refused)
+        monkeypatch.setattr(locks, "lock_folder", refused)
         assert vqbench("status", suite, "--store", store.root) == 0
     shown = capsys.readouterr().out
     assert "failed: NaN" in shown

@@ -1,1 +1,1 @@
-"""Results on disk: records, their schema, and what may be deleted of them. Without torch."""
+"""Records of runs on disk, their schema, and safe deletion; without torch."""
