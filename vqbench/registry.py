@@ -26,9 +26,7 @@ from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from vqbench.errors import UsageError, VqbenchError, nearest, shortened
-from vqbench.system import source_digest
 from vqbench.system.files import MB, open_regular
-from vqbench.system.paths import path_of
 
 if TYPE_CHECKING:
     from vqbench.backbone import Backbone
@@ -96,6 +94,8 @@ _imported: dict[Path, tuple[bytes, str]] = {}  # those that were imported -> the
 
 def add_file(path: str | Path) -> None:
     """Offer the plugins of one Python file, under the file's name. Raises UsageError if there is no such file."""
+    from vqbench.system.paths import path_of
+
     path = path_of(path).resolve()
     if path.suffix != ".py" or not path.is_file():
         raise UsageError(f"{path}: no such Python file; --plugin wants the path of a .py file")
@@ -132,6 +132,8 @@ def files() -> tuple[Path, ...]:
 
 @cache
 def _import_file(path: Path) -> ModuleType:
+    from vqbench.system import source_digest
+
     spec = importlib.util.spec_from_file_location(_files[path], path)
     assert spec is not None
     assert spec.loader is not None
