@@ -178,7 +178,7 @@ def test_stopped_anywhere_it_goes_on_exactly(tmp_path: Path, flips: bool) -> Non
 
 
 def stopped_often(one: Any, folder: Path) -> int:
-    """Train with a stop at every third time that is asked; how many stops there were."""
+    """Train with a stop at every third poll; return how many stops there were."""
     for stops in itertools.count():
         try:
             one.fit(task(folder, stopped=every_third(iter(range(100)))))
@@ -263,7 +263,7 @@ class Broken:
         return self.images[which]
 
 
-def test_a_image_that_one_rank_cannot_read_ends_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_that_one_rank_cannot_read_ends_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where one rank fails at its piece, the others do not wait for it."""
     monkeypatch.setattr(cache, "PIECE", 35)
     monkeypatch.setattr(cache, "IN_MEMORY", 0)
@@ -280,7 +280,7 @@ def test_a_image_that_one_rank_cannot_read_ends_all(tmp_path: Path, monkeypatch:
 
 
 def test_a_second_stage_is_of_one_first_stage(tmp_path: Path) -> None:
-    """On an autoencoder that was trained anew, neither does a training go on nor is a generator loaded."""
+    """On an autoencoder that was trained again, no training resumes and no generator is loaded."""
     with pytest.raises(Interrupted):
         recipe().fit(task(tmp_path, stopped=every_third(iter(range(100)))))
     work = task(tmp_path)
@@ -301,8 +301,8 @@ def close(whole: Path, parts: Path) -> None:
         torch.testing.assert_close(other[name], value, rtol=1e-4, atol=1e-5)
 
 
-def test_who_was_stopped_while_measuring_encodes_nothing_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A training that is all done gives its weights at once: for a large set, what it was trained on is long gone."""
+def test_a_finished_training_encodes_nothing_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training that was stopped during evaluation returns its weights at once: its latents are deleted by then."""
     recipe().fit(task(tmp_path))
     weights = torch.load(tmp_path / "best.pt", weights_only=True)
     (tmp_path / "best.pt").unlink()

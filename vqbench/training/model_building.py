@@ -1,4 +1,4 @@
-"""Build the model of a run from its plugins, and measure its size and bit rate."""
+"""Build the model of a run from its plugins; measure size and bit rate."""
 
 from __future__ import annotations
 
@@ -16,14 +16,20 @@ from vqbench.training import seeding
 
 
 def require_planned(run: RunSpec) -> None:
-    """Raises ChangedPlugin where a plugin of ``run`` is a file that was edited after the run was planned."""
+    """Raise ChangedPlugin where a plugin file of ``run`` was edited since.
+
+    The run was planned with its earlier content.
+    """
     for name in PARTS:
         part: PluginSpec = getattr(run, name)
         registry.require_same(f"{name}s", part.name, part.source)  # type: ignore[arg-type]  # the plural of a part is a kind
 
 
 def build(run: RunSpec, dataset: Dataset) -> Autoencoder:
-    """Build the untrained model of ``run``. All quantizers of a seed and data set start from the same backbone."""
+    """Build the untrained model of ``run``.
+
+    All quantizers of a seed and data set start from the same backbone.
+    """
     seeds = seeding.seeds(run.seed, run.dataset.name)
 
     def create(kind: registry.Kind, part: PluginSpec, **fixed: Any) -> Any:
@@ -40,13 +46,18 @@ def build(run: RunSpec, dataset: Dataset) -> Autoencoder:
 
 
 def kept_buffers(model: torch.nn.Module) -> dict[str, Tensor]:
-    """Copy the buffers that a checkpoint keeps to the CPU, to compare them after training."""
+    """Copy the buffers that a checkpoint keeps, to compare them later.
+
+    The copies are on the CPU.
+    """
     kept = model.state_dict()
     return {name: buffer.detach().cpu().clone() for name, buffer in model.named_buffers() if name in kept}
 
 
 def learned_state(model: torch.nn.Module, before: Mapping[str, Tensor]) -> int:
-    """Count the numbers that training has set: trained parameters, and buffers that changed, such as an EMA codebook.
+    """Count the numbers that training has set.
+
+    Trained parameters, and buffers that changed, such as an EMA codebook.
 
     ``before`` are the :func:`kept_buffers` of the untrained model.
     """
@@ -56,7 +67,10 @@ def learned_state(model: torch.nn.Module, before: Mapping[str, Tensor]) -> int:
 
 
 def rate(model: Autoencoder, dataset: Dataset, device: torch.device) -> dict[str, Any]:
-    """Return the bits per image of a uniform code, and the size of one codebook; empty if nothing is quantized."""
+    """Return the bits per image of a uniform code, and codebook size.
+
+    Empty if nothing is quantized.
+    """
     quantizer = model.quantizer
     if quantizer.depth == 0:
         return {}
