@@ -53,7 +53,7 @@ class Interrupted(VqbenchError):
 
 
 class TimeUp(Interrupted):
-    """The time given by ``--for`` is over; what was done so far is kept, and the same command goes on."""
+    """The time limit is reached; the work so far is kept, and the same command resumes."""
 
     exit_code = 3
 

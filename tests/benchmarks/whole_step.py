@@ -39,7 +39,7 @@ HEADS = ["quantizer", "data set", "batch", "precision", "ours [s]", "plain [s]",
 def measured(chosen: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """One row after the other, as soon as it is there."""
     os.environ["VQBENCH_CHECKPOINT_EVERY"] = "inf"  # read when the recipe is imported: no checkpoint within a step
-    from vqbench.execution.allocator import LARGE_PAGES
+    from vqbench.system.environment import LARGE_PAGES
 
     os.environ.update(LARGE_PAGES)  # as the processes of `run` have it; for both sides
     import torch

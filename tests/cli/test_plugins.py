@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from vqbench import registry
-from vqbench.cli import app, scaffold
+from vqbench.cli import app
+from vqbench.conformance import scaffold
 from vqbench.errors import UsageError
 from vqbench.planning import plan
 from vqbench.planning.overrides import Override
@@ -96,12 +97,12 @@ def test_an_edited_quantizer_trains_anew(here: Path, capsys: pytest.CaptureFixtu
         assert vqbench("plan", *words, "--json") == 0
         return json.loads(capsys.readouterr().out)["left"]
 
-    assert vqbench("run", *words, "--places", "0", "--quiet") == 0
+    assert vqbench("run", *words, "--jobs", "0", "--quiet") == 0
     capsys.readouterr()
     assert left() == 0
     path.write_text(text.replace("self.beta * F", "2 * self.beta * F"))
     assert left() == 1
-    assert vqbench("run", *words, "--places", "0", "--quiet") == 0
+    assert vqbench("run", *words, "--jobs", "0", "--quiet") == 0
     capsys.readouterr()
     assert left() == 0
     records = list(ResultStore(here / "runs").records())

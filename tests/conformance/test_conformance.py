@@ -17,10 +17,10 @@ import torch
 from tests.support import faulty
 from vqbench import registry, testing
 from vqbench.cli import app
-from vqbench.conformance import CHECKS, two_ranks
+from vqbench.conformance import two_ranks
 from vqbench.conformance.outcome import Result
 from vqbench.quantizer import Quantizer
-from vqbench.testing import conformance
+from vqbench.testing import CHECKS, conformance
 
 SLOW = {check.name for check in CHECKS if check.slow}
 NO_GPU = {"gpu"}  # nothing to plant where there is none

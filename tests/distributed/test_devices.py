@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.execution.test_executors import PATIENCE, alive, children, plugin
 from tests.support import ranks
+from tests.support.processes import PATIENCE, alive, children, plugin
 from tests.support.tiny_suite import command, weights, write
 from vqbench import assets, registry
 from vqbench.distributed import collectives

@@ -311,7 +311,7 @@ def test_a_run_goes_on_among_its_samples(tmp_path: Path, monkeypatch: pytest.Mon
         return sample(generator, seeds, places, *args)
 
     def run(store: Path) -> None:
-        vqbench("run", path, "--store", store, "--places", 0, "--quiet")
+        vqbench("run", path, "--store", store, "--jobs", 0, "--quiet")
 
     monkeypatch.setattr(generation, "sample", noted)
     stop = True

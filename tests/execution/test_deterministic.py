@@ -55,7 +55,7 @@ def torch_restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("torch_restored")
 @pytest.mark.parametrize(
     "where",
-    [("--places", "0"), pytest.param(("--devices", "2"), marks=pytest.mark.slow)],
+    [("--jobs", "0"), pytest.param(("--devices", "2"), marks=pytest.mark.slow)],
     ids=["in this process", "two ranks of a worker"],
 )
 def test_what_trains_is_deterministic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: tuple[str, str]) -> None:

@@ -17,7 +17,7 @@ from vqbench import registry
 from vqbench.errors import UsageError
 from vqbench.training.engine import devices_of
 
-HERE = ("--places", "0")  # in this process, where how runs are carried out is not the question
+HERE = ("--jobs", "0")  # in this process, where how runs are carried out is not the question
 
 # A quantizer that a user might bring: it fails as broken mathematics does.
 NAN_PLUGIN = '''
@@ -103,7 +103,7 @@ def test_a_failed_run_is_shown_and_stops_no_other(tmp_path: Path, capsys: pytest
     assert vqbench("plan", suite, "--store", store, "--plugin", plugin) == 0
     planned = capsys.readouterr().out
     assert re.search(r"^broken .* failed ", planned, re.MULTILINE)
-    assert "0 not done; 1 failed, which `run` tries again with --retry-failed" in planned
+    assert "0 not done; 1 failed: `run --retry-failed` tries them again" in planned
     plugin.write_text(NAN_PLUGIN.replace("torch.nan", "1"))
     fixed = subprocess.run(command(*words, "--retry-failed"), capture_output=True, text=True)
     assert fixed.returncode == 0, fixed.stderr

@@ -24,8 +24,8 @@ from vqbench.distributed.group import RankGroup
 from vqbench.distributed.launching import launched
 from vqbench.execution.settings import RunSettings
 from vqbench.execution.stopping import KILL_SIGNALS
-from vqbench.execution.wait_policy import waiting
 from vqbench.system import processes
+from vqbench.system.environment import waiting
 
 GRACE = 10.0  # seconds in which the other ranks may fail by themselves once one is lost
 POLL = 0.2  # seconds between two checks that all ranks are alive

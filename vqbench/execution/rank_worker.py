@@ -18,7 +18,6 @@ from vqbench.errors import Damaged, Interrupted, StoreError, UsageError
 from vqbench.evaluation.reconstructions import Evaluator, Measurement
 from vqbench.evaluation.snapshot_writer import SnapshotWriter
 from vqbench.execution import provenance
-from vqbench.execution.model_building import build, kept_buffers, learned_state, rate, require_planned, size
 from vqbench.execution.results import ProgressListener
 from vqbench.execution.settings import RunSettings
 from vqbench.model import Autoencoder
@@ -28,6 +27,7 @@ from vqbench.system.writing import set_aside
 from vqbench.training import seeding
 from vqbench.training.codebook_monitor import CodebookMonitor
 from vqbench.training.engine import Engine, devices_of
+from vqbench.training.model_building import build, kept_buffers, learned_state, rate, require_planned, size
 
 if TYPE_CHECKING:
     from vqbench.evaluation.samples import SampleEvaluator

@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class RunSettings:
-    """How runs are carried out: sent by the driver to its workers, and by a worker to the ranks of a run."""
+    """How runs are carried out; sent to every worker and rank."""
 
     device: str = "auto"  # auto, cpu, cuda or cuda:N
     devices: int = 1  # that share each run

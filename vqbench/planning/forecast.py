@@ -23,7 +23,7 @@ from vqbench.spec import RunSpec
 from vqbench.store.record import Record, lacking
 from vqbench.store.results import ResultStore
 from vqbench.system.durations import format_duration
-from vqbench.system.output import CommandOutput, grid
+from vqbench.system.output import grid
 
 SCALES = ("epochs", "subset")  # arguments of a recipe that change how many updates there are, not what each costs
 Metrics = frozenset[tuple[str, str]]  # (protocol, metric)
@@ -122,7 +122,16 @@ def _passes(record: Record) -> list[tuple[str, Metrics, float]]:
     return passes
 
 
-def forecast(plan: Plan, store: ResultStore, results: ResultStore, places: Sequence[int]) -> CommandOutput:
+@dataclass(frozen=True)
+class Forecast:
+    """The expected time of a suite, as text and as JSON data, and the files that could not be read."""
+
+    text: str
+    data: dict[str, Any]
+    damage: Sequence[str]  # one sentence each
+
+
+def forecast(plan: Plan, store: ResultStore, results: ResultStore, places: Sequence[int]) -> Forecast:
     """What is left of ``plan`` by each device that such runs were measured on, at so many places."""
     entries = {run.key: entry for entry in plan.entries for run in entry.stages()}
     jobs = [Job(run, plan.wanted(run)) for run in plan.runs() if lacking(store.sound(run), plan.wanted(run))]
@@ -159,13 +168,13 @@ def forecast(plan: Plan, store: ResultStore, results: ResultStore, places: Seque
     damage = [*store.damage.values(), *results.damage.values()]
     head = f"{plan.suite.name}: {counted(len(entries), 'distinct run')}, {len(jobs):,} not done"
     if not jobs:
-        return CommandOutput(head, {"suite": plan.suite.name, "left": 0, "devices": []}, damage)
+        return Forecast(head, {"suite": plan.suite.name, "left": 0, "devices": []}, damage)
     if not blocks:
         blocks = [
             "Nothing is known of what they take: no such run was trained yet. Train one of each row, with --epochs 1 "
             "and another --store if need be, and give that folder as --results."
         ]
-    return CommandOutput(
+    return Forecast(
         "\n\n".join([head, *blocks]), {"suite": plan.suite.name, "left": len(jobs), "devices": data}, damage
     )
 
