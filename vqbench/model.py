@@ -18,7 +18,10 @@ class Autoencoder(nn.Module):
         self.backbone, self.quantizer = backbone, quantizer
 
     def forward(self, x: Tensor) -> tuple[Tensor, QuantizerOutput]:
-        """Images (B, C, S, S) in [-1, 1] to reconstructions of the same shape, and what the quantizer gave."""
+        """Reconstruct images (B, C, S, S) in [-1, 1].
+
+        Returns the reconstructions, of the same shape and not clamped, and the quantizer's output.
+        """
         z = self.backbone.encode(x)  # (B, dim, s, s)
         with torch.autocast(z.device.type, enabled=False):  # assignments are decided in float32 at every precision
             out = strictly(self.quantizer, z.float())

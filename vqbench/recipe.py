@@ -1,4 +1,4 @@
-"""The contract of a recipe: one training loop, and what it is given to train with."""
+"""The contract of a recipe: a way to train, and the task that it is given."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Task:
     dataset: Dataset
     seeds: Seeds  # (purpose, counters ...) -> seed
     engine: Engine
-    folder: Path  # where the recipe keeps its checkpoints: last.pt, best.pt
+    folder: Path  # of the recipe's checkpoints: last.pt, best.pt
     monitor: CodebookMonitor  # counts the codes
     progress: Callable[[int, int], None] = lambda done, total: None  # called with the updates done, and in all
     stopped: Callable[[], bool] = lambda: False  # polled after every update: if true, save and raise Interrupted
@@ -35,15 +35,15 @@ class Task:
 
 @dataclass
 class Trained:
-    """What is told of a finished training."""
+    """The outcome of a finished training."""
 
     seconds: float  # spent in training, over all restarts
-    history: list[dict[str, Any]] = field(default_factory=list)  # one mapping an epoch
+    history: list[dict[str, Any]] = field(default_factory=list)  # one mapping per epoch
     origins: list[dict[str, Any]] | None = None  # machines that trained part of it; None: this one, see add_origin
 
 
 class Recipe:
-    """A way to train: a plugin that takes a :class:`Task` and leaves trained weights.
+    """A way to train, from a :class:`Task` to trained weights.
 
     All arguments of the constructor are named, annotated and part of the key of a run. Only :meth:`fit` must be
     written. The planner, tables and workers never read a recipe's arguments: they call the methods below and read these
@@ -62,38 +62,54 @@ class Recipe:
     precision: Literal["float32", "tf32", "bf16"] = "float32"  # of the engine in its tasks
 
     def misfit(self, train: int, test: int, holdout: int, size: int) -> str | None:
-        """Why it cannot train on data of so many images of ``size`` pixels a side, and what would work; None if it can.
+        """Return why it cannot train on such data and what would work, or None.
 
-        ``holdout``: how many of the last training images are kept for selection, if it selects by them.
+        Args:
+            train, test: images of each split.
+            holdout: how many of the last training images are kept for selection, if it selects by them.
+            size: pixels a side of each image.
         """
         return None
 
     def fit(self, task: Task) -> Trained:
-        """Train ``task.model``, going on from the last checkpoint in ``task.folder`` if there is one.
+        """Train ``task.model``, resuming from ``task.folder`` where possible.
 
-        Leaves the selected weights in the model and in ``best.pt``. Raises RunError if the run cannot go on.
+        Leaves the selected weights in the model and in ``best.pt``. Raises RunError if the training fails, and
+        Interrupted after saving a checkpoint where ``task.stopped()`` is true.
         """
         raise NotImplementedError
 
     def images(self, train: int, holdout: int) -> int:
-        """How many of a data set's ``train`` images it learns from, which keeps ``holdout`` of them for selection."""
+        """Return how many images it learns from, of ``train`` in all.
+
+        ``holdout``: how many are kept for selection, if it selects by them.
+        """
         return train
 
     def updates(self, images: int) -> int | None:
-        """Optimizer updates of a whole training on so many images; None if that is not known beforehand."""
+        """Return the updates of a whole training on so many images.
+
+        None: not known beforehand.
+        """
         return None
 
     def images_shown(self, images: int) -> int | None:
-        """Images in all updates of a whole training on so many, repetitions counted; None if that is not known."""
+        """Return the images in all updates of a training on so many.
+
+        Each counts as often as it occurs. None: not known beforehand.
+        """
         return None
 
     def about(self) -> str:
-        """For how long and how fast it trains, as a table says it: "2 epochs, batch 64". Empty: all arguments."""
+        """Return the summary for captions, such as "2 epochs, batch 64".
+
+        Empty: all arguments are listed.
+        """
         return ""
 
 
 def too_large(batch_size: int, train: int, subset: int | None) -> str | None:
-    """What is wrong with a batch that so many training images do not fill; None if they do."""
+    """Return what is wrong with a batch size for so many images, or None."""
     count = min(train, subset or train)
     if batch_size <= count:
         return None
@@ -102,7 +118,9 @@ def too_large(batch_size: int, train: int, subset: int | None) -> str | None:
 
 
 class SecondStage(Recipe):
-    """A way to train a generator on a trained autoencoder, which comes as ``task.model`` and is left as it is.
+    """A way to train a generator on a trained autoencoder.
+
+    The autoencoder comes as ``task.model`` and is not changed.
 
     ``fit`` leaves the ``state_dict`` of the trained :meth:`generator` in ``best.pt``. Sampled images are compared with
     the training images that the generator learned from, which :attr:`subset` and :attr:`mirrored` describe.
@@ -116,8 +134,10 @@ class SecondStage(Recipe):
     mirrored: bool = False  # whether it learns from mirrored images as well
 
     def generator(self, first: Autoencoder, channels: int, size: int) -> Generator:
-        """An untrained maker of images, of so many channels and that side, on the device of ``first``.
+        """Return an untrained generator of images (B, channels, size, size).
 
-        Raises UsageError if what it needs is not installed.
+        It is on the device of ``first``.
+
+        Raises UsageError if a package that it needs is not installed.
         """
         raise NotImplementedError

@@ -132,7 +132,7 @@ def test_new_overwrites_nothing_and_takes_no_bad_name(here: Path, capsys: pytest
     """A file that is there stays byte for byte; names that are no module's, or taken, are refused, with exit code 2."""
     (here / "my_vq.py").write_text("mine")
     for kind, name, sentence in (
-        ("quantizer", "my_vq", "stays as it is"),
+        ("quantizer", "my_vq", "is not overwritten"),
         ("quantizer", "vq", "is a quantizer already"),
         ("quantizer", "My VQ", "small letters"),
         ("quantizer", "../vq", "small letters"),

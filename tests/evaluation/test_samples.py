@@ -296,8 +296,8 @@ def test_a_run_goes_on_among_its_samples(tmp_path: Path, monkeypatch: pytest.Mon
     """`run`, stopped while it samples, ends its next call in the samples of a run that was not stopped, and makes none
     of them twice, though its training, which has no record yet, is gone through again."""
     pytest.importorskip("diffusers", reason="the extra `generate` is not installed")
+    from tests.recipes.test_diffusion import suite
     from tests.support.tiny_suite import vqbench
-    from tests.training.test_generation import suite
 
     path = suite(tmp_path)
     monkeypatch.setattr(generation, "TOGETHER", 2)

@@ -69,32 +69,32 @@ def plan(suite: Path) -> Plan:
 
 
 def fill(plan: Plan, store: ResultStore, changed: Change = lambda entry: {}, better: float = 0.0) -> None:
-    """A record of every run, e the best by far; ``changed`` is what its ``made`` has of its own."""
+    """A record of every run, e the best by far; ``changed`` returns the changes of its provenance."""
     for entry in plan.entries:
         coded = not entry.ceiling
         codes = {"bits": 441.0, "codes": 8 if entry.label == "e" else 64} if coded else {}
-        made = {"seconds": 1.0, "device": "AMD EPYC", "threads": 2, "versions": {"torch": "2"}, "origins": [OURS]}
-        made |= {"date": "2026-01-31T12:00:00Z", "commit": None, "measured": []}
-        made |= {"parameters": 1000, "state": 1000, **codes, **changed(entry)}
+        provenance = {"seconds": 1.0, "device": "AMD EPYC", "threads": 2, "versions": {"torch": "2"}, "origins": [OURS]}
+        provenance |= {"date": "2026-01-31T12:00:00Z", "commit": None, "measured": []}
+        provenance |= {"parameters": 1000, "state": 1000, **codes, **changed(entry)}
         psnr = 20.0 + entry.row + better
         values = {"psnr": psnr, "usage": 10.0 * entry.row if coded else None, "perplexity": 5.0 + entry.row}
         stored = {name: Value(value if coded or name == "psnr" else None, 1, 1, 1000) for name, value in values.items()}
-        store.write(Record(entry.run, {"clean": stored}, made))
+        store.write(Record(entry.run, {"clean": stored}, provenance))
         store.write_images(entry.run, {"clean/psnr": psnr + np.linspace(-1, 1, 1000)})
 
 
 def table(plan: Plan, *stores: ResultStore) -> Table:
-    [made] = assemble.tables(plan, stores)
-    return made
+    [only] = assemble.tables(plan, stores)
+    return only
 
 
-def ranked(made: Table, metric: str = "psnr") -> dict[str, str]:
-    return {place.row.label: place.rank for place in made.places() if place.rank and place.column.key == metric}
+def ranked(shown: Table, metric: str = "psnr") -> dict[str, str]:
+    return {place.row.label: place.rank for place in shown.places() if place.rank and place.column.key == metric}
 
 
-def marks(made: Table) -> dict[str, list[str]]:
+def marks(shown: Table) -> dict[str, list[str]]:
     """Of each row that has any, those of its PSNR."""
-    places = [place for place in made.places() if place.column.key == "psnr"]
+    places = [place for place in shown.places() if place.column.key == "psnr"]
     return {place.row.label: list(place.cell.marks) for place in places if place.cell.marks}
 
 
@@ -105,14 +105,14 @@ def test_a_row_of_more_bits_is_marked_and_not_ranked(plan: Plan, tmp_path: Path)
     """1,764 bits beside 441 are another budget, 455 are not; the best of the others is best."""
     store = ResultStore(tmp_path)
     fill(plan, store, lambda entry: {"bits": {"e": 1764.0, "d": 455.0}.get(entry.label, 441.0)})
-    made = table(plan, store)
-    assert marks(made) == {"e": ["B"]}
-    assert ranked(made) == {"d": "best", "c": "second"}
-    assert "Other budget: e (1,764 bits per image, not 441)." in made.footnotes
+    shown = table(plan, store)
+    assert marks(shown) == {"e": ["B"]}
+    assert ranked(shown) == {"d": "best", "c": "second"}
+    assert "Other budget: e (1,764 bits per image, not 441)." in shown.footnotes
 
 
 def test_bits_of_records_without_a_note_are_those_measured(plan: Plan, tmp_path: Path) -> None:
-    """A record from before counts by its metric; one without either is not held against anything."""
+    """An older record counts by its metric; without either, bits are not compared."""
     store = ResultStore(tmp_path)
     fill(plan, store, lambda entry: {"bits": None})
     [e] = [entry.run for entry in plan.entries if entry.label == "e"]
@@ -129,28 +129,28 @@ def test_other_updates_are_another_budget(suite: Path, tmp_path: Path) -> None:
     """A row that is trained for longer, or in other batches, is marked whatever its bits."""
     longer = planning.load(suite, [], [Override("quantizers.e.train", {"clean": {"epochs": 3, "batch_size": 64}})])
     fill(longer, store := ResultStore(tmp_path))
-    made = table(longer, store)
-    assert marks(made) == {"e": ["B"]}
-    assert ranked(made) == {"d": "best", "c": "second"}
+    shown = table(longer, store)
+    assert marks(shown) == {"e": ["B"]}
+    assert ranked(shown) == {"d": "best", "c": "second"}
 
 
 def test_every_format_marks_the_same(plan: Plan, tmp_path: Path) -> None:
     """Text, Markdown, LaTeX, CSV, JSON and page have one letter for a row outside of the budget, and say what it is."""
     store = ResultStore(tmp_path)
     fill(plan, store, lambda entry: {"bits": 1764.0 if entry.label == "e" else 441.0})
-    made = table(plan, store)
+    shown = table(plan, store)
     legend = "not ranked: B other budget."
-    text, markdown, latex = (render(made, form) for form in ("text", "markdown", "latex"))
+    text, markdown, latex = (render(shown, form) for form in ("text", "markdown", "latex"))
     assert "\ne [B] " in text
     assert "| e<sup>B</sup> " in markdown
     assert "\ne\\textsuperscript{B} & " in latex
     assert all(f"{legend}" in rendered for rendered in (text, markdown, latex))
-    rows = [row for row in csv.DictReader(io.StringIO(render(made, "csv"))) if row["metric"] == "psnr"]
+    rows = [row for row in csv.DictReader(io.StringIO(render(shown, "csv"))) if row["metric"] == "psnr"]
     assert {row["row"]: (row["marks"], row["rank"]) for row in rows if row["row"] in "de"} == {
         "d": ("", "best"),
         "e": ("B", ""),
     }
-    cells = [cell for cell in plain(made)["cells"] if cell["metric"] == "psnr"]
+    cells = [cell for cell in plain(shown)["cells"] if cell["metric"] == "psnr"]
     assert [(cell["marks"], cell["unranked"], cell["rank"]) for cell in cells[-2:]] == [
         ([], "", "best"),
         (["B"], "other budget", None),
@@ -164,10 +164,10 @@ def test_a_larger_state_is_marked_and_ranked(plan: Plan, tmp_path: Path) -> None
     """Buffers count; a quarter above the median is the limit; and it is a column."""
     store = ResultStore(tmp_path)
     fill(plan, store, lambda entry: {"state": {"e": 1251, "d": 1250}.get(entry.label, 1000)})
-    made = table(plan, store)
-    assert marks(made) == {"e": ["S"]}
-    assert ranked(made) == {"e": "best", "d": "second"}
-    states = [place.cell.shown(place.column) for place in made.places() if place.column.key == "state"]
+    shown = table(plan, store)
+    assert marks(shown) == {"e": ["S"]}
+    assert ranked(shown) == {"e": "best", "d": "second"}
+    states = [place.cell.shown(place.column) for place in shown.places() if place.column.key == "state"]
     assert states == ["1000", "1000", "1000", "1000", "1250", "1251"]
 
 
@@ -175,32 +175,32 @@ def test_a_state_that_is_not_known_is_not_marked(plan: Plan, tmp_path: Path) -> 
     """Records from before say how many parameters they have, and nothing of buffers: no mark, and no number."""
     store = ResultStore(tmp_path)
     fill(plan, store, lambda entry: {"state": None, "parameters": 9000 if entry.label == "e" else 1000})
-    made = table(plan, store)
-    assert marks(made) == {}
-    assert {place.cell.status for place in made.places() if place.column.key == "state"} == {"none"}
+    shown = table(plan, store)
+    assert marks(shown) == {}
+    assert {place.cell.status for place in shown.places() if place.column.key == "state"} == {"none"}
 
 
 def test_perplexities_of_other_codebooks_are_not_ranked(plan: Plan, tmp_path: Path) -> None:
     """That of 8 codes does not compete with those of 64, in this column alone."""
     store = ResultStore(tmp_path)
     fill(plan, store)
-    made = table(plan, store)
-    assert ranked(made, "perplexity") == {"d": "best", "c": "second"}
-    assert ranked(made, "usage") == {"e": "best", "d": "second"}
-    assert "Perplexity is not ranked for other codebook sizes: e (8 codes)." in made.footnotes
+    shown = table(plan, store)
+    assert ranked(shown, "perplexity") == {"d": "best", "c": "second"}
+    assert ranked(shown, "usage") == {"e": "best", "d": "second"}
+    assert "Perplexity is not ranked for other codebook sizes: e (8 codes)." in shown.footnotes
 
 
 # Machines -------------------------------------------------------------------------------------------------------------
 
 
 def test_one_seed_of_another_machine_is_not_ranked(plan: Plan, tmp_path: Path) -> None:
-    """What one seed on another machine gives stands in the table, marked, and the largest group of one origin ranks."""
+    """A value of one seed on another machine is shown and marked; the largest group of one origin is ranked."""
     store = ResultStore(tmp_path)
     fill(plan, store, lambda entry: {"origins": [THEIRS if entry.label in "ae" else OURS]})
-    made = table(plan, store)
-    assert marks(made) == {"a": ["M"], "e": ["M"]}
-    assert ranked(made) == {"d": "best", "c": "second"}
-    assert "not ranked: M other machine." in render(made)
+    shown = table(plan, store)
+    assert marks(shown) == {"a": ["M"], "e": ["M"]}
+    assert ranked(shown) == {"d": "best", "c": "second"}
+    assert "not ranked: M other machine." in render(shown)
 
 
 def test_a_run_resumed_elsewhere_has_both_origins(plan: Plan, tmp_path: Path) -> None:
@@ -211,14 +211,14 @@ def test_a_run_resumed_elsewhere_has_both_origins(plan: Plan, tmp_path: Path) ->
 
 
 def test_of_two_equal_groups_none_is_ranked(suite: Path, tmp_path: Path) -> None:
-    """Two rows from here and two from there: neither is what the others are held against."""
+    """With two rows each from two machines, neither machine is the reference."""
     four = planning.load(suite, [])
     four = replace(four, entries=[entry for entry in four.entries if entry.label != "e"])
     store = ResultStore(tmp_path)
     fill(four, store, lambda entry: {"origins": [THEIRS if entry.label in "ab" else OURS]})
-    made = table(four, store)
-    assert ranked(made) == {}
-    assert [*marks(made)] == ["identity", "a", "b", "c", "d"]
+    shown = table(four, store)
+    assert ranked(shown) == {}
+    assert [*marks(shown)] == ["identity", "a", "b", "c", "d"]
 
 
 def test_several_seeds_are_ranked_and_marked(suite: Path, tmp_path: Path) -> None:
@@ -226,16 +226,16 @@ def test_several_seeds_are_ranked_and_marked(suite: Path, tmp_path: Path) -> Non
     two = planning.load(suite, [], [Override("seeds", [1, 2])])
     store = ResultStore(tmp_path)
     fill(two, store, lambda entry: {"origins": [THEIRS if entry.label == "e" else OURS]})
-    made = table(two, store)
-    assert marks(made) == {"e": ["M"]}
-    assert ranked(made) == {"e": "best", "d": "second"}
-    column_test = judge_columns(made, lambda key, name: None)[0, 0]
+    shown = table(two, store)
+    assert marks(shown) == {"e": ["M"]}
+    assert ranked(shown) == {"e": "best", "d": "second"}
+    column_test = judge_columns(shown, lambda key, name: None)[0, 0]
     assert not column_test.comparisons
     assert dict(column_test.not_compared) == dict.fromkeys("abcd", "other machine")
-    assert "; M other machine." in render(made)
+    assert "; M other machine." in render(shown)
 
 
-def test_machines_of_older_records_are_told_apart_by_what_they_have(plan: Plan, tmp_path: Path) -> None:
+def test_machines_of_older_records_are_distinguished_by_what_they_have(plan: Plan, tmp_path: Path) -> None:
     """Without a list, device and threads are the origin, of which nothing is guessed."""
     old = {"device": "AMD EPYC", "threads": 2, "versions": {}}
     assert origins_of(old) == (Origin("AMD EPYC", threads=2),)
@@ -248,13 +248,13 @@ def test_machines_of_older_records_are_told_apart_by_what_they_have(plan: Plan, 
 
 
 def test_the_printed_order_pairs_within_one_origin(tmp_path: Path) -> None:
-    """A row that another machine trained is not held against the paper's best, and the line says why."""
+    """A row that another machine trained is not compared with the paper's best, and the line says why."""
     b1 = planning.load("small_datasets", [])
     store = ResultStore(tmp_path)
     for entry in b1.entries:
-        made = {"seconds": 1.0, "origins": [THEIRS if entry.label == "SQ-VAE" else OURS]}
+        provenance = {"seconds": 1.0, "origins": [THEIRS if entry.label == "SQ-VAE" else OURS]}
         value = {"l1": Value(1.0 - 0.1 * entry.row, 1, 1, 9)}
-        store.write(Record(entry.run, {"official": value}, made))
+        store.write(Record(entry.run, {"official": value}, provenance))
     [line] = [line for line in ranking_lines(StoredRuns(b1, [store]), "official") if line.startswith("MNIST, l1")]
     assert line.endswith("; trained on another machine: SQ-VAE.")
     assert "SQ-VAE" not in line.split(";")[0]
@@ -314,9 +314,9 @@ def test_below_a_hundred_images_nothing_is_ranked(suite: Path, tmp_path: Path, i
         record = store.read(entry.run)
         assert record
         store.write(replace(record, values={f"clean@{images}": record.values["clean"]}))
-    made = table(few, store)
-    assert bool(ranked(made)) is ranks
-    text = render(made)
+    shown = table(few, store)
+    assert bool(ranked(shown)) is ranks
+    text = render(shown)
     assert f"{images} test images; one seed per cell" in text
     assert ("PSNR, Usage, Perplexity are not ranked: they need at least 100 test images, here 99." in text) is not ranks
 
@@ -352,21 +352,21 @@ def crowded(plan: Plan, store: ResultStore) -> Table:
         "d": {"state": 10_000_000},
     }
     fill(plan, store, lambda entry: own.get(entry.label, {}))
-    made = table(plan, store)
-    return replace(made, footnotes=[*made.footnotes, "a note on the data " * 20])
+    shown = table(plan, store)
+    return replace(shown, footnotes=[*shown.footnotes, "a note on the data " * 20])
 
 
 @pytest.mark.parametrize("form", ["text", "markdown"])
 def test_five_lines_of_notes_and_the_rest_on_demand(plan: Plan, tmp_path: Path, form: str) -> None:
-    """However much there is to say, a table has five short lines below it, the marks in the first; --notes has all."""
-    made = crowded(plan, ResultStore(tmp_path))
-    below = render(made, form).rstrip().split("\n\n")[-1].splitlines()
+    """However many notes exist, a table shows five short lines, the marks in the first; --notes shows all."""
+    shown = crowded(plan, ResultStore(tmp_path))
+    below = render(shown, form).rstrip().split("\n\n")[-1].splitlines()
     assert len(below) == LINES
     assert all(len(line) <= WIDTH + 2 for line in below[1:])
     assert len(below[0]) <= WIDTH + 8
     assert "not ranked: B other budget, M other machine; S larger state." in below[0]
     assert "vqbench table --notes" in below[-1]
-    everything = " ".join(render(made, form, all_notes=True).split())
+    everything = " ".join(render(shown, form, all_notes=True).split())
     assert "Equal budget: the same updates and images seen, bits per image within 5 %" in everything
     assert ("a note on the data " * 20).strip() in everything
     assert "c (Intel Xeon (AVX2, 2 threads))" in everything
@@ -385,14 +385,14 @@ def test_the_option_shows_all_notes(
     assert "Equal budget" in capsys.readouterr().out
 
 
-def test_a_mark_of_some_cells_stands_at_these(plan: Plan, tmp_path: Path) -> None:
-    """Where not all values of a row are marked alike, the letter is beside the value."""
+def test_a_mark_of_some_cells_is_shown_beside_these(plan: Plan, tmp_path: Path) -> None:
+    """If only some values of a row are marked, the letter is beside these."""
     fill(plan, store := ResultStore(tmp_path))
-    made = table(plan, store)
-    block = made.blocks[0]
+    shown = table(plan, store)
+    block = shown.blocks[0]
     row = block.rows[1]
     cells = [replace(row.cells[0], marks=("M",)), *row.cells[1:]]
-    changed = replace(made, blocks=[replace(block, rows=[replace(row, cells=cells), *block.rows[2:]])])
+    changed = replace(shown, blocks=[replace(block, rows=[replace(row, cells=cells), *block.rows[2:]])])
     assert "\na  " in render(changed)
     assert "21.00 [M]" in render(changed)
     assert isinstance(next(changed.places()), CellPosition)

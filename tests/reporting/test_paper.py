@@ -1,4 +1,4 @@
-"""The printed values and what is said about them, and the rule of the verdicts."""
+"""The printed values, the remarks on them, and the rule of the verdicts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vqbench.reporting import paper, verdict
 from vqbench.reporting.paper.tolerances import TOLERANCES
 from vqbench.reporting.tables.comparison import against_paper
 from vqbench.reporting.tables.render import FORMATS, render
-from vqbench.reporting.tables.table import Block, Cell, Column, ColumnGroup, Row, Table
+from vqbench.reporting.tables.table import Cell, Column, ColumnGroup, Row, RowBlock, Table
 from vqbench.reporting.verdict import VerdictKind, judge
 
 DATASETS = {"mnist": "MNIST", "cifar10": "CIFAR10", "fashion_mnist": "Fashion-MNIST"}
@@ -50,7 +50,7 @@ def number(table, row, dataset, metric, setting=""):
 
 def b1_table(cell=lambda dataset, method, metric: Cell(status="missing")):
     blocks = [
-        Block(DATASETS[name], [Row(m, [cell(name, m, c.key) for c in COLUMNS]) for m in METHODS], name)
+        RowBlock(DATASETS[name], [Row(m, [cell(name, m, c.key) for c in COLUMNS]) for m in METHODS], name)
         for name in ("mnist", "cifar10")
     ]
     return Table("Reconstruction", COLUMNS, blocks, key="small_datasets", protocol="official")
@@ -82,7 +82,7 @@ def test_b1_is_digit_for_digit():
 
 
 def test_no_value_was_changed_since_it_was_proofread():
-    """Every cell still has the digits that were proofread; a correction has to be made on purpose."""
+    """Every cell still has the digits that were proofread; a correction has to be deliberate."""
     proofread = {"B.1": "289c8bd3e76cf66a", "B.3": "846a08b1931c2e4d", "B.4": "fbe419ad0918d157"}
     for table, digest in proofread.items():
         lines = [f"{c.method} {c.setting} {c.dataset} {c.metric} {c.printed}" for c in paper.values(table)]
@@ -146,7 +146,7 @@ def off_the_line(dataset, row):
 
 
 def test_suspicious_pairs_are_off_the_line():
-    """The two cells said to be 0.5 dB off the trend are, by ten times and more the scatter of the 16 other rows."""
+    """Two cells are 0.5 dB off the trend, as footnoted: over nine times the scatter of the 16 other rows."""
     for dataset, row, gap in (
         ("cifar10", ("B.4", "unique", "offline"), -0.5),
         ("mnist", ("B.1", "SQ-VAE", ""), 0.5),
@@ -261,7 +261,7 @@ def test_reasons_not_to_compare_go_before_the_numbers():
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_with_nothing_run_all_of_b1_is_shown(form):
-    """Every one of the 40 printed values stands digit for digit in the output of each format, with NOT RUN."""
+    """Every format shows all of the 40 printed values digit for digit, with NOT RUN."""
     page = render(against_paper(b1_table(), "B.1"), form, paper=True)
     table = page.split("Bold: ")[0].split("40 printed values")[0]
     assert len(re.findall(r"\bNOT RUN\b", table)) == 40
@@ -271,7 +271,7 @@ def test_with_nothing_run_all_of_b1_is_shown(form):
 
 
 def test_tally_counts_every_printed_value():
-    """The sum of the verdicts stands below the table."""
+    """The number of each verdict is shown below the table."""
     table = b1_table(lambda d, m, k: Cell([number("B.1", m, d, k)]) if m != "HVQ-VAE" else Cell(status="missing"))
     page = render(against_paper(table, "B.1"), paper=True)
     assert "40 printed values: 30 REPRODUCED, 10 NOT RUN." in page
@@ -280,7 +280,7 @@ def test_tally_counts_every_printed_value():
 def test_rows_that_the_paper_lacks_stay_as_they_are():
     """FSQ has no printed value: no verdict, and no line for one."""
     rows = [Row(m, [Cell([0.02])]) for m in ("VQ-VAE", "FSQ")]
-    table = against_paper(Table("T", COLUMNS[:1], [Block("MNIST", rows, "mnist")]), "B.1")
+    table = against_paper(Table("T", COLUMNS[:1], [RowBlock("MNIST", rows, "mnist")]), "B.1")
     assert [cell.verdict is None for row in table.blocks[0].rows for cell in row.cells] == [False, True]
     assert render(table, paper=True).count("· paper") == 1
 
@@ -288,15 +288,15 @@ def test_rows_that_the_paper_lacks_stay_as_they_are():
 def test_a_cells_own_reason_goes_before_the_tables():
     """FID from few images says so, while the rest of the reduced run has the reason of the run."""
     cells = [Cell([0.02]), Cell([1.0], not_comparable="FID from 500 images")]
-    table = Table("T", [COLUMNS[0], COLUMNS[4]], [Block("MNIST", [Row("VQ-VAE", cells)], "mnist")])
+    table = Table("T", [COLUMNS[0], COLUMNS[4]], [RowBlock("MNIST", [Row("VQ-VAE", cells)], "mnist")])
     judged = against_paper(table, "B.1", not_comparable="reduced run").blocks[0].rows[0].cells
     assert [cell.verdict.reason for cell in judged if cell.verdict] == ["reduced run", "FID from 500 images"]
 
 
 def test_settings_side_by_side_find_their_own_values():
-    """With offline and online as groups, each cell of B.4 is held against the value of its setting."""
+    """With offline and online as groups, each cell of B.4 is compared with the value of its setting."""
     columns = [COLUMNS[0]]
-    blocks = [Block("MNIST", [Row(a, [Cell([0.02]), Cell([0.02])]) for a in ANCHORS], "mnist")]
+    blocks = [RowBlock("MNIST", [Row(a, [Cell([0.02]), Cell([0.02])]) for a in ANCHORS], "mnist")]
     groups = [ColumnGroup("offline"), ColumnGroup("online")]
     table = against_paper(Table("T", columns, blocks, groups=groups, group_by="setting"), "B.4")
     printed = [[cell.paper for cell in row.cells] for row in table.blocks[0].rows]
@@ -304,9 +304,9 @@ def test_settings_side_by_side_find_their_own_values():
 
 
 def test_data_sets_side_by_side_find_their_own_values():
-    """With data sets as groups, each cell of B.3 is held against the value of its data set."""
+    """With data sets as groups, each cell of B.3 is compared with the value of its data set."""
     groups = [ColumnGroup(DATASETS[name], name) for name in DATASETS]
-    blocks = [Block("", [Row(letter, [Cell([0.02])] * 3) for letter in "ABCDE"])]
+    blocks = [RowBlock("", [Row(letter, [Cell([0.02])] * 3) for letter in "ABCDE"])]
     table = against_paper(Table("T", [COLUMNS[0]], blocks, groups=groups), "B.3")
     assert [cell.paper for cell in table.blocks[0].rows[1].cells] == ["0.0200", "0.0509", "0.0378"]
 

@@ -1,4 +1,4 @@
-"""Values of runs that differ from the paper's by the precision of training alone stand beside the printed ones."""
+"""Runs that differ from the paper's by the precision of training alone are compared with printed values."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def in_precision(run: RunSpec, precision: str) -> RunSpec:
 
 
 def write(store: ResultStore, run: RunSpec, l1: float = L1) -> None:
-    made = {"seconds": 1.0, "device": "cpu", "threads": 1, "versions": {"torch": "2"}}
-    store.write(Record(run, {"official": {"l1": Value(l1, 1, 1, 10)}}, made))
+    provenance = {"seconds": 1.0, "device": "cpu", "threads": 1, "versions": {"torch": "2"}}
+    store.write(Record(run, {"official": {"l1": Value(l1, 1, 1, 10)}}, provenance))
     store.write_images(run, {"official/l1": np.full(10, l1)})
 
 
@@ -73,7 +73,7 @@ def test_a_float32_record_goes_before_all_others(plan: Plan, tmp_path: Path) -> 
 
 
 def test_every_cell_of_another_precision_has_the_footnote(plan: Plan, tmp_path: Path) -> None:
-    """No value of another precision, ranked or not, stands in a table without its footnote, in any format."""
+    """No format shows a value of another precision, ranked or not, without its footnote."""
     store = ResultStore(tmp_path)
     for entry in plan.entries[:3]:
         write(store, in_precision(entry.run, "bf16") if entry is plan.entries[0] else entry.run)

@@ -22,7 +22,7 @@ def test_mean_and_deviation_follow_their_formulas():
 
 
 def test_one_seed_has_no_deviation():
-    """One value says nothing about the spread, so there is no number for it, not even zero."""
+    """One value has no spread, not even zero."""
     assert statistics.deviation([0.5]) is None
 
 
@@ -52,7 +52,7 @@ def test_t_interval_covers_the_truth_as_often_as_it_says(seeds):
 
 @pytest.mark.parametrize("values", [[], [1.0], [1.0, math.inf]])
 def test_t_interval_refuses_what_has_none(values):
-    """Fewer than two finite values have no interval, and the user is told so."""
+    """Fewer than two finite values have no interval, and the error says so."""
     with pytest.raises(UsageError, match="two or more finite"):
         statistics.t_interval(values)
 
@@ -75,8 +75,8 @@ def test_bootstrap_interval_covers_the_true_difference():
     for _ in range(300):
         hardness = rng.normal(0, 5, size=150)  # common to both methods; cancels only where pairs are kept
         a, b = hardness + rng.normal(0.3, 1, size=150), hardness + rng.normal(0, 1, size=150)
-        found = statistics.paired_bootstrap(a, b, "max", resamples=300)
-        covered += found.low <= 0.3 <= found.high
+        result = statistics.paired_bootstrap(a, b, "max", resamples=300)
+        covered += result.low <= 0.3 <= result.high
     assert covered / 300 == pytest.approx(0.95, abs=0.04)
 
 
@@ -97,17 +97,17 @@ def test_seeds_are_resampled_too():
 
 
 def test_different_numbers_of_seeds_are_drawn_independently():
-    """Two seeds of one method may stand against three of another, on the same images."""
-    found = statistics.paired_bootstrap(np.full((2, 50), 1.0), np.full((3, 50), 3.0), "min")
-    assert (found.difference, found.low, found.high, found.share) == (-2.0, -2.0, -2.0, 1.0)
+    """Two seeds of one method can be compared with three of another, on the same images."""
+    result = statistics.paired_bootstrap(np.full((2, 50), 1.0), np.full((3, 50), 3.0), "min")
+    assert (result.difference, result.low, result.high, result.share) == (-2.0, -2.0, -2.0, 1.0)
 
 
 def test_a_method_against_itself_is_even():
     """Ties count one half, so equal methods get one half and not a victory."""
     values = np.random.default_rng(4).normal(size=(2, 30))
-    found = statistics.paired_bootstrap(values, values, "max")
-    assert found.share == 0.5
-    assert found.p_value == 1.0
+    result = statistics.paired_bootstrap(values, values, "max")
+    assert result.share == 0.5
+    assert result.p_value == 1.0
 
 
 def test_p_value_is_never_zero_and_two_sided():
@@ -135,7 +135,7 @@ def test_bootstrap_gives_the_same_answer_again():
     ],
 )
 def test_bootstrap_refuses_what_cannot_be_paired(a, b, message):
-    """Other images, no images, a third axis and infinite values are told apart in one sentence each."""
+    """Other images, no images, a third axis and infinite values have one error message each."""
     with pytest.raises(UsageError, match=message):
         statistics.paired_bootstrap(a, b, "min")
 
@@ -176,20 +176,20 @@ def test_paired_test_with_one_seed_is_the_paired_t_test():
     a, b = rng.normal(size=40), rng.normal(0.3, size=40)
     expected = stats.ttest_rel(a, b)
     for shape in ((1, 40), (40, 1)):
-        found = statistics.paired_test(a.reshape(shape), b.reshape(shape))
+        result = statistics.paired_test(a.reshape(shape), b.reshape(shape))
         interval = expected.confidence_interval()
-        assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
-        assert found.p_value == pytest.approx(expected.pvalue)
-        assert (found.seeds, found.images) == shape
+        assert (result.low, result.high) == pytest.approx((interval.low, interval.high))
+        assert result.p_value == pytest.approx(expected.pvalue)
+        assert (result.seeds, result.images) == shape
 
 
 def test_paired_test_over_both_is_min_f():
     """With three seeds and four images, t² is min F′ = F1·F2 / (F1 + F2) of the two tests' F, as Clark has it."""
     gaps = np.random.default_rng(9).normal(1.0, 1.0, size=(3, 4)) + np.array([[0.0], [0.5], [1.0]])
     f1, f2 = (stats.ttest_1samp(gaps.mean(axis), 0).statistic ** 2 for axis in (0, 1))  # by images, by seeds
-    found = statistics.paired_test(gaps, np.zeros_like(gaps))
-    assert found.p_value == pytest.approx(stats.f.sf(f1 * f2 / (f1 + f2), 1, 2))
-    assert found.p_value > stats.ttest_1samp(gaps.mean(1), 0).pvalue
+    result = statistics.paired_test(gaps, np.zeros_like(gaps))
+    assert result.p_value == pytest.approx(stats.f.sf(f1 * f2 / (f1 + f2), 1, 2))
+    assert result.p_value > stats.ttest_1samp(gaps.mean(1), 0).pvalue
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5])
@@ -200,8 +200,8 @@ def test_paired_test_covers_the_truth_at_least_as_often_as_it_says(seeds):
     covered = alone = 0
     for _ in range(1500):
         gaps = 0.2 + 0.3 * rng.normal(size=(seeds, 1)) + rng.normal(size=(1, 60)) + rng.normal(size=(seeds, 60))
-        found = statistics.paired_test(gaps, np.zeros_like(gaps))
-        covered += found.low <= 0.2 <= found.high
+        result = statistics.paired_test(gaps, np.zeros_like(gaps))
+        covered += result.low <= 0.2 <= result.high
         one = statistics.paired_test(0.2 + 0.3 * rng.normal() + 0.1 * rng.normal(size=60), np.zeros(60))
         alone += one.low <= 0.2 <= one.high
     assert covered / 1500 >= 0.95 - 0.012  # two standard errors
@@ -211,19 +211,19 @@ def test_paired_test_covers_the_truth_at_least_as_often_as_it_says(seeds):
 def test_paired_test_finds_what_is_there():
     """A difference of twice what seeds scatter is found with five seeds in most cases, so that bold is possible."""
     rng = np.random.default_rng(10)
-    found = 0
+    result = 0
     for _ in range(200):
         gaps = 0.6 + 0.3 * rng.normal(size=(5, 1)) + rng.normal(size=(1, 200)) + rng.normal(size=(5, 200))
-        found += statistics.paired_test(gaps, np.zeros_like(gaps)).p_value < 0.05
-    assert found / 200 > 0.6
+        result += statistics.paired_test(gaps, np.zeros_like(gaps)).p_value < 0.05
+    assert result / 200 > 0.6
 
 
 def test_paired_test_of_constant_differences():
     """Equal values are no difference, p = 1; the same difference everywhere is certain."""
     values = np.arange(6.0).reshape(2, 3)
     assert statistics.paired_test(values, values).p_value == 1.0
-    found = statistics.paired_test(values + 1, values)
-    assert (found.difference, found.low, found.high, found.p_value) == (1.0, 1.0, 1.0, 0.0)
+    result = statistics.paired_test(values + 1, values)
+    assert (result.difference, result.low, result.high, result.p_value) == (1.0, 1.0, 1.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_paired_test_of_constant_differences():
     ],
 )
 def test_paired_test_refuses_what_cannot_be_paired(a, b, message):
-    """A single pair, other seeds and not-a-number are told apart in one sentence each."""
+    """A single pair, other seeds and not-a-number have one error message each."""
     with pytest.raises(UsageError, match=message):
         statistics.paired_test(a, b)
 

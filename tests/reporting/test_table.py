@@ -22,7 +22,7 @@ from vqbench.reporting.tables import assemble
 from vqbench.reporting.tables.comparison import against_paper
 from vqbench.reporting.tables.formats.layout import layout
 from vqbench.reporting.tables.render import FORMATS, render
-from vqbench.reporting.tables.table import Block, Cell, Column, ColumnGroup, Row, Table, ranks
+from vqbench.reporting.tables.table import Cell, Column, ColumnGroup, Row, RowBlock, Table, ranks
 from vqbench.store.sampling import Sampling
 
 L1 = Column("l1", "l1", better="min", digits=4)
@@ -41,7 +41,7 @@ def example_table():
     return Table(
         "Recon_struction at 100 %",
         [L1, PSNR],
-        [Block("MNIST", rows, "mnist")],
+        [RowBlock("MNIST", rows, "mnist")],
         caption=["vqbench table small_datasets --paper"],
         key="small_datasets",
         protocol="official",
@@ -49,14 +49,14 @@ def example_table():
 
 
 def single(column, *values, **row):
-    return Block("", [Row(f"m{i}", [Cell([value])], **row) for i, value in enumerate(values)])
+    return RowBlock("", [Row(f"m{i}", [Cell([value])], **row) for i, value in enumerate(values)])
 
 
 # The model ------------------------------------------------------------------------------------------------------------
 
 
 def test_heads_have_units_and_arrows():
-    """The head says label, unit and which way is better, and nothing of what there is not."""
+    """The head says label, unit and which way is better, and leaves out what a column lacks."""
     assert [column.head for column in (L1, PSNR, USAGE, STEPS)] == ["l1 ↓", "PSNR [dB] ↑", "Usage [%] ↑", "Steps"]
 
 
@@ -76,7 +76,9 @@ def test_a_cell_has_values_if_and_only_if_it_is_ok():
 def test_a_row_of_the_wrong_width_is_refused():
     """A row with a cell too few would shift numbers under wrong heads, so the table is not built."""
     with pytest.raises(UsageError, match="row 'VQ-VAE' has 1 cells for 4 columns"):
-        Table("T", [L1, PSNR], [Block("", [Row("VQ-VAE", [Cell([1.0])])])], groups=[ColumnGroup("a"), ColumnGroup("b")])
+        Table(
+            "T", [L1, PSNR], [RowBlock("", [Row("VQ-VAE", [Cell([1.0])])])], groups=[ColumnGroup("a"), ColumnGroup("b")]
+        )
 
 
 def test_best_and_second_follow_the_direction():
@@ -91,18 +93,18 @@ def test_values_that_look_equal_share_their_rank():
     assert ranks(single(L1, 0.01, 0.02, 0.02), 0, L1) == {0: "best", 1: "second", 2: "second"}
 
 
-def test_who_does_not_compete_is_not_ranked():
+def test_rows_that_do_not_compete_are_not_ranked():
     """Upper bounds, rows without a value, NaN, columns without a direction and single rows get no rank."""
     cells = [[0.0], [2.0], [float("nan")], [1.0]]
     rows = [Row(str(i), [Cell(values)], upper_bound=i == 0) for i, values in enumerate(cells)]
     rows.append(Row("missing", [Cell(status="missing")]))
-    assert ranks(Block("", rows), 0, L1) == {1: "second", 3: "best"}
-    assert ranks(Block("", rows), 0, STEPS) == {}
-    assert ranks(Block("", rows[:2]), 0, L1) == {}
+    assert ranks(RowBlock("", rows), 0, L1) == {1: "second", 3: "best"}
+    assert ranks(RowBlock("", rows), 0, STEPS) == {}
+    assert ranks(RowBlock("", rows[:2]), 0, L1) == {}
 
 
 @given(st.lists(st.floats(0, 100), min_size=2, max_size=12), st.sampled_from(["min", "max"]))
-def test_nobody_shown_better_than_the_best(values, better):
+def test_no_row_is_shown_better_than_the_best(values, better):
     """No row shows a better number than one marked best, none between best and second; if all are equal, none is."""
     column = Column("x", "x", better=better, digits=1)
     shown = [float(column.shown(value)) * (1 if better == "min" else -1) for value in values]
@@ -115,7 +117,7 @@ def test_nobody_shown_better_than_the_best(values, better):
 
 
 def test_the_difference_shown_is_that_of_the_numbers_shown():
-    """A reader who subtracts the printed from the shown value gets the difference that stands below them."""
+    """A reader who subtracts the printed from the shown value gets the difference that is shown below them."""
     cell = Cell([0.01856], paper="0.0180")
     assert (cell.shown(L1), cell.shown_difference(L1)) == ("0.0186", "+0.0006")
     assert Cell([0.01796], paper="0.0180").shown_difference(L1) == "+0.0000"
@@ -286,7 +288,7 @@ def test_latex():
 
 
 def test_csv_has_one_line_a_value_at_full_precision():
-    """Every value stands unrounded on its own line, and a cell without one says why on a line of its own."""
+    """Every value is unrounded on its own line, and a cell without one says why on a line of its own."""
     lines = list(csv.DictReader(io.StringIO(render(against_paper(example_table(), "B.1"), "csv"))))
     assert list(lines[0])[:7] == ["table", "protocol", "dataset", "row", "setting", "metric", "seed"]
     l1 = [line for line in lines if line["metric"] == "l1"]
@@ -307,7 +309,7 @@ def test_csv_has_one_line_a_value_at_full_precision():
 
 
 def test_csv_of_several_tables_has_one_head():
-    """Tables under two measuring protocols go into one file, told apart by the column ``protocol``."""
+    """Tables under two measuring protocols go into one file, distinguished by the column ``protocol``."""
     page = render([example_table(), example_table()], "csv")
     assert page.count("table,protocol") == 1
     assert len(page.splitlines()) == 1 + 2 * 12
@@ -318,7 +320,7 @@ def test_csv_of_several_tables_has_one_head():
 )
 def test_csv_names_what_a_group_stands_for(group_by, dataset, setting):
     """Groups fill the column of what they are, and blocks the other one."""
-    blocks = [Block("MNIST", [Row("random", [Cell([1.0])])], "mnist")]
+    blocks = [RowBlock("MNIST", [Row("random", [Cell([1.0])])], "mnist")]
     table = Table("T", [L1], blocks, groups=[ColumnGroup("Online", "online")], group_by=group_by)
     [line] = csv.DictReader(io.StringIO(render(table, "csv")))
     assert (line["dataset"], line["setting"], line["row"]) == (dataset, setting, "random")
@@ -327,7 +329,7 @@ def test_csv_names_what_a_group_stands_for(group_by, dataset, setting):
 def test_groups_stand_side_by_side():
     """All columns repeat under each group, and each group has a best of its own."""
     rows = [Row("random", [Cell([1.0]), Cell([2.0])]), Row("closest", [Cell([2.0]), Cell([1.0])])]
-    table = Table("T", [L1], [Block("", rows)], groups=[ColumnGroup("offline"), ColumnGroup("on_line")])
+    table = Table("T", [L1], [RowBlock("", rows)], groups=[ColumnGroup("offline"), ColumnGroup("on_line")])
     latex = render(table, "latex")
     assert r"& \multicolumn{1}{c}{offline} & \multicolumn{1}{c}{on\_line} \\" in latex
     assert r"\cmidrule(lr){2-2} \cmidrule(lr){3-3}" in latex
@@ -347,33 +349,33 @@ def test_equal_footnotes_share_a_mark(form):
     """Five cells that failed for one reason have one footnote, and another reason has the next letter."""
     row = Row("a", [Cell(status="failed", reason="no memory"), Cell(status="failed", reason="no memory")])
     other = Row("b", [Cell(status="failed", reason="NaN"), Cell(status="none")], footnotes=["no released code"])
-    page = render(Table("T", [L1, PSNR], [Block("", [row, other])]), form)
+    page = render(Table("T", [L1, PSNR], [RowBlock("", [row, other])]), form)
     assert [page.count(text) for text in ("no memory", "NaN", "no released code", "FAILED")] == [1, 1, 1, 3]
-    notes = layout(Table("T", [L1, PSNR], [Block("", [row, other])])).notes
+    notes = layout(Table("T", [L1, PSNR], [RowBlock("", [row, other])])).notes
     assert notes == [("a", "no memory"), ("b", "no released code"), ("c", "NaN")]
 
 
 def test_a_cell_lists_its_marks_in_order_and_once():
-    """Several footnotes of one cell keep their order, and one that is said twice is marked once."""
+    """Several footnotes of one cell keep their order, and a repeated one is marked once."""
     cells = [Cell([1.0], footnotes=["z", "y", "x", "z"]), Cell([1.0], footnotes=["x", "new", "z"])]
-    [line] = layout(Table("T", [L1, PSNR], [Block("", [Row("a", cells)])])).lines
+    [line] = layout(Table("T", [L1, PSNR], [RowBlock("", [Row("a", cells)])])).lines
     assert [piece.marks for piece in line.pieces] == [("a", "b", "c"), ("c", "d", "a")]
 
 
 def test_footnotes_go_on_after_z():
     """The 27th footnote is aa, so that no two footnotes share a mark."""
     rows = [Row(str(i), [Cell(status="failed", reason=f"reason {i}")]) for i in range(60)]
-    marks = [mark for mark, _ in layout(Table("T", [L1], [Block("", rows)])).notes]
+    marks = [mark for mark, _ in layout(Table("T", [L1], [RowBlock("", rows)])).notes]
     assert (marks[25], marks[26], marks[52], len(set(marks))) == ("z", "aa", "ba", 60)
 
 
 def test_a_failure_without_a_reason_says_so():
-    """FAILED never stands alone."""
-    assert "no reason is recorded" in render(Table("T", [L1], [Block("", [Row("a", [Cell(status="failed")])])]))
+    """FAILED always has a reason."""
+    assert "no reason is recorded" in render(Table("T", [L1], [RowBlock("", [Row("a", [Cell(status="failed")])])]))
 
 
 def test_one_seed_makes_no_claim():
-    """With one seed a cell there is no ±, and a line says that the spread is not known."""
+    """With one seed per cell no ± is shown, and a line says that the spread is unknown."""
     page = render(Table("T", [L1], [single(L1, 1.0, 2.0)]))
     assert "One seed per cell: seed-to-seed variation is unknown." in page
     assert "±" not in page
@@ -386,9 +388,9 @@ HOSTILE = st.text(MARKUP, max_size=12) | st.text(max_size=12)
 @example(MARKUP, MARKUP, MARKUP)
 @given(HOSTILE, HOSTILE, HOSTILE)
 def test_any_text_keeps_the_shape(label, title, reason):
-    """Whatever stands in names and reasons, rows of Markdown and LaTeX keep their number of cells."""
+    """Whatever names and reasons contain, rows of Markdown and LaTeX keep their number of cells."""
     row = Row(label, [Cell([1.0], footnotes=[reason]), Cell(status="failed", reason=reason)])
-    table = Table(title, [L1, PSNR], [Block("", [row])])
+    table = Table(title, [L1, PSNR], [RowBlock("", [row])])
     bars = [line for line in render(table, "markdown").split("\n") if line.startswith("|")]
     assert len(bars) == 3
     assert {len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) for line in bars} == {4}
@@ -405,7 +407,7 @@ def test_any_text_keeps_the_shape(label, title, reason):
 def test_a_row_of_latex_cannot_begin_like_an_argument():
     """After a line break LaTeX reads [ and * as arguments, so labels that begin with them are wrapped."""
     rows = [Row("[ours]", [Cell([1.0])]), Row("*best*", [Cell([1.0])])]
-    latex = render(Table("T", [L1], [Block("", rows)]), "latex")
+    latex = render(Table("T", [L1], [RowBlock("", rows)]), "latex")
     assert "\n{[}ours] & " in latex
     assert "\n{*}best{*} & " in latex
 
@@ -438,7 +440,7 @@ def test_unknown_formats_are_refused():
 def test_a_thousand_records_are_fast():
     """A table of 1,000 rows with five metrics of three seeds takes well under a second in every format."""
     rows = [Row(f"m{i}", [Cell([0.1 + i * 1e-4, 0.2, 0.3])] * 5) for i in range(200)]
-    table = Table("T", [L1, PSNR, USAGE, STEPS, L1], [Block(str(i), rows) for i in range(5)])
+    table = Table("T", [L1, PSNR, USAGE, STEPS, L1], [RowBlock(str(i), rows) for i in range(5)])
     for form in FORMATS:
         start = time.process_time()
         render(table, form)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.training.test_reconstruction import Few, every_third, recipe, task
+from tests.recipes.test_autoencoder import Few, every_third, recipe, task
 from vqbench.errors import Damaged, Interrupted
 from vqbench.evaluation.snapshot_writer import SnapshotWriter, choose
 from vqbench.execution import callbacks
@@ -25,30 +25,30 @@ from vqbench.training.codebook_monitor import LINES, CodebookMonitor
 
 
 def watched(*epochs: list[list[int]], codes: int = 4) -> tuple[CodebookMonitor, list[dict[str, Any]]]:
-    """A watch of one code a position that saw batches of codes, and what it said of each epoch."""
-    watch, told = CodebookMonitor(), []
-    watch.start(VQ(codes, 2), torch.device("cpu"))
+    """Return a monitor that counted batches of codes, one per position, and its entry of each epoch."""
+    monitor, entries = CodebookMonitor(), []
+    monitor.start(VQ(codes, 2), torch.device("cpu"))
     for batches in epochs:
         for batch in batches:
-            watch.codes(torch.tensor(batch).view(1, 1, -1, 1))
-        told.append(watch.epoch_ended())
-    return watch, told
+            monitor.codes(torch.tensor(batch).view(1, 1, -1, 1))
+        entries.append(monitor.epoch_ended())
+    return monitor, entries
 
 
-def test_an_epoch_is_told_as_it_was() -> None:
+def test_statistics_are_those_of_the_epoch() -> None:
     """Usage, perplexity, dead and revived codes are those of all batches of the epoch, and of no other."""
-    _, told = watched([[0, 0], [1, 1]], [[0, 0, 0, 2]], [[0, 1, 2, 3]])
-    assert [epoch["usage"] for epoch in told] == [50.0, 50.0, 100.0]
-    assert [epoch["dead"] for epoch in told] == [2, 2, 0]
-    assert [epoch["revived"] for epoch in told] == [0, 1, 2]
+    _, entries = watched([[0, 0], [1, 1]], [[0, 0, 0, 2]], [[0, 1, 2, 3]])
+    assert [epoch["usage"] for epoch in entries] == [50.0, 50.0, 100.0]
+    assert [epoch["dead"] for epoch in entries] == [2, 2, 0]
+    assert [epoch["revived"] for epoch in entries] == [0, 1, 2]
     entropy = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
-    assert [epoch["perplexity"] for epoch in told] == pytest.approx([2, math.exp(entropy), 4], rel=1e-6)
+    assert [epoch["perplexity"] for epoch in entries] == pytest.approx([2, math.exp(entropy), 4], rel=1e-6)
 
 
 def test_every_epoch_has_a_line_a_code(tmp_path: Path) -> None:
     """What is kept are the counts of every code in every epoch, by their logarithm; none alone is zero."""
-    watch, _ = watched([[0, 0, 0], [1]], [[3] * 1000])
-    watch.save(tmp_path)
+    monitor, _ = watched([[0, 0, 0], [1]], [[3] * 1000])
+    monitor.save(tmp_path)
     curves = snapshots.read_usage(tmp_path)
     assert curves is not None
     assert curves.shades.tolist() == [[16, 8, 0, 0], [0, 0, 0, round(8 * math.log2(1001))]]
@@ -58,33 +58,33 @@ def test_every_epoch_has_a_line_a_code(tmp_path: Path) -> None:
 def test_large_codebooks_share_lines(tmp_path: Path) -> None:
     """Of more codes than lines, neighbours share one, which shows the most used; counts of an epoch stay exact."""
     codes = 2 * LINES
-    watch, [told] = watched([[0, 1, 1, codes - 1]], codes=codes)
-    watch.save(tmp_path)
+    monitor, [entry] = watched([[0, 1, 1, codes - 1]], codes=codes)
+    monitor.save(tmp_path)
     curves = snapshots.read_usage(tmp_path)
     assert curves is not None
     assert curves.merged == 2
     assert curves.shades.shape == (1, LINES)
     assert (curves.shades[0, 0], curves.shades[0, -1]) == (round(8 * math.log2(3)), 8)
-    assert told["dead"] == codes - 3
+    assert entry["dead"] == codes - 3
 
 
 def test_depths_are_counted_by_themselves() -> None:
     """The second of two codes of a position is not taken for a first one."""
-    watch = CodebookMonitor()
-    watch.start(Residual(16, 4, depth=2), torch.device("cpu"))  # four codes a level
-    watch.codes(torch.tensor([[0, 3], [0, 3]]).view(1, 1, 2, 2))
-    told = watch.epoch_ended()
-    assert (told["usage"], told["perplexity"], told["dead"]) == (25.0, pytest.approx(1.0), 6)
+    monitor = CodebookMonitor()
+    monitor.start(Residual(16, 4, depth=2), torch.device("cpu"))  # four codes a level
+    monitor.codes(torch.tensor([[0, 3], [0, 3]]).view(1, 1, 2, 2))
+    entry = monitor.epoch_ended()
+    assert (entry["usage"], entry["perplexity"], entry["dead"]) == (25.0, pytest.approx(1.0), 6)
 
 
-def test_a_quantizer_without_codes_is_not_watched(tmp_path: Path) -> None:
-    """The plain autoencoder has no codes, so nothing is told and no file written."""
-    watch = CodebookMonitor()
-    watch.start(Identity(4, 2), torch.device("cpu"))
-    watch.codes(torch.empty(2, 3, 3, 0, dtype=torch.int64))
-    assert watch.epoch_ended() == {}
-    assert watch.state() is None
-    watch.save(tmp_path)
+def test_a_quantizer_without_codes_is_not_monitored(tmp_path: Path) -> None:
+    """The plain autoencoder has no codes, so nothing is counted and no file written."""
+    monitor = CodebookMonitor()
+    monitor.start(Identity(4, 2), torch.device("cpu"))
+    monitor.codes(torch.empty(2, 3, 3, 0, dtype=torch.int64))
+    assert monitor.epoch_ended() == {}
+    assert monitor.state() is None
+    monitor.save(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -107,17 +107,17 @@ def test_stopped_and_continued_the_record_is_the_same(tmp_path: Path) -> None:
 
 
 class Blind(CodebookMonitor):
-    """Sees nothing."""
+    """Counts nothing."""
 
     def codes(self, codes: torch.Tensor) -> None:
         pass
 
 
-def test_watching_changes_no_weight(tmp_path: Path) -> None:
+def test_monitoring_changes_no_weight(tmp_path: Path) -> None:
     """With and without counting, a training ends with the same weights, bit for bit."""
     states = []
-    for watch in (CodebookMonitor(), Blind()):
-        work = task(tmp_path / type(watch).__name__, monitor=watch)
+    for monitor in (CodebookMonitor(), Blind()):
+        work = task(tmp_path / type(monitor).__name__, monitor=monitor)
         recipe().fit(work)
         states.append(work.model.state_dict())
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
@@ -132,25 +132,25 @@ from vqbench.training.codebook_monitor import CodebookMonitor
 
 rank, folder = int(sys.argv[1]), Path(sys.argv[2])
 dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-before, watch = CodebookMonitor(), CodebookMonitor()
+before, monitor = CodebookMonitor(), CodebookMonitor()
 before.start(VQ(4, 2), torch.device("cpu"))
 before.codes(torch.tensor([[0, 1], [2, 2]][rank]).view(1, 1, 2, 1))
-watch.start(VQ(4, 2), torch.device("cpu"), before.state())
-watch.codes(torch.tensor([3]).view(1, 1, 1, 1))
+monitor.start(VQ(4, 2), torch.device("cpu"), before.state())
+monitor.codes(torch.tensor([3]).view(1, 1, 1, 1))
 with WholeBatch():  # both compute the whole of a batch that is too small to be divided
-    watch.codes(torch.tensor([0]).view(1, 1, 1, 1))
-print(watch.epoch_ended())
-watch.save(folder / str(rank))
+    monitor.codes(torch.tensor([0]).view(1, 1, 1, 1))
+print(monitor.epoch_ended())
+monitor.save(folder / str(rank))
 dist.destroy_process_group()
 """
 
 
 @pytest.mark.slow
 def test_ranks_add_up(tmp_path: Path) -> None:
-    """Two processes count what one would, across a checkpoint too; both tell the same, and the first alone saves."""
+    """Two ranks count what one would, across a checkpoint too; both return the same, and the first one saves."""
     words = [[sys.executable, "-c", TWO_RANKS, str(rank), str(tmp_path)] for rank in (0, 1)]
-    told = [subprocess.Popen(each, stdout=subprocess.PIPE, text=True) for each in words]
-    first, second = (process.communicate(timeout=300)[0] for process in told)
+    processes = [subprocess.Popen(each, stdout=subprocess.PIPE, text=True) for each in words]
+    first, second = (process.communicate(timeout=300)[0] for process in processes)
     assert first == second
     curves = snapshots.read_usage(tmp_path / "0")
     assert curves is not None

@@ -1,4 +1,7 @@
-"""Reconstruction: an autoencoder trained with mean squared error, the recipe of the small-data tables."""
+"""Reconstruction: an autoencoder trained with mean squared error.
+
+The recipe of the small-data tables.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,10 @@ Decay = Literal["constant", "linear", "cosine"]
 
 
 def rate_factor(decay: Decay, progress: float) -> float:
-    """Return the share of the learning rate that is left at ``progress`` in [0, 1): from 1, a decay falls to 0."""
+    """Return the share of the learning rate left at ``progress``.
+
+    From 1 at ``progress`` 0, a decay falls to 0 at 1.
+    """
     if decay == "linear":
         return 1 - progress
     if decay == "cosine":
@@ -35,7 +41,10 @@ def rate_factor(decay: Decay, progress: float) -> float:
 
 
 def variance(pixels: Tensor) -> float:
-    """Return the population variance of pixels / 255 (N, C, S, S) uint8, over images, channels and positions."""
+    """Return the population variance of pixels / 255 over everything.
+
+    ``pixels``: (N, C, S, S) uint8.
+    """
     counts = torch.bincount(pixels.flatten().int(), minlength=256).double()  # exact, and no float copy of the data
     levels = torch.arange(256, dtype=torch.float64) / 255
     mean = (counts * levels).sum() / counts.sum()
@@ -43,26 +52,28 @@ def variance(pixels: Tensor) -> float:
 
 
 class ReconstructionRecipe(Recipe):
-    """Adam (betas 0.9 and 0.999) on the quantizer's ``objective`` of the mean squared error.
+    """Adam on the quantizer's ``objective`` of the mean squared error.
 
-    ``decay``: the learning rate stays ``constant``, as in the released code, or falls to zero over all updates,
+    Its betas are 0.9 and 0.999.
+
+    ``decay``: the learning rate is ``constant``, as in the released code, or falls to zero over all updates,
     ``linear``ly or along half a ``cosine``.
 
     ``variance``: the error of images in [-1, 1] is divided by v (``unit``, the variance of training pixels in
     [0, 1]) or by 4v (``matched``, the same on the scale of the error). ``selection``: the epoch with the lowest
     error on the ``test`` split without its last partial batch, as the released code does, on a ``holdout`` of the
     last training images, or the ``last`` epoch. ``selection_pass``: the model's mode in that pass. A pass in
-    ``train`` mode is followed by one over 32 images, as in the released code; quantizers learn from what they see.
+    ``train`` mode is followed by one over 32 images, as in the released code; quantizers learn in both.
 
-    ``subset``: the first training images alone, in a reduced suite.
+    ``subset``: how many of the first training images to train on, in a reduced suite.
 
-    Random numbers of an update derive from the run's seed and the update's number, so that a run that was stopped
+    Random numbers of an update derive from the run's seed and the update's number, so that a training that was stopped
     anywhere ends with the same weights. Source: the released code of CVQ-VAE (main.py).
 
-    Several ranks share every batch, and what is written here of a batch holds of the whole one. A batch is never split
-    in time, to be computed by parts on a device that is too small for it: the codebooks of most methods follow from
-    all features of a batch at once (running means, anchors, k-means, entropies, SQ-VAE's logarithm), so that parts
-    taken one after the other would be another method. Ranks split it in space, and exchange what is needed.
+    Several ranks share every batch and exchange what its statistics need. A batch is never split in time, into parts
+    computed one after the other on a device that is too small for the whole: the codebooks of most methods follow from
+    all features of a batch at once (running means, anchors, k-means, entropies, SQ-VAE's logarithm), so that separate
+    parts would be another method.
     """
 
     VERSION = 1
@@ -139,7 +150,7 @@ class SelectionProgress(Progress):
 
 
 class ReconstructionTraining(Training):
-    """Adam on the quantizer's objective of the squared error; the epoch with the lowest selection error is kept."""
+    """Adam on the quantizer's objective, and selection of an epoch."""
 
     terms = ("loss", "error")
     quantizer: Quantizer
@@ -208,7 +219,7 @@ class ReconstructionTraining(Training):
 
     @torch.no_grad()
     def selection_error(self, pixels: Tensor, epoch: int) -> float:
-        """Return the mean over the batches of their mean squared errors, as the released code averages."""
+        """Return the mean of the errors of batches, as in the released code."""
         recipe, seeds = self.recipe, self.task.seeds
         self.model.train(recipe.selection_pass == "train")
         errors = [
@@ -228,7 +239,7 @@ class ReconstructionTraining(Training):
             return self.task.engine.mean(F.mse_loss(reconstruction.float(), x))
 
     def _require_selected(self, history: list[dict[str, Any]]) -> None:
-        """Raises RunError where no epoch has a finite selection error, so that no weights were kept."""
+        """Raise RunError where no epoch has a finite selection error."""
         if self.progress.best_epoch > 0:
             return
         raise RunError(
@@ -238,7 +249,7 @@ class ReconstructionTraining(Training):
         )
 
     def _weight(self) -> float:
-        """Return the factor of the squared error: one over the variance of the training pixels."""
+        """Return the factor of the error: 1 / variance of the training pixels."""
         spread = variance(self.pixels.cpu())
         if spread == 0:
             raise RunError(
@@ -248,7 +259,10 @@ class ReconstructionTraining(Training):
         return 1 / (spread * (4 if self.recipe.variance == "matched" else 1))
 
     def _splits(self) -> tuple[Tensor, Tensor | None]:
-        """Return training and selection images on the device. Raises RunError where the data do not fit the recipe."""
+        """Return training and selection images on the device.
+
+        Raises RunError where the data do not fit the recipe.
+        """
         recipe, data = self.recipe, self.task.dataset
         pixels = data.pixels("train")
         test = len(data.pixels("test")) if recipe.selection == "test" else 0
@@ -265,7 +279,7 @@ class ReconstructionTraining(Training):
         return training.to(device), None if validation is None else validation.to(device)
 
     def _require_features(self, training: Tensor) -> None:
-        """Raises RunError for a codebook larger than the set of all training features, which cannot be filled."""
+        """Raise RunError for a codebook larger than all training features."""
         model = self.task.model
         if model.quantizer.depth == 0:
             return

@@ -1,4 +1,4 @@
-"""Generation: a transformer that predicts a trained tokenizer's codes one after the other."""
+"""Generation: a transformer over the codes of a trained autoencoder."""
 
 from __future__ import annotations
 
@@ -19,19 +19,21 @@ from vqbench.training.latents.transformer import CausalTransformer
 
 
 class Autoregressive(LatentRecipe):
-    """A causal transformer over the code map, line by line; all codes of a position (residual ones) follow each other.
+    """A causal transformer over the code map in raster order.
 
-    Mean cross-entropy of the codes in nats. AdamW at a constant rate; kept is the moving average of the weights (see
-    ``ema`` of the recipe ``diffusion``). Codes of all training images, with ``flips`` of their mirror images too, are
-    computed once. The transformer has GPT-2's layout: ``layers`` blocks of ``width`` channels and ``heads`` heads, with
-    ``dropout`` throughout. Sampled is every code by its probability at a ``temperature``, without cutting off unlikely
-    ones.
+    All codes of a position follow each other.
 
-    Random numbers of an update derive from the run's seed and the update's number, so a run that was stopped anywhere
-    ends with the same weights. On several devices each draws dropout for its own part of a batch, so they end where one
-    device would only without it. Source: Esser et al., Taming Transformers for High-Resolution Image Synthesis, CVPR
-    2021, arXiv 2012.09841, unconditional and without its sliding window; its idea is that of van den Oord et al.
-    (VQ-VAE), NeurIPS 2017, arXiv 1711.00937, whose prior is a PixelCNN.
+    The loss is the mean cross-entropy of the codes in nats. AdamW at a constant rate; the moving average of the weights
+    is kept (see ``ema`` of the recipe ``diffusion``). Codes of all training images, and with ``flips`` of their mirror
+    images, are computed once. The transformer has GPT-2's layout: ``layers`` blocks of ``width`` channels and ``heads``
+    heads, with ``dropout`` throughout. Each code is sampled by its probability at a ``temperature``, unlikely codes
+    included.
+
+    Random numbers of an update derive from the run's seed and the update's number, so that a training that was stopped
+    anywhere ends with the same weights. Each of several devices draws dropout for its own part of a batch, so that the
+    weights equal those of one device only without dropout. Source: Esser et al., Taming Transformers for
+    High-Resolution Image Synthesis, CVPR 2021, arXiv 2012.09841, unconditional and without its sliding window; its idea
+    is that of van den Oord et al. (VQ-VAE), NeurIPS 2017, arXiv 1711.00937, whose prior is a PixelCNN.
     """
 
     VERSION = 1
@@ -71,7 +73,7 @@ class Autoregressive(LatentRecipe):
         return Prior(net, first, shape).to(parameter.device)
 
     def batch(self, generator: Prior, rows: Tensor) -> tuple[Tensor, ...]:
-        """The codes (B, L) and the tokens (B, L) before them."""
+        """Return the tokens (B, L) before the codes, and the codes (B, L)."""
         codes = rows.flatten(1).long()
         return generator.before(codes), codes
 

@@ -1,4 +1,4 @@
-"""Generation: a diffusion model on the features of a trained autoencoder, the recipe of the second stage."""
+"""Generation: a diffusion model on the features of a trained autoencoder."""
 
 from __future__ import annotations
 
@@ -19,27 +19,30 @@ from vqbench.training.latents.recipe import LatentRecipe
 
 
 class Diffusion(LatentRecipe):
-    """Denoising diffusion (T = 1,000) of the features before quantization; the decoder quantizes what is sampled.
+    """Denoising diffusion (T = 1,000) of features before quantization.
 
-    Mean squared error of the predicted noise, at a step drawn evenly for each image. AdamW at a constant rate; kept
-    is the moving average of the weights, a ← d·a + (1 − d)·w with d = min(``ema``, (1 + n)/(10 + n)) at update n.
-    Features of all training images (and, with ``flips``, of their mirror images) are computed once, kept in memory or
-    in a file of the run's folder, and brought to unit variance: by one factor (``scaling`` global) or each channel to
-    zero mean and unit variance (``channel``, for features whose channels differ much).
+    Sampled features are quantized.
 
-    The UNet is diffusers': ``channels`` times each of ``multipliers``, ``blocks`` residual blocks a level, attention at
-    the downsampling factors ``attention``. The defaults are those of latent diffusion on LSUN bedrooms, whose learning
-    rate is 2e-6 times the images of an update, 48; maps of 7x7 or 8x8 positions need a small one, such as channels
-    64, multipliers "1x2" and attention "2".
+    The loss is the mean squared error of the predicted noise, at a step drawn uniformly for each image. AdamW at a
+    constant rate; the moving average of the weights is kept: a ← d·a + (1 − d)·w with d = min(``ema``,
+    (1 + n)/(10 + n)) at update n. Features of all training images (and, with ``flips``, of their mirror images) are
+    computed once, stored in memory or in a file of the run's folder, and scaled to unit variance: by one factor
+    (``scaling`` global), or each channel to zero mean and unit variance (``channel``, for features whose channels
+    differ much).
 
-    Sampled is by DDIM: 200 ``steps`` with ``eta`` 1 are what the released code was run with on LSUN bedrooms. At eta 0
-    the first noise alone decides an image; at 1 every step adds as much as the Markov chain of DDPM would.
+    The UNet is diffusers': ``channels`` times each of ``multipliers``, ``blocks`` residual blocks per level, attention
+    at the downsampling factors ``attention``. The defaults are those of latent diffusion on LSUN bedrooms, whose
+    learning rate is 2e-6 times the batch size, 48; maps of 7x7 or 8x8 positions need a small one, such as channels 64,
+    multipliers "1x2" and attention "2".
 
-    Random numbers of an update derive from the run's seed and the update's number, so that a run that was stopped
+    Samples are drawn by DDIM: the released code used 200 ``steps`` with ``eta`` 1 on LSUN bedrooms. At eta 0 the first
+    noise alone determines an image; at 1 every step adds as much noise as the Markov chain of DDPM.
+
+    Random numbers of an update derive from the run's seed and the update's number, so that a training that was stopped
     anywhere, or shared by several ranks, ends with the same weights. Source: Rombach et al., High-Resolution Image
     Synthesis with Latent Diffusion Models, CVPR 2022, arXiv 2112.10752, and its released code. Different from there:
-    the deviation is that of all features, not of the first batch, and features of quantizing autoencoders too are
-    divided by it (there, those of KL-regularised ones alone); no convolution of the UNet begins at zero.
+    the deviation is that of all features, not of the first batch, and features of quantizing autoencoders are divided
+    by it as well (there, only those of KL-regularized ones); no convolution of the UNet starts at zero.
     """
 
     VERSION = 1
@@ -81,7 +84,7 @@ class Diffusion(LatentRecipe):
         generator.scale_to(mean if self.by_channel else torch.zeros(()), deviation)
 
     def batch(self, generator: Denoiser, rows: Tensor) -> tuple[Tensor, ...]:
-        """Standardized features (B, dim, s, s), noise for them, and steps (B,)."""
+        """Return standardized features, noise (B, dim, s, s) and steps (B,)."""
         z = generator.standardized(rows)
         return z, torch.randn(z.shape).to(z.device), torch.randint(STEPS, z.shape[:1]).to(z.device)
 
@@ -94,11 +97,14 @@ class Diffusion(LatentRecipe):
 
 
 def _numbers(argument: str, text: str) -> list[int]:
-    """Whole numbers from 1 on, joined by x; attention may be none. Raises UsageError for anything else."""
+    """Parse positive integers joined by x; attention may be empty.
+
+    Raises UsageError for anything else.
+    """
     words = text.split("x") if text or argument == "multipliers" else []
-    found = [whole(word, 1024) for word in words]
-    if None in found or len(found) > 32:
+    numbers = [whole(word, 1024) for word in words]
+    if None in numbers or len(numbers) > 32:
         raise UsageError(
             f"diffusion, argument {argument!r}: {shortened(text)!r} is no list of whole numbers such as '1x2x4'"
         )
-    return [number for number in found if number is not None]
+    return [number for number in numbers if number is not None]

@@ -1,4 +1,4 @@
-"""Reconstruction against a discriminator: the recipe of VQGAN and what came after it."""
+"""Reconstruction with a discriminator: VQGAN and its successors."""
 
 from __future__ import annotations
 
@@ -38,38 +38,38 @@ from vqbench.training.progress import Progress
 
 
 class Gan(Recipe):
-    """The quantizer's ``objective`` of a reconstruction loss, and a discriminator's judgement of the reconstructions.
+    """A reconstruction loss, within the quantizer's objective, and a GAN loss.
 
     Reconstruction: ``l1``·mean|x̂ − x| + ``l2``·mean(x̂ − x)² + ``perceptual``·LPIPS, or with ``semantic`` the mix of VGG
-    layers that :class:`Reconstruction` tells of. From update ``start`` on a discriminator (``patch`` or ``stylegan``)
-    plays the ``game``, weighed by ``adversarial``, and with ``adaptive`` by the ratio of the two losses' gradients at
-    the decoder's last layer as well. ``r1`` is the gamma of the R1 penalty, taken in every ``r1_every``-th update
-    with as many times the weight.
+    layers that :class:`Reconstruction` describes. From update ``start`` on, a discriminator (``patch`` or ``stylegan``)
+    plays the ``game``; its loss is weighted by ``adversarial``, and with ``adaptive`` also by the ratio of the two
+    losses' gradients at the decoder's last layer. ``r1`` is the gamma of the R1 penalty, computed in every
+    ``r1_every``-th update with as many times the weight.
 
-    Both have an Adam of their own, with decoupled weight decay, and one rate: ``learning_rate``, times the batch size
-    where ``rate_rule`` is ``per_picture``, along ``schedule`` after ``warmup`` updates (see
+    Model and discriminator each have an Adam with decoupled weight decay. Both use one rate: ``learning_rate``, times
+    the batch size where ``rate_rule`` is ``per_picture``, along ``schedule`` after ``warmup`` updates (see
     :func:`~.schedule.learning_rate`; ``final_rate`` is the share of the peak at the end of a cosine).
-    ``ema``: the moving average of the weights, with this decay, is what is measured; 0: the weights themselves.
+    ``ema``: the moving average of the weights with this decay is evaluated; 0: the weights themselves.
 
-    Either ``steps`` updates or ``epochs`` of whole batches; what an epoch leaves over comes in another one's order. The
-    last weights are kept, without a selection: a reconstruction error does not tell which adversarial training is best.
-    0 steps train nothing, for backbones that come with weights, whose codebook is then put into the quantizer.
+    Either ``steps`` updates or ``epochs`` of whole batches; images that an epoch leaves over come in the order of
+    another. The last weights are kept, without selection: a reconstruction error does not show which adversarial
+    training is best. 0 steps train nothing, for backbones that come with weights, whose codebook is then copied into
+    the quantizer.
 
-    ``accumulate`` parts of a batch are computed one after the other where a device is too small for all. Quantizer and
-    discriminator still see the whole batch at once, so that the result is the same but for rounding (see
+    ``accumulate`` parts of a batch are computed one after the other where a device is too small for the whole.
+    Quantizer and discriminator still get the whole batch at once, so that the result is the same up to rounding (see
     :class:`vqbench.training.adversarial.passes.MicroBatches`); encoder and decoder are computed twice or more.
 
-    ``refine_steps`` more updates, at ``refine_learning_rate``, follow as a second phase, of the decoder alone, by
-    backbones that have one (SeQ-GAN), with ``refine_semantic`` in the place of ``semantic``.
+    ``refine_steps`` more updates, at ``refine_learning_rate``, follow as a second phase of the decoder alone, for
+    backbones that have one (SeQ-GAN), with ``refine_semantic`` in place of ``semantic``.
 
-    Random numbers of an update derive from the run's seed and the update's number, so that a run that was stopped
-    anywhere ends with the same weights. Several ranks share every batch, and take the step that one would take with
-    all of it (:mod:`vqbench.distributed.gradients`).
+    Random numbers of an update derive from the run's seed and the update's number, so that a training that was stopped
+    anywhere ends with the same weights. Several ranks share every batch, and do the update that one would do with all
+    of it (:mod:`vqbench.distributed.gradients`).
 
     Source: P. Esser, R. Rombach, B. Ommer, CVPR 2021, arXiv 2012.09841, and its released code, from which this differs:
-    the discriminator learns from the reconstructions that the model's update was made of, and neither computes nor
-    counts updates before ``start``; there its Adam has counted them, so that its first true updates are up to half as
-    large again.
+    the discriminator learns from the reconstructions of the model's update, and is neither computed nor updated before
+    ``start``; there its Adam counts those updates, so that its first real ones are up to 1.5 times as large.
     """
 
     VERSION = 1
@@ -162,7 +162,7 @@ class Gan(Recipe):
 
 @dataclass
 class GanProgress(Progress):
-    """The progress of a training with a discriminator: sums of all terms over the updates of the epoch so far."""
+    """Sums of all terms over the updates of the epoch so far."""
 
     reconstruction: float = 0.0
     quantizer: float = 0.0
@@ -173,7 +173,7 @@ class GanProgress(Progress):
 
 
 class GanTraining(Training):
-    """The model and its discriminator in turns, then perhaps a second phase of the decoder alone."""
+    """Updates of model and discriminator in turn, then of the decoder alone."""
 
     terms = TERMS
     quantizer: Quantizer
@@ -255,7 +255,10 @@ class GanTraining(Training):
 
     @torch.no_grad()
     def _put_codebook(self) -> None:
-        """Copy the codebook that a backbone's weights came with, if any, into the quantizer."""
+        """Copy the codebook of a backbone's trained weights, if any.
+
+        Raises RunError for a quantizer that cannot take it.
+        """
         given = self.task.model.backbone.codebook
         if given is None:
             return
@@ -269,7 +272,7 @@ class GanTraining(Training):
         own.copy_(given)
 
     def _batches(self, epoch: int, order: Tensor, start: int) -> Iterator[Tensor]:
-        """Read this rank's part of the epoch's batches from number ``start`` on, each (B / ranks, C, S, S) uint8."""
+        """Read this rank's part of batches, each (B / ranks, C, S, S) uint8."""
         size = self.recipe.batch_size
         whole = order[: self.images // size * size].view(-1, size)
         own = whole[:, rank_slice(size, self.task.engine.group.rank, self.ranks)]

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vqbench.reporting import statistics
-from vqbench.reporting.tables.table import MARKS, OTHER_SIZE, Block, Cell, Column, Table, ranks
+from vqbench.reporting.tables.table import MARKS, OTHER_SIZE, Cell, Column, RowBlock, Table, ranks
 from vqbench.system.machine import same_origin
 
 LEVEL = 0.05
@@ -73,7 +73,9 @@ class ColumnTest:
         )
 
 
-Pair = tuple[str, NDArray[np.float64], NDArray[np.float64], bool]  # row, values of the best and of the row, by image
+PairedValues = tuple[
+    str, NDArray[np.float64], NDArray[np.float64], bool
+]  # row, values of the best and of the row, by image
 ColumnPosition = tuple[int, int]  # position of the block, position of the column of cells
 
 
@@ -83,7 +85,7 @@ def judge_columns(table: Table, images: Images) -> dict[ColumnPosition, ColumnTe
     P-values are corrected over the whole table. ``images`` returns the values per image of a run, see :data:`Images`.
     """
     prepared: dict[ColumnPosition, ColumnTest] = {}
-    pairs: dict[ColumnPosition, list[Pair]] = {}
+    pairs: dict[ColumnPosition, list[PairedValues]] = {}
     for i, block in enumerate(table.blocks):
         for slot, (group, column) in enumerate(table.slots):
             placed = ranks(block, slot, column)
@@ -108,8 +110,8 @@ def judge_columns(table: Table, images: Images) -> dict[ColumnPosition, ColumnTe
 
 
 def _prepared(
-    table: Table, block: Block, slot: int, column: Column, placed: Mapping[int, str], images: Images
-) -> tuple[ColumnTest, list[Pair]]:
+    table: Table, block: RowBlock, slot: int, column: Column, placed: Mapping[int, str], images: Images
+) -> tuple[ColumnTest, list[PairedValues]]:
     """Return the column test before its comparisons, and the pair for each of them."""
     best = [i for i, rank in placed.items() if rank == "best"]
     level = len(best) > 1
@@ -131,7 +133,7 @@ def _prepared(
 
 
 def _pair(best: Cell, other: Cell, name: str, images: Images) -> tuple[NDArray[Any], NDArray[Any], bool] | str:
-    """Pair two cells on the seeds that the same machines trained, or say why not.
+    """PairedValues two cells on the seeds that the same machines trained, or say why not.
 
     (S, N) with values per image, else (S, 1) with two or more seeds.
     """

@@ -150,8 +150,8 @@ def _kinds(store: ResultStore) -> dict[Kind, Seeds]:
     """Group the records of a store by request, then by seed; a later version wins."""
     kinds: dict[Kind, Seeds] = {}
     for record in sorted(store.records(), key=lambda record: record.made.get("date", "")):
-        asked = {name: [(part := getattr(record.run, name)).name, dict(part.args)] for name in PARTS}
-        kinds.setdefault(json.dumps(asked, sort_keys=True), {})[record.run.seed] = record
+        request = {name: [(part := getattr(record.run, name)).name, dict(part.args)] for name in PARTS}
+        kinds.setdefault(json.dumps(request, sort_keys=True), {})[record.run.seed] = record
     return kinds
 
 

@@ -17,7 +17,7 @@ _CHUNK_BYTES = 1 << 24  # memory that one chunk of bootstrap resamples may take
 
 
 def mean(values: Sequence[float]) -> float:
-    """The mean of at least one value; not-a-number or infinite where a value is."""
+    """Return the mean of at least one value; not finite where a value is not."""
     if not values:
         raise UsageError("a mean needs at least one value, got none")
     return math.fsum(values) / len(values) if all(map(math.isfinite, values)) else float(np.mean(values))
@@ -36,10 +36,9 @@ def deviation(values: Sequence[float]) -> float | None:
 def t_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
     """Return Student's interval for the mean of ``values``, one per seed.
 
-    The values are taken for independent normal draws.
-
-    m ± t · s / √n, with t the (1 + confidence) / 2 quantile of Student's distribution with n − 1 degrees of freedom.
-    Two seeds give t = 12.7, so their interval says little. Raises UsageError for fewer than two finite values.
+    The values are treated as independent normal draws: m ± t · s / √n, with t the (1 + confidence) / 2 quantile of
+    Student's distribution with n − 1 degrees of freedom. Two seeds give t = 12.7, so that their interval is wide.
+    Raises UsageError for fewer than two finite values.
     """
     if len(values) < 2 or not all(map(math.isfinite, values)):
         raise UsageError(f"an interval over seeds needs two or more finite values, got {list(values)}")
@@ -54,7 +53,7 @@ def t_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float
 
 @dataclass(frozen=True)
 class PairedBootstrap:
-    """What :func:`paired_bootstrap` found about a − b."""
+    """The result of :func:`paired_bootstrap` on a − b."""
 
     difference: float  # mean of a − mean of b, on the data themselves
     low: float  # 2.5 % quantile of the resampled differences
@@ -100,7 +99,7 @@ def paired_bootstrap(
 
 @dataclass(frozen=True)
 class PairedTest:
-    """What :func:`paired_test` found about a − b."""
+    """The result of :func:`paired_test` on a − b."""
 
     difference: float  # mean of a − mean of b
     low: float  # of the interval for it
@@ -118,10 +117,10 @@ def paired_test(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> PairedT
     Images and seeds are both samples. With d the differences, S seeds and N images, MS_seed = N·var(means over images)
     and MS_image = S·var(means over seeds), t = mean(d) / √((MS_seed + MS_image) / (S·N)), whose square is min F′ of
     H. H. Clark, "The Language-as-Fixed-Effect Fallacy", Journal of Verbal Learning and Verbal Behavior 12, 1973.
-    Against Student's distribution with S − 1 degrees of freedom, where Clark approximates more: with two seeds his
-    approximation covers 91 % and not 95 %, and so nothing is claimed that a test over the seeds alone would not claim.
-    With one seed it is the paired t-test over images, which says nothing about other seeds. Raises UsageError for
-    other shapes and for a single pair.
+    It is compared with Student's distribution with S − 1 degrees of freedom. Clark approximates more degrees, which
+    with two seeds covers 91 % instead of 95 %; with S − 1, no claim goes beyond that of a test over the seeds alone.
+    With one seed this is the paired t-test over images, which does not generalize to other seeds. Raises UsageError
+    for other shapes and for a single pair.
     """
     a, b = _per_image(a, "a"), _per_image(b, "b")
     if a.shape != b.shape or a.size < 2:
@@ -137,7 +136,7 @@ def paired_test(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> PairedT
         for count, size, means in ((seeds, images, gaps.mean(1)), (images, seeds, gaps.mean(0)))
     ]
     centre, error = float(gaps.mean()), math.sqrt(sum(squares) / gaps.size)
-    if error <= 1e-12 * abs(centre) or error == 0:  # all pairs differ by the same
+    if error <= 1e-12 * abs(centre) or error == 0:  # all differences are equal
         return PairedTest(centre, centre, centre, 0.0 if centre else 1.0, seeds, images)
     freedom = seeds - 1 if seeds > 1 else images - 1
     half = float(stdtrit(freedom, (1 + confidence) / 2)) * error
@@ -150,7 +149,7 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
 
     Less is better in both coordinates; the first one ascends.
 
-    A point is dominated by another that is no worse in either and better in one. Equal points stand together.
+    A point is dominated by another that is no worse in either and better in one. Equal points are both kept.
     """
     front: list[int] = []
     for i in sorted(range(len(points)), key=points.__getitem__):

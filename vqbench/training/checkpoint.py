@@ -1,8 +1,8 @@
-"""Checkpoints on disk: torch's own format with a digest inside, written in one piece.
+"""Checkpoints on disk: torch's format with a digest, written at once.
 
-The digest stands in the comment at the end of the zip archive that ``torch.save`` makes, so that file and digest
-can never belong to different states, and ``torch.load`` reads the file as any other. It is needed: torch itself does
-not notice a flipped bit.
+The digest is in the comment at the end of the zip archive that ``torch.save`` writes, so that file and digest can never
+belong to different states, and ``torch.load`` reads the file like any other. torch itself does not notice a flipped
+bit.
 """
 
 from __future__ import annotations
@@ -27,19 +27,24 @@ LENGTH = 2  # bytes at the end of an archive without comment: its length, which 
 
 
 def write(path: Path, state: dict[str, Any]) -> None:
-    """Write ``state``: whoever reads sees the old or the new, never a part. Raises Unwritable where it cannot be."""
+    """Write ``state`` atomically.
+
+    A reader gets the old or the new file, never a part. Raises Unwritable where it cannot be written.
+    """
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    archive = buffer.getbuffer()  # in pieces, since a copy of some gigabytes is felt
+    archive = buffer.getbuffer()  # in pieces: a copy of some gigabytes takes time
     comment = LABEL + hashlib.sha256(archive).hexdigest().encode()
     write_atomically(path, archive[:-LENGTH], COMMENT.to_bytes(LENGTH, "little"), comment)
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The state that was written to ``path``, on the CPU. Checkpoints without a digest are read as well.
+    """Read the state in ``path`` onto the CPU.
 
-    Raises Damaged for a file that is missing or not what was written, and StoreError where the machine does not let it
-    be read: such a file may be sound.
+    Checkpoints without a digest are read as well.
+
+    Raises Damaged for a file that is missing or not what was written, and StoreError where the machine fails to read
+    it: such a file may be sound.
     """
     try:
         content = reading.content(path)
@@ -58,7 +63,10 @@ def read(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def restoring(path: Path) -> Iterator[None]:
-    """While a state from ``path`` is put in its place: raises Damaged if it is of another model, or lacks a part."""
+    """Raise Damaged if what is loaded within is no state of this run.
+
+    Such a state is of another model, or lacks a part.
+    """
     try:
         yield
     except (KeyError, IndexError, TypeError, AttributeError, ValueError, RuntimeError) as error:
@@ -74,7 +82,7 @@ def restoring(path: Path) -> Iterator[None]:
 
 
 def _require_digest(content: bytes) -> None:
-    """Raises ValueError if there is a digest, and it is of other content."""
+    """Raise ValueError if a digest exists and is of other content."""
     comment = content[-COMMENT:]
     if comment.startswith(LABEL):
         sha = hashlib.sha256(memoryview(content)[: -COMMENT - LENGTH])
@@ -84,20 +92,22 @@ def _require_digest(content: bytes) -> None:
 
 
 def _loaded(content: bytes) -> Any:
-    """The state on the CPU: there, the numbers of updates that an optimizer counts are read without waiting.
+    """Return the state on the CPU.
 
-    Raises ValueError for what is no checkpoint, of whatever kind its faults are, and MemoryError.
+    There, the update counts of an optimizer are read without waiting.
+
+    Raises ValueError for anything but a checkpoint, whatever is wrong with it, and MemoryError.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of pickles that torch knows no better
+            warnings.simplefilter("ignore")  # about pickles, from torch's own unpickler
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:  # torch lets the errors of its unpickler pass, of any kind
+    except Exception as error:  # torch passes on errors of its unpickler, of any kind
         if isinstance(error, MemoryError) or _is_memory(error):
             raise MemoryError(str(error)) from error
         raise ValueError(type(error).__name__) from error
 
 
 def _is_memory(error: Exception) -> bool:
-    """Whether torch could not allocate, which it says by a RuntimeError."""
+    """Return whether torch could not allocate: it raises RuntimeError."""
     return isinstance(error, RuntimeError) and "allocate" in str(error)

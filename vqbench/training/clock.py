@@ -1,4 +1,4 @@
-"""The clock of a training: seconds spent, and when the next checkpoint is due."""
+"""The clock of a training, and when the next checkpoint is due."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ SHARE = 0.05  # of the time that checkpoints may take: large ones, slow to write
 
 
 def checkpoint_interval() -> float:
-    """Read the seconds between checkpoints from ``VQBENCH_CHECKPOINT_EVERY``, by default 15.
+    """Read the seconds between checkpoints from the environment.
+
+    ``VQBENCH_CHECKPOINT_EVERY``, by default 15.
 
     When checkpoints are written does not change what is trained. Raises UsageError for a value that is no number of
     seconds.
@@ -47,7 +49,7 @@ class Clock:
         return self._before + time.monotonic() - self._started
 
     def due(self) -> bool:
-        """Return whether the last checkpoint is old enough, given what it took to write."""
+        """Return whether a checkpoint is due, given what the last one took."""
         return time.monotonic() - self._saved > max(self._interval, self._writing / SHARE)
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""How a training uses its codebook: codes are counted on the device, and read once an epoch."""
+"""Codebook usage during training, read from the device once per epoch."""
 
 from __future__ import annotations
 
@@ -13,25 +13,30 @@ from vqbench.functional import all_sum, perplexity, shares, world_size
 from vqbench.quantizer import Quantizer
 from vqbench.store import snapshots
 
-LINES = 4096  # of the record over the epochs at most; with more codes, neighbours share a line
+LINES = 4096  # at most, of the usage over the epochs; with more codes, neighbours share a line
 
 
 class CodebookMonitor:
-    """Counts the codes of a training. Any recipe may use it: ``start``, ``codes`` after every update, ``epoch_ended``,
-    ``state`` with every checkpoint, ``save`` at the end.
+    """Counts the codes of a training.
 
-    It draws no random numbers and never waits for the device within an epoch, so that a watched training ends with the
-    same weights. With several ranks each counts its own codes; ``epoch_ended`` and ``state`` add them up, so that all
-    ranks have to call these. A batch that all ranks compute alike is counted by the first.
+    Any recipe may use it: ``start``, ``codes`` after every update, ``epoch_ended``, ``state`` with every checkpoint,
+    ``save`` at the end. Those of the training loop need to call ``codes`` alone.
+
+    It draws no random numbers and never waits for the device within an epoch, so that monitoring changes no weight.
+    With several ranks each counts its own codes; ``epoch_ended`` and ``state`` add them up, so all ranks must call
+    these. A batch that every rank computes as a whole is counted by the first.
     """
 
     def __init__(self) -> None:
         self._counts: Tensor | None = None  # (depth, K) int64, of the epoch so far, on the device; None: no codes
         self._used: Tensor | None = None  # (depth, K) bool, in the epoch before, on the CPU
-        self._past: list[Tensor] = []  # an epoch's shades each, (lines,) uint8, on the CPU
+        self._past: list[Tensor] = []  # the shades of each epoch, (lines,) uint8, on the CPU
 
     def start(self, quantizer: Quantizer, device: torch.device, saved: dict[str, Any] | None = None) -> None:
-        """Begin, or go on from what ``state`` said. A quantizer without codes is not watched."""
+        """Start counting, or resume from a ``state``.
+
+        A quantizer without codes is not monitored.
+        """
         self._counts, self._used, self._past = None, None, []  # of a training that had to start over
         if quantizer.depth == 0:
             return
@@ -52,10 +57,12 @@ class CodebookMonitor:
         self._counts.view(-1).scatter_add_(0, places, torch.ones_like(places))  # bincount would wait for the device
 
     def epoch_ended(self) -> dict[str, Any]:
-        """What the epoch's codes were like, for its history; all ranks get the same. Counts begin anew.
+        """Return statistics of the epoch's codes, and reset the counts.
 
-        ``usage`` in percent and ``perplexity`` as the metrics of these names have them, ``dead``: codes that did not
-        occur, ``revived``: those that occurred, and had not in the epoch before. Empty without codes.
+        They are equal on all ranks.
+
+        ``usage`` in percent and ``perplexity`` are defined as the metrics of these names. ``dead``: codes that did not
+        occur; ``revived``: codes that occurred, and had not in the epoch before. Empty without codes.
         """
         if self._counts is None:
             return {}
@@ -75,14 +82,14 @@ class CodebookMonitor:
         }
 
     def state(self) -> dict[str, Any] | None:
-        """What ``start`` needs to go on."""
+        """Return what ``start`` needs to resume."""
         if self._counts is None:
             return None
         past = torch.stack(self._past) if self._past else torch.empty(0, 0, dtype=torch.uint8)
         return {"counts": all_sum(self._counts).cpu(), "used": self._used, "past": past}
 
     def save(self, folder: Path) -> None:
-        """Keep the use of every code over the epochs beside the record; the first rank does."""
+        """Write the usage of every code over the epochs, on rank 0."""
         if self._counts is None or not self._past or not is_first_rank():
             return
         depth, codes = self._counts.shape
@@ -90,12 +97,12 @@ class CodebookMonitor:
 
 
 def _share(depth: int, codes: int) -> int:
-    """How many neighbouring codes of one depth share a line."""
+    """Return how many neighbouring codes of one depth share a line."""
     return -(-depth * codes // LINES)
 
 
 def _lines(counts: Tensor) -> Tensor:
-    """Counts (depth, K) as lines, of neighbours that share one the largest: (depth · ⌈K / share⌉,)."""
+    """Reduce counts (depth, K) to lines (depth · ⌈K / share⌉,) by maxima."""
     share = _share(*counts.shape)
     padded = torch.nn.functional.pad(counts, (0, -counts.shape[1] % share))
     lines: Tensor = padded.unflatten(1, (-1, share)).amax(2)

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 
 class WeightAverage:
-    """The moving average of a model's parameters: a ← d·a + (1 − d)·p after every update.
+    """The moving average of a model's parameters, after every update.
+
+    a ← d·a + (1 − d)·p
 
     d = min(``decay``, (1 + n)/(10 + n)) at update n, counted from 1, so that a short training is not the average of its
     start. Buffers (statistics of codebooks that do not learn by gradient) are not averaged: they are averages already.

@@ -1,4 +1,4 @@
-"""The training loop of all recipes: from the last checkpoint to the last update.
+"""The training loop of all recipes, from checkpoint to last update.
 
 It owns what no method should decide anew: the order of images, the seed of every update, sums over an epoch, the check
 for losses that are not finite, the average of weights, history, checkpoints, stopping, and that ranks stay equal. A
@@ -37,7 +37,7 @@ class Stateful(Protocol):
 
 
 class Training(ABC):
-    """A method, as the loop needs it: one update, what happens at the end of an epoch, and the state to keep.
+    """A method as the loop needs it: its update, end of epoch and state.
 
     An epoch has ``per_epoch`` updates; the last update, and those in ``phase_ends``, end one early.
     """
@@ -57,30 +57,39 @@ class Training(ABC):
         """Return what a checkpoint keeps, by its names there."""
 
     def replicas(self) -> Mapping[str, nn.Module]:
-        """Return the modules that must be equal on all ranks, by the names that an error gives them."""
+        """Return the modules that all ranks must hold equal, by name."""
         return {}
 
     def resume(self, step: int) -> None:  # noqa: B027  # most have nothing to prepare
-        """Prepare for the state that a checkpoint kept after ``step`` updates, before it is loaded."""
+        """Prepare for loading the state kept after ``step`` updates."""
 
     def begin(self) -> None:  # noqa: B027  # likewise
         """Prepare for the next update; not called where all updates are done."""
 
     @abstractmethod
     def start_epoch(self, epoch: int, order: Tensor, position: int) -> None:
-        """Draw batches from ``order`` (images,), from number ``position`` on. ``epoch`` counts from 0."""
+        """Draw batches from ``order`` (images,), from ``position`` on.
+
+        ``epoch`` counts from 0.
+        """
 
     @abstractmethod
     def update(self, step: int, position: int) -> Tensor:
-        """Do update ``step``, on batch ``position`` of the epoch, both counted from 0; return its terms, (terms,)."""
+        """Do update ``step`` on batch ``position`` of the epoch.
+
+        Both count from 0. Returns the terms, (terms,), of the whole batch.
+        """
 
     def end_epoch(self, epoch: int, means: dict[str, float]) -> dict[str, Any]:
-        """Return what the history keeps of an epoch, given the ``means`` of the terms. ``epoch`` counts from 1."""
+        """Return what the history keeps of an epoch, given mean terms.
+
+        ``epoch`` counts from 1.
+        """
         return means
 
     @abstractmethod
     def finish(self) -> None:
-        """Leave the weights that are to be evaluated in ``best.pt`` and in the task's model."""
+        """Leave the weights to evaluate in ``best.pt`` and in the task's model."""
 
     def ends_epoch(self, step: int) -> bool:
         """Return whether an epoch has ended after ``step`` updates."""
@@ -93,12 +102,18 @@ class Training(ABC):
 
 
 def epoch_order(task: Task, epoch: int, images: int) -> Tensor:
-    """Return the order of the training images in an epoch, (images,) int64: the same for all quantizers of a seed."""
+    """Return the order of the training images in an epoch, (images,).
+
+    It is the same for all quantizers of a seed.
+    """
     return torch.randperm(images, generator=torch.Generator().manual_seed(task.seeds("order", epoch)))
 
 
 class TrainingLoop:
-    """Carries out a :class:`Training` for a task. Raises UsageError for a wrong interval between checkpoints."""
+    """Carries out a :class:`Training` for a task.
+
+    Raises UsageError for a wrong interval between checkpoints.
+    """
 
     def __init__(self, task: Task, training: Training) -> None:
         self.task, self.training = task, training
@@ -106,7 +121,10 @@ class TrainingLoop:
         self.interval = checkpoint_interval()
 
     def run(self) -> Trained:
-        """Train to the last update. Raises Interrupted where the task was stopped before, and RunError."""
+        """Train to the last update.
+
+        Raises Interrupted where the task is stopped before, and RunError where the training fails.
+        """
         task, training = self.task, self.training
         task.engine.group.from_first_rank(lambda: task.folder.mkdir(parents=True, exist_ok=True))
         self._restore()
@@ -157,13 +175,16 @@ class TrainingLoop:
         task.progress(progress.step, training.total)
 
     def _decide(self, clock: Clock) -> tuple[bool, bool]:
-        """Whether to stop, and whether to write a checkpoint: the first rank decides for all."""
+        """Return whether to stop, and whether to save, as rank 0 decides."""
         decision = self.task.engine.group.broadcast_number(2 * self.task.stopped() + clock.due())
         done = self.training.progress.step == self.training.total
         return decision > 1 and not done, decision > 0 or done
 
     def _check(self) -> None:
-        """Read the sums. Raises RunError where one is not finite, with the first such update, or where ranks differ."""
+        """Read the sums of the terms.
+
+        Raises RunError where one is not finite, naming the first such update, or where ranks differ.
+        """
         task, training, progress = self.task, self.training, self.training.progress
         for term, total in zip(training.terms, self._sums.tolist(), strict=True):
             setattr(progress, term, total)
@@ -196,7 +217,10 @@ class TrainingLoop:
         self.task.engine.save(self.path, kept)
 
     def _restore(self) -> None:
-        """Load the last checkpoint, if one exists. Raises Damaged where it is not one of this training."""
+        """Load the last checkpoint, if one exists.
+
+        Raises Damaged where it is not one of this training.
+        """
         task, training = self.task, self.training
         saved = task.engine.load(self.path) if task.engine.group.from_first_rank(self.path.exists) else None
         with task.engine.restoring(self.path):

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 @dataclass
 class Progress:
-    """What a checkpoint keeps besides weights, so that a training resumes as if it had never stopped.
+    """What a checkpoint keeps besides weights, to resume exactly.
 
     A recipe adds a float field for each term that it sums over an epoch, and whatever else it needs to resume.
     """
@@ -30,7 +30,9 @@ AnyProgress = TypeVar("AnyProgress", bound=Progress)
 
 
 def restored(kind: type[AnyProgress], saved: dict[str, Any]) -> AnyProgress:
-    """Rebuild progress of a ``kind`` from a checkpoint; fields that an older version did not keep start anew.
+    """Rebuild progress of a ``kind`` from a checkpoint.
+
+    Fields that an older version did not keep start anew.
 
     Raises ValueError or TypeError for an unknown field, or a value of another type than the field starts with.
     """

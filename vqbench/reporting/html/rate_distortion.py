@@ -101,7 +101,7 @@ def _names(axes: Any, points: Sequence[tuple[str, float, float]]) -> None:
         axes.annotate(
             shown,
             place,
-            (dx * 0.72, dy * 0.72),  # points, of which there are 72 to 100 pixels
+            (dx * 0.72, dy * 0.72),  # in points, 72 per 100 pixels
             textcoords="offset points",
             fontsize=7.5,
             color=svg.INK,

@@ -104,8 +104,8 @@ class RunView:
         """Return the value of ``metric`` in the version that the table wants, or None."""
         if self.record is None or metric in self.missing.get(protocol_name, []):
             return None
-        found = self.record.values.get(protocol_name, {}).get(metric)
-        return found.value if found else None
+        stored = self.record.values.get(protocol_name, {}).get(metric)
+        return stored.value if stored else None
 
 
 @dataclass(frozen=True)
@@ -176,9 +176,9 @@ def protocol_settings(plan: Plan) -> dict[str, list[tuple[str, Any, Any, str]]]:
     train = plan.suite.train.name
     args = plan.entries[0].run.recipe.args
     known = protocol.TRAIN.get(train, {})  # empty if the suite names a recipe instead
-    settings = {f"Training: {train}": [_setting(name, value, known.get(name)) for name, value in args.items()]}
+    settings = {f"Training protocol {train}": [_setting(name, value, known.get(name)) for name, value in args.items()]}
     for name in plan.protocols():
-        settings[f"Protocol: {name}"] = [
+        settings[f"Measuring protocol {name}"] = [
             (each, knob.value, knob.value, knob.reason)
             for each, knob in ValueName.parse(name).measuring.knobs().items()
         ]

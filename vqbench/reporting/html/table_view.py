@@ -50,7 +50,7 @@ class TableView:
 
 
 def table_view(suite: SuiteView, table: Table) -> TableView:
-    found = judge_columns(table, suite.images)
+    tests = judge_columns(table, suite.images)
     paper = any(place.cell.paper is not None for place in table.places())
     laid = layout(table, paper)
     blocks: list[tuple[str, list[LineView]]] = []
@@ -60,7 +60,7 @@ def table_view(suite: SuiteView, table: Table) -> TableView:
         else:
             if not blocks:
                 blocks.append(("", []))
-            blocks[-1][1].append(_line(suite, table, line, place, found))
+            blocks[-1][1].append(_line(suite, table, line, place, tests))
     return TableView(
         table,
         [column for _, column in table.slots],
@@ -68,9 +68,9 @@ def table_view(suite: SuiteView, table: Table) -> TableView:
         blocks,
         [*filter(None, [laid.marks]), *laid.remarks],
         laid.notes,
-        list(found.values()),
-        sum(len(test.comparisons) for test in found.values()),
-        sum(test.claim == "significant" for test in found.values()),
+        list(tests.values()),
+        sum(len(test.comparisons) for test in tests.values()),
+        sum(test.claim == "significant" for test in tests.values()),
     )
 
 
@@ -93,14 +93,14 @@ def _line(
     table: Table,
     line: TextLine,
     place: tuple[int, int],
-    found: Mapping[tuple[int, int], ColumnTest],
+    tests: Mapping[tuple[int, int], ColumnTest],
 ) -> LineView:
     row = table.blocks[place[0]].rows[place[1]]
     if line.kind == "part":
         return LineView("part", line.label, [CellView(piece, status=_word(piece)) for piece in line.pieces])
     cells = []
     for slot, (piece, cell) in enumerate(zip(line.pieces, row.cells, strict=True)):
-        test = found.get((place[0], slot))
+        test = tests.get((place[0], slot))
         mark = CLAIM_STYLES[test.claim] if test and piece.rank == "best" else ""
         cells.append(CellView(piece, cell.mean, mark, _runs(suite, cell), cell.status))
     return LineView("row", line.label, cells, row.upper_bound)

@@ -17,7 +17,7 @@ from vqbench.reporting.tables.comparison import against_paper
 from vqbench.reporting.tables.marks import about_marks, mark
 from vqbench.reporting.tables.ranking_lines import ranking_lines
 from vqbench.reporting.tables.stored_runs import StoredRuns
-from vqbench.reporting.tables.table import Block, Column, ColumnGroup, Row, Table
+from vqbench.reporting.tables.table import Column, ColumnGroup, Row, RowBlock, Table
 from vqbench.reporting.tables.training_facts import training_facts
 from vqbench.store.results import ResultStore
 
@@ -110,7 +110,7 @@ class _TableBuilder:
     def _column_group(self, group: Any) -> ColumnGroup:
         return ColumnGroup(self._group_label(group), group if group in self.plan.datasets else self._setting(group))
 
-    def _block(self, key: Any, across: Sequence[Any], field: str) -> tuple[Block, Mapping[str, list[str]]]:
+    def _block(self, key: Any, across: Sequence[Any], field: str) -> tuple[RowBlock, Mapping[str, list[str]]]:
         """Return the marked rows under one heading, and notes that explain the marks."""
         here = [entry for entry in self.plan.entries if key is None or getattr(entry, field) == key]
         rows, facts = [], []
@@ -123,6 +123,6 @@ class _TableBuilder:
             rows.append(Row(label, cells, upper_bound=first.ceiling, paper=first.paper_row or ""))
         marked = mark(rows, facts, self.columns)
         if key is None:
-            return Block("", marked.rows), marked.notes
+            return RowBlock("", marked.rows), marked.notes
         label = self.plan.datasets[key].title if field == "dataset" else self._setting(key)
-        return Block(label, marked.rows, str(key)), marked.notes
+        return RowBlock(label, marked.rows, str(key)), marked.notes

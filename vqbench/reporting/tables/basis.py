@@ -37,7 +37,7 @@ class Basis:
         return (sampling.count, "samples") if sampling.count <= references else (references, "references")
 
     def _fewest(self, split: Split, *limits: int | None) -> int:
-        """Return the images of ``split`` in use on the smallest data set.
+        """Return how many images of ``split`` the smallest data set uses.
 
         At most the ``limits``.
         """

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from vqbench.reporting import paper
-from vqbench.reporting.tables.table import Block, Cell, CellPosition, Table
+from vqbench.reporting.tables.table import Cell, CellPosition, RowBlock, Table
 from vqbench.reporting.verdict import judge
 
 
@@ -22,7 +22,7 @@ def against_paper(table: Table, number: str, not_comparable: str = "") -> Table:
     paper.values(number)  # raises for an unknown number, even where there are no rows
     judged = _judged(table, number, not_comparable)
     blocks = [
-        Block(block.label, [replace(row, cells=[next(judged) for _ in row.cells]) for row in block.rows], block.key)
+        RowBlock(block.label, [replace(row, cells=[next(judged) for _ in row.cells]) for row in block.rows], block.key)
         for block in table.blocks
     ]
     return replace(table, blocks=blocks, paper=number, paper_footnotes=paper.notes(number))

@@ -125,7 +125,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Block:
+class RowBlock:
     """Rows under one heading, usually those of one data set.
 
     ``key`` is its name, ``label`` its heading.
@@ -151,7 +151,7 @@ class ColumnGroup:
 class CellPosition:
     """A cell with its position, by which files and printed values name it."""
 
-    block: Block
+    block: RowBlock
     row: Row
     group: ColumnGroup | None
     column: Column
@@ -173,7 +173,7 @@ class Table:
 
     title: str
     columns: Sequence[Column]
-    blocks: Sequence[Block]
+    blocks: Sequence[RowBlock]
     caption: Sequence[str] = ()
     footnotes: Sequence[str] = ()
     groups: Sequence[ColumnGroup] = ()
@@ -204,7 +204,7 @@ class Table:
                 for (group, column), cell, rank in zip(self.slots, row.cells, placed, strict=True):
                     yield CellPosition(block, row, group, column, cell, *self._coordinates(block, group), rank.get(i))
 
-    def _coordinates(self, block: Block, group: ColumnGroup | None) -> tuple[str, str]:
+    def _coordinates(self, block: RowBlock, group: ColumnGroup | None) -> tuple[str, str]:
         """Return data set and setting of the cells where ``block`` and ``group`` meet."""
         across, down = (group.key or group.label) if group else "", block.key or block.label
         if group and self.group_by == "dataset":
@@ -212,7 +212,7 @@ class Table:
         return down, across
 
 
-def ranks(block: Block, slot: int, column: Column) -> dict[int, Rank]:
+def ranks(block: RowBlock, slot: int, column: Column) -> dict[int, Rank]:
     """Rank the rows of a block in one column of cells, by position.
 
     The values as shown are compared, so that no reader sees one of two equal numbers in bold; ties share a rank, and

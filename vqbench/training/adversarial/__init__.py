@@ -1,1 +1,1 @@
-"""What an adversarial training is made of: losses, discriminators, averages of weights, passes through the model."""
+"""Adversarial training: losses, discriminators and updates."""

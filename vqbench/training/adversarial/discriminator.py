@@ -28,7 +28,7 @@ class DiscriminatorConfig:
         return StyleGAN(channels, size, self.width)
 
     def misfit(self, size: int) -> str | None:
-        """Return why it cannot judge images of ``size`` pixels a side, and what would work; None if it can."""
+        """Return why it cannot judge images of this side, or None."""
         if self.name == "stylegan":
             whole = size >= 8 and size & (size - 1) == 0
             return None if whole else f"discriminator stylegan needs a power of two, 8 or more, as side, not {size}"

@@ -1,9 +1,9 @@
-"""One batch through the model and back, whole or in parts, with the images in the middle as the place to meet.
+"""Forward and backward passes of a batch, split at the reconstructions.
 
-The losses of a reconstruction x̂ reach the model by ∂loss/∂x̂ alone. So that gradient is computed first, through the
-perceptual net and the discriminator, whose own graphs are then gone, and only then passed on into the decoder. The
-gradients of two losses at the decoder's last layer, which weigh them, cost one more layer each instead of one more pass
-back through both nets.
+The losses of a reconstruction x̂ reach the model only by ∂loss/∂x̂. That gradient is computed first, through the
+perceptual network and the discriminator, whose graphs are then freed, and only then passed on into the decoder. The
+gradients of two losses at the decoder's last layer, which weigh them, then cost one more layer each instead of another
+backward pass through both networks.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from vqbench.training.engine import Engine
 
 
 class BatchPass(Protocol):
-    """A batch on its way."""
+    """A batch between its forward and its backward pass."""
 
     images: Tensor  # x̂, (B, C, S, S) float32, without a gradient
     out: QuantizerOutput
 
     def at_last_layer(self, *gradients: Tensor) -> list[Tensor]:
-        """What each of the ``gradients`` at x̂ (B, C, S, S) gives at the weight of the decoder's last layer."""
+        """Return ``gradients`` at x̂, taken back to the decoder's last weight."""
 
     def backward(self, own: Tensor, gradient: Tensor) -> None:
-        """Add to the model's gradients those of ``own``, made of ``out.loss``, and of the ``gradient`` at x̂."""
+        """Add the gradients of ``own`` (), from ``out.loss``, and at x̂."""
 
 
 class FullBatch:
-    """The batch in one piece."""
+    """A batch in one piece."""
 
     def __init__(self, model: Autoencoder, engine: Engine, x: Tensor) -> None:
         self.model = model
@@ -53,11 +53,11 @@ class FullBatch:
 
 
 class MicroBatches:
-    """The batch in ``count`` parts, one after the other, for a device that is too small for it.
+    """A batch in ``count`` parts, for a device too small for the whole.
 
-    Encoder and decoder treat every image by itself, so that parts of a batch give what the whole would. Quantizers do
-    not: running means, anchors, entropies follow from all features of a batch. So all images are encoded first, the
-    quantizer sees the features of all of them at once, as ever, and the parts are computed once more on the way back.
+    Encoder and decoder process each image by itself, so parts of a batch give the same result as the whole. Quantizers
+    do not: running means, anchors and entropies follow from all features of a batch. So all images are encoded first,
+    the quantizer sees all features at once, and the parts are computed a second time in the backward pass.
     """
 
     def __init__(self, model: Autoencoder, engine: Engine, x: Tensor, count: int) -> None:
@@ -98,13 +98,13 @@ class MicroBatches:
 
 
 def _gradient(output: Tensor, weight: Tensor, upstream: Tensor) -> Tensor:
-    """The gradient at ``weight`` alone, in float32; the graph stays."""
+    """Return the gradient at ``weight`` alone, in float32, and keep the graph."""
     (gradient,) = torch.autograd.grad(output, weight, upstream, retain_graph=True)
     return gradient.float()
 
 
 def _backward(pairs: list[tuple[Tensor, Tensor | None]]) -> None:
-    """One pass back from several tensors and the gradients there; those that nothing learns from are left out."""
+    """Propagate gradients back from those tensors that have a graph."""
     roots = [(tensor, gradient) for tensor, gradient in pairs if tensor.requires_grad]
     if roots:
         torch.autograd.backward([tensor for tensor, _ in roots], [gradient for _, gradient in roots])

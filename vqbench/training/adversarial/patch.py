@@ -10,7 +10,9 @@ from vqbench.distributed.gradients import BatchNorm
 
 
 class Patch(nn.Module):
-    """Judges each patch of images (B, C, S, S) in [-1, 1] by itself: logits (B, 1, s, s).
+    """Judges each patch of an image by itself.
+
+    Maps images (B, C, S, S) in [-1, 1] to logits (B, 1, s, s).
 
     ``layers`` 4x4 convolutions of stride 2, one of stride 1, and one to the logit; the width doubles after each, up to
     eight times. All between the first and the last are followed by batch norm, whose statistics are those of the images

@@ -15,7 +15,7 @@ from vqbench.training.engine import Engine
 
 @dataclass(frozen=True)
 class ReconstructionWeights:
-    """The factors of the parts of a reconstruction loss; see :class:`Reconstruction`."""
+    """The factors of a reconstruction loss; see :class:`Reconstruction`."""
 
     l1: float
     l2: float
@@ -29,7 +29,9 @@ class ReconstructionWeights:
 
 
 class Reconstruction:
-    """l1·mean|x̂ − x| + l2·mean(x̂ − x)² + perceptual·d(x̂, x), of images in [-1, 1].
+    """A reconstruction loss of images in [-1, 1].
+
+    l1·mean|x̂ − x| + l2·mean(x̂ − x)² + perceptual·d(x̂, x)
 
     d is LPIPS on VGG16 where ``semantic`` is None. Otherwise it is SeQ-GAN's α·d_5 + (1 − α)·(d_1 + … + d_5) with
     α = ``semantic``, d_l the mean squared difference of the features after relu 1_2, 2_2, 3_3, 4_3 and 5_3 (Gu et al.,
@@ -42,7 +44,10 @@ class Reconstruction:
         self.net = network("vgg", engine.device) if weights.perceptual else None
 
     def __call__(self, images: Tensor, originals: Tensor) -> Tensor:
-        """Return the loss of each image, (B,), given reconstructions and originals (B, C, S, S)."""
+        """Return the loss of each image, (B,).
+
+        ``images`` are reconstructions, ``originals`` their targets, both (B, C, S, S).
+        """
         difference = (images - originals).flatten(1)
         loss = self.weights.l1 * difference.abs().mean(1) + self.weights.l2 * difference.square().mean(1)
         return loss + self.weights.perceptual * self._distance(images, originals) if self.net is not None else loss
@@ -62,7 +67,10 @@ class Reconstruction:
         return share * layers[-1] + (1 - share) * layers.sum(0)
 
     def gradient(self, images: Tensor, originals: Tensor, parts: int = 1) -> tuple[Tensor, Tensor]:
-        """Return the mean loss () and its gradient at ``images`` (B, C, S, S), computed in ``parts``; frees graphs."""
+        """Return the mean loss () and its gradient at ``images``.
+
+        It is computed in ``parts`` of the batch (B, C, S, S), and leaves no graph.
+        """
         gradients: list[Tensor] = []
         total = torch.zeros((), device=images.device)
         for x_hat, x in zip(images.chunk(parts), originals.chunk(parts), strict=True):

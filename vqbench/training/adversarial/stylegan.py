@@ -15,7 +15,10 @@ SMALLEST = 4  # side of the last map
 
 
 class Equalized(nn.Module):
-    """Weights that start as N(0, 1) and are divided by the root of their fan-in at every use (arXiv 1710.10196)."""
+    """Weights that are divided by the root of their fan-in at every use.
+
+    They start as N(0, 1) (arXiv 1710.10196).
+    """
 
     def __init__(self, *shape: int, bias: bool = True) -> None:
         super().__init__()
@@ -25,7 +28,7 @@ class Equalized(nn.Module):
 
 
 class Convolution(Equalized):
-    """A ``size`` x ``size`` convolution that keeps the side or, after a blur, halves it."""
+    """A convolution that keeps the side or, after a blur, halves it."""
 
     def __init__(self, in_channels: int, out_channels: int, size: int, halves: bool = False, bias: bool = True) -> None:
         super().__init__(out_channels, in_channels, size, size, bias=bias)
@@ -49,12 +52,12 @@ class Linear(Equalized):
 
 
 def activate(x: Tensor) -> Tensor:
-    """Return √2·LeakyReLU(x), which keeps the variance of a normal input about the same."""
+    """Return √2·LeakyReLU(x), which about keeps a normal's variance."""
     return F.leaky_relu(x, 0.2) * math.sqrt(2)
 
 
 class DownBlock(nn.Module):
-    """Two convolutions, the second to half the side, and a shortcut: their sum over √2."""
+    """Two convolutions to half the side, plus a shortcut, over √2."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -100,7 +103,10 @@ class StyleGAN(nn.Module):
         return logits
 
     def deviation(self, x: Tensor) -> Tensor:
-        """Return the standard deviation over a group of images, averaged over channels and positions: (B, 1, h, w)."""
+        """Return the mean deviation within groups of images: (B, 1, h, w).
+
+        The standard deviation over the images of a group, averaged over channels and positions.
+        """
         count = len(x)
         size = self.group if count % self.group == 0 else count
         grouped = x.float().view(count // size, size, *x.shape[1:])

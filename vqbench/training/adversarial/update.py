@@ -30,7 +30,7 @@ class AdamConfig:
     eps: float = 1e-8
 
     def over(self, module: nn.Module) -> torch.optim.Optimizer:
-        """Return an optimizer of the parameters of ``module`` that require a gradient."""
+        """Return an optimizer of the parameters that require a gradient."""
         parameters = [each for each in module.parameters() if each.requires_grad]
         return torch.optim.AdamW(
             parameters, lr=self.rate, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay
@@ -75,7 +75,10 @@ class GanTrainer:
         self.codes = torch.empty(0, dtype=torch.int64)  # (B, H, W, depth) of the last update's images
 
     def begin_refinement(self) -> None:
-        """Begin the second phase: the backbone freezes what is not refined, the quantizer no longer changes."""
+        """Begin the second phase, of the backbone's decoder alone.
+
+        The backbone freezes what is not refined; the quantizer no longer changes.
+        """
         self.model.backbone.begin_refinement()
         self.model.quantizer.requires_grad_(False).eval()
         self.optimizer = self.adam.over(self.model)
@@ -87,7 +90,7 @@ class GanTrainer:
                 group["lr"] = rate
 
     def update(self, x: Tensor, reconstruction: Reconstruction, playing: bool, penalized: bool) -> Tensor:
-        """Update the model, then the discriminator; return the values of TERMS over the batch, (6,).
+        """Update the model, then the discriminator; return TERMS, (6,).
 
         Args:
             x: images (B, C, S, S) in [-1, 1], this rank's part of a batch.
@@ -122,21 +125,24 @@ class GanTrainer:
         return mean(torch.stack([term.detach().float() for term in terms]))
 
     def _objective(self, error: Tensor, batch: BatchPass, pixels: int) -> tuple[Tensor, Tensor]:
-        """Return the quantizer's objective of the reconstruction ``error``, and its derivative by that: (), ()."""
+        """Return the objective () of ``error`` () and its derivative by it."""
         error = mean(error).requires_grad_()
         objective = self.model.quantizer.objective(error, batch.out, pixels)
         (slope,) = torch.autograd.grad(objective, error, retain_graph=True)
         return objective, all_sum(slope) / world_size()  # each rank's, whether it exchanged the error or not
 
     def _generator_loss(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the generator's loss () and its gradient at the reconstructions (B, C, S, S)."""
+        """Return the generator's loss () and its gradient at ``images``."""
         images = images.detach().requires_grad_()
         loss = losses.generator_loss(self._logits(images), self.config.game)
         (gradient,) = torch.autograd.grad(share(loss), images)
         return loss, gradient / share(torch.ones_like(loss))
 
     def _update_discriminator(self, x: Tensor, images: Tensor, penalized: bool) -> tuple[Tensor, Tensor]:
-        """Update the discriminator; return its loss () and the R1 penalty (), 0 where this update has none."""
+        """Update the discriminator; return its loss () and R1 penalty ().
+
+        The penalty is 0 where this update has none.
+        """
         real = x.detach().requires_grad_(penalized)
         logits = self._logits(real)
         loss = losses.discriminator_loss(logits, self._logits(images), self.config.game)

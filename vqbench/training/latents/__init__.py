@@ -1,1 +1,1 @@
-"""Second stages: what makes images from a trained autoencoder's codes, and what these images are worth."""
+"""Second stages: generators on the latents of trained autoencoders."""

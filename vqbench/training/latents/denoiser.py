@@ -1,4 +1,4 @@
-"""Latent diffusion: a denoiser of an autoencoder's features, and the sampler that makes images with it."""
+"""Latent diffusion: a denoiser of features, and its sampler."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ BETAS = 0.0015, 0.0195  # first and last; between them the square of a linear ra
 
 
 def scheduler(steps: int | None = None) -> Any:
-    """diffusers' DDIM on the noising chain of latent diffusion: 0.0015 to 0.0195, T = 1,000.
+    """Return diffusers' DDIM on the noising chain of latent diffusion.
 
-    So many ``steps`` are every (T / steps)th from 1 on, as in the released code, or all from 0 on. Of numbers that do
-    not divide 1,000, the released code would take more steps and diffusers begin far from noise: UsageError. Features
-    have no range to clip to.
+    Its betas go from 0.0015 to 0.0195 in T = 1,000 steps.
+
+    ``steps`` are every (T / steps)th step from 1 on, as in the released code, or all T from 0 on. Raises UsageError
+    for a number that does not divide 1,000, of which the released code would take more steps, and diffusers would start
+    far from noise. Features have no range to clip to.
     """
     ensure_torchvision()
     from diffusers import DDIMScheduler
@@ -59,10 +61,11 @@ def require_diffusers() -> None:
 
 
 def unet(dim: int, channels: int, multipliers: Sequence[int], attention: Sequence[int], blocks: int) -> nn.Module:
-    """diffusers' UNet: ``channels`` times each multiplier, one level each; attention where downsampled by so much.
+    """Return diffusers' UNet with one level for each multiplier of ``channels``.
 
-    32 channels a head and 32 groups a normalisation (or what divides the channels), attention in the middle: the UNet
-    of latent diffusion, but for the last convolution of each block, which there begins at zero.
+    Levels whose downsampling factor is in ``attention``, and the middle, have attention. 32 channels per head and 32
+    groups per normalization (or the largest divisor of both): the UNet of latent diffusion, except that there the last
+    convolution of each block starts at zero.
     """
     ensure_torchvision()
     from diffusers import UNet2DModel
@@ -84,7 +87,7 @@ def unet(dim: int, channels: int, multipliers: Sequence[int], attention: Sequenc
 
 
 class Denoiser(Generator):
-    """A UNet that predicts the noise in the standardized features of a trained autoencoder."""
+    """A UNet that predicts the noise in standardized features."""
 
     mean: Tensor
     scale: Tensor
@@ -93,30 +96,30 @@ class Denoiser(Generator):
         super().__init__(first)
         self.net = net
         self.shape = tuple(shape)  # (dim, s, s) of the features
-        self.multiple = 2 ** (levels - 1)  # of which the sides must be that the UNet sees
+        self.multiple = 2 ** (levels - 1)  # the sides of the UNet's input must be a multiple of it
         self.register_buffer("mean", torch.zeros(self.shape[0], 1, 1))
         self.register_buffer("scale", torch.ones(self.shape[0], 1, 1))
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
-        """Images (B, C, S, S) in [-1, 1] to features before quantization (B, dim, s, s)."""
+        """Encode images (B, C, S, S) in [-1, 1] to features (B, dim, s, s)."""
         return self.first.backbone.encode(x).float()
 
     def scale_to(self, mean: Tensor, deviation: Tensor) -> None:
-        """Standardize by ``mean`` and ``deviation``, of all features () or of each channel (dim,)."""
-        floor = 1e-3 * deviation.max()  # a channel that never moves stays still
+        """Standardize by ``mean`` and ``deviation``, () or by channel (dim,)."""
+        floor = 1e-3 * deviation.max()  # a constant channel stays constant
         self.mean.copy_(mean.view(-1, 1, 1))
         self.scale.copy_(deviation.clamp_min(floor).view(-1, 1, 1))
 
     def standardized(self, features: Tensor) -> Tensor:
-        """Features (B, dim, s, s) as the UNet sees them."""
+        """Return standardized features (B, dim, s, s), the input of the UNet."""
         return (features - self.mean) / self.scale
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """The noise in ``x`` (B, dim, s, s) at steps ``t`` (B,), or () for all.
+        """Predict the noise in ``x`` (B, dim, s, s) at steps ``t``, (B,) or ().
 
-        Sides that cannot be halved so often as the UNet does are padded with zeros for it: 7 to 8, at two or four
-        levels; what it says of the margin is cut off.
+        Sides that cannot be halved as often as the UNet does are padded with zeros, such as 7 to 8 at two or four
+        levels, and its output is cropped.
         """
         margin = -x.shape[-1] % self.multiple
         seen = F.pad(x, (0, margin, 0, margin))
@@ -125,13 +128,16 @@ class Denoiser(Generator):
 
     @torch.no_grad()
     def decode(self, x: Tensor) -> Tensor:
-        """Standardized features to images (B, C, S, S) in [-1, 1]: quantized here, within the decoder."""
+        """Quantize and decode standardized features to images in [-1, 1]."""
         z = x * self.scale + self.mean
         return self.first.backbone.decode(strictly(self.first.quantizer, z).z_q)
 
     @torch.no_grad()
     def sample(self, seeds: Sequence[int], *, steps: int, eta: float) -> Tensor:  # type: ignore[override]  # the settings of its own sampler
-        """By so many steps of DDIM; ``eta`` 0 adds no noise on the way, 1 as much as the chain of DDPM."""
+        """Sample by DDIM.
+
+        ``eta`` 0 adds no noise in its ``steps``, 1 as much as the chain of DDPM.
+        """
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
         def noise() -> Tensor:

@@ -1,4 +1,4 @@
-"""The contract of what a second stage trains: it makes images by way of a trained autoencoder."""
+"""The contract of a generator on a trained autoencoder."""
 
 from __future__ import annotations
 
@@ -15,30 +15,44 @@ from vqbench.model import Autoencoder
 PIXELS = 2**20  # of images that are decoded at once: 16 of 256x256
 
 
-class Generator(nn.Module):
-    """Makes images, each from a seed of its own.
+class FirstStage:
+    """The trained autoencoder of a generator.
 
-    ``state_dict`` and ``parameters`` are of what was trained here, not of the autoencoder, which keeps its own
-    checkpoint; of that, ``state_dict`` has the SHA-256, since with any other it would mean nothing.
+    It is no module, so that it is neither trained nor saved with the generator.
+    """
+
+    def __init__(self, model: Autoencoder) -> None:
+        self.model = model.eval()
+        arrays = {name: value.cpu().numpy() for name, value in model.state_dict().items()}
+        self.digest = bytes.fromhex(digest_of_arrays(arrays))  # SHA-256
+
+
+class Generator(nn.Module):
+    """Samples images by way of a trained autoencoder, one per seed.
+
+    ``state_dict`` and ``parameters`` are those of the second stage alone: the autoencoder has a checkpoint of its own.
+    ``state_dict`` has the autoencoder's SHA-256, since with any other one a generator is meaningless.
     """
 
     first_digest: Tensor  # (32,) uint8
 
     def __init__(self, first: Autoencoder) -> None:
         super().__init__()
-        self._first = (first.eval(),)  # in a tuple, so that it is no part of what is trained and kept
-        digest = digest_of_arrays({name: value.cpu().numpy() for name, value in first.state_dict().items()})
-        self.register_buffer("first_digest", torch.tensor(list(bytes.fromhex(digest)), dtype=torch.uint8))
+        self._first = FirstStage(first)
+        self.register_buffer("first_digest", torch.tensor(list(self._first.digest), dtype=torch.uint8))
 
     @property
     def first(self) -> Autoencoder:
         """The trained autoencoder."""
-        return self._first[0]
+        return self._first.model
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """As of any module. Raises StoreError where it was trained on another autoencoder than this one."""
-        noted = state_dict.get("first_digest")
-        if noted is None or not torch.equal(noted.cpu(), self.first_digest.cpu()):
+        """Load a state.
+
+        Raises StoreError where it was trained on another autoencoder than this one.
+        """
+        digest = state_dict.get("first_digest")
+        if digest is None or not torch.equal(digest.cpu(), self.first_digest.cpu()):
             raise StoreError(
                 "this second stage was trained on other weights of its first stage, which was trained anew since then; "
                 "delete the second stage's folder to train it again"
@@ -46,22 +60,24 @@ class Generator(nn.Module):
         return super().load_state_dict(state_dict, *args, **kwargs)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """What was sampled (B, ...) to images (B, C, S, S) in [-1, 1]."""
+        """Decode sampled latents (B, ...) to images (B, C, S, S) in [-1, 1]."""
         raise NotImplementedError
 
     def decoded(self, latents: Tensor) -> Tensor:
-        """As :meth:`decode`, some at a time, whatever the size of images."""
+        """Decode like :meth:`decode`, in parts that fit into memory."""
         images = [self.decode(latents[:1])]
         together = max(1, PIXELS // (images[0].shape[-1] ** 2))
         images += [self.decode(some) for some in latents[1:].split(together) if len(some)]
         return torch.cat(images)
 
     def sample(self, seeds: Sequence[int], **settings: Any) -> Tensor:
-        """Images (len(seeds), C, S, S) in [-1, 1], one a seed, whatever else is in the batch.
+        """Sample images (len(seeds), C, S, S) in [-1, 1], one per seed.
 
-        In float32 (or tf32), also after a training in bf16. ``settings`` are those that the recipe names in
+        An image does not depend on the others in its batch.
+
+        Computes in float32 (or tf32), also after a training in bf16. ``settings`` are those that the recipe names in
         ``sampler``. All random numbers of an image come from its seed, on the CPU, so that rows and devices are
-        compared on equal ones. (torch's generator takes 32 bits of a seed: of 50,000 images, two have the same
-        numbers in one row of three or four.)
+        compared on equal ones. (torch's generator uses 32 bits of a seed: among 50,000 images, two share their random
+        numbers in one of every three or four rows.)
         """
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""An autoregressive prior: one code after the other, each given those before it, then decoded."""
+"""An autoregressive prior: predicts each code from those before it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from vqbench.training.latents.transformer import CausalTransformer, Seen
 
 
 class Prior(Generator):
-    """Predicts the next code of a map (h, w, depth), taken line by line, all codes of a position one after the other.
+    """Predicts the next code of a map (h, w, depth) in raster order.
 
-    ``net`` sees what came before as one of depth·K tokens, or as the token depth·K that stands before the first.
+    All codes of a position follow each other.
+
+    The input of ``net`` is the code before, as one of depth·K tokens; before the first code, it is the token depth·K.
     """
 
     net: CausalTransformer
@@ -30,37 +32,39 @@ class Prior(Generator):
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
-        """Images (B, C, S, S) in [-1, 1] to their codes (B, h, w, depth) int32."""
+        """Encode images (B, C, S, S) in [-1, 1] to codes (B, h, w, depth) int32."""
         return strictly(self.first.quantizer, self.first.backbone.encode(x).float()).codes.int()
 
     def before(self, codes: Tensor) -> Tensor:
-        """What is seen before each of ``codes`` (B, h·w·depth): tokens of the same shape."""
+        """Return the token before each of ``codes`` (B, h·w·depth)."""
         start = torch.full_like(codes[:, :1], self._start)
         level = torch.arange(self.length - 1, device=codes.device) % self.shape[2]
         return torch.cat([start, codes[:, :-1] + level * self._codes], 1)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Scores (B, L, K) of the code at each place, from the ``tokens`` (B, L) before it."""
+        """Return scores (B, L, K) of the codes after ``tokens`` (B, L)."""
         scores: Tensor = self.net(tokens)
         return scores
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
-        """Codes (B, h·w·depth) to images (B, C, S, S) in [-1, 1]."""
+        """Decode codes (B, h·w·depth) to images (B, C, S, S) in [-1, 1]."""
         with float32_products():
             z_q = self.first.quantizer.decode(codes.unflatten(1, self.shape))
         return self.first.backbone.decode(z_q)
 
     @torch.no_grad()
     def sample(self, seeds: Sequence[int], *, temperature: float) -> Tensor:  # type: ignore[override]  # the settings of its own sampler
-        """Every code by its probability, from one even random number; scores are divided by ``temperature`` before."""
-        even = torch.stack([torch.rand(self.length, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+        """Sample each code by the softmax of its scores / ``temperature``."""
+        uniform = torch.stack(
+            [torch.rand(self.length, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+        )
         device = next(self.net.parameters()).device
         tokens = torch.full((len(seeds),), self._start, device=device)
         codes, seen = [], Seen()
         for place in range(self.length):
             scores, seen = self.net.step(tokens, place, seen)
-            codes.append(drawn(scores, temperature, even[:, place].to(device)))
+            codes.append(drawn(scores, temperature, uniform[:, place].to(device)))
             tokens = codes[-1] + place % self.shape[2] * self._codes
         return self.decoded(torch.stack(codes, 1))
 
@@ -73,8 +77,11 @@ class Prior(Generator):
         return self.shape[2] * self._codes
 
 
-def drawn(scores: Tensor, temperature: float, even: Tensor) -> Tensor:
-    """The code (B,) at which the cumulative probability of ``scores`` (B, K) passes ``even`` (B,) in [0, 1)."""
+def drawn(scores: Tensor, temperature: float, uniform: Tensor) -> Tensor:
+    """Return the codes (B,) at which probabilities add up to ``uniform``.
+
+    Probabilities are the softmax of ``scores`` (B, K) / ``temperature``.
+    """
     probabilities = (scores.double() / temperature).softmax(-1)
     below = cumulative(probabilities)  # (B, K)
-    return (below <= (even.double() * below[:, -1])[:, None]).sum(-1).clamp_max(scores.shape[-1] - 1)
+    return (below <= (uniform.double() * below[:, -1])[:, None]).sum(-1).clamp_max(scores.shape[-1] - 1)

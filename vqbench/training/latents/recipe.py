@@ -1,4 +1,4 @@
-"""The recipe that second stages share: training a generator on the latents of a trained autoencoder."""
+"""The recipe that second stages share: a generator of latents."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from vqbench.training.progress import LossProgress
 
 
 class LatentRecipe(SecondStage):
-    """AdamW at a constant rate on the mean loss of batches of rows; kept is the moving average of the weights.
+    """AdamW at a constant rate, and a moving average of the weights.
 
     The average is a ← d·a + (1 − d)·w with d = min(``ema``, (1 + n)/(10 + n)) at update n. Random numbers of an update
-    derive from the run's seed and the update's number, so that a run that was stopped anywhere ends with the same
-    weights; what :meth:`batch` draws is the same on all ranks.
+    derive from the run's seed and the update's number, so that a training that was stopped anywhere ends with the same
+    weights; :meth:`batch` draws the same numbers on all ranks.
     """
 
     distributed = True
@@ -55,14 +55,20 @@ class LatentRecipe(SecondStage):
         return f"{counted(self.steps, 'update')}, batch {self.batch_size}, {rate}, {self.precision}"
 
     def standardize(self, generator: Any, moments: Callable[[bool], tuple[Tensor, Tensor]]) -> None:
-        """Fit the untrained generator to the rows' mean and deviation, of all numbers or by channel."""
+        """Fit the untrained generator to mean and deviation of the latents.
+
+        ``moments(by_channel)`` returns them.
+        """
 
     def batch(self, generator: Any, rows: Tensor) -> tuple[Tensor, ...]:
-        """What the loss of ``rows`` (B, ...) needs, whose first axes are the images: all random numbers included."""
+        """Return the inputs of the loss, each (B, ...), for latents (B, ...).
+
+        All random numbers are drawn here.
+        """
         raise NotImplementedError
 
     def loss(self, model: nn.Module, *batch: Tensor) -> Tensor:
-        """The mean over a rank's own images, ()."""
+        """Return the mean loss () over this rank's part of the inputs."""
         raise NotImplementedError
 
     def misfit(self, train: int, test: int, holdout: int, size: int) -> str | None:
@@ -73,7 +79,7 @@ class LatentRecipe(SecondStage):
 
 
 class LatentTraining(Training):
-    """AdamW on batches of latents, which are encoded once, before the first update."""
+    """AdamW on batches of latents, which are encoded once, at the start."""
 
     progress: LossProgress
     average: WeightAverage

@@ -1,4 +1,4 @@
-"""A causal transformer over sequences of codes, which also predicts one place at a time."""
+"""A causal transformer over sequences of codes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Seen = list[tuple[Tensor, Tensor]]  # of each block: keys and values (B, heads, 
 
 
 class DecoderBlock(nn.Module):
-    """Attention to all places up to one's own, then a perceptron; each behind a layer norm and added to its input."""
+    """A pre-norm residual block: causal attention, then a perceptron."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -22,9 +22,12 @@ class DecoderBlock(nn.Module):
         self.wide, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor, before: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """``x`` (B, L, width), places after those in ``before``: the same shape, and what later places attend to."""
+        """Map ``x`` (B, L, width), after ``before``, to the same shape.
+
+        Returns keys and values too, for later places.
+        """
         q, k, v = self.qkv(self.norm_attention(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        if before is not None:  # one more place, which sees all
+        if before is not None:  # one more place, which attends to all
             k, v = torch.cat([before[0], k], 2), torch.cat([before[1], v], 2)  # (B, heads, L', width / heads)
         dropout = self.dropout if self.training else 0.0
         seen = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=before is None)
@@ -34,9 +37,9 @@ class DecoderBlock(nn.Module):
 
 
 class CausalTransformer(nn.Module):
-    """Embedded codes and places, ``layers`` blocks, and a score for each of ``outputs`` codes: GPT-2's layout.
+    """GPT-2's layout, from tokens to scores of ``outputs`` codes.
 
-    Weights start as GPT-2's: deviation 0.02, and the layers that are added to their input 1 / √(2 layers) of it.
+    Weights start as GPT-2's: standard deviation 0.02, and 0.02 / √(2 layers) in layers that end a residual branch.
     """
 
     def __init__(
@@ -55,7 +58,7 @@ class CausalTransformer(nn.Module):
                 nn.init.normal_(parameter, std=0.02 / (math.sqrt(2 * layers) if added else 1))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Scores (B, L, outputs) of what follows each of ``tokens`` (B, L) int64."""
+        """Return scores (B, L, outputs) of the codes after ``tokens`` (B, L)."""
         x = F.dropout(self._embedded(tokens, 0), self.dropout, self.training)
         for block in self.blocks:
             x, _ = block(x)
@@ -63,9 +66,11 @@ class CausalTransformer(nn.Module):
         return scores
 
     def step(self, tokens: Tensor, place: int, seen: Seen) -> tuple[Tensor, Seen]:
-        """As :meth:`forward` of one place alone, ``tokens`` (B,): scores (B, outputs) and what the next place needs.
+        """Return scores (B, outputs) of the codes after ``tokens`` (B,).
 
-        ``seen`` is that of the place before, empty for the first.
+        Returns ``seen`` too, extended by this place.
+
+        ``seen``: keys and values of all places before, empty for the first.
         """
         x, now = self._embedded(tokens[:, None], place), []
         for index, block in enumerate(self.blocks):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vqbench.reporting.tables.formats.notes import LINES, WIDTH, Footnotes, explained, remarks, shortened
-from vqbench.reporting.tables.table import MARKS, Block, Cell, Column, Mark, Rank, Row, Table, ranks
+from vqbench.reporting.tables.table import MARKS, Cell, Column, Mark, Rank, Row, RowBlock, Table, ranks
 from vqbench.reporting.verdict import VerdictKind
 from vqbench.system.console import one_line
 
@@ -102,7 +102,7 @@ def layout(table: Table, paper: bool = False) -> Layout:
     return Layout(table, lines, remarks(table, paper), notes.listed())
 
 
-def _block(table: Table, block: Block, paper: bool, notes: Footnotes) -> Iterator[TextLine]:
+def _block(table: Table, block: RowBlock, paper: bool, notes: Footnotes) -> Iterator[TextLine]:
     if block.label:
         yield TextLine("block", Piece(one_line(block.label)))
     places = [ranks(block, slot, column) for slot, (_, column) in enumerate(table.slots)]

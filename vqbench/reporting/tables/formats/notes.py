@@ -10,7 +10,7 @@ from vqbench.reporting.tables.table import MARKS, Mark, Table
 from vqbench.reporting.verdict import VerdictKind
 from vqbench.system.console import one_line
 
-LINES, WIDTH = 5, 110  # of the notes below a table, unless all are asked for
+LINES, WIDTH = 5, 110  # of the notes below a table, unless all are shown
 MORE = "More notes: vqbench table --notes, or the page of vqbench report."
 
 

@@ -46,10 +46,10 @@ def with_seeds(*seeds: int) -> Plan:
 def fill(plan: Plan, store: ResultStore, simulated: Simulated, protocol: str = "official", version: int = 1) -> None:
     """A record of every run of which ``simulated`` gives values: an array over images, or one number."""
     for entry in plan.entries:
-        found = {metric: each for metric in plan.metrics if (each := simulated(entry, metric)) is not None}
-        if not found:
+        measured = {metric: each for metric in plan.metrics if (each := simulated(entry, metric)) is not None}
+        if not measured:
             continue
-        values = {m: Value(float(np.mean(each)), version, version, np.size(each)) for m, each in found.items()}
+        values = {m: Value(float(np.mean(each)), version, version, np.size(each)) for m, each in measured.items()}
         store.write(
             Record(
                 entry.run,
@@ -57,7 +57,7 @@ def fill(plan: Plan, store: ResultStore, simulated: Simulated, protocol: str = "
                 {"seconds": 1.0, "device": "cpu", "threads": 1, "versions": {"torch": "2"}},
             )
         )
-        arrays = {f"{protocol}/{m}": each for m, each in found.items() if isinstance(each, np.ndarray)}
+        arrays = {f"{protocol}/{m}": each for m, each in measured.items() if isinstance(each, np.ndarray)}
         if arrays:
             store.write_images(entry.run, arrays)
 
@@ -137,7 +137,7 @@ def test_seeds_are_drawn_too(store: ResultStore) -> None:
 
 
 def test_only_seeds_of_both_rows_count(store: ResultStore) -> None:
-    """Of rows that ran with other seeds, the common one is compared; where there is none, the line says so."""
+    """Rows with other seeds are compared on common seeds; without any, the line says so."""
     plan = with_seeds(1, 2, 3)
     ran = {"CVQ-VAE": (1, 2), "SQ-VAE": (2, 3), "HVQ-VAE": (3,)}
     same = cvq_ahead_by(1e-3)
@@ -175,7 +175,7 @@ def test_rfid_is_compared_by_means_and_says_so(store: ResultStore) -> None:
 
 
 def test_records_without_values_per_image_are_compared_by_means(plan: Plan, store: ResultStore) -> None:
-    """Where the per-image file is gone, there is no bootstrap, and the line says what it rests on."""
+    """Without the per-image file, means are compared, and the line says so."""
     fill(plan, store, cvq_ahead_by(1e-3))
     for path in store.root.glob("*/per_image.npz"):
         path.unlink()
@@ -186,7 +186,7 @@ def test_records_without_values_per_image_are_compared_by_means(plan: Plan, stor
 
 @pytest.mark.parametrize("paper", [True, False])
 def test_a_suite_that_never_ran_claims_nothing(plan: Plan, store: ResultStore, paper: bool) -> None:
-    """Without records there is no line, and the table has no word about an order."""
+    """Without records, the table has no line about an order."""
     assert lines_of(plan, [store], "official") == []
     page = render(assemble.tables(plan, [store], paper), paper=paper)
     assert "printed order" not in page
@@ -246,7 +246,7 @@ def test_the_papers_best_is_that_of_the_metric(store: ResultStore) -> None:
 
 
 def test_rows_that_are_printed_level_are_not_compared(store: ResultStore) -> None:
-    """By SSIM on MNIST, B.4 prints three rows as best; the first of them that ran stands against the five others."""
+    """By SSIM on MNIST, B.4 prints three rows as best; the first of them that ran is compared with the five others."""
     plan = planning.load("anchors", [])
     fill(plan, store, lambda e, m: 0.5 if m == "ssim" and e.dataset == "mnist" else None)
     _, line = lines_of(plan, [store], "official")
@@ -259,7 +259,7 @@ def test_rows_that_are_printed_level_are_not_compared(store: ResultStore) -> Non
 def test_the_cost_is_capped_and_the_resamples_are_stated(
     plan: Plan, store: ResultStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As many resamples are drawn as the cap allows for all comparisons together, within limits, and it is said."""
+    """The cap on all comparisons together sets the number of resamples, within limits, and it is printed."""
     fill(plan, store, cvq_ahead_by(1e-3))
     asked: list[int] = []
 
@@ -316,7 +316,7 @@ def test_a_reduced_suite_is_no_word_about_the_paper(store: ResultStore) -> None:
 
 
 def test_a_suite_without_a_printed_table_has_no_order(plan: Plan, store: ResultStore) -> None:
-    """Where the paper prints nothing, nothing is held against it."""
+    """A suite without a printed table has no ranking lines."""
     fill(plan, store, cvq_ahead_by(1e-3))
     unprinted = replace(plan, suite=plan.suite.model_copy(update={"paper": None}))
     assert lines_of(unprinted, [store], "official") == []

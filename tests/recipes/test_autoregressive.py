@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.recipes.test_autoencoder import Few, every_third
 from tests.support.threads import Thread, two_ranks
 from tests.support.tiny_suite import vqbench
-from tests.training.test_reconstruction import Few, every_third
 from vqbench.backbones.conv import Conv
 from vqbench.errors import AssetError, Interrupted, RunError, StoreError, UsageError
 from vqbench.model import Autoencoder
@@ -178,7 +178,7 @@ def test_stopped_anywhere_it_goes_on_exactly(tmp_path: Path, flips: bool) -> Non
 
 
 def stopped_often(one: Any, folder: Path) -> int:
-    """Train with a stop at every third time that is asked; how many stops there were."""
+    """Train with a stop at every third poll; return how many stops there were."""
     for stops in itertools.count():
         try:
             one.fit(task(folder, stopped=every_third(iter(range(100)))))
@@ -236,13 +236,13 @@ def test_ranks_write_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     """Two ranks that take turns with three pieces write the rows of one, in order, and both read them."""
     monkeypatch.setattr(cache, "PIECE", 30)
     images = Few().pixels("train")[:70]
-    whole = cache.LatentEncoder(task(tmp_path), images, 70, AS_IT_IS, flips=True).rows()
+    whole = cache.LatentEncoder(task(tmp_path), images, 70, AS_IT_IS, mirrored=True).rows()
     monkeypatch.setattr(cache, "IN_MEMORY", 0)
 
     def part(rank: Thread) -> cache.LatentCache:
         work = task(tmp_path / "file")
         work.engine.group = rank
-        return cache.LatentEncoder(work, images, 70, AS_IT_IS, flips=True).rows()
+        return cache.LatentEncoder(work, images, 70, AS_IT_IS, mirrored=True).rows()
 
     for rows in two_ranks(part):
         np.testing.assert_array_equal(rows.values, whole.values)
@@ -263,7 +263,7 @@ class Broken:
         return self.images[which]
 
 
-def test_a_image_that_one_rank_cannot_read_ends_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_that_one_rank_cannot_read_ends_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where one rank fails at its piece, the others do not wait for it."""
     monkeypatch.setattr(cache, "PIECE", 35)
     monkeypatch.setattr(cache, "IN_MEMORY", 0)
@@ -273,14 +273,14 @@ def test_a_image_that_one_rank_cannot_read_ends_all(tmp_path: Path, monkeypatch:
         work = task(tmp_path)
         work.engine.group = rank
         with pytest.raises(AssetError) as raised:
-            cache.LatentEncoder(work, images, 70, AS_IT_IS, flips=True).rows()  # type: ignore[arg-type]
+            cache.LatentEncoder(work, images, 70, AS_IT_IS, mirrored=True).rows()  # type: ignore[arg-type]
         return str(raised.value)
 
     assert two_ranks(part) == ["the last image is gone"] * 2
 
 
 def test_a_second_stage_is_of_one_first_stage(tmp_path: Path) -> None:
-    """On an autoencoder that was trained anew, neither does a training go on nor is a generator loaded."""
+    """On an autoencoder that was trained again, no training resumes and no generator is loaded."""
     with pytest.raises(Interrupted):
         recipe().fit(task(tmp_path, stopped=every_third(iter(range(100)))))
     work = task(tmp_path)
@@ -301,8 +301,8 @@ def close(whole: Path, parts: Path) -> None:
         torch.testing.assert_close(other[name], value, rtol=1e-4, atol=1e-5)
 
 
-def test_who_was_stopped_while_measuring_encodes_nothing_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A training that is all done gives its weights at once: for a large set, what it was trained on is long gone."""
+def test_a_finished_training_encodes_nothing_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training that was stopped during evaluation returns its weights at once: its latents are deleted by then."""
     recipe().fit(task(tmp_path))
     weights = torch.load(tmp_path / "best.pt", weights_only=True)
     (tmp_path / "best.pt").unlink()
@@ -326,7 +326,7 @@ def test_rows_are_those_of_images_and_their_mirror_images(tmp_path: Path) -> Non
     """At an image's place is what the encoder makes of it or, by chance, of its mirror image."""
     work = task(tmp_path)
     images = work.dataset.pixels("train")
-    rows = cache.LatentEncoder(work, images, 70, AS_IT_IS, flips=True).rows()
+    rows = cache.LatentEncoder(work, images, 70, AS_IT_IS, mirrored=True).rows()
     torch.manual_seed(0)
     drawn_rows = rows.draw(torch.tensor([3, 69] * 20))
     for place, image in ((0, images[3]), (1, images[69])):

@@ -1,7 +1,7 @@
-"""The page in a real browser: it sorts, switches, stays within its width, asks no network and complains of nothing.
+"""The page in a real browser: it sorts, switches, fits the screen, uses no network and logs no errors.
 
 Needs Chromium (Debian: ``apt-get install chromium``) and the package playwright; without them the tests are skipped.
-``VQBENCH_SCREENSHOTS=FOLDER`` keeps images of what is tested there.
+``VQBENCH_SCREENSHOTS=FOLDER`` keeps screenshots of the tests there.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.reporting.test_report import HOSTILE, made_up
+from tests.support.simulated_suite import HOSTILE, simulated_suite
 from vqbench.reporting.html import page
 
 WIDTHS = {"phone": 390, "laptop": 1280}
@@ -39,16 +39,16 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page to look at: that of made-up runs, or the one that VQBENCH_PAGE names."""
+    """The page under test: that of simulated runs, or the one that VQBENCH_PAGE names."""
     if given := os.environ.get("VQBENCH_PAGE"):
         return Path(given)
     folder = tmp_path_factory.mktemp("page")
-    (folder / "report.html").write_text(page.page(made_up(folder)))
+    (folder / "report.html").write_text(page.page(simulated_suite(folder)))
     return folder / "report.html"
 
 
-class Seen:
-    """A page in the browser, and what went wrong on it."""
+class OpenPage:
+    """A page in the browser, and the errors on it."""
 
     def __init__(self, browser: Any, path: Path, width: int = 1280, **options: Any) -> None:
         self.page = browser.new_page(viewport={"width": width, "height": 900}, reduced_motion="reduce", **options)
@@ -64,7 +64,7 @@ class Seen:
             self.faults.append(f"request: {request.url}")
 
     def keep(self, name: str, anchor: str = "", height: int = 900) -> None:
-        """An image of what is seen, where these are wanted."""
+        """Keep a screenshot, if these are wanted."""
         if folder := os.environ.get("VQBENCH_SCREENSHOTS"):
             self.page.set_viewport_size({"width": self.page.viewport_size["width"], "height": height})
             if anchor:
@@ -77,14 +77,14 @@ class Seen:
 
 
 @pytest.fixture
-def seen(browser: Any, path: Path) -> Iterator[Seen]:
-    opened = Seen(browser, path)
+def seen(browser: Any, path: Path) -> Iterator[OpenPage]:
+    opened = OpenPage(browser, path)
     yield opened
     opened.page.close()
     assert opened.faults == []
 
 
-def numbers(seen: Seen, column: int) -> list[list[float | None]]:
+def numbers(seen: OpenPage, column: int) -> list[list[float | None]]:
     """The values of a column of the first table as they stand, block by block."""
     return seen.page.eval_on_selector_all(
         ".results >> nth=0 >> tbody",
@@ -94,7 +94,7 @@ def numbers(seen: Seen, column: int) -> list[list[float | None]]:
     )
 
 
-def test_a_column_sorts(seen: Seen) -> None:
+def test_a_column_sorts(seen: OpenPage) -> None:
     """A click sorts each block, the best first; a second the other way, a third as it was; empty cells come last."""
     before = numbers(seen, 1)
     button = seen.page.locator(".results >> nth=0 >> button.sort").nth(1)
@@ -110,7 +110,7 @@ def test_a_column_sorts(seen: Seen) -> None:
     assert numbers(seen, 1) == before
 
 
-def test_more_is_better_sorts_the_largest_first(seen: Seen) -> None:
+def test_more_is_better_sorts_the_largest_first(seen: OpenPage) -> None:
     """The first click on a column of which more is better shows the best row first, too; keys do as the mouse does."""
     button = seen.page.locator("button.sort[data-better=max]").first
     button.focus()
@@ -118,7 +118,7 @@ def test_more_is_better_sorts_the_largest_first(seen: Seen) -> None:
     assert button.evaluate("each => each.closest('th').getAttribute('aria-sort')") == "descending"
 
 
-def test_sets_of_images_switch(seen: Seen) -> None:
+def test_sets_of_images_switch(seen: OpenPage) -> None:
     """One set is seen at a time, the one whose button is pressed; error maps come and go."""
     tabs = seen.page.locator("[data-switch] >> nth=0 >> [aria-controls]")
     assert tabs.count() == 4
@@ -133,7 +133,7 @@ def test_sets_of_images_switch(seen: Seen) -> None:
     assert maps.is_visible()
 
 
-def test_images_are_magnified_whole_and_sharp(seen: Seen) -> None:
+def test_images_are_magnified_whole_and_sharp(seen: OpenPage) -> None:
     """Every image of a set is drawn at a whole multiple of its size, and without smoothing."""
     seen.page.eval_on_selector_all("img", "all => Promise.all(all.map(each => each.decode()))")
     images = seen.page.eval_on_selector_all(
@@ -147,7 +147,7 @@ def test_images_are_magnified_whole_and_sharp(seen: Seen) -> None:
         assert alternative
 
 
-def test_a_number_leads_to_its_run(seen: Seen) -> None:
+def test_a_number_leads_to_its_run(seen: OpenPage) -> None:
     """The link of a cell unfolds the run that it came from."""
     link = seen.page.locator(".results td.ok a").first
     target = seen.page.locator(str(link.get_attribute("href")))
@@ -159,8 +159,8 @@ def test_a_number_leads_to_its_run(seen: Seen) -> None:
 
 def test_hostile_words_are_seen_as_text(browser: Any, tmp_path: Path) -> None:
     """Title, label, reason and log line are shown letter for letter, and nothing of them is carried out."""
-    (tmp_path / "report.html").write_text(page.page(made_up(tmp_path)))
-    opened = Seen(browser, tmp_path / "report.html")
+    (tmp_path / "report.html").write_text(page.page(simulated_suite(tmp_path)))
+    opened = OpenPage(browser, tmp_path / "report.html")
     shown = " ".join(HOSTILE.split())
     assert opened.page.title().startswith(shown)
     assert opened.page.locator("h1").inner_text().startswith(shown)
@@ -175,7 +175,7 @@ def test_hostile_words_are_seen_as_text(browser: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("device", WIDTHS)
 def test_nothing_is_wider_than_the_screen(browser: Any, path: Path, device: str, scheme: Any) -> None:
     """On a phone as on a laptop the page itself never scrolls sideways, and its words have contrast, light or dark."""
-    opened = Seen(browser, path, WIDTHS[device], color_scheme=scheme)
+    opened = OpenPage(browser, path, WIDTHS[device], color_scheme=scheme)
     opened.page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
     width = opened.page.evaluate("document.documentElement.scrollWidth")
     assert width <= WIDTHS[device]
@@ -208,7 +208,7 @@ CONTRAST = """() => {
 
 def test_on_paper_everything_is_there(browser: Any, path: Path, tmp_path: Path) -> None:
     """Printed on A4, all sets of images are shown, no button is, and nothing is cut off at the right."""
-    opened = Seen(browser, path, 718)  # A4 without margins of 1 cm, at 96 pixels an inch
+    opened = OpenPage(browser, path, 718)  # A4 without margins of 1 cm, at 96 pixels an inch
     opened.page.emulate_media(media="print", color_scheme="light")
     assert opened.page.locator("nav").is_hidden()
     assert opened.page.locator(".set").evaluate_all("all => all.every(each => each.offsetHeight > 0)")
@@ -222,7 +222,7 @@ def test_on_paper_everything_is_there(browser: Any, path: Path, tmp_path: Path) 
     assert opened.faults == []
 
 
-def test_screenshots_for_the_documents(seen: Seen) -> None:
+def test_screenshots_for_the_documents(seen: OpenPage) -> None:
     """Where images are wanted, each section is kept as it is first seen."""
     if not os.environ.get("VQBENCH_SCREENSHOTS"):
         pytest.skip("VQBENCH_SCREENSHOTS names no folder")

@@ -20,8 +20,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tests.recipes.test_autoencoder import Few, every_third
 from tests.support.tiny_suite import command, vqbench
-from tests.training.test_reconstruction import Few, every_third
 from vqbench import protocol, registry
 from vqbench.backbones.conv import Conv
 from vqbench.errors import Interrupted, UsageError
@@ -237,13 +237,13 @@ def test_a_generator_keeps_no_autoencoder() -> None:
 
 
 @pytest.mark.parametrize("flips", [False, True])
-def test_stopped_anywhere_it_goes_on_exactly(tmp_path: Path, flips: bool) -> None:
+def test_stopped_anywhere_it_resumes_exactly(tmp_path: Path, flips: bool) -> None:
     """A training that is stopped after every few updates ends with the weights of one that was never stopped."""
     recipe(flips=flips).fit(task(tmp_path / "whole"))
     stops = 0
     while True:
         try:
-            told = recipe(flips=flips).fit(task(tmp_path / "parts", stopped=every_third(iter(range(100)))))
+            trained = recipe(flips=flips).fit(task(tmp_path / "parts", stopped=every_third(iter(range(100)))))
             break
         except Interrupted:
             stops += 1
@@ -251,7 +251,7 @@ def test_stopped_anywhere_it_goes_on_exactly(tmp_path: Path, flips: bool) -> Non
     whole, parts = (torch.load(tmp_path / each / "best.pt", weights_only=True) for each in ("whole", "parts"))
     for name, value in whole.items():
         assert torch.equal(value, parts[name]), name
-    assert [epoch["epoch"] for epoch in told.history] == [1, 2]
+    assert [epoch["epoch"] for epoch in trained.history] == [1, 2]
 
 
 def test_half_precision_keeps_float32_weights(tmp_path: Path) -> None:
@@ -370,7 +370,7 @@ def _sampled(folder: Path, run: Any, count: int) -> str:
     return name
 
 
-def test_a_first_stage_that_failed_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_first_stage_is_the_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A second stage without its first is not begun, nothing is held against it, and its cells say why they are
     empty."""
     path, store = suite(tmp_path), ResultStore(tmp_path / "runs")
@@ -410,7 +410,7 @@ def test_a_second_stage_waits_for_its_first(tmp_path: Path) -> None:
     assert pop_ready(queue, []) is None
 
 
-def test_a_missing_package_is_told_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_reported_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a package that the second stage needs, `run` ends before it trains the first."""
     monkeypatch.setattr(Diffusion, "packages", ("no_such_package",))
     with pytest.raises(UsageError, match=r"recipe 'diffusion' needs no_such_package.*vqbench\[generate\]"):

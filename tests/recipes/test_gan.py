@@ -143,7 +143,7 @@ def test_the_rate_follows_the_batch_where_the_rule_says_so() -> None:
 
 
 def test_average_of_weights_by_value() -> None:
-    """At update t the decay is (1 + t)/(10 + t), until that reaches the one asked for; buffers are those of now."""
+    """At update t the decay is (1 + t)/(10 + t), up to the given one; buffers are the current ones."""
     net = nn.BatchNorm1d(1)
     average = WeightAverage(net, 0.25)
     expected = 1.0
@@ -272,7 +272,7 @@ def test_the_discriminator_waits_for_its_start(tmp_path: Path) -> None:
         {"discriminator": "stylegan", "game": "non_saturating", "r1": 10.0, "r1_every": 2, "accumulate": 2},
     ],
 )
-def test_stopped_anywhere_it_goes_on_exactly(tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_stopped_anywhere_it_resumes_exactly(tmp_path: Path, changes: dict[str, Any]) -> None:
     """A training stopped every few updates ends with the state, to the last bit, of one that was never stopped."""
     whole = task(tmp_path / "whole")
     recipe(**changes).fit(whole)
@@ -294,7 +294,7 @@ def test_stopped_anywhere_it_goes_on_exactly(tmp_path: Path, changes: dict[str, 
 
 
 def read_history(folder: Path) -> list[dict[str, float]]:
-    """What a training told of its epochs."""
+    """Return the history in the last checkpoint."""
     return torch.load(folder / "last.pt", weights_only=True)["progress"]["history"]
 
 
@@ -331,24 +331,24 @@ def test_epochs_are_whole_batches(tmp_path: Path) -> None:
 
 
 def test_images_are_read_ahead_and_varied_by_epoch_and_place(tmp_path: Path) -> None:
-    """A split that is not resident is asked for batches alone, with its augmentation; a stop repeats none of it."""
+    """A split that is not in memory is read batch by batch, with its augmentation; a stop repeats none."""
 
-    class Asked:
-        """Images that tell what they were asked for."""
+    class Recorded:
+        """Images that record which were read."""
 
         def __init__(self) -> None:
-            self.asked: list[tuple[list[int], int]] = []
+            self.read: list[tuple[list[int], int]] = []
 
         def __len__(self) -> int:
             return 48
 
         def augmented(self, index: Tensor, seed: int) -> Tensor:
-            self.asked.append((index.tolist(), seed))
+            self.read.append((index.tolist(), seed))
             return Few().pixels("train")[index]
 
     class NotResident(Few):
         def __init__(self) -> None:
-            self.images = Asked()
+            self.images = Recorded()
 
         def pixels(self, split: Any) -> Any:
             return self.images
@@ -357,10 +357,10 @@ def test_images_are_read_ahead_and_varied_by_epoch_and_place(tmp_path: Path) -> 
     trained = task(tmp_path / "whole")
     trained.dataset = whole
     recipe().fit(trained)
-    asked = sorted(whole.images.asked, key=lambda each: each[1])
-    assert len(asked) == 6
-    assert sorted(each for index, _ in asked for each in index) == sorted([*range(48), *range(48)])
-    assert len({seed for _, seed in asked}) == 2, "one an epoch"
+    read = sorted(whole.images.read, key=lambda each: each[1])
+    assert len(read) == 6
+    assert sorted(each for index, _ in read for each in index) == sorted([*range(48), *range(48)])
+    assert len({seed for _, seed in read}) == 2, "one an epoch"
     for stopped in (iter([False, False, False, True]).__next__, lambda: False):
         resumed = task(tmp_path / "parts", stopped=stopped)
         resumed.dataset = parts
@@ -370,7 +370,7 @@ def test_images_are_read_ahead_and_varied_by_epoch_and_place(tmp_path: Path) -> 
 
 
 def test_any_backbone_can_be_trained(tmp_path: Path) -> None:
-    """A backbone that knows nothing of the recipe is trained by its last weight."""
+    """A backbone without a last layer of its own is trained by its last weight."""
     net = Conv(1, 8, hidden=16, residual_hidden=8)
     assert net.last_layer() is net.decoder[-1].weight
     work = task(tmp_path)
@@ -393,7 +393,7 @@ def test_settings_that_contradict_are_refused(changes: dict[str, Any], sentence:
         recipe(**changes)
 
 
-def test_runs_that_cannot_go_on_say_why(tmp_path: Path) -> None:
+def test_trainings_that_fail_give_the_reason(tmp_path: Path) -> None:
     """Too few images, a loss that is not a number, and a second phase that a backbone lacks end in a sentence."""
     with pytest.raises(RunError, match="batch_size 64 is larger than the 48 training images"):
         recipe(batch_size=64).fit(task(tmp_path / "few"))

@@ -1,0 +1,172 @@
+"""The page of a suite: its content, and that hostile texts stay texts."""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.simulated_suite import simulated_suite, write_run
+from tests.support.tiny_suite import vqbench
+from vqbench.planning import plan as planning
+from vqbench.planning.overrides import Override
+from vqbench.reporting.html import page, svg
+from vqbench.reporting.html.suite_view import suite_view
+from vqbench.store import snapshots
+from vqbench.store.results import ResultStore
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "results"
+
+
+def published(name: str) -> planning.Plan:
+    """A published suite as it was resolved then: stale or not, its records are there."""
+    [plan] = [plan for plan in planning.stored(ResultStore(RESULTS)) if plan.name == name]
+    return plan
+
+
+@pytest.fixture(scope="module")
+def quick() -> str:
+    """The page of the published records of quick."""
+    return page.page(suite_view(published("quick"), [ResultStore(RESULTS)], paper=True))
+
+
+def test_the_page_of_quick_shows_what_its_table_shows(quick: str) -> None:
+    """Every row and value of `vqbench table quick` is on the page, and links to its record."""
+    for words in ("cvq_offline", "0.0806", "28.7", "one seed: no claim", "hidden 64", "185,985 trained parameters"):
+        assert words in quick, words
+    links = set(re.findall(r'href="#(run-\w+)"', quick))
+    assert len(links) == 8
+    assert links <= set(re.findall(r'id="([^"]+)"', quick))
+    assert len(quick.encode()) < 3e6
+
+
+def test_json_has_the_numbers_of_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--format json` gives tables, comparisons and runs at full precision."""
+    assert vqbench("report", "quick", "--store", tmp_path, "--results", RESULTS, "--format", "json") == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["command"] == "vqbench run quick"
+    assert {each["claim"] for each in content["tables"][0]["statistics"]} <= {"one seed", "not comparable", "level"}
+    assert len(content["runs"]) == 8
+    assert content["runs"][1]["budget"]["updates"] == 330
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of the simulated store."""
+    return page.page(simulated_suite(tmp_path_factory.mktemp("everything")))
+
+
+def test_failed_missing_and_one_seed_runs_are_named(everything: str) -> None:
+    """A page says which runs failed and why, which were not run, which lack a metric, and where one seed is all."""
+    text = html.unescape(re.sub(r"<[^>]+>", " ", everything))
+    for words in (
+        "12 of 24 runs complete",
+        "2 lack a metric",
+        "4 failed",
+        "6 not run",
+        "the loss became nan",
+        "Traceback",
+        "1 of 2 seeds",
+        "lpips under clean",
+        "FAILED",
+        "own term",  # logged by the recipe for every epoch
+    ):
+        assert words in text, words
+    assert everything.count("one seed: no claim") > 0
+
+
+def test_hostile_words_are_text(everything: str) -> None:
+    """No tag, attribute or formula comes from a suite's words, wherever on the page these stand."""
+    assert "onerror=alert" in everything
+    for tag in re.findall(r"<[a-zA-Z][^>]*>", everything):
+        if "onerror" in tag:
+            unquoted = re.sub(r'"[^"]*"', "", tag)
+            assert "onerror" not in unquoted, tag
+    assert len(re.findall(r"<script", everything)) == 1
+    assert "<img src=x" not in everything
+    assert "style=" not in re.sub(r"<style>.*?</style>|<script>.*?</script>", "", everything, flags=re.S)
+
+
+def test_numbers_of_a_drawing_keep_their_digits() -> None:
+    """Coordinates are rounded to save space, but not what readers see: tick labels and the text alternative."""
+    figure, axes = svg.panel()
+    axes.plot([0, 1], [0.375, 0.376])
+    axes.set_yticks([0.3755])
+    drawn = svg.inline(figure, 'at 0.37551 "<b>')
+    assert ">0.3755</text>" in drawn
+    assert 'aria-label="at 0.37551 &#34;&lt;b&gt;"' in drawn
+    assert "style=" not in drawn
+    assert not re.search(r' d="[^"]*\d\.\d{3}', drawn)
+
+
+def test_runs_of_earlier_versions_are_shown_with_what_they_have(tmp_path: Path) -> None:
+    """Without images, counts and curves of the codebook, a page says that these are missing."""
+    old = page.page(simulated_suite(tmp_path, kept=False))
+    assert "No images are kept for these runs" in old
+    assert "No counts of codes are kept" in old
+
+
+def test_a_damaged_portrait_costs_its_image_alone(tmp_path: Path) -> None:
+    """The page is written nevertheless, and names the file."""
+    suite = simulated_suite(tmp_path)
+    view = next(view for view in suite.runs if view.portrait)
+    path = suite.stored.stores[0].folder(view.run) / snapshots.SNAPSHOT_FILE
+    path.write_bytes(b"PK broken")
+    again = suite_view(suite.plan, suite.stored.stores, paper=False)
+    assert again.by_key[view.key].portrait is None
+    assert "portrait.npz: damaged" in page.page(again)
+
+
+@pytest.mark.slow
+def test_a_hundred_runs_stay_small(tmp_path: Path) -> None:
+    """100 runs on CIFAR10 whose images are noise, which no PNG makes small, are a page of less than 20 MB."""
+    plan = planning.load("small_datasets", [], [Override("seeds", list(range(25))), Override("datasets", ["cifar10"])])
+    store, rng = ResultStore(tmp_path), np.random.default_rng(0)
+    plan = replace(plan, suite=plan.suite.model_copy(update={"measure": ["clean"]}))
+    first, *others = plan.runs()
+    write_run(store, first, rng, kept=True)
+    for run in others:
+        write_run(store, run, rng, kept=False)
+        assert snapshots.copy(store.folder(first), store.folder(run)) == []
+    assert len(others) == 99
+    text = page.page(suite_view(plan, [store], paper=False))
+    assert 1e6 < len(text.encode()) < 20e6
+    if folder := os.environ.get("VQBENCH_PAGES"):
+        Path(folder, "hundred.html").write_text(text)
+
+
+def test_equal_budgets_have_no_mark(quick: str) -> None:
+    """One parameter more, or an averaged codebook in the place of a trained one, is no other budget."""
+    assert "other budget" not in quick
+    assert "218,754 trained parameters" in quick
+    assert "<sup>" not in quick
+
+
+# Other pages ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_index_leads_to_a_page_of_every_suite(tmp_path: Path) -> None:
+    """Every resolved suite of a store has a page and a card with its state, and hostile titles are text there, too."""
+    simulated_suite(tmp_path, kept=False)
+    published("quick").save(ResultStore(tmp_path / "results"))
+    folders = ("--store", tmp_path / "runs", "--results", tmp_path / "results", "-o", tmp_path / "out")
+    assert vqbench("report", "--index", *folders) == 0
+    start = (tmp_path / "out" / "index.html").read_text()
+    pages = re.findall(r'<h2><a href="([^"]+)"', start)
+    assert set(pages) == {"page.html", "quick.html"}
+    assert all((tmp_path / "out" / name).stat().st_size < 3e6 for name in pages)
+    assert "4 failed" in start
+    assert "<img src=x" not in start
+
+
+def test_an_index_of_nothing_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """If nothing was run or published, an error is shown and no page is written."""
+    assert vqbench("report", "--index", "--store", tmp_path / "a", "--results", tmp_path / "b") == 1
+    assert "no suite that was run or published" in capsys.readouterr().err

@@ -1,0 +1,91 @@
+"""`vqbench diff`: changes between two states of the results."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.tiny_suite import vqbench
+from vqbench.spec import PluginSpec, RunSpec
+from vqbench.store.record import Record, Value
+from vqbench.store.results import ResultStore
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "results"
+
+
+def test_results_equal_themselves(capsys: pytest.CaptureFixture[str]) -> None:
+    """Between a folder and itself nothing changed."""
+    assert vqbench("diff", RESULTS, RESULTS) == 0
+    assert "0 changed beyond noise; 0 kinds of run new, 0 gone" in capsys.readouterr().out
+
+
+def changed_store(folder: Path, shift: dict[int, float]) -> ResultStore:
+    """Runs of vq whose l1 of each image is moved by ``shift``, which maps seeds to amounts."""
+    store = ResultStore(folder)
+    hard = np.random.default_rng(3).uniform(0.1, 0.2, 200)
+    parts = [PluginSpec(name, 1, {}) for name in ("autoencoder", "conv", "few", "vq")]
+    for seed, amount in shift.items():
+        run = RunSpec(*parts, seed=seed)
+        each = hard + 0.001 * seed + amount
+        store.write_images(run, {"clean/l1": each})
+        value = Value(float(each.mean()), 1, 1, len(each))
+        store.write(Record(run, {"clean": {"l1": value}}, {"seconds": 1.0, "date": "2026-01-31"}))
+    return store
+
+
+@pytest.mark.parametrize(
+    ("shift", "verdict"),
+    [
+        ({1: 0.0, 2: 0.0}, "equal"),
+        ({1: 0.05, 2: 0.0501, 3: 0.0499}, "changed"),
+        ({1: 0.05, 2: -0.05, 3: 0.02}, "within noise"),
+        ({1: 0.05}, "one seed: no claim about training"),
+    ],
+)
+def test_a_change_is_distinguished_from_noise(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], shift: dict[int, float], verdict: str
+) -> None:
+    """What all seeds agree on is a change, what they scatter by is noise, and one seed allows no claim."""
+    changed_store(tmp_path / "a", dict.fromkeys(shift, 0.0))
+    changed_store(tmp_path / "b", shift)
+    assert vqbench("diff", tmp_path / "a", tmp_path / "b", "--json") == 0
+    [change] = json.loads(capsys.readouterr().out)["changes"]
+    assert verdict in change["verdict"]
+    assert change["seeds"] == list(shift)
+
+
+def test_new_and_gone_runs_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Runs that only one of the two states has are named, not compared."""
+    changed_store(tmp_path / "a", {1: 0.0})
+    (tmp_path / "b").mkdir()
+    assert vqbench("diff", tmp_path / "a", tmp_path / "b") == 0
+    assert "gone: few: vq()" in capsys.readouterr().out
+
+
+def test_commits_and_dates_name_the_past(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit, or a day by its last commit, names the results folder of that time; anything else is refused."""
+
+    def git(*words: str) -> None:
+        author = ("-c", "user.name=a", "-c", "user.email=a@b")
+        day = {"GIT_COMMITTER_DATE": "2026-01-31T12:00:00Z"}
+        subprocess.run(["git", *author, *words], cwd=tmp_path, check=True, capture_output=True, env=os.environ | day)
+
+    monkeypatch.chdir(tmp_path)
+    changed_store(tmp_path / "results", {1: 0.0, 2: 0.0, 3: 0.0})
+    for words in (["init"], ["add", "."], ["commit", "-m", "first"]):
+        git(*words)
+    changed_store(tmp_path / "results", {1: 0.05, 2: 0.0501, 3: 0.0499})
+    for past in ("HEAD", "2026-01-31"):
+        assert vqbench("diff", past, "results") == 0
+        assert "1 changed beyond noise" in capsys.readouterr().out
+    for wrong, message in (("2020-01-01", "no commit of that day"), ("nonsense", "neither a folder, nor a commit")):
+        assert vqbench("diff", wrong, "results") == 2
+        assert message in capsys.readouterr().err
