@@ -93,7 +93,7 @@ def shortened(text: str, length: int = 60) -> str:
     """``text`` with its middle left out where it is longer than ``length``.
 
     >>> shortened("a rather long name", 11)
-    'a rat...ame'
+    'a rath...me'
     """
     if len(text) <= length:
         return text

@@ -38,7 +38,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Context:
-    """Facts about a run and its test images that hold for all batches.
+    """Facts about a run and its test images, the same for all batches.
 
     Attributes:
         protocol: The measuring protocol.

@@ -31,7 +31,7 @@ class Quantizer(nn.Module):
     other arguments are keyword arguments with defaults and with annotations (``int``, ``float``, ``bool``, ``str``,
     ``Literal[...]`` or an optional of these), since the fully resolved arguments are part of the key.
 
-    Draw random numbers from torch's default generator, which is seeded anew for every step, through
+    Draw random numbers from torch's default generator, which the recipe seeds for every step, through
     :mod:`vqbench.functional`: then a run resumes exactly, and several devices draw alike.
 
     Args:

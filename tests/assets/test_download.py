@@ -23,7 +23,7 @@ def test_broken_download_is_resumed(world: Path, server: AssetServer, monkeypatc
 
 
 def test_broken_download_is_resumed_later(world: Path, server: AssetServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a failed fetch has received is kept, and the next fetch goes on from there."""
+    """What a failed fetch has received is kept, and the next fetch resumes there."""
     know(monkeypatch, small_asset(address(server.base)))
     server.breaks = download.ATTEMPTS
     with pytest.raises(AssetError, match="broke off after"):

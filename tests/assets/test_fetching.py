@@ -72,7 +72,7 @@ def test_two_processes_download_once(world: Path, server: AssetServer) -> None:
     command = [sys.executable, "-c", code, server.base, str(ROOT / "tests" / "support")]
     both = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     assert [process.communicate(timeout=60)[0].strip() for process in both] == ["True", "True"]
-    assert sorted(server.asked) == [("labels", None), ("images", None)]
+    assert sorted(server.asked) == [("images", None), ("labels", None)]
 
 
 def test_one_download_serves_siblings(world: Path, server: AssetServer, monkeypatch: pytest.MonkeyPatch) -> None:

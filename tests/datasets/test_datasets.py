@@ -88,9 +88,9 @@ def test_embedded_file_is_made_by_the_tool(monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 def test_broken_installation_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An embedded file that is not there is an AssetError that says to install anew."""
+    """An embedded file that is not there is an AssetError that says to reinstall."""
     monkeypatch.setitem(fashion_mnist_5k.FILES, "train", "not-there.gz")
-    with pytest.raises(AssetError, match=r"not-there\.gz is missing or broken .*install vqbench anew"):
+    with pytest.raises(AssetError, match=r"not-there\.gz is missing or broken .*reinstall vqbench"):
         FashionMnist5k().pixels("train")
 
 

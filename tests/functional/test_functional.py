@@ -16,6 +16,7 @@ import vqbench.functional as Q
 from tests.support.reference_cvq import contrastive, similarity
 from vqbench.errors import UsageError
 from vqbench.functional.anchor_sampling import CANDIDATES, closest
+from vqbench.functional.contrastive import contrast
 from vqbench.functional.extremes import Extremes, select_by_partition, select_by_topk
 
 DISTANCES: Any = ("l2", "cosine")
@@ -69,6 +70,16 @@ def test_counts_and_sums(codes: list[int]) -> None:
     index, features = torch.tensor(codes), rows(len(codes))
     assert torch.equal(Q.code_counts(index, 7), torch.bincount(index, minlength=7))
     torch.testing.assert_close(Q.code_sums(features, index, 7), F.one_hot(index, 7).double().T @ features)
+
+
+def test_lloyd_finds_separate_clusters() -> None:
+    """From a feature of each, two clouds give their means and counts; a centre without features stays."""
+    cloud = torch.randn(30, 2)
+    features = torch.cat([cloud, cloud[:20] + 50])
+    centres, counts = Q.lloyd(features, torch.stack([features[0], features[40], torch.full((2,), 900.0)]), 3)
+    torch.testing.assert_close(centres[:2], torch.stack([cloud.mean(0), features[30:].mean(0)]))
+    assert centres[2].tolist() == [900, 900]
+    assert counts.tolist() == [30, 20, 0]
 
 
 def test_perplexity() -> None:
@@ -195,7 +206,7 @@ def test_contrastive_loss_and_gradient_equal_the_sorted_form(
 
 
 def test_rebound_gradient_is_that_of_torch_when_a_parameter_is_rebound_before_backward() -> None:
-    """With ``rebound``, the codebook's gradient is what binding ``.data`` anew gives, not the true one."""
+    """With ``rebound``, the codebook's gradient is what rebinding ``.data`` gives, not the true one."""
     features, codebook, relocated = rows(50), rows(7, seed=1, scale=0.1), rows(7, seed=2)
     released = torch.nn.Parameter(codebook.clone())
     loss = contrastive(torch.nn.functional.normalize(features) @ torch.nn.functional.normalize(released).T)
@@ -225,6 +236,15 @@ def test_contrastive_ties_fill_exactly_the_places_left() -> None:
     expected = contrastive(similarity(features, codebook, "cosine"))
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(gradient, torch.autograd.grad(expected, codebook)[0])
+
+
+def test_contrastive_term_of_a_given_similarity_matrix() -> None:
+    """N = 10, K = 3: three positives, five negatives, and the losses of the three codes."""
+    i, k = torch.arange(10, dtype=torch.float64), torch.arange(3, dtype=torch.float64)
+    s = 0.1 * torch.cos(0.7 * i + 1.3 * k[:, None])  # (K, N)
+    losses, _ = contrast(s, torch.eye(10, dtype=torch.float64), num_codes=3, temperature=0.07)
+    assert losses.tolist() == pytest.approx([0.55471751, 0.58674307, 0.44604083], abs=5e-9)
+    assert losses.mean().item() == pytest.approx(0.529167136, abs=5e-10)
 
 
 def test_contrastive_loss_of_one_feature_is_zero() -> None:
@@ -264,13 +284,13 @@ def test_both_kernels_select_what_a_sorted_row_has_at_its_ends(
         s[3] = 1.0
     ordered = s.sort(1).values
     weighed = s.clone()
-    found = select(weighed, near, far)
+    extremes = select(weighed, near, far)
     expected = (ordered[:, :far] - ordered[:, far - 1 : far]).exp()
-    assert all(len(row.unique()) == near for row in found.nearest)
-    torch.testing.assert_close(s.gather(1, found.nearest).sort(1).values, ordered[:, -near:])
-    torch.testing.assert_close(found.positive, ordered[:, -near:].mean(1, keepdim=True))
-    torch.testing.assert_close(found.edge, ordered[:, far - 1 : far])
-    torch.testing.assert_close(found.total, expected.sum(1, keepdim=True))
+    assert all(len(row.unique()) == near for row in extremes.nearest)
+    torch.testing.assert_close(s.gather(1, extremes.nearest).sort(1).values, ordered[:, -near:])
+    torch.testing.assert_close(extremes.positive, ordered[:, -near:].mean(1, keepdim=True))
+    torch.testing.assert_close(extremes.edge, ordered[:, far - 1 : far])
+    torch.testing.assert_close(extremes.total, expected.sum(1, keepdim=True))
     torch.testing.assert_close(weighed.sort(1).values[:, -far:], expected, rtol=1e-6, atol=0)
     assert (weighed.sort(1).values[:, :-far] < 1e-30).all()
 
@@ -281,9 +301,9 @@ def test_a_row_with_a_nan_has_a_sum_that_is_none(select: Callable[..., Extremes]
     s = rows(3).repeat(1, 10)[:, :20]
     clean = select(s.clone(), 3, 10)
     s[1, 4] = torch.nan
-    found = select(s, 3, 10)
-    assert found.total[[0, 2]].equal(clean.total[[0, 2]])
-    assert (found.total + found.positive)[1].isnan().all()
+    extremes = select(s, 3, 10)
+    assert extremes.total[[0, 2]].equal(clean.total[[0, 2]])
+    assert (extremes.total + extremes.positive)[1].isnan().all()
 
 
 @pytest.mark.parametrize("kept", [0, 10**9])

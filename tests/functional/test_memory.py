@@ -1,4 +1,4 @@
-"""What a step of a large codebook holds in memory, and what pages it is given."""
+"""The memory of a step with a large codebook, and the pages that it gets."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ adam = torch.optim.Adam(quantizer.parameters()) if list(quantizer.parameters()) 
 small = registry.load("quantizers", name)(64, 8, **arguments)  # so that what torch loads for a step is there
 out = small(z[..., :8, :8])
 (out.z_q.square().sum() + out.loss).backward()
-held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 out = quantizer(z)
 (out.z_q.square().sum() + out.loss).backward()
 if adam:
     adam.step()
 assert out.codes.numel() == int(sys.argv[3])
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - held)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 

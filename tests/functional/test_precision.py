@@ -19,12 +19,12 @@ from vqbench.quantizer import Quantizer, QuantizerOutput
 from vqbench.training.adversarial.passes import FullBatch, MicroBatches
 from vqbench.training.engine import Engine
 
-SEEN: list[tuple[str, str, str, str]] = []  # who, forward or backward, then the precision of products, convolutions
+SEEN: list[tuple[str, str, str, str]] = []  # part, forward or backward, then the precision of products, convolutions
 
 
 @pytest.fixture(autouse=True)
 def settings() -> Iterator[None]:
-    """The settings hold for the whole process: they are put back, and what was seen is forgotten."""
+    """The settings hold for the whole process: they are restored, and what was seen is cleared."""
     backends: Any = torch.backends
     parts = (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn, backends.mkldnn.matmul)
     before = [part.fp32_precision for part in parts]
@@ -34,23 +34,23 @@ def settings() -> Iterator[None]:
         part.fp32_precision = value
 
 
-def see(who: str, when: str) -> None:
+def see(part: str, when: str) -> None:
     backends: Any = torch.backends
-    SEEN.append((who, when, backends.cuda.matmul.fp32_precision, backends.cudnn.conv.fp32_precision))
+    SEEN.append((part, when, backends.cuda.matmul.fp32_precision, backends.cudnn.conv.fp32_precision))
 
 
 class Probe(torch.autograd.Function):
     """The identity, which notes the settings that it runs under."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, who: str) -> Tensor:
-        ctx.who = who
-        see(who, "forward")
+    def forward(ctx: Any, x: Tensor, part: str) -> Tensor:
+        ctx.part = part
+        see(part, "forward")
         return x.clone()
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:  # type: ignore[override]
-        see(ctx.who, "backward")
+        see(ctx.part, "backward")
         return gradient, None
 
 
@@ -103,7 +103,7 @@ class Bare(ProbeQuantizer):
 
 def require_right() -> None:
     """All of the backbone ran in TF32, all of the quantizer in float32, and the settings are back where they were."""
-    assert {(who, when) for who, when, *_ in SEEN} == {(w, p) for w in ("backbone", "quantizer") for p in PASSES}
+    assert {(part, when) for part, when, *_ in SEEN} == {(w, p) for w in ("backbone", "quantizer") for p in PASSES}
     wrong = [each for each in SEEN if each[2:] != {"backbone": ("tf32",) * 2, "quantizer": ("ieee",) * 2}[each[0]]]
     assert not wrong
     assert torch.backends.cuda.matmul.fp32_precision == "tf32"

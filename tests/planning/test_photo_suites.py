@@ -421,7 +421,7 @@ def test_data_that_is_not_there_stops_a_run_in_one_sentence(tmp_path: Path, caps
     code = app.run_words(["run", "ffhq", *small, "--store", str(tmp_path / "runs")])
     said = " ".join(capsys.readouterr().err.split())
     assert code == 1
-    assert "FFHQ is not on this machine: name its folder by the argument `folder`, or put it as ffhq or FFHQ" in said
+    assert "FFHQ is not on this machine: set the argument `folder`, or put it as ffhq or FFHQ" in said
     assert "Traceback" not in said
     assert stored(tmp_path / "runs") == {}
 

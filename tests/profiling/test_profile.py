@@ -34,9 +34,9 @@ class Hog(Quantizer):
         super().__init__(num_codes, dim)
 
     def forward(self, z):
-        held = torch.ones(64_000_000 if self.num_codes > 16 else 1, dtype=torch.uint8)
+        memory = torch.ones(64_000_000 if self.num_codes > 16 else 1, dtype=torch.uint8)
         codes = torch.zeros(len(z), *z.shape[2:], 1, dtype=torch.int64)
-        return QuantizerOutput(z + 0 * held[0], codes, z.new_zeros(()))
+        return QuantizerOutput(z + 0 * memory[0], codes, z.new_zeros(()))
 '''
 PEERS = """
 import torch
@@ -73,7 +73,7 @@ def profiled(tmp_path_factory: pytest.TempPathFactory) -> Profiled:
     """A small profile: the file that it is kept in, what was printed, and what the file holds."""
     folder = tmp_path_factory.mktemp("profile")
     (folder / "hog.py").write_text(HOG)
-    (folder / "broken.py").write_text(HOG.replace("held =", 'raise RuntimeError("far too large")\n        held ='))
+    (folder / "broken.py").write_text(HOG.replace("memory =", 'raise RuntimeError("far too large")\n        memory ='))
     words = ["vq", "hog", "broken", "--size", "256,32,8", "--device", "cpu", "--repeat", 3]
     words += ["--plugin", folder / "hog.py", "--plugin", folder / "broken.py"]
     done = without_a_trace("profile", *words, "--threads", 1, "--cost", "-o", folder / "kept.json", "-q")
@@ -155,18 +155,18 @@ def test_operations_and_bytes_are_those_of_the_layers() -> None:
     like = RandomImages(2, 1, 28)
     n, k, d = 2 * 49, 16, 8
     [subject] = subjects(["vq"], [], [Size(n, k, d)])
-    found = roofline.parts(StepTimer(subject, like), CPU)
-    assert found["quantizer"].operations == 2 * n * k * d
-    assert found["quantizer"].bytes == 4 * (6 * n * d + 2 * k * d) + 8 * n
+    result = roofline.parts(StepTimer(subject, like), CPU)
+    assert result["quantizer"].operations == 2 * n * k * d
+    assert result["quantizer"].bytes == 4 * (6 * n * d + 2 * k * d) + 8 * n
     encoder = 0
     # positions, inputs, outputs, kernel: two strided layers, a third, two residual blocks of two, the projection
     layers = [(14, 1, 64, 16), (7, 64, 128, 16), (7, 128, 128, 9)] + 2 * [(7, 128, 32, 9), (7, 32, 128, 1)]
     for number, (side, inner, outer, kernel) in enumerate([*layers, (7, 128, d, 1)]):
         passes = 2 if number == 0 else 3  # forward, and the gradients of weights and, but for images, of the input
         encoder += passes * 2 * 2 * side**2 * inner * outer * kernel
-    assert found["encoder"].operations == encoder
+    assert result["encoder"].operations == encoder
     weights = sum(p.numel() for p in StepTimer(subject, like).model(_pixels(like)).parameters())
-    assert found["optimizer"].bytes == 28 * weights
+    assert result["optimizer"].bytes == 28 * weights
 
 
 def _pixels(like: RandomImages) -> Any:
@@ -239,8 +239,8 @@ def test_names_with_arguments_are_grids() -> None:
     """Lists make one row an item, presets and everything registered are named by themselves."""
     labels = [label for label, _, _ in expanded("cvq(anchor=[random, closest], online=[true,false])")]
     assert labels == [f"cvq(anchor={a},online={o})" for a in ("random", "closest") for o in ("true", "false")]
-    found = subjects([], [], [Size(49, 16, 8)])
-    assert {"identity", "vq", "cvq", "cvq_offline"} <= {subject.label for subject in found}
+    result = subjects([], [], [Size(49, 16, 8)])
+    assert {"identity", "vq", "cvq", "cvq_offline"} <= {subject.label for subject in result}
     [offline] = subjects(["cvq_offline(anchor=unique)"], [], [Size(49, 16, 8)])
     assert (offline.name, offline.args["anchor"], offline.args["online"]) == ("cvq", "unique", False)
     assert (offline.args["num_codes"], offline.args["dim"]) == (16, 8)
@@ -254,7 +254,7 @@ def test_a_size_is_three_whole_numbers(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "output"),
     [
         (("vqq",), "vq"),
         (("vq(",), "vq("),
@@ -269,12 +269,12 @@ def test_a_size_is_three_whole_numbers(text: str) -> None:
         (("vq", "--plugin", "nowhere.py"), "nowhere.py"),
     ],
 )
-def test_wrong_usage_is_one_sentence(words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_usage_is_one_sentence(words: tuple[str, ...], output: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A mistake ends with exit code 2 and one line that says what would be right, before anything is measured."""
     assert vqbench("profile", *words) == 2
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert said in shown.err
+    assert output in shown.err
     assert shown.err.count("\n") == 1
 
 
@@ -289,9 +289,9 @@ def test_peers_stand_beside_ours() -> None:
     """Each variant of the peers' package trains and decodes like a quantizer of ours, where it is installed."""
     pytest.importorskip("vector_quantize_pytorch")
     done = subprocess.run([sys.executable, "-c", PEERS], capture_output=True, text=True, check=True, cwd=ROOT)
-    said = done.stdout.splitlines()
-    assert said[:3] == [f"vector-quantize-pytorch/{name}" for name in ("ema", "cosine", "learnable")]
-    assert "vector-quantize-pytorch/ema" in said[3]
+    output = done.stdout.splitlines()
+    assert output[:3] == [f"vector-quantize-pytorch/{name}" for name in ("ema", "cosine", "learnable")]
+    assert "vector-quantize-pytorch/ema" in output[3]
 
 
 def test_what_cannot_be_measured_says_why(profiled: Profiled) -> None:
@@ -309,9 +309,9 @@ def test_a_file_that_is_no_profile(tmp_path: Path, capsys: pytest.CaptureFixture
     (tmp_path / "other.json").write_text('{"profile": 99}')
     for path in (tmp_path / "absent.json", tmp_path / "other.json"):
         assert vqbench("profile", "--show", path) == 1
-        said = capsys.readouterr().err
-        assert str(path) in said
-        assert said.count("\n") == 1
+        output = capsys.readouterr().err
+        assert str(path) in output
+        assert output.count("\n") == 1
 
 
 def test_the_whole_step_benchmark_runs() -> None:
@@ -340,8 +340,8 @@ def test_what_codes_learn_by_is_seen(name: str, learns: list[str], bits: float |
     """A few steps show whether codes move by gradient, by a rule of their own, by both, or not at all."""
     torch.manual_seed(0)
     quantizer: Any = registry.load("quantizers", name)(32, 8)
-    found = facts(quantizer, torch.randn(2, 8, 4, 4))
-    assert (found["learns"], found["bits"]) == (learns, bits)
+    result = facts(quantizer, torch.randn(2, 8, 4, 4))
+    assert (result["learns"], result["bits"]) == (learns, bits)
 
 
 def test_the_table_of_methods_is_what_is_stored(profiled: Profiled) -> None:

@@ -10,11 +10,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vqbench import registry
 from vqbench.quantizer import Quantizer
-from vqbench.quantizers.vq_bridge import VQBridge
 
 NUM_CODES, DIM = 512, 64
 FAN_IN, XAVIER = "U(±1/√fan-in)", "U(±√(6/(fan-in + fan-out)))"
@@ -101,7 +100,7 @@ def text(name: str) -> str:
 
 def start_of(name: str, key: str) -> str:
     starts = [start for pattern, start in STARTS[name].items() if fnmatch(key, pattern)]
-    assert starts, f"{name}: nothing is said of the start of {key}"
+    assert starts, f"{name}: no start is stated for {key}"
     return starts[0]
 
 
@@ -171,37 +170,3 @@ def test_defaults_are_the_published_ones(name: str) -> None:
 def test_differences_from_releases_are_declared(name: str) -> None:
     """A docstring says what differs from the released code, or that there is none."""
     assert "Differs from" in text(name) or "No code of this setting was released" in text(name)
-
-
-def test_seqgan_says_what_it_starts_from() -> None:
-    """The preset of entropy_vq has that method's start, which its docstring says of it by name."""
-    _, kind, arguments = registry.find("quantizers", "seqgan")
-    torch.manual_seed(0)
-    require_uniform(kind(NUM_CODES, DIM, **arguments).codebook.detach(), sqrt(3 / NUM_CODES))
-    assert "``seqgan``" in text("entropy_vq")
-    assert "Its codes start at U(±√(3/K)), too" in text("entropy_vq")
-
-
-def test_the_bridge_is_built_as_released() -> None:
-    """Two blocks of attention and a network of twice the width, no weights in any LayerNorm, and one before the last
-    linear map: its output has one size for all tokens, whatever the size of the codes."""
-    bridge = VQBridge(64, 8, hidden=32)
-    assert not [each for each in bridge.modules() if isinstance(each, nn.LayerNorm)]
-    assert [block.network[0].out_features for block in bridge.blocks] == [64, 64]  # type: ignore[union-attr]
-    assert [block.network[1].approximate for block in bridge.blocks] == ["tanh"] * 2  # type: ignore[union-attr]
-    nn.init.eye_(bridge.recover.weight)
-    for scale in (1.0, 1000.0):
-        bridge.seed.data.normal_(0, scale)
-        tokens = bridge.codebook.view(4, -1)[:, :32]  # what the last map was given
-        torch.testing.assert_close(tokens.square().mean(1), torch.ones(4), rtol=1e-3, atol=1e-3)
-        torch.testing.assert_close(tokens.mean(1), torch.zeros(4), rtol=0, atol=1e-5)
-
-
-def test_the_commitment_of_bsq_is_a_sum_over_channels() -> None:
-    """As in the release: the squared distance of a feature to its corner, and no L-th part of it."""
-    torch.manual_seed(0)
-    plain, z = build("bsq"), torch.randn(2, DIM, 4, 4)
-    committed = build("bsq", commitment=0.5)
-    u = nn.functional.normalize(plain.project_in(z.permute(0, 2, 3, 1).reshape(-1, DIM)), dim=1)  # type: ignore[operator]
-    distance = (u - u.sign() / 3).square().sum(1).mean()  # of 9 channels
-    torch.testing.assert_close(committed(z).loss - plain(z).loss, 0.5 * distance)

@@ -204,19 +204,19 @@ ROWS: dict[str, dict[tuple[str, str, str | None], tuple[str, dict[str, Any]]]] =
 
 def entries(suite: str) -> dict[tuple[str, str, str | None], SuiteEntry]:
     """The runs of ``suite``, by data set and printed row."""
-    found = {}
+    cells = {}
     for entry in expand(load_suite(suite)):
         assert entry.paper
-        found[entry.dataset, entry.paper.row, entry.paper.setting] = entry
-    return found
+        cells[entry.dataset, entry.paper.row, entry.paper.setting] = entry
+    return cells
 
 
 @pytest.mark.parametrize("suite", ROWS)
 def test_rows_resolve_to_the_papers_settings(suite: str) -> None:
     """Each row of a suite of the paper has exactly these arguments, in the printed order, and no row is missing."""
-    found = {place: entry.run.quantizer for place, entry in entries(suite).items()}
-    assert {place: (part.name, part.args) for place, part in found.items()} == ROWS[suite]
-    assert list(found) == list(ROWS[suite])
+    cells = {place: entry.run.quantizer for place, entry in entries(suite).items()}
+    assert {place: (part.name, part.args) for place, part in cells.items()} == ROWS[suite]
+    assert list(cells) == list(ROWS[suite])
 
 
 @pytest.mark.parametrize(("suite", "printed"), [("small_datasets", "B.1"), ("ablation", "B.3"), ("anchors", "B.4")])

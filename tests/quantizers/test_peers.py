@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import vqbench.functional as Q
-from tests.quantizers.test_modern import DIM, NUM_CODES, feature_map
+from tests.support.quantizing import DIM, NUM_CODES, feature_map
 from vqbench.errors import UsageError
 from vqbench.quantizers.fsq import FSQ
 from vqbench.quantizers.grouped import Grouped
@@ -33,7 +33,7 @@ except ImportError:
     peer = None  # type: ignore[assignment]
 
 needs_peer = pytest.mark.skipif(peer is None, reason="vector-quantize-pytorch is not installed: pip install .[peers]")
-# Its commitment weighs 1, its averages decay by 0.8 and its gradient is rotated unless told otherwise.
+# Its commitment weighs 1, its averages decay by 0.8 and its gradient is rotated by default.
 AS_OURS: Any = {"commitment_weight": 0.25, "decay": 0.99, "rotation_trick": False}
 
 
@@ -293,7 +293,7 @@ def test_the_wrapper_keeps_the_contract(options: dict[str, Any]) -> None:
 
 
 @needs_peer
-def test_the_wrapper_hands_its_arguments_on() -> None:
+def test_the_wrapper_passes_its_arguments_on() -> None:
     """The wrapper's defaults are the package's, and what is set reaches it."""
     import inspect
 

@@ -86,11 +86,11 @@ def test_a_mutated_checkpoint_is_damaged_or_equal(folder: Path, mutate: Mutation
     checkpoint.write(path, state)
     path.write_bytes(mutate(path.read_bytes()))
     try:
-        found = checkpoint.read(path)
+        loaded = checkpoint.read(path)
     except Damaged:
         return
-    assert found["progress"] == state["progress"]
-    assert torch.equal(found["weight"], state["weight"])
+    assert loaded["progress"] == state["progress"]
+    assert torch.equal(loaded["weight"], state["weight"])
 
 
 @examples()
@@ -111,10 +111,10 @@ def test_mutated_arrays_are_damaged_or_arrays(folder: Path, mutate: Mutation, pa
     (np.savez_compressed if packed else np.savez)(buffer, **{"clean/l1": np.arange(9.0), "groups": np.array(["same"])})  # type: ignore[arg-type]
     path.write_bytes(mutate(buffer.getvalue()))
     try:
-        found = reading.arrays(path)
+        loaded = reading.arrays(path)
     except ValueError:
         return
-    assert all(isinstance(array, np.ndarray) for array in found.values())
+    assert all(isinstance(array, np.ndarray) for array in loaded.values())
 
 
 def npz(**members: bytes) -> bytes:
@@ -333,14 +333,14 @@ def suite(tmp_path: Path) -> Path:
 def plan(suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
     """A store with both runs of the suite, and one of another suite."""
     monkeypatch.setattr(overrides, "known_suites", dict)  # no other suite is resolved to see what it shares
-    found, store = planning.load(suite, []), ResultStore(tmp_path / "runs")
+    loaded, store = planning.load(suite, []), ResultStore(tmp_path / "runs")
     made = {**a_record(a_run()).made, "measured": []}
     values = {"clean": {name: Value(0.5, 1, 1, 1000) for name in ("l1", "psnr", "usage")}}
-    for run in [*found.runs(), a_run()]:
+    for run in [*loaded.runs(), a_run()]:
         store.write(Record(run, values, made, [{"epoch": 1, "loss": 0.5, "selection_error": 0.5}]))
         store.write_images(run, {"clean/l1": np.ones(1000)})
-    found.save(store)
-    return found
+    loaded.save(store)
+    return loaded
 
 
 def harm(store: ResultStore, run: object, name: str, content: bytes) -> Path:
@@ -398,7 +398,7 @@ def test_a_damaged_record_of_another_suite_is_named(
 
 
 def test_a_resolved_suite_names_no_module(plan: Plan, suite: Path, tmp_path: Path) -> None:
-    """What a cached suite says it was resolved from can import nothing, and one that says so is resolved anew."""
+    """What a cached suite says it was resolved from can import nothing, and one that does so is resolved again."""
     path = tmp_path / "runs" / "suites" / "tiny.json"
     content = json.loads(path.read_text())
     del content["digest"]
@@ -418,9 +418,9 @@ def test_a_mutated_suite_is_read_as_it_was_or_not_at_all(suites: tuple[ResultSto
     path = store.root / "suites" / "tiny.json"
     path.write_bytes(mutate(path.read_bytes()))
     store.damage.clear()
-    found = planning.stored(store)
-    assert bool(found) != bool(store.damage)
-    assert all(each.runs() == plan.runs() and each.metrics == plan.metrics for each in found)
+    loaded = planning.stored(store)
+    assert bool(loaded) != bool(store.damage)
+    assert all(each.runs() == plan.runs() and each.metrics == plan.metrics for each in loaded)
 
 
 @pytest.fixture(scope="module")
@@ -440,14 +440,14 @@ def test_commands_on_a_store_with_one_mutation(
     word = data.draw(st.sampled_from(("status", "table", "diff")))
     sound = path.read_bytes()
     path.write_bytes(mutate(sound))
-    said = io.StringIO()
+    output = io.StringIO()
     try:
-        with redirect_stdout(io.StringIO()), redirect_stderr(said):
+        with redirect_stdout(io.StringIO()), redirect_stderr(output):
             code = vqbench(word, store.root if word == "diff" else suite, *(["--store"] * (word != "diff")), store.root)
     finally:
         path.write_bytes(sound)
-    assert code in (0, 1), said.getvalue()
-    assert "fault of vqbench" not in said.getvalue()
+    assert code in (0, 1), output.getvalue()
+    assert "fault of vqbench" not in output.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -472,9 +472,9 @@ def test_publish_leaves_out_what_is_damaged(
     """The sound run is published; the damaged one is named, with exit code 1."""
     harm(ResultStore(tmp_path / "runs"), plan.runs()[0], "record.json", b"{")
     assert vqbench("publish", suite, "--store", tmp_path / "runs", "--results", tmp_path / "results") == 1
-    said = capsys.readouterr().err
-    assert "1 of 2 runs" in said
-    assert "record.json" in said
+    output = capsys.readouterr().err
+    assert "1 of 2 runs" in output
+    assert "record.json" in output
     assert len(list(tmp_path.glob("results/*/record.json"))) == 1
 
 
@@ -538,13 +538,13 @@ def test_delete_follows_no_link(tmp_path: Path) -> None:
 def test_what_a_killed_process_leaves_is_removed_and_named(
     plan: Plan, suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`run` removes half-written files and empty folders, of other suites' runs too; checkpoints and held runs stay."""
+    """`run` removes half-written files and empty folders, also of other suites; checkpoints and locked runs stay."""
     store, seeds = ResultStore(tmp_path / "runs"), (7, 8, 9)
     own = store.folder(plan.runs()[0])
     (own / ".last.pt.4711").write_bytes(b"half")
     (own / "best.pt").write_bytes(b"kept")
-    empty, begun, held = (store.folder(a_run(seed)) for seed in seeds)
-    for folder in (empty, begun, held):
+    empty, begun, locked = (store.folder(a_run(seed)) for seed in seeds)
+    for folder in (empty, begun, locked):
         folder.mkdir()
         (folder / "lock").touch()
     (begun / "last.pt").write_bytes(b"kept")
@@ -552,33 +552,33 @@ def test_what_a_killed_process_leaves_is_removed_and_named(
     (begun / "samples-n=1.parts" / ".000001.npy.4711").write_bytes(b"half")
     with store.lock(a_run(9)):
         assert vqbench("run", suite, "--store", store.root) == 0
-    said = capsys.readouterr().err
+    output = capsys.readouterr().err
     gone = [own / ".last.pt.4711", begun / "samples-n=1.parts" / ".000001.npy.4711", empty]
     for path in gone:
-        assert f"{path}: removed" in said
+        assert f"{path}: removed" in output
         assert not path.exists()
-    assert said.count(": removed") == len(gone)
+    assert output.count(": removed") == len(gone)
     assert (own / "best.pt").exists()
     assert (begun / "last.pt").exists()
-    assert held.exists()
+    assert locked.exists()
 
 
-def test_a_lock_that_was_removed_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_that_was_removed_is_created_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that gets the lock of a folder which another has just removed takes a new one, which others see."""
     import filelock
 
     acquire, calls = filelock.FileLock.acquire, []
 
     def late(self: filelock.FileLock, **options: float) -> object:
-        found = acquire(self, **options)  # type: ignore[arg-type]
+        loaded = acquire(self, **options)  # type: ignore[arg-type]
         calls.append(1)
         if len(calls) == 1:
             (tmp_path / "run" / "lock").unlink()
-        return found
+        return loaded
 
     monkeypatch.setattr(filelock.FileLock, "acquire", late)
-    with locks.lock_folder(tmp_path / "run") as held:
-        assert held
+    with locks.lock_folder(tmp_path / "run") as locked:
+        assert locked
         assert locks.is_locked(tmp_path / "run")
     assert len(calls) == 2
 

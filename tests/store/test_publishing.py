@@ -15,7 +15,7 @@ RFID = Value(170.1, 1, 1, 1000)
 
 
 def published(folder: Path) -> ResultStore:
-    """A store with a record that has one metric more, who measured it, and its values per image."""
+    """A store whose record has one more metric, its provenance, and per-image values."""
     store, old = ResultStore(folder), a_record(a_run())
     old.values["clean"]["rfid"] = RFID
     old.made["measured"] = [{"seconds": 1.0, "metrics": {"clean": ["rfid"]}}]
@@ -44,9 +44,9 @@ def test_values_of_other_weights_go_with_a_word(tmp_path: Path) -> None:
     """Where a common value differs, the published values and those of its images go, and a sentence names them."""
     store, new = published(tmp_path), again()
     new.values["clean"]["psnr"] = Value(20.6, 1, 1, 1000)
-    said = take_over(new, store)
-    assert said is not None
-    assert "rfid under clean" in said
+    sentence = take_over(new, store)
+    assert sentence is not None
+    assert "rfid under clean" in sentence
     assert "rfid" not in new.values["clean"]
     assert store.read_images(new.run) == {}
 

@@ -137,7 +137,7 @@ def test_what_is_damaged_is_set_aside(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:flock not supported")
 def test_a_file_system_without_flock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where flock is not to be had, a run is still held by one at a time, and freed."""
+    """Without flock, a run is still locked by one process at a time, and freed."""
     import fcntl
 
     def without(*_: object) -> None:
@@ -146,8 +146,8 @@ def test_a_file_system_without_flock(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(fcntl, "flock", without)
     store = ResultStore(tmp_path)
     for _ in range(2):
-        with store.lock(a_run()) as held, ResultStore(tmp_path).lock(a_run()) as second:
-            assert (held, second) == (True, False)
+        with store.lock(a_run()) as locked, ResultStore(tmp_path).lock(a_run()) as second:
+            assert (locked, second) == (True, False)
 
 
 def test_a_record_forgets_an_earlier_failure(tmp_path: Path) -> None:
@@ -159,30 +159,30 @@ def test_a_record_forgets_an_earlier_failure(tmp_path: Path) -> None:
     assert store.failure(a_run()) is None
 
 
-HOLD = """
+LOCK = """
 import sys
 from vqbench.spec import RunSpec
 from vqbench.store.results import ResultStore
 import json
 import math
-with ResultStore(sys.argv[1]).lock(RunSpec.from_dict(json.loads(sys.argv[2]))) as held:
-    print(held, flush=True)
+with ResultStore(sys.argv[1]).lock(RunSpec.from_dict(json.loads(sys.argv[2]))) as locked:
+    print(locked, flush=True)
     sys.stdin.read()
 """
 
 
-def test_one_run_is_held_by_one_process(tmp_path: Path) -> None:
-    """While a process works on a run no other gets it, and a process that is killed frees it."""
-    words = [sys.executable, "-c", HOLD, str(tmp_path), json.dumps(a_run().to_dict())]
+def test_one_process_locks_a_run(tmp_path: Path) -> None:
+    """While a process works on a run no other can lock it; a killed process frees it."""
+    words = [sys.executable, "-c", LOCK, str(tmp_path), json.dumps(a_run().to_dict())]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "True\n"
         store = ResultStore(tmp_path)
-        with store.lock(a_run()) as held:
-            assert not held
+        with store.lock(a_run()) as locked:
+            assert not locked
         assert store.is_locked(a_run())
-        with store.lock(a_run(seed=7)) as held:
-            assert held
+        with store.lock(a_run(seed=7)) as locked:
+            assert locked
         process.kill()
         process.wait()
         assert not store.is_locked(a_run())

@@ -287,14 +287,14 @@ class QuantizesLate(Template):
 
 
 class CentresInTraining(Template):
-    """Statistics of the batch in training, none in evaluation: allowed, but told."""
+    """Statistics of the batch in training, none in evaluation: allowed, with a warning."""
 
     def forward(self, z: Tensor) -> QuantizerOutput:
         return super().forward(z - z.detach().mean((0, 2, 3), keepdim=True) if self.training else z)
 
 
 class SamplesInTraining(Template):
-    """Noise in training, none in evaluation: allowed, but told."""
+    """Noise in training, none in evaluation: allowed, with a warning."""
 
     def forward(self, z: Tensor) -> QuantizerOutput:
         return super().forward(z + torch.randn_like(z) if self.training else z)
@@ -455,7 +455,7 @@ class OtherwiseCompiled(Template):
 
 
 class AsksTheDevice(Template):
-    """Waits for a value in every step, which breaks the graph: allowed, but told."""
+    """Waits for a value in every step, which breaks the graph: allowed, with a warning."""
 
     def forward(self, z: Tensor) -> QuantizerOutput:
         return super().forward(z if float(z.detach().abs().max()) < 1e9 else z / 2)
@@ -479,7 +479,7 @@ class RankOneKnows(Averages):
 
 
 class LocalContrast(Template):
-    """A term over all pairs of features, each rank's own: allowed, but told."""
+    """A term over all pairs of features, each rank's own: allowed, with a warning."""
 
     def forward(self, z: Tensor) -> QuantizerOutput:
         out = super().forward(z)
@@ -551,7 +551,7 @@ FAULTS: dict[str, tuple[type[Quantizer], ...]] = {  # the check that must catch 
     "two_ranks_are_one": (RankOneKnows,),
     "evaluation_is_local": (SumsInEvaluation,),
 }
-TOLD: dict[str, tuple[type[Quantizer], ...]] = {  # likewise, of what is allowed, but must be told
+WARNED: dict[str, tuple[type[Quantizer], ...]] = {  # likewise, what is allowed with a warning
     "training_agrees": (CentresInTraining, SamplesInTraining, QuantizesLate),
     "two_ranks_are_one": (LocalContrast,),
     "compiles": (AsksTheDevice,),

@@ -55,19 +55,19 @@ def mutated(draw: st.DrawFn, whole: bytes) -> bytes:
 
 
 def ends_well(read: Callable[[], object], errors: tuple[type[Exception], ...]) -> str:
-    """What is said where ``read`` raises one of ``errors``, empty where it gives something; it takes little memory."""
-    said = ""
+    """The message where ``read`` raises one of ``errors``, empty where it gives something; it takes little memory."""
+    message = ""
     tracemalloc.start()
     try:
         read()
     except errors as error:
-        said = str(getattr(error, "strerror", None) or error) or "nothing"
+        message = str(getattr(error, "strerror", None) or error) or "nothing"
     finally:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert peak < MEMORY
-    assert said != "nothing"
-    return said
+    assert message != "nothing"
+    return message
 
 
 # Images ---------------------------------------------------------------------------------------------------------------
@@ -90,9 +90,9 @@ def test_mutated_images(data: st.DataObject) -> None:
     changed = data.draw(mutated(whole))
 
     def read() -> None:
-        found = _decode.examined(changed)
-        assert found.image.mode == "RGB"
-        assert _decode.fit(found.image, 8).shape == (3, 8, 8)
+        decoded = _decode.examined(changed)
+        assert decoded.image.mode == "RGB"
+        assert _decode.fit(decoded.image, 8).shape == (3, 8, 8)
 
     assert len(ends_well(read, (_decode.Unreadable,))) <= 200
 
@@ -196,7 +196,7 @@ def test_mutated_tars(tmp_path_factory: pytest.TempPathFactory, plain: bytes, pa
     (root / "shards" / "a.tar").write_bytes(plain)
     ends_well(lambda: checked(root / "shards"), (AssetError,))
     (root / "x.tar.gz").write_bytes(packed)
-    # Whatever it raises, `fetch` tells; see test_a_broken_asset_is_told_however_it_fails.
+    # `fetch` reports whatever it raises; see test_a_broken_asset_is_reported_however_it_fails.
     ends_well(lambda: list(forms.members(root / "x.tar.gz", r".*\.bin")), (Exception,))
 
 
@@ -269,8 +269,8 @@ def test_packed_tensors_unfold_within_bounds() -> None:
     assert ends_well(lambda: torch_archives.load_script_tensors(bomb), (pickle.UnpicklingError,))
 
 
-def test_a_broken_asset_is_told_however_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pickle that crashed `doctor` is passed over by it, and told by what needs it."""
+def test_a_broken_asset_is_reported_however_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pickle that crashed `doctor` is skipped by it, and reported by its users."""
     from vqbench import assets
     from vqbench.assets import cache as ledger
 

@@ -1,4 +1,4 @@
-"""Data sets and weights of networks, identified by the digest of their content.
+"""Data sets and weights of networks, identified by digests of their content.
 
 Each asset is looked for in the user's folder (``VQBENCH_DATA``), in our cache (``VQBENCH_CACHE``), at its official
 address and in packages of the registries that this machine can reach. Every file is checked and kept in one canonical

@@ -16,7 +16,7 @@ _NUMERIC = ("numpy.core.numeric", "numpy._core.numeric")
 
 
 def load_arrays(file: BinaryIO) -> Any:
-    """Return the object in a pickle of numpy arrays. Text of Python 2 comes as bytes.
+    """Return the object in a pickle of numpy arrays; text of Python 2 as bytes.
 
     Raises:
         UnpicklingError: The file is damaged, or needs more than arrays, numbers, text and the built-in containers.
@@ -25,7 +25,10 @@ def load_arrays(file: BinaryIO) -> Any:
 
 
 class ArrayUnpickler(SafeUnpickler):
-    """Admits numpy arrays, numbers, text and the built-in containers; any other global is an UnpicklingError."""
+    """Admits numpy arrays, numbers, text and the built-in containers.
+
+    Any other global is an UnpicklingError.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         """Return the stand-in for ``module.name``, if an array needs it."""
@@ -41,11 +44,14 @@ class ArrayUnpickler(SafeUnpickler):
             module in _NUMERIC and name == "_frombuffer"
         ):
             return _NUMPY[name]
-        raise pickle.UnpicklingError(f"it asks for {module[:40]}.{name[:40]}, which no array needs: refused")
+        raise pickle.UnpicklingError(f"it needs {module[:40]}.{name[:40]}, which no array needs: refused")
 
 
 class DtypeStandIn:
-    """A numpy dtype of plain numbers; one of objects would take the file's bytes for addresses."""
+    """A numpy dtype of plain numbers.
+
+    One of objects would use the file's bytes as addresses.
+    """
 
     def __init__(self, name: Any, *_: Any) -> None:
         self.kind, self.order = _text(name), "="
@@ -65,7 +71,7 @@ class DtypeStandIn:
 
 
 class ArrayStandIn:
-    """An array while its pickle is read: constructed from bytes, whose number has to fit."""
+    """An array while its pickle is read, constructed from bytes."""
 
     def __init__(self, *_: Any) -> None:
         self.value: np.ndarray | None = None
@@ -81,12 +87,12 @@ def _from_bytes(content: Any, dtype: Any, shape: Any, fortran: bool) -> np.ndarr
         or not isinstance(dtype, DtypeStandIn)
         or not isinstance(shape, tuple)
     ):
-        raise pickle.UnpicklingError("it has an array that is not made of bytes: refused")
+        raise pickle.UnpicklingError("it has an array that is not built from bytes: refused")
     return array_of(bytes(content), dtype.dtype, shape, fortran)
 
 
 def _frombuffer(content: Any, dtype: Any, shape: Any, order: Any) -> ArrayStandIn:
-    """Do what numpy's ``_frombuffer`` does, by which pickles of protocol 5 construct an array."""
+    """Do what numpy's ``_frombuffer`` does; used by pickles of protocol 5."""
     array = ArrayStandIn()
     array.value = _from_bytes(content, dtype, shape, order == "F")
     return array
@@ -102,9 +108,9 @@ def _refuse_ndarray(*_: Any) -> None:
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """Do what ``_codecs.encode`` does, by which old pickle protocols write bytes."""
+    """Do what ``_codecs.encode`` does; used for bytes by old protocols."""
     if encoding != "latin1":
-        raise pickle.UnpicklingError(f"it asks for the codec {encoding!r}, which no array needs")
+        raise pickle.UnpicklingError(f"it needs the codec {encoding!r}, which no array needs")
     return text.encode("latin1")
 
 
@@ -123,13 +129,16 @@ _NUMPY = {  # the functions that pickles of arrays call, by the last part of the
 
 
 class _Unwrapper:
-    """Replaces stand-ins by arrays, in containers as deep as those of a sound file."""
+    """Replaces stand-ins by arrays, in containers of limited depth."""
 
     def __init__(self) -> None:
         self.left = safe_pickle.MAX_STEPS
 
     def unwrapped(self, value: Any, depth: int = 0) -> Any:
-        """Return ``value`` with arrays. Raises UnpicklingError where it contains itself, or unfolds without end."""
+        """Return ``value`` with arrays.
+
+        Raises UnpicklingError where it contains itself, or unfolds without end.
+        """
         self.left -= 1
         if self.left < 0 or depth > safe_pickle.MAX_DEPTH:
             raise pickle.UnpicklingError("its containers are too many or too deep: refused")
@@ -142,5 +151,5 @@ class _Unwrapper:
         if isinstance(value, (list, tuple)):
             return type(value)(self.unwrapped(each, depth + 1) for each in value)
         if isinstance(value, (DtypeStandIn, AdmittedCall)):
-            raise pickle.UnpicklingError("it holds a type where a value should be")
+            raise pickle.UnpicklingError("it has a type where a value should be")
         return value

@@ -1,4 +1,4 @@
-"""The two folders of assets on this machine, the user's and ours, and what is remembered of the files in them."""
+"""Find assets in the user's folder and our cache, and remember digests."""
 
 from __future__ import annotations
 
@@ -22,35 +22,41 @@ if TYPE_CHECKING:
     from vqbench.assets.forms import Form
 
 LEDGER = 50 * MB
-_remembered: dict[str, dict[str, Any]] = {}  # as in the ledger, for caches that cannot be written
+_remembered: dict[str, dict[str, Any]] = {}  # the ledger of this process, for a cache that cannot be written
 
 
 def cache_folder() -> Path:
-    """Our folder: ``VQBENCH_CACHE``, else the one that the system gives to programs for their caches."""
+    """Return our folder: ``VQBENCH_CACHE``, else in the user's cache folder."""
     own = os.environ.get("VQBENCH_CACHE")
     return path_of(own, "VQBENCH_CACHE").absolute() if own else Path(platformdirs.user_cache_dir("vqbench"))
 
 
 def data_folder() -> Path | None:
-    """The user's folder: ``VQBENCH_DATA``, if it is set. Nothing in it is ever changed."""
+    """Return the user's folder, ``VQBENCH_DATA``, if set; it is only read."""
     own = os.environ.get("VQBENCH_DATA")
     return path_of(own, "VQBENCH_DATA").absolute() if own else None
 
 
 def candidates(asset: Asset, folder: Path) -> Iterator[tuple[Path, Form]]:
-    """The files below ``folder`` that look like ``asset`` by their names; cheaper forms, nearer folders first."""
+    """Yield the files below ``folder`` whose names are those of ``asset``.
+
+    Cheaper forms come first, then nearer folders.
+    """
     files = list(_files(folder))
     for form in asset.forms:
         yield from ((path, form) for path in files if fnmatch.fnmatchcase(path.name, form.pattern))
 
 
 def form_of(asset: Asset, path: Path) -> Form:
-    """The form in which ``path`` is, if its name is one of the canonical form's."""
+    """Return the form of ``path`` by its name."""
     return next(form for form in asset.forms if fnmatch.fnmatchcase(path.name, form.pattern))
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """All files below ``folder``, level by level; links to folders are followed, but each folder is entered once."""
+    """Yield all files below ``folder``, level by level.
+
+    Links to folders are followed, but each folder is entered once.
+    """
     waiting, entered = deque([folder]), set()
     while waiting:
         here = waiting.popleft()
@@ -58,7 +64,7 @@ def _files(folder: Path) -> Iterator[Path]:
         if real in entered:
             continue
         entered.add(real)
-        with suppress(OSError):  # a folder that may not be read holds nothing for us
+        with suppress(OSError):  # a folder that cannot be read is skipped
             for entry in sorted(os.scandir(here), key=lambda entry: entry.name):
                 if entry.is_dir():
                     waiting.append(Path(entry.path))
@@ -80,17 +86,17 @@ def digests(asset: Asset, path: Path, form: Form | None = None) -> dict[str, str
 
 
 def recall(asset: Asset, path: Path) -> dict[str, str] | None:
-    """What ``remember`` was told about ``path``, unless its size or time of change is another since."""
+    """Return what :func:`remember` noted of ``path``, unless it has changed."""
     entry = _remembered.get(_key(asset, path)) or _read_ledger().get(_key(asset, path))
     if not isinstance(entry, dict) or entry.get("stamp") != _stamp(path):
         return None
-    holds = entry.get("holds")
-    return holds if isinstance(holds, dict) and all(isinstance(value, str) for value in holds.values()) else None
+    known = entry.get("holds")
+    return known if isinstance(known, dict) and all(isinstance(value, str) for value in known.values()) else None
 
 
-def remember(asset: Asset, path: Path, holds: dict[str, str]) -> None:
-    """Note what ``path`` holds, in this process and, if the cache can be written, for later ones."""
-    entry = {"stamp": _stamp(path), "holds": holds}
+def remember(asset: Asset, path: Path, known: dict[str, str]) -> None:
+    """Note the digests of ``path`` for this process and later ones."""
+    entry = {"stamp": _stamp(path), "holds": known}
     _remembered[_key(asset, path)] = entry
     ledger = _read_ledger() | {_key(asset, path): entry}
     with suppress(OSError), replacing(_ledger()) as file:  # else it is computed again next time
@@ -113,6 +119,6 @@ def _ledger() -> Path:
 def _read_ledger() -> dict[str, dict[str, Any]]:
     try:
         ledger = json.loads(read_regular(_ledger(), LEDGER))
-    except (OSError, ValueError, RecursionError):  # none yet, or none that can be read: then nothing is remembered
+    except (OSError, ValueError, RecursionError):  # missing or damaged: nothing is remembered
         return {}
     return ledger if isinstance(ledger, dict) else {}

@@ -1,4 +1,4 @@
-"""The assets that vqbench uses: what each is, and the digests of its content."""
+"""The assets that vqbench uses, and the digests of their content."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ class Asset:
 
     @property
     def forms(self) -> tuple[Form, ...]:
-        """Those in which it is recognized in a folder or package."""
+        """The forms in which it is recognized in a folder or package."""
         return self.origins().forms
 
     @property
     def sources(self) -> tuple[AssetSource, ...]:
-        """Those from which it can be fetched, in the order in which they are tried."""
+        """The sources from which it can be fetched, in the order of trying."""
         return self.origins().sources
 
     @property

@@ -1,4 +1,4 @@
-"""What an asset consists of: the bytes of a data file or the tensors of a net, and the digest that names them."""
+"""The content of assets: bytes of data files or tensors, and their digests."""
 
 from __future__ import annotations
 
@@ -23,14 +23,20 @@ CIFAR10_NAMES = (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"
 
 
 def digest(content: Content, algorithm: str) -> str:
-    """The hexadecimal digest of a file's bytes by ``algorithm``, or of tensors by ``digest_of_arrays``."""
+    """Return the hexadecimal digest of a file's bytes, or of tensors.
+
+    Bytes by ``algorithm``, tensors by :func:`digest_of_arrays`.
+    """
     if isinstance(content, dict):
         return digest_of_arrays(content)
     return hashlib.new(algorithm, content, usedforsecurity=False).hexdigest()
 
 
 def digest_of_arrays(arrays: Arrays) -> str:
-    """Sha256 over the sorted names: each in UTF-8, a zero byte, then its float32 values, little-endian, in C order."""
+    """Return the sha256 of arrays.
+
+    Over the sorted names: each in UTF-8, a zero byte, then its float32 values, little-endian, in C order.
+    """
     sha = hashlib.sha256()
     for name in sorted(arrays):
         sha.update(name.encode() + b"\0")
@@ -39,14 +45,14 @@ def digest_of_arrays(arrays: Arrays) -> str:
 
 
 def digest_of_file(path: Path, algorithm: str = "sha256") -> str:
-    """The hexadecimal digest of a file's bytes."""
+    """Return the hexadecimal digest of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write, which takes the name ``path`` once it is whole; nobody ever sees a part of it."""
+    """Write a file that gets the name ``path`` by rename once it is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
@@ -61,7 +67,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def save(content: Content, path: Path) -> None:
-    """Write a data file as it is, tensors as an uncompressed ``.npz``."""
+    """Write a data file unchanged, tensors as an uncompressed ``.npz``."""
     with replacing(path) as file:
         if isinstance(content, dict):
             np.savez(file, **content)  # type: ignore[arg-type]  # no array is called allow_pickle
@@ -70,5 +76,8 @@ def save(content: Content, path: Path) -> None:
 
 
 def load_npz(path: Path) -> Arrays:
-    """The tensors that ``save`` wrote. Raises OSError for whatever else, be it larger than memory once unpacked."""
+    """Read the tensors that :func:`save` wrote.
+
+    Raises OSError for anything else, also for what would be larger than memory once unpacked.
+    """
     return files.load_npz(path)

@@ -1,4 +1,4 @@
-"""One file over HTTP: resumed where it broke off, whole under its own name, and soon given up if nobody answers."""
+"""Download one file over HTTP: resumed, renamed once complete."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 Progress = Callable[[int, int | None], None]
-"""Called with the bytes that are there and those expected, None if unknown."""
+"""Called with the bytes received and those expected, None if unknown."""
 
 CONNECT_SECONDS: Final = 5.0
-SILENCE_SECONDS: Final = 30.0  # between two pieces of an answer
+SILENCE_SECONDS: Final = 30.0  # at most between two pieces of an answer
 ATTEMPTS: Final = 3
 _PIECE: Final = 1 << 18
 
 
 class SourceError(Exception):
-    """Why a source could not be used: half a sentence, for the list of all that was tried."""
+    """Why a source could not be used; a clause for the list of attempts."""
 
 
 def download(url: str, path: Path, progress: Progress | None = None) -> None:
-    """Fetch ``url`` to ``path``, going on from what an earlier attempt left in ``path.part``.
+    """Download ``url`` to ``path``, resuming an earlier attempt.
 
-    Raises SourceError if the address is dead or the answer is not whole after a few attempts, and OSError if the
-    file cannot be written.
+    What an attempt received is in ``path.part``. Raises SourceError if the address does not answer, or not completely
+    within a few attempts, and OSError if the file cannot be written.
     """
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    _knock(url)
+    _require_answer(url)
     part = path.with_name(f"{path.name}.part")
     for attempt in range(1, ATTEMPTS + 1):
         before = _size(part)
@@ -45,14 +45,19 @@ def download(url: str, path: Path, progress: Progress | None = None) -> None:
             _attempt(url, part, progress)
             break
         except SourceError:
-            if attempt == ATTEMPTS or _size(part) == before:  # nothing came, so nothing will
+            if (
+                attempt == ATTEMPTS or _size(part) == before
+            ):  # no byte was received, so the next attempt would fail as well
                 raise
     os.replace(part, path)
     _validator_file(part).unlink(missing_ok=True)
 
 
-def _knock(url: str) -> None:
-    """Connect once, in at most ``CONNECT_SECONDS`` in all: a look-up of names alone can hang for longer than that."""
+def _require_answer(url: str) -> None:
+    """Connect once, in at most ``CONNECT_SECONDS``, else raise SourceError.
+
+    In a thread, since the look-up of a name can take longer and has no time limit.
+    """
     host, port = _first_hop(url)
     if host is None:
         return
@@ -75,7 +80,10 @@ def _knock(url: str) -> None:
 
 
 def _first_hop(url: str) -> tuple[str | None, int]:
-    """Host and port that a request for ``url`` connects to: its own, or those of the proxy that is set."""
+    """Return host and port that a request for ``url`` connects to.
+
+    They are its own, or those of the proxy that is set.
+    """
     parts = urlsplit(url)
     proxy = urllib.request.getproxies().get(parts.scheme)
     if proxy and parts.hostname and not urllib.request.proxy_bypass(parts.hostname):
@@ -84,17 +92,17 @@ def _first_hop(url: str) -> tuple[str | None, int]:
 
 
 def _attempt(url: str, part: Path, progress: Progress | None) -> None:
-    """Fetch what ``part`` still lacks. What has come stays, so that the next attempt goes on from there."""
+    """Fetch what ``part`` lacks; keep what is received for the next attempt."""
     have = _size(part)
     validator = _validator_file(part)
     headers = {"User-Agent": "vqbench", "Accept-Encoding": "identity"}
-    if have and validator.exists():  # without one, nothing says that the rest would be of the same file
+    if have and validator.exists():  # without one, the rest might be of another file
         headers |= {"Range": f"bytes={have}-", "If-Range": validator.read_text()}
     try:
         with _opener().open(urllib.request.Request(url, headers=headers), timeout=SILENCE_SECONDS) as answer:
             _receive(cast(HTTPResponse, answer), part, have, progress)
     except urllib.error.HTTPError as error:
-        if error.code == 416:  # the part is longer than the file, so it is of another file
+        if error.code == 416:  # the part is longer than the file, so it is part of another one
             part.unlink(missing_ok=True)
         raise SourceError(f"it answers {error.code} {error.reason}") from error
     except urllib.error.URLError as error:
@@ -117,7 +125,7 @@ def _receive(answer: HTTPResponse, part: Path, have: int, progress: Progress | N
             if progress:
                 progress(done, total)
     if total is not None and done < total:
-        raise SourceError(f"it broke off after {done:,} of {total:,} bytes; the next attempt goes on from there")
+        raise SourceError(f"it broke off after {done:,} of {total:,} bytes; the next attempt resumes there")
 
 
 def _size(path: Path) -> int:
@@ -129,7 +137,7 @@ def _validator_file(part: Path) -> Path:
 
 
 def _remember_validator(answer: HTTPResponse, part: Path) -> None:
-    """Keep what tells this version of the file from any other: a strong entity tag, else its date."""
+    """Keep what identifies this version: a strong entity tag, else its date."""
     tag = answer.headers.get("ETag", "")
     validator = tag if tag and not tag.startswith("W/") else answer.headers.get("Last-Modified", "")
     if validator:
@@ -139,7 +147,10 @@ def _remember_validator(answer: HTTPResponse, part: Path) -> None:
 
 
 def _opener() -> urllib.request.OpenerDirector:
-    """Honours the proxies of the environment, and the authorities that pip and requests are told to trust."""
+    """Return an opener with the environment's proxies and certificates.
+
+    Certificates are those that pip and requests are configured to trust.
+    """
     context = ssl.create_default_context()
     for variable in ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE"):
         bundle = os.environ.get(variable)
@@ -148,14 +159,14 @@ def _opener() -> urllib.request.OpenerDirector:
                 context.load_verify_locations(cafile=bundle)
             except ssl.SSLError as error:
                 raise SourceError(f"{variable} ({bundle}) is no bundle of certificates") from error
-    return urllib.request.build_opener(urllib.request.HTTPSHandler(context=context), _KnockingAgain)
+    return urllib.request.build_opener(urllib.request.HTTPSHandler(context=context), _CheckedRedirects)
 
 
-class _KnockingAgain(urllib.request.HTTPRedirectHandler):
-    """Where an answer sends us elsewhere, nobody may answer either."""
+class _CheckedRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects, after checking that their target answers."""
 
     def redirect_request(self, *args: Any, **kwargs: Any) -> urllib.request.Request | None:
         request = super().redirect_request(*args, **kwargs)
         if request is not None:
-            _knock(request.full_url)
+            _require_answer(request.full_url)
         return request

@@ -1,4 +1,4 @@
-"""From the name of an asset to its verified files, wherever they come from."""
+"""Fetch an asset by its name, verify it, and return where it is."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def state(name: str) -> Literal["local", "cached", "missing"]:
-    """Where ``name`` is: verified in the user's folder, verified in our cache, or neither.
+    """Return whether ``name`` is in the user's folder, in our cache, or missing.
 
-    What a file holds is computed once and remembered until the file changes, so later answers are immediate.
+    Digests are computed once and remembered until a file changes, so later calls return at once. Raises UsageError for
+    an unknown name.
     """
     asset = _asset(name)
     local = data_folder()
@@ -42,24 +43,33 @@ def state(name: str) -> Literal["local", "cached", "missing"]:
 
 
 def fetch(name: str, *, offline: bool = False, progress: Progress | None = None) -> Path:
-    """The verified folder of the data set ``name``, or the file of the tensors ``name`` (an ``.npz``).
+    """Return the verified folder of a data set, or the file of weights.
 
-    Looks in the user's folder (``VQBENCH_DATA``), then in our cache (``VQBENCH_CACHE``), then asks the sources in
-    their order, unless ``offline``, inside :func:`no_downloads` or with ``VQBENCH_OFFLINE=1``. Several processes may
-    ask at once: one downloads, the others wait. ``progress(done, total)`` is told the bytes of a download.
+    Looks in the user's folder (``VQBENCH_DATA``), in our cache (``VQBENCH_CACHE``), then tries the sources in their
+    order. Of several processes that need the same asset, one downloads and the others wait.
 
-    Raises AssetError, which says what was tried and why it failed.
+    Args:
+        name: In the catalogue.
+        offline: Try no source; also by ``VQBENCH_OFFLINE=1`` and inside :func:`no_downloads`.
+        progress: Called with the bytes of a download that were received, and those expected.
+
+    Returns:
+        The folder of the files of a data set, or the ``.npz`` of weights.
+
+    Raises:
+        UsageError: An unknown name.
+        AssetError: It cannot be obtained; the message lists what was tried and why it failed.
     """
     asset = _asset(name)
     offline = offline or _no_downloads or os.environ.get("VQBENCH_OFFLINE", "0").lower() not in ("", "0", "false", "no")
-    tried: list[str] = []
+    tried: list[str] = []  # why each attempt failed
     if place := _in_data_folder(asset) or _in_cache(asset, tried):
         return place
     if offline and data_folder() is None:
         raise AssetError(_failure(asset, offline, tried))
-    with _writing(asset), FileLock(_made(cache_folder()) / "fetching.lock"):
+    with _writing(asset), FileLock(_created(cache_folder()) / "fetching.lock"):
         tried.clear()  # another process may have brought it while we waited
-        place = _in_cache(asset, tried) or _convert_local(asset, tried) or _ask_sources(asset, offline, progress, tried)
+        place = _in_cache(asset, tried) or _convert_local(asset, tried) or _try_sources(asset, offline, progress, tried)
     if place:
         return place
     raise AssetError(_failure(asset, offline, tried))
@@ -77,11 +87,11 @@ def no_downloads(active: bool = True) -> Iterator[None]:
 
 
 def tensors(name: str, *, offline: bool = False, progress: Progress | None = None) -> dict[str, Tensor]:
-    """The weights ``name`` as float32 tensors on the CPU, named as the library that uses them names them.
+    """Return the weights ``name`` as float32 tensors on the CPU.
 
-    ``inception_fid`` in torch-fidelity's names without ``fc.*`` and ``num_batches_tracked`` (470 tensors);
-    ``vgg16_lpips`` and ``alexnet_lpips`` as torchvision's ``features.N.weight`` and ``.bias`` (26 and 10). Raises as
-    ``fetch`` does.
+    They are named as in the library that uses them: ``inception_fid`` as in torch-fidelity, without ``fc.*`` and
+    ``num_batches_tracked`` (470 tensors); ``vgg16_lpips`` and ``alexnet_lpips`` as torchvision's ``features.N.weight``
+    and ``.bias`` (26 and 10). Raises as :func:`fetch` does.
     """
     import torch
 
@@ -92,7 +102,10 @@ def tensors(name: str, *, offline: bool = False, progress: Progress | None = Non
 
 
 def raw(name: str, file: str, *, offline: bool = False, progress: Progress | None = None) -> bytes:
-    """The bytes of one ``file`` of the data set ``name``, in its canonical form. Raises as ``fetch`` does."""
+    """Return the bytes of a canonical ``file`` of a data set.
+
+    Raises as :func:`fetch` does.
+    """
     asset = _asset(name)
     if asset.is_weights:
         raise UsageError(f"{name} is weights, not a data set: use vqbench.assets.tensors")
@@ -111,16 +124,16 @@ def _asset(name: str) -> Asset:
     return CATALOGUE[name]
 
 
-# ---- what is there ---------------------------------------------------------------------------------------------------
+# ---- assets on this machine ------------------------------------------------------------------------------------------
 
 
 def _place(asset: Asset, folder: Path) -> Path:
-    """What ``fetch`` returns for the canonical form of ``asset`` in ``folder``."""
+    """Return the folder of a data set, or the file of weights, in ``folder``."""
     return folder / next(iter(asset.digests)) if asset.is_weights else folder
 
 
 def _in_cache(asset: Asset, tried: list[str]) -> Path | None:
-    """The canonical form in our cache, if it is whole and right."""
+    """Return where the canonical form is in our cache, if it is verified."""
     folder = cache_folder() / asset.name
     if all((folder / file).is_file() for file in asset.digests) and _is_right(asset, folder, tried):
         return _place(asset, folder)
@@ -128,7 +141,7 @@ def _in_cache(asset: Asset, tried: list[str]) -> Path | None:
 
 
 def _in_data_folder(asset: Asset) -> Path | None:
-    """The canonical form in one folder somewhere below the user's, if it is whole and right."""
+    """Return where the canonical form is below the user's folder, if verified."""
     root = data_folder()
     if root is None:
         return None
@@ -142,40 +155,43 @@ def _in_data_folder(asset: Asset) -> Path | None:
 
 
 def _is_right(asset: Asset, folder: Path, tried: list[str]) -> bool:
-    """Whether the canonical files in ``folder`` hold what they should; if not, ``tried`` is told."""
+    """Verify the files in ``folder``; note in ``tried`` what is wrong."""
     for file, expected in asset.digests.items():
         path = folder / file
         try:
-            found = digests(asset, path)[file]
-        except Exception as error:  # a broken file can break its reader in any way
+            actual = digests(asset, path)[file]
+        except Exception as error:  # a damaged file can fail in any way
             tried.append(f"{path} cannot be read ({_short(error)})")
             return False
-        if found != expected:
-            tried.append(_mismatch(asset, file, path, found))
+        if actual != expected:
+            tried.append(_mismatch(asset, file, path, actual))
             return False
     return True
 
 
 def _holds_all(asset: Asset, folder: Path) -> bool:
-    """Whether the files below ``folder``, in whichever form, hold all of ``asset``."""
+    """Return whether files below ``folder`` contain all of ``asset``."""
     missing = set(asset.digests)
     for path, form in candidates(asset, folder):
         try:
-            found = digests(asset, path, form)
-        except Exception:  # a broken file can break its reader in any way; ``fetch`` tells the user how
+            actual = digests(asset, path, form)
+        except Exception:  # a damaged file can fail in any way; ``fetch`` reports it
             continue
-        missing -= {file for file in missing if found.get(file) == asset.digests[file]}
+        missing -= {file for file in missing if actual.get(file) == asset.digests[file]}
         if not missing:
             return True
     return False
 
 
-# ---- what is to be had -----------------------------------------------------------------------------------------------
+# ---- assets from elsewhere -------------------------------------------------------------------------------------------
 
 
-def _harvest(asset: Asset, folder: Path, tried: list[str]) -> dict[str, Content] | None:
-    """All of ``asset`` out of the files below ``folder``, or None; ``tried`` is told what is wrong with them."""
-    found: dict[str, Content] = {}
+def _extract(asset: Asset, folder: Path, tried: list[str]) -> dict[str, Content] | None:
+    """Return all of ``asset`` from files below ``folder``, or None.
+
+    What is wrong with files is noted in ``tried``.
+    """
+    verified: dict[str, Content] = {}
     for path, form in candidates(asset, folder):
         known = recall(asset, path)
         if known is not None and not any(known.get(file) == right for file, right in asset.digests.items()):
@@ -183,22 +199,22 @@ def _harvest(asset: Asset, folder: Path, tried: list[str]) -> dict[str, Content]
             continue
         try:
             for file, content in form.read(path):
-                if file not in asset.digests or file in found:
+                if file not in asset.digests or file in verified:
                     continue
                 value = digest(content, asset.algorithm)
                 if value == asset.digests[file]:
-                    found[file] = content
+                    verified[file] = content
                 else:
                     tried.append(_mismatch(asset, file, path, value))
-        except Exception as error:  # a broken file can break its reader in any way
+        except Exception as error:  # a damaged file can fail in any way
             tried.append(f"{path} cannot be read ({_short(error)})")
-        if len(found) == len(asset.digests):
-            return found
+        if len(verified) == len(asset.digests):
+            return verified
     return None
 
 
 def _store(asset: Asset, content: dict[str, Content]) -> Path:
-    """Put verified ``content`` into our cache."""
+    """Write verified ``content`` to our cache."""
     folder = cache_folder() / asset.name
     for file, value in content.items():
         save(value, folder / file)
@@ -207,29 +223,29 @@ def _store(asset: Asset, content: dict[str, Content]) -> Path:
 
 
 def _convert_local(asset: Asset, tried: list[str]) -> Path | None:
-    """Bring what the user's folder holds in another form into ours."""
+    """Convert files of the user's folder into our cache."""
     root = data_folder()
     if root is None:
         return None
-    content = _harvest(asset, root, tried)
+    content = _extract(asset, root, tried)
     return _store(asset, content) if content else None
 
 
-def _ask_sources(asset: Asset, offline: bool, progress: Progress | None, tried: list[str]) -> Path | None:
-    """Try the sources in their order; ``tried`` is told how each fared."""
+def _try_sources(asset: Asset, offline: bool, progress: Progress | None, tried: list[str]) -> Path | None:
+    """Try the sources in their order, noting in ``tried`` why each failed."""
     from vqbench.assets.download import SourceError  # not at the top: assets in the cache need no source
 
     if offline:
         return None
     for source in asset.sources:
-        folder = _made(cache_folder() / "incoming" / source.slug)
+        folder = _created(cache_folder() / "incoming" / source.slug)
         try:
             source.bring(folder, progress)
         except SourceError as error:
             tried.append(f"{source.label}: {error}")
-            continue  # what has come stays in the folder, for the next attempt to go on from
+            continue  # what was received is kept for the next attempt
         wrong: list[str] = []
-        content = _harvest(asset, folder, wrong)
+        content = _extract(asset, folder, wrong)
         if content:
             place = _store(asset, content)
             _store_siblings(asset, source, folder)
@@ -237,25 +253,25 @@ def _ask_sources(asset: Asset, offline: bool, progress: Progress | None, tried: 
                 shutil.rmtree(cache_folder() / "incoming" / used.slug, ignore_errors=True)
             return place
         shutil.rmtree(folder, ignore_errors=True)
-        tried.append(f"{source.label}: {'; '.join(wrong) or 'it holds nothing of this'}")
+        tried.append(f"{source.label}: {'; '.join(wrong) or 'it contains nothing of this'}")
     return None
 
 
 def _store_siblings(asset: Asset, source: AssetSource, folder: Path) -> None:
-    """What was brought for one asset may hold another, which then needs no second download."""
+    """Store other assets that were in the same download."""
     for other in CATALOGUE.values():
         if other is not asset and source in other.sources and not _in_cache(other, []):
-            content = _harvest(other, folder, [])
+            content = _extract(other, folder, [])
             if content:
                 _store(other, content)
 
 
-# ---- what to say -----------------------------------------------------------------------------------------------------
+# ---- messages --------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
 def _writing(asset: Asset) -> Iterator[None]:
-    """Turns the ways in which a cache refuses to be written into one sentence."""
+    """Raise one AssetError for all the ways in which writing a cache can fail."""
     try:
         yield
     except OSError as error:
@@ -267,15 +283,15 @@ def _writing(asset: Asset) -> Iterator[None]:
         raise AssetError(f"cannot store {asset.title}, {what} or set VQBENCH_CACHE to another folder") from error
 
 
-def _made(folder: Path) -> Path:
+def _created(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
-def _mismatch(asset: Asset, file: str, path: Path, found: str) -> str:
+def _mismatch(asset: Asset, file: str, path: Path, actual: str) -> str:
     kind = f"{asset.algorithm} of its tensors" if asset.is_weights else asset.algorithm
     inside = "" if path.name == file else f" in {path}"
-    return f"{path if not inside else file}{inside} has {kind} {found}, not {asset.digests[file]}"
+    return f"{path if not inside else file}{inside} has {kind} {actual}, not {asset.digests[file]}"
 
 
 def _lacks(folder: Path) -> str:
@@ -288,7 +304,7 @@ def _short(error: Exception) -> str:
 
 
 def _failure(asset: Asset, offline: bool, tried: list[str]) -> str:
-    """One sentence: what is missing, all that was tried, what to do."""
+    """Return one sentence: what is missing, all that was tried, what to do."""
     local = data_folder()
     where = [
         "VQBENCH_DATA is not set" if local is None else f"VQBENCH_DATA ({local}) {_lacks(local)}",
@@ -296,10 +312,10 @@ def _failure(asset: Asset, offline: bool, tried: list[str]) -> str:
         *tried,
     ]
     if offline:
-        where.append(f"offline, so not asked: {', '.join(source.label for source in asset.sources)}")
-    remedy = "go online" if offline else "see to the connection"
+        where.append(f"offline, so not tried: {', '.join(source.label for source in asset.sources)}")
+    remedy = "go online" if offline else "check the connection"
     patterns = ", ".join(dict.fromkeys(form.pattern.replace("[-.]", "-") for form in asset.forms))
     return (
-        f"cannot get {asset.title}: {'; '.join(where)}. To mend it, {remedy}, or set VQBENCH_DATA to a folder with its "
+        f"cannot get {asset.title}: {'; '.join(where)}. To fix it, {remedy}, or set VQBENCH_DATA to a folder with its "
         f"files (any of: {patterns})"
     )

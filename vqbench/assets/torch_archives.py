@@ -1,4 +1,4 @@
-"""Read tensors from TorchScript archives and from checkpoints without running what is in them."""
+"""Read tensors from TorchScript archives and checkpoints, running nothing."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _STORAGES = {
 
 
 def load_script_tensors(archive: BinaryIO) -> dict[str, np.ndarray]:
-    """Return the tensors of a TorchScript archive by their dotted names. Its code is not read.
+    """Return the tensors of a TorchScript archive by their dotted names.
 
     Raises:
         UnpicklingError: The archive is damaged, or is none of TorchScript.
@@ -46,9 +46,10 @@ def load_script_tensors(archive: BinaryIO) -> dict[str, np.ndarray]:
 
 
 def load_checkpoint(archive: BinaryIO) -> Any:
-    """Return what ``torch.save`` wrote, with arrays in place of tensors. Nothing in it is imported or called.
+    """Return what ``torch.save`` wrote, with arrays in place of tensors.
 
-    ``torch.load(weights_only=True)`` refuses the checkpoints of trainers, which contain more than weights.
+    Nothing in it is imported or called. ``torch.load(weights_only=True)`` refuses the checkpoints of trainers, which
+    contain more than weights.
 
     Raises:
         UnpicklingError: The archive is damaged, or ``torch.save`` did not write it.
@@ -58,7 +59,7 @@ def load_checkpoint(archive: BinaryIO) -> Any:
 
 
 class _ScriptModule:
-    """A stand-in for any class of a TorchScript archive: has its attributes, and no behaviour."""
+    """A stand-in for any class of a TorchScript archive: attributes alone."""
 
     attributes: Mapping[str, Any] = MappingProxyType({})
 
@@ -79,7 +80,7 @@ class _ScriptUnpickler(SafeUnpickler):
         self.storage, self.left = storage, budget
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return a stand-in for ``module.name``: no code of torch's or of the archive's is used."""
+        """Return a stand-in for ``module.name``, without code of the archive's."""
         if module.partition(".")[0] == "__torch__":
             return _ScriptModule
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
@@ -90,10 +91,10 @@ class _ScriptUnpickler(SafeUnpickler):
             return AdmittedCall(name, list)
         if (module, name) == ("collections", "OrderedDict"):
             return ORDERED_DICT
-        raise pickle.UnpicklingError(f"it asks for {module[:40]}.{name[:40]}, which no tensor needs: refused")
+        raise pickle.UnpicklingError(f"it needs {module[:40]}.{name[:40]}, which no tensor needs: refused")
 
     def persistent_load(self, pid: Any) -> np.ndarray:
-        """Return the storage that ``("storage", dtype, key, device, count)`` refers to."""
+        """Return the storage of ``("storage", dtype, key, device, count)``."""
         _, dtype, key, _, count = pid
         if dtype not in {np.dtype(each).str for each in _STORAGES.values()} or not isinstance(key, str):
             raise pickle.UnpicklingError("it has a storage of a type that is not read")
@@ -121,10 +122,10 @@ class _ScriptUnpickler(SafeUnpickler):
 
 
 class _CheckpointUnpickler(_ScriptUnpickler):
-    """Reads ``data.pkl`` of a checkpoint: tensors as arrays, and stand-ins for everything else."""
+    """Reads ``data.pkl`` of a checkpoint: arrays, and stand-ins for the rest."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what describes a tensor, else a stand-in, such as for the callbacks of a trainer."""
+        """Return what describes a tensor, else a stand-in."""
         if (module, name) == ("torch._utils", "_rebuild_parameter"):
             return AdmittedCall(name, lambda data, *_: data)
         try:
@@ -158,7 +159,10 @@ def _load(archive: BinaryIO, reader: type[_ScriptUnpickler], otherwise: str) -> 
 
 
 def _flatten(value: Any, path: str, depth: int, left: list[int]) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the tensors below ``value`` by their dotted names; ``left`` counts the values that may still be visited."""
+    """Yield the tensors below ``value`` by their dotted names.
+
+    ``left`` counts the values that may still be visited.
+    """
     left[0] -= 1
     if left[0] < 0 or depth > MAX_DEPTH or len(path) > 1000:
         raise pickle.UnpicklingError("its modules are too many or too deep: refused")

@@ -1,4 +1,4 @@
-"""The nets that metrics look through: from the names of their publishers to those of the libraries that use them."""
+"""Rename published weights to the names of the libraries that use them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from vqbench.assets.content import Arrays
 
-VGG16_CONVOLUTIONS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)  # their places in torchvision's ``features``
+VGG16_CONVOLUTIONS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)  # positions in torchvision's ``features``
 ALEXNET_CONVOLUTIONS = (0, 3, 6, 8, 10)
 
 _STEM = {
@@ -67,9 +67,10 @@ _VALUES = {"weight": "conv.weight", "beta": "bn.bias", "mean": "bn.running_mean"
 
 
 def inception_from_script(tensors: Arrays) -> Arrays:
-    """FID's Inception-v3 under torch-fidelity's names, from the TensorFlow names of a TorchScript archive.
+    """Rename FID's Inception-v3 from TensorFlow's names to torch-fidelity's.
 
-    Its batch norms have no scale, so that ``bn.weight`` is 1; its classifier is not among the tensors.
+    The tensors are those of a TorchScript archive. Its batch norms have no scale, so that ``bn.weight`` is 1; its
+    classifier is not among the tensors.
     """
     named: Arrays = {}
     for path, value in tensors.items():
@@ -82,7 +83,10 @@ def inception_from_script(tensors: Arrays) -> Arrays:
 
 
 def _inception_layer(layer: str) -> str:
-    """``mixed_9.tower_conv`` -> ``Mixed_7b.branch3x3_1``; dots and underscores between branches mean the same."""
+    """Rename a layer: ``mixed_9.tower_conv`` to ``Mixed_7b.branch3x3_1``.
+
+    Dots and underscores between branches mean the same.
+    """
     if layer in _STEM:
         return _STEM[layer]
     block, _, branch = layer.partition(".")
@@ -91,17 +95,23 @@ def _inception_layer(layer: str) -> str:
 
 
 def inception_from_checkpoint(state: Arrays) -> Arrays:
-    """FID's Inception-v3 as pytorch-fid and torch-fidelity publish it, less the classifier and the batch counters."""
+    """Drop classifier and batch counters of FID's Inception-v3.
+
+    As published by pytorch-fid and torch-fidelity.
+    """
     return {k: v for k, v in state.items() if not k.startswith("fc.") and not k.endswith("num_batches_tracked")}
 
 
 def trunk_from_checkpoint(state: Arrays) -> Arrays:
-    """The ``features.*`` of a torchvision classifier: all that LPIPS looks through."""
+    """Return the ``features.*`` of a torchvision classifier, LPIPS' trunk."""
     return {name: value for name, value in state.items() if name.startswith("features.")}
 
 
 def trunk_from_flax(layers: dict[str, dict[str, np.ndarray]], places: tuple[int, ...]) -> Arrays:
-    """``features.*`` from Flax layers ``Conv_i``; kernels go from (H, W, in, out) to (out, in, H, W)."""
+    """Rename Flax layers ``Conv_i`` to ``features.*``.
+
+    Kernels are transposed from (H, W, in, out) to (out, in, H, W).
+    """
     named: Arrays = {}
     for i, place in enumerate(places):
         layer = layers[f"Conv_{i}"]

@@ -148,7 +148,7 @@ def decode_inverts_codes(case: Case) -> None:
             gap = (decoded - out.z_q).abs().max() if decoded.shape == out.z_q.shape else math.inf
             raise Fail(
                 f"after {steps} steps z_q differs from decode(codes) by up to {float(gap):.2g}",
-                "return decode(codes) in evaluation: a second stage knows nothing but the codes",
+                "return decode(codes) in evaluation: a second stage has nothing but the codes",
             )
         if not torch.equal(decoded, out.z_q):
             raise Warn(f"z_q equals decode(codes) up to rounding ({float((decoded - out.z_q).abs().max()):.1g}) only")

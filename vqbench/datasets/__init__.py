@@ -1,1 +1,1 @@
-"""Data sets, one a file: splits as uint8 tensors."""
+"""Built-in data sets, one per file."""

@@ -1,4 +1,4 @@
-"""The images of a split, read from their files whenever they are asked for."""
+"""Images of a split that are read from their files when they are used."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from vqbench.errors import AssetError
 
 
 class FileImages:
-    """A split's images at ``size``: those at ``positions`` (N,) of an index, in this order.
+    """The images of a split at ``size``, a :class:`vqbench.dataset.Images`.
 
-    As they are, the shorter side is resized to ``size`` and the centre cut out. Varied for training, the place of the
-    cut is drawn if ``random_crop``, and half of the images are mirrored if ``flip``. ``bits``: see
-    :func:`vqbench.datasets._decode.examined`.
+    They are those at ``positions`` (N,) of an index, in this order. The shorter side is resized to ``size`` and the
+    centre cropped. Augmented for training, the position of the crop is drawn if ``random_crop``, and half of the images
+    are mirrored if ``flip``. ``bits``: see :func:`vqbench.datasets._decode.examined`.
     """
 
     def __init__(
@@ -36,25 +36,25 @@ class FileImages:
         return self._stacked(self._read(number) for number in chosen)
 
     def augmented(self, which: Tensor, seed: int) -> Tensor:
-        """As :class:`vqbench.dataset.Images` has it."""
+        """Return images augmented by ``seed``, see :class:`vqbench.dataset.Images`."""
         return self._stacked(self._drawn(number, seed) for number in which.tolist())
 
     def _drawn(self, number: int, seed: int) -> np.ndarray:
-        draw = random.Random(f"{seed}:{number}")  # a text is hashed by sha512, on any machine alike
+        draw = random.Random(f"{seed}:{number}")  # a text is hashed by sha512, the same on every machine
         across, down, mirror = draw.random(), draw.random(), draw.random() < 0.5
         return self._read(number, *((across, down) if self.random_crop else (0.5, 0.5)), self.flip and mirror)
 
     def _read(self, number: int, across: float = 0.5, down: float = 0.5, mirror: bool = False) -> np.ndarray:
-        """One image: (3, size, size) uint8."""
+        """Read one image: (3, size, size) uint8."""
         position = int(self.positions[number])
         data = self.index.read(position)
         try:
             return _decode.fit(_decode.decode(data, self.bits), self.size, across, down, mirror)
-        except _decode.Unreadable as why:
+        except _decode.Unreadable as reason:
             name = self.index.root / self.index.names[position]
-            raise AssetError(f"{name}: could be decoded when it was checked, but not now ({why})") from why
+            raise AssetError(f"{name}: could be decoded when it was checked, but not now ({reason})") from reason
 
     def _stacked(self, images: Iterable[np.ndarray]) -> Tensor:
-        """(B, 3, size, size) uint8."""
+        """Stack images to (B, 3, size, size) uint8."""
         arrays = list(images)
         return torch.from_numpy(np.stack(arrays)) if arrays else torch.empty(0, 3, self.size, self.size).byte()

@@ -1,11 +1,11 @@
-"""What is known of the image files below a folder: each was read and decoded once, and is known by its digest.
+"""Index the image files below a folder: their digests, and which are damaged.
 
-The first use of a folder decodes all of its images, in threads, to find the damaged ones and to know the content; that
-takes about as long as one epoch's loading. What was found is kept in our cache folder, by the folder's path. Later uses
+The first use of a folder decodes all of its images, in threads, to find the damaged ones and to identify the content;
+that takes about as long as loading one epoch. The index is cached in our cache folder, by the folder's path. Later uses
 compare the times of folders and containers, which show what was added, removed or renamed, and the stamps of damaged
-files; then only what is new is decoded. An image rewritten in place, under its own name, changes no folder's time:
-:func:`refresh` compares the stamp of every file, and :meth:`Index.read` checks the digest of all that it reads. Needs
-no torch.
+files; then only new files are decoded. An image that is rewritten in place, under its own name, changes no folder's
+time: :func:`refresh` compares the stamp of every file, and :meth:`Index.read` checks the digest of all that it reads.
+Must not import torch.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from vqbench.datasets import _decode, _scan
 from vqbench.errors import AbsentData, AssetError
 from vqbench.system.files import MB, load_npz
 
-DIGEST = 16  # bytes of a file's sha256 that are kept
+DIGEST = 16  # bytes of a file's sha256 that are stored
 PART = 256  # files that one thread checks at a time
-KEPT = 4_000 * MB  # bytes of what is kept of one folder
+MAX_CACHED = 4_000 * MB  # of the index of one folder
 ARRAYS = {
     "sizes": np.int64,
     "offsets": np.int64,
@@ -41,7 +41,7 @@ ARRAYS = {
     "peaks": np.int32,
     "colours": np.bool_,
 }
-PATIENCE = 5.0  # seconds of checking after which it is told, and then every so many
+REPORT_EVERY = 5.0  # seconds of checking between two lines on stderr
 
 
 @dataclass
@@ -54,57 +54,63 @@ class Index:
     offsets: np.ndarray  # (N,) int64, within an archive; 0: a file of its own
     stamps: np.ndarray  # (N,) int64, times of change in ns when it was checked
     digests: np.ndarray  # (N, DIGEST) uint8
-    damaged: dict[int, str]  # position -> why it cannot be used
-    watched: dict[str, int] = field(default_factory=dict)
+    damaged: dict[int, str]  # position -> reason
+    watched: dict[str, int] = field(default_factory=dict)  # folder or container -> its time
     peaks: np.ndarray = field(default_factory=lambda: np.empty(0, np.int32))  # (N,), the highest level of deep images
     colours: np.ndarray = field(default_factory=lambda: np.empty(0, bool))  # (N,), whether a deep image has colours
-    passed: dict[str, int] = field(default_factory=dict)  # suffix -> files that are no images by their names
+    passed: dict[str, int] = field(default_factory=dict)  # suffix -> number of files that are not images by their names
 
     def __len__(self) -> int:
         return len(self.names)
 
     def read(self, position: int) -> bytes:
-        """The bytes of one file. Raises AssetError where they are not those that were checked."""
+        """Return the bytes of one file. Raises AssetError if they have changed."""
         name, size, offset = self.names[position], int(self.sizes[position]), int(self.offsets[position])
         try:
             data = _scan.content(self.root, name, size, offset)
         except OSError as error:
-            raise AssetError(f"{self.root / name}: cannot be read any more ({error.strerror}); put it back") from error
+            raise AssetError(f"{self.root / name}: cannot be read any more ({error.strerror}); restore it") from error
         if _digest(data) != self.digests[position].tobytes():
             raise AssetError(
-                f"{self.root / name}: its content has changed since the folder was checked; put the old file back, or "
-                "start `vqbench run` anew to take the folder as it is now, which makes other runs"
+                f"{self.root / name}: its content has changed since the folder was checked; restore the old file, or "
+                "start `vqbench run` again to use the folder as it is now, as other runs"
             )
         return data
 
 
 def index(root: Path) -> Index:
-    """What lies below ``root``, from the cache where nothing was added, removed, renamed or mended since."""
+    """Return the index of ``root``, from the cache if nothing was changed since.
+
+    A file that was rewritten in place is not noticed, unless it was damaged. Raises AbsentData.
+    """
     root = root.resolve()
     if not root.is_dir():
-        raise AbsentData(f"{root}: no such folder; name one that holds images")
+        raise AbsentData(f"{root}: no such folder; set folder to one that contains images")
     known = _load(root)
     if known is not None and _scan.unchanged(root, known.watched) and not _altered(known, known.damaged):
         return known
-    made = _checked(root, _scan.scan(root), known)
-    _save(made)
-    return made
+    checked = _checked(root, _scan.scan(root), known)
+    _save(checked)
+    return checked
 
 
 def refresh(known: Index) -> None:
-    """Check again what was rewritten in place: every file whose size or stamp is not what it was. One stat a file."""
+    """Check files again whose size or stamp has changed; one stat per file."""
     if not (changed := _altered(known, range(len(known)))):
         return
     print(
         f"{known.root}: {len(changed):,} of {len(known):,} images were rewritten since they were checked; "
-        "they are checked again, and where they differ, runs on them are new ones",
+        "they are checked again, and if their content differs, runs on them are new ones",
         file=sys.stderr,
     )
     _save(_checked(known.root, _scan.scan(known.root), known))
 
 
 def _altered(known: Index, positions: Iterable[int]) -> list[int]:
-    """Those of ``positions`` whose file is not what it was; what lies in a container, whose time is watched, is."""
+    """Return those of ``positions`` whose own file has changed.
+
+    Changes of containers are noticed by their times.
+    """
     return [
         each
         for each in positions
@@ -118,9 +124,9 @@ def _digest(data: bytes) -> bytes:
 
 
 def _checked(root: Path, scan: _scan.Scan, known: Index | None) -> Index:
-    """The index of all entries: what ``known`` says of those that are as they were, the rest read and decoded."""
+    """Index all entries: unchanged ones as in ``known``, others by decoding."""
     entries = scan.entries
-    made = Index(
+    checked = Index(
         root,
         [entry.name for entry in entries],
         np.array([entry.size for entry in entries], np.int64),
@@ -141,95 +147,95 @@ def _checked(root: Path, scan: _scan.Scan, known: Index | None) -> Index:
             new.append(position)
             continue
         if (known.sizes[place], known.stamps[place]) != (entry.size, entry.stamp):
-            new.append(position)  # if its digest is as it was, it need not be decoded again
-        made.digests[position] = known.digests[place]
-        made.peaks[position], made.colours[position] = known.peaks[place], known.colours[place]
+            new.append(position)  # with the same digest, it is not decoded again
+        checked.digests[position] = known.digests[place]
+        checked.peaks[position], checked.colours[position] = known.peaks[place], known.colours[place]
         if place in known.damaged:
-            made.damaged[position] = known.damaged[place]
-    for found in _check_all(made, new):
-        made.digests[found.position] = np.frombuffer(found.digest, np.uint8)
-        made.peaks[found.position], made.colours[found.position] = found.peak, found.colour
-        made.damaged.pop(found.position, None)
-        if found.damage:
-            made.damaged[found.position] = found.damage
-    return made
+            checked.damaged[position] = known.damaged[place]
+    for file in _check_all(checked, new):
+        checked.digests[file.position] = np.frombuffer(file.digest, np.uint8)
+        checked.peaks[file.position], checked.colours[file.position] = file.peak, file.colour
+        checked.damaged.pop(file.position, None)
+        if file.damage:
+            checked.damaged[file.position] = file.damage
+    return checked
 
 
 @dataclass(frozen=True)
-class _Found:
-    """What one file is."""
+class _CheckedFile:
+    """Digest and damage of one file."""
 
     position: int
     digest: bytes
-    damage: str = ""  # why it cannot be used
+    damage: str = ""  # the reason why it cannot be used
     peak: int = -1
     colour: bool = False
 
 
-def _check_all(made: Index, positions: list[int]) -> Iterator[_Found]:
-    """What the files at ``positions`` are."""
+def _check_all(checked: Index, positions: list[int]) -> Iterator[_CheckedFile]:
+    """Check the files at ``positions``, and report progress on stderr."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     parts = [positions[start : start + PART] for start in range(0, len(positions), PART)]
-    told = time.monotonic()
+    reported = time.monotonic()
     with ThreadPoolExecutor(min(cores, 16), thread_name_prefix="vqbench-check") as pool:
-        for number, part in enumerate(pool.map(lambda part: [_check(made, each) for each in part], parts)):
+        for number, part in enumerate(pool.map(lambda part: [_check(checked, each) for each in part], parts)):
             yield from part
-            if time.monotonic() - told > PATIENCE:
-                told = time.monotonic()
+            if time.monotonic() - reported > REPORT_EVERY:
+                reported = time.monotonic()
                 done = min(len(positions), (number + 1) * PART)
                 print(
-                    f"{made.root}: {done:,} of {len(positions):,} images checked, once for all runs",
+                    f"{checked.root}: {done:,} of {len(positions):,} images checked, once for all runs",
                     file=sys.stderr,
                 )
 
 
-def _check(made: Index, position: int) -> _Found:
+def _check(checked: Index, position: int) -> _CheckedFile:
     try:
-        name, size, offset = made.names[position], int(made.sizes[position]), int(made.offsets[position])
-        data = _scan.content(made.root, name, size, offset)
+        name, size, offset = checked.names[position], int(checked.sizes[position]), int(checked.offsets[position])
+        data = _scan.content(checked.root, name, size, offset)
     except OSError as error:
-        return _Found(position, bytes(DIGEST), f"cannot be read: {error.strerror}")
-    digest, known = _digest(data), made.damaged.get(position, "")
-    if digest == made.digests[position].tobytes():
-        return _Found(position, digest, known, int(made.peaks[position]), bool(made.colours[position]))
+        return _CheckedFile(position, bytes(DIGEST), f"cannot be read: {error.strerror}")
+    digest, known = _digest(data), checked.damaged.get(position, "")
+    if digest == checked.digests[position].tobytes():
+        return _CheckedFile(position, digest, known, int(checked.peaks[position]), bool(checked.colours[position]))
     try:
         decoded = _decode.examined(data)
-    except _decode.Unreadable as why:
-        return _Found(position, digest, str(why))
-    return _Found(position, digest, "", decoded.peak, decoded.colour)
+    except _decode.Unreadable as reason:
+        return _CheckedFile(position, digest, str(reason))
+    return _CheckedFile(position, digest, "", decoded.peak, decoded.colour)
 
 
-# Kept in the cache folder ---------------------------------------------------------------------------------------------
+# The cache of indexes ------------------------------------------------------------------------------------------------
 
 
 def _file(root: Path) -> Path:
     name = hashlib.sha256(os.fsencode(root) + f":{_decode.VERSION}".encode()).hexdigest()[:32]
-    return cache_folder() / "pictures" / f"{name}.npz"
+    return cache_folder() / "images" / f"{name}.npz"
 
 
-def _save(made: Index) -> None:
+def _save(checked: Index) -> None:
     about = {
-        "root": str(made.root),
-        "names": made.names,
-        "damaged": {str(position): why for position, why in made.damaged.items()},
-        "watched": made.watched,
-        "passed": made.passed,
+        "root": str(checked.root),
+        "names": checked.names,
+        "damaged": {str(position): reason for position, reason in checked.damaged.items()},
+        "watched": checked.watched,
+        "passed": checked.passed,
     }
-    arrays = {name: getattr(made, name) for name in ARRAYS}
+    arrays = {name: getattr(checked, name) for name in ARRAYS}
     try:
-        with replacing(_file(made.root)) as file:
+        with replacing(_file(checked.root)) as file:
             np.savez(file, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
     except OSError as error:
-        warnings.warn(f"{_file(made.root)}: what was checked is not kept for the next run: {error}", stacklevel=2)
+        warnings.warn(f"{_file(checked.root)}: the index is not cached for the next run: {error}", stacklevel=2)
 
 
 def _load(root: Path) -> Index | None:
-    """What was kept of ``root``; None where there is nothing, or nothing sound: all is checked anew."""
+    """Load the cached index of ``root``; None if it is missing or damaged."""
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        kept = load_npz(_file(root), KEPT)
+        kept = load_npz(_file(root), MAX_CACHED)
         about = json.loads(kept["about"].tobytes())
-        damaged = {int(position): str(why) for position, why in about["damaged"].items()}
-        made = Index(
+        damaged = {int(position): str(reason) for position, reason in about["damaged"].items()}
+        checked = Index(
             root,
             [str(name) for name in about["names"]],
             damaged=damaged,
@@ -237,10 +243,10 @@ def _load(root: Path) -> Index | None:
             passed={str(suffix): int(count) for suffix, count in about["passed"].items()},
             **{name: kept[name] for name in ARRAYS},
         )
-        count = len(made.names)
+        count = len(checked.names)
         shapes = {name: (count, DIGEST) if name == "digests" else (count,) for name in ARRAYS}
-        whole = all(getattr(made, name).shape == shapes[name] for name in ARRAYS)
-        typed = all(getattr(made, name).dtype == ARRAYS[name] for name in ARRAYS)
+        whole = all(getattr(checked, name).shape == shapes[name] for name in ARRAYS)
+        typed = all(getattr(checked, name).dtype == ARRAYS[name] for name in ARRAYS)
         if whole and typed and all(0 <= position < count for position in damaged):
-            return made
+            return checked
     return None

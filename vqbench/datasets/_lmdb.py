@@ -1,12 +1,13 @@
-"""Where the values of an lmdb environment lie in its file. Needs neither torch nor lmdb.
+"""Locate the values of an lmdb environment in its file, without lmdb.
 
-The library maps the file into memory and trusts it: a file that is cut off ends the process by a signal, without a
-word. Here the pages of the tree are read one by one, and every number in them is held against the file.
+The library maps the file into memory and trusts it: a truncated file kills the process by a signal, without a message.
+Here the pages of the tree are read one by one, and every number in them is checked against the file's size. Must not
+import torch.
 
 Layout (lmdb 0.9, 64 bits, little-endian). A page begins with 16 bytes: its number (u64), u16 unused, u16 flags, and u16
 ``lower`` and ``upper``, the bounds of its free space, or u32 the count of pages where it is the first of an overflow.
 Up to ``lower`` follow u16 offsets of nodes: u16 low, u16 high, u16 flags, u16 length of the key, the key, and in a leaf
-the value. The size of a value is low + high << 16; in a branch, low, high and flags together are the child's number.
+the value. The size of a value is low + high << 16; in a branch, low, high and flags together are the number of a child.
 """
 
 from __future__ import annotations
@@ -23,20 +24,23 @@ FILE = "data.mdb"
 LIMIT = 2**44  # bytes; the environment of all of LSUN's bedrooms has 46 GB
 MAGIC, VERSION = 0xBEEFC0DE, 1
 BRANCH, LEAF, META, OVERFLOW = 1, 2, 8, 4  # flags of pages
-BIG, SUB = 1, 6  # flags of nodes: the value lies on pages of its own; it is no value but a tree
+BIG, SUB = 1, 6  # flags of nodes: the value is on pages of its own; it is a tree instead of a value
 EMPTY = 2**64 - 1  # as the root of a tree without pages
-HEAD = 16  # bytes of a page's head
+HEAD = 16  # bytes of a page's header
 DEEPEST = 32
 
 
 def entries(root: Path) -> Iterator[tuple[str, int, int]]:
-    """(key in Latin-1, size, offset in the file) of all values in order of their keys. Raises AssetError."""
+    """Yield (key in Latin-1, size, offset) of all values in order of keys.
+
+    Raises AssetError for a file that is damaged or cannot be read.
+    """
     path = root / FILE
     try:
         with open_regular(path, LIMIT) as file:
             yield from _Tree(file).entries()
     except OSError as error:
-        raise AssetError(f"{path}: cannot be read ({error.strerror}); mend its permissions") from error
+        raise AssetError(f"{path}: cannot be read ({error.strerror}); fix its permissions") from error
     except (ValueError, struct.error) as error:
         raise AssetError(f"{path}: not a whole lmdb environment ({error}); fetch it again") from error
 
@@ -48,7 +52,7 @@ class _Tree:
         self.file, self.bytes = file, file.seek(0, 2)
         first = self._meta(0)
         if first is None:
-            raise ValueError("no head of lmdb's, 64 bits, version 1")
+            raise ValueError("no header of lmdb, 64 bits, version 1")
         self.page = first[0]
         second = self._meta(self.page)
         metas = [each for each in (first, second) if each is not None and each[0] == self.page]
@@ -59,7 +63,10 @@ class _Tree:
         self.last = last
 
     def _meta(self, offset: int) -> tuple[int, int, int, int, int] | None:
-        """Page size, number of values, root, last page and transaction of a meta page; None where it is none."""
+        """Read a meta page; None if it is none.
+
+        Returns page size, number of values, root, last page and transaction.
+        """
         self.file.seek(offset)
         head = self.file.read(152)
         if len(head) < 152 or not struct.unpack_from("<H", head, 10)[0] & META:
@@ -71,19 +78,19 @@ class _Tree:
         return (page, count, root, last, transaction) if sound else None
 
     def _cut_off(self, number: int) -> str:
-        return f"it is cut off: {self.bytes:,} of at least {(number + 1) * self.page:,} bytes"
+        return f"it is truncated: {self.bytes:,} of at least {(number + 1) * self.page:,} bytes"
 
     def entries(self) -> Iterator[tuple[str, int, int]]:
-        found = 0
+        count = 0
         if self.root != EMPTY:
             for entry in self._below(self.root, set(), 0):
-                found += 1
+                count += 1
                 yield entry
-        if found != self.count:
-            raise ValueError(f"{found:,} values, where its head says {self.count:,}")
+        if count != self.count:
+            raise ValueError(f"{count:,} values, but its header says {self.count:,}")
 
     def _below(self, number: int, seen: set[int], depth: int) -> Iterator[tuple[str, int, int]]:
-        """All values below one page; ``seen`` are the pages that were read, each of which has one parent."""
+        """Yield all values below one page; ``seen`` are the pages already read."""
         if number in seen or depth > DEEPEST:
             raise ValueError(f"page {number} is reached twice")
         seen.add(number)
@@ -95,12 +102,12 @@ class _Tree:
                 yield key.decode("latin-1"), *self._value(number, page, low | high << 16, node_flags, start)
 
     def _read(self, number: int) -> tuple[bytes, int]:
-        """One page of the tree, and its flags."""
+        """Read one page of the tree, and its flags."""
         self.file.seek(self._within(number) * self.page)
         page = self.file.read(self.page)
         own, _, flags = struct.unpack_from("<QHH", page)
         if own != number or flags & (BRANCH | LEAF | META | OVERFLOW) not in (BRANCH, LEAF):
-            raise ValueError(f"page {number} is none of a tree's")
+            raise ValueError(f"page {number} is not a page of a tree")
         return page, flags
 
     def _within(self, number: int) -> int:
@@ -109,7 +116,7 @@ class _Tree:
         return number
 
     def _nodes(self, page: bytes) -> Iterator[tuple[int, int, int, bytes, int]]:
-        """Low, high, flags and key of each node, and where what follows the key begins."""
+        """Yield low, high, flags and key of each node, and the key's end."""
         (lower,) = struct.unpack_from("<H", page, 12)
         if not HEAD <= lower <= len(page):
             raise ValueError("a page with bounds beyond its own")
@@ -121,9 +128,9 @@ class _Tree:
             yield low, high, flags, page[place + 8 : start], start
 
     def _value(self, number: int, page: bytes, size: int, flags: int, start: int) -> tuple[int, int]:
-        """Size and place of a leaf's value."""
+        """Return size and offset of a leaf's value."""
         if flags & SUB:
-            raise ValueError("trees within its tree, which no set of images has")
+            raise ValueError("trees within its tree, which no data set of images has")
         if not flags & BIG:
             if start + size > len(page):
                 raise ValueError("a value beyond its page")

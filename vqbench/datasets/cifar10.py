@@ -28,7 +28,10 @@ class Cifar10(Dataset):
     assets: ClassVar[tuple[str, ...]] = ("cifar10",)
 
     def pixels(self, split: Split) -> Tensor:
-        """The images of ``split``: (N, 3, 32, 32) uint8. Raises AssetError if they are not to be had."""
+        """Return the images of ``split``: (N, 3, 32, 32) uint8.
+
+        Raises AssetError if they cannot be obtained.
+        """
         data = bytearray().join(assets.raw("cifar10", file) for file in FILES[split])
         rows = torch.frombuffer(data, dtype=torch.uint8).view(-1, 1 + 3 * 32 * 32)  # (N, label and pixels)
         return rows[:, 1:].reshape(-1, 3, 32, 32).contiguous()

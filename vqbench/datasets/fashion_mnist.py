@@ -24,5 +24,8 @@ class FashionMnist(Dataset):
     assets: ClassVar[tuple[str, ...]] = ("fashion_mnist",)
 
     def pixels(self, split: Split) -> Tensor:
-        """The images of ``split``: (N, 1, 28, 28) uint8. Raises AssetError if they are not to be had."""
+        """Return the images of ``split``: (N, 1, 28, 28) uint8.
+
+        Raises AssetError if they cannot be obtained.
+        """
         return idx_images(assets.raw("fashion_mnist", FILES[split]))

@@ -1,4 +1,4 @@
-"""The first images of Fashion-MNIST, shipped with the package: nothing to download, minutes to train on."""
+"""The first images of Fashion-MNIST, shipped with the package."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ FILES: dict[Split, str] = {
 
 
 class FashionMnist5k(Dataset):
-    """The first 4,000 training and the first 1,000 test images of Fashion-MNIST, bit for bit and in its order."""
+    """The first 4,000 training and 1,000 test images of Fashion-MNIST.
+
+    Bit for bit and in its order: nothing to download, minutes to train on.
+    """
 
     title: ClassVar[str] = "Fashion-MNIST 5k"
     source: ClassVar[str] = "Xiao, Rasul and Vollgraf, Fashion-MNIST, 2017 (its first 4,000 and 1,000 images)"
@@ -30,9 +33,12 @@ class FashionMnist5k(Dataset):
     holdout: ClassVar[int] = 500
 
     def pixels(self, split: Split) -> Tensor:
-        """The images of ``split``: (N, 1, 28, 28) uint8. Raises AssetError if the installation lacks its file."""
+        """Return the images of ``split``: (N, 1, 28, 28) uint8.
+
+        Raises AssetError if the installation lacks its file.
+        """
         file = resources.files("vqbench.datasets") / "data" / FILES[split]
         try:
             return idx_images(gunzip(file.read_bytes(), 10 * MB))
         except (OSError, AssetError) as error:
-            raise AssetError(f"{file} is missing or broken ({error}): install vqbench anew") from error
+            raise AssetError(f"{file} is missing or broken ({error}): reinstall vqbench") from error

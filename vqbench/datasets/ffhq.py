@@ -1,4 +1,4 @@
-"""FFHQ: portraits from Flickr, aligned, at any resolution that they are kept in."""
+"""FFHQ: aligned portraits from Flickr, at any resolution."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from vqbench.dataset import Split
 from vqbench.datasets._index import index
 from vqbench.datasets._photographs import Parts, Photographs, SplitFiles
-from vqbench.datasets._scan import passed_over
+from vqbench.datasets._scan import skipped_files
 from vqbench.errors import AssetError
 
 FIRST_TEST = 60_000
@@ -20,10 +20,10 @@ NUMBER = re.compile(r"(\d+)\.\w+$")
 
 
 class Ffhq(Photographs):
-    """70,000 portraits: those numbered below 60000 for training, the last 10,000 for testing, in order of number.
+    """70,000 portraits: the first 60,000 for training, the others for testing.
 
     Files are named by their number (00000.png ... 69999.png), flat or in buckets (00000/00000.png ...), or in tar
-    shards. The split is by number, as the authors' own 60,000/10,000 split is.
+    shards. Split and order are by number, as in the authors' own split of 60,000 and 10,000.
     """
 
     title: ClassVar[str] = "FFHQ"
@@ -33,16 +33,16 @@ class Ffhq(Photographs):
     folders: ClassVar[tuple[str, ...]] = ("ffhq", "FFHQ", "ffhq256", "images1024x1024")
 
     def split(self, root: Path) -> Parts:
-        """By the number in each file's name."""
+        """Split by the number in each file's name."""
         whole = index(root)
-        found = [NUMBER.search(name) for name in whole.names]
-        if not all(found) or not found:
-            odd = next((name for name, match in zip(whole.names, found, strict=True) if not match), None)
-            over = passed_over(whole.passed, all_of_them=True)
-            none = f"there is no image in it{f', only {over}' if over else ''}"
+        matches = [NUMBER.search(name) for name in whole.names]
+        if not all(matches) or not matches:
+            odd = next((name for name, match in zip(whole.names, matches, strict=True) if not match), None)
+            over = skipped_files(whole.passed, all_of_them=True)
+            none = f"it contains no image{f', only {over}' if over else ''}"
             what = f"{odd} is not named by a number" if odd else none
             raise AssetError(f"{root}: {what}, so this is not FFHQ; use the data set `photos` for other folders")
-        numbers = np.array([int(match[1]) for match in found if match])
+        numbers = np.array([int(match[1]) for match in matches if match])
         order = np.argsort(numbers, kind="stable")
         return {
             "train": SplitFiles(whole, order[numbers[order] < FIRST_TEST]),
@@ -50,5 +50,5 @@ class Ffhq(Photographs):
         }
 
     def remarks(self) -> Iterator[str]:
-        """That images are missing, where some are."""
+        """Yield a note on missing images, if any."""
         return self.fewer({"train": 60_000, "test": 10_000})

@@ -18,10 +18,11 @@ NAMES: dict[Split, tuple[str, ...]] = {"train": ("train",), "test": ("val", "val
 
 
 class Imagenet(Photographs):
-    """1,281,167 training photographs, tested on the 50,000 for validation, since nobody has the test split's.
+    """1,281,167 training photographs, tested on the 50,000 for validation.
 
-    train/ and val/, with a folder for each synset or flat, as files or tar shards; in the order of the files' own
-    names, so that val/ is the same data set in either layout.
+    The labels of its test split are not public. The folder has train/ and val/, with a folder per synset or flat, as
+    files or tar shards; images are in the order of the files' own names, so that val/ is the same data set in either
+    layout.
     """
 
     title: ClassVar[str] = "ImageNet"
@@ -31,13 +32,13 @@ class Imagenet(Photographs):
     folders: ClassVar[tuple[str, ...]] = ("imagenet", "ImageNet", "ILSVRC2012", "imagenet-1k")
 
     def split(self, root: Path) -> Parts:
-        """By folder."""
+        """Split by folder."""
         base = root / INNER if (root / INNER).is_dir() else root
         parts: Parts = {}
         for split, names in NAMES.items():
             folder = next((base / name for name in names if (base / name).is_dir()), None)
             if folder is None:
-                raise AssetError(f"{base}: there is no {names[0]}/ in it; ImageNet has train/ and val/")
+                raise AssetError(f"{base}: it has no {names[0]}/; ImageNet has train/ and val/")
             whole = index(folder)
             own = [name.rpartition("/")[2] for name in whole.names]
             parts[split] = SplitFiles(
@@ -46,5 +47,5 @@ class Imagenet(Photographs):
         return parts
 
     def remarks(self) -> Iterator[str]:
-        """That images are missing, where some are."""
+        """Yield a note on missing images, if any."""
         return self.fewer({"train": 1_281_167, "test": 50_000})

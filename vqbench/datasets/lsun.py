@@ -17,11 +17,11 @@ ENDS: dict[Split, str] = {"train": "train", "test": "val"}
 
 
 class Lsun(Photographs):
-    """One category's training images, tested on its 300 for validation, in the order of their keys.
+    """One category's training images, tested on its 300 for validation.
 
-    As published, two lmdb environments (``bedroom_train_lmdb``, ``bedroom_val_lmdb``), or folders: ``bedroom_train``
-    and ``bedroom_val``, or train/ and val/ within ``bedroom``. The other arguments are those of
-    :class:`~vqbench.datasets._photographs.Photographs`.
+    In the order of their keys. As published, two lmdb environments (``bedroom_train_lmdb``, ``bedroom_val_lmdb``), or
+    folders: ``bedroom_train`` and ``bedroom_val``, or train/ and val/ within ``bedroom``. The other arguments are those
+    of :class:`~vqbench.datasets._photographs.Photographs`.
     """
 
     title: ClassVar[str] = "LSUN"
@@ -47,13 +47,15 @@ class Lsun(Photographs):
         self.title = f"LSUN {category}"  # type: ignore[misc]  # of this category
 
     def split(self, root: Path) -> Parts:
-        """By the names of environments or folders."""
+        """Split by the names of environments or folders."""
         parts: Parts = {}
         for split, end in ENDS.items():
             names = (f"{self.category}_{end}_lmdb", f"{self.category}_{end}", f"{self.category}/{end}")
-            found = next((root / name for name in names if (root / name).is_dir()), None)
-            if found is None:
-                raise AssetError(f"{root}: there is none of {', '.join(names)} in it; is it LSUN's {self.category}?")
-            whole = index(found)
+            folder = next((root / name for name in names if (root / name).is_dir()), None)
+            if folder is None:
+                raise AssetError(
+                    f"{root}: it has none of {', '.join(names)}; set folder to that of LSUN's {self.category}"
+                )
+            whole = index(folder)
             parts[split] = SplitFiles(whole, np.arange(len(whole)))
         return parts

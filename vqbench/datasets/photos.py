@@ -1,4 +1,4 @@
-"""Photographs of the user's own, in a folder; without one, those that come with scikit-image."""
+"""Photographs in the user's folder; without one, scikit-image's."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vqbench.errors import AbsentData, AssetError
 
 TRAIN = ("train", "training")
 TEST = ("test", "val", "valid", "validation")
-ONE_IN = 10  # images of a folder without splits that are for testing
+ONE_IN = 10  # of the images in a folder without splits, one is for testing
 
 # Photographs in scikit-image's wheel, lossless, and cut into crops: those of one photograph are all in one split.
 OWN: dict[Split, tuple[str, ...]] = {
@@ -27,11 +27,12 @@ CROP, STRIDE = 128, 64
 
 
 class Photos(Photographs):
-    """Any folder of images, searched to all depths: with train/ and test/ (or val/), or without splits.
+    """Any folder of images, searched to all depths.
 
-    Without, one image in ten is for testing: where the first 64 bits of its file's sha256 are a multiple of ten. So
-    equal files are never in both splits, and adding images moves none. Images are in the order of their names. Tar
-    shards count as folders; where a folder has no splits, the shards' names may say them.
+    With train/ and test/ (or val/), or without splits: then one image in ten is for testing, that is if the first 64
+    bits of its file's sha256 are a multiple of ten. So equal files are never in both splits, and adding images moves
+    none. Images are in the order of their names. Tar shards count as folders; in a folder without splits, the names of
+    shards may state them.
 
     Without a folder: crops of 128 pixels, every 64 pixels, of eight photographs that scikit-image ships.
     """
@@ -42,9 +43,9 @@ class Photos(Photographs):
     folders: ClassVar[tuple[str, ...]] = ("photos",)
 
     def split(self, root: Path) -> Parts:
-        """train/ beside test/ or val/, shards by their names, or a share by digest."""
+        """Split by folders, by the names of shards, or by digest."""
         if not root.is_dir():
-            raise AbsentData(f"{root}: no such folder; name one that holds images")
+            raise AbsentData(f"{root}: no such folder; set folder to one that contains images")
         train, test = (next((root / name for name in names if (root / name).is_dir()), None) for names in (TRAIN, TEST))
         if train and test:
             return {"train": _all(index(train)), "test": _all(index(test))}
@@ -55,8 +56,11 @@ class Photos(Photographs):
         return _by_shard(whole) or _by_digest(whole)
 
     def default(self) -> Path:
-        """The crops, written once into our cache folder as files whose bytes depend on their pixels alone."""
-        root = cache_folder() / "pictures" / "scikit-image"
+        """Return the folder of crops, which are written once to our cache.
+
+        Their bytes depend on their pixels alone.
+        """
+        root = cache_folder() / "images" / "scikit-image"
         if not (root / "whole").is_file():
             _write_crops(root)
         return root
@@ -67,7 +71,10 @@ def _all(whole: Index) -> SplitFiles:
 
 
 def _by_shard(whole: Index) -> Parts | None:
-    """By the names of tar shards, such as photos-train-0001.tar; None where there are none, or not of both splits."""
+    """Split by the names of tar shards, such as photos-train-0001.tar.
+
+    None if no shards of both splits exist.
+    """
     shards = [name.partition(".tar/")[0].lower() if ".tar/" in name else "" for name in whole.names]
     train = np.array([any(word in shard for word in TRAIN) for shard in shards], bool)
     test = np.array([any(word in shard for word in TEST) for shard in shards], bool) & ~train
@@ -77,14 +84,14 @@ def _by_shard(whole: Index) -> Parts | None:
 
 
 def _by_digest(whole: Index) -> Parts:
-    """One in ten for testing, by the first 64 bits of the digests."""
+    """Split off one in ten for testing, by the first 64 bits of digests."""
     numbers = np.ascontiguousarray(whole.digests[:, :8]).view(">u8")[:, 0]  # (N,)
     test = numbers % ONE_IN == 0
     return {"train": SplitFiles(whole, np.flatnonzero(~test)), "test": SplitFiles(whole, np.flatnonzero(test))}
 
 
 def _write_crops(root: Path) -> None:
-    """The crops as PPM files, which have one way to say their pixels."""
+    """Write the crops as PPM files, whose bytes depend on pixels alone."""
     from PIL import Image
     from skimage import data
 
@@ -102,5 +109,5 @@ def _write_crops(root: Path) -> None:
             file.write(b"")
     except OSError as error:
         raise AssetError(
-            f"{root}: scikit-image's photographs cannot be cut into it ({error}); set VQBENCH_CACHE to another folder"
+            f"{root}: scikit-image's photographs cannot be written to it ({error}); set VQBENCH_CACHE to another folder"
         ) from error

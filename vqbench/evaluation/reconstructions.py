@@ -175,7 +175,7 @@ class Evaluator:
         return min(ValueName.parse(name).images or len(self.pixels), len(self.pixels))
 
     def _metric(self, name: str, context: Context) -> Metric:
-        """Return a metric under a protocol, constructed once, started anew."""
+        """Return a metric under a protocol, constructed once, started for a run."""
         key = context.protocol, name
         if key not in self._metrics:
             self._metrics[key] = registry.load("metrics", name)(context)

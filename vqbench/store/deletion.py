@@ -89,8 +89,8 @@ def _tidied(root: Path, folder: Path, keep: bool) -> list[str]:
     """
     if not (_scratch(folder) or (_is_empty(folder) and not keep)) or locks.is_locked(folder):
         return []
-    with locks.lock_folder(folder) as held:
-        if not held:
+    with locks.lock_folder(folder) as locked:
+        if not locked:
             return []
         sentences = clear(root, folder)
         if _is_empty(folder) and not keep:

@@ -2,7 +2,7 @@
 
 A record's ``format`` is a number that is raised only when an older vqbench could misread a new record. Every format
 that was ever published is read forever (``tests/store/kept``). A field that is merely added raises nothing: fields
-that this version does not know are kept, and written back with the record.
+unknown to this version are kept, and written back with the record.
 """
 
 from __future__ import annotations

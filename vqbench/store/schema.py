@@ -1,7 +1,7 @@
 """Check plain data that was read from a results folder.
 
 Every check raises ValueError that names the wrong field. The checks are written by hand, since thousands of records are
-read before a table is printed. Fields that this version does not know may hold any JSON: a later version may write
+read before a table is printed. Fields unknown to this version may hold any JSON: a later version may write
 more.
 """
 

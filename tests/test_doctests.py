@@ -1,0 +1,29 @@
+"""The examples in docstrings: each does what it shows."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+from pathlib import Path
+
+import pytest
+
+import vqbench
+
+PACKAGE = Path(vqbench.__file__).parent
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+def modules_with_examples() -> list[str]:
+    """Dotted names of all modules whose text has an example."""
+    files = [path for path in PACKAGE.rglob("*.py") if ">>> " in path.read_text(encoding="utf-8")]
+    names = (".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in files)
+    return sorted(name.removesuffix(".__init__") for name in names)
+
+
+@pytest.mark.parametrize("name", modules_with_examples())
+def test_examples_do_what_they_show(name: str) -> None:
+    """Every example of a module runs and prints what stands below it."""
+    results = doctest.testmod(importlib.import_module(name), optionflags=FLAGS)
+    assert results.attempted > 0, "the examples are not found: they stand in no docstring"
+    assert results.failed == 0
