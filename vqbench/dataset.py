@@ -50,6 +50,7 @@ class Dataset:
     assets: ClassVar[tuple[str, ...]] = ()  # names in the catalogue of vqbench.assets that both splits need
     notes: ClassVar[tuple[str, ...]] = ()  # what stands below every table of it, such as images that were left out
     VERSION: ClassVar[int] = 1
+    on_disk: ClassVar[bool] = False  # True: a folder of this machine that a suite names, so its content may change
 
     @classmethod
     def settled(cls, args: Mapping[str, Any]) -> dict[str, Any]:

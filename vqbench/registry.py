@@ -26,6 +26,7 @@ from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from vqbench.errors import UsageError, VqbenchError, nearest, shortened
+from vqbench.spec import PluginSpec
 from vqbench.system import source_digest
 from vqbench.system.files import MB, open_regular
 from vqbench.system.paths import path_of
@@ -78,16 +79,6 @@ class PluginSource:
 
     def __str__(self) -> str:
         return self.where.value if isinstance(self.where, EntryPoint) else self.where
-
-
-@dataclass(frozen=True)
-class ResolvedArguments:
-    """A plugin as a run names it: the class's own name and version, and every argument of its constructor."""
-
-    name: str
-    version: int
-    args: dict[str, Any]
-    source: str | None = None  # digest of what the plugin says, if it is a file of the user's
 
 
 _files: dict[Path, str] = {}  # files added by the user -> name of the module they become
@@ -362,10 +353,8 @@ def find(kind: Kind, name: str) -> tuple[str, type[Any], Mapping[str, Any]]:
     return name, load(kind, name), {}
 
 
-def resolve(
-    kind: Kind, name: str, given: Mapping[str, Any], fixed: Mapping[str, Any] | None = None
-) -> ResolvedArguments:
-    """Every argument that decides what the plugin ``name`` does, with its type checked.
+def resolve(kind: Kind, name: str, given: Mapping[str, Any], fixed: Mapping[str, Any] | None = None) -> PluginSpec:
+    """Resolve every argument that decides what the plugin ``name`` does, its type checked.
 
     ``given`` are the suite's own arguments, ``fixed`` those that the suite's budget sets for every plugin alike
     (``num_codes``, ``dim``); the rest comes from the preset and the constructor's defaults. An argument that the class
@@ -379,7 +368,7 @@ def resolve(
             args = cls.settled(args)
     later: Mapping[str, Any] = getattr(cls, "LATER", {})  # else runs from before such an argument would lose their key
     args = {argument: value for argument, value in args.items() if argument not in later or value != later[argument]}
-    return ResolvedArguments(plugin, cls.VERSION, args, source(kind, plugin))
+    return PluginSpec(plugin, cls.VERSION, args, source(kind, plugin))
 
 
 def refresh(name: str, given: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ import pytest
 from vqbench import registry
 from vqbench.cli import app, scaffold
 from vqbench.errors import UsageError
-from vqbench.planning import plan
+from vqbench.planning import loading
 from vqbench.planning.overrides import Override
 from vqbench.planning.selection import select_rows
 from vqbench.planning.suite import load_suite
@@ -152,7 +152,7 @@ def chosen(only: Sequence[str] = (), skip: Sequence[str] = (), *sets: Override) 
 
 
 def labels(*sets: Override) -> list[str]:
-    return list(dict.fromkeys(entry.label for entry in plan.load("tiny.yaml", [], sets).entries))
+    return list(dict.fromkeys(entry.label for entry in loading.load("tiny.yaml", [], sets).entries))
 
 
 @pytest.mark.parametrize(
@@ -171,8 +171,8 @@ def test_rows_are_chosen_by_label_or_quantizer(here: Path, only: list[str], skip
     """--only keeps, --skip drops, by label or quantizer, in the order of the file; the runs stay the same runs."""
     changes = chosen(only, skip)
     assert labels(*changes) == left
-    whole = {run.key for run in plan.load("tiny.yaml", []).runs()}
-    assert {run.key for run in plan.load("tiny.yaml", [], changes).runs()} <= whole
+    whole = {run.key for run in loading.load("tiny.yaml", []).runs()}
+    assert {run.key for run in loading.load("tiny.yaml", [], changes).runs()} <= whole
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from vqbench import registry
 from vqbench.cli import app, describe
 from vqbench.cli import run as running
 from vqbench.execution import provenance
-from vqbench.planning import plan as planning
+from vqbench.planning import loading
 from vqbench.planning.jobs import Summary
 from vqbench.store.results import Record, ResultStore, Value
 
@@ -148,7 +148,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "loop").symlink_to("loop")
     os.mkfifo(folder / "fifo")
     store = ResultStore(folder / "runs")
-    run = planning.load(suite, [store]).runs()[0]
+    run = loading.load(suite, [store]).runs()[0]
     values = {metric: Value(0.5, 1, 1, 1000) for metric in ("l1", "psnr", "usage")}
     store.write(Record(run, {"clean": values}, {**MADE, "versions": provenance.versions()}))
     return folder

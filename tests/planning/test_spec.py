@@ -495,6 +495,6 @@ def test_rows_name_the_paper_s_rows():
     for name in ("small_datasets", "ablation", "anchors"):
         assert load_suite(name).paper
         assert all(row.paper for row in load_suite(name).quantizers)
-    settings = {(e.paper.row, e.paper.setting, e.group) for e in expand(load_suite("anchors")) if e.paper}
+    settings = {(e.paper_row, e.paper_setting, e.group) for e in expand(load_suite("anchors")) if e.paper_row}
     assert {(setting, group) for _, setting, group in settings} == {("offline", False), ("online", True)}
     assert len(settings) == 8

@@ -212,7 +212,7 @@ def test_of_two_packages_one_is_used_and_the_other_listed(monkeypatch: pytest.Mo
         assert "taken by vqbench.quantizers.vq" in why
 
 
-@pytest.mark.parametrize("where", ["math:pi", "vqbench.registry:Source", "vqbench.registry:names"])
+@pytest.mark.parametrize("where", ["math:pi", "vqbench.registry:PluginSource", "vqbench.registry:names"])
 def test_an_entry_point_to_something_else_says_so(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     """A number, a class of another kind and a function are no quantizers, and one sentence each."""
     entries(monkeypatch, ("odd", where))

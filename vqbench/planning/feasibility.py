@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from vqbench import protocol, registry
 from vqbench.errors import AssetError, UsageError
-from vqbench.planning.expansion import SuiteEntry
+from vqbench.planning.plan import PlannedRun
 from vqbench.planning.suite import SuiteSpec
 from vqbench.planning.yamlfile import KeyPath
 from vqbench.spec import PluginSpec
@@ -24,7 +24,7 @@ NEAR = 64  # pixels up and down in which other sides are looked for
 
 
 def require_feasible(
-    suite: SuiteSpec, entries: Sequence[SuiteEntry], data: Mapping[str, Any], sampling: Sampling | None
+    suite: SuiteSpec, entries: Sequence[PlannedRun], data: Mapping[str, Any], sampling: Sampling | None
 ) -> None:
     """Raises UsageError, with the place in the file, for the first run that could not be trained or evaluated.
 
@@ -40,7 +40,7 @@ def require_feasible(
                 _require_recipe(suite, stage.recipe, place, dataset)
 
 
-def _distinct(suite: SuiteSpec, entries: Iterable[SuiteEntry]) -> Iterable[tuple[SuiteEntry, int]]:
+def _distinct(suite: SuiteSpec, entries: Iterable[PlannedRun]) -> Iterable[tuple[PlannedRun, int]]:
     """One entry for each row and data set, of whatever seed, with the row's place among the suite's quantizers."""
     rows = suite.rows()
     found = {(entry.row, entry.dataset): (entry, rows[entry.row].source) for entry in entries}
@@ -73,7 +73,7 @@ def _require_recipe(suite: SuiteSpec, part: PluginSpec, place: KeyPath, dataset:
 # Backbones and quantizers ---------------------------------------------------------------------------------------------
 
 
-def _require_quantizer(suite: SuiteSpec, entry: SuiteEntry, source: int) -> None:
+def _require_quantizer(suite: SuiteSpec, entry: PlannedRun, source: int) -> None:
     part = entry.run.quantizer
     place = ("quantizers", source, suite.quantizers[source].quantizer)
     own = suite.quantizers[source].on.get(entry.dataset, {})
@@ -82,7 +82,7 @@ def _require_quantizer(suite: SuiteSpec, entry: SuiteEntry, source: int) -> None
     _made(suite, place, args, lambda: _outlined("quantizers", part, **part.args), at)
 
 
-def _require_backbone(suite: SuiteSpec, entry: SuiteEntry, source: int, dataset: Any) -> None:
+def _require_backbone(suite: SuiteSpec, entry: PlannedRun, source: int, dataset: Any) -> None:
     own, part, size = suite.quantizers[source].backbone, entry.run.backbone, dataset.size
     written = own or suite.backbone
     place: KeyPath = ("backbone", written.name) if own is None else ("quantizers", source, "backbone", written.name)

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from vqbench import registry
 from vqbench.errors import counted
 from vqbench.planning.cost import cheapest_first, updates, updates_of
 from vqbench.planning.jobs import Job, RequiredMetrics
@@ -24,7 +25,6 @@ from vqbench.store.results import Record, ResultStore, lacking
 from vqbench.system.durations import words
 from vqbench.system.output import CommandOutput, grid
 
-SCALES = ("epochs", "subset")  # arguments of a recipe that change how many updates there are, not what each costs
 Metrics = frozenset[tuple[str, str]]  # (protocol, metric)
 
 
@@ -37,7 +37,7 @@ class MeasuredTimes:
 
     def training(self, run: RunSpec, steps: int | None) -> float | None:
         """Seconds that ``run`` will take to train; None if no such run was trained here, or its updates are unknown."""
-        rates = self.update.get(_trained_like(run))
+        rates = self.update.get(_trained_like(run, _scaling(run)))
         return None if rates is None or steps is None else statistics.median(rates) * steps
 
     def measured(self, run: RunSpec, metrics: Metrics) -> float | None:
@@ -72,14 +72,15 @@ def simulate(seconds: Sequence[float], places: int) -> Simulated:
 
 def measured(plan: Plan, stores: Iterable[ResultStore]) -> dict[str, MeasuredTimes]:
     """What the records of ``stores`` tell of such runs as ``plan`` has, by device and threads."""
-    likes = {_trained_like(run) for run in plan.runs()}
+    scaling = {run.recipe.name: _scaling(run) for run in plan.runs()}
+    likes = {_trained_like(run, scaling[run.recipe.name]) for run in plan.runs()}
     devices: dict[str, MeasuredTimes] = {}
     records = {record.run.key: record for store in stores for record in store.records()}
     for record in records.values():
         data = plan.datasets.get(record.run.dataset.name)
         if data is None:
             continue
-        if (like := _trained_like(record.run)) in likes:
+        if (like := _trained_like(record.run, scaling.get(record.run.recipe.name, ()))) in likes:
             here = devices.setdefault(_device(record.made), MeasuredTimes())
             if count := plan.length(record.run).updates or updates_of(record.run, data):
                 here.update.setdefault(like, []).append(record.made["seconds"] / count)
@@ -89,10 +90,15 @@ def measured(plan: Plan, stores: Iterable[ResultStore]) -> dict[str, MeasuredTim
     return dict(sorted(devices.items()))
 
 
-def _trained_like(run: RunSpec) -> str:
-    """Equal for runs whose updates cost the same."""
+def _scaling(run: RunSpec) -> tuple[str, ...]:
+    """The arguments of the run's recipe that change the number of updates, not the cost of one."""
+    return registry.load("recipes", run.recipe.name).scaling
+
+
+def _trained_like(run: RunSpec, scaling: Sequence[str]) -> str:
+    """Equal for runs whose updates cost the same, which no argument in ``scaling`` changes."""
     parts = run.to_dict()
-    args = {name: value for name, value in parts["recipe"]["args"].items() if name not in SCALES}
+    args = {name: value for name, value in parts["recipe"]["args"].items() if name not in scaling}
     return json.dumps(
         [{**parts["recipe"], "args": args}, parts["backbone"], parts["dataset"], parts["quantizer"]], sort_keys=True
     )

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_serializer, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from vqbench.bounds import MOST
 from vqbench.errors import nearest, shortened
 from vqbench.store.sampling import Reference, Sampling
+
+if TYPE_CHECKING:
+    from vqbench.recipe import SecondStage
 
 T = TypeVar("T")
 MOST_CODES = 2**24  # of a codebook, and dimensions of a code
@@ -148,6 +159,7 @@ class Codebook(Model):
     dim: Annotated[list[int], BeforeValidator(sizes)] = [64]
 
 
+SAMPLE_KEYS = ("count", "reference", "references")  # of samples, beside the settings of its recipe
 ROW_KEYS = ("label", "on", "paper", "backbone", "train", "codebook")  # of a row, beside the name of its quantizer
 
 
@@ -198,28 +210,37 @@ class QuantizerRow(Model):
         return {self.quantizer: self.args} | {key: value for key, value in rest.items() if value}
 
 
-SETTINGS = ("steps", "eta", "temperature")  # of which a recipe has some
-
-
 class SampleSettings(Model):
-    """How many images a second stage makes, how, and what they are held against."""
+    """How many images a second stage samples, with which settings of its recipe, and what they are compared with."""
 
     count: Annotated[int, Field(ge=2, le=10_000_000)] = 50_000
     reference: Reference = "train"
-    references: Annotated[int, Field(ge=2, le=MOST)] | None = None  # the first so many of that split; all, if not told
-    steps: Annotated[int, Field(ge=1, le=1000)] | None = None  # this and what follows: as the recipe has it
-    eta: Annotated[float, Field(ge=0, le=1)] | None = None
-    temperature: Annotated[float, Field(gt=0, le=10)] | None = None
+    references: Annotated[int, Field(ge=2, le=MOST)] | None = None  # the first images of that split; None: all
+    settings: dict[str, Any] = {}  # every other key: settings of the recipe's sampler, which only the recipe checks
 
-    def sampling(self, recipe: str, known: Mapping[str, float]) -> Sampling:
-        """With the settings ``known`` to the ``recipe``, changed as told. Problem for one that it does not have."""
-        told = {name: getattr(self, name) for name in SETTINGS if getattr(self, name) is not None}
-        if told.get("steps") and 1000 % told["steps"]:
-            raise Problem("should divide 1,000, such as 50, 100, 200, 250, 500 or 1000", "samples", "steps")
-        for name in told:
-            if name not in known:
-                raise Problem(f"{recipe} is not sampled by {name}; {nearest(name, known)}", "samples", name)
-        return Sampling(self.count, self.reference, self.references, {**known, **told})
+    @classmethod
+    def _plain(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return super()._plain(data)
+        own = {key: value for key, value in data.items() if key in SAMPLE_KEYS}
+        settings = {key: value for key, value in data.items() if key not in SAMPLE_KEYS and value is not None}
+        return {**own, "settings": arguments(settings)} if settings else own
+
+    @model_serializer(mode="wrap")
+    def _written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = handler(self)
+        settings: dict[str, Any] = written.pop("settings", {})
+        return {**written, **settings}
+
+    def sampling(self, name: str, recipe: type[SecondStage]) -> Sampling:
+        """The sampling by the recipe ``name``. Raises Problem for a setting that it does not have, or a wrong value."""
+        for setting, value in self.settings.items():
+            if setting not in recipe.sampler:
+                known = nearest(setting, [*recipe.sampler, *SAMPLE_KEYS])
+                raise Problem(f"{name} is not sampled by {setting}; {known}", "samples", setting)
+            if wrong := recipe.wrong_setting(setting, value):
+                raise Problem(f"is {shown(value)}; it should be {wrong}", "samples", setting)
+        return Sampling(self.count, self.reference, self.references, {**recipe.sampler, **self.settings})
 
 
 class TableSpec(Model):

@@ -41,8 +41,9 @@ __all__ = ["Codebook", "PaperRow", "Plugin", "QuantizerRow", "SuiteRow", "SuiteS
 
 MAX_ROWS = 10_000
 MAX_RUNS = 200_000
-LENGTHS = re.compile(r"\d+ (updates|epochs|images|images)")
+LENGTHS = re.compile(r"\d+ (updates|epochs|images)")
 BUDGET = ("num_codes", "dim")
+DEFAULT_BACKBONE = Plugin.model_validate("conv")  # of the paper; for suites without the key ``backbone``
 EXTRA_COLUMNS = ("seconds", "latent", "codes", "parameters", "state")  # columns of a table that are no metrics
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
@@ -69,7 +70,7 @@ class SuiteSpec(Model):
     measure: Annotated[list[str], AfterValidator(distinct)]
     datasets: Annotated[list[Plugin], AfterValidator(filled)]
     data: Annotated[str, AfterValidator(line)] | None = None  # the folder of the data sets that are folders
-    backbone: Plugin = Plugin.model_validate("conv")
+    backbone: Plugin = DEFAULT_BACKBONE
     codebook: Codebook = Codebook()
     quantizers: Annotated[list[QuantizerRow], AfterValidator(filled)]
     seeds: Annotated[list[Seed], AfterValidator(distinct)] = Field(default=[42])

@@ -168,7 +168,7 @@ def _trade_off(
     dataset: str,
 ) -> Plot:
     figure, axes = svg.panel(4.4, 3.1)
-    able = [i for i, (view, _, _) in enumerate(points) if not view.entries[0].ceiling]
+    able = [i for i, (view, _, _) in enumerate(points) if not view.entries[0].upper_bound]
     front = [able[i] for i in statistics.pareto([points[i][1:] for i in able])]
     if front:
         x, y = zip(*(points[i][1:] for i in front), strict=True)
@@ -176,7 +176,7 @@ def _trade_off(
     axes.margins(0.14, 0.12)
     for view, x, y in points:
         number = _number(view, keys)
-        hollow = view.entries[0].ceiling
+        hollow = view.entries[0].upper_bound
         axes.plot(
             x,
             y,

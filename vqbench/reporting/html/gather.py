@@ -166,7 +166,7 @@ def knobs(plan: Plan) -> dict[str, list[tuple[str, Any, Any, str]]]:
     """Every setting of the protocols: use and name -> (setting, value, the protocol's own value, reason)."""
     train = plan.suite.train.name
     args = plan.entries[0].run.recipe.args
-    known = protocol.TRAIN.get(train, {})  # empty where a recipe is named itself
+    known = protocol.TRAIN[train].settings if train in protocol.TRAIN else {}  # empty where a recipe is named itself
     told = {f"Trained under {train}": [_setting(name, value, known.get(name)) for name, value in args.items()]}
     for name in plan.protocols():
         settings = ValueName.parse(name).measuring.knobs()

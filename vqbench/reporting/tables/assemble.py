@@ -11,7 +11,8 @@ import numpy as np
 
 from vqbench.errors import counted
 from vqbench.planning.plan import Plan, PlannedRun
-from vqbench.planning.schema import Codebook, Plugin
+from vqbench.planning.schema import Codebook
+from vqbench.planning.suite import DEFAULT_BACKBONE
 from vqbench.reporting import paper as paper_values
 from vqbench.reporting.tables import budget as budgets
 from vqbench.reporting.tables.basis import Basis
@@ -75,7 +76,7 @@ def _why_not(plan: Plan, protocol: str) -> str:
         return f"trained under {suite.train.name}{other}, printed under what corresponds to official"
     if any(row.train or row.backbone or row.codebook for row in suite.quantizers):
         return "a row has a training, backbone or codebook of its own"
-    if suite.backbone != Plugin.model_validate("conv") or suite.codebook != Codebook():
+    if suite.backbone != DEFAULT_BACKBONE or suite.codebook != Codebook():
         return "another backbone or codebook than the paper's"
     if protocol != "official":
         return f"measured under {protocol}, printed under what corresponds to official"
@@ -174,7 +175,7 @@ class _Builder:
             cells = [self._cell(each, column) for each in groups for column in self.columns]
             trained.append([self._trained(each) for each in groups])
             first = entries[0]
-            rows.append(Row(label, cells, ceiling=first.ceiling, paper=first.paper_row or ""))
+            rows.append(Row(label, cells, ceiling=first.upper_bound, paper=first.paper_row or ""))
         marked = mark(rows, trained, self.columns)
         if key is None:
             return Block("", marked.rows), marked.said
