@@ -13,37 +13,59 @@ class Backbone(nn.Module):
     """An encoder to a feature map of ``dim`` channels and a decoder back to images in [-1, 1] (not clamped).
 
     ``__init__(self, channels, dim, **own)``: the images' channels and the codebook's dimension come first.
+
+    >>> class Patches(Backbone):
+    ...     paper, factor = "none", 4
+    ...     def __init__(self, channels, dim):
+    ...         super().__init__()
+    ...         self.down, self.up = nn.Conv2d(channels, dim, 4, 4), nn.ConvTranspose2d(dim, channels, 4, 4)
+    ...     def encode(self, x):
+    ...         return self.down(x)
+    ...     def decode(self, z_q):
+    ...         return self.up(z_q)
     """
 
     paper: ClassVar[str]
-    VERSION: ClassVar[int] = 1
-    codebook: Tensor | None = None  # (K, dim), where a backbone brings trained weights and the codebook that they had
-    factor: int | None = None  # how many pixels a position is wide, where sides must be a multiple of it
+    VERSION: ClassVar[int] = 1  # raised by hand when a change of the code changes what is trained
+    codebook: Tensor | None = None  # (K, dim) of the trained weights that a backbone brings, None without
+    factor: int | None = None  # pixels per position along a side, where sides must be a multiple of it
     FILLED: ClassVar[tuple[str, ...]] = ("channels", "dim")  # from the data set and the codebook, not from the suite
 
     @classmethod
     def outline(cls, channels: int, dim: int, **own: Any) -> Backbone:
-        """The same modules with any weights, without reading a file: what a suite is planned by."""
+        """Return the same modules with any weights, without reading a file; used to plan a suite.
+
+        Args:
+            channels: Channels of the images, 1 or 3.
+            dim: Channels of the feature map.
+            own: The other arguments of ``__init__``.
+
+        Raises:
+            UsageError: The arguments do not fit together.
+        """
         return cls(channels, dim, **own)
 
     def encode(self, x: Tensor) -> Tensor:
-        """Images (B, channels, S, S) in [-1, 1] to features (B, dim, s, s)."""
+        """Map images (B, channels, S, S) in [-1, 1] to features (B, dim, s, s)."""
         raise NotImplementedError
 
     def decode(self, z_q: Tensor) -> Tensor:
-        """Features (B, dim, s, s) to images (B, channels, S, S)."""
+        """Map quantized features (B, dim, s, s) to images (B, channels, S, S), about in [-1, 1]."""
         raise NotImplementedError
 
     def last_layer(self) -> Tensor:
-        """The weight of the decoder's last layer, at which recipes hold gradients of losses against each other.
+        """Return the weight of the decoder's last layer, at which recipes balance the gradients of losses.
 
-        Unless told otherwise the last parameter, in the order of registration, that is more than a bias or a scale.
+        By default the last parameter, in the order of registration, that is neither a bias nor a scale.
         """
         return [parameter for parameter in self.parameters() if parameter.ndim > 1][-1]
 
     def begin_refinement(self) -> None:
-        """Get ready for a second phase of training, of the decoder alone: whatever is not to be trained is frozen.
+        """Prepare a second phase of training, of the decoder alone: freeze all other parameters.
 
-        Backbones whose second phase needs another decoder override this; what it changes must be part of the state.
+        A backbone whose second phase has another decoder overrides this; what it changes must be in the state dict.
+
+        Raises:
+            UsageError: The backbone has no second phase.
         """
         raise UsageError(f"backbone {type(self).__name__} has no second phase of training; leave refine_steps at 0")

@@ -1,4 +1,4 @@
-"""The contract of a data set: two splits of uint8 images, known by the digest of their content."""
+"""The contract of a data set: two splits of uint8 images, identified by the digest of their content."""
 
 from __future__ import annotations
 
@@ -12,77 +12,115 @@ Split = Literal["train", "test"]
 
 
 class Images(Protocol):
-    """A split that is too large for memory: read piece by piece, as a tensor would be.
+    """A split that is too large for memory: N images, read in pieces as from a tensor of all of them.
 
-    A tensor of all images is read the same way, so who reads by ``len(p)`` and ``p[...]`` need not ask which it has.
-    :func:`vqbench.loading.batches` reads ahead of a training.
+    Code that uses ``len(images)`` and ``images[...]`` alone therefore works for a tensor and for this alike.
+    :func:`vqbench.loading.batches` decodes ahead of a training.
     """
 
     def __len__(self) -> int:
-        """How many images there are: N."""
+        """Return the number of images, N."""
 
     def __getitem__(self, which: slice | Tensor, /) -> Tensor:
-        """The images of a slice, or at the positions (B,) int64: (B, C, S, S) uint8, on the CPU, always the same.
+        """Return some images, the same at every call. Must be safe to call from several threads at once.
 
-        Safe to be called from several threads at once. Raises AssetError for an image that can no longer be read.
+        Args:
+            which: A slice, or positions (B,) int64 in [0, N).
+
+        Returns:
+            (B, C, S, S) uint8 on the CPU.
+
+        Raises:
+            AssetError: An image can no longer be read.
         """
 
     def augmented(self, which: Tensor, seed: int, /) -> Tensor:
-        """The images at ``which`` (B,), varied as this data set is varied for training: (B, C, S, S) uint8.
+        """Return some images, augmented for training as this data set does it.
 
-        What is drawn for an image follows from ``seed`` and its position alone.
+        Args:
+            which: Positions (B,) int64 in [0, N).
+            seed: Decides what is drawn for an image, together with its position and nothing else.
+
+        Returns:
+            (B, C, S, S) uint8 on the CPU.
+
+        Raises:
+            AssetError: An image can no longer be read.
         """
 
 
 class Dataset:
     """Images of one size in a fixed order: that of the official files, or of their names.
 
-    ``counts``, ``size`` and ``holdout`` belong to the class or, where they depend on its arguments, to the instance.
+    ``counts``, ``size`` and ``holdout`` are facts of the class or, where they depend on its arguments, of the instance.
+
+    >>> class Noise(Dataset):
+    ...     title, source, licence, channels, size = "Noise", "drawn here", "CC0", 1, 8
+    ...     counts = {"train": 64, "test": 16}
+    ...     def pixels(self, split):
+    ...         import torch
+    ...         draw = torch.Generator().manual_seed(len(split))
+    ...         return torch.randint(0, 256, (self.counts[split], 1, 8, 8), generator=draw).byte()
+    >>> Noise().pixels("test").shape
+    torch.Size([16, 1, 8, 8])
     """
 
-    title: ClassVar[str]  # as in a table
-    source: ClassVar[str]  # who made it: authors, title, year
+    title: ClassVar[str]  # in a table
+    source: ClassVar[str]  # authors, title, year
     licence: ClassVar[str]
-    channels: ClassVar[int]
-    size: ClassVar[int]  # height and width
+    channels: ClassVar[int]  # 1 or 3
+    size: ClassVar[int]  # height and width, in pixels
     counts: ClassVar[dict[Split, int]]
-    holdout: ClassVar[int] = 5000  # how many of the last training images the protocol ``clean`` keeps for selection
-    assets: ClassVar[tuple[str, ...]] = ()  # names in the catalogue of vqbench.assets that both splits need
-    notes: ClassVar[tuple[str, ...]] = ()  # what stands below every table of it, such as images that were left out
-    VERSION: ClassVar[int] = 1
+    holdout: ClassVar[int] = 5000  # the last training images, which the protocol ``clean`` keeps for model selection
+    assets: ClassVar[tuple[str, ...]] = ()  # names in vqbench.assets.CATALOGUE that both splits need
+    notes: ClassVar[tuple[str, ...]] = ()  # footnotes of every table of it, such as the images that were left out
+    VERSION: ClassVar[int] = 1  # raised by hand when a change of the code changes the images
     on_disk: ClassVar[bool] = False  # True: a folder of this machine that a suite names, so its content may change
 
     @classmethod
-    def settled(cls, args: Mapping[str, Any]) -> dict[str, Any]:
-        """The arguments as a run is named by them: one that says where images lie gives way to which they are.
+    def canonical_args(cls, args: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments for the run key: a path is replaced by a digest of its content.
 
-        ``cls(**settled)`` must make the same data set in any process of this machine. Needs no torch.
+        Must not import torch.
+
+        Args:
+            args: All arguments of ``__init__``, as a suite resolves them.
+
+        Returns:
+            Arguments with which ``cls`` makes the same data set in any process on this machine.
+
+        Raises:
+            AssetError: The images cannot be used.
         """
         return dict(args)
 
     @classmethod
     def refresh(cls, args: Mapping[str, Any]) -> None:
-        """Compare the state of every file on this machine with what is kept of it, as ``vqbench run`` does first.
+        """Compare every file on this machine with what a cache says of it, as ``vqbench run`` does first.
 
-        :meth:`settled` may look less closely: a folder's time does not show a file that was rewritten in place.
+        :meth:`canonical_args` may check less: the time of a folder does not show a file that was rewritten in place.
         """
 
     def pixels(self, split: Split) -> Tensor | Images:
-        """The images of ``split``: (N, channels, size, size) uint8 on the CPU, or what reads them piece by piece.
+        """Return the images of ``split``: (N, channels, size, size) uint8 on the CPU, or a reader of them.
 
-        Raises AssetError where they are not to be had.
+        Raises:
+            AssetError: The images are not on this machine and cannot be fetched.
         """
         raise NotImplementedError
 
     def digest(self, split: Split) -> str:
-        """Sha256 of the raw pixels of ``split`` in C order: names the content, whatever source it came from.
+        """Return the sha256 of the raw pixels of ``split`` in C order, which identifies the content.
 
-        A data set that is not resident names it by the digests of its files and by what is done to them.
+        A data set that is not a tensor overrides this by the digests of its files and of what is done to them.
+
+        Raises:
+            AssetError: The images are not on this machine and cannot be fetched.
         """
         import hashlib
 
         import torch
 
         pixels = self.pixels(split)
-        assert isinstance(pixels, torch.Tensor), f"{type(self).__name__} reads piece by piece, so needs a digest"
+        assert isinstance(pixels, torch.Tensor), f"{type(self).__name__} is read in pieces, so it must override digest"
         return hashlib.sha256(pixels.contiguous().numpy().tobytes()).hexdigest()

@@ -1,10 +1,10 @@
-"""Batches of a split in a given order, decoded ahead of who trains on them."""
+"""Read batches of a split in a given order, decoded ahead of the training."""
 
 from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
@@ -14,7 +14,7 @@ from vqbench.dataset import Images
 
 
 def workers() -> int:
-    """How many threads decode: ``VQBENCH_LOADERS``, else one for each core that this process may use, at most 16."""
+    """Return the number of decoding threads: ``VQBENCH_LOADERS``, else one per usable core, at most 16."""
     own = os.environ.get("VQBENCH_LOADERS", "")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return int(own) if own.isdecimal() and int(own) else min(cores, 16)
@@ -28,16 +28,25 @@ def batches(
     seed: int | None = None,
     threads: int | None = None,
 ) -> Iterator[Tensor]:
-    """The images at the positions ``order`` (N,) int64, ``size`` at a time: (B, C, S, S) uint8, on the CPU.
+    """Yield the images at the positions ``order`` in batches.
 
-    The last batch may be smaller. ``start`` leaves out that many batches, whose images are not decoded: an epoch that
-    was stopped goes on from there. With a ``seed``, images are varied as their data set is for training, each drawn
-    by the seed and its position, so no number depends on batches, ``start`` or threads; without one they are as they
-    are. Several ranks: each gives its own part of the order.
+    Threads decode, since Pillow releases the interpreter's lock while it decodes and resizes: nothing is copied between
+    processes, and no process that uses a GPU is forked. They end when the iterator ends or is closed.
 
-    ``threads`` (see :func:`workers`) each decode one batch; as many more wait, decoded. They are threads, since Pillow
-    frees the interpreter's lock while it decodes and resizes: nothing is copied between processes, and nothing forks a
-    process that has a GPU. Closing the iterator, or its end, ends them. Whatever an image raises comes through.
+    Args:
+        images: All images of a split, N of them.
+        order: Positions (M,) int64 in [0, N); with several ranks, those of this rank.
+        size: Images per batch; the last batch may be smaller.
+        start: Batches at the beginning to leave out without decoding them, to resume an epoch.
+        seed: Augments each image as its data set does, drawn by the seed and its position, so that nothing depends on
+            batches, ``start`` or threads. None: images as they are.
+        threads: Each decodes one batch; as many decoded batches wait. None: :func:`workers`.
+
+    Yields:
+        (B, C, S, S) uint8 on the CPU.
+
+    Raises:
+        AssetError: An image can no longer be read.
     """
     order = order.cpu()
     parts = order.split(size)[start:] if len(order) else ()
@@ -62,8 +71,38 @@ def batches(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
+def with_progress(pieces: Iterable[Tensor], progress: Callable[[], None]) -> Iterator[Tensor]:
+    """Yield the ``pieces``, and call ``progress`` after each was used."""
+    for piece in pieces:
+        yield piece
+        progress()
+
+
 def resident(images: Tensor | Images) -> Tensor:
-    """All images at once, (N, C, S, S) uint8; for splits that fit into memory."""
+    """Return all images at once, (N, C, S, S) uint8; for splits that fit into memory."""
     if isinstance(images, Tensor):
         return images
     return torch.cat(list(batches(images, torch.arange(len(images)), 64)))
+
+
+class FirstImages:
+    """The first ``count`` of ``images`` that are read in pieces, as :class:`vqbench.dataset.Images` are."""
+
+    def __init__(self, images: Images, count: int) -> None:
+        self.images, self.count = images, min(count, len(images))
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, which: slice | Tensor, /) -> Tensor:
+        return self.images[torch.arange(self.count)[which]]
+
+    def augmented(self, which: Tensor, seed: int, /) -> Tensor:
+        return self.images.augmented(torch.arange(self.count)[which], seed)
+
+
+def first_images(images: Tensor | Images, count: int | None) -> Tensor | Images:
+    """Return the first ``count`` images of a split without reading any; all for None."""
+    if count is None:
+        return images
+    return images[:count] if isinstance(images, Tensor) else FirstImages(images, count)

@@ -1,18 +1,18 @@
-"""The contract of a metric: state that adds up, so that devices need one sum, and values per image."""
+"""The contract of a metric, and of what it measures: reconstructions or samples."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import torch
 from torch import Tensor
 
-from vqbench.dataset import Images
-from vqbench.loading import batches
-from vqbench.protocol import MeasureProtocol
+if TYPE_CHECKING:
+    from vqbench.dataset import Images
+    from vqbench.protocol import MeasureProtocol
 
 Result = TypeVar("Result")
 
@@ -21,61 +21,78 @@ TOGETHER = 100  # points, or images, that are compared at once with all others
 
 @dataclass
 class Batch:
-    """What every metric is fed: some images of the test split, as one measuring protocol sees them."""
+    """Test images and their reconstructions, as one measuring protocol prepares them.
 
-    originals: Tensor  # (B, C, H, W) float32 in [0, 1]; under a protocol with 8-bit pixels, multiples of 1/255
-    reconstructions: Tensor  # (B, C, H, W), likewise
-    codes: Tensor | None  # (B, h, w, depth) int64; None where nothing is quantized
-    index: Tensor  # (B,) int64, on the CPU: positions in the test split; names the images for caches
+    Attributes:
+        originals: (B, C, H, W) float32 in [0, 1]; under a protocol with 8-bit pixels, multiples of 1/255.
+        reconstructions: (B, C, H, W), prepared in the same way.
+        codes: (B, h, w, depth) int64 in [0, K); None where nothing is quantized.
+        index: (B,) int64 on the CPU: positions in the test split, by which a metric may cache what it computes.
+    """
+
+    originals: Tensor
+    reconstructions: Tensor
+    codes: Tensor | None
+    index: Tensor
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a metric may know beforehand about the run and the images that it will be fed."""
+    """Facts about a run and its test images that hold for all batches.
+
+    Attributes:
+        protocol: The measuring protocol.
+        dataset: The digest of the test split, as a cache key for what depends on the originals alone.
+        num_codes: K, the size of the codebook; None where nothing is quantized.
+        bits: Bits per position of the code map; None where nothing is quantized.
+        device: Where the images of every batch are.
+        depth: Codes per position.
+        keep: False where no other run on the same images follows, so that caching in memory gains nothing.
+    """
 
     protocol: MeasureProtocol
-    dataset: str  # content digest of the test split, for caches of what depends on the originals alone
-    num_codes: int | None  # None where nothing is quantized
-    bits: float | None  # bits a position
+    dataset: str
+    num_codes: int | None
+    bits: float | None
     device: torch.device
-    depth: int = 1  # codes a position
-    keep: bool = True  # whether other runs on the same images may follow, so that keeping what they share is worth it
+    depth: int = 1
+    keep: bool = True
 
 
 class Metric:
     """One number about one run, under one measuring protocol.
 
-    ``state`` maps names to tensors on the CPU that add up: over batches, and over ranks by one sum. So ``reset`` gives
-    them the same names and shapes on every rank, also one that gets no image. ``update`` adds a batch to them and
-    returns the value of each image, where the metric has one. ``compute`` turns the state of all images into the
-    number, or ``None`` where the metric says nothing about such a run (usage without a codebook); with several ranks
-    only the first is asked for it.
+    ``state`` maps names to tensors on the CPU that add up over batches, and over ranks by one sum. :meth:`reset`
+    therefore gives them the same names and shapes on every rank, including one without images. :meth:`update` adds a
+    batch; :meth:`compute` turns the sum over all batches and ranks into the number, on rank 0 alone.
 
-    A metric object may serve several runs on the same images one after the other (``start`` before each), so
-    that what depends on the originals alone is computed once.
+    One object may serve several runs on the same images, one after the other, with :meth:`start` before each:
+    what depends on the originals alone is computed once.
+
+    Subclass :class:`ImageMetric` for a mean of values per image, :class:`SampleMetric` for generated images.
     """
 
-    label: ClassVar[str]  # as in a table's head
+    label: ClassVar[str]  # in the head of a table
     unit: ClassVar[str] = ""
     better: ClassVar[Literal["min", "max"]]
-    digits: ClassVar[int]  # decimals that a table shows
+    digits: ClassVar[int]  # decimals in a table
     VERSION: ClassVar[int] = 1  # raised by hand when a change of the code changes the value
     reference: ClassVar[str] = ""  # paper or library that defines it
-    few: ClassVar[int] = 0  # from fewer images (of samples: or references) its values rank nothing; a table says so
-    by_codebook: ClassVar[bool] = False  # its values are comparable between codebooks of one size alone
-    fewest: ClassVar[int] = 1  # images (of samples: and references) from which there is a value at all
-    needs_codes: ClassVar[bool] = False  # says nothing about a run without a codebook
-    of_samples: ClassVar[bool] = False  # about images that a second stage makes, see SampleMetric
-    knobs: ClassVar[tuple[str, ...]] = ("pixels", "jpeg")  # settings of a MeasureProtocol that can move its value
+    few: ClassVar[int] = 0  # with fewer images (of samples: or references) values are not ranked, and a table says so
+    by_codebook: ClassVar[bool] = False  # values are comparable only between codebooks of the same size
+    fewest: ClassVar[int] = 1  # images (of samples: and references) without which no value exists
+    needs_codes: ClassVar[bool] = False  # undefined for a run without a codebook
+    of_samples: ClassVar[bool] = False  # measures images that a second stage generates, see SampleMetric
+    knobs: ClassVar[tuple[str, ...]] = ("pixels", "jpeg")  # settings of a MeasureProtocol that can change the value
 
     @classmethod
     def assets(cls, protocol: MeasureProtocol) -> tuple[str, ...]:
-        """Names in the catalogue of vqbench.assets that the metric needs under ``protocol``."""
+        """Return the names in ``vqbench.assets.CATALOGUE`` that the metric needs under ``protocol``."""
         return ()
 
     @classmethod
     def smallest(cls, protocol: MeasureProtocol) -> int:
-        """The side in pixels from which images can be measured under ``protocol``."""
+        """Return the smallest side, in pixels, of images that can be measured under ``protocol``."""
         return 1
 
     def __init__(self, context: Context) -> None:
@@ -84,7 +101,11 @@ class Metric:
         self.reset()
 
     def start(self, context: Context) -> None:
-        """Begin with the next run on the same images."""
+        """Begin the next run on the same images.
+
+        Args:
+            context: Facts about that run; its ``protocol``, ``dataset`` and ``device`` are those of the first one.
+        """
         self.context = context
         self.reset()
 
@@ -93,47 +114,74 @@ class Metric:
         raise NotImplementedError
 
     def update(self, batch: Batch) -> Tensor | None:
-        """Add ``batch``; returns the values per image (B,) float64 on the CPU, or None."""
+        """Add the images of ``batch`` to ``state``.
+
+        Returns:
+            The values per image, (B,) float64 on the CPU, or None where a single image has no value.
+
+        Raises:
+            RunError: The images cannot be measured, for example because they are too small.
+        """
         raise NotImplementedError
 
     def compute(self) -> float | None:
-        """The value over all images seen since ``reset``."""
+        """Return the value over all images since :meth:`reset`, in ``unit``.
+
+        None where the metric is undefined for such a run, for example usage without a codebook.
+
+        Raises:
+            RunError: Too few images were added.
+        """
         raise NotImplementedError
 
 
 @dataclass
 class Samples:
-    """Generated images and what they are held against, as one measuring protocol sees them."""
+    """Generated images and what they are compared with, as one measuring protocol prepares them.
 
-    images: Tensor  # (N, C, S, S) uint8: the samples as they were made
-    training: Tensor | Images  # (T, C, S, S) uint8: the images that the generator learned from
+    Attributes:
+        images: (N, C, S, S) uint8: the samples as they were generated.
+        training: (T, C, S, S) uint8: the images that the generator was trained on.
+        features_of_samples: Computes :attr:`features`; called once at most.
+        features_of_references: Computes :attr:`references`.
+        mirrored: Whether the generator was also trained on the mirror image of each of them.
+        progress: Called after each piece of work; may raise Interrupted.
+    """
+
+    images: Tensor
+    training: Tensor | Images
     features_of_samples: Callable[[], Tensor]
     features_of_references: Callable[[], Tensor]
-    mirrored: bool = False  # whether it learned from the mirror image of each of them as well
-    tell: Callable[[], None] = lambda: None  # that work goes on; may raise Interrupted
+    mirrored: bool = False
+    progress: Callable[[], None] = lambda: None
     _shared: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def features(self) -> Tensor:
-        """Inception's pool3 of the samples: (N, 2048) float32, on the CPU."""
+        """Inception's pool3 features of the samples: (N, 2048) float32 on the CPU."""
         return self.features_of_samples()
 
     @cached_property
     def references(self) -> Tensor:
-        """Those of the reference split: (M, 2048)."""
+        """Inception's pool3 features of the reference split: (M, 2048) float32 on the CPU."""
         return self.features_of_references()
 
     def learned(self, order: Tensor | None = None) -> Iterator[Tensor]:
-        """The training images, or those at the positions ``order`` (N,), a piece at a time: (B, C, S, S) uint8.
+        """Yield the training images in pieces, which are read from their files ahead of time.
 
-        There may be millions, which are read from their files while earlier pieces are looked at.
+        Args:
+            order: (N,) int64, positions in ``training``; all of them, in order, if None.
+
+        Yields:
+            (B, C, S, S) uint8 on the CPU, with B of ``TOGETHER`` at most.
         """
-        for piece in batches(self.training, torch.arange(len(self.training)) if order is None else order, TOGETHER):
-            yield piece
-            self.tell()
+        from vqbench.loading import batches, with_progress  # not at the top: few metrics read training images
+
+        positions = torch.arange(len(self.training)) if order is None else order
+        yield from with_progress(batches(self.training, positions, TOGETHER), self.progress)
 
     def shared(self, compute: Callable[..., Result], *args: Hashable) -> Result:
-        """What ``compute(self, *args)`` gives, computed once for all metrics that ask for it."""
+        """Return ``compute(self, *args)``, computed once for all metrics that need it."""
         key = compute, args
         if key not in self._shared:
             self._shared[key] = compute(self, *args)
@@ -142,9 +190,9 @@ class Samples:
 
 
 class SampleMetric(Metric):
-    """One number about the images that a generator makes: :meth:`measure` sees all of them at once.
+    """One number about generated images: :meth:`measure` gets all of them at once.
 
-    About the reconstructions of an autoencoder it says nothing.
+    Undefined for the reconstructions of an autoencoder.
     """
 
     of_samples = True
@@ -164,18 +212,32 @@ class SampleMetric(Metric):
         return None
 
     def measure(self, samples: Samples) -> float:
-        """The value. Raises RunError where there are too few samples or references for it."""
+        """Return the value of ``samples``, in ``unit``.
+
+        Raises:
+            RunError: Too few samples or references.
+        """
         raise NotImplementedError
 
 
 class ImageMetric(Metric):
-    """A mean over images of a value that each image has by itself. Subclasses give :meth:`values`."""
+    """A mean over images of a value per image. Subclasses implement :meth:`values`.
+
+    >>> class WorstPixel(ImageMetric):
+    ...     label, better, digits = "worst pixel", "min", 4
+    ...     def values(self, batch):
+    ...         return (batch.originals - batch.reconstructions).abs().flatten(1).amax(1)
+    """
 
     def reset(self) -> None:
         self.state = {"sum": torch.zeros((), dtype=torch.float64), "count": torch.zeros((), dtype=torch.float64)}
 
     def values(self, batch: Batch) -> Tensor:
-        """The value of each image, (B,)."""
+        """Return the value of each image, (B,) of any float type, on any device.
+
+        Raises:
+            RunError: The images cannot be measured, for example because they are too small.
+        """
         raise NotImplementedError
 
     def update(self, batch: Batch) -> Tensor:

@@ -365,7 +365,7 @@ def resolve(kind: Kind, name: str, given: Mapping[str, Any], fixed: Mapping[str,
     args = checked(f"{kind[:-1]} {name!r}", cls, given, fixed or {}, preset)
     if kind == "datasets":  # a place on this machine gives way to what lies there
         with contained(kind, plugin):
-            args = cls.settled(args)
+            args = cls.canonical_args(args)
     later: Mapping[str, Any] = getattr(cls, "LATER", {})  # else runs from before such an argument would lose their key
     args = {argument: value for argument, value in args.items() if argument not in later or value != later[argument]}
     return PluginSpec(plugin, cls.VERSION, args, source(kind, plugin))

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from vqbench import registry
-from vqbench.assets import pickles
-from vqbench.backbones._blocks import Norm
-from vqbench.backbones.movq import Modulated, MoVQ
+from vqbench.assets import torch_archives
+from vqbench.backbones._blocks import MapNorm
+from vqbench.backbones.movq import ModulatedNorm, MoVQ
 from vqbench.backbones.pretrained import Pretrained
 from vqbench.backbones.seqgan import SeQGAN, WindowAttention
 from vqbench.backbones.vit import ViT, positions
@@ -102,7 +102,7 @@ def test_attention_stands_where_its_sides_say() -> None:
 def test_modulation_by_value() -> None:
     """A modulated norm is the group norm times one product of the quantized map plus another, code by code."""
     torch.manual_seed(0)
-    norm = Modulated(32, 4)
+    norm = ModulatedNorm(32, 4)
     x, z_q = torch.randn(2, 32, 8, 8), torch.randn(2, 4, 4, 4)
     larger = z_q.repeat_interleave(2, 2).repeat_interleave(2, 3)
     expected = norm.norm_layer(x) * norm.conv_y(larger) + norm.conv_b(larger)
@@ -115,8 +115,8 @@ def test_movq_modulates_every_norm_of_the_decoder_alone() -> None:
         net, plain = MoVQ(3, 256), VQGAN(3, 256)
         assert net.decode(torch.zeros(1, 256, 16, 16)).shape == (1, 3, 256, 256)
     assert size(net.encoder) == 29_298_176
-    modulated = [module for module in net.decoder.modules() if isinstance(module, Modulated)]
-    norms = [module for module in plain.decoder.modules() if isinstance(module, Norm)]
+    modulated = [module for module in net.decoder.modules() if isinstance(module, ModulatedNorm)]
+    norms = [module for module in plain.decoder.modules() if isinstance(module, MapNorm)]
     assert len(modulated) == len(norms)
     more = sum(2 * (256 + 1) * norm.num_channels for norm in norms)  # a weight for each channel of z_q, and a bias
     assert size(net.decoder) == 42_449_795 + more == 48_765_827
@@ -333,7 +333,7 @@ def test_a_published_checkpoint_is_measured_as_it_is(tmp_path: Path) -> None:
     ("changes", "args", "sentence"),
     [
         ({"encoder.conv_in.bias": None}, {}, r"lacks 1 \(encoder.conv_in.bias\)"),
-        ({"extra.weight": torch.zeros(1)}, {}, r"has beside them 1 \(extra.weight\)"),
+        ({"extra.weight": torch.zeros(1)}, {}, r"has in addition 1 \(extra.weight\)"),
         ({"quantize.embedding.weight": None}, {}, "has no quantize.embedding.weight"),
         ({}, {"z_channels": 32}, r"has in another shape .*\(16, 32, 3, 3\) for \(32, 32, 3, 3\)"),
         ({}, {"sha256": "ab" * 32}, "its sha256 is [0-9a-f]{64}, not abab"),
@@ -379,7 +379,7 @@ def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path) -> None:
     path = tmp_path / "evil.ckpt"
     torch.save({"state_dict": {"weight": torch.arange(3.0), "evil": Evil()}, "more": [Evil()]}, path)
     with path.open("rb") as file:
-        content = pickles.load_checkpoint(file)
+        content = torch_archives.load_checkpoint(file)
     assert content["state_dict"]["weight"].tolist() == [0, 1, 2]
     assert not (tmp_path / "executed").exists()
     with zipfile.ZipFile(path) as archive:  # the same bytes do call it where pickle is trusted

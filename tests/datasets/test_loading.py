@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from tests.support.measured_samples import WatchedImages, smooth
 from vqbench import loading
 from vqbench.dataset import Images
 from vqbench.datasets.photos import Photos
@@ -116,7 +117,7 @@ def test_resident_reads_all(folder: Path) -> None:
     assert torch.equal(loading.resident(images), images[0:30])
 
 
-def test_a_image_that_is_gone_stops_the_training(folder: Path) -> None:
+def test_an_image_that_is_gone_stops_the_training(folder: Path) -> None:
     """What a thread cannot read reaches who trains, and names the file; nobody waits for ever."""
     images = of(folder).pixels("train")
     (folder / "train" / "17.png").unlink()
@@ -180,3 +181,20 @@ def test_the_environment_says_how_many_threads(monkeypatch: pytest.MonkeyPatch) 
     for given, wanted in (("3", 3), ("0", None), ("many", None)):
         monkeypatch.setenv("VQBENCH_LOADERS", given)
         assert loading.workers() == wanted if wanted else 1 <= loading.workers() <= 16
+
+
+def test_first_images_are_all_that_is_read() -> None:
+    """The first images of a split are a split of their own, of which making it reads none."""
+    images = smooth(330, 1, 8)
+    watched = WatchedImages(images)
+    first = loading.first_images(watched, 210)
+    assert watched.asked == []
+    assert len(first) == 210
+    assert torch.equal(first[torch.tensor([209, 3])], images[[209, 3]])
+    assert torch.equal(first[200:], images[200:210])
+    assert watched.last == 209
+    with pytest.raises(IndexError):
+        first[torch.tensor([210])]
+    assert len(loading.first_images(watched, 1000)) == 330
+    assert loading.first_images(watched, None) is watched
+    assert len(loading.first_images(images, 210)) == 210

@@ -174,7 +174,7 @@ def test_other_files_are_passed_over(folder: Path) -> None:
 # Named by content ----------------------------------------------------------------------------------------------------
 
 
-def settled(**args: object) -> dict[str, object]:
+def canonical_args(**args: object) -> dict[str, object]:
     return dict(registry.resolve("datasets", "photos", {"size": SIZE, **args}).args)
 
 
@@ -182,19 +182,19 @@ def test_a_run_is_named_by_content_and_finds_it_again(folder: Path, tmp_path: Pa
     """Two folders of equal images give equal arguments, none of which is a path, and these make the data set."""
     fill(tmp_path / "copy", [f"train/a/{number:02}.png" for number in range(12)])
     fill(tmp_path / "copy", [f"test/{number:02}.png" for number in range(5)], first=100)
-    first, second = settled(folder=str(folder)), settled(folder=str(tmp_path / "copy"))
+    first, second = canonical_args(folder=str(folder)), canonical_args(folder=str(tmp_path / "copy"))
     assert first == second
     assert first["folder"] is None
     assert str(tmp_path) not in json.dumps(first)
     again = Photos(**first)  # type: ignore[arg-type]
     assert torch.equal(pixels(again, "test"), pixels(photos(folder), "test"))
-    assert settled(**{key: value for key, value in first.items() if key != "size"}) == first
+    assert canonical_args(**{key: value for key, value in first.items() if key != "size"}) == first
 
 
 @pytest.mark.parametrize("change", ["add", "remove", "alter", "swap", "move"])
 def test_any_change_of_the_images_is_another_run(folder: Path, change: str) -> None:
     """Adding, removing, altering, exchanging images, or moving one between the splits, changes the name of a run."""
-    before = settled(folder=str(folder))["content"]
+    before = canonical_args(folder=str(folder))["content"]
     first, second = folder / "train" / "00.png", folder / "train" / "01.png"
     if change == "add":
         (folder / "train" / "99.png").write_bytes(noise(999))
@@ -210,7 +210,7 @@ def test_any_change_of_the_images_is_another_run(folder: Path, change: str) -> N
         second.write_bytes(kept)
     else:
         first.rename(folder / "val" / "99.png")
-    assert settled(folder=str(folder))["content"] != before
+    assert canonical_args(folder=str(folder))["content"] != before
 
 
 def test_a_file_changed_under_its_name_never_passes(folder: Path) -> None:
@@ -225,17 +225,17 @@ def test_a_file_changed_under_its_name_never_passes(folder: Path) -> None:
 
 def test_content_that_is_asked_for_must_be_there(folder: Path) -> None:
     """A suite that pins a content gets it or a sentence that names both."""
-    known = settled(folder=str(folder))["content"]
-    assert settled(folder=str(folder), content=known)["content"] == known
+    known = canonical_args(folder=str(folder))["content"]
+    assert canonical_args(folder=str(folder), content=known)["content"] == known
     with pytest.raises(AssetError, match=f"no folder of the content 00ff .* only .* {known}"):
-        settled(folder=str(folder), content="00ff")
+        canonical_args(folder=str(folder), content="00ff")
 
 
 def test_moved_images_are_found_in_the_folder_of_data(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run goes on where its images lie under VQBENCH_DATA, and says so plainly where they are gone."""
-    args = settled(folder=str(folder))
+    args = canonical_args(folder=str(folder))
     monkeypatch.setenv("VQBENCH_DATA", str(tmp_path / "data"))
     folder.rename(tmp_path / "moved")
     with pytest.raises(AssetError, match=f"no folder of the content {args['content']} is on this machine"):
@@ -423,7 +423,7 @@ def test_lsun_by_folder_or_lmdb(tmp_path: Path) -> None:
 
 def test_photographs_of_scikit_image(cache: Path) -> None:
     """Without a folder there are crops of shipped photographs, known by the same content on every machine."""
-    args = settled()
+    args = canonical_args()
     assert args["content"] == "6b01f7cfbb36e052bb1e8cdd797d2c21"
     dataset = Photos(**args)  # type: ignore[arg-type]
     assert dataset.counts == {"train": 285, "test": 33}

@@ -174,7 +174,7 @@ def test_statistics_behind_rfid_equal_the_image_by_image_script(tmp_path: Path, 
     metric, _ = measured("rfid", x, y, size=5)
     for side in ("originals", "reconstructions"):
         features = features_of_files(inception.network(CPU), tmp_path / side)
-        mean, cov = metric._moments(side)
+        mean, cov = metric.moments(side)
         np.testing.assert_allclose(mean, features.mean(0), rtol=0, atol=1e-5)
         np.testing.assert_allclose(cov, np.cov(features, rowvar=False), rtol=0, atol=1e-5)
         assert np.abs(cov).max() > 0.1

@@ -14,7 +14,7 @@ from vqbench import assets, registry
 from vqbench.errors import RunError
 from vqbench.images import rounded
 from vqbench.metric import Batch, Context, Metric
-from vqbench.metrics import kid
+from vqbench.metrics import _feature_distances, kid
 from vqbench.networks import inception
 from vqbench.networks.compat import ensure_torchvision
 from vqbench.protocol import measuring
@@ -105,7 +105,7 @@ def test_ranks_add_up(weights: None, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_subset_is_drawn_of_many_and_the_first_count(weights: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond a subset's size there are many, the same each time; images beyond those that are kept are let go."""
     monkeypatch.setattr(inception, "features", cheap)
-    monkeypatch.setattr(kid, "SIZE", 5)
+    monkeypatch.setattr(_feature_distances, "SUBSET_SIZE", 5)
     monkeypatch.setattr(kid, "MOST", 12)
     originals, reconstructions = pictures(16)
     values = []

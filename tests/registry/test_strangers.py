@@ -203,7 +203,11 @@ FAULTS = [
     ("dataset", DATA + "    title = 5\n", "Mine.title"),
     ("dataset", DATA + "    counts = {}\n", "KeyError: 'train'"),
     ("dataset", DATA + "    def __init__(self) -> None:\n        raise OSError('gone')\n", "OSError: gone"),
-    ("dataset", DATA + "    @classmethod\n    def settled(cls, args):\n        return 1 / 0\n", "ZeroDivisionError"),
+    (
+        "dataset",
+        DATA + "    @classmethod\n    def canonical_args(cls, args):\n        return 1 / 0\n",
+        "ZeroDivisionError",
+    ),
     ("metric", L1 + "    digits = 'many'\n", "Mine.digits"),
     ("metric", L1 + "    better = 'most'\n", "Mine.better"),
     ("metric", "from vqbench.metric import Metric\n\n\nclass Mine(Metric):\n    pass\n", "AttributeError"),

@@ -22,7 +22,7 @@ from PIL import Image
 from tests.assets.test_assets import script_archive
 from tests.support import odd_images
 from tests.support.soak import examples
-from vqbench.assets import forms, pickles
+from vqbench.assets import array_pickles, forms, safe_pickle, torch_archives
 from vqbench.datasets import _decode, _index, _lmdb, _scan
 from vqbench.datasets.mnist import idx_images
 from vqbench.errors import AssetError
@@ -119,7 +119,7 @@ def batch(protocol: int) -> bytes:
 @given(st.integers(0, pickle.HIGHEST_PROTOCOL).flatmap(lambda protocol: mutated(batch(protocol))))
 def test_mutated_pickles(data: bytes) -> None:
     """Of pickles of every protocol: no memory is taken on their word, and no array is made but of their own bytes."""
-    ends_well(lambda: pickles.load_arrays(io.BytesIO(data)), (pickle.UnpicklingError,))
+    ends_well(lambda: array_pickles.load_arrays(io.BytesIO(data)), (pickle.UnpicklingError,))
 
 
 @cache
@@ -137,8 +137,8 @@ def checkpoint() -> bytes:
 def test_mutated_checkpoints(data: st.DataObject) -> None:
     """Of checkpoints and TorchScript archives, as files and in the pickle within."""
     for load, whole in (
-        (pickles.load_checkpoint, checkpoint()),
-        (pickles.load_script_tensors, script_archive((1, (2, 2), (1, 2))).getvalue()),
+        (torch_archives.load_checkpoint, checkpoint()),
+        (torch_archives.load_script_tensors, script_archive((1, (2, 2), (1, 2))).getvalue()),
     ):
         changed = data.draw(mutated(whole))
         ends_well(lambda: load(io.BytesIO(changed)), (pickle.UnpicklingError, zipfile.BadZipFile))  # noqa: B023
@@ -247,13 +247,13 @@ def test_mutated_lmdb(tmp_path_factory: pytest.TempPathFactory, environment: byt
 )
 def test_a_pickle_chooses_no_pointer_size_or_time(program: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every way in which a few bytes crashed the process, took memory on their word, or ran for ever, is refused."""
-    monkeypatch.setattr(pickles, "MAX_STEPS", 10_000)
-    assert ends_well(lambda: pickles.load_arrays(io.BytesIO(program)), (pickle.UnpicklingError,))
+    monkeypatch.setattr(safe_pickle, "MAX_STEPS", 10_000)
+    assert ends_well(lambda: array_pickles.load_arrays(io.BytesIO(program)), (pickle.UnpicklingError,))
 
 
 def test_a_memo_is_no_larger_than_what_is_in_it() -> None:
     """A place of billions in a pickle's memo takes no memory for those before it."""
-    ends_well(lambda: pickles.load_arrays(io.BytesIO(b"Nr\xff\xff\xff\x7f.")), ())
+    ends_well(lambda: array_pickles.load_arrays(io.BytesIO(b"Nr\xff\xff\xff\x7f.")), ())
 
 
 def test_packed_tensors_unfold_within_bounds() -> None:
@@ -261,12 +261,12 @@ def test_packed_tensors_unfold_within_bounds() -> None:
     whole = script_archive((1, (2, 2), (1, 2)))
     for view in ((0, (2**15, 2**15), (0, 0)), (0, (2**30,), (1,)), (5, (2,), (1,))):
         with pytest.raises(pickle.UnpicklingError, match=r"larger than the file|beyond its storage"):
-            pickles.load_script_tensors(script_archive(view))
+            torch_archives.load_script_tensors(script_archive(view))
     bomb = io.BytesIO()
     with zipfile.ZipFile(whole) as archive, zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as made:
         made.writestr("net/data.pkl", archive.read("net/data.pkl"))
         made.writestr("net/data/0", bytes(20_000_000))
-    assert ends_well(lambda: pickles.load_script_tensors(bomb), (pickle.UnpicklingError,))
+    assert ends_well(lambda: torch_archives.load_script_tensors(bomb), (pickle.UnpicklingError,))
 
 
 def test_a_broken_asset_is_told_however_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

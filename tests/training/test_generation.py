@@ -26,6 +26,7 @@ from vqbench import protocol, registry
 from vqbench.backbones.conv import Conv
 from vqbench.cli import actions
 from vqbench.errors import Interrupted, UsageError
+from vqbench.evaluation import contact_sheets
 from vqbench.evaluation import samples as generation
 from vqbench.execution import runner
 from vqbench.metric import Context, SampleMetric, Samples
@@ -35,7 +36,7 @@ from vqbench.metrics.precision import Precision
 from vqbench.metrics.recall import Recall
 from vqbench.metrics.sample_kid import SampleKID
 from vqbench.model import Autoencoder
-from vqbench.networks import inception
+from vqbench.networks import feature_cache, inception
 from vqbench.planning import loading
 from vqbench.planning.jobs import Job, take
 from vqbench.planning.overrides import Override
@@ -500,7 +501,7 @@ def test_samples_are_held_against_the_whole_reference_split(tmp_path: Path, monk
 
     monkeypatch.setattr(inception, "network", lambda device: None)
     monkeypatch.setattr(inception, "features", features)
-    monkeypatch.setattr(inception, "features_path", lambda *_: tmp_path / "features.npy")
+    monkeypatch.setattr(feature_cache, "features_path", lambda *_: tmp_path / "features.npy")
     few, made = Few(), Few().pixels("train")[:130]
     expected = {"test": few.pixels("test"), "train": few.pixels("train")}
     for reference, name in (("train", "clean"), ("test", "clean@60")):
@@ -533,8 +534,8 @@ def test_samples_are_held_against_the_whole_reference_split(tmp_path: Path, monk
 def test_the_nearest_training_image() -> None:
     """The image below a sample is the training image nearest to it."""
     training = Few().pixels("train")
-    assert generation.nearest(training[[5, 17]], training).tolist() == [5, 17]
-    grid = Image.open(io.BytesIO(generation.grid(training[:10])))
+    assert contact_sheets.nearest(training[[5, 17]], training).tolist() == [5, 17]
+    grid = Image.open(io.BytesIO(contact_sheets.grid(training[:10])))
     assert grid.size == (2 * (8 * 30 + 2), 2 * (2 * 30 + 2))
 
 

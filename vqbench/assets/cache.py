@@ -9,15 +9,17 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
-from vqbench.assets.catalogue import Asset
 from vqbench.assets.content import digest, replacing
-from vqbench.assets.forms import Form
 from vqbench.system.files import MB, read_regular
 from vqbench.system.paths import path_of
+
+if TYPE_CHECKING:
+    from vqbench.assets.catalogue import Asset
+    from vqbench.assets.forms import Form
 
 LEDGER = 50 * MB
 _remembered: dict[str, dict[str, Any]] = {}  # as in the ledger, for caches that cannot be written
@@ -64,14 +66,15 @@ def _files(folder: Path) -> Iterator[Path]:
                     yield Path(entry.path)
 
 
-def digests(asset: Asset, path: Path, form: Form) -> dict[str, str]:
-    """The digests of what ``path`` holds, by canonical file name. Computed once for each state of the file.
+def digests(asset: Asset, path: Path, form: Form | None = None) -> dict[str, str]:
+    """Return the digests of the content of ``path``, by canonical file name.
 
-    Whatever the reader raises on a broken file comes through.
+    They are computed once for each state of the file. ``form`` is found by the file's name if None. Any error of a
+    reader on a damaged file is passed on.
     """
     known = recall(asset, path)
     if known is None:
-        known = {file: digest(content, asset.algorithm) for file, content in form.read(path)}
+        known = {file: digest(content, asset.algorithm) for file, content in (form or form_of(asset, path)).read(path)}
         remember(asset, path, known)
     return known
 

@@ -17,6 +17,10 @@ from vqbench.system import files
 Arrays = dict[str, np.ndarray]
 Content = bytes | Arrays
 
+# Canonical names of data files.
+IDX_NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+CIFAR10_NAMES = (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin")
+
 
 def digest(content: Content, algorithm: str) -> str:
     """The hexadecimal digest of a file's bytes by ``algorithm``, or of tensors by ``digest_of_arrays``."""

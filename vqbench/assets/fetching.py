@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING, Literal
 
 from filelock import FileLock
 
-from vqbench.assets.cache import cache_folder, candidates, data_folder, digests, form_of, recall, remember
+from vqbench.assets.cache import cache_folder, candidates, data_folder, digests, recall, remember
 from vqbench.assets.catalogue import CATALOGUE, Asset
 from vqbench.assets.content import Content, digest, load_npz, save
-from vqbench.assets.download import Progress, SourceError
-from vqbench.assets.sources import AssetSource
 from vqbench.errors import AssetError, UsageError, nearest
 from vqbench.system.files import MEMBER, read_regular
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from vqbench.assets.download import Progress
+    from vqbench.assets.sources import AssetSource
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -133,7 +134,7 @@ def _is_right(asset: Asset, folder: Path, tried: list[str]) -> bool:
     for file, expected in asset.digests.items():
         path = folder / file
         try:
-            found = digests(asset, path, form_of(asset, path))[file]
+            found = digests(asset, path)[file]
         except Exception as error:  # a broken file can break its reader in any way
             tried.append(f"{path} cannot be read ({_short(error)})")
             return False
@@ -204,6 +205,8 @@ def _convert_local(asset: Asset, tried: list[str]) -> Path | None:
 
 def _ask_sources(asset: Asset, offline: bool, progress: Progress | None, tried: list[str]) -> Path | None:
     """Try the sources in their order; ``tried`` is told how each fared."""
+    from vqbench.assets.download import SourceError  # not at the top: assets in the cache need no source
+
     if offline:
         return None
     for source in asset.sources:

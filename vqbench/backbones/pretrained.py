@@ -1,4 +1,4 @@
-"""A published VQGAN from a file, as taming-transformers writes its checkpoints."""
+"""A published VQGAN from a checkpoint of taming-transformers."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from vqbench.assets import pickles
+from vqbench.assets import torch_archives
 from vqbench.backbones.vqgan import VQGAN
 from vqbench.bounds import Layers, Side, Width
 from vqbench.errors import AssetError
 from vqbench.system.paths import path_of
 
 CODEBOOK = "quantize.embedding.weight"
-LOSSES = "loss."  # the discriminator and the perceptual net, which are nothing of the model
+LOSSES = "loss."  # the discriminator and the perceptual network, which are no part of the model
 
 
 class Pretrained(VQGAN):
-    """VQGAN with the weights of a checkpoint in the layout of taming-transformers, whose other arguments it must fit.
+    """VQGAN with the weights of a checkpoint of taming-transformers.
 
-    ``file``: its path, or one below the folder VQBENCH_DATA; ``sha256``: its digest, which names the weights in the
-    run's key, wherever the file lies (the error about a wrong one tells the right one). Only tensors are read; whatever
-    else is in the file is not executed and not even imported. The parameters must be those of this backbone one by one,
-    the codebook and ``loss.*`` apart; the recipe ``gan`` puts the codebook into the quantizer, and with ``steps: 0`` it
-    trains nothing, so that the published weights are what is measured. Raises AssetError for a file that is not there
-    or not such a checkpoint.
+    ``file``: its path, absolute or below the folder VQBENCH_DATA. ``sha256``: its digest, which identifies the weights
+    in the run key, wherever the file is; the error for a wrong digest states the right one. The other arguments must
+    be those that the checkpoint was trained with: apart from the codebook and ``loss.*``, its parameters must be those
+    of this backbone one by one. Only tensors are read; nothing in the file is executed or imported.
+
+    The recipe ``gan`` copies the codebook into the quantizer; with ``steps: 0`` it trains nothing, so that the
+    published weights are measured. Raises AssetError for a file that is missing or no such checkpoint.
     """
 
     VERSION = 1
@@ -67,23 +68,25 @@ class Pretrained(VQGAN):
 
 
 def read(path: Path, sha256: str) -> dict[str, torch.Tensor]:
-    """The tensors of a checkpoint: of its ``state_dict`` where it has one. Raises AssetError."""
+    """Read the tensors of a checkpoint. Raises AssetError."""
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             if digest != sha256.lower():
-                raise AssetError(f"{path}: its sha256 is {digest}, not {sha256}; give the file's own, if it is right")
-            content = pickles.load_checkpoint(file)
+                raise AssetError(
+                    f"{path}: its sha256 is {digest}, not {sha256}; set sha256 to the former if this is the right file"
+                )
+            content = torch_archives.load_checkpoint(file)
     except OSError as error:
-        raise AssetError(f"{path}: cannot be read ({error.strerror}); give the checkpoint's path as file") from None
+        raise AssetError(f"{path}: cannot be read ({error.strerror}); set file to the checkpoint's path") from None
     except (zipfile.BadZipFile, pickle.UnpicklingError, EOFError, KeyError, ValueError, TypeError) as error:
         raise AssetError(
-            f"{path}: not a checkpoint as torch.save writes it since torch 1.6 ({error}); load it in the torch that "
-            "wrote it, and save it anew"
+            f"{path}: not a checkpoint as torch.save writes it since torch 1.6 ({error}); load it with the torch that "
+            "wrote it, and save it again with a newer one"
         ) from None
     state: Any = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(state, dict):
-        raise AssetError(f"{path}: it holds no state_dict, so it is no checkpoint of a model")
+        raise AssetError(f"{path}: it has no state_dict, so it is no checkpoint of a model")
     return {str(name): torch.from_numpy(value) for name, value in state.items() if isinstance(value, np.ndarray)}
 
 
@@ -94,17 +97,17 @@ def _find(file: str) -> Path:
 
 
 def _require_same(path: Path, wanted: dict[str, torch.Size], given: dict[str, torch.Tensor]) -> None:
-    """Raise AssetError, with the first few, unless all names and shapes are the same."""
-    told = {
+    """Raise AssetError unless all names and shapes match."""
+    differences = {
         "lacks": [name for name in wanted if name not in given],
-        "has beside them": [name for name in given if name not in wanted],
+        "has in addition": [name for name in given if name not in wanted],
         "has in another shape": [
             f"{name} {tuple(given[name].shape)} for {tuple(shape)}"
             for name, shape in wanted.items()
             if name in given and given[name].shape != shape
         ],
     }
-    wrong = [f"{what} {len(names)} ({', '.join(names[:3])})" for what, names in told.items() if names]
+    wrong = [f"{what} {len(names)} ({', '.join(names[:3])})" for what, names in differences.items() if names]
     if wrong:
         raise AssetError(
             f"{path}: of the parameters of this backbone it {', '.join(wrong)}; set width, multipliers, blocks, "

@@ -1,4 +1,4 @@
-"""The autoencoder of SeQ-GAN: convolutions alone at first, and attention in the decoder's second phase."""
+"""The autoencoder of SeQ-GAN, whose second phase of training adds attention."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqbench.backbones._blocks import Level, Norm, levels_with
+from vqbench.backbones._blocks import MapNorm, ResolutionLevel, levels_with
 from vqbench.backbones.vqgan import VQGAN
 from vqbench.bounds import Layers, Side, Width
 from vqbench.errors import UsageError
 
-HEAD = 32  # channels of a head
+HEAD = 32  # channels per head
 
 
 class WindowAttention(nn.Module):
-    """x + the attention of every position to those of its region; nothing but x until it is ``active``.
+    """x + attention(norm(x)) within regions; x alone until it is ``active``.
 
-    Regions are blocks of ``window`` x ``window`` neighbours or, ``dilated``, positions as far apart as makes that many
-    cover the whole map. The last product starts at zero, so that it begins by changing nothing.
+    A region is a block of ``window`` x ``window`` neighbours or, ``dilated``, that many positions spread evenly over
+    the whole map. The last convolution starts at zero, so that the module starts as the identity.
     """
 
     def __init__(self, channels: int, window: int, dilated: bool) -> None:
         super().__init__()
         self.window, self.dilated, self.active = window, dilated, False
-        self.norm = Norm(channels)
+        self.norm = MapNorm(channels)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.proj_out = nn.Conv2d(channels, channels, 1)
         nn.init.zeros_(self.proj_out.weight)
-        nn.init.zeros_(self.proj_out.bias)  # type: ignore[arg-type]  # a convolution has one unless told otherwise
+        nn.init.zeros_(self.proj_out.bias)  # type: ignore[arg-type]  # a convolution has one by default
 
     def forward(self, x: Tensor, z_q: Tensor | None = None) -> Tensor:
         if not self.active:
@@ -39,7 +39,9 @@ class WindowAttention(nn.Module):
         window = min(self.window, height, width)
         rows, columns = height // window, width // window
         if (rows * window, columns * window) != (height, width):
-            raise UsageError(f"backbone seqgan: a map of {height}x{width} has no regions of {window}x{window}")
+            raise UsageError(
+                f"backbone seqgan: a map of {height}x{width} cannot be divided into regions of {window}x{window}"
+            )
         h = self.qkv(self.norm(x))
         if self.dilated:  # a region's positions are the slow index
             h = h.view(batch, 3, -1, HEAD, window, rows, window, columns).permute(1, 0, 5, 7, 2, 4, 6, 3)
@@ -54,14 +56,15 @@ class WindowAttention(nn.Module):
 
 
 class SeQGAN(VQGAN):
-    """VQGAN's autoencoder without any attention, and in the second phase of training with a stronger decoder.
+    """VQGAN's autoencoder without attention; a stronger decoder in phase two.
 
-    Then the encoder is frozen, and in the decoder's levels whose maps have one of the sides ``refined`` (where images
-    have ``size`` pixels) every residual block is followed by an attention within regions of ``window`` x ``window``
-    positions: blocks and dilated ones in turn. The recipe ``gan`` trains the second phase in ``refine_steps``.
+    In the second phase of training the encoder is frozen, and in the decoder's levels whose maps have one of the sides
+    ``refined`` (for images of ``size`` pixels) every residual block is followed by an attention within regions of
+    ``window`` x ``window`` positions, blocks and dilated ones in turn. The recipe ``gan`` trains it in
+    ``refine_steps``.
 
-    The paper names these attentions, but not to us where they stand, how large their regions are, or how they start:
-    here they start by changing nothing.
+    We found no statement of where the paper's attentions stand, how large their regions are, or how they are
+    initialised: here they start as the identity.
     """
 
     paper: ClassVar[str] = (
@@ -96,8 +99,10 @@ class SeQGAN(VQGAN):
         for index in levels_with(refined, size, len(widths)):
             level = self.decoder.up[index]
             if (side := size >> index) % min(window, side):
-                raise UsageError(f"window {window}: a map of {side}x{side} has no regions of {window}x{window}")
-            assert isinstance(level, Level)
+                raise UsageError(
+                    f"window {window}: a map of {side}x{side} cannot be divided into regions of {window}x{window}"
+                )
+            assert isinstance(level, ResolutionLevel)
             level.attn = nn.ModuleList(
                 WindowAttention(widths[index], window, dilated=bool(place % 2)) for place in range(len(level.block))
             )

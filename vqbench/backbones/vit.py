@@ -13,20 +13,20 @@ from vqbench.bounds import Layers, Width
 from vqbench.errors import UsageError
 
 
-class Shape(NamedTuple):
-    """A transformer's size; the hidden layer of its products is four times as wide as it is."""
+class TransformerSize(NamedTuple):
+    """Size of a transformer, whose hidden layers have four times its width."""
 
     layers: int
     width: int
     heads: int
 
 
-SMALL, BASE, LARGE = Shape(8, 512, 8), Shape(12, 768, 12), Shape(32, 1280, 16)
+SMALL, BASE, LARGE = TransformerSize(8, 512, 8), TransformerSize(12, 768, 12), TransformerSize(32, 1280, 16)
 VARIANTS = {"small": (SMALL, SMALL), "base": (BASE, BASE), "large": (SMALL, LARGE)}  # encoder, decoder
 
 
-class Layer(nn.Module):
-    """x + attention(norm(x)), then x + product(tanh(product(norm(x))))."""
+class TransformerLayer(nn.Module):
+    """x + attention(norm(x)), then x + linear(tanh(linear(norm(x))))."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -45,11 +45,11 @@ class Layer(nn.Module):
 
 
 class TransformerLayers(nn.Module):
-    """Maps (B, width, h, w) to the same: fixed positions are added, layers follow, and a norm at the end."""
+    """A transformer on maps (B, width, h, w), with positions and a final norm."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: TransformerSize) -> None:
         super().__init__()
-        self.layers = nn.Sequential(*(Layer(shape.width, shape.heads) for _ in range(shape.layers)))
+        self.layers = nn.Sequential(*(TransformerLayer(shape.width, shape.heads) for _ in range(shape.layers)))
         self.norm = nn.LayerNorm(shape.width)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -60,9 +60,10 @@ class TransformerLayers(nn.Module):
 
 
 def positions(width: int, rows: int, columns: int, device: torch.device) -> Tensor:
-    """(rows·columns, width): sines and cosines of the column in the first half of the channels, then of the row.
+    """Return the position embeddings, (rows·columns, width).
 
-    Of the frequencies 10000^(−i/q), i = 0 … q − 1, q = width/4.
+    Sines and cosines of the column in the first half of the channels, of the row in the second, at the frequencies
+    10000^(−i/q), i = 0 … q − 1, q = width/4.
     """
     frequencies = 10000 ** -(torch.arange(width // 4, device=device) / (width // 4))
     column = torch.arange(columns, device=device).repeat(rows)[:, None] * frequencies
@@ -71,15 +72,15 @@ def positions(width: int, rows: int, columns: int, device: torch.device) -> Tens
 
 
 class ViT(Backbone):
-    """Patches as tokens, a transformer each way: with ``patch`` 8, 256 pixels to 32x32 positions.
+    """Patches as tokens, and a transformer in each direction.
 
-    ``variant``: ``small`` (8 layers of width 512, 8 heads), ``base`` (12 of 768, 12 heads), or ``large``, the small
+    With ``patch`` 8, 256 pixels become 32x32 positions. ``variant``: ``small`` (8 layers of width 512, 8 heads), ``base`` (12 of 768, 12 heads), or ``large``, the small
     encoder with a decoder of 32 layers of 1280, 16 heads. ``layers``, ``width`` and ``heads`` change both.
-    Where ``dim`` is not the transformers' width, a linear map takes features to it, and one takes codes from it. The
-    quantizer ``l2norm_vq`` (preset ``vit_vqgan``) brings its own, to its 32 dimensions: give it ``dim`` 512, or 768.
+    Where ``dim`` is not the transformers' width, one linear map leads to it, and one back. The
+    quantizer ``l2norm_vq`` (preset ``vit_vqgan``) has maps of its own to 32 dimensions: give it ``dim`` 512, or 768.
 
-    Source: an independent implementation (enhancing-transformers of thuanz123). Differs from the paper where that does:
-    there is no logit-Laplace loss, so the decoder predicts an image and no scales.
+    Source: an independent implementation (enhancing-transformers of thuanz123). Like that,
+    it differs from the paper in one point: without a logit-Laplace loss the decoder predicts an image and no scales.
     """
 
     paper: ClassVar[str] = (
@@ -100,7 +101,8 @@ class ViT(Backbone):
     ) -> None:
         super().__init__()
         encoder, decoder = (
-            Shape(layers or shape.layers, width or shape.width, heads or shape.heads) for shape in VARIANTS[variant]
+            TransformerSize(layers or shape.layers, width or shape.width, heads or shape.heads)
+            for shape in VARIANTS[variant]
         )
         for shape in (encoder, decoder):
             if shape.width % 4 or shape.width % shape.heads:
@@ -125,5 +127,5 @@ class ViT(Backbone):
         return self.pixels.weight
 
 
-def _linear(before: int, after: int) -> nn.Module:
-    return nn.Identity() if before == after else nn.Conv2d(before, after, 1)
+def _linear(in_channels: int, out_channels: int) -> nn.Module:
+    return nn.Identity() if in_channels == out_channels else nn.Conv2d(in_channels, out_channels, 1)

@@ -13,9 +13,9 @@ from vqbench.bounds import Layers, Side, Width
 
 
 class VQGAN(Backbone):
-    """Residual blocks with group norm and swish at every resolution, attention at some: 256 pixels to 16x16 positions.
+    """Residual blocks with group norm and swish at every resolution.
 
-    ``width`` times ``multipliers`` are the channels of the resolutions, which halve from one to the next: five make
+    At the defaults 256 pixels become 16x16 positions. ``width`` times ``multipliers`` are the channels of the resolutions, which halve from one to the next: five make
     f = 16. ``attention`` names the sides of the maps, where images have ``size`` pixels, whose blocks are each
     followed by a single-head attention; ``middle`` is the attention between the two blocks in the middle. A 1x1
     convolution takes the ``z_channels`` of the encoder to ``dim``, and one takes them back.
@@ -57,7 +57,7 @@ class VQGAN(Backbone):
         self.post_quant_conv = nn.Conv2d(dim, z_channels, 1)
 
     def make_decoder(self, channels: int, z_channels: int, dim: int) -> Decoder:
-        """The decoder around which other backbones differ."""
+        """Construct the decoder, in which other backbones differ."""
         return Decoder(channels, z_channels, *self.shape)
 
     def encode(self, x: Tensor) -> Tensor:

@@ -50,6 +50,7 @@ def grid(folder: Path, name: str, count: int, settings: Mapping[str, float], dev
     """
     from vqbench import registry
     from vqbench.evaluation import samples as generation
+    from vqbench.evaluation.contact_sheets import grid as png_grid
     from vqbench.execution.model_building import build, require_planned
     from vqbench.training import seeding
     from vqbench.training.engine import Engine
@@ -77,7 +78,7 @@ def grid(folder: Path, name: str, count: int, settings: Mapping[str, float], dev
     generator = recipe.generator(model, dataset.channels, dataset.size)
     _restore(generator, store.folder(run) / "best.pt", engine)
     seeds = seeding.seeds(run.seed, run.dataset.name)
-    return generation.grid(generation.sample(generator.eval(), seeds, range(count), {**recipe.sampler, **settings}))
+    return png_grid(generation.sample(generator.eval(), seeds, range(count), {**recipe.sampler, **settings}))
 
 
 def _restore(model: Any, path: Path, engine: Any) -> None:

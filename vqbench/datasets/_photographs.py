@@ -130,7 +130,7 @@ class Photographs(Dataset):
     # The contract ----------------------------------------------------------------------------------------------------
 
     @classmethod
-    def settled(cls, args: Mapping[str, Any]) -> dict[str, Any]:
+    def canonical_args(cls, args: Mapping[str, Any]) -> dict[str, Any]:
         """The folder gives way to the digest of its content; None where nothing is on this machine.
 
         ``bits`` came later, and is none of the arguments where they are 16, as they were taken before.

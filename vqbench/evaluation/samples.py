@@ -1,8 +1,7 @@
-"""Measures what a generator makes: samples, kept beside the run, every metric of samples, and images to look at."""
+"""Measure a generator: sample from it, keep the samples beside the run, compute every metric of samples."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,22 +9,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from vqbench import registry
 from vqbench.dataset import Dataset, Images
 from vqbench.distributed.group import ALONE, RankGroup
 from vqbench.errors import RunError
+from vqbench.evaluation import contact_sheets
 from vqbench.evaluation.reconstructions import Measurement
 from vqbench.evaluation.sample_pieces import SamplePieces, claim
-from vqbench.functional import neighbours
 from vqbench.images import as_measured, rounded, to_unit
-from vqbench.loading import batches
+from vqbench.loading import batches, first_images, with_progress
 from vqbench.metric import Context, SampleMetric, Samples
-from vqbench.networks import inception
+from vqbench.networks import feature_cache, inception
 from vqbench.protocol import MeasureProtocol
-from vqbench.store.results import Value, write_atomically
+from vqbench.store.results import Value
 from vqbench.store.sampling import Sampling
 from vqbench.store.value_name import ValueName
 from vqbench.training.latents.generator import Generator
@@ -33,11 +31,8 @@ from vqbench.training.seeding import Seeds
 
 TOGETHER = 100  # images that are sampled, or measured, at once
 SAVED = 5_000  # references after which their features are first saved, then after twice as many, and so on
-SHOWN = 64  # images of a run's own grid
-BESIDE = 16  # samples that are shown with their nearest training images
-CPU = torch.device("cpu")
-Told = Callable[[int, int], None]  # images done, images in all; may raise Interrupted
-Tell = Callable[[], None]  # that work goes on; may raise Interrupted
+OnSamples = Callable[[int, int], None]  # images done, images in all; may raise Interrupted
+Progress = Callable[[], None]  # after each piece of work; may raise Interrupted
 
 
 def sample(
@@ -45,28 +40,28 @@ def sample(
     seeds: Seeds,
     places: Sequence[int],
     settings: Mapping[str, float],
-    told: Told = lambda *_: None,
+    progress: OnSamples = lambda *_: None,
 ) -> Tensor:
-    """The samples at ``places`` of the endless row that a run's ``seeds`` begin: (n, C, S, S) uint8, on the CPU.
+    """Sample the images at ``places`` of the endless sequence that a run's ``seeds`` define.
 
-    Raises RunError for samples that are not finite, which 8 bits would hide.
+    Returns (n, C, S, S) uint8 on the CPU. Raises RunError for samples that are not finite, which 8 bits would hide.
     """
     parts = []
     for start in range(0, len(places), TOGETHER):
         chosen = [seeds("sample", place) for place in places[start : start + TOGETHER]]
-        made = generator.sample(chosen, **settings)
-        if not made.isfinite().all():
+        images = generator.sample(chosen, **settings)
+        if not images.isfinite().all():
             raise RunError(
                 "the generator's samples are not numbers, but NaN or infinite: its training, or that of its first "
                 "stage, has diverged; lower the learning rate"
             )
-        parts.append(rounded((made.clamp(-1, 1) + 1) / 2).cpu())
-        told(min(start + TOGETHER, len(places)), len(places))
+        parts.append(rounded((images.clamp(-1, 1) + 1) / 2).cpu())
+        progress(min(start + TOGETHER, len(places)), len(places))
     return torch.cat(parts)
 
 
 class SampleEvaluator:
-    """Measures generators of one data set one after the other. The ranks of ``group`` share the sampling."""
+    """Measures generators of one data set, one after the other. The ranks of ``group`` share the sampling."""
 
     def __init__(self, dataset: Dataset, device: torch.device, group: RankGroup = ALONE) -> None:
         self.dataset, self.device, self.group = dataset, device, group
@@ -78,71 +73,80 @@ class SampleEvaluator:
         seeds: Seeds,
         folder: Path,
         wanted: Mapping[str, Sequence[str]],
-        told: Told,
+        progress: OnSamples,
         trained_on: int | None,
         anew: bool,
         mirrored: bool = False,
     ) -> Measurement:
-        """Every ``wanted`` number: name of protocol and sampling -> metrics. Samples are kept in ``folder``.
+        """Measure the samples of ``generator``, in evaluation mode, by the ``wanted`` metrics.
 
-        ``trained_on``: the generator learned from the first training images alone; ``mirrored``: also from the mirror
-        images of what it learned from. ``anew``: it was trained just now, so that samples which are there may be of an
-        earlier one. ``told`` is of sampling; while the first rank measures the samples, it is called now and then as
-        for the last of them, so that it may raise Interrupted there too.
+        Args:
+            generator: On the evaluator's device.
+            seeds: Of the run.
+            folder: Of the run; samples and grids of them are written to it.
+            wanted: Name of protocol and sampling -> names of metrics.
+            progress: Called with (images done, images in all) of the sampling. While rank 0 measures, it is called
+                with the last such pair, so that it may raise Interrupted there too.
+            trained_on: The generator was trained on this many first training images alone; None: on all.
+            anew: It was trained just now, so that existing samples may be of other weights.
+            mirrored: It was also trained on the mirror images.
         """
         generator.eval()
         if anew:
             self.group.agree(lambda: claim(folder, generator.state_dict()))
-        training = first(self.dataset.pixels("train"), trained_on)
+        training = first_images(self.dataset.pixels("train"), trained_on)
         values = {}
         for names in _by_samples(wanted):
             sampling = _sampling(names[0])
-            tell = partial(told, sampling.count, sampling.count)
-            pictures = self._samples(generator, seeds, folder, sampling, told)
+            step = partial(progress, sampling.count, sampling.count)
+            images = self._samples(generator, seeds, folder, sampling, progress)
             for name in names:
-                measure = partial(self._values, name, wanted[name], pictures, training, mirrored, tell)
+                measure = partial(self._values, name, wanted[name], images, training, mirrored, step)
                 values[name] = self.group.agree(measure, patient=True)
-            self.group.agree(partial(draw, folder, pictures, training, self.device, mirrored, tell), patient=True)
+            draw = partial(contact_sheets.draw, folder, images, training, self.device, mirrored, step)
+            self.group.agree(draw, patient=True)
         return Measurement(values, {})
 
     def _values(
         self,
         name: str,
         metrics: Sequence[str],
-        pictures: Tensor,
+        images: Tensor,
         training: Tensor | Images,
         mirrored: bool = False,
-        tell: Tell = lambda: None,
+        progress: Progress = lambda: None,
     ) -> dict[str, Value]:
-        """The numbers of one name: what the samples ``images`` are worth under its protocol."""
+        """Measure samples ``images`` by ``metrics`` under the protocol and sampling of ``name``."""
         measured = ValueName.parse(name).measuring
         context = Context(measured, self.dataset.digest("test"), num_codes=None, bits=None, device=self.device)
         samples = Samples(
-            pictures,
+            images,
             training,
-            lambda: torch.cat([*self._features(pictures.split(TOGETHER), measured, tell)]),
-            partial(self._reference_features, name, _sampling(name), measured, tell),
+            lambda: torch.cat([*self._features(images.split(TOGETHER), measured, progress)]),
+            partial(self._reference_features, name, _sampling(name), measured, progress),
             mirrored,
-            tell,
+            progress,
         )
         values = {}
         for metric in metrics:
             cls: Any = registry.load("metrics", metric)
             one: SampleMetric = cls(context)
             version = registry.version("metrics", metric)
-            values[metric] = Value(one.measure(samples), version, measured.VERSION, len(pictures))
-            tell()
+            values[metric] = Value(one.measure(samples), version, measured.VERSION, len(images))
+            progress()
         return values
 
-    def _samples(self, generator: Generator, seeds: Seeds, folder: Path, sampling: Sampling, told: Told) -> Tensor:
-        """All samples, (count, C, S, S) uint8: those that are kept and, made now, the others. On the first rank alone.
+    def _samples(
+        self, generator: Generator, seeds: Seeds, folder: Path, sampling: Sampling, progress: OnSamples
+    ) -> Tensor:
+        """Return all samples, (count, C, S, S) uint8, on rank 0: those in ``folder`` and, sampled now, the others.
 
-        Round by round, each rank makes one piece, and the first keeps them all before it says so, which may raise
-        Interrupted: a stop loses no more than the pieces at work.
+        In each round every rank samples one piece, and rank 0 writes them all before it calls ``progress``, which may
+        raise Interrupted: a stop loses no more than the pieces of one round.
         """
         kept = SamplePieces(folder, sampling, TOGETHER)
 
-        def make(numbers: list[int]) -> list[np.ndarray]:
+        def sampled(numbers: list[int]) -> list[np.ndarray]:
             return [sample(generator, seeds, kept.places(each), sampling.settings).numpy() for each in numbers]
 
         missing = self.group.agree(kept.missing)
@@ -150,51 +154,51 @@ class SampleEvaluator:
         for start in range(0, len(missing), self.group.size):
             turn = missing[start : start + self.group.size]
             own = turn[self.group.rank : self.group.rank + 1]  # in the last round, not all ranks have one
-            made = self.group.gather(self.group.together(partial(make, own)))
-            pieces = [piece for each in made for piece in each]
+            gathered = self.group.gather(self.group.together(partial(sampled, own)))
+            pieces = [piece for each in gathered for piece in each]
             self.group.agree(partial(kept.keep, turn, pieces))
             left -= sum(map(len, pieces))
-            told(sampling.count - left, sampling.count)
+            progress(sampling.count - left, sampling.count)
         self.group.agree(kept.join)
         return kept.read() if self.group.leads else torch.empty(0, dtype=torch.uint8)
 
-    def _features(self, pieces: Iterable[Tensor], measured: MeasureProtocol, tell: Tell) -> Iterator[Tensor]:
-        """Inception's features (B, 2048) of images (B, C, S, S) uint8, seen as ``measured`` sees originals."""
+    def _features(self, pieces: Iterable[Tensor], measured: MeasureProtocol, progress: Progress) -> Iterator[Tensor]:
+        """Yield Inception's features (B, 2048) of images (B, C, S, S) uint8, prepared as ``measured`` does originals."""
         net = inception.network(self.device)
-        for piece in telling(pieces, tell):
-            seen = as_measured(to_unit(piece.to(self.device)), measured)
-            yield inception.features(net, seen, measured.fid_resize)
+        for piece in with_progress(pieces, progress):
+            images = as_measured(to_unit(piece.to(self.device)), measured)
+            yield inception.features(net, images, measured.fid_resize)
 
     def _reference_features(
-        self, name: str, sampling: Sampling, measured: MeasureProtocol, tell: Tell = lambda: None
+        self, name: str, sampling: Sampling, measured: MeasureProtocol, progress: Progress = lambda: None
     ) -> Tensor:
-        """Features (M, 2048) of the reference split, kept for other runs as those of rFID's originals are.
+        """Return features (M, 2048) of the reference split, cached for other runs like those of rFID's originals.
 
-        Those computed before a stop are kept as well.
+        Those computed before a stop are kept.
         """
-        pictures = self.dataset.pixels(sampling.reference)
+        images = self.dataset.pixels(sampling.reference)
         tested = ValueName.parse(name).images if sampling.reference == "test" else None  # no limit of training images
-        limits = len(pictures), sampling.references, tested
+        limits = len(images), sampling.references, tested
         count = min(limit for limit in limits if limit is not None)
         key = measured.name, sampling.reference, count
         if key not in self._references:
-            path = inception.features_path(measured, self.dataset.digest(sampling.reference), self.device)
-            store = inception.FeatureStore(path)
+            path = feature_cache.features_path(measured, self.dataset.digest(sampling.reference), self.device)
+            cache = feature_cache.FeatureCache(path)
 
-            def decoded(places: list[int]) -> Iterator[Tensor]:
-                """The features of those that are not kept, which are decoded while the network is at earlier ones."""
+            def compute(places: list[int]) -> Iterator[Tensor]:
+                """Yield the features that are not cached; images are decoded while the network computes."""
                 done, due = 0, SAVED
-                for piece in self._features(batches(pictures, torch.tensor(places), TOGETHER), measured, tell):
+                for piece in self._features(batches(images, torch.tensor(places), TOGETHER), measured, progress):
                     yield from piece
                     done += len(piece)
                     if done >= due:  # ever more rarely, since each time the whole file is written
-                        store.save()
+                        cache.save()
                         due *= 2
 
             try:
-                self._references[key] = store.get(range(count), decoded)
+                self._references[key] = cache.get(range(count), compute)
             finally:
-                store.save()
+                cache.save()
         return self._references[key]
 
 
@@ -207,105 +211,8 @@ def _sampling(name: str) -> Sampling:
 
 
 def _by_samples(names: Iterable[str]) -> list[list[str]]:
-    """Names of values, those of the same samples together."""
-    found: dict[str, list[str]] = {}
+    """Group names of values by the samples that they are of."""
+    groups: dict[str, list[str]] = {}
     for name in names:
-        found.setdefault(_sampling(name).samples_name, []).append(name)
-    return list(found.values())
-
-
-def telling(pieces: Iterable[Tensor], tell: Tell) -> Iterator[Tensor]:
-    """The ``pieces``, and after each was looked at a call of ``tell``."""
-    for piece in pieces:
-        yield piece
-        tell()
-
-
-class First:
-    """The first ``count`` of ``images`` that are read piece by piece, as :class:`vqbench.dataset.Images` are."""
-
-    def __init__(self, pictures: Images, count: int) -> None:
-        self.images, self.count = pictures, min(count, len(pictures))
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, which: slice | Tensor, /) -> Tensor:
-        return self.images[torch.arange(self.count)[which]]
-
-    def augmented(self, which: Tensor, seed: int, /) -> Tensor:
-        return self.images.augmented(torch.arange(self.count)[which], seed)
-
-
-def first(pictures: Tensor | Images, count: int | None) -> Tensor | Images:
-    """The first ``count`` images of a split, none of which is read for it; all for None."""
-    if count is None:
-        return pictures
-    return pictures[:count] if isinstance(pictures, Tensor) else First(pictures, count)
-
-
-# Images to look at --------------------------------------------------------------------------------------------------
-
-
-def nearest(
-    pictures: Tensor,
-    training: Tensor | Images,
-    device: torch.device = CPU,
-    mirrored: bool = False,
-    tell: Tell = lambda: None,
-) -> Tensor:
-    """The position of each image's (N, C, S, S) nearest, by Euclidean distance of pixels, in ``training``: (N,).
-
-    With ``mirrored``, by the smaller distance to a training image and to its mirror image, which is that of one's own
-    mirror image to it. All training images are gone through on ``device``, a piece at a time.
-    """
-    views = torch.stack([pictures, pictures.flip(-1)] if mirrored else [pictures])  # (V, N, C, S, S)
-
-    def flat(levels: Tensor) -> Tensor:
-        return levels.to(device).float().flatten(1)
-
-    pieces = telling(batches(training, torch.arange(len(training)), TOGETHER), tell)
-    return neighbours.nearest(views.to(device).float().flatten(2), map(flat, pieces))[1].cpu()
-
-
-def turned(others: Tensor, pictures: Tensor) -> Tensor:
-    """``others`` (N, C, S, S) uint8, mirrored where the mirror image is nearer to the image in the same place."""
-    views = torch.stack([others, others.flip(-1)])  # (2, N, C, S, S)
-    apart = (views.int() - pictures.int()).square().sum((2, 3, 4))  # (2, N), in 64 bits
-    return torch.where((apart[1] < apart[0])[:, None, None, None], views[1], views[0])
-
-
-def draw(
-    folder: Path,
-    pictures: Tensor,
-    training: Tensor | Images,
-    device: torch.device = CPU,
-    mirrored: bool = False,
-    tell: Tell = lambda: None,
-) -> None:
-    """``samples.png``, the first samples, and ``neighbours.png``, of some the nearest training image below each.
-
-    With ``mirrored``, that one is shown as its mirror image where it is nearer so.
-    """
-    write_atomically(folder / "samples.png", grid(pictures[:SHOWN]))
-    some = pictures[:BESIDE]
-    found = training[nearest(some, training, device, mirrored, tell)]
-    if mirrored:
-        found = turned(found, some)
-    pairs = [row for start in range(0, len(some), 8) for each in (some, found) for row in [each[start : start + 8]]]
-    write_atomically(folder / "neighbours.png", grid(torch.cat(pairs)))
-
-
-def grid(pictures: Tensor, columns: int = 8) -> bytes:
-    """A PNG of images (N, C, S, S) uint8, row by row, two pixels apart; small ones enlarged without smoothing."""
-    count, channels, side, _ = pictures.shape
-    rows, wide = -(-count // columns), min(count, columns)
-    canvas = torch.full((rows * (side + 2) + 2, wide * (side + 2) + 2, channels), 255, dtype=torch.uint8)
-    for place, picture in enumerate(pictures):
-        y, x = (2 + (side + 2) * at for at in divmod(place, columns))
-        canvas[y : y + side, x : x + side] = picture.permute(1, 2, 0)
-    times = max(1, 64 // side)
-    image = Image.fromarray(canvas.squeeze(-1).numpy())
-    buffer = io.BytesIO()
-    image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST).save(buffer, "PNG")
-    return buffer.getvalue()
+        groups.setdefault(_sampling(name).samples_name, []).append(name)
+    return list(groups.values())

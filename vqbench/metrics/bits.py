@@ -1,4 +1,4 @@
-"""Bits that the codes of an image cost."""
+"""Bits per image."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ from vqbench.metric import Batch, Metric
 
 
 class Bits(Metric):
-    """Bits an image: positions of its code map times bits a position, at a uniform code (no entropy coding).
+    """Bits per image: height x width of the code map x bits per position.
 
-    The budget that two quantizers must share for their errors to be comparable.
+    Every code costs the same (no entropy coding): log2 K for each of the ``depth`` codes of a position where all are
+    possible. Above 0; lower is better, but it is a budget that two quantizers must share for their errors to be
+    comparable.
     """
 
     label = "Bits"
     better = "min"
     digits = 0
-    reference = "height x width of the code map x bits a position"
+    reference = "height x width of the code map x bits per position"
     needs_codes = True
-    knobs = ()  # it looks at the codes alone
+    knobs = ()  # depends on the codes alone
 
     def reset(self) -> None:
         self.state = {"bits": torch.zeros((), dtype=torch.float64), "count": torch.zeros((), dtype=torch.float64)}

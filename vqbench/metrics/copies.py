@@ -12,29 +12,30 @@ from vqbench.functional.neighbours import nearest
 from vqbench.metric import TOGETHER, SampleMetric, Samples
 from vqbench.protocol import MeasureProtocol
 
-SIDE = 32  # larger images are compared at this one: by the mean of each area
+SIDE = 32  # larger images are reduced to it, by the mean of each area
 
 
 class Copies(SampleMetric):
-    """Share of samples, in percent, that are nearer to a training image than that one is to any other.
+    """Share of samples that are nearer to a training image than that one is to any other, in percent.
 
-    The nearest training image of each sample (the first of equally near ones) by Euclidean distance of pixels, at
-    32x32 at most; what is left of 100 is the paper's authenticity, there in the features of a network. Where the
-    generator learned from mirror images as well, both distances are the smaller ones to a training image and to its
-    mirror image; an image's own mirror image is no other image.
+    100 / N · |{y : |y - x(y)| < min over x' other than x(y) of |x(y) - x'|}|, with the nearest training image x(y) of
+    each sample y (the first of equally near ones), by Euclidean distance of pixels at 32x32 at most. In [0, 100]; lower
+    is better. 100 less this is the authenticity of Alaa et al., who compute it on the features of a network. For a
+    generator that was also trained on mirror images, both distances are the smaller of those to a training image and
+    to its mirror image; an image's own mirror image is no other image.
 
-    A generator that repeats its training images comes near 100. Fresh images of the same source do not come to 0
-    (30 for the test split of Fashion-MNIST 5k), so it is a comparison, not a verdict. A copy of an image that is in
-    the training split twice never counts, since that image is at distance 0 from another. All training images are
-    gone through twice, a piece at a time.
+    A generator that repeats its training images reaches about 100. Fresh images of the same source do not reach 0
+    (30 for the test split of Fashion-MNIST 5k), so compare values; a single one is no verdict. A copy of an image that
+    is in the training split twice never counts, since that image is at distance 0 from another. All training images
+    are read twice, in pieces.
     """
 
     label = "Copies"
-    VERSION = 3  # of training images that are equally near, the first; with their mirror images
+    VERSION = 3  # since 3: the first of equally near training images, and their mirror images
     unit = "%"
     better = "min"
     digits = 1
-    knobs = ()  # it looks at the samples as they were made
+    knobs = ()  # depends on the samples as they were generated
     reference = "Alaa et al., How Faithful is your Synthetic Data?, ICML 2022, arXiv 2102.08921"
 
     @classmethod
@@ -42,11 +43,11 @@ class Copies(SampleMetric):
         return ()
 
     def measure(self, samples: Samples) -> float:
-        # The distance to a mirror image is that of one's own mirror image: so no training image need be mirrored.
+        # Mirroring the sample instead of the training image gives the same distance, and samples are fewer.
         small = partial(_small, device=self.context.device)
         views = partial(_views, mirrored=samples.mirrored)
-        made = views(torch.cat([small(piece) for piece in samples.images.split(TOGETHER)]))  # (V, N, D)
-        distances, places = nearest(made, (small(piece).flatten(1) for piece in samples.learned()))  # (N,) each
+        generated = views(torch.cat([small(piece) for piece in samples.images.split(TOGETHER)]))  # (V, N, D)
+        distances, places = nearest(generated, (small(piece).flatten(1) for piece in samples.learned()))  # (N,) each
         chosen, which = places.unique(return_inverse=True)  # (U,), (N,)
         originals = views(torch.cat([small(piece) for piece in samples.learned(chosen)]))  # (V, U, D)
         among, _ = nearest(originals, (small(piece).flatten(1) for piece in samples.learned()), but=chosen)  # (U,)
@@ -54,7 +55,7 @@ class Copies(SampleMetric):
 
 
 def _small(levels: Tensor, device: torch.device) -> Tensor:
-    """Images (N, C, S, S) uint8 as they are compared: (N, C, s, s) float32 on ``device``."""
+    """Reduce images (N, C, S, S) uint8 to what is compared: (N, C, s, s) float32 on ``device``."""
     images = levels.to(device).float()
     if levels.shape[-1] > SIDE:
         images = F.interpolate(images, size=(SIDE, SIDE), mode="area")
@@ -62,5 +63,5 @@ def _small(levels: Tensor, device: torch.device) -> Tensor:
 
 
 def _views(images: Tensor, mirrored: bool) -> Tensor:
-    """Images (N, C, s, s) as vectors (1, N, D), or (2, N, D) with those of their mirror images."""
+    """Flatten images (N, C, s, s) to (1, N, D), or to (2, N, D) with their mirror images."""
     return torch.stack([images, images.flip(-1)] if mirrored else [images]).flatten(2)

@@ -1,4 +1,4 @@
-"""Coverage of the references by generated images."""
+"""Coverage of the references by samples."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from vqbench.metrics.density import NEIGHBOURS, density_and_coverage
 
 
 class Coverage(SampleMetric):
-    """Share of references in whose neighbourhood lies at least one sample.
+    """Share of references in whose neighbourhood at least one sample lies.
 
-    The neighbourhood is that of :mod:`vqbench.metrics.density`: a ball that reaches to the fifth nearest other
-    reference, its surface not included. Balls are drawn around references, so one sample far out covers little, where
-    recall would take all in its wide ball for covered. It rises with the number of samples, so compare values of
-    equally many; as many samples as references, from their own distribution, come to 0.97.
+    1 / M · sum_i max_j [|x_i - y_j| < r_i] over the M references x and the samples y, with the radii r of
+    :mod:`vqbench.metrics.density` (Naeem et al. 2020, section 3). In [0, 1]; higher is better.
+
+    Balls are drawn around references, so an outlying sample covers little, while recall counts all references in that
+    sample's wide ball. It rises with the number of samples, so compare values of equally many; as many samples as
+    references, from their own distribution, reach 0.97. RunError for 5 or fewer references, or no sample.
     """
 
     label = "Coverage"

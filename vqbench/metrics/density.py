@@ -1,4 +1,4 @@
-"""Density of generated images among the references."""
+"""Density of samples among the references."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ NEIGHBOURS = 5  # the paper's k
 
 
 class Density(SampleMetric):
-    """In how many references' neighbourhoods a sample lies on average, divided by the number of neighbours, 5.
+    """Mean number of references in whose neighbourhood a sample lies, divided by 5: the fidelity of samples.
 
-    The neighbourhood of a reference is the ball around it that reaches to its fifth nearest other reference. A sample
-    counts once for every ball that holds it, so a reference that lies far out adds little, where precision would take
-    all in its wide ball for good. Not bounded by 1; samples from the references' own distribution come to 1.
+    1 / (5 N) · sum_ij [|x_i - y_j| < r_i] over the references x and the N samples y, where r_i is the distance of x_i
+    to its fifth nearest other reference (Naeem et al. 2020, section 3). At least 0, not bounded by 1; higher is better.
+    Samples from the references' own distribution reach 1.
 
-    In Inception's features (the paper: VGG's), in float64. A sample must be nearer than the radius, as in the package
-    of the paper's authors, prdc: one at exactly that distance is outside, and a ball of radius 0, of a reference that
-    is there more than five times, holds nothing. How varied samples are, :mod:`vqbench.metrics.coverage` says.
+    A sample counts once for every ball that contains it, so an outlying reference adds little, while precision counts
+    every sample in that reference's wide ball. In Inception's features (the paper: VGG's), in float64. As in the
+    package of the paper's authors, prdc, a sample at exactly the radius is outside, and the ball of a reference that
+    occurs more than five times, of radius 0, contains nothing. The diversity of samples is measured by
+    :mod:`vqbench.metrics.coverage`. RunError for 5 or fewer references, or no sample.
     """
 
     label = "Density"
@@ -34,22 +36,22 @@ class Density(SampleMetric):
 
 
 def density_and_coverage(samples: Samples, device: torch.device) -> tuple[float, float]:
-    """Both numbers, computed on ``device``. Raises RunError for too few references to have neighbours, or no sample.
+    """Compute density and coverage on ``device``, in pieces.
 
-    All references against a piece at a time, of the references for the radii, then of the samples.
+    Raises RunError for too few references to have neighbours, or no sample.
     """
-    references, made = samples.references, samples.features  # (M, 2048), (N, 2048)
-    if len(references) <= NEIGHBOURS or not len(made):
+    references, generated = samples.references, samples.features  # (M, 2048), (N, 2048)
+    if len(references) <= NEIGHBOURS or not len(generated):
         raise RunError(
             f"density and coverage need more than {NEIGHBOURS} references and at least one sample, "
-            f"not {len(references)} and {len(made)}"
+            f"not {len(references)} and {len(generated)}"
         )
     centres = references.to(device, torch.float64)
     radii = kth_distance(centres, centres.split(TOGETHER), NEIGHBOURS + 1)  # (M,); the first is the reference itself
     covered = torch.zeros(len(centres), dtype=torch.bool, device=device)
-    holding = 0  # pairs of a ball and a sample in it
-    for piece in made.split(TOGETHER):
+    pairs = 0  # of a ball and a sample in it
+    for piece in generated.split(TOGETHER):
         inside = distances(centres, piece) < radii[:, None]  # (M, P)
-        holding += int(inside.sum())
+        pairs += int(inside.sum())
         covered |= inside.any(1)
-    return holding / (NEIGHBOURS * len(made)), float(covered.double().mean())
+    return pairs / (NEIGHBOURS * len(generated)), float(covered.double().mean())

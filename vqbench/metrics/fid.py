@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import numpy as np
-from torch import Tensor
-
 from vqbench.errors import RunError
 from vqbench.metric import SampleMetric, Samples
-from vqbench.metrics.rfid import scipy_distance, torch_fidelity_distance
+from vqbench.metrics._feature_distances import frechet_distance, moments
 from vqbench.networks import inception
 
 
 class FID(SampleMetric):
-    """Fréchet distance between Inception features of samples and of the reference split.
+    """Fréchet distance between Inception's features of samples and of the reference split.
 
-    Extractor and distance are those of rFID under the same protocol: torch-fidelity's, or the released code's. It is
-    biased, and the more the fewer samples or references there are: compare only values from equally many samples
-    against the same references. From fewer than 2,048 of either, whose covariance is singular, it ranks nothing.
+    |m - m'|² + tr(S + S' - 2 (S S')^(1/2)), with the means m and unbiased covariances S of the 2048 features of pool3
+    (Heusel et al. 2017, equation 6). At least 0; lower is better.
+
+    Extractor and distance are those of rFID under the same protocol: torch-fidelity's, or the released code's of
+    CVQ-VAE. It is biased upwards, the more so the fewer samples or references exist: compare only values of equally
+    many samples against the same references. Below 2,048 of either, where the covariance is singular, it is not ranked.
     RunError for fewer than 2.
     """
 
@@ -28,13 +28,7 @@ class FID(SampleMetric):
     reference = "Heusel et al., GANs Trained by a Two Time-Scale Update Rule, NeurIPS 2017, arXiv 1706.08500"
 
     def measure(self, samples: Samples) -> float:
-        distance = torch_fidelity_distance if self.context.protocol.fid_resize is None else scipy_distance
-        return distance(*_moments(samples.references), *_moments(samples.features))
-
-
-def _moments(features: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (2048,) and unbiased covariance (2048, 2048) of features (N, 2048)."""
-    if len(features) < 2:
-        raise RunError(f"FID needs at least 2 images, for their covariance, and was given {len(features)}")
-    exact = features.double().numpy()
-    return exact.mean(0), np.cov(exact, rowvar=False)
+        for features in (samples.references, samples.features):
+            if len(features) < 2:
+                raise RunError(f"FID needs at least 2 images, for their covariance, and was given {len(features)}")
+        return frechet_distance(self.context.protocol, moments(samples.references), moments(samples.features))

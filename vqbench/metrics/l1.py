@@ -9,7 +9,10 @@ from vqbench.metric import Batch, ImageMetric
 
 
 class L1(ImageMetric):
-    """Mean absolute difference of pixels in [0, 1], over all channels and positions of an image, then over images."""
+    """Mean absolute difference of pixels in [0, 1]: mean |x - y| over an image's values, then over images.
+
+    In [0, 1]; lower is better.
+    """
 
     label = "l1"
     better = "min"

@@ -9,23 +9,25 @@ from torch import Tensor
 
 from vqbench.errors import RunError
 from vqbench.metric import Batch, Context, ImageMetric
-from vqbench.networks.inception import full_precision
 from vqbench.networks.perceptual import EPS, SMALLEST, TRUNKS, channel_weights, network
+from vqbench.networks.precision import inference_float32
 from vqbench.protocol import MeasureProtocol
 
-MEMORY = 5 * 10**8  # bytes of the originals' maps that are kept
-PIXELS = 2**20  # a pass through the network
+MEMORY = 5 * 10**8  # bytes of the originals' maps that are kept at most
+PIXELS = 2**20  # per pass through the network
 
 
 class LPIPS(ImageMetric):
-    """LPIPS v0.1 with its linear heads, at the images' own size, in [-1, 1], grey tiled to RGB; the mean over images.
+    """Learned perceptual distance, LPIPS v0.1 with its linear heads: the mean over images.
 
-    Equal to the package ``lpips``, image by image. RunError for images smaller than 16 pixels (VGG16) or 31
-    (AlexNet).
+    sum_l mean_hw sum_c w_lc (f_lchw - f'_lchw)² with the features f of layer l, of unit length at each position, and
+    the weights w of its head (Zhang et al. 2018, equation 1). At least 0; lower is better. Images are at their own
+    size, in [-1, 1], grey tiled to RGB. Equal to the package ``lpips``, image by image. RunError for images smaller
+    than 16 pixels (VGG16) or 31 (AlexNet).
 
-    The originals' maps are computed once and stay in memory for the next runs in this process, if those of all images
-    fit into half a gigabyte. Otherwise none stay, and none ever go to disk: VGG16's take 0.5 MB an image of 32x32, so
-    5 GB for 10,000 under each protocol, and one core computes them anew in half a minute a run (3 ms an image).
+    The originals' maps are computed once and kept in memory for the next runs in this process, if those of all images
+    fit into half a gigabyte. Otherwise none are kept, and never on disk: VGG16's take 0.5 MB per image of 32x32, so
+    5 GB for 10,000 under each protocol, and one core computes them again in half a minute per run (3 ms per image).
     """
 
     label = "LPIPS"
@@ -56,13 +58,13 @@ class LPIPS(ImageMetric):
             raise RunError(f"LPIPS needs images of at least {smallest}x{smallest} pixels, these are {height}x{width}")
         size = max(1, PIXELS // (height * width))
         chunks = zip(*(t.split(size) for t in (batch.index, batch.originals, batch.reconstructions)), strict=True)
-        with full_precision(batch.originals.device):
+        with inference_float32(batch.originals.device):
             return torch.cat([self._distance(*chunk) for chunk in chunks])
 
     def _distance(self, index: Tensor, originals: Tensor, reconstructions: Tensor) -> Tensor:
-        """(B,): squared differences of features, weighted by the heads, meaned over positions, summed over layers.
+        """Compute the distance of each pair, (B,).
 
-        The mean is taken before the weighting, which is linear: the maps are large, their means are not.
+        The mean over positions is taken before the weighting, which is linear: maps are large, their means are not.
         """
         pairs = zip(self.net.lins, self._maps_of_originals(index, originals), self._maps(reconstructions), strict=True)
         return torch.stack([y.sub_(x).square_().mean((2, 3)) @ channel_weights(head) for head, x, y in pairs]).sum(0)
@@ -73,7 +75,7 @@ class LPIPS(ImageMetric):
             return self._kept[key]
         maps = self._maps(originals)
         self._bytes += sum(layer.nbytes for layer in maps)
-        if self._bytes > MEMORY:  # a part of them would save the next run little for what it holds
+        if self._bytes > MEMORY:  # keeping a part would save the next run little for the memory that it takes
             self._keeps = False
             self._kept.clear()
         if self._keeps:
@@ -81,6 +83,6 @@ class LPIPS(ImageMetric):
         return maps
 
     def _maps(self, images: Tensor) -> list[Tensor]:
-        """Features of images in [0, 1], one map (B, channels, h, w) a layer, of unit length at each position."""
+        """Compute features of images in [0, 1]: per layer a map (B, channels, h, w), of unit length at each position."""
         x = self.net.scaling_layer(2 * images.expand(-1, 3, -1, -1) - 1)
         return [layer.div_(torch.linalg.vector_norm(layer, dim=1, keepdim=True) + EPS) for layer in self.net.net(x)]

@@ -1,4 +1,4 @@
-"""Perplexity of the codes."""
+"""Perplexity of the codes' frequencies."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from vqbench.metrics.usage import Usage
 
 
 class Perplexity(Usage):
-    """exp of the entropy of the codes' frequencies over the whole test split, in 1 ... K: codes in use, by weight.
+    """Exponential of the entropy of the codes' frequencies over the whole test split.
 
-    exp(-sum p ln(p + 1e-10)), as the literature's code has it. With several codes a position, the mean over depths of
-    each depth's own perplexity. It takes the same counts as the usage.
+    exp(-sum_k p_k ln(p_k + 1e-10)), as in the released code of van den Oord et al., from the counts of the usage: the
+    number of equally frequent codes of the same entropy. In [1, K]; higher is better. With several codes per position
+    it is the mean over depths of each depth's own perplexity.
     """
 
     label = "Perplexity"

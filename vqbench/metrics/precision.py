@@ -1,4 +1,4 @@
-"""Precision of generated images."""
+"""Precision of samples."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ NEIGHBOURS = 3  # the paper's k, and torch-fidelity's
 
 
 class Precision(SampleMetric):
-    """Share of samples that lie among the references: no farther from one of them than its third nearest reference.
+    """Share of samples no farther from a reference than its third nearest other one: the fidelity of samples.
+
+    1 / N · sum_j max_i [|x_i - y_j| <= r_i] over the references x and the N samples y, where r_i is the distance of x_i
+    to its third nearest other reference (Kynkäänniemi et al. 2019, equations 1 and 2). In [0, 1]; higher is better.
 
     In Inception's features (the paper: VGG's), by torch-fidelity. Samples from the references' own distribution do not
-    come to 1: each lies in three balls on average, however many references there are, but some in many and others in
-    none. 1,000 of normal features come to 0.98 in 2 dimensions and 0.8 in 16, from 250 references as from 4,000; in 64
-    dimensions the value falls from 0.67 to 0.6. So compare values of equally many. How faithful samples are; how
-    varied, :mod:`vqbench.metrics.recall` says.
+    reach 1: each lies in three balls on average, however many references exist, but some in many and others in none.
+    1,000 of normal features reach 0.98 in 2 dimensions and 0.8 in 16, from 250 references as from 4,000; in 64
+    dimensions the value falls from 0.67 to 0.6. So compare values of equally many. The diversity of samples is measured
+    by :mod:`vqbench.metrics.recall`. RunError for 3 or fewer samples or references.
     """
 
     label = "Precision"
@@ -30,10 +33,10 @@ class Precision(SampleMetric):
 
 
 def precision_and_recall(samples: Samples) -> tuple[float, float]:
-    """torch-fidelity's precision and recall. Raises RunError for as few images of either kind as neighbours."""
+    """Compute torch-fidelity's precision and recall. Raises RunError for too few images to have neighbours."""
     fewest = min(len(samples.features), len(samples.references))
     if fewest <= NEIGHBOURS:
-        raise RunError(f"precision and recall need more than {NEIGHBOURS} images of either kind, not {fewest}")
+        raise RunError(f"precision and recall need more than {NEIGHBOURS} samples and references, not {fewest}")
     ensure_torchvision()
     from torch_fidelity.metric_prc import calculate_precision_recall_part
 

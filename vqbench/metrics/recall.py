@@ -1,4 +1,4 @@
-"""Recall of generated images."""
+"""Recall of the references by samples."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from vqbench.metrics.precision import NEIGHBOURS, precision_and_recall
 
 
 class Recall(SampleMetric):
-    """Share of references that lie among the samples: no farther from one of them than its third nearest sample.
+    """Share of references no farther from a sample than its third nearest other one: the diversity of samples.
 
-    In Inception's features (the paper: VGG's), by torch-fidelity. How varied samples are; how faithful,
-    :mod:`vqbench.metrics.precision` says.
+    1 / M · sum_i max_j [|x_i - y_j| <= r_j] over the M references x and the samples y, where r_j is the distance of y_j
+    to its third nearest other sample (Kynkäänniemi et al. 2019, equations 1 and 2). In [0, 1]; higher is better.
+
+    In Inception's features (the paper: VGG's), by torch-fidelity. The fidelity of samples is measured by
+    :mod:`vqbench.metrics.precision`. RunError for 3 or fewer samples or references.
     """
 
     label = "Recall"

@@ -12,17 +12,21 @@ from vqbench.protocol import MeasureProtocol
 
 WINDOW = 11  # side of the window, in pixels
 SIGMA = 1.5  # of the Gaussian window, in pixels
-PIECE = 2**16  # pixel values at a time; what is between is read many times over, and is to stay in the cache
+PIECE = 2**16  # pixel values at a time, so that intermediate maps, which are read many times, stay in the cache
 C1, C2 = 0.01**2, 0.03**2  # the stabilising constants for pixels in [0, 1]
 
 
 class SSIM(ImageMetric):
-    """Structural similarity, in [-1, 1]: the mean over all positions where an 11x11 window fits, and over channels.
+    """Structural similarity: the mean over all positions where an 11x11 window fits, over channels and images.
+
+    (2 m_x m_y + C1) (2 s_xy + C2) / ((m_x² + m_y² + C1) (s_x² + s_y² + C2)) with the means m, variances s² and
+    covariance s_xy of the window, C1 = 0.01² and C2 = 0.03² (Wang et al. 2004, equations 13 and 17). In [-1, 1]; higher
+    is better.
 
     Under a protocol with the ``gaussian`` window: weights of sigma 1.5 and population covariance, as in the paper.
     With the ``uniform`` window: equal weights and sample covariance (N / (N - 1), N = 121). Both equal scikit-image's
-    ``structural_similarity(data_range=1, win_size=11)`` with the corresponding options. Images must be at least
-    11 pixels high and wide; RunError otherwise.
+    ``structural_similarity(data_range=1, win_size=11)`` with the corresponding options. RunError for images of fewer
+    than 11 pixels a side.
     """
 
     label = "SSIM"
@@ -49,24 +53,24 @@ class SSIM(ImageMetric):
 
 
 def ssim_map(x: Tensor, y: Tensor, taps: Tensor, unbiased: float) -> Tensor:
-    """SSIM at each position where the window fits: (B, C, H, W) twice, in [0, 1], to (B, C, H - 10, W - 10)."""
+    """Compute SSIM at each position where the window fits: (B, C, H, W) in [0, 1] to (B, C, H - 10, W - 10)."""
     mean_x, mean_y = filtered(x, taps), filtered(y, taps)
     product, squares = mean_x * mean_y, mean_x * mean_x + mean_y * mean_y
     cov = unbiased * (filtered(x * y, taps) - product)
-    variances = unbiased * (filtered(x * x + y * y, taps) - squares)  # of x and y, of which only the sum is asked for
+    variances = unbiased * (filtered(x * x + y * y, taps) - squares)  # of x plus that of y
     luminance = (2 * product + C1) / (squares + C1)
     contrast_and_structure = (2 * cov + C2) / (variances + C2)
     return luminance * contrast_and_structure
 
 
 def filtered(x: Tensor, taps: Tensor) -> Tensor:
-    """Weighted mean over the window at each position where it fits; the window is the outer product of ``taps``."""
+    """Compute the mean over the window, the outer product of ``taps``, at each position where it fits."""
     height, width = x.shape[-2:]
     return band(taps, height).to(x) @ x @ band(taps, width).T.to(x)
 
 
 def band(taps: Tensor, size: int) -> Tensor:
-    """The one-dimensional filter as a matrix (size - 10, size): row i has the taps at columns i to i + 10."""
+    """Return the 1-D filter as a matrix (size - 10, size): row i has the taps at columns i to i + 10."""
     rows = torch.arange(size - WINDOW + 1)[:, None]
     matrix = torch.zeros(len(rows), size, dtype=taps.dtype)
     matrix[rows, rows + torch.arange(WINDOW)] = taps
@@ -74,10 +78,12 @@ def band(taps: Tensor, size: int) -> Tensor:
 
 
 def uniform_taps() -> Tensor:
+    """Return equal weights (11,) that sum to 1."""
     return torch.full((WINDOW,), 1 / WINDOW, dtype=torch.float64)
 
 
 def gaussian_taps() -> Tensor:
+    """Return Gaussian weights (11,) that sum to 1."""
     offsets = torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2
     weights = (-0.5 * (offsets / SIGMA) ** 2).exp()
     return weights / weights.sum()

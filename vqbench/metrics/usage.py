@@ -1,4 +1,4 @@
-"""Share of the codebook in use."""
+"""Share of used codes."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from vqbench.metric import Batch, Metric
 
 
 class Usage(Metric):
-    """Share of codes, in percent, that occur at least once in the whole test split.
+    """Share of codes that are used at least once in the whole test split, in percent.
 
-    With several codes a position, codes are counted for each depth by itself and the shares averaged, whether or not
-    the depths share one codebook. A share over the whole split: over batches it would depend on their size.
+    100 · |{k : n_k > 0}| / K, with the counts n of the K codes over the split, not over batches, whose size it would
+    depend on. In [0, 100]; higher is better. With several codes per position it is the mean over depths of each depth's
+    own share, whether or not the depths share one codebook.
     """
 
     label = "Usage"
@@ -22,7 +23,7 @@ class Usage(Metric):
     digits = 1
     reference = "codes with at least one assignment over the split, divided by the size of the codebook"
     needs_codes = True
-    knobs = ()  # it looks at the codes alone
+    knobs = ()  # depends on the codes alone
 
     def reset(self) -> None:
         codes, depth = self.context.num_codes, self.context.depth
@@ -39,7 +40,10 @@ class Usage(Metric):
         return None if counts is None else 100 * float((counts > 0).double().mean())
 
     def counts(self) -> Tensor | None:
-        """How often each code occurred: (depth, K), or None without a codebook. Raises RunError before any update."""
+        """Return how often each code occurred, (depth, K), or None without a codebook.
+
+        Raises RunError before any update.
+        """
         if self.context.num_codes is None:
             return None
         if not self.state["counts"].any():
@@ -48,7 +52,7 @@ class Usage(Metric):
 
 
 def _histogram(codes: Tensor, num_codes: int) -> Tensor:
-    """How often each of ``num_codes`` codes occurs in ``codes`` (N,): (K,) float64."""
+    """Count how often each of ``num_codes`` codes occurs in ``codes`` (N,): (K,) float64."""
     if codes.min() < 0 or codes.max() >= num_codes:
         raise RunError(f"codes run from {codes.min()} to {codes.max()}, but the codebook has {num_codes} codes")
     return torch.bincount(codes, minlength=num_codes).double()

@@ -1,15 +1,15 @@
-"""What metrics of Inception features share: the network, and the originals' features, which are computed once."""
+"""The base class of metrics that compare Inception's features of originals and reconstructions."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
 from vqbench.metric import Batch, Context, Metric
-from vqbench.networks import inception
+from vqbench.networks import feature_cache, inception
 from vqbench.protocol import MeasureProtocol
 
 
-class OfFeatures(Metric):
+class FeatureMetric(Metric):
     """Compares the 2048 features of pool3 of originals and reconstructions, by the extractor of the protocol."""
 
     knobs = (*Metric.knobs, "fid_resize")
@@ -21,12 +21,12 @@ class OfFeatures(Metric):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self.net = inception.network(context.device)
-        self.originals = inception.FeatureStore(
-            inception.features_path(context.protocol, context.dataset, context.device)
+        self.originals = feature_cache.FeatureCache(
+            feature_cache.features_path(context.protocol, context.dataset, context.device)
         )
 
     def features(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Those of the originals, which are looked up where they are known, and of the reconstructions: (B, 2048)."""
+        """Return features (B, 2048) of the originals, cached where possible, and of the reconstructions."""
         resize = self.context.protocol.fid_resize
         originals = self.originals.get(
             batch.index.tolist(), lambda places: inception.features(self.net, batch.originals[places], resize)
@@ -34,8 +34,8 @@ class OfFeatures(Metric):
         return originals, inception.features(self.net, batch.reconstructions, resize)
 
 
-def some(batch: Batch, kept: Tensor) -> Batch:
-    """The images of ``batch`` that are ``kept`` (B,) bool."""
+def select(batch: Batch, kept: Tensor) -> Batch:
+    """Return the images of ``batch`` that are ``kept``, (B,) bool."""
     here = kept.to(batch.originals.device)
     codes = None if batch.codes is None else batch.codes[here]
     return Batch(batch.originals[here], batch.reconstructions[here], codes, batch.index[kept])

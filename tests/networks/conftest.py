@@ -1,0 +1,5 @@
+"""Fixtures of the tests of networks."""
+
+from tests.support.measured_batches import weights
+
+__all__ = ["weights"]

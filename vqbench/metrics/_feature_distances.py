@@ -1,0 +1,96 @@
+"""Distances between two sets of Inception features: Fréchet (FID, rFID) and kernel MMD (KID)."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import scipy.linalg
+from torch import Tensor
+
+from vqbench.errors import RunError
+from vqbench.networks.compat import ensure_torchvision
+from vqbench.protocol import MeasureProtocol
+
+EPS = 1e-6  # added to the diagonals of both covariances where their product has no finite root
+SUBSETS, SUBSET_SIZE = 100, 1_000  # of KID: torch-fidelity's defaults
+
+Moments = tuple[np.ndarray, np.ndarray]
+"""Mean (D,) and unbiased covariance (D, D) of features, in float64."""
+
+
+def moments(features: Tensor) -> Moments:
+    """Compute the moments of features (N, D), N of at least 2."""
+    exact = features.double().numpy()
+    return exact.mean(0), np.cov(exact, rowvar=False)
+
+
+def moments_of_sums(count: Tensor, total: Tensor, outer: Tensor) -> Moments:
+    """Compute the moments of ``count`` () features by their sum (D,) and the sum of their outer products (D, D)."""
+    mean = total / count
+    return mean.numpy(), ((outer - count * mean.outer(mean)) / (count - 1)).numpy()
+
+
+def frechet_distance(protocol: MeasureProtocol, first: Moments, second: Moments) -> float:
+    """Compute |m - m'|² + tr(S + S' - 2 (S S')^(1/2)) in the implementation that ``protocol`` names.
+
+    That is torch-fidelity's, or with an additional resize (``fid_resize``) that of CVQ-VAE's released code.
+    """
+    if protocol.fid_resize is None:
+        return torch_fidelity_distance(*first, *second)
+    return scipy_distance(*first, *second)
+
+
+def torch_fidelity_distance(mean1: np.ndarray, cov1: np.ndarray, mean2: np.ndarray, cov2: np.ndarray) -> float:
+    """Compute the Fréchet distance of two Gaussians as torch-fidelity does: the root's trace by eigenvalues."""
+    ensure_torchvision()
+    from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
+
+    one, two = {"mu": mean1, "sigma": cov1}, {"mu": mean2, "sigma": cov2}
+    return float(fid_statistics_to_metric(one, two, verbose=False)[KEY_METRIC_FID])
+
+
+def scipy_distance(mean1: np.ndarray, cov1: np.ndarray, mean2: np.ndarray, cov2: np.ndarray) -> float:
+    """Compute the Fréchet distance of two Gaussians as CVQ-VAE's released code does: the root by scipy.
+
+    Where the product of the covariances is singular and has no finite root, 1e-6 is added to both diagonals. Raises
+    RunError if the root's diagonal is not real up to 1e-3.
+    """
+    root = _root(cov1 @ cov2)
+    if not np.isfinite(root).all():
+        offset = EPS * np.eye(len(cov1))
+        root = _root((cov1 + offset) @ (cov2 + offset))
+    diagonal = np.diagonal(root)
+    if not np.allclose(diagonal.imag, 0, atol=1e-3):
+        raise RunError(
+            f"rFID: the covariances' root has an imaginary part of {abs(diagonal.imag).max():.2g}; use more images"
+        )
+    shift = mean1 - mean2
+    return float(shift @ shift + np.trace(cov1) + np.trace(cov2) - 2 * diagonal.real.sum())
+
+
+def _root(product: np.ndarray) -> np.ndarray:
+    with warnings.catch_warnings():  # of fewer than 2,048 images the product is singular
+        warnings.simplefilter("ignore", scipy.linalg.LinAlgWarning)
+        root: np.ndarray = scipy.linalg.sqrtm(product)
+        return root
+
+
+def kernel_mmd(first: Tensor, second: Tensor) -> float:
+    """Estimate the squared MMD of features (N, 2048) and (M, 2048) with the kernel (x·y / 2048 + 1)³.
+
+    torch-fidelity's estimate: the mean over 100 random subsets of 1,000 features (its seed, 2020) of the unbiased MMD²;
+    one subset of min(N, M) where that is 1,000 or fewer. It must be at least 2.
+    """
+    ensure_torchvision()
+    from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
+
+    count = min(len(first), len(second))
+    values = kid_features_to_metric(
+        first,
+        second,
+        kid_subset_size=min(SUBSET_SIZE, count),
+        kid_subsets=SUBSETS if count > SUBSET_SIZE else 1,
+        verbose=False,
+    )
+    return float(values[KEY_METRIC_KID_MEAN])
