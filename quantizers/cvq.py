@@ -71,7 +71,9 @@ class CVQ(VQ):
         self.decay, self.sharpness, self.epsilon, self.temperature = decay, sharpness, epsilon, temperature
         self.usage = nn.Buffer(torch.zeros(num_codes))  # p
         self.relocated = nn.Buffer(torch.zeros((), dtype=torch.bool))
-        self.settled = False  # what this process knows of ``relocated`` without asking the device: spares the anchors
+        self._relocation_done = (
+            False  # ``relocated`` of an offline codebook on the host: skips the anchors without a sync
+        )
 
     @Q.full_precision
     def forward(self, z: Tensor) -> QuantizerOutput:
@@ -88,13 +90,13 @@ class CVQ(VQ):
 
     def _load_from_state_dict(self, *args: Any, **options: Any) -> None:
         super()._load_from_state_dict(*args, **options)
-        self.settled = False  # the state that was loaded tells; asking anew costs one step's anchors
+        self._relocation_done = False  # ``relocated`` was loaded; the next step draws anchors once more in any case
 
     @torch.no_grad()
     def relocate(self, features: Tensor, codes: Tensor) -> None:
         """Update the usage from ``codes``, and move the codes towards their anchors among ``features`` (N, dim)."""
         self.usage.lerp_(Q.shares(Q.code_counts(codes, self.num_codes)).to(self.usage.dtype), 1 - self.decay)
-        if self.settled:
+        if self._relocation_done:
             return
         anchors = Q.anchors(self.anchor, features, self.codebook, self.distance)  # (K, dim)
         alpha = torch.exp(-self.sharpness * self.num_codes * self.usage / (1 - self.decay) - self.epsilon)
@@ -102,4 +104,4 @@ class CVQ(VQ):
             alpha = alpha.masked_fill(self.relocated, 0)
         self.codebook.lerp_(anchors, alpha[:, None])
         self.relocated.fill_(True)
-        self.settled = not self.online
+        self._relocation_done = not self.online

@@ -62,7 +62,7 @@ class HVQ(Quantizer):
         """Quantize ``z`` (B, dim, H, W): a relaxed sample in training, the nearest code in evaluation."""
         codebook = self.codebook.clone()  # what backward sees, whatever a reset changes
 
-        def weigh(rows: Tensor, noise: Tensor | None, codebook: Tensor) -> tuple[Tensor, ...]:
+        def weigh_codes(rows: Tensor, noise: Tensor | None, codebook: Tensor) -> tuple[Tensor, ...]:
             d = Q.squared_distances(rows, codebook)  # (n, K)
             posterior = d.neg().softmax(1)
             kl = (posterior * (torch.log(posterior + 1e-9) + log(self.num_codes))).sum()
@@ -74,7 +74,9 @@ class HVQ(Quantizer):
             return sample @ codebook, sample.argmax(1), kl, commitment
 
         features = Q.flatten(z, self.dim)
-        z_q, codes, kl, commitment = Q.by_blocks(weigh, features, self.num_codes, [codebook], noisy=self.training)
+        z_q, codes, kl, commitment = Q.map_chunks(
+            weigh_codes, features, self.num_codes, [codebook], noisy=self.training
+        )
         loss = (self.kl * kl + self.commitment * commitment) / len(z)
         counts = Q.code_counts(codes, self.num_codes)
         if self.training and self.reset_every:

@@ -65,7 +65,7 @@ class OfflineKMeans(VQEMARestart):
         if progress >= self.fit_at and not self.due:
             self.started.logical_and_(self.fitted)  # a training that goes on after the fit keeps its codebook
             self.fitted.fill_(True)
-            self.due, self.settled = True, False
+            self.due, self._start_done = True, False
 
     def _load_from_state_dict(self, *args: Any, **options: Any) -> None:
         super()._load_from_state_dict(*args, **options)

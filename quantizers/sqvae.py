@@ -62,7 +62,7 @@ class SQVAE(Quantizer):
     def forward(self, z: Tensor) -> QuantizerOutput:
         """Quantize ``z`` (B, dim, H, W): a relaxed sample in training, the most probable code in evaluation."""
 
-        def weigh(rows: Tensor, noise: Tensor | None, codebook: Tensor, precision: Tensor) -> tuple[Tensor, ...]:
+        def weigh_codes(rows: Tensor, noise: Tensor | None, codebook: Tensor, precision: Tensor) -> tuple[Tensor, ...]:
             logits = precision / -2 * Q.squared_distances(rows, codebook)  # (n, K)
             codes = logits.argmax(1)
             log_posterior = logits.log_softmax(1)
@@ -72,7 +72,7 @@ class SQVAE(Quantizer):
             return ((logits + noise) / self.temperature).softmax(1) @ codebook, codes, entropy
 
         features, shared = Q.flatten(z, self.dim), [self.codebook, self.precision]
-        rows, codes, entropy = Q.by_blocks(weigh, features, self.num_codes, shared, noisy=self.training)
+        rows, codes, entropy = Q.map_chunks(weigh_codes, features, self.num_codes, shared, noisy=self.training)
         z_q = Q.unflatten(rows, z)
         gap = self.precision / 2 * (z - z_q).square().sum() / len(z)
         logs = Q.usage_logs(Q.code_counts(codes, self.num_codes)) | {"variance": 1 / self.precision.detach()}

@@ -57,7 +57,7 @@ class VQEMARestart(Quantizer):
         self.average_counts = nn.Buffer(torch.ones(num_codes))
         self.average_sums = nn.Buffer(self.codebook.clone())
         self.started = nn.Buffer(torch.zeros((), dtype=torch.bool))
-        self.settled = False  # what this process knows of ``started`` without asking the device: spares the k-means
+        self._start_done = False  # ``started`` on the host: skips the k-means without a sync
 
     @Q.full_precision
     def forward(self, z: Tensor) -> QuantizerOutput:
@@ -73,7 +73,7 @@ class VQEMARestart(Quantizer):
 
     def _load_from_state_dict(self, *args: Any, **options: Any) -> None:
         super()._load_from_state_dict(*args, **options)
-        self.settled = False  # the state that was loaded tells; asking anew costs one step's k-means
+        self._start_done = False  # ``started`` was loaded; the next step runs k-means once more in any case
 
     @torch.no_grad()
     def start(self, features: Tensor) -> Tensor:
@@ -82,14 +82,14 @@ class VQEMARestart(Quantizer):
         Drawn in every step, whatever becomes of them, so that a training that goes on draws as one that never stopped.
         """
         fresh = Q.anchors("unique", features, self.codebook, "l2")
-        if not self.settled:
+        if not self._start_done:
             centres, counts = Q.lloyd(features, fresh, self.kmeans_iterations)
             counts = counts.clamp(min=1).to(centres.dtype)
             self.codebook.copy_(torch.where(self.started, self.codebook, centres))
             self.average_counts.copy_(torch.where(self.started, self.average_counts, counts))
             self.average_sums.copy_(torch.where(self.started, self.average_sums, centres * counts[:, None]))
             self.started.fill_(True)
-            self.settled = True
+            self._start_done = True
         return fresh
 
     @torch.no_grad()

@@ -13,7 +13,8 @@ import pytest
 from vqbench.cli import app
 from vqbench.errors import UsageError
 from vqbench.spec import PluginSpec, RunSpec
-from vqbench.store.results import Record, ResultStore, Value
+from vqbench.store.record import Record, Value
+from vqbench.store.results import ResultStore
 
 KINDS = ("quantizers", "datasets", "metrics", "backbones", "recipes", "suites", "protocols")
 

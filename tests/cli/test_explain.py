@@ -29,7 +29,8 @@ from vqbench.protocol import MeasureProtocol
 from vqbench.quantizers.vq import VQ
 from vqbench.reporting import protocol_differences
 from vqbench.spec import PluginSpec, RunSpec
-from vqbench.store.results import Record, ResultStore
+from vqbench.store.record import Record
+from vqbench.store.results import ResultStore
 from vqbench.store.value_name import ValueName
 from vqbench.training.engine import Engine
 
@@ -427,7 +428,7 @@ def test_an_unknown_or_ambiguous_run_is_one_sentence(
     store: ResultStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A name that no finished run has, or that several begin with, ends with exit code 2 and those that there are."""
-    assert "holds no finished run 'abc'" in refused(capsys, 2, "abc", "--store", tmp_path / "none")
+    assert "has no finished run 'abc'" in refused(capsys, 2, "abc", "--store", tmp_path / "none")
     runs = [stored(store, a_run(seed=seed)) for seed in range(17)]  # of 17 keys, two begin alike
     first = [run.key[0] for run in runs]
     shared = next(digit for digit in first if first.count(digit) > 1)

@@ -26,9 +26,10 @@ from vqbench import registry
 from vqbench.cli import app, describe
 from vqbench.cli import run as running
 from vqbench.execution import provenance
+from vqbench.execution.results import Summary
 from vqbench.planning import loading
-from vqbench.planning.jobs import Summary
-from vqbench.store.results import Record, ResultStore, Value
+from vqbench.store.record import Record, Value
+from vqbench.store.results import ResultStore
 
 LONGEST = 400  # characters of a message
 MADE = {"seconds": 1.5, "date": "2026-01-31", "device": "x", "commit": None, "threads": 1, "parameters": 1}

@@ -26,7 +26,7 @@ from vqbench.distributed import collectives as functional
 from vqbench.distributed.group import RankGroup
 from vqbench.errors import UsageError
 from vqbench.evaluation import reconstructions
-from vqbench.execution import runner
+from vqbench.execution import rank_pool, runner
 from vqbench.execution.rank_task import RankWorker
 
 SOUND = [name for name in ranks.CASES if name != "parting"]
@@ -62,7 +62,7 @@ def compare(all_ranks: list[Mapping[str, Any]], one: Mapping[str, Any]) -> None:
             differing = [
                 key for key, value in ours["state"].items() if not torch.equal(value, rank[name]["state"][key])
             ]
-            assert not differing, f"{name}: the ranks part in {differing}"
+            assert not differing, f"{name}: ranks diverged in {differing}"
         try:
             assert_equal(ours, one[name])
         except AssertionError as error:
@@ -102,9 +102,8 @@ def test_ranks_go_on_exactly(two: list[Mapping[str, Any]]) -> None:
 def test_ranks_that_part_end_the_run(two: list[Mapping[str, Any]]) -> None:
     """A codebook that every rank moves in its own way ends the run on all ranks, quantizer and tensors named."""
     for rank in two:
-        assert (
-            "the ranks part: quantizer.codebook, quantizer.average_sums of Parting differ" in rank["parting"]["error"]
-        )
+        error = rank["parting"]["error"]
+        assert "ranks diverged: quantizer.codebook, quantizer.average_sums of Parting differ" in error
 
 
 @pytest.mark.slow
@@ -151,13 +150,13 @@ def test_a_machine_needs_gpus_for_its_own_ranks(
     names = {"RANK": 0, "WORLD_SIZE": size, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": local, "MASTER_PORT": 1}
     for name, value in {**names, "MASTER_ADDR": "127.0.0.1"}.items():
         monkeypatch.setenv(name, str(value))
-    monkeypatch.setattr(runner, "Team", lambda *_: SimpleNamespace(group=RankGroup(0, size, 0, local)))
+    monkeypatch.setattr(rank_pool, "RankPool", lambda *_: SimpleNamespace(group=RankGroup(0, size, 0, local)))
     started = runner.Runner(tmp_path, "auto", runner.SilentListener(), lambda: False, size)
     if refused:
         with pytest.raises(UsageError, match=r"4 devices .* this machine has 3 usable GPUs"):
-            started._ranks()
+            started._start_ranks()
     else:
-        assert started._ranks().group.local_size == local
+        assert started._start_ranks().group.local_size == local
 
 
 class FourRanks(RankGroup):
@@ -269,7 +268,7 @@ def test_devices_share_a_run(one_device: Path, tmp_path: Path) -> None:
     done = subprocess.run(command(*words), capture_output=True, text=True)
     assert done.returncode == 1, done.stderr
     assert (
-        done.stderr.count("unfit is not made for several devices (distributed = False)") == 2
+        done.stderr.count("unfit does not support several devices (distributed = False)") == 2
     )  # as it fails, at the end
     assert not list(store.glob("*/failed.json"))
     assert_same_runs(one_device, store)

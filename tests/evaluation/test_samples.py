@@ -38,8 +38,8 @@ from vqbench.evaluation import samples as generation
 from vqbench.execution import rank_task
 from vqbench.metric import Samples
 from vqbench.metrics.copies import Copies
+from vqbench.recipe import SecondStage
 from vqbench.store.sampling import Sampling
-from vqbench.training.latents.generator import Generator
 
 CPU = torch.device("cpu")
 PRECISION = MappingProxyType({NAME: ["precision"]})
@@ -230,17 +230,17 @@ def test_what_was_learned_from_reaches_the_metrics(tmp_path: Path, monkeypatch: 
         measure(tmp_path, Maker(), mirrored=mirrored)
     assert [samples.mirrored for samples in seen] == drawn == [False, True]
 
-    progress: list[dict[str, Any]] = []
-    evaluator = SimpleNamespace(measure=lambda *_, **named: progress.append(named))
-    monkeypatch.setattr(rank_task, "SampleEvaluator", lambda *_: evaluator)
+    calls: list[dict[str, Any]] = []
+    evaluator = SimpleNamespace(measure=lambda *_, **named: calls.append(named))
+    monkeypatch.setattr(generation, "SampleEvaluator", lambda *_: evaluator)
     listener: Any = SimpleNamespace(run_started=lambda *_: None)
     engine: Any = SimpleNamespace(device=CPU)
-    for args in ({"flips": True, "subset": 7}, {"flips": False, "subset": None}, {}):
-        run: Any = SimpleNamespace(recipe=SimpleNamespace(args=args), seed=1, dataset=SimpleNamespace(name="few"))
-        work = rank_task.RankTask(run, tmp_path, {}, True)
-        generator: Any = Generator(torch.nn.Identity())  # type: ignore[arg-type]
-        rank_task.RankWorker("cpu", listener, lambda: False)._measured(work, engine, Split(None), generator, None)  # type: ignore[arg-type]
-    assert [(each["mirrored"], each["trained_on"]) for each in progress] == [(True, 7), (False, None), (False, None)]
+    run: Any = SimpleNamespace(seed=1, dataset=SimpleNamespace(name="few"))
+    task, worker = rank_task.RankTask(run, tmp_path, {}, True), rank_task.RankWorker("cpu", listener, lambda: False)
+    for recipe in (SimpleNamespace(mirrored=True, subset=7), SecondStage()):
+        result = rank_task.RankResult(None)
+        worker._evaluate_samples(task, recipe, engine, Split(None), None, result)  # type: ignore[arg-type]
+    assert [(each["mirrored"], each["trained_on"]) for each in calls] == [(True, 7), (False, None)]
 
 
 def test_references_are_decoded_ahead(shown: list[int]) -> None:

@@ -22,15 +22,16 @@ import vqbench as package
 from tests.support.tiny_suite import assert_same, command, values, vqbench, write
 from vqbench import registry
 from vqbench.errors import UsageError
-from vqbench.execution.executors.cluster_node import RemoteJob, RemoteResult, carry_out
+from vqbench.execution.executors.cluster_node import RemoteJob, RemoteResult, run_remote_job
+from vqbench.execution.executors.executor_options import ExecutorOptions
 from vqbench.execution.executors.file_sync import pack, unpack
-from vqbench.execution.executors.options import ExecutorOptions
-from vqbench.execution.executors.ray import fits
+from vqbench.execution.executors.ray_cluster import capacity
 from vqbench.planning import loading
 from vqbench.planning.forecast import simulate
 from vqbench.planning.jobs import Job
 from vqbench.spec import RunSpec
-from vqbench.store.results import Record, ResultStore
+from vqbench.store.record import Record
+from vqbench.store.results import ResultStore
 
 ray_is_there = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install 'vqbench[ray]'"
@@ -136,7 +137,7 @@ def carried_out(errand: RemoteJob, store: Path, halt_at: int = 10**9) -> RemoteR
         unpack(folder, files)
         return any(getattr(message, "done", 0) >= halt_at for message in messages)
 
-    brought = carry_out(errand, tell)
+    brought = run_remote_job(errand, tell)
     unpack(folder, brought.files)
     return brought
 
@@ -169,12 +170,12 @@ def test_a_run_stopped_on_one_node_goes_on_at_another(tmp_path: Path, monkeypatc
     scratch.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))  # of this test alone
     stopped = carried_out(first, store, halt_at=1)
-    assert (stopped.ended.how, stopped.evicted) == ("stopped", False)
+    assert (stopped.result.status, stopped.evicted) == ("stopped", False)
     checkpoint = next(store.glob("*/last.pt"))
     assert 0 < torch.load(checkpoint)["progress"]["step"] < UPDATES
     assert not list(store.glob("*/record.json"))
     again = errand(tmp_path / "tiny.yaml", files=pack(checkpoint.parent))
-    assert carried_out(again, store).ended.how == "done"
+    assert carried_out(again, store).result.status == "done"
     alone("run", tmp_path / "tiny.yaml", "--store", tmp_path / "local")
     assert_same(store, tmp_path / "local")
     assert values(store) == values(tmp_path / "local")
@@ -186,21 +187,21 @@ def test_a_crash_on_a_node_is_brought_home(tmp_path: Path) -> None:
     crash = 'print("the last words", flush=True); os._exit(7)'
     store = tmp_path / "runs"
     brought = carried_out(errand(write(tmp_path, "crash"), plugin(tmp_path, "crash", crash)), store)
-    assert brought.ended.how == "failed"
+    assert brought.result.status == "failed"
     failure = json.loads(next(store.glob("*/failed.json")).read_text())
     assert failure["reason"].startswith("its process ended with exit code 7")
     assert failure["log"][-1] == "the last words"
     hangs = errand(write(tmp_path, "hangs"), plugin(tmp_path, "hangs", "time.sleep(3600)"), timeout=2.0)
-    assert "took longer than --timeout 2s" in carried_out(hangs, store).ended.reason
+    assert "took longer than --timeout 2s" in carried_out(hangs, store).result.reason
 
 
 def test_another_version_on_a_node_is_refused(tmp_path: Path) -> None:
     """A node with another vqbench, or without the data, does no run: its sentence ends the whole work."""
     suite = write(tmp_path, "vq")
     with pytest.raises(UsageError, match="install the same on all"):
-        carry_out(errand(suite, version="0.0"), lambda messages, files: False)
+        run_remote_job(errand(suite, version="0.0"), lambda messages, files: False)
     with pytest.raises(UsageError, match="no asset is called 'nothing'"):
-        carry_out(errand(suite, assets=("nothing",)), lambda messages, files: False)
+        run_remote_job(errand(suite, assets=("nothing",)), lambda messages, files: False)
 
 
 @pytest.mark.parametrize(
@@ -209,8 +210,8 @@ def test_another_version_on_a_node_is_refused(tmp_path: Path) -> None:
         (("--executor", "kubernetes"), "known: local, ray, slurm"),
         (("--address", "auto"), "--address is for --executor ray"),
         (("--slurm", "partition=gpu"), "--slurm is for --executor slurm"),
-        (("--executor", "ray", "--places", "2"), "--places is of this machine"),
-        (("--executor", "ray", "--device", "cuda:1"), "the cluster gives out the GPUs"),
+        (("--executor", "ray", "--places", "2"), "--jobs is for this machine"),
+        (("--executor", "ray", "--device", "cuda:1"), "the cluster assigns the GPUs"),
     ],
 )
 def test_options_that_do_not_go_together(words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -221,9 +222,9 @@ def test_options_that_do_not_go_together(words: tuple[str, ...], said: str, caps
 
 def test_how_many_runs_fit_a_node() -> None:
     """A node has room by its scarcest resource, fractions of a GPU counted exactly."""
-    assert fits({"CPU": 8, "GPU": 1}, {"CPU": 1, "GPU": 0.1}) == 8
-    assert fits({"CPU": 64, "GPU": 1}, {"CPU": 1, "GPU": 0.1}) == 10
-    assert fits({"CPU": 64}, {"CPU": 1, "GPU": 1}) == 0
+    assert capacity({"CPU": 8, "GPU": 1}, {"CPU": 1, "GPU": 0.1}) == 8
+    assert capacity({"CPU": 64, "GPU": 1}, {"CPU": 1, "GPU": 0.1}) == 10
+    assert capacity({"CPU": 64}, {"CPU": 1, "GPU": 1}) == 0
     assert ExecutorOptions("ray", gpus=0.25).gpus == 0.25
 
 
@@ -275,7 +276,7 @@ def test_a_killed_node_costs_no_run(cluster: Any, tmp_path: Path) -> None:
         assert work.stderr is not None
         said = work.stderr.read()
         assert work.wait() == 0, said
-    assert said.count("it goes on elsewhere from its last checkpoint") == 1, said
+    assert said.count("it resumes elsewhere from its last checkpoint") == 1, said
     counts = list(passes(tmp_path).values())
     assert len(counts) == 3, "two runs, one of them in two processes"
     assert UPDATES <= sum(counts) < 3 * UPDATES, "the second process did not begin anew"
@@ -495,7 +496,7 @@ def test_what_slurm_is_asked_for(slurm: Path, tmp_path: Path, capsys: pytest.Cap
     assert vqbench(*line, "--executor", "slurm", *options) == 3
     said = capsys.readouterr().err
     assert "6 runs in 6 tasks: Slurm job 7" in said
-    assert "the array goes on without this command; `scancel 7` ends it" in said
+    assert "the array continues without this command; `scancel 7` ends it" in said
     script = (slurm / "script").read_text()
     for option in ("partition=gpu", "time=120", "gpus-per-node=1", "nice=100", "requeue", "signal=USR2@90"):
         assert f"#SBATCH --{option}\n" in script
@@ -506,9 +507,9 @@ def test_what_slurm_is_asked_for(slurm: Path, tmp_path: Path, capsys: pytest.Cap
 
 def test_words_for_slurm() -> None:
     """Parameters are checked before anything is submitted; what submitit does not know goes to sbatch as it is."""
-    from vqbench.execution.executors.slurm import parameters
+    from vqbench.execution.executors.slurm import parse_parameters
 
-    given = parameters(["gpus=2", "cpus=8", "time=1h30m", "parallel=16", "warning=120", "reservation=mine"])
+    given = parse_parameters(["gpus=2", "cpus=8", "time=1h30m", "parallel=16", "warning=120", "reservation=mine"])
     assert given["gpus_per_node"] == 2
     assert given["cpus_per_task"] == 8
     assert given["time"] == 90
@@ -517,4 +518,4 @@ def test_words_for_slurm() -> None:
     assert given["additional_parameters"] == {"requeue": True, "reservation": "mine"}
     for wrong in ("partition", "gpus=two", "time=soon", "=1"):
         with pytest.raises(UsageError):
-            parameters([wrong])
+            parse_parameters([wrong])

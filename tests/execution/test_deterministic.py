@@ -13,8 +13,8 @@ import torch
 from tests.distributed.test_devices import records
 from tests.support.tiny_suite import vqbench, write
 from vqbench import registry
-from vqbench.execution.runner import _reason
-from vqbench.functional import anchors
+from vqbench.execution.runner import describe
+from vqbench.functional import anchor_sampling
 from vqbench.system import determinism
 from vqbench.training.engine import Engine
 
@@ -99,7 +99,7 @@ def test_without_the_switch_torch_is_left_alone(monkeypatch: pytest.MonkeyPatch)
 def test_an_operation_that_cannot_is_named() -> None:
     """A run that needs an operation without a deterministic implementation fails with its name and what to do."""
     message = "cumsum_cuda_kernel does not have a deterministic implementation, but you set 'torch.use_deterministic"
-    assert _reason(RuntimeError(message)) == (
+    assert describe(RuntimeError(message)) == (
         "--deterministic: cumsum_cuda_kernel has no deterministic implementation on this device; leave the option out"
     )
 
@@ -108,4 +108,4 @@ def test_an_operation_that_cannot_is_named() -> None:
 def test_cumulative_sums_without_a_scan(size: int) -> None:
     """What a GPU computes instead of torch's scan, which it has not deterministically, is the same sum."""
     masses = torch.rand(3, size, dtype=torch.float64)
-    torch.testing.assert_close(anchors._doubled(masses), masses.cumsum(-1))
+    torch.testing.assert_close(anchor_sampling._doubled(masses), masses.cumsum(-1))

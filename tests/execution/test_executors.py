@@ -27,16 +27,17 @@ from vqbench.errors import TimeUp, UsageError
 from vqbench.execution import wait_policy
 from vqbench.execution.allocator import LARGE_PAGES
 from vqbench.execution.executors import local
-from vqbench.execution.executors.messages import Ready, Setup
+from vqbench.execution.executors.messages import WorkerReady, WorkerSetup
 from vqbench.execution.progress import LiveProgress, PlainProgress
 from vqbench.execution.stopping import Stop
 from vqbench.planning import loading
 from vqbench.planning.cost import cheapest_first
 from vqbench.planning.jobs import Job
 from vqbench.spec import RunSpec
-from vqbench.store.results import Record, ResultStore
+from vqbench.store.record import Record
+from vqbench.store.results import ResultStore
 from vqbench.system import processes
-from vqbench.system.durations import seconds, words
+from vqbench.system.durations import format_duration, parse_duration
 
 # Quantizers that a user might bring. Each does what it does in training, from the update that is named on.
 PLUGIN = '''
@@ -125,15 +126,15 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(("text", "number"), [("30s", 30), ("8m", 480), ("2h", 7200), ("1h30m", 5400), ("1h1s", 3601)])
 def test_lengths_of_time(text: str, number: int) -> None:
     """Hours, minutes and seconds are understood, and said again in the same words."""
-    assert seconds(text) == number
-    assert words(number) == text
+    assert parse_duration(text) == number
+    assert format_duration(number) == text
 
 
 @pytest.mark.parametrize("text", ["", "8", "0s", "m8", "30s8m", "1.5h", "-8m", "8 parsecs"])
 def test_what_is_no_length_of_time(text: str) -> None:
     """Anything else is refused with what would be right."""
     with pytest.raises(UsageError, match="1h30m"):
-        seconds(text)
+        parse_duration(text)
 
 
 def test_when_the_time_is_up_the_work_goes_on_later(
@@ -143,13 +144,13 @@ def test_when_the_time_is_up_the_work_goes_on_later(
     suite = write(tmp_path, "vq, cvq")
     store = tmp_path / "parts"
     stop = Stop(3600)
-    told = PlainProgress.advanced
+    told = PlainProgress.run_advanced
 
     def advanced(self: PlainProgress, run: object, done: int, total: int) -> None:
         told(self, run, done, total)  # type: ignore[arg-type]
         stop.until = 0  # from now on the time is up
 
-    monkeypatch.setattr(PlainProgress, "advanced", advanced)
+    monkeypatch.setattr(PlainProgress, "run_advanced", advanced)
     with pytest.raises(TimeUp, match="left: 1 stopped, 1 not begun; the same command goes on") as raised, stop:
         run([loading.load(suite, [])], store, RunOptions(), stop)
     assert raised.value.exit_code == 3
@@ -266,7 +267,7 @@ def test_a_run_that_is_killed_again_and_again_fails(tmp_path: Path) -> None:
     """A killed run is queued again twice, without a failure on record; the third time it is FAILED by that signal."""
     plan = loading.load(write(tmp_path, "vq"), [])
     job = Job(plan.runs()[0], plan.wanted())
-    executor = local.LocalExecutor(Setup(tmp_path / "runs", ()), "cpu", PlainProgress(1, quiet=True), Stop())
+    executor = local.LocalExecutor(WorkerSetup(tmp_path / "runs", ()), "cpu", PlainProgress(1, quiet=True), Stop())
     for times in (1, 2):
         executor._resume(job, "killed by signal 9", [])
         assert (executor._queue.popleft(), executor._kills[job.run.key]) == (job, times)
@@ -297,22 +298,22 @@ def test_a_run_that_is_whole_when_its_process_dies_is_done(whole: Path, tmp_path
     plan = loading.load(write(tmp_path, "vq, cvq"), [])
     vq, cvq = (Job(each, plan.wanted()) for each in plan.runs())
     next(store.glob("*-cvq-*/record.json")).unlink()
-    executor = local.LocalExecutor(Setup(store, ()), "cpu", PlainProgress(2, quiet=True), Stop())
-    executor._crashed(vq, "killed", [])
-    executor._crashed(cvq, "killed", ["last line"])
-    assert (executor.outcome.finished, len(executor.outcome.failed)) == (1, 1)
+    executor = local.LocalExecutor(WorkerSetup(store, ()), "cpu", PlainProgress(2, quiet=True), Stop())
+    executor._on_crash(vq, "killed", [])
+    executor._on_crash(cvq, "killed", ["last line"])
+    assert (executor.summary.finished, len(executor.summary.failed)) == (1, 1)
     assert [path.parent.name.split("-")[1] for path in store.glob("*/failed.json")] == ["cvq"]
 
 
 def test_out_of_memory_says_how_much_was_asked_for() -> None:
     """torch's own sentences on any device become one that has the amount in it."""
-    from vqbench.execution.runner import _reason
+    from vqbench.execution.runner import describe
 
     with pytest.raises(RuntimeError) as raised:
         torch.empty(1 << 58, dtype=torch.uint8)
-    assert _reason(raised.value).startswith(f"out of memory (asked for {1 << 58} bytes more)")
+    assert describe(raised.value).startswith(f"out of memory (asked for {1 << 58} bytes more)")
     told = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.11 GiB of which"
-    assert _reason(torch.OutOfMemoryError(told)).startswith("out of memory (asked for 2.00 GiB more)")
+    assert describe(torch.OutOfMemoryError(told)).startswith("out of memory (asked for 2.00 GiB more)")
 
 
 # Side by side ---------------------------------------------------------------------------------------------------------
@@ -323,11 +324,11 @@ def test_places_divide_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("OMP_NUM_THREADS", *wait_policy.SETTINGS):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
-    assert local.environment(1) == {**LARGE_PAGES, **wait_policy.BRIEFLY, **processes.environment()}
-    assert local.environment(3)["OMP_NUM_THREADS"] == "2"
-    assert local.environment(30)["OMP_NUM_THREADS"] == "1"
+    assert local.worker_environment(1) == {**LARGE_PAGES, **wait_policy.BRIEFLY, **processes.environment()}
+    assert local.worker_environment(3)["OMP_NUM_THREADS"] == "2"
+    assert local.worker_environment(30)["OMP_NUM_THREADS"] == "1"
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
-    assert local.environment(3)["OMP_NUM_THREADS"] == "5"
+    assert local.worker_environment(3)["OMP_NUM_THREADS"] == "5"
 
 
 @pytest.mark.parametrize("name", wait_policy.SETTINGS)
@@ -338,7 +339,7 @@ def test_idle_threads_do_not_spin_for_long(monkeypatch: pytest.MonkeyPatch, name
         monkeypatch.delenv(each, raising=False)
 
     def chosen(places: int) -> dict[str, str]:
-        return {each: value for each, value in local.environment(places).items() if each in wait_policy.SETTINGS}
+        return {each: value for each, value in local.worker_environment(places).items() if each in wait_policy.SETTINGS}
 
     assert chosen(1) == wait_policy.BRIEFLY
     assert chosen(3) == wait_policy.NEVER
@@ -354,8 +355,8 @@ def test_idle_threads_do_not_spin_for_long(monkeypatch: pytest.MonkeyPatch, name
 def test_the_command_limits_spinning_before_it_loads_torch() -> None:
     """The driver's own process, which trains with --places 0 and under torchrun, sets it before torch is imported."""
     code = (
-        "import os, sys; from vqbench import cli; assert 'torch' not in sys.modules\n"
-        "cli.run_words = lambda _: print(os.environ['GOMP_SPINCOUNT'], 'torch' in sys.modules)\ncli.main()"
+        "import os, sys; from vqbench.cli import app; assert 'torch' not in sys.modules\n"
+        "app.run_words = lambda _: print(os.environ['GOMP_SPINCOUNT'], 'torch' in sys.modules)\napp.main()"
     )
     env = {name: value for name, value in os.environ.items() if name not in wait_policy.SETTINGS}
     assert subprocess.check_output([sys.executable, "-c", code], env=env, text=True) == "2000 False\n"
@@ -365,10 +366,10 @@ def test_places_take_the_gpus_in_turn(tmp_path: Path) -> None:
     """Three places on two GPUs have the first, the second and the first again; one that was chosen serves all."""
     stop, listener = Stop(), PlainProgress(1, quiet=True)
     for device, devices in (("auto", ["cuda:0", "cuda:1", "cuda:0"]), ("cuda:1", ["cuda:1"] * 3)):
-        executor = local.LocalExecutor(Setup(tmp_path, ()), device, listener, stop, places=3)
+        executor = local.LocalExecutor(WorkerSetup(tmp_path, ()), device, listener, stop, workers=3)
         executor._gpus = 2
         assert [executor._device_of(number) for number in range(3)] == devices
-    executor = local.LocalExecutor(Setup(tmp_path, ()), "auto", listener, stop, places=3)
+    executor = local.LocalExecutor(WorkerSetup(tmp_path, ()), "auto", listener, stop, workers=3)
     assert executor._device_of(2) == "auto", "there is no GPU"
 
 
@@ -392,16 +393,16 @@ def test_runs_on_several_gpus_share_none(
     and one sentence says so where --places asks for more; what is more than one machine has is refused by the run."""
     said: list[str] = []
     listener = PlainProgress(1, quiet=True)
-    listener.say = said.append  # type: ignore[method-assign]
-    executor = local.LocalExecutor(Setup(tmp_path, (), devices), "auto", listener, Stop(), places=given)
+    listener.log = said.append  # type: ignore[method-assign]
+    executor = local.LocalExecutor(WorkerSetup(tmp_path, (), devices), "auto", listener, Stop(), workers=given)
     for _ in range(2):  # two workers that are ready
-        executor._take(FakePlace(), Ready(gpus))  # type: ignore[arg-type]
-    assert [executor._device_of(number) for number in range(executor._wanted)] == first_devices
+        executor._on_message(FakeWorker(), WorkerReady(gpus))  # type: ignore[arg-type]
+    assert [executor._device_of(number) for number in range(executor._max_workers)] == first_devices
     assert len(said) == (devices > 1 and gpus > 0 and (given or 0) > len(first_devices))
     assert all("have room for" in sentence for sentence in said)
 
 
-class FakePlace:
+class FakeWorker:
     """A worker as far as the above needs one."""
 
     job = None
@@ -410,13 +411,13 @@ class FakePlace:
 
 def test_a_worker_beyond_the_gpus_has_no_run(tmp_path: Path) -> None:
     """A worker that was started before the GPUs were counted gets no run where they have no room for it."""
-    listener, first, second = PlainProgress(1, quiet=True), FakePlace(), FakePlace()
-    executor = local.LocalExecutor(Setup(tmp_path, (), devices=2), "auto", listener, Stop(), places=2)
-    executor._places = [first, second]  # type: ignore[list-item]
+    listener, first, second = PlainProgress(1, quiet=True), FakeWorker(), FakeWorker()
+    executor = local.LocalExecutor(WorkerSetup(tmp_path, (), devices=2), "auto", listener, Stop(), workers=2)
+    executor._workers = [first, second]  # type: ignore[list-item]
     first.job, second.ready = object(), True  # type: ignore[assignment]
-    executor._take(second, Ready(3))  # type: ignore[arg-type]
+    executor._on_message(second, WorkerReady(3))  # type: ignore[arg-type]
     executor._queue.extend(Job(run, {}) for run in loading.load(write(tmp_path, "vq"), []).runs())
-    executor._assign()
+    executor._assign_jobs()
     assert len(executor._queue) == 1
 
 
@@ -670,9 +671,9 @@ def test_bars_of_several_runs_at_once(tmp_path: Path) -> None:
     with LiveProgress(2, Console(stderr=True)) as live:
         for run_ in (vq, cvq):
             live.run_started(run_, "training")
-            live.advanced(run_, 10, 55)
+            live.run_advanced(run_, 10, 55)
         live.run_started(vq, "measuring")
-        live.advanced(vq, 100, 1000)
+        live.run_advanced(vq, 100, 1000)
         shown = {task.description: (task.completed, task.total) for task in live._bars.tasks}
         assert shown == {
             "suite": (0, 2),
@@ -694,11 +695,11 @@ def test_lines_of_several_runs_at_once(
     with PlainProgress(2) as lines:
         for run_ in (vq, cvq):
             lines.run_started(run_, "training")
-            lines.advanced(run_, 1000, 2000)  # it goes on from a checkpoint
+            lines.run_advanced(run_, 1000, 2000)  # it goes on from a checkpoint
         clock[0] = 20.0
-        lines.advanced(cvq, 1100, 2000)
+        lines.run_advanced(cvq, 1100, 2000)
         clock[0] = 25.0
-        lines.advanced(cvq, 1150, 2000)
+        lines.run_advanced(cvq, 1150, 2000)
         lines.run_ended(cvq, "done")
     assert capsys.readouterr().err.splitlines() == [
         "[1/2] vq on fashion_mnist_5k, seed 42: training",

@@ -15,7 +15,8 @@ from torch import Tensor
 import vqbench.functional as Q
 from tests.support.reference_cvq import contrastive, similarity
 from vqbench.errors import UsageError
-from vqbench.functional.extremes import Selection, by_numpy, by_torch
+from vqbench.functional.anchor_sampling import CANDIDATES, closest
+from vqbench.functional.extremes import Extremes, select_by_partition, select_by_topk
 
 DISTANCES: Any = ("l2", "cosine")
 
@@ -56,7 +57,7 @@ def test_closest_is_the_argmax_over_features_the_lowest_among_equals(block: int)
     """The running maximum over blocks equals the argmax of the whole, and of repeated features the first is taken."""
     features, codebook = rows(50).repeat(2, 1), rows(23, seed=1)
     a, b = Q.inner_product_form(features, codebook, "l2")
-    index = Q.closest(a, b, block)
+    index = closest(a, b, block)
     assert (index < 50).all()
     assert torch.equal(index, similarity(features[:50], codebook, "l2").argmax(0))
 
@@ -163,7 +164,7 @@ def test_random_anchors_are_uniform() -> None:
 
 def test_rejection_rounds_leave_almost_no_code_without_anchor() -> None:
     """At the least acceptance, e⁻², the chance that a code accepts none of its candidates is below 1e-9."""
-    assert (1 - torch.tensor(-2.0).exp().item()) ** Q.CANDIDATES < 1e-9
+    assert (1 - torch.tensor(-2.0).exp().item()) ** CANDIDATES < 1e-9
 
 
 def test_unknown_anchor_is_refused() -> None:
@@ -246,14 +247,14 @@ def test_contrastive_loss_does_not_overflow() -> None:
     assert codebook.grad.isfinite().all()
 
 
-# --- Selection and blocks -------------------------------------------------------------------------------------------
+# --- Extremes and chunks -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("select", [by_torch, by_numpy])
+@pytest.mark.parametrize("select", [select_by_topk, select_by_partition])
 @pytest.mark.parametrize(("near", "far"), [(1, 1), (7, 25), (1, 49), (50, 25), (2, 25)])
 @pytest.mark.parametrize("tied", [False, True])
 def test_both_kernels_select_what_a_sorted_row_has_at_its_ends(
-    monkeypatch: pytest.MonkeyPatch, select: Callable[..., Selection], near: int, far: int, tied: bool
+    monkeypatch: pytest.MonkeyPatch, select: Callable[..., Extremes], near: int, far: int, tied: bool
 ) -> None:
     """Places, mean, edge, sum and weights are those of the sorted row; of equal entries as many count as fit."""
     monkeypatch.setattr("vqbench.functional.extremes.AT_ONCE", 100)  # several parts, of two rows
@@ -274,8 +275,8 @@ def test_both_kernels_select_what_a_sorted_row_has_at_its_ends(
     assert (weighed.sort(1).values[:, :-far] < 1e-30).all()
 
 
-@pytest.mark.parametrize("select", [by_torch, by_numpy])
-def test_a_row_with_a_nan_has_a_sum_that_is_none(select: Callable[..., Selection]) -> None:
+@pytest.mark.parametrize("select", [select_by_topk, select_by_partition])
+def test_a_row_with_a_nan_has_a_sum_that_is_none(select: Callable[..., Extremes]) -> None:
     """What is not a number is not silently left out of the selection: the other rows are as they would be."""
     s = rows(3).repeat(1, 10)[:, :20]
     clean = select(s.clone(), 3, 10)
@@ -287,7 +288,7 @@ def test_a_row_with_a_nan_has_a_sum_that_is_none(select: Callable[..., Selection
 
 @pytest.mark.parametrize("kept", [0, 10**9])
 @pytest.mark.parametrize("block", [1, 40, 10**6])
-def test_blocks_and_recomputation_change_no_value_and_no_gradient(
+def test_chunks_and_recomputation_change_no_value_and_no_gradient(
     monkeypatch: pytest.MonkeyPatch, block: int, kept: int
 ) -> None:
     """Rows, sums, noise and gradients are those of one whole matrix, whether backward keeps or recomputes blocks."""
@@ -302,7 +303,7 @@ def test_blocks_and_recomputation_change_no_value_and_no_gradient(
             return weights @ codes, weights.argmax(1), (weights * d).sum()
 
         torch.manual_seed(3)
-        mixed, chosen, cost = Q.by_blocks(weigh, features, 5, [codebook], noisy=True)
+        mixed, chosen, cost = Q.map_chunks(weigh, features, 5, [codebook], noisy=True)
         (mixed.square().sum() + cost).backward()
         assert features.grad is not None
         assert codebook.grad is not None

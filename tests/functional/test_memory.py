@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vqbench.execution.executors.local import environment
+from vqbench.execution.executors.local import worker_environment
 
 STEP = """
 import resource, sys, torch
@@ -67,5 +67,7 @@ before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 torch.ones(2**24)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment(1))
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=worker_environment(1)
+    )
     assert int(done.stdout) < 8000

@@ -154,18 +154,6 @@ def test_an_engine_of_float32_has_no_tf32() -> None:
     assert [each.fp32_precision for each in (backends.cuda.matmul, backends.cudnn.conv)] == ["ieee"] * 2
 
 
-def test_fabric_reads_no_switch_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a GPU Fabric reads PyTorch's older switch when a model is set up: that works under TF32, too."""
-    engine = Engine("cpu", "tf32")
-    setup, seen = engine._fabric.setup, []
-    monkeypatch.setattr(
-        engine._fabric, "setup", lambda *args: (seen.append(torch.get_float32_matmul_precision()), setup(*args))[1]
-    )
-    model = nn.Linear(2, 2)
-    engine.setup(model, torch.optim.Adam(model.parameters()))
-    assert seen == ["highest"]
-
-
 def test_no_module_uses_the_older_switches() -> None:
     """PyTorch fails where older and newer switches of TF32 are mixed, so the older ones occur nowhere."""
     root = Path(__file__).parents[2]

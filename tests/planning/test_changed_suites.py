@@ -12,7 +12,8 @@ from vqbench.errors import LONGEST, UsageError, counted, sentence, shortened
 from vqbench.planning import loading
 from vqbench.planning.overrides import Override
 from vqbench.planning.suite import load_suite
-from vqbench.store.results import Record, ResultStore, Value
+from vqbench.store.record import Record, Value
+from vqbench.store.results import ResultStore
 
 TEXT = """\
 name: tiny

@@ -27,7 +27,8 @@ from vqbench.reporting import paper
 from vqbench.reporting.tables import assemble
 from vqbench.reporting.tables.render import render
 from vqbench.reporting.verdict import VerdictKind
-from vqbench.store.results import Record, ResultStore, Value
+from vqbench.store.record import Record, Value
+from vqbench.store.results import ResultStore
 
 TEXT = """
 name: systems

@@ -13,7 +13,7 @@ from torch import Tensor
 import vqbench.functional as Q
 from tests.support.reference_cvq import ReferenceCVQ
 from vqbench import registry
-from vqbench.functional import anchors
+from vqbench.functional import anchor_sampling
 from vqbench.images import to_unit
 from vqbench.planning.expansion import expand
 from vqbench.planning.plan import PlannedRun
@@ -70,8 +70,8 @@ def test_the_headline_setting_trains_as_the_plain_form(
         contrastive_gradient=gradient,
     )
     drawn: list[Tensor] = []  # indices of the anchors
-    take = anchors.take
-    monkeypatch.setattr(anchors, "take", lambda features, index: drawn.append(index) or take(features, index))
+    take = anchor_sampling.take
+    monkeypatch.setattr(anchor_sampling, "take", lambda features, index: drawn.append(index) or take(features, index))
     reference = ReferenceCVQ(
         quantizer.codebook.detach(), "cosine", True, True, lambda s: drawn[-1], released=gradient == "released"
     )

@@ -15,8 +15,8 @@ import pytest
 
 from tests.support.tiny_suite import vqbench
 from vqbench.cli import run
+from vqbench.execution.results import Summary
 from vqbench.planning import loading
-from vqbench.planning.jobs import Summary
 from vqbench.planning.overrides import Override
 from vqbench.planning.plan import Plan, PlannedRun
 from vqbench.reporting.column_tests import contests
@@ -26,7 +26,8 @@ from vqbench.reporting.tables.layout import LINES, WIDTH
 from vqbench.reporting.tables.order import order_lines
 from vqbench.reporting.tables.render import render
 from vqbench.reporting.tables.table import CellPosition, Table
-from vqbench.store.results import Record, ResultStore, Value
+from vqbench.store.record import Record, Value
+from vqbench.store.results import ResultStore
 from vqbench.system.machine import Origin, origins_of, same_origin
 
 SUITE = """

@@ -17,7 +17,8 @@ from vqbench.planning.plan import Plan, PlannedRun
 from vqbench.reporting.tables import assemble, order
 from vqbench.reporting.tables.order import order_lines
 from vqbench.reporting.tables.render import render
-from vqbench.store.results import Record, ResultStore, Value
+from vqbench.store.record import Record, Value
+from vqbench.store.results import ResultStore
 
 IMAGES = 400
 SIGN = {"l1": 1, "ssim": -1, "psnr": -1, "lpips": 1}  # of what is worse

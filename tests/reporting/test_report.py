@@ -24,7 +24,8 @@ from vqbench.reporting.html import page, svg
 from vqbench.reporting.tables.table import Block, Cell, Column, Row, Table
 from vqbench.spec import PluginSpec, RunSpec
 from vqbench.store import snapshots
-from vqbench.store.results import Failure, Record, ResultStore, Value
+from vqbench.store.record import Failure, Record, Value
+from vqbench.store.results import ResultStore
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results"

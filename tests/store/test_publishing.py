@@ -8,7 +8,8 @@ import numpy as np
 
 from tests.store.test_store import a_record, a_run
 from vqbench.store.publishing import take_over
-from vqbench.store.results import Record, ResultStore, Value
+from vqbench.store.record import Record, Value
+from vqbench.store.results import ResultStore
 
 RFID = Value(170.1, 1, 1, 1000)
 

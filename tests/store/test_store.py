@@ -14,7 +14,9 @@ import pytest
 
 from vqbench.errors import Damaged, StoreError
 from vqbench.spec import PluginSpec, RunSpec
-from vqbench.store.results import Failure, Record, ResultStore, Value, write_atomically
+from vqbench.store.record import Failure, Record, Value
+from vqbench.store.results import ResultStore
+from vqbench.system.writing import write_atomically
 
 
 def a_run(seed: int = 42) -> RunSpec:

@@ -25,11 +25,6 @@ NAME = f"clean:{SAMPLING.name}"
 WEIGHTS = {"net.w": torch.ones(3)}
 # The files of samples in a finished folder.
 WHOLE = {f"samples-{SAMPLING.samples_name}.npy", "samples.png", "neighbours.png", "samples.sha256"}
-    f"samples-{SAMPLING.samples_name}.npy",
-    "samples.png",
-    "neighbours.png",
-    "samples.sha256",
-}  # what ends in a folder
 
 
 class Split:

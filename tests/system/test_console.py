@@ -21,10 +21,11 @@ from rich.console import Console
 
 from tests.support.tiny_suite import vqbench, write
 from vqbench.errors import StoreError
-from vqbench.execution.progress import LiveProgress, PlainProgress, progress
+from vqbench.execution.progress import LiveProgress, PlainProgress, run_progress
 from vqbench.planning import loading, plan_file
 from vqbench.reporting.tables import latex
-from vqbench.store.results import Failure, Record, ResultStore, Value
+from vqbench.store.record import Failure, Record, Value
+from vqbench.store.results import ResultStore
 from vqbench.system import console, jsontext
 
 ROOT = Path(__file__).parents[2]
@@ -335,7 +336,7 @@ def test_messages_that_nobody_reads_stop_no_work(error: OSError, monkeypatch: py
     """`vqbench run 2>&1 | head` and a terminal that is gone cost messages, not the runs."""
     monkeypatch.setattr(sys, "stderr", Broken(error))
     with console.guarded(), PlainProgress(1) as lines:
-        lines.say("still at work")
+        lines.log("still at work")
 
 
 def test_a_full_disk_is_said_and_a_closed_pipe_is_not(
@@ -377,7 +378,7 @@ def test_a_terminal_without_a_cursor_gets_lines(term: str, monkeypatch: pytest.M
     """Where bars cannot be drawn, rich would show nothing until the end; so plain lines are shown."""
     monkeypatch.setenv("TERM", term)
     monkeypatch.setattr(sys, "stderr", Terminal("utf-8", tty=True))
-    assert type(progress(1)) is PlainProgress
+    assert type(run_progress(1)) is PlainProgress
 
 
 @pytest.mark.parametrize(("columns", "encoding"), [("0", "utf-8"), ("1", "utf-8"), ("80", "latin-1"), ("80", "ascii")])
@@ -391,10 +392,10 @@ def test_bars_pass_on_no_control_of_strangers(
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setattr(sys, "stdout", Terminal(encoding))
-    with console.guarded(), progress(1) as live:
+    with console.guarded(), run_progress(1) as live:
         assert isinstance(live, LiveProgress)
         live.run_started(plan.runs()[0], f"[red]training[/nothing] ↑ {HOSTILE}")
-        live.say(HOSTILE)
+        live.log(HOSTILE)
         print(HOSTILE, file=sys.stderr)
         live.run_ended(plan.runs()[0], HOSTILE)
     assert "\x1b]" not in terminal.text

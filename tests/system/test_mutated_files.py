@@ -24,7 +24,7 @@ from tests.support import odd_images
 from tests.support.soak import examples
 from vqbench.assets import array_pickles, forms, safe_pickle, torch_archives
 from vqbench.datasets import _decode, _index, _lmdb, _scan
-from vqbench.datasets.mnist import idx_images
+from vqbench.datasets._idx import idx_images
 from vqbench.errors import AssetError
 from vqbench.system import files
 

@@ -86,10 +86,9 @@ def test_checks_pass_beside_files_called_like_modules(poisoned: Path) -> None:
 def test_a_checkout_without_installation_is_used(tmp_path: Path) -> None:
     """`python -m vqbench` in a folder takes the vqbench there, and so do the processes that it starts."""
     shutil.copytree(HOME, tmp_path / "vqbench", ignore=shutil.ignore_patterns("__pycache__"))
-    code = (
-        "import vqbench.system.processes as s; print(s.ITSELF); print(*s.command('x'), sep='\\n'); print(*s.lacking())"
-    )
+    code = "import vqbench.system.processes as s; print(s.ITSELF)"
+    code += "; print(*s.command('x'), sep='\\n'); print(*s.missing_path())"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     ours = str(tmp_path / "vqbench" / "system" / "processes.py")
     assert done.stdout.splitlines() == [ours, sys.executable, "-P", ours, "-m", "x", str(tmp_path)]
-    assert processes.lacking() == [] or str(HOME.parent) in processes.lacking()
+    assert processes.missing_path() == [] or str(HOME.parent) in processes.missing_path()

@@ -127,18 +127,18 @@ def test_watching_changes_no_weight(tmp_path: Path) -> None:
 TWO_RANKS = """
 import sys, torch, torch.distributed as dist
 from pathlib import Path
-from vqbench.distributed.collectives import Alone
+from vqbench.distributed.collectives import WholeBatch
 from vqbench.quantizers.vq import VQ
-from vqbench.training.codebook_monitor import Watch
+from vqbench.training.codebook_monitor import CodebookMonitor
 
 rank, folder = int(sys.argv[1]), Path(sys.argv[2])
 dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-before, watch = Watch(), Watch()
+before, watch = CodebookMonitor(), CodebookMonitor()
 before.start(VQ(4, 2), torch.device("cpu"))
 before.codes(torch.tensor([[0, 1], [2, 2]][rank]).view(1, 1, 2, 1))
 watch.start(VQ(4, 2), torch.device("cpu"), before.state())
 watch.codes(torch.tensor([3]).view(1, 1, 1, 1))
-with Alone():  # both compute the whole of a batch that is too small to be divided
+with WholeBatch():  # both compute the whole of a batch that is too small to be divided
     watch.codes(torch.tensor([0]).view(1, 1, 1, 1))
 print(watch.epoch_ended())
 watch.save(folder / str(rank))

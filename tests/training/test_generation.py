@@ -38,13 +38,14 @@ from vqbench.metrics.sample_kid import SampleKID
 from vqbench.model import Autoencoder
 from vqbench.networks import feature_cache, inception
 from vqbench.planning import loading
-from vqbench.planning.jobs import Job, take
+from vqbench.planning.jobs import Job, pop_ready
 from vqbench.planning.overrides import Override
 from vqbench.quantizers.identity import Identity
 from vqbench.quantizers.vq import VQ
 from vqbench.recipe import Task
 from vqbench.recipes.diffusion import Diffusion
-from vqbench.store.results import Failure, ResultStore
+from vqbench.store.record import Failure
+from vqbench.store.results import ResultStore
 from vqbench.store.sampling import Sampling
 from vqbench.store.value_name import ValueName
 from vqbench.training import seeding
@@ -382,17 +383,20 @@ def test_a_first_stage_that_failed_is_told(tmp_path: Path, capsys: pytest.Captur
     path, store = suite(tmp_path), ResultStore(tmp_path / "runs")
     first, second = loading.load(path, []).runs()
     wanted = loading.load(path, []).wanted(second)
-    said = SimpleNamespace(run_started=None, advanced=None, run_ended=None, say=print)
+    said = SimpleNamespace(run_started=None, run_advanced=None, run_ended=None, log=print)
     worker = runner.Runner(store.root, "cpu", said, lambda: False)  # type: ignore[arg-type]
-    ended = worker.attempt(Job(second, wanted, first=first))
-    assert (ended.how, ended.reason) == (
-        "machine",
+    result = worker.attempt(Job(second, wanted, first_stage=first))
+    assert (result.status, result.reason) == (
+        "machine_fault",
         f"its first stage, {first.key}, is not there; the same command does it first",
     )
     with store.lock(first):
-        assert worker.attempt(Job(second, wanted, first=first)).how == "held"
+        assert worker.attempt(Job(second, wanted, first_stage=first)).status == "held_elsewhere"
     store.fail(first, Failure("it broke", []))
-    assert worker.attempt(Job(second, wanted, first=first)).reason == f"its first stage, {first.key}, failed: it broke"
+    assert (
+        worker.attempt(Job(second, wanted, first_stage=first)).reason
+        == f"its first stage, {first.key}, failed: it broke"
+    )
     assert store.failure(second) is None
     assert vqbench("table", path, "--store", store.root, "--results", tmp_path) == 0
     assert "its first stage failed: it broke" in capsys.readouterr().out
@@ -404,13 +408,13 @@ def test_a_second_stage_waits_for_its_first(tmp_path: Path) -> None:
     """Whoever hands out runs side by side hands out none whose first stage is queued or at work."""
     path = suite(tmp_path, SUITE.replace("[{vq: {}}]", "[{vq: {}}, {vq_ema: {}}]"))
     (one, two), (on_one, on_two) = (loading.load(path, []).runs()[part] for part in (slice(2), slice(2, 4)))
-    jobs = [Job(one, {}), Job(on_one, {}, first=one), Job(two, {}), Job(on_two, {}, first=two)]
+    jobs = [Job(one, {}), Job(on_one, {}, first_stage=one), Job(two, {}), Job(on_two, {}, first_stage=two)]
     queue = deque(jobs)
-    assert [take(queue, []), take(queue, [jobs[0]])] == [jobs[0], jobs[2]]
-    assert take(queue, [jobs[0], jobs[2]]) is None
-    assert take(queue, [jobs[0]]) == jobs[3]
-    assert take(queue, []) == jobs[1]
-    assert take(queue, []) is None
+    assert [pop_ready(queue, []), pop_ready(queue, [jobs[0]])] == [jobs[0], jobs[2]]
+    assert pop_ready(queue, [jobs[0], jobs[2]]) is None
+    assert pop_ready(queue, [jobs[0]]) == jobs[3]
+    assert pop_ready(queue, []) == jobs[1]
+    assert pop_ready(queue, []) is None
 
 
 def test_a_missing_package_is_told_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,8 @@ from vqbench.planning.plan import Plan, PlannedRun
 from vqbench.spec import RunSpec
 from vqbench.store import deletion, snapshots
 from vqbench.store.publishing import take_over
-from vqbench.store.results import Record, ResultStore, lacking
+from vqbench.store.record import Record, lacking
+from vqbench.store.results import ResultStore
 from vqbench.store.value_name import ValueName
 from vqbench.system.output import CommandOutput, grid, require_sound
 
@@ -177,11 +178,11 @@ def prepare(plan: Plan, say: bool = True) -> None:
     suite needs.
     """
     from vqbench import assets, registry
-    from vqbench.execution.progress import download
+    from vqbench.execution.progress import download_progress
 
     require_packages(plan)
     for name in (names := needed_assets(plan)):
-        with download(name) as progress:
+        with download_progress(name) as progress:
             path = assets.fetch(name, progress=progress)
         if say:
             print(f"{name}: {path}")

@@ -106,11 +106,11 @@ def run(
     from vqbench.cli import run as running
     from vqbench.execution import callbacks
     from vqbench.execution.stopping import Stop
-    from vqbench.system.durations import seconds
+    from vqbench.system.durations import parse_duration
 
     if timeout is not None and places == 0:
         raise UsageError("--timeout ends a run's process, and with --places 0 there is none; leave one of them out")
-    limits = [None if words is None else seconds(words) for words in (time, timeout)]
+    limits = [None if words is None else parse_duration(words) for words in (time, timeout)]
     with Stop(limits[0]) as stop:
         _offline(offline)
         if deterministic:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from vqbench import assets, registry
 from vqbench.errors import AssetError, Interrupted, StoreError, UsageError, nearest
-from vqbench.execution.progress import download, progress
+from vqbench.execution.progress import download_progress, run_progress
 from vqbench.execution.stopping import Stop
 from vqbench.protocol import MeasureProtocol
 from vqbench.reporting.protocol_differences import END, START, Explanation, Programme, Turn, data, text, word
@@ -127,7 +127,7 @@ def _metric(name: str) -> type[Metric]:
 
 def _fetch(names: Iterable[str]) -> None:
     for name in dict.fromkeys(names):
-        with download(name) as tell:
+        with download_progress(name) as tell:
             assets.fetch(name, progress=tell)
 
 
@@ -155,10 +155,10 @@ def measure(
         model.load_state_dict(weights)
     what = programme(metrics, dataset.size)
     names = {under: str(ValueName(under.name, test_images)) for under in what.wanted()}
-    with Stop() as stop, progress(1, quiet) as listener:
+    with Stop() as stop, run_progress(1, quiet) as listener:
 
         def advanced(done: int, total: int) -> None:
-            listener.advanced(run, done, total)
+            listener.run_advanced(run, done, total)
             if stop():
                 raise Interrupted("stopped while measuring; nothing was to be kept")
 

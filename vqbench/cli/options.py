@@ -16,7 +16,7 @@ from vqbench.errors import UsageError
 from vqbench.system.paths import path_of
 
 if TYPE_CHECKING:
-    from vqbench.execution.executors.options import ExecutorOptions
+    from vqbench.execution.executors.executor_options import ExecutorOptions
     from vqbench.planning.overrides import Override
     from vqbench.planning.plan import Plan
 
@@ -117,7 +117,7 @@ class CarriedOut(Several):
 
     def where(self, device: str, places: int | None, devices: int | None) -> ExecutorOptions:
         """Raises UsageError for options that do not go together."""
-        from vqbench.execution.executors.options import ExecutorOptions
+        from vqbench.execution.executors.executor_options import ExecutorOptions
 
         where = ExecutorOptions(
             self.executor, self.address, self.cpus_per_run, self.gpus_per_run, tuple(self.slurm or ())

@@ -11,11 +11,12 @@ from pathlib import Path
 from vqbench.cli.actions import needed_assets, prepare, state, table
 from vqbench.distributed.launching import Launched, launched
 from vqbench.errors import Damaged, StoreError, TimeUp, UsageError, sentence
-from vqbench.execution.executors.options import ExecutorOptions
+from vqbench.execution.executors.executor_options import ExecutorOptions
+from vqbench.execution.results import Summary
 from vqbench.execution.stopping import Stop
 from vqbench.planning import plan_file
 from vqbench.planning.cost import cheapest_first
-from vqbench.planning.jobs import Job, RequiredMetrics, Summary
+from vqbench.planning.jobs import Job, RequiredMetrics
 from vqbench.planning.plan import Plan
 from vqbench.spec import RunSpec
 from vqbench.store import deletion
@@ -96,15 +97,15 @@ def _check(how: RunOptions, ranks: Launched) -> None:
 
 
 def _execute(jobs: list[Job], needs: list[str], folder: Path, how: RunOptions, stop: Stop) -> Summary:
-    from vqbench.execution.progress import progress
+    from vqbench.execution.progress import run_progress
 
-    if how.where.executor != "local" and any(job.first is not None for job in jobs):
+    if how.where.executor != "local" and any(job.first_stage is not None for job in jobs):
         raise UsageError(
             f"second stages build on files of their first, which --executor {how.where.executor} does not send along; "
             "leave the option out"
         )
     folder, plugins = folder.resolve(), tuple(path.resolve() for path in how.plugins)
-    with progress(len(jobs), how.quiet) as listener, stop.gently(listener.say):
+    with run_progress(len(jobs), how.quiet) as listener, stop.graceful(listener.log):
         ranks = launched()
         devices = ranks.size if ranks else how.devices or 1
         if devices > 1:  # torch would tell each rank that it looks for parameters without a gradient, as it is asked to
@@ -114,14 +115,14 @@ def _execute(jobs: list[Job], needs: list[str], folder: Path, how: RunOptions, s
 
             return RayExecutor(folder, plugins, needs, how.where, how.device, listener, stop, how.timeout).execute(jobs)
         if how.places == 0 or ranks:
-            from vqbench.execution.executors.inline import execute
+            from vqbench.execution.executors.inline import InlineExecutor
 
-            return execute(jobs, folder, how.device, listener, stop, devices)
+            return InlineExecutor(folder, how.device, listener, stop, devices).execute(jobs)
         from vqbench.execution.executors.local import LocalExecutor
-        from vqbench.execution.executors.messages import Setup
+        from vqbench.execution.executors.messages import WorkerSetup
         from vqbench.execution.executors.slurm import SlurmExecutor
 
-        setup = Setup(folder, plugins, devices)
+        setup = WorkerSetup(folder, plugins, devices)
         if how.where.executor == "slurm":
             return SlurmExecutor(setup, how.where.slurm, how.device, listener, stop, how.timeout).execute(jobs)
         return LocalExecutor(setup, how.device, listener, stop, how.places, how.timeout).execute(jobs)

@@ -11,8 +11,9 @@ import typer
 
 from vqbench.cli.options import add_plugins
 from vqbench.errors import StoreError, UsageError
-from vqbench.store.results import ResultStore, write_atomically
+from vqbench.store.results import ResultStore
 from vqbench.system.paths import path_of
+from vqbench.system.writing import write_atomically
 
 
 def sample(

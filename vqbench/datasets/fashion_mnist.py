@@ -8,7 +8,8 @@ from torch import Tensor
 
 from vqbench import assets
 from vqbench.dataset import Dataset, Split
-from vqbench.datasets.mnist import FILES, idx_images
+from vqbench.datasets._idx import idx_images
+from vqbench.datasets.mnist import FILES
 
 
 class FashionMnist(Dataset):

@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from vqbench.dataset import Dataset, Split
-from vqbench.datasets.mnist import idx_images
+from vqbench.datasets._idx import idx_images
 from vqbench.errors import AssetError
 from vqbench.system.files import MB, gunzip
 

@@ -4,25 +4,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from vqbench import assets
 from vqbench.dataset import Dataset, Split
-from vqbench.errors import AssetError
+from vqbench.datasets._idx import idx_images
 
 FILES: dict[Split, str] = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
-
-
-def idx_images(data: bytes) -> Tensor:
-    """The images of an idx3 file: (N, 1, H, W) uint8. Its head is four big-endian int32: 0x803, N, H, W.
-
-    Raises AssetError for anything else.
-    """
-    magic, n, height, width = (int.from_bytes(data[i : i + 4], "big") for i in range(0, 16, 4))
-    if magic != 0x803 or not n or len(data) != 16 + n * height * width:
-        raise AssetError("not a whole idx3 file of bytes; delete it, and it is fetched again")
-    return torch.frombuffer(bytearray(data), dtype=torch.uint8, offset=16).view(n, 1, height, width)
 
 
 class Mnist(Dataset):

@@ -1,66 +1,84 @@
-"""Several devices: sums over the ranks, and random draws that agree on all of them."""
+"""Exchange tensors between the ranks that share a batch, and draw random numbers that agree on all of them.
+
+Quantizers call these without a group, so they act on the process group that :func:`vqbench.distributed.group.join`, or
+any other program, has set up for this process; without one every function returns what it was given. How the images of
+the current batch lie on the ranks is said by one context at a time, :class:`SharedBatch` or :class:`WholeBatch`.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-_evaluations = 0  # entered and not left
-_images: int | None = None  # of the batch that the ranks share, where a recipe has said so
 
-
-class WholeBatch:
-    """A context in which this rank is the only one: in evaluation, where ranks may hold unequally many images."""
+class _BatchContext:
+    """A context that holds for one batch, within the one that held before."""
 
     def __enter__(self) -> None:
-        global _evaluations
-        _evaluations += 1
+        global _current
+        self._before, _current = _current, self
 
     def __exit__(self, *error: object) -> None:
-        global _evaluations
-        _evaluations -= 1
+        global _current
+        _current = self._before
 
 
-def world_size() -> int:
-    """The number of ranks that share a step; 1 without a process group, and within ``WholeBatch``."""
-    if _evaluations:
-        return 1
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+class WholeBatch(_BatchContext):
+    """Compute whole batches on this rank alone: nothing is exchanged, as in evaluation, where ranks may be out of step.
+
+    Use it as a context.
+    """
 
 
-def part(count: int, rank: int, size: int) -> slice:
-    """Which of ``count`` images a rank holds: all ranks together each once, in order, none more than one beyond."""
-    return slice(count * rank // size, count * (rank + 1) // size)
+class SharedBatch(_BatchContext):
+    """Share a batch of ``count`` images, at least one for each rank, divided by :func:`part`.
 
-
-class SharedBatch:
-    """A context in which the ranks share a batch of ``count`` images, at least one each, as :func:`part` says.
-
-    Without it they are taken to hold equally many.
+    Use it as a context. Without it the ranks are taken to have equally many images.
     """
 
     def __init__(self, count: int) -> None:
         self.count = count
 
-    def __enter__(self) -> None:
-        global _images
-        self.before, _images = _images, self.count
 
-    def __exit__(self, *error: object) -> None:
-        global _images
-        _images = self.before
+_current: _BatchContext | None = None
+
+
+def group_size() -> int:
+    """Return the number of ranks in this process's group; 1 without a group."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def is_first_rank() -> bool:
+    """Return whether this process is rank 0, or has no group."""
+    return group_size() == 1 or dist.get_rank() == 0
+
+
+def world_size() -> int:
+    """Return the number of ranks that share the batch; 1 without a group, and within :class:`WholeBatch`."""
+    return 1 if isinstance(_current, WholeBatch) else group_size()
+
+
+def part(count: int, rank: int, size: int) -> slice:
+    """Return which of ``count`` items are those of ``rank``.
+
+    The parts of all ranks are consecutive and have each item once; their lengths differ by at most one.
+    """
+    return slice(count * rank // size, count * (rank + 1) // size)
 
 
 def _parts() -> list[tuple[int, int]]:
-    """Where each rank's images begin in the batch, and how many they are; one each if nobody has said."""
+    """Return the first image and the number of images of each rank; one image each if no context says more."""
     size = world_size()
-    parts = [part(_images or size, rank, size) for rank in range(size)]
+    count = _current.count if isinstance(_current, SharedBatch) else size
+    parts = [part(count, rank, size) for rank in range(size)]
     return [(each.start, each.stop - each.start) for each in parts]
 
 
 def shard(n: int) -> tuple[int, int]:
-    """Where this rank's ``n`` features begin in the global batch, and how many that has."""
+    """Return where this rank's ``n`` features begin in the global batch, and how many features that has."""
     if world_size() == 1:
         return 0, n
     parts = _parts()
@@ -70,7 +88,10 @@ def shard(n: int) -> tuple[int, int]:
 
 
 def weight() -> float:
-    """This rank's share of the batch's images: means over a rank's features add up to the batch's, so weighted."""
+    """Return this rank's share of the batch's images, in (0, 1].
+
+    Means over the features of each rank, times this weight, add up to the mean over the batch.
+    """
     if world_size() == 1:
         return 1.0
     parts = _parts()
@@ -78,7 +99,7 @@ def weight() -> float:
 
 
 def all_sum(values: Tensor) -> Tensor:
-    """The sum of ``values`` over the ranks, without a gradient."""
+    """Return the sum of ``values`` over the ranks, without a gradient."""
     if world_size() == 1:
         return values.detach()
     total = values.detach().clone()
@@ -87,7 +108,7 @@ def all_sum(values: Tensor) -> Tensor:
 
 
 def all_mean(value: Tensor) -> Tensor:
-    """The mean over the batch of what ``value`` is a mean of on each rank, with a gradient.
+    """Average ``value``, a mean over each rank's features, to the mean over the batch, with a gradient.
 
     For means inside a logarithm or an entropy. Ranks count by their images, so it is exact for unequal parts.
     """
@@ -100,9 +121,9 @@ def all_mean(value: Tensor) -> Tensor:
 
 
 def all_gather(values: Tensor) -> Tensor:
-    """The ``values`` (n, …) of all ranks, (world size · n, …), in the order of the ranks, without a gradient.
+    """Return the ``values`` (n, …) of all ranks, (world size · n, …), in the order of the ranks, without a gradient.
 
-    Every rank must have equally many; for rows that go with the features there is :func:`gather_rows`.
+    Every rank must have equally many; for rows that belong to features use :func:`gather_rows`.
     """
     if world_size() == 1:
         return values
@@ -112,9 +133,9 @@ def all_gather(values: Tensor) -> Tensor:
 
 
 def gather_rows(rows: Tensor) -> Tensor:
-    """The ``rows`` (n, D) of this rank's features with those of all others, in the order of the batch: (N, D).
+    """Return the rows (N, D) of the whole batch, in its order, from the ``rows`` (n, D) of each rank's features.
 
-    The whole batch on every rank: only where its order decides, and no sum over the ranks will do.
+    Every rank receives the whole batch: use it only where its order decides, and no sum over the ranks will do.
     """
     if world_size() == 1:
         return rows
@@ -127,53 +148,73 @@ def gather_rows(rows: Tensor) -> Tensor:
 
 
 def own_rows(rows: Tensor) -> Tensor:
-    """This rank's part of ``rows`` (K, …) that all ranks have, to divide the work on them; all, where they are few."""
+    """Return this rank's part of ``rows`` (K, …) that all ranks have, to divide the work on them.
+
+    Fewer rows than ranks are not divided: every rank gets all.
+    """
     size = world_size()
     return rows if len(rows) < size or size == 1 else rows[part(len(rows), dist.get_rank(), size)]
 
 
 def put_together(rows: Tensor, count: int) -> Tensor:
-    """What all ranks made of their :func:`own_rows` of ``count``, (count, …): the inverse."""
+    """Return the ``count`` results (count, …) of which each rank computed its :func:`own_rows`; the inverse."""
     if len(rows) == count:
         return rows
     with SharedBatch(count):
         return gather_rows(rows)
 
 
+def broadcast_tensors(tensors: Iterable[Tensor]) -> None:
+    """Replace each of these tensors, in place, by that of rank 0, also within :class:`WholeBatch`."""
+    if group_size() > 1:
+        for tensor in tensors:
+            dist.broadcast(tensor, 0)
+
+
+def sum_or_first(values: Tensor) -> Tensor:
+    """Sum ``values`` over the ranks in place; of a batch that every rank computed as a whole, take those of rank 0."""
+    if isinstance(_current, WholeBatch):
+        broadcast_tensors([values])
+    elif group_size() > 1:
+        dist.all_reduce(values)
+    return values
+
+
 def shared_uniform(*shape: int, device: torch.device) -> Tensor:
-    """Uniform numbers in [0, 1), the same on all ranks, whose generators the recipe seeds alike for every step."""
+    """Draw uniform numbers in [0, 1), the same on all ranks: recipes seed their generators alike for every step."""
     return torch.rand(shape, device=device)
 
 
 def shared_normal(*shape: int, device: torch.device) -> Tensor:
-    """Standard normal numbers, the same on all ranks."""
+    """Draw standard normal numbers, the same on all ranks."""
     return torch.randn(shape, device=device)
 
 
 def shared_integers(high: int, *shape: int, device: torch.device) -> Tensor:
-    """Uniform integers in [0, high), the same on all ranks."""
+    """Draw uniform integers in [0, high), the same on all ranks."""
     return torch.randint(high, shape, device=device)
 
 
 def shared_permutation(n: int, device: torch.device) -> Tensor:
-    """A random order of 0 … n−1, the same on all ranks."""
+    """Draw a random order of 0 … n−1, the same on all ranks."""
     return torch.randperm(n, device=device)
 
 
 def feature_uniform(n: int, *shape: int, device: torch.device) -> Tensor:
-    """Uniform numbers (n, *shape) for this rank's features, keyed by their place in the global batch.
+    """Draw uniform numbers (n, *shape) for this rank's features, keyed by their place in the global batch.
 
-    Drawn for the whole global batch, of which the own part is kept: the same numbers however many ranks share them.
+    They are drawn for the whole global batch, of which the own part is kept, so that a feature has the same numbers
+    however many ranks share the batch.
     """
     start, total = shard(n)
     return torch.rand((total, *shape), device=device)[start : start + n]
 
 
 def gumbel(n: int, num_codes: int, device: torch.device) -> Tensor:
-    """Gumbel noise (n, num_codes), keyed like ``feature_uniform``."""
+    """Draw Gumbel noise (n, num_codes), keyed like ``feature_uniform``."""
     return to_gumbel(feature_uniform(n, num_codes, device=device))
 
 
 def to_gumbel(uniform: Tensor) -> Tensor:
-    """−ln(−ln(U + 1e-10) + 1e-10) of uniform numbers, in their place: a new matrix costs more than the logarithm."""
+    """Turn uniform numbers U into −ln(−ln(U + 1e-10) + 1e-10), in place: a new matrix costs more than the logarithm."""
     return uniform.add_(1e-10).log_().neg_().add_(1e-10).log_().neg_()

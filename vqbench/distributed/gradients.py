@@ -1,8 +1,8 @@
-"""An update that several ranks share, each with a part of the batch.
+"""Compute one update that several ranks share, each with a part of the batch.
 
-What a rank computes is of its own images; what decides an update is of all: gradients, the norms that weigh the
+A rank computes on its own images, but the whole batch decides an update: its gradients, the norms that weigh its
 losses, the statistics of the discriminator's batch norms. Every rank then takes the same step, so that weights stay
-equal without ever being copied.
+equal without being copied.
 """
 
 from __future__ import annotations
@@ -10,36 +10,58 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vqbench.distributed.collectives import all_mean, all_sum, shard, weight, world_size
+from vqbench.distributed.collectives import (
+    all_mean,
+    all_sum,
+    group_size,
+    shard,
+    sum_or_first,
+    weight,
+    world_size,
+)
 
 
 def mean(values: Tensor) -> Tensor:
-    """Means over each rank's images as the mean over the batch, on all ranks, without a gradient."""
+    """Average means over each rank's images to means over the batch, on all ranks, without a gradient."""
     return all_sum(values * weight()) if world_size() > 1 else values.detach()
 
 
 def share(loss: Tensor) -> Tensor:
-    """What a rank's ``loss``, a mean over its images, adds to the mean over the batch.
+    """Return what a rank's ``loss``, a mean over its images, contributes to the mean over the batch.
 
-    Gradients of this, added up over the ranks, are those of the batch's loss, also where some of it was exchanged.
+    Gradients of it, added up over the ranks, are those of the batch's loss, also where a part of it was exchanged.
     """
     return loss * weight() if world_size() > 1 else loss
 
 
 def sum_gradients(module: nn.Module) -> None:
-    """Put the sum over the ranks in the place of every gradient, in one exchange."""
-    gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
-    if world_size() == 1 or not gradients:
+    """Replace the gradients of ``module`` by their sums over the ranks, in one exchange.
+
+    A parameter that has a gradient on some ranks has one on all afterwards; without any, it keeps none, so that an
+    optimizer leaves it alone as it would on one device. Gradients of a batch that every rank computed as a whole are
+    those of rank 0. All ranks must have the same trainable parameters.
+    """
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    if group_size() == 1 or not trained:
         return
-    whole = all_sum(torch.cat([gradient.flatten() for gradient in gradients]))
-    for gradient, part in zip(gradients, whole.split([each.numel() for each in gradients]), strict=True):
-        gradient.copy_(part.view_as(gradient))
+    counts = trained[0].new_ones(len(trained))  # of the ranks that have a gradient of each
+    parts = []
+    for number, parameter in enumerate(trained):
+        if parameter.grad is None:
+            counts[number] = 0
+        parts.append((torch.zeros_like(parameter) if parameter.grad is None else parameter.grad).flatten())
+    *sums, counts = sum_or_first(torch.cat([*parts, counts])).split([*map(len, parts), len(trained)])
+    for parameter, total, count in zip(trained, sums, counts, strict=True):
+        if parameter.grad is not None:
+            parameter.grad.copy_(total.view_as(parameter))
+        elif count > 0:  # waits for the device, but only where a parameter was not used here
+            parameter.grad = total.view_as(parameter).to(parameter.dtype, copy=True)
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """Batch norm by the statistics of the global batch, from means that all ranks exchange; alone it is torch's own.
+    """Batch norm by the statistics of the global batch, from means that all ranks exchange.
 
-    On any device, where SyncBatchNorm refuses CPUs, and twice differentiable, as R1 needs.
+    Unlike SyncBatchNorm it runs on CPUs too, and is twice differentiable, as R1 needs. On one rank it is torch's own.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -55,7 +77,7 @@ class BatchNorm(nn.BatchNorm2d):
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, variance: Tensor, count: int) -> None:
-        """Move the running statistics, the variance without bias, as torch does; ``count`` numbers a channel."""
+        """Update the running statistics by ``count`` numbers per channel, the variance without bias, as torch does."""
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None

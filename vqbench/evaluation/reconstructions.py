@@ -18,7 +18,7 @@ from vqbench.loading import batches
 from vqbench.metric import Batch, Context, Metric
 from vqbench.model import Autoencoder
 from vqbench.protocol import MeasureProtocol
-from vqbench.store.results import Value
+from vqbench.store.record import Value
 from vqbench.store.value_name import ValueName
 
 BATCH = 100  # images per batch, of the model and of the metrics

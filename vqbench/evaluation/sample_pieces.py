@@ -17,9 +17,9 @@ from torch import Tensor
 from vqbench.assets.content import digest_of_arrays
 from vqbench.errors import Damaged, Unwritable
 from vqbench.store import deletion
-from vqbench.store.results import write_atomically
 from vqbench.store.sampling import Sampling
 from vqbench.system import reading
+from vqbench.system.writing import write_atomically
 
 DIGEST = hashlib.sha256().digest_size
 MARK = "samples.sha256"  # names the weights of the generator that the samples in a folder are of

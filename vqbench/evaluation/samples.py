@@ -23,7 +23,7 @@ from vqbench.loading import batches, first_images, with_progress
 from vqbench.metric import Context, SampleMetric, Samples
 from vqbench.networks import feature_cache, inception
 from vqbench.protocol import MeasureProtocol
-from vqbench.store.results import Value
+from vqbench.store.record import Value
 from vqbench.store.sampling import Sampling
 from vqbench.store.value_name import ValueName
 from vqbench.training.latents.generator import Generator

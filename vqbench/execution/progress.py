@@ -1,4 +1,4 @@
-"""Who is told how the work goes on: bars in a terminal, plain lines elsewhere; always on stderr."""
+"""Progress of runs and downloads on stderr: bars in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Any
 from vqbench.spec import RunSpec
 from vqbench.system import console
 
-PLAIN_EVERY = 10.0  # seconds between two plain lines of one run
+PLAIN_EVERY = 10.0  # seconds between two plain lines about one run
 
 
 class PlainProgress:
-    """Plain lines: when a run starts and ends, and now and then how far each is."""
+    """Plain lines: when a run starts and ends, and its progress every few seconds."""
 
     def __init__(self, runs: int, quiet: bool = False) -> None:
         self.runs, self.quiet = runs, quiet
         self.ended = 0
-        self._doing: dict[str, _Doing] = {}  # key of a run at work -> what it does
+        self._active: dict[str, _Activity] = {}  # by key of the run
 
     def __enter__(self) -> PlainProgress:
         return self
@@ -29,46 +29,46 @@ class PlainProgress:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def run_started(self, run: RunSpec, doing: str) -> None:
-        self._doing[run.key] = _Doing(f"{_name(run)}: {doing}")
-        self.say(f"[{self._place(run)}/{self.runs}] {_name(run)}: {doing}")
+    def run_started(self, run: RunSpec, activity: str) -> None:
+        self._active[run.key] = _Activity(f"{_name(run)}: {activity}")
+        self.log(f"[{self._number(run)}/{self.runs}] {_name(run)}: {activity}")
 
-    def advanced(self, run: RunSpec, done: int, total: int) -> None:
-        doing, now = self._doing[run.key], time.monotonic()
-        if doing.first is None:  # what was done before a restart tells nothing about the speed now
-            doing.first = done
-        if now - max(doing.started, doing.told) < PLAIN_EVERY or done == doing.first:
+    def run_advanced(self, run: RunSpec, done: int, total: int) -> None:
+        activity, now = self._active[run.key], time.monotonic()
+        if activity.first_done is None:  # updates before a restart say nothing about the speed now
+            activity.first_done = done
+        if now - max(activity.started, activity.last_shown) < PLAIN_EVERY or done == activity.first_done:
             return
-        doing.told = now
-        left = (now - doing.started) / (done - doing.first) * (total - done)
-        self.say(f"[{self._place(run)}/{self.runs}] {doing.text} {done}/{total}, {left:.0f} s left")
+        activity.last_shown = now
+        left = (now - activity.started) / (done - activity.first_done) * (total - done)
+        self.log(f"[{self._number(run)}/{self.runs}] {activity.text} {done}/{total}, {left:.0f} s left")
 
     def run_ended(self, run: RunSpec, outcome: str) -> None:
-        self._doing.pop(run.key, None)
+        self._active.pop(run.key, None)
         self.ended += 1
-        self.say(f"[{self.ended}/{self.runs}] {_name(run)}: {outcome}")
+        self.log(f"[{self.ended}/{self.runs}] {_name(run)}: {outcome}")
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         if not self.quiet:
             print(text, file=sys.stderr, flush=True)
 
-    def _place(self, run: RunSpec) -> int:
-        """The number that a run at work will have at the earliest."""
-        return self.ended + 1 + list(self._doing).index(run.key)
+    def _number(self, run: RunSpec) -> int:
+        """Return the number of an active run if all active runs end in the order of their start."""
+        return self.ended + 1 + list(self._active).index(run.key)
 
 
 @dataclass
-class _Doing:
-    """What one run does at the moment."""
+class _Activity:
+    """The current activity of one run."""
 
     text: str
     started: float = field(default_factory=lambda: time.monotonic())
-    told: float = 0.0
-    first: int | None = None  # where it was when it was first heard of
+    last_shown: float = 0.0
+    first_done: int | None = None  # progress at the first report
 
 
 class LiveProgress(PlainProgress):
-    """Bars with the time left, for the suite and for every run at work."""
+    """Bars with the time left, for the suite and for every active run."""
 
     def __init__(self, runs: int, screen: Any) -> None:
         super().__init__(runs)
@@ -87,8 +87,8 @@ class LiveProgress(PlainProgress):
             TimeRemainingColumn(),
             console=self._screen,
         )
-        self._suite = self._bars.add_task("suite", total=self.runs)
-        self._tasks: dict[str, Any] = {}  # key of a run at work -> its bar
+        self._suite_bar = self._bars.add_task("suite", total=self.runs)
+        self._run_bars: dict[str, Any] = {}  # by key of the run
         self._bars.start()
         self._guard.enter_context(console.guarded())  # rich prints above the bars what others write to the streams
         return self
@@ -97,28 +97,28 @@ class LiveProgress(PlainProgress):
         self._guard.close()
         self._bars.stop()
 
-    def run_started(self, run: RunSpec, doing: str) -> None:
-        self._drop(run)
-        self._doing[run.key] = _Doing(f"{_name(run)}: {doing}")
-        self._tasks[run.key] = self._bars.add_task(console.one_line(f"{_name(run)}: {doing}"), total=None)
+    def run_started(self, run: RunSpec, activity: str) -> None:
+        self._remove_bar(run)
+        self._active[run.key] = _Activity(f"{_name(run)}: {activity}")
+        self._run_bars[run.key] = self._bars.add_task(console.one_line(f"{_name(run)}: {activity}"), total=None)
 
-    def advanced(self, run: RunSpec, done: int, total: int) -> None:
-        doing, task = self._doing[run.key], self._tasks[run.key]
-        if doing.first is None:
-            doing.first = done
-            self._bars.reset(task, total=total, completed=done - 1)
-        self._bars.update(task, completed=done, total=total)
+    def run_advanced(self, run: RunSpec, done: int, total: int) -> None:
+        activity, bar = self._active[run.key], self._run_bars[run.key]
+        if activity.first_done is None:
+            activity.first_done = done
+            self._bars.reset(bar, total=total, completed=done - 1)
+        self._bars.update(bar, completed=done, total=total)
 
     def run_ended(self, run: RunSpec, outcome: str) -> None:
-        self._drop(run)
+        self._remove_bar(run)
         super().run_ended(run, outcome)
-        self._bars.update(self._suite, completed=self.ended)
+        self._bars.update(self._suite_bar, completed=self.ended)
 
-    def _drop(self, run: RunSpec) -> None:
-        if run.key in self._tasks:
-            self._bars.remove_task(self._tasks.pop(run.key))
+    def _remove_bar(self, run: RunSpec) -> None:
+        if run.key in self._run_bars:
+            self._bars.remove_task(self._run_bars.pop(run.key))
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         self._bars.console.print(console.visible(text), markup=False, highlight=False)
 
 
@@ -126,9 +126,15 @@ def _name(run: RunSpec) -> str:
     return f"{run.quantizer.name} on {run.dataset.name}, seed {run.seed}"
 
 
+def run_progress(runs: int, quiet: bool = False) -> PlainProgress:
+    """Return bars where stderr is a terminal that can draw them, else plain lines, or no output if ``quiet``."""
+    screen = None if quiet else console.bars()
+    return PlainProgress(runs, quiet) if screen is None else LiveProgress(runs, screen)
+
+
 @contextmanager
-def download(name: str) -> Iterator[Callable[[int, int | None], None]]:
-    """Tells of the bytes of one download as they come: a bar in a terminal, else a line now and then."""
+def download_progress(name: str) -> Iterator[Callable[[int, int | None], None]]:
+    """Yield a function that shows the bytes of one download, ``(done, total)``: a bar, or a line every few seconds."""
     if (screen := console.bars()) is not None:
         from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
         from rich.progress import Progress as Bars
@@ -141,22 +147,16 @@ def download(name: str) -> Iterator[Callable[[int, int | None], None]]:
             TimeRemainingColumn(),
         )
         with Bars(*columns, console=screen) as bars:
-            task = bars.add_task(console.one_line(name), total=None)
-            yield lambda done, total: bars.update(task, completed=done, total=total)
+            bar = bars.add_task(console.one_line(name), total=None)
+            yield lambda done, total: bars.update(bar, completed=done, total=total)
         return
-    told = time.monotonic()
+    last_shown = time.monotonic()
 
-    def tell(done: int, total: int | None) -> None:
-        nonlocal told
-        if time.monotonic() - told > PLAIN_EVERY:
-            told = time.monotonic()
-            of = f" of {total / 1e6:.0f}" if total else ""
-            print(f"{name}: {done / 1e6:.0f}{of} MB", file=sys.stderr, flush=True)
+    def show(done: int, total: int | None) -> None:
+        nonlocal last_shown
+        if time.monotonic() - last_shown > PLAIN_EVERY:
+            last_shown = time.monotonic()
+            of_total = f" of {total / 1e6:.0f}" if total else ""
+            print(f"{name}: {done / 1e6:.0f}{of_total} MB", file=sys.stderr, flush=True)
 
-    yield tell
-
-
-def progress(runs: int, quiet: bool = False) -> PlainProgress:
-    """Bars where stderr is a terminal that can draw them, else plain lines, or nothing at all if ``quiet``."""
-    screen = None if quiet else console.bars()
-    return PlainProgress(runs, quiet) if screen is None else LiveProgress(runs, screen)
+    yield show

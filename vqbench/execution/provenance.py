@@ -14,7 +14,7 @@ from typing import Any
 import vqbench
 from vqbench.system.machine import device_name
 
-LIBRARIES = ("torch", "numpy", "lightning-fabric", "lpips", "torch-fidelity", "scikit-image", "pillow", "diffusers")
+LIBRARIES = ("torch", "numpy", "lpips", "torch-fidelity", "scikit-image", "pillow", "diffusers")
 GIT_SECONDS = 5.0  # a checkout on a slow network disk must not hold up a run or `doctor`
 
 

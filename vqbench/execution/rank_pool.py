@@ -1,8 +1,8 @@
-"""The other processes of a run that is trained on several devices: started, told what to do, watched, ended.
+"""Start, instruct, watch and end the other ranks of runs that are trained on several devices.
 
-Rank 0 is the process that carries out runs anyway. The others follow it: they are started by it, on this machine, or
-were started beside it by ``torchrun``, on one or several. They write nothing, so whoever of them dies costs what was
-done since the last checkpoint, and nothing else.
+Rank 0 is the process that carries out runs anyway. It starts the other ranks on this machine, or ``torchrun`` has
+started them beside it, on one machine or several. They write nothing, so that the loss of one costs the work since the
+last checkpoint, and nothing else.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ import torch
 from vqbench.distributed import group
 from vqbench.distributed.group import RankGroup
 from vqbench.distributed.launching import launched
-from vqbench.execution.stopping import KILLS
+from vqbench.execution.stopping import KILL_SIGNALS
 from vqbench.execution.wait_policy import waiting
 from vqbench.system import processes
 
-GRACE = 10.0  # seconds that the others have to fail by themselves once one of them is gone
-LOOK = 0.2  # seconds between two looks at whether all are there
+GRACE = 10.0  # seconds in which the other ranks may fail by themselves once one is lost
+POLL = 0.2  # seconds between two checks that all ranks are alive
 
 
 @dataclass(frozen=True)
 class RankInfo:
-    """What a follower is told before it meets the others."""
+    """What a rank beyond 0 needs to join the group, sent to its stdin."""
 
     rank: int
     size: int
@@ -44,10 +44,10 @@ class RankInfo:
 
 
 class RankProcess:
-    """One process that follows this one, and ends when this one does: its stdin is a pipe from here."""
+    """A rank beyond 0 on this machine. Its stdin is a pipe from this process, and it ends when that closes."""
 
-    def __init__(self, place: RankInfo, threads: int) -> None:
-        self.rank = place.rank
+    def __init__(self, info: RankInfo, threads: int) -> None:
+        self.rank = info.rank
         self.errors: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115  # closed by ``end``
         self.process = subprocess.Popen(
             processes.command("vqbench.execution.rank_process"),
@@ -57,11 +57,11 @@ class RankProcess:
             env={"OMP_NUM_THREADS": str(threads), **processes.environment(), **waiting(os.environ, 2)},
         )
         assert self.process.stdin is not None
-        pickle.dump(place, self.process.stdin)
+        pickle.dump(info, self.process.stdin)
         self.process.stdin.flush()
 
-    def why(self) -> str | None:
-        """How it ended, in a few words; None while it lives."""
+    def exit_reason(self) -> str | None:
+        """Return how the process ended, in a few words; None while it is alive."""
         code = self.process.poll()
         if code is None:
             return None
@@ -72,6 +72,7 @@ class RankProcess:
         return f"rank {self.rank}: {lines[-1] if lines else f'it ended with exit code {code}'}"
 
     def end(self) -> None:
+        """Kill the process and close its pipes."""
         self.process.kill()
         self.process.wait()
         assert self.process.stdin is not None
@@ -80,14 +81,13 @@ class RankProcess:
 
 
 class RankPool:
-    """The ranks that follow this process, which is rank 0 of ``group``."""
+    """The ranks beyond 0 of this process's ``group``, whose rank 0 it is."""
 
     def __init__(self, size: int, device: str, plugins: Sequence[Path]) -> None:
-        self.followers: list[RankProcess] = []
-        self.lost: str | None = None  # who was the first that ended before its time, and how
+        self.processes: list[RankProcess] = []  # empty under torchrun, which started the ranks
         self._ended = threading.Event()
         if launched():
-            self.group: RankGroup = beside(device)
+            self.group: RankGroup = join_launched(device)
             return
         store = torch.distributed.TCPStore("127.0.0.1", 0, size, is_master=True, wait_for_workers=False)  # type: ignore[attr-defined]  # not in its __all__
         threads = max(1, torch.get_num_threads() // size)
@@ -95,70 +95,73 @@ class RankPool:
             torch.set_num_threads(threads)
         try:
             for rank in range(1, size):
-                place = RankInfo(rank, size, store.port, device, tuple(plugins))
-                self.followers.append(RankProcess(place, threads))
+                info = RankInfo(rank, size, store.port, device, tuple(plugins))
+                self.processes.append(RankProcess(info, threads))
             threading.Thread(target=self._watch, daemon=True).start()
-            self.group = group.join(0, size, 0, size, _on_gpus(device), store)
+            self.group = group.join(0, size, 0, size, _uses_gpus(device), store)
         except BaseException:
             self.end()
             raise
 
-    def tell(self, work: object) -> None:
-        """Have all ranks do this, as this one does."""
-        self.group.tell(work)
+    def broadcast_task(self, task: object) -> None:
+        """Send ``task`` to all other ranks, which carry it out together with this one."""
+        self.group.tell(task)
 
     def _watch(self) -> None:
-        """Notice who ends before its time. Where this process then waits for ever, as NCCL may, it ends as well."""
-        while not self._ended.wait(LOOK):
+        """End this process as well if it still waits for a lost rank after GRACE seconds, as NCCL may for ever."""
+        while not self._ended.wait(POLL):
             if lost := self._lost():
                 if not self._ended.wait(GRACE):
-                    print(f"vqbench: {lost}; so this run cannot go on", file=sys.stderr, flush=True)
+                    print(f"vqbench: {lost}; this run cannot continue without it", file=sys.stderr, flush=True)
                     os._exit(1)
                 return
 
     def _lost(self) -> str | None:
-        """Who ended, and how; a signal comes first, since one that was killed makes others fail."""
-        reasons = [why for follower in self.followers if (why := follower.why())]
-        return min(reasons, key=lambda why: "by signal" not in why, default=None)
+        """Return how a rank ended; one that was killed by a signal comes first, since it makes others fail."""
+        reasons = [reason for each in self.processes if (reason := each.exit_reason())]
+        return min(reasons, key=lambda reason: "by signal" not in reason, default=None)
 
-    def blame(self, patience: float = 2.0) -> str | None:
-        """After an error here: which other rank it came from, and why; None if all the others live."""
+    def find_lost(self, patience: float = 2.0) -> str | None:
+        """After an error here, return which other rank has caused it, and how it ended; None if all are alive.
+
+        Waits up to ``patience`` seconds for one to end.
+        """
         until = time.monotonic() + patience
         while not (lost := self._lost()) and time.monotonic() < until:
-            time.sleep(LOOK / 4)
+            time.sleep(POLL / 4)
         return lost
 
-    def killed(self) -> bool:
-        """Whether one of the others was ended from outside, as by a system without memory."""
-        return any(-(follower.process.poll() or 0) in KILLS for follower in self.followers)
+    def was_killed(self) -> bool:
+        """Return whether one of the other ranks was killed from outside, as by a system without memory."""
+        return any(-(each.process.poll() or 0) in KILL_SIGNALS for each in self.processes)
 
     def end(self) -> None:
-        """Let the others go. After this there is no team."""
+        """Kill the other ranks that this process started, and leave the group."""
         self._ended.set()
-        for follower in self.followers:
-            follower.end()
-        self.followers.clear()
+        for each in self.processes:
+            each.end()
+        self.processes.clear()
         group.leave()
 
     def dismiss(self) -> None:
-        """The same, where the others wait to be told what comes next."""
-        if not self.followers:  # started by somebody else, who waits for all of them
+        """End the other ranks while they wait for a task."""
+        if not self.processes:  # torchrun waits for all ranks, so they must end by themselves
             self.group.tell(None)
         self.end()
 
 
-def meet(place: RankInfo) -> RankGroup:
-    """In a follower: join the group of rank 0."""
-    store: Any = torch.distributed.TCPStore("127.0.0.1", place.port, place.size, is_master=False)  # type: ignore[attr-defined]  # likewise
-    return group.join(place.rank, place.size, place.rank, place.size, _on_gpus(place.device), store)
+def join_rank_zero(info: RankInfo) -> RankGroup:
+    """Join the group of rank 0, in a process that it started."""
+    store: Any = torch.distributed.TCPStore("127.0.0.1", info.port, info.size, is_master=False)  # type: ignore[attr-defined]  # likewise
+    return group.join(info.rank, info.size, info.rank, info.size, _uses_gpus(info.device), store)
 
 
-def beside(device: str) -> RankGroup:
-    """In a process that ``torchrun`` started: join the group of all of them."""
+def join_launched(device: str) -> RankGroup:
+    """Join the group of all processes that ``torchrun`` started, in one of them."""
     ours = launched()
     assert ours is not None
-    return group.join(ours.rank, ours.size, ours.local_rank, ours.local_size, _on_gpus(device))
+    return group.join(ours.rank, ours.size, ours.local_rank, ours.local_size, _uses_gpus(device))
 
 
-def _on_gpus(device: str) -> bool:
+def _uses_gpus(device: str) -> bool:
     return torch.cuda.is_available() and device != "cpu"

@@ -1,7 +1,7 @@
-"""A process that follows another one in a run on several devices, as a rank beyond 0.
+"""Run as a rank beyond 0: the program of processes that train one run together with rank 0.
 
-Started by :mod:`vqbench.execution.rank_pool`, it is told by stdin who it is, and ends when that closes: no rank
-outlives the one that started it. Signals are for rank 0 alone, which has all ranks stop at the same update.
+A process that :mod:`vqbench.execution.rank_pool` started reads a RankInfo from stdin, and ends when stdin closes: no
+rank outlives rank 0. Ranks ignore signals; rank 0 receives them and has all ranks stop at the same update.
 """
 
 from __future__ import annotations
@@ -22,24 +22,25 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
+    """Join rank 0, which started this process, and carry out its tasks until it ends."""
     console.read_by_another()
-    place = pickle.load(sys.stdin.buffer)
-    threading.Thread(target=_end_with_the_leader, daemon=True).start()
+    info = pickle.load(sys.stdin.buffer)
+    threading.Thread(target=_exit_with_rank_zero, daemon=True).start()
 
     from vqbench import registry
-    from vqbench.execution.rank_pool import meet
+    from vqbench.execution.rank_pool import join_rank_zero
 
-    for path in place.plugins:
+    for path in info.plugins:
         registry.add_file(path)
-    _follow(meet(place), place.device)
+    _follow(join_rank_zero(info), info.device)
 
 
 def follow_launched(device: str) -> None:
-    """Follow rank 0 in a process that ``torchrun`` started beside it, to the end of all runs."""
+    """Carry out the tasks of rank 0 in a process that ``torchrun`` started beside it, until the last run is done."""
     from vqbench.distributed import group
-    from vqbench.execution.rank_pool import beside
+    from vqbench.execution.rank_pool import join_launched
 
-    _follow(beside(device), device)
+    _follow(join_launched(device), device)
     group.leave()
 
 
@@ -48,11 +49,11 @@ def _follow(group: RankGroup, device: str) -> None:
 
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    warnings.simplefilter("ignore")  # rank 0 gives the same
+    warnings.simplefilter("ignore")  # rank 0 shows the same ones
     follow(group, device)
 
 
-def _end_with_the_leader() -> None:
+def _exit_with_rank_zero() -> None:
     while os.read(0, 1):
         pass
     os._exit(1)

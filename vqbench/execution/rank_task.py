@@ -1,4 +1,4 @@
-"""One process's part in a run, which may be all of it: load, train, measure."""
+"""Carry out one rank's part of a run: train or load its model, then evaluate it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,198 +16,247 @@ from vqbench.dataset import Dataset
 from vqbench.distributed.group import ALONE, RankGroup
 from vqbench.errors import Damaged, Interrupted, StoreError, UsageError
 from vqbench.evaluation.reconstructions import Evaluator, Measurement
-from vqbench.evaluation.samples import SampleEvaluator
 from vqbench.evaluation.snapshot_writer import SnapshotWriter
-from vqbench.execution.callbacks import listener
+from vqbench.execution import provenance
 from vqbench.execution.model_building import build, kept_buffers, learned_state, rate, require_planned, size
-from vqbench.execution.provenance import made
+from vqbench.execution.results import ProgressListener
 from vqbench.model import Autoencoder
-from vqbench.planning.jobs import Listener
 from vqbench.recipe import Recipe, SecondStage, Task, Trained
 from vqbench.spec import PluginSpec, RunSpec
-from vqbench.store.results import set_aside
 from vqbench.system import determinism
+from vqbench.system.writing import set_aside
 from vqbench.training import seeding
 from vqbench.training.codebook_monitor import CodebookMonitor
 from vqbench.training.engine import Engine, devices_of
-from vqbench.training.latents.generator import Generator
+
+if TYPE_CHECKING:
+    from vqbench.evaluation.samples import SampleEvaluator
+    from vqbench.training.latents.generator import Generator
 
 CHECKPOINTS = ("last.pt", "best.pt")
 
 
 @dataclass(frozen=True)
 class RankTask:
-    """What all ranks do of a run."""
+    """What all ranks do for one run, broadcast by rank 0."""
 
     run: RunSpec
-    folder: Path  # of its checkpoints, for the first rank
-    missing: dict[str, list[str]]  # protocol -> metrics to measure
+    folder: Path  # of its checkpoints, which only rank 0 reads and writes
+    missing: dict[str, list[str]]  # protocol -> metrics to evaluate
     train: bool
-    first: Path | None = None  # the folder of the run that it builds on
+    first_stage: Path | None = None  # the folder of the run whose autoencoder a second stage is trained on
 
 
 @dataclass
 class RankResult:
-    """What came of it; on the first rank, what is to be stored."""
+    """What a rank has trained and evaluated; that of rank 0 is stored."""
 
-    measurement: Measurement
-    measured: dict[str, Any]  # how, when and where
-    trained: Trained | None = None
-    made: dict[str, Any] = field(default_factory=dict)  # likewise, of the training
-    portrait: Callable[[np.ndarray | None], None] | None = None  # keeps it, given LPIPS of the measured images
+    trained: Trained | None  # None: the run was trained before
+    provenance: dict[str, Any] = field(default_factory=dict)  # of the training
+    measurement: Measurement = field(default_factory=lambda: Measurement({}, {}))
+    evaluated: dict[str, Any] = field(default_factory=dict)  # provenance of the evaluation
+    write_snapshot: Callable[[np.ndarray | None], None] | None = None  # takes LPIPS of each evaluated image, if any
 
 
 class RankWorker:
-    """One rank's part in runs, or the whole of them; runs on one data set share what depends on its test split."""
+    """Carries out one rank's part of runs.
 
-    def __init__(self, device: str, listener: Listener, stopped: Callable[[], bool], group: RankGroup = ALONE) -> None:
+    Runs on one data set share what depends on its test split alone, such as features of its images.
+    """
+
+    def __init__(
+        self, device: str, listener: ProgressListener, stopped: Callable[[], bool], group: RankGroup = ALONE
+    ) -> None:
         self.device, self.listener, self.stopped, self.group = device, listener, stopped, group
+        self._loaded: PluginSpec | None = None  # the data set of the next three
         self._dataset: Dataset | None = None
         self._evaluator: Evaluator | None = None
         self._samples: SampleEvaluator | None = None
-        self._part: PluginSpec | None = None  # which data set these are of
 
-    def do(self, work: RankTask) -> RankResult:
-        """Train, or load what was trained, and measure."""
-        run = work.run
+    def carry_out(self, task: RankTask) -> RankResult:
+        """Train, or load what was trained before, and evaluate.
+
+        Raises VqbenchError on all ranks alike, and Interrupted where the work was stopped with its checkpoint written.
+        """
+        run = task.run
         self.group.together(lambda: require_planned(run))
-        dataset = self.group.together(lambda: self._load(run.dataset))
+        dataset = self.group.together(lambda: self._dataset_of(run))
         recipe: Recipe = registry.load("recipes", run.recipe.name)(**run.recipe.args)
         self._require_devices()
-        engine = Engine(self.device, getattr(recipe, "precision", "float32"), self.group)
-        model = self._model(work, engine, dataset)
-        trained, told = None, {}
-        before = kept_buffers(model) if work.train else {}
-        if work.train:
+        engine = Engine(self.device, recipe.precision, self.group)
+        model = self._initial_model(task, engine, dataset)
+        untrained = kept_buffers(model) if task.train else {}
+        trained = None
+        if task.train:
             self.listener.run_started(run, "training")
-            model, trained = self._trained(work, recipe, engine, dataset, model)
-        judged: Autoencoder | Generator = model
+            training = self._training(task, engine, dataset, model)
+            try:
+                trained = recipe.fit(training)
+            except Damaged as error:
+                self._set_checkpoints_aside(task, error)
+                model = training.model = self._initial_model(task, engine, dataset)
+                trained = recipe.fit(training)
+        subject: Autoencoder | Generator = model
         if isinstance(recipe, SecondStage):
-            judged = recipe.generator(model, dataset.channels, dataset.size)
-            before = kept_buffers(judged) if work.train else {}
-        if judged is not model or not work.train:
-            self._restore(judged, work.folder, engine)
+            subject = recipe.generator(model, dataset.channels, dataset.size)
+            untrained = kept_buffers(subject) if task.train else {}
+        if trained is None or subject is not model:
+            self._restore(subject, task.folder, engine)
+        result = RankResult(trained)
         if trained is not None:
-            told = {**self._made(engine), "seconds": round(trained.seconds, 1), "parameters": size(judged)}
-            if trained.origins is None:  # of a recipe that does not keep them
-                trained.origins = []
-                engine.add_origin(trained.origins)
-            told["origins"] = trained.origins
-            told["state"] = learned_state(judged, before)
-            told |= rate(judged, dataset, engine.device) if isinstance(judged, Autoencoder) else {}
+            result.provenance = self._training_provenance(engine, dataset, subject, untrained, trained)
         started = time.monotonic()
-        sitting = SnapshotWriter(judged, engine.device) if isinstance(judged, Autoencoder) else None
-        measurement = self._measured(work, engine, dataset, judged, sitting)
-        how = {**self._made(engine), "seconds": round(time.monotonic() - started, 1), "metrics": work.missing}
-        portrait = None if sitting is None else partial(sitting.draw, work.folder, dataset, sitting.counts())
-        return RankResult(measurement, how, trained, told, portrait)
+        if isinstance(recipe, SecondStage):
+            self._evaluate_samples(task, recipe, engine, dataset, subject, result)
+        else:
+            self._evaluate_reconstructions(task, engine, dataset, model, result)
+        seconds = round(time.monotonic() - started, 1)
+        result.evaluated = {**self._provenance(engine), "seconds": seconds, "metrics": task.missing}
+        return result
 
-    def _model(self, work: RankTask, engine: Engine, dataset: Dataset) -> Autoencoder:
-        """The autoencoder of the run, untrained or, of a second stage, as the first one left it."""
-        model = build(work.run, dataset).to(engine.device)
-        if (first := work.first) is not None:
-            self._restore(model, first, engine)
+    def _initial_model(self, task: RankTask, engine: Engine, dataset: Dataset) -> Autoencoder:
+        """Build the untrained autoencoder of a run or, for a second stage, load the trained one of the first."""
+        model = build(task.run, dataset).to(engine.device)
+        if task.first_stage is not None:
+            self._restore(model, task.first_stage, engine)
             model.requires_grad_(False)
         return model
 
+    def _training(self, task: RankTask, engine: Engine, dataset: Dataset, model: Autoencoder) -> Task:
+        """Return what the recipe is given to train with."""
+        run = task.run
+        return Task(
+            model=model,
+            dataset=dataset,
+            seeds=seeding.seeds(run.seed, run.dataset.name),
+            engine=engine,
+            folder=task.folder,
+            watch=CodebookMonitor(),
+            progress=lambda done, total: self.listener.run_advanced(run, done, total),
+            stopped=self.stopped,
+            told=self._on_epoch(task),
+        )
+
+    def _on_epoch(self, task: RankTask) -> Callable[[Any], None]:
+        """Return what is called with the history of each epoch: the user's logger, on rank 0."""
+        if not self.group.leads:
+            return lambda epoch: None
+        from vqbench.execution.callbacks import listener
+
+        return listener(task.run, task.folder, self.listener.log)
+
+    def _set_checkpoints_aside(self, task: RankTask, error: Damaged) -> None:
+        """Rename both checkpoints, since one is of no use without the other."""
+        self.group.agree(lambda: _set_aside(task.folder))
+        name = task.run.quantizer.name
+        self.listener.log(f"{error}; set aside as .damaged, so {name} is trained from its start")
+
     def _restore(self, model: Autoencoder | Generator, folder: Path, engine: Engine) -> None:
-        """Load the weights that were selected in ``folder``. Raises StoreError, or Damaged, where that fails."""
-        path = self.group.agree(lambda: _checkpoint(folder))
+        """Load the selected weights of the run in ``folder``. Raises StoreError, or Damaged, where that fails."""
+        path = self.group.agree(lambda: _selected_checkpoint(folder))
         weights = engine.load(path)
         with engine.restoring(path):
             model.load_state_dict(weights)
 
-    def _measured(
+    def _evaluate_reconstructions(
+        self, task: RankTask, engine: Engine, dataset: Dataset, model: Autoencoder, result: RankResult
+    ) -> None:
+        """Evaluate the missing metrics on reconstructions of the test split, into ``result``."""
+        self.listener.run_started(task.run, "measuring")
+        if self._evaluator is None:
+            self._evaluator = Evaluator(dataset, engine.device, group=self.group)
+        writer = SnapshotWriter(model, engine.device)
+        progress = self._evaluation_progress(task.run)
+        result.measurement = self._evaluator.measure(model, task.missing, progress, see=writer.see)
+        result.write_snapshot = partial(writer.draw, task.folder, dataset, writer.counts())
+
+    def _evaluate_samples(
         self,
-        work: RankTask,
+        task: RankTask,
+        recipe: SecondStage,
+        engine: Engine,
+        dataset: Dataset,
+        generator: Any,
+        result: RankResult,
+    ) -> None:
+        """Evaluate the missing metrics on samples of a second stage's generator, into ``result``."""
+        from vqbench.evaluation.samples import SampleEvaluator
+
+        run = task.run
+        self.listener.run_started(run, "sampling")
+        if self._samples is None:
+            self._samples = SampleEvaluator(dataset, engine.device, self.group)
+        result.measurement = self._samples.measure(
+            generator,
+            seeding.seeds(run.seed, run.dataset.name),
+            task.folder,
+            task.missing,
+            self._evaluation_progress(run),
+            trained_on=recipe.subset,
+            anew=task.train,
+            mirrored=recipe.mirrored,
+        )
+
+    def _evaluation_progress(self, run: RunSpec) -> Callable[[int, int], None]:
+        """Return what is called with the images done and in all. It raises Interrupted where the work must stop."""
+
+        def advanced(done: int, total: int) -> None:
+            self.listener.run_advanced(run, done, total)
+            if self.stopped():
+                raise Interrupted("stopped while measuring")
+
+        return advanced
+
+    def _training_provenance(
+        self,
         engine: Engine,
         dataset: Dataset,
         model: Autoencoder | Generator,
-        sitting: SnapshotWriter | None,
-    ) -> Measurement:
-        """The missing numbers: of reconstructions of the test split or, of a generator, of what it makes."""
-        run = work.run
-        told = partial(self._measuring, run)
-        if isinstance(model, Generator):
-            self.listener.run_started(run, "sampling")
-            if self._samples is None:
-                self._samples = SampleEvaluator(dataset, engine.device, self.group)
-            seeds = seeding.seeds(run.seed, run.dataset.name)
-            args = run.recipe.args
-            return self._samples.measure(
-                model,
-                seeds,
-                work.folder,
-                work.missing,
-                told,
-                trained_on=args.get("subset"),
-                anew=work.train,
-                mirrored=args.get("flips", False),
-            )
-        self.listener.run_started(run, "measuring")
-        if self._evaluator is None:
-            self._evaluator = Evaluator(dataset, engine.device, group=self.group)
-        assert sitting is not None  # of every autoencoder
-        return self._evaluator.measure(model, work.missing, told, see=sitting.see)
+        untrained: dict[str, Any],
+        trained: Trained,
+    ) -> dict[str, Any]:
+        """Return what a record says of a training: provenance, size of the model, bit rate, machines."""
+        if trained.origins is None:  # of a recipe that does not keep them
+            trained.origins = []
+            engine.add_origin(trained.origins)
+        return {
+            **self._provenance(engine),
+            "seconds": round(trained.seconds, 1),
+            "parameters": size(model),
+            "origins": trained.origins,
+            "state": learned_state(model, untrained),
+            **(rate(model, dataset, engine.device) if isinstance(model, Autoencoder) else {}),
+        }
+
+    def _provenance(self, engine: Engine) -> dict[str, Any]:
+        switches = {"deterministic": True} if determinism.demanded() else {}
+        return {**provenance.made(engine.device), "devices": self.group.size, **switches}
 
     def _require_devices(self) -> None:
-        """Raises UsageError, on all ranks, where one lacks its device, or a machine has none of what others have."""
+        """Raises UsageError, on all ranks, where one lacks its device, or machines differ in the kind of device."""
         group = self.group
         device = group.together(lambda: devices_of(self.device, group.local_size)[group.local_rank])
         kinds = set(group.gather(device.type))
         if len(kinds) > 1:
             raise UsageError(f"ranks have different devices ({' and '.join(sorted(kinds))}); set --device cpu or cuda")
 
-    def _made(self, engine: Engine) -> dict[str, Any]:
-        how = {"deterministic": True} if determinism.demanded() else {}
-        return {**made(engine.device), "devices": self.group.size, **how}
-
-    def _load(self, part: PluginSpec) -> Dataset:
-        if self._dataset is None or self._part != part:
+    def _dataset_of(self, run: RunSpec) -> Dataset:
+        """Return the data set of ``run``, and keep it with its evaluators until a run on another one."""
+        if self._dataset is None or self._loaded != run.dataset:
             self._evaluator = self._samples = None
-            self._dataset = registry.load("datasets", part.name)(**part.args)
-            self._part = part
+            self._dataset = registry.load("datasets", run.dataset.name)(**run.dataset.args)
+            self._loaded = run.dataset
         return self._dataset
 
-    def _trained(
-        self, work: RankTask, recipe: Recipe, engine: Engine, dataset: Dataset, model: Autoencoder
-    ) -> tuple[Autoencoder, Trained]:
-        """The model, trained from its last checkpoint or, where a checkpoint is damaged, once more from its start."""
-        run, folder = work.run, work.folder
-        task = Task(
-            model=model,
-            dataset=dataset,
-            seeds=seeding.seeds(run.seed, run.dataset.name),
-            engine=engine,
-            folder=folder,
-            watch=CodebookMonitor(),
-            progress=lambda done, total: self.listener.advanced(run, done, total),
-            stopped=self.stopped,
-            told=listener(run, folder, self.listener.say) if self.group.leads else lambda epoch: None,
-        )
-        try:
-            return model, recipe.fit(task)
-        except Damaged as error:
-            self.group.agree(lambda: _set_aside(folder))
-            self.listener.say(f"{error}; set aside as .damaged, so {run.quantizer.name} is trained from its start")
-        task.model = self._model(work, engine, dataset)
-        return task.model, recipe.fit(task)
 
-    def _measuring(self, run: RunSpec, done: int, total: int) -> None:
-        self.listener.advanced(run, done, total)
-        if self.stopped():
-            raise Interrupted("stopped while measuring")
+def _set_aside(folder: Path) -> None:
+    for path in (folder / name for name in CHECKPOINTS):
+        if path.exists():
+            set_aside(path)
 
 
-def _checkpoint(folder: Path) -> Path:
+def _selected_checkpoint(folder: Path) -> Path:
     path = folder / "best.pt"
     if not path.exists():
         raise StoreError(f"{path}: the checkpoint was removed; delete its folder to train the run again")
     return path
-
-
-def _set_aside(folder: Path) -> None:
-    """Give damaged checkpoints another name: all, since either is worth nothing without the other."""
-    for path in (folder / name for name in CHECKPOINTS):
-        if path.exists():
-            set_aside(path)

@@ -1,4 +1,4 @@
-"""Carry out one run after the other: train, evaluate, store. Whatever goes wrong ends in the run's own outcome."""
+"""Carry out runs in this process: train, evaluate, store. A failure of a run becomes its result."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from vqbench import registry
 from vqbench.distributed.group import ALONE, RankGroup
-from vqbench.distributed.launching import launched
 from vqbench.errors import (
     AssetError,
     Interrupted,
@@ -27,188 +26,215 @@ from vqbench.errors import (
     VqbenchError,
 )
 from vqbench.evaluation.snapshot_writer import lpips_of
-from vqbench.execution.rank_pool import RankPool
-from vqbench.execution.rank_task import RankTask, RankWorker
-from vqbench.planning.jobs import Job, Listener, RunResult
+from vqbench.execution.rank_task import RankResult, RankTask, RankWorker
+from vqbench.execution.results import ProgressListener, RunResult
+from vqbench.planning.jobs import Job
 from vqbench.spec import RunSpec
-from vqbench.store.results import LOG_LINES, Failure, Record, ResultStore
+from vqbench.store.record import LOG_LINES, Failure, Record
+from vqbench.store.results import ResultStore
 from vqbench.system import determinism
 from vqbench.training.engine import devices_of
 
-ASKED = re.compile(r"tried to allocate ([\d.]+ ?\w+)", re.IGNORECASE)  # in torch's sentence on any device
+if TYPE_CHECKING:
+    from vqbench.execution.rank_pool import RankPool
+
+ALLOCATION = re.compile(r"tried to allocate ([\d.]+ ?\w+)", re.IGNORECASE)  # in torch's message on any device
 
 
 class Runner:
-    """Carries out runs in this process, or in it and those that follow it: ``devices`` in all."""
+    """Carries out runs on ``devices`` devices: in this process and, for more than one, in those of a RankPool."""
 
     def __init__(
-        self, folder: Path, device: str, listener: Listener, stopped: Callable[[], bool], devices: int = 1
+        self, folder: Path, device: str, listener: ProgressListener, stopped: Callable[[], bool], devices: int = 1
     ) -> None:
         self.store, self.device, self.listener, self.devices = ResultStore(folder), device, listener, devices
         self.stopped = stopped
-        self.broken = False  # whether ranks are gone that this process cannot start again
-        self._killed = False  # whether the last rank that was lost was ended from outside
-        self._team: RankPool | None = None
-        self._rank: RankWorker | None = None
+        self.broken = False  # whether ranks were lost that this process cannot start again
+        self._pool: RankPool | None = None
+        self._worker: RankWorker | None = None
 
     def attempt(self, job: Job) -> RunResult:
-        """Do what is missing of a run, unless another process holds it. A failure is recorded and returned."""
-        run = job.run
+        """Carry out what is missing of a run, unless another process works on it.
+
+        A failure is recorded and returned. Raises KeyboardInterrupt alone.
+        """
         try:
-            with self.store.lock(run) as held:
-                if not held:
-                    return RunResult("held")
-                for sentence in self.store.mend(run):
-                    self.listener.say(sentence)
-                if not self.store.missing(run, job.wanted):
-                    return RunResult("there")
-                failure = self.store.failure(run)
-                if failure and not job.retry_failed:
-                    return RunResult("failed", f"failed earlier: {failure.reason} (--retry-failed tries again)")
-                if job.first is not None and job.first not in self.store:
-                    return self._without(job.first)
-                return self._contained(job)
+            with self.store.lock(job.run) as locked:
+                if (skipped := self._skip(job, locked)) is not None:
+                    return skipped
+                try:
+                    record = self.store.read(job.run)
+                    task = self._task(job, record)
+                    worker = self._start_ranks()
+                    if self._pool is not None:
+                        self._pool.broadcast_task(task)
+                    self._write(job.run, record, worker.carry_out(task))
+                except (KeyboardInterrupt, Unwritable):
+                    self._abandon_ranks()
+                    raise
+                except Exception as error:
+                    return self._failed(job.run, error)
+                return RunResult("done")
         except Unwritable as error:
-            return RunResult("unwritable", str(error))
+            return RunResult("store_unwritable", str(error))
         except StoreError as error:
-            return RunResult("machine", str(error))
+            return RunResult("machine_fault", str(error))
 
-    def _without(self, first: RunSpec) -> RunResult:
-        """What becomes of a run whose first stage is not done: it waits while another process is at that."""
-        if self.store.folder(first).exists() and self.store.is_locked(first):
-            return RunResult("held")
-        failure = self.store.obstacle(first)
-        why = f"failed: {failure.reason}" if failure else "is not there; the same command does it first"
-        return RunResult("machine", f"its first stage, {first.key}, {why}")
-
-    def close(self) -> None:
-        """Let the processes go that follow this one, if there are any. Only between runs."""
-        if self.devices > 1 and launched() and not self.broken:
-            self._ranks()  # they are there, and wait, though no run may have been left
-        if self._team is not None:
-            self._team.dismiss()
-        self._team = self._rank = None
-
-    def _contained(self, job: Job) -> RunResult:
-        try:
-            self._carry_out(job)
-        except (KeyboardInterrupt, Unwritable):
-            self._part()
-            raise
-        except (Interrupted, BrokenPipeError) as error:  # the latter: whoever reads what is printed is gone
-            self._part()
-            return RunResult("stopped", str(error))
-        except (NotDistributed, registry.ChangedPlugin) as error:  # which nobody has begun; the next may be fit for it
-            return RunResult("machine", str(error))
-        except UsageError as error:
-            return RunResult("refused", str(error))
-        except (AssetError, StoreError) as error:  # the machine's fault, not the run's: nothing is held against it
-            return RunResult("machine", str(error))
-        except Exception as error:
-            why, sound = _reason(error), isinstance(error, RunError)
-            if not sound:
-                why = self._part(blame=True) or why
-                if self._killed:
-                    return RunResult("killed", why, sound=False)
-            self.store.fail(job.run, Failure(why, traceback.format_exc().splitlines()[-LOG_LINES:]))
-            return RunResult("failed", why, sound)
-        return RunResult("done")
-
-    def _part(self, blame: bool = False) -> str | None:
-        """Give up the ranks, who are not where this one is; who of them has caused that, and how, if one has."""
-        team, self._team, self._rank, self._killed = self._team, None, None, False
-        if team is None:
+    def _skip(self, job: Job, locked: bool) -> RunResult | None:
+        """Return the result of a run that needs no work, or cannot begin now; None for one to carry out."""
+        if not locked:
+            return RunResult("held_elsewhere")
+        for sentence in self.store.mend(job.run):
+            self.listener.log(sentence)
+        if not self.store.missing(job.run, job.required):
+            return RunResult("already_done")
+        failure = self.store.failure(job.run)
+        if failure and not job.retry_failed:
+            return RunResult("failed", f"failed earlier: {failure.reason} (--retry-failed tries again)")
+        if job.first_stage is None or job.first_stage in self.store:
             return None
-        why = team.blame() if blame else None
-        self._killed = blame and team.killed()
-        self.broken = not team.followers
-        team.end()
-        return why
+        if self.store.folder(job.first_stage).exists() and self.store.is_locked(job.first_stage):
+            return RunResult("held_elsewhere")  # until its first stage is done there
+        failure = self.store.obstacle(job.first_stage)
+        why = f"failed: {failure.reason}" if failure else "does not exist; the same command does it first"
+        return RunResult("machine_fault", f"its first stage, {job.first_stage.key}, {why}")
 
-    def _carry_out(self, job: Job) -> None:
-        run = job.run
-        record = self.store.read(run)
-        first = None if job.first is None else self.store.folder(job.first)
-        work = RankTask(run, self.store.folder(run), self.store.missing(run, job.wanted), record is None, first)
-        if self.devices > 1 and work.train:
-            require_distributed(run)
-        rank = self._ranks()
-        if self._team is not None:
-            self._team.tell(work)
-        done = rank.do(work)
+    def _task(self, job: Job, record: Record | None) -> RankTask:
+        """Return what all ranks do for ``job``. Raises NotDistributed where that needs one device."""
+        train = record is None
+        if self.devices > 1 and train:
+            require_distributed(job.run)
+        return RankTask(
+            run=job.run,
+            folder=self.store.folder(job.run),
+            missing=self.store.missing(job.run, job.required),
+            train=train,
+            first_stage=None if job.first_stage is None else self.store.folder(job.first_stage),
+        )
+
+    def _write(self, run: RunSpec, record: Record | None, result: RankResult) -> None:
+        """Store what was trained and evaluated: the record last, since its presence means that the run is whole."""
         if record is None:
-            assert done.trained is not None
-            record = Record(run, {}, done.made, done.trained.history)
-        record.made["measured"] = [*record.made.get("measured", []), done.measured]
-        for protocol, values in done.measurement.values.items():
+            assert result.trained is not None
+            record = Record(run, {}, result.provenance, result.trained.history)
+        record.made["measured"] = [*record.made.get("measured", []), result.evaluated]
+        for protocol, values in result.measurement.values.items():
             record.values.setdefault(protocol, {}).update(values)
-        self.store.write_images(run, done.measurement.images)
-        if done.portrait is not None:
-            done.portrait(lpips_of(self.store.read_images(run)))
+        self.store.write_images(run, result.measurement.images)
+        if result.write_snapshot is not None:
+            result.write_snapshot(lpips_of(self.store.read_images(run)))
         self.store.write(record)
 
-    def _ranks(self) -> RankWorker:
-        """This process's part; at the first run, the others are started."""
-        if self._rank is None:
+    def _failed(self, run: RunSpec, error: Exception) -> RunResult:
+        """Return the result of a run that ``error`` has ended, recorded where the run itself is at fault."""
+        reason = str(error)
+        if isinstance(error, Interrupted | BrokenPipeError):  # the latter where nothing reads the output any more
+            self._abandon_ranks()
+            return RunResult("stopped", reason)
+        if isinstance(error, NotDistributed | registry.ChangedPlugin | AssetError | StoreError):
+            return RunResult("machine_fault", reason)
+        if isinstance(error, UsageError):
+            return RunResult("refused", reason)
+        sound = isinstance(error, RunError)
+        if not sound:
+            lost, killed = self._abandon_ranks(blame=True)
+            reason = lost or describe(error)
+            if killed:
+                return RunResult("killed", reason, reusable=False)
+        self.store.fail(run, Failure(reason, traceback.format_exc().splitlines()[-LOG_LINES:]))
+        return RunResult("failed", reason, sound)
+
+    def _start_ranks(self) -> RankWorker:
+        """Return this process's part of runs; at the first run, the other ranks are started."""
+        if self._worker is None:
             if self.devices > 1:
+                from vqbench.execution.rank_pool import RankPool
+
                 devices_of(self.device, self._local_devices())  # raises for devices that this machine lacks
-                self._team = RankPool(self.devices, self.device, registry.files())
-            group = ALONE if self._team is None else self._team.group
-            self._rank = RankWorker(self.device, self.listener, self.stopped, group)
-        return self._rank
+                self._pool = RankPool(self.devices, self.device, registry.files())
+            group = ALONE if self._pool is None else self._pool.group
+            self._worker = RankWorker(self.device, self.listener, self.stopped, group)
+        return self._worker
 
     def _local_devices(self) -> int:
-        """How many of the devices are of this machine: all, unless torchrun has started ranks on several."""
+        """Return how many of the devices are of this machine: all, unless torchrun has started ranks on several."""
+        from vqbench.distributed.launching import launched
+
         ranks = launched()
         return ranks.local_size if ranks else self.devices
 
+    def _abandon_ranks(self, blame: bool = False) -> tuple[str | None, bool]:
+        """End the other ranks, which are out of step with this one.
+
+        With ``blame``, returns why a rank was lost that has caused this, if one was, and whether it was killed.
+        """
+        pool, self._pool, self._worker = self._pool, None, None
+        if pool is None:
+            return None, False
+        reason = pool.find_lost() if blame else None
+        killed = blame and pool.was_killed()
+        self.broken = not pool.processes
+        pool.end()
+        return reason, killed
+
+    def close(self) -> None:
+        """Let the other ranks end, if this run has any. Call it between runs only."""
+        if self.devices > 1 and not self.broken:
+            from vqbench.distributed.launching import launched
+
+            if launched():
+                self._start_ranks()  # they wait for tasks, even if no run was left to do
+        if self._pool is not None:
+            self._pool.dismiss()
+        self._pool = self._worker = None
+
 
 class SilentListener:
-    """A Listener that tells nobody: the first rank does."""
+    """A ProgressListener that ignores all progress, for ranks beyond 0."""
 
-    def run_started(self, run: RunSpec, doing: str) -> None: ...
-    def advanced(self, run: RunSpec, done: int, total: int) -> None: ...
+    def run_started(self, run: RunSpec, activity: str) -> None: ...
+    def run_advanced(self, run: RunSpec, done: int, total: int) -> None: ...
     def run_ended(self, run: RunSpec, outcome: str) -> None: ...
-    def say(self, text: str) -> None: ...
+    def log(self, text: str) -> None: ...
 
 
 def follow(group: RankGroup, device: str) -> None:
-    """Do as the first rank does, run after run, until it has no more to tell.
+    """Carry out the tasks that rank 0 broadcasts, until it broadcasts None.
 
-    An error that a user can act on is one of all ranks, and theirs is the next run; any other ends this process, whose
-    last line the first rank repeats.
+    A VqbenchError is raised on all ranks alike, so that the next task follows it. Any other error ends this process;
+    rank 0 reports the last line that it prints.
     """
-    rank = RankWorker(device, SilentListener(), lambda: False, group)
-    while (work := group.hear()) is not None:
+    worker = RankWorker(device, SilentListener(), lambda: False, group)
+    while (task := group.hear()) is not None:
         try:
             with suppress(VqbenchError):
-                rank.do(work)
+                worker.carry_out(task)
         except Exception as error:
             traceback.print_exc()
-            print(_reason(error), file=sys.stderr, flush=True)
-            os._exit(1)  # at once, or what waits for the others inside torch would wait on
+            print(describe(error), file=sys.stderr, flush=True)
+            os._exit(1)  # at once: torch would wait for the other ranks
 
 
 def require_distributed(run: RunSpec) -> None:
-    """Raises NotDistributed for a run whose method, or recipe, is not made for several devices."""
+    """Raises NotDistributed for a run whose quantizer or recipe does not support several devices."""
     plugins: dict[str, Any] = {run.recipe.name: registry.load("recipes", run.recipe.name)}
     if run.parent is None:  # else its codebook is not learned any more
         plugins[run.quantizer.name] = registry.load("quantizers", run.quantizer.name)
     for name, plugin in plugins.items():
         if not plugin.distributed:
             raise NotDistributed(
-                f"{name} is not made for several devices (distributed = False), whose codebooks would part; run it "
-                "with --devices 1"
+                f"{name} does not support several devices (distributed = False): its ranks would diverge; run it with "
+                "--devices 1"
             )
 
 
-def _reason(error: Exception) -> str:
-    """Why a run failed, in one sentence."""
+def describe(error: Exception) -> str:
+    """Return why a run failed, in one sentence."""
     if isinstance(error, RunError):
         return str(error)
-    asked = ASKED.search(str(error))
-    if asked or isinstance(error, MemoryError | torch.OutOfMemoryError):
-        amount = f" (asked for {asked[1]} more)" if asked else ""
+    allocation = ALLOCATION.search(str(error))
+    if allocation or isinstance(error, MemoryError | torch.OutOfMemoryError):
+        amount = f" (asked for {allocation[1]} more)" if allocation else ""
         return (
             f"out of memory{amount}; run fewer at once with --places, divide the batch with --devices, or use a device "
             "with more; the batch is not computed in parts, since codebooks depend on all of it at once"

@@ -1,4 +1,4 @@
-"""Why and when the work stops before its end: the time is up, or a signal came."""
+"""Stopping before all runs are done: the time limit, and signals."""
 
 from __future__ import annotations
 
@@ -11,61 +11,61 @@ from types import FrameType
 from vqbench.errors import Evicted, Interrupted, TimeUp
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-KILLS = (signal.SIGKILL, signal.SIGHUP, signal.SIGXCPU)  # end a process from outside, where its own faults have others
-RESUMES = 2  # times that a run whose process was killed resumes by itself
+KILL_SIGNALS = (signal.SIGKILL, signal.SIGHUP, signal.SIGXCPU)  # sent from outside; a crash raises other signals
+MAX_RESUMES = 2  # of a run whose processes are killed
 
 
 class Stop:
-    """Asked again and again by whoever works: has the time come to keep the work and end?
+    """Whether to save the work and stop; called between updates by everything that takes long.
 
-    A context manager that answers to signals. Inside :meth:`gently`, the first signal asks the work to stop cleanly
-    and the second ends it at once; outside, where nothing is at stake, the first ends it. Leaving the context after
-    such an end raises the error that has the right exit code: 130 after Ctrl-C, 75 after SIGTERM and SIGUSR1.
+    A context manager that handles signals. Inside :meth:`graceful`, the first signal requests a clean stop and the
+    second ends the work at once; outside, where nothing can be lost, the first ends it. Leaving the context then
+    raises the error that has the right exit code: 130 after Ctrl-C, 75 after SIGTERM and SIGUSR1.
     """
 
-    def __init__(self, seconds: float | None = None) -> None:
-        self.until = None if seconds is None else time.monotonic() + seconds
+    def __init__(self, time_limit: float | None = None) -> None:
+        self.until = None if time_limit is None else time.monotonic() + time_limit  # seconds
         self.reason: Interrupted | None = None
-        self._say: Callable[[str], None] | None = None
+        self._log: Callable[[str], None] | None = None  # set inside graceful()
         self._signalled = False
 
     def __call__(self) -> bool:
-        """Whether to stop."""
+        """Return whether to stop."""
         if self.reason is None and self.until is not None and time.monotonic() >= self.until:
             self.reason = TimeUp("the time is up")
-            self._tell("the time is up: the work so far is being kept")
+            self._show("the time is up: saving the work so far")
         return self.reason is not None
 
-    def by(self, number: int) -> None:
-        """Stop because this signal came, here or to a process that works for this one."""
+    def on_signal(self, number: int) -> None:
+        """Stop because of a signal that arrived here or in a worker."""
         name = signal.Signals(number).name
-        self.reason = Interrupted("stopped; what was finished is kept, and the same command goes on")
+        self.reason = Interrupted("stopped; finished work is kept, and the same command resumes it")
         if number != signal.SIGINT:
-            self.reason = Evicted(f"stopped by {name}; the work so far is kept, and the same command goes on")
-        self._tell(f"stopping{'' if number == signal.SIGINT else f' ({name})'}: the work so far is being kept")
+            self.reason = Evicted(f"stopped by {name}; the work so far is kept, and the same command resumes it")
+        self._show(f"stopping{'' if number == signal.SIGINT else f' ({name})'}: saving the work so far")
 
     @contextmanager
-    def gently(self, say: Callable[[str], None]) -> Iterator[None]:
-        """While inside, a first signal is told through ``say`` and otherwise only remembered."""
-        self._say = say
+    def graceful(self, log: Callable[[str], None]) -> Iterator[None]:
+        """Inside, a first signal is logged and sets :attr:`reason`, and nothing is raised."""
+        self._log = log
         try:
             yield
         finally:
-            self._say = None
+            self._log = None
 
-    def _tell(self, text: str) -> None:
-        if self._say:
-            self._say(text)
+    def _show(self, text: str) -> None:
+        if self._log:
+            self._log(text)
 
-    def _on_signal(self, number: int, _: FrameType | None) -> None:
+    def _handle_signal(self, number: int, _: FrameType | None) -> None:
         again, self._signalled = self._signalled, True
         if not again:
-            self.by(number)
-        if again or self._say is None:
+            self.on_signal(number)
+        if again or self._log is None:
             raise KeyboardInterrupt
 
     def __enter__(self) -> Stop:
-        self._before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+        self._before = {number: signal.signal(number, self._handle_signal) for number in SIGNALS}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

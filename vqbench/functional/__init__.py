@@ -1,12 +1,13 @@
-"""The mathematics that quantizers share: assignment, statistics, anchors, the contrastive term, random draws.
+"""The mathematics that quantizers share, from assignment to random draws.
 
-Everything works on rows: a feature map (B, D, H, W) is N = B·H·W features (N, D), a codebook is (K, D). Nothing is
-sorted, nothing waits for the device, so that a step can be compiled, and only ``squared_distances`` and ``gumbel``
-hold an (N, K) matrix as a whole; ``by_blocks`` calls them for some features at a time.
+Plugins may use everything exported here (``import vqbench.functional as Q``); the rest is private. Functions work
+on rows: a feature map (B, D, H, W) is N = B·H·W features (N, D), a codebook is (K, D). Nothing waits for the device,
+so that a step can be compiled. Only ``squared_distances`` and ``gumbel`` return a whole (N, K) matrix;
+``map_chunks`` calls them for a chunk of features at a time.
 
-With several devices, every rank holds a consecutive part of the global batch, of some images (``ranks.Images``).
-Counts and sums are added up over the ranks, random draws are the same everywhere or keyed by the feature's place in the
-global batch, and anchors are drawn from the global batch, so that codebooks stay equal on all ranks.
+With several devices, every rank has a consecutive part of the global batch. Counts and sums are added up over the
+ranks, random draws are the same on all ranks or keyed by the feature's place in the global batch, and anchors are drawn
+from the global batch, so that codebooks stay equal on all ranks.
 """
 
 from vqbench.distributed.collectives import (
@@ -21,63 +22,49 @@ from vqbench.distributed.collectives import (
     shared_normal,
     shared_permutation,
     shared_uniform,
-    to_gumbel,
     world_size,
 )
-from vqbench.functional.anchors import (
-    CANDIDATES,
-    GROUP,
-    Anchor,
-    anchors,
-    closest,
-    draw_by_inversion,
-    draw_by_rejection,
-    group_masses,
-    invert,
-    own,
-    similarity_at,
-    take,
-)
-from vqbench.functional.binary import bit_entropy, mean_bit_posterior, pack_bits, signs, unpack_bits
+from vqbench.functional.anchor_sampling import Anchor, anchors
 from vqbench.functional.budget import nearest_root, scalar_levels
-from vqbench.functional.chunked import KEPT, by_blocks
+from vqbench.functional.chunked import map_chunks
 from vqbench.functional.codes import (
-    BLOCK,
     Distance,
+    Init,
     assign,
     code_counts,
     code_sums,
+    initial_codebook,
     inner_product_form,
-    perplexity,
-    shares,
+    lloyd,
+    pack_bits,
+    signs,
     squared_distances,
-    usage_logs,
+    unpack_bits,
 )
-from vqbench.functional.contrastive import contrast, contrastive_loss
-from vqbench.functional.entropies import entropy, mean_and_total_entropy
-from vqbench.functional.estimators import rotate, vq_loss
-from vqbench.functional.extremes import select_
-from vqbench.functional.kmeans import lloyd
+from vqbench.functional.contrastive import contrastive_loss
+from vqbench.functional.estimators import rotate, straight_through, vq_loss
 from vqbench.functional.precision import float32_products
 from vqbench.functional.shapes import (
-    Init,
     code_map,
     flatten,
     full_precision,
-    initial_codebook,
     look_up,
     require,
     require_choice,
     require_codes,
-    straight_through,
     unflatten,
+)
+from vqbench.functional.statistics import (
+    bit_entropy,
+    entropy,
+    mean_and_total_entropy,
+    mean_bit_posterior,
+    perplexity,
+    shares,
+    usage_logs,
 )
 
 __all__ = [
-    "BLOCK",
-    "CANDIDATES",
-    "GROUP",
-    "KEPT",
     "Anchor",
     "Distance",
     "Init",
@@ -87,32 +74,25 @@ __all__ = [
     "anchors",
     "assign",
     "bit_entropy",
-    "by_blocks",
-    "closest",
     "code_counts",
     "code_map",
     "code_sums",
-    "contrast",
     "contrastive_loss",
-    "draw_by_inversion",
-    "draw_by_rejection",
     "entropy",
     "feature_uniform",
     "flatten",
     "float32_products",
     "full_precision",
     "gather_rows",
-    "group_masses",
     "gumbel",
     "initial_codebook",
     "inner_product_form",
-    "invert",
     "lloyd",
     "look_up",
+    "map_chunks",
     "mean_and_total_entropy",
     "mean_bit_posterior",
     "nearest_root",
-    "own",
     "pack_bits",
     "perplexity",
     "require",
@@ -120,7 +100,6 @@ __all__ = [
     "require_codes",
     "rotate",
     "scalar_levels",
-    "select_",
     "shard",
     "shared_integers",
     "shared_normal",
@@ -128,11 +107,8 @@ __all__ = [
     "shared_uniform",
     "shares",
     "signs",
-    "similarity_at",
     "squared_distances",
     "straight_through",
-    "take",
-    "to_gumbel",
     "unflatten",
     "unpack_bits",
     "usage_logs",

@@ -1,4 +1,4 @@
-"""How a method with codes of another kind meets the suite's budget of ``num_codes`` codes a position."""
+"""Fit codes of another kind to the suite's ``num_codes`` codes per position."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from math import log, log2, prod
 
 from vqbench.functional.shapes import require
 
-# The sizes that the paper of finite scalar quantization tabulates (arXiv 2309.15505, table 1).
+# Table 1 of "Finite Scalar Quantization" (arXiv 2309.15505).
 PUBLISHED_LEVELS = {
     2**8: (8, 6, 5),
     2**10: (8, 5, 5, 5),
@@ -18,17 +18,32 @@ PUBLISHED_LEVELS = {
 
 
 def nearest_root(num_codes: int, depth: int) -> int:
-    """The whole number of codes, at least 2, whose ``depth``-th power is nearest to ``num_codes`` in bits."""
+    """Return the integer whose ``depth``-th power is nearest to ``num_codes``.
+
+    Nearest in bits, and at least 2.
+
+    Raises UsageError if either argument is below 1.
+
+    >>> nearest_root(512, 2)
+    23
+    """
     require(num_codes >= 1 and depth >= 1, f"num_codes and depth must be at least 1, not {num_codes} and {depth}")
     low = max(2, int(num_codes ** (1 / depth)))
     return min((low, low + 1), key=lambda codes: abs(depth * log2(codes) - log2(num_codes)))
 
 
 def scalar_levels(num_codes: int) -> tuple[int, ...]:
-    """Levels of each channel, the largest first, whose product is nearest to ``num_codes``.
+    """Return levels per channel whose product is nearest to ``num_codes``.
 
-    The published ones where the paper names them; else of 5 to 8 levels, as it advises, with fewer than 5 only where
-    no such product comes within 5 % of the bits.
+    The largest level comes first.
+
+    For the sizes of the paper's table 1 (arXiv 2309.15505) these are its levels. Otherwise each channel has 5 to 8
+    levels, as the paper advises; fewer than 5 only if no such product comes within 5 % of the bits.
+
+    Raises UsageError if ``num_codes`` is below 2.
+
+    >>> scalar_levels(512)
+    (8, 8, 8)
     """
     require(num_codes >= 2, f"num_codes must be at least 2 for scalar levels, not {num_codes}")
     if num_codes in PUBLISHED_LEVELS:
@@ -43,5 +58,5 @@ def scalar_levels(num_codes: int) -> tuple[int, ...]:
 
 
 def _gap(levels: tuple[int, ...], num_codes: int) -> float:
-    """By what share the bits of ``levels`` miss those of ``num_codes``."""
+    """Return by which share the bits of ``levels`` deviate from the budget."""
     return abs(log2(prod(levels)) / log2(num_codes) - 1)

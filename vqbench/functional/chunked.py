@@ -1,4 +1,4 @@
-"""Methods that weigh all codes of every feature, by blocks of features."""
+"""Weigh all codes of every feature, for a chunk of features at a time."""
 
 from __future__ import annotations
 
@@ -11,31 +11,43 @@ from torch import Tensor
 from vqbench.distributed.collectives import shard, to_gumbel
 from vqbench.functional import codes
 
-# Entries of the (N, K) matrices up to which a step keeps them for its backward pass (128 MiB each; the paper's batch
-# on CIFAR10 is just that). Beyond, they are computed a second time there, so that only one block is ever held.
+# Entries of the (N, K) matrices up to which a step keeps them for its backward pass: 128 MiB each, which the paper's
+# batch on CIFAR10 just reaches. Larger ones are recomputed there, so that only one chunk is in memory at a time.
 KEPT = 2**25
 
-Weigh = Callable[..., tuple[Tensor, ...]]  # (rows (n, D), noise (n, K) or None, *shared) to rows (n, …) and scalars
+ChunkFn = Callable[..., tuple[Tensor, ...]]  # (rows (n, D), noise (n, K) or None, *shared) to rows (n, …) and scalars
 
 
-def by_blocks(
-    weigh: Weigh, features: Tensor, num_codes: int, shared: Sequence[Tensor], noisy: bool
+def map_chunks(
+    chunk_fn: ChunkFn, features: Tensor, num_codes: int, shared: Sequence[Tensor], noisy: bool
 ) -> tuple[Tensor, ...]:
-    """``weigh`` applied to ``features`` (N, D) by blocks: rows (n, …) are put together, scalars are added up.
+    """Apply ``chunk_fn`` to ``features`` (N, D), a chunk at a time.
 
-    ``weigh`` gets some features (n, D) and, if ``noisy``, Gumbel noise (n, num_codes), which is keyed by the features'
-    place in the global batch, then ``shared``: all other tensors that want a gradient. It must draw no random numbers
-    of its own. Blocks small enough for a processor's cache take a third of the time of whole matrices there.
+    Results with rows, (n, …), are concatenated, scalars are added up.
+
+    Chunks that fit a CPU's cache take a third of the time of whole matrices. Beyond ``KEPT`` entries, the backward pass
+    computes each chunk again, with the same noise.
+
+    Args:
+        chunk_fn: called with some features (n, D), their Gumbel noise (n, num_codes) or None, and ``shared``. It must
+            draw no random numbers of its own.
+        features: (N, D), those of this rank.
+        num_codes: K.
+        shared: all other tensors that need a gradient, such as the codebook.
+        noisy: whether Gumbel noise is drawn; it is keyed by the features' place in the global batch.
     """
     if len(features) * num_codes > KEPT:
         recomputed: Callable[..., tuple[Tensor, ...]] = _Recomputed.apply
-        return recomputed(weigh, num_codes, noisy, features, *shared)
-    parts = [weigh(features[own], noise, *shared) for own, noise in _blocks(features, num_codes, noisy)]
+        return recomputed(chunk_fn, num_codes, noisy, features, *shared)
+    parts = [chunk_fn(features[rows], noise, *shared) for rows, noise in _chunks(features, num_codes, noisy)]
     return tuple(torch.cat(each) if each[0].ndim else torch.stack(each).sum() for each in zip(*parts, strict=True))
 
 
-def _blocks(features: Tensor, num_codes: int, noisy: bool) -> Iterator[tuple[slice, Tensor | None]]:
-    """Where each block of this rank's features stands, and its noise; cut from the global batch: ranks draw alike."""
+def _chunks(features: Tensor, num_codes: int, noisy: bool) -> Iterator[tuple[slice, Tensor | None]]:
+    """Yield the rows of each chunk of this rank's features, and its noise.
+
+    Chunks are cut from the global batch and their noise is drawn as a whole, so that all ranks draw alike.
+    """
     start, total = shard(len(features))
     size = max(1, codes.BLOCK // 4 // num_codes)  # several matrices of this size are in use at once
     for left in range(0, total, size):
@@ -48,19 +60,22 @@ def _blocks(features: Tensor, num_codes: int, noisy: bool) -> Iterator[tuple[sli
 
 
 class _Recomputed(torch.autograd.Function):
-    """The same, with nothing kept but the results: backward draws the noise and weighs the codes a second time."""
+    """Compute :func:`map_chunks` without keeping its intermediate results.
+
+    Backward draws the noise again and calls the function a second time.
+    """
 
     @staticmethod
-    def forward(ctx: Any, weigh: Weigh, num_codes: int, noisy: bool, features: Tensor, *shared: Tensor) -> Any:
-        ctx.how, ctx.state = (weigh, num_codes, noisy), _generator_state(features.device)
+    def forward(ctx: Any, chunk_fn: ChunkFn, num_codes: int, noisy: bool, features: Tensor, *shared: Tensor) -> Any:
+        ctx.arguments, ctx.state = (chunk_fn, num_codes, noisy), _generator_state(features.device)
         ctx.save_for_backward(features, *shared)
         results: list[Tensor] = []
-        for own, noise in _blocks(features, num_codes, noisy):
-            found = weigh(features[own], noise, *shared)
-            if not results:  # all at once: small results between the blocks would scatter the heap
-                results = [f.new_zeros((len(features), *f.shape[1:]) if f.ndim else ()) for f in found]
-            for result, f in zip(results, found, strict=True):
-                (result[own] if f.ndim else result).add_(f)
+        for rows, noise in _chunks(features, num_codes, noisy):
+            parts = chunk_fn(features[rows], noise, *shared)
+            if not results:  # all at once: small results between the chunks would scatter the heap
+                results = [part.new_zeros((len(features), *part.shape[1:]) if part.ndim else ()) for part in parts]
+            for result, part in zip(results, parts, strict=True):
+                (result[rows] if part.ndim else result).add_(part)
         ctx.mark_non_differentiable(*(result for result in results if not result.is_floating_point()))
         return tuple(results)
 
@@ -68,18 +83,18 @@ class _Recomputed(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *upstream: Tensor) -> Any:
         features, *shared = ctx.saved_tensors
-        weigh, num_codes, noisy = ctx.how
+        chunk_fn, num_codes, noisy = ctx.arguments
         leaves = [tensor.detach().requires_grad_() for tensor in shared]
         gradient = torch.empty_like(features)
         devices = [features.device] if features.device.type == "cuda" else []
         with torch.random.fork_rng(devices), torch.enable_grad():
             _set_generator_state(ctx.state, features.device)
-            for own, noise in _blocks(features, num_codes, noisy):
-                rows = features[own].detach().requires_grad_()
-                found = [f for f in zip(weigh(rows, noise, *leaves), upstream, strict=True) if f[0].requires_grad]
-                torch.autograd.backward([f for f, _ in found], [u[own] if f.ndim else u for f, u in found])
-                gradient[own] = rows.grad
-                del rows, found
+            for rows, noise in _chunks(features, num_codes, noisy):
+                chunk = features[rows].detach().requires_grad_()
+                pairs = [p for p in zip(chunk_fn(chunk, noise, *leaves), upstream, strict=True) if p[0].requires_grad]
+                torch.autograd.backward([r for r, _ in pairs], [g[rows] if r.ndim else g for r, g in pairs])
+                gradient[rows] = chunk.grad
+                del chunk, pairs
         return None, None, None, gradient, *(leaf.grad for leaf in leaves)
 
 

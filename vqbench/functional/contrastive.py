@@ -1,4 +1,4 @@
-"""CVQ's contrastive term."""
+"""The contrastive term of CVQ-VAE (arXiv 2307.15139)."""
 
 from __future__ import annotations
 
@@ -12,22 +12,28 @@ from torch import Tensor
 from vqbench.distributed.collectives import gather_rows, own_rows, put_together
 from vqbench.functional import codes
 from vqbench.functional.codes import Distance, inner_product_form
-from vqbench.functional.extremes import select_
+from vqbench.functional.extremes import select_extremes_
 
-TILE = 64  # codes: products of whole tiles take less time
+TILE = 64  # codes: matrix products of whole tiles are faster
 
 
 def contrastive_loss(
     features: Tensor, codebook: Tensor, distance: Distance, temperature: float, rebound: Tensor | None = None
 ) -> Tensor:
-    """CVQ's contrastive term (), over the features (N, D); the gradient reaches the codebook (K, D) only.
+    """Compute CVQ-VAE's contrastive term (), with a gradient to the codebook.
 
     mean_k −ln[exp(p_k/τ) / (exp(p_k/τ) + Σ_j exp(s_jk/τ))], where p_k is the mean similarity of the ⌊N/K⌋ features
     (at least one) most similar to code k, and j runs over the ⌊N/2⌋ least similar ones. Without negatives (N = 1) the
-    term is zero. With several ranks, N features are those of the global batch: which of them are most and least similar
-    is decided by their order, so every rank gathers them all, and contrasts its own part of the codes with them.
+    term is zero. With several ranks, the N features are those of the global batch: the most and the least similar ones
+    follow from the order of all, so every rank gathers all features and contrasts its part of the codes with them.
 
-    With ``rebound``, under ``cosine``, the gradient is that of :class:`_ReboundNormalize`.
+    Args:
+        features: (N, D), without a gradient.
+        codebook: (K, D).
+        distance: the similarity s, minus the squared distance (``l2``) or the cosine.
+        temperature: τ > 0.
+        rebound: the codebook's parameter; under ``cosine`` the gradient is then that of the released code, see
+            :class:`_ReboundNormalize`.
     """
     a, b = inner_product_form(gather_rows(features.detach()), codebook, distance)
     if rebound is not None and distance == "cosine":
@@ -38,11 +44,11 @@ def contrastive_loss(
 
 
 class _ReboundNormalize(torch.autograd.Function):
-    """e/‖e‖ with the gradient that torch gives where e is replaced between forward and backward.
+    """Compute e/‖e‖ with torch's gradient for an e replaced before backward.
 
     The released code of CVQ-VAE relocates codes by binding new values to the parameter before the backward pass.
-    What backward then reads is the norm n as it was and the vector e' as it is: g/n − (g·e')·e'/n³, which for a
-    relocated code is larger than its true gradient by up to (‖e'‖/n)². ``rebound`` is the parameter, read in backward.
+    Backward then reads the old norm n and the new vector e': g/n − (g·e')·e'/n³, which for a relocated code is larger
+    than its true gradient by up to (‖e'‖/n)². ``rebound`` is the parameter, read in backward.
     """
 
     @staticmethod
@@ -61,7 +67,10 @@ class _ReboundNormalize(torch.autograd.Function):
 
 
 class _Contrast(torch.autograd.Function):
-    """The contrastive term by blocks of codes; the gradient is made on the way, so that only (K, D') is kept for it."""
+    """Compute the contrastive term and its gradient by blocks of codes.
+
+    The gradient is computed in the forward pass, so that only (K, D') is kept.
+    """
 
     @staticmethod
     def forward(ctx: Any, b: Tensor, a: Tensor, temperature: float) -> Tensor:
@@ -69,7 +78,7 @@ class _Contrast(torch.autograd.Function):
         size = size // TILE * TILE or size
         transposed = a.T.contiguous()  # (D', N)
         own = own_rows(b)
-        similarities = a.new_empty(min(size, len(own)), len(a))  # one for all parts, as in ``assign``
+        similarities = a.new_empty(min(size, len(own)), len(a))  # reused by all parts, as in ``assign``
         parts = [
             contrast(part, a, len(b), temperature, transposed, similarities[: len(part)]) for part in own.split(size)
         ]
@@ -92,15 +101,17 @@ def contrast(
     transposed: Tensor | None = None,
     similarities: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Losses (k,) of the codes ``b`` (k, D') against the features ``a`` (N, D'), and their gradient (k, D').
+    """Compute the losses (k,) of codes ``b`` (k, D') and their gradient (k, D').
 
-    What a caller of many blocks has: a.T in one piece, and memory (k, N) for the similarities.
+    ``a`` (N, D') are the features, ``num_codes`` is the number of all codes.
+
+    A caller with many blocks passes ``transposed``, a.T in contiguous memory, and memory (k, N) for ``similarities``.
     """
     near, far = max(1, len(a) // num_codes), len(a) // 2
     if far == 0:
         return torch.zeros_like(b[:, 0]), torch.zeros_like(b)
     s = torch.mm(b / temperature, a.T if transposed is None else transposed, out=similarities)  # (k, N), s/τ
-    nearest, positive, edge, total = select_(s, near, far)
+    nearest, positive, edge, total = select_extremes_(s, near, far)
     gap = total.log() + edge - positive  # ln Σ_j exp(s_j/τ) − p/τ
     negatives = s @ a / total  # mean feature, softmax over the negatives
     positives = F.embedding_bag(nearest, a, mode="mean")

@@ -1,4 +1,7 @@
-"""What the contrastive term takes from each row of similarities, as one operation that a compiled graph keeps whole."""
+"""Select the most and the least similar features of each code.
+
+One operation, which a compiled graph keeps whole.
+"""
 
 from __future__ import annotations
 
@@ -9,72 +12,76 @@ import numpy as np
 import torch
 from torch import Tensor
 
-AT_ONCE = 2**18  # entries that a thread partitions at once: 1 MiB in float32, small enough for its own cache
-LOWEST = 70.0  # e⁻⁷⁰ is nothing beside a sum of at least 1, and a product with it is still a normal float32
+AT_ONCE = 2**18  # entries that a thread partitions at once: 1 MiB in float32, which fits its own cache
+LOWEST = 70.0  # e⁻⁷⁰ is negligible in a sum of at least 1, and its products are still normal float32 numbers
 
 
-class Selection(NamedTuple):
-    """Of each row of ``s``: where its ``near`` largest stand, their mean, and what its ``far`` smallest add up to."""
+class Extremes(NamedTuple):
+    """The ``near`` largest and the ``far`` smallest entries of each row of ``s``."""
 
-    nearest: Tensor  # (k, near) int64
-    positive: Tensor  # (k, 1): the mean of the nearest
-    edge: Tensor  # (k, 1): the largest of the smallest
+    nearest: Tensor  # (k, near) int64: columns of the largest entries
+    positive: Tensor  # (k, 1): mean of the nearest
+    edge: Tensor  # (k, 1): largest of the smallest
     total: Tensor  # (k, 1): Σ exp(s − edge) over the smallest
 
 
-def _empty(s: Tensor, near: int) -> Selection:
+def _empty(s: Tensor, near: int) -> Extremes:
     k = len(s)
-    return Selection(s.new_empty((k, near), dtype=torch.int64), *(s.new_empty((k, 1)) for _ in range(3)))
+    return Extremes(s.new_empty((k, near), dtype=torch.int64), *(s.new_empty((k, 1)) for _ in range(3)))
 
 
-def by_torch(s: Tensor, near: int, far: int) -> Selection:
-    """:func:`select_` by torch's top-k, on any device."""
+def select_by_topk(s: Tensor, near: int, far: int) -> Extremes:
+    """Compute :func:`select_extremes_` by torch's top-k, on any device."""
     top = s.topk(near, sorted=False)
     least, places = s.topk(far, largest=False, sorted=False)
     edge = least.amax(1, keepdim=True)
     weights = (least - edge).exp()
     s.zero_().scatter_(1, places, weights)
-    return Selection(top.indices.clone(), top.values.mean(1, keepdim=True), edge, weights.sum(1, keepdim=True))
+    return Extremes(top.indices.clone(), top.values.mean(1, keepdim=True), edge, weights.sum(1, keepdim=True))
 
 
-def by_numpy(s: Tensor, near: int, far: int) -> Selection:
-    """:func:`select_` by numpy's vectorised partition, which finds the two edges of a row in a tenth of top-k's time.
+def select_by_partition(s: Tensor, near: int, far: int) -> Extremes:
+    """Compute :func:`select_extremes_` by numpy's vectorised partition.
 
-    Rows are divided among threads; numpy works without the interpreter's lock. What is beyond an edge is weighed by
-    comparison with it. That would count too many where entries are equal to the edge: those rows go to top-k.
+    It finds the two edges of a row in a tenth of top-k's time. Rows are divided among threads, since numpy releases the
+    interpreter's lock. Entries beyond an edge are found by comparison with it, which would count too many if several
+    entries equal the edge: those rows are left to top-k.
     """
-    found = _empty(s, near)
+    result = _empty(s, near)
     tied = torch.zeros(len(s), dtype=torch.bool)
     size = max(1, AT_ONCE // s.shape[1])
-    parts = [(rows, *into) for rows, *into in zip(*(t.split(size) for t in (s, *found[:3], tied)), strict=True)]
+    parts = [(rows, *into) for rows, *into in zip(*(t.split(size) for t in (s, *result[:3], tied)), strict=True)]
 
-    def look(part: tuple[Tensor, ...]) -> None:
+    def fill(part: tuple[Tensor, ...]) -> None:
         _edges(far, *(tensor.numpy() for tensor in part))
 
     threads = min(torch.get_num_threads(), len(parts))
     if threads > 1:
         with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(look, parts))
+            list(pool.map(fill, parts))
     else:
         for part in parts:
-            look(part)
+            fill(part)
     rows = tied.nonzero()[:, 0]
     equals = s[rows]
-    plain = by_torch(equals, near, far) if len(rows) else None
-    torch.sub(found.edge, s, out=s)  # at least 0 where it counts
+    by_topk = select_by_topk(equals, near, far) if len(rows) else None
+    torch.sub(result.edge, s, out=s)  # at least 0 where it counts
     torch.threshold_(s, -torch.finfo(s.dtype).tiny, LOWEST).clamp_(max=LOWEST).neg_().exp_()
-    torch.sum(s, 1, keepdim=True, out=found.total)
-    if plain:
+    torch.sum(s, 1, keepdim=True, out=result.total)
+    if by_topk:
         s[rows] = equals
-        for ours, theirs in zip(found, plain, strict=True):
-            ours[rows] = theirs
-    return found
+        for filled, replacement in zip(result, by_topk, strict=True):
+            filled[rows] = replacement
+    return result
 
 
 def _edges(
     far: int, s: np.ndarray, nearest: np.ndarray, positive: np.ndarray, edge: np.ndarray, tied: np.ndarray
 ) -> None:
-    """Of some rows ``s`` (k, N): all that is asked but the sum, and whether an edge is shared by entries beyond it."""
+    """Fill in all but the sum for rows ``s`` (k, N).
+
+    Mark in ``tied`` the rows whose edge several entries equal.
+    """
     near, n = nearest.shape[1], s.shape[1]
     ordered = np.partition(s, far - 1, axis=1)
     edge[:] = ordered[:, far - 1 : far]
@@ -85,18 +92,18 @@ def _edges(
     places = np.flatnonzero(s >= upper[:, -near][:, None])  # row by row; faster than np.nonzero
     if len(places) == nearest.size:
         nearest[:] = places.reshape(nearest.shape) % n
-    else:  # equal entries at the edge, or none at all: the values are no numbers
+    else:  # several entries equal the edge, or none does: the row has a NaN
         tied[:] = True
 
 
-@torch.library.custom_op("vqbench::select_", mutates_args=("s",))
+@torch.library.custom_op("vqbench::select_extremes_", mutates_args=("s",))
 def _select(s: Tensor, near: int, far: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return by_torch(s, near, far)
+    return select_by_topk(s, near, far)
 
 
 @_select.register_kernel("cpu")
 def _(s: Tensor, near: int, far: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return by_numpy(s, near, far)
+    return select_by_partition(s, near, far)
 
 
 @_select.register_fake
@@ -104,10 +111,10 @@ def _(s: Tensor, near: int, far: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return _empty(s, near)
 
 
-def select_(s: Tensor, near: int, far: int) -> Selection:
-    """Replace each row of ``s`` (k, N) by exp(s − edge) where its ``far`` smallest stand and by nothing elsewhere.
+def select_extremes_(s: Tensor, near: int, far: int) -> Extremes:
+    """Select the ``near`` largest and ``far`` smallest entries of each row.
 
-    Nothing is at most e⁻⁷⁰. Among equal entries at an edge any may be chosen, but exactly ``near`` and ``far`` are.
-    0 < near ≤ N and 0 < far < N.
+    In place, each of the ``far`` smallest becomes exp(s − edge), and every other entry a number of at most e⁻⁷⁰. Among
+    equal entries at an edge any may be chosen, but exactly ``near`` and ``far`` are. 0 < near ≤ N and 0 < far < N.
     """
-    return Selection(*_select(s, near, far))
+    return Extremes(*_select(s, near, far))

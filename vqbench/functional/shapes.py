@@ -1,11 +1,11 @@
-"""Arguments, shapes, precision: what every quantizer does before and after its mathematics."""
+"""Validate arguments and shapes, convert maps to rows, keep full precision."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,6 @@ from vqbench.errors import UsageError, nearest
 from vqbench.functional.precision import strictly
 from vqbench.quantizer import QuantizerOutput
 
-Init = Literal["uniform", "sonnet", "maskgit", "normal"]
 Forward = TypeVar("Forward", bound=Callable[[Any, Tensor], QuantizerOutput])
 
 
@@ -27,18 +26,20 @@ def require(condition: bool, sentence: str) -> None:
 
 
 def require_choice(argument: str, value: object, choices: Any) -> None:
-    """Raise UsageError unless ``value`` is one of the values of the Literal ``choices``."""
+    """Raise UsageError unless ``value`` is one of the Literal ``choices``."""
     known = get_args(choices)
     if value not in known:
         raise UsageError(f"unknown {argument} {value!r}; {nearest(value, known)}")
 
 
 def full_precision(forward: Forward) -> Forward:
-    """Decorate a quantizer's forward: no autocast inside, at least float32, ``z_q`` back in the type of ``z``.
+    """Decorate a quantizer's ``forward`` to compute in full precision.
 
-    Products are true float32, forward and backward: TF32, where it is allowed, holds for the backbone alone.
-    Distances of nearby codes cancel in lower precision, and running statistics lose their small increments.
-    In evaluation nothing is exchanged between ranks: one that has fewer images left would be waited for in vain.
+    No autocast inside, at least float32, and ``z_q`` back in the type of ``z``.
+
+    Products are true float32, forward and backward; TF32, if allowed, applies to the backbone alone. Distances of
+    nearby codes cancel in lower precision, and running statistics lose their small increments. In evaluation the ranks
+    exchange nothing: a rank with fewer images left would never join the exchange.
     """
 
     @functools.wraps(forward)
@@ -53,7 +54,12 @@ def full_precision(forward: Forward) -> Forward:
 
 
 def flatten(z: Tensor, dim: int) -> Tensor:
-    """The features (B·H·W, dim) of a map (B, dim, H, W), images first, then rows, then columns."""
+    """Return the features (B·H·W, dim) of a map (B, dim, H, W).
+
+    Ordered by image, then row, then column.
+
+    Raises UsageError if ``z`` has another shape.
+    """
     require(
         z.ndim == 4 and z.shape[1] == dim,
         f"a quantizer of dim {dim} needs features (B, {dim}, H, W), not {tuple(z.shape)}; give both the same dim",
@@ -62,41 +68,28 @@ def flatten(z: Tensor, dim: int) -> Tensor:
 
 
 def unflatten(rows: Tensor, z: Tensor) -> Tensor:
-    """The map (B, D, H, W) of ``rows`` (B·H·W, D), with the B, H, W of the map ``z``; the inverse of ``flatten``."""
+    """Return ``rows`` (B·H·W, D) as a map (B, D, H, W), inverting ``flatten``.
+
+    B, H and W are those of the map ``z``.
+    """
     batch, _, height, width = z.shape
     return rows.view(batch, height, width, -1).permute(0, 3, 1, 2)
 
 
 def code_map(codes: Tensor, z: Tensor) -> Tensor:
-    """Codes (B·H·W,) as (B, H, W, 1), with the B, H, W of the map ``z``."""
+    """Return codes (B·H·W,) as (B, H, W, 1), with B, H, W of the map ``z``."""
     return codes.view(z.shape[0], *z.shape[2:], 1)
 
 
 def look_up(codes: Tensor, codebook: Tensor) -> Tensor:
-    """The map (B, D, H, W) of the code vectors named by ``codes`` (B, H, W, 1)."""
+    """Return the map (B, D, H, W) of code vectors for ``codes`` (B, H, W, 1).
+
+    ``codebook`` is (K, D). Raises UsageError for codes of another shape.
+    """
     require_codes(codes, depth=1)
     return F.embedding(codes[..., 0], codebook).permute(0, 3, 1, 2)
 
 
 def require_codes(codes: Tensor, depth: int) -> None:
-    """Raise UsageError unless ``codes`` are a map (B, H, W, depth)."""
+    """Raise UsageError unless ``codes`` have the shape (B, H, W, depth)."""
     require(codes.ndim == 4 and codes.shape[-1] == depth, f"codes must be (B, H, W, {depth}), not {tuple(codes.shape)}")
-
-
-def initial_codebook(num_codes: int, dim: int, init: Init) -> Tensor:
-    """A codebook (num_codes, dim), by ``init``.
-
-    ``uniform``: U(±1/K), as VQGAN; ``sonnet``: U(±√(3/D)); ``maskgit``: U(±√(3/K)); ``normal``: N(0, 1).
-    """
-    require(num_codes >= 1 and dim >= 1, f"num_codes and dim must be at least 1, not {num_codes} and {dim}")
-    require_choice("init", init, Init)
-    codebook = torch.empty(num_codes, dim)
-    if init == "normal":
-        return codebook.normal_()
-    bound = {"uniform": 1 / num_codes, "sonnet": (3 / dim) ** 0.5, "maskgit": (3 / num_codes) ** 0.5}[init]
-    return codebook.uniform_(-bound, bound)
-
-
-def straight_through(z: Tensor, z_q: Tensor) -> Tensor:
-    """``z_q`` exactly, with the gradient of ``z`` (Bengio et al., 2013, arXiv 1308.3432)."""
-    return z_q.detach() + (z - z.detach())

@@ -50,7 +50,7 @@ class Copies(SampleMetric):
         distances, places = nearest(generated, (small(piece).flatten(1) for piece in samples.learned()))  # (N,) each
         chosen, which = places.unique(return_inverse=True)  # (U,), (N,)
         originals = views(torch.cat([small(piece) for piece in samples.learned(chosen)]))  # (V, U, D)
-        among, _ = nearest(originals, (small(piece).flatten(1) for piece in samples.learned()), but=chosen)  # (U,)
+        among, _ = nearest(originals, (small(piece).flatten(1) for piece in samples.learned()), excluded=chosen)  # (U,)
         return 100 * float((distances < among[which]).double().mean())
 
 

@@ -11,7 +11,8 @@ from vqbench.errors import VqbenchError
 from vqbench.planning.jobs import Job
 from vqbench.planning.plan import DatasetInfo, Length, Plan
 from vqbench.spec import PluginSpec, RunSpec
-from vqbench.store.results import Record, ResultStore
+from vqbench.store.record import Record
+from vqbench.store.results import ResultStore
 
 
 def length(recipe: PluginSpec, data: DatasetInfo) -> Length:

@@ -21,8 +21,9 @@ from vqbench.planning.cost import cheapest_first, updates, updates_of
 from vqbench.planning.jobs import Job, RequiredMetrics
 from vqbench.planning.plan import Plan
 from vqbench.spec import RunSpec
-from vqbench.store.results import Record, ResultStore, lacking
-from vqbench.system.durations import words
+from vqbench.store.record import Record, lacking
+from vqbench.store.results import ResultStore
+from vqbench.system.durations import format_duration
 from vqbench.system.output import CommandOutput, grid
 
 Metrics = frozenset[tuple[str, str]]  # (protocol, metric)
@@ -142,7 +143,7 @@ def forecast(plan: Plan, store: ResultStore, results: ResultStore, places: Seque
             if train is None:
                 untrained[f"{entry.label} on {entry.dataset}"] += 1
                 continue
-            measure = known.measured(job.run, _pairs(lacking(store.sound(job.run), job.wanted)))
+            measure = known.measured(job.run, _pairs(lacking(store.sound(job.run), job.required)))
             if measure is None:
                 unmeasured[f"{entry.label} on {entry.dataset}"] += 1
             seconds.append(train + (measure or 0.0))
@@ -191,9 +192,15 @@ def _block(
     """What is told of one device."""
     said = [f"{device}: {len(seconds)} of {counted(left, 'run')} by measured seconds"]
     if seconds:
-        said[0] += f", {words(parts[0])} of training and {words(parts[1])} of measuring"
+        said[0] += f", {format_duration(parts[0])} of training and {format_duration(parts[1])} of measuring"
         rows = [
-            [line.places, words(line.makespan), f"{line.busy:.0%}", f"{sum(seconds) / 3600:.1f}", words(line.at_least)]
+            [
+                line.places,
+                format_duration(line.makespan),
+                f"{line.busy:.0%}",
+                f"{sum(seconds) / 3600:.1f}",
+                format_duration(line.at_least),
+            ]
             for line in lines
         ]
         said.append(grid(["places", "takes", "busy", "device hours", "no order takes less than"], rows))

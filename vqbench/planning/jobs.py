@@ -1,32 +1,24 @@
-"""What passes between who hands out runs and who carries them out, be it one process or several."""
+"""Jobs: the runs to carry out, and the order in which they may start."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from dataclasses import dataclass
 
-from vqbench.errors import StoreError, UsageError
 from vqbench.spec import RunSpec
 
 RequiredMetrics = dict[str, dict[str, tuple[int, int]]]  # protocol -> metric -> (metric's version, protocol's version)
 
-# done: trained or measured now · there: nothing was missing any more · held: another process works on it ·
-# failed: recorded as such, now or earlier · machine: failed for a reason outside of the run, so not recorded ·
-# killed: somebody, such as a system without memory, ended a process of it, so it resumes ·
-# stopped: asked to stop, work kept · refused: no run can be carried out as asked · unwritable: nor anything stored
-Status = Literal["done", "there", "held", "failed", "machine", "killed", "stopped", "refused", "unwritable"]
-
 
 @dataclass(frozen=True)
 class Job:
-    """One run, the numbers that it must have in the end, and whether an earlier failure is no reason to leave it."""
+    """A run to carry out, with the metrics that its record must hold at the end."""
 
     run: RunSpec
-    wanted: RequiredMetrics
-    retry_failed: bool = False
-    first: RunSpec | None = None  # the run that it builds on, which must be done before
+    required: RequiredMetrics
+    retry_failed: bool = False  # whether to try again a run that failed earlier
+    first_stage: RunSpec | None = None  # of a second stage: the run that must be done before
 
     def __str__(self) -> str:
         run = self.run
@@ -34,56 +26,11 @@ class Job:
         return f"{what} on {run.dataset.name}, seed {run.seed} ({run.key})"
 
 
-def take(queue: deque[Job], at_work: Iterable[Job]) -> Job | None:
-    """Take from ``queue`` the first job that builds on no run of the queue, or of those at work; None if all do."""
-    pending = {job.run.key for job in (*queue, *at_work)}
+def pop_ready(queue: deque[Job], active: Iterable[Job]) -> Job | None:
+    """Remove and return the first queued job whose first stage is neither queued nor active; None if all wait."""
+    pending = {job.run.key for job in (*queue, *active)}
     for job in queue:
-        if job.first is None or job.first.key not in pending:
+        if job.first_stage is None or job.first_stage.key not in pending:
             queue.remove(job)
             return job
     return None
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """How an attempt at a run ended. ``sound``: whether the process that made it is fit for another run."""
-
-    how: Status
-    reason: str = ""
-    sound: bool = True
-
-
-class Listener(Protocol):
-    """Who is told how the work goes on."""
-
-    def run_started(self, run: RunSpec, doing: str) -> None: ...
-    def advanced(self, run: RunSpec, done: int, total: int) -> None: ...
-    def run_ended(self, run: RunSpec, outcome: str) -> None: ...
-    def say(self, text: str) -> None: ...
-
-
-@dataclass
-class Summary:
-    """How all jobs ended."""
-
-    finished: int = 0  # runs trained or measured now
-    failed: list[str] = field(default_factory=list)  # one sentence each
-
-    def note(self, job: Job, ended: RunResult, listener: Listener) -> None:
-        """Count one ended job and tell of it. Raises what must end the whole work."""
-        if ended.how == "done":
-            self.finished += 1
-            listener.run_ended(job.run, "done")
-        elif ended.how == "there":
-            listener.run_ended(job.run, "done by another process")
-        elif ended.how == "refused":
-            raise UsageError(ended.reason)
-        elif ended.how == "unwritable":
-            raise StoreError(ended.reason)
-        elif ended.how == "stopped":
-            listener.run_ended(job.run, ended.reason)
-        elif ended.how in ("failed", "machine"):
-            self.failed.append(f"{job}: {ended.reason}")
-            listener.run_ended(job.run, f"FAILED: {ended.reason}")
-        else:
-            raise AssertionError(ended.how)

@@ -19,9 +19,10 @@ from vqbench.planning.yamlfile import parse
 from vqbench.registry import CONTRACTS
 from vqbench.spec import RunSpec
 from vqbench.store import schema
-from vqbench.store.results import ResultStore, write_atomically
+from vqbench.store.results import ResultStore
 from vqbench.store.sampling import Sampling
 from vqbench.system import reading
+from vqbench.system.writing import write_atomically
 
 FIELDS = ("inputs", "suite", "entries", "metrics", "datasets")
 Checks = Mapping[str, Callable[[Any, str], Any]]

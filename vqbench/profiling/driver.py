@@ -16,9 +16,9 @@ from vqbench.execution.allocator import LARGE_PAGES
 from vqbench.execution.wait_policy import waiting
 from vqbench.profiling import report
 from vqbench.profiling.subjects import Size, Subject, size, subjects
-from vqbench.store.results import write_atomically
 from vqbench.system import jsontext, processes
 from vqbench.system.output import CommandOutput
+from vqbench.system.writing import write_atomically
 
 SIZES = ("50176,512,64",)  # a batch of 1,024 images of MNIST at the codebook of the small-data tables
 

@@ -27,7 +27,8 @@ import numpy as np
 from vqbench.errors import UsageError
 from vqbench.reporting import statistics
 from vqbench.spec import PARTS, RunSpec
-from vqbench.store.results import Record, ResultStore
+from vqbench.store.record import Record
+from vqbench.store.results import ResultStore
 from vqbench.system.machine import origins_of, same_origin
 from vqbench.system.output import CommandOutput, grid
 from vqbench.system.paths import path_of

@@ -72,9 +72,9 @@ def tidy(root: Path, keep: Collection[str] = ()) -> list[str]:
 
 def _tidied(root: Path, folder: Path, keep: bool) -> list[str]:
     """Likewise for one run's ``folder``, which is looked at before its lock is touched, and again under it."""
-    if not (_scratch(folder) or (_is_empty(folder) and not keep)) or locks.is_held(folder):
+    if not (_scratch(folder) or (_is_empty(folder) and not keep)) or locks.is_locked(folder):
         return []
-    with locks.hold(folder) as held:
+    with locks.lock_folder(folder) as held:
         if not held:
             return []
         sentences = clear(root, folder)
@@ -106,7 +106,7 @@ def _scratch(folder: Path) -> list[Path]:
 
 
 def _is_empty(folder: Path) -> bool:
-    return not set(os.listdir(folder)) - {locks.NAME}
+    return not set(os.listdir(folder)) - {locks.LOCK_NAME}
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

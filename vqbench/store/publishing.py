@@ -1,16 +1,17 @@
-"""What becomes of a published record when its run is published again."""
+"""Merge a published record into the one that is published in its place."""
 
 from __future__ import annotations
 
 from vqbench.errors import shortened
-from vqbench.store.results import Record, ResultStore, Value
+from vqbench.store.record import Record, Value
+from vqbench.store.results import ResultStore
 
 
 def take_over(record: Record, target: ResultStore) -> str | None:
-    """Add to ``record`` the published values that it lacks, if both are of the same weights.
+    """Add to ``record`` the values and fields of the published record that it lacks, if both are of the same weights.
 
-    They are where every value that both have is equal to the last digit. Otherwise the published values, and those of
-    its images, are of other weights and go; a sentence says which.
+    Both are of the same weights if every value that both have is equal to the last digit. Otherwise the published
+    values and per-image values are dropped, and the returned sentence lists them.
     """
     old = target.sound(record.run)
     if old is None:
@@ -20,6 +21,7 @@ def take_over(record: Record, target: ResultStore) -> str | None:
     if shared and all(new[name] == before[name] for name in shared):
         for protocol, metric in sorted(before.keys() - new.keys()):
             record.values.setdefault(protocol, {})[metric] = before[protocol, metric]
+        record.unknown = {**old.unknown, **record.unknown}
         measured = [each for each in old.made.get("measured", []) if each not in record.made.get("measured", [])]
         record.made["measured"] = [*measured, *record.made.get("measured", [])]
         return None
@@ -28,10 +30,10 @@ def take_over(record: Record, target: ResultStore) -> str | None:
     if not lost:
         return None
     return (
-        f"{target.folder(record.run)}: the published record was of other weights, and goes with values that the new "
-        f"one lacks ({shortened(lost, 120)}); measure them with `vqbench run ... --metrics`, and publish again"
+        f"{target.folder(record.run)}: the published record was of other weights and is replaced, with values that the "
+        f"new one lacks ({shortened(lost, 120)}); measure them with `vqbench run ... --metrics`, and publish again"
     )
 
 
 def _values(record: Record) -> dict[tuple[str, str], Value]:
-    return {(protocol, name): value for protocol, found in record.values.items() for name, value in found.items()}
+    return {(protocol, name): value for protocol, metrics in record.values.items() for name, value in metrics.items()}

@@ -1,13 +1,14 @@
-"""Check plain data that was read from a results folder. Every check raises ValueError that names the wrong field.
+"""Check plain data that was read from a results folder.
 
-Written by hand, since thousands of records are read before a table is printed. Fields that this version does not know
-may hold any JSON: a later version may write more.
+Every check raises ValueError that names the wrong field. The checks are written by hand, since thousands of records are
+read before a table is printed. Fields that this version does not know may hold any JSON: a later version may write
+more.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from typing import Any
 
 from vqbench.spec import PARTS
@@ -15,8 +16,8 @@ from vqbench.spec import PARTS
 WORDS = ("nan", "inf", "-inf")  # numbers that JSON lacks
 LARGEST = 2**63  # beyond any count
 LONGEST = 1e12  # seconds
-RECORD = {"format", "key", "run", "values", "made", "history"}
-VALUE = {"value", "metric_version", "protocol_version", "images"}
+RECORD = frozenset(("format", "key", "run", "values", "made", "history"))
+VALUE = frozenset(("value", "metric_version", "protocol_version", "images"))
 KEY = re.compile(r"[0-9a-f]{16}")
 NAME = re.compile(r"\w[\w.+-]*")  # of a plugin
 
@@ -67,15 +68,17 @@ def texts(value: Any, where: str) -> None:
         text(each, where)
 
 
-def record(content: Any) -> None:
-    """The content of ``record.json``, without its digest and but for the description of its run."""
-    if mapping(content, "it").keys() != RECORD:
-        raise ValueError(f"its fields are {_names(content)}, not {_names(RECORD)}")
+def record(content: Any, exact: bool = False) -> None:
+    """Check the content of ``record.json``, without its digest. ``exact`` allows no further fields.
+
+    Of the run only what names files is checked here; RunSpec.from_dict checks the rest.
+    """
+    _require_fields(content, RECORD, "it", exact)
     text(content["key"], "key")
     run(content["run"])
     for protocol, metrics in mapping(content["values"], "values").items():
         for metric, value in mapping(metrics, f"values: {protocol}").items():
-            _value(value, f"values: {protocol}: {metric}")
+            _value(value, f"values: {protocol}: {metric}", exact)
     made(content["made"])
     history(content["history"])
 
@@ -92,8 +95,7 @@ def run(content: Any) -> None:
 
 def failure(content: Any) -> None:
     """The content of ``failed.json``."""
-    if mapping(content, "it").keys() != {"reason", "log"}:
-        raise ValueError(f"its fields are {_names(content)}, not reason and log")
+    _require_fields(content, {"reason", "log"}, "it", exact=True)
     text(content["reason"], "reason")
     texts(content["log"], "log")
 
@@ -117,27 +119,30 @@ QUANTITIES = frozenset(("loss", "error", "selection_error", "usage", "perplexity
 
 def made(content: Any) -> None:
     """How a record came about."""
-    if "seconds" not in mapping(content, "made"):
-        raise ValueError("made: seconds is missing")
+    _require_fields(content, {"seconds"}, "made")
     _known(content, MADE, "made")
     for position, each in enumerate(content.get("measured", ())):
         where = f"made: measured: {position}"
-        if not {"seconds", "metrics"} <= mapping(each, where).keys():
-            raise ValueError(f"{where}: seconds or metrics is missing")
+        _require_fields(each, {"seconds", "metrics"}, where)
         _known(each, MEASURED, where)
     for position, origin in enumerate(content.get("origins", ())):
         where = f"made: origins: {position}"
-        if mapping(origin, where).keys() != ORIGIN.keys():
-            raise ValueError(f"{where}: its fields are {_names(origin)}, not {_names(ORIGIN)}")
+        _require_fields(origin, ORIGIN.keys(), where)
         _known(origin, ORIGIN, where)
 
 
-def _value(value: Any, where: str) -> None:
-    if mapping(value, where).keys() != VALUE:
-        raise ValueError(f"{where}: its fields are {_names(value)}, not {_names(VALUE)}")
+def _value(value: Any, where: str, exact: bool) -> None:
+    _require_fields(value, VALUE, where, exact)
     number(value["value"], where)
     for name in ("metric_version", "protocol_version", "images"):
         whole(value[name], f"{where}: {name}")
+
+
+def _require_fields(content: Any, names: Set[str], where: str, exact: bool = False) -> None:
+    """Require a mapping that has the fields ``names``; with ``exact``, no others."""
+    fields = mapping(content, where).keys()
+    if names - fields or (exact and fields - names):
+        raise ValueError(f"{where}: its fields are {_names(fields)}, not {_names(names)}")
 
 
 def _known(content: Mapping[str, Any], checks: Mapping[str, Callable[[Any, str], Any]], where: str) -> None:

@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from vqbench.errors import Damaged, StoreError
-from vqbench.store.results import write_atomically
 from vqbench.system import reading
+from vqbench.system.writing import write_atomically
 
 CURVES, PORTRAIT = "curves.npz", "portrait.npz"
 FILES = (CURVES, PORTRAIT)

@@ -1,4 +1,4 @@
-"""Lengths of time in words, as users write and read them."""
+"""Durations as users write and read them: 30s, 8m, 2h, 1h30m."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import re
 
 from vqbench.errors import UsageError, shortened
 
-UNITS = {"h": 3600, "m": 60, "s": 1}
+UNITS = {"h": 3600, "m": 60, "s": 1}  # seconds
 
 
-def seconds(text: str) -> float:
-    """A length of time in words to seconds. Raises UsageError for anything but hours, minutes and seconds in order.
+def parse_duration(text: str) -> float:
+    """Convert hours, minutes and seconds, in this order, to seconds. Raises UsageError for any other text.
 
-    >>> seconds("1h30m")
+    >>> parse_duration("1h30m")
     5400
     """
     parts = re.fullmatch(r"(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,8})s)?", text.strip().lower())
@@ -23,14 +23,14 @@ def seconds(text: str) -> float:
     return total
 
 
-def words(seconds: float) -> str:
-    """The inverse of :func:`seconds`.
+def format_duration(seconds: float) -> str:
+    """Format seconds, rounded to whole ones, as hours, minutes and seconds: the inverse of :func:`parse_duration`.
 
-    >>> words(5400)
+    >>> format_duration(5400)
     '1h30m'
     """
-    said, left = "", round(seconds)
-    for name, unit in UNITS.items():
-        number, left = divmod(left, unit)
-        said += f"{number}{name}" if number else ""
-    return said or "0s"
+    text, remaining = "", round(seconds)
+    for unit, length in UNITS.items():
+        number, remaining = divmod(remaining, length)
+        text += f"{number}{unit}" if number else ""
+    return text or "0s"

@@ -33,7 +33,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, PATH: os.pathsep.join(entry for entry in sys.path if entry)}
 
 
-def lacking() -> list[str]:
+def missing_path() -> list[str]:
     """The folder that other interpreters of this installation need on their path to import this vqbench, if any."""
     asked = [sys.executable, "-P", "-c", ASKED]
     found = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()

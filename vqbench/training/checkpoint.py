@@ -18,8 +18,8 @@ from typing import Any
 import torch
 
 from vqbench.errors import Damaged, StoreError
-from vqbench.store.results import write_atomically
 from vqbench.system import reading
+from vqbench.system.writing import write_atomically
 
 LABEL = b"vqbench sha256 "
 COMMENT = len(LABEL) + 64  # bytes

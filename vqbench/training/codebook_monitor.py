@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
+from vqbench.distributed.collectives import is_first_rank
 from vqbench.functional import all_sum, perplexity, shares, world_size
 from vqbench.quantizer import Quantizer
 from vqbench.store import snapshots
@@ -38,7 +38,7 @@ class CodebookMonitor:
         self._counts = torch.zeros(quantizer.depth, quantizer.num_codes, dtype=torch.int64, device=device)
         self._first = torch.arange(quantizer.depth, device=device) * quantizer.num_codes  # (depth,)
         if saved is not None:
-            if _first_rank():
+            if is_first_rank():
                 self._counts.copy_(saved["counts"])
             self._used = None if saved["used"] is None else saved["used"].cpu()
             self._past = list(saved["past"].cpu())
@@ -46,7 +46,7 @@ class CodebookMonitor:
     @torch.no_grad()
     def codes(self, codes: Tensor) -> None:
         """Count ``codes`` (B, H, W, depth) of one update."""
-        if self._counts is None or (world_size() == 1 and not _first_rank()):
+        if self._counts is None or (world_size() == 1 and not is_first_rank()):
             return
         places = (codes + self._first).flatten()
         self._counts.view(-1).scatter_add_(0, places, torch.ones_like(places))  # bincount would wait for the device
@@ -83,14 +83,10 @@ class CodebookMonitor:
 
     def save(self, folder: Path) -> None:
         """Keep the use of every code over the epochs beside the record; the first rank does."""
-        if self._counts is None or not self._past or not _first_rank():
+        if self._counts is None or not self._past or not is_first_rank():
             return
         depth, codes = self._counts.shape
         snapshots.write(folder, snapshots.UsageHistory(torch.stack(self._past).numpy(), depth, _share(depth, codes)))
-
-
-def _first_rank() -> bool:
-    return not (dist.is_available() and dist.is_initialized()) or dist.get_rank() == 0
 
 
 def _share(depth: int, codes: int) -> int:

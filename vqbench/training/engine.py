@@ -1,24 +1,20 @@
-"""Devices, precision and checkpoints: the one file that knows Lightning Fabric."""
+"""Devices, precision, gradients over the ranks and checkpoints, as all recipes need them."""
 
 from __future__ import annotations
 
 import hashlib
-import logging
-import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
-from vqbench.distributed import collectives
+from vqbench.distributed import collectives, gradients
 from vqbench.distributed.group import ALONE, RankGroup
-from vqbench.distributed.launching import require_ranks
 from vqbench.errors import RunError, UsageError
-from vqbench.functional.precision import allow_tf32, float32_products
+from vqbench.functional.precision import allow_tf32
 from vqbench.system import determinism
 from vqbench.system.machine import origin
 from vqbench.training import checkpoint
@@ -36,70 +32,62 @@ class Engine:
     number of threads gives the same bits every time; the same GPU does so under ``--deterministic``
     (:mod:`vqbench.system.determinism`).
 
-    Several ranks are data-parallel: each computes its part of a batch, gradients are averaged, and quantizers exchange
+    Several ranks are data-parallel: each computes its part of a batch, gradients are added up, and quantizers exchange
     what they must. Buffers are not copied from one rank to the others, which would hide a missing exchange.
     """
 
     def __init__(self, device: str = "auto", precision: Precision = "float32", group: RankGroup = ALONE) -> None:
-        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-        warnings.filterwarnings("ignore", module="lightning_fabric")
-        require_ranks()
-        from lightning_fabric import Fabric
-
         determinism.apply()
-        allow_tf32(False)  # Fabric reads PyTorch's older switch, which fails while this one says TF32
-        devices = devices_of(device, group.local_size)
-        self.device, self.precision, self.group = devices[group.local_rank], precision, group
-        self._scale = 1.0  # of this rank's loss in the batch at hand
-        on_gpus = self.device.type == "cuda"
-        self._fabric = Fabric(
-            accelerator="cuda" if on_gpus else "cpu",
-            devices=[each.index or 0 for each in devices] if on_gpus else len(devices),
-            precision="bf16-mixed" if precision == "bf16" else "32-true",
-            **(_data_parallel(group) if group.size > 1 else {}),
-        )
-        if group.size > 1:
-            self._fabric.launch()
+        self.device = devices_of(device, group.local_size)[group.local_rank]
+        self.precision, self.group = precision, group
+        self._modules: list[nn.Module] = []  # whose gradients ``backward`` adds up over the ranks
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device.index or 0)
         allow_tf32(precision == "tf32")
 
     def setup(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, torch.optim.Optimizer]:
-        """The model and its optimizer, moved to the device and wrapped for its precision and the group."""
-        with float32_products():  # for Fabric, as above
-            wrapped: tuple[nn.Module, torch.optim.Optimizer] = self._fabric.setup(model, optimizer)
-            return wrapped
+        """Move ``model`` to the device, with equal parameters on all ranks, and return it at this precision.
+
+        Call the returned module where the loss is computed. The optimizer is returned as it is.
+        """
+        model.to(self.device)
+        self._modules.append(model)
+        if self.group.size > 1:
+            collectives.broadcast_tensors(parameter.detach() for parameter in model.parameters())
+        return (model if self.precision != "bf16" else _Autocast(model, self.device.type)), optimizer
 
     @contextmanager
     def batch(self, count: int, model: nn.Module) -> Iterator[slice]:
-        """Within: a batch of ``count`` images is shared by the ranks. Yields which of them are this rank's.
+        """Share a batch of ``count`` images between the ranks within this context, which gives this rank's images.
 
         Parts may differ by an image. A batch of fewer images than ranks is computed as a whole by each of them, as
-        one device would, and ``model`` is then made the same bit by bit.
+        one device would, and ``model`` is then copied from rank 0, so that it stays equal bit by bit.
         """
-        size = self.group.size
-        if size == 1:
+        if self.group.size == 1:
             yield slice(0, count)
-        elif count < size:
+        elif count < self.group.size:
             with collectives.WholeBatch():
                 yield slice(0, count)
-            for tensor in model.state_dict().values():
-                dist.broadcast(tensor, 0)
+            collectives.broadcast_tensors(model.state_dict().values())
         else:
             with collectives.SharedBatch(count):
-                self._scale = size * collectives.weight()
-                yield collectives.part(count, self.group.rank, size)
-            self._scale = 1.0
+                yield collectives.part(count, self.group.rank, self.group.size)
 
-    def autocast(self) -> AbstractContextManager[None]:
-        """A context that computes in this precision, for recipes that train several modules and wrap none."""
-        return self._fabric.autocast()
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Return a context that computes in this precision, for recipes that train several modules and set up none."""
+        if self.precision != "bf16":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
 
     def backward(self, loss: Tensor) -> None:
-        """Gradients of the batch's loss, which is the mean of the ranks' ``loss``, weighted by their images."""
-        self._fabric.backward(loss if self._scale == 1.0 else self._scale * loss)
+        """Compute the gradients of the batch's loss, the mean of the ranks' ``loss`` weighted by their images."""
+        gradients.share(loss).backward()
+        for module in self._modules:
+            gradients.sum_gradients(module)
 
     def mean(self, values: Tensor) -> Tensor:
-        """Means over this rank's images as means over the batch, on all ranks, without a gradient."""
-        return values.detach() if collectives.world_size() == 1 else collectives.all_sum(values * collectives.weight())
+        """Average means over this rank's images to means over the batch, on all ranks, without a gradient."""
+        return gradients.mean(values)
 
     def seed(self, seed: int) -> None:
         """Seed the default random generators of the CPU and of the device."""
@@ -137,7 +125,7 @@ class Engine:
         apart = [name for name, digest in first.items() if any(other[name] != digest for other in others)]
         if apart:
             raise RunError(
-                f"the ranks part: {', '.join(apart[:5])} of {told} differ between devices; exchange statistics by "
+                f"ranks diverged: {', '.join(apart[:5])} of {told} differ between devices; exchange statistics by "
                 "vqbench.functional (`vqbench check` says where), or declare distributed = False"
             )
 
@@ -146,34 +134,24 @@ def _digest(value: Tensor) -> str:
     return hashlib.sha256(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data).hexdigest()
 
 
-def _data_parallel(group: RankGroup) -> dict[str, Any]:
-    """Fabric's arguments for a group that is already there."""
-    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-    from lightning_fabric.strategies.ddp import DDPStrategy
+class _Autocast(nn.Module):
+    """A module under autocast, with bfloat16 inputs and float32 outputs."""
 
-    class Ours(LightningEnvironment):
-        """Tells Fabric of the group, whose processes are there."""
+    def __init__(self, module: nn.Module, device_type: str) -> None:
+        super().__init__()
+        self.module, self.device_type = module, device_type
 
-        creates_processes_externally = True
+    def forward(self, *inputs: Tensor) -> Any:
+        with torch.autocast(self.device_type, torch.bfloat16):
+            outputs = self.module(*(_converted(each, torch.bfloat16) for each in inputs))
+        if isinstance(outputs, tuple):  # a reconstruction, and what the quantizer computed in float32
+            return tuple(_converted(each, torch.float32) for each in outputs)
+        return _converted(outputs, torch.float32)
 
-        def world_size(self) -> int:
-            return group.size
 
-        def global_rank(self) -> int:
-            return group.rank
-
-        def local_rank(self) -> int:
-            return group.local_rank
-
-        def node_rank(self) -> int:
-            return group.rank // group.local_size
-
-        def teardown(self) -> None:
-            pass  # the group stays for the next run
-
-    # Parameters that a step leaves without a gradient are a quantizer's own affair, as they are on one device.
-    strategy = DDPStrategy(cluster_environment=Ours(), broadcast_buffers=False, find_unused_parameters=True)
-    return {"strategy": strategy, "num_nodes": group.size // group.local_size}
+def _converted(value: Any, dtype: torch.dtype) -> Any:
+    """Return floating-point tensors in ``dtype``, and everything else as it is."""
+    return value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
 
 
 def devices_of(name: str, count: int) -> list[torch.device]:

@@ -1,8 +1,8 @@
-"""What happens on a node of a cluster: one run, in a process of its own, in a results folder for this run alone.
+"""One run on a node of a cluster, in a process and a results folder of its own.
 
-The process is watched as on any machine (:mod:`.local`): what crashes there, or takes too long,
-costs this run alone, and the last lines of its log are kept. Whatever changes in the folder goes to who handed the run
-out: checkpoints as they are written, the rest at the end. Nothing stays on the node but data and weights.
+The process is watched as on any machine (:mod:`~vqbench.execution.executors.local`): a crash, or a run that takes too
+long, costs this run alone, and the last lines of its output are kept. Every file that changes in the folder is sent to
+the driver: checkpoints as they are written, the rest at the end. Only data and pretrained weights stay on the node.
 """
 
 from __future__ import annotations
@@ -21,28 +21,29 @@ from vqbench import assets
 from vqbench.errors import UsageError
 from vqbench.execution.executors.file_sync import Files, Seen, pack, unpack
 from vqbench.execution.executors.local import LocalExecutor
-from vqbench.execution.executors.messages import Advanced, Said, Setup, Started
+from vqbench.execution.executors.messages import LogMessage, RunAdvanced, RunStarted, WorkerSetup
+from vqbench.execution.results import ProgressListener, RunResult, Summary
 from vqbench.execution.stopping import Stop
 from vqbench.execution.wait_policy import waiting
-from vqbench.planning.jobs import Job, Listener, RunResult, Summary
+from vqbench.planning.jobs import Job
 from vqbench.spec import RunSpec
 from vqbench.store.results import ResultStore
 
-TELL_EVERY = 0.5  # seconds between two words to who handed the run out
+SEND_EVERY = 0.5  # seconds between two messages to the driver
 
-Tell = Callable[[list[object], Files], bool]  # messages, and files that changed -> whether to keep the work and end
+Post = Callable[[list[object], Files], bool]  # sends messages and changed files; returns whether to stop
 
 
 @dataclass(frozen=True)
 class RemoteJob:
-    """A run and all that is needed to carry it out where nothing is but vqbench itself."""
+    """A run with everything that a node needs beside vqbench itself."""
 
     job: Job
-    files: Files  # what there is of the run: its last checkpoint, or its record and weights
-    plugins: Files  # those that the user named
+    files: Files  # of the run so far: its last checkpoint, or its record and weights
+    plugins: Files  # plugin files named on the command line
     assets: tuple[str, ...]  # data and weights that the node must have
     device: str
-    threads: int  # of the processor, unless the node's user has set another number
+    threads: int  # of the run, unless OMP_NUM_THREADS is set on the node
     timeout: float | None  # seconds
     variables: dict[str, str]  # of the environment
     version: str  # of vqbench
@@ -50,94 +51,100 @@ class RemoteJob:
 
 @dataclass(frozen=True)
 class RemoteResult:
-    """How an errand ended. ``evicted``: the node told it to stop, so it is to go on elsewhere."""
+    """The result of a remote job, with the files that were not sent before."""
 
-    ended: RunResult
-    files: Files  # that changed and were not sent before
-    evicted: bool = False
+    result: RunResult
+    files: Files
+    evicted: bool = False  # whether the node stopped the run, which must then resume elsewhere
 
 
 class RemoteLink(Stop):
-    """A run's connection to who handed it out: a Listener that tells there, and a Stop that asks there."""
+    """A run's link to the driver: a ProgressListener that posts messages, and the Stop that the driver requests."""
 
-    def __init__(self, tell: Tell, folder: Path, seen: Seen) -> None:
+    def __init__(self, post: Post, folder: Path, seen: Seen) -> None:
         super().__init__()
         self.folder, self.seen = folder, seen  # of the run
-        self._send = tell
+        self._post = post
         self._messages: list[object] = []
-        self._sent = time.monotonic()
-        self._halted = False
+        self._last_sent = time.monotonic()
+        self._stopping = False
 
     def __call__(self) -> bool:
-        if time.monotonic() - self._sent > TELL_EVERY:
+        if time.monotonic() - self._last_sent > SEND_EVERY:
             self.send()
-        return self._halted or super().__call__()
+        return self._stopping or super().__call__()
 
     def send(self) -> None:
-        """Tell what is new, with the checkpoint if that is."""
+        """Post all new messages, with the changed files if there is a new checkpoint."""
         messages, self._messages = self._messages, []
-        last = pack(self.folder, dict(self.seen), ("last.pt",))
-        self._halted |= self._send(messages, pack(self.folder, self.seen) if last else {})
-        self._sent = time.monotonic()
+        new_checkpoint = pack(self.folder, dict(self.seen), ("last.pt",))
+        self._stopping |= self._post(messages, pack(self.folder, self.seen) if new_checkpoint else {})
+        self._last_sent = time.monotonic()
 
-    def run_started(self, run: RunSpec, doing: str) -> None:
-        self._messages.append(Started(doing))
+    def run_started(self, run: RunSpec, activity: str) -> None:
+        self._messages.append(RunStarted(activity))
 
-    def advanced(self, run: RunSpec, done: int, total: int) -> None:
-        self._messages.append(Advanced(done, total))
+    def run_advanced(self, run: RunSpec, done: int, total: int) -> None:
+        self._messages.append(RunAdvanced(done, total))
 
     def run_ended(self, run: RunSpec, outcome: str) -> None:
-        pass  # the whole of it is brought home
+        pass  # returned as a RemoteResult
 
-    def say(self, text: str) -> None:
-        self._messages.append(Said(text))
-
-
-class _Heard(Summary):
-    """Remembers how the one run ended."""
-
-    ended = RunResult("stopped", "stopped before it began")
-
-    def note(self, job: Job, ended: RunResult, listener: Listener) -> None:
-        if ended.how in ("refused", "unwritable"):  # nothing can be done here: raises what ends the whole work
-            super().note(job, ended, listener)
-        self.ended = ended
+    def log(self, text: str) -> None:
+        self._messages.append(LogMessage(text))
 
 
-def carry_out(errand: RemoteJob, tell: Tell) -> RemoteResult:
-    """Do one run. Raises VqbenchError where this node is not fit for any: no data, no disk, another vqbench."""
-    if errand.version != vqbench.__version__:
-        raise UsageError(f"this node has vqbench {vqbench.__version__}, not {errand.version}; install the same on all")
-    os.environ.update(errand.variables)
-    os.environ.setdefault("OMP_NUM_THREADS", str(errand.threads))
+class _SingleResult(Summary):
+    """Keeps the result of the one run."""
+
+    result = RunResult("stopped", "stopped before it began")
+
+    def add(self, job: Job, result: RunResult, listener: ProgressListener) -> None:
+        if result.status in ("refused", "store_unwritable"):  # no run can be done here: raises
+            super().add(job, result, listener)
+        self.result = result
+
+
+def run_remote_job(remote_job: RemoteJob, post: Post) -> RemoteResult:
+    """Carry out one run on this node, and post its progress and checkpoints.
+
+    Raises VqbenchError where the node can carry out no run: no data, a full disk, another version of vqbench.
+    """
+    if remote_job.version != vqbench.__version__:
+        raise UsageError(
+            f"this node has vqbench {vqbench.__version__}, not {remote_job.version}; install the same on all"
+        )
+    os.environ.update(remote_job.variables)
+    os.environ.setdefault("OMP_NUM_THREADS", str(remote_job.threads))
     os.environ.update(waiting(os.environ, processes=2))  # a node has other tasks
-    for name in errand.assets:  # once a node: one process fetches, others wait, and later ones find it verified
+    for name in remote_job.assets:  # one process per node fetches, others wait, and later ones find the verified files
         assets.fetch(name)
-    with _scratch() as home:
-        plugins = tuple(home / "plugins" / str(number) / name for number, name in enumerate(errand.plugins))
-        for path, content in zip(plugins, errand.plugins.values(), strict=True):
+    with _temporary_folder() as home:
+        plugins = tuple(home / "plugins" / str(number) / name for number, name in enumerate(remote_job.plugins))
+        for path, content in zip(plugins, remote_job.plugins.values(), strict=True):
             path.parent.mkdir(parents=True)
             path.write_bytes(content)
-        folder = ResultStore(home / "runs").folder(errand.job.run)
-        unpack(folder, errand.files)
+        folder = ResultStore(home / "runs").folder(remote_job.job.run)
+        unpack(folder, remote_job.files)
         seen: Seen = {}
-        pack(folder, seen)  # what has just been written need not go back
-        link = RemoteLink(tell, folder, seen)
-        local = LocalExecutor(Setup(home / "runs", plugins), errand.device, link, link, 1, errand.timeout)
-        local.outcome = heard = _Heard()
-        local.execute([errand.job])
+        pack(folder, seen)  # files that came from the driver need not be sent back
+        link = RemoteLink(post, folder, seen)
+        setup = WorkerSetup(home / "runs", plugins)
+        executor = LocalExecutor(setup, remote_job.device, link, link, 1, remote_job.timeout)
+        executor.summary = summary = _SingleResult()
+        executor.execute([remote_job.job])
         link.send()
-        return RemoteResult(heard.ended, pack(folder, seen), evicted=link.reason is not None)
+        return RemoteResult(summary.result, pack(folder, seen), evicted=link.reason is not None)
 
 
 @contextmanager
-def _scratch() -> Iterator[Path]:
-    """A folder for one run. Those that killed processes have left behind are removed."""
+def _temporary_folder() -> Iterator[Path]:
+    """Yield a folder for one run, and remove those that killed processes have left behind."""
     root = Path(tempfile.gettempdir())
-    for left in root.glob("vqbench-run-*"):
-        number = left.name.split("-")[2]
-        if number.isdecimal() and not _alive(int(number)):
-            shutil.rmtree(left, ignore_errors=True)  # another user's stays
+    for leftover in root.glob("vqbench-run-*"):
+        process = leftover.name.split("-")[2]
+        if process.isdecimal() and not _is_alive(int(process)):
+            shutil.rmtree(leftover, ignore_errors=True)  # another user's folder stays
     home = Path(tempfile.mkdtemp(prefix=f"vqbench-run-{os.getpid()}-"))
     try:
         yield home
@@ -145,11 +152,11 @@ def _scratch() -> Iterator[Path]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _alive(process: int) -> bool:
+def _is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
+    except PermissionError:  # of another user
         pass
     return True

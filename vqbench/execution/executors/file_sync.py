@@ -1,25 +1,30 @@
-"""A run's folder as bytes that travel: what is there of it, or what has changed in it since it was looked at last."""
+"""The files of a run's folder as bytes: all of them, or those that changed since the last time."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from vqbench.store.results import write_atomically
+from vqbench.system.writing import write_atomically
 
 Files = dict[str, bytes]  # path below the run's folder -> content
-Seen = dict[str, tuple[int, int]]  # likewise -> time of change and size
+Seen = dict[str, tuple[int, int]]  # path below the run's folder -> time of its last change, size
 
-LAST = ("last.pt", "record.json")  # refer to other files: read before them, written after them
+REFERRING = ("last.pt", "record.json")  # refer to other files: read before them, written after them
 
 
 def pack(folder: Path, seen: Seen | None = None, only: tuple[str, ...] = ()) -> Files:
-    """The content of the run's ``folder`` but for its lock, or of ``only`` some files; and not what was ``seen``.
+    """Read the files of a run's ``folder`` that have changed since they were ``seen``.
 
-    ``seen`` is brought up to date. A checkpoint is read before what it refers to, so that this is as new or newer.
+    Args:
+        folder: The run's folder; its lock and temporary files are left out.
+        seen: State of the files at the last call, which is updated; None reads all files.
+        only: Names of the files to read; empty reads all.
+
+    A checkpoint is read before the files that it refers to, so these are as new as it is, or newer.
     """
     seen = {} if seen is None else seen
     files: Files = {}
-    for path in sorted(folder.rglob("*"), key=lambda path: (path.name not in LAST, str(path))):
+    for path in sorted(folder.rglob("*"), key=lambda path: (path.name not in REFERRING, str(path))):
         name = str(path.relative_to(folder))
         if path.name.startswith(".") or name == "lock" or (only and name not in only):
             continue
@@ -28,15 +33,18 @@ def pack(folder: Path, seen: Seen | None = None, only: tuple[str, ...] = ()) -> 
             if not path.is_file() or seen.get(name) == (status.st_mtime_ns, status.st_size):
                 continue
             files[name] = path.read_bytes()
-        except FileNotFoundError:  # set aside meanwhile
+        except FileNotFoundError:  # renamed meanwhile, as a damaged file is
             continue
         seen[name] = status.st_mtime_ns, status.st_size
     return files
 
 
 def unpack(folder: Path, files: Files) -> None:
-    """Write ``files`` into the run's ``folder``, what refers to others last. Raises Unwritable where that fails."""
-    for name in sorted(files, key=lambda name: (name in LAST, name)):
+    """Write ``files`` into a run's ``folder``, those that refer to others last.
+
+    Raises Unwritable where the folder cannot be written.
+    """
+    for name in sorted(files, key=lambda name: (name in REFERRING, name)):
         write_atomically(folder / name, files[name])
-    if "record.json" in files:  # an earlier failure is forgotten
+    if "record.json" in files:  # a run with a record has not failed
         (folder / "failed.json").unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Runs in this very process, one after the other: for debuggers. What crashes takes the suite along."""
+"""Runs in this very process, one after the other: for debuggers, and for the ranks of torchrun."""
 
 from __future__ import annotations
 
@@ -7,59 +7,63 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vqbench.errors import VqbenchError
+from vqbench.execution.results import ProgressListener, RunResult, Summary
 from vqbench.execution.runner import Runner
-from vqbench.execution.stopping import RESUMES, Stop
-from vqbench.planning.jobs import Job, Listener, RunResult, Summary
-from vqbench.store.results import Failure
+from vqbench.execution.stopping import MAX_RESUMES, Stop
+from vqbench.planning.jobs import Job
+from vqbench.store.record import Failure
 
-AGAIN = 1.0  # seconds between two looks at runs that another process holds
-
-
-def execute(
-    jobs: Sequence[Job], folder: Path, device: str, listener: Listener, stop: Stop, devices: int = 1
-) -> Summary:
-    """Do all ``jobs``, each on so many ``devices``. Those that another process holds are looked at again at the end.
-
-    Raises VqbenchError if ranks are lost that somebody else has started.
-    """
-    runner = Runner(folder, device, listener, stop, devices)
-    outcome = _execute(runner, jobs, listener, stop)
-    runner.close()
-    return outcome
+RETRY_SECONDS = 1.0  # between two checks of runs that another process holds
 
 
-def _execute(runner: Runner, jobs: Sequence[Job], listener: Listener, stop: Stop) -> Summary:
-    outcome, left = Summary(), list(jobs)
-    kills: dict[str, int] = {}  # key of a run -> how often a process of it was killed
-    while left:
-        held, again = [], []
-        for job in left:
-            if stop():
-                return outcome
-            ended = runner.attempt(job)
-            if ended.how == "killed":
-                ended = _killed(runner, job, ended, kills)
-            if ended.how == "killed":
-                listener.say(f"{job}: {ended.reason}; it resumes from its last checkpoint")
-                again.append(job)
-            elif ended.how == "held":
-                held.append(job)
+class InlineExecutor:
+    """Carries out jobs in this process, each on ``devices`` ranks; a crash ends all of them."""
+
+    def __init__(self, folder: Path, device: str, listener: ProgressListener, stop: Stop, devices: int = 1) -> None:
+        self.runner = Runner(folder, device, listener, stop, devices)
+        self.listener, self.stop = listener, stop
+        self.summary = Summary()
+        self._kills: dict[str, int] = {}  # key of a run -> how many times one of its processes was killed
+
+    def execute(self, jobs: Sequence[Job]) -> Summary:
+        """Carry out all ``jobs``; those that another process holds are retried at the end.
+
+        Raises VqbenchError if ranks are lost that a launcher such as torchrun has started.
+        """
+        remaining = list(jobs)
+        while remaining and not self.stop():
+            remaining = self._attempt_each(remaining)
+        self.runner.close()
+        return self.summary
+
+    def _attempt_each(self, jobs: Sequence[Job]) -> list[Job]:
+        """Attempt each job once; returns those to attempt again."""
+        held_elsewhere, killed = [], []
+        for job in jobs:
+            if self.stop():
+                return []
+            result = self._counting_kills(job, self.runner.attempt(job))
+            if result.status == "killed":
+                self.listener.log(f"{job}: {result.reason}; it resumes from its last checkpoint")
+                killed.append(job)
+            elif result.status == "held_elsewhere":
+                held_elsewhere.append(job)
             else:
-                outcome.note(job, ended, listener)
-            if runner.broken and not stop():
-                raise VqbenchError(f"{ended.reason}; no run can go on without all ranks: start the same command again")
-        if held and not again:
-            listener.say(f"waiting for {held[0]}, on which another process works")
-            time.sleep(AGAIN)
-        left = again + held
-    return outcome
+                self.summary.add(job, result, self.listener)
+            if self.runner.broken and not self.stop():
+                raise VqbenchError(f"{result.reason}; no run can go on without all ranks: start the same command again")
+        if held_elsewhere and not killed:
+            self.listener.log(f"waiting for {held_elsewhere[0]}, on which another process works")
+            time.sleep(RETRY_SECONDS)
+        return killed + held_elsewhere
 
-
-def _killed(runner: Runner, job: Job, ended: RunResult, kills: dict[str, int]) -> RunResult:
-    """How an attempt ended of which a process was killed: after RESUMES more, the run has failed."""
-    times = kills[job.run.key] = kills.get(job.run.key, 0) + 1
-    if times <= RESUMES:
-        return ended
-    why = f"{ended.reason}, {times} times; --retry-failed resumes from its last checkpoint"
-    runner.store.fail(job.run, Failure(why, []))
-    return RunResult("failed", why)
+    def _counting_kills(self, job: Job, result: RunResult) -> RunResult:
+        """Return ``result``, or a failure for a run whose processes were killed too many times."""
+        if result.status != "killed":
+            return result
+        times = self._kills[job.run.key] = self._kills.get(job.run.key, 0) + 1
+        if times <= MAX_RESUMES:
+            return result
+        reason = f"{result.reason}, {times} times; --retry-failed resumes from its last checkpoint"
+        self.runner.store.fail(job.run, Failure(reason, []))
+        return RunResult("failed", reason)

@@ -1,317 +1,256 @@
-"""Runs in processes of this machine, one or several side by side. What crashes there costs its own run alone.
+"""Runs in worker processes of this machine, one or several at once; a crash costs only its own run.
 
-A place is a process that carries out one run after the other (a start costs the import of torch) and is replaced
-when it dies. Places share the GPUs in turn, or divide the processor's threads among them. This process never imports
-torch, and it alone talks to the terminal.
+A worker carries out one run after the other (starting one costs the import of torch) and is replaced when it dies.
+Workers share the GPUs in turn, or divide the processor's threads. The driver never imports torch, and it alone writes
+to the terminal.
 """
 
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 import time
-from collections import deque
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from multiprocessing import Pipe
+from collections.abc import Iterable
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from vqbench.errors import VqbenchError
 from vqbench.execution.allocator import LARGE_PAGES
-from vqbench.execution.executors.driver import TICK, Executor
-from vqbench.execution.executors.messages import Advanced, Assigned, Halt, Left, Ready, Said, Setup, Started
-from vqbench.execution.stopping import KILLS, RESUMES, Stop
+from vqbench.execution.executors.executor import Executor
+from vqbench.execution.executors.executor_options import cores
+from vqbench.execution.executors.messages import (
+    AssignedJob,
+    LogMessage,
+    RunAdvanced,
+    RunStarted,
+    StopRequest,
+    WorkerExit,
+    WorkerReady,
+    WorkerSetup,
+)
+from vqbench.execution.executors.worker_process import EXIT_SECONDS, WorkerProcess
+from vqbench.execution.results import ProgressListener, RunResult
+from vqbench.execution.stopping import KILL_SIGNALS, MAX_RESUMES, Stop
 from vqbench.execution.wait_policy import waiting
-from vqbench.planning.jobs import Job, Listener, RunResult, take
-from vqbench.store.results import LOG_LINES, Failure, lacking
+from vqbench.planning.jobs import Job, pop_ready
+from vqbench.store.record import Failure, lacking
 from vqbench.system import processes
-from vqbench.system.durations import words
+from vqbench.system.durations import format_duration
 
-PATIENCE = 10.0  # seconds that an idle process has to leave
-KEPT = 200  # lines that are remembered of what a process printed
-FATAL = "Fatal Python error"  # how the interpreter's account of a crash begins: the innermost call comes first
-STARTS = 3  # failed starts in a row of one place after which nothing is to be hoped for
+MAX_FAILED_STARTS = 3  # in a row, after which the executor gives up
 
 
-def environment(places: int) -> dict[str, str]:
-    """The environment of each of so many processes side by side; what the user has set stays.
+def worker_environment(processes_at_once: int) -> dict[str, str]:
+    """Return the environment of each of several processes that run at once.
 
-    One has all threads, several divide them; none spins for long while it waits.
+    A single process has all threads, several divide them, and idle threads do not spin for long. Variables that the
+    user has set are kept.
     """
-    variables = {**LARGE_PAGES, **processes.environment(), **waiting(os.environ, places)}
-    if places > 1:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        share = max(1, cores // places)
-        variables = {"OMP_NUM_THREADS": str(share), **variables}
+    variables = {**LARGE_PAGES, **processes.environment(), **waiting(os.environ, processes_at_once)}
+    if processes_at_once > 1:
+        variables = {"OMP_NUM_THREADS": str(max(1, cores() // processes_at_once)), **variables}
     return variables
 
 
-class WorkerProcess:
-    """One worker process and the job it has. ``number`` decides on its GPU; the last lines that it printed are kept."""
-
-    def __init__(self, number: int, setup: Setup, variables: Mapping[str, str]) -> None:
-        self.number = number
-        self.connection, theirs = Pipe()
-        self.job: Job | None = None
-        self.began = 0.0
-        self.ready = self.overdue = False
-        self.log: deque[str] = deque(maxlen=KEPT)
-        self._part = b""
-        self.process = subprocess.Popen(
-            processes.command("vqbench.execution.executors.worker", theirs.fileno()),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            pass_fds=[theirs.fileno()],
-            start_new_session=True,  # Ctrl-C is for this process, which tells the workers
-            env=dict(variables),
-        )
-        theirs.close()
-        assert self.process.stdout is not None
-        self.output: Any = self.process.stdout
-        self.send(setup)
-
-    def send(self, message: object) -> None:
-        with suppress(OSError):  # it died, which is seen, and told, where its end of the connection is read
-            self.connection.send(message)
-
-    def lines(self) -> list[str]:
-        """What it printed since the last call, in whole lines. Only when there is something to read."""
-        if self.output is None:
-            return []
-        got = os.read(self.output.fileno(), 1 << 16)
-        *whole, self._part = (self._part + got).split(b"\n")
-        if not got:
-            self.output.close()
-            self.output, whole, self._part = None, [self._part] if self._part else [], b""
-        lines = [line.decode(errors="replace").rstrip() for line in whole]
-        self.log.extend(lines)
-        return lines
-
-    def last_lines(self) -> list[str]:
-        """What tells of the end of a run: the beginning of an account of a crash, or else the last lines."""
-        lines = list(self.log)
-        begins = [number for number, line in enumerate(lines) if line.startswith(FATAL)]
-        return lines[begins[-1] :][:LOG_LINES] if begins else lines[-LOG_LINES:]
-
-    def leave(self, patience: float) -> int:
-        """Wait for its end, and bring it about if that takes too long; its exit code."""
-        try:
-            return self.process.wait(patience)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            return self.process.wait()
-
-    def why(self) -> str:
-        """What its end looks like from outside."""
-        code = self.leave(PATIENCE)
-        if code == -signal.SIGKILL:
-            return "its process was killed by signal 9 (out of memory?)"
-        if code < 0:
-            return f"its process crashed by signal {-code} ({signal.strsignal(-code)})"
-        return f"its process ended with exit code {code}"
-
-
 class LocalExecutor(Executor):
-    """Carries out jobs at ``places`` (None: one for each GPU, or one) of this machine, each in ``timeout`` seconds."""
+    """Carries out jobs in worker processes of this machine.
+
+    Args:
+        setup: What each worker needs before its first run.
+        device: auto, cpu, cuda or cuda:N.
+        listener: Receives the progress of all runs.
+        stop: When to stop early.
+        workers: Runs at once; None: one per GPU, or one.
+        timeout: Seconds that each run may take; None: no limit.
+    """
 
     def __init__(
         self,
-        setup: Setup,
+        setup: WorkerSetup,
         device: str,
-        listener: Listener,
+        listener: ProgressListener,
         stop: Stop,
-        places: int | None = None,
+        workers: int | None = None,
         timeout: float | None = None,
     ) -> None:
         super().__init__(setup.folder, listener, stop)
         self.setup, self.device, self.timeout = setup, device, timeout
-        self._given = places
+        self._requested = workers
+        self._max_workers = workers or 1
         self._gpus = 0
-        self._wanted = places or 1
-        self._places: list[WorkerProcess] = []
-        self._failed_starts = 0
-        self._kills: dict[str, int] = {}  # key of a run -> how often a process of it was killed
+        self._workers: list[WorkerProcess] = []
+        self._failed_starts = 0  # in a row
+        self._kills: dict[str, int] = {}  # key of a run -> how many times one of its processes was killed
 
-    # Places -----------------------------------------------------------------------------------------------------------
+    def send_stop_requests(self) -> list[WorkerProcess]:
+        """Ask all workers to save a checkpoint and end; returns them."""
+        for worker in self._workers:
+            worker.send(StopRequest())
+        return self._workers
 
-    def _busy(self) -> bool:
-        return any(place.job for place in self._places)
+    # Workers ----------------------------------------------------------------------------------------------------------
 
-    def _hand_out(self) -> None:
-        self._man()
-        self._assign()
+    def _is_busy(self) -> bool:
+        return any(worker.job for worker in self._workers)
 
-    def _halt(self) -> None:
-        for place in self._places:
-            place.send(Halt())
+    def _request_stop(self) -> None:
+        self.send_stop_requests()
 
-    def _man(self) -> None:
-        """Start the processes that are lacking, as far as there is work for them."""
-        busy = sum(place.job is not None for place in self._places)
-        while len(self._places) < min(self._wanted, busy + len(self._queue)):
-            taken = {place.number for place in self._places}
-            number = next(number for number in range(self._wanted) if number not in taken)
-            self._places.append(WorkerProcess(number, self.setup, environment(self._wanted * self.setup.devices)))
-
-    def _assign(self) -> None:
-        for place in self._places[: self._wanted]:
-            if not (place.ready and place.job is None):
+    def _assign_jobs(self) -> None:
+        """Give every idle worker a job, and start the workers that are missing."""
+        self._start_workers()
+        for worker in self._workers[: self._max_workers]:
+            if worker.job is not None or not worker.ready:
                 continue
-            at_work = [other.job for other in self._places if other.job] + [job for job, _ in self._held.values()]
-            if (job := take(self._queue, at_work)) is None:
-                return  # what is left builds on what is being done
-            place.job, place.began = job, time.monotonic()
-            place.log.clear()
-            place.send(Assigned(job, self._device_of(place.number)))
+            active = [other.job for other in self._workers if other.job] + [job for job, _ in self._postponed.values()]
+            if (job := pop_ready(self._queue, active)) is None:
+                return  # all queued runs wait for their first stage
+            worker.job, worker.started_at = job, time.monotonic()
+            worker.log.clear()
+            worker.send(AssignedJob(job, self._device_of(worker.number)))
+
+    def _start_workers(self) -> None:
+        busy = sum(worker.job is not None for worker in self._workers)
+        while len(self._workers) < min(self._max_workers, busy + len(self._queue)):
+            taken = {worker.number for worker in self._workers}
+            number = next(number for number in range(self._max_workers) if number not in taken)
+            environment = worker_environment(self._max_workers * self.setup.devices)
+            self._workers.append(WorkerProcess(number, self.setup, environment))
 
     def _device_of(self, number: int) -> str:
-        """The first device of a place: GPUs in turn, in groups of --devices, unless the user has chosen one."""
+        """Return a worker's first device: GPUs in turn, in groups of --devices, unless the user chose one."""
         if self.device in ("auto", "cuda") and self._gpus:
-            return f"cuda:{number % self._groups() * self.setup.devices}"
+            return f"cuda:{number % self._gpu_groups() * self.setup.devices}"
         return self.device
 
-    def _groups(self) -> int:
-        """How many runs at once the GPUs of this machine have room for, each on GPUs of its own."""
+    def _gpu_groups(self) -> int:
+        """Return how many runs fit on the GPUs of this machine at once, each on GPUs of its own."""
         return max(1, self._gpus // self.setup.devices)
 
-    def _fit(self) -> None:
-        """Set the number of places by the GPUs: one for each group, unless the user has set it.
+    def _limit_workers(self) -> None:
+        """Set the number of workers to the number of GPU groups, unless the user has set it.
 
-        Runs of one GPU may share it; those of several are not crowded, since their ranks wait for each other.
+        Runs of one GPU may share it; runs of several do not, because their ranks wait for each other.
         """
         if self.device not in ("auto", "cuda") or not self._gpus:
             return
-        if self._given is None:
-            self._wanted = self._groups()
-        elif self.setup.devices > 1 and self._wanted > self._groups():
-            self._wanted = self._groups()
-            self.listener.say(
-                f"--places {self._given}: {self._gpus} GPUs have room for {self._wanted} at once with --devices "
-                f"{self.setup.devices}, so {self._wanted} at once"
+        if self._requested is None:
+            self._max_workers = self._gpu_groups()
+        elif self.setup.devices > 1 and self._max_workers > self._gpu_groups():
+            self._max_workers = self._gpu_groups()
+            self.listener.log(
+                f"--jobs {self._requested}: {self._gpus} GPUs have room for {self._max_workers} at once with --devices "
+                f"{self.setup.devices}, so {self._max_workers} at once"
             )
 
-    def _watch(self) -> None:
-        """End what takes too long."""
+    def _kill_overdue(self) -> None:
+        """Kill the workers whose run takes longer than the timeout."""
         if self.timeout is None:
             return
-        for place in self._places:
-            if place.job and not place.overdue and time.monotonic() - place.began > self.timeout:
-                place.overdue = True
-                place.process.kill()
+        for worker in self._workers:
+            if worker.job and not worker.timed_out and time.monotonic() - worker.started_at > self.timeout:
+                worker.timed_out = True
+                worker.process.kill()
 
-    def _dismiss(self, patiently: bool) -> None:
-        """Let the processes leave, or make them."""
-        for place in self._places:
-            if not (patiently and place.ready):  # one that is still starting has nothing to tidy up
-                place.process.kill()
-            place.connection.close()  # which a worker takes for the end
-        until = time.monotonic() + PATIENCE
-        for place in self._places:
-            place.leave(max(0.0, until - time.monotonic()))
-            if place.output is not None:
-                place.output.close()
-        self._places.clear()
+    def _shut_down(self, graceful: bool) -> None:
+        for worker in self._workers:
+            if not (graceful and worker.ready):  # a worker that is still starting has nothing to save
+                worker.process.kill()
+            worker.connection.close()  # on which the worker ends
+        deadline = time.monotonic() + EXIT_SECONDS
+        for worker in self._workers:
+            worker.wait_for_exit(max(0.0, deadline - time.monotonic()))
+            if worker.output is not None:
+                worker.output.close()
+        self._workers.clear()
 
-    # What they tell ---------------------------------------------------------------------------------------------------
+    # Messages ---------------------------------------------------------------------------------------------------------
 
-    def _hear(self, patience: float) -> None:
-        self._listen(patience)
-        self._watch()
-
-    def _listen(self, patience: float) -> None:
-        """Take what the processes tell, waiting for it no longer than ``patience`` seconds."""
-        ends: dict[Any, WorkerProcess] = {place.connection: place for place in self._places}
-        ends |= {place.output: place for place in self._places if place.output is not None}
-        if not ends:
-            time.sleep(patience)
-            return
-        for end in wait(list(ends), patience):
-            place = ends[end]
-            if not isinstance(end, Connection):
-                self._repeat(place.lines())
+    def _process_messages(self, timeout: float) -> None:
+        sources: dict[Any, WorkerProcess] = {worker.connection: worker for worker in self._workers}
+        sources |= {worker.output: worker for worker in self._workers if worker.output is not None}
+        if not sources:
+            time.sleep(timeout)
+        for source in wait(list(sources), timeout) if sources else ():
+            worker = sources[source]
+            if not isinstance(source, Connection):
+                self._log_lines(worker.read_lines())
                 continue
             try:
-                message = place.connection.recv()
+                message = worker.connection.recv()
             except (EOFError, OSError):
-                self._lost(place)
+                self._on_worker_death(worker)
             else:
-                self._take(place, message)
+                self._on_message(worker, message)
+        self._kill_overdue()
 
-    def _repeat(self, lines: Iterable[str]) -> None:
+    def _log_lines(self, lines: Iterable[str]) -> None:
         for line in lines:
-            self.listener.say(line)
+            self.listener.log(line)
 
-    def _take(self, place: WorkerProcess, message: object) -> None:
-        if isinstance(message, Ready):
-            place.ready, self._failed_starts = True, 0
+    def _on_message(self, worker: WorkerProcess, message: object) -> None:
+        if isinstance(message, WorkerReady):
+            worker.ready, self._failed_starts = True, 0
             self._gpus = message.gpus
-            self._fit()
-        elif isinstance(message, Said):
-            self.listener.say(message.text)
-        elif isinstance(message, Left):
-            place.ready = False
+            self._limit_workers()
+        elif isinstance(message, LogMessage):
+            self.listener.log(message.text)
+        elif isinstance(message, WorkerExit):
+            worker.ready = False
             if message.signal is not None and not self.stop():
-                self.stop.by(message.signal)
-        elif place.job is None:
-            raise AssertionError(f"{message} of a place without a job")
-        elif isinstance(message, Started):
-            self.listener.run_started(place.job.run, message.doing)
-        elif isinstance(message, Advanced):
-            self.listener.advanced(place.job.run, message.done, message.total)
+                self.stop.on_signal(message.signal)
+        elif worker.job is None:
+            raise AssertionError(f"{message} of a worker without a job")
+        elif isinstance(message, RunStarted):
+            self.listener.run_started(worker.job.run, message.activity)
+        elif isinstance(message, RunAdvanced):
+            self.listener.run_advanced(worker.job.run, message.done, message.total)
         elif isinstance(message, RunResult):
-            job, place.job = place.job, None
-            place.ready = message.sound
-            if message.how == "held":
-                self._hold(job)
-            elif message.how == "killed":
-                self._resume(job, message.reason, place.last_lines())
+            job, worker.job = worker.job, None
+            worker.ready = message.reusable
+            if message.status == "held_elsewhere":
+                self._postpone(job)
+            elif message.status == "killed":
+                self._resume(job, message.reason, worker.last_lines())
             else:
-                self.outcome.note(job, message, self.listener)
+                self.summary.add(job, message, self.listener)
 
-    def _lost(self, place: WorkerProcess) -> None:
-        """A process is gone. Its run, if it had one, has failed, unless it left of its own accord before the run."""
-        self._places.remove(place)
-        place.connection.close()
-        while place.output is not None and wait([place.output], TICK):  # what it has started may keep the pipe open
-            self._repeat(place.lines())
-        if place.output is not None:
-            place.output.close()
-        why, job = place.why(), place.job
-        if job is not None and place.process.returncode != 0:
-            if self.timeout is not None and place.overdue:
-                why = f"took longer than --timeout {words(self.timeout)}"
-            if -place.process.returncode in KILLS and not place.overdue:
-                self._resume(job, why, place.last_lines())
+    def _on_worker_death(self, worker: WorkerProcess) -> None:
+        """Handle the run of a dead worker: resume it, fail it, or queue it again if it had not begun."""
+        self._workers.remove(worker)
+        self._log_lines(worker.drain())
+        reason, job, code = worker.exit_reason(), worker.job, worker.process.returncode
+        if job is not None and code != 0:
+            if self.timeout is not None and worker.timed_out:
+                reason = f"took longer than --timeout {format_duration(self.timeout)}"
+            if -code in KILL_SIGNALS and not worker.timed_out:
+                self._resume(job, reason, worker.last_lines())
             else:
-                self._crashed(job, f"{why}; --retry-failed resumes from its last checkpoint", place.last_lines())
-        elif job is not None:
+                self._on_crash(job, f"{reason}; --retry-failed resumes from its last checkpoint", worker.last_lines())
+        elif job is not None:  # the worker ended by itself before it received the job
             self._queue.appendleft(job)
-        elif place.process.returncode != 0 and not place.ready:
+        elif code != 0 and not worker.ready:
             self._failed_starts += 1
-            if self._failed_starts >= STARTS:
-                last = f" ({place.log[-1]})" if place.log else ""
-                raise VqbenchError(f"no process can be started to work in: {why}{last}; see `vqbench doctor`")
+            if self._failed_starts >= MAX_FAILED_STARTS:
+                last_line = f" ({worker.log[-1]})" if worker.log else ""
+                raise VqbenchError(f"no worker process can be started: {reason}{last_line}; see `vqbench doctor`")
 
-    def _resume(self, job: Job, why: str, log: list[str]) -> None:
-        """Queue a run of which a process was killed, to resume from its last checkpoint; too often, it has failed."""
+    def _resume(self, job: Job, reason: str, log: list[str]) -> None:
+        """Queue a run again whose process was killed; after :data:`MAX_RESUMES` times it has failed."""
         times = self._kills[job.run.key] = self._kills.get(job.run.key, 0) + 1
         if self.stop():
-            self.outcome.note(job, RunResult("stopped", f"{why}; the same command resumes it"), self.listener)
-        elif times <= RESUMES:
-            self.listener.say(f"{job}: {why}; it resumes from its last checkpoint ({times} of {RESUMES} times)")
+            self.summary.add(job, RunResult("stopped", f"{reason}; the same command resumes it"), self.listener)
+        elif times <= MAX_RESUMES:
+            self.listener.log(f"{job}: {reason}; it resumes from its last checkpoint ({times} of {MAX_RESUMES} times)")
             self._queue.appendleft(job)
         else:
-            self._crashed(job, f"{why}, {times} times; --retry-failed resumes from its last checkpoint", log)
+            self._on_crash(job, f"{reason}, {times} times; --retry-failed resumes from its last checkpoint", log)
 
-    def _crashed(self, job: Job, reason: str, log: list[str]) -> None:
-        """Record what the dead process could not."""
-        store, ended = self.store, RunResult("failed", reason)
-        with store.lock(job.run) as held:
-            if held and not lacking(store.sound(job.run), job.wanted):
-                ended = RunResult("done")  # it died with its last word on its lips
-            elif held:  # else another process is already at it, and records how that ends
+    def _on_crash(self, job: Job, reason: str, log: list[str]) -> None:
+        """Record the failure of a run whose process could not record it itself."""
+        store, result = self.store, RunResult("failed", reason)
+        with store.lock(job.run) as locked:
+            if locked and not lacking(store.sound(job.run), job.required):
+                result = RunResult("done")  # the process died after writing the record, before sending its result
+            elif locked:  # else another process already works on the run, and records its result
                 store.fail(job.run, Failure(reason, log))
-        self.outcome.note(job, ended, self.listener)
+        self.summary.add(job, result, self.listener)

@@ -1,4 +1,4 @@
-"""What a worker and its driver tell each other; how a run ended is :class:`vqbench.planning.jobs.RunResult`."""
+"""Messages between the driver and its workers; a run ends with a RunResult."""
 
 from __future__ import annotations
 
@@ -7,60 +7,65 @@ from pathlib import Path
 
 from vqbench.planning.jobs import Job
 
+# From the driver to a worker -----------------------------------------------------------------------------------------
+
 
 @dataclass(frozen=True)
-class Setup:
-    """What a worker must know before its first run."""
+class WorkerSetup:
+    """What a worker needs before its first run."""
 
-    folder: Path  # of the results
-    plugins: tuple[Path, ...]  # files that the user named
+    folder: Path  # the results folder
+    plugins: tuple[Path, ...]  # plugin files named on the command line
     devices: int = 1  # that share each run
 
 
 @dataclass(frozen=True)
-class Assigned:
-    """A job, and the device to do it on."""
+class AssignedJob:
+    """The next job of a worker, and the device to carry it out on."""
 
     job: Job
     device: str
 
 
 @dataclass(frozen=True)
-class Halt:
-    """Keep the work and end."""
+class StopRequest:
+    """Save a checkpoint and end."""
+
+
+# From a worker to the driver -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Ready:
-    """The worker is up, and sees so many GPUs."""
+class WorkerReady:
+    """The worker accepts jobs."""
 
-    gpus: int
-
-
-@dataclass(frozen=True)
-class Started:
-    """What the run at work does from now on."""
-
-    doing: str
+    gpus: int  # that it sees
 
 
 @dataclass(frozen=True)
-class Advanced:
-    """How far that is: updates or images."""
+class RunStarted:
+    """The run has begun an activity: training, measuring or sampling."""
+
+    activity: str
+
+
+@dataclass(frozen=True)
+class RunAdvanced:
+    """The current activity has done so many of its updates or images."""
 
     done: int
     total: int
 
 
 @dataclass(frozen=True)
-class Said:
+class LogMessage:
     """A sentence for the user."""
 
     text: str
 
 
 @dataclass(frozen=True)
-class Left:
-    """The last word of a worker that ends by itself: the signal that made it, if one did."""
+class WorkerExit:
+    """The worker ends by itself, after its last run or because of a signal."""
 
     signal: int | None

@@ -1,346 +1,299 @@
-"""Runs on a Ray cluster: one task a run, and this process alone writes the results folder.
+"""Runs on a Ray cluster: one task per run; the driver alone writes the results folder.
 
-A task gets its run's last checkpoint as bytes and works in a folder of its node (:mod:`.cluster_node`). What
-it tells, and every checkpoint that it writes, goes through a desk, an actor beside this process; record and weights
-are what the task returns. When a node dies, its runs are handed out again with the newest checkpoint that came in, so
-that no more than one interval between checkpoints is lost. Ray's own retries would begin with the first one, and
-would also repeat a run that crashes by itself; here that costs the run alone, and is recorded.
+A task receives its run's last checkpoint as bytes and works in a temporary folder of its node (see
+:mod:`~vqbench.execution.executors.cluster_node`). Its messages, and every checkpoint that it writes, go through a
+:class:`Mailbox`, an actor beside the driver; it returns the record and the weights. When a node dies, its runs are
+started again elsewhere from the newest checkpoint received, so that at most one interval between checkpoints is lost.
+Ray's own retries are off: they would start from the first checkpoint, and would repeat a run that crashes by itself;
+here a crash fails that run alone, on record.
 
-Every node needs the same vqbench, the user's installed packages and a connection to no file system of ours.
+Every node needs the same version of vqbench and the packages of the user's plugins; no shared file system is needed.
 """
 
 from __future__ import annotations
 
-import logging
 import os
-import signal
-import socket
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import vqbench
 from vqbench.errors import StoreError, UsageError, VqbenchError
-from vqbench.execution.executors.cluster_node import RemoteJob, RemoteResult, carry_out
-from vqbench.execution.executors.driver import Executor
+from vqbench.execution.executors.cluster_node import RemoteJob, RemoteResult, run_remote_job
+from vqbench.execution.executors.executor import Executor
+from vqbench.execution.executors.executor_options import ExecutorOptions
 from vqbench.execution.executors.file_sync import Files, pack, unpack
-from vqbench.execution.executors.messages import Advanced, Said, Started
-from vqbench.execution.executors.options import ExecutorOptions
-from vqbench.execution.stopping import SIGNALS, Stop
-from vqbench.planning.jobs import Job, Listener, RunResult, Summary
-from vqbench.store.results import Failure
-from vqbench.system import determinism, processes
+from vqbench.execution.executors.messages import LogMessage, RunAdvanced, RunStarted
+from vqbench.execution.executors.ray_cluster import capacity, connected
+from vqbench.execution.results import ProgressListener, RunResult, Summary
+from vqbench.execution.stopping import Stop
+from vqbench.planning.jobs import Job
+from vqbench.store.record import Failure
+from vqbench.system import determinism
 
-AHEAD = 4  # tasks handed out beyond what fits now: no place waits for work, and an autoscaler sees that there is some
-LOSSES = 5  # nodes that one run may lose before it is given up
-LOOK_EVERY = 2.0  # seconds between two looks at which nodes there are
-KNOCK = 10.0  # seconds in which a cluster must answer
-OBJECTS = 500_000_000  # bytes of the object store of a cluster that is started here: for results alone
-VARIABLES = (  # about the work, not about the machine
+QUEUED_AHEAD = 4  # tasks submitted beyond the capacity: no node waits for work, and an autoscaler sees demand
+MAX_LOSSES = 5  # nodes that one run may lose before it is given up
+NODES_EVERY = 2.0  # seconds between two looks at the cluster's nodes
+FORWARDED_VARIABLES = (  # that concern the work and not the machine
     *("VQBENCH_CHECKPOINT_EVERY", "VQBENCH_OFFLINE"),
     *(determinism.VARIABLE, determinism.CUBLAS),
 )
 
 
 class Mailbox:
-    """An actor between tasks and driver: keeps what is told until it is taken. Newer files replace older ones."""
+    """An actor that keeps messages and files of tasks until the driver takes them; newer files replace older ones."""
 
     def __init__(self) -> None:
-        self.halted = False
+        self.stopping = False
         self._messages: list[tuple[str, object]] = []
         self._files: dict[str, Files] = {}
 
-    def tell(self, attempt: str, messages: list[object], files: Files) -> bool:
-        """Whether the work is to be kept and ended."""
+    def post(self, attempt: str, messages: list[object], files: Files) -> bool:
+        """Add messages and files of an attempt; returns whether it is to save its work and stop."""
         self._messages.extend((attempt, message) for message in messages)
         if files:
             self._files.setdefault(attempt, {}).update(files)
-        return self.halted
+        return self.stopping
 
     def take(self) -> tuple[list[tuple[str, object]], dict[str, Files]]:
-        """All messages in order, and the files, by attempt."""
+        """Return and remove all messages, in order, and all files, by attempt."""
         taken = self._messages, self._files
         self._messages, self._files = [], {}
         return taken
 
-    def halt(self) -> None:
-        self.halted = True
+    def request_stop(self) -> None:
+        """Have the next post of every attempt return that it is to stop."""
+        self.stopping = True
 
 
-def task(errand: RemoteJob, attempt: str, desk: Any) -> RemoteResult:
-    """One run on a node."""
+def ray_task(remote_job: RemoteJob, attempt: str, mailbox: Any) -> RemoteResult:
+    """Carry out one run on a node."""
     import ray
 
-    def tell(messages: list[object], files: Files) -> bool:
+    def post(messages: list[object], files: Files) -> bool:
         try:
-            # Not by ray.get: a task that waits so gives its cores to another one.
-            stop: bool = desk.tell.remote(attempt, messages, files).future().result()
+            # Not by ray.get: a task that waits there gives its cores to another one.
+            stop: bool = mailbox.post.remote(attempt, messages, files).future().result()
             return stop
         except ray.exceptions.RayActorError:
-            return True  # who handed this out is gone
+            return True  # the driver is gone
 
-    return carry_out(errand, tell)
+    return run_remote_job(remote_job, post)
 
 
 @dataclass
 class ActiveJob:
-    """A run that is handed out. ``held`` is its lock in the results folder."""
+    """A run that is submitted, locked in the results folder by ``lock``."""
 
     job: Job
-    held: ExitStack
-    attempt: str = ""
-    ref: Any = None
-    begun: bool = False
-    losses: int = 0
-
-
-@dataclass
-class ActiveJobs:
-    """What is at work, by run and by the attempt that is the latest."""
-
-    works: dict[str, ActiveJob] = field(default_factory=dict)  # key of the run
-
-    def of(self, attempt: str) -> ActiveJob | None:
-        """None for an attempt whose node was given up: it may still be talking."""
-        work = self.works.get(attempt.partition("/")[0])
-        return work if work is not None and work.attempt == attempt else None
+    lock: ExitStack
+    attempt: str = ""  # key of the run / number of the attempt
+    ref: Any = None  # of Ray's task
+    started: bool = False
+    losses: int = 0  # nodes lost so far
 
 
 class RayExecutor(Executor):
-    """Carries out jobs on a Ray cluster, each in ``timeout`` seconds. ``assets``: what a node must have for them."""
+    """Carries out jobs on a Ray cluster.
+
+    Args:
+        folder: The results folder.
+        plugins: Plugin files named on the command line, which are sent to the nodes.
+        assets: Data and weights that a node must have.
+        options: The cluster, and what it gives each run.
+        device: auto, cpu or cuda.
+        listener: Receives the progress of all runs.
+        stop: When to stop early.
+        timeout: Seconds that each run may take; None: no limit.
+    """
 
     def __init__(
         self,
         folder: Path,
         plugins: Sequence[Path],
         assets: Sequence[str],
-        where: ExecutorOptions,
+        options: ExecutorOptions,
         device: str,
-        listener: Listener,
+        listener: ProgressListener,
         stop: Stop,
         timeout: float | None = None,
     ) -> None:
         super().__init__(folder, listener, stop)
         self.plugins = {path.name: path.read_bytes() for path in plugins}
-        self.assets, self.where, self.device, self.timeout = tuple(assets), where, device, timeout
-        self.cpus = 1 if where.cpus is None else where.cpus
-        self.gpus = where.gpus or 0.0
-        self._handed = ActiveJobs()
-        self._fits, self._looked = 0, 0.0  # how many runs fit the cluster, and when that was found
-        self._told = False  # that none does
+        self.assets, self.options, self.device, self.timeout = tuple(assets), options, device, timeout
+        self.cpus = 1 if options.cpus is None else options.cpus
+        self.gpus = options.gpus or 0.0
+        self._active: dict[str, ActiveJob] = {}  # by key of the run
+        self._capacity, self._capacity_at = 0, 0.0  # runs that fit the cluster, and when that was counted
+        self._no_capacity_logged = False
 
     def execute(self, jobs: Sequence[Job]) -> Summary:
-        with connected(self.where.address) as self._ray:
-            nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-            if self.where.gpus is None and self.device != "cpu" and any(node.get("GPU") for node in nodes):
+        """Connect to the cluster and carry out all ``jobs``."""
+        with connected(self.options.address) as self._ray:
+            if self.options.gpus is None and self.device != "cpu" and any(node.get("GPU") for node in self._nodes()):
                 self.gpus = 1.0
             here = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
                 self._ray.get_runtime_context().get_node_id(), soft=False
             )
-            self._desk = self._ray.remote(Mailbox).options(num_cpus=0, scheduling_strategy=here).remote()
-            self._task = self._ray.remote(task).options(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=0)
+            self._mailbox = self._ray.remote(Mailbox).options(num_cpus=0, scheduling_strategy=here).remote()
+            self._task = self._ray.remote(ray_task).options(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=0)
             return super().execute(jobs)
 
-    # Out --------------------------------------------------------------------------------------------------------------
+    def _nodes(self) -> list[dict[str, float]]:
+        """Return the resources of every node that is alive."""
+        return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
 
-    def _busy(self) -> bool:
-        return bool(self._handed.works)
+    # Submitting -------------------------------------------------------------------------------------------------------
 
-    def _hand_out(self) -> None:
-        while self._queue and len(self._handed.works) < self._room() + AHEAD:
+    def _is_busy(self) -> bool:
+        return bool(self._active)
+
+    def _assign_jobs(self) -> None:
+        while self._queue and len(self._active) < self._count_capacity() + QUEUED_AHEAD:
             job = self._queue.popleft()
-            held = ExitStack()
-            if not held.enter_context(self.store.lock(job.run)):
-                held.close()
-                self._hold(job)
-            elif ended := self._standing(job):
-                held.close()
-                self.outcome.note(job, ended, self.listener)
+            lock = ExitStack()
+            if not lock.enter_context(self.store.lock(job.run)):
+                lock.close()
+                self._postpone(job)
+            elif result := self._earlier_result(job):
+                lock.close()
+                self.summary.add(job, result, self.listener)
             else:
-                self._send(ActiveJob(job, held))
+                self._submit(ActiveJob(job, lock))
 
-    def _standing(self, job: Job) -> RunResult | None:
-        """How a run that this process holds has ended already, if it has; what is damaged of it is set aside."""
+    def _earlier_result(self, job: Job) -> RunResult | None:
+        """Return the result of a run that needs no attempt, else None; damaged files of the run are set aside."""
         try:
             for sentence in self.store.mend(job.run):
-                self.listener.say(sentence)
-            if not self.store.missing(job.run, job.wanted):
-                return RunResult("there")
+                self.listener.log(sentence)
+            if not self.store.missing(job.run, job.required):
+                return RunResult("already_done")
             failure = self.store.failure(job.run)
         except StoreError as error:
-            return RunResult("machine", str(error))
+            return RunResult("machine_fault", str(error))
         if failure and not job.retry_failed:
             return RunResult("failed", f"failed earlier: {failure.reason} (--retry-failed tries again)")
         return None
 
-    def _send(self, work: ActiveJob) -> None:
-        run = work.job.run
+    def _submit(self, active: ActiveJob) -> None:
+        run = active.job.run
         needed = ("record.json", "per_image.npz", "best.pt") if run in self.store else ("last.pt", "best.pt")
-        errand = RemoteJob(
-            job=work.job,
+        remote_job = RemoteJob(
+            job=active.job,
             files=pack(self.store.folder(run), only=needed),
             plugins=self.plugins,
             assets=self.assets,
             device="cuda" if self.gpus else "cpu",
             threads=max(1, self.cpus),
             timeout=self.timeout,
-            variables={name: os.environ[name] for name in VARIABLES if name in os.environ},
+            variables={name: os.environ[name] for name in FORWARDED_VARIABLES if name in os.environ},
             version=vqbench.__version__,
         )
-        work.attempt, work.begun = f"{run.key}/{work.losses}", False
-        work.ref = self._task.remote(errand, work.attempt, self._desk)
-        self._handed.works[run.key] = work
+        active.attempt, active.started = f"{run.key}/{active.losses}", False
+        active.ref = self._task.remote(remote_job, active.attempt, self._mailbox)
+        self._active[run.key] = active
 
-    def _room(self) -> int:
-        """How many runs fit the nodes that are there now."""
-        if time.monotonic() - self._looked > LOOK_EVERY:
-            nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-            self._fits = sum(fits(node, {"CPU": self.cpus, "GPU": self.gpus}) for node in nodes)
-            self._looked = time.monotonic()
-            if not self._fits and not self._told:
-                self._told = True
-                self.listener.say(f"no node has {self.cpus} CPUs and {self.gpus:g} GPUs; waiting for one to join")
-        return self._fits
+    def _count_capacity(self) -> int:
+        """Return how many runs fit the nodes that are alive."""
+        if time.monotonic() - self._capacity_at > NODES_EVERY:
+            per_run = {"CPU": self.cpus, "GPU": self.gpus}
+            self._capacity = sum(capacity(node, per_run) for node in self._nodes())
+            self._capacity_at = time.monotonic()
+            if not self._capacity and not self._no_capacity_logged:
+                self._no_capacity_logged = True
+                self.listener.log(f"no node has {self.cpus} CPUs and {self.gpus:g} GPUs; waiting for one to join")
+        return self._capacity
 
-    def _halt(self) -> None:
-        self._ray.get(self._desk.halt.remote())
-        for work in self._handed.works.values():
-            if not work.begun:
-                self._ray.cancel(work.ref)
+    def _request_stop(self) -> None:
+        self._ray.get(self._mailbox.request_stop.remote())
+        for active in self._active.values():
+            if not active.started:
+                self._ray.cancel(active.ref)
 
-    def _dismiss(self, patiently: bool) -> None:
-        for work in self._handed.works.values():
-            work.held.close()
-        self._handed.works.clear()  # leaving the cluster, which comes next, ends the tasks
+    def _shut_down(self, graceful: bool) -> None:
+        for active in self._active.values():
+            active.lock.close()
+        self._active.clear()  # disconnecting, which comes next, ends the tasks
 
-    # Back -------------------------------------------------------------------------------------------------------------
+    # Receiving --------------------------------------------------------------------------------------------------------
 
-    def _hear(self, patience: float) -> None:
-        works = {work.ref: work for work in self._handed.works.values()}
+    def _process_messages(self, timeout: float) -> None:
+        by_ref = {active.ref: active for active in self._active.values()}
         ended: list[Any] = []
-        if works:
-            ended, _ = self._ray.wait(list(works), num_returns=len(works), timeout=patience)
+        if by_ref:
+            ended, _ = self._ray.wait(list(by_ref), num_returns=len(by_ref), timeout=timeout)
         else:
-            time.sleep(patience)
-        messages, files = self._ray.get(self._desk.take.remote())
+            time.sleep(timeout)
+        messages, files = self._ray.get(self._mailbox.take.remote())
         for attempt, message in messages:
-            if work := self._handed.of(attempt):
-                self._take(work, message)
-        for attempt, each in files.items():
-            if work := self._handed.of(attempt):
-                unpack(self.store.folder(work.job.run), each)
+            if active := self._active_attempt(attempt):
+                self._on_message(active, message)
+        for attempt, changed in files.items():
+            if active := self._active_attempt(attempt):
+                unpack(self.store.folder(active.job.run), changed)
         for ref in ended:
-            self._end(works[ref])
+            self._on_task_end(by_ref[ref])
 
-    def _take(self, work: ActiveJob, message: object) -> None:
-        if isinstance(message, Started):
-            work.begun = True
-            self.listener.run_started(work.job.run, message.doing)
-        elif isinstance(message, Advanced):
-            self.listener.advanced(work.job.run, message.done, message.total)
-        elif isinstance(message, Said):
-            self.listener.say(message.text)
+    def _active_attempt(self, attempt: str) -> ActiveJob | None:
+        """Return the job of ``attempt``; None for one whose node was given up, which may still send messages."""
+        active = self._active.get(attempt.partition("/")[0])
+        return active if active is not None and active.attempt == attempt else None
 
-    def _end(self, work: ActiveJob) -> None:
-        """Take what a task returned, or what became of it."""
+    def _on_message(self, active: ActiveJob, message: object) -> None:
+        if isinstance(message, RunStarted):
+            active.started = True
+            self.listener.run_started(active.job.run, message.activity)
+        elif isinstance(message, RunAdvanced):
+            self.listener.run_advanced(active.job.run, message.done, message.total)
+        elif isinstance(message, LogMessage):
+            self.listener.log(message.text)
+
+    def _on_task_end(self, active: ActiveJob) -> None:
+        """Handle what a task returned or raised."""
         errors = self._ray.exceptions
         try:
-            brought: RemoteResult = self._ray.get(work.ref)
+            returned: RemoteResult = self._ray.get(active.ref)
         except (errors.RayTaskError, errors.TaskCancelledError) as error:
             if not isinstance(getattr(error, "cause", error), errors.TaskCancelledError):
-                raise _told(error) from error
-            self._close(work, RunResult("stopped", "stopped before it began"))
+                raise _as_vqbench_error(error.cause) from error
+            self._finish(active, RunResult("stopped", "stopped before it began"))
         except errors.OutOfMemoryError:
             reason = "out of memory on its node, where Ray ended it; run fewer at once with --cpus-per-run"
-            self.store.fail(work.job.run, Failure(reason, []))
-            self._close(work, RunResult("failed", reason))
+            self.store.fail(active.job.run, Failure(reason, []))
+            self._finish(active, RunResult("failed", reason))
         except errors.RayError as error:
-            self._lost(work, f"its node was lost ({type(error).__name__})")
+            self._on_node_loss(active, f"its node was lost ({type(error).__name__})")
         else:
-            unpack(self.store.folder(work.job.run), brought.files)
-            if brought.evicted:
-                self._lost(work, "its node told it to stop")
+            unpack(self.store.folder(active.job.run), returned.files)
+            if returned.evicted:
+                self._on_node_loss(active, "its node stopped it")
             else:
-                self._close(work, brought.ended)
+                self._finish(active, returned.result)
 
-    def _lost(self, work: ActiveJob, why: str) -> None:
-        """Hand the run out again, with what has come in of it."""
-        work.losses += 1
+    def _on_node_loss(self, active: ActiveJob, reason: str) -> None:
+        """Submit the run again with the files received so far."""
+        active.losses += 1
         if self.stop():
-            self._close(work, RunResult("stopped", why))
-        elif work.losses > LOSSES:
-            self._close(work, RunResult("machine", f"{why}, as {LOSSES} times before"))
+            self._finish(active, RunResult("stopped", reason))
+        elif active.losses > MAX_LOSSES:
+            self._finish(active, RunResult("machine_fault", f"{reason}, as {MAX_LOSSES} times before"))
         else:
-            self.listener.say(f"{work.job}: {why}; it goes on elsewhere from its last checkpoint")
-            self._send(work)
+            self.listener.log(f"{active.job}: {reason}; it resumes elsewhere from its last checkpoint")
+            self._submit(active)
 
-    def _close(self, work: ActiveJob, ended: RunResult) -> None:
-        del self._handed.works[work.job.run.key]
-        work.held.close()
-        self.outcome.note(work.job, ended, self.listener)
-
-
-def fits(resources: dict[str, float], wanted: dict[str, float]) -> int:
-    """How many times a node has what a run wants.
-
-    >>> fits({"CPU": 8, "GPU": 1}, {"CPU": 1, "GPU": 0.25})
-    4
-    """
-    return min(int(resources.get(name, 0) / amount + 1e-9) for name, amount in wanted.items() if amount)
+    def _finish(self, active: ActiveJob, result: RunResult) -> None:
+        del self._active[active.job.run.key]
+        active.lock.close()
+        self.summary.add(active.job, result, self.listener)
 
 
-def _told(error: Any) -> VqbenchError:
-    """What a task raised, in a sentence: ours as it is, and else what is most likely wrong with the node."""
-    cause = error.cause
+def _as_vqbench_error(cause: Exception) -> VqbenchError:
+    """Return an error of one sentence for what a task raised: ours as it is, else with the likely fault of the node."""
     if isinstance(cause, VqbenchError):
         return type(cause)(f"on a node of the Ray cluster: {cause}")
     if isinstance(cause, ImportError):
         return UsageError(f"on a node of the Ray cluster: {cause}; install the same vqbench on every node")
     return VqbenchError(f"on a node of the Ray cluster: {type(cause).__name__}: {cause} (a fault of vqbench)")
-
-
-def _knock(address: str) -> None:
-    """Raises OSError where nobody listens at ``host:port``; Ray itself would wait for ever."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if colon and port.isdecimal():
-        socket.create_connection((host, int(port)), timeout=KNOCK).close()
-
-
-class _Path(list[str]):
-    """What nodes put first on their path: not the working directory, which Ray would add."""
-
-    def extend(self, entries: Iterable[str]) -> None:
-        pass
-
-
-@contextmanager
-def connected(address: str | None) -> Iterator[Any]:
-    """The module ``ray``, connected to the cluster at ``address``, or to one started here; left at the end."""
-    try:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would call home
-        import ray
-        import ray.job_config
-        import ray.util.scheduling_strategies
-    except ImportError as error:
-        raise UsageError(f"--executor ray needs Ray ({error}): python -m pip install 'vqbench[ray]'") from None
-    address = address or os.environ.get("RAY_ADDRESS") or "local"
-    own: dict[str, Any] = {"include_dashboard": False, "object_store_memory": OBJECTS} if address == "local" else {}
-    handlers = {number: signal.getsignal(number) for number in SIGNALS}
-    try:
-        _knock(address)
-        own["job_config"] = ray.job_config.JobConfig()
-        own["job_config"]._py_driver_sys_path = _Path(processes.lacking())
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
-    except (OSError, RuntimeError, ValueError) as error:
-        first = str(error).strip().split("\n")[0]
-        raise UsageError(f"--executor ray: no connection to a cluster at {address!r}: {first}") from error
-    finally:
-        for number, handler in handlers.items():  # Ray takes SIGTERM for itself
-            signal.signal(number, handler)
-    try:
-        yield ray
-    finally:
-        ray.shutdown()

@@ -19,7 +19,8 @@ from vqbench.reporting.tables.budget import Budget, budget_of
 from vqbench.reporting.tables.table import Table
 from vqbench.spec import RunSpec
 from vqbench.store import snapshots
-from vqbench.store.results import Failure, Record, ResultStore
+from vqbench.store.record import Failure, Record
+from vqbench.store.results import ResultStore
 from vqbench.store.value_name import ValueName
 
 State = Literal["done", "partly", "failed", "missing"]

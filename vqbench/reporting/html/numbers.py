@@ -59,7 +59,7 @@ def _run(view: RunView) -> dict[str, Any]:
         "results": view.store.root.name if view.store else None,
         "run": view.run.to_dict(),
         "made": record.made if record else None,
-        "values": {p: {m: asdict(v) for m, v in each.items()} for p, each in record.values.items()} if record else {},
+        "values": {p: {m: v.to_dict() for m, v in each.items()} for p, each in record.values.items()} if record else {},
         "budget": asdict(view.budget),
         "entropy_bits": view.entropy,
         "milliseconds_an_update": view.milliseconds,

@@ -21,7 +21,8 @@ from vqbench.reporting.tables.marks import TrainingFacts, about_marks, mark
 from vqbench.reporting.tables.order import order_lines
 from vqbench.reporting.tables.table import MARKS, Block, Cell, Column, ColumnGroup, Row, Table
 from vqbench.spec import RunSpec
-from vqbench.store.results import Failure, Record, ResultStore, Value
+from vqbench.store.record import Failure, Record, Value
+from vqbench.store.results import ResultStore
 from vqbench.system.machine import Origin, origins_of
 
 SECONDS = Column("seconds", "Seconds", digits=1)  # of training; no contest, since machines differ

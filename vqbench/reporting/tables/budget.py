@@ -20,7 +20,7 @@ from numpy.lib import format as npy
 
 from vqbench.planning.plan import Plan, PlannedRun
 from vqbench.spec import RunSpec
-from vqbench.store.results import Record
+from vqbench.store.record import Record
 
 BITS = "bits"  # the metric that measures a part of the budget
 SHARE = 0.05  # by which bits per image may differ from the median

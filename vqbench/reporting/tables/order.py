@@ -21,7 +21,8 @@ from vqbench.planning.plan import Plan, PlannedRun
 from vqbench.reporting import paper, statistics
 from vqbench.reporting.verdict import order_verdict
 from vqbench.spec import RunSpec
-from vqbench.store.results import Record, ResultStore
+from vqbench.store.record import Record
+from vqbench.store.results import ResultStore
 from vqbench.system.console import one_line
 from vqbench.system.machine import Origin, origins_of, same_origin
 

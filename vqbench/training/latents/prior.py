@@ -8,7 +8,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from vqbench.functional.anchors import cumulative
+from vqbench.functional.anchor_sampling import cumulative
 from vqbench.functional.precision import float32_products, strictly
 from vqbench.model import Autoencoder
 from vqbench.training.latents.generator import Generator

@@ -1,4 +1,4 @@
-"""Anchors: one feature of the global batch for every code."""
+"""Sample anchors: one feature of the global batch for every code."""
 
 from __future__ import annotations
 
@@ -22,15 +22,25 @@ from vqbench.functional.shapes import require_choice
 Anchor = Literal["random", "unique", "probability", "closest"]
 
 CANDIDATES = 144  # rejection rounds: the chance that a code accepts none is at most (1 − e⁻²)^144 < 1e-9
-GROUP = 256  # features whose mass is added up first when a feature is drawn under l2
+GROUP = 256  # consecutive features of which one is drawn after their group was, under l2
 
 
 @torch.no_grad()
 def anchors(rule: Anchor, features: Tensor, codebook: Tensor, distance: Distance) -> Tensor:
-    """One feature (K, D) per code, from the global batch, for CVQ's relocation (arXiv 2307.15139, table B.4).
+    """Draw one feature of the global batch per code, (K, D), by ``rule``.
 
-    ``random``: uniformly, with replacement. ``unique``: without, until all N features were used once.
-    ``closest``: the most similar feature. ``probability``: feature i with probability softmax_i(s_ik).
+    These are the anchors of CVQ-VAE's relocation (arXiv 2307.15139, table B.4). All ranks get the same.
+
+    Args:
+        rule: ``random``: uniformly, with replacement. ``unique``: without replacement, until all N features were used
+            once. ``closest``: the most similar feature, the first among equals. ``probability``: feature i with
+            probability softmax_i(s_ik).
+        features: (n, D), those of this rank.
+        codebook: (K, D).
+        distance: the similarity s_ik: minus the squared distance (``l2``), or the cosine.
+
+    Raises:
+        UsageError: ``rule`` is none of these.
     """
     require_choice("anchor", rule, Anchor)
     _, total = shard(len(features))
@@ -48,34 +58,45 @@ def anchors(rule: Anchor, features: Tensor, codebook: Tensor, distance: Distance
     return take(features, index)
 
 
-def own(index: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """Of global feature indices: the place among this rank's ``n`` features (clamped), and whether they are there."""
+def local_index(index: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """Convert global feature indices to places among this rank's ``n`` features.
+
+    Also return a mask of the features that this rank has.
+
+    Places of features on other ranks are clamped to [0, n).
+    """
     start, _ = shard(n)
     local = index - start
     return local.clamp(0, n - 1), (local >= 0) & (local < n)
 
 
 def take(features: Tensor, index: Tensor) -> Tensor:
-    """The features (K, D) at the global indices (K,); each rank contributes the rows that it holds."""
-    local, held = own(index, len(features))
-    return all_sum(torch.where(held[:, None], features[local], 0))
+    """Return the features (K, D) at the global indices (K,), from all ranks."""
+    local, here = local_index(index, len(features))
+    return all_sum(torch.where(here[:, None], features[local], 0))
 
 
 def similarity_at(a: Tensor, b: Tensor, index: Tensor) -> Tensor:
-    """Similarity (k, n) of code k to the features at its global indices (k, n); −inf where there is no such feature."""
-    local, held = own(index, len(a))
+    """Return the similarities (k, n) of code k to the features ``index`` (k, n).
+
+    An index beyond the global batch has similarity −inf.
+    """
+    local, here = local_index(index, len(a))
     similarity = torch.einsum("knd,kd->kn", a[local], b)
     _, total = shard(len(a))
-    return all_sum(torch.where(held, similarity, 0)).masked_fill(index >= total, -torch.inf)
+    return all_sum(torch.where(here, similarity, 0)).masked_fill(index >= total, -torch.inf)
 
 
 def closest(a: Tensor, b: Tensor, block: int = BLOCK) -> Tensor:
-    """The global index (K,) of the feature most similar to each code; the lowest index among equals."""
+    """Return the global index (K,) of the feature most similar to each code.
+
+    The lowest index among equals. ``a`` (N, D') and ``b`` (K, D') are from ``inner_product_form``.
+    """
     start, _ = shard(len(a))
     best = a.new_full((len(b),), -torch.inf)
     index = torch.zeros(len(b), dtype=torch.int64, device=a.device)
     size = max(1, block // len(b))
-    similarities = a.new_empty(len(b) * min(size, len(a)))  # one for all parts, as in ``assign``
+    similarities = a.new_empty(len(b) * min(size, len(a)))  # reused by all parts, as in ``assign``
     for part in a.split(size):
         s = torch.mm(b, part.T, out=similarities[: len(b) * len(part)].view(len(b), -1))
         value, row = s.max(1)  # (K,)
@@ -87,9 +108,9 @@ def closest(a: Tensor, b: Tensor, block: int = BLOCK) -> Tensor:
 
 
 def draw_by_rejection(a: Tensor, b: Tensor, block: int = BLOCK) -> Tensor:
-    """A global index (K,) drawn with probability softmax_i(s_ik), for similarities of at most 1.
+    """Draw a global index (K,) with probability softmax_i(s_ik), s in [−1, 1].
 
-    Candidates are drawn uniformly, and accepted with probability exp(s_ik − 1), which is at least e⁻²; the first
+    Candidates are drawn uniformly and accepted with probability exp(s_ik − 1), which is at least e⁻²; the first
     accepted one counts. A code that accepts none of its candidates (a chance below 1e-9) takes the first of them.
     """
     _, total = shard(len(a))
@@ -103,10 +124,11 @@ def draw_by_rejection(a: Tensor, b: Tensor, block: int = BLOCK) -> Tensor:
 
 
 def draw_by_inversion(a: Tensor, b: Tensor, block: int = BLOCK) -> Tensor:
-    """A global index (K,) drawn with probability softmax_i(s_ik), whatever the range of the similarities.
+    """Draw a global index (K,) with probability softmax_i(s_ik), for any s.
 
-    Twice the inverse of a cumulative distribution: first a group of neighbouring features by the group's mass, then a
-    feature in it. Masses are normalised by their log-sum-exp, so that no underflow leaves a code without a feature.
+    The inverse of the cumulative distribution is applied twice: first a group of consecutive features is drawn by the
+    group's mass, then a feature of the group. Masses are normalised by their log-sum-exp, so that no underflow leaves
+    a code without a feature.
     """
     group = invert(group_masses(a, b, block).T, shared_uniform(len(b), device=a.device))  # (K,)
     within = torch.arange(GROUP, device=a.device)
@@ -120,7 +142,10 @@ def draw_by_inversion(a: Tensor, b: Tensor, block: int = BLOCK) -> Tensor:
 
 
 def group_masses(a: Tensor, b: Tensor, block: int) -> Tensor:
-    """ln Σ exp(s_ik) over each group of GROUP consecutive features of the global batch: (groups, K)."""
+    """Return ln Σ exp(s_ik) over each group of features, (groups, K).
+
+    Groups are GROUP consecutive features of the global batch.
+    """
     start, total = shard(len(a))
     masses = a.new_full((-(-total // GROUP), len(b)), -torch.inf)
     size = max(1, block // (len(b) * GROUP)) * GROUP
@@ -133,15 +158,19 @@ def group_masses(a: Tensor, b: Tensor, block: int) -> Tensor:
 
 
 def invert(logits: Tensor, uniform: Tensor) -> Tensor:
-    """The index (k,) at which the cumulative softmax of ``logits`` (k, n) passes ``uniform`` (k,) in [0, 1)."""
+    """Invert the cumulative softmax of ``logits`` (k, n) at ``uniform`` (k,).
+
+    Return the first index at which it exceeds the number in [0, 1), (k,).
+    """
     mass = cumulative(logits.softmax(1))
     return (mass <= uniform[:, None] * mass[:, -1:]).sum(1).clamp(max=logits.shape[1] - 1)
 
 
 def cumulative(masses: Tensor) -> Tensor:
-    """Cumulative sums over the last dimension, also on a GPU that must compute deterministically.
+    """Return cumulative sums over the last dimension, deterministic on a GPU too.
 
-    There, torch has none of its own: each partial sum is added to the one as far behind it, twice as far every time.
+    Torch has no deterministic cumsum on a GPU; there each partial sum is added to the one ``distance`` places after it,
+    with the distance doubled every time.
     """
     if masses.is_cuda and torch.are_deterministic_algorithms_enabled():
         return _doubled(masses)

@@ -1,0 +1,92 @@
+"""The base of all executors that carry out runs in other processes."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+
+from vqbench.execution.results import ProgressListener, Summary
+from vqbench.execution.stopping import Stop
+from vqbench.planning.jobs import Job
+from vqbench.store.results import ResultStore
+
+POLL_SECONDS = 0.2  # between two checks of clocks and signals
+RETRY_SECONDS = 1.0  # between two checks of a run that another process holds
+
+
+class Executor:
+    """Carries out jobs in other processes, in their order, as capacity becomes free.
+
+    A subclass says where: it assigns jobs, processes messages, requests the stop and shuts down.
+    """
+
+    def __init__(self, folder: Path, listener: ProgressListener, stop: Stop) -> None:
+        self.store, self.listener, self.stop = ResultStore(folder), listener, stop
+        self.summary = Summary()
+        self._queue: deque[Job] = deque()
+        self._postponed: dict[str, tuple[Job, float]] = {}  # key of a run that another process holds -> time to retry
+        self._wait_logged = False
+
+    def execute(self, jobs: Sequence[Job]) -> Summary:
+        """Carry out all ``jobs``; returns early, with the work kept, once :attr:`stop` is set."""
+        self._queue.extend(jobs)
+        try:
+            stopping = False
+            while self._queue or self._postponed or self._is_busy():
+                if self.stop():
+                    if not stopping:
+                        self._request_stop()
+                    stopping = True
+                    self._queue.clear()
+                    self._postponed.clear()
+                else:
+                    self._requeue_released()
+                    self._assign_jobs()
+                self._process_messages(POLL_SECONDS)
+            return self.summary
+        finally:
+            self._shut_down(graceful=sys.exc_info()[0] is None)
+
+    def _is_busy(self) -> bool:
+        """Whether a run is active."""
+        raise NotImplementedError
+
+    def _assign_jobs(self) -> None:
+        """Start queued jobs wherever capacity is free."""
+        raise NotImplementedError
+
+    def _process_messages(self, timeout: float) -> None:
+        """Process all pending messages, waiting for the first at most ``timeout`` seconds."""
+        raise NotImplementedError
+
+    def _request_stop(self) -> None:
+        """Ask all active runs to save a checkpoint and stop."""
+        raise NotImplementedError
+
+    def _shut_down(self, graceful: bool) -> None:
+        """End all processes; ``graceful`` unless an error is being raised."""
+        raise NotImplementedError
+
+    # Runs that other processes hold -----------------------------------------------------------------------------------
+
+    def _postpone(self, job: Job) -> None:
+        """Retry later a run that another process holds."""
+        self._postponed[job.run.key] = job, time.monotonic() + RETRY_SECONDS
+
+    def _requeue_released(self) -> None:
+        """Queue the postponed runs that no other process holds any more, finished there or not."""
+        idle = not self._queue and not self._is_busy()
+        if self._postponed and idle and not self._wait_logged:
+            self._wait_logged = True
+            job, _ = next(iter(self._postponed.values()))
+            self.listener.log(f"waiting for {job}, on which another process works")
+        for key, (job, retry_at) in list(self._postponed.items()):
+            if time.monotonic() < retry_at:
+                continue
+            self._postpone(job)
+            if not self.store.is_locked(job.run):
+                del self._postponed[key]
+                self._queue.append(job)

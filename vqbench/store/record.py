@@ -1,0 +1,175 @@
+"""Records of runs: what ``record.json`` and ``failed.json`` hold, written to JSON and read from it.
+
+A record's ``format`` is a number that is raised only when an older vqbench could misread a new record. Every format
+that was ever published is read forever (``tests/store/kept``). A field that is merely added raises nothing: fields
+that this version does not know are kept, and written back with the record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from vqbench.errors import StoreError
+from vqbench.spec import RunSpec
+from vqbench.store import schema
+from vqbench.system import reading
+
+FORMAT = 1  # of record.json; a record without a format is of the first
+LOG_LINES = 12  # of a failed run, kept with the reason
+
+
+class NewerFormat(StoreError):
+    """A record that a later vqbench wrote, in a format that this one cannot read."""
+
+
+@dataclass
+class Value:
+    """One measured number, with the versions of the metric and the protocol that it was measured under."""
+
+    value: float | None  # None where the metric does not apply to the run
+    metric_version: int
+    protocol_version: int
+    images: int  # number of images counted
+    unknown: dict[str, Any] = field(default_factory=dict, compare=False)  # fields that a later version wrote, as read
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the value as JSON."""
+        content = asdict(self)
+        return {**content.pop("unknown"), **content}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Value:
+        """Return the value that :meth:`to_dict` wrote; its content is checked already."""
+        known, unknown = _split(content, schema.VALUE)
+        return cls(**{**known, "value": _numeric(known["value"])}, unknown=unknown)
+
+
+@dataclass
+class Record:
+    """One finished run: its arguments, its values, how it was made, and its history.
+
+    ``values`` are by protocol, then by metric. ``made`` is the provenance: commit, library versions, device, date and
+    seconds of the training; its list ``measured`` has the same of each evaluation. ``history`` has one mapping per
+    epoch. ``unknown`` are top-level fields that a later version wrote, as they were read.
+    """
+
+    run: RunSpec
+    values: dict[str, dict[str, Value]]
+    made: dict[str, Any]
+    history: list[dict[str, Any]] = field(default_factory=list)
+    unknown: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """Return the record as JSON. Raises ValueError for content that could not be read again."""
+        content = json_safe(
+            {
+                **self.unknown,
+                "format": FORMAT,
+                "key": self.run.key,
+                "run": self.run.to_dict(),
+                "values": {p: {m: v.to_dict() for m, v in metrics.items()} for p, metrics in self.values.items()},
+                "made": self.made,
+                "history": self.history,
+            }
+        )
+        schema.record(content)
+        content["digest"] = _digest(content)
+        return json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Record:
+        """Return the record that :meth:`to_json` wrote.
+
+        Raises ValueError for anything else, and NewerFormat for a record of a later format.
+        """
+        return cls.from_content(reading.json_from(text.encode() if isinstance(text, str) else text))
+
+    @classmethod
+    def from_content(cls, content: Any) -> Record:
+        """Return the record of the parsed JSON ``content``. Raises as :meth:`from_json` does."""
+        content = dict(schema.mapping(content, "it"))
+        digest = content.pop("digest", None)
+        if digest not in (None, _digest(content)):
+            raise ValueError("its content does not fit its digest")
+        number = content.setdefault("format", 1)
+        schema.whole(number, "format")
+        if number > FORMAT:
+            raise NewerFormat(f"its format is {number}, this vqbench reads formats up to {FORMAT}; upgrade vqbench")
+        schema.record(content, exact=digest is None)  # the first records had no digest, and no further fields either
+        try:
+            run = RunSpec.from_dict(content["run"])
+        except StoreError as error:
+            raise ValueError(str(error)) from error
+        if content["key"] != run.key:
+            raise ValueError(f"its key is {content['key']!r:.40}, but its run has {run.key}")
+        values = {p: {m: Value.from_dict(v) for m, v in metrics.items()} for p, metrics in content["values"].items()}
+        history = [{name: _numeric(value) for name, value in epoch.items()} for epoch in content["history"]]
+        return cls(run, values, _filled(content["made"]), history, _split(content, schema.RECORD)[1])
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The reason why a run did not finish, and the last lines of its log."""
+
+    reason: str
+    log: list[str]
+
+
+def lacking(record: Record | None, wanted: Mapping[str, Mapping[str, tuple[int, int]]]) -> dict[str, list[str]]:
+    """Return the metrics, by protocol, of which ``record`` lacks a value of the wanted versions.
+
+    ``wanted`` maps protocol -> metric -> (the metric's version, the protocol's version).
+    """
+    values = record.values if record else {}
+    missing: dict[str, list[str]] = {}
+    for protocol, metrics in wanted.items():
+        for metric, versions in metrics.items():
+            value = values.get(protocol, {}).get(metric)
+            if value is None or (value.metric_version, value.protocol_version) != versions:
+                missing.setdefault(protocol, []).append(metric)
+    return missing
+
+
+def json_safe(value: Any) -> Any:
+    """Return ``value`` as JSON can hold it: "nan", "inf" and "-inf" as words, scalars of numpy and torch as numbers."""
+    if isinstance(value, Mapping):
+        return {str(name): json_safe(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_safe(each) for each in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    return str(float(value)) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _numeric(value: Any) -> Any:
+    """Invert :func:`json_safe` for one number."""
+    return float(value) if value in schema.WORDS else value
+
+
+def _filled(made: dict[str, Any]) -> dict[str, Any]:
+    """Return ``made`` with placeholders for what tables show and a record written by hand may lack."""
+    placeholders = {"commit": None, "device": "unknown device", "threads": 0, "date": ""}
+    filled = {**placeholders, **made}
+    filled["versions"] = {"torch": "unknown", **made.get("versions", {})}
+    if "measured" in made:
+        filled["measured"] = [{**placeholders, **each} for each in made["measured"]]
+    return filled
+
+
+def _digest(content: dict[str, Any]) -> str:
+    """Return the sha256 of a record's content without its digest, so that a changed record is noticed."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _split(content: Mapping[str, Any], known: Collection[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the fields of ``content`` that are known, and the others."""
+    return (
+        {name: value for name, value in content.items() if name in known},
+        {name: value for name, value in content.items() if name not in known},
+    )
