@@ -16,9 +16,9 @@ from vqbench import registry
 from vqbench.cli import app, scaffold
 from vqbench.errors import UsageError
 from vqbench.planning import loading
+from vqbench.planning.changes import select_rows
 from vqbench.planning.overrides import Override
-from vqbench.planning.selection import select_rows
-from vqbench.planning.suite import load_suite
+from vqbench.planning.suite_files import load_suite
 from vqbench.store.results import ResultStore
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ from vqbench.cli.app import run_words
 from vqbench.errors import LONGEST, UsageError, counted, sentence, shortened
 from vqbench.planning import loading
 from vqbench.planning.overrides import Override
-from vqbench.planning.suite import load_suite
+from vqbench.planning.suite_files import load_suite
 from vqbench.store.record import Record, Value
 from vqbench.store.results import ResultStore
 

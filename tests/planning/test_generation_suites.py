@@ -14,7 +14,7 @@ from vqbench import registry
 from vqbench.model import Autoencoder
 from vqbench.planning import loading
 from vqbench.planning.overrides import Override
-from vqbench.planning.suite import load_suite
+from vqbench.planning.suite_files import load_suite
 from vqbench.store.results import ResultStore
 from vqbench.training.latents.generator import Generator
 

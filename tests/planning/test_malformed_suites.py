@@ -15,10 +15,11 @@ from tests.support.tiny_suite import write
 from vqbench import registry
 from vqbench.errors import UsageError, VqbenchError
 from vqbench.planning import loading
+from vqbench.planning.changes import select_rows
 from vqbench.planning.expansion import expand
-from vqbench.planning.overrides import Override, find_suite, override
-from vqbench.planning.selection import select_rows
-from vqbench.planning.suite import SuiteSpec, load_suite
+from vqbench.planning.overrides import Override, override
+from vqbench.planning.suite import SuiteSpec
+from vqbench.planning.suite_files import find_suite, load_suite
 from vqbench.planning.yamlfile import MAX_BYTES, parse
 from vqbench.quantizers.vq import VQ
 

@@ -19,9 +19,10 @@ from vqbench.cli.actions import table as printed_table
 from vqbench.errors import UsageError
 from vqbench.planning import cost, loading, plan_file, yamlfile
 from vqbench.planning import expansion as spec
-from vqbench.planning.overrides import Override, find_suite, override
+from vqbench.planning.overrides import Override, override
 from vqbench.planning.plan import DatasetInfo, Plan, PlannedRun
-from vqbench.planning.suite import SuiteSpec, load_suite
+from vqbench.planning.suite import SuiteSpec
+from vqbench.planning.suite_files import find_suite, load_suite
 from vqbench.planning.yamlfile import Document
 from vqbench.reporting import paper
 from vqbench.reporting.tables import assemble

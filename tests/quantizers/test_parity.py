@@ -17,7 +17,7 @@ from vqbench.functional import anchor_sampling
 from vqbench.images import to_unit
 from vqbench.planning.expansion import expand
 from vqbench.planning.plan import PlannedRun
-from vqbench.planning.suite import load_suite
+from vqbench.planning.suite_files import load_suite
 from vqbench.quantizers.cvq import CVQ
 from vqbench.recipes.autoencoder import variance
 

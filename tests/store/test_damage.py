@@ -21,7 +21,7 @@ from tests.store.test_store import a_record, a_run
 from tests.support.soak import examples
 from tests.support.tiny_suite import vqbench, write
 from vqbench.errors import Damaged, StoreError, Unwritable
-from vqbench.planning import loading, overrides, plan_file
+from vqbench.planning import loading, plan_file, suite_files
 from vqbench.planning.plan import Plan
 from vqbench.store import deletion, snapshots
 from vqbench.store.record import Failure, Record, Value
@@ -331,7 +331,7 @@ def suite(tmp_path: Path) -> Path:
 @pytest.fixture
 def plan(suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
     """A store with both runs of the suite, and one of another suite."""
-    monkeypatch.setattr(overrides, "known_suites", dict)  # no other suite is resolved to see what it shares
+    monkeypatch.setattr(suite_files, "known_suites", dict)  # no other suite is resolved to see what it shares
     found, store = loading.load(suite, []), ResultStore(tmp_path / "runs")
     made = {**a_record(a_run()).made, "measured": []}
     values = {"clean": {name: Value(0.5, 1, 1, 1000) for name in ("l1", "psnr", "usage")}}

@@ -114,7 +114,7 @@ def _sharing(stores: Sequence[ResultStore], plan: Plan) -> dict[str, list[str]]:
     """Run key -> names of the other known suites that have the same run."""
     from vqbench.assets import cache_folder
     from vqbench.planning import loading
-    from vqbench.planning.overrides import known_suites
+    from vqbench.planning.suite_files import known_suites
 
     shared: dict[str, list[str]] = {}
     own, stores = {run.key for run in plan.runs()}, [*stores, ResultStore(cache_folder() / "resolved")]

@@ -72,13 +72,13 @@ def _about(cls: type) -> str:
 
 
 def _suites() -> Iterable[Path]:
-    from vqbench.planning.overrides import known_suites
+    from vqbench.planning.suite_files import known_suites
 
     return known_suites().values()
 
 
 def _suite_line(path: Path) -> dict[str, Any]:
-    from vqbench.planning.suite import load_suite
+    from vqbench.planning.suite_files import load_suite
 
     try:
         about = load_suite(path).title or ""
@@ -120,7 +120,7 @@ def _protocol(name: str) -> CommandOutput:
 
 
 def _suite(name: str) -> CommandOutput:
-    from vqbench.planning.suite import load_suite
+    from vqbench.planning.suite_files import load_suite
 
     suite = load_suite(name)
     return CommandOutput(suite.dump().rstrip(), suite.model_dump(mode="json", exclude_unset=True))

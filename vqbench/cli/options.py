@@ -48,8 +48,8 @@ class Changes:
     def resolve(self, suite: str, *folders: Path, refresh: bool = False) -> Plan:
         """The suite resolved, from what ``folders`` keep of it if that is current; see :func:`loading.load`."""
         from vqbench.planning import loading
-        from vqbench.planning.selection import select_rows
-        from vqbench.planning.suite import load_suite
+        from vqbench.planning.changes import select_rows
+        from vqbench.planning.suite_files import load_suite
         from vqbench.store.results import ResultStore
 
         add_plugins(self.plugin)

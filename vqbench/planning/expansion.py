@@ -14,7 +14,8 @@ from vqbench.spec import PluginSpec, RunSpec
 from vqbench.system.paths import path_of
 
 if TYPE_CHECKING:  # pydantic is only needed to read suites
-    from vqbench.planning.suite import Plugin, SuiteRow, SuiteSpec
+    from vqbench.planning.schema import Plugin
+    from vqbench.planning.suite import SuiteRow, SuiteSpec
     from vqbench.planning.yamlfile import KeyPath
 
 

@@ -1,12 +1,13 @@
-"""What is known to fail before anything is trained: parts of a suite that do not fit each other, or the data.
+"""Facts of a suite's models and data before anything is trained: that they fit each other, and the shape of codes.
 
-Models are made without memory or arithmetic, and data sets are asked for their sizes, not their images.
+Models are built without memory or arithmetic, and of data sets only the sizes are read, not the images.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -15,7 +16,7 @@ from vqbench.errors import AssetError, UsageError
 from vqbench.planning.plan import PlannedRun
 from vqbench.planning.suite import SuiteSpec
 from vqbench.planning.yamlfile import KeyPath
-from vqbench.spec import PluginSpec
+from vqbench.spec import PluginSpec, RunSpec
 from vqbench.store.sampling import Sampling
 
 T = TypeVar("T")
@@ -104,6 +105,7 @@ def _require_backbone(suite: SuiteSpec, entry: PlannedRun, source: int, dataset:
 
 
 def _outlined(kind: registry.Kind, part: PluginSpec, **args: Any) -> Any:
+    """A backbone or quantizer without memory or arithmetic."""
     import torch
 
     cls: Any = registry.load(kind, part.name)
@@ -188,3 +190,34 @@ def _images(dataset: Any, of_samples: bool, sampling: Sampling | None, tested: i
     split = test if sampling.reference == "test" else dataset.counts["train"]
     references = min(split, sampling.references or split)
     return (sampling.count, "samples") if sampling.count <= references else (references, "references")
+
+
+# Shapes ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class CodeShape:
+    """``latent`` is the map of codes of one image, such as "16²×4"; ``codes`` the size of a codebook."""
+
+    latent: str | None = None
+    codes: int | None = None
+
+
+def code_shape(run: RunSpec, channels: int, size: int) -> CodeShape:
+    """The shape of a run's codes, from its backbone and quantizer; empty where nothing is quantized."""
+    import torch
+
+    with registry.contained("quantizers", run.quantizer.name):
+        quantizer = _outlined("quantizers", run.quantizer, **run.quantizer.args)
+    if quantizer.depth == 0:
+        return CodeShape()
+    shape = {"channels": channels, "dim": run.quantizer.args["dim"]}
+    with registry.contained("backbones", run.backbone.name):
+        backbone = _outlined("backbones", run.backbone, **shape, **run.backbone.args)
+    if backbone.factor is not None:
+        height = width = size // backbone.factor
+    else:
+        with torch.device("meta"), torch.no_grad():
+            height, width = backbone.encode(torch.zeros(1, channels, size, size)).shape[-2:]
+    side = f"{height}²" if height == width else f"{height}×{width}"
+    return CodeShape(side + (f"×{quantizer.depth}" if quantizer.depth > 1 else ""), quantizer.num_codes)

@@ -25,7 +25,8 @@ from vqbench.planning.expansion import expand
 from vqbench.planning.overrides import Override
 from vqbench.planning.plan import DatasetInfo, Length, MetricInfo, Plan, PlannedRun
 from vqbench.planning.schema import Problem
-from vqbench.planning.suite import SuiteSpec, load_suite
+from vqbench.planning.suite import SuiteSpec
+from vqbench.planning.suite_files import load_suite
 from vqbench.spec import PluginSpec
 from vqbench.store.results import ResultStore
 from vqbench.store.sampling import Sampling
@@ -209,7 +210,7 @@ def _require_second_stage(spec: SuiteSpec) -> None:
 
 def _described(entry: PlannedRun, dataset: Any, shapes: bool) -> PlannedRun:
     """``entry`` with what a table shows of its quantizer; with ``shapes``, of its codes as well."""
-    from vqbench.planning.latent_shape import code_shape
+    from vqbench.planning.feasibility import code_shape
 
     bound = registry.load("quantizers", entry.run.quantizer.name).ceiling
     shape = asdict(code_shape(entry.run, dataset.channels, dataset.size)) if shapes else {}

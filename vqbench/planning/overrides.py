@@ -1,56 +1,15 @@
-"""Where suite files are found, and overrides: changes of what they say, as data."""
+"""Overrides: changes of a suite, as data."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from vqbench.errors import UsageError, nearest, shortened
-from vqbench.planning.schema import ROW_KEYS
+from vqbench.planning.suite import ROW_KEYS
 from vqbench.planning.yamlfile import Document, KeyPath, inline, parse
-
-PACKAGE = Path(__file__).resolve().parents[1]
-
-
-def folders() -> list[Path]:
-    """Where suites are looked for by name: the working directory's, then a checkout's, then the installed ones."""
-    beside = [PACKAGE.parent / "suites"] if (PACKAGE.parent / "pyproject.toml").is_file() else []
-    return [Path("suites"), *beside, PACKAGE / "suites"]
-
-
-def known_suites() -> dict[str, Path]:
-    """The suites that can be asked for by name."""
-    found: dict[str, Path] = {}
-    for folder in folders():
-        for path in sorted(folder.glob("*.yaml")):
-            found.setdefault(path.stem, path)
-    return found
-
-
-def find_suite(name_or_path: str | Path) -> Path:
-    """The file of a suite: a path as given, or a name in one of :func:`folders`, with or without ``.yaml``.
-
-    Raises UsageError that tells where was looked and which suites there are.
-    """
-    given = str(name_or_path)
-    bases = [Path(), *(folders() if Path(given).name == given else [])]
-    tried = [base / name for base in bases for name in dict.fromkeys((given, given.removesuffix(".yaml") + ".yaml"))]
-    for path in tried:
-        if given and _is_file(path):
-            return path
-    looked = ", ".join(dict.fromkeys(str(base / given) for base in bases))
-    raise UsageError(f"{given!r}: no such suite; looked for {looked} (or .yaml); {nearest(given, known_suites())}")
-
-
-def _is_file(path: Path) -> bool:
-    """Whether there is something to be read; also False where the system cannot tell."""
-    with suppress(OSError, ValueError):
-        return path.exists() and not path.is_dir()
-    return False
 
 
 @dataclass(frozen=True)

@@ -1,28 +1,14 @@
-"""The parts of a suite: plugins with arguments, rows, budget, table; and what to say when a value cannot be one."""
+"""Strict models of YAML data: their base class, checks of values, and what an error says of a wrong one."""
 
 from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, model_serializer, model_validator
 
-from vqbench.bounds import MOST
 from vqbench.errors import nearest, shortened
-from vqbench.store.sampling import Reference, Sampling
-
-if TYPE_CHECKING:
-    from vqbench.recipe import SecondStage
 
 T = TypeVar("T")
 MOST_CODES = 2**24  # of a codebook, and dimensions of a code
@@ -143,110 +129,3 @@ class Plugin(Model):
     @model_serializer
     def _written(self) -> str | dict[str, Any]:
         return {self.name: self.args} if self.args else self.name
-
-
-class PaperRow(Model):
-    """The row of the paper's table that a row of ours corresponds to, in the words of that table."""
-
-    row: Annotated[str, AfterValidator(line)]
-    setting: Annotated[str, AfterValidator(line)] | None = None
-
-
-class Codebook(Model):
-    """The budget that all quantizers get: number of codes and dimension; lists are grids."""
-
-    num_codes: Annotated[list[int], BeforeValidator(sizes)] = [512]
-    dim: Annotated[list[int], BeforeValidator(sizes)] = [64]
-
-
-SAMPLE_KEYS = ("count", "reference", "references")  # of samples, beside the settings of its recipe
-ROW_KEYS = ("label", "on", "paper", "backbone", "train", "codebook")  # of a row, beside the name of its quantizer
-
-
-class QuantizerRow(Model):
-    """One quantizer of a suite, or a grid: ``vq`` or ``{vq: {beta: [0.25, 1]}, label: VQ, on: ..., paper: ...}``.
-
-    ``backbone``, ``train`` and ``codebook`` are those of this row alone, in the place of the suite's: where whole
-    systems are compared, not quantizers in one backbone.
-    """
-
-    quantizer: str
-    args: dict[str, Any] = {}  # a list as a value stands for one row per item
-    label: Annotated[str, AfterValidator(line)] | None = None
-    on: dict[str, dict[str, Any]] = {}  # data set -> arguments there
-    paper: PaperRow | None = None
-    backbone: Plugin | None = None
-    train: Plugin | None = None
-    codebook: Codebook | None = None
-
-    @classmethod
-    def _plain(cls, data: Any) -> Any:
-        if isinstance(data, str):
-            return {"quantizer": data}
-        if not isinstance(data, dict):
-            raise Problem(f"is {shown(data)}; a row should be a quantizer's name, or a mapping such as {{vq: {{}}}}")
-        names = [key for key in data if key not in ROW_KEYS]
-        if len(names) != 1:
-            found = " and ".join(map(repr, names)) or "none"
-            raise Problem(
-                f"a row names one quantizer, but here is {found}; the other keys of a row are {', '.join(ROW_KEYS)}"
-            )
-        row = {key: value for key, value in data.items() if key in ROW_KEYS}
-        if not isinstance(row.get("on", {}), dict):
-            raise Problem("should be a mapping such as {cifar10: {scale: 20}}", "on")
-        on = {dataset: arguments(args, "on", dataset) for dataset, args in row.pop("on", {}).items()}
-        return {**row, "on": on, "quantizer": names[0], "args": arguments(data[names[0]], names[0], grid=True)}
-
-    @model_serializer
-    def _written(self) -> str | dict[str, Any]:
-        rest: dict[str, Any] = {
-            "label": self.label,
-            "on": self.on,
-            "paper": self.paper and self.paper.model_dump(exclude_none=True),
-        }
-        rest |= {"backbone": self.backbone and self.backbone.model_dump()}
-        rest |= {"train": self.train and self.train.model_dump()}
-        rest |= {"codebook": self.codebook and self.codebook.model_dump(exclude_unset=True)}
-        return {self.quantizer: self.args} | {key: value for key, value in rest.items() if value}
-
-
-class SampleSettings(Model):
-    """How many images a second stage samples, with which settings of its recipe, and what they are compared with."""
-
-    count: Annotated[int, Field(ge=2, le=10_000_000)] = 50_000
-    reference: Reference = "train"
-    references: Annotated[int, Field(ge=2, le=MOST)] | None = None  # the first images of that split; None: all
-    settings: dict[str, Any] = {}  # every other key: settings of the recipe's sampler, which only the recipe checks
-
-    @classmethod
-    def _plain(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            return super()._plain(data)
-        own = {key: value for key, value in data.items() if key in SAMPLE_KEYS}
-        settings = {key: value for key, value in data.items() if key not in SAMPLE_KEYS and value is not None}
-        return {**own, "settings": arguments(settings)} if settings else own
-
-    @model_serializer(mode="wrap")
-    def _written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        written: dict[str, Any] = handler(self)
-        settings: dict[str, Any] = written.pop("settings", {})
-        return {**written, **settings}
-
-    def sampling(self, name: str, recipe: type[SecondStage]) -> Sampling:
-        """The sampling by the recipe ``name``. Raises Problem for a setting that it does not have, or a wrong value."""
-        for setting, value in self.settings.items():
-            if setting not in recipe.sampler:
-                known = nearest(setting, [*recipe.sampler, *SAMPLE_KEYS])
-                raise Problem(f"{name} is not sampled by {setting}; {known}", "samples", setting)
-            if wrong := recipe.wrong_setting(setting, value):
-                raise Problem(f"is {shown(value)}; it should be {wrong}", "samples", setting)
-        return Sampling(self.count, self.reference, self.references, {**recipe.sampler, **self.settings})
-
-
-class TableSpec(Model):
-    """The table: blocks of rows, or groups of columns side by side, by data set or by an argument's value."""
-
-    layout: Literal["rows", "side_by_side"] = "rows"
-    group: str = "dataset"
-    columns: Annotated[list[str], AfterValidator(distinct)] | None = None
-    protocol: str | None = None

@@ -5,47 +5,155 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from vqbench.bounds import MOST
 from vqbench.errors import UsageError, counted, nearest, shortened
 from vqbench.planning import yamlfile
-from vqbench.planning.changes import narrowed, of_training
-from vqbench.planning.overrides import Override, find_suite, override
 from vqbench.planning.schema import (
-    Codebook,
     Model,
-    PaperRow,
     Plugin,
     Problem,
-    QuantizerRow,
-    SampleSettings,
-    TableSpec,
     arguments,
     distinct,
     filled,
     line,
     shown,
+    sizes,
     word,
 )
 from vqbench.planning.yamlfile import Document, KeyPath
 from vqbench.protocol import MEASURE
+from vqbench.store.sampling import Reference, Sampling
 
-__all__ = ["Codebook", "PaperRow", "Plugin", "QuantizerRow", "SuiteRow", "SuiteSpec", "TableSpec", "load_suite"]
+if TYPE_CHECKING:
+    from vqbench.recipe import SecondStage
 
 MAX_ROWS = 10_000
 MAX_RUNS = 200_000
 LENGTHS = re.compile(r"\d+ (updates|epochs|images)")
 BUDGET = ("num_codes", "dim")
 DEFAULT_BACKBONE = Plugin.model_validate("conv")  # of the paper; for suites without the key ``backbone``
+ROW_KEYS = ("label", "on", "paper", "backbone", "train", "codebook")  # of a row, beside the name of its quantizer
+SAMPLE_KEYS = ("count", "reference", "references")  # of samples, beside the settings of its recipe
 EXTRA_COLUMNS = ("seconds", "latent", "codes", "parameters", "state")  # columns of a table that are no metrics
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class PaperRow(Model):
+    """The row of the paper's table that a row of ours corresponds to, in the words of that table."""
+
+    row: Annotated[str, AfterValidator(line)]
+    setting: Annotated[str, AfterValidator(line)] | None = None
+
+
+class Codebook(Model):
+    """The budget that all quantizers get: number of codes and dimension; lists are grids."""
+
+    num_codes: Annotated[list[int], BeforeValidator(sizes)] = Field(default=[512])
+    dim: Annotated[list[int], BeforeValidator(sizes)] = Field(default=[64])
+
+
+class QuantizerRow(Model):
+    """One quantizer of a suite, or a grid: ``vq`` or ``{vq: {beta: [0.25, 1]}, label: VQ, on: ..., paper: ...}``.
+
+    ``backbone``, ``train`` and ``codebook`` are those of this row alone, in the place of the suite's: where whole
+    systems are compared, not quantizers in one backbone.
+    """
+
+    quantizer: str
+    args: dict[str, Any] = Field(default={})  # a list as a value stands for one row per item
+    label: Annotated[str, AfterValidator(line)] | None = None
+    on: dict[str, dict[str, Any]] = Field(default={})  # data set -> arguments there
+    paper: PaperRow | None = None
+    backbone: Plugin | None = None
+    train: Plugin | None = None
+    codebook: Codebook | None = None
+
+    @classmethod
+    def _plain(cls, data: Any) -> Any:
+        if isinstance(data, str):
+            return {"quantizer": data}
+        if not isinstance(data, dict):
+            raise Problem(f"is {shown(data)}; a row should be a quantizer's name, or a mapping such as {{vq: {{}}}}")
+        names = [key for key in data if key not in ROW_KEYS]
+        if len(names) != 1:
+            found = " and ".join(map(repr, names)) or "none"
+            raise Problem(
+                f"a row names one quantizer, but here is {found}; the other keys of a row are {', '.join(ROW_KEYS)}"
+            )
+        row = {key: value for key, value in data.items() if key in ROW_KEYS}
+        if not isinstance(row.get("on", {}), dict):
+            raise Problem("should be a mapping such as {cifar10: {scale: 20}}", "on")
+        on = {dataset: arguments(args, "on", dataset) for dataset, args in row.pop("on", {}).items()}
+        return {**row, "on": on, "quantizer": names[0], "args": arguments(data[names[0]], names[0], grid=True)}
+
+    @model_serializer
+    def _written(self) -> str | dict[str, Any]:
+        rest: dict[str, Any] = {
+            "label": self.label,
+            "on": self.on,
+            "paper": self.paper and self.paper.model_dump(exclude_none=True),
+        }
+        rest |= {"backbone": self.backbone and self.backbone.model_dump()}
+        rest |= {"train": self.train and self.train.model_dump()}
+        rest |= {"codebook": self.codebook and self.codebook.model_dump(exclude_unset=True)}
+        return {self.quantizer: self.args} | {key: value for key, value in rest.items() if value}
+
+
+class SampleSettings(Model):
+    """How many images a second stage samples, with which settings of its recipe, and what they are compared with."""
+
+    count: Annotated[int, Field(ge=2, le=10_000_000)] = 50_000
+    reference: Reference = "train"
+    references: Annotated[int, Field(ge=2, le=MOST)] | None = None  # the first images of that split; None: all
+    settings: dict[str, Any] = Field(default={})  # every other key; only the recipe checks them
+
+    @classmethod
+    def _plain(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return super()._plain(data)
+        own = {key: value for key, value in data.items() if key in SAMPLE_KEYS}
+        settings = {key: value for key, value in data.items() if key not in SAMPLE_KEYS and value is not None}
+        return {**own, "settings": arguments(settings)} if settings else own
+
+    @model_serializer(mode="wrap")
+    def _written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = handler(self)
+        settings: dict[str, Any] = written.pop("settings", {})
+        return {**written, **settings}
+
+    def sampling(self, name: str, recipe: type[SecondStage]) -> Sampling:
+        """The sampling by the recipe ``name``. Raises Problem for a setting that it does not have, or a wrong value."""
+        for setting, value in self.settings.items():
+            if setting not in recipe.sampler:
+                known = nearest(setting, [*recipe.sampler, *SAMPLE_KEYS])
+                raise Problem(f"{name} is not sampled by {setting}; {known}", "samples", setting)
+            if wrong := recipe.wrong_setting(setting, value):
+                raise Problem(f"is {shown(value)}; it should be {wrong}", "samples", setting)
+        return Sampling(self.count, self.reference, self.references, {**recipe.sampler, **self.settings})
+
+
+class TableSpec(Model):
+    """The table: blocks of rows, or groups of columns side by side, by data set or by an argument's value."""
+
+    layout: Literal["rows", "side_by_side"] = "rows"
+    group: str = "dataset"
+    columns: Annotated[list[str], AfterValidator(distinct)] | None = None
+    protocol: str | None = None
 
 
 @dataclass(frozen=True)
@@ -203,17 +311,6 @@ class SuiteSpec(Model):
         if self.table.protocol not in (None, *self.measure):
             what = f"{self.table.protocol!r} is not among `measure`; {nearest(self.table.protocol, self.measure)}"
             raise Problem(what, "table", "protocol")
-
-
-def load_suite(name_or_path: str | Path, overrides: Iterable[Override] = ()) -> SuiteSpec:
-    """The suite of that name or path, changed by ``overrides``. Raises UsageError with the place."""
-    document = yamlfile.read(find_suite(name_or_path))
-    overrides = list(overrides)
-    changed = override(document, overrides, SuiteSpec.model_fields)
-    suite = SuiteSpec.from_document(narrowed(document, changed, overrides))
-    if not overrides:
-        return suite
-    return suite.model_copy(update={"changed": [*suite.changed, *of_training(document, suite.quantizers, overrides)]})
 
 
 def _grid_of(row: QuantizerRow) -> int:

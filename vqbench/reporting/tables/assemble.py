@@ -11,8 +11,7 @@ import numpy as np
 
 from vqbench.errors import counted
 from vqbench.planning.plan import Plan, PlannedRun
-from vqbench.planning.schema import Codebook
-from vqbench.planning.suite import DEFAULT_BACKBONE
+from vqbench.planning.suite import DEFAULT_BACKBONE, Codebook
 from vqbench.reporting import paper as paper_values
 from vqbench.reporting.tables import budget as budgets
 from vqbench.reporting.tables.basis import Basis

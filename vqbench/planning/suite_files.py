@@ -1,0 +1,63 @@
+"""Suite files: where they are found, and how one is read with its overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from vqbench.errors import UsageError, nearest
+from vqbench.planning import yamlfile
+from vqbench.planning.changes import narrowed, of_training
+from vqbench.planning.overrides import Override, override
+from vqbench.planning.suite import SuiteSpec
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def folders() -> list[Path]:
+    """Where suites are looked for by name: the working directory's, then a checkout's, then the installed ones."""
+    beside = [PACKAGE.parent / "suites"] if (PACKAGE.parent / "pyproject.toml").is_file() else []
+    return [Path("suites"), *beside, PACKAGE / "suites"]
+
+
+def known_suites() -> dict[str, Path]:
+    """The suites that can be asked for by name."""
+    found: dict[str, Path] = {}
+    for folder in folders():
+        for path in sorted(folder.glob("*.yaml")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+def find_suite(name_or_path: str | Path) -> Path:
+    """The file of a suite: a path as given, or a name in one of :func:`folders`, with or without ``.yaml``.
+
+    Raises UsageError that tells where was looked and which suites there are.
+    """
+    given = str(name_or_path)
+    bases = [Path(), *(folders() if Path(given).name == given else [])]
+    tried = [base / name for base in bases for name in dict.fromkeys((given, given.removesuffix(".yaml") + ".yaml"))]
+    for path in tried:
+        if given and _is_file(path):
+            return path
+    looked = ", ".join(dict.fromkeys(str(base / given) for base in bases))
+    raise UsageError(f"{given!r}: no such suite; looked for {looked} (or .yaml); {nearest(given, known_suites())}")
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is something to be read; also False where the system cannot tell."""
+    with suppress(OSError, ValueError):
+        return path.exists() and not path.is_dir()
+    return False
+
+
+def load_suite(name_or_path: str | Path, overrides: Iterable[Override] = ()) -> SuiteSpec:
+    """The suite of that name or path, changed by ``overrides``. Raises UsageError with the place."""
+    document = yamlfile.read(find_suite(name_or_path))
+    overrides = list(overrides)
+    changed = override(document, overrides, SuiteSpec.model_fields)
+    suite = SuiteSpec.from_document(narrowed(document, changed, overrides))
+    if not overrides:
+        return suite
+    return suite.model_copy(update={"changed": [*suite.changed, *of_training(document, suite.quantizers, overrides)]})
