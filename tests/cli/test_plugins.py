@@ -41,7 +41,7 @@ metrics: [l1, usage, bits]
 
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(registry, "_files", {})
+    monkeypatch.setattr("vqbench.registry.plugin_files._files", {})
     registry.sources.cache_clear()
     yield
     registry.sources.cache_clear()

@@ -28,6 +28,7 @@ from vqbench.cli import run as running
 from vqbench.execution import provenance
 from vqbench.execution.results import Summary
 from vqbench.planning import loading
+from vqbench.registry import plugin_files
 from vqbench.store.record import Record, Value
 from vqbench.store.results import ResultStore
 
@@ -161,7 +162,7 @@ def typed(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(place)
     monkeypatch.setattr(running, "_execute", lambda *_: Summary())
     monkeypatch.setattr(describe, "_golden", list)
-    monkeypatch.setattr(registry, "_files", {})
+    monkeypatch.setattr("vqbench.registry.plugin_files._files", {})
     monkeypatch.setenv("VQBENCH_OFFLINE", "1")
     for name in ("VQBENCH_LISTEN", "VQBENCH_DETERMINISTIC", "CUBLAS_WORKSPACE_CONFIG"):
         monkeypatch.setenv(name, "")
@@ -171,7 +172,7 @@ def typed(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def carried_out(words: list[str]) -> tuple[int, str]:
     """Exit code and stderr of a command line in this process."""
-    registry._files.clear()
+    plugin_files._files.clear()
     registry.sources.cache_clear()
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()) as errors:
         code = app.run_words(words)

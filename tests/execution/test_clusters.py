@@ -92,7 +92,7 @@ def passes(folder: Path) -> dict[str, int]:
 @pytest.fixture(autouse=True)
 def _fresh_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The user's plugin files of one test are not there in the next; all run with the threads of a Ray task."""
-    monkeypatch.setattr(registry, "_files", {})
+    monkeypatch.setattr("vqbench.registry.plugin_files._files", {})
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
     yield

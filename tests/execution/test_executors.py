@@ -107,7 +107,7 @@ def wait_for_the_end_of(processes: list[int]) -> None:
 @pytest.fixture
 def fresh_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The user's plugin files of one test are not there in the next."""
-    monkeypatch.setattr(registry, "_files", {})
+    monkeypatch.setattr("vqbench.registry.plugin_files._files", {})
     yield
     registry.sources.cache_clear()
 
