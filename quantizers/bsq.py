@@ -1,4 +1,4 @@
-"""Binary spherical quantization: the signs of a point on the sphere are the code."""
+"""Binary spherical quantization: the code is the signs of a point on a sphere."""
 
 from __future__ import annotations
 
@@ -14,22 +14,25 @@ from vqbench.quantizer import Quantizer, QuantizerOutput
 
 
 class BSQ(Quantizer):
-    """û = sign(u)/√L of u = y/‖y‖, y = z projected to L channels, K = 2^L codes; the first channel is the highest bit.
+    """Quantize each feature to a corner of a hypercube on the unit sphere.
+
+    û = sign(u)/√L of u = y/‖y‖, y = z projected to L channels, K = 2^L codes; the first channel is the highest bit.
 
     p_i = softmax over all codes c ∈ {±1/√L}^L of 2τ⟨u_i, c⟩, whose bits are independent: σ(4τu/√L).
     loss = entropy·(mean_i H(p_i) − diversity·H(mean_i p_i))/τ + commitment·mean_i ‖u_i − sg û_i‖², the second entropy
     over the global batch. Straight-through gradient.
 
     L is log2 of ``num_codes``, rounded. Linear maps lead from ``dim`` to the L channels and back, which start at
-    U(±1/√fan-in), as PyTorch has them.
+    U(±1/√fan-in), PyTorch's default.
 
-    Differs from the released code in the entropy of the mean, which is exact here for any L. There it is a sum over
-    parts of the code, an upper bound: with ``group`` over groups of 9 bits (so for L = 9 the same), with
-    ``analytical``, which three of the four released configurations name, over single bits, whatever their groups; and
-    without ``soft_entropy`` it is that of the hard codes, with a gradient of its own. The mean of the entropies is the
-    same for ``group`` and ``analytical``. Differs, too: the weight on the entropies is constant instead of three times
-    as large at the start, and the encoder's gradient lacks the factor 1/√L that scaling after the straight-through
-    step puts there.
+    Differs from the released code:
+
+    - The entropy of the mean is exact here for any L. There it is a sum over parts of the code, an upper bound: with
+      ``group`` over groups of 9 bits (equal for L = 9); with ``analytical``, which three of the four released
+      configurations set, over single bits; and without ``soft_entropy`` it is that of the hard codes, with a gradient
+      of its own. The mean of the entropies is the same for ``group`` and ``analytical``.
+    - The weight of the entropies is constant; there it is three times as large at the start.
+    - The encoder's gradient lacks the factor 1/√L, which there comes from scaling after the straight-through step.
     """
 
     paper: ClassVar[str] = (
@@ -60,7 +63,7 @@ class BSQ(Quantizer):
 
     @Q.full_precision
     def forward(self, z: Tensor) -> QuantizerOutput:
-        """Quantize ``z`` (B, dim, H, W); nothing but the gradient tells training from evaluation."""
+        """Quantize ``z`` (B, dim, H, W), in training as in evaluation."""
         u = F.normalize(self.project_in(Q.flatten(z, self.dim)), dim=1)  # (N, L)
         codes = Q.code_map(Q.pack_bits(u), z)
         u_q = Q.signs(u) / sqrt(self.num_bits)
@@ -73,7 +76,7 @@ class BSQ(Quantizer):
         return QuantizerOutput(z_q, codes, loss, Q.usage_logs(Q.code_counts(codes, self.num_codes)))
 
     def decode(self, codes: Tensor) -> Tensor:
-        """The vectors (B, dim, H, W) of ``codes`` (B, H, W, 1)."""
+        """Return the vectors (B, dim, H, W) of ``codes`` (B, H, W, 1)."""
         Q.require_codes(codes, depth=1)
         u_q = Q.unpack_bits(codes.flatten(), self.num_bits).to(self.project_out.weight.dtype) / sqrt(self.num_bits)
         return Q.unflatten(self.project_out(u_q), codes.permute(0, 3, 1, 2))

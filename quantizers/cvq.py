@@ -1,4 +1,4 @@
-"""CVQ-VAE: codes that no feature chooses are moved onto features."""
+"""CVQ-VAE: unused codes are relocated onto features."""
 
 from __future__ import annotations
 
@@ -15,28 +15,30 @@ from vqbench.quantizers.vq import VQ
 
 
 class CVQ(VQ):
-    """The online clustered codebook: VQ, and after every training step a relocation of the unused codes.
+    """The online clustered codebook: VQ whose unused codes are relocated.
 
-    With q_k the share of the step's features that chose code k: p_k ← γp_k + (1 − γ)q_k,
-    α_k = exp(−10·K·p_k/(1 − γ) − 1e-3), e_k ← (1 − α_k)·e_k + α_k·a_k, where the anchor a_k is a feature of the batch:
+    After every training step, with q_k the share of the step's features that chose code k: p_k ← γp_k + (1 − γ)q_k,
+    α_k = exp(−10·K·p_k/(1 − γ) − 1e-3), e_k ← (1 − α_k)·e_k + α_k·a_k. The anchor a_k is a feature of the batch:
     ``random``, ``unique`` (without repeats), ``probability`` (softmax over the features of their similarity to the
     code) or ``closest``. Offline (``online=False``) this happens once, at the first training step. ``contrastive``
     adds −ln[exp(pos/τ)/(exp(pos/τ) + Σ exp(neg/τ))], which pulls every code towards its most similar features.
+    Assignment, loss and contrastive term, and their gradients, use the codebook before the step's relocation. With
+    several ranks everything, the contrastive term too, is computed over the global batch.
 
-    Assignment, loss and contrastive term, and their gradients, are those of the codebook before the step's relocation.
-    Differs from the released code: it rebinds the weights before the backward pass, which under ``cosine`` mixes the
-    relocated vectors into the contrastive term's gradient and makes it too large by orders of magnitude for codes that
-    were just relocated (``contrastive_gradient="released"`` does the same, as torch 2 computes it); ``random`` always
-    draws from the current batch, where a batch with fewer features than codes goes to a pool there; ``unique`` is not
-    in it and follows the paper's name for it (a permutation, repeated where features run short); whether the one
-    offline relocation is done is saved; exact ties go to the lowest index, there mostly to the highest, as its sort is
-    not stable.
+    Codes start at U(±1/K), the usage p at 0, as in the released code.
 
-    ``closest`` moves unused codes near one feature to almost the same place. Which of such near-duplicates is chosen
-    is decided by rounding, so its runs are not reproducible beyond it: on another machine they part.
+    Differs from the released code:
 
-    Codes start at U(±1/K), the usage p at 0, as in the released code. With several ranks all of it, the contrastive
-    term too, is that of the global batch.
+    - It rebinds the weights before the backward pass. Under ``cosine`` this mixes the relocated vectors into the
+      contrastive term's gradient, which becomes too large by orders of magnitude for codes that were just relocated.
+      ``contrastive_gradient="released"`` does the same, as torch 2 computes it.
+    - ``random`` draws from the current batch; there, a batch with fewer features than codes draws from a pool.
+    - ``unique`` is not in it; it follows the paper's name for it (a permutation, repeated if features are too few).
+    - Whether the one offline relocation was done is saved.
+    - Exact ties go to the lowest index; there mostly to the highest, since its sort is not stable.
+
+    ``closest`` moves unused codes near one feature to almost the same place. Rounding decides which of such
+    near-duplicates is chosen, so its runs are not reproducible on another machine.
     """
 
     paper: ClassVar[str] = "C. Zheng, A. Vedaldi, Online Clustered Codebook, ICCV 2023, arXiv 2307.15139"
@@ -77,7 +79,10 @@ class CVQ(VQ):
 
     @Q.full_precision
     def forward(self, z: Tensor) -> QuantizerOutput:
-        """Quantize ``z`` (B, dim, H, W); in training, add the contrastive term and relocate the codebook after it."""
+        """Quantize ``z`` (B, dim, H, W).
+
+        In training, add the contrastive term, then relocate the codebook.
+        """
         before = self.codebook.clone()  # backward must not see the relocation
         out = self.quantize(z, before)
         if self.training:
@@ -94,7 +99,10 @@ class CVQ(VQ):
 
     @torch.no_grad()
     def relocate(self, features: Tensor, codes: Tensor) -> None:
-        """Update the usage from ``codes``, and move the codes towards their anchors among ``features`` (N, dim)."""
+        """Move unused codes towards their anchors among ``features`` (N, dim).
+
+        Updates the usage p from the step's ``codes``.
+        """
         self.usage.lerp_(Q.shares(Q.code_counts(codes, self.num_codes)).to(self.usage.dtype), 1 - self.decay)
         if self._relocation_done:
             return

@@ -1,4 +1,4 @@
-"""CVQ-VAE with several codes a position: chunks of channels, and one online clustered codebook for all of them."""
+"""CVQ-VAE with several codes per position, all from one codebook."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from vqbench.quantizers.cvq import CVQ
 
 
 class CVQGrouped(Quantizer):
-    """cvq of each of ``groups`` chunks of neighbouring channels, with one codebook of ``dim``/``groups`` dimensions.
+    """cvq of each of ``groups`` chunks of channels, with one shared codebook.
 
-    The chunks of all positions together are the features of one cvq: its usage, its anchors and its contrastive term
-    are theirs, and so is its loss. With four groups this is "CVQ-VAE 16x16x4" of the paper's table B.2, as far as its
-    text tells: as many chunks as MoVQ has. ``group_codes``: codes a chunk; with None the whole number whose
-    ``groups``-th power is nearest to ``num_codes``, so that all chunks together cost what the suite's budget allows
-    (512 codes: two chunks of 23). Codes start at U(±1/K), K the codes of a chunk.
+    A chunk is ``dim``/``groups`` neighbouring channels.
+
+    The chunks of all positions together are the features of one cvq, which computes usage, anchors, contrastive term
+    and loss over them. With four groups this is "CVQ-VAE 16x16x4" of the paper's table B.2, as far as its text says:
+    as many chunks as in MoVQ. ``group_codes``: codes per chunk; with None the whole number whose ``groups``-th power is
+    nearest to ``num_codes``, so that all chunks together cost what the suite's budget allows (512 codes: two chunks of
+    23). Codes start at U(±1/K), K the codes of a chunk.
 
     No code of this setting was released.
     """
@@ -55,13 +57,13 @@ class CVQGrouped(Quantizer):
 
     def forward(self, z: Tensor) -> QuantizerOutput:
         """Quantize ``z`` (B, dim, H, W); in training, the codebook learns as cvq's."""
-        Q.flatten(z, self.dim)  # refuses other shapes
+        Q.flatten(z, self.dim)  # raises for other shapes
         out = self.chunks(z.reshape(-1, self.chunks.dim, *z.shape[2:]))  # (B·groups, dim/groups, H, W)
         codes = out.codes.view(len(z), self.depth, *z.shape[2:]).permute(0, 2, 3, 1).contiguous()
         return QuantizerOutput(out.z_q.reshape(z.shape), codes, out.loss, out.logs)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """The code vectors (B, dim, H, W) of ``codes`` (B, H, W, groups), chunk after chunk."""
+        """Return the code vectors (B, dim, H, W) of ``codes`` (B, H, W, groups)."""
         Q.require_codes(codes, self.depth)
         batch, height, width, _ = codes.shape
         chunks = self.chunks.decode(codes.permute(0, 3, 1, 2).reshape(-1, height, width, 1))

@@ -1,4 +1,4 @@
-"""VQ with an entropy term that makes features certain of their code and all codes equally used."""
+"""VQ with an entropy term: features certain of their code, codes equally used."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ from vqbench.quantizers.vq import VQ
 
 
 class EntropyVQ(VQ):
-    """vq, and with p_i = softmax_k(−‖z_i − e_k‖²/T): loss + entropy·(certainty·mean_i H(p_i) − H(mean_i p_i)).
+    """vq with an entropy term in its loss.
 
-    The second entropy is that of the global batch. Both terms' gradients reach the features and all codes.
+    With p_i = softmax_k(−‖z_i − e_k‖²/T): loss = vq's + entropy·(certainty·mean_i H(p_i) − H(mean_i p_i)).
+
+    The second entropy is that of the global batch. The gradients of both reach the features and all codes. Memory grows
+    with N·K.
 
     Entropy 0.1, T = 0.01 and the codes' start at U(±√(3/K)) are those of MaskGIT's released code. The preset ``seqgan``
     has SeQ-GAN's term alone, −0.01·H(mean p) with T = 1; its text adds H, but its stated aim, a smooth use of the
-    codes, wants it subtracted. Its codes start at U(±√(3/K)), too: SeQ-GAN's own start is not known here.
-    Memory grows with N·K.
+    codes, requires subtracting it. Its codes start at U(±√(3/K)) too, since SeQ-GAN's own start is not known.
 
-    Differs from MaskGIT's released code: entropies have no 1e-5 within their logarithms.
+    Differs from MaskGIT's released code: entropies have no 1e-5 inside their logarithms.
     """
 
     paper: ClassVar[str] = (
@@ -53,7 +55,7 @@ class EntropyVQ(VQ):
 
     @Q.full_precision
     def forward(self, z: Tensor) -> QuantizerOutput:
-        """Quantize ``z`` (B, dim, H, W); nothing but the gradient tells training from evaluation."""
+        """Quantize ``z`` (B, dim, H, W), in training as in evaluation."""
         out = self.quantize(z, self.codebook)
         distances = Q.squared_distances(Q.flatten(z, self.dim), self.codebook)  # (N, K)
         each, mean = Q.mean_and_total_entropy(-distances / self.temperature)

@@ -1,4 +1,4 @@
-"""Finite scalar quantization: every channel is rounded by itself, and there is no codebook to learn."""
+"""Finite scalar quantization: each channel is rounded, no codebook is learned."""
 
 from __future__ import annotations
 
@@ -14,16 +14,19 @@ from vqbench.quantizer import Quantizer, QuantizerOutput
 
 
 class FSQ(Quantizer):
-    """d channels of L_1 … L_d levels; a code is the number in mixed radix that the rounded channels spell.
+    """Round each of d channels to one of its L_1 … L_d levels.
+
+    A code is the number whose mixed-radix digits are the rounded channels.
 
     h = (L − 1)(1 − ε)/2, o = 0.5 for even L and 0 for odd, y = tanh(z + tan(o/h))·h − o, ẑ = round(y)/⌊L/2⌋ with a
-    straight-through gradient. The code is Σ_j (round(y_j) + ⌊L_j/2⌋)·Π_{i<j} L_i. There is no loss.
+    straight-through gradient. The code is Σ_j (round(y_j) + ⌊L_j/2⌋)·Π_{i<j} L_i. The loss is 0.
 
-    ``levels``, such as ``8x5x5x5``; with None the paper's for 2^8, 2^10, 2^12, 2^14 and 2^16 codes, and else those of
-    5 to 8 levels a channel that come nearest to ``num_codes`` (512: ``8x8x8``). ``num_codes`` is then their product.
+    ``levels`` reads like ``8x5x5x5``. With None it is the paper's (table 1) for 2^8, 2^10, 2^12, 2^14 and 2^16 codes,
+    otherwise the 5 to 8 levels per channel that come nearest to ``num_codes`` (512: ``8x8x8``). ``num_codes`` is then
+    their product.
 
-    Linear maps lead from ``dim`` to the d channels and back, as the released networks have them outside; they start
-    at U(±1/√fan-in), as PyTorch has them. Differs from the released code: none known.
+    Linear maps lead from ``dim`` to the d channels and back, which the released networks have outside the quantizer;
+    they start at U(±1/√fan-in), PyTorch's default. Differs from the released code: nothing known.
     """
 
     paper: ClassVar[str] = (
@@ -50,20 +53,20 @@ class FSQ(Quantizer):
 
     @Q.full_precision
     def forward(self, z: Tensor) -> QuantizerOutput:
-        """Quantize ``z`` (B, dim, H, W); nothing but the gradient tells training from evaluation."""
+        """Quantize ``z`` (B, dim, H, W), in training as in evaluation."""
         y = self.bound(self.project_in(Q.flatten(z, self.dim)))  # (N, d)
         digits = y.round()
-        whole = digits.nan_to_num().long() + self.levels // 2  # a diverged training gets to where its loss is checked
+        whole = digits.nan_to_num().long() + self.levels // 2  # a diverged run must reach the check of its loss
         codes = Q.code_map((whole * self.radix).sum(1), z)
         z_q = Q.unflatten(self.project_out(Q.straight_through(y, digits) / (self.levels // 2)), z)
         return QuantizerOutput(z_q, codes, z.new_zeros(()), Q.usage_logs(Q.code_counts(codes, self.num_codes)))
 
     def bound(self, z: Tensor) -> Tensor:
-        """``z`` (N, d), of any size, as numbers that round to one of the L levels of their channel."""
+        """Map ``z`` (N, d) to numbers that round to one of their channel's L levels."""
         return torch.tanh(z + self.shift) * self.reach - self.offset
 
     def decode(self, codes: Tensor) -> Tensor:
-        """The vectors (B, dim, H, W) of ``codes`` (B, H, W, 1)."""
+        """Return the vectors (B, dim, H, W) of ``codes`` (B, H, W, 1)."""
         Q.require_codes(codes, depth=1)
         digits = codes // self.radix % self.levels - self.levels // 2  # (B, H, W, d)
         rows = self.project_out(digits.to(self.reach.dtype).flatten(0, 2) / (self.levels // 2))

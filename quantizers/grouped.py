@@ -1,4 +1,4 @@
-"""Grouped, or product, quantization: the channels in chunks, a code for each."""
+"""Grouped (product) quantization: one code per chunk of the channels."""
 
 from __future__ import annotations
 
@@ -15,19 +15,21 @@ from vqbench.quantizer import Quantizer, QuantizerOutput
 
 
 class Grouped(Quantizer):
-    """VQ of each of ``groups`` chunks of neighbouring channels by itself; the decoder gets the chosen codes in a row.
+    """VQ of each of ``groups`` chunks of channels; the decoder gets all codes.
+
+    A chunk is neighbouring channels; the chosen code vectors are concatenated.
 
     loss = mean((e − sg z)²) + β·mean((sg e − z)²), means over features and all ``dim`` channels; straight-through.
 
     ``shared``: one codebook for all chunks, which must then be equally wide, as in MoVQ. Otherwise every chunk has its
-    own, a column of the same (K, dim) matrix; where ``groups`` does not divide ``dim``, the first chunks are one wider.
-    ``group_codes``: codes a chunk; with None the whole number whose ``groups``-th power is nearest to ``num_codes``, so
-    that all chunks together cost what the suite's budget allows (512 codes: two chunks of 23).
+    own, some columns of one (K, dim) matrix; if ``groups`` does not divide ``dim``, the first chunks are one wider.
+    ``group_codes``: codes per chunk; with None the whole number whose ``groups``-th power is nearest to ``num_codes``,
+    so that all chunks together cost what the suite's budget allows (512 codes: two chunks of 23).
 
     ``init``: ``uniform`` U(±1/K), as MoVQ, K the codes of a chunk; ``sonnet`` U(±√(3/D)), D the codebook's columns.
 
-    Differs from MoVQ: none of its spatially modulated decoder, and its four chunks have 1,024 codes each. (Of its code,
-    only a reimplementation is public, which is followed.)
+    Differs from MoVQ: without its spatially modulated decoder; and its four chunks have 1,024 codes each. Only a
+    reimplementation of its code is public, which is followed.
     """
 
     paper: ClassVar[str] = (
@@ -56,12 +58,12 @@ class Grouped(Quantizer):
         self.codebook = nn.Parameter(Q.initial_codebook(codes, dim // groups if shared else dim, init))
 
     def codebooks(self) -> tuple[Tensor, ...]:
-        """The codebook (num_codes, width) of each chunk."""
+        """Return the codebook (num_codes, width) of each chunk."""
         return (self.codebook,) * self.depth if self.shared else self.codebook.tensor_split(self.depth, dim=1)
 
     @Q.full_precision
     def forward(self, z: Tensor) -> QuantizerOutput:
-        """Quantize ``z`` (B, dim, H, W); nothing but the gradient tells training from evaluation."""
+        """Quantize ``z`` (B, dim, H, W), in training as in evaluation."""
         chunks = Q.flatten(z, self.dim).tensor_split(self.depth, dim=1)
         chosen = [Q.assign(chunk, book) for chunk, book in zip(chunks, self.codebooks(), strict=True)]
         codes = torch.stack(chosen, 1).view(len(z), *z.shape[2:], self.depth)
@@ -70,7 +72,7 @@ class Grouped(Quantizer):
         return QuantizerOutput(Q.straight_through(z, z_q), codes, Q.vq_loss(z, z_q, self.beta), logs)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """The code vectors (B, dim, H, W) of ``codes`` (B, H, W, groups), chunk after chunk."""
+        """Return the code vectors (B, dim, H, W) of ``codes`` (B, H, W, groups)."""
         Q.require_codes(codes, self.depth)
         rows = [F.embedding(chosen, book) for chosen, book in zip(codes.unbind(-1), self.codebooks(), strict=True)]
         return torch.cat(rows, -1).permute(0, 3, 1, 2).contiguous()

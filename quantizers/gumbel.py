@@ -1,4 +1,4 @@
-"""Gumbel-softmax: the encoder names probabilities of codes, of which a relaxed sample is taken."""
+"""Gumbel-softmax: a relaxed sample of the codes, from the encoder's logits."""
 
 from __future__ import annotations
 
@@ -14,18 +14,22 @@ from vqbench.quantizer import Quantizer, QuantizerOutput
 
 
 class Gumbel(Quantizer):
-    """Logits ℓ_i = Wz_i + b over the K codes, q = softmax(ℓ); the logits know nothing of where the codes lie.
+    """Draw codes from logits that are linear in the features.
 
-    Training: z_q,i = Σ_k y_ik e_k, y = softmax((ℓ + g)/τ) with Gumbel noise g; evaluation: the code of the largest
-    logit. loss = kl·mean_i Σ_k q_ik ln(K·q_ik + 1e-10). Nothing stops a gradient.
+    Logits ℓ_i = Wz_i + b over the K codes, q = softmax(ℓ), independent of the code vectors.
+
+    In training z_q,i = Σ_k y_ik e_k, y = softmax((ℓ + g)/τ) with Gumbel noise g; in evaluation the code of the
+    largest logit. loss = kl·mean_i Σ_k q_ik ln(K·q_ik + 1e-10). Nothing stops a gradient.
 
     The temperature falls from ``temperature_start`` to ``temperature_end`` as half a cosine over the training, as in
-    DALL-E's, from 1 to 1/16. Codes start at N(0, 1), W and b at U(±1/√D), both as in taming-transformers'
+    DALL-E, from 1 to 1/16. Codes start at N(0, 1), W and b at U(±1/√D), both as in taming-transformers'
     GumbelQuantize.
 
-    Differs from DALL-E's: the weight of the KL is that of GumbelQuantize, constant, and the temperature reaches its end
-    with the training instead of after 150,000 updates. Differs from GumbelQuantize: it has a constant temperature, and
-    by default hands on the code of the largest sample instead of the relaxed one. Memory grows with N·K.
+    Memory grows with N·K.
+
+    Differs from DALL-E's: the weight of the KL is GumbelQuantize's, constant, and the temperature reaches its end with
+    the training instead of after 150,000 updates. Differs from GumbelQuantize: there the temperature is constant, and
+    by default the decoder gets the code of the largest sample instead of the relaxed one.
     """
 
     paper: ClassVar[str] = (
@@ -51,7 +55,10 @@ class Gumbel(Quantizer):
 
     @Q.full_precision
     def forward(self, z: Tensor) -> QuantizerOutput:
-        """Quantize ``z`` (B, dim, H, W): a relaxed sample in training, the most probable code in evaluation."""
+        """Quantize ``z`` (B, dim, H, W).
+
+        A relaxed sample in training, the most probable code in evaluation.
+        """
         logits = self.logits(Q.flatten(z, self.dim))  # (N, K)
         codes = Q.code_map(logits.argmax(1), z)
         if self.training:
@@ -64,10 +71,10 @@ class Gumbel(Quantizer):
         return QuantizerOutput(z_q, codes, loss, Q.usage_logs(Q.code_counts(codes, self.num_codes)))
 
     def decode(self, codes: Tensor) -> Tensor:
-        """The code vectors (B, dim, H, W) of ``codes`` (B, H, W, 1)."""
+        """Return the code vectors (B, dim, H, W) of ``codes`` (B, H, W, 1)."""
         return Q.look_up(codes, self.codebook)
 
     def anneal(self, progress: float) -> None:
-        """The temperature: half a cosine from start to end in ``progress``."""
+        """Set the temperature: half a cosine from start to end in ``progress``."""
         start, end = self.temperatures
         self.temperature.fill_(end + (start - end) * (1 + cos(pi * progress)) / 2)

@@ -1,4 +1,4 @@
-"""HVQ-VAE: a stochastic quantizer with a relaxed sample, read from "Hierarchical Quantized Autoencoders"."""
+"""HVQ-VAE: a stochastic quantizer with a relaxed sample, as one level."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from vqbench.quantizer import Quantizer, QuantizerOutput
 
 
 class HVQ(Quantizer):
-    """A reading of "Hierarchical Quantized Autoencoders", not a reproduction: its quantizer, as one level.
+    """One level of "Hierarchical Quantized Autoencoders": its quantizer.
+
+    A reading of the paper, not a reproduction.
 
     With d_ik = ‖z_i − e_k‖²: posterior q = softmax_k(−d); in training z_q,i = Σ_k y_ik e_k, y = softmax((g − d)/τ)
     with Gumbel noise g and τ falling linearly; in evaluation the nearest code. KL = Σ q (ln(q + 1e-9) + ln K) and
@@ -22,12 +24,12 @@ class HVQ(Quantizer):
     loss = kl·KL + commitment·commitment, and the objective adds loss / pixels.
 
     Every ``reset_every`` training steps (0: never), if the least used code has less than ``reset_threshold`` of the
-    count of the most used one, it becomes that code plus N(0, 0.01²); the counts start anew.
+    count of the most used one, it becomes that code plus N(0, 0.01²), and all counts restart from 0.
 
     Codes start at N(0, 1).
 
-    Differs from the original: one level instead of a greedily trained stack, the bench's backbone and optimiser, and in
-    evaluation the nearest code instead of a sample, so that it is deterministic. Memory grows with N·K.
+    Differs from the original: one level instead of a greedily trained stack, this project's backbone and optimiser, and
+    in evaluation the nearest code instead of a sample, which makes it deterministic. Memory grows with N·K.
     """
 
     paper: ClassVar[str] = (
@@ -59,8 +61,11 @@ class HVQ(Quantizer):
 
     @Q.full_precision
     def forward(self, z: Tensor) -> QuantizerOutput:
-        """Quantize ``z`` (B, dim, H, W): a relaxed sample in training, the nearest code in evaluation."""
-        codebook = self.codebook.clone()  # what backward sees, whatever a reset changes
+        """Quantize ``z`` (B, dim, H, W).
+
+        A relaxed sample in training, the nearest code in evaluation.
+        """
+        codebook = self.codebook.clone()  # for backward, which must not see a reset
 
         def weigh_codes(rows: Tensor, noise: Tensor | None, codebook: Tensor) -> tuple[Tensor, ...]:
             d = Q.squared_distances(rows, codebook)  # (n, K)
@@ -85,7 +90,7 @@ class HVQ(Quantizer):
 
     @torch.no_grad()
     def reset(self, counts: Tensor) -> None:
-        """Count one step's codes (K,); when a check is due, move the least used code onto the most used one."""
+        """Count a step's codes (K,); if due, move the least used onto the most used."""
         self.steps.add_(1)
         self.counts.add_(counts)
         due = self.steps % self.reset_every == 0
@@ -96,14 +101,17 @@ class HVQ(Quantizer):
         self.counts.masked_fill_(due, 0)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """The code vectors (B, dim, H, W) of ``codes`` (B, H, W, 1)."""
+        """Return the code vectors (B, dim, H, W) of ``codes`` (B, H, W, 1)."""
         return Q.look_up(codes, self.codebook)
 
     def objective(self, error: Tensor, out: QuantizerOutput, pixels: int, weight: float = 1.0) -> Tensor:
-        """weight·error + loss / pixels: the original divides its sums by the number of elements of the target."""
+        """Return weight·error + loss / pixels.
+
+        The original divides its sums by the number of elements of the target.
+        """
         return weight * error + out.loss / pixels
 
     def anneal(self, progress: float) -> None:
-        """The temperature, linear in ``progress``."""
+        """Set the temperature, linear in ``progress``."""
         start, end = self.temperatures
         self.temperature.fill_(start + progress * (end - start))

@@ -1,4 +1,4 @@
-"""Index backpropagation: the choice itself gets a gradient, so that every code learns in every step."""
+"""Index backpropagation: the choice has a gradient, so that every code learns."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ from vqbench.quantizer import Quantizer, QuantizerOutput
 
 
 class IBQ(Quantizer):
-    """Logits ℓ_ik = ⟨z_i, e_k⟩, p = softmax(ℓ), k(i) = argmax_k ℓ_ik; z_q = Σ_k y_ik e_k, y = onehot + p − sg p.
+    """Choose the code of the largest inner product, with a gradient to all codes.
 
-    So the decoder's gradient reaches z and all codes through p. With the chosen code e alone, without that gradient:
+    Logits ℓ_ik = ⟨z_i, e_k⟩, p = softmax(ℓ), k(i) = argmax_k ℓ_ik; z_q = Σ_k y_ik e_k, y = onehot + p − sg p.
+
+    So the decoder's gradient reaches z and all codes through p. With e the chosen code, which has no gradient by p:
     loss = mean((z_q − z)²) + mean((sg e − z)²) + β·mean((e − sg z)²)
     + entropy·(mean_i H(p'_i) − H(mean_i p'_i)), p' = softmax(ℓ/T), the second entropy over the global batch.
 
     Codes start at N(0, 1), as in the released code. Memory grows with N·K, in training with its gradients.
 
-    Differs from the released code: entropies have no 1e-5 within their logarithms, the second one is that of all
-    ranks' batch instead of each rank's own; the backbone, the loss on images and the schedule of the learning rate.
+    Differs from the released code: entropies have no 1e-5 inside their logarithms; the second one is over the
+    batch of all ranks instead of each rank's own; backbone, image loss and learning rate schedule differ too.
     """
 
     paper: ClassVar[str] = (
@@ -48,7 +50,7 @@ class IBQ(Quantizer):
 
     @Q.full_precision
     def forward(self, z: Tensor) -> QuantizerOutput:
-        """Quantize ``z`` (B, dim, H, W); nothing but the gradient tells training from evaluation."""
+        """Quantize ``z`` (B, dim, H, W), in training as in evaluation."""
         logits = Q.flatten(z, self.dim) @ self.codebook.T  # (N, K)
         codes = Q.code_map(logits.argmax(1), z)
         chosen = Q.look_up(codes, self.codebook)
@@ -60,5 +62,5 @@ class IBQ(Quantizer):
         return QuantizerOutput(z_q, codes, loss, Q.usage_logs(Q.code_counts(codes, self.num_codes)))
 
     def decode(self, codes: Tensor) -> Tensor:
-        """The code vectors (B, dim, H, W) of ``codes`` (B, H, W, 1)."""
+        """Return the code vectors (B, dim, H, W) of ``codes`` (B, H, W, 1)."""
         return Q.look_up(codes, self.codebook)

@@ -1,4 +1,4 @@
-"""Codes of few dimensions on the unit sphere, as ViT-VQGAN and LlamaGen have them."""
+"""Codes of few dimensions on the unit sphere (ViT-VQGAN, LlamaGen)."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ from vqbench.quantizer import Quantizer, QuantizerOutput
 
 
 class L2NormVQ(Quantizer):
-    """VQ between unit vectors: u = y/‖y‖ of y = z projected to ``code_dim`` channels, and the codes ê_k = e_k/‖e_k‖.
+    """VQ between unit vectors of few dimensions.
+
+    Features u = y/‖y‖ of y = z projected to ``code_dim`` channels, codes ê_k = e_k/‖e_k‖.
 
     k(i) = argmax_k ⟨u_i, ê_k⟩. loss = mean((ê − sg u)²) + β·mean((sg ê − u)²), means over features and ``code_dim``;
-    straight-through from ê to u. The decoder gets the unit code, projected back to ``dim``. e ~ N(0, 1) at the start.
+    straight-through from ê to u. The decoder gets the unit code, projected back to ``dim``. Codes e start at N(0, 1).
 
-    ``code_dim``: 8 in LlamaGen, 32 in ViT-VQGAN. The linear maps start at U(±1/√fan-in), as PyTorch has them.
+    ``code_dim``: 8 in LlamaGen, 32 in ViT-VQGAN. The linear maps start at U(±1/√fan-in), PyTorch's default.
 
-    Differs from LlamaGen: its codes start in a small cube (U(±1/K)), which after the normalisation favours the cube's
-    corners, and with length 1, so that a step of the optimizer turns them further than codes of length √``code_dim``;
-    its loss is left out in evaluation. Of ViT-VQGAN, only a reimplementation is public, whose start is followed.
+    Differs from LlamaGen: its codes start in a small cube (U(±1/K)), which after normalisation favours the cube's
+    corners, and with length 1, so that an update turns them further than codes of length √``code_dim``; its loss is 0
+    in evaluation. Of ViT-VQGAN, only a reimplementation is public, whose start is followed.
     """
 
     paper: ClassVar[str] = (
@@ -43,7 +45,7 @@ class L2NormVQ(Quantizer):
 
     @Q.full_precision
     def forward(self, z: Tensor) -> QuantizerOutput:
-        """Quantize ``z`` (B, dim, H, W); nothing but the gradient tells training from evaluation."""
+        """Quantize ``z`` (B, dim, H, W), in training as in evaluation."""
         u = F.normalize(self.project_in(Q.flatten(z, self.dim)), dim=1)  # (N, code_dim)
         codebook = F.normalize(self.codebook, dim=1)
         codes = Q.assign(u, codebook, "cosine")
@@ -53,7 +55,7 @@ class L2NormVQ(Quantizer):
         return QuantizerOutput(z_q, Q.code_map(codes, z), Q.vq_loss(u, u_q, self.beta), logs)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """The vectors (B, dim, H, W) of ``codes`` (B, H, W, 1)."""
+        """Return the vectors (B, dim, H, W) of ``codes`` (B, H, W, 1)."""
         Q.require_codes(codes, depth=1)
         rows = F.embedding(codes.flatten(), F.normalize(self.codebook, dim=1))
         return Q.unflatten(self.project_out(rows), codes.permute(0, 3, 1, 2))

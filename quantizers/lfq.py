@@ -14,19 +14,21 @@ from vqbench.quantizer import Quantizer, QuantizerOutput
 
 
 class LFQ(Quantizer):
-    """ẑ = sign(y) ∈ {±1}^L of y = z projected to L channels, K = 2^L codes; the first channel is the highest bit.
+    """Quantize each of a few channels to its sign.
+
+    ẑ = sign(y) ∈ {±1}^L of y = z projected to L channels, K = 2^L codes; the first channel is the highest bit.
 
     p_i = softmax over all codes c of 2⟨y_i, c⟩/T. loss = commitment·mean((y − sg ẑ)²)
     + entropy·(mean_i H(p_i) − diversity·H(mean_i p_i)); the first entropy makes every feature certain of its code, the
-    second all codes equally used, over the global batch. As the bits of p_i are independent, both are exact without
-    a matrix over all codes. Straight-through gradient.
+    second all codes equally used, over the global batch. The bits of p_i are independent, so both are exact
+    without a matrix over all codes. Straight-through gradient.
 
     L is log2 of ``num_codes``, rounded. Linear maps lead from ``dim`` to the L channels and back, which start at
-    U(±1/√fan-in), as PyTorch has them.
+    U(±1/√fan-in), PyTorch's default.
 
     Differs from MAGVIT-v2: the weight on the entropies is constant; there it falls while large vocabularies train.
-    Differs from Open-MAGVIT2's code: it has neither linear map, 1e-5 within the logarithms, no loss in evaluation, and
-    the first channel as the lowest bit.
+    Differs from Open-MAGVIT2's code: there are no linear maps, logarithms have 1e-5 inside, the loss is 0 in
+    evaluation, and the first channel is the lowest bit.
     """
 
     paper: ClassVar[str] = (
@@ -54,7 +56,7 @@ class LFQ(Quantizer):
 
     @Q.full_precision
     def forward(self, z: Tensor) -> QuantizerOutput:
-        """Quantize ``z`` (B, dim, H, W); nothing but the gradient tells training from evaluation."""
+        """Quantize ``z`` (B, dim, H, W), in training as in evaluation."""
         y = self.project_in(Q.flatten(z, self.dim))  # (N, L)
         codes = Q.code_map(Q.pack_bits(y), z)
         y_q = Q.signs(y)
@@ -66,7 +68,7 @@ class LFQ(Quantizer):
         return QuantizerOutput(z_q, codes, loss, Q.usage_logs(Q.code_counts(codes, self.num_codes)))
 
     def decode(self, codes: Tensor) -> Tensor:
-        """The vectors (B, dim, H, W) of ``codes`` (B, H, W, 1)."""
+        """Return the vectors (B, dim, H, W) of ``codes`` (B, H, W, 1)."""
         Q.require_codes(codes, depth=1)
         y_q = Q.unpack_bits(codes.flatten(), self.num_bits).to(self.project_out.weight.dtype)
         return Q.unflatten(self.project_out(y_q), codes.permute(0, 3, 1, 2))

@@ -1,4 +1,4 @@
-"""``VectorQuantize`` of the package vector-quantize-pytorch, as it is, for comparisons with what people use."""
+"""``VectorQuantize`` of the package vector-quantize-pytorch, unchanged."""
 
 from __future__ import annotations
 
@@ -17,18 +17,20 @@ NEAREST: Mapping[str, Any] = {"decay": 0.99, "commitment_weight": 0.25, "rotatio
 
 
 class Lucidrains(Quantizer):
-    """A thin wrapper: every argument but those for masks, other layouts and code of one's own goes on by its name, and
-    has the package's default, among them the rotation trick, a decay of 0.8 and a commitment of 1.
+    """The package's quantizer with its own defaults, for comparisons.
 
-    With several ``heads`` a position has as many codes, each of ``num_codes``: bits grow with them.
+    Every argument except those for masks, other layouts and custom code is passed on by its name and has the package's
+    default, among them the rotation trick, a decay of 0.8 and a commitment of 1. With several ``heads`` each position
+    has as many codes, each out of ``num_codes``, so the bits grow with them.
 
-    The presets come nearest to quantizers of this project: ``lucidrains_ema`` to vq_ema, ``lucidrains_learnable`` to
-    vq, and ``lucidrains_cosine`` to cvq without relocation (its codes stay on the sphere, by a moving average).
+    The presets are the package's settings nearest to quantizers of this project: ``lucidrains_ema`` to vq_ema,
+    ``lucidrains_learnable`` to vq, and ``lucidrains_cosine`` to cvq without relocation (its codes stay on the sphere,
+    by a moving average).
 
-    The package must be installed: ``pip install "vector-quantize-pytorch>=1.32,<2"``. Its release decides what runs
-    weigh, and is not part of a run's key. It has exchanges between ranks of its own, whose random numbers are not those
-    of one process, so it is not offered for several devices. It may wait for the device, and, where codes are sampled
-    or an affine map follows the batch, evaluation may not repeat.
+    The package must be installed: ``pip install "vector-quantize-pytorch>=1.32,<2"``. Its release
+    decides the trained weights, and is not part of the key of a run. It exchanges data between ranks by itself, with
+    random numbers other than those of one process, so it is refused on several devices. It may wait for the device;
+    and if codes are sampled or an affine map follows the batch, evaluation may differ between calls.
     """
 
     paper: ClassVar[str] = (
@@ -98,15 +100,21 @@ class Lucidrains(Quantizer):
 
     @Q.full_precision
     def forward(self, z: Tensor) -> QuantizerOutput:
-        """Quantize ``z`` (B, dim, H, W) by the package's forward; its loss is taken as it is, 0 in evaluation."""
-        Q.flatten(z, self.dim)  # says what is wrong with a shape
+        """Quantize ``z`` (B, dim, H, W) by the package's forward.
+
+        Its loss is taken as it is: 0 in evaluation.
+        """
+        Q.flatten(z, self.dim)  # raises for another shape
         z_q, codes, loss = self.inner(z)
         codes = codes.view(len(z), *z.shape[2:], self.depth)
         logs = Q.usage_logs(Q.code_counts(codes, self.num_codes))
         return QuantizerOutput(z_q.contiguous(), codes, loss.reshape(()), logs)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """The vectors (B, dim, H, W) of ``codes`` (B, H, W, heads); the package's own lookup fails for shared heads."""
+        """Return the vectors (B, dim, H, W) of ``codes`` (B, H, W, heads).
+
+        The package's own lookup fails for shared heads.
+        """
         Q.require_codes(codes, self.depth)
         books = self.inner.codebook.expand(self.depth, -1, -1)  # (heads, K, codebook_dim)
         rows = [F.embedding(chosen, book) for chosen, book in zip(codes.unbind(-1), books, strict=True)]

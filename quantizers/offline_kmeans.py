@@ -1,4 +1,4 @@
-"""k-means on the features of an autoencoder that was trained without quantization: the baseline to beat."""
+"""k-means on features of an autoencoder trained without quantization."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ from vqbench.quantizers.vq_ema_restart import VQEMARestart
 
 
 class OfflineKMeans(VQEMARestart):
-    """A codebook that the encoder never learns of. There is no loss, and the encoder gets no gradient by the codes.
+    """The baseline to beat: a codebook that the encoder does not learn from.
 
-    Up to the share ``fit_at`` of the training it is the identity: z_q = z. From then on the encoder rests, z_q is the
-    nearest code, and the decoder adapts to it. The codebook is fitted there, by ``kmeans_iterations`` of Lloyd's
-    algorithm on a batch of features, and then goes on as running means over the batches (vq_ema_restart), which is
-    k-means with every batch's weight decaying. In evaluation z_q is always the nearest code; before ``fit_at`` that of
-    a codebook that follows the features in the same way, so that an early checkpoint is no worse than it must be.
+    There is no loss, and no gradient reaches the encoder through the codes.
 
-    Before the first training step codes are drawn from U(±√(3/D)). There is no released code.
+    Up to the share ``fit_at`` of the training it is the identity: z_q = z. From then on the encoder gets no gradient,
+    z_q is the nearest code, and the decoder adapts to it. The codebook is fitted there, by ``kmeans_iterations`` of
+    Lloyd's algorithm on a batch of features, and then follows as running means over the batches (vq_ema_restart), which
+    is k-means with decaying weights. In evaluation z_q is always the nearest code; before ``fit_at`` that of a codebook
+    that follows the features in the same way, so that early checkpoints can be evaluated.
 
-    The encoder rests as far as the optimiser lets it: its gradient is zero, but Adam takes its last steps by momentum.
+    Before the first training step codes are drawn from U(±√(3/D)). No code was released.
+
+    After the fit the encoder's gradient is zero, but Adam still moves it for some steps by momentum.
     """
 
     paper: ClassVar[str] = (
@@ -49,11 +51,11 @@ class OfflineKMeans(VQEMARestart):
         Q.require(0 <= fit_at <= 1, f"fit_at must lie in [0, 1], not {fit_at}")
         self.fit_at = fit_at
         self.fitted = nn.Buffer(torch.zeros((), dtype=torch.bool))
-        self.due = False  # what this process knows of ``fitted`` without asking the device
+        self.due = False  # ``fitted`` on the host, without a sync
 
     @Q.full_precision
     def forward(self, z: Tensor) -> QuantizerOutput:
-        """Quantize ``z`` (B, dim, H, W); in training before the fit, hand it on as it is."""
+        """Quantize ``z`` (B, dim, H, W); in training before the fit, return it as is."""
         out = super().forward(z.detach())
         if self.training:
             out.z_q = torch.where(self.fitted, out.z_q, z)
@@ -61,9 +63,9 @@ class OfflineKMeans(VQEMARestart):
         return out
 
     def anneal(self, progress: float) -> None:
-        """At ``fit_at``, have the next step fit the codebook."""
+        """Make the next step fit the codebook once ``progress`` reaches ``fit_at``."""
         if progress >= self.fit_at and not self.due:
-            self.started.logical_and_(self.fitted)  # a training that goes on after the fit keeps its codebook
+            self.started.logical_and_(self.fitted)  # a run resumed after the fit keeps its codebook
             self.fitted.fill_(True)
             self.due, self._start_done = True, False
 

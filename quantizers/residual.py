@@ -16,21 +16,23 @@ from vqbench.quantizers.vq_ema_restart import VQEMARestart
 
 
 class Residual(Quantizer):
-    """r_0 = z, k_d = argmin_k ‖r_{d−1} − e_k‖², r_d = r_{d−1} − e_{k_d}; the decoder gets ẑ = Σ_d e_{k_d}.
+    """Quantize the residuals of the levels before, level by level.
+
+    r_0 = z, k_d = argmin_k ‖r_{d−1} − e_k‖², r_d = r_{d−1} − e_{k_d}; the decoder gets ẑ = Σ_d e_{k_d}.
 
     loss = β·mean over the levels of mean((z − sg ẑ_d)²), ẑ_d the sum of the first d codes; straight-through from ẑ to
-    z. Codebooks learn as in vq_ema_restart: running means, k-means at the start, codes that starve put onto residuals.
+    z. Codebooks learn as in vq_ema_restart: running means, k-means at the start, starved codes restart at residuals.
 
     ``shared``: one codebook for all levels, as in RQ-VAE. It starts from the features themselves, and is updated once
-    a step, after all levels and by all of them, so that every level sees the same codes as in evaluation.
-    ``level_codes``: codes a level; with None the whole number whose ``depth``-th power is nearest to ``num_codes``, so
-    that all levels together cost what the suite's budget allows (512 codes: three levels of 8).
+    per step, after all levels and by all of them, so that every level uses the same codes as in evaluation.
+    ``level_codes``: codes per level; with None the whole number whose ``depth``-th power is nearest to ``num_codes``,
+    so that all levels together cost what the suite's budget allows (512 codes: three levels of 8).
 
     Before the first training step codes are drawn from U(±√(3/D)).
 
-    Differs from RQ-VAE: its codes start at N(0, 1) instead of by k-means, it updates the shared codebook after each
-    level, adds noise where features are repeated, and its codebooks have 2,048 codes or more at each of 4 levels.
-    Differs from audio codecs: no level is left out at random.
+    Differs from RQ-VAE: there codes start at N(0, 1) instead of by k-means, the shared codebook is updated after
+    each level, repeated features get noise, and each of 4 levels has 2,048 codes or more. Differs from audio codecs: no
+    level is dropped at random.
     """
 
     paper: ClassVar[str] = (
@@ -65,7 +67,10 @@ class Residual(Quantizer):
 
     @Q.full_precision
     def forward(self, z: Tensor) -> QuantizerOutput:
-        """Quantize ``z`` (B, dim, H, W); in training, start the codebooks on the way and update them at the end."""
+        """Quantize ``z`` (B, dim, H, W).
+
+        In training, start each codebook before its level and update all of them at the end.
+        """
         features = Q.flatten(z, self.dim)
         total, loss = torch.zeros_like(features), features.new_zeros(())
         steps = []  # of each level: what it quantized (N, dim), its codes (N,), its fresh features (K, dim)
@@ -83,7 +88,10 @@ class Residual(Quantizer):
         return QuantizerOutput(Q.straight_through(z, Q.unflatten(total, z)), codes, loss, logs)
 
     def learn(self, steps: list[tuple[Tensor, Tensor, Tensor]]) -> None:
-        """Update every codebook once: its own, or the shared one by all levels, which offer fresh features in turn."""
+        """Update every codebook once.
+
+        The shared one is updated by all levels, which offer fresh features in turn.
+        """
         if self.shared:
             residuals, codes, fresh = zip(*steps, strict=True)
             turn = torch.arange(self.num_codes, device=fresh[0].device)
@@ -97,7 +105,10 @@ class Residual(Quantizer):
         return levels * self.depth if self.shared else levels
 
     def decode(self, codes: Tensor) -> Tensor:
-        """The sums (B, dim, H, W) of the code vectors of ``codes`` (B, H, W, depth)."""
+        """Return the sums (B, dim, H, W) of the code vectors of ``codes``.
+
+        ``codes`` are (B, H, W, depth).
+        """
         Q.require_codes(codes, self.depth)
         total: Tensor = torch.zeros((), device=codes.device)
         for level, chosen in zip(self._by_depth(), codes.unbind(-1), strict=True):

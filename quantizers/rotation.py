@@ -1,4 +1,4 @@
-"""The rotation trick: any codebook, with the encoder's gradient turned onto the chosen code."""
+"""The rotation trick: the encoder's gradient is rotated onto the chosen code."""
 
 from __future__ import annotations
 
@@ -16,19 +16,21 @@ from vqbench.quantizers.vq_ema_restart import VQEMARestart
 
 
 class Rotation(Quantizer):
-    """A codebook method whose straight-through gradient g is replaced by λRᵀg; what the decoder gets is the same.
+    """A codebook method whose gradient is rotated instead of straight-through.
 
-    λ = ‖e‖/‖z‖ and R = I − 2rrᵀ + 2êẑᵀ with r = (ẑ + ê)/‖ẑ + ê‖ turn z onto its code e: e = λRz. So the angle between
+    The gradient g becomes λRᵀg; the decoder's input is unchanged.
+
+    λ = ‖e‖/‖z‖ and R = I − 2rrᵀ + 2êẑᵀ with r = (ẑ + ê)/‖ẑ + ê‖ rotate z onto its code e: e = λRz. So the angle between
     the gradient and e is that between the encoder's gradient and z. Norms are at least 1e-6.
 
     ``codebook``: ``ema`` (the paper's; vq_ema), ``restart`` (vq_ema_restart), ``gradient`` (vq) or ``cvq``, each with
-    its own start and defaults, but for β and, in the first two, the decay. β = 1 and the decay 0.8 are the released
+    its own start and defaults, except β and, for the first two, the decay. β = 1 and the decay 0.8 are the released
     code's defaults.
 
-    Differs from the released code, which averages without debiasing: the paper's ``ema`` is this project's vq_ema. So
-    there codes start at U(±√(6/(K·D))), the sums M at the codes, the counts N at 0, and an update throws a code that
-    was never used out to some 10⁵ times its length, from where it shrinks by the decay in each further one; here such
-    codes start at U(±√(3/D)) and are zero after the first update. There the rotation divides by norms + 1e-6.
+    Differs from the released code, which averages without debiasing: here ``ema`` is this project's vq_ema. There codes
+    start at U(±√(6/(K·D))), the sums M at the codes, the counts N at 0, so that the first update stretches a code that
+    was never used to some 10⁵ times its length, which then shrinks by the decay per update; here such codes start at
+    U(±√(3/D)) and are zero after the first update. There the rotation divides by norms + 1e-6.
     """
 
     paper: ClassVar[str] = (
@@ -56,11 +58,11 @@ class Rotation(Quantizer):
 
     @Q.full_precision
     def forward(self, z: Tensor) -> QuantizerOutput:
-        """Quantize ``z`` (B, dim, H, W) as the inner method does, with the other gradient."""
+        """Quantize ``z`` (B, dim, H, W) as the inner method, with another gradient."""
         out = self.inner(z)
         out.z_q = Q.rotate(z, out.z_q)
         return out
 
     def decode(self, codes: Tensor) -> Tensor:
-        """The code vectors (B, dim, H, W) of ``codes`` (B, H, W, 1)."""
+        """Return the code vectors (B, dim, H, W) of ``codes`` (B, H, W, 1)."""
         return self.inner.decode(codes)

@@ -12,13 +12,15 @@ from vqbench.quantizer import Quantizer, QuantizerOutput
 
 
 class SimVQ(Quantizer):
-    """The nearest code of E = CWᵀ + b, where C (K, D) ~ N(0, 1/D) is frozen and W (D, D) and b (D) learn.
+    """Choose the nearest code of a frozen codebook after a learned linear map.
+
+    The codes are E = CWᵀ + b, where C (K, D) ~ N(0, 1/D) is frozen and W (D, D) and b (D) learn.
 
     So every used code moves all of them. loss = mean((e − sg z)²) + β·mean((sg e − z)²), straight-through gradient.
     W and b start at U(±1/√D), as in the released code.
 
-    Differs from the released code: ``decode`` applies the linear map, which that leaves out of its lookup of indices.
-    Its class has β on the first term by default (``legacy``); its configurations have it here.
+    Differs from the released code: ``decode`` applies the linear map, which the released lookup of indices omits. Its
+    class has β on the first term by default (``legacy``); its configurations have it as here.
     """
 
     paper: ClassVar[str] = (
@@ -34,13 +36,13 @@ class SimVQ(Quantizer):
 
     @property
     def codebook(self) -> Tensor:
-        """The effective codes (num_codes, dim), with a gradient."""
+        """Return the effective codes (num_codes, dim), with a gradient."""
         codebook: Tensor = self.projection(self.frozen)
         return codebook
 
     @Q.full_precision
     def forward(self, z: Tensor) -> QuantizerOutput:
-        """Quantize ``z`` (B, dim, H, W); nothing but the gradient tells training from evaluation."""
+        """Quantize ``z`` (B, dim, H, W), in training as in evaluation."""
         codebook = self.codebook
         codes = Q.code_map(Q.assign(Q.flatten(z, self.dim), codebook), z)
         z_q = Q.look_up(codes, codebook)
@@ -48,5 +50,5 @@ class SimVQ(Quantizer):
         return QuantizerOutput(Q.straight_through(z, z_q), codes, Q.vq_loss(z, z_q, self.beta), logs)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """The effective code vectors (B, dim, H, W) of ``codes`` (B, H, W, 1)."""
+        """Return the effective code vectors (B, dim, H, W) of ``codes`` (B, H, W, 1)."""
         return Q.look_up(codes, self.codebook)

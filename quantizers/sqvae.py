@@ -1,4 +1,4 @@
-"""SQ-VAE: stochastic quantization with a learned variance, that anneals itself."""
+"""SQ-VAE: stochastic quantization with a learned, self-annealing variance."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from vqbench.quantizer import Quantizer, QuantizerOutput
 
 
 class SQVAE(Quantizer):
-    """SQ-VAE, Gaussian type I: one learned scalar s, quantization variance σ² = 1 + exp(s), precision π = 1/σ².
+    """SQ-VAE with Gaussian type I: one learned variance for all features.
 
-    Logits −(π/2)‖z_i − e_k‖², posterior q = softmax. Training: z_q,i = Σ_k y_ik e_k, y = softmax((logits + g)/τ) with
-    Gumbel noise g; evaluation: the most probable code. loss = Σ q ln q + Σ (π/2)(z − z_q)², summed over an image,
+    A learned scalar s, quantization variance σ² = 1 + exp(s), precision π = 1/σ².
+
+    Logits −(π/2)‖z_i − e_k‖², posterior q = softmax. In training z_q,i = Σ_k y_ik e_k, y = softmax((logits + g)/τ) with
+    Gumbel noise g; in evaluation the most probable code. loss = Σ q ln q + Σ (π/2)(z − z_q)², summed over an image and
     averaged over images; nothing stops a gradient. The objective has its own reconstruction term, (P/2)·ln M, with P
-    elements an image and M the squared error of an image averaged over the (global) batch: its scale is that of a sum
+    elements per image and M the squared error of an image averaged over the global batch: its scale is that of a sum
     over pixels, thousands of times a mean. The 1 in σ² is the released code's, whose own formula gives it for type I.
 
     ``scale`` is exp(s) at the start: 10, or 20 for CIFAR10 and CelebA. The temperature is exp(−decay·t), where t runs
@@ -28,7 +30,7 @@ class SQVAE(Quantizer):
 
     Codes start at N(0, 1), as in the released code.
 
-    Differs from the released code: the bench's backbone, optimiser and linear output.
+    Differs from the released code: this project's backbone, optimiser and linear output.
     """
 
     paper: ClassVar[str] = (
@@ -55,12 +57,15 @@ class SQVAE(Quantizer):
 
     @property
     def precision(self) -> Tensor:
-        """π = 1/σ², a scalar with a gradient."""
+        """Return π = 1/σ², a scalar with a gradient."""
         return 1 / (1 + self.log_scale.exp())
 
     @Q.full_precision
     def forward(self, z: Tensor) -> QuantizerOutput:
-        """Quantize ``z`` (B, dim, H, W): a relaxed sample in training, the most probable code in evaluation."""
+        """Quantize ``z`` (B, dim, H, W).
+
+        A relaxed sample in training, the most probable code in evaluation.
+        """
 
         def weigh_codes(rows: Tensor, noise: Tensor | None, codebook: Tensor, precision: Tensor) -> tuple[Tensor, ...]:
             logits = precision / -2 * Q.squared_distances(rows, codebook)  # (n, K)
@@ -79,15 +84,18 @@ class SQVAE(Quantizer):
         return QuantizerOutput(z_q, Q.code_map(codes, z), gap - entropy / len(z), logs)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """The code vectors (B, dim, H, W) of ``codes`` (B, H, W, 1)."""
+        """Return the code vectors (B, dim, H, W) of ``codes`` (B, H, W, 1)."""
         return Q.look_up(codes, self.codebook)
 
     def objective(self, error: Tensor, out: QuantizerOutput, pixels: int, weight: float = 1.0) -> Tensor:
-        """(P/2)·ln(P·error) + loss; ``weight``, a likelihood's fixed variance, has no place in it and is ignored."""
+        """Return (P/2)·ln(P·error) + loss, where P is ``pixels``.
+
+        ``weight`` is a likelihood's fixed variance, which this one does not have, and is ignored.
+        """
         return pixels / 2 * torch.log(pixels * Q.all_mean(error)) + out.loss
 
     def anneal(self, progress: float) -> None:
-        """The temperature of the next update."""
+        """Set the temperature of the next update."""
         if self.anneal_steps is None:
             self.updates.add_(1)
             self.temperature.copy_(torch.exp(-self.decay * self.updates))

@@ -13,12 +13,12 @@ from vqbench.quantizer import Quantizer, QuantizerOutput
 
 
 class VQ(Quantizer):
-    """The nearest code, with a straight-through gradient.
+    """Choose the nearest code, with a straight-through gradient.
 
     k(i) = argmin_k ‖z_i − e_k‖² (``l2``) or argmax_k of the cosine similarity (``cosine``), the lowest index on ties.
     loss = mean((e − sg z)²) + β·mean((sg e − z)²), means over features and dimensions. ``beta_on="codebook"`` puts β on
-    the first term instead, as taming-transformers does by default. ``init``: ``uniform`` U(±1/K), as VQGAN and CVQ;
-    ``sonnet`` U(±√(3/D)), as DeepMind's example.
+    the first term instead, as taming-transformers does by default. ``init``: ``uniform`` U(±1/K), as in VQGAN and
+    CVQ; ``sonnet`` U(±√(3/D)), as in DeepMind's example.
 
     Under ``cosine`` only the assignment is normalised, as in CVQ's released code: the decoder gets the code vector
     itself, and the loss compares the vectors as they are.
@@ -48,7 +48,7 @@ class VQ(Quantizer):
 
     @Q.full_precision
     def forward(self, z: Tensor) -> QuantizerOutput:
-        """Quantize ``z`` (B, dim, H, W); nothing but the gradient tells training from evaluation."""
+        """Quantize ``z`` (B, dim, H, W), in training as in evaluation."""
         return self.quantize(z, self.codebook)
 
     def quantize(self, z: Tensor, codebook: Tensor) -> QuantizerOutput:
@@ -61,5 +61,5 @@ class VQ(Quantizer):
         return QuantizerOutput(Q.straight_through(z, z_q), codes, loss, Q.usage_logs(counts))
 
     def decode(self, codes: Tensor) -> Tensor:
-        """The code vectors (B, dim, H, W) of ``codes`` (B, H, W, 1)."""
+        """Return the code vectors (B, dim, H, W) of ``codes`` (B, H, W, 1)."""
         return Q.look_up(codes, self.codebook)

@@ -1,4 +1,4 @@
-"""VQBridge: a small transformer makes the codes from the codebook, so that every used code teaches all."""
+"""VQBridge: a small transformer computes the codes from the codebook."""
 
 from __future__ import annotations
 
@@ -13,19 +13,22 @@ from vqbench.quantizer import Quantizer, QuantizerOutput
 
 
 class VQBridge(Quantizer):
-    """The nearest code of bridge(e): ``patch`` codes make a token, linear to ``hidden`` channels, ``blocks``
-    transformer blocks over all tokens, and linear back to ``patch`` codes; loss and gradient are those of vq.
+    """Choose the nearest code of a codebook that passes through a transformer.
 
-    A block is attention and a network of twice the width with a GELU (by tanh); before each, and before the last linear
-    map, stands a LayerNorm without weights of its own (ε = 1e-6). e starts at U(±1/K), linear maps at Xavier's uniform
-    U(±√(6/(fan-in + fan-out))) with biases of 0, but the last one: it starts at zero, and nothing leads past the
-    bridge, so all codes are equal at the start and the first one takes every feature. Where ``patch`` does not divide
-    the number of codes, zeros fill the last token.
+    The codes are bridge(e): ``patch`` codes make a token, a linear map leads to ``hidden`` channels, ``blocks``
+    transformer blocks follow over all tokens, and a linear map leads back to ``patch`` codes. So every used code trains
+    all others. Loss and gradient are those of vq.
 
-    All this is FVQ's released code as its ViT, the variant that the paper describes, with its setting for 16,384 codes.
-    Differs from it: a token is 16 neighbours of the codebook, not a 4 × 4 patch of its codes laid out as a square,
-    which for a random codebook is the same up to their order and asks for no square number of codes; a constant
-    learning rate instead of one that rises and falls.
+    A block is attention and a network of twice the width with a GELU (by tanh). Each of them, and the last linear map,
+    is preceded by a LayerNorm without weights (ε = 1e-6). e starts at U(±1/K), linear maps at Xavier's uniform
+    U(±√(6/(fan-in + fan-out))) with biases of 0, except the last one, which starts at zero. No path leads past the
+    bridge, so all codes are equal at the start and the first one takes every feature. If ``patch`` does not divide the
+    number of codes, zeros fill the last token.
+
+    This is FVQ's released code in its ViT form, the variant that the paper describes, with its setting for 16,384
+    codes. Differs from it: a token is 16 consecutive codes, not a 4 × 4 patch of the codes laid out as a square, which
+    for a random codebook is the same up to their order and needs no square number of codes; and the learning rate is
+    constant instead of rising and falling.
     """
 
     paper: ClassVar[str] = (
@@ -60,7 +63,7 @@ class VQBridge(Quantizer):
 
     @property
     def codebook(self) -> Tensor:
-        """The effective codes (num_codes, dim), with a gradient."""
+        """Return the effective codes (num_codes, dim), with a gradient."""
         seed = F.pad(self.seed, (0, 0, 0, -self.num_codes % self.patch))
         tokens = self.blocks(self.compress(seed.view(1, -1, self.patch * self.dim)))  # (1, tokens, hidden)
         codes: Tensor = self.recover(_normalized(tokens))
@@ -68,7 +71,7 @@ class VQBridge(Quantizer):
 
     @Q.full_precision
     def forward(self, z: Tensor) -> QuantizerOutput:
-        """Quantize ``z`` (B, dim, H, W); nothing but the gradient tells training from evaluation."""
+        """Quantize ``z`` (B, dim, H, W), in training as in evaluation."""
         codebook = self.codebook
         codes = Q.code_map(Q.assign(Q.flatten(z, self.dim), codebook), z)
         z_q = Q.look_up(codes, codebook)
@@ -76,12 +79,15 @@ class VQBridge(Quantizer):
         return QuantizerOutput(Q.straight_through(z, z_q), codes, Q.vq_loss(z, z_q, self.beta), logs)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """The effective code vectors (B, dim, H, W) of ``codes`` (B, H, W, 1)."""
+        """Return the effective code vectors (B, dim, H, W) of ``codes`` (B, H, W, 1)."""
         return Q.look_up(codes, self.codebook)
 
 
 class Block(nn.Module):
-    """A transformer block: attention and a two-layer network of twice the width, each after a LayerNorm."""
+    """A transformer block: attention and a network, each after a LayerNorm.
+
+    The network has two layers and twice the width.
+    """
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -92,7 +98,7 @@ class Block(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Tokens (1, n, width) to tokens."""
+        """Map tokens (1, n, width) to tokens."""
         q, k, v = self.attend(_normalized(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         x = x + self.merge(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
         y: Tensor = x + self.network(_normalized(x))
@@ -100,7 +106,7 @@ class Block(nn.Module):
 
 
 def _normalized(x: Tensor) -> Tensor:
-    """Each token with mean 0 and variance 1."""
+    """Normalize each token to mean 0 and variance 1."""
     return F.layer_norm(x, x.shape[-1:], eps=1e-6)
 
 

@@ -15,14 +15,14 @@ from vqbench.quantizer import Quantizer, QuantizerOutput
 
 
 class VQEMA(Quantizer):
-    """The nearest code; every code is the running mean of the features assigned to it.
+    """Choose the nearest code, a running mean of the features assigned to it.
 
     With the counts n_k and sums m_k of a step, both averaged as h ← γh + (1 − γ)·value and debiased by 1/(1 − γ^t):
     e_k = M_k / Ñ_k, Ñ_k = (N_k + ε)/(n + Kε)·n, n = Σ N_k. The loss is β·mean((sg e − z)²), in training and evaluation
-    alike. The step's features are assigned with the codebook as it was; the new one serves from the next step on.
+    alike. The step's features are assigned with the old codebook; the new one is used from the next step on.
 
-    As in DeepMind's Sonnet 2 codes start at U(±√(3/D)) and the averages at zero, so after the first step a code that
-    was never used is zero. Differs from it: none known.
+    As in DeepMind's Sonnet 2, codes start at U(±√(3/D)) and the averages at zero, so after the first step a code that
+    was never used is zero. Differs from it: nothing known.
     """
 
     paper: ClassVar[str] = (
@@ -61,7 +61,10 @@ class VQEMA(Quantizer):
 
     @torch.no_grad()
     def update(self, counts: Tensor, sums: Tensor) -> None:
-        """One step of the averages, from ``counts`` (K,) and ``sums`` (K, dim), and the codebook that follows."""
+        """Update the averages by ``counts`` (K,) and ``sums`` (K, dim).
+
+        The codebook is then computed from them.
+        """
         self.steps.add_(1)
         self.average_counts.lerp_(counts.to(sums.dtype), 1 - self.decay)
         self.average_sums.lerp_(sums, 1 - self.decay)
@@ -72,5 +75,5 @@ class VQEMA(Quantizer):
         self.codebook.copy_(self.average_sums * debias / smoothed[:, None])
 
     def decode(self, codes: Tensor) -> Tensor:
-        """The code vectors (B, dim, H, W) of ``codes`` (B, H, W, 1)."""
+        """Return the code vectors (B, dim, H, W) of ``codes`` (B, H, W, 1)."""
         return Q.look_up(codes, self.codebook)

@@ -1,4 +1,4 @@
-"""VQ-VAE with moving averages, k-means at the start, and codes that starve put onto features."""
+"""VQ-VAE with moving averages, k-means at the start, and restarts."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from vqbench.quantizer import Quantizer, QuantizerOutput
 
 
 class VQEMARestart(Quantizer):
-    """The nearest code; every code is the running mean of its features, and one that starves begins anew.
+    """Choose the nearest code, a running mean that restarts when it starves.
 
     At the first training step k-means on that batch, ``kmeans_iterations`` of Lloyd's algorithm from features drawn
-    without repeats, gives the codebook and the first averages. Every step: N_k ← γN_k + (1 − γ)n_k and likewise the
+    without repeats, gives the codebook and the first averages. In every step N_k ← γN_k + (1 − γ)n_k and likewise the
     sums M_k. A code with N_k < ``threshold`` (features a step, over all ranks) becomes a feature of the batch, with
     that feature's M_k and N_k = threshold, so that no stale average takes it back. Then e_k = M_k / Ñ_k,
     Ñ_k = (N_k + ε)/(n + Kε)·n, n = Σ N_k. The loss is β·mean((sg e − z)²).
 
-    ``threshold`` is a count, as published, so what it means depends on the batch and the number of codes: K codes used
-    alike have N/K each of a batch of N features. 0 never restarts. A batch with fewer features than codes repeats them.
+    ``threshold`` is a count, as published, so its effect depends on the batch and the number of codes: K equally used
+    codes have N/K each of a batch of N features. 0 never restarts. A batch with fewer features than codes repeats them.
 
     Before the first training step codes are drawn from U(±√(3/D)).
 
-    Differs from Jukebox: k-means instead of random features to begin with (``kmeans_iterations=0`` for those), the
-    averages of a restarted code are set anew (as RQ-VAE does), β = 0.25, and repeated features get no noise
+    Differs from Jukebox: k-means instead of random features at the start (``kmeans_iterations=0`` for those), the
+    averages of a restarted code are reset (as in RQ-VAE), β = 0.25, and repeated features get no noise
     (there N(0, (0.01/√D)²)).
     """
 
@@ -61,7 +61,10 @@ class VQEMARestart(Quantizer):
 
     @Q.full_precision
     def forward(self, z: Tensor) -> QuantizerOutput:
-        """Quantize ``z`` (B, dim, H, W); in training, start the codebook before it and update it after it."""
+        """Quantize ``z`` (B, dim, H, W).
+
+        In training, start the codebook before it and update it after it.
+        """
         features = Q.flatten(z, self.dim)
         fresh = self.start(features.detach()) if self.training else None
         codes = Q.code_map(Q.assign(features, self.codebook), z)
@@ -77,9 +80,11 @@ class VQEMARestart(Quantizer):
 
     @torch.no_grad()
     def start(self, features: Tensor) -> Tensor:
-        """One feature (K, dim) per code, to start from; at the first step, k-means from there becomes the codebook.
+        """Return one feature per code, (K, dim), as a fresh value for it.
 
-        Drawn in every step, whatever becomes of them, so that a training that goes on draws as one that never stopped.
+        At the first step, k-means from these features becomes the codebook.
+
+        Features are drawn in every step, used or not, so that a resumed run draws as one that was never stopped.
         """
         fresh = Q.anchors("unique", features, self.codebook, "l2")
         if not self._start_done:
@@ -94,7 +99,10 @@ class VQEMARestart(Quantizer):
 
     @torch.no_grad()
     def learn(self, features: Tensor, codes: Tensor, fresh: Tensor) -> None:
-        """Update the averages by ``features`` (N, dim) and ``codes``; codes that starve take ``fresh`` (K, dim)."""
+        """Update the averages by ``features`` (N, dim) and ``codes``.
+
+        Starved codes take their row of ``fresh`` (K, dim).
+        """
         counts = Q.code_counts(codes, self.num_codes).to(features.dtype)
         self.average_counts.lerp_(counts, 1 - self.decay)
         self.average_sums.lerp_(Q.code_sums(features, codes, self.num_codes), 1 - self.decay)
@@ -106,5 +114,5 @@ class VQEMARestart(Quantizer):
         self.codebook.copy_(self.average_sums / smoothed[:, None])
 
     def decode(self, codes: Tensor) -> Tensor:
-        """The code vectors (B, dim, H, W) of ``codes`` (B, H, W, 1)."""
+        """Return the code vectors (B, dim, H, W) of ``codes`` (B, H, W, 1)."""
         return Q.look_up(codes, self.codebook)

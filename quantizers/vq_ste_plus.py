@@ -1,4 +1,4 @@
-"""VQ-STE++: an affine map of the codebook, a step of its own for it, and a gradient that knows of its movement."""
+"""VQ-STE++: an affine map of the codebook, and alternating optimisation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from vqbench.quantizer import Quantizer, QuantizerOutput
 
 
 class VQSTEPlus(Quantizer):
-    """The nearest code of c_k = (1 + ηs)⊙e_k + ηb, where e, s and b (s = b = 0 at the start) learn.
+    """Choose the nearest code of an affine map of the codebook.
+
+    The codes are c_k = (1 + ηs)⊙e_k + ηb, where e, s and b (s = b = 0 at the start) learn.
 
     Affine reparametrisation, η = ``affine``: all codes move together, those never used too. Alternating optimisation:
     in training, after the assignment, e takes a step of gradient descent at the rate ``inner_rate`` on
@@ -25,9 +27,9 @@ class VQSTEPlus(Quantizer):
 
     Codes start at U(±1/K).
 
-    Differs from vqtorch: its inner step has momentum and no bound, and asks for β = 1; the step is made of the global
-    batch's counts and sums; no code is replaced; its codes start at N(0, 1), or by k-means in its examples. There all
-    three parts are off by default, η, ν and the inner rate are those of its examples.
+    Differs from vqtorch: there the inner step has momentum and no bound, and needs β = 1; here it uses counts and sums
+    of the global batch. No code is replaced. There codes start at N(0, 1), or by k-means in its examples, and all three
+    parts are off by default; η, ν and the inner rate are those of its examples.
     """
 
     paper: ClassVar[str] = (
@@ -55,12 +57,15 @@ class VQSTEPlus(Quantizer):
 
     @property
     def codebook(self) -> Tensor:
-        """The effective codes (num_codes, dim), with a gradient."""
+        """Return the effective codes (num_codes, dim), with a gradient."""
         return (1 + self.affine * self.scale) * self.codes + self.affine * self.shift
 
     @Q.full_precision
     def forward(self, z: Tensor) -> QuantizerOutput:
-        """Quantize ``z`` (B, dim, H, W); in training, with codes that took a step of their own after the assignment."""
+        """Quantize ``z`` (B, dim, H, W).
+
+        In training, the codes take a step of their own after the assignment.
+        """
         features = Q.flatten(z, self.dim)
         codes = Q.code_map(Q.assign(features, self.codebook), z)
         counts = Q.code_counts(codes, self.num_codes)
@@ -73,7 +78,10 @@ class VQSTEPlus(Quantizer):
 
     @torch.no_grad()
     def step(self, counts: Tensor, sums: Tensor) -> None:
-        """One step of gradient descent of the codes, from ``counts`` (K,) and ``sums`` (K, dim) of the global batch."""
+        """Move the codes by one step of gradient descent.
+
+        ``counts`` (K,) and ``sums`` (K, dim) are those of the global batch.
+        """
         gain = 1 + self.affine * self.scale  # (dim,)
         mean = sums / counts.clamp(min=1)[:, None]
         rate = 2 * self.inner_rate / self.dim * Q.shares(counts)[:, None]  # of a code's own mean squared distance
@@ -81,5 +89,5 @@ class VQSTEPlus(Quantizer):
         self.codes.add_(rate * gain * (mean - self.codebook))
 
     def decode(self, codes: Tensor) -> Tensor:
-        """The effective code vectors (B, dim, H, W) of ``codes`` (B, H, W, 1)."""
+        """Return the effective code vectors (B, dim, H, W) of ``codes`` (B, H, W, 1)."""
         return Q.look_up(codes, self.codebook)

@@ -19,7 +19,7 @@ QUANTIZERS = Path(next(iter(vqbench.quantizers.__path__)))
 LIGHT = (
     *("bounds", "errors", "protocol", "registry", "spec", "store", "system", "planning", "reporting", "cli"),
     *("execution.executors", "execution.jobs", "execution.progress", "execution.stopping", "distributed.launching"),
-    *("profiling.driver", "profiling.report", "profiling.subjects", "training.seeding"),
+    *("profiling.profile_driver", "profiling.profile_tables", "profiling.subjects", "training.seeding"),
 )  # with all that is in them, but for:
 HEAVY = {"vqbench.execution.executors.inline", "vqbench.cli.template"}
 EVERYONES = {"vqbench.errors", "vqbench.bounds", "vqbench.system.paths"}

@@ -1,4 +1,6 @@
-"""Write the images of ``fashion_mnist_5k`` into the package, from the full Fashion-MNIST, fetched if need be.
+"""Write the images of ``fashion_mnist_5k`` into the package.
+
+They are taken from the full Fashion-MNIST, which is downloaded if needed.
 
 Run it in a checkout: ``python tools/make_fashion_mnist_5k.py``. The same zlib gives the same bytes.
 """
@@ -15,7 +17,7 @@ DATA = Path(fashion_mnist_5k.__file__).with_name("data")
 
 
 def first_images(data: bytes, count: int) -> bytes:
-    """An idx3 file of the first ``count`` images of another."""
+    """Return an idx3 file of the first ``count`` images of another one."""
     height, width = (int.from_bytes(data[i : i + 4], "big") for i in (8, 12))
     return data[:4] + count.to_bytes(4, "big") + data[8 : 16 + count * height * width]
 

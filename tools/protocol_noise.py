@@ -1,8 +1,8 @@
-"""Measure how far equal runs spread over seeds and over machines, by decay of the learning rate.
+"""Measure how equal runs spread over seeds and machines, by learning-rate decay.
 
 ``python tools/protocol_noise.py FOLDER`` trains rows of ``quick`` in FOLDER (20 minutes on two cores; finished runs
 are kept), writes FOLDER/protocol_noise.csv and prints a Markdown table; given such a CSV file, it prints the table
-alone. Another machine is stood in for by other instruction sets and thread counts.
+alone. Other instruction sets and thread counts represent other machines.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from vqbench.store.results import ResultStore
 ROWS = "quantizers=[identity, vq, cvq]"
 DECAYS = ("constant", "linear", "cosine")
 SEEDS = (42, 43, 44, 45)
-MACHINES = {  # name -> environment; the first one trains all seeds, the others the first seed
+MACHINES = {  # name -> environment; the first trains all seeds, the others the first seed
     "1-thread": {"OMP_NUM_THREADS": "1"},
     "2-threads": {"OMP_NUM_THREADS": "2"},
     "avx2": {"OMP_NUM_THREADS": "1", "ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
@@ -29,7 +29,10 @@ TRAIN = "train={clean: {epochs: 6, batch_size: 64, learning_rate: 1e-3, decay: %
 
 
 def train(store: Path, machine: str, decay: str) -> None:
-    """Train and measure the rows on ``machine`` with ``decay``; a finished run is not trained again."""
+    """Train and evaluate the rows on ``machine`` with ``decay``.
+
+    Finished runs are not repeated.
+    """
     seeds = SEEDS if machine == next(iter(MACHINES)) else SEEDS[:1]
     command = [sys.executable, "-m", "vqbench", "run", "quick", "--store", str(store), "--set", ROWS]
     command += ["--set", TRAIN % decay, "--seeds", ",".join(map(str, seeds))]
@@ -38,7 +41,7 @@ def train(store: Path, machine: str, decay: str) -> None:
 
 
 def values(root: Path) -> pd.DataFrame:
-    """One row a run: decay, machine, quantizer, seed, PSNR [dB]."""
+    """Read one row per run: decay, machine, quantizer, seed, PSNR [dB]."""
     rows = []
     for machine in MACHINES:
         for decay in DECAYS:
@@ -49,7 +52,10 @@ def values(root: Path) -> pd.DataFrame:
 
 
 def spread(frame: pd.DataFrame) -> pd.DataFrame:
-    """Mean over seeds, standard deviation over seeds, and range over machines at one seed, of PSNR [dB]."""
+    """Return mean and spread of PSNR [dB] over seeds, and its range over machines.
+
+    The range is that of one seed.
+    """
     home, seed = next(iter(MACHINES)), SEEDS[0]
     over_seeds = frame[frame.machine == home].groupby(["quantizer", "decay"]).psnr.agg(["mean", "std"])
     over_machines = frame[frame.seed == seed].groupby(["quantizer", "decay"]).psnr.agg(lambda x: x.max() - x.min())
@@ -59,7 +65,7 @@ def spread(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def trained(root: Path) -> pd.DataFrame:
-    """Train what is missing in ``root``; the values of all runs."""
+    """Train the missing runs in ``root``, and return the values of all runs."""
     for machine in MACHINES:
         for decay in DECAYS:
             train(root / machine / decay, machine, decay)

@@ -1,8 +1,8 @@
-"""Fill the figures of a Markdown file with what the commands named in it print.
+"""Update a Markdown file with the output of the commands that it names.
 
-A region begins with ``<!-- $ vqbench ... -->`` or ``<!-- $ python ... -->`` and ends with ``<!-- end -->``; what
-stands between is replaced by what the command prints. With ``--check`` nothing is written, and the exit code tells
-whether all is current.
+A region begins with ``<!-- $ vqbench ... -->`` or ``<!-- $ python ... -->`` and ends with ``<!-- end -->``; its content
+is replaced by the output of the command. With ``--check`` nothing is written, and the exit code is not 0 if a region is
+out of date.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import sys
 from pathlib import Path
 
 REGION = re.compile(r"(<!-- \$ (?P<words>(?:vqbench|python) .*?) -->\n).*?(<!-- end -->)", re.DOTALL)
-PROGRAMS = {"vqbench": ["-m", "vqbench"], "python": []}  # what the interpreter is called with
+PROGRAMS = {"vqbench": ["-m", "vqbench"], "python": []}  # arguments of the interpreter
 
 
 def filled(text: str, folder: Path) -> str:
-    """``text`` with every region as its command prints it now, run in ``folder``."""
+    """Replace every region of ``text`` by the output of its command in ``folder``."""
 
     def replace(match: re.Match[str]) -> str:
         program, *words = shlex.split(match["words"])
@@ -30,6 +30,7 @@ def filled(text: str, folder: Path) -> str:
 
 
 def main() -> None:
+    """Update the files named on the command line, or check them."""
     check = "--check" in sys.argv
     stale = []
     for name in (word for word in sys.argv[1:] if word != "--check"):
@@ -41,7 +42,9 @@ def main() -> None:
             if not check:
                 path.write_text(after, encoding="utf-8")
     if check and stale:
-        sys.exit(f"not what its commands print: {', '.join(stale)}; run python tools/readme.py {' '.join(stale)}")
+        sys.exit(
+            f"differs from the output of its commands: {', '.join(stale)}; run python tools/readme.py {' '.join(stale)}"
+        )
 
 
 if __name__ == "__main__":

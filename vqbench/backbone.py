@@ -10,8 +10,9 @@ from vqbench.errors import UsageError
 
 
 class Backbone(nn.Module):
-    """An encoder to a feature map of ``dim`` channels and a decoder back to images in [-1, 1] (not clamped).
+    """An encoder to a feature map, and a decoder back to images.
 
+    Images are in [-1, 1]; the decoder's are not clamped. The map has ``dim`` channels.
     ``__init__(self, channels, dim, **own)``: the images' channels and the codebook's dimension come first.
 
     >>> class Patches(Backbone):
@@ -33,7 +34,9 @@ class Backbone(nn.Module):
 
     @classmethod
     def outline(cls, channels: int, dim: int, **own: Any) -> Backbone:
-        """Return the same modules with any weights, without reading a file; used to plan a suite.
+        """Return the same modules with any weights, to plan a suite by.
+
+        Must not read any file.
 
         Args:
             channels: Channels of the images, 1 or 3.
@@ -50,20 +53,22 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     def decode(self, z_q: Tensor) -> Tensor:
-        """Map quantized features (B, dim, s, s) to images (B, channels, S, S), about in [-1, 1]."""
+        """Map quantized features (B, dim, s, s) to images (B, channels, S, S)."""
         raise NotImplementedError
 
     def last_layer(self) -> Tensor:
-        """Return the weight of the decoder's last layer, at which recipes balance the gradients of losses.
+        """Return the weight of the decoder's last layer.
 
-        By default the last parameter, in the order of registration, that is neither a bias nor a scale.
+        Recipes balance the gradients of losses there. By default the last parameter, in the order of registration, that
+        is neither a bias nor a scale.
         """
         return [parameter for parameter in self.parameters() if parameter.ndim > 1][-1]
 
     def begin_refinement(self) -> None:
-        """Prepare a second phase of training, of the decoder alone: freeze all other parameters.
+        """Prepare a second phase of training, of the decoder alone.
 
-        A backbone whose second phase has another decoder overrides this; what it changes must be in the state dict.
+        All other parameters are frozen. A backbone whose second phase has another decoder overrides this; what it
+        changes must be in the state dict.
 
         Raises:
             UsageError: The backbone has no second phase.

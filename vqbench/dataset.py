@@ -1,4 +1,4 @@
-"""The contract of a data set: two splits of uint8 images, identified by the digest of their content."""
+"""The contract of a data set: two splits of uint8 images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Split = Literal["train", "test"]
 
 
 class Images(Protocol):
-    """A split that is too large for memory: N images, read in pieces as from a tensor of all of them.
+    """A split that is too large for memory, indexed like a tensor of its images.
 
     Code that uses ``len(images)`` and ``images[...]`` alone therefore works for a tensor and for this alike.
     :func:`vqbench.loading.batches` decodes ahead of a training.
@@ -22,7 +22,9 @@ class Images(Protocol):
         """Return the number of images, N."""
 
     def __getitem__(self, which: slice | Tensor, /) -> Tensor:
-        """Return some images, the same at every call. Must be safe to call from several threads at once.
+        """Return some images, the same at every call.
+
+        Must be safe to call from several threads at once.
 
         Args:
             which: A slice, or positions (B,) int64 in [0, N).
@@ -50,9 +52,10 @@ class Images(Protocol):
 
 
 class Dataset:
-    """Images of one size in a fixed order: that of the official files, or of their names.
+    """Images of one size in a fixed order.
 
-    ``counts``, ``size`` and ``holdout`` are facts of the class or, where they depend on its arguments, of the instance.
+    It is the order of the official files, or of the files' names. ``counts``, ``size`` and ``holdout`` are facts of the
+    class or, where they depend on its arguments, of the instance.
 
     >>> class Noise(Dataset):
     ...     title, source, licence, channels, size = "Noise", "drawn here", "CC0", 1, 8
@@ -79,7 +82,7 @@ class Dataset:
 
     @classmethod
     def canonical_args(cls, args: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the arguments for the run key: a path is replaced by a digest of its content.
+        """Return the arguments for the run key, a digest in place of a path.
 
         Must not import torch.
 
@@ -96,13 +99,15 @@ class Dataset:
 
     @classmethod
     def refresh(cls, args: Mapping[str, Any]) -> None:
-        """Compare every file on this machine with what a cache says of it, as ``vqbench run`` does first.
+        """Compare every file with what is cached of it; ``vqbench run`` does first.
 
         :meth:`canonical_args` may check less: the time of a folder does not show a file that was rewritten in place.
         """
 
     def pixels(self, split: Split) -> Tensor | Images:
-        """Return the images of ``split``: (N, channels, size, size) uint8 on the CPU, or a reader of them.
+        """Return the images of ``split``, as a tensor or to be read in pieces.
+
+        (N, channels, size, size) uint8 on the CPU.
 
         Raises:
             AssetError: The images are not on this machine and cannot be fetched.
@@ -110,7 +115,7 @@ class Dataset:
         raise NotImplementedError
 
     def digest(self, split: Split) -> str:
-        """Return the sha256 of the raw pixels of ``split`` in C order, which identifies the content.
+        """Return the sha256 of the raw pixels of ``split`` in C order.
 
         A data set that is not a tensor overrides this by the digests of its files and of what is done to them.
 

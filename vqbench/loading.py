@@ -14,7 +14,10 @@ from vqbench.dataset import Images
 
 
 def workers() -> int:
-    """Return the number of decoding threads: ``VQBENCH_LOADERS``, else one per usable core, at most 16."""
+    """Return the number of decoding threads.
+
+    It is ``VQBENCH_LOADERS``, else one per usable core, at most 16.
+    """
     own = os.environ.get("VQBENCH_LOADERS", "")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return int(own) if own.isdecimal() and int(own) else min(cores, 16)
@@ -79,14 +82,14 @@ def with_progress(pieces: Iterable[Tensor], progress: Callable[[], None]) -> Ite
 
 
 def resident(images: Tensor | Images) -> Tensor:
-    """Return all images at once, (N, C, S, S) uint8; for splits that fit into memory."""
+    """Return all images as one tensor (N, C, S, S) uint8 in memory."""
     if isinstance(images, Tensor):
         return images
     return torch.cat(list(batches(images, torch.arange(len(images)), 64)))
 
 
 class FirstImages:
-    """The first ``count`` of ``images`` that are read in pieces, as :class:`vqbench.dataset.Images` are."""
+    """The first ``count`` of :class:`vqbench.dataset.Images`."""
 
     def __init__(self, images: Images, count: int) -> None:
         self.images, self.count = images, min(count, len(images))
@@ -102,7 +105,7 @@ class FirstImages:
 
 
 def first_images(images: Tensor | Images, count: int | None) -> Tensor | Images:
-    """Return the first ``count`` images of a split without reading any; all for None."""
+    """Return the first ``count`` images of a split, all for None; reads none."""
     if count is None:
         return images
     return images[:count] if isinstance(images, Tensor) else FirstImages(images, count)

@@ -1,4 +1,4 @@
-"""The contract of a metric, and of what it measures: reconstructions or samples."""
+"""The contract of a metric of reconstructions or of samples."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TOGETHER = 100  # points, or images, that are compared at once with all others
 
 @dataclass
 class Batch:
-    """Test images and their reconstructions, as one measuring protocol prepares them.
+    """Test images and reconstructions as a measuring protocol prepares them.
 
     Attributes:
         originals: (B, C, H, W) float32 in [0, 1]; under a protocol with 8-bit pixels, multiples of 1/255.
@@ -87,12 +87,15 @@ class Metric:
 
     @classmethod
     def assets(cls, protocol: MeasureProtocol) -> tuple[str, ...]:
-        """Return the names in ``vqbench.assets.CATALOGUE`` that the metric needs under ``protocol``."""
+        """Return the assets that the metric needs under ``protocol``.
+
+        Names in ``vqbench.assets.CATALOGUE``.
+        """
         return ()
 
     @classmethod
     def smallest(cls, protocol: MeasureProtocol) -> int:
-        """Return the smallest side, in pixels, of images that can be measured under ``protocol``."""
+        """Return the smallest side in pixels that can be measured."""
         return 1
 
     def __init__(self, context: Context) -> None:
@@ -137,7 +140,7 @@ class Metric:
 
 @dataclass
 class Samples:
-    """Generated images and what they are compared with, as one measuring protocol prepares them.
+    """Generated images, and what they are compared with under a protocol.
 
     Attributes:
         images: (N, C, S, S) uint8: the samples as they were generated.
@@ -158,16 +161,16 @@ class Samples:
 
     @cached_property
     def features(self) -> Tensor:
-        """Inception's pool3 features of the samples: (N, 2048) float32 on the CPU."""
+        """Inception's features (pool3) of the samples: (N, 2048), on the CPU."""
         return self.features_of_samples()
 
     @cached_property
     def references(self) -> Tensor:
-        """Inception's pool3 features of the reference split: (M, 2048) float32 on the CPU."""
+        """Inception's features of the references: (M, 2048), on the CPU."""
         return self.features_of_references()
 
     def learned(self, order: Tensor | None = None) -> Iterator[Tensor]:
-        """Yield the training images in pieces, which are read from their files ahead of time.
+        """Yield the training images in pieces, read from their files ahead.
 
         Args:
             order: (N,) int64, positions in ``training``; all of them, in order, if None.
@@ -181,7 +184,7 @@ class Samples:
         yield from with_progress(batches(self.training, positions, TOGETHER), self.progress)
 
     def shared(self, compute: Callable[..., Result], *args: Hashable) -> Result:
-        """Return ``compute(self, *args)``, computed once for all metrics that need it."""
+        """Return ``compute(self, *args)``, computed once for all metrics."""
         key = compute, args
         if key not in self._shared:
             self._shared[key] = compute(self, *args)
@@ -221,7 +224,7 @@ class SampleMetric(Metric):
 
 
 class ImageMetric(Metric):
-    """A mean over images of a value per image. Subclasses implement :meth:`values`.
+    """A mean over images of a value per image, by :meth:`values`.
 
     >>> class WorstPixel(ImageMetric):
     ...     label, better, digits = "worst pixel", "min", 4

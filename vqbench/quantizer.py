@@ -1,4 +1,4 @@
-"""The contract of a quantizer: what a method's one file must offer, and what the recipes may rely on."""
+"""The contract of a quantizer, between a method's file and the recipes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 @dataclass
 class QuantizerOutput:
-    """What one forward pass of a quantizer gives."""
+    """The result of one forward pass of a quantizer."""
 
     z_q: Tensor  # (B, dim, H, W), goes to the decoder and carries the encoder's gradient
     codes: Tensor  # (B, H, W, depth) int64, each in [0, num_codes)
@@ -21,27 +21,32 @@ class QuantizerOutput:
 
 
 class Quantizer(nn.Module):
-    """Maps a feature map to codes and back.
+    """A method that maps a feature map to codes and back.
 
-    ``paper`` names the source (authors, title, venue, arXiv). ``VERSION`` is raised by hand whenever a change of
-    the code changes what a trained run weighs: it is part of every run's key. ``presets`` names published
-    variants, each a mapping of constructor arguments; they can be asked for like quantizers of their own.
+    ``paper`` names the source (authors, title, venue, arXiv). ``VERSION`` is part of the key of every run; raise it
+    whenever a change of the code changes the trained weights. ``presets`` are published variants by name, each a
+    mapping of constructor arguments; a suite lists them like quantizers.
 
-    The suite's budget comes first and is the same for all: ``__init__(self, num_codes, dim, **own)``.
-    All own arguments are keyword arguments with annotations (``int``, ``float``, ``bool``, ``str``,
-    ``Literal[...]`` or an optional of these) and defaults, since the fully resolved arguments name a run.
+    The constructor is ``__init__(self, num_codes, dim, **own)``: the suite's budget comes first, the same for all. All
+    other arguments are keyword arguments with defaults and with annotations (``int``, ``float``, ``bool``, ``str``,
+    ``Literal[...]`` or an optional of these), since the fully resolved arguments are part of the key.
 
-    Random numbers are drawn from torch's default generator, which the recipe seeds anew for every step,
-    through :mod:`vqbench.functional`, so that a run resumes exactly and several devices agree.
+    Draw random numbers from torch's default generator, which is seeded anew for every step, through
+    :mod:`vqbench.functional`: then a run resumes exactly, and several devices draw alike.
+
+    Args:
+        num_codes: codes per entry of the code map, K.
+        dim: channels of the feature map, D.
+        depth: codes per position.
     """
 
     paper: ClassVar[str]
     VERSION: ClassVar[int] = 1
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    ceiling: ClassVar[bool] = False  # True: an upper bound, not a method; never best or second in a table
-    packages: ClassVar[tuple[str, ...]] = ()  # modules of other packages, without which it cannot be made
-    install: ClassVar[str] = ""  # what pip installs them by, where that is not their names
-    distributed: ClassVar[bool] = True  # False: must not be trained on several ranks, whose codebooks would part
+    upper_bound: ClassVar[bool] = False  # True: not a method, but a bound for all; never ranked in a table
+    packages: ClassVar[tuple[str, ...]] = ()  # modules of other packages that it needs
+    install: ClassVar[str] = ""  # arguments of pip that install them, if not their names
+    distributed: ClassVar[bool] = True  # False: not on several ranks, whose codebooks would diverge
 
     def __init__(self, num_codes: int, dim: int, depth: int = 1) -> None:
         super().__init__()
@@ -52,26 +57,43 @@ class Quantizer(nn.Module):
         def __call__(self, z: Tensor) -> QuantizerOutput: ...
 
     def forward(self, z: Tensor) -> QuantizerOutput:
-        """Quantize ``z`` (B, dim, H, W). Codebooks and statistics move only while ``self.training``."""
+        """Quantize ``z`` (B, dim, H, W), a map of float32 or float64 features.
+
+        Codebooks and statistics change only while ``self.training``.
+        """
         raise NotImplementedError
 
     def decode(self, codes: Tensor) -> Tensor:
-        """The vectors (B, dim, H, W) that the decoder gets for ``codes`` (B, H, W, depth): the inverse of ``codes``."""
+        """Return the vectors (B, dim, H, W) for ``codes`` (B, H, W, depth).
+
+        In evaluation these equal ``z_q`` bit for bit. Raises UsageError for codes of another shape.
+        """
         raise NotImplementedError
 
     def objective(self, error: Tensor, out: QuantizerOutput, pixels: int, weight: float = 1.0) -> Tensor:
-        """The loss to minimise, from the reconstruction ``error`` and the method's own terms.
+        """Return the loss to minimise, a scalar.
 
-        ``error`` is the mean squared error over all elements of the batch, ``weight`` the protocol's factor on it
-        (one over the data's variance), ``pixels`` the number of elements of one image (C·H·W). Methods whose
-        likelihood is not "error plus term", such as SQ-VAE, override this and may ignore ``weight``.
+        By default weight·error + ``out.loss``. Methods with another likelihood, such as SQ-VAE, override this and may
+        ignore ``weight``.
+
+        Args:
+            error: mean squared reconstruction error over all elements of the batch, (), with a gradient.
+            out: the result of the forward pass.
+            pixels: elements of one image, C·H·W.
+            weight: the protocol's factor on the error: one over the data's variance.
         """
         return weight * error + out.loss
 
     def anneal(self, progress: float) -> None:
-        """Called before every training step with the share of the training done, in [0, 1]."""
+        """Adapt to ``progress``, the finished share of the training in [0, 1].
+
+        Called before every training step; does nothing by default.
+        """
 
     @property
     def bits(self) -> float:
-        """Bits that one position of the code map costs at a uniform code: ``depth · log2 num_codes``."""
+        """Bits per position of the code map, for uniformly used codes.
+
+        ``depth`` · log2 ``num_codes``, unless a method overrides it.
+        """
         return self.depth * log2(self.num_codes)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from vqbench import registry
-from vqbench.conformance import CHECKS, ranks
+from vqbench.conformance import CHECKS, rank_checks
 from vqbench.conformance.case import Case
 from vqbench.conformance.outcome import Check, Result, conduct
 from vqbench.errors import UsageError, nearest
@@ -99,8 +99,8 @@ def _case(
 def check(subject: Case, *, slow: bool = False, only: Iterable[str] = ()) -> Report:
     """Carry out all checks, or ``only`` those named, slow ones where ``slow``. Raises UsageError for wrong names."""
     chosen = list(_chosen(only))
-    if any(each in ranks.CHECKS for each in chosen):
-        ranks.prepare(subject)
+    if any(each in rank_checks.CHECKS for each in chosen):
+        rank_checks.prepare(subject)
     about = ", ".join(f"{name} {value}" for name, value in _budget(subject).items())
     return Report(subject.name, about, [conduct(each, subject, slow) for each in chosen])
 

@@ -41,7 +41,7 @@ def one(chosen: argparse.Namespace, system: str, playing: bool) -> dict[str, Any
 
     from vqbench import registry
     from vqbench.model import Autoencoder
-    from vqbench.profiling.memory import peak
+    from vqbench.profiling.peak_memory import peak
     from vqbench.training.adversarial.patch import Patch
     from vqbench.training.adversarial.reconstruction import Reconstruction
     from vqbench.training.adversarial.update import GanConfig, GanTrainer

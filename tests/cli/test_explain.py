@@ -232,9 +232,9 @@ def test_a_run_without_codebook_and_a_perfect_image(store: ResultStore) -> None:
         "steps": [],
         "alone": [],
     }
-    assert "Usage says nothing about this run." in shown.text
+    assert "Usage is undefined for this run." in shown.text
     what = explain.programme(["psnr"], 28)
-    values = {under: {"psnr": 30.0} for under in what.wanted()} | {protocol_differences.START: {"psnr": math.inf}}
+    values = {under: {"psnr": 30.0} for under in what.wanted()} | {explain.START: {"psnr": math.inf}}
     perfect = protocol_differences.Explanation(run, IMAGES, what, values)
     found = protocol_differences.data(perfect)["metrics"]["psnr"]
     assert (found["official"], found["change"], found["steps"][0]["change"]) == ("inf", None, None)
@@ -334,7 +334,7 @@ def test_alexnet_is_tried_where_images_and_weights_allow(monkeypatch: pytest.Mon
     fetched: list[str] = []
     monkeypatch.setattr(assets, "fetch", lambda name, progress: fetched.append(name))
     small, large = (explain.programme(["lpips"], size) for size in (28, 32))
-    assert "lpips_net" not in [turn.knob for turn in small.alone]
+    assert "lpips_net" not in [change.knob for change in small.alone]
     assert any("31x31 pixels, and these are 28x28" in sentence for sentence in small.left_out)
     assert [turn.title for turn in large.alone] == ["jpeg 75 → none", "lpips_net vgg → alex"]
     assert set(fetched) == {"vgg16_lpips", "alexnet_lpips"}
@@ -345,7 +345,7 @@ def test_alexnet_is_tried_where_images_and_weights_allow(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(assets, "fetch", fetch)
     without = explain.programme(["lpips"], 32)
-    assert [turn.knob for turn in without.alone] == ["jpeg"]
+    assert [change.knob for change in without.alone] == ["jpeg"]
     assert "lpips_net cannot be turned to alex: alexnet_lpips is nowhere to be had" in without.left_out
 
 
@@ -354,9 +354,9 @@ def test_all_metrics_but_the_slow_are_explained_by_default(monkeypatch: pytest.M
     monkeypatch.setattr(assets, "fetch", lambda name, progress: None)
     assert set(explain.programme([], 28).metrics) == set(OF_RECONSTRUCTIONS) - {"rfid", "kid"}
     chosen = explain.programme(["rfid"], 28)
-    assert [turn.knob for turn in chosen.way] == ["jpeg", "pixels", "fid_resize"]
-    assert chosen.way[-1].under is protocol.measuring("clean")
-    assert [turn.knob for turn in chosen.alone] == ["jpeg", "fid_resize"]
+    assert [change.knob for change in chosen.cumulative] == ["jpeg", "pixels", "fid_resize"]
+    assert chosen.cumulative[-1].under is protocol.measuring("clean")
+    assert [change.knob for change in chosen.alone] == ["jpeg", "fid_resize"]
 
 
 # ------------------------------------------------------------------------------------------------------- the command

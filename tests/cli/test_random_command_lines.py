@@ -164,8 +164,6 @@ def typed(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(describe, "_golden", list)
     monkeypatch.setattr("vqbench.registry.plugin_files._files", {})
     monkeypatch.setenv("VQBENCH_OFFLINE", "1")
-    for name in ("VQBENCH_LISTEN", "VQBENCH_DETERMINISTIC", "CUBLAS_WORKSPACE_CONFIG"):
-        monkeypatch.setenv(name, "")
     yield place
     registry.sources.cache_clear()
 

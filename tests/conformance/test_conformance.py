@@ -17,7 +17,7 @@ import torch
 from tests.support import faulty
 from vqbench import registry, testing
 from vqbench.cli import app
-from vqbench.conformance import CHECKS, workers
+from vqbench.conformance import CHECKS, two_ranks
 from vqbench.conformance.outcome import Result
 from vqbench.quantizer import Quantizer
 from vqbench.registry import plugin_files
@@ -82,7 +82,7 @@ def test_a_quantizer_may_declare_itself_unfit_for_ranks() -> None:
     report = testing.check(testing.case(faulty.OneDevice))
     assert not report.failed
     skipped = {result.check for result in report.results if "distributed = False" in result.what}
-    assert skipped == {"ranks_agree", "two_ranks_are_one", "evaluation_asks_no_rank"}
+    assert skipped == {"ranks_agree", "two_ranks_are_one", "evaluation_is_local"}
 
 
 @pytest.mark.slow
@@ -103,7 +103,7 @@ def test_a_broken_graph_is_told(check: str, cls: type[Quantizer]) -> None:
 def test_a_rank_that_waits_for_ever_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ranks that miss each other end as a failure, not as a hang, and the next quantizer is served by new ones."""
     assert one(faulty.Averages, "ranks_agree").state == "PASS"  # both are up
-    monkeypatch.setattr(workers, "PATIENCE", 2.0)
+    monkeypatch.setattr(two_ranks, "PATIENCE", 2.0)
     for cls in (faulty.NeverEnds, faulty.OneRankExchanges):
         result = one(cls, "ranks_agree")
         assert result.state == "FAIL"
@@ -259,8 +259,8 @@ def test_the_exit_code_tells(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 def test_ranks_are_started_once_and_end() -> None:
     """One pair of processes serves quantizer after quantizer; once stopped, neither is left."""
     assert one(faulty.Averages, "ranks_agree").state == "PASS"
-    first = list(workers.ranks().processes)
+    first = list(two_ranks.ranks().processes)
     assert one(faulty.LocalAverages, "ranks_agree").state == "FAIL"
-    assert workers.ranks().processes == first
-    workers.ranks().stop()
+    assert two_ranks.ranks().processes == first
+    two_ranks.ranks().stop()
     assert all(process.poll() is not None for process in first)

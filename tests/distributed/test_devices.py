@@ -28,6 +28,7 @@ from vqbench.errors import UsageError
 from vqbench.evaluation import reconstructions
 from vqbench.execution import rank_pool, runner
 from vqbench.execution.rank_task import RankWorker
+from vqbench.execution.settings import RunSettings
 
 SOUND = [name for name in ranks.CASES if name != "parting"]
 MORE = ["cvq and measured", "residual and measured", "cvq and stopped", "parting"]
@@ -151,7 +152,7 @@ def test_a_machine_needs_gpus_for_its_own_ranks(
     for name, value in {**names, "MASTER_ADDR": "127.0.0.1"}.items():
         monkeypatch.setenv(name, str(value))
     monkeypatch.setattr(rank_pool, "RankPool", lambda *_: SimpleNamespace(group=RankGroup(0, size, 0, local)))
-    started = runner.Runner(tmp_path, "auto", runner.SilentListener(), lambda: False, size)
+    started = runner.Runner(tmp_path, RunSettings("auto", size), runner.SilentListener(), lambda: False)
     if refused:
         with pytest.raises(UsageError, match=r"4 devices .* this machine has 3 usable GPUs"):
             started._start_ranks()
@@ -169,10 +170,10 @@ class FourRanks(RankGroup):
 def test_machines_with_and_without_gpus_do_not_train_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where `auto` is a GPU for some ranks and the CPU for others, all refuse the run instead of waiting for ever."""
     pretend_gpus(monkeypatch, 2)
-    rank = RankWorker("auto", runner.SilentListener(), lambda: False, FourRanks(0, 4, 0, 2))
+    rank = RankWorker(RunSettings("auto"), runner.SilentListener(), lambda: False, FourRanks(0, 4, 0, 2))
     with pytest.raises(UsageError, match="ranks have different devices \\(cpu and cuda\\); set --device cpu or cuda"):
         rank._require_devices()
-    RankWorker("cpu", runner.SilentListener(), lambda: False, FourRanks(0, 4, 0, 2))._require_devices()
+    RankWorker(RunSettings("cpu"), runner.SilentListener(), lambda: False, FourRanks(0, 4, 0, 2))._require_devices()
 
 
 @pytest.mark.slow

@@ -26,6 +26,7 @@ from vqbench.execution.executors.cluster_node import RemoteJob, RemoteResult, ru
 from vqbench.execution.executors.executor_options import ExecutorOptions
 from vqbench.execution.executors.file_sync import pack, unpack
 from vqbench.execution.executors.ray_cluster import capacity
+from vqbench.execution.settings import RunSettings
 from vqbench.planning import loading
 from vqbench.planning.forecast import simulate
 from vqbench.planning.jobs import Job
@@ -117,10 +118,10 @@ def errand(suite: Path, *plugins: Path, **changes: Any) -> RemoteJob:
     plan = loading.load(suite, [])
     given: dict[str, Any] = {
         "job": Job(plan.runs()[0], plan.wanted()),
+        "settings": RunSettings("cpu", plugins=plugins),
         "files": {},
-        "plugins": {path.name: path.read_bytes() for path in plugins},
+        "user_files": tuple(path.read_bytes() for path in plugins),
         "assets": (),
-        "device": "cpu",
         "threads": 1,
         "timeout": None,
         "variables": {},

@@ -13,7 +13,9 @@ import torch
 from tests.distributed.test_devices import records
 from tests.support.tiny_suite import vqbench, write
 from vqbench import registry
-from vqbench.execution.runner import describe
+from vqbench.execution.rank_task import RankWorker
+from vqbench.execution.runner import SilentListener, describe
+from vqbench.execution.settings import RunSettings
 from vqbench.functional import anchor_sampling
 from vqbench.system import determinism
 from vqbench.training.engine import Engine
@@ -40,19 +42,17 @@ class Demanding(VQ):
 
 
 @pytest.fixture
-def switched_on(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The switch is on within the test; torch is afterwards as it was."""
-    for name in (determinism.VARIABLE, determinism.CUBLAS):
-        monkeypatch.setenv(name, "")
-        monkeypatch.delenv(name)
+def torch_restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The test may make torch deterministic, which is afterwards as it was."""
+    monkeypatch.setenv(determinism.CUBLAS, "")
+    monkeypatch.delenv(determinism.CUBLAS)
     before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.deterministic
-    determinism.demand()
     yield
     torch.use_deterministic_algorithms(before[0])
     torch.backends.cudnn.deterministic = before[1]
 
 
-@pytest.mark.usefixtures("switched_on")
+@pytest.mark.usefixtures("torch_restored")
 @pytest.mark.parametrize(
     "where",
     [("--places", "0"), pytest.param(("--devices", "2"), marks=pytest.mark.slow)],
@@ -61,7 +61,6 @@ def switched_on(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_what_trains_is_deterministic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: tuple[str, str]) -> None:
     """Every process that trains computes under the switch; the record says so, and the key is what it is without."""
     monkeypatch.setattr("vqbench.registry.plugin_files._files", {})
-    monkeypatch.delenv(determinism.VARIABLE)
     (tmp_path / "demanding.py").write_text(DEMANDING)
     words = (write(tmp_path, "demanding"), "--store", tmp_path / "runs", "--plugin", tmp_path / "demanding.py")
     small = ("--subset", "1100", "--test-images", "50")
@@ -72,24 +71,25 @@ def test_what_trains_is_deterministic(tmp_path: Path, monkeypatch: pytest.Monkey
     registry.sources.cache_clear()
 
 
-@pytest.mark.usefixtures("switched_on")
-def test_the_engine_sets_torch() -> None:
-    """An engine, which every training and measuring has, sets torch's switches and leaves the user's workspace."""
-    Engine("cpu")
+@pytest.mark.usefixtures("torch_restored")
+def test_a_rank_sets_torch() -> None:
+    """A rank whose settings demand it sets torch's switches and leaves the user's workspace."""
+    settings = RunSettings("cpu", deterministic=True)
+    RankWorker(settings, SilentListener(), lambda: False)
     assert torch.are_deterministic_algorithms_enabled()
     assert torch.backends.cudnn.deterministic
     assert not torch.backends.cudnn.benchmark
     assert os.environ[determinism.CUBLAS] == ":4096:8"
     os.environ[determinism.CUBLAS] = ":16:8"
-    determinism.demand()
+    RankWorker(settings, SilentListener(), lambda: False)
     assert os.environ[determinism.CUBLAS] == ":16:8"
 
 
-def test_without_the_switch_torch_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_switch_torch_is_left_alone() -> None:
     """A library user's own choice stays."""
-    monkeypatch.delenv(determinism.VARIABLE, raising=False)
     torch.use_deterministic_algorithms(True)
     try:
+        RankWorker(RunSettings("cpu"), SilentListener(), lambda: False)
         Engine("cpu")
         assert torch.are_deterministic_algorithms_enabled()
     finally:

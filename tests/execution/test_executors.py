@@ -27,8 +27,9 @@ from vqbench.errors import TimeUp, UsageError
 from vqbench.execution import wait_policy
 from vqbench.execution.allocator import LARGE_PAGES
 from vqbench.execution.executors import local
-from vqbench.execution.executors.messages import WorkerReady, WorkerSetup
+from vqbench.execution.executors.messages import WorkerReady
 from vqbench.execution.progress import LiveProgress, PlainProgress
+from vqbench.execution.settings import RunSettings
 from vqbench.execution.stopping import Stop
 from vqbench.planning import loading
 from vqbench.planning.cost import cheapest_first
@@ -36,7 +37,6 @@ from vqbench.planning.jobs import Job
 from vqbench.spec import RunSpec
 from vqbench.store.record import Record
 from vqbench.store.results import ResultStore
-from vqbench.system import processes
 from vqbench.system.durations import format_duration, parse_duration
 
 # Quantizers that a user might bring. Each does what it does in training, from the update that is named on.
@@ -267,7 +267,7 @@ def test_a_run_that_is_killed_again_and_again_fails(tmp_path: Path) -> None:
     """A killed run is queued again twice, without a failure on record; the third time it is FAILED by that signal."""
     plan = loading.load(write(tmp_path, "vq"), [])
     job = Job(plan.runs()[0], plan.wanted())
-    executor = local.LocalExecutor(WorkerSetup(tmp_path / "runs", ()), "cpu", PlainProgress(1, quiet=True), Stop())
+    executor = local.LocalExecutor(tmp_path / "runs", RunSettings("cpu"), PlainProgress(1, quiet=True), Stop())
     for times in (1, 2):
         executor._resume(job, "killed by signal 9", [])
         assert (executor._queue.popleft(), executor._kills[job.run.key]) == (job, times)
@@ -298,7 +298,7 @@ def test_a_run_that_is_whole_when_its_process_dies_is_done(whole: Path, tmp_path
     plan = loading.load(write(tmp_path, "vq, cvq"), [])
     vq, cvq = (Job(each, plan.wanted()) for each in plan.runs())
     next(store.glob("*-cvq-*/record.json")).unlink()
-    executor = local.LocalExecutor(WorkerSetup(store, ()), "cpu", PlainProgress(2, quiet=True), Stop())
+    executor = local.LocalExecutor(store, RunSettings("cpu"), PlainProgress(2, quiet=True), Stop())
     executor._on_crash(vq, "killed", [])
     executor._on_crash(cvq, "killed", ["last line"])
     assert (executor.summary.finished, len(executor.summary.failed)) == (1, 1)
@@ -324,7 +324,7 @@ def test_places_divide_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("OMP_NUM_THREADS", *wait_policy.SETTINGS):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
-    assert local.worker_environment(1) == {**LARGE_PAGES, **wait_policy.BRIEFLY, **processes.environment()}
+    assert local.worker_environment(1) == {**LARGE_PAGES, **wait_policy.BRIEFLY, **os.environ}
     assert local.worker_environment(3)["OMP_NUM_THREADS"] == "2"
     assert local.worker_environment(30)["OMP_NUM_THREADS"] == "1"
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
@@ -366,10 +366,10 @@ def test_places_take_the_gpus_in_turn(tmp_path: Path) -> None:
     """Three places on two GPUs have the first, the second and the first again; one that was chosen serves all."""
     stop, listener = Stop(), PlainProgress(1, quiet=True)
     for device, devices in (("auto", ["cuda:0", "cuda:1", "cuda:0"]), ("cuda:1", ["cuda:1"] * 3)):
-        executor = local.LocalExecutor(WorkerSetup(tmp_path, ()), device, listener, stop, workers=3)
+        executor = local.LocalExecutor(tmp_path, RunSettings(device), listener, stop, workers=3)
         executor._gpus = 2
         assert [executor._device_of(number) for number in range(3)] == devices
-    executor = local.LocalExecutor(WorkerSetup(tmp_path, ()), "auto", listener, stop, workers=3)
+    executor = local.LocalExecutor(tmp_path, RunSettings(), listener, stop, workers=3)
     assert executor._device_of(2) == "auto", "there is no GPU"
 
 
@@ -394,7 +394,7 @@ def test_runs_on_several_gpus_share_none(
     said: list[str] = []
     listener = PlainProgress(1, quiet=True)
     listener.log = said.append  # type: ignore[method-assign]
-    executor = local.LocalExecutor(WorkerSetup(tmp_path, (), devices), "auto", listener, Stop(), workers=given)
+    executor = local.LocalExecutor(tmp_path, RunSettings(devices=devices), listener, Stop(), workers=given)
     for _ in range(2):  # two workers that are ready
         executor._on_message(FakeWorker(), WorkerReady(gpus))  # type: ignore[arg-type]
     assert [executor._device_of(number) for number in range(executor._max_workers)] == first_devices
@@ -412,7 +412,7 @@ class FakeWorker:
 def test_a_worker_beyond_the_gpus_has_no_run(tmp_path: Path) -> None:
     """A worker that was started before the GPUs were counted gets no run where they have no room for it."""
     listener, first, second = PlainProgress(1, quiet=True), FakeWorker(), FakeWorker()
-    executor = local.LocalExecutor(WorkerSetup(tmp_path, (), devices=2), "auto", listener, Stop(), workers=2)
+    executor = local.LocalExecutor(tmp_path, RunSettings(devices=2), listener, Stop(), workers=2)
     executor._workers = [first, second]  # type: ignore[list-item]
     first.job, second.ready = object(), True  # type: ignore[assignment]
     executor._on_message(second, WorkerReady(3))  # type: ignore[arg-type]

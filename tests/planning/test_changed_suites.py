@@ -75,7 +75,7 @@ def test_columns_leave_with_their_metric(capsys: pytest.CaptureFixture[str]) -> 
     """Fewer metrics need no fewer columns beside them: those without a metric drop out, and a line says which."""
     text = table(capsys, "--set", "metrics=[l1]")
     assert "PSNR" not in text
-    assert "Columns left out, for want of their metric: psnr, usage." in text
+    assert "Columns left out, since their metric is not measured: psnr, usage." in text
     assert load_suite("tiny.yaml", [Override("metrics", ["psnr", "ssim"])]).table.columns == ["psnr", "seconds"]
 
 

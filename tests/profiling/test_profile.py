@@ -15,10 +15,10 @@ import torch
 from vqbench import registry
 from vqbench.cli import app
 from vqbench.errors import UsageError
-from vqbench.profiling import cost, report
-from vqbench.profiling.driver import shown
-from vqbench.profiling.method import facts
-from vqbench.profiling.report import milliseconds, source
+from vqbench.profiling import profile_tables, roofline
+from vqbench.profiling.method_facts import facts
+from vqbench.profiling.profile_driver import shown
+from vqbench.profiling.profile_tables import milliseconds, source
 from vqbench.profiling.subjects import Size, expanded, size, subjects
 from vqbench.profiling.timing import RandomImages, Rounds, StepTimer, bare_product, images
 
@@ -43,7 +43,7 @@ PEERS = """
 import torch
 from vqbench.errors import UsageError
 from vqbench.profiling.subjects import Size, peers, subjects
-from vqbench.profiling.worker import made_of, two_steps
+from vqbench.profiling.profile_worker import made_of, two_steps
 for subject in subjects(["vq"], ["vector-quantize-pytorch"], [Size(98, 16, 8)])[1:]:
     two_steps(subject, subject.size, torch.device("cpu"))
     quantizer = made_of(subject, torch.device("cpu")).eval()
@@ -139,7 +139,7 @@ def test_the_cost_of_a_step_adds_up(profiled: Profiled) -> None:
     _, _, kept = profiled
     for row in kept["rows"][:2]:
         ceilings = kept["ceilings"]["cpu"]
-        lines = report.costs(row, ceilings)
+        lines = profile_tables.costs(row, ceilings)
         *parts, step = lines
         assert [line["part"] for line in lines] == ["encoder", "quantizer", "decoder", "optimizer", "rest", "step"]
         assert step["seconds"] == row["seconds"]["step"]
@@ -156,7 +156,7 @@ def test_operations_and_bytes_are_those_of_the_layers() -> None:
     like = RandomImages(2, 1, 28)
     n, k, d = 2 * 49, 16, 8
     [subject] = subjects(["vq"], [], [Size(n, k, d)])
-    found = cost.parts(StepTimer(subject, like), CPU)
+    found = roofline.parts(StepTimer(subject, like), CPU)
     assert found["quantizer"].operations == 2 * n * k * d
     assert found["quantizer"].bytes == 4 * (6 * n * d + 2 * k * d) + 8 * n
     encoder = 0
@@ -180,7 +180,7 @@ def test_a_layer_s_traffic() -> None:
     """A linear layer reads and writes each of its tensors as often as the model says, in bytes of their type."""
     layer = torch.nn.Linear(5, 3)
     x = torch.ones(7, 5, requires_grad=True)
-    traffic = cost.Traffic(layer)
+    traffic = roofline.Traffic(layer)
     layer(x)
     weights = 5 * 3 + 3
     assert traffic.bytes == 4 * (2 * 35 + 2 * 21 + 2 * weights + 35) + 4 * weights

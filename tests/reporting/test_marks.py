@@ -19,12 +19,15 @@ from vqbench.execution.results import Summary
 from vqbench.planning import loading
 from vqbench.planning.overrides import Override
 from vqbench.planning.plan import Plan, PlannedRun
-from vqbench.reporting.column_tests import contests
-from vqbench.reporting.html import gather, page
+from vqbench.reporting.column_tests import judge_columns
+from vqbench.reporting.html import page
+from vqbench.reporting.html.suite_view import suite_view
 from vqbench.reporting.tables import assemble
-from vqbench.reporting.tables.layout import LINES, WIDTH
-from vqbench.reporting.tables.order import order_lines
+from vqbench.reporting.tables.formats.notes import LINES, WIDTH
+from vqbench.reporting.tables.formats.plain import plain
+from vqbench.reporting.tables.ranking_lines import ranking_lines
 from vqbench.reporting.tables.render import render
+from vqbench.reporting.tables.stored_runs import StoredRuns
 from vqbench.reporting.tables.table import CellPosition, Table
 from vqbench.store.record import Record, Value
 from vqbench.store.results import ResultStore
@@ -146,12 +149,12 @@ def test_every_format_marks_the_same(plan: Plan, tmp_path: Path) -> None:
         "d": ("", "best"),
         "e": ("B", ""),
     }
-    cells = [cell for cell in assemble.data(made)["cells"] if cell["metric"] == "psnr"]
+    cells = [cell for cell in plain(made)["cells"] if cell["metric"] == "psnr"]
     assert [(cell["marks"], cell["unranked"], cell["rank"]) for cell in cells[-2:]] == [
         ([], "", "best"),
         (["B"], "other budget", None),
     ]
-    written = page.page(gather.gather(plan, [store], paper=False))
+    written = page.page(suite_view(plan, [store], paper=False))
     assert "e<sup>B</sup>" in written
     assert "Not ranked: B other budget." in written
 
@@ -183,7 +186,7 @@ def test_perplexities_of_other_codebooks_are_not_ranked(plan: Plan, tmp_path: Pa
     made = table(plan, store)
     assert ranked(made, "perplexity") == {"d": "best", "c": "second"}
     assert ranked(made, "usage") == {"e": "best", "d": "second"}
-    assert "Perplexity not ranked, other codebook size: e (8 codes)." in made.footnotes
+    assert "Perplexity is not ranked for other codebook sizes: e (8 codes)." in made.footnotes
 
 
 # Machines -------------------------------------------------------------------------------------------------------------
@@ -225,9 +228,9 @@ def test_several_seeds_are_ranked_and_marked(suite: Path, tmp_path: Path) -> Non
     made = table(two, store)
     assert marks(made) == {"e": ["M"]}
     assert ranked(made) == {"e": "best", "d": "second"}
-    contest = contests(made, lambda key, name: None)[0, 0]
-    assert not contest.comparisons
-    assert dict(contest.without) == dict.fromkeys("abcd", "other machine")
+    column_test = judge_columns(made, lambda key, name: None)[0, 0]
+    assert not column_test.comparisons
+    assert dict(column_test.not_compared) == dict.fromkeys("abcd", "other machine")
     assert "; M other machine." in render(made)
 
 
@@ -251,7 +254,7 @@ def test_the_printed_order_pairs_within_one_origin(tmp_path: Path) -> None:
         made = {"seconds": 1.0, "origins": [THEIRS if entry.label == "SQ-VAE" else OURS]}
         value = {"l1": Value(1.0 - 0.1 * entry.row, 1, 1, 9)}
         store.write(Record(entry.run, {"official": value}, made))
-    [line] = [line for line in order_lines(b1, [store], "official") if line.startswith("MNIST, l1")]
+    [line] = [line for line in ranking_lines(StoredRuns(b1, [store]), "official") if line.startswith("MNIST, l1")]
     assert line.endswith("; trained on another machine: SQ-VAE.")
     assert "SQ-VAE" not in line.split(";")[0]
 
@@ -313,7 +316,7 @@ def test_below_a_hundred_images_nothing_is_ranked(suite: Path, tmp_path: Path, i
     assert bool(ranked(made)) is ranks
     text = render(made)
     assert f"{images} test images; one seed per cell" in text
-    assert ("99 test images are too few to rank PSNR, Usage, Perplexity (100 needed)." in text) is not ranks
+    assert ("PSNR, Usage, Perplexity are not ranked: they need at least 100 test images, here 99." in text) is not ranks
 
 
 def test_an_infinite_mean_says_how_many_images_are_perfect(
@@ -362,7 +365,7 @@ def test_five_lines_of_notes_and_the_rest_on_demand(plan: Plan, tmp_path: Path, 
     assert "not ranked: B other budget, M other machine; S larger state." in below[0]
     assert "vqbench table --notes" in below[-1]
     everything = " ".join(render(made, form, all_notes=True).split())
-    assert "An equal budget: updates and images seen equal, bits per image within 5 %" in everything
+    assert "Equal budget: the same updates and images seen, bits per image within 5 %" in everything
     assert ("a note on the data " * 20).strip() in everything
     assert "c (Intel Xeon (AVX2, 2 threads))" in everything
 
@@ -375,9 +378,9 @@ def test_the_option_shows_all_notes(
     crowded(plan, store)
     words = ("table", suite, "--store", store.root, "--results", tmp_path / "none")
     assert vqbench(*words) == 0
-    assert "An equal budget" not in capsys.readouterr().out
+    assert "Equal budget" not in capsys.readouterr().out
     assert vqbench(*words, "--notes") == 0
-    assert "An equal budget" in capsys.readouterr().out
+    assert "Equal budget" in capsys.readouterr().out
 
 
 def test_a_mark_of_some_cells_stands_at_these(plan: Plan, tmp_path: Path) -> None:

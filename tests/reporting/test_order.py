@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from vqbench.planning import loading
 from vqbench.planning.overrides import Override
 from vqbench.planning.plan import Plan, PlannedRun
-from vqbench.reporting.tables import assemble, order
-from vqbench.reporting.tables.order import order_lines
+from vqbench.reporting.tables import assemble, ranking_lines
 from vqbench.reporting.tables.render import render
+from vqbench.reporting.tables.stored_runs import StoredRuns
 from vqbench.store.record import Record, Value
 from vqbench.store.results import ResultStore
 
@@ -33,6 +33,10 @@ def plan() -> Plan:
 @pytest.fixture
 def store(tmp_path: Path) -> ResultStore:
     return ResultStore(tmp_path)
+
+
+def lines_of(plan: Plan, stores: Sequence[ResultStore], protocol: str) -> list[str]:
+    return ranking_lines.ranking_lines(StoredRuns(plan, stores), protocol)
 
 
 def with_seeds(*seeds: int) -> Plan:
@@ -79,7 +83,7 @@ def percentages(lines: Sequence[str]) -> list[float]:
 def test_better_on_every_image_always_wins(plan: Plan, store: ResultStore) -> None:
     """CVQ-VAE, better on each image by every metric, is ahead of the three others in all resamples, and it holds."""
     fill(plan, store, cvq_ahead_by(1e-3))
-    lines = order_lines(plan, [store], "official")
+    lines = lines_of(plan, [store], "official")
     assert len(lines) == 1 + 2 * 4
     assert percentages(lines) == [100.0] * 2 * 4 * 3
     assert lines[1] == (
@@ -91,7 +95,7 @@ def test_better_on_every_image_always_wins(plan: Plan, store: ResultStore) -> No
 def test_worse_on_every_image_never_wins(plan: Plan, store: ResultStore) -> None:
     """An order that is turned around on each image is reversed, whichever way the metric is better."""
     fill(plan, store, cvq_ahead_by(-1e-3))
-    lines = order_lines(plan, [store], "official")
+    lines = lines_of(plan, [store], "official")
     assert percentages(lines) == [0.0] * 24
     assert "\n".join(lines[1:]).count("(reversed)") == 24
 
@@ -103,7 +107,7 @@ def test_equals_win_half_of_the_time(plan: Plan, store: ResultStore) -> None:
         return np.random.default_rng(entry.row).permutation(noise(metric)) if metric in SIGN else None
 
     fill(plan, store, shuffled)
-    lines = order_lines(plan, [store], "official")
+    lines = lines_of(plan, [store], "official")
     assert all(43 < share < 57 for share in percentages(lines))
     assert "\n".join(lines[1:]).count("(open)") == len(percentages(lines)) == 24
 
@@ -111,9 +115,9 @@ def test_equals_win_half_of_the_time(plan: Plan, store: ResultStore) -> None:
 def test_images_are_paired(plan: Plan, store: ResultStore) -> None:
     """A gain of a thousandth holds if each image has it, and is open if the images of a row are another sample."""
     fill(plan, store, cvq_ahead_by(1e-3))
-    assert min(percentages(order_lines(plan, [store], "official"))) == 100
+    assert min(percentages(lines_of(plan, [store], "official"))) == 100
     fill(plan, store, lambda e, m: noise(m, e.row) - SIGN[m] * 1e-3 * (e.label == "CVQ-VAE") if m in SIGN else None)
-    assert min(percentages(order_lines(plan, [store], "official"))) < 97.5
+    assert min(percentages(lines_of(plan, [store], "official"))) < 97.5
 
 
 def test_seeds_are_drawn_too(store: ResultStore) -> None:
@@ -125,7 +129,7 @@ def test_seeds_are_drawn_too(store: ResultStore) -> None:
         return noise(entry.dataset, metric) - SIGN[metric] * gain if metric in SIGN else None
 
     fill(plan, store, two_of_three)
-    lines = order_lines(plan, [store], "official")
+    lines = lines_of(plan, [store], "official")
     assert percentages(lines) == [pytest.approx(100 * 20 / 27, abs=4)] * 24
     assert all(line.endswith("400 images, 3 seeds.") for line in lines[1:])
     assert "no claim" not in "".join(lines)
@@ -138,7 +142,7 @@ def test_only_seeds_of_both_rows_count(store: ResultStore) -> None:
     ran = {"CVQ-VAE": (1, 2), "SQ-VAE": (2, 3), "HVQ-VAE": (3,)}
     same = cvq_ahead_by(1e-3)
     fill(plan, store, lambda e, m: same(e, m) if e.dataset == "mnist" and e.seed in ran.get(e.label, ()) else None)
-    lines = order_lines(plan, [store], "official")
+    lines = lines_of(plan, [store], "official")
     assert len(lines) == 1 + 4
     assert lines[1] == (
         "MNIST, l1: CVQ-VAE is ahead of SQ-VAE in 100.0 % (holds); 400 images, one seed: no claim about training; "
@@ -151,7 +155,7 @@ def test_rows_on_other_seeds_have_a_line_of_their_own(store: ResultStore) -> Non
     plan = with_seeds(1, 2, 3)
     same = cvq_ahead_by(1e-3)
     fill(plan, store, lambda e, m: same(e, m) if e.label != "VQ-VAE" or e.seed == 1 else None)
-    first, second = order_lines(plan, [store], "official")[1:3]
+    first, second = lines_of(plan, [store], "official")[1:3]
     assert "SQ-VAE" in first and "HVQ-VAE" in first and first.endswith("3 seeds.")  # noqa: PT018
     assert second.startswith("MNIST, l1: CVQ-VAE is ahead of VQ-VAE")
     assert second.endswith("one seed: no claim about training.")
@@ -162,10 +166,10 @@ def test_rfid_is_compared_by_means_and_says_so(store: ResultStore) -> None:
     plan = with_seeds(1, 2)
     values = {"CVQ-VAE": 2.0, "SQ-VAE": 3.0, "HVQ-VAE": 1.5, "VQ-VAE": 2.0}
     fill(plan, store, lambda e, m: values[e.label] + 0.5 * (e.seed == 2) if m == "rfid" else None)
-    method, line = order_lines(plan, [store], "official")[:2]
+    method, line = lines_of(plan, [store], "official")[:2]
     assert line == (
         "MNIST, rFID: CVQ-VAE, 2.25, is ahead of SQ-VAE, 3.25; behind HVQ-VAE, 1.75; level with VQ-VAE, 2.25; "
-        "by means over seeds alone, for want of values per image, 2 seeds."
+        "seed means only (no per-image values), 2 seeds."
     )
     assert "resamples" not in method
 
@@ -175,15 +179,15 @@ def test_records_without_values_per_image_are_compared_by_means(plan: Plan, stor
     fill(plan, store, cvq_ahead_by(1e-3))
     for path in store.root.glob("*/per_image.npz"):
         path.unlink()
-    lines = order_lines(plan, [store], "official")
+    lines = lines_of(plan, [store], "official")
     assert percentages(lines) == []
-    assert all("by means over seeds alone" in line for line in lines[1:])
+    assert all("seed means only" in line for line in lines[1:])
 
 
 @pytest.mark.parametrize("paper", [True, False])
 def test_a_suite_that_never_ran_claims_nothing(plan: Plan, store: ResultStore, paper: bool) -> None:
     """Without records there is no line, and the table has no word about an order."""
-    assert order_lines(plan, [store], "official") == []
+    assert lines_of(plan, [store], "official") == []
     page = render(assemble.tables(plan, [store], paper), paper=paper)
     assert "printed order" not in page
     assert "ahead" not in page
@@ -193,17 +197,17 @@ def test_without_the_papers_best_row_nothing_is_claimed(plan: Plan, store: Resul
     """If CVQ-VAE was run on MNIST alone, no line is about CIFAR10, however many of the others were run there."""
     same = cvq_ahead_by(1e-3)
     fill(plan, store, lambda e, m: None if (e.dataset, e.label) == ("cifar10", "CVQ-VAE") else same(e, m))
-    lines = order_lines(plan, [store], "official")
+    lines = lines_of(plan, [store], "official")
     assert [line.split(",")[0] for line in lines[1:]] == ["MNIST"] * 4
 
 
 def test_values_of_another_version_or_protocol_do_not_count(plan: Plan, store: ResultStore) -> None:
     """What the table would not show is not compared either."""
     fill(plan, store, cvq_ahead_by(1e-3), version=2)
-    assert order_lines(plan, [store], "official") == []
+    assert lines_of(plan, [store], "official") == []
     fill(plan, store, cvq_ahead_by(1e-3), protocol="clean")
-    assert order_lines(plan, [store], "official") == []
-    assert order_lines(plan, [store], "clean")
+    assert lines_of(plan, [store], "official") == []
+    assert lines_of(plan, [store], "clean")
 
 
 def test_values_that_are_not_finite_are_named(plan: Plan, store: ResultStore) -> None:
@@ -217,7 +221,7 @@ def test_values_that_are_not_finite_are_named(plan: Plan, store: ResultStore) ->
         return each
 
     fill(plan, store, perfect)
-    line = next(line for line in order_lines(plan, [store], "official") if line.startswith("MNIST, PSNR"))
+    line = next(line for line in lines_of(plan, [store], "official") if line.startswith("MNIST, PSNR"))
     assert line.endswith("; values that are not finite: SQ-VAE.")
     assert percentages(["", line]) == [100.0, 100.0]
 
@@ -226,7 +230,7 @@ def test_values_per_image_belong_to_their_record(plan: Plan, store: ResultStore)
     """Arrays of another length than the record's number of images are named as damage, and not compared."""
     fill(plan, store, cvq_ahead_by(1e-3))
     store.write_images(plan.entries[0].run, {"official/l1": np.zeros(IMAGES - 1)})
-    assert order_lines(plan, [store], "official")
+    assert lines_of(plan, [store], "official")
     [damage] = store.damage.values()
     assert re.search(r"per_image\.npz: values of shape \(399,\) for the 400 images", damage)
 
@@ -235,7 +239,7 @@ def test_the_papers_best_is_that_of_the_metric(store: ResultStore) -> None:
     """In B.3 on CIFAR10 the paper's best is row D by l1 and row E by rFID, and the runner-up comes first."""
     plan = loading.load("ablation", [])
     fill(plan, store, lambda e, m: 1.0 + e.row if m in ("l1", "rfid") else None)
-    lines = {line.split(":")[0]: line for line in order_lines(plan, [store], "official")}
+    lines = {line.split(":")[0]: line for line in lines_of(plan, [store], "official")}
     assert lines["CIFAR10, l1"].startswith("CIFAR10, l1: D + Anchor initialization (online), 4.0000, is ahead of E + ")
     assert re.findall(r"(?:behind|ahead of) (\w) ", lines["CIFAR10, l1"]) == ["E", "C", "B", "A"]
     assert lines["CIFAR10, rFID"].startswith("CIFAR10, rFID: E + Contrastive loss, 5.00, is behind D + ")
@@ -245,7 +249,7 @@ def test_rows_that_are_printed_level_are_not_compared(store: ResultStore) -> Non
     """By SSIM on MNIST, B.4 prints three rows as best; the first of them that ran stands against the five others."""
     plan = loading.load("anchors", [])
     fill(plan, store, lambda e, m: 0.5 if m == "ssim" and e.dataset == "mnist" else None)
-    _, line = order_lines(plan, [store], "official")
+    _, line = lines_of(plan, [store], "official")
     assert line.startswith("MNIST, SSIM: closest (offline), 0.5000, is level with unique (online)")
     assert line.count("level with") == 5
     assert "random (online)" not in line
@@ -263,19 +267,19 @@ def test_the_cost_is_capped_and_the_resamples_are_stated(
         asked.append(resamples)
         return 1.0
 
-    monkeypatch.setattr(order, "order_verdict", spied)
+    monkeypatch.setattr(ranking_lines, "order_verdict", spied)
     for draws, expected in ((300 * 24 * IMAGES, 300), (24 * IMAGES, 200), (10**9, 2000)):
-        monkeypatch.setattr(order, "DRAWS", draws)
+        monkeypatch.setattr(ranking_lines, "DRAWS", draws)
         asked.clear()
-        method = order_lines(plan, [store], "official")[0]
-        assert f"in how many of {expected:,} paired bootstrap resamples" in method
+        method = lines_of(plan, [store], "official")[0]
+        assert f"the share of {expected:,} paired bootstrap resamples" in method
         assert asked == [expected] * 24
 
 
 def test_the_same_records_give_the_same_lines(plan: Plan, store: ResultStore) -> None:
     """The bootstrap is seeded, so a table can be compared with itself."""
     fill(plan, store, lambda e, m: noise(m, e.row) if m in SIGN else None)
-    assert order_lines(plan, [store], "official") == order_lines(plan, [store], "official")
+    assert lines_of(plan, [store], "official") == lines_of(plan, [store], "official")
 
 
 def test_records_are_found_in_any_store(plan: Plan, tmp_path: Path) -> None:
@@ -285,7 +289,7 @@ def test_records_are_found_in_any_store(plan: Plan, tmp_path: Path) -> None:
     fill(plan, one, lambda e, m: same(e, m) if e.label == "CVQ-VAE" else None)
     fill(plan, other, lambda e, m: same(e, m) if e.label != "CVQ-VAE" else None)
     fill(plan, both, same)
-    assert order_lines(plan, [one, other], "official") == order_lines(plan, [both], "official") != []
+    assert lines_of(plan, [one, other], "official") == lines_of(plan, [both], "official") != []
 
 
 def test_the_lines_stand_below_the_table_with_their_caveat(plan: Plan, store: ResultStore) -> None:
@@ -294,7 +298,7 @@ def test_the_lines_stand_below_the_table_with_their_caveat(plan: Plan, store: Re
     official, clean = assemble.tables(plan, [store], paper=True)
     assert not official.footnotes
     assert len(clean.footnotes) == 1 + 8
-    assert "Ours are not the printed quantities: measured under clean" in clean.footnotes[0]
+    assert "Our values are not the printed quantities: measured under clean" in clean.footnotes[0]
     page = " ".join(render(clean, paper=True, all_notes=True).split())
     assert "CIFAR10, PSNR: CVQ-VAE is ahead of SQ-VAE in 100.0 % (holds)" in page
     assert not any(table.footnotes for table in assemble.tables(plan, [store]))
@@ -305,7 +309,9 @@ def test_a_reduced_suite_is_no_word_about_the_paper(store: ResultStore) -> None:
     plan = loading.load("small_datasets", [], reduced={"epochs": 1}, test_images=IMAGES)
     fill(plan, store, cvq_ahead_by(1e-3), protocol=f"official@{IMAGES}")
     table = assemble.tables(plan, [store], paper=True)[0]
-    assert "Ours are not the printed quantities: reduced training." in table.footnotes[1]  # after rFID of few images
+    assert (
+        "Our values are not the printed quantities: reduced training." in table.footnotes[1]
+    )  # after rFID of few images
     assert "400 images" in table.footnotes[2]
 
 
@@ -313,4 +319,4 @@ def test_a_suite_without_a_printed_table_has_no_order(plan: Plan, store: ResultS
     """Where the paper prints nothing, nothing is held against it."""
     fill(plan, store, cvq_ahead_by(1e-3))
     unprinted = replace(plan, suite=plan.suite.model_copy(update={"paper": None}))
-    assert order_lines(unprinted, [store], "official") == []
+    assert lines_of(unprinted, [store], "official") == []

@@ -12,10 +12,11 @@ import pytest
 
 from vqbench.errors import UsageError
 from vqbench.reporting import paper, verdict
+from vqbench.reporting.paper.tolerances import TOLERANCES
 from vqbench.reporting.tables.comparison import against_paper
 from vqbench.reporting.tables.render import FORMATS, render
 from vqbench.reporting.tables.table import Block, Cell, Column, ColumnGroup, Row, Table
-from vqbench.reporting.verdict import TOLERANCES, VerdictKind, judge
+from vqbench.reporting.verdict import VerdictKind, judge
 
 DATASETS = {"mnist": "MNIST", "cifar10": "CIFAR10", "fashion_mnist": "Fashion-MNIST"}
 COLUMNS = [
@@ -187,7 +188,7 @@ def test_footnotes_stand_where_they_are_true():
 def test_every_table_says_that_no_spread_is_printed():
     """A reader of any of the tables learns that each cell is one run."""
     for table in paper.TABLES:
-        assert "One run a cell; no spread is printed." in paper.notes(table)
+        assert "One run per cell; no spread is printed." in paper.notes(table)
 
 
 # The verdicts ---------------------------------------------------------------------------------------------------------

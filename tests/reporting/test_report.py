@@ -18,9 +18,9 @@ from vqbench.evaluation.snapshot_writer import choose
 from vqbench.planning import loading, plan_file
 from vqbench.planning.overrides import Override
 from vqbench.planning.plan import Plan
-from vqbench.reporting.column_tests import contests
-from vqbench.reporting.html import gather as gathering
+from vqbench.reporting.column_tests import judge_columns
 from vqbench.reporting.html import page, svg
+from vqbench.reporting.html.suite_view import SuiteView, suite_view
 from vqbench.reporting.tables.table import Block, Cell, Column, Row, Table
 from vqbench.spec import PluginSpec, RunSpec
 from vqbench.store import snapshots
@@ -40,7 +40,7 @@ def published(name: str) -> Plan:
 @pytest.fixture(scope="module")
 def quick() -> str:
     """The page of the published records of quick."""
-    return page.page(gathering.gather(published("quick"), [ResultStore(RESULTS)], paper=True))
+    return page.page(suite_view(published("quick"), [ResultStore(RESULTS)], paper=True))
 
 
 HOSTILE = """\"><img src=x onerror=alert(1)><script>alert('x')</script>$\\alpha$"""
@@ -62,7 +62,7 @@ metrics: [l1, lpips, usage, perplexity, bits]
 """
 
 
-def made_up(folder: Path, kept: bool = True) -> gathering.Gathered:
+def made_up(folder: Path, kept: bool = True) -> SuiteView:
     """A store with everything: complete runs, one of one seed, one that lacks a metric, failed and missing ones.
 
     Title, a label, a reason and a log are written by somebody who wants to run a script on the page.
@@ -79,7 +79,7 @@ def made_up(folder: Path, kept: bool = True) -> gathering.Gathered:
             store.fail(run, Failure(f"the loss became nan {HOSTILE}", ["Traceback", HOSTILE, f"</pre>{HOSTILE}"]))
         elif name != "sqvae" and not (name == "cvq" and run.seed == 2):
             write_run(store, run, rng, kept, lacking="lpips" if name == "vq_ema" and run.seed == 2 else "")
-    return gathering.gather(plan, [store], paper=True, command="vqbench run page.yaml")
+    return suite_view(plan, [store], paper=True, command="vqbench run page.yaml")
 
 
 def write_run(store: ResultStore, run: RunSpec, rng: np.random.Generator, kept: bool, lacking: str = "") -> None:
@@ -146,7 +146,7 @@ def table_of(*rows: list[list[float]], better: str = "min", spread: float = 1.0)
 
 def judged(*rows: list[list[float]]) -> str:
     table, images = table_of(*rows)
-    return contests(table, lambda key, name: images[key])[0, 0].claim
+    return judge_columns(table, lambda key, name: images[key])[0, 0].claim
 
 
 # Statistics -----------------------------------------------------------------------------------------------------------
@@ -258,17 +258,17 @@ def test_numbers_of_a_drawing_keep_their_digits() -> None:
 def test_runs_of_earlier_versions_are_shown_with_what_they_have(tmp_path: Path) -> None:
     """Without images, counts and curves of the codebook there is a page, which says that there are none."""
     old = page.page(made_up(tmp_path, kept=False))
-    assert "No images are kept of these runs" in old
+    assert "No images are kept for these runs" in old
     assert "No counts of codes are kept" in old
 
 
 def test_a_damaged_portrait_costs_its_image_alone(tmp_path: Path) -> None:
     """The page is made all the same, and names the file."""
-    gathered = made_up(tmp_path)
-    view = next(view for view in gathered.runs if view.portrait)
-    path = gathered.stores[0].folder(view.run) / snapshots.PORTRAIT
+    suite = made_up(tmp_path)
+    view = next(view for view in suite.runs if view.portrait)
+    path = suite.stored.stores[0].folder(view.run) / snapshots.SNAPSHOT_FILE
     path.write_bytes(b"PK broken")
-    again = gathering.gather(gathered.plan, gathered.stores, paper=False)
+    again = suite_view(suite.plan, suite.stored.stores, paper=False)
     assert again.by_key[view.key].portrait is None
     assert "portrait.npz: damaged" in page.page(again)
 
@@ -285,7 +285,7 @@ def test_a_hundred_runs_stay_small(tmp_path: Path) -> None:
         write_run(store, run, rng, kept=False)
         assert snapshots.copy(store.folder(first), store.folder(run)) == []
     assert len(others) == 99
-    made = page.page(gathering.gather(plan, [store], paper=False))
+    made = page.page(suite_view(plan, [store], paper=False))
     assert 1e6 < len(made.encode()) < 20e6
     if folder := os.environ.get("VQBENCH_PAGES"):
         Path(folder, "hundred.html").write_text(made)

@@ -21,7 +21,7 @@ from vqbench.planning import loading
 from vqbench.planning.plan import Plan
 from vqbench.reporting.tables import assemble
 from vqbench.reporting.tables.comparison import against_paper
-from vqbench.reporting.tables.layout import layout
+from vqbench.reporting.tables.formats.layout import layout
 from vqbench.reporting.tables.render import FORMATS, render
 from vqbench.reporting.tables.table import Block, Cell, Column, ColumnGroup, Row, Table, ranks
 from vqbench.store.sampling import Sampling
@@ -34,7 +34,7 @@ STEPS = Column("steps", "Steps", digits=0)
 
 def example_table():
     rows = [
-        Row("identity", [Cell([0.0]), Cell([99.0])], ceiling=True),
+        Row("identity", [Cell([0.0]), Cell([99.0])], upper_bound=True),
         Row("VQ-VAE", [Cell([0.02071, 0.02075], seeds=[1, 2]), Cell([26.4, 26.5], seeds=[1, 2])]),
         Row("SQ-VAE", [Cell(status="failed", reason="loss became NaN\nat step 9"), Cell(status="missing")]),
         Row("CVQ-VAE", [Cell([0.0180, 0.01804], seeds=[1, 2]), Cell([27.9, 27.8], seeds=[1, 2])]),
@@ -93,9 +93,9 @@ def test_values_that_look_equal_share_their_rank():
 
 
 def test_who_does_not_compete_is_not_ranked():
-    """Ceilings, rows without a value, NaN, columns without a direction and single rows get no rank."""
+    """Upper bounds, rows without a value, NaN, columns without a direction and single rows get no rank."""
     cells = [[0.0], [2.0], [float("nan")], [1.0]]
-    rows = [Row(str(i), [Cell(values)], ceiling=i == 0) for i, values in enumerate(cells)]
+    rows = [Row(str(i), [Cell(values)], upper_bound=i == 0) for i, values in enumerate(cells)]
     rows.append(Row("missing", [Cell(status="missing")]))
     assert ranks(Block("", rows), 0, L1) == {1: "second", 3: "best"}
     assert ranks(Block("", rows), 0, STEPS) == {}
@@ -145,12 +145,24 @@ generate: {autoregressive: {steps: 4, batch_size: 8, width: 16, layers: 1, heads
 metrics: [psnr, rfid, fid, sample_kid, precision, recall, density, coverage, copies]
 table: {columns: [codes, psnr, rfid, fid, sample_kid, precision, recall, density, coverage, copies, seconds]}
 """
-TESTED = "1,000 test images are too few to rank rFID (2,048 needed)."
-FEWEST = "60 test images are too few to rank PSNR (100 needed); rFID (2,048 needed)."
-FID = "are too few to rank FID (2,048 needed)"
-BOTH = f"{FID}; KID (1,000 needed)"
-ALL = f"{BOTH}; Precision, Recall, Density, Coverage, Copies (100 needed)"
+PSNR_TOO_FEW = "PSNR is not ranked: it needs at least 100 test images, here 60."
 
+
+def rfid_too_few(images: int) -> str:
+    return f"rFID is not ranked: it needs at least 2,048 test images, here {images:,}."
+
+
+def too_few(what: str, *needs: tuple[str, str]) -> list[str]:
+    """The note on metrics of samples: ``what`` exists, and for each sentence the labels and the number needed."""
+    count, noun = what.split()
+    verbs = {True: "are not ranked: they need", False: "is not ranked: it needs"}
+    sentences = [f"{labels} {verbs[',' in labels]} at least {need} {noun}, here {count}." for labels, need in needs]
+    return [" ".join(sentences)]
+
+
+FID = ("FID", "2,048")
+KID = ("KID", "1,000")
+OTHERS = ("Precision, Recall, Density, Coverage, Copies", "100")
 EVERY = {"psnr", "rfid", "fid", "sample_kid", "precision", "recall", "density", "coverage", "copies"}
 
 
@@ -165,23 +177,23 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Plan:
 @pytest.mark.parametrize(
     ("sampling", "images", "unranked", "further"),
     [
-        (Sampling(50_000, "train"), None, {"rfid"}, ""),
-        (Sampling(50_000, "train"), 60, {"psnr", "rfid"}, ""),
-        (Sampling(2_048, "train", 2_048), None, {"rfid"}, ""),
-        (Sampling(2_047, "train", 2_048), None, {"rfid", "fid"}, f"2,047 samples {FID}."),
-        (Sampling(2_048, "train", 2_047), None, {"rfid", "fid"}, f"2,047 references {FID}."),
-        (Sampling(50_000, "test"), None, {"rfid", "fid"}, f"1,000 references {FID}."),
-        (Sampling(50_000, "test"), 60, EVERY, f"60 references {ALL}."),
+        (Sampling(50_000, "train"), None, {"rfid"}, []),
+        (Sampling(50_000, "train"), 60, {"psnr", "rfid"}, []),
+        (Sampling(2_048, "train", 2_048), None, {"rfid"}, []),
+        (Sampling(2_047, "train", 2_048), None, {"rfid", "fid"}, too_few("2,047 samples", FID)),
+        (Sampling(2_048, "train", 2_047), None, {"rfid", "fid"}, too_few("2,047 references", FID)),
+        (Sampling(50_000, "test"), None, {"rfid", "fid"}, too_few("1,000 references", FID)),
+        (Sampling(50_000, "test"), 60, EVERY, too_few("60 references", FID, KID, OTHERS)),
         (
             Sampling(999, "test"),
             None,
             {"rfid", "fid", "sample_kid"},
-            f"999 samples {BOTH}.",
+            too_few("999 samples", FID, KID),
         ),
     ],
 )
 def test_samples_and_references_are_counted(
-    generated: Plan, sampling: Sampling, images: int | None, unranked: set[str], further: str
+    generated: Plan, sampling: Sampling, images: int | None, unranked: set[str], further: list[str]
 ) -> None:
     """Metrics of samples rank nothing where these, or the references in use, are too few for them, however many test
     images there are, and a line below the table says which; those of reconstructions go by test images."""
@@ -189,7 +201,8 @@ def test_samples_and_references_are_counted(
     [table] = assemble.tables(changed, [])
     assert table.protocol == ("clean" if images is None else "clean@60")
     assert {column.key for column in table.columns if not column.ranked} == unranked
-    assert table.footnotes == [FEWEST if images else TESTED, *filter(None, [further])]
+    tested = [f"{PSNR_TOO_FEW} {rfid_too_few(60)}"] if images else [rfid_too_few(1_000)]
+    assert table.footnotes == [*tested, *further]
     assert f"- {table.footnotes[0]}\n" in render(table, "markdown", all_notes=True)
 
 
@@ -198,7 +211,7 @@ def test_the_smallest_data_set_counts(generated: Plan) -> None:
     small = replace(generated.datasets["fashion_mnist_5k"], train=1_500, test=9_000)
     datasets = {**generated.datasets, "small": small}
     [table] = assemble.tables(replace(generated, sampling=Sampling(5_000, "train"), datasets=datasets), [])
-    assert table.footnotes == [TESTED, f"1,500 references {FID}."]
+    assert table.footnotes == [rfid_too_few(1_000), *too_few("1,500 references", FID)]
 
 
 # The formats ----------------------------------------------------------------------------------------------------------

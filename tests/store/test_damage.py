@@ -481,12 +481,12 @@ def test_snapshots_are_held_to_their_schema(tmp_path: Path) -> None:
     """Arrays of other shapes than a page is drawn from are Damaged, not an error of the page."""
     sound = snapshots.UsageHistory(np.zeros((3, 4), np.uint8), 1, 1)
     snapshots.write(tmp_path, sound)
-    assert snapshots.read_curves(tmp_path) is not None
+    assert snapshots.read_usage(tmp_path) is not None
     for wrong in ({"shades": np.zeros(3, np.uint8)}, {"depth": np.zeros(2)}, {"shades": np.zeros((3, 4))}, {"more": 1}):
         arrays = {"shades": sound.shades, "depth": 1, "merged": 1, **wrong}
         np.savez_compressed(tmp_path / "curves.npz", **{name: np.asarray(each) for name, each in arrays.items()})  # type: ignore[arg-type]
         with pytest.raises(Damaged, match=r"curves\.npz"):
-            snapshots.read_curves(tmp_path)
+            snapshots.read_usage(tmp_path)
 
 
 # Nothing outside of the store is deleted --------------------------------------------------------------------------

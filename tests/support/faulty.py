@@ -549,7 +549,7 @@ FAULTS: dict[str, tuple[type[Quantizer], ...]] = {  # the check that must catch 
     "compiles": (OtherwiseCompiled,),
     "ranks_agree": (LocalAverages, FailsOnRanks),
     "two_ranks_are_one": (RankOneKnows,),
-    "evaluation_asks_no_rank": (SumsInEvaluation,),
+    "evaluation_is_local": (SumsInEvaluation,),
 }
 TOLD: dict[str, tuple[type[Quantizer], ...]] = {  # likewise, of what is allowed, but must be told
     "training_agrees": (CentresInTraining, SamplesInTraining, QuantizesLate),

@@ -23,7 +23,7 @@ from tests.support.tiny_suite import vqbench, write
 from vqbench.errors import StoreError
 from vqbench.execution.progress import LiveProgress, PlainProgress, run_progress
 from vqbench.planning import loading, plan_file
-from vqbench.reporting.tables import latex
+from vqbench.reporting.tables.formats import latex_text
 from vqbench.store.record import Failure, Record, Value
 from vqbench.store.results import ResultStore
 from vqbench.system import console, jsontext
@@ -123,23 +123,23 @@ def test_markup_of_a_label_is_text_in_markdown(tmp_path: Path, capsys: pytest.Ca
 
 def test_code_in_the_markdown_of_a_profile_is_one_cell() -> None:
     """Backticks, bars and line breaks of a label or an error end neither the code nor the cell."""
-    from vqbench.profiling import report
+    from vqbench.profiling import profile_tables
 
     for words, content in (("vq(beta=1)", "vq(beta=1)"), ("a|b ``c`\nd", "a|b ``c` d"), ("`x`", "`x`")):
-        table = f"| {report._code(words, 'markdown')} | 1 |\n|---|---|\n"
+        table = f"| {profile_tables._code(words, 'markdown')} | 1 |\n|---|---|\n"
         tokens = MarkdownIt("commonmark").enable("table").parse(table)
         cells = [token for token in tokens if token.type == "inline"]
         assert [child.content for child in cells[0].children or [] if child.type == "code_inline"] == [content]
         assert len(cells) == 2
-    assert report._code("`x` |", "text") == "`x` |"
+    assert profile_tables._code("`x` |", "text") == "`x` |"
 
 
 def test_a_line_of_markdown_begins_no_heading_or_list() -> None:
     """Words of a caption or footnote that begin like a heading, a list or an underline stay words."""
-    from vqbench.reporting.tables import render
+    from vqbench.reporting.tables.formats.markdown import line_start
 
     for line in ("# a", "- a", "+ a", "1. a", "2) a", "=== a"):
-        tokens = MarkdownIt("commonmark").parse(render._markdown_line(line))
+        tokens = MarkdownIt("commonmark").parse(line_start(line))
         assert [token.type for token in tokens] == ["paragraph_open", "inline", "paragraph_close"], line
 
 
@@ -157,19 +157,19 @@ def test_a_formula_in_csv_is_text_and_numbers_are_numbers(
 
 
 def test_numbers_in_csv_are_not_taken_for_formulas() -> None:
-    from vqbench.reporting.tables import render
+    from vqbench.reporting.tables.formats.csv_text import harmless
 
-    assert [render._harmless(text) for text in ("-0.5", "+1e-3", "-inf", "-.5")] == ["-0.5", "+1e-3", "-inf", "-.5"]
-    assert render._harmless("-1-1") == "'-1-1"
+    assert [harmless(text) for text in ("-0.5", "+1e-3", "-inf", "-.5")] == ["-0.5", "+1e-3", "-inf", "-.5"]
+    assert harmless("-1-1") == "'-1-1"
 
 
 def test_latex_names_the_engine_that_its_characters_need() -> None:
     """Specials are escaped; what no pdflatex has is named in the first line, with the engine that has it."""
-    assert latex.escape(r"\{}&%$#_~^") == (r"\textbackslash{}\{\}\&\%\$\#\_\textasciitilde{}\textasciicircum{}")
-    assert latex.escape("α→∞ ²,,--é") == r"$\alpha$$\rightarrow$$\infty$ \textsuperscript{2},{},-{}-é"
-    assert "T1" in latex.needs(latex.escape("naïve α ≤ ² …"))
-    assert "lualatex" in latex.needs("中")
-    assert latex.needs("中").endswith("中")
+    assert latex_text.escape(r"\{}&%$#_~^") == (r"\textbackslash{}\{\}\&\%\$\#\_\textasciitilde{}\textasciicircum{}")
+    assert latex_text.escape("α→∞ ²,,--é") == r"$\alpha$$\rightarrow$$\infty$ \textsuperscript{2},{},-{}-é"
+    assert "T1" in latex_text.needs(latex_text.escape("naïve α ≤ ² …"))
+    assert "lualatex" in latex_text.needs("中")
+    assert latex_text.needs("中").endswith("中")
 
 
 def test_a_label_is_no_markup_of_the_page(tmp_path: Path) -> None:
@@ -263,7 +263,7 @@ def test_a_process_whose_output_is_latin_1(tmp_path: Path) -> None:
 
 def test_examples_in_docstrings_hold() -> None:
     """What the examples print is what the functions give."""
-    results = [doctest.testmod(module) for module in (console, jsontext, latex)]
+    results = [doctest.testmod(module) for module in (console, jsontext, latex_text)]
     assert [(result.failed, result.attempted > 0) for result in results] == [(0, True)] * 3
 
 

@@ -19,8 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.assets.test_assets import script_archive
 from tests.support import odd_images
+from tests.support.script_archive import script_archive
 from tests.support.soak import examples
 from vqbench.assets import array_pickles, forms, safe_pickle, torch_archives
 from vqbench.datasets import _decode, _index, _lmdb, _scan

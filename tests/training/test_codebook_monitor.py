@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 import torch
 
 from tests.training.test_reconstruction import Few, every_third, recipe, task
-from vqbench.errors import Damaged, Interrupted, UsageError
+from vqbench.errors import Damaged, Interrupted
 from vqbench.evaluation.snapshot_writer import SnapshotWriter, choose
 from vqbench.execution import callbacks
 from vqbench.quantizers.identity import Identity
@@ -50,7 +49,7 @@ def test_every_epoch_has_a_line_a_code(tmp_path: Path) -> None:
     """What is kept are the counts of every code in every epoch, by their logarithm; none alone is zero."""
     watch, _ = watched([[0, 0, 0], [1]], [[3] * 1000])
     watch.save(tmp_path)
-    curves = snapshots.read_curves(tmp_path)
+    curves = snapshots.read_usage(tmp_path)
     assert curves is not None
     assert curves.shades.tolist() == [[16, 8, 0, 0], [0, 0, 0, round(8 * math.log2(1001))]]
     assert (curves.depth, curves.merged) == (1, 1)
@@ -61,7 +60,7 @@ def test_large_codebooks_share_lines(tmp_path: Path) -> None:
     codes = 2 * LINES
     watch, [told] = watched([[0, 1, 1, codes - 1]], codes=codes)
     watch.save(tmp_path)
-    curves = snapshots.read_curves(tmp_path)
+    curves = snapshots.read_usage(tmp_path)
     assert curves is not None
     assert curves.merged == 2
     assert curves.shades.shape == (1, LINES)
@@ -101,7 +100,7 @@ def test_stopped_and_continued_the_record_is_the_same(tmp_path: Path) -> None:
             pass
     assert parts.history == whole.history
     assert {"usage", "perplexity", "dead", "revived"} <= whole.history[0].keys()
-    one, other = snapshots.read_curves(tmp_path / "whole"), snapshots.read_curves(tmp_path / "parts")
+    one, other = snapshots.read_usage(tmp_path / "whole"), snapshots.read_usage(tmp_path / "parts")
     assert one is not None
     assert other is not None
     assert np.array_equal(one.shades, other.shades)
@@ -153,7 +152,7 @@ def test_ranks_add_up(tmp_path: Path) -> None:
     told = [subprocess.Popen(each, stdout=subprocess.PIPE, text=True) for each in words]
     first, second = (process.communicate(timeout=300)[0] for process in told)
     assert first == second
-    curves = snapshots.read_curves(tmp_path / "0")
+    curves = snapshots.read_usage(tmp_path / "0")
     assert curves is not None
     assert np.round(2 ** (curves.shades[0] / snapshots.SHADES) - 1).tolist() == [2, 1, 2, 2]
     assert not (tmp_path / "1").exists()
@@ -170,7 +169,7 @@ def sat(folder: Path, quantizer: Any, lpips: np.ndarray | None = None) -> snapsh
     with torch.no_grad():
         sitting.see(work.model(work.dataset.pixels("test").float() / 127.5 - 1)[1].codes)
     sitting.draw(folder, work.dataset, sitting.counts(), lpips)
-    portrait = snapshots.read_portrait(folder)
+    portrait = snapshots.read_snapshot(folder)
     assert portrait is not None
     return portrait
 
@@ -192,7 +191,7 @@ def test_the_portrait_shows_what_the_model_makes(tmp_path: Path) -> None:
     assert portrait.codes_at.shape == (32, 2)
     assert portrait.decoded is not None
     assert portrait.decoded.shape == (32, 1, 8, 8)
-    assert (tmp_path / snapshots.PORTRAIT).stat().st_size < 100_000
+    assert (tmp_path / snapshots.SNAPSHOT_FILE).stat().st_size < 100_000
 
 
 def test_a_plane_keeps_distances() -> None:
@@ -229,89 +228,53 @@ def test_every_run_shows_the_same_images() -> None:
 def test_a_damaged_file_says_so(tmp_path: Path) -> None:
     """A truncated file is an error with its name, not an image."""
     watched([[0]])[0].save(tmp_path)
-    path = tmp_path / snapshots.CURVES
+    path = tmp_path / snapshots.USAGE_FILE
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(Damaged, match=r"curves\.npz: damaged"):
-        snapshots.read_curves(tmp_path)
+        snapshots.read_usage(tmp_path)
 
 
 def test_large_files_are_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is small is copied; what is not stays, and is named."""
     watched([[0]])[0].save(tmp_path / "runs")
     assert snapshots.copy(tmp_path / "runs", tmp_path / "results") == []
-    assert snapshots.read_curves(tmp_path / "results") is not None
+    assert snapshots.read_usage(tmp_path / "results") is not None
     monkeypatch.setattr(snapshots, "PUBLISHED", 10)
-    assert snapshots.copy(tmp_path / "runs", tmp_path / "other") == [tmp_path / "runs" / snapshots.CURVES]
+    assert snapshots.copy(tmp_path / "runs", tmp_path / "other") == [tmp_path / "runs" / snapshots.USAGE_FILE]
     assert not (tmp_path / "other").exists()
 
 
 # Listeners ------------------------------------------------------------------------------------------------------------
 
 RUN = RunSpec(*(PluginSpec(name, 1, {}) for name in ("autoencoder", "conv", "few", "vq")), seed=42)
-HEARD: list[Any] = []
+LOGGED: list[Any] = []
 
 
 def own(run: Any, folder: Path) -> Any:
-    HEARD.append((run["quantizer"]["name"], folder.name))
-    return lambda epoch: HEARD.append(epoch["epoch"])
+    LOGGED.append((run["quantizer"]["name"], folder.name))
+    return lambda epoch: LOGGED.append(epoch["epoch"])
 
 
 def broken(run: Any, folder: Path) -> Any:
     raise RuntimeError("no server")
 
 
-def test_a_listener_hears_every_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A listener of the user's is called once a run and then with each epoch; without one nothing is."""
-    HEARD.clear()
-    monkeypatch.setenv(callbacks.VARIABLE, f"{__name__}:own")
-    monkeypatch.setattr(callbacks, "found", lambda name: own)
-    recipe().fit(task(tmp_path, VQ(32, 8), told=callbacks.listener(RUN, tmp_path, print)))
-    assert [("vq", tmp_path.name), 1, 2] == HEARD
+def test_a_logger_receives_every_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A logger is called once per run and then with each epoch; without one nothing is."""
+    LOGGED.clear()
+    monkeypatch.setattr(callbacks, "load_logger", lambda name: own)
+    for name in ("any:own", None):
+        (tmp_path / str(name)).mkdir()
+        on_epoch = callbacks.epoch_callback(name, RUN, tmp_path, print)
+        recipe().fit(task(tmp_path / str(name), VQ(32, 8), told=on_epoch))
+    assert [("vq", tmp_path.name), 1, 2] == LOGGED
 
 
-def test_a_broken_listener_costs_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is told of once, and the training ends as it would have."""
-    said: list[str] = []
-    monkeypatch.setenv(callbacks.VARIABLE, "x:broken")
-    monkeypatch.setattr(callbacks, "found", lambda name: broken)
-    trained = recipe().fit(task(tmp_path, VQ(32, 8), told=callbacks.listener(RUN, tmp_path, said.append)))
+def test_a_broken_logger_costs_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is reported once, and the training ends as it would have."""
+    messages: list[str] = []
+    monkeypatch.setattr(callbacks, "load_logger", lambda name: broken)
+    on_epoch = callbacks.epoch_callback("x:broken", RUN, tmp_path, messages.append)
+    trained = recipe().fit(task(tmp_path, VQ(32, 8), told=on_epoch))
     assert len(trained.history) == 2
-    assert said == ["--listen x:broken failed and is asked no more: RuntimeError: no server"]
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("nothing", "no.such:thing", "json:nothing", ":b", "a:", ":", "..x:y", "math:pi", "absent.py:f", "ends.py:f"),
-        *("fails.py:f", "fails.py:", "beside:f", "fails.py"),
-    ],
-)
-def test_unknown_listeners_are_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A wrong name, and a file or module that fails, is one sentence before anything is trained."""
-    monkeypatch.chdir(tmp_path)
-    for file, text in {"ends": "raise SystemExit(0)", "fails": "1 / 0", "beside": "f = print"}.items():
-        (tmp_path / f"{file}.py").write_text(text)
-    with pytest.raises(UsageError, match="--listen") as caught:
-        callbacks.listen(name)
-    assert "\n" not in str(caught.value)
-    assert callbacks.VARIABLE not in os.environ
-    if name == "beside:f":  # which is not installed
-        assert "give a file as FILE.py:f" in str(caught.value)
-
-
-def test_a_listener_in_a_file_is_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``--listen FILE.py:name`` is passed on with the file's whole path, for processes that work elsewhere."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(callbacks.VARIABLE, "")
-    (tmp_path / "mine.py").write_text("def f(run, folder):\n    return folder\n")
-    callbacks.listen("mine.py:f")
-    monkeypatch.chdir("/")
-    assert callbacks.found(os.environ[callbacks.VARIABLE])(None, tmp_path) == tmp_path
-
-
-def test_tensorboard_is_written(tmp_path: Path) -> None:
-    """Every number of an epoch is a scalar in the run's own folder."""
-    pytest.importorskip("tensorboard")
-    callbacks.tensorboard(RUN, tmp_path)({"epoch": 1, "loss": 2.0, "usage": 3.0, "selection_error": None})
-    [path] = (tmp_path / "tensorboard").iterdir()
-    assert b"usage" in path.read_bytes()
+    assert messages == ["--logger x:broken failed and is not called again: RuntimeError: no server"]

@@ -29,6 +29,7 @@ from vqbench.errors import Interrupted, UsageError
 from vqbench.evaluation import contact_sheets
 from vqbench.evaluation import samples as generation
 from vqbench.execution import runner
+from vqbench.execution.settings import RunSettings
 from vqbench.metric import Context, SampleMetric, Samples
 from vqbench.metrics.copies import Copies
 from vqbench.metrics.fid import FID
@@ -384,7 +385,7 @@ def test_a_first_stage_that_failed_is_told(tmp_path: Path, capsys: pytest.Captur
     first, second = loading.load(path, []).runs()
     wanted = loading.load(path, []).wanted(second)
     said = SimpleNamespace(run_started=None, run_advanced=None, run_ended=None, log=print)
-    worker = runner.Runner(store.root, "cpu", said, lambda: False)  # type: ignore[arg-type]
+    worker = runner.Runner(store.root, RunSettings("cpu"), said, lambda: False)  # type: ignore[arg-type]
     result = worker.attempt(Job(second, wanted, first_stage=first))
     assert (result.status, result.reason) == (
         "machine_fault",

@@ -7,7 +7,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from vqbench.assets.safe_pickle import MAX_DEPTH, MAX_STEPS, ORDERED_DICT, AdmittedCall, SafeUnpickler
+from vqbench.assets import safe_pickle
+from vqbench.assets.safe_pickle import ORDERED_DICT, AdmittedCall, SafeUnpickler
 from vqbench.system.files import array_of
 
 _MULTIARRAY = ("numpy.core.multiarray", "numpy._core.multiarray")  # before and since numpy 2
@@ -125,12 +126,12 @@ class _Unwrapper:
     """Replaces stand-ins by arrays, in containers as deep as those of a sound file."""
 
     def __init__(self) -> None:
-        self.left = MAX_STEPS
+        self.left = safe_pickle.MAX_STEPS
 
     def unwrapped(self, value: Any, depth: int = 0) -> Any:
         """Return ``value`` with arrays. Raises UnpicklingError where it contains itself, or unfolds without end."""
         self.left -= 1
-        if self.left < 0 or depth > MAX_DEPTH:
+        if self.left < 0 or depth > safe_pickle.MAX_DEPTH:
             raise pickle.UnpicklingError("its containers are too many or too deep: refused")
         if isinstance(value, ArrayStandIn):
             if value.value is None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from vqbench.assets.download import Progress
     from vqbench.assets.sources import AssetSource
 
+_no_downloads = False  # set by no_downloads()
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -44,13 +45,13 @@ def fetch(name: str, *, offline: bool = False, progress: Progress | None = None)
     """The verified folder of the data set ``name``, or the file of the tensors ``name`` (an ``.npz``).
 
     Looks in the user's folder (``VQBENCH_DATA``), then in our cache (``VQBENCH_CACHE``), then asks the sources in
-    their order, unless ``offline`` or ``VQBENCH_OFFLINE=1``. Several processes may ask at once: one downloads, the
-    others wait. ``progress(done, total)`` is told the bytes of a download.
+    their order, unless ``offline``, inside :func:`no_downloads` or with ``VQBENCH_OFFLINE=1``. Several processes may
+    ask at once: one downloads, the others wait. ``progress(done, total)`` is told the bytes of a download.
 
     Raises AssetError, which says what was tried and why it failed.
     """
     asset = _asset(name)
-    offline = offline or os.environ.get("VQBENCH_OFFLINE", "0").lower() not in ("", "0", "false", "no")
+    offline = offline or _no_downloads or os.environ.get("VQBENCH_OFFLINE", "0").lower() not in ("", "0", "false", "no")
     tried: list[str] = []
     if place := _in_data_folder(asset) or _in_cache(asset, tried):
         return place
@@ -62,6 +63,17 @@ def fetch(name: str, *, offline: bool = False, progress: Progress | None = None)
     if place:
         return place
     raise AssetError(_failure(asset, offline, tried))
+
+
+@contextmanager
+def no_downloads(active: bool = True) -> Iterator[None]:
+    """Inside, if ``active``, :func:`fetch` finds local files alone, in all threads of this process."""
+    global _no_downloads
+    before, _no_downloads = _no_downloads, _no_downloads or active
+    try:
+        yield
+    finally:
+        _no_downloads = before
 
 
 def tensors(name: str, *, offline: bool = False, progress: Progress | None = None) -> dict[str, Tensor]:

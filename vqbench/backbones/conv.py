@@ -31,8 +31,9 @@ class Conv(Backbone):
     """Two stride-2 convolutions and two residual blocks in each direction.
 
     28 pixels become 7x7 positions, 32 become 8x8. 658,625 parameters for one channel and 662,723 for three at the
-    default width and ``dim`` 64. It has no normalisation and no output activation. Source: the released code of CVQ-VAE (modules.py), after the Sonnet
-    VQ-VAE example, from which it differs: no ReLU after the third convolution, and :class:`RectifiedResidualBlock`.
+    default width and ``dim`` 64. It has no normalisation and no output activation. Source: the released code of CVQ-VAE
+    (modules.py), after the Sonnet VQ-VAE example, from which it differs: no ReLU after the third convolution, and
+    :class:`RectifiedResidualBlock`.
     """
 
     paper = (

@@ -1,4 +1,4 @@
-"""The autoencoder of SeQ-GAN, whose second phase of training adds attention."""
+"""The autoencoder of SeQ-GAN, with attention in a second phase."""
 
 from __future__ import annotations
 

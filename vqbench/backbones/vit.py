@@ -74,8 +74,9 @@ def positions(width: int, rows: int, columns: int, device: torch.device) -> Tens
 class ViT(Backbone):
     """Patches as tokens, and a transformer in each direction.
 
-    With ``patch`` 8, 256 pixels become 32x32 positions. ``variant``: ``small`` (8 layers of width 512, 8 heads), ``base`` (12 of 768, 12 heads), or ``large``, the small
-    encoder with a decoder of 32 layers of 1280, 16 heads. ``layers``, ``width`` and ``heads`` change both.
+    With ``patch`` 8, 256 pixels become 32x32 positions. ``variant``: ``small`` (8 layers of width 512, 8 heads),
+    ``base`` (12 of 768, 12 heads), or ``large``, the small encoder with a decoder of 32 layers of 1280, 16 heads.
+    ``layers``, ``width`` and ``heads`` change both.
     Where ``dim`` is not the transformers' width, one linear map leads to it, and one back. The
     quantizer ``l2norm_vq`` (preset ``vit_vqgan``) has maps of its own to 32 dimensions: give it ``dim`` 512, or 768.
 

@@ -15,10 +15,11 @@ from vqbench.bounds import Layers, Side, Width
 class VQGAN(Backbone):
     """Residual blocks with group norm and swish at every resolution.
 
-    At the defaults 256 pixels become 16x16 positions. ``width`` times ``multipliers`` are the channels of the resolutions, which halve from one to the next: five make
-    f = 16. ``attention`` names the sides of the maps, where images have ``size`` pixels, whose blocks are each
-    followed by a single-head attention; ``middle`` is the attention between the two blocks in the middle. A 1x1
-    convolution takes the ``z_channels`` of the encoder to ``dim``, and one takes them back.
+    At the defaults 256 pixels become 16x16 positions. ``width`` times ``multipliers`` are the channels of the
+    resolutions, which halve from one to the next: five make f = 16. ``attention`` names the sides of the maps, for
+    images of ``size`` pixels, whose blocks are each followed by a single-head attention; ``middle`` is the attention
+    between the two blocks in the middle. A 1x1 convolution maps the ``z_channels`` of the encoder to ``dim``, and
+    another one back.
 
     At the defaults, for three channels and ``dim`` 256, the encoder has 29,298,176 parameters, the decoder 42,449,795,
     and the 1x1 convolutions have 131,584. The preset ``rqvae`` is RQ-VAE's for FFHQ: 256 pixels to 8x8 positions.

@@ -27,6 +27,7 @@ FORMATS = ("text", "markdown", "csv", "latex", "json")
 def table(plan: Plan, folders: Sequence[Path | ResultStore], style: str, paper: bool, notes: bool = False) -> str:
     """The suite's tables, one a measuring protocol, as text of the given style."""
     from vqbench.reporting.tables import assemble, render
+    from vqbench.reporting.tables.formats.plain import plain
     from vqbench.system import jsontext
 
     if style not in FORMATS:
@@ -34,7 +35,7 @@ def table(plan: Plan, folders: Sequence[Path | ResultStore], style: str, paper: 
     stores = [each if isinstance(each, ResultStore) else ResultStore(each) for each in folders]
     tables = assemble.tables(plan, stores, paper)
     if style == "json":
-        return jsontext.dumps([assemble.data(each) for each in tables]) + "\n"
+        return jsontext.dumps([plain(each) for each in tables]) + "\n"
     return render.render(tables, style, paper, notes)
 
 

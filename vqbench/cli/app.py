@@ -17,7 +17,7 @@ from vqbench.cli.report import diff, report
 from vqbench.cli.sample import sample
 from vqbench.errors import UsageError, VqbenchError, sentence
 from vqbench.execution.wait_policy import waiting
-from vqbench.system import console, determinism
+from vqbench.system import console
 from vqbench.system.paths import path_of
 
 EXIT_CODES = {
@@ -103,6 +103,7 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Train and measure what is missing of suites, what costs least first, then print their tables."""
+    from vqbench import assets
     from vqbench.cli import run as running
     from vqbench.execution import callbacks
     from vqbench.execution.stopping import Stop
@@ -111,15 +112,13 @@ def run(
     if timeout is not None and places == 0:
         raise UsageError("--timeout ends a run's process, and with --places 0 there is none; leave one of them out")
     limits = [None if words is None else parse_duration(words) for words in (time, timeout)]
-    with Stop(limits[0]) as stop:
-        _offline(offline)
-        if deterministic:
-            determinism.demand()
-        if listen:
-            callbacks.listen(listen)
+    with Stop(limits[0]) as stop, assets.no_downloads(offline):
+        logger = callbacks.checked_name(listen) if listen else None
         where = chosen.where(device, places, devices)
         files = tuple(chosen.plugin or ())
-        how = running.RunOptions(device, places, limits[1], retry_failed, quiet, files, devices, where)
+        how = running.RunOptions(
+            *(device, places, limits[1], retry_failed, quiet, files, devices, where, logger, deterministic, offline)
+        )
         raise typer.Exit(running.run(chosen.plans(store, refresh=True), store, how, stop))
 
 

@@ -15,8 +15,8 @@ from vqbench import assets, registry
 from vqbench.errors import AssetError, Interrupted, StoreError, UsageError, nearest
 from vqbench.execution.progress import download_progress, run_progress
 from vqbench.execution.stopping import Stop
-from vqbench.protocol import MeasureProtocol
-from vqbench.reporting.protocol_differences import END, START, Explanation, Programme, Turn, data, text, word
+from vqbench.protocol import MEASURE, MeasureProtocol
+from vqbench.reporting.protocol_differences import Explanation, ExplanationPlan, SettingChange, data, text, word
 from vqbench.spec import RunSpec
 from vqbench.store.results import ResultStore
 from vqbench.store.value_name import ValueName
@@ -25,6 +25,7 @@ from vqbench.system.output import CommandOutput
 if TYPE_CHECKING:
     from vqbench.metric import Metric
 
+START, END = MEASURE["official"], MEASURE["clean"]
 BESIDE = {"lpips_net": "alex"}  # settings that both ends share, with the other value that is worth knowing
 SMALLEST = {"alex": 31}  # side in pixels below which a network leaves nothing of an image
 SLOW = ("rfid", "kid")  # metrics that take minutes a setting, so only where they are asked for
@@ -62,7 +63,7 @@ def explain(
 # What to measure ------------------------------------------------------------------------------------------------------
 
 
-def programme(metrics: Sequence[str], size: int) -> Programme:
+def programme(metrics: Sequence[str], size: int) -> ExplanationPlan:
     """What explains ``metrics`` on images of ``size`` pixels. Fetches the weights that they need."""
     chosen = list(dict.fromkeys(metrics)) or [name for name in registry.names("metrics") if name not in SLOW]
     classes = {name: _metric(name) for name in chosen}
@@ -70,20 +71,20 @@ def programme(metrics: Sequence[str], size: int) -> Programme:
         classes = {name: metric for name, metric in classes.items() if not metric.of_samples}
     left_out: dict[str, None] = {}  # a set that keeps the order
 
-    def turn(knob: str, under: MeasureProtocol) -> Iterator[Turn]:
+    def turn(knob: str, under: MeasureProtocol) -> Iterator[SettingChange]:
         """The turn, or why there is none."""
         moved = tuple(name for name, metric in classes.items() if knob in metric.knobs)
         obstacle = _obstacle(knob, under, size, [classes[name] for name in moved])
         if obstacle:
             left_out[obstacle] = None
         else:
-            yield Turn(knob, under, moved)
+            yield SettingChange(knob, START, under, moved)
 
     _fetch(asset for metric in classes.values() for end in (START, END) for asset in metric.assets(end))
     way = [each for knob, under in steps() for each in turn(knob, under)]
     settings = {**{knob: getattr(END, knob) for knob, _ in steps()}, **BESIDE}
     alone = [each for knob, value in settings.items() for each in turn(knob, varied({knob: value}))]
-    return Programme(classes, way, alone, list(left_out))
+    return ExplanationPlan(START, END, classes, way, alone, list(left_out))
 
 
 def steps() -> list[tuple[str, MeasureProtocol]]:

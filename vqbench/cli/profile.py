@@ -46,18 +46,18 @@ def profile(
 ) -> None:
     """Time and memory of quantizers, beside the bare product and as a share of a training step."""
     from vqbench import registry
-    from vqbench.profiling import driver
+    from vqbench.profiling import profile_driver
     from vqbench.system import jsontext
 
     code = 0
     if show is not None:
-        found = driver.shown(show, style, cost, methods)
+        found = profile_driver.shown(show, style, cost, methods)
     else:
         for path in plugin or []:
             registry.add_file(path)
-        wanted = driver.ProfileRequest(
+        wanted = profile_driver.ProfileRequest(
             names or [], against or [], size or [], device or [], precision, repeat, threads, step, cost, plugin or []
         )
-        code, found = driver.profile(wanted, output, style, quiet)
+        code, found = profile_driver.profile(wanted, output, style, quiet)
     print(jsontext.dumps(found.data) if as_json else found.text)
     raise typer.Exit(code)

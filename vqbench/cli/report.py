@@ -39,7 +39,7 @@ def report(
 ) -> None:
     """One page with a suite's table, statistics, images and plots, from what is stored; it needs no network."""
     from vqbench.reporting.html import page
-    from vqbench.reporting.html.gather import gather
+    from vqbench.reporting.html.suite_view import suite_view
     from vqbench.store.results import ResultStore, damage_of
     from vqbench.system import jsontext
     from vqbench.system.output import require_sound, write_text
@@ -48,20 +48,20 @@ def report(
         raise UsageError(f"unknown format {style!r}; {nearest(style, FORMATS)}")
     stores = [ResultStore(store), ResultStore(results)]
     if index:
-        from vqbench.reporting.html import index as starting
+        from vqbench.reporting.html import start_page
 
-        print(starting.write(stores, output or Path("report")), file=sys.stderr)
+        print(start_page.write(stores, output or Path("report")), file=sys.stderr)
         require_sound(damage_of(stores))
         return
-    gathered = gather(chosen.plan(store, results), stores, paper=True, command=_command(chosen))
+    view = suite_view(chosen.plan(store, results), stores, paper=True, command=_command(chosen))
     if style == "json":
-        text = jsontext.dumps(page.data(gathered)) + "\n"
+        text = jsontext.dumps(page.data(view)) + "\n"
         if output is None:
             print(text, end="")
             require_sound(damage_of(stores))
             return
     else:
-        text = page.page(gathered)
+        text = page.page(view)
     path = output or Path("report.html")
     write_text(path, text)
     print(f"{path}: {path.stat().st_size / 1e6:.2f} MB", file=sys.stderr)
@@ -80,11 +80,11 @@ def diff(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
     """What changed between two states of the results beyond noise, and what is new or gone."""
-    from vqbench.reporting import difference
+    from vqbench.reporting import results_diff
     from vqbench.system import jsontext
     from vqbench.system.output import require_sound
 
-    shown = difference.diff(a, b, results)
+    shown = results_diff.diff(a, b, results)
     print(jsontext.dumps(shown.data) if as_json else shown.text)
     require_sound(shown.damage)
 

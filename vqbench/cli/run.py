@@ -13,6 +13,7 @@ from vqbench.distributed.launching import Launched, launched
 from vqbench.errors import Damaged, StoreError, TimeUp, UsageError, sentence
 from vqbench.execution.executors.executor_options import ExecutorOptions
 from vqbench.execution.results import Summary
+from vqbench.execution.settings import RunSettings
 from vqbench.execution.stopping import Stop
 from vqbench.planning import plan_file
 from vqbench.planning.cost import cheapest_first
@@ -36,6 +37,14 @@ class RunOptions:
     plugins: tuple[Path, ...] = ()  # files that the user named
     devices: int | None = None  # that share each run; None: one, or all ranks that torchrun has started
     where: ExecutorOptions = field(default_factory=ExecutorOptions)
+    logger: str | None = None
+    deterministic: bool = False
+    offline: bool = False
+
+    def settings(self, devices: int) -> RunSettings:
+        """Return what every process that carries out runs receives, for runs of so many devices."""
+        plugins = tuple(path.resolve() for path in self.plugins)
+        return RunSettings(self.device, devices, plugins, self.logger, self.deterministic, self.offline)
 
 
 def run(plans: Sequence[Plan], folder: Path, how: RunOptions, stop: Stop) -> int:
@@ -49,7 +58,7 @@ def run(plans: Sequence[Plan], folder: Path, how: RunOptions, stop: Stop) -> int
         if ranks.rank > 0:
             from vqbench.execution.rank_process import follow_launched
 
-            follow_launched(how.device)
+            follow_launched(how.settings(ranks.size))
             return 0
     store = ResultStore(folder)
     for note in deletion.tidy(folder, {run.key for plan in plans for run in plan.runs()}):
@@ -104,28 +113,27 @@ def _execute(jobs: list[Job], needs: list[str], folder: Path, how: RunOptions, s
             f"second stages build on files of their first, which --executor {how.where.executor} does not send along; "
             "leave the option out"
         )
-    folder, plugins = folder.resolve(), tuple(path.resolve() for path in how.plugins)
+    folder = folder.resolve()
     with run_progress(len(jobs), how.quiet) as listener, stop.graceful(listener.log):
         ranks = launched()
         devices = ranks.size if ranks else how.devices or 1
         if devices > 1:  # torch would tell each rank that it looks for parameters without a gradient, as it is asked to
             os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+        settings = how.settings(devices)
         if how.where.executor == "ray":
             from vqbench.execution.executors.ray import RayExecutor
 
-            return RayExecutor(folder, plugins, needs, how.where, how.device, listener, stop, how.timeout).execute(jobs)
+            return RayExecutor(folder, settings, how.where, needs, listener, stop, how.timeout).execute(jobs)
         if how.places == 0 or ranks:
             from vqbench.execution.executors.inline import InlineExecutor
 
-            return InlineExecutor(folder, how.device, listener, stop, devices).execute(jobs)
+            return InlineExecutor(folder, settings, listener, stop).execute(jobs)
         from vqbench.execution.executors.local import LocalExecutor
-        from vqbench.execution.executors.messages import WorkerSetup
         from vqbench.execution.executors.slurm import SlurmExecutor
 
-        setup = WorkerSetup(folder, plugins, devices)
         if how.where.executor == "slurm":
-            return SlurmExecutor(setup, how.where.slurm, how.device, listener, stop, how.timeout).execute(jobs)
-        return LocalExecutor(setup, how.device, listener, stop, how.places, how.timeout).execute(jobs)
+            return SlurmExecutor(folder, settings, how.where.slurm, listener, stop, how.timeout).execute(jobs)
+        return LocalExecutor(folder, settings, listener, stop, how.places, how.timeout).execute(jobs)
 
 
 def _jobs(plans: Sequence[Plan], store: ResultStore, retry_failed: bool) -> list[Job]:

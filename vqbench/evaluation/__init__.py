@@ -1,1 +1,1 @@
-"""From a trained model to numbers: metrics, portraits, and how its codes were used."""
+"""Measure trained models: metrics, snapshots of images and codebooks."""

@@ -1,4 +1,4 @@
-"""Draw samples, and beside them their nearest training images, as PNG grids."""
+"""Draw grids of samples and of their nearest training images."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ def draw(
     mirrored: bool = False,
     progress: Callable[[], None] = lambda: None,
 ) -> None:
-    """Write ``samples.png``, the first samples, and ``neighbours.png``: below some, the nearest training image.
+    """Write the grids ``samples.png`` and ``neighbours.png``.
+
+    The second shows the first samples with the nearest training image below each.
 
     Args:
         folder: Where the files go.
@@ -63,7 +65,9 @@ def nearest(
     mirrored: bool = False,
     progress: Callable[[], None] = lambda: None,
 ) -> Tensor:
-    """Find the nearest training image of each of ``images`` (N, C, S, S) uint8: positions (N,) int64.
+    """Return the position (N,) of the training image nearest to each image.
+
+    ``images`` are (N, C, S, S) uint8.
 
     By Euclidean distance of pixels; with ``mirrored``, by the smaller distance to a training image and to its mirror
     image, which equals that of the mirrored image to the training image. All training images are read, in pieces.
@@ -78,14 +82,20 @@ def nearest(
 
 
 def mirrored_where_nearer(others: Tensor, images: Tensor) -> Tensor:
-    """Mirror those of ``others`` (N, C, S, S) uint8 that are nearer to the image at the same place if mirrored."""
+    """Mirror those of ``others`` that are then nearer to the image beside them.
+
+    Both are (N, C, S, S) uint8.
+    """
     views = torch.stack([others, others.flip(-1)])  # (2, N, C, S, S)
     apart = (views.int() - images.int()).square().sum((2, 3, 4))  # (2, N), in 64 bits
     return torch.where((apart[1] < apart[0])[:, None, None, None], views[1], views[0])
 
 
 def grid(images: Tensor, columns: int = COLUMNS) -> bytes:
-    """Encode images (N, C, S, S) uint8 as one PNG, row by row; small ones are enlarged without smoothing."""
+    """Encode images (N, C, S, S) uint8 as one PNG, row by row.
+
+    Small images are enlarged without smoothing.
+    """
     count, channels, side, _ = images.shape
     rows, wide, step = -(-count // columns), min(count, columns), side + GAP
     canvas = torch.full((rows * step + GAP, wide * step + GAP, channels), 255, dtype=torch.uint8)

@@ -1,4 +1,4 @@
-"""Measure reconstructions: one pass over the test split for all metrics and measuring protocols."""
+"""Measure reconstructions by all metrics and protocols in one pass."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ class _RankValues:
 
 
 class Evaluator:
-    """Measures runs on one test split, one after the other; what depends on the originals alone is computed once.
+    """Measures runs on one test split, one after the other.
+
+    What depends on the originals alone is computed once.
 
     Args:
         dataset: Its test split is measured on.
@@ -111,7 +113,7 @@ class Evaluator:
     def _prepared(
         self, model: Autoencoder, wanted: Mapping[str, Sequence[str]], protocols: Mapping[str, MeasureProtocol]
     ) -> dict[str, dict[str, Metric]]:
-        """Return the wanted metrics, started for ``model``: protocol -> name -> metric."""
+        """Start the wanted metrics for ``model``: protocol -> name -> metric."""
         quantized = model.quantizer.depth > 0
         metrics: dict[str, dict[str, Metric]] = {}
         for name, measured in protocols.items():
@@ -173,7 +175,7 @@ class Evaluator:
         return min(ValueName.parse(name).images or len(self.pixels), len(self.pixels))
 
     def _metric(self, name: str, context: Context) -> Metric:
-        """Return the metric ``name`` under a protocol, constructed once and started for every run."""
+        """Return a metric under a protocol, constructed once, started anew."""
         key = context.protocol, name
         if key not in self._metrics:
             self._metrics[key] = registry.load("metrics", name)(context)
@@ -181,9 +183,10 @@ class Evaluator:
         return self._metrics[key]
 
     def _measured_originals(self, x: Tensor, start: int, measured: MeasureProtocol) -> Tensor:
-        """Prepare the originals as ``measured`` does; those in 8 bits are kept for the next run in this process.
+        """Prepare the originals as ``measured`` does.
 
-        They are not kept on disk: JPEG copies of 10,000 images take a second.
+        Those in 8 bits are kept for the next run in this process, but not on disk: JPEG copies of 10,000 images take a
+        second.
         """
         key = measured, start
         if key in self._originals:

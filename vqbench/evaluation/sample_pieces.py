@@ -1,4 +1,4 @@
-"""Samples in a run's folder: pieces while they are made, so that a stop loses little, then one file."""
+"""Keep samples in a run folder: in pieces while sampling, then in one file."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from vqbench.system import reading
 from vqbench.system.writing import write_atomically
 
 DIGEST = hashlib.sha256().digest_size
-MARK = "samples.sha256"  # names the weights of the generator that the samples in a folder are of
+MARK = "samples.sha256"  # identifies the weights of the generator that the samples in a folder are of
 
 
 class SamplePieces:
-    """The samples of one sampling: ``samples-NAME.npy``, an (N, C, S, S) uint8 array; until all are made, pieces of it.
+    """The samples of one sampling, in ``samples-NAME.npy``.
 
-    Piece ``number`` is ``samples-NAME.parts/NUMBER.npy``: the ``size`` samples from ``number * size`` on, and the
-    SHA-256 of that. An image depends on its own seed alone, so it does not matter who makes a piece, or when. Of
-    several ranks, only the first reads and writes.
+    It is an (N, C, S, S) uint8 array. Until it is complete, piece ``number`` is ``samples-NAME.parts/NUMBER.npy``: the
+    ``size`` samples from ``number * size`` on, and the SHA-256 of that. An image depends on its own seed alone, so a
+    piece may be sampled by any rank, at any time. Only rank 0 reads and writes.
     """
 
     def __init__(self, folder: Path, sampling: Sampling, size: int) -> None:
@@ -41,18 +41,18 @@ class SamplePieces:
         self.pieces = -(-self.count // size)
 
     def places(self, number: int) -> range:
-        """Which samples a piece holds."""
+        """Return the positions of a piece's samples."""
         return range(self.count)[number * self.size : (number + 1) * self.size]
 
     def missing(self) -> list[int]:
-        """The pieces that are not there or are damaged; none once the whole is there."""
+        """Return the pieces that are missing or damaged; none once joined."""
         if self._whole():
-            deletion.delete(self.folder, [self.parts])  # of a process that was stopped before it could
+            deletion.delete(self.folder, [self.parts])  # left by a process that was stopped while it deleted them
             return []
         return [number for number in range(self.pieces) if self._piece(number) is None]
 
     def keep(self, numbers: list[int], pieces: list[np.ndarray]) -> None:
-        """Write the ``pieces`` (P, C, S, S) of these numbers. Raises Unwritable where there is no room for them."""
+        """Write the ``pieces``, (P, C, S, S) each. Raises Unwritable."""
         for number, piece in zip(numbers, pieces, strict=True):
             buffer = io.BytesIO()
             np.save(buffer, np.ascontiguousarray(piece))
@@ -60,13 +60,15 @@ class SamplePieces:
             write_atomically(self._path(number), content + hashlib.sha256(content).digest())
 
     def join(self) -> None:
-        """Make the one file of the pieces, unless it is there, one after the other, and remove them.
+        """Join the pieces into the one file, unless it exists, and delete them.
 
-        Raises Damaged for a piece that was there a moment ago and cannot be read now, and Unwritable.
+        Raises:
+            Damaged: A piece can no longer be read.
+            Unwritable: The file cannot be written.
         """
         if self._whole():
             return
-        unfinished = self.parts / "whole"  # where whatever is left of it goes with the pieces
+        unfinished = self.parts / "whole"  # deleted with the pieces, if writing it is interrupted
         try:
             with unfinished.open("wb") as file:
                 self._write(file)
@@ -74,25 +76,25 @@ class SamplePieces:
                 os.fsync(file.fileno())
             os.replace(unfinished, self.path)
         except OSError as error:
-            why = error.strerror or error
-            raise Unwritable(f"{self.path}: cannot write ({why}); free space or mend its permissions") from error
+            reason = error.strerror or error
+            raise Unwritable(f"{self.path}: cannot write ({reason}); free space or fix its permissions") from error
         deletion.delete(self.folder, [self.parts])
 
     def read(self) -> Tensor:
-        """All samples, (N, C, S, S) uint8, once they are joined."""
+        """Return all samples, (N, C, S, S) uint8, once joined. Raises Damaged."""
         try:
             images, _ = reading.large_array(self.path)
             if images.ndim != 4 or images.dtype != np.uint8 or len(images) != self.count:
                 raise ValueError(f"{images.shape} of {images.dtype} are no samples")
         except (FileNotFoundError, ValueError) as error:
-            raise Damaged(f"{self.path}: damaged ({error}); delete it, and its samples are made anew") from error
+            raise Damaged(f"{self.path}: damaged ({error}); delete it, and the images are sampled again") from error
         return torch.from_numpy(images)
 
     def _write(self, file: BinaryIO) -> None:
-        """The array that all pieces are, in numpy's format, piece by piece."""
+        """Write the array of all pieces in numpy's format, piece by piece."""
         for number in range(self.pieces):
             if (piece := self._piece(number)) is None:
-                raise Damaged(f"{self._path(number)}: damaged; the same command makes these samples anew")
+                raise Damaged(f"{self._path(number)}: damaged; repeat the command to sample these images again")
             if number == 0:
                 shape = (self.count, *piece.shape[1:])
                 head = {"descr": "|u1", "fortran_order": False, "shape": shape}
@@ -103,7 +105,7 @@ class SamplePieces:
         return self.parts / f"{number:06}.npy"
 
     def _whole(self) -> bool:
-        """Whether the one file is there and as long as it should be; what it holds is not read."""
+        """Return whether the one file exists and is complete, by its header."""
         try:
             shape, dtype = reading.array_header(self.path)
         except (FileNotFoundError, ValueError):
@@ -111,7 +113,7 @@ class SamplePieces:
         return len(shape) == 4 and shape[0] == self.count and dtype == np.uint8
 
     def _piece(self, number: int) -> np.ndarray | None:
-        """A piece (P, C, S, S); None if there is none, or the file is not what was once written."""
+        """Read a piece (P, C, S, S); None if it is missing or damaged."""
         with suppress(FileNotFoundError, ValueError):
             stored = memoryview(reading.content(self._path(number)))
             content, check = stored[:-DIGEST], stored[-DIGEST:]
@@ -122,10 +124,10 @@ class SamplePieces:
 
 
 def claim(folder: Path, weights: Mapping[str, Tensor]) -> None:
-    """Have ``folder`` hold no samples but those of a generator with these ``weights``, which was trained just now.
+    """Delete the samples in ``folder`` unless they are of these ``weights``.
 
-    A run that is stopped while it samples has no record yet, so that its training, all done, is gone through again and
-    ends in the same weights: its samples stay. Those of other weights are deleted.
+    Called after a training. A run that is stopped while it samples has no record yet, so its training is repeated,
+    from its last checkpoint, and ends in the same weights: its samples are kept.
     """
     mark = folder / MARK
     digest = digest_of_arrays({name: tensor.float().cpu().numpy() for name, tensor in weights.items()})
@@ -139,7 +141,7 @@ def claim(folder: Path, weights: Mapping[str, Tensor]) -> None:
 
 
 def forget(folder: Path) -> None:
-    """Delete all samples in ``folder``, pieces and their mark included."""
+    """Delete all samples in ``folder``, with pieces and the mark."""
     paths = [folder / MARK, *folder.glob("samples-*.npy"), *folder.glob("samples-*.parts")]
     for path in deletion.delete(folder, paths):
         raise Unwritable(f"{path}: a link, which vqbench does not follow to delete samples; remove it")

@@ -1,4 +1,4 @@
-"""Measure a generator: sample from it, keep the samples beside the run, compute every metric of samples."""
+"""Sample from a generator, and measure the samples by all metrics."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def sample(
     settings: Mapping[str, float],
     progress: OnSamples = lambda *_: None,
 ) -> Tensor:
-    """Sample the images at ``places`` of the endless sequence that a run's ``seeds`` define.
+    """Sample the images at ``places`` of the sequence that ``seeds`` define.
 
     Returns (n, C, S, S) uint8 on the CPU. Raises RunError for samples that are not finite, which 8 bits would hide.
     """
@@ -61,7 +61,10 @@ def sample(
 
 
 class SampleEvaluator:
-    """Measures generators of one data set, one after the other. The ranks of ``group`` share the sampling."""
+    """Measures generators of one data set, one after the other.
+
+    The ranks of ``group`` share the sampling.
+    """
 
     def __init__(self, dataset: Dataset, device: torch.device, group: RankGroup = ALONE) -> None:
         self.dataset, self.device, self.group = dataset, device, group
@@ -78,7 +81,7 @@ class SampleEvaluator:
         anew: bool,
         mirrored: bool = False,
     ) -> Measurement:
-        """Measure the samples of ``generator``, in evaluation mode, by the ``wanted`` metrics.
+        """Measure samples of ``generator``, in evaluation mode.
 
         Args:
             generator: On the evaluator's device.
@@ -139,7 +142,9 @@ class SampleEvaluator:
     def _samples(
         self, generator: Generator, seeds: Seeds, folder: Path, sampling: Sampling, progress: OnSamples
     ) -> Tensor:
-        """Return all samples, (count, C, S, S) uint8, on rank 0: those in ``folder`` and, sampled now, the others.
+        """Return all samples, (count, C, S, S) uint8, on rank 0.
+
+        Those that are not in ``folder`` are sampled now.
 
         In each round every rank samples one piece, and rank 0 writes them all before it calls ``progress``, which may
         raise Interrupted: a stop loses no more than the pieces of one round.
@@ -163,7 +168,10 @@ class SampleEvaluator:
         return kept.read() if self.group.leads else torch.empty(0, dtype=torch.uint8)
 
     def _features(self, pieces: Iterable[Tensor], measured: MeasureProtocol, progress: Progress) -> Iterator[Tensor]:
-        """Yield Inception's features (B, 2048) of images (B, C, S, S) uint8, prepared as ``measured`` does originals."""
+        """Yield Inception's features (B, 2048) of images (B, C, S, S) uint8.
+
+        Images are prepared as ``measured`` does originals.
+        """
         net = inception.network(self.device)
         for piece in with_progress(pieces, progress):
             images = as_measured(to_unit(piece.to(self.device)), measured)
@@ -172,9 +180,9 @@ class SampleEvaluator:
     def _reference_features(
         self, name: str, sampling: Sampling, measured: MeasureProtocol, progress: Progress = lambda: None
     ) -> Tensor:
-        """Return features (M, 2048) of the reference split, cached for other runs like those of rFID's originals.
+        """Return features (M, 2048) of the reference split.
 
-        Those computed before a stop are kept.
+        They are cached for other runs like those of rFID's originals, also those computed before a stop.
         """
         images = self.dataset.pixels(sampling.reference)
         tested = ValueName.parse(name).images if sampling.reference == "test" else None  # no limit of training images
@@ -186,7 +194,7 @@ class SampleEvaluator:
             cache = feature_cache.FeatureCache(path)
 
             def compute(places: list[int]) -> Iterator[Tensor]:
-                """Yield the features that are not cached; images are decoded while the network computes."""
+                """Yield the missing features; images are decoded ahead."""
                 done, due = 0, SAVED
                 for piece in self._features(batches(images, torch.tensor(places), TOGETHER), measured, progress):
                     yield from piece
@@ -203,7 +211,7 @@ class SampleEvaluator:
 
 
 def _sampling(name: str) -> Sampling:
-    """The sampling of a value's name. Raises ValueError for the name of a value of reconstructions."""
+    """Return the sampling of a value's name. Raises ValueError without one."""
     sampling = ValueName.parse(name).sampling
     if sampling is None:
         raise ValueError(f"{name!r} does not name a value of samples")

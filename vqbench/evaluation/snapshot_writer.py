@@ -1,4 +1,4 @@
-"""A trained model sits for its portrait: how it uses its codes on the test split, and some of its images."""
+"""Write the snapshot of a trained model: its use of codes, and some images."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from vqbench.images import rounded, to_unit
 from vqbench.model import Autoencoder
 from vqbench.store import snapshots
 
-SAME, EXTREME = 8, 2  # images that every run shows, and of each of its worst, median and best
-LARGE = 64  # pixels from which on half as many are kept
+SAME, EXTREME = 8, 2  # images that are the same for all runs, and of each of the worst, median and best
+LARGE = 64  # side in pixels above which half as many are kept
 FEATURES = 600  # in the plane
 DECODED, PATCH = 256, 8  # codes decoded alone at most, and the side of their images
-CODES = 4096  # of more, neither the plane nor images are kept
+CODES = 4096  # for larger codebooks, neither positions in the plane nor images of codes are kept
 PASS = 2**18  # pixels decoded at once
 
 
 class SnapshotWriter:
-    """Sees the codes of all measured images as they go by, and draws at the end.
+    """Counts the codes of all measured images, then writes the snapshot.
 
-    Nothing here is random, and the model stays in evaluation mode. With several ranks each sees its own images:
-    ``counts`` adds them up, so that all ranks have to call it; one of them draws.
+    Nothing here is random, and the model stays in evaluation mode. With several ranks each counts the codes of its own
+    images; all ranks must call :meth:`counts`, which adds them up, and rank 0 calls :meth:`draw`.
     """
 
     def __init__(self, model: Autoencoder, device: torch.device) -> None:
@@ -44,13 +44,19 @@ class SnapshotWriter:
         self._counts.view(-1).scatter_add_(0, places, torch.ones_like(places))
 
     def counts(self) -> np.ndarray | None:
-        """How often each code occurred: (depth, K), over all ranks; None without a codebook, or before any image."""
+        """Return how often each code occurred on all ranks, (depth, K).
+
+        None without a codebook, or before any image.
+        """
         counts = all_sum(self._counts).cpu()
         return counts.numpy() if counts.any() else None
 
     @torch.no_grad()
     def draw(self, folder: Path, dataset: Dataset, counts: np.ndarray | None, lpips: np.ndarray | None) -> None:
-        """Keep the portrait beside the record. ``lpips``: of each measured image (N,), if that was measured."""
+        """Write the snapshot to the run's folder.
+
+        ``lpips`` are the values (N,) per measured image, if LPIPS was measured.
+        """
         with WholeBatch():  # the other ranks do not take part
             self._draw(folder, dataset, counts, lpips)
 
@@ -86,7 +92,10 @@ class SnapshotWriter:
         )
 
     def _vectors(self) -> Tensor | None:
-        """The vector (K, dim) of every code where a position has one of a codebook that is not too large, else None."""
+        """Return the vectors (K, dim) of all codes.
+
+        None for several codes per position, or a codebook of more than ``CODES``.
+        """
         quantizer = self.model.quantizer
         if quantizer.depth != 1 or quantizer.num_codes > CODES:
             return None
@@ -95,7 +104,10 @@ class SnapshotWriter:
             return flatten(quantizer.decode(every).detach().float(), quantizer.dim)
 
     def _plane(self, z: Tensor) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
-        """Codes and some features in the features' two main directions, and these directions' shares of variance."""
+        """Project codes and some features on the features' two main directions.
+
+        Returns positions of codes (K, 2), or None, of features (F, 2), and the directions' shares of variance (2,).
+        """
         features = flatten(z, z.shape[1]).cpu().double()  # (N, dim)
         centre = features.mean(0)
         variances, directions = torch.linalg.eigh((features - centre).T.cov(correction=0))
@@ -110,7 +122,10 @@ class SnapshotWriter:
     def _alone(
         self, size: torch.Size, counts: np.ndarray | None, side: int
     ) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """The middle of what the decoder makes of a map of one code alone, and which codes: the most used first."""
+        """Decode maps of one code each, of the most used codes.
+
+        Returns the middle of the images (k, C, s, s) uint8, and the codes (k,), the most used first; else None.
+        """
         if counts is None or self._vectors() is None:
             return None, None
         order = np.argsort(-counts[0], kind="stable")[:DECODED]
@@ -122,20 +137,21 @@ class SnapshotWriter:
             maps = part.view(-1, 1, 1, 1).expand(-1, *size, 1)
             with float32_products():
                 z_q = self.model.quantizer.decode(maps)
-            pictures = self.model.backbone.decode(z_q).float()
-            parts.append(pictures[..., middle, middle].cpu())
+            images = self.model.backbone.decode(z_q).float()
+            parts.append(images[..., middle, middle].cpu())
         return rounded(((torch.cat(parts) + 1) / 2).clamp(0, 1).nan_to_num()).numpy(), order
 
 
 def lpips_of(images: Mapping[str, np.ndarray]) -> np.ndarray | None:
-    """LPIPS of each measured image, of the values that are kept ("protocol/metric"), or None."""
+    """Return LPIPS per image (N,) out of "protocol/metric" -> values, or None."""
     return next((values for name, values in sorted(images.items()) if name.endswith("/lpips")), None)
 
 
 def choose(count: int, lpips: np.ndarray | None, large: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Positions in a test split of ``count`` images, and the group of each.
+    """Choose images of a test split: their positions, and the group of each.
 
-    The same ones are spread evenly over the split, whatever the run; the others follow from the values of LPIPS.
+    The split has ``count`` images. Those of the group ``same`` are spread evenly over the split, for every run alike;
+    those of ``worst``, ``median`` and ``best`` are chosen by LPIPS. ``large``: half as many.
     """
     same, extreme = (SAME // 2, EXTREME // 2) if large else (SAME, EXTREME)
     common = (np.arange(min(same, count)) * count // min(same, count)).astype(np.int64)

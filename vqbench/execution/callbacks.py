@@ -1,17 +1,16 @@
-"""Whoever wants to see a training while it runs: a listener is told of every epoch.
+"""Loggers: callables that receive the history of every epoch while a run is trained.
 
-``vqbench run SUITE --listen tensorboard`` writes to ``STORE/RUN/tensorboard`` (``pip install 'vqbench[tensorboard]'``).
-``--listen FILE.py:name``, or ``package.module:name`` of an installed package, calls your own ``name(run, folder)`` once
-a run, with the run's description as JSON and the run's folder; what it returns is called with every epoch's history:
-``{"epoch": 1, "loss": ..., "usage": ...}``.
-A listener that fails is told of, and asked no more; the run goes on.
+``vqbench run SUITE --logger tensorboard`` writes to ``STORE/RUN/tensorboard`` (``pip install 'vqbench[tensorboard]'``).
+``--logger FILE.py:name``, or ``package.module:name`` of an installed package, calls your own ``name(run, folder)`` once
+per run, with the run's description as JSON and the run's folder; what it returns is called with the history of every
+epoch: ``{"epoch": 1, "loss": ..., "usage": ...}``. A logger that raises an error is reported once and not called again;
+the run continues.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
-import os
 import sys
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -22,48 +21,54 @@ from typing import Any
 from vqbench.errors import UsageError
 from vqbench.spec import RunSpec
 
-VARIABLE = "VQBENCH_LISTEN"  # read by every process that trains
-Told = Callable[[Mapping[str, Any]], None]
-OURS = {"tensorboard": "vqbench.execution.callbacks:tensorboard"}
+EpochCallback = Callable[[Mapping[str, Any]], None]
+Logger = Callable[[Any, Path], EpochCallback]  # (run's description, its folder) -> callback of that run
+BUILT_IN = {"tensorboard": "vqbench.execution.callbacks:tensorboard"}
 
 
-def listen(name: str) -> None:
-    """Let the runs of this process, and of those that it starts, be listened to. Raises UsageError for a wrong name."""
-    found(name)
-    where, colon, attribute = name.rpartition(":")
-    if where.endswith(".py"):  # other processes may work in another folder
-        name = f"{Path(where).expanduser().absolute()}{colon}{attribute}"
-    os.environ[VARIABLE] = name
+def logger_file(name: str) -> Path | None:
+    """Return the file of a logger called ``FILE.py:name``; None for a logger of a module."""
+    path, _, _ = name.rpartition(":")
+    return Path(path).expanduser().absolute() if path.endswith(".py") else None
 
 
-def found(name: str) -> Callable[[Any, Path], Told]:
-    """The listener called ``name``: ``tensorboard``, ``FILE.py:callable`` or ``module:callable``.
+def checked_name(name: str) -> str:
+    """Load the logger ``name`` once and return the name under which processes in other folders find it.
 
-    Raises UsageError where there is none.
+    Raises UsageError where it cannot be loaded.
     """
-    where, _, attribute = OURS.get(name, name).rpartition(":")
-    if not (where and attribute):
-        raise UsageError(f"--listen {name}: neither {', '.join(OURS)}, nor FILE.py:name, nor package.module:name")
+    load_logger(name)
+    file = logger_file(name)
+    return name if file is None else f"{file}:{name.rpartition(':')[2]}"
+
+
+def load_logger(name: str) -> Logger:
+    """Load the logger ``name``: ``tensorboard``, ``FILE.py:name`` or ``package.module:name``.
+
+    Raises UsageError where it does not exist, cannot be imported or cannot be called.
+    """
+    module, _, attribute = BUILT_IN.get(name, name).rpartition(":")
+    if not (module and attribute):
+        raise UsageError(f"--logger {name}: neither {', '.join(BUILT_IN)}, nor FILE.py:name, nor package.module:name")
+    file = logger_file(name)
     try:
-        called: Any = getattr(_file(where) if where.endswith(".py") else importlib.import_module(where), attribute)
+        loaded: Any = getattr(importlib.import_module(module) if file is None else _import_file(file), attribute)
     except ModuleNotFoundError as error:
         raise UsageError(
-            f"--listen {name}: {error}; a module must be installed, the working directory is not searched: give a file "
+            f"--logger {name}: {error}; a module must be installed, the working directory is not searched: give a file "
             f"as FILE.py:{attribute}"
         ) from error
-    except (Exception, SystemExit) as error:  # somebody else's code may fail in any way
-        raise UsageError(f"--listen {name}: cannot be imported ({type(error).__name__}: {error})") from error
-    if not callable(called):
-        raise UsageError(f"--listen {name}: {attribute} is a {type(called).__name__}, nothing that can be called")
-    listener: Callable[[Any, Path], Told] = called
-    return listener
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
+        raise UsageError(f"--logger {name}: cannot be imported ({type(error).__name__}: {error})") from error
+    if not callable(loaded):
+        raise UsageError(f"--logger {name}: {attribute} is a {type(loaded).__name__}, which cannot be called")
+    logger: Logger = loaded
+    return logger
 
 
 @cache
-def _file(path: str) -> ModuleType:
-    """A Python file as a module."""
-    file = Path(path).expanduser().absolute()
-    spec = importlib.util.spec_from_file_location(f"vqbench_listener_{file.stem}", file)
+def _import_file(file: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"vqbench_logger_{file.stem}", file)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -72,40 +77,42 @@ def _file(path: str) -> ModuleType:
     return module
 
 
-def listener(run: RunSpec, folder: Path, say: Callable[[str], None]) -> Told:
-    """What is to be told of each epoch of ``run``. ``say`` shows a sentence to the user."""
-    name = os.environ.get(VARIABLE)
-    if not name:
+def epoch_callback(name: str | None, run: RunSpec, folder: Path, log: Callable[[str], None]) -> EpochCallback:
+    """Return the callback of ``run`` that passes every epoch's history to the logger ``name``, if there is one.
+
+    The logger is loaded at the first epoch. ``log`` shows a sentence to the user.
+    """
+    if name is None:
         return lambda epoch: None
-    told: Told | None = None
+    on_epoch: EpochCallback | None = None
     failed = False
 
-    def tell(epoch: Mapping[str, Any]) -> None:
-        nonlocal told, failed
+    def pass_on(epoch: Mapping[str, Any]) -> None:
+        nonlocal on_epoch, failed
         if failed:
             return
         try:
-            told = told or found(name)({**run.to_dict(), "key": run.key}, folder)
-            told(dict(epoch))
-        except Exception as error:  # somebody else's code, which a run must not depend on
+            on_epoch = on_epoch or load_logger(name)({**run.to_dict(), "key": run.key}, folder)
+            on_epoch(dict(epoch))
+        except Exception as error:  # a run must not depend on the user's logger
             failed = True
-            say(f"--listen {name} failed and is asked no more: {type(error).__name__}: {error}")
+            log(f"--logger {name} failed and is not called again: {type(error).__name__}: {error}")
 
-    return tell
+    return pass_on
 
 
-def tensorboard(run: Any, folder: Path) -> Told:
-    """Every number of an epoch as a scalar of TensorBoard, in the run's own folder."""
+def tensorboard(run: Any, folder: Path) -> EpochCallback:
+    """Write every number of an epoch as a scalar of TensorBoard to the run's folder."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise UsageError("TensorBoard is not there; pip install 'vqbench[tensorboard]'") from error
+        raise UsageError("TensorBoard is not installed; pip install 'vqbench[tensorboard]'") from error
     writer = SummaryWriter(str(folder / "tensorboard"))
 
-    def told(epoch: Mapping[str, Any]) -> None:
+    def write(epoch: Mapping[str, Any]) -> None:
         for name, value in epoch.items():
             if name != "epoch" and isinstance(value, int | float):
                 writer.add_scalar(name, value, epoch["epoch"])
         writer.flush()
 
-    return told
+    return write

@@ -14,9 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Any
 
 import torch
@@ -24,6 +22,7 @@ import torch
 from vqbench.distributed import group
 from vqbench.distributed.group import RankGroup
 from vqbench.distributed.launching import launched
+from vqbench.execution.settings import RunSettings
 from vqbench.execution.stopping import KILL_SIGNALS
 from vqbench.execution.wait_policy import waiting
 from vqbench.system import processes
@@ -39,8 +38,7 @@ class RankInfo:
     rank: int
     size: int
     port: int  # on this machine, where rank 0 waits
-    device: str  # of rank 0
-    plugins: tuple[Path, ...]  # files that the user named
+    settings: RunSettings
 
 
 class RankProcess:
@@ -54,7 +52,7 @@ class RankProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=self.errors,
-            env={"OMP_NUM_THREADS": str(threads), **processes.environment(), **waiting(os.environ, 2)},
+            env={"OMP_NUM_THREADS": str(threads), **os.environ, **waiting(os.environ, 2)},
         )
         assert self.process.stdin is not None
         pickle.dump(info, self.process.stdin)
@@ -83,7 +81,8 @@ class RankProcess:
 class RankPool:
     """The ranks beyond 0 of this process's ``group``, whose rank 0 it is."""
 
-    def __init__(self, size: int, device: str, plugins: Sequence[Path]) -> None:
+    def __init__(self, settings: RunSettings) -> None:
+        size, device = settings.devices, settings.device
         self.processes: list[RankProcess] = []  # empty under torchrun, which started the ranks
         self._ended = threading.Event()
         if launched():
@@ -95,7 +94,7 @@ class RankPool:
             torch.set_num_threads(threads)
         try:
             for rank in range(1, size):
-                info = RankInfo(rank, size, store.port, device, tuple(plugins))
+                info = RankInfo(rank, size, store.port, settings)
                 self.processes.append(RankProcess(info, threads))
             threading.Thread(target=self._watch, daemon=True).start()
             self.group = group.join(0, size, 0, size, _uses_gpus(device), store)
@@ -153,7 +152,7 @@ class RankPool:
 def join_rank_zero(info: RankInfo) -> RankGroup:
     """Join the group of rank 0, in a process that it started."""
     store: Any = torch.distributed.TCPStore("127.0.0.1", info.port, info.size, is_master=False)  # type: ignore[attr-defined]  # likewise
-    return group.join(info.rank, info.size, info.rank, info.size, _uses_gpus(info.device), store)
+    return group.join(info.rank, info.size, info.rank, info.size, _uses_gpus(info.settings.device), store)
 
 
 def join_launched(device: str) -> RankGroup:

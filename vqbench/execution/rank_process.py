@@ -19,6 +19,7 @@ from vqbench.system import console
 
 if TYPE_CHECKING:
     from vqbench.distributed.group import RankGroup
+    from vqbench.execution.settings import RunSettings
 
 
 def main() -> None:
@@ -27,30 +28,31 @@ def main() -> None:
     info = pickle.load(sys.stdin.buffer)
     threading.Thread(target=_exit_with_rank_zero, daemon=True).start()
 
-    from vqbench import registry
+    from vqbench import assets, registry
     from vqbench.execution.rank_pool import join_rank_zero
 
-    for path in info.plugins:
+    for path in info.settings.plugins:
         registry.add_file(path)
-    _follow(join_rank_zero(info), info.device)
+    with assets.no_downloads(info.settings.offline):
+        _follow(join_rank_zero(info), info.settings)
 
 
-def follow_launched(device: str) -> None:
+def follow_launched(settings: RunSettings) -> None:
     """Carry out the tasks of rank 0 in a process that ``torchrun`` started beside it, until the last run is done."""
     from vqbench.distributed import group
     from vqbench.execution.rank_pool import join_launched
 
-    _follow(join_launched(device), device)
+    _follow(join_launched(settings.device), settings)
     group.leave()
 
 
-def _follow(group: RankGroup, device: str) -> None:
+def _follow(group: RankGroup, settings: RunSettings) -> None:
     from vqbench.execution.runner import follow
 
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     warnings.simplefilter("ignore")  # rank 0 shows the same ones
-    follow(group, device)
+    follow(group, settings)
 
 
 def _exit_with_rank_zero() -> None:

@@ -20,6 +20,7 @@ from vqbench.evaluation.snapshot_writer import SnapshotWriter
 from vqbench.execution import provenance
 from vqbench.execution.model_building import build, kept_buffers, learned_state, rate, require_planned, size
 from vqbench.execution.results import ProgressListener
+from vqbench.execution.settings import RunSettings
 from vqbench.model import Autoencoder
 from vqbench.recipe import Recipe, SecondStage, Task, Trained
 from vqbench.spec import PluginSpec, RunSpec
@@ -65,9 +66,12 @@ class RankWorker:
     """
 
     def __init__(
-        self, device: str, listener: ProgressListener, stopped: Callable[[], bool], group: RankGroup = ALONE
+        self, settings: RunSettings, listener: ProgressListener, stopped: Callable[[], bool], group: RankGroup = ALONE
     ) -> None:
-        self.device, self.listener, self.stopped, self.group = device, listener, stopped, group
+        self.settings, self.listener, self.stopped, self.group = settings, listener, stopped, group
+        self.device = settings.device
+        if settings.deterministic:
+            determinism.enable()
         self._loaded: PluginSpec | None = None  # the data set of the next three
         self._dataset: Dataset | None = None
         self._evaluator: Evaluator | None = None
@@ -139,11 +143,11 @@ class RankWorker:
 
     def _on_epoch(self, task: RankTask) -> Callable[[Any], None]:
         """Return what is called with the history of each epoch: the user's logger, on rank 0."""
-        if not self.group.leads:
+        if not self.group.leads or self.settings.logger is None:
             return lambda epoch: None
-        from vqbench.execution.callbacks import listener
+        from vqbench.execution.callbacks import epoch_callback
 
-        return listener(task.run, task.folder, self.listener.log)
+        return epoch_callback(self.settings.logger, task.run, task.folder, self.listener.log)
 
     def _set_checkpoints_aside(self, task: RankTask, error: Damaged) -> None:
         """Rename both checkpoints, since one is of no use without the other."""
@@ -229,7 +233,7 @@ class RankWorker:
         }
 
     def _provenance(self, engine: Engine) -> dict[str, Any]:
-        switches = {"deterministic": True} if determinism.demanded() else {}
+        switches = {"deterministic": True} if self.settings.deterministic else {}
         return {**provenance.made(engine.device), "devices": self.group.size, **switches}
 
     def _require_devices(self) -> None:

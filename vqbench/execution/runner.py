@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from vqbench.errors import (
 from vqbench.evaluation.snapshot_writer import lpips_of
 from vqbench.execution.rank_task import RankResult, RankTask, RankWorker
 from vqbench.execution.results import ProgressListener, RunResult
+from vqbench.execution.settings import RunSettings
 from vqbench.planning.jobs import Job
 from vqbench.spec import RunSpec
 from vqbench.store.record import LOG_LINES, Failure, Record
@@ -42,13 +44,13 @@ ALLOCATION = re.compile(r"tried to allocate ([\d.]+ ?\w+)", re.IGNORECASE)  # in
 
 
 class Runner:
-    """Carries out runs on ``devices`` devices: in this process and, for more than one, in those of a RankPool."""
+    """Carries out runs in this process and, on more than one device, in those of a RankPool."""
 
     def __init__(
-        self, folder: Path, device: str, listener: ProgressListener, stopped: Callable[[], bool], devices: int = 1
+        self, folder: Path, settings: RunSettings, listener: ProgressListener, stopped: Callable[[], bool]
     ) -> None:
-        self.store, self.device, self.listener, self.devices = ResultStore(folder), device, listener, devices
-        self.stopped = stopped
+        self.store, self.settings, self.listener, self.stopped = ResultStore(folder), settings, listener, stopped
+        self.device, self.devices = settings.device, settings.devices
         self.broken = False  # whether ranks were lost that this process cannot start again
         self._pool: RankPool | None = None
         self._worker: RankWorker | None = None
@@ -151,9 +153,9 @@ class Runner:
                 from vqbench.execution.rank_pool import RankPool
 
                 devices_of(self.device, self._local_devices())  # raises for devices that this machine lacks
-                self._pool = RankPool(self.devices, self.device, registry.files())
+                self._pool = RankPool(replace(self.settings, plugins=registry.files()))
             group = ALONE if self._pool is None else self._pool.group
-            self._worker = RankWorker(self.device, self.listener, self.stopped, group)
+            self._worker = RankWorker(self.settings, self.listener, self.stopped, group)
         return self._worker
 
     def _local_devices(self) -> int:
@@ -198,13 +200,13 @@ class SilentListener:
     def log(self, text: str) -> None: ...
 
 
-def follow(group: RankGroup, device: str) -> None:
+def follow(group: RankGroup, settings: RunSettings) -> None:
     """Carry out the tasks that rank 0 broadcasts, until it broadcasts None.
 
     A VqbenchError is raised on all ranks alike, so that the next task follows it. Any other error ends this process;
     rank 0 reports the last line that it prints.
     """
-    worker = RankWorker(device, SilentListener(), lambda: False, group)
+    worker = RankWorker(settings, SilentListener(), lambda: False, group)
     while (task := group.hear()) is not None:
         try:
             with suppress(VqbenchError):
@@ -236,9 +238,9 @@ def describe(error: Exception) -> str:
     if allocation or isinstance(error, MemoryError | torch.OutOfMemoryError):
         amount = f" (asked for {allocation[1]} more)" if allocation else ""
         return (
-            f"out of memory{amount}; run fewer at once with --places, divide the batch with --devices, or use a device "
+            f"out of memory{amount}; run fewer at once with --jobs, divide the batch with --devices, or use a device "
             "with more; the batch is not computed in parts, since codebooks depend on all of it at once"
         )
-    if (operation := determinism.refused(error)) is not None:
+    if (operation := determinism.refused_operation(error)) is not None:
         return f"--deterministic: {operation} has no deterministic implementation on this device; leave the option out"
     return f"{type(error).__name__}: {error}"

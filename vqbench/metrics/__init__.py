@@ -1,1 +1,1 @@
-"""Metrics, one a file."""
+"""Built-in metrics, one per file."""

@@ -1,4 +1,4 @@
-"""Distances between two sets of Inception features: Fréchet (FID, rFID) and kernel MMD (KID)."""
+"""Distances between sets of features: Fréchet (FID) and kernel MMD (KID)."""
 
 from __future__ import annotations
 
@@ -26,15 +26,19 @@ def moments(features: Tensor) -> Moments:
 
 
 def moments_of_sums(count: Tensor, total: Tensor, outer: Tensor) -> Moments:
-    """Compute the moments of ``count`` () features by their sum (D,) and the sum of their outer products (D, D)."""
+    """Compute the moments of ``count`` features by their sums.
+
+    ``total`` (D,) is their sum, ``outer`` (D, D) that of their outer products.
+    """
     mean = total / count
     return mean.numpy(), ((outer - count * mean.outer(mean)) / (count - 1)).numpy()
 
 
 def frechet_distance(protocol: MeasureProtocol, first: Moments, second: Moments) -> float:
-    """Compute |m - m'|² + tr(S + S' - 2 (S S')^(1/2)) in the implementation that ``protocol`` names.
+    """Compute |m - m'|² + tr(S + S' - 2 (S S')^(1/2)).
 
-    That is torch-fidelity's, or with an additional resize (``fid_resize``) that of CVQ-VAE's released code.
+    The implementation is torch-fidelity's or, under a ``protocol`` with an additional resize (``fid_resize``), that of
+    CVQ-VAE's released code.
     """
     if protocol.fid_resize is None:
         return torch_fidelity_distance(*first, *second)
@@ -42,7 +46,7 @@ def frechet_distance(protocol: MeasureProtocol, first: Moments, second: Moments)
 
 
 def torch_fidelity_distance(mean1: np.ndarray, cov1: np.ndarray, mean2: np.ndarray, cov2: np.ndarray) -> float:
-    """Compute the Fréchet distance of two Gaussians as torch-fidelity does: the root's trace by eigenvalues."""
+    """Compute the Fréchet distance as torch-fidelity does: by eigenvalues."""
     ensure_torchvision()
     from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
 
@@ -51,7 +55,7 @@ def torch_fidelity_distance(mean1: np.ndarray, cov1: np.ndarray, mean2: np.ndarr
 
 
 def scipy_distance(mean1: np.ndarray, cov1: np.ndarray, mean2: np.ndarray, cov2: np.ndarray) -> float:
-    """Compute the Fréchet distance of two Gaussians as CVQ-VAE's released code does: the root by scipy.
+    """Compute the Fréchet distance as CVQ-VAE's released code does: by scipy.
 
     Where the product of the covariances is singular and has no finite root, 1e-6 is added to both diagonals. Raises
     RunError if the root's diagonal is not real up to 1e-3.
@@ -77,10 +81,11 @@ def _root(product: np.ndarray) -> np.ndarray:
 
 
 def kernel_mmd(first: Tensor, second: Tensor) -> float:
-    """Estimate the squared MMD of features (N, 2048) and (M, 2048) with the kernel (x·y / 2048 + 1)³.
+    """Estimate the squared MMD of features with the kernel (x·y / 2048 + 1)³.
 
-    torch-fidelity's estimate: the mean over 100 random subsets of 1,000 features (its seed, 2020) of the unbiased MMD²;
-    one subset of min(N, M) where that is 1,000 or fewer. It must be at least 2.
+    Features are (N, 2048) and (M, 2048), N and M of at least 2. torch-fidelity's estimate: the mean over 100 random
+    subsets of 1,000 features (its seed, 2020) of the unbiased MMD²; one subset of min(N, M) where that is 1,000 or
+    fewer.
     """
     ensure_torchvision()
     from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric

@@ -1,4 +1,4 @@
-"""The base class of metrics that compare Inception's features of originals and reconstructions."""
+"""The base class of metrics that compare features of reconstructions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from vqbench.protocol import MeasureProtocol
 
 
 class FeatureMetric(Metric):
-    """Compares the 2048 features of pool3 of originals and reconstructions, by the extractor of the protocol."""
+    """Compares Inception's features of originals and reconstructions.
+
+    They are the 2048 of pool3, by the extractor of the protocol.
+    """
 
     knobs = (*Metric.knobs, "fid_resize")
 
@@ -26,7 +29,7 @@ class FeatureMetric(Metric):
         )
 
     def features(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return features (B, 2048) of the originals, cached where possible, and of the reconstructions."""
+        """Return features (B, 2048) of originals, if possible cached, and others."""
         resize = self.context.protocol.fid_resize
         originals = self.originals.get(
             batch.index.tolist(), lambda places: inception.features(self.net, batch.originals[places], resize)

@@ -16,8 +16,9 @@ SIDE = 32  # larger images are reduced to it, by the mean of each area
 
 
 class Copies(SampleMetric):
-    """Share of samples that are nearer to a training image than that one is to any other, in percent.
+    """Share of samples that are near copies of a training image, in percent.
 
+    A copy is nearer to a training image than that one is to any other:
     100 / N · |{y : |y - x(y)| < min over x' other than x(y) of |x(y) - x'|}|, with the nearest training image x(y) of
     each sample y (the first of equally near ones), by Euclidean distance of pixels at 32x32 at most. In [0, 100]; lower
     is better. 100 less this is the authenticity of Alaa et al., who compute it on the features of a network. For a
@@ -55,7 +56,7 @@ class Copies(SampleMetric):
 
 
 def _small(levels: Tensor, device: torch.device) -> Tensor:
-    """Reduce images (N, C, S, S) uint8 to what is compared: (N, C, s, s) float32 on ``device``."""
+    """Reduce images (N, C, S, S) uint8 to (N, C, s, s) float32, s <= 32."""
     images = levels.to(device).float()
     if levels.shape[-1] > SIDE:
         images = F.interpolate(images, size=(SIDE, SIDE), mode="area")
@@ -63,5 +64,5 @@ def _small(levels: Tensor, device: torch.device) -> Tensor:
 
 
 def _views(images: Tensor, mirrored: bool) -> Tensor:
-    """Flatten images (N, C, s, s) to (1, N, D), or to (2, N, D) with their mirror images."""
+    """Flatten images to (1, N, D), or (2, N, D) with their mirror images."""
     return torch.stack([images, images.flip(-1)] if mirrored else [images]).flatten(2)

@@ -12,8 +12,9 @@ NEIGHBOURS = 5  # the paper's k
 
 
 class Density(SampleMetric):
-    """Mean number of references in whose neighbourhood a sample lies, divided by 5: the fidelity of samples.
+    """Fidelity of samples: the density of references around them.
 
+    The mean number of references in whose neighbourhood a sample lies, divided by 5:
     1 / (5 N) · sum_ij [|x_i - y_j| < r_i] over the references x and the N samples y, where r_i is the distance of x_i
     to its fifth nearest other reference (Naeem et al. 2020, section 3). At least 0, not bounded by 1; higher is better.
     Samples from the references' own distribution reach 1.

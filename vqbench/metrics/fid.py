@@ -9,7 +9,7 @@ from vqbench.networks import inception
 
 
 class FID(SampleMetric):
-    """Fréchet distance between Inception's features of samples and of the reference split.
+    """Fréchet distance of Inception's features of samples and references.
 
     |m - m'|² + tr(S + S' - 2 (S S')^(1/2)), with the means m and unbiased covariances S of the 2048 features of pool3
     (Heusel et al. 2017, equation 6). At least 0; lower is better.

@@ -14,7 +14,7 @@ MOST = 10_000  # images whose features are kept in memory: the first ones
 
 
 class KID(FeatureMetric):
-    """Squared maximum mean discrepancy of Inception's features of originals and reconstructions, times 1,000.
+    """Squared MMD of features of originals and reconstructions, times 1,000.
 
     E[k(x, x')] + E[k(y, y')] - 2 E[k(x, y)] with the polynomial kernel k(x, y) = (x·y / 2048 + 1)³ on the 2048 features
     of pool3 (Bińkowski et al. 2018, section 4), by the extractor of rFID under the same protocol. Its estimate is

@@ -9,9 +9,9 @@ from vqbench.metric import Batch, ImageMetric
 
 
 class L1(ImageMetric):
-    """Mean absolute difference of pixels in [0, 1]: mean |x - y| over an image's values, then over images.
+    """Mean absolute difference of pixels in [0, 1].
 
-    In [0, 1]; lower is better.
+    mean |x - y| over all values of an image, then over images. In [0, 1]; lower is better.
     """
 
     label = "l1"

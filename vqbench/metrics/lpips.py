@@ -18,12 +18,12 @@ PIXELS = 2**20  # per pass through the network
 
 
 class LPIPS(ImageMetric):
-    """Learned perceptual distance, LPIPS v0.1 with its linear heads: the mean over images.
+    """Learned perceptual distance, LPIPS v0.1 with its linear heads.
 
     sum_l mean_hw sum_c w_lc (f_lchw - f'_lchw)² with the features f of layer l, of unit length at each position, and
-    the weights w of its head (Zhang et al. 2018, equation 1). At least 0; lower is better. Images are at their own
-    size, in [-1, 1], grey tiled to RGB. Equal to the package ``lpips``, image by image. RunError for images smaller
-    than 16 pixels (VGG16) or 31 (AlexNet).
+    the weights w of its head (Zhang et al. 2018, equation 1), then the mean over images. At least 0; lower is better.
+    Images are at their own size, in [-1, 1], grey tiled to RGB. Equal to the package ``lpips``, image by image.
+    RunError for images smaller than 16 pixels (VGG16) or 31 (AlexNet).
 
     The originals' maps are computed once and kept in memory for the next runs in this process, if those of all images
     fit into half a gigabyte. Otherwise none are kept, and never on disk: VGG16's take 0.5 MB per image of 32x32, so
@@ -83,6 +83,9 @@ class LPIPS(ImageMetric):
         return maps
 
     def _maps(self, images: Tensor) -> list[Tensor]:
-        """Compute features of images in [0, 1]: per layer a map (B, channels, h, w), of unit length at each position."""
+        """Compute features of images in [0, 1], of unit length at each position.
+
+        One map (B, channels, h, w) per layer.
+        """
         x = self.net.scaling_layer(2 * images.expand(-1, 3, -1, -1) - 1)
         return [layer.div_(torch.linalg.vector_norm(layer, dim=1, keepdim=True) + EPS) for layer in self.net.net(x)]

@@ -6,7 +6,7 @@ from vqbench.metrics.usage import Usage
 
 
 class Perplexity(Usage):
-    """Exponential of the entropy of the codes' frequencies over the whole test split.
+    """Exponential of the entropy of the codes' frequencies in the test split.
 
     exp(-sum_k p_k ln(p_k + 1e-10)), as in the released code of van den Oord et al., from the counts of the usage: the
     number of equally frequent codes of the same entropy. In [1, K]; higher is better. With several codes per position

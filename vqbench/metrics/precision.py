@@ -10,8 +10,9 @@ NEIGHBOURS = 3  # the paper's k, and torch-fidelity's
 
 
 class Precision(SampleMetric):
-    """Share of samples no farther from a reference than its third nearest other one: the fidelity of samples.
+    """Fidelity of samples: the share that lie among the references.
 
+    A sample counts if it is no farther from a reference than that one's third nearest other reference:
     1 / N · sum_j max_i [|x_i - y_j| <= r_i] over the references x and the N samples y, where r_i is the distance of x_i
     to its third nearest other reference (Kynkäänniemi et al. 2019, equations 1 and 2). In [0, 1]; higher is better.
 
@@ -33,7 +34,10 @@ class Precision(SampleMetric):
 
 
 def precision_and_recall(samples: Samples) -> tuple[float, float]:
-    """Compute torch-fidelity's precision and recall. Raises RunError for too few images to have neighbours."""
+    """Compute torch-fidelity's precision and recall.
+
+    Raises RunError for too few images to have neighbours.
+    """
     fewest = min(len(samples.features), len(samples.references))
     if fewest <= NEIGHBOURS:
         raise RunError(f"precision and recall need more than {NEIGHBOURS} samples and references, not {fewest}")

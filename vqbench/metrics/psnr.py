@@ -9,10 +9,11 @@ from vqbench.metric import Batch, ImageMetric
 
 
 class PSNR(ImageMetric):
-    """Mean over images of 10 log10(1 / MSE) for pixels in [0, 1], in dB; the MSE is over all values of an image.
+    """Mean over images of 10 log10(1 / MSE) for pixels in [0, 1], in dB.
 
-    At least 0; higher is better. It is the mean of the values per image, not the value of the data set's mean error,
-    which is smaller. An image without any error has an infinite value, as in scikit-image, and so has the mean.
+    The MSE is over all values of an image. At least 0; higher is better. It is the mean of the values per image, not
+    the value of the data set's mean error, which is smaller. An image without any error has an infinite value, as in
+    scikit-image, and so has the mean.
     """
 
     label = "PSNR"

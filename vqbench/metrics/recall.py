@@ -7,8 +7,9 @@ from vqbench.metrics.precision import NEIGHBOURS, precision_and_recall
 
 
 class Recall(SampleMetric):
-    """Share of references no farther from a sample than its third nearest other one: the diversity of samples.
+    """Diversity of samples: the share of references that lie among them.
 
+    A reference counts if it is no farther from a sample than that one's third nearest other sample:
     1 / M · sum_i max_j [|x_i - y_j| <= r_j] over the M references x and the samples y, where r_j is the distance of y_j
     to its third nearest other sample (Kynkäänniemi et al. 2019, equations 1 and 2). In [0, 1]; higher is better.
 

@@ -12,7 +12,7 @@ from vqbench.networks import inception
 
 
 class RFID(FeatureMetric):
-    """Fréchet distance between Inception's features of all originals and of all reconstructions.
+    """Fréchet distance of features of originals and reconstructions.
 
     |m - m'|² + tr(S + S' - 2 (S S')^(1/2)), with the means m and unbiased covariances S of the 2048 features of pool3
     (Heusel et al. 2017, equation 6). At least 0; lower is better.

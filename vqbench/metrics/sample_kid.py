@@ -8,7 +8,7 @@ from vqbench.metrics._feature_distances import SUBSET_SIZE, kernel_mmd
 
 
 class SampleKID(SampleMetric):
-    """Squared maximum mean discrepancy of Inception's features of samples and of the reference split, times 1,000.
+    """Squared MMD of features of samples and references, times 1,000.
 
     E[k(x, x')] + E[k(y, y')] - 2 E[k(x, y)] with the polynomial kernel k(x, y) = (x·y / 2048 + 1)³ on the 2048 features
     of pool3 (Bińkowski et al. 2018, section 4). Its estimate is unbiased, so it may be a little below 0; lower is

@@ -17,11 +17,11 @@ C1, C2 = 0.01**2, 0.03**2  # the stabilising constants for pixels in [0, 1]
 
 
 class SSIM(ImageMetric):
-    """Structural similarity: the mean over all positions where an 11x11 window fits, over channels and images.
+    """Structural similarity: the mean over positions, channels and images.
 
     (2 m_x m_y + C1) (2 s_xy + C2) / ((m_x² + m_y² + C1) (s_x² + s_y² + C2)) with the means m, variances s² and
-    covariance s_xy of the window, C1 = 0.01² and C2 = 0.03² (Wang et al. 2004, equations 13 and 17). In [-1, 1]; higher
-    is better.
+    covariance s_xy of an 11x11 window, at all positions where it fits, C1 = 0.01² and C2 = 0.03² (Wang et al. 2004,
+    equations 13 and 17). In [-1, 1]; higher is better.
 
     Under a protocol with the ``gaussian`` window: weights of sigma 1.5 and population covariance, as in the paper.
     With the ``uniform`` window: equal weights and sample covariance (N / (N - 1), N = 121). Both equal scikit-image's
@@ -53,7 +53,10 @@ class SSIM(ImageMetric):
 
 
 def ssim_map(x: Tensor, y: Tensor, taps: Tensor, unbiased: float) -> Tensor:
-    """Compute SSIM at each position where the window fits: (B, C, H, W) in [0, 1] to (B, C, H - 10, W - 10)."""
+    """Compute SSIM at each position where the window fits.
+
+    Images are (B, C, H, W) in [0, 1], the map (B, C, H - 10, W - 10).
+    """
     mean_x, mean_y = filtered(x, taps), filtered(y, taps)
     product, squares = mean_x * mean_y, mean_x * mean_x + mean_y * mean_y
     cov = unbiased * (filtered(x * y, taps) - product)
@@ -64,13 +67,19 @@ def ssim_map(x: Tensor, y: Tensor, taps: Tensor, unbiased: float) -> Tensor:
 
 
 def filtered(x: Tensor, taps: Tensor) -> Tensor:
-    """Compute the mean over the window, the outer product of ``taps``, at each position where it fits."""
+    """Compute the weighted mean over the window at each position where it fits.
+
+    Its weights are the outer product of ``taps``.
+    """
     height, width = x.shape[-2:]
     return band(taps, height).to(x) @ x @ band(taps, width).T.to(x)
 
 
 def band(taps: Tensor, size: int) -> Tensor:
-    """Return the 1-D filter as a matrix (size - 10, size): row i has the taps at columns i to i + 10."""
+    """Return the 1-D filter as a matrix (size - 10, size).
+
+    Row i has the taps at columns i to i + 10.
+    """
     rows = torch.arange(size - WINDOW + 1)[:, None]
     matrix = torch.zeros(len(rows), size, dtype=taps.dtype)
     matrix[rows, rows + torch.arange(WINDOW)] = taps

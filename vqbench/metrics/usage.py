@@ -10,7 +10,7 @@ from vqbench.metric import Batch, Metric
 
 
 class Usage(Metric):
-    """Share of codes that are used at least once in the whole test split, in percent.
+    """Share of codes that are used at least once in the test split, in percent.
 
     100 · |{k : n_k > 0}| / K, with the counts n of the K codes over the split, not over batches, whose size it would
     depend on. In [0, 100]; higher is better. With several codes per position it is the mean over depths of each depth's
@@ -52,7 +52,7 @@ class Usage(Metric):
 
 
 def _histogram(codes: Tensor, num_codes: int) -> Tensor:
-    """Count how often each of ``num_codes`` codes occurs in ``codes`` (N,): (K,) float64."""
+    """Count how often each code occurs in ``codes`` (N,): (K,) float64."""
     if codes.min() < 0 or codes.max() >= num_codes:
         raise RunError(f"codes run from {codes.min()} to {codes.max()}, but the codebook has {num_codes} codes")
     return torch.bincount(codes, minlength=num_codes).double()

@@ -1,1 +1,1 @@
-"""Fixed networks that metrics and losses judge with."""
+"""Fixed networks of metrics and losses: Inception, LPIPS."""

@@ -1,4 +1,4 @@
-"""Where two libraries that we need do not fit each other as installed."""
+"""Make installed libraries that do not fit each other work together."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ if TYPE_CHECKING:
     from torch.library import Library
 
 _SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-_library: Library | None = None  # its definitions live as long as the object does
+_library: Library | None = None  # its definitions exist as long as the object
 
 
 def ensure_torchvision() -> None:
-    """Make ``import torchvision`` work beside a torch that its operators do not fit. Call it before that import.
+    """Make ``import torchvision`` work where its operators do not fit torch.
 
-    A CPU build of torch beside the common build of torchvision cannot load them, and the import then fails at
-    "operator torchvision::nms does not exist", and with it those of lpips and torch_fidelity. Declaring the two
-    operators that torchvision mentions while it is imported is enough for all that needs no compiled operator:
-    models, datasets and transforms. Does nothing where the operators load, or where torchvision is already there or
-    not installed at all.
+    Call it before that import. A CPU build of torch cannot load the operators of torchvision's common build, and the
+    import then fails with "operator torchvision::nms does not exist", and with it those of lpips and torch_fidelity.
+    Declaring the two operators that torchvision mentions while it is imported is enough for models, data sets and
+    transforms, which need no compiled operator. Does nothing where the operators load, or where torchvision is already
+    imported or not installed.
     """
     global _library
     if _library is not None or "torchvision" in sys.modules:
@@ -38,7 +38,7 @@ def ensure_torchvision() -> None:
 
 
 def _operators_load(folder: Path) -> bool:
-    """Whether torch can load the compiled operators in torchvision's ``folder``."""
+    """Return whether torch can load the operators in torchvision's ``folder``."""
     import torch
 
     for path in (*folder.glob("_C*.so"), *folder.glob("_C*.pyd")):

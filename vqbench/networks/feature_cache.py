@@ -1,4 +1,4 @@
-"""Inception's features of a split, computed once and kept on disk for later runs."""
+"""Cache Inception's features of a split on disk for later runs."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ DIGEST = hashlib.sha256().digest_size
 
 
 def features_path(protocol: MeasureProtocol, dataset: str, device: torch.device) -> Path:
-    """Return the file for the features of the split with the digest ``dataset``, named by all that decides them.
+    """Return the file for the features of the split with digest ``dataset``.
 
-    rFID's originals and the references of samples share a file.
+    Its name contains all that decides them. rFID's originals and the references of samples share a file.
     """
     weights = _weights_digest(inception.network(device))[:16]
     name = f"{dataset}-{protocol.name}-v{protocol.VERSION}-rfid-v{inception.VERSION}-{weights}.npy"
@@ -39,7 +39,7 @@ def _weights_digest(net: nn.Module) -> str:
 
 
 class FeatureCache:
-    """Features by position in a split: each computed once, kept in memory, and on disk for the next process.
+    """Features by position in a split, in memory and on disk.
 
     The file is an (N, 2048) array, the features of the first N images, and its SHA-256. It is replaced as a whole, and
     only by a longer one; a process that has other images than the first N (one rank of several) does not write it.
@@ -77,7 +77,7 @@ class FeatureCache:
             )
 
     def _on_disk(self) -> np.ndarray:
-        """Read the file, (N, 2048); no rows if none exists, or its content is not what was once written."""
+        """Read the file, (N, 2048); no rows if it is missing or damaged."""
         with suppress(StoreError, FileNotFoundError, ValueError):
             array, digest = reading.large_array(self.path, DIGEST)
             sound = digest == hashlib.sha256(array.data).digest()

@@ -1,4 +1,4 @@
-"""Inception-v3 as FID has it, and the features that FID, KID, precision and recall compare."""
+"""Inception-v3 as FID has it, and the features of its layer pool3."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ LAYERS = (  # of torch-fidelity's extractor, from the image to pool3
 
 @cache
 def network(device: torch.device) -> nn.Module:
-    """Return torch-fidelity's Inception-v3 (the 2015-12-05 TensorFlow graph) for the 2048 features of pool3.
+    """Return torch-fidelity's Inception-v3 for the 2048 features of pool3.
 
-    Its classifier, which pool3 does not use, is zero. Raises AssetError if the weights cannot be obtained.
+    It is the TensorFlow graph of 2015-12-05. Its classifier, which pool3 does not use, is zero. Raises AssetError if
+    the weights cannot be obtained.
     """
     ensure_torchvision()
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
@@ -47,7 +48,9 @@ def network(device: torch.device) -> nn.Module:
 
 
 def features(net: nn.Module, images: Tensor, resize: int | None) -> Tensor:
-    """Compute features of ``images`` (B, C, H, W) in [0, 1], rounded to 8 bits: (B, 2048) float32 on the CPU.
+    """Compute features (B, 2048) float32, on the CPU.
+
+    ``images`` are (B, C, H, W) in [0, 1]; they are rounded to 8 bits.
 
     ``resize`` None: torch-fidelity's path, one bilinear resize to 299 as TensorFlow 1 had it, in torch-fidelity's own
     memory layout, so that features are equal bit by bit (channels last is a third faster on CPUs, but moves rFID by
@@ -64,7 +67,10 @@ def features(net: nn.Module, images: Tensor, resize: int | None) -> Tensor:
 
 
 def _resized(levels: Tensor, side: int) -> Tensor:
-    """Resize uint8 (B, 3, H, W) to ``side`` by Pillow, then to the network's input (B, 3, 299, 299) in [-1, 1]."""
+    """Resize by Pillow to ``side``, then to the network's input.
+
+    uint8 (B, 3, H, W) to (B, 3, 299, 299) in [-1, 1].
+    """
     arrays = np.ascontiguousarray(levels.permute(0, 2, 3, 1).cpu().numpy())  # (B, H, W, 3)
     small = [np.asarray(Image.fromarray(a).resize((side, side), Image.Resampling.BILINEAR)) for a in arrays]
     unit = torch.from_numpy(np.stack(small)).to(levels.device).permute(0, 3, 1, 2).float() / 255
@@ -73,7 +79,7 @@ def _resized(levels: Tensor, side: int) -> Tensor:
 
 
 def _pool3(net: nn.Module, x: Tensor) -> Tensor:
-    """Run the network without its own preprocessing: (B, 3, 299, 299) in [-1, 1] to (B, 2048)."""
+    """Map (B, 3, 299, 299) in [-1, 1] to (B, 2048), without preprocessing."""
     for layer in LAYERS:
         x = getattr(net, layer)(x)
     return x.flatten(1)

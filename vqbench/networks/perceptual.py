@@ -1,4 +1,4 @@
-"""Distances between images as VGG16 sees them: what the metric LPIPS measures, and what recipes minimise."""
+"""Perceptual distances between images, for the metric LPIPS and for losses."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from vqbench import assets
 from vqbench.networks.compat import ensure_torchvision
 
 TRUNKS = {"vgg": "vgg16_lpips", "alex": "alexnet_lpips"}  # names in the catalogue of weights
-SMALLEST = {"vgg": 16, "alex": 31}  # side in pixels, below which nothing is left for the last layer
-EPS = 1e-10  # on lengths, as the package has it
+SMALLEST = {"vgg": 16, "alex": 31}  # side in pixels of the smallest image that the last layer has positions for
+EPS = 1e-10  # added to lengths, as in the package lpips
 
 
 @cache
 def network(trunk: str, device: torch.device) -> nn.Module:
-    """``lpips.LPIPS`` with its pretrained trunk, in evaluation mode. Raises AssetError without the weights."""
+    """Return ``lpips.LPIPS`` with its pretrained trunk, in evaluation mode.
+
+    Raises AssetError if the weights cannot be obtained.
+    """
     ensure_torchvision()
     import lpips
 
@@ -27,7 +30,9 @@ def network(trunk: str, device: torch.device) -> nn.Module:
         warnings.filterwarnings("ignore", module="torchvision")  # lpips builds the trunk in torchvision's old way
         net = lpips.LPIPS(net=trunk, pnet_rand=True, verbose=False)
     weights = assets.tensors(TRUNKS[trunk])
-    names = {name: "features." + name.split(".", 1)[1] for name in net.net.state_dict()}  # "slice1.0.weight" ends alike
+    names = {
+        name: "features." + name.split(".", 1)[1] for name in net.net.state_dict()
+    }  # of "slice1.0.weight" the part after the slice is the same
     net.net.load_state_dict({name: weights[source] for name, source in names.items()}, strict=True)
     net = net.eval().requires_grad_(False).to(device)
     module: nn.Module = net.to(memory_format=torch.channels_last) if device.type == "cpu" else net  # a tenth faster
@@ -35,20 +40,24 @@ def network(trunk: str, device: torch.device) -> nn.Module:
 
 
 def channel_weights(head: Any) -> Tensor:
-    """The weight of each channel in a head, which is a convolution of one pixel to one channel: (channels,)."""
+    """Return the weights (channels,) of a head, a 1x1 convolution."""
     weight: Tensor = head.model[-1].weight
     return weight.flatten()
 
 
 def maps(net: Any, images: Tensor) -> tuple[Tensor, ...]:
-    """Features of images (B, 1 or 3, S, S) in [-1, 1] after relu 1_2, 2_2, 3_3, 4_3 and 5_3: (B, channels, h, w)."""
+    """Compute the features of images, a map (B, channels, h, w) per layer.
+
+    Images are (B, 1 or 3, S, S) in [-1, 1]; VGG16's layers are relu 1_2, 2_2, 3_3, 4_3 and 5_3.
+    """
     return tuple(net.net(net.scaling_layer(images.expand(-1, 3, -1, -1))))
 
 
 def lpips_distance(net: Any, images: Tensor, originals: Tensor) -> Tensor:
-    """LPIPS of images in [-1, 1], (B,), with a gradient to ``images``: the metric's own formula.
+    """Compute LPIPS (B,) of images in [-1, 1], with a gradient to ``images``.
 
-    Squared differences of features of unit length, weighted by the heads, meaned over positions, summed over layers.
+    The metric's own formula: squared differences of features of unit length, weighted by the heads, averaged over
+    positions, summed over layers.
     """
     with torch.no_grad():
         targets = [unit_length(layer) for layer in maps(net, originals)]
@@ -60,7 +69,10 @@ def lpips_distance(net: Any, images: Tensor, originals: Tensor) -> Tensor:
 
 
 def layer_distances(net: Any, images: Tensor, originals: Tensor) -> Tensor:
-    """(layers, B): the mean squared difference of the features of every layer, with a gradient to ``images``."""
+    """Compute the mean squared difference of features, (layers, B).
+
+    It has a gradient to ``images``.
+    """
     with torch.no_grad():
         targets = [layer.float() for layer in maps(net, originals)]
     pairs = zip(maps(net, images), targets, strict=True)
@@ -68,7 +80,10 @@ def layer_distances(net: Any, images: Tensor, originals: Tensor) -> Tensor:
 
 
 def unit_length(layer: Tensor) -> Tensor:
-    """A map (B, channels, h, w) of unit length at each position. A position without features has a gradient of zero."""
+    """Normalise a map (B, channels, h, w) to unit length at each position.
+
+    A position whose features are all zero has a gradient of zero.
+    """
     layer = layer.float()
     length: Tensor = torch.linalg.vector_norm(layer, dim=1, keepdim=True)
     return layer / (length + EPS)

@@ -1,4 +1,4 @@
-"""The precision in which fixed networks compute: true float32, without gradients."""
+"""Let fixed networks compute in true float32, without gradients."""
 
 from __future__ import annotations
 

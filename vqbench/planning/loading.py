@@ -212,7 +212,7 @@ def _described(entry: PlannedRun, dataset: Any, shapes: bool) -> PlannedRun:
     """``entry`` with what a table shows of its quantizer; with ``shapes``, of its codes as well."""
     from vqbench.planning.feasibility import code_shape
 
-    bound = registry.load("quantizers", entry.run.quantizer.name).ceiling
+    bound = registry.load("quantizers", entry.run.quantizer.name).upper_bound
     shape = asdict(code_shape(entry.run, dataset.channels, dataset.size)) if shapes else {}
     return replace(entry, upper_bound=bound, **shape)
 

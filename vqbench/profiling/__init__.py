@@ -1,6 +1,6 @@
-"""What quantizers cost: their time, their memory, their share of a training step, and the limit of the machine.
+"""Measure time and memory of quantizers, and the machine's roofline.
 
-``command`` has the options, ``driver`` carries them out, ``subjects`` says what is measured and ``report`` how it is
-kept and printed, all without torch. Every row is measured in a process of its own by ``worker``, with ``memory``,
-``timing`` and ``cost``.
+``profile_driver`` carries out the command, ``subjects`` resolves what is measured, and ``profile_tables`` reads and
+prints profiles, all without torch. Every row is measured in a fresh process by ``profile_worker``, with
+``peak_memory``, ``timing``, ``roofline`` and ``method_facts``.
 """

@@ -1,4 +1,7 @@
-"""What is to be profiled: quantizers by name, with arguments, and peers from other packages."""
+"""Resolve what is profiled: quantizers, their arguments, and peers.
+
+Peers are quantizers of other packages.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from vqbench.planning import yamlfile
 PEERS = {"vector-quantize-pytorch": ("vector_quantize_pytorch", "lucidrains")}
 
 _WRITTEN = re.compile(r"(?P<name>[\w./-]+)\s*(?:\((?P<args>.*)\))?", re.DOTALL)
-_ASSIGNED = re.compile(r"([A-Za-z_]\w*)\s*=")  # an argument's name, wherever it stands
+_ASSIGNED = re.compile(r"([A-Za-z_]\w*)\s*=")  # the name of an argument
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,10 @@ class Size:
 
 @dataclass(frozen=True)
 class Subject:
-    """One quantizer at one size: ``label`` as in the table, ``name`` and ``args`` as in a run's key."""
+    """One quantizer at one size.
+
+    ``label`` is shown in tables; ``name`` and ``args`` are as in a run's key.
+    """
 
     label: str
     name: str
@@ -42,15 +48,17 @@ class Subject:
     size: Size
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the subject as JSON; :meth:`from_dict` is the inverse."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Subject:
+        """Return the subject that :meth:`to_dict` wrote."""
         return cls(**{**data, "size": Size(**data["size"])})
 
 
 def size(text: str) -> Size:
-    """``N,K,D``. Raises UsageError for anything but three whole numbers, 1 or more."""
+    """Parse ``N,K,D``. Raises UsageError unless it is three counts of 1 or more."""
     parts = [number for part in text.split(",") if (number := whole(part)) is not None]
     if len(parts) != 3 or text.count(",") != 2:
         raise UsageError(f"--size {text}: should be N,K,D, three whole numbers of 1 or more, such as 50176,512,64")
@@ -58,7 +66,9 @@ def size(text: str) -> Size:
 
 
 def subjects(names: Sequence[str], against: Sequence[str], sizes: Iterable[Size]) -> list[Subject]:
-    """Every quantizer of ``names`` (all and their presets, if none is given) and every peer, at every size.
+    """Return every quantizer of ``names`` and every peer, at every size.
+
+    Without names, all quantizers and their presets.
 
     Raises UsageError for unknown names and arguments, and for peers whose package is not installed.
     """
@@ -69,7 +79,10 @@ def subjects(names: Sequence[str], against: Sequence[str], sizes: Iterable[Size]
 
 
 def everything() -> list[str]:
-    """All registered quantizers, each followed by its presets; those of other packages come by ``--against``."""
+    """Return all registered quantizers, each followed by its presets.
+
+    Those of other packages are named by ``--against``.
+    """
     presets = registry.presets("quantizers")
     wrappers = {plugin for _, plugin in PEERS.values()}
     return [
@@ -81,7 +94,9 @@ def everything() -> list[str]:
 
 
 def expanded(text: str) -> list[tuple[str, str, dict[str, Any]]]:
-    """``name`` or ``name(argument=value, ...)`` as (label, name, arguments); a list as a value is a grid.
+    """Parse ``name`` or ``name(argument=value, ...)``; a list is a grid.
+
+    Return (label, name, arguments) of each.
 
     >>> [label for label, _, _ in expanded("cvq(anchor=[random,closest],online=false)")]
     ['cvq(anchor=random,online=false)', 'cvq(anchor=closest,online=false)']
@@ -106,7 +121,7 @@ def _subject(label: str, name: str, args: dict[str, Any], at: Size) -> Subject:
 
 
 def peers(wanted: str) -> dict[str, str]:
-    """The peers that ``PACKAGE`` or ``PACKAGE/VARIANT`` names, and the preset that each of them is."""
+    """Return the preset of each peer of ``PACKAGE`` or ``PACKAGE/VARIANT``."""
     package, _, variant = wanted.partition("/")
     if package not in PEERS:
         raise UsageError(f"unknown peer {wanted!r}; {nearest(wanted, PEERS)}")

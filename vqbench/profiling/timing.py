@@ -1,4 +1,4 @@
-"""Seconds: of a quantizer by itself beside the bare product, and of the training step that it is a part of."""
+"""Time a quantizer by itself, beside the bare product, and in a training step."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from vqbench.training.codebook_monitor import CodebookMonitor
 from vqbench.training.engine import Engine, Precision
 
 Call = Callable[[], object]
-PRODUCT_LIMIT = 2**26  # entries of the bare product held at once: 256 MiB in float32; larger ones are made by rows
-GPU_CALLS = 10  # calls between two waits for a GPU, which otherwise would wait for every launch
+PRODUCT_LIMIT = 2**26  # entries of the bare product at once: 256 MiB in float32; larger ones are computed by rows
+GPU_CALLS = 10  # calls between two synchronizations
 RECIPE = TRAIN["clean"].recipe
 WARM_UP = 2  # rounds that are not counted
 
@@ -39,7 +39,10 @@ WARM_UP = 2  # rounds that are not counted
 
 @dataclass(frozen=True)
 class RandomImages:
-    """A batch of images like those of a data set: 28 pixels make 7x7 features under ``conv``, 32 make 8x8."""
+    """A batch of random images, in the shape of a data set's.
+
+    Under ``conv``, 28 pixels make 7x7 features and 32 make 8x8.
+    """
 
     batch: int
     channels: int
@@ -51,7 +54,10 @@ class RandomImages:
 
 
 def images(n: int) -> RandomImages | None:
-    """The batch that has ``n`` features: grey of 28 pixels (as MNIST), else of three channels and 32 (as CIFAR10)."""
+    """Return the batch that has ``n`` features, or None.
+
+    Grey images of 28 pixels (as MNIST), else three channels and 32 pixels (as CIFAR10).
+    """
     for channels, size in ((1, 28), (3, 32)):
         positions = (size // 4) ** 2
         if n % positions == 0:
@@ -60,7 +66,10 @@ def images(n: int) -> RandomImages | None:
 
 
 def feature_map(n: int, dim: int, device: torch.device) -> Tensor:
-    """``n`` normal features as a map (B, dim, h, w), channels last in memory, as the encoder gives them."""
+    """Draw ``n`` normal features as a map (B, dim, h, w).
+
+    In channels-last memory, as from the encoder.
+    """
     batch = images(n)
     shape = (batch.batch, batch.size // 4, batch.size // 4) if batch else (n, 1, 1)
     return torch.randn(*shape, dim, device=device).permute(0, 3, 1, 2)
@@ -70,7 +79,10 @@ def feature_map(n: int, dim: int, device: torch.device) -> Tensor:
 
 
 def quantizer_calls(quantizer: Quantizer, n: int, device: torch.device) -> dict[str, Call]:
-    """``forward`` and ``forward_backward`` in training, with gradients to features and codebook, and ``evaluation``."""
+    """Return calls of ``quantizer``: forward, forward_backward and evaluation.
+
+    The first two are in training, with gradients to features and codebook.
+    """
     z = feature_map(n, quantizer.dim, device).requires_grad_()
     upstream = feature_map(n, quantizer.dim, device)
 
@@ -92,16 +104,21 @@ def quantizer_calls(quantizer: Quantizer, n: int, device: torch.device) -> dict[
 
 
 def backward(out: Any, upstream: Tensor) -> None:
-    """The gradients of a quantizer's output, given that of ``z_q`` as the decoder would hand it back."""
+    """Backpropagate through a quantizer's output.
+
+    ``upstream`` is the gradient of ``z_q``, as from the decoder.
+    """
     heads = [(out.z_q, upstream), (out.loss, torch.ones_like(out.loss))]
     heads = [(tensor, gradient) for tensor, gradient in heads if tensor.requires_grad]
     torch.autograd.backward([tensor for tensor, _ in heads], [gradient for _, gradient in heads])
 
 
 def bare_product(n: int, k: int, d: int, device: torch.device) -> Call:
-    """``features @ codebook.T``, (N, K), strictly in float32; by blocks of rows where it is larger than the limit.
+    """Return a call of ``features @ codebook.T``, (N, K), strictly in float32.
 
-    Into memory that is there, so that what the system takes to hand out pages is no part of it.
+    By blocks of rows if it is larger than the limit.
+
+    Into allocated memory, so that the system's time for new pages is not counted.
     """
     features, codebook = torch.randn(n, d, device=device), torch.randn(k, d, device=device)
     blocks = features.split(max(1, PRODUCT_LIMIT // k))
@@ -121,14 +138,17 @@ def bare_product(n: int, k: int, d: int, device: torch.device) -> Call:
 
 @dataclass
 class Rounds:
-    """Calls that are timed in turn, A B C A B C ..., so that a machine that slows down slows all of them."""
+    """Calls that are timed in turn, A B C A B C ...
+
+    So a machine that slows down slows all of them.
+    """
 
     calls: Mapping[str, Call]
     device: torch.device
-    samples: dict[str, list[float]] = field(default_factory=dict)  # seconds a call, one a round
+    samples: dict[str, list[float]] = field(default_factory=dict)  # seconds per call, one per round
 
     def turn(self, counted: bool = True) -> None:
-        """One round."""
+        """Time every call once."""
         for name, call in self.calls.items():
             seconds = self.seconds(call)
             if counted:
@@ -143,7 +163,7 @@ class Rounds:
 
 
 def now(device: torch.device) -> float:
-    """The clock, once ``device`` has done what it was told."""
+    """Return the clock's time once ``device`` has finished all work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
@@ -153,7 +173,7 @@ def now(device: torch.device) -> float:
 
 
 class Noise(Dataset):
-    """Random images, as many as a measurement needs: what they show changes no time."""
+    """Random images; their content does not change any time."""
 
     def __init__(self, like: RandomImages, count: int) -> None:
         self.channels, self.size = like.channels, like.size  # type: ignore[misc]  # of this one, not of the class
@@ -168,7 +188,10 @@ class Noise(Dataset):
 
 @dataclass(frozen=True)
 class StepTimer:
-    """A training step of the recipe, backbone and optimiser that the suites use, on a batch of ``like``."""
+    """Times a training step as the suites take it, on a batch of ``like``.
+
+    With their recipe, backbone and optimiser.
+    """
 
     subject: Subject
     like: RandomImages
@@ -176,7 +199,7 @@ class StepTimer:
     device: str = "auto"
 
     def model(self, dataset: Dataset) -> Autoencoder:
-        """The untrained model, as a run builds it."""
+        """Build the untrained model as a run does."""
         return build(self._run(), dataset)
 
     def _run(self) -> RunSpec:
@@ -194,10 +217,12 @@ class StepTimer:
         return {**own, "variance": "unit", "selection": "last", "selection_pass": "eval"}
 
     def timed(self, between: Rounds, repeat: int) -> list[float]:
-        """Seconds a step, one a round, in the recipe's own loop; a round of ``between`` follows each.
+        """Time the recipe's own loop: seconds per step, one per round.
 
-        The loop tells of every update that it has done. What it takes from the end of one telling to the next is a
-        step; the round is carried out while it tells. On a GPU, several steps are one sample.
+        A round of ``between`` follows each.
+
+        The loop reports every finished update. The time from the end of one report to the next is a step; the round is
+        carried out during the report. On a GPU, several steps are one sample.
         """
         stride = GPU_CALLS if between.device.type == "cuda" else 1
         updates = (WARM_UP + repeat) * stride

@@ -1,1 +1,1 @@
-"""From records to tables, statistics and pages. Without torch."""
+"""Tables, statistics and pages from stored records. Without torch."""

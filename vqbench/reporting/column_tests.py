@@ -1,14 +1,13 @@
-"""What a table allows to be said: of each column, whether the best row is ahead of all others by more than chance.
+"""Test for each column whether its best row is ahead of the others beyond chance.
 
-The row with the best mean is compared with every other row of its block, on the seeds that both have and that the same
-machines have trained (:mod:`vqbench.system.machine`), by
-:func:`vqbench.reporting.statistics.paired_test` over seeds and, where these are stored, images. All p-values of a
-table are corrected together by Holm. A claim needs every comparison of its column to stay below 5 %, and two seeds:
-with one, the comparison is of two trained models and says nothing on how they were trained.
+The row with the best mean is compared with every other row of its block, on the common seeds that the same machines
+trained (:mod:`vqbench.system.machine`), by :func:`vqbench.reporting.statistics.paired_test` over seeds and, if values
+per image are stored, images. Holm's method corrects all p-values of a table together. A claim needs two seeds and every
+p-value of its column below 5 %: with one seed, two trained models are compared, not two training methods.
 
-That the best row is chosen by the data is allowed for: whichever row is truly best, a false claim must beat that one,
-so that the comparisons of the others with one best row are all that can go wrong (J. C. Hsu, "Simultaneous confidence
-intervals for all distances from the best", Annals of Statistics 9, 1981).
+The best row is chosen by the data, which the correction covers: whichever row is truly best, a false claim must beat
+that row, so that the comparisons of the others with one best row are all that can go wrong (J. C. Hsu, "Simultaneous
+confidence intervals for all distances from the best", Annals of Statistics 9, 1981).
 """
 
 from __future__ import annotations
@@ -26,27 +25,27 @@ from vqbench.system.machine import same_origin
 
 LEVEL = 0.05
 RESAMPLES = (200, 2000)  # at least and at most
-DRAWS = 60_000_000  # images drawn for all comparisons of a table: about a second
+DRAWS = 60_000_000  # images drawn for all comparisons of a table, which takes about a second
 
-NO_RIVALS = ("not run", "failed", MARKS["B"], OTHER_SIZE)  # why a row is not compared, and yet forbids no claim
+NO_RIVALS = ("not run", "failed", MARKS["B"], OTHER_SIZE)  # reasons of rows that are not compared and forbid no claim
 Claim = Literal["significant", "open", "one seed", "level", "not comparable"]
 Images = Callable[[str, str], np.ndarray | None]  # (run's key, "protocol/metric") -> values per image
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The best row against another one."""
+    """The best row of a column compared with another one."""
 
     other: str
     test: statistics.PairedTest  # of best − other
-    by_image: bool  # else of means over images, one a seed
+    by_image: bool  # else by means over images, one per seed
     adjusted: float = 1.0  # p-value by Holm over the table
     ahead: float | None = None  # share of paired bootstrap resamples in which the best is ahead
 
 
 @dataclass(frozen=True)
 class ColumnTest:
-    """One column of one block: its best row, the comparisons with the others, and what follows."""
+    """One column of one block: its best row, its comparisons and the claim."""
 
     block: str
     setting: str
@@ -54,11 +53,11 @@ class ColumnTest:
     best: str
     claim: Claim
     comparisons: Sequence[Comparison] = ()
-    without: Sequence[tuple[str, str]] = ()  # rows that could not be compared, and why
+    not_compared: Sequence[tuple[str, str]] = ()  # rows that could not be compared, and why
 
     @property
     def sentence(self) -> str:
-        """What may be said, in one sentence."""
+        """The claim in one sentence."""
         seeds = min((each.test.seeds for each in self.comparisons), default=0)
         if self.claim == "level":
             return "several rows share the best value as shown"
@@ -69,63 +68,73 @@ class ColumnTest:
         if self.claim == "significant":
             return f"{self.best} is ahead of every other ranked row, {seeds} seeds"
         level = [each.other for each in self.comparisons if each.adjusted >= LEVEL]
-        return f"{self.best} is not ahead of {', '.join(level or [other for other, _ in self.without])} beyond noise"
+        return (
+            f"{self.best} is not ahead of {', '.join(level or [other for other, _ in self.not_compared])} beyond noise"
+        )
 
 
-Key = tuple[int, int]  # position of the block, position of the column of cells
+Pair = tuple[str, NDArray[np.float64], NDArray[np.float64], bool]  # row, values of the best and of the row, by image
+ColumnPosition = tuple[int, int]  # position of the block, position of the column of cells
 
 
-def contests(table: Table, images: Images) -> dict[Key, ColumnTest]:
-    """Every column of every block in which rows compete, judged; p-values are corrected over the whole table."""
-    found: dict[Key, ColumnTest] = {}
-    pairs: dict[Key, list[tuple[str, NDArray[np.float64], NDArray[np.float64], bool]]] = {}
+def judge_columns(table: Table, images: Images) -> dict[ColumnPosition, ColumnTest]:
+    """Judge every column of every block in which rows compete.
+
+    P-values are corrected over the whole table. ``images`` returns the values per image of a run, see :data:`Images`.
+    """
+    prepared: dict[ColumnPosition, ColumnTest] = {}
+    pairs: dict[ColumnPosition, list[Pair]] = {}
     for i, block in enumerate(table.blocks):
         for slot, (group, column) in enumerate(table.slots):
             placed = ranks(block, slot, column)
             if not placed:
                 continue
-            contest, compared = _prepared(table, block, slot, column, placed, images)
-            found[i, slot] = replace(contest, setting=group.label if group else "")
+            column_test, compared = _prepared(table, block, slot, column, placed, images)
+            prepared[i, slot] = replace(column_test, setting=group.label if group else "")
             pairs[i, slot] = compared
-    tests = {key: [statistics.paired_test(a, b) for _, a, b, _ in each] for key, each in pairs.items()}
-    adjusted = iter(statistics.holm([test.p_value for key in tests for test in tests[key]]))
+    tests = {at: [statistics.paired_test(a, b) for _, a, b, _ in each] for at, each in pairs.items()}
+    adjusted = iter(statistics.holm([test.p_value for at in tests for test in tests[at]]))
     count = sum(a.shape[1] for each in pairs.values() for _, a, _, by_image in each if by_image)
     resamples = max(RESAMPLES[0], min(RESAMPLES[1], DRAWS // count)) if count else 0
-    for key, contest in found.items():
-        better = cast(Literal["min", "max"], contest.column.better)
+    judged = {}
+    for at, column_test in prepared.items():
+        better = cast(Literal["min", "max"], column_test.column.better)
         comparisons = []
-        for (other, a, b, by_image), test in zip(pairs[key], tests[key], strict=True):
+        for (other, a, b, by_image), test in zip(pairs[at], tests[at], strict=True):
             ahead = statistics.paired_bootstrap(a, b, better, resamples).share if by_image else None
             comparisons.append(Comparison(other, test, by_image, next(adjusted), ahead))
-        found[key] = replace(contest, comparisons=comparisons, claim=_claim(contest, comparisons))
-    return found
+        judged[at] = replace(column_test, comparisons=comparisons, claim=_claim(column_test, comparisons))
+    return judged
 
 
 def _prepared(
     table: Table, block: Block, slot: int, column: Column, placed: Mapping[int, str], images: Images
-) -> tuple[ColumnTest, list[tuple[str, NDArray[np.float64], NDArray[np.float64], bool]]]:
-    """The contest without its tests, and (other, a, b, by image) for each of them."""
+) -> tuple[ColumnTest, list[Pair]]:
+    """Return the column test before its comparisons, and the pair for each of them."""
     best = [i for i, rank in placed.items() if rank == "best"]
     level = len(best) > 1
-    leader, pairs, without = block.rows[best[0]], [], []
+    leader, pairs, not_compared = block.rows[best[0]], [], []
     for i, row in enumerate(block.rows):
-        if i in best or row.ceiling:
+        if i in best or row.upper_bound:
             continue
         if row.cells[slot].unranked:
-            without.append((row.label, row.cells[slot].unranked))
+            not_compared.append((row.label, row.cells[slot].unranked))
             continue
         pair = _pair(leader.cells[slot], row.cells[slot], f"{table.protocol}/{column.key}", images)
         if isinstance(pair, str):
-            without.append((row.label, pair))
+            not_compared.append((row.label, pair))
         else:
             pairs.append((row.label, *pair))
     claim: Claim = "level" if level else "not comparable"
     names = ", ".join(block.rows[i].label for i in best)
-    return ColumnTest(block.label, "", column, names, claim, (), without), pairs
+    return ColumnTest(block.label, "", column, names, claim, (), not_compared), pairs
 
 
 def _pair(best: Cell, other: Cell, name: str, images: Images) -> tuple[NDArray[Any], NDArray[Any], bool] | str:
-    """Both on the seeds that both have of one origin: (S, N) with values per image, else (S, 1) with two or more."""
+    """Pair two cells on the seeds that the same machines trained, or say why not.
+
+    (S, N) with values per image, else (S, 1) with two or more seeds.
+    """
     if not other.values:
         return "failed" if other.status == "failed" else "not run"
     ours, theirs = (dict(zip(cell.seeds, cell.values, strict=True)) for cell in (best, other))
@@ -150,11 +159,14 @@ def _pair(best: Cell, other: Cell, name: str, images: Images) -> tuple[NDArray[A
     return a, b, a.shape[1] > 1
 
 
-def _claim(contest: ColumnTest, comparisons: Sequence[Comparison]) -> Claim:
-    """What the comparisons allow. A row that could not be compared, though it has values, forbids a claim."""
-    if contest.claim == "level" or not comparisons:
-        return contest.claim
+def _claim(column_test: ColumnTest, comparisons: Sequence[Comparison]) -> Claim:
+    """Return the claim that the comparisons allow.
+
+    A row that has values but could not be compared forbids a claim.
+    """
+    if column_test.claim == "level" or not comparisons:
+        return column_test.claim
     if min(each.test.seeds for each in comparisons) < 2:
         return "one seed"
-    compared = all(reason in NO_RIVALS for _, reason in contest.without)
+    compared = all(reason in NO_RIVALS for _, reason in column_test.not_compared)
     return "significant" if compared and all(each.adjusted < LEVEL for each in comparisons) else "open"

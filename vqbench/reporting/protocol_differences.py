@@ -1,4 +1,4 @@
-"""How a run's numbers get from one measuring protocol to another: what each turned knob does, as text and as data."""
+"""Show how each protocol setting changes a run's values, as text and as data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
 
-from vqbench import protocol
 from vqbench.errors import RunError
 from vqbench.protocol import MeasureProtocol
 from vqbench.reporting.tables.table import Column
@@ -19,118 +18,138 @@ from vqbench.spec import RunSpec
 if TYPE_CHECKING:
     from vqbench.metric import Metric
 
-START, END = protocol.MEASURE["official"], protocol.MEASURE["clean"]
-
-Number = float | None  # None where a metric says nothing about such a run
+Number = float | None  # None where a metric is undefined for such a run
 
 
 @dataclass(frozen=True)
-class Turn:
-    """One knob turned; ``under`` is the protocol after it."""
+class SettingChange:
+    """One knob set from its value under ``start`` to that under ``under``."""
 
     knob: str
+    start: MeasureProtocol
     under: MeasureProtocol
     metrics: tuple[str, ...]  # those that the knob can move
 
     @property
     def title(self) -> str:
-        return f"{self.knob} {word(getattr(START, self.knob))} → {word(getattr(self.under, self.knob))}"
+        return f"{self.knob} {word(getattr(self.start, self.knob))} → {word(getattr(self.under, self.knob))}"
 
 
 @dataclass(frozen=True)
-class Programme:
-    """What is to be measured: the cumulative ``way`` from START to END, each knob ``alone``, and what is left out."""
+class ExplanationPlan:
+    """What to measure to explain the difference between two protocols."""
 
+    start: MeasureProtocol
+    end: MeasureProtocol
     metrics: Mapping[str, type[Metric]]
-    way: Sequence[Turn]
-    alone: Sequence[Turn]
-    left_out: Sequence[str]  # a sentence each
+    cumulative: Sequence[SettingChange]  # one after the other, from ``start`` to ``end``
+    alone: Sequence[SettingChange]  # each from ``start``
+    left_out: Sequence[str]  # why other settings are not changed, a sentence each
 
     def wanted(self) -> dict[MeasureProtocol, list[str]]:
-        """Which metrics are needed under which protocol; all of them under both ends."""
-        wanted = {START: list(self.metrics), END: list(self.metrics)}
-        for turn in (*self.way, *self.alone):
-            names = wanted.setdefault(turn.under, [])
-            names += [name for name in turn.metrics if name not in names]
+        """Return the metrics needed by protocol; all of them under both ends."""
+        wanted = {self.start: list(self.metrics), self.end: list(self.metrics)}
+        for setting in (*self.cumulative, *self.alone):
+            names = wanted.setdefault(setting.under, [])
+            names += [name for name in setting.metrics if name not in names]
         return wanted
 
 
 @dataclass(frozen=True)
-class Move:
-    """What a turn did to one metric."""
+class MetricChange:
+    """The effect of a changed setting on one metric."""
 
-    turn: Turn
+    setting: SettingChange
     before: Number
     after: Number
 
     @property
-    def change(self) -> Number:
+    def difference(self) -> Number:
         return _difference(self.before, self.after)
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """What was measured of ``run``, on ``images`` images."""
+    """The measured values of ``run``, on ``images`` images."""
 
     run: RunSpec
     images: int
-    programme: Programme
+    plan: ExplanationPlan
     values: Mapping[MeasureProtocol, Mapping[str, Number]]  # protocol -> metric -> value
 
     def __post_init__(self) -> None:
-        """Raises RunError unless, for every metric, the knobs that it names lead from START to its value under END."""
-        for name in self.programme.metrics:
-            *_, arrived = self.values[START][name], *(move.after for move in self.way(name))
-            end = self.values[END][name]
-            if arrived != end and not _close(arrived, end):
+        """Check that the knobs of every metric lead from the start to its end value.
+
+        Raises RunError otherwise.
+        """
+        for name in self.plan.metrics:
+            *_, last = self.start(name), *(change.after for change in self.cumulative(name))
+            end = self.end(name)
+            if last != end and not _close(last, end):
                 raise RunError(
-                    f"metric {name!r} is {arrived} after the knobs that it names and {end} under {END.name!r}: "
+                    f"metric {name!r} is {last} after the knobs that it names and {end} under {self.plan.end.name!r}: "
                     "a setting moves it that its `knobs` lack"
                 )
 
-    def way(self, name: str) -> Iterator[Move]:
-        """The turns that can move the metric ``name``, each from where the one before it arrived."""
-        before = self.values[START][name]
-        for turn in self.programme.way:
-            if name in turn.metrics:
-                yield Move(turn, before, self.values[turn.under][name])
-                before = self.values[turn.under][name]
+    def start(self, name: str) -> Number:
+        """Return the value of the metric ``name`` under the first protocol."""
+        return self.values[self.plan.start][name]
 
-    def alone(self, name: str) -> Iterator[Move]:
-        """The turns that can move the metric ``name``, each from START."""
-        for turn in self.programme.alone:
-            if name in turn.metrics:
-                yield Move(turn, self.values[START][name], self.values[turn.under][name])
+    def end(self, name: str) -> Number:
+        """Return the value of the metric ``name`` under the last protocol."""
+        return self.values[self.plan.end][name]
+
+    def cumulative(self, name: str) -> Iterator[MetricChange]:
+        """Yield the effect on ``name`` of each setting that can move it, in turn."""
+        before = self.start(name)
+        for setting in self.plan.cumulative:
+            if name in setting.metrics:
+                yield MetricChange(setting, before, self.values[setting.under][name])
+                before = self.values[setting.under][name]
+
+    def alone(self, name: str) -> Iterator[MetricChange]:
+        """Yield the effect on ``name`` of each setting that can move it, alone."""
+        for setting in self.plan.alone:
+            if name in setting.metrics:
+                yield MetricChange(setting, self.start(name), self.values[setting.under][name])
 
 
 def text(explanation: Explanation) -> str:
-    """Two tables: the way from START to END, and each knob alone. Their changes are those of the values as shown."""
-    run, what = explanation.run, explanation.programme
+    """Print the changes one after the other, and each alone, in two tables.
+
+    Changes are those of the values as shown.
+    """
+    run, plan = explanation.run, explanation.plan
     title = f"{run.quantizer.name} on {run.dataset.name}, seed {run.seed} ({run.key}), {explanation.images} test images"
-    columns = [_column(name, metric) for name, metric in what.metrics.items() if _moves(explanation, name)]
-    start, end = explanation.values[START], explanation.values[END]
-    first = [START.name, *(cell for column in columns for cell in (_shown(column, start[column.key]), ""))]
-    last = [f"{END.name}, and all changes"]
-    last += [cell for column in columns for cell in _cells(column, start[column.key], end[column.key])]
-    way = [first, *_rows(what.way, columns, explanation.way), last]
-    alone = [first, *_rows(what.alone, columns, explanation.alone)]
-    tables = [_grid("one setting after the other", columns, way), _grid("one setting alone", columns, alone)]
+    columns = [_column(name, metric) for name, metric in plan.metrics.items() if _moves(explanation, name)]
+    first, last = [plan.start.name], [f"{plan.end.name}, and all changes"]
+    for column in columns:
+        start, end = explanation.start(column.key), explanation.end(column.key)
+        first += [_shown(column, start), ""]
+        last += _cells(column, start, end)
+    cumulative = [first, *_rows(plan.cumulative, columns, explanation.cumulative), last]
+    alone = [first, *_rows(plan.alone, columns, explanation.alone)]
+    tables = [_grid("one setting after the other", columns, cumulative), _grid("one setting alone", columns, alone)]
     return "\n\n".join([title, *(tables if columns else []), "\n".join(_remarks(explanation, bool(columns)))])
 
 
-def _rows(turns: Sequence[Turn], columns: Sequence[Column], moves: Callable[[str], Iterator[Move]]) -> list[list[str]]:
-    """One row a turn; a dash where it cannot move the metric."""
-    of = {column.key: {move.turn: move for move in moves(column.key)} for column in columns}
+def _rows(
+    settings: Sequence[SettingChange], columns: Sequence[Column], changes: Callable[[str], Iterator[MetricChange]]
+) -> list[list[str]]:
+    """Return one row per setting; a dash where it cannot move the metric."""
+    of = {column.key: {change.setting: change for change in changes(column.key)} for column in columns}
     rows = []
-    for turn in turns:
-        found = [(column, of[column.key].get(turn)) for column in columns]
-        cells = [_cells(column, move.before, move.after) if move else ("–", "") for column, move in found]
-        rows.append([turn.title, *(cell for pair in cells for cell in pair)])
+    for setting in settings:
+        row = [setting.title]
+        for column in columns:
+            change = of[column.key].get(setting)
+            row += _cells(column, change.before, change.after) if change else ("–", "")
+        rows.append(row)
     return rows
 
 
 def _cells(column: Column, before: Number, after: Number) -> tuple[str, str]:
-    """A value, and its change as one gets it from the values as shown."""
+    """Return a value and its change, computed from the values as shown."""
     then, now = _shown(column, before), _shown(column, after)
     finite = _difference(before, after) is not None
     return now, f"{Decimal(now) - Decimal(then):+zf}" if finite else "undefined"
@@ -149,63 +168,61 @@ def _grid(head: str, columns: Sequence[Column], rows: list[list[str]]) -> str:
 def _remarks(explanation: Explanation, dashes: bool) -> Iterator[str]:
     if dashes:
         yield "–: the setting cannot move the metric."
-    for name, metric in explanation.programme.metrics.items():
-        value = explanation.values[START][name]
+    for name, metric in explanation.plan.metrics.items():
+        value = explanation.start(name)
         if value is None:
-            yield f"{metric.label} says nothing about this run."
+            yield f"{metric.label} is undefined for this run."
         elif not _moves(explanation, name):
             yield f"{metric.label} is {_shown(_column(name, metric), value)} under both protocols; no setting moves it."
-    yield from (f"{sentence}." for sentence in explanation.programme.left_out)
+    yield from (f"{sentence}." for sentence in explanation.plan.left_out)
 
 
 def _column(name: str, metric: type[Metric]) -> Column:
-    """With a decimal more than in tables, as changes are small."""
+    """Return a column with one more decimal than in tables, as changes are small."""
     return Column(name, metric.label, metric.unit, metric.better, metric.digits + 1)
 
 
 def _moves(explanation: Explanation, name: str) -> bool:
-    """Whether the metric says something about the run that some turn can move."""
-    what = explanation.programme
-    return explanation.values[START][name] is not None and any(
-        name in turn.metrics for turn in (*what.way, *what.alone)
-    )
+    """Return whether the metric is defined for the run and some setting can move it."""
+    settings = (*explanation.plan.cumulative, *explanation.plan.alone)
+    return explanation.start(name) is not None and any(name in setting.metrics for setting in settings)
 
 
 def data(explanation: Explanation) -> dict[str, Any]:
-    """The explanation as plain data, at full precision; infinity is the word ``inf``."""
-    run, what = explanation.run, explanation.programme
+    """Convert the explanation to plain data at full precision; infinity is "inf"."""
+    run, plan = explanation.run, explanation.plan
 
-    def told(move: Move) -> dict[str, Any]:
-        knob, under = move.turn.knob, move.turn.under
-        setting = {"knob": knob, "from": getattr(START, knob), "to": getattr(under, knob), "protocol": under.name}
-        numbers = {"before": _plain(move.before), "value": _plain(move.after), "change": move.change}
+    def change(effect: MetricChange) -> dict[str, Any]:
+        knob, under = effect.setting.knob, effect.setting.under
+        setting = {"knob": knob, "from": getattr(plan.start, knob), "to": getattr(under, knob), "protocol": under.name}
+        numbers = {"before": _plain(effect.before), "value": _plain(effect.after), "change": effect.difference}
         return {**setting, **numbers, "reason": under.knobs()[knob].reason}
 
     def metric(name: str) -> dict[str, Any]:
-        start, end = explanation.values[START][name], explanation.values[END][name]
+        start, end = explanation.start(name), explanation.end(name)
         return {
-            START.name: _plain(start),
-            END.name: _plain(end),
+            plan.start.name: _plain(start),
+            plan.end.name: _plain(end),
             "change": _difference(start, end),
-            "steps": [told(move) for move in explanation.way(name) if start is not None],
-            "alone": [told(move) for move in explanation.alone(name) if start is not None],
+            "steps": [change(effect) for effect in explanation.cumulative(name) if start is not None],
+            "alone": [change(effect) for effect in explanation.alone(name) if start is not None],
         }
 
     return {
         "run": {"key": run.key, "quantizer": run.quantizer.name, "dataset": run.dataset.name, "seed": run.seed},
         "images": explanation.images,
-        "metrics": {name: metric(name) for name in what.metrics},
-        "left out": list(what.left_out),
+        "metrics": {name: metric(name) for name in plan.metrics},
+        "left out": list(plan.left_out),
     }
 
 
 def _close(one: Number, other: Number) -> bool:
-    """Equal up to what a GPU may do to the last bits."""
+    """Return whether two values are equal up to rounding, as a GPU may round."""
     return one is not None and other is not None and math.isclose(one, other, rel_tol=1e-6, abs_tol=1e-9)
 
 
 def _difference(before: Number, after: Number) -> Number:
-    """None where there is none: a value is missing or infinite."""
+    """Return after − before; None where a value is missing or infinite."""
     if before is None or after is None or not (math.isfinite(before) and math.isfinite(after)):
         return None
     return after - before
@@ -216,4 +233,5 @@ def _plain(value: Number) -> float | str | None:
 
 
 def word(value: Any) -> str:
-    return str(value).lower()  # None is "none"
+    """Format the value of a setting; None is "none"."""
+    return str(value).lower()

@@ -1,4 +1,4 @@
-"""What a few expensive runs allow to be said: spread over seeds, paired comparisons, many comparisons at once."""
+"""Statistics for few expensive runs: spread, paired and multiple comparisons."""
 
 from __future__ import annotations
 
@@ -24,14 +24,19 @@ def mean(values: Sequence[float]) -> float:
 
 
 def deviation(values: Sequence[float]) -> float | None:
-    """The sample standard deviation (divisor n − 1); None for fewer than two values or where one is not finite."""
+    """Return the sample standard deviation (divisor n − 1), or None.
+
+    None for fewer than two values, or where one is not finite.
+    """
     if len(values) < 2 or not all(map(math.isfinite, values)):
         return None
     return _statistics.stdev(values)
 
 
 def t_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
-    """Student's interval for the mean of which ``values``, one a seed, are independent normal draws.
+    """Return Student's interval for the mean of ``values``, one per seed.
+
+    The values are taken for independent normal draws.
 
     m ± t · s / √n, with t the (1 + confidence) / 2 quantile of Student's distribution with n − 1 degrees of freedom.
     Two seeds give t = 12.7, so their interval says little. Raises UsageError for fewer than two finite values.
@@ -59,7 +64,10 @@ class PairedBootstrap:
 
     @property
     def p_value(self) -> float:
-        """Two-sided, for "neither is better": twice the smaller share, never zero with finitely many resamples."""
+        """Two-sided p-value of "neither is better"; never zero.
+
+        Twice the smaller share, with finitely many resamples.
+        """
         rarer = min(self.share, 1 - self.share) * self.resamples
         return min(1.0, 2 * (rarer + 1) / (self.resamples + 1))
 
@@ -67,7 +75,9 @@ class PairedBootstrap:
 def paired_bootstrap(
     a: ArrayLike, b: ArrayLike, better: Literal["min", "max"], resamples: int = 2000, seed: int = 0
 ) -> PairedBootstrap:
-    """Does ``a`` beat ``b``? Both are (seeds, images), or (images,) for one seed, of the same images in the same order.
+    """Estimate how often ``a`` beats ``b`` in paired bootstrap resamples.
+
+    Both are (seeds, images), or (images,) for one seed, of the same images in the same order.
 
     Each resample draws images with replacement, the same for both, and seeds with replacement: the same for both where
     their number is equal (row s of both then has to be the same seed), else independently. With one seed the answer
@@ -101,7 +111,9 @@ class PairedTest:
 
 
 def paired_test(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> PairedTest:
-    """Is the mean of ``a`` that of ``b``? Both are (seeds, images) of the same seeds and images in the same order.
+    """Test whether the means of ``a`` and ``b`` differ.
+
+    Both are (seeds, images) of the same seeds and images in the same order.
 
     Images and seeds are both samples. With d the differences, S seeds and N images, MS_seed = N·var(means over images)
     and MS_image = S·var(means over seeds), t = mean(d) / √((MS_seed + MS_image) / (S·N)), whose square is min F′ of
@@ -134,7 +146,9 @@ def paired_test(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> PairedT
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Which of ``points`` are not dominated, the first coordinate ascending; of both, less is better.
+    """Return the positions of ``points`` that no other point dominates.
+
+    Less is better in both coordinates; the first one ascends.
 
     A point is dominated by another that is no worse in either and better in one. Equal points stand together.
     """
@@ -146,7 +160,10 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
 
 
 def entropy_bits(counts: ArrayLike) -> float:
-    """−Σ q log2 q of the shares of ``counts`` (K,), in 0 ... log2 K: what a code costs on average at least, in bits."""
+    """Return −Σ q log2 q of the shares of ``counts`` (K,), in 0 ... log2 K bits.
+
+    An ideal code needs so many bits per symbol on average.
+    """
     counts = np.asarray(counts, dtype=np.float64)
     if counts.ndim != 1 or (counts < 0).any() or not counts.sum() > 0:
         raise UsageError(f"an entropy needs counts of at least one code, got shape {counts.shape}")
@@ -180,12 +197,14 @@ def _resampled_differences(
 
 
 def _seed_weights(seeds: int, rows: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """(rows, seeds): the share of each seed in a draw of ``seeds`` seeds with replacement."""
+    """Draw ``seeds`` seeds with replacement: the share of each, (rows, seeds)."""
     return rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=rows) / seeds
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's adjusted p-values, in the order given: rejecting those below α keeps the chance of any error below α.
+    """Return Holm's adjusted p-values, in the order given.
+
+    Rejecting those below α keeps the chance of any error below α.
 
     S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6, 1979.
     """

@@ -1,4 +1,4 @@
-"""Does our number say the same as the printed one? One rule, stated here, for every cell.
+"""Judge whether our value equals the printed one, by one rule for every cell.
 
 REPRODUCED
     The printed value is within the tolerance of our mean over seeds; or, with two or more seeds, inside the 95 %
@@ -8,17 +8,14 @@ CLOSE
 DIFFERS
     Further away, or our value is not a finite number.
 NOT RUN
-    There is a printed value and none of ours, because the run is missing or failed.
+    A printed value exists but none of ours, because the run is missing or failed.
 NOT COMPARABLE
-    The two are not the same quantity, with the reason: a reduced run, FID from fewer than 2,048 images, another
-    measuring protocol than the printed value's, no tolerance for the metric. Also where the printed value lies further
-    away than CLOSE but inside an interval wider than that: seeds that scatter so much decide nothing.
+    The two are different quantities, for a stated reason: a reduced run, FID from fewer than 2,048 images, another
+    measuring protocol than that of the printed value, a metric without a tolerance. Also if the printed value is
+    further away than CLOSE but inside an interval wider than that: such seeds scatter too much to decide. A training
+    that differs by its precision alone (bf16, tf32) is comparable, and gets a footnote.
 
-The paper prints one run a cell and no spread, so nothing says how far a faithful second run may land. The tolerances
-are therefore a convention of this project. They scale with the printed value, because 0.0005 is little for an l1 of
-CIFAR10 and much for one of MNIST, and each is chosen so that three tolerances are smaller than the distance between
-VQ-VAE and CVQ-VAE in table B.1, on either data set, or, of usage, that between VQGAN and CVQ-VAE in table B.2: no
-result can be CLOSE to both ends of the paper's claim.
+The tolerances and their reasons are in :mod:`vqbench.reporting.paper.tolerances`.
 """
 
 from __future__ import annotations
@@ -31,6 +28,7 @@ from typing import Literal
 from numpy.typing import ArrayLike
 
 from vqbench.reporting import statistics
+from vqbench.reporting.paper.tolerances import TOLERANCES
 
 CLOSE_FACTOR = 3
 CONFIDENCE = 0.95
@@ -38,7 +36,7 @@ _PERCENT = f"{100 * CONFIDENCE:g} %"
 
 
 class VerdictKind(StrEnum):
-    """The five verdicts."""
+    """The kinds of verdict."""
 
     REPRODUCED = "REPRODUCED"
     CLOSE = "CLOSE"
@@ -49,49 +47,14 @@ class VerdictKind(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """An outcome and why."""
+    """An outcome and its reason."""
 
     outcome: VerdictKind
     reason: str = ""
 
 
-@dataclass(frozen=True)
-class Tolerance:
-    """How far from the printed value still counts as the same: ``size``, of the ``scale``."""
-
-    size: float
-    scale: Literal["absolute", "printed", "one minus printed"]
-    shown: str  # for a legend
-    reason: str
-
-    def around(self, printed: float) -> float:
-        """In the metric's own unit."""
-        scales = {"absolute": 1.0, "printed": abs(printed), "one minus printed": abs(1 - printed)}
-        return self.size * scales[self.scale]
-
-
-TOLERANCES: Mapping[str, Tolerance] = {
-    "l1": Tolerance(
-        0.025, "printed", "2.5 %", "0.0005 at 0.0207; VQ-VAE to CVQ-VAE is 13 % on MNIST and 15 % on CIFAR10"
-    ),
-    "ssim": Tolerance(
-        0.05, "one minus printed", "5 % of 1 − SSIM", "what is lost, not what is kept; VQ-VAE to CVQ-VAE is 25 and 27 %"
-    ),
-    "psnr": Tolerance(
-        0.2, "absolute", "0.2 dB", "a ratio already, and what 2.5 % of l1 amount to; VQ-VAE to CVQ-VAE is 1.4 dB"
-    ),
-    "lpips": Tolerance(0.05, "printed", "5 %", "VQ-VAE to CVQ-VAE is 21 % on MNIST and 25 % on CIFAR10"),
-    "usage": Tolerance(
-        3, "absolute", "3 points", "of a hundred; VQGAN to CVQ-VAE is 58 on FFHQ and 56 on ImageNet, in table B.2"
-    ),
-    "rfid": Tolerance(
-        0.1, "printed", "10 %", "moves most between seeds and between resizers; VQ-VAE to CVQ-VAE is 48 and 38 %"
-    ),
-}
-
-
 def judge(metric: str, values: Sequence[float], printed: str, not_comparable: str = "") -> Verdict:
-    """The verdict, by the rule above, on ``values`` (one a seed) of ``metric`` beside the ``printed`` value."""
+    """Judge ``values`` (one per seed) of ``metric`` by the ``printed`` value."""
     if not values:
         return Verdict(VerdictKind.NOT_RUN)
     if not_comparable:
@@ -125,7 +88,10 @@ def _judge_comparable(values: Sequence[float], printed: float, tolerance: float)
 
 
 def legend(metrics: Mapping[str, str]) -> str:
-    """The rule in two sentences for below a table; ``metrics`` maps keys to labels, in the order of the columns."""
+    """State the rule in two sentences, for below a table.
+
+    ``metrics`` maps keys to labels, in the order of the columns.
+    """
     known = ", ".join(f"{label} {TOLERANCES[key].shown}" for key, label in metrics.items() if key in TOLERANCES)
     return (
         "REPRODUCED: the printed value is within the tolerance of our mean, or, with two or more seeds, inside its "
@@ -136,7 +102,7 @@ def legend(metrics: Mapping[str, str]) -> str:
 
 
 def order_verdict(a: ArrayLike, b: ArrayLike, better: Literal["min", "max"], resamples: int = 2000) -> float:
-    """Does ``a`` still beat ``b``, as the paper says? The share of paired bootstrap resamples in which it does.
+    """Return the share of resamples in which ``a`` beats ``b``, as the paper says.
 
     ``a`` and ``b`` are values per image per seed, (seeds, images), of the same images; see
     :func:`vqbench.reporting.statistics.paired_bootstrap` for what is paired, and for the size of the difference.

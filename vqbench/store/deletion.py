@@ -1,4 +1,7 @@
-"""Delete files of a results folder, and nothing outside of it: links are never followed."""
+"""Delete files of a results folder, and nothing outside of it.
+
+Links are never followed.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,15 @@ from pathlib import Path
 from vqbench.errors import StoreError, Unwritable
 from vqbench.system import locks
 
-# What a process that was killed while it wrote leaves: .NAME.PID, see store.write_atomically.
+# A process that was killed while it wrote leaves .NAME.PID; see system.writing.write_atomically.
 SCRATCH = re.compile(r"\.[^.].*\.\d+")
 RUN_FOLDER = re.compile(r"\w[\w.+-]*-[0-9a-f]{16}")  # DATASET-QUANTIZER-KEY
 
 
 def is_scratch(name: str) -> bool:
-    """Whether a file of this name is one that is written, to be renamed when it is whole.
+    """Return whether ``name`` is that of a file that is being written.
+
+    Such a file is renamed when it is whole.
 
     >>> is_scratch(".last.pt.4711"), is_scratch("last.pt")
     (True, False)
@@ -27,7 +32,10 @@ def is_scratch(name: str) -> bool:
 
 
 def within(folder: Path, path: Path) -> bool:
-    """Whether ``path`` lies in ``folder``, no link on the way from there leads out, and it is no link itself."""
+    """Return whether ``path`` is in ``folder``, without any link on the way.
+
+    ``path`` itself must not be a link either.
+    """
     try:
         return not path.is_symlink() and path.parent.resolve().is_relative_to(folder.resolve())
     except (OSError, RuntimeError):  # a loop of links
@@ -35,7 +43,9 @@ def within(folder: Path, path: Path) -> bool:
 
 
 def delete(folder: Path, paths: Iterable[Path]) -> list[Path]:
-    """Delete those of ``paths``, files or folders, that lie in ``folder``; those that were left, being links or beyond.
+    """Delete ``paths``, files or folders, that are in ``folder``.
+
+    Return those that were left, because they are links or outside.
 
     Raises Unwritable where the file system refuses.
     """
@@ -56,10 +66,12 @@ def delete(folder: Path, paths: Iterable[Path]) -> list[Path]:
 
 
 def tidy(root: Path, keep: Collection[str] = ()) -> list[str]:
-    """Remove what killed processes have left in the results folder ``root``; a sentence for each path that went.
+    """Remove what killed processes have left in the results folder ``root``.
 
-    That is half-written files of runs that no process works on, and folders of runs that hold nothing. Checkpoints
-    stay, and so do the folders of runs whose keys are in ``keep``. What cannot be written to is left as it is.
+    Return a sentence for each removed path.
+
+    Removed are half-written files of runs that no process works on, and empty folders of runs. Checkpoints stay, and
+    so do the folders of runs whose keys are in ``keep``. Folders without write permission are left as they are.
     """
     sentences: list[str] = []
     with suppress(OSError), os.scandir(root) as entries:
@@ -71,7 +83,10 @@ def tidy(root: Path, keep: Collection[str] = ()) -> list[str]:
 
 
 def _tidied(root: Path, folder: Path, keep: bool) -> list[str]:
-    """Likewise for one run's ``folder``, which is looked at before its lock is touched, and again under it."""
+    """Do the same for one run's ``folder``, and return the sentences.
+
+    The folder is checked before its lock is touched, and again under the lock.
+    """
     if not (_scratch(folder) or (_is_empty(folder) and not keep)) or locks.is_locked(folder):
         return []
     with locks.lock_folder(folder) as held:
@@ -80,29 +95,32 @@ def _tidied(root: Path, folder: Path, keep: bool) -> list[str]:
         sentences = clear(root, folder)
         if _is_empty(folder) and not keep:
             delete(root, [folder])
-            sentences.append(f"{folder}: removed; it was empty, left by a process that was killed or stopped")
+            sentences.append(f"{folder}: removed; it was empty, left by a killed or stopped process")
     return sentences
 
 
 def clear(root: Path, folder: Path) -> list[str]:
-    """Remove half-written files in the run's ``folder``, which this process holds; a sentence for each."""
+    """Remove half-written files in a run's ``folder``; return a sentence for each.
+
+    This process must have locked the run.
+    """
     if not folder.is_dir():
         return []
-    gone = _scratch(folder)
-    kept = set(delete(root, gone))
-    return [f"{path}: removed; a process that was killed had half written it" for path in gone if path not in kept]
+    paths = _scratch(folder)
+    left = set(delete(root, paths))
+    return [f"{path}: removed; a killed process had half written it" for path in paths if path not in left]
 
 
 def _scratch(folder: Path) -> list[Path]:
-    """Files in ``folder``, and in its folders of samples, that a killed process has left half written."""
-    found = []
+    """List half-written files in ``folder`` and in its folders of samples."""
+    paths = []
     with os.scandir(folder) as entries:
         for entry in entries:
             if is_scratch(entry.name) and not _is_folder(entry):
-                found.append(Path(entry.path))
+                paths.append(Path(entry.path))
             elif entry.name.endswith(".parts") and _is_folder(entry):
-                found += _scratch(Path(entry.path))
-    return sorted(found)
+                paths += _scratch(Path(entry.path))
+    return sorted(paths)
 
 
 def _is_empty(folder: Path) -> bool:

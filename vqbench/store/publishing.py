@@ -8,7 +8,9 @@ from vqbench.store.results import ResultStore
 
 
 def take_over(record: Record, target: ResultStore) -> str | None:
-    """Add to ``record`` the values and fields of the published record that it lacks, if both are of the same weights.
+    """Add what ``record`` lacks of the published record of the same weights.
+
+    That is values and fields.
 
     Both are of the same weights if every value that both have is equal to the last digit. Otherwise the published
     values and per-image values are dropped, and the returned sentence lists them.

@@ -1,4 +1,4 @@
-"""Records of runs: what ``record.json`` and ``failed.json`` hold, written to JSON and read from it.
+"""Records of runs: read and write ``record.json``.
 
 A record's ``format`` is a number that is raised only when an older vqbench could misread a new record. Every format
 that was ever published is read forever (``tests/store/kept``). A field that is merely added raises nothing: fields
@@ -29,7 +29,7 @@ class NewerFormat(StoreError):
 
 @dataclass
 class Value:
-    """One measured number, with the versions of the metric and the protocol that it was measured under."""
+    """One measured number, with its metric's and its protocol's version."""
 
     value: float | None  # None where the metric does not apply to the run
     metric_version: int
@@ -51,7 +51,7 @@ class Value:
 
 @dataclass
 class Record:
-    """One finished run: its arguments, its values, how it was made, and its history.
+    """One finished run: arguments, values, provenance and history.
 
     ``values`` are by protocol, then by metric. ``made`` is the provenance: commit, library versions, device, date and
     seconds of the training; its list ``measured`` has the same of each evaluation. ``history`` has one mapping per
@@ -65,7 +65,10 @@ class Record:
     unknown: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """Return the record as JSON. Raises ValueError for content that could not be read again."""
+        """Return the record as JSON.
+
+        Raises ValueError for content that could not be read again.
+        """
         content = json_safe(
             {
                 **self.unknown,
@@ -91,7 +94,7 @@ class Record:
 
     @classmethod
     def from_content(cls, content: Any) -> Record:
-        """Return the record of the parsed JSON ``content``. Raises as :meth:`from_json` does."""
+        """Return the record of parsed JSON. Raises as :meth:`from_json` does."""
         content = dict(schema.mapping(content, "it"))
         digest = content.pop("digest", None)
         if digest not in (None, _digest(content)):
@@ -121,7 +124,7 @@ class Failure:
 
 
 def lacking(record: Record | None, wanted: Mapping[str, Mapping[str, tuple[int, int]]]) -> dict[str, list[str]]:
-    """Return the metrics, by protocol, of which ``record`` lacks a value of the wanted versions.
+    """Return the metrics, by protocol, that ``record`` lacks in these versions.
 
     ``wanted`` maps protocol -> metric -> (the metric's version, the protocol's version).
     """
@@ -136,7 +139,10 @@ def lacking(record: Record | None, wanted: Mapping[str, Mapping[str, tuple[int, 
 
 
 def json_safe(value: Any) -> Any:
-    """Return ``value`` as JSON can hold it: "nan", "inf" and "-inf" as words, scalars of numpy and torch as numbers."""
+    """Return ``value`` as JSON can represent it.
+
+    Numbers that JSON lacks become the words "nan", "inf" and "-inf", scalars of numpy and torch plain numbers.
+    """
     if isinstance(value, Mapping):
         return {str(name): json_safe(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
@@ -152,7 +158,10 @@ def _numeric(value: Any) -> Any:
 
 
 def _filled(made: dict[str, Any]) -> dict[str, Any]:
-    """Return ``made`` with placeholders for what tables show and a record written by hand may lack."""
+    """Fill in placeholders for provenance that tables show.
+
+    A record written by hand may lack it.
+    """
     placeholders = {"commit": None, "device": "unknown device", "threads": 0, "date": ""}
     filled = {**placeholders, **made}
     filled["versions"] = {"torch": "unknown", **made.get("versions", {})}
@@ -162,7 +171,7 @@ def _filled(made: dict[str, Any]) -> dict[str, Any]:
 
 
 def _digest(content: dict[str, Any]) -> str:
-    """Return the sha256 of a record's content without its digest, so that a changed record is noticed."""
+    """Return the sha256 of a record's content without its digest."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 

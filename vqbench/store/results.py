@@ -1,4 +1,7 @@
-"""Results folders: one folder per run, whose record is written last, by rename; its presence means the run is whole."""
+"""Results folders: one folder per run, whose record is written last.
+
+The record is written by rename, so its presence means that the run is whole.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,9 @@ LISTED = 10  # runs that one sentence lists
 
 
 class ResultStore:
-    """A results folder: ``ROOT/DATASET-QUANTIZER-KEY/`` per run, and ``ROOT/suites/`` for what each suite resolved to.
+    """A results folder.
+
+    ``ROOT/DATASET-QUANTIZER-KEY/`` per run, and ``ROOT/suites/`` for what each suite resolved to.
 
     ``damage`` has a sentence for each file that could not be read so far; see :meth:`sound` and :meth:`records`.
     Raises StoreError if ``root`` exists and is no folder.
@@ -43,20 +48,32 @@ class ResultStore:
         return (self.folder(run) / "record.json").exists()
 
     def read(self, run: RunSpec) -> Record | None:
-        """Return the record of ``run``, or None if the run has not finished here. Raises StoreError."""
+        """Return the record of ``run``, or None if it has not finished here.
+
+        Raises StoreError.
+        """
         return self._read(self.folder(run) / "record.json", run)
 
     def sound(self, run: RunSpec) -> Record | None:
-        """Return the record of ``run``, or None; a record that cannot be read is noted in :attr:`damage`."""
+        """Return the record of ``run``, or None if missing or unreadable.
+
+        An unreadable one is noted in :attr:`damage`.
+        """
         return self._sound(self.folder(run) / "record.json", run)
 
     def standing(self, run: RunSpec) -> str:
-        """Return the state of a run that has a damaged or unreadable file; empty if none was noted so far."""
+        """Return the state of a run with a damaged or unreadable file, else "".
+
+        Of the files that were read so far.
+        """
         paths = [self.folder(run) / name for name in ("record.json", "failed.json")]
         return next((self._state(path) for path in paths if path in self.damage), "")
 
     def obstacle(self, run: RunSpec) -> Failure | None:
-        """Return why ``run`` has no record to show: it failed, or a file of it cannot be read; None if neither."""
+        """Return why ``run`` has no record to show, or None.
+
+        It failed, or a file of it cannot be read.
+        """
         path = self.folder(run) / "record.json"
         if path in self.damage:
             return Failure(self._state(path), [])
@@ -68,7 +85,10 @@ class ResultStore:
             return Failure(self._state(path), [])
 
     def images(self, run: RunSpec) -> dict[str, np.ndarray]:
-        """Return :meth:`read_images`, or nothing for a file that cannot be read, noted in :attr:`damage`."""
+        """Return per-image values, or nothing if they cannot be read.
+
+        The damage is noted in :attr:`damage`.
+        """
         try:
             return self.read_images(run)
         except StoreError as error:
@@ -76,14 +96,19 @@ class ResultStore:
             return {}
 
     def records(self) -> Iterator[Record]:
-        """Yield all records of the folder, by name; those that cannot be read are noted in :attr:`damage`."""
+        """Yield all readable records of the folder, by name.
+
+        The others are noted in :attr:`damage`.
+        """
         for path in sorted(self.root.glob("*/record.json")):
             record = self._sound(path)
             if record is not None:
                 yield record
 
     def find(self, name: str) -> Record:
-        """Return the finished run ``name``: its key, the beginning of its key, or its folder's name.
+        """Return the record of the finished run ``name``.
+
+        ``name`` is its key, the beginning of its key, or its folder's name.
 
         Raises UsageError if no run has this name, or more than one.
         """
@@ -101,13 +126,19 @@ class ResultStore:
         return record
 
     def write(self, record: Record) -> None:
-        """Store ``record``, so that its run counts as done, and remove an earlier failure of the run."""
+        """Store ``record``; its run then counts as done.
+
+        An earlier failure of the run is removed.
+        """
         folder = self.folder(record.run)
         write_atomically(folder / "record.json", record.to_json().encode())
         deletion.delete(self.root, [folder / "failed.json"])
 
     def missing(self, run: RunSpec, wanted: Mapping[str, Mapping[str, tuple[int, int]]]) -> dict[str, list[str]]:
-        """Return the ``wanted`` metrics that are not stored; see :func:`vqbench.store.record.lacking`."""
+        """Return the ``wanted`` metrics that are not stored.
+
+        See :func:`vqbench.store.record.lacking`.
+        """
         return lacking(self.read(run), wanted)
 
     # Per-image values, for paired statistics: one .npz per run, arrays named "protocol/metric".
@@ -142,7 +173,7 @@ class ResultStore:
         write_atomically(self.folder(run) / "failed.json", (json.dumps(asdict(failure), indent=1) + "\n").encode())
 
     def failure(self, run: RunSpec) -> Failure | None:
-        """Return why ``run`` did not finish, or None if it has not failed. Raises Damaged."""
+        """Return why ``run`` failed, or None. Raises Damaged."""
         path = self.folder(run) / "failed.json"
         try:
             content = reading.json_of(path)
@@ -154,7 +185,9 @@ class ResultStore:
             raise Damaged(f"{path}: cannot be read ({error}); delete it to try the run again") from error
 
     def mend(self, run: RunSpec) -> list[str]:
-        """Set aside damaged files of ``run``, so that it is done again; return one sentence each.
+        """Set aside damaged files of ``run``, so that it is done again.
+
+        Return one sentence per file.
 
         Files that a killed process has half written are removed. Only the process that has locked the run may call
         this. Per-image values and their means belong together: if the former are damaged, the record is set aside too.
@@ -172,7 +205,10 @@ class ResultStore:
         return sentences
 
     def lock(self, run: RunSpec) -> AbstractContextManager[bool]:
-        """Lock the run for this process; yields whether that succeeded. See :mod:`vqbench.system.locks`."""
+        """Lock the run for this process; yields whether that succeeded.
+
+        See :mod:`vqbench.system.locks`.
+        """
         return locks.lock_folder(self.folder(run))
 
     def is_locked(self, run: RunSpec) -> bool:

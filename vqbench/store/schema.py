@@ -14,7 +14,7 @@ from typing import Any
 from vqbench.spec import PARTS
 
 WORDS = ("nan", "inf", "-inf")  # numbers that JSON lacks
-LARGEST = 2**63  # beyond any count
+LARGEST = 2**63  # larger than any count
 LONGEST = 1e12  # seconds
 RECORD = frozenset(("format", "key", "run", "values", "made", "history"))
 VALUE = frozenset(("value", "metric_version", "protocol_version", "images"))
@@ -23,23 +23,25 @@ NAME = re.compile(r"\w[\w.+-]*")  # of a plugin
 
 
 def whole(value: Any, where: str) -> None:
-    """A count, a version or a seed."""
+    """Require a count, a version or a seed."""
     if type(value) is not int or not 0 <= value < LARGEST:
         raise ValueError(f"{where} is {_shown(value)}, not a count")
 
 
 def text(value: Any, where: str) -> None:
+    """Require text."""
     if type(value) is not str:
         raise ValueError(f"{where} is {_shown(value)}, not text")
 
 
 def seconds(value: Any, where: str) -> None:
+    """Require a number of seconds."""
     if type(value) not in (int, float) or not 0 <= value <= LONGEST:
         raise ValueError(f"{where} is {_shown(value)}, not a number of seconds")
 
 
 def number(value: Any, where: str) -> None:
-    """A number; one that JSON lacks is a word, and None says that there is none."""
+    """Require a number, a word for one that JSON lacks, or None."""
     kind = type(value)
     if kind is float:
         if not -1.8e308 < value < 1.8e308:
@@ -52,26 +54,31 @@ def number(value: Any, where: str) -> None:
 
 
 def mapping(value: Any, where: str) -> Mapping[str, Any]:
+    """Require a mapping, and return it."""
     if type(value) is not dict:
         raise ValueError(f"{where} is {_shown(value)}, not a mapping")
     return value
 
 
 def items(value: Any, where: str) -> list[Any]:
+    """Require a list, and return it."""
     if type(value) is not list:
         raise ValueError(f"{where} is {_shown(value)}, not a list")
     return value
 
 
 def texts(value: Any, where: str) -> None:
+    """Require a list of texts."""
     for each in items(value, where):
         text(each, where)
 
 
 def record(content: Any, exact: bool = False) -> None:
-    """Check the content of ``record.json``, without its digest. ``exact`` allows no further fields.
+    """Check the content of ``record.json``, without its digest.
 
-    Of the run only what names files is checked here; RunSpec.from_dict checks the rest.
+    ``exact`` allows no further fields.
+
+    Of the run, only the parts that name files are checked here.
     """
     _require_fields(content, RECORD, "it", exact)
     text(content["key"], "key")
@@ -84,24 +91,30 @@ def record(content: Any, exact: bool = False) -> None:
 
 
 def run(content: Any) -> None:
-    """The description of a run, as far as files and folders are named by it; RunSpec.from_dict checks the rest."""
+    """Check the parts of a run's description that name files and folders.
+
+    RunSpec.from_dict checks the rest.
+    """
     for part in PARTS:
         name = mapping(mapping(content, "run").get(part), f"run: {part}").get("name")
         if type(name) is not str or not NAME.fullmatch(name):
-            raise ValueError(f"run: {part}: {_shown(name)} is no plugin's name")
+            raise ValueError(f"run: {part}: {_shown(name)} is not a plugin's name")
     if content.get("parent") is not None and not (type(content["parent"]) is str and KEY.fullmatch(content["parent"])):
         raise ValueError(f"run: parent is {_shown(content['parent'])}, not a run's key")
 
 
 def failure(content: Any) -> None:
-    """The content of ``failed.json``."""
+    """Check the content of ``failed.json``."""
     _require_fields(content, {"reason", "log"}, "it", exact=True)
     text(content["reason"], "reason")
     texts(content["log"], "log")
 
 
 def history(content: Any) -> None:
-    """One mapping an epoch; what has the name of a known quantity is a number."""
+    """Check the history: one mapping per epoch.
+
+    Values with the name of a known quantity are numbers.
+    """
     for position, epoch in enumerate(items(content, "history")):
         where = f"history: {position}"
         for name, value in mapping(epoch, where).items():
@@ -118,7 +131,7 @@ QUANTITIES = frozenset(("loss", "error", "selection_error", "usage", "perplexity
 
 
 def made(content: Any) -> None:
-    """How a record came about."""
+    """Check the provenance of a record."""
     _require_fields(content, {"seconds"}, "made")
     _known(content, MADE, "made")
     for position, each in enumerate(content.get("measured", ())):
@@ -139,14 +152,14 @@ def _value(value: Any, where: str, exact: bool) -> None:
 
 
 def _require_fields(content: Any, names: Set[str], where: str, exact: bool = False) -> None:
-    """Require a mapping that has the fields ``names``; with ``exact``, no others."""
+    """Require a mapping with the fields ``names``; if ``exact``, no others."""
     fields = mapping(content, where).keys()
     if names - fields or (exact and fields - names):
         raise ValueError(f"{where}: its fields are {_names(fields)}, not {_names(names)}")
 
 
 def _known(content: Mapping[str, Any], checks: Mapping[str, Callable[[Any, str], Any]], where: str) -> None:
-    """Check the fields that are known; they may be missing, and others may be there."""
+    """Check the known fields that are present, and ignore others."""
     for name, check in checks.items():
         if name in content:
             check(content[name], f"{where}: {name}")
@@ -187,7 +200,7 @@ ORIGIN: Mapping[str, Callable[[Any, str], Any]] = {
 
 
 def _shown(value: Any) -> str:
-    """The value, cut short."""
+    """Return the value for a message, cut short."""
     shown = repr(value) if not isinstance(value, dict | list) else f"a {type(value).__name__}"
     return shown if len(shown) <= 40 else f"{shown[:37]}..."
 

@@ -1,4 +1,4 @@
-"""Read files that anybody may have written: regular ones of a sane size only, unpacked within limits.
+"""Read files from any source: regular ones, of a sane size, within limits.
 
 A pipe or a device would block for ever, and a sparse file or a small archive can unpack to more than the memory. Each
 is an :class:`InvalidFile`, an ``OSError`` whose ``strerror`` says what is wrong. Every other ``OSError`` is the
@@ -36,7 +36,7 @@ _KINDS = {
 
 
 class InvalidFile(OSError):
-    """A file that is not what it should be: of another kind, too large, or damaged."""
+    """A file of another kind, too large, or damaged."""
 
     def __init__(self, why: str, path: str | os.PathLike[str] | None = None, number: int = errno.EINVAL) -> None:
         super().__init__(number, why, *(() if path is None else (os.fspath(path),)))
@@ -52,7 +52,7 @@ class NpyHeader(NamedTuple):
 
 
 def open_regular(path: str | os.PathLike[str], limit: int | None = None) -> BinaryIO:
-    """Open a regular file of at most ``limit`` bytes to read, without ever blocking.
+    """Open a regular file of at most ``limit`` bytes; never blocks.
 
     Raises InvalidFile for anything else, and OSError for what the system refuses.
     """
@@ -70,7 +70,7 @@ def open_regular(path: str | os.PathLike[str], limit: int | None = None) -> Bina
 
 
 def require_regular(status: os.stat_result, path: str | os.PathLike[str], limit: int | None) -> None:
-    """Raise InvalidFile unless ``status`` is that of a regular file of at most ``limit`` bytes."""
+    """Raise InvalidFile unless ``status`` is of a regular file within ``limit``."""
     if not stat.S_ISREG(status.st_mode):
         kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
         raise InvalidFile(f"{kind}, not a regular file", path)
@@ -79,7 +79,10 @@ def require_regular(status: os.stat_result, path: str | os.PathLike[str], limit:
 
 
 def read_regular(path: str | os.PathLike[str], limit: int) -> bytes:
-    """Return the content of a regular file of at most ``limit`` bytes, even if it grows meanwhile. Raises OSError."""
+    """Return the content of a regular file of at most ``limit`` bytes.
+
+    Also if it grows meanwhile. Raises OSError.
+    """
     with open_regular(path, limit) as file:
         content = file.read(limit + 1)
     if len(content) > limit:
@@ -97,7 +100,10 @@ def _too_large(why: str, path: str | os.PathLike[str] | None = None) -> InvalidF
 
 
 def gunzip(content: bytes, limit: int = MEMBER) -> bytes:
-    """Unpack gzip to at most ``limit`` bytes. Raises InvalidFile for more, or for a damaged stream."""
+    """Unpack gzip to at most ``limit`` bytes.
+
+    Raises InvalidFile for more, or for a damaged stream.
+    """
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
             return Limited(stream, limit).read()
@@ -106,13 +112,13 @@ def gunzip(content: bytes, limit: int = MEMBER) -> bytes:
 
 
 class Limited:
-    """A stream of which at most ``limit`` bytes may be read: more raise InvalidFile."""
+    """A stream that raises InvalidFile beyond ``limit`` bytes."""
 
     def __init__(self, stream: Any, limit: int = MEMBER) -> None:
         self.stream, self.limit, self.left = stream, limit, limit
 
     def read(self, size: int = -1) -> bytes:
-        """Read as a file does; without ``size``, or with a negative one, all that is left."""
+        """Read ``size`` bytes; all that is left if it is negative."""
         wanted = self.left + 1 if size < 0 else min(size, self.left + 1)
         content: bytes = self.stream.read(wanted)
         self.left -= len(content)
@@ -139,7 +145,9 @@ def unzip(archive: zipfile.ZipFile, entry: str | zipfile.ZipInfo, limit: int = M
 
 
 def load_npz(source: str | os.PathLike[str] | BinaryIO, limit: int = MEMBER) -> dict[str, np.ndarray]:
-    """Return the arrays of an npz file, which together take at most ``limit`` bytes; none needs a pickle.
+    """Return the arrays of an npz file of at most ``limit`` bytes, unpacked.
+
+    None needs a pickle.
 
     Raises InvalidFile for anything else, and OSError for what the system refuses.
     """
@@ -165,7 +173,10 @@ def load_npz(source: str | os.PathLike[str] | BinaryIO, limit: int = MEMBER) -> 
 
 
 def load_npy(content: bytes | memoryview) -> np.ndarray:
-    """Return the array of an ``.npy`` file: numbers, truth values or texts, never objects. Raises InvalidFile."""
+    """Return the array of an ``.npy`` file. Raises InvalidFile.
+
+    Numbers, truth values or texts, never objects.
+    """
     header = npy_header(content[:NPY_HEADER])
     try:
         return array_of(content[header.size :], header.dtype, header.shape, header.fortran)
@@ -174,7 +185,10 @@ def load_npy(content: bytes | memoryview) -> np.ndarray:
 
 
 def npy_header(start: bytes | memoryview) -> NpyHeader:
-    """Parse the header of an ``.npy`` file from its first bytes. Raises InvalidFile."""
+    """Parse the header of an ``.npy`` file from its first bytes.
+
+    Raises InvalidFile.
+    """
     import numpy as np
 
     stream = io.BytesIO(start)
@@ -190,7 +204,10 @@ def npy_header(start: bytes | memoryview) -> NpyHeader:
 
 
 def array_of(content: bytes | memoryview, dtype: np.dtype, shape: tuple[int, ...], fortran: bool = False) -> np.ndarray:
-    """Return an array of its own memory over exactly ``content``. Raises ValueError as :func:`require_array` does."""
+    """Return a copy of ``content`` as an array.
+
+    Raises ValueError as :func:`require_array` does.
+    """
     import numpy as np
 
     require_array(dtype, shape, len(content))
@@ -199,7 +216,10 @@ def array_of(content: bytes | memoryview, dtype: np.dtype, shape: tuple[int, ...
 
 
 def require_array(dtype: np.dtype, shape: tuple[int, ...], size: int) -> None:
-    """Raise ValueError unless an array of this type, no objects, and shape takes exactly ``size`` bytes."""
+    """Raise ValueError unless an array of ``shape`` takes ``size`` bytes.
+
+    Also for arrays of objects.
+    """
     if dtype.kind not in "biufcSU" or dtype.hasobject or dtype.fields or dtype.subdtype:
         raise ValueError(f"values of the type {dtype!s:.40}")
     if not all(type(side) is int and side >= 0 for side in shape) or len(shape) > 32:

@@ -1,8 +1,8 @@
-"""Processes of this very vqbench: started as ``python -P processes.py -m MODULE [WORD ...]``.
+"""Start other processes with this very vqbench: ``python -P processes.py [--path PATH] -m MODULE [WORD ...]``.
 
-``python -m`` puts the working directory first on the path. Another vqbench that lies there, such as a checkout after
-``git pull``, would then train instead of the driver's, and a file called ``statistics.py`` would take the place of
-Python's own. So vqbench is imported from the folder that holds this file, and from the working directory nothing.
+``python -m`` puts the working directory first on the import path. Another vqbench that lies there, such as a checkout
+after ``git pull``, would then train instead of the driver's, and a file called ``statistics.py`` would replace Python's
+own. So vqbench is imported from the folder that holds this file, and nothing from the working directory.
 """
 
 from __future__ import annotations
@@ -18,32 +18,27 @@ from pathlib import Path
 
 ITSELF = Path(__file__).absolute()
 PACKAGE = ITSELF.parents[1]
-PYTHON = (sys.executable, "-P", str(ITSELF))  # an interpreter with this vqbench, which wants ``-m MODULE``
-PATH = "VQBENCH_PATH"  # what the starting process can import from, for the started one
-ASKED = "import importlib.util as u; found = u.find_spec('vqbench'); print(found.origin if found else '')"
+PYTHON = (sys.executable, "-P", str(ITSELF))  # an interpreter with this vqbench; to be followed by ``-m MODULE``
+FIND_VQBENCH = "import importlib.util as u; spec = u.find_spec('vqbench'); print(spec.origin if spec else '')"
 
 
 def command(module: str, *words: object) -> list[str]:
-    """The command line of another process, which runs ``module``."""
-    return [*PYTHON, "-m", module, *map(str, words)]
-
-
-def environment() -> dict[str, str]:
-    """This process's environment, with its path beside it: what can be imported here can be imported there."""
-    return {**os.environ, PATH: os.pathsep.join(entry for entry in sys.path if entry)}
+    """Return the command line of a process that runs ``module``, and can import whatever this process can."""
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    return [*PYTHON, "--path", path, "-m", module, *map(str, words)]
 
 
 def missing_path() -> list[str]:
-    """The folder that other interpreters of this installation need on their path to import this vqbench, if any."""
-    asked = [sys.executable, "-P", "-c", ASKED]
-    found = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+    """Return the folder, if any, that this installation's interpreters lack on their path to import this vqbench."""
+    finding = [sys.executable, "-P", "-c", FIND_VQBENCH]
+    origin = subprocess.run(finding, capture_output=True, text=True, check=False).stdout.strip()
     ours = (PACKAGE / "__init__.py").resolve()
-    return [] if found and Path(found).resolve() == ours else [str(PACKAGE.parent)]
+    return [] if origin and Path(origin).resolve() == ours else [str(PACKAGE.parent)]
 
 
 def forget_working_directory() -> None:
-    """Take off the path what ``python -m vqbench`` has put first on it."""
-    with suppress(OSError):  # it was removed
+    """Remove from the import path the working directory, which ``python -m vqbench`` has put first on it."""
+    with suppress(OSError):  # the directory was removed
         if not sys.flags.safe_path and sys.path and sys.path[0] in ("", os.getcwd()):
             del sys.path[0]
 
@@ -52,8 +47,8 @@ def main(words: Sequence[str]) -> None:
     """Import the vqbench around this file, then run the module that ``words`` name as the program."""
     at = list(words).index("-m")
     module, sys.argv = words[at + 1], list(words[at + 1 :])
-    there = os.environ.pop(PATH, "").split(os.pathsep)
-    sys.path += [entry for entry in there if entry and entry not in sys.path]  # last: nothing there hides another
+    path = words[1].split(os.pathsep) if words[0] == "--path" else []
+    sys.path += [entry for entry in path if entry and entry not in sys.path]  # last: hides nothing of this interpreter
     spec = importlib.util.spec_from_file_location(
         "vqbench", PACKAGE / "__init__.py", submodule_search_locations=[str(PACKAGE)]
     )

@@ -1,4 +1,4 @@
-"""Read files of a results folder, and distinguish damage from what the system refuses.
+"""Read files of a results folder, and distinguish damage from refusals.
 
 Every reader raises ValueError for content that was not written by vqbench (another format, an absurd size, no regular
 file), FileNotFoundError for a missing file, and StoreError for what the system refuses (permissions, memory, a failing
@@ -27,13 +27,19 @@ ARRAYS_LIMIT = 2**29  # bytes of all its arrays, unpacked
 
 
 def content(path: Path, limit: int | None = None) -> bytes:
-    """Return the bytes of a regular file of at most ``limit`` bytes; a pipe or a device never blocks."""
+    """Return the bytes of a regular file of at most ``limit`` bytes.
+
+    A pipe or a device never blocks.
+    """
     with refusals(path), files.open_regular(path, limit) as file:
         return file.read()
 
 
 def json_of(path: Path, limit: int = TEXT_LIMIT) -> Any:
-    """Return the content of a JSON file: UTF-8, without NaN and infinity, at most ``limit`` bytes."""
+    """Return the content of a JSON file of at most ``limit`` bytes.
+
+    UTF-8, without NaN and infinity.
+    """
     data = content(path, limit)
     with refusals(path):
         return json_from(data)
@@ -52,19 +58,25 @@ def json_from(data: bytes) -> Any:
 
 
 def arrays(path: Path) -> dict[str, np.ndarray]:
-    """Return the arrays of an ``.npz`` file, which together take at most ``ARRAYS_LIMIT`` bytes."""
+    """Return the arrays of an ``.npz`` file.
+
+    Together they take at most ``ARRAYS_LIMIT`` bytes.
+    """
     with refusals(path), files.open_regular(path, FILE_LIMIT) as file:
         return files.load_npz(file, ARRAYS_LIMIT)
 
 
 def array(data: bytes | memoryview) -> np.ndarray:
-    """Return the array that is the content of an ``.npy`` file. Raises ValueError for anything else."""
+    """Return the array of the content of an ``.npy`` file. Raises ValueError."""
     with _content_errors():
         return files.load_npy(data)
 
 
 def array_header(path: Path) -> tuple[tuple[int, ...], np.dtype]:
-    """Return shape and type of an ``.npy`` file whose length fits them; the array itself is not read."""
+    """Return shape and type of an ``.npy`` file whose length fits them.
+
+    The array itself is not read.
+    """
     with refusals(path), files.open_regular(path) as file:
         header = files.npy_header(file.read(files.NPY_HEADER))
         files.require_array(header.dtype, header.shape, os.fstat(file.fileno()).st_size - header.size)
@@ -72,7 +84,9 @@ def array_header(path: Path) -> tuple[tuple[int, ...], np.dtype]:
 
 
 def large_array(path: Path, after: int = 0) -> tuple[np.ndarray, bytes]:
-    """Return the array of an ``.npy`` file of any size, and the ``after`` bytes that follow it.
+    """Return the array of an ``.npy`` file, and ``after`` bytes that follow it.
+
+    The file may have any size.
 
     The array is in memory only once while it is read.
     """
@@ -88,7 +102,7 @@ def large_array(path: Path, after: int = 0) -> tuple[np.ndarray, bytes]:
 
 @contextmanager
 def refusals(path: Path) -> Iterator[None]:
-    """Raise StoreError for what the system refuses, and ValueError for invalid content.
+    """Raise StoreError for refusals of the system, ValueError for bad content.
 
     A missing file stays a FileNotFoundError.
     """

@@ -1,4 +1,4 @@
-"""Write files of a results folder whole or not at all, and set damaged ones aside."""
+"""Write files whole or not at all, and set damaged ones aside."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vqbench.errors import Unwritable
 
 @contextmanager
 def _writing(path: Path) -> Iterator[None]:
-    """Turn an operating system's complaint into a sentence; the old file stays as it was."""
+    """Raise Unwritable for an error of the operating system."""
     try:
         yield
     except OSError as error:
@@ -22,8 +22,11 @@ def _writing(path: Path) -> Iterator[None]:
 
 
 def set_aside(path: Path) -> Path:
-    """Give a damaged file another name, so that it can be looked at but serves no more; the new name."""
-    numbers = ("", *(f".{number}" for number in range(2, 1000)))  # an earlier one is kept
+    """Rename a damaged file, so that it is kept but no longer read.
+
+    Return the new path. Raises Unwritable.
+    """
+    numbers = ("", *(f".{number}" for number in range(2, 1000)))  # earlier ones are kept
     names = (path.with_name(f"{path.name}.damaged{number}") for number in numbers)
     aside = next((name for name in names if not os.path.lexists(name)), path.with_name(f"{path.name}.damaged"))
     with _writing(path):
@@ -32,9 +35,11 @@ def set_aside(path: Path) -> Path:
 
 
 def write_atomically(path: Path, *content: bytes | memoryview) -> None:
-    """Write a file so that a reader sees the old content or the new, never a part, also after a power cut.
+    """Write a file so that a reader sees the old content or the new.
 
-    ``content`` may come in pieces, one after the other.
+    Never a part of it, even after a power cut. Raises Unwritable; the old file is then unchanged.
+
+    ``content`` may be several pieces, which are written one after the other.
     """
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     with _writing(path):

@@ -15,7 +15,6 @@ from vqbench.distributed import collectives, gradients
 from vqbench.distributed.group import ALONE, RankGroup
 from vqbench.errors import RunError, UsageError
 from vqbench.functional.precision import allow_tf32
-from vqbench.system import determinism
 from vqbench.system.machine import origin
 from vqbench.training import checkpoint
 
@@ -37,7 +36,6 @@ class Engine:
     """
 
     def __init__(self, device: str = "auto", precision: Precision = "float32", group: RankGroup = ALONE) -> None:
-        determinism.apply()
         self.device = devices_of(device, group.local_size)[group.local_rank]
         self.precision, self.group = precision, group
         self._modules: list[nn.Module] = []  # whose gradients ``backward`` adds up over the ranks

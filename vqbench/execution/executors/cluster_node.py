@@ -13,16 +13,18 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import vqbench
 from vqbench import assets
 from vqbench.errors import UsageError
+from vqbench.execution import callbacks
 from vqbench.execution.executors.file_sync import Files, Seen, pack, unpack
 from vqbench.execution.executors.local import LocalExecutor
-from vqbench.execution.executors.messages import LogMessage, RunAdvanced, RunStarted, WorkerSetup
+from vqbench.execution.executors.messages import LogMessage, RunAdvanced, RunStarted
 from vqbench.execution.results import ProgressListener, RunResult, Summary
+from vqbench.execution.settings import RunSettings
 from vqbench.execution.stopping import Stop
 from vqbench.execution.wait_policy import waiting
 from vqbench.planning.jobs import Job
@@ -39,10 +41,10 @@ class RemoteJob:
     """A run with everything that a node needs beside vqbench itself."""
 
     job: Job
+    settings: RunSettings  # plugins and logger by their paths at the driver
     files: Files  # of the run so far: its last checkpoint, or its record and weights
-    plugins: Files  # plugin files named on the command line
+    user_files: tuple[bytes, ...]  # contents of the plugin files, and of the logger's file if it has one
     assets: tuple[str, ...]  # data and weights that the node must have
-    device: str
     threads: int  # of the run, unless OMP_NUM_THREADS is set on the node
     timeout: float | None  # seconds
     variables: dict[str, str]  # of the environment
@@ -117,24 +119,41 @@ def run_remote_job(remote_job: RemoteJob, post: Post) -> RemoteResult:
     os.environ.update(remote_job.variables)
     os.environ.setdefault("OMP_NUM_THREADS", str(remote_job.threads))
     os.environ.update(waiting(os.environ, processes=2))  # a node has other tasks
-    for name in remote_job.assets:  # one process per node fetches, others wait, and later ones find the verified files
-        assets.fetch(name)
+    with assets.no_downloads(remote_job.settings.offline):
+        for name in remote_job.assets:  # one process per node fetches, others wait, and later ones find verified files
+            assets.fetch(name)
     with _temporary_folder() as home:
-        plugins = tuple(home / "plugins" / str(number) / name for number, name in enumerate(remote_job.plugins))
-        for path, content in zip(plugins, remote_job.plugins.values(), strict=True):
-            path.parent.mkdir(parents=True)
-            path.write_bytes(content)
+        settings = _write_user_files(home / "user", remote_job)
         folder = ResultStore(home / "runs").folder(remote_job.job.run)
         unpack(folder, remote_job.files)
         seen: Seen = {}
         pack(folder, seen)  # files that came from the driver need not be sent back
         link = RemoteLink(post, folder, seen)
-        setup = WorkerSetup(home / "runs", plugins)
-        executor = LocalExecutor(setup, remote_job.device, link, link, 1, remote_job.timeout)
+        executor = LocalExecutor(home / "runs", settings, link, link, workers=1, timeout=remote_job.timeout)
         executor.summary = summary = _SingleResult()
         executor.execute([remote_job.job])
         link.send()
         return RemoteResult(summary.result, pack(folder, seen), evicted=link.reason is not None)
+
+
+def user_files(settings: RunSettings) -> tuple[Path, ...]:
+    """Return the plugin files of ``settings``, then the logger's file if it has one."""
+    file = callbacks.logger_file(settings.logger or "")
+    return settings.plugins if file is None else (*settings.plugins, file)
+
+
+def _write_user_files(folder: Path, remote_job: RemoteJob) -> RunSettings:
+    """Write the user's files below ``folder``, and return the settings that name them there."""
+    settings = remote_job.settings
+    paths = [folder / str(number) / path.name for number, path in enumerate(user_files(settings))]
+    for path, content in zip(paths, remote_job.user_files, strict=True):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(content)
+    plugins, logger_files = paths[: len(settings.plugins)], paths[len(settings.plugins) :]
+    logger = settings.logger
+    if logger and logger_files:
+        logger = f"{logger_files[0]}:{logger.rpartition(':')[2]}"
+    return replace(settings, plugins=tuple(plugins), logger=logger)
 
 
 @contextmanager

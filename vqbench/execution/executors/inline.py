@@ -9,6 +9,7 @@ from pathlib import Path
 from vqbench.errors import VqbenchError
 from vqbench.execution.results import ProgressListener, RunResult, Summary
 from vqbench.execution.runner import Runner
+from vqbench.execution.settings import RunSettings
 from vqbench.execution.stopping import MAX_RESUMES, Stop
 from vqbench.planning.jobs import Job
 from vqbench.store.record import Failure
@@ -17,10 +18,10 @@ RETRY_SECONDS = 1.0  # between two checks of runs that another process holds
 
 
 class InlineExecutor:
-    """Carries out jobs in this process, each on ``devices`` ranks; a crash ends all of them."""
+    """Carries out jobs in this process, one after the other; a crash ends all of them."""
 
-    def __init__(self, folder: Path, device: str, listener: ProgressListener, stop: Stop, devices: int = 1) -> None:
-        self.runner = Runner(folder, device, listener, stop, devices)
+    def __init__(self, folder: Path, settings: RunSettings, listener: ProgressListener, stop: Stop) -> None:
+        self.runner = Runner(folder, settings, listener, stop)
         self.listener, self.stop = listener, stop
         self.summary = Summary()
         self._kills: dict[str, int] = {}  # key of a run -> how many times one of its processes was killed

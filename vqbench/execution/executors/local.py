@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Iterable
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any
 
 from vqbench.errors import VqbenchError
@@ -29,11 +30,11 @@ from vqbench.execution.executors.messages import (
 )
 from vqbench.execution.executors.worker_process import EXIT_SECONDS, WorkerProcess
 from vqbench.execution.results import ProgressListener, RunResult
+from vqbench.execution.settings import RunSettings
 from vqbench.execution.stopping import KILL_SIGNALS, MAX_RESUMES, Stop
 from vqbench.execution.wait_policy import waiting
 from vqbench.planning.jobs import Job, pop_ready
 from vqbench.store.record import Failure, lacking
-from vqbench.system import processes
 from vqbench.system.durations import format_duration
 
 MAX_FAILED_STARTS = 3  # in a row, after which the executor gives up
@@ -45,7 +46,7 @@ def worker_environment(processes_at_once: int) -> dict[str, str]:
     A single process has all threads, several divide them, and idle threads do not spin for long. Variables that the
     user has set are kept.
     """
-    variables = {**LARGE_PAGES, **processes.environment(), **waiting(os.environ, processes_at_once)}
+    variables = {**LARGE_PAGES, **os.environ, **waiting(os.environ, processes_at_once)}
     if processes_at_once > 1:
         variables = {"OMP_NUM_THREADS": str(max(1, cores() // processes_at_once)), **variables}
     return variables
@@ -55,8 +56,8 @@ class LocalExecutor(Executor):
     """Carries out jobs in worker processes of this machine.
 
     Args:
-        setup: What each worker needs before its first run.
-        device: auto, cpu, cuda or cuda:N.
+        folder: The results folder.
+        settings: How runs are carried out.
         listener: Receives the progress of all runs.
         stop: When to stop early.
         workers: Runs at once; None: one per GPU, or one.
@@ -65,15 +66,15 @@ class LocalExecutor(Executor):
 
     def __init__(
         self,
-        setup: WorkerSetup,
-        device: str,
+        folder: Path,
+        settings: RunSettings,
         listener: ProgressListener,
         stop: Stop,
         workers: int | None = None,
         timeout: float | None = None,
     ) -> None:
-        super().__init__(setup.folder, listener, stop)
-        self.setup, self.device, self.timeout = setup, device, timeout
+        super().__init__(folder, listener, stop)
+        self.settings, self.timeout = settings, timeout
         self._requested = workers
         self._max_workers = workers or 1
         self._gpus = 0
@@ -113,33 +114,33 @@ class LocalExecutor(Executor):
         while len(self._workers) < min(self._max_workers, busy + len(self._queue)):
             taken = {worker.number for worker in self._workers}
             number = next(number for number in range(self._max_workers) if number not in taken)
-            environment = worker_environment(self._max_workers * self.setup.devices)
-            self._workers.append(WorkerProcess(number, self.setup, environment))
+            environment = worker_environment(self._max_workers * self.settings.devices)
+            self._workers.append(WorkerProcess(number, WorkerSetup(self.store.root, self.settings), environment))
 
     def _device_of(self, number: int) -> str:
         """Return a worker's first device: GPUs in turn, in groups of --devices, unless the user chose one."""
-        if self.device in ("auto", "cuda") and self._gpus:
-            return f"cuda:{number % self._gpu_groups() * self.setup.devices}"
-        return self.device
+        if self.settings.device in ("auto", "cuda") and self._gpus:
+            return f"cuda:{number % self._gpu_groups() * self.settings.devices}"
+        return self.settings.device
 
     def _gpu_groups(self) -> int:
         """Return how many runs fit on the GPUs of this machine at once, each on GPUs of its own."""
-        return max(1, self._gpus // self.setup.devices)
+        return max(1, self._gpus // self.settings.devices)
 
     def _limit_workers(self) -> None:
         """Set the number of workers to the number of GPU groups, unless the user has set it.
 
         Runs of one GPU may share it; runs of several do not, because their ranks wait for each other.
         """
-        if self.device not in ("auto", "cuda") or not self._gpus:
+        if self.settings.device not in ("auto", "cuda") or not self._gpus:
             return
         if self._requested is None:
             self._max_workers = self._gpu_groups()
-        elif self.setup.devices > 1 and self._max_workers > self._gpu_groups():
+        elif self.settings.devices > 1 and self._max_workers > self._gpu_groups():
             self._max_workers = self._gpu_groups()
             self.listener.log(
                 f"--jobs {self._requested}: {self._gpus} GPUs have room for {self._max_workers} at once with --devices "
-                f"{self.setup.devices}, so {self._max_workers} at once"
+                f"{self.settings.devices}, so {self._max_workers} at once"
             )
 
     def _kill_overdue(self) -> None:

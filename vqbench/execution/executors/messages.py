@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from vqbench.execution.settings import RunSettings
 from vqbench.planning.jobs import Job
 
 # From the driver to a worker -----------------------------------------------------------------------------------------
@@ -15,8 +16,7 @@ class WorkerSetup:
     """What a worker needs before its first run."""
 
     folder: Path  # the results folder
-    plugins: tuple[Path, ...]  # plugin files named on the command line
-    devices: int = 1  # that share each run
+    settings: RunSettings
 
 
 @dataclass(frozen=True)

@@ -16,19 +16,20 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import vqbench
 from vqbench.errors import StoreError, UsageError, VqbenchError
-from vqbench.execution.executors.cluster_node import RemoteJob, RemoteResult, run_remote_job
+from vqbench.execution.executors.cluster_node import RemoteJob, RemoteResult, run_remote_job, user_files
 from vqbench.execution.executors.executor import Executor
 from vqbench.execution.executors.executor_options import ExecutorOptions
 from vqbench.execution.executors.file_sync import Files, pack, unpack
 from vqbench.execution.executors.messages import LogMessage, RunAdvanced, RunStarted
 from vqbench.execution.executors.ray_cluster import capacity, connected
 from vqbench.execution.results import ProgressListener, RunResult, Summary
+from vqbench.execution.settings import RunSettings
 from vqbench.execution.stopping import Stop
 from vqbench.planning.jobs import Job
 from vqbench.store.record import Failure
@@ -37,10 +38,8 @@ from vqbench.system import determinism
 QUEUED_AHEAD = 4  # tasks submitted beyond the capacity: no node waits for work, and an autoscaler sees demand
 MAX_LOSSES = 5  # nodes that one run may lose before it is given up
 NODES_EVERY = 2.0  # seconds between two looks at the cluster's nodes
-FORWARDED_VARIABLES = (  # that concern the work and not the machine
-    *("VQBENCH_CHECKPOINT_EVERY", "VQBENCH_OFFLINE"),
-    *(determinism.VARIABLE, determinism.CUBLAS),
-)
+# Of the user's variables, those that concern the work and not the machine.
+FORWARDED_VARIABLES = ("VQBENCH_CHECKPOINT_EVERY", "VQBENCH_OFFLINE", determinism.CUBLAS)
 
 
 class Mailbox:
@@ -101,10 +100,9 @@ class RayExecutor(Executor):
 
     Args:
         folder: The results folder.
-        plugins: Plugin files named on the command line, which are sent to the nodes.
-        assets: Data and weights that a node must have.
+        settings: How runs are carried out; files that it names are sent to the nodes.
         options: The cluster, and what it gives each run.
-        device: auto, cpu or cuda.
+        assets: Data and weights that a node must have.
         listener: Receives the progress of all runs.
         stop: When to stop early.
         timeout: Seconds that each run may take; None: no limit.
@@ -113,17 +111,16 @@ class RayExecutor(Executor):
     def __init__(
         self,
         folder: Path,
-        plugins: Sequence[Path],
-        assets: Sequence[str],
+        settings: RunSettings,
         options: ExecutorOptions,
-        device: str,
+        assets: Sequence[str],
         listener: ProgressListener,
         stop: Stop,
         timeout: float | None = None,
     ) -> None:
         super().__init__(folder, listener, stop)
-        self.plugins = {path.name: path.read_bytes() for path in plugins}
-        self.assets, self.options, self.device, self.timeout = tuple(assets), options, device, timeout
+        self.settings, self.options, self.assets, self.timeout = settings, options, tuple(assets), timeout
+        self.user_files = tuple(path.read_bytes() for path in user_files(settings))
         self.cpus = 1 if options.cpus is None else options.cpus
         self.gpus = options.gpus or 0.0
         self._active: dict[str, ActiveJob] = {}  # by key of the run
@@ -133,7 +130,11 @@ class RayExecutor(Executor):
     def execute(self, jobs: Sequence[Job]) -> Summary:
         """Connect to the cluster and carry out all ``jobs``."""
         with connected(self.options.address) as self._ray:
-            if self.options.gpus is None and self.device != "cpu" and any(node.get("GPU") for node in self._nodes()):
+            if (
+                self.options.gpus is None
+                and self.settings.device != "cpu"
+                and any(node.get("GPU") for node in self._nodes())
+            ):
                 self.gpus = 1.0
             here = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
                 self._ray.get_runtime_context().get_node_id(), soft=False
@@ -183,10 +184,10 @@ class RayExecutor(Executor):
         needed = ("record.json", "per_image.npz", "best.pt") if run in self.store else ("last.pt", "best.pt")
         remote_job = RemoteJob(
             job=active.job,
+            settings=replace(self.settings, device="cuda" if self.gpus else "cpu"),
             files=pack(self.store.folder(run), only=needed),
-            plugins=self.plugins,
+            user_files=self.user_files,
             assets=self.assets,
-            device="cuda" if self.gpus else "cpu",
             threads=max(1, self.cpus),
             timeout=self.timeout,
             variables={name: os.environ[name] for name in FORWARDED_VARIABLES if name in os.environ},

@@ -13,13 +13,14 @@ import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from vqbench.errors import Evicted, UsageError, counted
 from vqbench.execution.executors.local import LocalExecutor
-from vqbench.execution.executors.messages import WorkerSetup
 from vqbench.execution.progress import PlainProgress
 from vqbench.execution.results import ProgressListener, RunResult, Summary
+from vqbench.execution.settings import RunSettings
 from vqbench.execution.stopping import Stop
 from vqbench.planning.jobs import Job
 from vqbench.store.results import ResultStore
@@ -83,8 +84,8 @@ class ArrayTask:
     """
 
     jobs: tuple[Job, ...]
-    setup: WorkerSetup
-    device: str
+    folder: Path  # the results folder
+    settings: RunSettings
     timeout: float | None
     warning: int  # seconds between the warning signal and the end
     _executor: LocalExecutor | None = field(default=None, init=False, repr=False)  # while the task runs
@@ -92,7 +93,7 @@ class ArrayTask:
     def __call__(self) -> None:
         stop = Stop()
         with PlainProgress(len(self.jobs)) as listener:
-            self._executor = LocalExecutor(self.setup, self.device, listener, stop, workers=1, timeout=self.timeout)
+            self._executor = LocalExecutor(self.folder, self.settings, listener, stop, workers=1, timeout=self.timeout)
             self._executor.execute(self.jobs)
         if stop.reason:  # the worker received a signal: Slurm is about to end this task or to queue it again
             time.sleep(EVICTION_SECONDS)
@@ -113,9 +114,9 @@ class SlurmExecutor:
     """Submits jobs as one array and watches the results folder.
 
     Args:
-        setup: What each worker needs before its first run.
+        folder: The results folder.
+        settings: How runs are carried out.
         words: ``KEY=VALUE`` parameters of the array; see :func:`parse_parameters`.
-        device: auto, cpu or cuda.
         listener: Receives the results of runs.
         stop: When to stop watching; the array continues.
         timeout: Seconds that each run may take; None: no limit.
@@ -123,16 +124,16 @@ class SlurmExecutor:
 
     def __init__(
         self,
-        setup: WorkerSetup,
+        folder: Path,
+        settings: RunSettings,
         words: Sequence[str],
-        device: str,
         listener: ProgressListener,
         stop: Stop,
         timeout: float | None = None,
     ) -> None:
-        self.setup, self.device, self.listener, self.stop, self.timeout = setup, device, listener, stop, timeout
+        self.settings, self.listener, self.stop, self.timeout = settings, listener, stop, timeout
         self.parameters = parse_parameters(words)
-        self.store, self.summary = ResultStore(setup.folder), Summary()
+        self.store, self.summary = ResultStore(folder), Summary()
 
     def execute(self, jobs: Sequence[Job]) -> Summary:
         """Submit all ``jobs``, and wait until they have ended or :attr:`stop` is set."""
@@ -166,11 +167,11 @@ class SlurmExecutor:
             ) from None
         warning = self.parameters["signal_delay_s"]
         array = [
-            ArrayTask(tuple(jobs[start::MAX_TASKS]), self.setup, self.device, self.timeout, warning)
+            ArrayTask(tuple(jobs[start::MAX_TASKS]), self.store.root, self.settings, self.timeout, warning)
             for start in range(min(MAX_TASKS, len(jobs)))
         ]
         try:
-            folder, python = self.setup.folder / "slurm" / "%j", shlex.join(processes.PYTHON)
+            folder, python = self.store.root / "slurm" / "%j", shlex.join(processes.PYTHON)
             executor = submitit.SlurmExecutor(folder, max_num_timeout=MAX_REQUEUES, python=python)
             executor.update_parameters(**self.parameters)
             tasks = executor.submit_array(array)

@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from types import FrameType
 
@@ -118,23 +119,25 @@ def main() -> None:
 
     import torch
 
-    from vqbench import registry
+    from vqbench import assets, registry
     from vqbench.execution.runner import Runner
 
     faulthandler.enable()
-    for path in setup.plugins:
+    for path in setup.settings.plugins:
         registry.add_file(path)
     driver.send(WorkerReady(torch.cuda.device_count() if torch.cuda.is_available() else 0))
     runners: dict[str, Runner] = {}
-    while (assigned := driver.next_job()) is not None:
-        device = assigned.device
-        if device not in runners:
-            runners[device] = Runner(setup.folder, device, driver, driver.stop_requested, setup.devices)
-        result = runners[device].attempt(assigned.job)
-        sys.stdout.flush()
-        driver.send(result)
-        if not result.reusable:
-            break
+    with assets.no_downloads(setup.settings.offline):
+        while (assigned := driver.next_job()) is not None:
+            device = assigned.device
+            if device not in runners:
+                settings = replace(setup.settings, device=device)
+                runners[device] = Runner(setup.folder, settings, driver, driver.stop_requested)
+            result = runners[device].attempt(assigned.job)
+            sys.stdout.flush()
+            driver.send(result)
+            if not result.reusable:
+                break
     for runner in runners.values():
         runner.close()
     driver.send(WorkerExit(driver.signal))

@@ -1,4 +1,4 @@
-"""Codebooks: a strip with one line a code over the epochs, the histogram of use, codes and features in a plane."""
+"""Draw codebooks: usage over epochs, histogram of use, codes and features in 2-D."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from vqbench.errors import counted
-from vqbench.reporting.html.gather import RunView
 from vqbench.reporting.html.png import PngImage, png_image, strip
+from vqbench.reporting.html.suite_view import RunView
 
-EPOCHS = 120  # columns of a strip at most; of more epochs, evenly chosen ones are shown
-LINES = 512  # lines of a strip at most; of more, neighbours by use share one
+EPOCHS = 120  # columns of a strip at most; more epochs are subsampled evenly
+LINES = 512  # lines of a strip at most; beyond, codes of similar use share a line
 LEVELS = 16  # shades of a strip
 SIDE = 240  # pixels of a plane
-# From "not used", the page's own background, over blue to dark; the same in a dark page, where white would glare.
+# From transparent for unused codes over blue to dark; the same on a dark page, where white would glare.
 SHADES = np.stack(
     [np.linspace(178, 8, LEVELS), np.linspace(206, 48, LEVELS), np.linspace(236, 107, LEVELS), np.full(LEVELS, 255)], 1
 )
@@ -24,14 +24,14 @@ GREY, BLUE, RED = (128, 128, 128, 110), (31, 111, 235, 230), (217, 72, 15, 235)
 
 
 @dataclass(frozen=True)
-class Book:
-    """What is shown of one run's codebook."""
+class CodebookView:
+    """The figures of one run's codebook."""
 
     view: RunView
     strip: PngImage | None
     strip_note: str
     histogram: str  # the path of its line, in a box of 256 x 64
-    histogram_told: str
+    histogram_text: str
     used: int
     codes: int
     plane: PngImage | None
@@ -40,18 +40,21 @@ class Book:
     decoded_count: int
 
 
-def books(views: Sequence[RunView], room: int) -> list[Book]:
-    """The codebooks of the runs that keep something of them. ``room``: bytes that one of them may take."""
-    kept = [view for view in views if view.curves or (view.portrait and view.portrait.counts is not None)]
-    return [_book(view, room) for view in kept]
+def codebook_views(views: Sequence[RunView], room: int) -> list[CodebookView]:
+    """Draw the codebooks of all runs that have data of them.
+
+    ``room``: bytes that one run may take.
+    """
+    shown = [view for view in views if view.curves or (view.portrait and view.portrait.counts is not None)]
+    return [_codebook_view(view, room) for view in shown]
 
 
-def _book(view: RunView, room: int) -> Book:
+def _codebook_view(view: RunView, room: int) -> CodebookView:
     drawn, note = _strip(view) if view.curves and len(view.curves.shades) else (None, "")
     portrait = view.portrait
     counts = portrait.counts if portrait else None
     used, codes = (int((counts > 0).sum()), counts.size) if counts is not None else (0, 0)
-    path, told = _histogram(counts) if counts is not None else ("", "")
+    path, text = _histogram(counts) if counts is not None else ("", "")
     plane = _plane(view)
     decoded, number = None, 0
     if portrait and portrait.decoded is not None and portrait.decoded_codes is not None:
@@ -62,11 +65,14 @@ def _book(view: RunView, room: int) -> Book:
             _sheet(portrait.decoded[:number]), f"{view.name}: {counted(number, 'code')} decoded alone", 2
         )
     explained = None if portrait is None or portrait.explained is None else 100 * float(portrait.explained.sum())
-    return Book(view, drawn, note, path, told, used, codes, plane, explained, decoded, number)
+    return CodebookView(view, drawn, note, path, text, used, codes, plane, explained, decoded, number)
 
 
 def _strip(view: RunView) -> tuple[PngImage, str]:
-    """Epochs from left to right, codes from top to bottom, those used most at the end first; darker is more often."""
+    """Draw the use of codes: epochs from left to right, one code per line.
+
+    Codes used most at the end come first; darker means more often.
+    """
     assert view.curves is not None
     shades = view.curves.shades  # (epochs, lines)
     epochs, lines = shades.shape
@@ -79,28 +85,30 @@ def _strip(view: RunView) -> tuple[PngImage, str]:
         padded[:lines] = image
         image = padded.reshape(-1, share, image.shape[1]).max(1)
     levels = np.where(image > 0, 1 + np.floor((LEVELS - 2) * image / max(1, image.max())), 0).astype(np.uint8)
-    told = f"{view.name}: use of {counted(lines * view.curves.merged, 'code')} over {counted(epochs, 'epoch')}"
+    text = f"{view.name}: use of {counted(lines * view.curves.merged, 'code')} over {counted(epochs, 'epoch')}"
     note = counted(epochs, "epoch") if len(chosen) == epochs else f"{len(chosen)} of {epochs} epochs"
     if share * view.curves.merged > 1:
-        note += f", {counted(share * view.curves.merged, 'code')} a line"
-    return png_image(levels, told, 1, SHADES), note
+        note += f", {counted(share * view.curves.merged, 'code')} per line"
+    return png_image(levels, text, 1, SHADES), note
 
 
 def _histogram(counts: np.ndarray) -> tuple[str, str]:
-    """Codes by falling use, on a logarithmic scale, as the path of an area in a box of 256 x 64."""
+    """Return an SVG path of codes by falling use, log scale, 256 x 64, and its text."""
     ordered = np.sort(counts.ravel())[::-1]
     at = np.unique(np.linspace(0, len(ordered) - 1, min(len(ordered), 256)).round().astype(int))
     heights = np.log1p(ordered[at]) / np.log1p(max(1, ordered[0]))
     step = 256 / len(at)
     points = "".join(f"V{64 - 62 * h:.1f}H{step * (i + 1):.1f}" for i, h in enumerate(heights))
-    told = (
-        f"{(ordered > 0).sum():,} of {len(ordered):,} codes occur on the test split; the most used {ordered[0]:,} times"
-    )
-    return f"M0,64{points}V64Z", told
+    used = f"{(ordered > 0).sum():,} of {len(ordered):,} codes are used on the test split"
+    text = f"{used}, the most frequent {ordered[0]:,} times"
+    return f"M0,64{points}V64Z", text
 
 
 def _plane(view: RunView) -> PngImage | None:
-    """Features grey, codes in use blue, codes out of use red rings, in the features' two main directions."""
+    """Draw features and codes in the two main directions of the features.
+
+    Features are grey, used codes blue, unused codes red rings.
+    """
     portrait = view.portrait
     if portrait is None or portrait.features_at is None:
         return None
@@ -115,7 +123,7 @@ def _plane(view: RunView) -> PngImage | None:
     draw = ImageDraw.Draw(canvas)
 
     def dots(points: np.ndarray, radius: float, colour: tuple[int, ...], ring: bool = False) -> None:
-        at = np.clip((points - middle) / reach, -0.98, 0.98)  # what lies further out is drawn at the edge
+        at = np.clip((points - middle) / reach, -0.98, 0.98)  # points further out are drawn at the edge
         for x, y in ((at * (1, -1) + 1) * SIDE).tolist():
             box = (x - radius, y - radius, x + radius, y + radius)
             draw.ellipse(box, outline=colour, width=2) if ring else draw.ellipse(box, fill=colour)
@@ -131,7 +139,7 @@ def _plane(view: RunView) -> PngImage | None:
 
 
 def _sheet(decoded: np.ndarray) -> np.ndarray:
-    """Codes decoded alone (k, C, s, s), the most used first, in rows of 32."""
+    """Lay codes decoded alone (k, C, s, s), most used first, out in rows of 32."""
     rows = [strip(decoded[start : start + 32], 1) for start in range(0, len(decoded), 32)]
     width = rows[0].shape[1]
     margins = [[(0, 1), (0, width - row.shape[1]), *[(0, 0)] * (row.ndim - 2)] for row in rows]

@@ -1,4 +1,4 @@
-"""Reconstructions: the same images for every row, and each row's worst, median and best by LPIPS."""
+"""Draw reconstructions: common images, and each row's worst, median and best."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vqbench.reporting.html.gather import RunView
 from vqbench.reporting.html.png import PngImage, magnification, png_image, strip
+from vqbench.reporting.html.suite_view import RunView
 
+SCORE = "LPIPS"  # of each image in a snapshot, see vqbench.store.snapshots
 SETS = (
     ("same", "the same images"),
-    ("worst", "worst by LPIPS"),
-    ("median", "median by LPIPS"),
-    ("best", "best by LPIPS"),
+    ("worst", f"worst by {SCORE}"),
+    ("median", f"median by {SCORE}"),
+    ("best", f"best by {SCORE}"),
 )
 HEAT = np.stack([np.arange(256), np.clip(np.arange(256) * 2 - 256, 0, 255), np.zeros(256)], 1)  # black, red, yellow
 
@@ -24,7 +25,7 @@ class RunImages:
     """One run's images of one set."""
 
     view: RunView
-    originals: PngImage | None  # None where they stand once, above all rows
+    originals: PngImage | None  # None where they are shown once, above all rows
     reconstructions: PngImage
     errors: PngImage
     scores: str
@@ -32,29 +33,32 @@ class RunImages:
 
 @dataclass(frozen=True)
 class ImageSet:
-    """One choice of images for all runs of a data set."""
+    """One selection of images for all runs of a data set."""
 
     name: str
     title: str
     originals: PngImage | None  # of the common images
-    shelves: Sequence[RunImages]
-    without: Sequence[str]  # runs that keep none
-    left_out: int  # images a row that would have made the page too large
+    rows: Sequence[RunImages]
+    without: Sequence[str]  # runs that keep no images
+    left_out: int  # images per row that would make the page too large
 
 
 def sets(views: Sequence[RunView], room: int) -> list[ImageSet]:
-    """The sets of which some run keeps images. ``room``: bytes that those of one run may take."""
+    """Draw the sets of images that some run keeps.
+
+    ``room``: bytes that the images of one run may take.
+    """
     kept = [view for view in views if view.portrait is not None and len(view.portrait.chosen)]
-    shares = {"same": 2}  # the others, of fewer images, get half as much each
+    shares = {"same": 2}  # the others have fewer images and get half as much each
     return [_set(name, title, kept, views, room * shares.get(name, 1) // 5) for name, title in SETS] if kept else []
 
 
 def _set(name: str, title: str, kept: Sequence[RunView], views: Sequence[RunView], room: int) -> ImageSet:
-    shelves, originals, left_out, shown = [], None, 0, None
+    rows, originals, left_out, shown = [], None, 0, None
     for view in kept:
         assert view.portrait is not None
         at = np.flatnonzero(view.portrait.groups == name)
-        cost = max(1, 4 * view.portrait.originals[0].size)  # in the page: original, reconstruction and error in base64
+        cost = max(1, 4 * view.portrait.originals[0].size)  # in the page: original, reconstruction and error, in base64
         few = at[: max(1, room // cost)]
         left_out = max(left_out, len(at) - len(few))
         if not len(few):
@@ -67,9 +71,11 @@ def _set(name: str, title: str, kept: Sequence[RunView], views: Sequence[RunView
         if name == "same" and originals is None:
             originals, shown = ours, view.portrait.originals[few]
         common = name == "same" and shown is not None and np.array_equal(shown, before)
-        error = np.abs(before.astype(np.int16) - after).max(1).astype(np.uint8)  # (P, S, S), of the channels' largest
+        error = (
+            np.abs(before.astype(np.int16) - after).max(1).astype(np.uint8)
+        )  # (P, S, S), the largest of the channels
         scores = view.portrait.scores[few]
-        shelves.append(
+        rows.append(
             RunImages(
                 view,
                 None if common else ours,
@@ -80,8 +86,8 @@ def _set(name: str, title: str, kept: Sequence[RunView], views: Sequence[RunView
                     times,
                     HEAT,
                 ),
-                "" if np.isnan(scores).all() else f"LPIPS {', '.join(f'{score:.3f}' for score in scores)}",
+                "" if np.isnan(scores).all() else f"{SCORE} {', '.join(f'{score:.3f}' for score in scores)}",
             )
         )
     without = [view.name for view in views if view.record and view not in kept]
-    return ImageSet(name, title, originals, shelves, without, left_out)
+    return ImageSet(name, title, originals, rows, without, left_out)

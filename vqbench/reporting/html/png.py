@@ -1,4 +1,4 @@
-"""Images as they stand in a page: PNG at their own size, magnified by the reader's browser without smoothing."""
+"""PNG images in a page, at their own size; the browser magnifies them unsmoothed."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 
 @dataclass(frozen=True)
 class PngImage:
-    """A PNG in a page, its size in pixels and how many times it is magnified."""
+    """A PNG in a page, its size in pixels and its magnification."""
 
-    source: str  # a data: address
+    source: str  # a data: URL
     width: int
     height: int
-    told: str  # for who does not see it
+    text: str  # alternative for readers who cannot see it
     times: int = 1
 
     @property
@@ -25,8 +25,11 @@ class PngImage:
         return len(self.source)
 
 
-def png_image(levels: np.ndarray, told: str, times: int = 1, palette: np.ndarray | None = None) -> PngImage:
-    """(H, W), (H, W, 3) or (H, W, 4) uint8; with ``palette`` (n, 3) or (n, 4), (H, W) of its entries."""
+def png_image(levels: np.ndarray, text: str, times: int = 1, palette: np.ndarray | None = None) -> PngImage:
+    """Encode ``levels`` as a PNG with a text alternative.
+
+    ``levels``: (H, W), (H, W, 3) or (H, W, 4) uint8; with ``palette``, (n, 3) or (n, 4), its entries (H, W).
+    """
     from PIL import Image
 
     image = Image.fromarray(np.ascontiguousarray(levels))
@@ -39,13 +42,13 @@ def png_image(levels: np.ndarray, told: str, times: int = 1, palette: np.ndarray
     buffer = io.BytesIO()
     image.save(buffer, "PNG", **options)
     source = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-    return PngImage(source, levels.shape[1], levels.shape[0], told, times)
+    return PngImage(source, levels.shape[1], levels.shape[0], text, times)
 
 
 def strip(images: np.ndarray, gap: int = 0, between: int = 127) -> np.ndarray:
-    """(P, C, S, S) uint8 side by side: (S, P·S + gaps) for grey, with three channels for RGB.
+    """Join (P, C, S, S) uint8 images side by side: (S, P·S + gaps), grey or RGB.
 
-    ``between``: the level of the gaps; grey is the colour of neither a light page nor a dark one.
+    ``between``: the level of the gaps; grey differs from both a light and a dark page.
     """
     count, channels, height, width = images.shape
     sheet = np.full((height, count * (width + gap) - gap, channels), between, dtype=np.uint8)
@@ -56,5 +59,5 @@ def strip(images: np.ndarray, gap: int = 0, between: int = 127) -> np.ndarray:
 
 
 def magnification(side: int) -> int:
-    """How many times an image of ``side`` pixels is magnified to be seen."""
+    """Return by how much an image of ``side`` pixels is magnified."""
     return max(1, min(4, 84 // side))

@@ -1,8 +1,8 @@
-"""The values printed in the appendix of "Online Clustered Codebook", as strings, digit for digit.
+"""The values printed in the appendix of "Online Clustered Codebook", as strings.
 
-Zheng and Vedaldi, ICCV 2023, arXiv 2307.15139. Of each printed cell there is one line in ``b1.csv``, ``b2.csv``,
-``b3.csv`` or ``b4.csv`` beside this file; ``notes.csv`` holds remarks about a table as a whole, ``quotes.csv`` values
-that others printed of such models. README.md says where they are from.
+Zheng and Vedaldi, ICCV 2023, arXiv 2307.15139. ``b1.csv`` to ``b4.csv`` beside this file have one
+line per printed cell, ``notes.csv`` has remarks about whole tables, ``quotes.csv`` values that others printed of such
+models. README.md states their sources.
 """
 
 from __future__ import annotations
@@ -27,11 +27,13 @@ TABLES: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class PaperValue:
-    """One printed cell. ``method`` and ``setting`` as printed, ``dataset`` and ``metric`` by vqbench's names.
+    """One printed cell, in the words of the paper and the names of vqbench.
 
-    In B.2 ``latent`` and ``codes`` are metrics too, though they are settings, and ``setting`` is "4 channels" for its
-    second CVQ-VAE. In B.3 ``method`` is the letter of the row and ``setting`` its label; in B.4 they are the anchor and
-    "offline" or "online". ``printed`` keeps its zeros. ``footnote`` says what is odd about the cell, if anything is.
+    ``method`` and ``setting`` are as printed, ``dataset`` and ``metric`` are names of vqbench.
+
+    In B.2 the settings ``latent`` and ``codes`` count as metrics, and ``setting`` is "4 channels" for its second CVQ-
+    VAE. In B.3 ``method`` is the letter of the row and ``setting`` its label; in B.4 they are the anchor and "offline"
+    or "online". ``printed`` keeps its zeros. ``footnote`` says what is suspicious about the cell, if anything.
     """
 
     table: str
@@ -45,7 +47,10 @@ class PaperValue:
 
 @cache
 def values(table: str) -> tuple[PaperValue, ...]:
-    """All printed cells of ``table``, in the printed order. Raises UsageError where it is not in :data:`TABLES`."""
+    """Return all printed cells of ``table``, in the printed order.
+
+    Raises UsageError for a table that is not in :data:`TABLES`.
+    """
     if table not in TABLES:
         raise UsageError(f"no printed values of table {table!r}; {nearest(table, TABLES)}")
     lines = _read(table.lower().replace(".", "") + ".csv")
@@ -54,26 +59,26 @@ def values(table: str) -> tuple[PaperValue, ...]:
 
 @cache
 def elsewhere(table: str, dataset: str) -> tuple[str, ...]:
-    """What others printed of models like those of ``table`` on ``dataset``, a sentence for each model and source."""
-    told: dict[tuple[str, str], list[str]] = {}
+    """Quote what others printed of such models: a sentence per model and source."""
+    quotes: dict[tuple[str, str], list[str]] = {}
     for line in _read("quotes.csv"):
         if (line["table"], line["dataset"]) == (table, dataset):
             model = f"{line['method']}, {line['latent']}, K {line['codes']}"
-            told.setdefault((line["source"], model), []).append(f"{line['metric']} {line['printed']}")
-    return tuple(f"Quoted, {source}: {model}: {', '.join(values)}." for (source, model), values in told.items())
+            quotes.setdefault((line["source"], model), []).append(f"{line['metric']} {line['printed']}")
+    return tuple(f"Quoted, {source}: {model}: {', '.join(values)}." for (source, model), values in quotes.items())
 
 
 @cache
 def notes(table: str) -> tuple[str, ...]:
-    """Remarks about ``table`` as a whole."""
+    """Return the remarks about ``table`` as a whole."""
     return tuple(line["note"] for line in _read("notes.csv") if line["table"] == table)
 
 
 def lookup(table: str, row: str, dataset: str, metric: str, setting: str = "") -> PaperValue | None:
-    """The printed cell, or None where the paper has none.
+    """Return the printed cell, or None where the paper has none.
 
     ``row`` is a method of B.1; the letter, the label or both of a row of B.3 ("A", "Baseline VQ-VAE",
-    "A Baseline VQ-VAE"); an anchor of B.4, whose ``setting`` stands in its own argument or after it ("random online").
+    "A Baseline VQ-VAE"); an anchor of B.4, with its ``setting`` as an argument or appended ("random online").
     """
     return _index(table).get((f"{row} {setting}".strip(), dataset, metric))
 

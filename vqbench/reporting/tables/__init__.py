@@ -1,1 +1,1 @@
-"""From records to tables: values, verdicts on the printed ones, and how it is all laid out. Without torch."""
+"""Tables of records, with ranks, marks and verdicts. Without torch."""

@@ -1,4 +1,4 @@
-"""How many images the values of a table rest on, and what is ranked on so many."""
+"""Count the images behind the values of a table: too few are not ranked."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vqbench.planning.plan import MetricInfo, Plan
 from vqbench.reporting.tables.budget import BITS
 from vqbench.store.value_name import ValueName
 
-FEW = 100  # images below which nothing is ranked, whatever the metric
+FEW = 100  # with fewer images, no metric is ranked
 
 
 class Basis:
@@ -19,13 +19,15 @@ class Basis:
         self.plan, self.tested = plan, ValueName.parse(protocol_name).images
 
     def ranks(self, info: MetricInfo) -> bool:
-        """Whether the images are enough to rank values of a metric."""
+        """Return whether a metric has enough images for its values to be ranked."""
         return self.counted(info.of_samples)[0] >= max(info.few, FEW)
 
     def counted(self, of_samples: bool) -> tuple[int, str]:
-        """How many images a value is measured on, of the smallest data set, and what they are.
+        """Return how many images a value is measured on, and what these are.
 
-        They are test images or, of a number of samples, the fewer of these and of what they are held against.
+        On the smallest data set: test images or, for a metric of samples, samples or references, whichever are fewer.
+
+        They are test images or, for a metric of samples, the samples or their references, whichever are fewer.
         """
         sampling = self.plan.sampling
         if not of_samples or sampling is None:
@@ -35,34 +37,41 @@ class Basis:
         return (sampling.count, "samples") if sampling.count <= references else (references, "references")
 
     def _fewest(self, split: Split, *limits: int | None) -> int:
-        """How many images of ``split`` are used, no more than the ``limits``, where the data set has fewest."""
+        """Return the images of ``split`` in use on the smallest data set.
+
+        At most the ``limits``.
+        """
         sizes: list[int] = [getattr(info, split) for info in self.plan.datasets.values()]
         return min([*sizes, *(limit for limit in limits if limit is not None)])
 
-    def said(self) -> str:
-        """How many images there are, for a line that also says how many seeds."""
+    def line(self) -> str:
+        """Return the number of images in words, for the line that also counts seeds."""
         counts = {info.title: min(info.test, self.tested or info.test) for info in self.plan.datasets.values()}
         if len(set(counts.values())) == 1:
             each = " of each data set" if len(counts) > 1 else ""
-            said = f"{next(iter(counts.values())):,} test images{each}"
+            text = f"{next(iter(counts.values())):,} test images{each}"
         else:
-            said = f"{', '.join(f'{count:,} ({title})' for title, count in counts.items())} test images"
+            text = f"{', '.join(f'{count:,} ({title})' for title, count in counts.items())} test images"
         if self.plan.sampling is not None:
             count, what = self.counted(True)
             against = "" if what == "samples" else f" against {count:,} references"
-            said += f"; {self.plan.sampling.count:,} samples{against}"
-        return said
+            text += f"; {self.plan.sampling.count:,} samples{against}"
+        return text
 
     def too_few(self, metrics: Sequence[str]) -> list[str]:
-        """Which of ``metrics`` are not ranked, since the images that they are measured on are too few."""
+        """Name metrics that too few images, or samples, keep unranked: up to two notes."""
         infos = [self.plan.metrics[name] for name in metrics if name in self.plan.metrics and name != BITS]
-        said = []
+        notes = []
         for of_samples in (False, True):
             by_need: dict[int, list[str]] = {}
             for info in infos:
                 if info.of_samples == of_samples and not self.ranks(info):
                     by_need.setdefault(max(info.few, FEW), []).append(info.label)
             count, what = self.counted(of_samples)
-            needs = [f"{', '.join(labels)} ({need:,} needed)" for need, labels in by_need.items()]
-            said += [f"{count:,} {what} are too few to rank {'; '.join(needs)}."] if needs else []
-        return said
+            sentences = []
+            for need, labels in by_need.items():
+                subject, pronoun = ("is", "it needs") if len(labels) == 1 else ("are", "they need")
+                names = ", ".join(labels)
+                sentences.append(f"{names} {subject} not ranked: {pronoun} at least {need:,} {what}, here {count:,}.")
+            notes += [" ".join(sentences)] if sentences else []
+        return notes

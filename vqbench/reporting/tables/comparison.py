@@ -1,4 +1,4 @@
-"""Holds a table against the printed one: finds the printed value of every cell and gives the verdict."""
+"""Compare a table with the printed one: printed values and verdicts."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from vqbench.reporting.verdict import judge
 
 
 def against_paper(table: Table, number: str, not_comparable: str = "") -> Table:
-    """``table`` with the printed values of the paper's table ``number`` ("B.1"), verdicts and footnotes in its cells.
+    """Add printed values, verdicts and footnotes to the cells of ``table``.
 
-    Rows, data sets, settings and metrics are matched by name; a row that the paper does not have stays as it is.
-    ``not_comparable`` is the reason, where there is one, why none of our values is the printed quantity; a cell may
-    have a reason of its own, which goes first. Raises UsageError for a table that is not among :data:`paper.TABLES`.
+    ``number`` is that of the paper's table, such as "B.1".
+
+    Rows, data sets, settings and metrics are matched by name; rows that the paper lacks stay unchanged.
+    ``not_comparable`` is the reason, if any, why none of our values is the printed quantity; the reason of a single
+    cell goes before it. Raises UsageError for a table that is not among :data:`paper.TABLES`.
     """
     paper.values(number)  # raises for an unknown number, even where there are no rows
     judged = _judged(table, number, not_comparable)
@@ -36,7 +38,7 @@ def _judge(place: CellPosition, number: str, not_comparable: str) -> Cell:
     printed = paper.lookup(number, place.row.paper or place.row.label, place.dataset, place.column.key, place.setting)
     if printed is None or (cell.status == "none" and not cell.text):
         return cell
-    if cell.text:  # a setting, which is shown beside the printed one but not judged
+    if cell.text:  # a setting: shown beside the printed one, without a verdict
         return replace(cell, paper=printed.printed, paper_footnotes=[printed.footnote] if printed.footnote else [])
     return replace(
         cell,

@@ -1,102 +1,89 @@
-"""Marks of rows whose values are not simply comparable with those of their block, and what is therefore not ranked.
+"""Mark rows whose values need a caveat, and exclude some of them from ranks.
 
 B, another budget (:mod:`vqbench.reporting.tables.budget`): not ranked.
-M, trained on other machines than most rows of the block: not ranked where the cell has one seed, since nobody knows
-how much of the difference is the machine's; with several seeds ranked, since their spread tells.
+M, trained on other machines than most rows of the block: not ranked with one seed, since the effect of the machine is
+unknown; ranked with several seeds, whose spread bounds it.
 S, a learned state of more than 1.25 times the median of the block: ranked.
 
-Ranked are the rows that share the commonest origin. Where two origins are equally common, neither goes before the
-other: all rows are marked. Upper bounds are marked like other rows, but no row is compared with them.
+Of the machines that trained a block, the most frequent is the reference. Where two are equally frequent, none is, and
+all rows are marked. Upper bounds are marked like other rows, but no row is compared with them.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from vqbench.reporting.tables import budget as budgets
-from vqbench.reporting.tables.budget import Budget
 from vqbench.reporting.tables.table import MARKS, OTHER_SIZE, Cell, Column, Mark, Row
-from vqbench.system.machine import Origin
+from vqbench.reporting.tables.training_facts import TrainingFacts
 
 T = TypeVar("T", bound=Hashable)
-
-Machines = frozenset[Origin]
-
-
-@dataclass(frozen=True)
-class TrainingFacts:
-    """How one method was trained on one data set and setting: what its records know, over its seeds."""
-
-    budgets: Sequence[Budget] = ()
-    origins: Mapping[int, tuple[Origin, ...]] = field(default_factory=dict)  # by seed
-
-    @property
-    def machines(self) -> Machines:
-        return frozenset(origin for each in self.origins.values() for origin in each)
-
-    def __bool__(self) -> bool:
-        return bool(self.origins)
 
 
 @dataclass(frozen=True)
 class Marked:
-    """The rows of a block with their marks, and for each kind of mark what is to be said, without its end."""
+    """The marked rows of a block, and for each kind of mark the rows that have it."""
 
     rows: list[Row]
-    said: dict[str, list[str]]
+    notes: dict[str, list[str]]
 
 
 def mark(rows: Sequence[Row], trained: Sequence[Sequence[TrainingFacts]], columns: Sequence[Column]) -> Marked:
-    """Mark the cells of one block. ``trained`` has, for every row, one for each group of ``columns``."""
-    rows, said = list(rows), dict[str, list[str]]()
+    """Mark the cells of one block.
+
+    ``trained`` has, for every row, the facts of each group of ``columns``.
+    """
+    rows, notes = list(rows), dict[str, list[str]]()
     width = len(columns)
     for group in range(len(trained[0]) if trained else 0):
-        part = _Part(rows, [each[group] for each in trained], slice(group * width, (group + 1) * width), columns)
+        part = _ColumnGroupMarks(
+            rows, [each[group] for each in trained], slice(group * width, (group + 1) * width), columns
+        )
         for number, row in enumerate(rows):
             cells = list(row.cells)
             cells[part.at] = part.cells(number)
             rows[number] = replace(row, cells=cells)
-        for kind, words in part.said().items():
-            said.setdefault(kind, []).extend(words)
-    return Marked(rows, said)
+        for kind, words in part.notes().items():
+            notes.setdefault(kind, []).extend(words)
+    return Marked(rows, notes)
 
 
-class _Part:
-    """What is compared with each other: one group of columns of one block."""
+class _ColumnGroupMarks:
+    """The marks of one group of columns of one block, whose rows are compared."""
 
     def __init__(
         self, rows: Sequence[Row], trained: Sequence[TrainingFacts], at: slice, columns: Sequence[Column]
     ) -> None:
         self.rows, self.trained, self.at, self.columns = rows, trained, at, columns
-        competing = [i for i, row in enumerate(rows) if trained[i] and not row.ceiling]
+        competing = [i for i, row in enumerate(rows) if trained[i] and not row.upper_bound]
         self.budgets = [each for i in competing for each in dict.fromkeys(trained[i].budgets)]
-        self.beside = [self._beside(each) for each in trained]
+        self.differences = [self._differences(each) for each in trained]
         self.states = [max((b.state for b in each.budgets if b.state is not None), default=None) for each in trained]
         self.state = budgets.usual_state(self.budgets)
-        equal = [i for i in competing if not self.beside[i]]
+        equal = [i for i in competing if not self.differences[i]]
         self.counted = Counter(trained[i].machines for i in equal or competing)
         self.machines = commonest(self.counted)
         self.sizes = {i: frozenset(b.codes for b in trained[i].budgets) for i in equal}
         self.size = commonest(Counter(self.sizes.values()))
 
-    def _beside(self, each: TrainingFacts) -> dict[str, tuple[float, float]]:
-        return {name: pair for one in each.budgets for name, pair in budgets.beside(one, self.budgets).items()}
+    def _differences(self, each: TrainingFacts) -> dict[str, tuple[float, float]]:
+        return {name: pair for one in each.budgets for name, pair in budgets.differences(one, self.budgets).items()}
 
     def marks(self, number: int) -> list[Mark]:
-        """The marks of a row, in the order in which a legend explains them."""
-        state, has = self.states[number], self.trained[number]
-        found: dict[Mark, bool] = {
-            "B": bool(self.beside[number]),
-            "M": bool(has and self.counted) and has.machines != self.machines,
+        """Return the marks of a row, in the order in which a legend explains them."""
+        state, facts = self.states[number], self.trained[number]
+        applies: dict[Mark, bool] = {
+            "B": bool(self.differences[number]),
+            "M": bool(facts and self.counted) and facts.machines != self.machines,
             "S": state is not None and self.state is not None and state > budgets.LARGER * self.state,
         }
-        return [kind for kind, is_so in found.items() if is_so]
+        return [kind for kind, is_so in applies.items() if is_so]
 
     def cells(self, number: int) -> list[Cell]:
-        """The cells of a row with its marks and, of those that are not ranked, the reason."""
+        """Return the cells of a row with marks and reasons for not being ranked."""
         marks = self.marks(number)
         cells = zip(self.rows[number].cells[self.at], self.columns, strict=True)
         return [
@@ -112,22 +99,25 @@ class _Part:
         other = column.by_codebook and number in self.sizes and self.sizes[number] != self.size
         return OTHER_SIZE if other else ""
 
-    def said(self) -> dict[str, list[str]]:
-        """For each kind of mark and for sizes of codebooks, which rows differ in what."""
+    def notes(self) -> dict[str, list[str]]:
+        """Return which rows differ and in what, for each kind of mark.
+
+        "K" stands for codebook sizes.
+        """
         marks = [self.marks(i) for i in range(len(self.rows))]
-        said = {
+        notes = {
             "B": [f"{self._label(i)} ({self._budget(i)})" for i, each in enumerate(marks) if "B" in each],
             "M": [f"{self._label(i)} ({_names(self.trained[i])})" for i, each in enumerate(marks) if "M" in each],
             "S": [f"{self._label(i)} ({self._state(i)})" for i, each in enumerate(marks) if "S" in each],
             "K": [f"{self._label(i)} ({_codes(size)})" for i, size in self.sizes.items() if size != self.size],
         }
-        return {kind: words for kind, words in said.items() if words}
+        return {kind: words for kind, words in notes.items() if words}
 
     def _label(self, number: int) -> str:
         return self.rows[number].label
 
     def _budget(self, number: int) -> str:
-        pairs = self.beside[number].items()
+        pairs = self.differences[number].items()
         return ", ".join(f"{own:,.10g} {budgets.QUANTITIES[name]}, not {other:,.10g}" for name, (own, other) in pairs)
 
     def _state(self, number: int) -> str:
@@ -135,7 +125,7 @@ class _Part:
 
 
 def commonest(counted: Counter[T]) -> T | None:
-    """What occurs most often; None where nothing does, or two as often as each other."""
+    """Return the most frequent element; None if none exists or two are level."""
     first = counted.most_common(2)
     return None if not first or (len(first) == 2 and first[0][1] == first[1][1]) else first[0][0]
 
@@ -145,22 +135,23 @@ def _names(trained: TrainingFacts) -> str:
 
 
 def _codes(sizes: frozenset[int | None]) -> str:
-    return " and ".join("size not known" if size is None else f"{size:,} codes" for size in sorted(sizes, key=str))
+    return " and ".join("unknown size" if size is None else f"{size:,} codes" for size in sorted(sizes, key=str))
 
 
 def about_marks(marked: Sequence[tuple[str, Mapping[str, list[str]]]], columns: Sequence[Column]) -> list[str]:
-    """Why rows are marked, and which codebooks are not ranked with the others: one sentence a kind.
+    """Explain marks, and codebooks that are not ranked: one sentence per kind.
 
-    ``marked`` has for every block its heading and what is said of it.
+    ``marked`` has for every block its heading and its notes, see :class:`Marked`.
     """
-    several = sum(bool(said) for _, said in marked) > 1
+    several = sum(bool(notes) for _, notes in marked) > 1
     details: dict[str, list[str]] = {}
-    for label, said in marked:
-        for kind, words in said.items():
+    for label, notes in marked:
+        for kind, words in notes.items():
             where = f"{label}: " if several and label else ""
             details.setdefault(kind, []).append(where + "; ".join(dict.fromkeys(words)))
     starts = {"B": "Other budget", "M": "Other machine", "S": "Larger learned state"}
     if ranked := [column.label for column in columns if column.by_codebook and column.ranked]:
-        starts["K"] = f"{' and '.join(ranked)} not ranked, other codebook size"
+        verb = "is" if len(ranked) == 1 else "are"
+        starts["K"] = f"{' and '.join(ranked)} {verb} not ranked for other codebook sizes"
     lines = [f"{start}: {'; '.join(details[kind])}." for kind, start in starts.items() if kind in details]
     return [*lines, budgets.DEFINITION] if "B" in details else lines

@@ -1,4 +1,7 @@
-"""The model of a table: what every cell holds and which are best. ``layout`` and ``render`` decide how it looks."""
+"""The model of a table: the content of every cell, and which cells are best.
+
+Formats decide how it looks.
+"""
 
 from __future__ import annotations
 
@@ -16,41 +19,41 @@ Rank = Literal["best", "second"]
 Mark = Literal["B", "M", "S"]
 Status = Literal["ok", "missing", "failed", "none"]
 
-# What is marked of rows, in every format by the same letter; :mod:`vqbench.reporting.tables.marks` decides.
+# The marks of rows, the same letters in every format; see :mod:`vqbench.reporting.tables.marks`.
 MARKS: Mapping[Mark, str] = {"B": "other budget", "M": "other machine", "S": "larger state"}
-OTHER_SIZE = "other codebook size"  # why a cell is not ranked, where no letter marks it
+OTHER_SIZE = "other codebook size"  # the reason of a cell that is not ranked and has no letter
 ARROWS = {"min": "↓", "max": "↑", None: ""}
 
 
 @dataclass(frozen=True)
 class Column:
-    """One metric: how its head reads, which way is better, and how many decimals are shown."""
+    """One metric: how its head reads, which way is better, how many decimals it has."""
 
     key: str
     label: str
     unit: str = ""
     better: Literal["min", "max"] | None = None
     digits: int = 4
-    ranked: bool = True  # False: nothing is marked best, for a reason that the table gives
+    ranked: bool = True  # False: no cell is marked best; a note below the table says why
     by_codebook: bool = False  # values of codebooks of different size are not ranked against each other
 
     @property
     def head(self) -> str:
-        """Label, unit and arrow, as in "Usage [%] ↑"."""
+        """The label, unit and arrow, as in "Usage [%] ↑"."""
         unit = f"[{self.unit}]" if self.unit else ""
         return " ".join(part for part in (self.label, unit, ARROWS[self.better]) if part)
 
     def shown(self, value: float) -> str:
-        """``value`` with the fixed number of decimals; a rounded zero has no sign."""
+        """Format ``value`` with the fixed number of decimals; a rounded zero has no sign."""
         return f"{value:z.{self.digits}f}"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What is known about one metric of one method: a value a seed, or why there is none.
+    """One metric of one method: a value per seed, or why none exists.
 
     ``status`` is "ok" with one or more ``values``; "missing", not run; "failed", with the ``reason``; or "none", where
-    the metric says nothing about such a row. Values are in the column's unit and at full precision.
+    the metric is undefined for such a row. Values are in the column's unit and at full precision.
     """
 
     values: Sequence[float] = ()
@@ -61,32 +64,34 @@ class Cell:
     paper: str | None = None  # the printed value, digit for digit
     paper_footnotes: Sequence[str] = ()
     verdict: Verdict | None = None
-    not_comparable: str = ""  # why ours and the printed value are not the same quantity; empty where they are
-    text: str = ""  # a setting in the place of a value, as the shape of the codes; such a cell has status "none"
+    not_comparable: str = ""  # why ours and the printed value are different quantities; empty if they are the same
+    text: str = ""  # a setting in place of a value, such as the shape of the codes; such a cell has status "none"
     runs: Mapping[int, str] = field(default_factory=dict)  # seed -> key of the run behind it, measured or not
     origins: Mapping[int, tuple[Origin, ...]] = field(default_factory=dict)  # seed -> machines that trained the run
-    images: int | None = None  # that each value was measured on, of several seeds the fewest
+    images: int | None = None  # on which each value was measured; with several seeds, the fewest
     sources: Sequence[str] = ()  # folders of the records behind the values
     marks: Sequence[Mark] = ()
-    unranked: str = ""  # why the cell is not ranked though it has values
+    unranked: str = ""  # why the cell is not ranked although it has values
 
     def __post_init__(self) -> None:
         if (self.status == "ok") != bool(self.values):
             raise UsageError(f"a table's cell has values if and only if it is 'ok': {self.status!r}, {self.values}")
         if self.seeds and len(self.seeds) != len(self.values):
-            raise UsageError(f"a table's cell has one value a seed: {len(self.values)} values, {len(self.seeds)} seeds")
+            raise UsageError(
+                f"a table's cell has one value per seed: {len(self.values)} values, {len(self.seeds)} seeds"
+            )
 
     @property
     def mean(self) -> float | None:
-        """Over seeds; None where there is no value."""
+        """The mean over seeds; None without a value."""
         return statistics.mean(self.values) if self.values else None
 
     def shown(self, column: Column) -> str | None:
-        """The mean over seeds, rounded as the column asks; None where there is no value."""
+        """Format the mean over seeds as ``column`` does; None without a value."""
         return None if self.mean is None else column.shown(self.mean)
 
     def spread(self, column: Column) -> str | None:
-        """The sample standard deviation over seeds, rounded likewise; None with fewer than two seeds."""
+        """Format the sample standard deviation over seeds; None with fewer than two."""
         deviation = statistics.deviation(self.values)
         return None if deviation is None else column.shown(deviation)
 
@@ -96,7 +101,7 @@ class Cell:
         return None if self.mean is None or self.paper is None else self.mean - float(self.paper)
 
     def shown_difference(self, column: Column) -> str | None:
-        """The value as shown minus the value as printed, so that a reader can check the subtraction."""
+        """Subtract the printed value from the value as shown, as readers would."""
         shown = self.shown(column)
         if shown is None or self.paper is None or not Decimal(shown).is_finite():
             return None
@@ -105,21 +110,26 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One method: its cells from left to right, group after group. A ``ceiling`` is shown but never ranked.
+    """One method: its cells from left to right, group after group.
+
+    An ``upper_bound`` is shown, never ranked.
 
     ``paper`` is the row's name in the printed table, where that is not its label.
     """
 
     label: str
     cells: Sequence[Cell]
-    ceiling: bool = False
+    upper_bound: bool = False
     footnotes: Sequence[str] = ()
     paper: str = ""
 
 
 @dataclass(frozen=True)
 class Block:
-    """Rows under one heading, most often those of one data set; ``key`` is its name, ``label`` its heading."""
+    """Rows under one heading, usually those of one data set.
+
+    ``key`` is its name, ``label`` its heading.
+    """
 
     label: str
     rows: Sequence[Row]
@@ -128,7 +138,10 @@ class Block:
 
 @dataclass(frozen=True)
 class ColumnGroup:
-    """One of several sets of columns side by side; ``key`` is its name, ``label`` its heading."""
+    """One of several sets of columns side by side.
+
+    ``key`` is its name, ``label`` its heading.
+    """
 
     label: str
     key: str = ""
@@ -136,7 +149,7 @@ class ColumnGroup:
 
 @dataclass(frozen=True)
 class CellPosition:
-    """Where a cell stands: enough to name it in a file or to find its printed value."""
+    """A cell with its position, by which files and printed values name it."""
 
     block: Block
     row: Row
@@ -150,10 +163,12 @@ class CellPosition:
 
 @dataclass(frozen=True)
 class Table:
-    """A table. With ``groups``, all columns repeat in each group; ``group_by`` says what a group stands for.
+    """A table: blocks of rows, and columns.
+
+    With ``groups``, all columns repeat in each group; ``group_by`` says what a group is.
 
     ``key`` names it in CSV files, ``protocol`` is the measuring protocol of all its values, ``paper`` the number of
-    the printed table that it is held against.
+    the printed table that it is compared with.
     """
 
     title: str
@@ -167,7 +182,7 @@ class Table:
     protocol: str = ""
     paper: str = ""
     paper_footnotes: Sequence[str] = ()  # about the printed table as a whole
-    basis: str = ""  # how many images the values rest on
+    basis: str = ""  # the number of images behind the values, in words
     slots: Sequence[tuple[ColumnGroup | None, Column]] = field(init=False, repr=False)  # the columns of cells
 
     def __post_init__(self) -> None:
@@ -182,7 +197,7 @@ class Table:
                     )
 
     def places(self) -> Iterator[CellPosition]:
-        """Every cell with its place, row by row from left to right."""
+        """Yield every cell with its position, row by row from left to right."""
         for block in self.blocks:
             placed = [ranks(block, slot, column) for slot, (_, column) in enumerate(self.slots)]
             for i, row in enumerate(block.rows):
@@ -190,7 +205,7 @@ class Table:
                     yield CellPosition(block, row, group, column, cell, *self._coordinates(block, group), rank.get(i))
 
     def _coordinates(self, block: Block, group: ColumnGroup | None) -> tuple[str, str]:
-        """The data set and the setting of the cells where ``block`` and ``group`` meet."""
+        """Return data set and setting of the cells where ``block`` and ``group`` meet."""
         across, down = (group.key or group.label) if group else "", block.key or block.label
         if group and self.group_by == "dataset":
             return across, down
@@ -198,15 +213,15 @@ class Table:
 
 
 def ranks(block: Block, slot: int, column: Column) -> dict[int, Rank]:
-    """The best and second best rows (by position) of a block in one column of cells.
+    """Rank the rows of a block in one column of cells, by position.
 
-    Compared are the values as shown, so that no reader sees one of two equal numbers in bold; ties share, and what
-    follows a shared best is second. No row is ranked where the column has no direction, fewer than two rows compete, or
-    all are equal, and no cell that has a reason not to be.
+    The values as shown are compared, so that no reader sees one of two equal numbers in bold; ties share a rank, and
+    the value after a shared best is second. No row is ranked if the column has no direction, fewer than two rows
+    compete or all are equal; no cell is ranked that has a reason not to be.
     """
     if column.better is None or not column.ranked:
         return {}
-    rows = {i: row.cells[slot] for i, row in enumerate(block.rows) if not row.ceiling}
+    rows = {i: row.cells[slot] for i, row in enumerate(block.rows) if not row.upper_bound}
     shown = {i: cell.shown(column) for i, cell in rows.items() if not cell.unranked}
     values = {i: Decimal(text) for i, text in shown.items() if text is not None}
     values = {i: value for i, value in values.items() if not value.is_nan()}

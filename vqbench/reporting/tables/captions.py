@@ -1,0 +1,70 @@
+"""Describe above a table how its rows were trained and measured."""
+
+from __future__ import annotations
+
+from vqbench.errors import counted
+from vqbench.planning.plan import Plan
+from vqbench.reporting.tables.stored_runs import StoredRuns
+from vqbench.store.results import ResultStore
+from vqbench.system.machine import origins_of
+
+
+def caption(stored: StoredRuns, protocol: str) -> list[str]:
+    """Describe how the values under ``protocol`` were made, by plan and records."""
+    plan, suite = stored.plan, stored.plan.suite
+    lines = []
+    if suite.about:
+        lines.append(suite.about)
+    if suite.reduced or suite.test_images:
+        less = [f"{name} {value}" for name, value in suite.reduced.items()]
+        less += [f"the first {suite.test_images} test images"] if suite.test_images else []
+        lines.append(f"Reduced: {', '.join(less)}. Not comparable with full runs.")
+    if suite.left_out:
+        lines.append(f"Columns left out, since their metric is not measured: {', '.join(suite.left_out)}.")
+    lines.append(
+        f"Trained under {_training(plan)}. Protocol: {protocol}. {counted(len(suite.seeds), 'seed').capitalize()}."
+    )
+    if second := plan.entries[0].second:
+        lines.append(
+            f"Second stage on each: {second.recipe.name} ({plan.length(second).about}); "
+            f"{plan.sampling}; seconds are the training time of both stages."
+        )
+    if records := [each.record for each in stored if each.record]:
+        machines = dict.fromkeys(str(origin) for record in records for origin in origins_of(record.made))
+        versions = dict.fromkeys(record.made["versions"]["torch"] for record in records)
+        lines.append(
+            f"{counted(len(records), 'record')} of {len(stored)} ({_sources(stored)}); "
+            f"{' and '.join(machines)}; torch {' and '.join(versions)}."
+        )
+    return lines
+
+
+def _training(plan: Plan) -> str:
+    """Describe how the rows were trained; where they differ, how each was."""
+    suite = plan.suite
+    sources = [row.source for row in suite.rows()]  # of each row, its position in the suite as written
+    rows: dict[str, list[str]] = {}
+    for entry in plan.entries:
+        recipe = suite.quantizers[sources[entry.row]].train or suite.train
+        training = f"{recipe.name} ({plan.length(entry.run).about})"
+        if entry.label not in rows.setdefault(training, []):
+            rows[training].append(entry.label)
+    if len(rows) == 1:
+        return next(iter(rows))
+    return "; ".join(f"{training}: {', '.join(labels)}" for training, labels in rows.items())
+
+
+def _sources(stored: StoredRuns) -> str:
+    """Count the records from each store; of stores after the first, name their rows."""
+    rows: dict[ResultStore, list[str]] = {}
+    counts: dict[ResultStore, set[str]] = {}
+    for entry in stored.plan.entries:
+        for run in entry.stages():
+            if store := stored[run].store:
+                rows.setdefault(store, []).append(entry.label)
+                counts.setdefault(store, set()).add(run.key)
+    ordered = [store for store in stored.stores if store in counts]
+    parts = [f"{len(counts[store])} from {store.root.name}/" for store in ordered]
+    for number, store in enumerate(ordered[1:], 1):
+        parts[number] += f": {', '.join(dict.fromkeys(rows[store]))}"
+    return "; ".join(parts)

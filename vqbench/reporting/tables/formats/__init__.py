@@ -1,0 +1,1 @@
+"""The formats of tables, and the lines and notes that they share."""
