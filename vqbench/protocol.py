@@ -31,7 +31,10 @@ _SHARED = {
 
 @dataclass(frozen=True)
 class TrainProtocol:
-    """How a run is trained: a recipe, and those of its arguments that the protocol sets, each with its reason."""
+    """How a run is trained: a recipe, and settings with their reasons.
+
+    The settings are arguments of the recipe.
+    """
 
     name: str
     summary: str
@@ -82,7 +85,10 @@ TRAIN: Mapping[str, TrainProtocol] = {protocol.name: protocol for protocol in (_
 
 @dataclass(frozen=True)
 class MeasureProtocol:
-    """How reconstructions become values: the settings of the path from a model's images to its metrics."""
+    """How reconstructions become values.
+
+    The settings are those of the path from a model's images to its metrics.
+    """
 
     name: str
     summary: str
@@ -146,7 +152,10 @@ MEASURE: Mapping[str, MeasureProtocol] = {
 
 
 def training(name: str) -> dict[str, Any]:
-    """Return the recipe's arguments under the training protocol ``name``. Raises UsageError for an unknown name."""
+    """Return the recipe's arguments under the training protocol ``name``.
+
+    Raises UsageError for an unknown name.
+    """
     if name not in TRAIN:
         raise UsageError(f"unknown training protocol {name!r}; {nearest(name, TRAIN)}")
     return TRAIN[name].args()

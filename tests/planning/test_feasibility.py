@@ -272,6 +272,6 @@ def test_a_strangers_backbone_is_tried_without_arithmetic(
     registry.add_file(tmp_path / "halves.py")
     even, odd = ({4: PHOTOS % size, 5: "backbone: halves"} for size in (16, 17))
     assert loading.load(written(tmp_path, even), []).runs()
-    with pytest.raises(UsageError, match=r"halves gives back no images of 17x17 pixels.*a side of 16 or 18"):
+    with pytest.raises(UsageError, match=r"halves does not return images of 17x17 pixels.*a side of 16 or 18"):
         loading.load(written(tmp_path, odd), [])
     registry.sources.cache_clear()

@@ -1,4 +1,4 @@
-"""The cost of runs: optimizer updates, from their recipes; seconds, from the records of such runs."""
+"""The cost of runs: optimizer updates, and seconds of earlier such runs."""
 
 from __future__ import annotations
 
@@ -36,12 +36,15 @@ def _arguments(recipe: PluginSpec) -> str:
 
 
 def updates(plan: Plan, run: RunSpec) -> int | None:
-    """Optimizer updates of one run of ``plan``; None where its recipe does not know."""
+    """Optimizer updates of one run of ``plan``; None if they are unknown."""
     return plan.length(run).updates
 
 
 def updates_of(run: RunSpec, data: DatasetInfo) -> int | None:
-    """Optimizer updates of any run, on a data set of this size; None, too, for one that can no longer be trained."""
+    """Optimizer updates of any run, on a data set of this size.
+
+    None if they are unknown, or the run can no longer be trained.
+    """
     try:
         return length(run.recipe, data).updates
     except VqbenchError:  # of a plugin that is not at hand, or of another version
@@ -49,7 +52,10 @@ def updates_of(run: RunSpec, data: DatasetInfo) -> int | None:
 
 
 def kind(run: RunSpec) -> str:
-    """What runs that take about as long have in common: recipe, backbone, data set and quantizer."""
+    """Key of runs that take about as long.
+
+    These have recipe, backbone, data set and quantizer in common.
+    """
     parts = run.to_dict()
     return json.dumps([parts["recipe"], parts["backbone"], parts["dataset"], run.quantizer.name], sort_keys=True)
 
@@ -63,10 +69,10 @@ def median_seconds(records: Iterable[Record]) -> dict[str, float]:
 
 
 def cheapest_first(plans: Sequence[Plan], store: ResultStore, jobs: list[Job]) -> list[Job]:
-    """Sort jobs: trained runs, then those that were begun, then the rest, each by cost; ties in the suites' order.
+    """Sort jobs by cost: trained runs, then begun ones, then the rest.
 
-    Second stages come after all that they may build on. A cost is the seconds that such runs took here, or those that
-    their number of updates makes likely; runs without a known number come last.
+    Ties are in the order of the suites. Second stages come after all that they may build on. A cost is the seconds that
+    such runs took here, or those that their number of updates makes likely; runs without a known number come last.
     """
     stages = [(plan, run) for plan in plans for run in plan.runs()]
     steps = {run.key: updates(plan, run) or 0 for plan, run in stages}

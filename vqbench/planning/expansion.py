@@ -1,4 +1,4 @@
-"""The runs that a suite asks for: its lists and grids expanded, all arguments resolved."""
+"""Expand a suite to runs, with all arguments of all plugins resolved."""
 
 from __future__ import annotations
 
@@ -31,10 +31,12 @@ class Registry(Protocol):
 
 
 def expand(suite: SuiteSpec, registry: Registry | None = None) -> list[PlannedRun]:
-    """Expand ``suite`` to its runs: data sets, rows and seeds in the order of the file, all arguments resolved.
+    """Expand ``suite`` to its runs, all arguments resolved.
 
-    Raises UsageError, with the place in the file, for unknown plugins and wrong arguments, for two rows that a
-    table could not tell apart, and for a table grouped by what no row has.
+    Data sets, rows and seeds are in the order of the file.
+
+    Raises UsageError, with the place in the file, for unknown plugins and wrong arguments, for two rows with
+    one label in one group, and for a table grouped by an argument that no row has.
     """
     if registry is None:
         from vqbench import registry as plugins
@@ -87,7 +89,10 @@ def expand(suite: SuiteSpec, registry: Registry | None = None) -> list[PlannedRu
 def _of_rows(
     suite: SuiteSpec, key: str, common: Plugin, resolve: Callable[[Plugin, KeyPath], PluginSpec]
 ) -> list[PluginSpec]:
-    """The plugin of each row under ``key``: its own, or else the suite's, which is resolved only if a row needs it."""
+    """The plugin of each row under ``key``: its own, or else the suite's.
+
+    That of the suite is resolved only if a row needs it.
+    """
     shared: PluginSpec | None = None
     parts = []
     for source, row in enumerate(suite.quantizers):
@@ -101,7 +106,10 @@ def _of_rows(
 
 
 def _recipe(suite: SuiteSpec, registry: Registry, train: Plugin, place: KeyPath) -> PluginSpec:
-    """The recipe with the arguments of a training protocol, if one is named, the row's own and a reduced copy's."""
+    """The recipe of a training protocol or of its own name.
+
+    Arguments of the row win over those of the protocol, and those of a reduced copy over both.
+    """
     known = [*protocol.TRAIN, *registry.names("recipes")]
     if train.name not in known:
         raise suite.error(place, f"unknown training protocol or recipe {train.name!r}; {nearest(train.name, known)}")
@@ -116,19 +124,25 @@ def _backbone(suite: SuiteSpec, registry: Registry, backbone: Plugin, place: Key
 
 
 def refresh(suite: SuiteSpec, registry: Registry, position: int) -> None:
-    """Look at every file of the data set at ``position``, so that images rewritten in place make other runs."""
+    """Look at every file of the data set at ``position``.
+
+    Images that were rewritten in place then make other runs.
+    """
     written = suite.datasets[position]
     with suppress(UsageError):  # raised again, with the place in the file, when the data set is resolved
         registry.refresh(written.name, _folder(suite, written) | written.args)
 
 
 def _folder(suite: SuiteSpec, written: Plugin) -> dict[str, str]:
-    """The suite's ``data`` as an argument of a data set that has no folder of its own."""
+    """The suite's ``data`` as an argument of a data set without a folder."""
     return {"folder": suite.data} if suite.data is not None and "folder" not in written.args else {}
 
 
 def dataset_part(suite: SuiteSpec, registry: Registry, position: int) -> PluginSpec:
-    """The data set at ``position``, with the suite's ``data`` as its folder where it has none of its own."""
+    """The data set at ``position``.
+
+    The suite's ``data`` is its folder if it has none of its own.
+    """
     written = suite.datasets[position]
     shared = _folder(suite, written)
     at: dict[str, KeyPath] = {"folder": ("data",)} if shared else {}
@@ -137,7 +151,10 @@ def dataset_part(suite: SuiteSpec, registry: Registry, position: int) -> PluginS
 
 
 def _second(suite: SuiteSpec, registry: Registry) -> PluginSpec | None:
-    """The recipe of the second stage; in a reduced copy, with those reduced arguments that it may share."""
+    """The recipe of the second stage.
+
+    In a reduced copy, with those reduced arguments that it may share.
+    """
     if suite.generate is None:
         return None
     name = suite.generate.name
@@ -148,7 +165,10 @@ def _second(suite: SuiteSpec, registry: Registry) -> PluginSpec | None:
 
 
 def _quantizer(suite: SuiteSpec, registry: Registry, row: SuiteRow, dataset: str) -> PluginSpec:
-    """The quantizer of ``row`` on ``dataset``: the row's arguments, then those for this data set, within the budget."""
+    """The quantizer of ``row`` on ``dataset``, within the budget.
+
+    Arguments for this data set win over those of the row.
+    """
     own = suite.quantizers[row.source].on.get(dataset, {})
     place: KeyPath = ("quantizers", row.source)
     at = {argument: (*place, "on", dataset, argument) for argument in own}
@@ -167,7 +187,10 @@ def _resolve(
     at: Mapping[str, KeyPath] | None = None,
     fixed: Mapping[str, Any] | None = None,
 ) -> PluginSpec:
-    """The plugin with all its arguments. An error of the registry gets the place in the file, down to the argument."""
+    """The plugin with all its arguments.
+
+    An error of the registry gets the place in the file, of the argument if it names one.
+    """
     folder = given.get("folder") if kind == "datasets" else None
     try:
         if isinstance(folder, str):

@@ -1,4 +1,4 @@
-"""Load the plan of a suite: from a store that keeps it, if nothing has changed since, or else resolved anew.
+"""Load the plan of a suite: a kept one if it is current, or else resolved anew.
 
 To resolve a suite, the classes of its plugins are needed, so torch. The result is kept in ``STORE/suites/NAME.json``
 with the digests of all that went in: the suite with its overrides, every plugin file consulted, our version. While all
@@ -41,7 +41,7 @@ def load(
     test_images: int | None = None,
     refresh: bool = False,
 ) -> Plan:
-    """Load the plan of a suite, from the first of ``stores`` that keeps a current one.
+    """Load the plan of a suite, from the first store that keeps a current one.
 
     Args:
         suite: the suite's name, or the path of its file.
@@ -73,7 +73,7 @@ def load(
 
 
 def _added_metrics(spec: SuiteSpec, metrics: Sequence[str]) -> list[Override]:
-    """The overrides that add ``metrics`` to those of ``spec``, and to the columns of its table."""
+    """The overrides that add ``metrics`` to the suite and to its table."""
     origin = f"--metrics {', '.join(metrics)}"
     changes = [Override("metrics", list(dict.fromkeys([*spec.metrics, *metrics])), origin)]
     if spec.table.columns:
@@ -82,7 +82,10 @@ def _added_metrics(spec: SuiteSpec, metrics: Sequence[str]) -> list[Override]:
 
 
 def keys(suite: Path, stores: Sequence[ResultStore]) -> set[str]:
-    """The keys of all runs of a suite. The last of ``stores`` keeps them for the next time. Raises VqbenchError."""
+    """Return the keys of all runs of a suite.
+
+    The last of ``stores`` keeps them for the next time. Raises VqbenchError.
+    """
     spec = load_suite(suite)
     digest = _suite_digest(spec)
     plan = _kept(spec, digest, False, stores)
@@ -110,7 +113,7 @@ def _kept(
 def _current(
     store: ResultStore, spec: SuiteSpec, digest: str, variant: bool, stale: set[int] | None = None
 ) -> Plan | None:
-    """The plan of this suite in ``store``, if nothing that it was resolved from has changed since."""
+    """The plan of this suite in ``store``, if its inputs have not changed."""
     name = f"{spec.name}-{digest[:8]}" if variant else spec.name
     try:
         content = plan_file.read(plan_file.path_of(store, name))
@@ -126,10 +129,11 @@ def _current(
 
 
 def _same_data(spec: SuiteSpec, on_disk: Collection[str], plan: Plan, stale: set[int] | None) -> bool:
-    """Whether the data sets that are folders of this machine have the content that they had; True for absent ones.
+    """Whether the folders of data sets have the content that they had.
 
-    ``on_disk`` are their names. ``stale`` are the positions of data sets whose files are looked at first, one by one;
-    None: no file is, and what is wrong with a folder does not matter either. Needs no torch.
+    Folders that are absent count as unchanged. ``on_disk`` are their names. ``stale`` are the positions of data sets
+    whose files are looked at first, one by one; None: no file is, and what is wrong with a folder does not matter
+    either. Needs no torch.
     """
     runs = {entry.dataset: entry.run for entry in plan.entries}
     for position, written in enumerate(spec.datasets):
@@ -160,7 +164,7 @@ def _notes(dataset: PluginSpec) -> tuple[str, ...]:
 
 
 def _plugin_digest(plugin: str) -> str | None:
-    """The digest of a plugin, written as ``kind/name``; None if there is none of that name."""
+    """The digest of a plugin, written as ``kind/name``; None if unknown."""
     kind, name = plugin.split("/")
     return registry.digest(kind, name) if name in registry.sources(kind) else None  # type: ignore[arg-type]  # its kind was checked when the file was read
 
@@ -169,9 +173,10 @@ def _plugin_digest(plugin: str) -> str | None:
 
 
 def resolve(spec: SuiteSpec, digest: str, variant: bool, whole: bool = True) -> Plan:
-    """Resolve a suite to its plan. ``digest``: of the suite. ``variant``: it was changed by the command line.
+    """Resolve a suite to its plan.
 
-    ``whole``: with what a table shows of models, and only if all runs can be carried out.
+    ``digest``: of the suite. ``variant``: it was changed by the command line. ``whole``: with what a table shows of
+    models, and only if all runs can be carried out.
     """
     from vqbench.planning.feasibility import require_feasible
 
@@ -200,7 +205,10 @@ def resolve(spec: SuiteSpec, digest: str, variant: bool, whole: bool = True) -> 
 
 
 def _require_second_stage(spec: SuiteSpec) -> None:
-    """Raises UsageError if the recipe under ``generate`` is none; unknown recipes and arguments are checked later."""
+    """Raise UsageError if the recipe under ``generate`` is no second stage.
+
+    Unknown recipes and arguments are checked later.
+    """
     if spec.generate is None or (name := spec.generate.name) not in (known := registry.names("recipes")):
         return
     if not registry.load("recipes", name).second_stage:
@@ -209,7 +217,10 @@ def _require_second_stage(spec: SuiteSpec) -> None:
 
 
 def _described(entry: PlannedRun, dataset: Any, shapes: bool) -> PlannedRun:
-    """``entry`` with what a table shows of its quantizer; with ``shapes``, of its codes as well."""
+    """Add to ``entry`` what a table shows of its quantizer.
+
+    With ``shapes``, also the shape of its codes.
+    """
     from vqbench.planning.feasibility import code_shape
 
     bound = registry.load("quantizers", entry.run.quantizer.name).upper_bound
@@ -240,7 +251,10 @@ def _dataset_info(part: PluginSpec, dataset: Any) -> DatasetInfo:
 
 
 def _sampling(spec: SuiteSpec, infos: dict[str, MetricInfo]) -> Sampling | None:
-    """The sampling of the second stage, if there is one: it and metrics of samples need each other."""
+    """The sampling of the second stage, if the suite has one.
+
+    A second stage and metrics of samples need each other.
+    """
     of_samples = [name for name, info in infos.items() if info.of_samples]
     if of_samples and spec.generate is None:
         raise spec.error(

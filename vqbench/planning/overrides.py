@@ -14,10 +14,10 @@ from vqbench.planning.yamlfile import Document, KeyPath, inline, parse
 
 @dataclass(frozen=True)
 class Override:
-    """A change of a suite: the ``value``, plain data, that replaces what stands at ``path``.
+    """A change of a suite: a value that replaces the one at a path.
 
-    A path is keys joined by dots. In a list, a number picks an item, a name all items that are, or have, that key
-    (``quantizers.vq.beta`` is the beta of every row of vq), or else the rows of that label.
+    ``value`` is plain data. A path is keys joined by dots. In a list, a number picks an item, a name all items that
+    are, or have, that key (``quantizers.vq.beta`` is the beta of every row of vq), or else the rows of that label.
 
     >>> str(Override("seeds", [1, 2])), Override.parse("train.clean.epochs=3").value
     ('seeds=[1, 2]', 3)
@@ -29,7 +29,7 @@ class Override:
 
     @classmethod
     def parse(cls, text: str) -> Override:
-        """The override that ``--set text`` asks for, a path and a value in YAML. Raises UsageError."""
+        """Parse the text of ``--set``: a path and a value in YAML. Raises UsageError."""
         origin = f"--set {shortened(text, 100)}"
         path, equals, value = text.partition("=")
         keys = [key.strip() for key in path.split(".")]
@@ -44,7 +44,7 @@ class Override:
 
     @property
     def place(self) -> str:
-        """What an error names as the place of the change."""
+        """The place that an error names."""
         return self.origin or f"--set {shortened(str(self), 100)}"
 
     def __str__(self) -> str:
@@ -74,7 +74,10 @@ class _Setter:
         self.done: list[KeyPath] = []
 
     def set(self, data: Any, keys: list[str], above: KeyPath) -> Any:
-        """``data``, which lies at ``above``, with the value set at ``keys`` below it."""
+        """Set the value at ``keys`` below ``data``, and return the changed data.
+
+        ``above`` is the path of ``data`` itself.
+        """
         if not keys:
             self.done.append(above)
             return copy.deepcopy(self.value)
@@ -106,7 +109,10 @@ class _Setter:
         return items
 
     def may_be_new(self, key: str, rest: list[str], above: KeyPath) -> bool:
-        """Whether a key that is not there may be made: known ones, and last ones, which are checked with the suite."""
+        """Whether a new key may be added.
+
+        Known keys may, and last ones, which are checked with the suite.
+        """
         if not above:
             return key in self.fields
         return not rest or key in ROW_KEYS or above[-1] == "on"
@@ -121,7 +127,7 @@ def _is(item: Any, key: str) -> bool:
 
 
 def _names(items: Iterable[Any]) -> list[str]:
-    """What the items of a list can be picked by."""
+    """The names by which the items of a list can be picked."""
     names: list[Any] = []
     for item in items:
         if isinstance(item, dict):

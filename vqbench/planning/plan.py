@@ -1,4 +1,4 @@
-"""A suite resolved to runs: what is to be trained, which numbers each run must have, what its table shows."""
+"""Plans: a suite resolved to runs, with the facts that its table shows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ if TYPE_CHECKING:  # pydantic is only needed to read suites
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One run in its place in a suite's table: two places, and two suites, may share a run."""
+    """One run in its place in a suite's table.
+
+    Two places, and two suites, may share a run.
+    """
 
     label: str  # of the row, without what the suite's table groups by
     row: int  # position among the rows of the suite, grids expanded
@@ -65,7 +68,7 @@ class DatasetInfo:
 
 @dataclass(frozen=True)
 class Length:
-    """The length of one training. None where its recipe does not know it beforehand."""
+    """The length of one training. None if its recipe cannot state it beforehand."""
 
     updates: int | None = None  # of the optimizer
     shown: int | None = None  # images in all updates, repetitions counted
@@ -74,7 +77,7 @@ class Length:
 
 @dataclass(frozen=True)
 class Plan:
-    """A suite's runs, in the order of its table, and what its table shows of their parts."""
+    """A suite's runs, in the order of its table, and facts of their parts."""
 
     suite: SuiteSpec
     entries: list[PlannedRun]
@@ -86,7 +89,10 @@ class Plan:
     lengths: Mapping[str, Length] = field(default_factory=dict)  # key of a run -> length of its training
 
     def length(self, run: RunSpec) -> Length:
-        """The length of training ``run``; an unknown one where an earlier version of vqbench kept this plan."""
+        """The length of training ``run``.
+
+        It is unknown if an earlier version of vqbench wrote this plan.
+        """
         return self.lengths.get(run.key) or Length()
 
     def runs(self) -> list[RunSpec]:
@@ -107,7 +113,7 @@ class Plan:
         return self.wanted_of(run is not None and run.parent is not None)
 
     def wanted_of(self, second: bool) -> RequiredMetrics:
-        """The numbers of samples that a second stage must have, or those that any other run must have."""
+        """The values that a second stage must have, or those of any other run."""
         infos = {name: info for name, info in self.metrics.items() if info.of_samples == second}
         return {
             self.under(name, second): {
@@ -117,11 +123,17 @@ class Plan:
         }
 
     def under(self, name: str, of_samples: bool) -> str:
-        """The name that values of reconstructions, or of samples, are stored under; ``name`` is one of protocols."""
+        """The name that values of reconstructions, or of samples, are stored under.
+
+        ``name`` is one of :meth:`protocols`.
+        """
         return str(replace(ValueName.parse(name), sampling=self.sampling)) if of_samples else name
 
     def protocols(self) -> list[str]:
-        """The names that values of reconstructions are stored under, the one that the table shows first."""
+        """The names that values of reconstructions are stored under.
+
+        The one that the table shows is first.
+        """
         ordered = dict.fromkeys([*filter(None, [self.suite.table.protocol]), *self.suite.measure])
         return [str(ValueName(name, self.suite.test_images)) for name in ordered]
 

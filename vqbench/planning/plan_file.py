@@ -1,6 +1,7 @@
-"""Resolved suites on disk, ``STORE/suites/NAME.json``: written, checked and read without torch.
+"""Write, check and read resolved suites, ``STORE/suites/NAME.json``.
 
-Every check raises ValueError. Nothing in a file names code but plugins by kind and name, which the registry resolves.
+None of it needs torch. Every check raises ValueError. Nothing in a file names code but plugins by kind and name, which
+the registry resolves.
 """
 
 from __future__ import annotations
@@ -34,7 +35,10 @@ def path_of(store: ResultStore, name: str) -> Path:
 
 
 def save(plan: Plan, store: ResultStore) -> None:
-    """Write ``plan`` into ``store``, in the place of an earlier one of its name. Raises StoreError."""
+    """Write ``plan`` into ``store``, in place of an earlier one of its name.
+
+    Raises StoreError.
+    """
     content = {
         "inputs": plan.inputs,
         "suite": plan.suite.dump(),
@@ -49,7 +53,10 @@ def save(plan: Plan, store: ResultStore) -> None:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Read the content of a file that :func:`save` wrote. Raises ValueError for anything else, and OSError."""
+    """Read the content of a file that :func:`save` wrote.
+
+    Raises ValueError for any other content, and OSError if there is no such file.
+    """
     content: dict[str, Any] = reading.json_of(path)
     schema.mapping(content, "it")
     if content.pop("digest", None) not in (None, _digest_of(content)):  # the first were written without one
@@ -72,7 +79,10 @@ def plan_of(spec: SuiteSpec, content: Mapping[str, Any], variant: bool) -> Plan:
 
 
 def stored(store: ResultStore) -> list[Plan]:
-    """Every suite that was resolved for ``store``, as it was resolved then; a damaged file is noted in its damage."""
+    """Read every suite that was resolved for ``store``, as it was then.
+
+    A damaged file is noted in the store's damage.
+    """
     plans = []
     for path in sorted((store.root / "suites").glob("*.json")):
         try:
@@ -106,7 +116,7 @@ def _digest_of(content: Mapping[str, Any]) -> str:
 
 
 def _check(content: Mapping[str, Any]) -> None:
-    """Raises ValueError unless ``content`` has every part of a plan, each of its type."""
+    """Raise ValueError unless ``content`` has every part of a plan."""
     if lacking := [name for name in FIELDS if name not in content]:
         raise ValueError(f"{lacking[0]} is missing")
     _check_inputs(content["inputs"])
@@ -139,7 +149,7 @@ def _check_inputs(content: Any) -> None:
 
 
 def _check_runs(content: Mapping[str, Any], where: str, datasets: Any) -> None:
-    """Raises ValueError unless an entry agrees with its own runs, and with the data sets of the plan."""
+    """Raise ValueError unless an entry agrees with its runs and data sets."""
     run = _run(content["run"], f"{where}: run")
     if content["key"] != run.key:
         raise ValueError(f"{where}: its key is not that of its run")
@@ -165,7 +175,10 @@ def _fields(declared: type) -> tuple[set[str], set[str]]:
 
 
 def _check_fields(content: Any, checks: Checks, names: set[str], needed: set[str], where: str) -> None:
-    """Raises ValueError unless ``content`` has all ``needed`` fields, no others than ``names``, each of its type."""
+    """Raise ValueError unless ``content`` has the right fields.
+
+    These are all ``needed`` ones and no others than ``names``, each of its type.
+    """
     present = schema.mapping(content, where).keys()
     if wrong := (present - names) | (needed - present):
         raise ValueError(f"{where}: {sorted(wrong)[0][:40]!r} is unknown or missing")

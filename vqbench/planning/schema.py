@@ -1,4 +1,4 @@
-"""Strict models of YAML data: their base class, checks of values, and what an error says of a wrong one."""
+"""Strict models of YAML data: their base class, and checks of values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MOST_CODES = 2**24  # of a codebook, and dimensions of a code
 
 
 class Problem(ValueError):
-    """What is wrong with a value, or with what lies at ``path`` below it."""
+    """A wrong value, or one at ``path`` below it."""
 
     def __init__(self, message: str, *path: str | int) -> None:
         super().__init__(message)
@@ -23,7 +23,7 @@ class Problem(ValueError):
 
 
 def word(text: str) -> str:
-    """A name that is fit for a file."""
+    """Check a name that files are called by."""
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,63}", text):
         raise Problem(
             f"{shown(text)} should be up to 64 letters, digits, _ and -, a letter first: files are named by it"
@@ -32,32 +32,32 @@ def word(text: str) -> str:
 
 
 def line(text: str) -> str:
-    """A short text that stays on its line in a table."""
+    """Check a short text for one line of a table."""
     if not text.strip() or "\n" in text or len(text) > 200:
         raise Problem(f"{shown(text)} should be one line of text, of at most 200 characters")
     return text
 
 
 def filled(values: list[T]) -> list[T]:
-    """A list with something in it."""
+    """Check that a list is not empty."""
     if not values:
         raise Problem("is empty; name at least one")
     return values
 
 
 def distinct(values: list[T]) -> list[T]:
-    """A list with something in it, each once."""
+    """Check that a list is not empty and has every value once."""
     filled(values)
     seen: set[T] = set()
     for index, value in enumerate(values):
         if value in seen:
-            raise Problem(f"{value} is there twice; remove one", index)
+            raise Problem(f"{value} is listed twice; remove one", index)
         seen.add(value)
     return values
 
 
 def sizes(values: Any) -> list[int]:
-    """One whole number, or a list of them: a grid."""
+    """Check a whole number, or a list of them: a grid. Returns a list."""
     for index, value in enumerate(values if isinstance(values, list) else [values]):
         if type(value) is not int or not 1 <= value <= MOST_CODES:
             path = [index] if isinstance(values, list) else []
@@ -66,7 +66,10 @@ def sizes(values: Any) -> list[int]:
 
 
 def arguments(args: Any, *path: str | int, grid: bool = False) -> dict[str, Any]:
-    """Arguments of a plugin: plain values or, in a grid, lists of them. Which ones there are, the plugin knows."""
+    """Check that the arguments of a plugin are plain values.
+
+    In a grid, lists of them are valid too. Names are checked with the plugin.
+    """
     if args is not None and not isinstance(args, dict):
         raise Problem(f"is {shown(args)}; the arguments should be a mapping, such as {{beta: 0.25}}", *path)
     for name, value in (args or {}).items():
@@ -91,7 +94,10 @@ def shown(value: Any) -> str:
 
 
 class Model(BaseModel):
-    """A mapping with known keys; a value of the wrong type is an error, never converted."""
+    """A mapping with known keys.
+
+    A value of the wrong type is an error, never converted.
+    """
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -102,7 +108,7 @@ class Model(BaseModel):
 
     @classmethod
     def _plain(cls, data: Any) -> Any:
-        """``data`` as the YAML says it, with the keys of the model."""
+        """Translate ``data`` from its form in YAML to the fields of the model."""
         if not isinstance(data, dict):
             raise Problem(f"is {shown(data)}; it should be a mapping of {', '.join(cls.model_fields)}")
         for key in data:
@@ -112,7 +118,10 @@ class Model(BaseModel):
 
 
 class Plugin(Model):
-    """A plugin by name, with arguments that differ from its defaults: ``conv`` or ``{conv: {hidden: 64}}``."""
+    """A plugin by name, with arguments that differ from its defaults.
+
+    In YAML: ``conv`` or ``{conv: {hidden: 64}}``.
+    """
 
     name: str
     args: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""A suite: which quantizers are compared on which data sets, under which protocols, in which table."""
+"""Suites: which quantizers are compared, on which data, in which table."""
 
 from __future__ import annotations
 
@@ -54,24 +54,27 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class PaperRow(Model):
-    """The row of the paper's table that a row of ours corresponds to, in the words of that table."""
+    """The row of the paper's table that a row of ours corresponds to, in its words."""
 
     row: Annotated[str, AfterValidator(line)]
     setting: Annotated[str, AfterValidator(line)] | None = None
 
 
 class Codebook(Model):
-    """The budget that all quantizers get: number of codes and dimension; lists are grids."""
+    """The budget of all quantizers: number of codes and dimension.
+
+    Lists are grids.
+    """
 
     num_codes: Annotated[list[int], BeforeValidator(sizes)] = Field(default=[512])
     dim: Annotated[list[int], BeforeValidator(sizes)] = Field(default=[64])
 
 
 class QuantizerRow(Model):
-    """One quantizer of a suite, or a grid: ``vq`` or ``{vq: {beta: [0.25, 1]}, label: VQ, on: ..., paper: ...}``.
+    """One quantizer of a suite, or a grid.
 
-    ``backbone``, ``train`` and ``codebook`` are those of this row alone, in the place of the suite's: where whole
-    systems are compared, not quantizers in one backbone.
+    In YAML: ``vq`` or ``{vq: {beta: [0.25, 1]}, label: VQ, on: ..., paper: ...}``. ``backbone``, ``train`` and
+    ``codebook`` of a row replace those of the suite, to compare whole systems instead of quantizers in one backbone.
     """
 
     quantizer: str
@@ -115,7 +118,7 @@ class QuantizerRow(Model):
 
 
 class SampleSettings(Model):
-    """How many images a second stage samples, with which settings of its recipe, and what they are compared with."""
+    """The number, settings and reference of a second stage's samples."""
 
     count: Annotated[int, Field(ge=2, le=10_000_000)] = 50_000
     reference: Reference = "train"
@@ -137,7 +140,10 @@ class SampleSettings(Model):
         return {**written, **settings}
 
     def sampling(self, name: str, recipe: type[SecondStage]) -> Sampling:
-        """The sampling by the recipe ``name``. Raises Problem for a setting that it does not have, or a wrong value."""
+        """Return the sampling by the recipe ``name``.
+
+        Raises Problem for a setting that the recipe does not have, or a wrong value.
+        """
         for setting, value in self.settings.items():
             if setting not in recipe.sampler:
                 known = nearest(setting, [*recipe.sampler, *SAMPLE_KEYS])
@@ -148,7 +154,10 @@ class SampleSettings(Model):
 
 
 class TableSpec(Model):
-    """The table: blocks of rows, or groups of columns side by side, by data set or by an argument's value."""
+    """The layout of the table: blocks of rows, or groups of columns.
+
+    Both are by data set or by an argument's value.
+    """
 
     layout: Literal["rows", "side_by_side"] = "rows"
     group: str = "dataset"
@@ -158,7 +167,10 @@ class TableSpec(Model):
 
 @dataclass(frozen=True)
 class SuiteRow:
-    """One row of the table, grids expanded: its label leaves out what the table groups by."""
+    """One row of the table, grids expanded.
+
+    Its label leaves out what the table groups by.
+    """
 
     label: str
     source: int  # position among the suite's ``quantizers``
@@ -168,7 +180,10 @@ class SuiteRow:
 
 
 class SuiteSpec(Model):
-    """A suite file, checked except for what plugins know; :func:`vqbench.planning.expansion.expand` gives its runs."""
+    """A suite file, checked except for plugins and their arguments.
+
+    :func:`vqbench.planning.expansion.expand` checks these.
+    """
 
     name: Annotated[str, AfterValidator(word)]  # files are named by it
     title: Annotated[str, AfterValidator(line)] | None = None
@@ -195,7 +210,10 @@ class SuiteSpec(Model):
 
     @classmethod
     def from_document(cls, document: Document) -> Self:
-        """The suite that ``document`` says. Raises UsageError with the place of what is wrong."""
+        """Read a suite from ``document``.
+
+        Raises UsageError with the place of a wrong value.
+        """
         if document.data is None:
             raise document.error(
                 (),
@@ -209,40 +227,52 @@ class SuiteSpec(Model):
         return suite
 
     def error(self, path: KeyPath, message: str) -> UsageError:
-        """An error about what lies at ``path``, with the place in the file that the suite was read from."""
+        """An error about the value at ``path``, with its place in the suite's file."""
         return self._document.error(path, message)
 
     def dump(self) -> str:
-        """The suite as YAML, changes by ``--set`` included, which reads back as an equal suite."""
+        """Return the suite as YAML, with its overrides.
+
+        It reads back as an equal suite.
+        """
         return yamlfile.dump(self.model_dump(exclude_unset=True))
 
     def reduce(self, test_images: int | None = None, **recipe: Any) -> Self:
-        """A smaller copy under another name: other arguments of the recipe (``epochs=10``), or fewer images."""
+        """Return a smaller copy under another name.
+
+        It has other arguments of the recipe (``epochs=10``), or fewer test images.
+        """
         try:
             reduced = arguments({**self.reduced, **recipe})
         except Problem as problem:
             raise self.error(("reduced", *problem.path), str(problem)) from None
         copy = self.model_copy(update={"name": f"{self.name}_reduced", "reduced": reduced, "test_images": test_images})
-        told = {("reduced", name): f"--{name.replace('_', '-')}" for name in recipe}
-        copy._document = Document(self._document.data, self._document.places | told)
+        options = {("reduced", name): f"--{name.replace('_', '-')}" for name in recipe}
+        copy._document = Document(self._document.data, self._document.places | options)
         return copy
 
     @property
     def heading(self) -> str:
-        """The title of its tables, which says where this is not the suite of the file."""
+        """The title of its tables, with the differences from the suite's file."""
         marks = ["REDUCED"] if self.reduced or self.test_images else []
         marks += [f"CHANGED: {shortened(', '.join(self.changed), 100)}"] if self.changed else []
         return " ".join([self.title or self.name, *(f"({mark})" for mark in marks)])
 
     @property
     def about(self) -> str:
-        """The description on one line; empty where it states lengths of a training that was changed."""
+        """The description on one line.
+
+        Empty if it states the length of a training that was changed.
+        """
         text = " ".join((self.description or "").split())
         longer = any(change.startswith(("train", "datasets", "generate")) for change in self.changed)
         return "" if (self.reduced or longer) and LENGTHS.search(text) else text
 
     def rows(self) -> list[SuiteRow]:
-        """The rows of the table in the order of the file; a grid varies its last list fastest, the budget last."""
+        """The rows of the table in the order of the file.
+
+        A grid varies its last list fastest, and the budget last.
+        """
         return [row for index in range(len(self.quantizers)) for row in self._grid(index)]
 
     def _grid(self, source: int) -> list[SuiteRow]:
@@ -260,20 +290,20 @@ class SuiteSpec(Model):
         return rows
 
     def _budget(self, row: QuantizerRow) -> dict[str, list[int]]:
-        """The suite's budget, but for what the row has of its own."""
+        """The suite's budget, with the row's own numbers in the place of the suite's."""
         own = row.codebook.model_fields_set if row.codebook else ()
         return {name: getattr(row.codebook if name in own else self.codebook, name) for name in BUDGET}
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        """What one key says must agree with what the others say, and with the protocols that there are."""
+        """Check that the keys agree with each other, and name known protocols."""
         for index, name in enumerate(self.measure):
             if name not in MEASURE:
                 raise Problem(f"unknown measuring protocol {name!r}; {nearest(name, MEASURE)}", "measure", index)
         datasets = [dataset.name for dataset in self.datasets]
         for index, name in enumerate(datasets):
             if name in datasets[:index]:
-                raise Problem(f"the data set {name!r} is there twice; remove one", "datasets", index)
+                raise Problem(f"the data set {name!r} is listed twice; remove one", "datasets", index)
         for index, row in enumerate(self.quantizers):
             self._row_agrees(row, index, datasets)
         rows = sum(math.prod(map(len, self._budget(row).values())) * _grid_of(row) for row in self.quantizers)
@@ -322,7 +352,7 @@ def _text(value: Any) -> str:
 
 
 def _explained(error: ValidationError) -> tuple[KeyPath, str]:
-    """Where the first thing lies that is wrong, as the file spells it, and what is wrong with it."""
+    """The path of the first wrong value, as in the file, and what is wrong with it."""
     first = error.errors()[0]
     problem = first.get("ctx", {}).get("error")
     if isinstance(problem, Problem):

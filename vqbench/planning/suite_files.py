@@ -1,4 +1,4 @@
-"""Suite files: where they are found, and how one is read with its overrides."""
+"""Find suite files by name, and load a suite with its overrides."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def folders() -> list[Path]:
-    """Where suites are looked for by name: the working directory's, then a checkout's, then the installed ones."""
+    """The folders of suites, in the order of search.
+
+    The working directory's comes first, then a checkout's, then the installed one.
+    """
     beside = [PACKAGE.parent / "suites"] if (PACKAGE.parent / "pyproject.toml").is_file() else []
     return [Path("suites"), *beside, PACKAGE / "suites"]
 
 
 def known_suites() -> dict[str, Path]:
-    """The suites that can be asked for by name."""
+    """All suites that have a name: name -> file."""
     found: dict[str, Path] = {}
     for folder in folders():
         for path in sorted(folder.glob("*.yaml")):
@@ -31,9 +34,11 @@ def known_suites() -> dict[str, Path]:
 
 
 def find_suite(name_or_path: str | Path) -> Path:
-    """The file of a suite: a path as given, or a name in one of :func:`folders`, with or without ``.yaml``.
+    """Find the file of a suite by its path or name.
 
-    Raises UsageError that tells where was looked and which suites there are.
+    A path is used as given; a name is searched for in :func:`folders`, with or without ``.yaml``.
+
+    Raises UsageError with the places searched and the known suites.
     """
     given = str(name_or_path)
     bases = [Path(), *(folders() if Path(given).name == given else [])]
@@ -46,14 +51,17 @@ def find_suite(name_or_path: str | Path) -> Path:
 
 
 def _is_file(path: Path) -> bool:
-    """Whether there is something to be read; also False where the system cannot tell."""
+    """Whether a file exists; False, too, if the system refuses an answer."""
     with suppress(OSError, ValueError):
         return path.exists() and not path.is_dir()
     return False
 
 
 def load_suite(name_or_path: str | Path, overrides: Iterable[Override] = ()) -> SuiteSpec:
-    """The suite of that name or path, changed by ``overrides``. Raises UsageError with the place."""
+    """Load the suite of that name or path, changed by ``overrides``.
+
+    Raises UsageError with the place of a wrong value.
+    """
     document = yamlfile.read(find_suite(name_or_path))
     overrides = list(overrides)
     changed = override(document, overrides, SuiteSpec.model_fields)

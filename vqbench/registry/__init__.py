@@ -1,4 +1,4 @@
-"""Plugins by name: built-in ones, files that the user names, and those of installed packages.
+"""Plugins by name: built-in ones, the user's files, installed packages.
 
 >>> from vqbench import registry
 >>> "vq" in registry.names("quantizers")

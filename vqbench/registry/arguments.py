@@ -1,4 +1,4 @@
-"""Resolve a plugin's arguments: given ones, those of a preset and defaults, each of its declared type."""
+"""Resolve the arguments of plugins, each of its declared type."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vqbench.spec import PluginSpec
 
 
 def resolve(kind: Kind, name: str, given: Mapping[str, Any], fixed: Mapping[str, Any] | None = None) -> PluginSpec:
-    """Resolve every argument that decides what a plugin does, its type and range checked.
+    """Resolve every argument that decides what a plugin does.
 
     Args:
         kind: the plugin's kind, such as "quantizers".
@@ -44,7 +44,7 @@ def resolve(kind: Kind, name: str, given: Mapping[str, Any], fixed: Mapping[str,
 
 
 def refresh(name: str, given: Mapping[str, Any]) -> None:
-    """Compare every file of the data set ``name`` on this machine with the cached facts of it."""
+    """Compare the files of the data set ``name`` with the cached facts of them."""
     _, cls, preset = find("datasets", name)
     cls.refresh(checked(f"dataset {name!r}", cls, given, {}, preset))
 
@@ -56,9 +56,9 @@ def checked(
     fixed: Mapping[str, Any],
     preset: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """All arguments of ``cls``, from ``fixed``, ``given``, ``preset`` and the defaults in this order, types checked.
+    """Return all arguments of ``cls``, their types checked.
 
-    Errors are about ``subject``.
+    They are taken from ``fixed``, ``given``, ``preset`` and the defaults, in this order. Errors are about ``subject``.
     """
     known = dict(parameters(cls))
     for argument in fixed:
@@ -80,7 +80,10 @@ def checked(
 
 
 def _require_plain(subject: str, value: Any) -> None:
-    """Raises BrokenPlugin for a value that JSON does not have, since arguments name a run."""
+    """Raise BrokenPlugin for a value without a form in JSON.
+
+    Arguments name a run.
+    """
     try:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError):
@@ -90,7 +93,10 @@ def _require_plain(subject: str, value: Any) -> None:
 
 
 def parameters(cls: type) -> Iterator[tuple[str, tuple[Any, Any]]]:
-    """The constructor's arguments: name -> (annotation, default), without those that the recipe fills in."""
+    """Yield the constructor's arguments: name -> (annotation, default).
+
+    Those that the recipe fills in are left out.
+    """
     constructor: Any = cls.__init__  # type: ignore[misc]  # of the class itself, not of an instance
     try:
         hints = typing.get_type_hints(constructor, include_extras=True)

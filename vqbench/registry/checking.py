@@ -10,7 +10,9 @@ from vqbench.registry.contracts import BrokenPlugin
 
 
 def check_value(subject: str, value: Any, annotation: Any) -> Any:
-    """Return ``value`` as ``annotation`` declares it: of the exact type, but an int is a valid float, and in range.
+    """Return ``value`` as ``annotation`` declares it, in type and range.
+
+    Types are exact, but an int is a valid float.
 
     Raises UsageError about ``subject`` for any other value, and BrokenPlugin for a type that no suite can give.
     """

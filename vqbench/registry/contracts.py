@@ -1,4 +1,4 @@
-"""Kinds of plugins, the contract that each fulfils, and the errors of plugins that do not."""
+"""Kinds of plugins, their contracts, and errors of broken plugins."""
 
 from __future__ import annotations
 
@@ -20,8 +20,14 @@ CONTRACTS: Mapping[Kind, tuple[str, str]] = {
 
 
 class BrokenPlugin(UsageError):
-    """A plugin that exists but cannot be used. Suites that do not name it are not affected."""
+    """A plugin that exists but cannot be used.
+
+    Suites that do not name it are not affected.
+    """
 
 
 class ChangedPlugin(UsageError):
-    """A plugin's file that was edited since the run was planned. Runs without the plugin are not affected."""
+    """A plugin's file that was edited since the run was planned.
+
+    Runs without the plugin are not affected.
+    """

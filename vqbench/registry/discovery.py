@@ -1,8 +1,8 @@
-"""Names of plugins to their sources: built-in folders, files named by the user, entry points of installed packages.
+"""Find the sources of plugins, without importing them.
 
-All three are treated alike: a module (a file) offers the classes defined in it that fulfil a contract. A module is
-imported only when one of its names is used, so that listing names needs no torch, and a broken plugin affects only
-suites that name it.
+These are built-in folders, files that the user names, and entry points of installed packages. All three are treated
+alike: a module (a file) offers the classes defined in it that fulfil a contract. A module is imported only when one of
+its names is used, so that listing names needs no torch, and a broken plugin affects only suites that name it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,10 @@ class PluginSource:
         return plugin_files.import_file(Path(self.where))
 
     def path(self) -> Path | None:
-        """The plugin's file; for an installed package, that of the outermost module. None if it cannot be found."""
+        """The plugin's file; None if it cannot be found.
+
+        For an installed package, that of the outermost module.
+        """
         if self.origin == "file":
             return Path(str(self.where))
         module = self.where.module.split(".")[0] if isinstance(self.where, EntryPoint) else self.where
@@ -57,9 +60,10 @@ class PluginSource:
 
 @cache
 def sources(kind: Kind) -> Mapping[str, PluginSource]:
-    """All plugins of ``kind`` by name. Only the user's own files are imported; they win over packages.
+    """All plugins of ``kind`` by name.
 
-    A package or file never takes a built-in name, since runs are named by it; see :func:`refused`.
+    Only the user's own files are imported; they win over packages. A package or file never takes a built-in name, since
+    runs are named by it; see :func:`refused`.
     """
     found = {entry.name: PluginSource(entry.name, "package", entry) for entry in _entries(kind)} | built_in(kind)
     for path in plugin_files.files():  # imported, since that alone shows which kind of plugin a file offers
@@ -81,12 +85,15 @@ def built_in(kind: Kind) -> dict[str, PluginSource]:
 
 
 def _entries(kind: Kind) -> list[EntryPoint]:
-    """The entry points of installed packages, in an order that does not depend on that of their installation."""
+    """The entry points of installed packages.
+
+    Their order does not depend on that of the installation.
+    """
     return sorted(entry_points(group=f"vqbench.{kind}"), key=lambda entry: (entry.name, entry.value), reverse=True)
 
 
 def refused(kind: Kind) -> dict[str, str]:
-    """Plugins of installed packages whose name is taken: their place -> why they are not used."""
+    """Plugins of installed packages whose name is taken: place -> reason."""
     used = {source.where for source in sources(kind).values()}
     return {
         f"{entry.name} ({entry.value})": f"the name {entry.name!r} is taken by {sources(kind)[entry.name]}"
@@ -107,7 +114,9 @@ def added(kind: Kind) -> list[str]:
 
 @cache
 def classes(kind: Kind, source: PluginSource) -> list[type]:
-    """The classes of a source that fulfil the contract of ``kind``, without those that it merely imports.
+    """The classes of a source that fulfil the contract of ``kind``.
+
+    Classes that it merely imports are left out.
 
     Raises BrokenPlugin if it cannot be imported.
     """

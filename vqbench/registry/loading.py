@@ -31,7 +31,10 @@ LARGEST_FILE = 5 * MB  # bytes of a file with a plugin
 
 
 def add_file(path: str | Path) -> None:
-    """Offer the plugins of one Python file, under the file's name. Raises UsageError if there is no such file."""
+    """Offer the plugins of one Python file, under the file's name.
+
+    Raises UsageError if there is no such file, or its name is taken.
+    """
     path = path_of(path).resolve()
     if path.suffix != ".py" or not path.is_file():
         raise UsageError(f"{path}: no such Python file; --plugin takes the path of a .py file")
@@ -91,7 +94,10 @@ def load(kind: Kind, name: str) -> type[Any]:
 
 
 def _class_of(kind: Kind, source: PluginSource) -> type[Any]:
-    """The one class that a source offers. Raises BrokenPlugin if it offers none, or several."""
+    """The one class that a source offers.
+
+    Raises BrokenPlugin if it offers none, or several.
+    """
     offered = classes(kind, source)
     if len(offered) != 1:
         contract = CONTRACTS[kind][1]
@@ -104,7 +110,10 @@ def _class_of(kind: Kind, source: PluginSource) -> type[Any]:
 
 @cache
 def _require_attributes(kind: Kind, source: PluginSource, cls: type) -> None:
-    """Raises BrokenPlugin if an attribute of a stranger's class is not of the type that its contract declares."""
+    """Raise BrokenPlugin if an attribute of a class is of a wrong type.
+
+    Types are those that the contract declares.
+    """
     if source.origin == "built-in":  # which the tests check
         return
     for base in cls.__mro__:
@@ -124,9 +133,9 @@ def _require_attributes(kind: Kind, source: PluginSource, cls: type) -> None:
 
 
 def presets(kind: Kind) -> dict[str, tuple[str, Mapping[str, Any]]]:
-    """Published variants that classes name: preset -> (plugin's name, arguments). Broken plugins are left out.
+    """Published variants that classes name: preset -> (plugin, arguments).
 
-    Of two with one name, the built-in one counts.
+    Broken plugins are left out. Of two with one name, the built-in one counts.
     """
     found: dict[str, tuple[str, Mapping[str, Any]]] = {}
     for name, source in sorted(sources(kind).items(), key=lambda item: item[1].origin != "built-in"):
@@ -140,7 +149,7 @@ def presets(kind: Kind) -> dict[str, tuple[str, Mapping[str, Any]]]:
 
 
 def find(kind: Kind, name: str) -> tuple[str, type[Any], Mapping[str, Any]]:
-    """The plugin or preset ``name``: the plugin's own name, its class, and the preset's arguments."""
+    """Find a plugin or preset: plugin's name, class, preset's arguments."""
     if name not in sources(kind):
         for preset, (plugin, args) in presets(kind).items():
             if preset == name:
@@ -149,7 +158,10 @@ def find(kind: Kind, name: str) -> tuple[str, type[Any], Mapping[str, Any]]:
 
 
 def lacks(kind: Kind, name: str) -> str:
-    """A sentence on packages that the plugin ``name`` needs and how to install them; empty if none is missing."""
+    """A sentence on missing packages that a plugin needs; empty if none.
+
+    It says how to install them.
+    """
     return lacking(f"{kind[:-1]} {name!r}", load(kind, name))
 
 
@@ -188,7 +200,10 @@ def create(kind: Kind, name: str, /, **args: Any) -> Any:
 
 @contextmanager
 def contained(kind: Kind, name: str) -> Iterator[None]:
-    """Turn whatever code of the plugin ``name`` raises, which may be a stranger's, into BrokenPlugin."""
+    """Turn every error in code of the plugin ``name`` into BrokenPlugin.
+
+    The code may be a stranger's.
+    """
     try:
         yield
     except VqbenchError:

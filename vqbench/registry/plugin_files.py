@@ -25,7 +25,7 @@ def offer(path: Path) -> None:
 
 
 def was_edited(path: Path) -> bool:
-    """Whether ``path`` has other content than when it was imported; False if it was not."""
+    """Whether ``path`` was edited since it was imported."""
     return path in _imported and _imported[path][0] != path.read_bytes()
 
 

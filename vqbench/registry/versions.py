@@ -1,4 +1,4 @@
-"""Versions and digests of plugins, by which runs, values and kept plans of an edited one are told apart."""
+"""Versions and digests of plugins, which change when one is edited."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from vqbench.registry.loading import find, load
 
 
 def source(kind: Kind, name: str) -> str | None:
-    """The digest of the syntax tree of a plugin's file, as it was imported; None for all but files of the user's.
+    """The digest of a plugin file's syntax tree, as it was imported.
 
-    Built-in and packaged plugins raise their VERSION by hand instead.
+    None for plugins that are not files of the user's. Built-in and packaged plugins raise their VERSION by hand
+    instead.
     """
     found = sources(kind).get(name)
     if found is None or found.origin != "file" or name in built_in(kind):
@@ -24,14 +25,20 @@ def source(kind: Kind, name: str) -> str | None:
 
 
 def version(kind: Kind, name: str) -> int:
-    """The VERSION of a plugin; if it is a file of the user's, plus a number that follows from its content."""
+    """The VERSION of a plugin, by which its values are told apart.
+
+    For a file of the user's, a number that follows from its content is added.
+    """
     content = source(kind, name)
     own: int = load(kind, name).VERSION
     return own + (0 if content is None else 1000 * int(content[:10], 16))
 
 
 def require_same(kind: Kind, name: str, planned: str | None) -> None:
-    """Raises ChangedPlugin if :func:`source` of a plugin is no longer what it was when a run was ``planned``."""
+    """Raise ChangedPlugin if a plugin was edited since a run was planned.
+
+    ``planned`` is its :func:`source` then.
+    """
     load(kind, name)
     if source(kind, name) != planned:
         raise ChangedPlugin(
@@ -41,7 +48,7 @@ def require_same(kind: Kind, name: str, planned: str | None) -> None:
 
 
 def digest(kind: Kind, name: str) -> str:
-    """The sha256 of a plugin's code, found without importing it where that is possible.
+    """The sha256 of a plugin's code, without importing it if possible.
 
     For a file of the user's it is its :func:`source`; for an installed package it covers the version and all Python
     files of the package, since one may build on another.
