@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from vqbench.errors import UsageError, VqbenchError, counted, nearest
-from vqbench.planning.cost import kind, took, updates
+from vqbench.planning import plan_file
+from vqbench.planning.cost import kind, median_seconds, updates
 from vqbench.planning.plan import Plan, PlannedRun
 from vqbench.spec import RunSpec
 from vqbench.store import deletion, snapshots
@@ -54,7 +55,7 @@ def plan(plan: Plan, folder: Path, results: Path) -> CommandOutput:
     """Every run: done or to do, which other suites share it, and what is to be expected of its time."""
     store = ResultStore(folder)
     records = {record.run.key: record for record in store.records()}  # each is read once, and there may be thousands
-    shared, known = _sharing([store, ResultStore(results)], plan), took(records.values())
+    shared, known = _sharing([store, ResultStore(results)], plan), median_seconds(records.values())
     wanted = {second: plan.wanted_of(second) for second in (False, True)}
     rows: list[dict[str, Any]] = []
     for entry, run in ((each, run) for each in plan.entries for run in each.stages()):
@@ -113,8 +114,8 @@ def _cost(left: list[dict[str, Any]]) -> str:
 def _sharing(stores: Sequence[ResultStore], plan: Plan) -> dict[str, list[str]]:
     """Run key -> names of the other known suites that have the same run."""
     from vqbench.assets import cache_folder
-    from vqbench.planning import plan as planning
-    from vqbench.planning.overrides import known_suites
+    from vqbench.planning import loading
+    from vqbench.planning.suite_files import known_suites
 
     shared: dict[str, list[str]] = {}
     own, stores = {run.key for run in plan.runs()}, [*stores, ResultStore(cache_folder() / "resolved")]
@@ -122,7 +123,7 @@ def _sharing(stores: Sequence[ResultStore], plan: Plan) -> dict[str, list[str]]:
         if name == plan.suite.name:
             continue
         try:
-            keys = planning.keys(path, stores)
+            keys = loading.keys(path, stores)
         except VqbenchError:
             continue  # somebody else's suite, broken or for another version: not what was asked for
         for key in keys & own:
@@ -249,7 +250,7 @@ def publish(plan: Plan, folder: Path, results: Path) -> None:
         left += snapshots.copy(source.folder(spec), target.folder(spec))
         target.write(record)
         published += 1
-    plan.save(target)
+    plan_file.save(plan, target)
     for path in left:
         print(
             f"{path}: larger than {snapshots.PUBLISHED // 1000:,} kB, so pages of the published run go without it",

@@ -33,7 +33,7 @@ def listing(kind: str) -> CommandOutput:
     if kind == "suites":
         rows = [_suite_line(path) for path in _suites()]
     elif kind == "protocols":
-        rows = [{"name": name, "kind": "train", "about": text} for name, text in protocol.TRAIN_SUMMARY.items()]
+        rows = [{"name": p.name, "kind": "train", "about": p.summary} for p in protocol.TRAIN.values()]
         rows += [{"name": p.name, "kind": "measure", "about": p.summary} for p in protocol.MEASURE.values()]
     else:
         rows = [_plugin_line(PLUGINS[kind], name) for name in registry.names(PLUGINS[kind])]
@@ -72,13 +72,13 @@ def _about(cls: type) -> str:
 
 
 def _suites() -> Iterable[Path]:
-    from vqbench.planning.overrides import known_suites
+    from vqbench.planning.suite_files import known_suites
 
     return known_suites().values()
 
 
 def _suite_line(path: Path) -> dict[str, Any]:
-    from vqbench.planning.suite import load_suite
+    from vqbench.planning.suite_files import load_suite
 
     try:
         about = load_suite(path).title or ""
@@ -101,12 +101,12 @@ def _protocol(name: str) -> CommandOutput:
     """Knob by knob, with the reason; a name may be a training protocol, a measuring protocol, or both."""
     knobs: dict[str, dict[str, protocol.Knob]] = {}
     if name in protocol.TRAIN:
-        knobs["train"] = dict(protocol.TRAIN[name])
+        knobs["train"] = dict(protocol.TRAIN[name].settings)
     if name in protocol.MEASURE:
         knobs["measure"] = protocol.MEASURE[name].knobs()
     if not knobs:
         raise UsageError(f"unknown protocol {name!r}; {nearest(name, {**protocol.TRAIN, **protocol.MEASURE})}")
-    summaries = {"train": protocol.TRAIN_SUMMARY.get(name)}
+    summaries = {"train": protocol.TRAIN[name].summary if name in protocol.TRAIN else None}
     summaries["measure"] = protocol.MEASURE[name].summary if name in protocol.MEASURE else None
     parts = []
     for use, settings in knobs.items():
@@ -120,7 +120,7 @@ def _protocol(name: str) -> CommandOutput:
 
 
 def _suite(name: str) -> CommandOutput:
-    from vqbench.planning.suite import load_suite
+    from vqbench.planning.suite_files import load_suite
 
     suite = load_suite(name)
     return CommandOutput(suite.dump().rstrip(), suite.model_dump(mode="json", exclude_unset=True))

@@ -46,10 +46,10 @@ class Changes:
     test_images: Annotated[int | None, typer.Option(min=2, max=MOST, help="Reduced copy: first test images.")] = None
 
     def resolve(self, suite: str, *folders: Path, refresh: bool = False) -> Plan:
-        """The suite resolved, from what ``folders`` keep of it if that is current; see :func:`planning.load`."""
-        from vqbench.planning import plan as planning
-        from vqbench.planning.selection import select_rows
-        from vqbench.planning.suite import load_suite
+        """The suite resolved, from what ``folders`` keep of it if that is current; see :func:`loading.load`."""
+        from vqbench.planning import loading
+        from vqbench.planning.changes import select_rows
+        from vqbench.planning.suite_files import load_suite
         from vqbench.store.results import ResultStore
 
         add_plugins(self.plugin)
@@ -59,7 +59,7 @@ class Changes:
         sizes = {"epochs": self.epochs, "batch_size": self.batch_size, "subset": self.subset}
         reduced = {name: size for name, size in sizes.items() if size is not None}
         stores = [ResultStore(folder) for folder in folders]
-        return planning.load(suite, stores, overrides, self.metrics or (), reduced, self.test_images, refresh)
+        return loading.load(suite, stores, overrides, self.metrics or (), reduced, self.test_images, refresh)
 
     def _overrides(self) -> list[Override]:
         """``--set`` and ``--seeds`` as data. Raises UsageError for what is no YAML."""

@@ -15,6 +15,7 @@ from vqbench.execution.executors.executor_options import ExecutorOptions
 from vqbench.execution.results import Summary
 from vqbench.execution.settings import RunSettings
 from vqbench.execution.stopping import Stop
+from vqbench.planning import plan_file
 from vqbench.planning.cost import cheapest_first
 from vqbench.planning.jobs import Job, RequiredMetrics
 from vqbench.planning.plan import Plan
@@ -65,7 +66,7 @@ def run(plans: Sequence[Plan], folder: Path, how: RunOptions, stop: Stop) -> int
     jobs = _jobs(plans, store, how.retry_failed)
     if jobs or ranks:
         for plan in plans:
-            plan.save(store)
+            plan_file.save(plan, store)
             prepare(plan, say=False)  # now, rather than after hours of training
         for note in dict.fromkeys(note for plan in plans for info in plan.datasets.values() for note in info.notes):
             print(f"vqbench: {note}", file=sys.stderr)
