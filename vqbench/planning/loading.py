@@ -120,6 +120,7 @@ def _current(
         inputs = content["inputs"]
         current = inputs["suite"] == digest and inputs["vqbench"] == vqbench.__version__
         current = current and "lengths" in content  # earlier versions did not write them
+        current = current and all(info.get("size") for info in content["datasets"].values())  # likewise
         if not current or any(_plugin_digest(plugin) != was for plugin, was in inputs["plugins"].items()):
             return None
         plan = plan_file.plan_of(spec, content, variant)
@@ -247,7 +248,7 @@ def _metric_info(name: str) -> MetricInfo:
 def _dataset_info(part: PluginSpec, dataset: Any) -> DatasetInfo:
     with registry.contained("datasets", part.name):
         counts = dataset.counts
-        return DatasetInfo(dataset.title, counts["train"], counts["test"], dataset.holdout, dataset.notes)
+        return DatasetInfo(dataset.title, counts["train"], counts["test"], dataset.holdout, dataset.notes, dataset.size)
 
 
 def _sampling(spec: SuiteSpec, infos: dict[str, MetricInfo]) -> Sampling | None:

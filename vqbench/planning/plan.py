@@ -64,6 +64,7 @@ class DatasetInfo:
     test: int
     holdout: int
     notes: Sequence[str] = ()  # lines below every table of it
+    size: int | None = None  # height and width in pixels; None in plans of earlier versions
 
 
 @dataclass(frozen=True)

@@ -235,4 +235,5 @@ DATASET: Checks = {
     "test": schema.whole,
     "holdout": schema.whole,
     "notes": schema.texts,
+    "size": _maybe(schema.whole),
 }

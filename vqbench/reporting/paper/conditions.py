@@ -52,7 +52,7 @@ def _whole_systems(plan: Plan, protocol: str) -> str:
     lacking = [note for info in plan.datasets.values() for note in info.notes]
     if lacking:
         return f"other images than the paper's: {lacking[0].removesuffix('.')}"
-    sizes = {entry.run.dataset.args.get("size") for entry in plan.entries}
+    sizes = {info.size for info in plan.datasets.values()}
     return (
         ""
         if sizes == {WHOLE_SYSTEMS_SIZE}
