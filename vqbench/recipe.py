@@ -27,10 +27,10 @@ class Task:
     seeds: Seeds  # (purpose, counters ...) -> seed
     engine: Engine
     folder: Path  # where the recipe keeps its checkpoints: last.pt, best.pt
-    watch: CodebookMonitor  # counts the codes
-    progress: Callable[[int, int], None] = lambda done, total: None  # updates done, updates in all
-    stopped: Callable[[], bool] = lambda: False  # asked after every update: keep the work and raise Interrupted
-    told: Callable[[Mapping[str, Any]], None] = lambda epoch: None  # what the history says of an epoch, when it ended
+    monitor: CodebookMonitor  # counts the codes
+    progress: Callable[[int, int], None] = lambda done, total: None  # called with the updates done, and in all
+    stopped: Callable[[], bool] = lambda: False  # polled after every update: if true, save and raise Interrupted
+    on_epoch: Callable[[Mapping[str, Any]], None] = lambda entry: None  # called with each epoch's entry of the history
 
 
 @dataclass

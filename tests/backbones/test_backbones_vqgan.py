@@ -234,7 +234,7 @@ class Noise(Dataset):
 
 def work(model: Autoencoder, folder: Path, **changes: Any) -> Task:
     return Task(
-        model, Noise(), seeding.seeds(1, "noise"), Engine("cpu"), folder, **{"watch": CodebookMonitor(), **changes}
+        model, Noise(), seeding.seeds(1, "noise"), Engine("cpu"), folder, **{"monitor": CodebookMonitor(), **changes}
     )
 
 

@@ -43,8 +43,8 @@ def one(chosen: argparse.Namespace, system: str, playing: bool) -> dict[str, Any
     from vqbench.model import Autoencoder
     from vqbench.profiling.peak_memory import peak
     from vqbench.training.adversarial.patch import Patch
-    from vqbench.training.adversarial.reconstruction import Reconstruction
-    from vqbench.training.adversarial.update import GanConfig, GanTrainer
+    from vqbench.training.adversarial.reconstruction import Reconstruction, ReconstructionWeights
+    from vqbench.training.adversarial.update import AdamConfig, GanConfig, GanTrainer
     from vqbench.training.engine import Engine
 
     if chosen.threads:
@@ -64,8 +64,8 @@ def one(chosen: argparse.Namespace, system: str, playing: bool) -> dict[str, Any
         parameters = sum(parameter.numel() for parameter in model.parameters())
         judge = Patch(3).to(engine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         rules = GanConfig("hinge", 0.8, True, 0.0, 16, chosen.accumulate)
-        players = GanTrainer(model, judge, rules, engine, {"lr": 4.5e-6, "betas": (0.5, 0.9)}, 0.0)
-        loss = Reconstruction(engine, 1.0, 0.0, 1.0, None)
+        players = GanTrainer(model, judge, rules, engine, AdamConfig(4.5e-6))
+        loss = Reconstruction(engine, ReconstructionWeights(1.0, 0.0, 1.0))
         for _ in range(1 + chosen.repeat):
             x = torch.rand(chosen.batch, 3, chosen.side, chosen.side, device=engine.device) * 2 - 1
             begun = time.perf_counter()
@@ -95,10 +95,10 @@ def measurement(chosen: argparse.Namespace, words: Sequence[str]) -> dict[str, A
             command = [sys.executable, __file__, *words, "--row", system, playing]
             told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
             rows.append(json.loads(told.splitlines()[-1]))
-    from vqbench.execution.provenance import made
+    from vqbench.execution.provenance import current_provenance
     from vqbench.training.engine import Engine
 
-    return {"machine": made(Engine(chosen.device).device), "repeat": chosen.repeat, "rows": rows}
+    return {"machine": current_provenance(Engine(chosen.device).device), "repeat": chosen.repeat, "rows": rows}
 
 
 def table(found: dict[str, Any], style: str) -> str:

@@ -59,7 +59,8 @@ def test_a_wrong_time_between_checkpoints_is_one_sentence(value: str) -> None:
     """What is no number of seconds is named with its variable, before anything is trained."""
     code = (
         "from vqbench.errors import VqbenchError\n"
-        "try: import vqbench.training.clock\nexcept VqbenchError as e: print(e)"
+        "from vqbench.training.clock import checkpoint_interval\n"
+        "try: checkpoint_interval()\nexcept VqbenchError as e: print(e)"
     )
     environment = {**os.environ, "VQBENCH_CHECKPOINT_EVERY": value}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)

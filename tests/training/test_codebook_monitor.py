@@ -117,7 +117,7 @@ def test_watching_changes_no_weight(tmp_path: Path) -> None:
     """With and without counting, a training ends with the same weights, bit for bit."""
     states = []
     for watch in (CodebookMonitor(), Blind()):
-        work = task(tmp_path / type(watch).__name__, watch=watch)
+        work = task(tmp_path / type(watch).__name__, monitor=watch)
         recipe().fit(work)
         states.append(work.model.state_dict())
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
@@ -266,7 +266,7 @@ def test_a_logger_receives_every_epoch(tmp_path: Path, monkeypatch: pytest.Monke
     for name in ("any:own", None):
         (tmp_path / str(name)).mkdir()
         on_epoch = callbacks.epoch_callback(name, RUN, tmp_path, print)
-        recipe().fit(task(tmp_path / str(name), VQ(32, 8), told=on_epoch))
+        recipe().fit(task(tmp_path / str(name), VQ(32, 8), on_epoch=on_epoch))
     assert [("vq", tmp_path.name), 1, 2] == LOGGED
 
 
@@ -275,6 +275,6 @@ def test_a_broken_logger_costs_no_run(tmp_path: Path, monkeypatch: pytest.Monkey
     messages: list[str] = []
     monkeypatch.setattr(callbacks, "load_logger", lambda name: broken)
     on_epoch = callbacks.epoch_callback("x:broken", RUN, tmp_path, messages.append)
-    trained = recipe().fit(task(tmp_path, VQ(32, 8), told=on_epoch))
+    trained = recipe().fit(task(tmp_path, VQ(32, 8), on_epoch=on_epoch))
     assert len(trained.history) == 2
     assert messages == ["--logger x:broken failed and is not called again: RuntimeError: no server"]

@@ -36,12 +36,12 @@ from vqbench.training import seeding
 from vqbench.training.adversarial import losses
 from vqbench.training.adversarial.passes import FullBatch, MicroBatches
 from vqbench.training.adversarial.patch import Patch
-from vqbench.training.adversarial.reconstruction import Reconstruction
+from vqbench.training.adversarial.reconstruction import Reconstruction, ReconstructionWeights
 from vqbench.training.adversarial.schedule import learning_rate
 from vqbench.training.adversarial.stylegan import StyleGAN
-from vqbench.training.adversarial.update import GanConfig, GanTrainer
+from vqbench.training.adversarial.update import AdamConfig, GanConfig, GanTrainer
 from vqbench.training.codebook_monitor import CodebookMonitor
-from vqbench.training.ema import Average
+from vqbench.training.ema import WeightAverage
 from vqbench.training.engine import Engine
 
 CPU = torch.device("cpu")
@@ -78,7 +78,7 @@ def task(folder: Path, quantizer: Quantizer | None = None, **changes: Any) -> Ta
         seeding.seeds(42, "few"),
         Engine("cpu"),
         folder,
-        **{"watch": CodebookMonitor(), **changes},
+        **{"monitor": CodebookMonitor(), **changes},
     )
 
 
@@ -138,22 +138,22 @@ def test_learning_rates_by_value() -> None:
 
 def test_the_rate_follows_the_batch_where_the_rule_says_so() -> None:
     """Taming's base rate is multiplied by the images of a batch: 64 at 4.5e-6 make 2.88e-4."""
-    assert recipe(batch_size=64, learning_rate=4.5e-6, rate_rule="per_picture").peak == pytest.approx(2.88e-4)
-    assert recipe(batch_size=64, learning_rate=4.5e-6).peak == 4.5e-6
+    assert recipe(batch_size=64, learning_rate=4.5e-6, rate_rule="per_picture").rate.peak == pytest.approx(2.88e-4)
+    assert recipe(batch_size=64, learning_rate=4.5e-6).rate.peak == 4.5e-6
 
 
 def test_average_of_weights_by_value() -> None:
     """At update t the decay is (1 + t)/(10 + t), until that reaches the one asked for; buffers are those of now."""
     net = nn.BatchNorm1d(1)
-    average = Average(net, 0.25)
+    average = WeightAverage(net, 0.25)
     expected = 1.0
     for step, value in enumerate((2.0, 5.0, 7.0), 1):
         nn.init.constant_(net.weight, value)
         net.running_mean.fill_(value)  # type: ignore[union-attr, operator]
-        average.update(net)
+        average.update(step)
         decay = min(0.25, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * value
-    state = average.of(net)
+    state = average.averaged_state()
     assert float(state["weight"]) == pytest.approx(expected)
     assert float(state["running_mean"]) == 7.0
 
@@ -181,7 +181,7 @@ def test_semantic_mix_by_value() -> None:
     x, y = torch.rand(2, 3, 16, 16), torch.rand(2, 3, 16, 16)
     each = layer_distances(net, x, y)
     assert each.shape == (5, 2)
-    loss = {share: Reconstruction(engine, 0, 0, 1, share)(x, y) for share in (0.0, 0.25, 1.0)}
+    loss = {share: Reconstruction(engine, ReconstructionWeights(0, 0, 1, share))(x, y) for share in (0.0, 0.25, 1.0)}
     torch.testing.assert_close(loss[1.0], each[4])
     torch.testing.assert_close(loss[0.0], each.sum(0))
     torch.testing.assert_close(loss[0.25], 0.25 * each[4] + 0.75 * each.sum(0))
@@ -228,9 +228,9 @@ def test_an_update_has_the_gradients_of_the_one_loss(parts: int) -> None:
     engine, x = Engine("cpu"), to_unit(Few().pixels("train")[:12])
     rules = GanConfig("hinge", 0.8, True, 0.0, 16, parts)
     net = model(VQ(16, 8))
-    players = GanTrainer(net, Patch(1, 8, 1), rules, engine, {"lr": 0.0}, 0.0)
+    players = GanTrainer(net, Patch(1, 8, 1), rules, engine, AdamConfig(0.0))
     expected, weight = plain_step(players, x, 0.8)
-    terms = players.update(x, Reconstruction(engine, 1, 0, 0, None), True, False)
+    terms = players.update(x, Reconstruction(engine, ReconstructionWeights(1, 0, 0)), True, False)
     assert float(terms[3]) == pytest.approx(weight, rel=1e-4)
     for (name, parameter), gradient in zip(net.named_parameters(), expected, strict=True):
         assert parameter.grad is not None, name
@@ -305,7 +305,7 @@ def test_what_is_measured_is_the_average_where_there_is_one(tmp_path: Path) -> N
     last, best = (torch.load(tmp_path / name, weights_only=True) for name in ("last.pt", "best.pt"))
     assert_same(best, work.model.state_dict())
     name = "backbone.decoder.conv_out.weight"
-    assert torch.equal(best[name], last["average"]["values"][name])
+    assert torch.equal(best[name], last["average"][name])
     assert not torch.equal(best[name], last["model"][name])
 
 
@@ -399,7 +399,7 @@ def test_runs_that_cannot_go_on_say_why(tmp_path: Path) -> None:
         recipe(batch_size=64).fit(task(tmp_path / "few"))
     broken = task(tmp_path / "nan")
     nn.init.constant_(broken.model.backbone.last_layer(), math.nan)
-    with pytest.raises(RunError, match="NaN or infinite in epoch 1, by update 3 of 6"):
+    with pytest.raises(RunError, match=r"the term 'reconstruction' of CVQ became nan at update 1 of 6, in epoch 1"):
         recipe().fit(broken)
     with pytest.raises(UsageError, match="VQGAN has no second phase"):
         recipe(steps=1, refine_steps=1).fit(task(tmp_path / "phase"))

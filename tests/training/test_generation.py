@@ -24,11 +24,10 @@ from tests.support.tiny_suite import command, vqbench
 from tests.training.test_reconstruction import Few, every_third
 from vqbench import protocol, registry
 from vqbench.backbones.conv import Conv
-from vqbench.cli import actions
 from vqbench.errors import Interrupted, UsageError
 from vqbench.evaluation import contact_sheets
 from vqbench.evaluation import samples as generation
-from vqbench.execution import runner
+from vqbench.execution import preparation, runner
 from vqbench.execution.settings import RunSettings
 from vqbench.metric import Context, SampleMetric, Samples
 from vqbench.metrics.copies import Copies
@@ -84,7 +83,12 @@ def recipe(**changes: Any) -> Diffusion:
 
 def task(folder: Path, **changes: Any) -> Task:
     return Task(
-        first_stage(), Few(), seeding.seeds(42, "few"), Engine("cpu"), folder, **{"watch": CodebookMonitor(), **changes}
+        first_stage(),
+        Few(),
+        seeding.seeds(42, "few"),
+        Engine("cpu"),
+        folder,
+        **{"monitor": CodebookMonitor(), **changes},
     )
 
 
@@ -232,18 +236,6 @@ def test_a_generator_keeps_no_autoencoder() -> None:
 # Training -------------------------------------------------------------------------------------------------------------
 
 
-def test_the_average_of_weights() -> None:
-    """What is kept is a ← d·a + (1 − d)·w, with d growing as (1 + n)/(10 + n) up to `ema`."""
-    generator = SimpleNamespace(named_parameters=lambda: [("w", torch.tensor([value]))])
-    average, expected = {"w": torch.tensor([1.0])}, 1.0
-    for step, value in enumerate((2.0, 4.0, 8.0), 1):
-        recipe(ema=0.2)._average(average, generator, step)  # type: ignore[arg-type]
-        decay = min(0.2, (1 + step) / (10 + step))
-        expected = decay * expected + (1 - decay) * value
-    assert float(average["w"]) == pytest.approx(expected)
-    assert (1 + 1) / (10 + 1) < 0.2 < (1 + 3) / (10 + 3)  # so both sides of the minimum were taken
-
-
 @pytest.mark.parametrize("flips", [False, True])
 def test_stopped_anywhere_it_goes_on_exactly(tmp_path: Path, flips: bool) -> None:
     """A training that is stopped after every few updates ends with the weights of one that was never stopped."""
@@ -344,7 +336,7 @@ def test_both_stages_from_one_command(tmp_path: Path, capsys: pytest.CaptureFixt
     """`run` trains a first stage and then its second, keeps samples and images, and its table has both's numbers; a
     run that is there is not sampled again, and `sample` makes the run's own images."""
     path, store = suite(tmp_path), tmp_path / "runs"
-    assert vqbench("run", path, "--store", store, "--places", 0, "--quiet") == 0
+    assert vqbench("run", path, "--store", store, "--jobs", 0, "--quiet") == 0
     first, second = loading.load(path, []).runs()
     folder = ResultStore(store).folder(second)
     record = ResultStore(store).read(second)
@@ -389,7 +381,7 @@ def test_a_first_stage_that_failed_is_told(tmp_path: Path, capsys: pytest.Captur
     result = worker.attempt(Job(second, wanted, first_stage=first))
     assert (result.status, result.reason) == (
         "machine_fault",
-        f"its first stage, {first.key}, is not there; the same command does it first",
+        f"its first stage, {first.key}, is not done yet; the same command does it first",
     )
     with store.lock(first):
         assert worker.attempt(Job(second, wanted, first_stage=first)).status == "held_elsewhere"
@@ -422,7 +414,7 @@ def test_a_missing_package_is_told_first(tmp_path: Path, monkeypatch: pytest.Mon
     """Without a package that the second stage needs, `run` ends before it trains the first."""
     monkeypatch.setattr(Diffusion, "packages", ("no_such_package",))
     with pytest.raises(UsageError, match=r"recipe 'diffusion' needs no_such_package.*vqbench\[generate\]"):
-        actions.prepare(loading.load(suite(tmp_path), []))
+        preparation.prepare(loading.load(suite(tmp_path), []))
 
 
 # Metrics of samples ---------------------------------------------------------------------------------------------------
@@ -564,9 +556,9 @@ def test_two_ranks_end_where_one_does(tmp_path: Path, sets: tuple[str, ...]) -> 
     """Two processes that share batches and sampling train the weights of one, up to rounding, and make its images."""
     path, alone, shared = suite(tmp_path), tmp_path / "alone", tmp_path / "shared"
     without = ("--set", "generate=null", "--set", "metrics=[psnr]", "--set", "table.columns=[psnr]")
-    assert vqbench("run", path, "--store", alone, "--places", 0, "--quiet", *without) == 0
+    assert vqbench("run", path, "--store", alone, "--jobs", 0, "--quiet", *without) == 0
     shutil.copytree(alone, shared)
-    assert vqbench("run", path, "--store", alone, "--places", 0, "--quiet", *sets) == 0
+    assert vqbench("run", path, "--store", alone, "--jobs", 0, "--quiet", *sets) == 0
     subprocess.run(command("run", path, "--store", shared, "--devices", 2, "--quiet", *sets), check=True)
     second = loading.load(path, [], list(map(Override.parse, sets[1::2]))).runs()[1]
     one, two = (torch.load(ResultStore(each).folder(second) / "best.pt") for each in (alone, shared))

@@ -65,7 +65,12 @@ def recipe(**changes: Any) -> Autoregressive:
 
 def task(folder: Path, **changes: Any) -> Task:
     return Task(
-        autoencoder(), Few(), seeding.seeds(42, "few"), Engine("cpu"), folder, **{"watch": CodebookMonitor(), **changes}
+        autoencoder(),
+        Few(),
+        seeding.seeds(42, "few"),
+        Engine("cpu"),
+        folder,
+        **{"monitor": CodebookMonitor(), **changes},
     )
 
 
@@ -301,7 +306,7 @@ def test_who_was_stopped_while_measuring_encodes_nothing_again(tmp_path: Path, m
     recipe().fit(task(tmp_path))
     weights = torch.load(tmp_path / "best.pt", weights_only=True)
     (tmp_path / "best.pt").unlink()
-    monkeypatch.setattr("vqbench.training.latents.recipe.Encoding", None)
+    monkeypatch.setattr("vqbench.training.latents.recipe.LatentEncoder", None)
     recipe().fit(task(tmp_path))
     for name, value in torch.load(tmp_path / "best.pt", weights_only=True).items():
         assert torch.equal(value, weights[name]), name
@@ -346,7 +351,7 @@ def test_both_stages_from_one_command(tmp_path: Path, capsys: pytest.CaptureFixt
     sampled by what a diffusion is sampled by."""
     path, store = tmp_path / "with_prior.yaml", tmp_path / "runs"
     path.write_text(SUITE)
-    assert vqbench("run", path, "--store", store, "--places", 0, "--quiet") == 0
+    assert vqbench("run", path, "--store", store, "--jobs", 0, "--quiet") == 0
     assert "6 samples (temperature 0.9) against the test split" in capsys.readouterr().out
     _, second = loading.load(path, []).runs()
     record = ResultStore(store).read(second)

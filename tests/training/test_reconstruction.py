@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ def task(folder: Path, quantizer: Quantizer | None = None, **changes: Any) -> Ta
     torch.manual_seed(0)
     model = Autoencoder(Conv(1, 8, hidden=16, residual_hidden=8), quantizer or CVQ(32, 8))
     return Task(
-        model, Few(), seeding.seeds(42, "few"), Engine("cpu"), folder, **{"watch": CodebookMonitor(), **changes}
+        model, Few(), seeding.seeds(42, "few"), Engine("cpu"), folder, **{"monitor": CodebookMonitor(), **changes}
     )
 
 
@@ -97,7 +97,8 @@ def test_the_selection_pass_leaks_only_in_training_mode(tmp_path: Path, mode: An
     quantizer = CVQ(32, 8)
     work = task(tmp_path, quantizer)
     before = quantizer.codebook.detach().clone()
-    recipe(selection="test", selection_pass=mode)._selection_error(work, work.model, Few().pixels("test")[:64], 1)
+    training = autoencoder.ReconstructionTraining(recipe(selection="test", selection_pass=mode), work)
+    training.selection_error(Few().pixels("test")[:64], 1)
     assert torch.equal(before, quantizer.codebook) == (mode == "eval")
 
 
@@ -166,9 +167,10 @@ def test_no_finite_epoch_is_a_failure_that_names_it(tmp_path: Path) -> None:
         with pytest.raises(RunError, match=sentence):
             recipe().fit(task(tmp_path, NanInEvaluation((1, 2))))
     work = task(tmp_path, NanInEvaluation((1, 2)))
-    done = autoencoder.Progress(step=8, history=[{"epoch": 1, "selection_error": math.nan}])
-    recipe()._save(work, torch.optim.Adam(work.model.parameters()), done)
-    work.engine.save(tmp_path / "last.pt", {**work.engine.load(tmp_path / "last.pt"), "watch": None})
+    done = autoencoder.SelectionProgress(step=8, history=[{"epoch": 1, "selection_error": math.nan}])
+    optimizer = torch.optim.Adam(work.model.parameters()).state_dict()
+    state = {"model": work.model.state_dict(), "optimizer": optimizer, "progress": asdict(done), "watch": None}
+    work.engine.save(tmp_path / "last.pt", state)
     with pytest.raises(RunError, match=sentence):
         recipe().fit(work)
 
@@ -207,46 +209,6 @@ def test_progress_of_a_wrong_type_is_damage(tmp_path: Path, change: dict[str, ob
         recipe().fit(task(tmp_path))
 
 
-def test_stopped_anywhere_it_goes_on_exactly(tmp_path: Path) -> None:
-    """A training that is stopped after every few updates ends with the weights of one that was never stopped."""
-    whole = task(tmp_path / "whole")
-    recipe().fit(whole)
-    stops = 0
-    while True:
-        part = task(tmp_path / "parts", stopped=every_third(iter(range(100))))
-        try:
-            recipe().fit(part)
-            break
-        except Interrupted:
-            stops += 1
-    assert stops == 2  # of 8 updates
-    for name, value in whole.model.state_dict().items():
-        assert torch.equal(value, part.model.state_dict()[name]), name
-
-
-@pytest.mark.parametrize("broken", [math.nan, math.inf])
-@pytest.mark.parametrize("stop", [100, 4])
-def test_a_loss_that_is_not_a_number_ends_the_run(tmp_path: Path, broken: float, stop: int) -> None:
-    """A loss that is NaN or infinite in one update ends its epoch, with the number of that update and the quantizer,
-    and also in a training that went on after a checkpoint in mid-epoch."""
-
-    class Broken(Identity):
-        updates = 0
-
-        def objective(self, error: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
-            self.updates += 1
-            return error * (broken if self.updates == 7 else 1)
-
-    sentence = r"the loss of Broken became (nan|inf) at update 7 of 8, in epoch 2"
-    calls = iter(range(100))
-    work = task(tmp_path, Broken(1, 8), stopped=lambda: next(calls) == stop)
-    if stop < 8:
-        with pytest.raises(Interrupted):
-            recipe().fit(work)
-    with pytest.raises(RunError, match=sentence):
-        recipe().fit(work)
-
-
 def test_seeds_depend_on_purpose_and_nothing_else() -> None:
     """A seed is a function of run seed, data set, purpose and counter; words and numbers do not run together."""
     seeds = seeding.seeds(42, "mnist")
@@ -257,13 +219,6 @@ def test_seeds_depend_on_purpose_and_nothing_else() -> None:
     assert seeding.derive("a", "b") != seeding.derive("ab")
     assert seeding.derive(1) != seeding.derive("1")
     assert 0 <= seeding.derive("a") < 2**63
-
-
-def test_data_order_is_the_same_for_all_quantizers(tmp_path: Path) -> None:
-    """Two quantizers of a seed see the same images in the same order, so that their comparison is paired."""
-    orders = [recipe()._order(task(tmp_path, quantizer), 3, 300) for quantizer in (Identity(1, 8), CVQ(32, 8))]
-    assert torch.equal(*orders)
-    assert sorted(orders[0].tolist()) == list(range(300))
 
 
 @pytest.mark.parametrize(("decay", "half"), [("constant", 1.0), ("linear", 0.5), ("cosine", 0.5)])

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import math
-import time
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from vqbench.bounds import PositiveFloat, PositiveInt
-from vqbench.errors import Interrupted, RunError, counted
+from vqbench.errors import RunError, counted
 from vqbench.images import to_unit
+from vqbench.quantizer import Quantizer
 from vqbench.recipe import Recipe, Task, Trained
-from vqbench.training.clock import CHECKPOINT_EVERY, restored
 from vqbench.training.engine import Precision
+from vqbench.training.loop import Stateful, Training, TrainingLoop
+from vqbench.training.progress import Progress
 
 PREVIEW = 32  # images of the test split that the released code also passes through the model each epoch
-
 
 Decay = Literal["constant", "linear", "cosine"]
 
 
 def rate_factor(decay: Decay, progress: float) -> float:
-    """The share of the learning rate that is left at ``progress`` in [0, 1): 1 at the start; a decay ends at 0."""
+    """Return the share of the learning rate that is left at ``progress`` in [0, 1): from 1, a decay falls to 0."""
     if decay == "linear":
         return 1 - progress
     if decay == "cosine":
@@ -33,25 +35,11 @@ def rate_factor(decay: Decay, progress: float) -> float:
 
 
 def variance(pixels: Tensor) -> float:
-    """Population variance of all pixels / 255, over images, channels and positions."""
+    """Return the population variance of pixels / 255 (N, C, S, S) uint8, over images, channels and positions."""
     counts = torch.bincount(pixels.flatten().int(), minlength=256).double()  # exact, and no float copy of the data
     levels = torch.arange(256, dtype=torch.float64) / 255
     mean = (counts * levels).sum() / counts.sum()
     return float((counts * (levels - mean) ** 2).sum() / counts.sum())
-
-
-@dataclass
-class Progress:
-    """What must be kept, besides the weights, so that a training goes on as if it had never stopped."""
-
-    step: int = 0
-    best: float = math.inf
-    best_epoch: int = 0
-    seconds: float = 0.0
-    loss: float = 0.0  # sums over the epoch's updates so far
-    error: float = 0.0
-    history: list[dict[str, Any]] = field(default_factory=list)
-    origins: list[dict[str, Any]] = field(default_factory=list)  # machines that trained part of it
 
 
 class ReconstructionRecipe(Recipe):
@@ -136,208 +124,156 @@ class ReconstructionRecipe(Recipe):
             )
         return None
 
-    def _weight(self, training: Tensor) -> float:
-        """The factor of the squared error: one over the variance of the training pixels."""
-        spread = variance(training.cpu())
+    def fit(self, task: Task) -> Trained:
+        return TrainingLoop(task, ReconstructionTraining(self, task)).run()
+
+
+@dataclass
+class SelectionProgress(Progress):
+    """The progress of a training that selects one of its epochs."""
+
+    best: float = math.inf  # lowest selection error so far
+    best_epoch: int = 0
+    loss: float = 0.0  # sums over the updates of the epoch so far
+    error: float = 0.0
+
+
+class ReconstructionTraining(Training):
+    """Adam on the quantizer's objective of the squared error; the epoch with the lowest selection error is kept."""
+
+    terms = ("loss", "error")
+    quantizer: Quantizer
+    progress: SelectionProgress
+
+    def __init__(self, recipe: ReconstructionRecipe, task: Task) -> None:
+        self.recipe, self.task = recipe, task
+        self.progress = SelectionProgress()
+        self.pixels, self.validation = self._splits()  # (N, C, S, S) uint8
+        self.weight = self._weight()
+        self.images = len(self.pixels)
+        self.per_epoch = math.ceil(self.images / recipe.batch_size)  # the last batch may be smaller
+        self.total = self.per_epoch * recipe.epochs
+        self.quantizer = task.model.quantizer
+        self.owner = type(self.quantizer).__name__
+        self.optimizer = torch.optim.Adam(task.model.parameters(), lr=recipe.learning_rate)
+        self.model = task.engine.setup(task.model)
+
+    def parts(self) -> Mapping[str, Stateful]:
+        return {"model": self.task.model, "optimizer": self.optimizer}
+
+    def replicas(self) -> Mapping[str, nn.Module]:
+        return {self.owner: self.task.model}
+
+    def begin(self) -> None:
+        self.model.train()
+
+    def start_epoch(self, epoch: int, order: Tensor, position: int) -> None:
+        self.order = order.to(self.pixels.device)
+
+    def update(self, step: int, position: int) -> Tensor:
+        task, size, done = self.task, self.recipe.batch_size, step / self.total
+        index = self.order[position * size : (position + 1) * size]  # (B,)
+        with task.engine.batch(len(index), task.model) as own:
+            x = to_unit(self.pixels[index[own]])  # (B, C, S, S) in [-1, 1]
+            self.quantizer.anneal(done)
+            reconstruction, out = self.model(x)
+            error = F.mse_loss(reconstruction.float(), x)
+            loss = self.quantizer.objective(error, out, x[0].numel(), self.weight)
+            self.optimizer.zero_grad()
+            task.engine.backward(loss)
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.recipe.learning_rate * rate_factor(self.recipe.decay, done)
+            self.optimizer.step()
+            task.monitor.codes(out.codes)
+            return task.engine.mean(torch.stack([loss.detach(), error.detach()]))
+
+    def end_epoch(self, epoch: int, means: dict[str, float]) -> dict[str, Any]:
+        progress = self.progress
+        selected = None if self.validation is None else self.selection_error(self.validation, epoch)
+        self.model.train()
+        if selected is None or selected < progress.best:
+            progress.best, progress.best_epoch = math.inf if selected is None else selected, epoch
+            self.task.engine.save(self.task.folder / "best.pt", self.task.model.state_dict())
+        entry = {**means, "selection_error": selected}
+        if epoch == self.recipe.epochs:  # before the checkpoint, so that another attempt trains again
+            self._require_selected([*progress.history, entry])
+        return entry
+
+    def finish(self) -> None:
+        self._require_selected(self.progress.history)
+        best = self.task.folder / "best.pt"
+        weights = self.task.engine.load(best)
+        with self.task.engine.restoring(best):
+            self.task.model.load_state_dict(weights)
+
+    @torch.no_grad()
+    def selection_error(self, pixels: Tensor, epoch: int) -> float:
+        """Return the mean over the batches of their mean squared errors, as the released code averages."""
+        recipe, seeds = self.recipe, self.task.seeds
+        self.model.train(recipe.selection_pass == "train")
+        errors = [
+            self._error(batch, seeds("selection", epoch, number))
+            for number, batch in enumerate(pixels.split(recipe.batch_size))
+        ]
+        if recipe.selection_pass == "train":
+            self._error(pixels[:PREVIEW], seeds("preview", epoch))
+        return float(torch.stack(errors).mean())
+
+    def _error(self, pixels: Tensor, seed: int) -> Tensor:
+        """Pass one batch through the model; return its mean squared error, ()."""
+        with self.task.engine.batch(len(pixels), self.task.model) as own:
+            x = to_unit(pixels[own])
+            self.task.engine.seed(seed)
+            reconstruction, _ = self.model(x)
+            return self.task.engine.mean(F.mse_loss(reconstruction.float(), x))
+
+    def _require_selected(self, history: list[dict[str, Any]]) -> None:
+        """Raises RunError where no epoch has a finite selection error, so that no weights were kept."""
+        if self.progress.best_epoch > 0:
+            return
+        raise RunError(
+            f"the selection error of {self.owner} is {history[0]['selection_error']} in epoch 1 and finite in none of "
+            f"{self.recipe.epochs}, though its losses are: look at what it does in evaluation mode, or lower the "
+            "learning rate"
+        )
+
+    def _weight(self) -> float:
+        """Return the factor of the squared error: one over the variance of the training pixels."""
+        spread = variance(self.pixels.cpu())
         if spread == 0:
             raise RunError(
                 "every pixel of the training images has the same value, so that the error cannot be divided by their "
                 "variance; look at the images"
             )
-        return 1 / (spread * (4 if self.variance == "matched" else 1))
+        return 1 / (spread * (4 if self.recipe.variance == "matched" else 1))
 
-    def fit(self, task: Task) -> Trained:
-        training, validation = self._splits(task)  # (N, C, S, S) uint8
-        weight = self._weight(training)
-        optimizer: torch.optim.Optimizer = torch.optim.Adam(task.model.parameters(), lr=self.learning_rate)
-        task.engine.group.agree(lambda: task.folder.mkdir(parents=True, exist_ok=True))
-        model, optimizer = task.engine.setup(task.model, optimizer)
-        state = self._restore(task, optimizer)
-
-        updates = math.ceil(len(training) / self.batch_size)  # an epoch's; the last batch may be smaller
-        total = updates * self.epochs
-        if state.step < total:
-            task.engine.add_origin(state.origins)
-        started = saved = time.monotonic()
-        checked = state.step  # the last update after which the loss was looked at
-        sums = torch.tensor([state.loss, state.error], device=training.device)  # read once an epoch
-        sound = torch.zeros((), dtype=torch.int64, device=training.device)  # updates since then before any NaN
-        order = None
-        model.train()
-        while state.step < total:
-            epoch, position = divmod(state.step, updates)
-            if order is None or position == 0:
-                order = self._order(task, epoch, len(training)).to(training.device)
-            index = order[position * self.batch_size : (position + 1) * self.batch_size]
-            with task.engine.batch(len(index), task.model) as own:
-                x = to_unit(training[index[own]])
-                task.engine.seed(task.seeds("update", state.step))
-                task.model.quantizer.anneal(state.step / total)
-                reconstruction, out = model(x)
-                error = torch.nn.functional.mse_loss(reconstruction.float(), x)
-                loss = task.model.quantizer.objective(error, out, x[0].numel(), weight)
-                optimizer.zero_grad()
-                task.engine.backward(loss)
-                for parameters in optimizer.param_groups:
-                    parameters["lr"] = self.learning_rate * rate_factor(self.decay, state.step / total)
-                optimizer.step()
-                sums += task.engine.mean(torch.stack([loss.detach(), error.detach()]))
-                task.watch.codes(out.codes)
-            sound += sums[0].isfinite()
-            state.step += 1
-            task.progress(state.step, total)
-
-            ended = position + 1 == updates
-            stopped, due = self._asked(task, saved)
-            if not (ended or due):
-                continue
-            state.loss, state.error = sums.tolist()
-            self._require_sound(task, state, int(sound), checked, updates, total)
-            checked = state.step
-            sound.zero_()
-            task.engine.require_equal(task.model, type(task.model.quantizer).__name__)
-            if ended:
-                self._finish_epoch(task, model, validation, state, epoch + 1, updates)
-                sums.zero_()
-            if state.step == total:  # before the checkpoint, so that another attempt trains again
-                self._require_selected(task, state)
-            if due or state.step == total:
-                state.seconds += time.monotonic() - started
-                started = saved = time.monotonic()
-                self._save(task, optimizer, state)
-            if stopped:
-                raise Interrupted(f"stopped after update {state.step} of {total}")
-
-        self._require_selected(task, state)
-        task.watch.save(task.folder)
-        best = task.folder / "best.pt"
-        weights = task.engine.load(best)
-        with task.engine.restoring(best):
-            task.model.load_state_dict(weights)
-        return Trained(seconds=state.seconds, history=state.history, origins=state.origins)
-
-    @staticmethod
-    def _asked(task: Task, saved: float) -> tuple[bool, bool]:
-        """Whether to stop, and whether to write a checkpoint: the first rank decides for all."""
-        stopped = task.stopped()
-        due = stopped or time.monotonic() - saved > CHECKPOINT_EVERY
-        decided = task.engine.group.number(2 * stopped + due)
-        return decided > 1, decided > 0
-
-    @staticmethod
-    def _require_sound(task: Task, state: Progress, sound: int, checked: int, updates: int, total: int) -> None:
-        """Raises RunError if the loss became NaN or infinite after ``sound`` updates since the one last ``checked``."""
-        if math.isfinite(state.loss):
-            return
-        first = checked + sound + 1
-        raise RunError(
-            f"the loss of {type(task.model.quantizer).__name__} became {state.loss} at update {first} of {total}, in "
-            f"epoch {(first - 1) // updates + 1}; lower the learning rate, or report the quantizer if its defaults "
-            "do this"
-        )
-
-    def _require_selected(self, task: Task, state: Progress) -> None:
-        """Raises RunError where no epoch has a finite selection error, so that there are no weights to keep."""
-        if state.best_epoch > 0:
-            return
-        first = state.history[0]["selection_error"] if state.history else math.nan
-        raise RunError(
-            f"the selection error of {type(task.model.quantizer).__name__} is {first} in epoch 1 and finite in none of "
-            f"{self.epochs}, though its losses are: look at what it does in evaluation mode, or lower the learning rate"
-        )
-
-    def _splits(self, task: Task) -> tuple[Tensor, Tensor | None]:
-        """Training and selection images on the device. Raises RunError where the settings do not fit the data."""
-        pixels = task.dataset.pixels("train")
-        test = len(task.dataset.pixels("test")) if self.selection == "test" else 0
-        if wrong := self.misfit(len(pixels), test, task.dataset.holdout, 0):
+    def _splits(self) -> tuple[Tensor, Tensor | None]:
+        """Return training and selection images on the device. Raises RunError where the data do not fit the recipe."""
+        recipe, data = self.recipe, self.task.dataset
+        pixels = data.pixels("train")
+        test = len(data.pixels("test")) if recipe.selection == "test" else 0
+        if wrong := recipe.misfit(len(pixels), test, data.holdout, 0):
             raise RunError(wrong)
-        training = pixels[: self.subset]
+        training = pixels[: recipe.subset]
         validation = None
-        if self.selection == "holdout":
-            held = task.dataset.holdout
-            training, validation = training[:-held], training[-held:]
-        elif self.selection == "test":
-            shown = task.dataset.pixels("test")
-            validation = shown[: len(shown) // self.batch_size * self.batch_size]
-        device = task.engine.device
-        self._check_features(task, training)
+        if recipe.selection == "holdout":
+            training, validation = training[: -data.holdout], training[-data.holdout :]
+        elif recipe.selection == "test":
+            validation = data.pixels("test")[: test // recipe.batch_size * recipe.batch_size]
+        self._require_features(training)
+        device = self.task.engine.device
         return training.to(device), None if validation is None else validation.to(device)
 
-    @staticmethod
-    def _check_features(task: Task, training: Tensor) -> None:
-        """A codebook larger than the set of all training features cannot be filled."""
-        quantizer = task.model.quantizer
-        if quantizer.depth == 0:
+    def _require_features(self, training: Tensor) -> None:
+        """Raises RunError for a codebook larger than the set of all training features, which cannot be filled."""
+        model = self.task.model
+        if model.quantizer.depth == 0:
             return
         with torch.no_grad():
-            positions = task.model.backbone.encode(to_unit(training[:1]).to(next(task.model.parameters()).device))[
-                0, 0
-            ].numel()
-        if quantizer.num_codes > positions * len(training):
+            first = to_unit(training[:1]).to(next(model.parameters()).device)
+            positions = model.backbone.encode(first)[0, 0].numel()
+        if model.quantizer.num_codes > positions * len(training):
             raise RunError(
-                f"num_codes {quantizer.num_codes} is larger than all {positions * len(training)} training features "
-                f"({counted(len(training), 'image')} of {counted(positions, 'position')}); lower it"
+                f"num_codes {model.quantizer.num_codes} is larger than all {positions * len(training)} training "
+                f"features ({counted(len(training), 'image')} of {counted(positions, 'position')}); lower it"
             )
-
-    @staticmethod
-    def _order(task: Task, epoch: int, count: int) -> Tensor:
-        """The epoch's order of the training images, the same for all quantizers of a seed."""
-        generator = torch.Generator().manual_seed(task.seeds("order", epoch))
-        return torch.randperm(count, generator=generator)
-
-    def _finish_epoch(
-        self, task: Task, model: torch.nn.Module, validation: Tensor | None, state: Progress, epoch: int, updates: int
-    ) -> None:
-        selected = None if validation is None else self._selection_error(task, model, validation, epoch)
-        model.train()
-        means = {"loss": state.loss / updates, "error": state.error / updates, "selection_error": selected}
-        state.history.append({"epoch": epoch, **means, **task.watch.epoch_ended()})
-        task.told(state.history[-1])
-        state.loss = state.error = 0.0
-        if selected is None or selected < state.best:
-            state.best, state.best_epoch = math.inf if selected is None else selected, epoch
-            task.engine.save(task.folder / "best.pt", task.model.state_dict())
-
-    @torch.no_grad()
-    def _selection_error(self, task: Task, model: torch.nn.Module, validation: Tensor, epoch: int) -> float:
-        """Mean over the batches of their mean squared errors, as the released code averages."""
-        model.train(self.selection_pass == "train")
-        errors = []
-        for number, start in enumerate(range(0, len(validation), self.batch_size)):
-            seed = task.seeds("selection", epoch, number)
-            errors.append(self._shown(task, model, validation[start : start + self.batch_size], seed))
-        if self.selection_pass == "train":
-            self._shown(task, model, validation[:PREVIEW], task.seeds("preview", epoch))
-        return float(torch.stack(errors).mean())
-
-    @staticmethod
-    def _shown(task: Task, model: torch.nn.Module, pixels: Tensor, seed: int) -> Tensor:
-        """Pass one batch through the model; its mean squared error."""
-        with task.engine.batch(len(pixels), task.model) as own:
-            x = to_unit(pixels[own])
-            task.engine.seed(seed)
-            reconstruction, _ = model(x)
-            return task.engine.mean(torch.nn.functional.mse_loss(reconstruction.float(), x))
-
-    def _save(self, task: Task, optimizer: torch.optim.Optimizer, state: Progress) -> None:
-        task.engine.save(
-            task.folder / "last.pt",
-            {
-                "model": task.model.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "progress": asdict(state),
-                "watch": task.watch.state(),
-            },
-        )
-
-    def _restore(self, task: Task, optimizer: torch.optim.Optimizer) -> Progress:
-        path = task.folder / "last.pt"
-        saved = task.engine.load(path) if task.engine.group.agree(path.exists) else {}
-        with task.engine.restoring(path):
-            task.watch.start(task.model.quantizer, task.engine.device, saved.get("watch"))
-            if not saved:
-                return Progress()
-            task.model.load_state_dict(saved["model"])
-            optimizer.load_state_dict(saved["optimizer"])
-            return restored(Progress, saved["progress"])

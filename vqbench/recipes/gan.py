@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vqbench.bounds import (
     Decay,
@@ -20,33 +19,22 @@ from vqbench.bounds import (
     PositiveInt,
     Width,
 )
-from vqbench.dataset import Images
-from vqbench.distributed.collectives import part
-from vqbench.errors import Interrupted, RunError, UsageError, counted
+from vqbench.distributed.collectives import rank_slice
+from vqbench.errors import RunError, UsageError, counted
 from vqbench.images import to_unit
 from vqbench.loading import batches
 from vqbench.networks.perceptual import SMALLEST
+from vqbench.quantizer import Quantizer
 from vqbench.recipe import Recipe, Task, Trained, too_large
+from vqbench.training.adversarial.discriminator import DiscriminatorConfig, DiscriminatorName
 from vqbench.training.adversarial.losses import GanLoss
-from vqbench.training.adversarial.patch import Patch
-from vqbench.training.adversarial.reconstruction import Reconstruction
-from vqbench.training.adversarial.schedule import Schedule, learning_rate
-from vqbench.training.adversarial.stylegan import StyleGAN
-from vqbench.training.adversarial.update import TERMS, GanConfig, GanTrainer
-from vqbench.training.clock import Clock, restored
+from vqbench.training.adversarial.reconstruction import Reconstruction, ReconstructionWeights
+from vqbench.training.adversarial.schedule import RateSchedule, Schedule
+from vqbench.training.adversarial.update import TERMS, AdamConfig, GanConfig, GanTrainer
+from vqbench.training.ema import WeightAverage
 from vqbench.training.engine import Precision
-
-
-@dataclass
-class Progress:
-    """What must be kept, besides weights and optimizers, so that a training goes on as if it had never stopped."""
-
-    step: int = 0
-    seconds: float = 0.0
-    since: int = 0  # updates in ``sums``
-    sums: list[float] = field(default_factory=lambda: [0.0] * len(TERMS))
-    history: list[dict[str, Any]] = field(default_factory=list)
-    origins: list[dict[str, Any]] = field(default_factory=list)  # machines that trained part of it
+from vqbench.training.loop import Stateful, Training, TrainingLoop
+from vqbench.training.progress import Progress
 
 
 class Gan(Recipe):
@@ -110,7 +98,7 @@ class Gan(Recipe):
         adaptive: bool = True,
         start: NonNegativeInt = 0,
         game: GanLoss = "hinge",
-        discriminator: Literal["patch", "stylegan"] = "patch",
+        discriminator: DiscriminatorName = "patch",
         discriminator_width: Width = 64,
         discriminator_layers: Layers = 3,
         r1: NonNegativeFloat = 0.0,
@@ -129,19 +117,18 @@ class Gan(Recipe):
             raise UsageError("recipe gan: batch_size, accumulate (at most batch_size) and r1_every must be 1 or more")
         if not 0 <= ema < 1:
             raise UsageError(f"recipe gan: ema must be at least 0 and below 1, not {ema}")
-        self.steps, self.epochs, self.batch_size, self.subset = steps, epochs, batch_size, subset
+        self.steps, self.epochs, self.refine_steps = steps, epochs, refine_steps
+        self.batch_size, self.subset, self.precision, self.ema = batch_size, subset, precision, ema
         self.learning_rate, self.rate_rule = learning_rate, rate_rule
         factor = batch_size if rate_rule == "per_picture" else 1
-        self.peak = learning_rate * factor
-        self.refine_steps = refine_steps
-        self.refine_peak = self.peak if refine_learning_rate is None else refine_learning_rate * factor
-        self.schedule, self.warmup, self.final_rate = schedule, warmup, final_rate
-        self.adam = {"lr": self.peak, "betas": (beta1, beta2), "weight_decay": weight_decay}
-        self.pixel_weights, self.perceptual = (l1, l2), perceptual
-        self.semantic, self.refine_semantic = semantic, refine_semantic
-        self.rules = GanConfig(game, adversarial, adaptive, r1, r1_every, accumulate)
-        self.start, self.ema, self.precision = start, ema, precision
-        self.kind, self.width, self.layers = discriminator, discriminator_width, discriminator_layers
+        refine_rate = learning_rate if refine_learning_rate is None else refine_learning_rate
+        self.rate = RateSchedule(learning_rate * factor, schedule, warmup, final_rate)
+        self.refine_rate = RateSchedule(refine_rate * factor, schedule, 0, final_rate)
+        self.adam = AdamConfig(self.rate.peak, (beta1, beta2), weight_decay)
+        self.weights = ReconstructionWeights(l1, l2, perceptual, semantic)
+        self.refine_weights = ReconstructionWeights(l1, l2, perceptual, refine_semantic)
+        self.game = GanConfig(game, adversarial, adaptive, r1, r1_every, accumulate, start)
+        self.discriminator = DiscriminatorConfig(discriminator, discriminator_width, discriminator_layers)
 
     def images(self, train: int, holdout: int) -> int:
         return min(train, self.subset or train)
@@ -165,155 +152,125 @@ class Gan(Recipe):
             return wrong
         updates = min(train, self.subset or train) // self.batch_size
         total = (updates * (self.epochs or 0) if self.steps is None else self.steps) + self.refine_steps
-        if total and size < SMALLEST["vgg"] and (self.perceptual or self.semantic or self.refine_semantic):
+        if total and size < SMALLEST["vgg"] and (self.weights.needs_vgg or self.refine_weights.needs_vgg):
             return f"perceptual needs images of {SMALLEST['vgg']} pixels or more, not {size}; set it to 0"
-        if not (self.rules.weight and self.start < total):
-            return None
-        if self.kind == "stylegan":
-            whole = size >= 8 and size & (size - 1) == 0
-            return None if whole else f"discriminator stylegan needs a power of two, 8 or more, as side, not {size}"
-        if size >> self.layers < 3:  # two more convolutions take a position each
-            return (
-                f"discriminator_layers {self.layers} leave nothing of images of {size} pixels; they need "
-                f"{3 << self.layers} or more, so take fewer, or larger images"
-            )
-        return None
+        return self.discriminator.misfit(size) if self.game.weight and self.game.start < total else None
 
     def fit(self, task: Task) -> Trained:
-        pixels = task.dataset.pixels("train")  # (N, C, S, S) uint8, or what gives parts of it
-        count = min(len(pixels), self.subset or len(pixels))
-        updates = count // self.batch_size  # an epoch's
-        if wrong := self.misfit(len(pixels), 0, 0, task.dataset.size):
+        return TrainingLoop(task, GanTraining(self, task)).run()
+
+
+@dataclass
+class GanProgress(Progress):
+    """The progress of a training with a discriminator: sums of all terms over the updates of the epoch so far."""
+
+    reconstruction: float = 0.0
+    quantizer: float = 0.0
+    adversarial: float = 0.0
+    weight: float = 0.0
+    discriminator: float = 0.0
+    r1: float = 0.0
+
+
+class GanTraining(Training):
+    """The model and its discriminator in turns, then perhaps a second phase of the decoder alone."""
+
+    terms = TERMS
+    quantizer: Quantizer
+    progress: GanProgress
+
+    def __init__(self, recipe: Gan, task: Task) -> None:
+        self.recipe, self.task = recipe, task
+        self.pixels = task.dataset.pixels("train")  # (N, C, S, S) uint8, or what reads parts of it
+        if wrong := recipe.misfit(len(self.pixels), 0, 0, task.dataset.size):
             raise RunError(wrong)
-        first = self.steps if self.steps is not None else updates * (self.epochs or 0)
-        total = first + self.refine_steps
-        group = task.engine.group
-        if self.batch_size < group.size:
-            raise RunError(f"batch_size {self.batch_size} leaves no image for some of {group.size} devices; raise it")
-        group.agree(lambda: task.folder.mkdir(parents=True, exist_ok=True))
-        players, state = self._begin(task, first)
-        reconstruction = self._reconstruction(task, state.step >= first > 0)
-        if state.step < total:
-            task.engine.add_origin(state.origins)
-        clock = Clock(state.seconds)
-        sums = torch.tensor(state.sums, device=task.engine.device)  # read once an epoch
-        ahead = None  # batches, decoded
-        while state.step < total:
-            epoch, position = divmod(state.step, updates)
-            if state.step == first:
-                players.refine()
-                reconstruction = self._reconstruction(task, refining=True)
-            if ahead is None or position == 0:
-                ahead = self._batches(task, pixels, count, epoch, position)
-            x = to_unit(next(ahead).to(task.engine.device))  # this rank's part of the batch
-            task.engine.seed(task.seeds("update", state.step))
-            task.model.quantizer.anneal(min(1.0, state.step / max(1, first)))
-            players.set_rate(self._rate(state.step, first))
-            playing = self.rules.weight > 0 and state.step >= self.start
-            penalized = self.rules.r1 > 0 and state.step % self.rules.r1_every == 0
-            with task.engine.batch(self.batch_size, task.model):
-                sums += players.update(x, reconstruction, playing, penalized)
-                task.watch.codes(players.codes)
-            state.step += 1
-            state.since += 1
-            task.progress(state.step, total)
+        self.ranks = task.engine.group.size
+        if recipe.batch_size < self.ranks:
+            raise RunError(f"batch_size {recipe.batch_size} leaves no image for some of {self.ranks} devices; raise it")
+        self.images = min(len(self.pixels), recipe.subset or len(self.pixels))
+        self.per_epoch = self.images // recipe.batch_size
+        self.total = recipe.updates(self.images)
+        self.first_phase = self.total - recipe.refine_steps  # updates
+        self.phase_ends = (self.first_phase,)
+        self.progress = GanProgress()
+        self.quantizer = task.model.quantizer
+        self.owner = type(self.quantizer).__name__
+        self._put_codebook()
+        task.model.train()
+        self.trainer = GanTrainer(task.model, self._discriminator(), recipe.game, task.engine, recipe.adam)
+        self.average = WeightAverage(task.model, recipe.ema) if recipe.ema else None
 
-            ended = position + 1 == updates or state.step in (first, total)
-            decided = group.number(2 * task.stopped() + clock.due())  # by the first rank for all
-            stopped, due = decided > 1, decided > 0 or state.step == total
-            if not (ended or due):
-                continue
-            state.sums = sums.tolist()
-            if not all(map(math.isfinite, state.sums)):
-                raise RunError(
-                    f"a loss became NaN or infinite in epoch {epoch + 1}, by update {state.step} of {total} "
-                    f"({', '.join(f'{name} {value:g}' for name, value in zip(TERMS, state.sums, strict=True))}); lower "
-                    "the learning rate"
-                )
-            task.engine.require_equal(task.model, type(task.model.quantizer).__name__)
-            task.engine.require_equal(players.discriminator, "the discriminator")
-            if ended:
-                means = {name: value / state.since for name, value in zip(TERMS, state.sums, strict=True)}
-                used = task.watch.epoch_ended()
-                state.history.append({"epoch": epoch + 1, "update": state.step, **means, **used})
-                task.told(state.history[-1])
-                state.since, state.sums = 0, [0.0] * len(TERMS)
-                sums.zero_()
-            if due:
-                with clock.saving():
-                    self._save(task, players, state, clock)
-            if stopped:
-                raise Interrupted(f"stopped after update {state.step} of {total}")
+    def parts(self) -> Mapping[str, Stateful]:
+        average = {} if self.average is None else {"average": self.average}
+        return {**self.trainer.parts(), **average}
 
-        task.watch.save(task.folder)
-        weights = players.average.of(task.model) if players.average is not None else task.model.state_dict()
+    def replicas(self) -> Mapping[str, nn.Module]:
+        return {self.owner: self.task.model, "the discriminator": self.trainer.discriminator}
+
+    def resume(self, step: int) -> None:
+        if step > self.first_phase:
+            self.trainer.begin_refinement()
+
+    def begin(self) -> None:
+        self.reconstruction = self._reconstruction(self.progress.step > self.first_phase)
+
+    def start_epoch(self, epoch: int, order: Tensor, position: int) -> None:
+        self.batches = self._batches(epoch, order, position)
+
+    def update(self, step: int, position: int) -> Tensor:
+        recipe, task = self.recipe, self.task
+        if step == self.first_phase:
+            self.trainer.begin_refinement()
+            self.reconstruction = self._reconstruction(refining=True)
+        x = to_unit(next(self.batches).to(task.engine.device))  # (B / ranks, C, S, S) in [-1, 1]
+        self.quantizer.anneal(min(1.0, step / max(1, self.first_phase)))
+        self.trainer.set_rate(self._rate(step))
+        playing, penalized = recipe.game.plays(step), recipe.game.penalizes(step)
+        with task.engine.batch(recipe.batch_size, task.model):
+            terms = self.trainer.update(x, self.reconstruction, playing, penalized)
+            task.monitor.codes(self.trainer.codes)
+        return terms
+
+    def end_epoch(self, epoch: int, means: dict[str, float]) -> dict[str, Any]:
+        return {"update": self.progress.step, **means}
+
+    def finish(self) -> None:
+        task = self.task
+        weights = task.model.state_dict() if self.average is None else self.average.averaged_state()
         task.engine.save(task.folder / "best.pt", weights)
         task.model.load_state_dict(weights)
         task.model.requires_grad_(True)
-        return Trained(seconds=clock.seconds, history=state.history, origins=state.origins)
 
-    def _rate(self, step: int, first: int) -> float:
-        if step >= first:
-            return learning_rate(step - first, self.refine_steps, self.refine_peak, self.schedule, 0, self.final_rate)
-        return learning_rate(step, first, self.peak, self.schedule, self.warmup, self.final_rate)
+    def _rate(self, step: int) -> float:
+        recipe, first = self.recipe, self.first_phase
+        return recipe.rate.at(step, first) if step < first else recipe.refine_rate.at(step - first, recipe.refine_steps)
 
-    def _reconstruction(self, task: Task, refining: bool) -> Reconstruction:
-        semantic = self.refine_semantic if refining else self.semantic
-        return Reconstruction(task.engine, *self.pixel_weights, self.perceptual, semantic)
+    def _reconstruction(self, refining: bool) -> Reconstruction:
+        return Reconstruction(self.task.engine, self.recipe.refine_weights if refining else self.recipe.weights)
 
-    def _begin(self, task: Task, first: int) -> tuple[GanTrainer, Progress]:
-        """Everything as it is before the next update: at the start, or after the last checkpoint."""
-        torch.manual_seed(task.seeds("discriminator"))
-        channels, size = task.dataset.channels, task.dataset.size
-        discriminator: torch.nn.Module
-        if self.kind == "patch":
-            discriminator = Patch(channels, self.width, self.layers)
-        else:
-            discriminator = StyleGAN(channels, size, self.width)
-        discriminator = discriminator.to(task.engine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's overloads leave it out
-        task.model.train()
-        players = GanTrainer(task.model, discriminator, self.rules, task.engine, self.adam, self.ema)
-        path = task.folder / "last.pt"
-        if not task.engine.group.agree(path.exists):
-            self._put_codebook(task)
-            task.watch.start(task.model.quantizer, task.engine.device)
-            return players, Progress()
-        saved = task.engine.load(path)
-        with task.engine.restoring(path):
-            task.watch.start(task.model.quantizer, task.engine.device, saved.pop("watch"))
-            state = restored(Progress, saved.pop("progress"))
-            if state.step > first:
-                players.refine()
-            for name, each in players.parts():
-                each.load_state_dict(saved[name])
-        return players, state
+    def _discriminator(self) -> nn.Module:
+        torch.manual_seed(self.task.seeds("discriminator"))
+        discriminator = self.recipe.discriminator.build(self.task.dataset.channels, self.task.dataset.size)
+        return discriminator.to(self.task.engine.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]  # torch's overloads leave it out
 
-    @staticmethod
     @torch.no_grad()
-    def _put_codebook(task: Task) -> None:
-        """The codebook that a backbone's weights came with, where there is one, becomes the quantizer's."""
-        brought = task.model.backbone.codebook
-        if brought is None:
+    def _put_codebook(self) -> None:
+        """Copy the codebook that a backbone's weights came with, if any, into the quantizer."""
+        given = self.task.model.backbone.codebook
+        if given is None:
             return
-        own = getattr(task.model.quantizer, "codebook", None)
-        if own is None or own.shape != brought.shape:
-            there = "none that can be set" if own is None else f"one of {len(own)} x {own.shape[1]}"
+        own = getattr(self.quantizer, "codebook", None)
+        if own is None or own.shape != given.shape:
+            has = "none that can be set" if own is None else f"one of {len(own)} x {own.shape[1]}"
             raise RunError(
-                f"the backbone's file has a codebook of {len(brought)} codes x {brought.shape[1]}, the quantizer has "
-                f"{there}; use vq, with codebook: {{num_codes: {len(brought)}, dim: {brought.shape[1]}}}"
+                f"the backbone's file has a codebook of {len(given)} codes x {given.shape[1]}, the quantizer has "
+                f"{has}; use vq, with codebook: {{num_codes: {len(given)}, dim: {given.shape[1]}}}"
             )
-        own.copy_(brought)
+        own.copy_(given)
 
-    def _batches(self, task: Task, pixels: Tensor | Images, count: int, epoch: int, start: int) -> Iterator[Tensor]:
-        """The epoch's batches from number ``start`` on, uint8, in an order that is the same for all quantizers."""
-        generator = torch.Generator().manual_seed(task.seeds("order", epoch))
-        whole = torch.randperm(count, generator=generator)[: count // self.batch_size * self.batch_size]
-        own = part(self.batch_size, task.engine.group.rank, task.engine.group.size)
-        order = whole.view(-1, self.batch_size)[:, own]
-        return batches(pixels, order.flatten(), order.shape[1], start, task.seeds("augmentation", epoch))
-
-    @staticmethod
-    def _save(task: Task, players: GanTrainer, state: Progress, clock: Clock) -> None:
-        state.seconds = clock.seconds
-        parts = {name: each.state_dict() for name, each in players.parts()}
-        task.engine.save(task.folder / "last.pt", {**parts, "progress": asdict(state), "watch": task.watch.state()})
+    def _batches(self, epoch: int, order: Tensor, start: int) -> Iterator[Tensor]:
+        """Read this rank's part of the epoch's batches from number ``start`` on, each (B / ranks, C, S, S) uint8."""
+        size = self.recipe.batch_size
+        whole = order[: self.images // size * size].view(-1, size)
+        own = whole[:, rank_slice(size, self.task.engine.group.rank, self.ranks)]
+        return batches(self.pixels, own.flatten(), own.shape[1], start, self.task.seeds("augmentation", epoch))

@@ -32,7 +32,7 @@ class CodebookMonitor:
 
     def start(self, quantizer: Quantizer, device: torch.device, saved: dict[str, Any] | None = None) -> None:
         """Begin, or go on from what ``state`` said. A quantizer without codes is not watched."""
-        self.__init__()  # type: ignore[misc]  # a training that begins anew forgets
+        self._counts, self._used, self._past = None, None, []  # of a training that had to start over
         if quantizer.depth == 0:
             return
         self._counts = torch.zeros(quantizer.depth, quantizer.num_codes, dtype=torch.int64, device=device)

@@ -25,13 +25,13 @@ class Equalized(nn.Module):
 
 
 class Convolution(Equalized):
-    """``size`` x ``size`` without change of the side, or after a blur with half the side."""
+    """A ``size`` x ``size`` convolution that keeps the side or, after a blur, halves it."""
 
-    def __init__(self, before: int, after: int, size: int, halves: bool = False, bias: bool = True) -> None:
-        super().__init__(after, before, size, size, bias=bias)
+    def __init__(self, in_channels: int, out_channels: int, size: int, halves: bool = False, bias: bool = True) -> None:
+        super().__init__(out_channels, in_channels, size, size, bias=bias)
         self.size, self.halves = size, halves
         taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
-        self.blur = nn.Buffer(torch.outer(taps, taps).expand(before, 1, 4, 4).clone(), persistent=False)
+        self.blur = nn.Buffer(torch.outer(taps, taps).expand(in_channels, 1, 4, 4).clone(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         padding = self.size // 2
@@ -42,25 +42,25 @@ class Convolution(Equalized):
 
 
 class Linear(Equalized):
-    """A product with equalized weights."""
+    """A linear layer with equalized weights."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.weight * self.scale, self.bias)
 
 
 def activate(x: Tensor) -> Tensor:
-    """√2·LeakyReLU(x), which keeps the variance of a normal input about the same."""
+    """Return √2·LeakyReLU(x), which keeps the variance of a normal input about the same."""
     return F.leaky_relu(x, 0.2) * math.sqrt(2)
 
 
 class DownBlock(nn.Module):
     """Two convolutions, the second to half the side, and a shortcut: their sum over √2."""
 
-    def __init__(self, before: int, after: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.first = Convolution(before, before, 3)
-        self.second = Convolution(before, after, 3, halves=True)
-        self.shortcut = Convolution(before, after, 1, halves=True, bias=False)
+        self.first = Convolution(in_channels, in_channels, 3)
+        self.second = Convolution(in_channels, out_channels, 3, halves=True)
+        self.shortcut = Convolution(in_channels, out_channels, 1, halves=True, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = (activate(self.second(activate(self.first(x)))) + self.shortcut(x)) / math.sqrt(2)
@@ -68,14 +68,14 @@ class DownBlock(nn.Module):
 
 
 class StyleGAN(nn.Module):
-    """Judges a whole image: (B, C, size, size) in [-1, 1] to logits (B, 1).
+    """Judges whole images (B, C, size, size) in [-1, 1]: logits (B, 1).
 
     Residual blocks down to 4x4, then the standard deviation within groups of ``group`` neighbouring images as one
     more channel, a convolution and two products. ``width`` is the number of channels at 64 pixels, where the paper's
     larger configuration has 512; it halves with every doubling of the side and never exceeds ``width``.
 
     Source: T. Karras et al., Analyzing and Improving the Image Quality of StyleGAN, CVPR 2020, arXiv 1912.04958, as
-    ViT-VQGAN uses it. Raises UsageError for sides that are no power of two, or below 8.
+    ViT-VQGAN uses it. Raises UsageError for a side that is not a power of two, or below 8.
     """
 
     def __init__(self, channels: int, size: int, width: int = 512, group: int = 4) -> None:
@@ -100,7 +100,7 @@ class StyleGAN(nn.Module):
         return logits
 
     def deviation(self, x: Tensor) -> Tensor:
-        """(B, 1, h, w): the standard deviation over the images of a group, meaned over channels and positions."""
+        """Return the standard deviation over a group of images, averaged over channels and positions: (B, 1, h, w)."""
         count = len(x)
         size = self.group if count % self.group == 0 else count
         grouped = x.float().view(count // size, size, *x.shape[1:])

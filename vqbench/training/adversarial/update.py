@@ -1,8 +1,7 @@
-"""One update of the model and of its discriminator."""
+"""One update of a model and of its discriminator."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,119 +15,136 @@ from vqbench.training.adversarial import losses
 from vqbench.training.adversarial.losses import GanLoss
 from vqbench.training.adversarial.passes import BatchPass, FullBatch, MicroBatches
 from vqbench.training.adversarial.reconstruction import Reconstruction
-from vqbench.training.ema import Average
 from vqbench.training.engine import Engine
 
 TERMS = ("reconstruction", "quantizer", "adversarial", "weight", "discriminator", "r1")
 
 
 @dataclass(frozen=True)
+class AdamConfig:
+    """AdamW of the model and of its discriminator."""
+
+    rate: float  # of the first update; see GanTrainer.set_rate
+    betas: tuple[float, float] = (0.5, 0.9)
+    weight_decay: float = 0.0  # decoupled
+    eps: float = 1e-8
+
+    def over(self, module: nn.Module) -> torch.optim.Optimizer:
+        """Return an optimizer of the parameters of ``module`` that require a gradient."""
+        parameters = [each for each in module.parameters() if each.requires_grad]
+        return torch.optim.AdamW(
+            parameters, lr=self.rate, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay
+        )
+
+
+@dataclass(frozen=True)
 class GanConfig:
-    """How the two play."""
+    """The adversarial loss and the discriminator's penalty."""
 
     game: GanLoss
     weight: float  # of the adversarial loss
     adaptive: bool  # times the ratio of the gradients at the decoder's last layer
     r1: float  # gamma; 0: no penalty
-    r1_every: int
-    accumulate: int
+    r1_every: int  # updates
+    accumulate: int  # parts of a batch
+    start: int = 0  # first update of the discriminator
+
+    def plays(self, step: int) -> bool:
+        """Return whether the discriminator takes part in update ``step``."""
+        return self.weight > 0 and step >= self.start
+
+    def penalizes(self, step: int) -> bool:
+        """Return whether update ``step`` has the R1 penalty."""
+        return self.r1 > 0 and step % self.r1_every == 0
 
 
 class GanTrainer:
-    """The model, its discriminator and what they learn by: all that an update changes.
+    """A model, its discriminator and their optimizers: all that an update changes.
 
-    The model's update comes first. The discriminator then learns from the same reconstructions, made before the update,
-    where taming-transformers makes new ones, which would move the codebooks of many quantizers a second time.
+    The model's update comes first. The discriminator then learns from the same reconstructions, computed before the
+    update; taming-transformers computes new ones, which would move the codebooks of many quantizers a second time.
     """
 
     def __init__(
-        self,
-        model: Autoencoder,
-        discriminator: nn.Module,
-        rules: GanConfig,
-        engine: Engine,
-        adam: dict[str, Any],
-        ema: float,
+        self, model: Autoencoder, discriminator: nn.Module, config: GanConfig, engine: Engine, adam: AdamConfig
     ) -> None:
-        self.model, self.discriminator, self.rules, self.engine = model, discriminator, rules, engine
+        self.model, self.discriminator, self.config, self.engine = model, discriminator, config, engine
         self.adam = adam
-        self.average = Average(model, ema) if ema else None
-        self.optimizer = self._adam(model)
-        self.opponent = self._adam(discriminator)
+        self.optimizer = adam.over(model)
+        self.opponent = adam.over(discriminator)  # the discriminator's optimizer
         self.codes = torch.empty(0, dtype=torch.int64)  # (B, H, W, depth) of the last update's images
 
-    def _adam(self, module: nn.Module) -> torch.optim.Optimizer:
-        return torch.optim.AdamW([each for each in module.parameters() if each.requires_grad], **self.adam)
-
-    def refine(self) -> None:
-        """Go over to the second phase: the backbone freezes what is not refined, the quantizer no longer changes."""
+    def begin_refinement(self) -> None:
+        """Begin the second phase: the backbone freezes what is not refined, the quantizer no longer changes."""
         self.model.backbone.begin_refinement()
         self.model.quantizer.requires_grad_(False).eval()
-        self.optimizer = self._adam(self.model)
+        self.optimizer = self.adam.over(self.model)
 
     def set_rate(self, rate: float) -> None:
-        """The learning rate of the next update."""
+        """Set the learning rate of the next update."""
         for optimizer in (self.optimizer, self.opponent):
             for group in optimizer.param_groups:
                 group["lr"] = rate
 
     def update(self, x: Tensor, reconstruction: Reconstruction, playing: bool, penalized: bool) -> Tensor:
-        """Learn from the images ``x`` (B, C, S, S) in [-1, 1], this rank's part of a batch; what TERMS were, (6,).
+        """Update the model, then the discriminator; return the values of TERMS over the batch, (6,).
 
-        Without ``playing`` the discriminator takes no part. ``penalized``: this update has the R1 penalty.
+        Args:
+            x: images (B, C, S, S) in [-1, 1], this rank's part of a batch.
+            reconstruction: the loss of reconstructions.
+            playing: whether the discriminator takes part.
+            penalized: whether this update has the R1 penalty.
         """
-        zero = torch.zeros((), device=x.device)
+        config, zero = self.config, torch.zeros((), device=x.device)
         batch: BatchPass
-        if self.rules.accumulate == 1:
+        if config.accumulate == 1:
             batch = FullBatch(self.model, self.engine, x)
         else:
-            batch = MicroBatches(self.model, self.engine, x, self.rules.accumulate)
-        error, gradient = reconstruction.gradient(batch.images, x, self.rules.accumulate)
+            batch = MicroBatches(self.model, self.engine, x, config.accumulate)
+        error, gradient = reconstruction.gradient(batch.images, x, config.accumulate)  # (), (B, C, S, S)
         objective, slope = self._objective(error, batch, x[0].numel())
-        fooling = weight = judged = penalty = zero
+        g_loss = weight = d_loss = penalty = zero
         if playing:
-            fooling, away = self._fooling(batch.images)
-            weight = torch.tensor(self.rules.weight, device=x.device)
-            if self.rules.adaptive:
-                pulls = [mean(pull) for pull in batch.at_last_layer(gradient, away)]  # before their norms are taken
-                weight = weight * losses.adaptive_weight(*pulls)
-            gradient = gradient + weight * away
+            g_loss, g_grad = self._generator_loss(batch.images)
+            weight = torch.tensor(config.weight, device=x.device)
+            if config.adaptive:
+                last_layer_grads = [mean(each) for each in batch.at_last_layer(gradient, g_grad)]  # then their norms
+                weight = weight * losses.adaptive_weight(*last_layer_grads)
+            gradient = gradient + weight * g_grad
         self.optimizer.zero_grad()
         batch.backward(share(objective), share(slope * gradient))
         sum_gradients(self.model)
         self.optimizer.step()
-        if self.average is not None:
-            self.average.update(self.model)
         if playing:
-            judged, penalty = self._judge(x, batch.images, penalized)
+            d_loss, penalty = self._update_discriminator(x, batch.images, penalized)
         self.codes = batch.out.codes.detach()
-        terms = (error, batch.out.loss, fooling, weight, judged, penalty)
+        terms = (error, batch.out.loss, g_loss, weight, d_loss, penalty)
         return mean(torch.stack([term.detach().float() for term in terms]))
 
     def _objective(self, error: Tensor, batch: BatchPass, pixels: int) -> tuple[Tensor, Tensor]:
-        """The quantizer's objective of the reconstruction ``error``, and its derivative by that."""
+        """Return the quantizer's objective of the reconstruction ``error``, and its derivative by that: (), ()."""
         error = mean(error).requires_grad_()
         objective = self.model.quantizer.objective(error, batch.out, pixels)
         (slope,) = torch.autograd.grad(objective, error, retain_graph=True)
         return objective, all_sum(slope) / world_size()  # each rank's, whether it exchanged the error or not
 
-    def _fooling(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """The generator's loss, and its gradient at the reconstructions."""
+    def _generator_loss(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the generator's loss () and its gradient at the reconstructions (B, C, S, S)."""
         images = images.detach().requires_grad_()
-        loss = losses.generator_loss(self._logits(images), self.rules.game)
+        loss = losses.generator_loss(self._logits(images), self.config.game)
         (gradient,) = torch.autograd.grad(share(loss), images)
         return loss, gradient / share(torch.ones_like(loss))
 
-    def _judge(self, x: Tensor, images: Tensor, penalized: bool) -> tuple[Tensor, Tensor]:
-        """Update the discriminator; its loss, and the R1 penalty if this update has one."""
+    def _update_discriminator(self, x: Tensor, images: Tensor, penalized: bool) -> tuple[Tensor, Tensor]:
+        """Update the discriminator; return its loss () and the R1 penalty (), 0 where this update has none."""
         real = x.detach().requires_grad_(penalized)
         logits = self._logits(real)
-        loss = losses.discriminator_loss(logits, self._logits(images), self.rules.game)
+        loss = losses.discriminator_loss(logits, self._logits(images), self.config.game)
         penalty = torch.zeros((), device=x.device)
         if penalized:
-            penalty = self.rules.r1 / 2 * losses.r1(logits, real)
+            penalty = self.config.r1 / 2 * losses.r1(logits, real)
         self.opponent.zero_grad()
-        share(loss + self.rules.r1_every * penalty).backward()
+        share(loss + self.config.r1_every * penalty).backward()
         sum_gradients(self.discriminator)
         self.opponent.step()
         return loss, penalty
@@ -138,7 +154,11 @@ class GanTrainer:
             logits: Tensor = self.discriminator(images)
             return logits.float()
 
-    def parts(self) -> Iterable[tuple[str, Any]]:
-        """Everything with a state, by name."""
-        named = ("model", "discriminator", "optimizer", "opponent", "average")
-        return [(name, part) for name in named if (part := getattr(self, name)) is not None]
+    def parts(self) -> dict[str, Any]:
+        """Return everything with a state, by its name in a checkpoint."""
+        return {
+            "model": self.model,
+            "discriminator": self.discriminator,
+            "optimizer": self.optimizer,
+            "opponent": self.opponent,
+        }
