@@ -27,7 +27,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     subprocess.run(lines[0], check=True)
     often = os.environ | {"VQBENCH_CHECKPOINT_EVERY": "0"}
     for _ in range(100):
-        code = subprocess.run([*lines[1], "--for", "8s"], env=often, check=False).returncode
+        code = subprocess.run([*lines[1], "--time-limit", "8s"], env=often, check=False).returncode
         if code == 0:
             break
         assert code == 3

@@ -21,7 +21,7 @@ LIGHT = (
     *("execution.executors", "execution.jobs", "execution.progress", "execution.stopping", "distributed.launching"),
     *("profiling.profile_driver", "profiling.profile_tables", "profiling.subjects", "training.seeding"),
 )  # with all that is in them, but for:
-HEAVY = {"vqbench.execution.executors.inline", "vqbench.cli.template"}
+HEAVY = {"vqbench.execution.executors.inline", "vqbench.conformance.template"}
 EVERYONES = {"vqbench.errors", "vqbench.bounds", "vqbench.system.paths"}
 # Who of ours a room may import, beside what stands for itself.
 ROOMS = {

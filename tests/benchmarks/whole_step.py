@@ -39,7 +39,7 @@ HEADS = ["quantizer", "data set", "batch", "precision", "ours [s]", "plain [s]",
 def measured(chosen: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """One row after the other, as soon as it is there."""
     os.environ["VQBENCH_CHECKPOINT_EVERY"] = "inf"  # read when the recipe is imported: no checkpoint within a step
-    from vqbench.execution.allocator import LARGE_PAGES
+    from vqbench.system.environment import LARGE_PAGES
 
     os.environ.update(LARGE_PAGES)  # as the processes of `run` have it; for both sides
     import torch
@@ -109,10 +109,10 @@ def main(words: Sequence[str] | None = None) -> None:
 def measurement(chosen: argparse.Namespace) -> dict[str, Any]:
     """All rows, and the machine that they were measured on."""
     rows = list(measured(chosen))
-    from vqbench.execution.provenance import made
+    from vqbench.execution.provenance import current_provenance
     from vqbench.training.engine import Engine
 
-    return {"machine": made(Engine(chosen.device).device), "repeat": chosen.repeat, "rows": rows}
+    return {"machine": current_provenance(Engine(chosen.device).device), "repeat": chosen.repeat, "rows": rows}
 
 
 def table(found: dict[str, Any], style: str) -> str:

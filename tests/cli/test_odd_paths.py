@@ -105,16 +105,16 @@ def test_a_sound_path_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     ("words", "said"),
     [
         (("run", "ph.yaml", "--devices", "1000000"), "1,000,000 processes"),
-        (("run", "ph.yaml", "--places", "1000000"), "1,000,000 processes"),
-        (("run", "ph.yaml", "--places", "1000", "--devices", "1000"), "1,000,000 processes"),
-        (("run", "ph.yaml", "--for", "99999999999999999999h"), "no length of time"),
+        (("run", "ph.yaml", "--jobs", "1000000"), "1,000,000 processes"),
+        (("run", "ph.yaml", "--jobs", "1000", "--devices", "1000"), "1,000,000 processes"),
+        (("run", "ph.yaml", "--time-limit", "99999999999999999999h"), "no length of time"),
         (("run", "ph.yaml", "--timeout", "²s"), "no length of time"),
         (("run", "ph.yaml", "--executor", "ray", "--gpus-per-run", "inf"), "--gpus-per-run"),
         (("plan", "ph.yaml", "--epochs", "99999999999"), "--epochs"),
         (("plan", "ph.yaml", "--subset", "0"), "--subset"),
         (("plan", "ph.yaml", "--seeds", "99999999999"), "seeds.0"),
         (("plan", "ph.yaml", "--seeds", "-1"), "seeds.0"),
-        (("plan", "ph.yaml", "--cost", "--places", "99999999"), "--places"),
+        (("plan", "ph.yaml", "--cost", "--jobs", "99999999"), "--jobs"),
         (("plan", "ph.yaml", "--set", "quantizers.²=1"), "quantizers has no '²'"),
         (("plan", "ph.yaml", "--set", f"quantizers.{'9' * 5000}.vq=1"), "quantizers has no"),
         (("plan", "ph.yaml", "--set", "backbone={vqgan: {multipliers: 1x²}}"), "must read like"),
@@ -133,7 +133,7 @@ def test_a_number_out_of_range_is_one_sentence(
     words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Numbers of the command line are bounded, by the machine where processes would be started."""
-    monkeypatch.setattr("vqbench.cli.run.run", None)  # what starts them
+    monkeypatch.setattr("vqbench.execution.suite_runner.run_suites", None)  # what starts them
     assert run_words(list(words)) == 2
     told = capsys.readouterr().err
     assert said in told

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from vqbench import registry
-from vqbench.cli import app, scaffold
+from vqbench.cli import app
+from vqbench.conformance import scaffold
 from vqbench.errors import UsageError
 from vqbench.planning import loading
 from vqbench.planning.changes import select_rows
@@ -41,7 +42,7 @@ metrics: [l1, usage, bits]
 
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("vqbench.registry.plugin_files._files", {})
+    monkeypatch.setattr("vqbench.registry.discovery._files", {})
     registry.sources.cache_clear()
     yield
     registry.sources.cache_clear()
@@ -96,12 +97,12 @@ def test_an_edited_quantizer_trains_anew(here: Path, capsys: pytest.CaptureFixtu
         assert vqbench("plan", *words, "--json") == 0
         return json.loads(capsys.readouterr().out)["left"]
 
-    assert vqbench("run", *words, "--places", "0", "--quiet") == 0
+    assert vqbench("run", *words, "--jobs", "0", "--quiet") == 0
     capsys.readouterr()
     assert left() == 0
     path.write_text(text.replace("self.beta * F", "2 * self.beta * F"))
     assert left() == 1
-    assert vqbench("run", *words, "--places", "0", "--quiet") == 0
+    assert vqbench("run", *words, "--jobs", "0", "--quiet") == 0
     capsys.readouterr()
     assert left() == 0
     records = list(ResultStore(here / "runs").records())
@@ -131,7 +132,7 @@ def test_new_overwrites_nothing_and_takes_no_bad_name(here: Path, capsys: pytest
     """A file that is there stays byte for byte; names that are no module's, or taken, are refused, with exit code 2."""
     (here / "my_vq.py").write_text("mine")
     for kind, name, sentence in (
-        ("quantizer", "my_vq", "stays as it is"),
+        ("quantizer", "my_vq", "is not overwritten"),
         ("quantizer", "vq", "is a quantizer already"),
         ("quantizer", "My VQ", "small letters"),
         ("quantizer", "../vq", "small letters"),

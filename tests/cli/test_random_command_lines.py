@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,12 +24,11 @@ from hypothesis import strategies as st
 from tests.support.soak import examples
 from tests.support.tiny_suite import write
 from vqbench import registry
-from vqbench.cli import app, describe
-from vqbench.cli import run as running
-from vqbench.execution import provenance
+from vqbench.cli import app
+from vqbench.execution import installation, provenance, suite_runner
 from vqbench.execution.results import Summary
 from vqbench.planning import loading
-from vqbench.registry import plugin_files
+from vqbench.registry import discovery
 from vqbench.store.record import Record, Value
 from vqbench.store.results import ResultStore
 
@@ -41,9 +41,9 @@ ONE_IN = 20  # examples that are a process of their own
 # Valid lines; what each command has of options is added from its own declaration.
 LINES: tuple[tuple[str, ...], ...] = (
     ("run", "tiny.yaml", "--store", "runs", "--quiet"),
-    ("run", "tiny.yaml", "--store", "runs", "--seeds", "1,2", "--epochs", "1", "--for", "8m", "--devices", "1"),
+    ("run", "tiny.yaml", "--store", "runs", "--seeds", "1,2", "--epochs", "1", "--time-limit", "8m", "--devices", "1"),
     ("plan", "tiny.yaml", "--store", "runs"),
-    ("plan", "tiny.yaml", "--store", "runs", "--cost", "--places", "2"),
+    ("plan", "tiny.yaml", "--store", "runs", "--cost", "--jobs", "2"),
     ("plan", "tiny.yaml", "--set", "quantizers.vq.beta=0.5", "--set", "seeds=[1]", "--json"),
     ("plan", "tiny.yaml", "--plugin", "mine.py", "--only", "vq", "--subset", "1100", "--test-images", "100"),
     ("status", "tiny.yaml", "--store", "runs", "--json"),
@@ -160,9 +160,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def typed(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """That directory as the working one; nothing is trained, fetched, or left of environment and registry."""
     monkeypatch.chdir(place)
-    monkeypatch.setattr(running, "_execute", lambda *_: Summary())
-    monkeypatch.setattr(describe, "_golden", list)
-    monkeypatch.setattr("vqbench.registry.plugin_files._files", {})
+    executor = SimpleNamespace(execute=lambda jobs: Summary())
+    monkeypatch.setattr(suite_runner, "create_executor", lambda *_, **__: executor)
+    monkeypatch.setattr(installation, "golden_results", list)
+    monkeypatch.setattr("vqbench.registry.discovery._files", {})
     monkeypatch.setenv("VQBENCH_OFFLINE", "1")
     yield place
     registry.sources.cache_clear()
@@ -170,7 +171,7 @@ def typed(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def carried_out(words: list[str]) -> tuple[int, str]:
     """Exit code and stderr of a command line in this process."""
-    plugin_files._files.clear()
+    discovery._files.clear()
     registry.sources.cache_clear()
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()) as errors:
         code = app.run_words(words)

@@ -23,6 +23,7 @@ from vqbench.system.output import write_text
 def test_an_output_that_is_a_pipe_without_a_reader(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`table -o PIPE` ends with 1 and a sentence where nobody reads the pipe."""
     os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "runs").mkdir()
     assert vqbench("table", write(tmp_path, "vq"), "--store", tmp_path / "runs", "-o", tmp_path / "pipe") == 1
     assert "pipe: cannot be written (No such device or address)" in capsys.readouterr().err
 
@@ -70,7 +71,7 @@ def test_status_does_not_wait_for_locks(tmp_path: Path, capsys: pytest.CaptureFi
 
 def test_a_rank_whose_others_never_come_ends_by_a_signal() -> None:
     """SIGTERM ends a process that waits for other ranks, although torch does not look at signals while it waits."""
-    code = "import signal; signal.signal(signal.SIGTERM, lambda *_: None); from vqbench import group; "
+    code = "import signal; signal.signal(signal.SIGTERM, lambda *_: None); from vqbench.distributed import group; "
     code += "print('meeting', flush=True); group.join(0, 2, 0, 2, False)"
     place = {"MASTER_ADDR": "localhost", "MASTER_PORT": "0"}
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env={**os.environ, **place}) as waiting:

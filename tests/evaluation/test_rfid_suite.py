@@ -11,9 +11,9 @@ import torch
 
 from tests.support.fidelity import frechet_inception_distance
 from vqbench import registry
-from vqbench.execution.model_building import build
 from vqbench.images import to_unit
 from vqbench.spec import RunSpec
+from vqbench.training.model_building import build
 
 
 @pytest.mark.rfid

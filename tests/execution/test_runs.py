@@ -17,7 +17,7 @@ from vqbench import registry
 from vqbench.errors import UsageError
 from vqbench.training.engine import devices_of
 
-HERE = ("--places", "0")  # in this process, where how runs are carried out is not the question
+HERE = ("--jobs", "0")  # in this process, where how runs are carried out is not the question
 
 # A quantizer that a user might bring: it fails as broken mathematics does.
 NAN_PLUGIN = '''
@@ -79,7 +79,7 @@ def test_two_trainings_of_one_seed_are_bit_identical(suite: Path, tmp_path: Path
 @pytest.fixture
 def fresh_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The user's plugin files of one test are not there in the next."""
-    monkeypatch.setattr("vqbench.registry.plugin_files._files", {})
+    monkeypatch.setattr("vqbench.registry.discovery._files", {})
     yield
     registry.sources.cache_clear()
 
@@ -103,7 +103,7 @@ def test_a_failed_run_is_shown_and_stops_no_other(tmp_path: Path, capsys: pytest
     assert vqbench("plan", suite, "--store", store, "--plugin", plugin) == 0
     planned = capsys.readouterr().out
     assert re.search(r"^broken .* failed ", planned, re.MULTILINE)
-    assert "0 not done; 1 failed, which `run` tries again with --retry-failed" in planned
+    assert "0 not done; 1 failed: `run --retry-failed` tries them again" in planned
     plugin.write_text(NAN_PLUGIN.replace("torch.nan", "1"))
     fixed = subprocess.run(command(*words, "--retry-failed"), capture_output=True, text=True)
     assert fixed.returncode == 0, fixed.stderr

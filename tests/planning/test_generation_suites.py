@@ -110,7 +110,7 @@ def test_the_lsun_suite_goes_the_whole_way(tmp_path: Path) -> None:
         "samples={count: 12, steps: 2, references: 20}",
     ]
     words = [word for each in small for word in ("--set", each)]
-    assert vqbench("run", "lsun_bedrooms", "--store", tmp_path / "runs", "--places", 0, "--quiet", *words) == 0
+    assert vqbench("run", "lsun_bedrooms", "--store", tmp_path / "runs", "--jobs", 0, "--quiet", *words) == 0
     found = loading.load("lsun_bedrooms", [], list(map(Override.parse, small)))
     for entry in found.entries:
         record = ResultStore(tmp_path / "runs").read(entry.second)  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from PIL import Image
 from tests.support import odd_images
 from tests.support.tiny_suite import vqbench
 from vqbench.cli import app
-from vqbench.cli.actions import table as printed_table
+from vqbench.cli.table import table_text as printed_table
 from vqbench.errors import UsageError
 from vqbench.planning import cost, loading, plan_file, yamlfile
 from vqbench.planning import expansion as spec

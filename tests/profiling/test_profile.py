@@ -17,7 +17,6 @@ from vqbench.cli import app
 from vqbench.errors import UsageError
 from vqbench.profiling import profile_tables, roofline
 from vqbench.profiling.method_facts import facts
-from vqbench.profiling.profile_driver import shown
 from vqbench.profiling.profile_tables import milliseconds, source
 from vqbench.profiling.subjects import Size, expanded, size, subjects
 from vqbench.profiling.timing import RandomImages, Rounds, StepTimer, bare_product, images
@@ -348,7 +347,7 @@ def test_what_codes_learn_by_is_seen(name: str, learns: list[str], bits: float |
 def test_the_table_of_methods_is_what_is_stored(profiled: Profiled) -> None:
     """--methods prints source, bits and times of the stored rows, and a dash for what failed."""
     path, _, kept = profiled
-    printed = shown(path, "markdown", methods=True).text
+    printed = profile_tables.text(profile_tables.read(path), "markdown", cost=False, methods=True)
     row = kept["rows"][0]
     [line] = [line for line in printed.splitlines() if line.startswith(f"| `{row['label']}`")]
     assert milliseconds(row["seconds"]["forward_backward"]) in line

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from vqbench import registry, testing
-from vqbench.cli import app, scaffold
+from vqbench.cli import app
+from vqbench.conformance import scaffold
 from vqbench.errors import UsageError
 from vqbench.planning import cost, loading, plan_file
 from vqbench.planning.jobs import Job
@@ -83,7 +84,7 @@ L1 = "from vqbench.metrics.l1 import L1\n\n\nclass Mine(L1):\n"
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty working directory, in which no plugin is known."""
-    monkeypatch.setattr("vqbench.registry.plugin_files._files", {})
+    monkeypatch.setattr("vqbench.registry.discovery._files", {})
     registry.sources.cache_clear()
     monkeypatch.chdir(tmp_path)
     yield tmp_path
@@ -110,7 +111,7 @@ def test_a_recipe_of_other_arguments_is_planned_run_and_shown(capsys: pytest.Cap
     assert vqbench("plan", *words) == 0
     line = capsys.readouterr().out.splitlines()[1].split()
     assert line[line.index("do") + 1] == "?"
-    assert vqbench("run", *words, "-q", "--places", "0") == 0
+    assert vqbench("run", *words, "-q", "--jobs", "0") == 0
     assert "Trained under my_recipe (iterations 2, batch 4)" in capsys.readouterr().out
     assert vqbench("plan", *words, "--cost") == 0
     assert vqbench("report", *words, "-o", "page.html") == 0
@@ -221,7 +222,7 @@ def test_a_faulty_plugin_is_one_sentence(
     """`run` and `plan` end with exit code 2 and a sentence that names the plugin's fault."""
     Path("mine.py").write_text(content)
     words = (suite(**{kind: "mine"}), "--plugin", "mine.py")
-    assert vqbench("run", *words, "-q", "--places", "0") == 2
+    assert vqbench("run", *words, "-q", "--jobs", "0") == 2
     said = capsys.readouterr().err
     assert sentence in said
     assert said.count("\n") == 1
@@ -305,7 +306,7 @@ def test_what_check_cannot_be_asked_is_one_sentence(
         *((name, "a word of Python") for name in ("print", "match", "case", "type", "list")),
         *((name, "a module of Python") for name in ("statistics", "profile", "this")),
         *((name, "an installed module") for name in ("torch", "numpy", "vqbench", "test")),
-        *((name, "no file's name on Windows") for name in ("con", "nul", "com1", "lpt9")),
+        *((name, "not allowed as a file name on Windows") for name in ("con", "nul", "com1", "lpt9")),
         *((name, "would hide another one") for name in ("f", "q", "tensor", "quantizer", "value_error")),
         *((name, "already") for name in ("vq", "mnist", "gan", "cvq_offline")),
         *((name, "small letters") for name in ("class", "Vq", "1vq", "vq\n", "", "_vq", "vq.py", "ä")),

@@ -8,13 +8,14 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.support.tiny_suite import vqbench
-from vqbench.cli import run
+from vqbench.execution import suite_runner
 from vqbench.execution.results import Summary
 from vqbench.planning import loading
 from vqbench.planning.overrides import Override
@@ -289,7 +290,8 @@ def test_run_shows_its_own_store_alone(
 ) -> None:
     """Published records of other machines fill no cell of the table that `run` prints, though `table` shows them."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(run, "_execute", lambda *args: Summary())
+    executor = SimpleNamespace(execute=lambda jobs: Summary())
+    monkeypatch.setattr(suite_runner, "create_executor", lambda *_, **__: executor)
     fill(plan, ResultStore("results"))
     fill(replace(plan, entries=plan.entries[:2]), ResultStore("runs"))
     assert vqbench("run", suite) == 0

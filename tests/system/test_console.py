@@ -78,7 +78,7 @@ def test_controls_become_their_codes() -> None:
         ("report", "-o", "page.html"),
         ("report", "--format", "json"),
         ("table", "-o", "table.txt"),
-        ("run", "--places", "0"),
+        ("run", "--jobs", "0"),
     ],
     ids=" ".join,
 )

@@ -24,11 +24,10 @@ from tests.support.tiny_suite import command, vqbench
 from tests.training.test_reconstruction import Few, every_third
 from vqbench import protocol, registry
 from vqbench.backbones.conv import Conv
-from vqbench.cli import actions
 from vqbench.errors import Interrupted, UsageError
 from vqbench.evaluation import contact_sheets
 from vqbench.evaluation import samples as generation
-from vqbench.execution import runner
+from vqbench.execution import preparation, runner
 from vqbench.execution.settings import RunSettings
 from vqbench.metric import Context, SampleMetric, Samples
 from vqbench.metrics.copies import Copies
@@ -337,7 +336,7 @@ def test_both_stages_from_one_command(tmp_path: Path, capsys: pytest.CaptureFixt
     """`run` trains a first stage and then its second, keeps samples and images, and its table has both's numbers; a
     run that is there is not sampled again, and `sample` makes the run's own images."""
     path, store = suite(tmp_path), tmp_path / "runs"
-    assert vqbench("run", path, "--store", store, "--places", 0, "--quiet") == 0
+    assert vqbench("run", path, "--store", store, "--jobs", 0, "--quiet") == 0
     first, second = loading.load(path, []).runs()
     folder = ResultStore(store).folder(second)
     record = ResultStore(store).read(second)
@@ -382,7 +381,7 @@ def test_a_first_stage_that_failed_is_told(tmp_path: Path, capsys: pytest.Captur
     result = worker.attempt(Job(second, wanted, first_stage=first))
     assert (result.status, result.reason) == (
         "machine_fault",
-        f"its first stage, {first.key}, is not there; the same command does it first",
+        f"its first stage, {first.key}, is not done yet; the same command does it first",
     )
     with store.lock(first):
         assert worker.attempt(Job(second, wanted, first_stage=first)).status == "held_elsewhere"
@@ -415,7 +414,7 @@ def test_a_missing_package_is_told_first(tmp_path: Path, monkeypatch: pytest.Mon
     """Without a package that the second stage needs, `run` ends before it trains the first."""
     monkeypatch.setattr(Diffusion, "packages", ("no_such_package",))
     with pytest.raises(UsageError, match=r"recipe 'diffusion' needs no_such_package.*vqbench\[generate\]"):
-        actions.prepare(loading.load(suite(tmp_path), []))
+        preparation.prepare(loading.load(suite(tmp_path), []))
 
 
 # Metrics of samples ---------------------------------------------------------------------------------------------------
@@ -557,9 +556,9 @@ def test_two_ranks_end_where_one_does(tmp_path: Path, sets: tuple[str, ...]) -> 
     """Two processes that share batches and sampling train the weights of one, up to rounding, and make its images."""
     path, alone, shared = suite(tmp_path), tmp_path / "alone", tmp_path / "shared"
     without = ("--set", "generate=null", "--set", "metrics=[psnr]", "--set", "table.columns=[psnr]")
-    assert vqbench("run", path, "--store", alone, "--places", 0, "--quiet", *without) == 0
+    assert vqbench("run", path, "--store", alone, "--jobs", 0, "--quiet", *without) == 0
     shutil.copytree(alone, shared)
-    assert vqbench("run", path, "--store", alone, "--places", 0, "--quiet", *sets) == 0
+    assert vqbench("run", path, "--store", alone, "--jobs", 0, "--quiet", *sets) == 0
     subprocess.run(command("run", path, "--store", shared, "--devices", 2, "--quiet", *sets), check=True)
     second = loading.load(path, [], list(map(Override.parse, sets[1::2]))).runs()[1]
     one, two = (torch.load(ResultStore(each).folder(second) / "best.pt") for each in (alone, shared))

@@ -351,7 +351,7 @@ def test_both_stages_from_one_command(tmp_path: Path, capsys: pytest.CaptureFixt
     sampled by what a diffusion is sampled by."""
     path, store = tmp_path / "with_prior.yaml", tmp_path / "runs"
     path.write_text(SUITE)
-    assert vqbench("run", path, "--store", store, "--places", 0, "--quiet") == 0
+    assert vqbench("run", path, "--store", store, "--jobs", 0, "--quiet") == 0
     assert "6 samples (temperature 0.9) against the test split" in capsys.readouterr().out
     _, second = loading.load(path, []).runs()
     record = ResultStore(store).read(second)

@@ -1,60 +1,126 @@
-"""The options that commands share: which suites they are about, and what these are changed to."""
+"""Options that several commands share, and the selection that they describe."""
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vqbench.bounds import MOST
-from vqbench.errors import UsageError
+from vqbench.cli.output import note
+from vqbench.errors import UsageError, shortened
 from vqbench.system.paths import path_of
 
 if TYPE_CHECKING:
-    from vqbench.execution.executors.executor_options import ExecutorOptions
     from vqbench.planning.overrides import Override
     from vqbench.planning.plan import Plan
 
+RUNS, RESULTS = Path("runs"), Path("results")
+DEFAULT_SUITE = "quick"
+
+
+def whole_number(least: int) -> Callable[[str], int]:
+    """Return a parser of whole numbers from ``least`` to :data:`MOST`."""
+
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise typer.BadParameter(f"{shortened(text)!r} is not a whole number") from None
+        if not least <= number <= MOST:
+            raise typer.BadParameter(f"{shortened(text)} is not between {least} and {MOST:,}")
+        return number
+
+    return parse
+
+
+# Which suites ---------------------------------------------------------------------------------------------------------
+
+Suite = Annotated[
+    str | None,
+    typer.Argument(metavar="SUITE", show_default="quick", help="Name of a suite, or path of its YAML file."),
+]
+Suites = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="SUITE", show_default="quick", help="Names of suites, or paths of YAML files."),
+]
+Only = Annotated[
+    list[str] | None, typer.Option(metavar="ROW", help="Only rows of this label or quantizer; * for any letters.")
+]
+Skip = Annotated[list[str] | None, typer.Option(metavar="ROW", help="All but rows of this label or quantizer.")]
+Seeds = Annotated[str | None, typer.Option(metavar="N,N,...", help="Replace the seeds, such as 1,2,3.")]
+Metrics = Annotated[list[str] | None, typer.Option(metavar="NAME", help="Add a metric to the suite.")]
+Sets = Annotated[
+    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a key, such as codebook.num_codes=64.")
+]
+RowPlugins = Annotated[
+    list[Path] | None,
+    typer.Option("--plugin", metavar="FILE", parser=path_of, help="Load plugins of a .py file; quantizers get a row."),
+]
+Epochs = Annotated[
+    int | None, typer.Option(metavar="N", parser=whole_number(1), help="Reduced copy: number of epochs.")
+]
+BatchSize = Annotated[
+    int | None, typer.Option(metavar="N", parser=whole_number(1), help="Reduced copy: images per update.")
+]
+Subset = Annotated[
+    int | None, typer.Option(metavar="N", parser=whole_number(1), help="Reduced copy: number of training images.")
+]
+TestImages = Annotated[
+    int | None, typer.Option(metavar="N", parser=whole_number(2), help="Reduced copy: number of test images.")
+]
+
+# Everything else ------------------------------------------------------------------------------------------------------
+
+Store = Annotated[
+    Path, typer.Option("--store", metavar="FOLDER", parser=path_of, help="Folder of runs, read and written.")
+]
+StoreToRead = Annotated[
+    Path, typer.Option("--store", metavar="FOLDER", parser=path_of, help="Folder that runs are read from.")
+]
+Results = Annotated[
+    Path, typer.Option("--results", metavar="FOLDER", parser=path_of, help="Published records, read after --store.")
+]
+Plugins = Annotated[
+    list[Path] | None, typer.Option("--plugin", metavar="FILE", parser=path_of, help="Load plugins of a .py file.")
+]
+Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda or cuda:N.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Fetch nothing; fail early and name what is missing.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
 
 @dataclass(frozen=True)
-class Changes:
-    """The options by which every command changes the suites that it is about."""
+class Selection:
+    """The changes of the command line that apply to every suite a command is about."""
 
-    sets: Annotated[
-        list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a key of the suite.")
-    ] = None
-    seeds: Annotated[
-        str | None, typer.Option(metavar="N,N,...", help="Other seeds: the same as --set 'seeds=[N, N, ...]'.")
-    ] = None
-    metrics: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Add a metric to the suite.")] = None
-    only: Annotated[list[str] | None, typer.Option(metavar="ROW", help="Rows of this label or quantizer alone.")] = None
-    skip: Annotated[list[str] | None, typer.Option(metavar="ROW", help="All but rows of this label or quantizer.")] = (
-        None
-    )
-    plugin: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE", parser=path_of, help="Offer the plugin of a .py file; a quantizer gets a row."),
-    ] = None
-    epochs: Annotated[int | None, typer.Option(min=1, max=MOST, help="Reduced copy: epochs.")] = None
-    batch_size: Annotated[int | None, typer.Option(min=1, max=MOST, help="Reduced copy: images an update.")] = None
-    subset: Annotated[int | None, typer.Option(min=1, max=MOST, help="Reduced copy: first training images.")] = None
-    test_images: Annotated[int | None, typer.Option(min=2, max=MOST, help="Reduced copy: first test images.")] = None
+    only: Sequence[str] | None = None
+    skip: Sequence[str] | None = None
+    seeds: str | None = None
+    metrics: Sequence[str] | None = None
+    sets: Sequence[str] | None = None
+    plugins: Sequence[Path] | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    subset: int | None = None
+    test_images: int | None = None
 
-    def resolve(self, suite: str, *folders: Path, refresh: bool = False) -> Plan:
-        """The suite resolved, from what ``folders`` keep of it if that is current; see :func:`loading.load`."""
+    def plan(self, suite: str, *folders: Path, refresh: bool = False) -> Plan:
+        """Resolve ``suite`` with these changes.
+
+        What ``folders`` have cached of it is used if it is current; see :func:`loading.load`.
+        """
         from vqbench.planning import loading
         from vqbench.planning.changes import select_rows
         from vqbench.planning.suite_files import load_suite
         from vqbench.store.results import ResultStore
 
-        add_plugins(self.plugin)
+        add_plugins(self.plugins)
         overrides = self._overrides()
-        if self.only or self.skip or self.plugin:
+        if self.only or self.skip or self.plugins:
             overrides += select_rows(load_suite(suite, overrides), self.only or (), self.skip or ())
         sizes = {"epochs": self.epochs, "batch_size": self.batch_size, "subset": self.subset}
         reduced = {name: size for name, size in sizes.items() if size is not None}
@@ -62,7 +128,7 @@ class Changes:
         return loading.load(suite, stores, overrides, self.metrics or (), reduced, self.test_images, refresh)
 
     def _overrides(self) -> list[Override]:
-        """``--set`` and ``--seeds`` as data. Raises UsageError for what is no YAML."""
+        """Parse ``--set`` and ``--seeds``. Raises UsageError for invalid YAML."""
         from vqbench.planning.overrides import Override
         from vqbench.planning.yamlfile import parse
 
@@ -72,83 +138,55 @@ class Changes:
             overrides.append(Override("seeds", parse(f"[{self.seeds}]", origin).data, origin))
         return overrides
 
-
-@dataclass(frozen=True)
-class Chosen(Changes):
-    """One suite, and what it is changed to."""
-
-    suite: Annotated[str, typer.Argument(metavar="SUITE", help="A suite's name, or the path of its YAML file.")] = (
-        "quick"
-    )
-
-    def plan(self, *folders: Path) -> Plan:
-        return self.resolve(self.suite, *folders)
-
-
-@dataclass(frozen=True)
-class Several(Changes):
-    """Suites, all changed alike."""
-
-    suites: Annotated[
-        list[str] | None, typer.Argument(metavar="SUITE...", help="Suites' names, or paths of YAML files.")
-    ] = None
-
-    def plans(self, *folders: Path, refresh: bool = False) -> list[Plan]:
-        return [self.resolve(suite, *folders, refresh=refresh) for suite in dict.fromkeys(self.suites or ["quick"])]
+    def options(self) -> list[str]:
+        """The words of a command line that make this selection."""
+        several = {"--set": self.sets, "--metrics": self.metrics, "--only": self.only, "--skip": self.skip}
+        words = [
+            word
+            for option, values in (several | {"--plugin": self.plugins}).items()
+            for value in values or ()
+            for word in (option, str(value))
+        ]
+        single = {
+            "--seeds": self.seeds,
+            "--epochs": self.epochs,
+            "--batch-size": self.batch_size,
+            "--subset": self.subset,
+            "--test-images": self.test_images,
+        }
+        return [
+            *words,
+            *(word for option, value in single.items() if value is not None for word in (option, str(value))),
+        ]
 
 
-@dataclass(frozen=True)
-class CarriedOut(Several):
-    """Suites, and where they are carried out."""
-
-    executor: Annotated[
-        str, typer.Option(metavar="NAME", help="local: processes of this machine; ray, slurm: runs on a cluster.")
-    ] = "local"
-    address: Annotated[
-        str | None, typer.Option(help="Ray: the cluster (auto: the one on this machine); otherwise one is started.")
-    ] = None
-    cpus_per_run: Annotated[int | None, typer.Option(min=1, help="Ray: cores, and threads, of each run (1).")] = None
-    gpus_per_run: Annotated[
-        float | None, typer.Option(min=0, help="Ray: GPUs of each run, or a fraction (1 where there are any).")
-    ] = None
-    slurm: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Slurm: partition=gpu, time=2h, gpus=1, ...")
-    ] = None
-
-    def where(self, device: str, places: int | None, devices: int | None) -> ExecutorOptions:
-        """Raises UsageError for options that do not go together."""
-        from vqbench.execution.executors.executor_options import ExecutorOptions
-
-        where = ExecutorOptions(
-            self.executor, self.address, self.cpus_per_run, self.gpus_per_run, tuple(self.slurm or ())
-        )
-        where.check(device, places, devices)
-        return where
+def suite_or_default(suite: str | None, doing: str) -> str:
+    """Return ``suite``, or the default one after printing that it is used."""
+    if suite is None:
+        note(f"No suite given: {doing} {DEFAULT_SUITE}")
+        return DEFAULT_SUITE
+    return suite
 
 
-def choosing(command: Callable[..., None]) -> Callable[..., None]:
-    """Give ``command(chosen, ...)`` the options of its first argument's class in place of that argument."""
-    hints = get_type_hints(command, include_extras=True)
-    first, *own = inspect.signature(command).parameters.values()
-    kind = hints[first.name]
-    shared = inspect.signature(kind).parameters
-
-    @functools.wraps(command)
-    def wrapped(**options: Any) -> None:
-        command(kind(**{name: options.pop(name) for name in shared}), **options)
-
-    hints = {**get_type_hints(kind, include_extras=True), **hints}
-    options = [
-        option.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[option.name])
-        for option in [*shared.values(), *own]
-    ]
-    wrapped.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]  # which inspect reads, and typer by it
-    wrapped.__annotations__ = {option.name: option.annotation for option in options}
-    return wrapped
+def suites_or_default(suites: Sequence[str] | None, doing: str) -> list[str]:
+    """Return each of ``suites`` once, or the default one and say so."""
+    return list(dict.fromkeys(suites or [suite_or_default(None, doing)]))
 
 
-def add_plugins(plugins: list[Path] | None) -> None:
-    """Offer the plugins of files that the user named."""
+def require_folder(store: Path) -> None:
+    """Raise UsageError for a --store that does not exist.
+
+    The default one may not exist yet.
+    """
+    if store != RUNS and not store.exists():
+        raise UsageError(f"--store {store}: this folder does not exist; name one that `vqbench run` has written to")
+
+
+def add_plugins(plugins: Sequence[Path] | None) -> None:
+    """Load the plugins of files.
+
+    Raises UsageError where two files have the same name.
+    """
     from vqbench import registry
 
     named: dict[str, Path] = {}

@@ -1,4 +1,4 @@
-"""The options of ``vqbench profile``; what it does is imported when it is called."""
+"""``vqbench profile``: time and memory of quantizers."""
 
 from __future__ import annotations
 
@@ -7,57 +7,69 @@ from typing import Annotated
 
 import typer
 
+from vqbench.cli import options as shared
+from vqbench.cli.options import add_plugins
+from vqbench.cli.output import print_json
 from vqbench.system.paths import path_of
+
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="NAME", help="Quantizers, with arguments in brackets: 'cvq(anchor=closest,online=[true,false])'."
+    ),
+]
+Against = Annotated[
+    list[str] | None, typer.Option(metavar="PEER", help="Modules of other packages: vector-quantize-pytorch[/ema].")
+]
+Size = Annotated[list[str] | None, typer.Option(metavar="N,K,D", help="Numbers of features, codes and dimensions.")]
+Devices = Annotated[list[str] | None, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N.")]
+Precision = Annotated[str, typer.Option(metavar="NAME", help="Precision of the training step: float32, tf32 or bf16.")]
+Repeat = Annotated[int, typer.Option(metavar="N", min=1, max=10_000, help="Number of rounds; their medians are shown.")]
+Threads = Annotated[
+    int | None, typer.Option(metavar="N", min=1, max=1024, show_default="as torch chooses", help="CPU threads.")
+]
+Step = Annotated[bool, typer.Option(help="Time the whole training step as well.")]
+Cost = Annotated[bool, typer.Option("--cost", help="Show how far the step is from the limits of the machine, too.")]
+Show = Annotated[Path | None, typer.Option(metavar="FILE", parser=path_of, help="Print a saved profile; time nothing.")]
+Methods = Annotated[bool, typer.Option("--methods", help="With --show: print the table of methods.")]
+Output = Annotated[
+    Path | None, typer.Option("-o", "--output", metavar="FILE", parser=path_of, help="Save the profile.")
+]
+Format = Annotated[str, typer.Option("--format", metavar="NAME", help="text or markdown.")]
 
 
 def profile(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="NAME", help="Quantizers; arguments in brackets: 'cvq(anchor=closest,online=[true,false])'."
-        ),
-    ] = None,
-    against: Annotated[
-        list[str] | None, typer.Option(metavar="PEER", help="Modules of other packages: vector-quantize-pytorch[/ema].")
-    ] = None,
-    size: Annotated[list[str] | None, typer.Option(metavar="N,K,D", help="Features, codes, dimensions.")] = None,
-    device: Annotated[list[str] | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
-    precision: Annotated[str, typer.Option(help="Of the training step: float32, tf32 or bf16.")] = "float32",
-    repeat: Annotated[int, typer.Option(min=1, max=10_000, help="Rounds; medians of them are shown.")] = 7,
-    threads: Annotated[
-        int | None, typer.Option(min=1, max=1024, help="CPU threads; otherwise torch's own choice.")
-    ] = None,
-    step: Annotated[bool, typer.Option(help="Time the whole training step as well.")] = True,
-    cost: Annotated[bool, typer.Option("--cost", help="Also how far the step is from the machine's limit.")] = False,
-    plugin: Annotated[
-        list[Path] | None,
-        typer.Option("--plugin", metavar="FILE", parser=path_of, help="Offer the plugin of a .py file."),
-    ] = None,
-    show: Annotated[
-        Path | None, typer.Option(metavar="FILE", parser=path_of, help="Print a kept profile; measure nothing.")
-    ] = None,
-    methods: Annotated[bool, typer.Option("--methods", help="With --show: the table of methods.")] = False,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="FILE", parser=path_of, help="Keep the profile.")
-    ] = None,
-    style: Annotated[str, typer.Option("--format", help="text or markdown.")] = "text",
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+    names: Names = None,
+    against: Against = None,
+    size: Size = None,
+    device: Devices = None,
+    precision: Precision = "float32",
+    repeat: Repeat = 7,
+    threads: Threads = None,
+    step: Step = True,
+    cost: Cost = False,
+    plugin: shared.Plugins = None,
+    show: Show = None,
+    methods: Methods = False,
+    output: Output = None,
+    style: Format = "text",
+    quiet: shared.Quiet = False,
+    as_json: shared.Json = False,
 ) -> None:
-    """Time and memory of quantizers, beside the bare product and as a share of a training step."""
-    from vqbench import registry
-    from vqbench.profiling import profile_driver
-    from vqbench.system import jsontext
+    """Measure time and memory of quantizers, and their share of a training step."""
+    from vqbench.profiling import profile_driver, profile_tables
 
-    code = 0
     if show is not None:
-        found = profile_driver.shown(show, style, cost, methods)
+        measured = profile_tables.read(show)
     else:
-        for path in plugin or []:
-            registry.add_file(path)
-        wanted = profile_driver.ProfileRequest(
+        add_plugins(plugin)
+        request = profile_driver.ProfileRequest(
             names or [], against or [], size or [], device or [], precision, repeat, threads, step, cost, plugin or []
         )
-        code, found = profile_driver.profile(wanted, output, style, quiet)
-    print(jsontext.dumps(found.data) if as_json else found.text)
-    raise typer.Exit(code)
+        measured = profile_driver.profile(request, output, style, quiet)
+    if as_json:
+        print_json(measured)
+    else:
+        print(profile_tables.text(measured, style, cost, methods))
+    if show is None and any("error" in row for row in measured["rows"]):
+        raise typer.Exit(1)

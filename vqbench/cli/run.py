@@ -1,174 +1,171 @@
-"""``vqbench run``: what is missing of suites is worked out, handed to an executor, and shown."""
+"""``vqbench run``: train and evaluate what suites lack, then print their tables."""
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from vqbench.cli.actions import needed_assets, prepare, state, table
-from vqbench.distributed.launching import Launched, launched
-from vqbench.errors import Damaged, StoreError, TimeUp, UsageError, sentence
-from vqbench.execution.executors.executor_options import ExecutorOptions
-from vqbench.execution.results import Summary
-from vqbench.execution.settings import RunSettings
-from vqbench.execution.stopping import Stop
-from vqbench.planning import plan_file
-from vqbench.planning.cost import cheapest_first
-from vqbench.planning.jobs import Job, RequiredMetrics
-from vqbench.planning.plan import Plan
-from vqbench.spec import RunSpec
-from vqbench.store import deletion
-from vqbench.store.results import ResultStore
-from vqbench.system.output import name_damage
+import typer
 
+from vqbench.cli import options as shared
+from vqbench.cli.options import Selection, suites_or_default
+from vqbench.cli.output import note
+from vqbench.errors import TimeUp, UsageError, sentence
 
-@dataclass(frozen=True)
-class RunOptions:
-    """How ``run`` goes about its work."""
+if TYPE_CHECKING:
+    from vqbench.execution.stopping import Stop
+    from vqbench.execution.suite_runner import RunOptions
+    from vqbench.planning.plan import Plan
 
-    device: str = "auto"
-    places: int | None = None  # runs side by side; 0: in this process; None: one for each GPU, or one
-    timeout: float | None = None  # seconds that each run may take
-    retry_failed: bool = False
-    quiet: bool = False
-    plugins: tuple[Path, ...] = ()  # files that the user named
-    devices: int | None = None  # that share each run; None: one, or all ranks that torchrun has started
-    where: ExecutorOptions = field(default_factory=ExecutorOptions)
-    logger: str | None = None
-    deterministic: bool = False
-    offline: bool = False
-
-    def settings(self, devices: int) -> RunSettings:
-        """Return what every process that carries out runs receives, for runs of so many devices."""
-        plugins = tuple(path.resolve() for path in self.plugins)
-        return RunSettings(self.device, devices, plugins, self.logger, self.deterministic, self.offline)
-
-
-def run(plans: Sequence[Plan], folder: Path, how: RunOptions, stop: Stop) -> int:
-    """Do what is missing of all suites, cheapest first, and print their tables; the exit code.
-
-    0 if all runs are done, 1 if some failed. Raises Interrupted, with its own code, when the work was stopped.
-    """
-    ranks = launched()
-    if ranks is not None:
-        _check(how, ranks)
-        if ranks.rank > 0:
-            from vqbench.execution.rank_process import follow_launched
-
-            follow_launched(how.settings(ranks.size))
-            return 0
-    store = ResultStore(folder)
-    for note in deletion.tidy(folder, {run.key for plan in plans for run in plan.runs()}):
-        print(f"vqbench: {note}", file=sys.stderr)
-    jobs = _jobs(plans, store, how.retry_failed)
-    if jobs or ranks:
-        for plan in plans:
-            plan_file.save(plan, store)
-            prepare(plan, say=False)  # now, rather than after hours of training
-        for note in dict.fromkeys(note for plan in plans for info in plan.datasets.values() for note in info.notes):
-            print(f"vqbench: {note}", file=sys.stderr)
-        needs = sorted({name for plan in plans for name in needed_assets(plan)})
-        ordered = cheapest_first(plans, store, jobs)
-        name_damage(store.damage.values())  # of other runs; those of these are set aside
-        outcome = _execute(ordered, needs, folder, how, stop)
-    else:
-        runs = {run.key for plan in plans for run in plan.runs()}
-        names = ", ".join(plan.suite.name for plan in plans)
-        print(f"{names}: nothing left to do, {_all(len(runs))} done", file=sys.stderr)
-        outcome = Summary()
-    if stop.reason and not isinstance(stop.reason, TimeUp):
-        raise stop.reason
-    for plan in plans:
-        print(table(plan, [folder], "text", paper=False), end="")
-    for failed in outcome.failed:
-        print(f"vqbench: {sentence(failed)}", file=sys.stderr)
-    left = _left(plans, store, how.retry_failed)
-    if stop.reason and left:
-        raise TimeUp(f"the time is up; left: {left}; the same command goes on")
-    return 1 if outcome.failed else 0
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs",
+        "-j",
+        min=0,
+        metavar="N",
+        show_default="one per GPU, or 1",
+        help="Runs side by side, one process each, on the GPUs in turn or on shares of the cores. 0: in this process, "
+        "for debuggers.",
+    ),
+]
+Devices = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        show_default="1",
+        help="Devices that share each run, one process each: GPUs, or shares of the cores.",
+    ),
+]
+TimeLimit = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="Stop after 30s, 8m, 2h or 1h30m and keep the work; run again to resume."),
+]
+Timeout = Annotated[str | None, typer.Option(metavar="TIME", help="Stop a run that takes longer; it counts as failed.")]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try failed runs again.")]
+Logger = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="Log every epoch to tensorboard, or to your callable: FILE.py:name or package.module:name."
+    ),
+]
+Deterministic = Annotated[
+    bool,
+    typer.Option(
+        "--deterministic",
+        help="Make a GPU compute the same bits every time, so that a resumed run equals an uninterrupted one; slower. "
+        "CPUs always do.",
+    ),
+]
+Executor = Annotated[str, typer.Option(metavar="NAME", help="local (this machine), ray or slurm (a cluster).")]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS", show_default="start a cluster", help="Ray: the cluster; auto for the one on this machine."
+    ),
+]
+CpusPerRun = Annotated[
+    int | None, typer.Option(min=1, metavar="N", show_default="1", help="Ray: cores, and threads, per run.")
+]
+GpusPerRun = Annotated[
+    float | None,
+    typer.Option(min=0, metavar="N", show_default="1 if any", help="Ray: GPUs per run, may be a fraction."),
+]
+Slurm = Annotated[
+    list[str] | None, typer.Option(metavar="KEY=VALUE", help="Slurm: partition=gpu, time=2h, gpus=1, ...")
+]
 
 
-def _all(runs: int) -> str:
-    return "its run is" if runs == 1 else f"all {runs:,} runs are"
+def run(
+    suites: shared.Suites = None,
+    store: shared.Store = shared.RUNS,
+    device: shared.Device = "auto",
+    jobs: Jobs = None,
+    devices: Devices = None,
+    time_limit: TimeLimit = None,
+    timeout: Timeout = None,
+    retry_failed: RetryFailed = False,
+    only: shared.Only = None,
+    skip: shared.Skip = None,
+    seeds: shared.Seeds = None,
+    metrics: shared.Metrics = None,
+    sets: shared.Sets = None,
+    plugin: shared.RowPlugins = None,
+    epochs: shared.Epochs = None,
+    batch_size: shared.BatchSize = None,
+    subset: shared.Subset = None,
+    test_images: shared.TestImages = None,
+    executor: Executor = "local",
+    address: Address = None,
+    cpus_per_run: CpusPerRun = None,
+    gpus_per_run: GpusPerRun = None,
+    slurm: Slurm = None,
+    deterministic: Deterministic = False,
+    logger: Logger = None,
+    offline: shared.Offline = False,
+    quiet: shared.Quiet = False,
+) -> None:
+    """Train and evaluate all missing runs, cheapest first, then print the tables."""
+    from vqbench import assets
+    from vqbench.execution import callbacks
+    from vqbench.execution.executors.executor_options import ExecutorOptions
+    from vqbench.execution.stopping import Stop
+    from vqbench.execution.suite_runner import RunOptions
+    from vqbench.system.durations import parse_duration
 
-
-def _check(how: RunOptions, ranks: Launched) -> None:
-    """Raises UsageError for what cannot be had where the processes are there already."""
-    if how.devices not in (None, ranks.size):
-        raise UsageError(f"--devices {how.devices}, but torchrun has started {ranks.size} ranks; leave --devices out")
-    if how.timeout is not None or (how.places or 0) > 1:
-        raise UsageError("--timeout and --places need processes of vqbench's own; under torchrun leave them out")
-    if how.where.executor != "local":
-        raise UsageError(f"--executor {how.where.executor} starts processes of its own; under torchrun leave it out")
-
-
-def _execute(jobs: list[Job], needs: list[str], folder: Path, how: RunOptions, stop: Stop) -> Summary:
-    from vqbench.execution.progress import run_progress
-
-    if how.where.executor != "local" and any(job.first_stage is not None for job in jobs):
-        raise UsageError(
-            f"second stages build on files of their first, which --executor {how.where.executor} does not send along; "
-            "leave the option out"
+    if timeout is not None and jobs == 0:
+        raise UsageError("--timeout stops the process of a run, and --jobs 0 starts none; leave one of them out")
+    limit, run_limit = (None if words is None else parse_duration(words) for words in (time_limit, timeout))
+    selection = Selection(only, skip, seeds, metrics, sets, plugin, epochs, batch_size, subset, test_images)
+    with Stop(limit) as stop, assets.no_downloads(offline):
+        where = ExecutorOptions(executor, address, cpus_per_run, gpus_per_run, tuple(slurm or ()))
+        where.check(device, jobs, devices)
+        options = RunOptions(
+            device=device,
+            jobs=jobs,
+            timeout=run_limit,
+            retry_failed=retry_failed,
+            quiet=quiet,
+            plugins=tuple(plugin or ()),
+            devices=devices,
+            executor=where,
+            logger=callbacks.checked_name(logger) if logger else None,
+            deterministic=deterministic,
+            offline=offline,
         )
-    folder = folder.resolve()
-    with run_progress(len(jobs), how.quiet) as listener, stop.graceful(listener.log):
-        ranks = launched()
-        devices = ranks.size if ranks else how.devices or 1
-        if devices > 1:  # torch would tell each rank that it looks for parameters without a gradient, as it is asked to
-            os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-        settings = how.settings(devices)
-        if how.where.executor == "ray":
-            from vqbench.execution.executors.ray import RayExecutor
-
-            return RayExecutor(folder, settings, how.where, needs, listener, stop, how.timeout).execute(jobs)
-        if how.places == 0 or ranks:
-            from vqbench.execution.executors.inline import InlineExecutor
-
-            return InlineExecutor(folder, settings, listener, stop).execute(jobs)
-        from vqbench.execution.executors.local import LocalExecutor
-        from vqbench.execution.executors.slurm import SlurmExecutor
-
-        if how.where.executor == "slurm":
-            return SlurmExecutor(folder, settings, how.where.slurm, listener, stop, how.timeout).execute(jobs)
-        return LocalExecutor(folder, settings, listener, stop, how.places, how.timeout).execute(jobs)
+        names = suites_or_default(suites, "running")
+        plans = [selection.plan(name, store, refresh=True) for name in names]
+        raise typer.Exit(run_and_print(plans, store, options, stop))
 
 
-def _jobs(plans: Sequence[Plan], store: ResultStore, retry_failed: bool) -> list[Job]:
-    """Every run that lacks something, once, with all that any of the suites wants of it."""
-    wanted: dict[str, RequiredMetrics] = {}
-    runs, firsts = {}, {}
+def run_and_print(plans: Sequence[Plan], folder: Path, options: RunOptions, stop: Stop) -> int:
+    """Carry out ``plans``, print their tables and return the exit code.
+
+    The code is 1 if some runs failed, else 0. Raises Interrupted, with its own exit code, if the work was stopped
+    before its end.
+    """
+    from vqbench.cli.table import table_text
+    from vqbench.execution.suite_runner import run_suites
+    from vqbench.reporting.run_states import remaining
+    from vqbench.store.results import ResultStore
+
+    store = ResultStore(folder)
+    summary = run_suites(plans, store, options, stop, note)
+    if summary is None:  # a rank other than the first, which prints nothing
+        return 0
+    if not summary.attempted:
+        runs = len({run.key for plan in plans for run in plan.runs()})
+        done = "its run is" if runs == 1 else f"all {runs:,} runs are"
+        print(f"{', '.join(plan.suite.name for plan in plans)}: nothing left to do, {done} done", file=sys.stderr)
     for plan in plans:
-        for run in plan.runs():
-            runs[run.key], firsts[run.key] = run, plan.first_of(run)
-            for name, metrics in plan.wanted(run).items():
-                wanted.setdefault(run.key, {}).setdefault(name, {}).update(metrics)
-    return [
-        Job(run, wanted[key], retry_failed, firsts[key]) for key, run in runs.items() if _lacks(store, run, wanted[key])
-    ]
-
-
-def _lacks(store: ResultStore, run: RunSpec, wanted: RequiredMetrics) -> bool:
-    """Whether something is missing; a damaged record is set aside, so all is, unless another process is at it."""
-    try:
-        return bool(store.missing(run, wanted))
-    except StoreError as error:
-        if not isinstance(error, Damaged):  # the attempt at the run says so
-            return True
-        with store.lock(run) as held:
-            for damaged in store.mend(run) if held else []:
-                print(f"vqbench: {sentence(damaged)}", file=sys.stderr)
-        return True
-
-
-def _left(plans: Sequence[Plan], store: ResultStore, retry_failed: bool) -> str:
-    """How many runs the same command would still do, by their state."""
-    states = {run.key: state(plan, store, run) for plan in plans for run in plan.runs()}
-    counts: dict[str, int] = {}
-    for stands in states.values():
-        kind = stands.partition(":")[0].partition(",")[0]
-        if kind != "done" and (kind != "failed" or retry_failed):
-            counts[kind] = counts.get(kind, 0) + 1
-    return ", ".join(f"{number} {kind}" for kind, number in counts.items())
+        print(table_text(plan, [ResultStore(folder)], "text"), end="")
+    for failed in summary.failed:
+        note(sentence(failed))
+    left = remaining(plans, store, options.retry_failed)
+    if stop.reason and left:
+        counts = ", ".join(f"{number} {kind}" for kind, number in left.items())
+        raise TimeUp(f"the time limit is reached; left: {counts}; the same command resumes")
+    return 1 if summary.failed else 0

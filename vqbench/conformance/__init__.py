@@ -1,24 +1,5 @@
-"""The conformance kit: checks that every ranked quantizer must pass.
+"""The conformance kit: what every quantizer must keep before its values may stand beside others.
 
 One file per family of checks. A check is a function of a :class:`~vqbench.conformance.case.Case` that raises a finding
-unless its property holds. The public interface is :mod:`vqbench.testing`.
+unless it passes; :mod:`vqbench.testing` runs them.
 """
-
-from vqbench.conformance import (
-    contract_checks,
-    evaluation_checks,
-    gradient_checks,
-    input_checks,
-    rank_checks,
-    state_checks,
-)
-from vqbench.conformance.outcome import Check
-
-CHECKS: tuple[Check, ...] = (
-    *contract_checks.CHECKS,
-    *gradient_checks.CHECKS,
-    *evaluation_checks.CHECKS,
-    *state_checks.CHECKS,
-    *input_checks.CHECKS,
-    *rank_checks.CHECKS,
-)

@@ -1,4 +1,4 @@
-"""What a check is, how it may end, and what is told of its end."""
+"""Checks of the conformance kit and their results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ State = Literal["PASS", "WARN", "SKIP", "FAIL"]
 
 
 class Finding(Exception):
-    """Ends a check with something to tell: ``what`` was seen and, where there is one, what to ``do`` about it."""
+    """Ends a check: ``what`` was observed and, if possible, what to ``do``."""
 
     state: ClassVar[State]
 
@@ -25,13 +25,13 @@ class Finding(Exception):
 
 
 class Fail(Finding):
-    """The quantizer breaks the contract: its numbers would not mean what a table says."""
+    """The quantizer breaks the contract: its values would not mean what a table says."""
 
     state: ClassVar[State] = "FAIL"
 
 
 class Warn(Finding):
-    """Allowed, but who reads the numbers should know of it."""
+    """Allowed, but relevant for readers of the values."""
 
     state: ClassVar[State] = "WARN"
 
@@ -44,11 +44,14 @@ class Skip(Finding):
 
 @dataclass(frozen=True)
 class Check:
-    """One property of a quantizer. ``run`` ends by a Finding unless it holds; its docstring says what that is."""
+    """One property of a quantizer.
+
+    ``run`` raises a Finding unless the property holds; its docstring states the property.
+    """
 
     run: Callable[[Case], None]
-    thread: str = ""  # owner/repo#number: a public thread of somebody whom the fault cost time
-    coded: bool = True  # has no meaning for a quantizer without codes
+    thread: str = ""  # owner/repo#number: a public thread about this fault
+    coded: bool = True  # meaningless for a quantizer without codes
     slow: bool = False  # takes more than a few seconds
 
     @property
@@ -57,23 +60,26 @@ class Check:
 
     @property
     def about(self) -> str:
-        """What holds where the check passes."""
+        """The property that holds if the check passes."""
         return " ".join((self.run.__doc__ or "").split("\n\n")[0].split()).replace("``", "`")
 
     @property
     def link(self) -> str:
-        """The address of the thread; GitHub sends on from there where it is a pull request or a discussion."""
+        """The address of the thread.
+
+        GitHub redirects it to a pull request or a discussion.
+        """
         repository, _, number = self.thread.partition("#")
         return f"https://github.com/{repository}/issues/{number}" if number else ""
 
 
 @dataclass(frozen=True)
 class Result:
-    """How one check ended."""
+    """The result of one check."""
 
     check: str
     state: State
-    what: str  # what holds, or what was seen
+    what: str  # the property that holds, or what was observed
     do: str = ""
     link: str = ""
 
@@ -82,7 +88,10 @@ class Result:
 
 
 def conduct(check: Check, case: Case, slow: bool) -> Result:
-    """Carry out ``check``. Whatever the quantizer raises is a failure; the random generator is left as it was."""
+    """Run ``check`` and return its result.
+
+    Any error of the quantizer is a failure. The state of the random generator is restored.
+    """
     if check.slow and not slow:
         return Result(check.name, "SKIP", "takes more than a few seconds; --slow runs it")
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
@@ -93,13 +102,13 @@ def conduct(check: Check, case: Case, slow: bool) -> Result:
         except Finding as finding:
             link = check.link if finding.state in ("FAIL", "WARN") else ""
             return Result(check.name, finding.state, finding.what, finding.do, link)
-        except Exception as error:  # a stranger's code may fail in any way, and that is what is to be told
+        except Exception as error:  # a plugin may fail in any way, which is what the check reports
             what = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}{_where(error, case)}"
             return Result(check.name, "FAIL", what, f"make this hold without an error: {check.about}", check.link)
     return Result(check.name, "PASS", check.about)
 
 
 def _where(error: Exception, case: Case) -> str:
-    """The last line of the quantizer's own file that the error passed."""
+    """The last line of the quantizer's own file in the traceback of ``error``."""
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == case.file]
     return f" (line {own[-1].lineno}: {own[-1].line})" if own else ""

@@ -25,7 +25,7 @@ from vqbench.spec import RunSpec
 from vqbench.store.record import Record, lacking
 from vqbench.store.results import ResultStore
 from vqbench.system.durations import format_duration
-from vqbench.system.output import CommandOutput, grid
+from vqbench.system.output import grid
 
 Metrics = frozenset[tuple[str, str]]  # (protocol, metric)
 
@@ -141,7 +141,16 @@ def _passes(record: Record) -> list[tuple[str, Metrics, float]]:
     return passes
 
 
-def forecast(plan: Plan, store: ResultStore, results: ResultStore, places: Sequence[int]) -> CommandOutput:
+@dataclass(frozen=True)
+class Forecast:
+    """The expected time of a suite, as text and as JSON data."""
+
+    text: str
+    data: dict[str, Any]
+    damage: Sequence[str]  # one sentence for each file that could not be read
+
+
+def forecast(plan: Plan, store: ResultStore, results: ResultStore, places: Sequence[int]) -> Forecast:
     """Forecast the rest of ``plan``, by device, for several numbers of places.
 
     The devices are those that such runs were measured on.
@@ -181,13 +190,13 @@ def forecast(plan: Plan, store: ResultStore, results: ResultStore, places: Seque
     damage = [*store.damage.values(), *results.damage.values()]
     head = f"{plan.suite.name}: {counted(len(entries), 'distinct run')}, {len(jobs):,} not done"
     if not jobs:
-        return CommandOutput(head, {"suite": plan.suite.name, "left": 0, "devices": []}, damage)
+        return Forecast(head, {"suite": plan.suite.name, "left": 0, "devices": []}, damage)
     if not blocks:
         blocks = [
             "Nothing is known of what they take: no such run was trained yet. Train one of each row, with --epochs 1 "
             "and another --store if need be, and give that folder as --results."
         ]
-    return CommandOutput(
+    return Forecast(
         "\n\n".join([head, *blocks]), {"suite": plan.suite.name, "left": len(jobs), "devices": data}, damage
     )
 

@@ -15,12 +15,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 from vqbench.errors import RunError, StoreError, UsageError, nearest
-from vqbench.execution.allocator import LARGE_PAGES
-from vqbench.execution.wait_policy import waiting
 from vqbench.profiling import profile_tables
 from vqbench.profiling.subjects import Size, Subject, size, subjects
 from vqbench.system import jsontext, processes
-from vqbench.system.output import CommandOutput
+from vqbench.system.environment import LARGE_PAGES, waiting
 from vqbench.system.writing import write_atomically
 
 SIZES = ("50176,512,64",)  # a batch of 1,024 images of MNIST at the codebook of the small-data tables
@@ -42,20 +40,13 @@ class ProfileRequest:
     plugins: Sequence[Path] = ()
 
 
-def shown(path: Path, style: str = "text", cost: bool = False, methods: bool = False) -> CommandOutput:
-    """Return a kept profile, as text and data."""
-    profile = profile_tables.read(path)
-    return CommandOutput(profile_tables.text(profile, style, cost, methods), profile)
-
-
 def profile(
     wanted: ProfileRequest, output: Path | None = None, style: str = "text", quiet: bool = True
-) -> tuple[int, CommandOutput]:
+) -> dict[str, Any]:
     """Measure what is ``wanted``, and keep it in ``output`` if given.
 
-    Return an exit code, 1 if a row could not be measured, and the profile as text and data.
-
-    Raises UsageError for wrong arguments, before anything is measured.
+    Return the profile; a row that could not be measured has an ``error``. Raises UsageError for wrong arguments, before
+    anything is measured.
     """
     rows = _checked(wanted, output, style)
     plugins = [str(Path(path).resolve()) for path in wanted.plugins]
@@ -92,9 +83,7 @@ def profile(
     }
     if output is not None:
         write_atomically(output, (jsontext.dumps(kept) + "\n").encode())
-    return int(any("error" in line for line in lines)), CommandOutput(
-        profile_tables.text(kept, style, wanted.cost), kept
-    )
+    return kept
 
 
 def _checked(wanted: ProfileRequest, output: Path | None, style: str) -> list[Subject]:

@@ -15,7 +15,6 @@ from torch import Tensor
 from vqbench import registry
 from vqbench.dataset import Dataset, Split
 from vqbench.errors import Interrupted
-from vqbench.execution.model_building import build
 from vqbench.functional.precision import float32_products
 from vqbench.model import Autoencoder
 from vqbench.profiling.subjects import Subject
@@ -26,6 +25,7 @@ from vqbench.spec import PluginSpec, RunSpec
 from vqbench.training import seeding
 from vqbench.training.codebook_monitor import CodebookMonitor
 from vqbench.training.engine import Engine, Precision
+from vqbench.training.model_building import build
 
 Call = Callable[[], object]
 PRODUCT_LIMIT = 2**26  # entries of the bare product at once: 256 MiB in float32; larger ones are computed by rows

@@ -32,7 +32,7 @@ from vqbench.spec import PARTS, RunSpec
 from vqbench.store.record import Record
 from vqbench.store.results import ResultStore
 from vqbench.system.machine import origins_of, same_origin
-from vqbench.system.output import CommandOutput, grid
+from vqbench.system.output import grid
 from vqbench.system.paths import path_of
 
 GIT_SECONDS = 60.0
@@ -55,7 +55,19 @@ class Change:
     images: int = 0
 
 
-def diff(a: str, b: str, results: Path) -> CommandOutput:
+@dataclass(frozen=True)
+class Difference:
+    """What changed between two states of the results, and what is new or gone."""
+
+    before: str
+    after: str
+    changes: list[Change]
+    gone: list[str]
+    added: list[str]
+    damage: list[str]  # one sentence per file that could not be read
+
+
+def diff(a: str, b: str, results: Path) -> Difference:
     """Compare two states: results folders, commits or dates (YYYY-MM-DD).
 
     Raises UsageError for anything else.
@@ -72,7 +84,7 @@ def diff(a: str, b: str, results: Path) -> CommandOutput:
         change.verdict = _verdict(change)
     gone = [_name(next(iter(old[kind].values())).run) for kind in old if kind not in new]
     added = [_name(next(iter(new[kind].values())).run) for kind in new if kind not in old]
-    return CommandOutput(_text(a, b, changes, gone, added), _data(a, b, changes, gone, added), damage)
+    return Difference(a, b, changes, gone, added, damage)
 
 
 @contextmanager
@@ -201,7 +213,9 @@ def _verdict(change: Change) -> str:
     return "changed" if beyond else "within noise"
 
 
-def _text(a: str, b: str, changes: list[Change], gone: list[str], added: list[str]) -> str:
+def text(difference: Difference) -> str:
+    """Write the changes as a plain table, then their number and what is new or gone."""
+    changes, gone, added = difference.changes, difference.gone, difference.added
     different = [change for change in changes if change.verdict != "equal"]
     rows = []
     for each in different:
@@ -217,14 +231,16 @@ def _text(a: str, b: str, changes: list[Change], gone: list[str], added: list[st
     beyond = sum(change.verdict == "changed" for change in changes)
     lines = [grid(head, rows)] if rows else []
     lines.append(
-        f"{a} to {b}: {len(changes)} values in both, {len(changes) - len(different)} equal, {beyond} changed beyond "
-        f"noise; {len(added)} kinds of run new, {len(gone)} gone"
+        f"{difference.before} to {difference.after}: {len(changes)} values in both, {len(changes) - len(different)} "
+        f"equal, {beyond} changed beyond noise; {len(added)} kinds of run new, {len(gone)} gone"
     )
     lines += [f"new: {name}" for name in added] + [f"gone: {name}" for name in gone]
     return "\n".join(lines)
 
 
-def _data(a: str, b: str, changes: list[Change], gone: list[str], added: list[str]) -> dict[str, Any]:
+def data(difference: Difference) -> dict[str, Any]:
+    """Convert the changes to JSON data, at full precision."""
+
     def plain(change: Change) -> dict[str, Any]:
         facts = {key: getattr(change, key) for key in ("what", "protocol", "metric", "seeds", "images")}
         numbers = {"before": change.before, "after": change.after}
@@ -232,4 +248,6 @@ def _data(a: str, b: str, changes: list[Change], gone: list[str], added: list[st
             numbers |= {"low": change.test.low, "high": change.test.high, "p_value": change.test.p_value}
         return {**facts, **numbers, "p_value_holm": change.adjusted, "verdict": change.verdict}
 
-    return {"a": a, "b": b, "changes": [plain(change) for change in changes], "new": added, "gone": gone}
+    changes = [plain(change) for change in difference.changes]
+    names = {"new": difference.added, "gone": difference.gone}
+    return {"a": difference.before, "b": difference.after, "changes": changes, **names}

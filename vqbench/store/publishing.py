@@ -1,19 +1,57 @@
-"""Merge a published record into the one that is published in its place."""
+"""Copy records, without checkpoints, from a store to published results."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
 from vqbench.errors import shortened
+from vqbench.spec import RunSpec
+from vqbench.store import snapshots
 from vqbench.store.record import Record, Value
 from vqbench.store.results import ResultStore
 
 
+@dataclass(frozen=True)
+class PublishedRecords:
+    """What :func:`publish` copied, and what it could not."""
+
+    runs: Sequence[RunSpec]  # whose records were copied
+    replaced: Sequence[str]  # one sentence per published record that lost values
+    too_large: Sequence[Path]  # files for pages that were left out
+    damage: Sequence[str]  # one sentence per file that could not be read
+
+
+def publish(runs: Iterable[RunSpec], source: ResultStore, target: ResultStore) -> PublishedRecords:
+    """Copy the records of the finished runs among ``runs`` to ``target``.
+
+    Their per-image values and files for pages are copied, too. Published values that a record lacks are kept where both
+    are of the same weights.
+    """
+    published, replaced, too_large = [], [], []
+    for run in runs:
+        if run not in source:
+            continue
+        record, images = source.sound(run), source.images(run)
+        if record is None or source.folder(run) / "per_image.npz" in source.damage:
+            continue
+        if lost := take_over(record, target):
+            replaced.append(lost)
+        if images:
+            target.write_images(run, images)
+        too_large += snapshots.copy(source.folder(run), target.folder(run))
+        target.write(record)
+        published.append(run)
+    return PublishedRecords(published, replaced, too_large, list(source.damage.values()))
+
+
 def take_over(record: Record, target: ResultStore) -> str | None:
-    """Add what ``record`` lacks of the published record of the same weights.
+    """Add the values and fields of the published record that ``record`` lacks.
 
-    That is values and fields.
-
-    Both are of the same weights if every value that both have is equal to the last digit. Otherwise the published
-    values and per-image values are dropped, and the returned sentence lists them.
+    This needs both to be of the same weights. Both are of the same weights if every value that both have is equal to
+    the last digit. Otherwise the published values and per-image values are dropped, and the returned sentence lists
+    them.
     """
     old = target.sound(record.run)
     if old is None:

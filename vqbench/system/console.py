@@ -1,9 +1,8 @@
-"""Everything that reaches a terminal or a file: visible, encodable, and never a reason for a command to fail.
+"""Make all printed text visible and encodable, so that no command fails for it.
 
-Labels, reasons, file and device names come from strangers. What they hold of escape sequences, controls of text
-direction and the like is replaced by its code (``\\x1b``, ``\\u202e``) in one place, :func:`visible`. Standard output
-and error pass through it while :func:`guarded` is in force; :func:`~vqbench.system.output.write_text`
-applies it to files.
+Labels, reasons, and names of files and devices are arbitrary text. Their escape sequences, direction marks and other
+control characters are replaced by codes (``\\x1b``, ``\\u202e``) in one place, :func:`visible`. Standard output and
+error pass through it inside :func:`guarded`; :func:`~vqbench.system.writing.write_text` applies it to files.
 """
 
 from __future__ import annotations
@@ -22,29 +21,29 @@ _HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\U000e0000-\U000e007f\ud800-\udfff]"
 )
-# What an encoding without them gets instead; of the same width where possible, so that columns stay aligned.
+# Substitutes for encodings that lack these characters; of the same width where possible, so that columns stay aligned.
 _NARROW = str.maketrans("↑↓→–−—×·÷²µμ‖’‘“”", "^v>---x./2uu|''\"\"")
 _WIDE = str.maketrans({"±": "+-", "≤": "<=", "≥": ">=", "…": "...", "√": "sqrt", "Σ": "sum"})
 
 
 def visible(text: str) -> str:
-    """``text`` with the codes of its control characters in their place; line feeds and tabs stay.
+    """Replace control characters of ``text`` by codes; line feeds and tabs stay.
 
-    A byte of a file name that is not UTF-8 becomes the code of the byte.
+    A byte of a file name that is not UTF-8 is replaced by its code, too.
 
     >>> print(visible("a\\x1b[31mb\\u202e"))
     a\\x1b[31mb\\u202e
     """
-    return _HIDDEN.sub(lambda found: _code(found[0]), text)
+    return _HIDDEN.sub(lambda match: _code(match[0]), text)
 
 
 def one_line(text: str) -> str:
-    """``text``, visible, without line breaks, tabs and double blanks."""
+    """Make ``text`` visible on one line, with single blanks."""
     return visible(" ".join(text.split()))
 
 
 def encodable(text: str, encoding: str) -> str:
-    """``text`` with substitutes or codes for the characters that ``encoding`` lacks.
+    """Replace characters that ``encoding`` lacks by substitutes or codes.
 
     >>> print(encodable("PSNR ↑ 1 ± 2 中", "ascii"))
     PSNR ^ 1 +- 2 \\u4e2d
@@ -75,10 +74,15 @@ def _code(char: str) -> str:
 
 
 class Stream:
-    """A text stream that takes every text. ``hide`` makes control characters visible; bars need theirs.
+    """A text stream that accepts every text.
 
-    Where the reader of a pipe is gone, or the stream is for messages only and cannot be written, the rest is dropped
-    and the work goes on. Raises StoreError where results cannot be written, as on a full disk.
+    If the reader of a pipe is gone, or a stream of messages cannot be written, the rest of the text is dropped and the
+    work continues.
+
+    Args:
+        stream: the stream to write to.
+        hide: whether to replace control characters by their codes; progress bars need theirs.
+        results: whether the stream has results: writing raises StoreError if they cannot be written, as on a full disk.
     """
 
     def __init__(self, stream: Any, hide: bool = True, results: bool = False) -> None:
@@ -102,7 +106,7 @@ class Stream:
         with self._survives():
             self.stream.flush()
         lost, self.lost = self.lost, ""
-        if lost:  # once more, since whoever wrote may have caught the error
+        if lost:  # again, as the writer may have caught the first error
             raise StoreError(lost)
 
     @contextmanager
@@ -111,13 +115,16 @@ class Stream:
             yield
         except OSError as error:
             _discard(self.stream)
-            if self.results and not isinstance(error, BrokenPipeError):  # `vqbench table | head` is no fault
+            if self.results and not isinstance(error, BrokenPipeError):  # `vqbench table | head` is fine
                 self.lost = f"standard output: cannot be written ({error.strerror or error})"
                 raise StoreError(self.lost) from error
 
 
 def _discard(stream: Any) -> None:
-    """Have what is still to be written, also at the end of the process, go nowhere."""
+    """Discard all text that is still to be written to ``stream``.
+
+    This includes what Python writes at the end of the process.
+    """
     with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
@@ -125,7 +132,7 @@ def _discard(stream: Any) -> None:
 
 
 def install() -> None:
-    """Guard standard output and error of this process from now on."""
+    """Wrap standard output and error of this process in :class:`Stream` from now on."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is not None and not isinstance(stream, Stream):  # None: closed by the shell, and print is silent
@@ -134,7 +141,7 @@ def install() -> None:
 
 @contextmanager
 def guarded() -> Iterator[None]:
-    """Guard standard output and error inside the block."""
+    """Wrap standard output and error in :class:`Stream` inside the block."""
     before = sys.stdout, sys.stderr
     install()
     try:
@@ -144,19 +151,22 @@ def guarded() -> Iterator[None]:
 
 
 def read_by_another() -> None:
-    """In a process whose output another one of vqbench reads as UTF-8: write that, whatever the locale."""
+    """Write UTF-8, whatever the locale, to the process of vqbench that reads it."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 def bars() -> Any | None:
-    """A rich console on stderr that can draw bars; None where stderr is a file, a pipe or a terminal without cursor."""
+    """Return a rich console on stderr for progress bars.
+
+    None where stderr is a file, a pipe or a terminal that cannot draw them.
+    """
     stream = sys.stderr
     if stream is None or not stream.isatty():
         return None
     from rich.console import Console
 
     raw = stream.stream if isinstance(stream, Stream) else stream
-    console = Console(file=Stream(raw, hide=False))  # type: ignore[arg-type]  # it has what rich calls of a file
+    console = Console(file=Stream(raw, hide=False))  # type: ignore[arg-type]  # it has all methods of a file that rich calls
     return console if console.is_terminal and not console.is_dumb_terminal else None

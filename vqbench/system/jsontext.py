@@ -11,10 +11,10 @@ from vqbench.system.console import visible
 
 
 def dumps(data: Any) -> str:
-    """``data`` as indented JSON in ASCII that every parser reads, without a line break at the end.
+    """Write ``data`` as indented JSON in ASCII, without a line break at the end.
 
     JSON has no infinity: as in ``record.json``, a number that is not finite is one of the words "inf", "-inf" and
-    "nan". A missing value is null. Control characters and names that are not UTF-8 appear as their codes.
+    "nan". A missing value is null. Control characters and bytes that are not UTF-8 are replaced by their codes.
 
     >>> print(dumps({"psnr": float("inf"), "rfid": None, "l1": 0.5}))
     {

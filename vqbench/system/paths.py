@@ -1,4 +1,4 @@
-"""Paths as users write them: of the command line, of suites, and of the environment."""
+"""Parse paths of the command line, of suites and of environment variables."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from vqbench.errors import UsageError, shortened
 
 
 def path_of(text: str | Path, name: str = "") -> Path:
-    """The path ``text``, a leading ~ expanded; ``name`` is the variable that it was read from, if it was.
+    """Return the path ``text`` with a leading ~ expanded.
 
-    Raises UsageError where the system can say nothing about it: too long, a loop of links, a folder that may not be
-    entered, an unknown user's home.
+    ``name`` is the environment variable that it comes from, if any. Raises UsageError for a path that cannot be looked
+    up: too long, a loop of links, below a folder without permission, the home of an unknown user.
     """
     start = f"{name}=" if name else ""
     try:
@@ -23,6 +23,8 @@ def path_of(text: str | Path, name: str = "") -> Path:
     except RuntimeError:
         raise UsageError(f"{start}{shortened(str(text), 100)}: no such user; write the folder's path in full") from None
     except (OSError, ValueError) as error:
-        what = error.strerror if isinstance(error, OSError) else error
-        raise UsageError(f"{start}{shortened(str(text), 100)}: not a usable path ({what}); give another one") from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(
+            f"{start}{shortened(str(text), 100)}: not a usable path ({reason}); give another one"
+        ) from None
     return path

@@ -13,7 +13,7 @@ from vqbench.reporting.html.page import page
 from vqbench.reporting.html.suite_view import SuiteView, suite_view
 from vqbench.reporting.html.templating import fill
 from vqbench.store.results import ResultStore, damage_of
-from vqbench.system.output import require_sound, write_text
+from vqbench.system.output import write_text
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ def write(stores: Sequence[ResultStore], folder: Path) -> str:
         for plan in plan_file.stored(store):
             plans.setdefault(plan.name, plan)
     if not plans:
-        require_sound(damage_of(stores))
+        for damaged in damage_of(stores):
+            raise StoreError(damaged)
         names = " and ".join(f"{store.root}/" for store in stores)
         raise StoreError(f"{names} hold no suite that was run or published; start one with `vqbench run`")
     try:

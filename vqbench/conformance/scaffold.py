@@ -1,4 +1,4 @@
-"""``vqbench new``: one file that trains and passes every check, to be changed into a method of one's own."""
+"""Write the file of a new quantizer, which trains and passes every check."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ TEMPLATE = Path(__file__).with_name("template.py")
 
 
 def write(kind: str, name: str, folder: Path = Path()) -> Path:
-    """Write ``NAME.py`` into ``folder``; gives its path. Raises UsageError for a bad name, and never overwrites."""
+    """Write ``NAME.py`` into ``folder`` and return its path.
+
+    Raises UsageError for a bad name or an existing file.
+    """
     if kind not in KINDS:
         raise UsageError(f"cannot write a new {kind!r}; {nearest(kind, KINDS)}")
     path = folder / f"{name}.py"
@@ -29,14 +32,17 @@ def write(kind: str, name: str, folder: Path = Path()) -> Path:
         with path.open("x", encoding="utf-8") as file:
             file.write(content)
     except FileExistsError:
-        raise UsageError(f"{path} is there already and stays as it is; choose another name") from None
+        raise UsageError(f"{path} exists and is not overwritten; choose another name") from None
     except OSError as error:
         raise StoreError(f"{path}: cannot be written ({error.strerror})") from error
     return path
 
 
 def text(name: str) -> str:
-    """The file of a new quantizer called ``name``. Raises UsageError for what cannot name a module, or is taken."""
+    """Return the content of the file of a new quantizer ``name``.
+
+    Raises UsageError for a name that is invalid or taken.
+    """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
         raise UsageError(f"{name[:40]!r} cannot name a quantizer; use small letters, digits and _, such as my_vq")
     if len(name) > LONGEST:
@@ -48,7 +54,7 @@ def text(name: str) -> str:
 
 
 def _taken(name: str, template: str) -> str:
-    """What else has this name, and would be confused with the new file or its class; empty if nothing has."""
+    """What else has this name and would be confused with it; empty if nothing."""
     for kind in registry.CONTRACTS:
         if name in registry.names(kind):
             return f"a {kind[:-1]} already (`vqbench info {kind[:-1]} {name}`)"
@@ -61,23 +67,26 @@ def _taken(name: str, template: str) -> str:
     if _importable(name):
         return "an installed module, which a file of this name would hide"
     if RESERVED.fullmatch(name):
-        return "no file's name on Windows"
+        return "not allowed as a file name on Windows"
     used = {word.asname or word.name for node in ast.walk(ast.parse(template)) for word in getattr(node, "names", ())}
     if (cls := _class_name(name)) in {*used, *dir(builtins)}:
-        return f"no good name, since its class {cls} would hide another one"
+        return f"not usable, since its class {cls} would hide another one"
     return ""
 
 
 def _importable(name: str) -> bool:
-    """Whether there is a module of this name elsewhere than in the working directory, where it may be one's own."""
+    """Whether a module of this name exists outside of the working directory.
+
+    Inside, it may be the user's own.
+    """
     try:
         spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError):  # it is imported, in some way of its own
+    except (ImportError, ValueError):  # it is imported, but not by the usual machinery
         return True
     return spec is not None and not (spec.origin and Path(spec.origin).parent == Path.cwd())
 
 
 def _class_name(name: str) -> str:
-    """``my_vq`` as MyVQ: a part without a vowel is an abbreviation."""
+    """Convert ``my_vq`` to MyVQ: a part without a vowel is an abbreviation."""
     parts = filter(None, name.split("_"))
     return "".join(part.capitalize() if re.search("[aeiouy]", part) else part.upper() for part in parts)

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from vqbench.execution.model_building import build, kept_buffers, learned_state, rate, size
 from vqbench.model import Autoencoder
 from vqbench.planning import loading
 from vqbench.planning.plan import Plan
+from vqbench.training.model_building import build, kept_buffers, learned_state, rate, size
 
 MNIST: Any = SimpleNamespace(channels=1, size=28)
 K, DIM = 512, 64

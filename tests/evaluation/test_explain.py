@@ -1,0 +1,394 @@
+"""The explanation of a trained model's values, setting by setting of the measuring protocol."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from vqbench import assets, protocol, registry
+from vqbench.errors import AssetError, RunError, StoreError, UsageError
+from vqbench.evaluation import explain
+from vqbench.evaluation.reconstructions import Evaluator
+from vqbench.evaluation.trained_model import load_model
+from vqbench.execution.preparation import fetch
+from vqbench.images import as_measured, to_unit
+from vqbench.metric import Batch, Context, Metric
+from vqbench.metrics import lpips, rfid
+from vqbench.metrics.l1 import L1
+from vqbench.model import Autoencoder
+from vqbench.networks import inception
+from vqbench.protocol import MeasureProtocol
+from vqbench.quantizers.vq import VQ
+from vqbench.reporting import protocol_differences
+from vqbench.spec import PluginSpec, RunSpec
+from vqbench.store.record import Record
+from vqbench.store.results import ResultStore
+from vqbench.store.value_name import ValueName
+from vqbench.training import model_building
+from vqbench.training.engine import Engine
+
+CPU = torch.device("cpu")
+IMAGES = 40
+METRICS = ["l1", "psnr", "ssim", "usage"]
+SETTINGS: dict[str, dict[str, Any]] = {  # every protocol that explain measures these metrics under, spelled out
+    "official": {},
+    "official+jpeg=none": {"jpeg": None},
+    "official+jpeg=none+pixels=float": {"jpeg": None, "pixels": "float"},
+    "official+jpeg=none+pixels=float+ssim=gaussian": {"jpeg": None, "pixels": "float", "ssim": "gaussian"},
+    "official+ssim=gaussian": {"ssim": "gaussian"},
+}
+
+
+def a_run(quantizer: str = "vq", seed: int = 42) -> RunSpec:
+    def part(kind: registry.Kind, name: str, fixed: dict[str, Any] | None = None, **given: Any) -> PluginSpec:
+        found = registry.resolve(kind, name, given, fixed)
+        return PluginSpec(found.name, found.version, found.args)
+
+    return RunSpec(
+        part("recipes", "autoencoder", **protocol.training("clean")),
+        part("backbones", "conv", hidden=16, residual_hidden=8),
+        part("datasets", "fashion_mnist_5k"),
+        part("quantizers", quantizer, {"num_codes": 32, "dim": 8}),
+        seed,
+    )
+
+
+def model_of(run: RunSpec) -> Autoencoder:
+    """As it starts, but with outputs spread over the grey levels, so that every setting has something to change."""
+    model = model_building.build(run, registry.load("datasets", run.dataset.name)())
+    torch.manual_seed(run.seed)
+    with torch.no_grad():
+        for parameter in model.backbone.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return model
+
+
+def stored(store: ResultStore, run: RunSpec) -> RunSpec:
+    """Store ``run`` as training leaves it."""
+    store.write(Record(run, {}, {"seconds": 1.0}))
+    Engine("cpu").save(store.folder(run) / "best.pt", model_of(run).state_dict())
+    return run
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ResultStore:
+    return ResultStore(tmp_path / "runs")
+
+
+@pytest.fixture
+def run(store: ResultStore) -> RunSpec:
+    return stored(store, a_run())
+
+
+@pytest.fixture
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The nets are at hand; what metrics keep on disk goes to a folder of this test's own."""
+    try:
+        inception.network(CPU), lpips.network("vgg", CPU), lpips.network("alex", CPU)
+    except AssetError as error:
+        pytest.skip(f"the weights of LPIPS and FID are not to be had on this machine: {error}")
+    monkeypatch.setattr(assets, "cache_folder", lambda: tmp_path / "cache")
+
+
+def metric_class(name: str) -> type[Metric]:
+    return registry.load("metrics", name)
+
+
+def explanation(store: ResultStore, run: RunSpec, metrics: list[str] = METRICS) -> protocol_differences.Explanation:
+    trained = load_model(store, run.key, "cpu")
+    return explain.explain(run, trained.model, trained.dataset, CPU, metrics, IMAGES, fetch=fetch)
+
+
+def explained(store: ResultStore, run: RunSpec, metrics: list[str] = METRICS) -> dict[str, Any]:
+    values: dict[str, Any] = protocol_differences.data(explanation(store, run, metrics))["metrics"]
+    return values
+
+
+def by_hand(name: str, run: RunSpec, under: MeasureProtocol) -> float | None:
+    """The metric of the first images under one protocol: the model's images and the metric's class, no more."""
+    model = model_of(run).eval()
+    x = to_unit(registry.load("datasets", "fashion_mnist_5k")().pixels("test")[:IMAGES])
+    with torch.no_grad():
+        y, out = model(x)
+    metric = registry.load("metrics", name)(Context(under, "0" * 64, 32, 5.0, CPU))
+    metric.update(Batch(as_measured(x, under), as_measured(y, under), out.codes, torch.arange(IMAGES)))
+    return metric.compute()
+
+
+# ---------------------------------------------------------------------------------------------------------- the values
+
+
+def test_the_ends_are_what_a_run_of_a_suite_measures(store: ResultStore, run: RunSpec) -> None:
+    """Under both named protocols, and at the end of the way, stand exactly the values of the usual evaluation."""
+    names = {end: str(ValueName(end, IMAGES)) for end in ("official", "clean")}
+    evaluator = Evaluator(registry.load("datasets", "fashion_mnist_5k")(), CPU)
+    usual = evaluator.measure(model_of(run), dict.fromkeys(names.values(), METRICS)).values
+    found = explained(store, run)
+    for metric in METRICS:
+        for end, name in names.items():
+            assert found[metric][end] == usual[name][metric].value
+        if metric != "usage":
+            assert found[metric]["steps"][-1]["value"] == usual[names["clean"]][metric].value
+            assert found[metric]["official"] != found[metric]["clean"]
+
+
+def test_changes_add_up(store: ResultStore, run: RunSpec) -> None:
+    """Each step begins where the one before it ended, the first under official; changes sum to the whole change."""
+    for metric, found in explained(store, run).items():
+        at = found["official"]
+        for step in found["steps"]:
+            assert step["before"] == at
+            assert step["change"] == step["value"] - step["before"]
+            at = step["value"]
+        assert sum(step["change"] for step in found["steps"]) == pytest.approx(found["change"], abs=1e-12), metric
+        assert all(turned["before"] == found["official"] for turned in found["alone"])
+
+
+def test_each_value_is_that_of_its_settings(store: ResultStore, run: RunSpec) -> None:
+    """What a step or a knob alone reports is what one gets with these settings from the metric itself, to the bit."""
+    official = protocol.measuring("official")
+    count = 0
+    for metric, found in explained(store, run).items():
+        for step in (*found["steps"], *found["alone"]):
+            under = replace(official, name="by hand", **SETTINGS[step["protocol"]])
+            assert step["value"] == by_hand(metric, run, under), (metric, step["protocol"])
+            count += 1
+    assert count == 2 + 2 + 3 + 1 + 1 + 2  # l1, psnr and ssim on the way, then alone
+
+
+def test_knobs_stand_only_with_metrics_that_they_can_move(store: ResultStore, run: RunSpec) -> None:
+    """l1 and PSNR have no window, usage sees no images; without rFID nothing is said of its resize but why."""
+    shown = explanation(store, run)
+    data = protocol_differences.data(shown)
+    knobs = {
+        metric: [[step["knob"] for step in found[part]] for part in ("steps", "alone")]
+        for metric, found in data["metrics"].items()
+    }
+    assert knobs == {
+        "l1": [["jpeg", "pixels"], ["jpeg"]],
+        "psnr": [["jpeg", "pixels"], ["jpeg"]],
+        "ssim": [["jpeg", "pixels", "ssim"], ["jpeg", "ssim"]],
+        "usage": [[], []],
+    }
+    assert data["left out"] == [
+        "fid_resize moves none of these metrics",
+        "pixels cannot be turned alone: a JPEG round trip needs pixels of 8 bits",
+        "lpips_net moves none of these metrics",
+    ]
+    assert all(sentence in protocol_differences.text(shown) for sentence in data["left out"])
+
+
+def test_a_knob_that_a_metric_does_not_name_is_noticed(
+    store: ResultStore, run: RunSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If a metric is moved by a setting that its ``knobs`` lack, no waterfall is shown that ends beside clean."""
+    monkeypatch.setattr(L1, "knobs", ("jpeg",))
+    with pytest.raises(RunError, match=r"'l1' .* `knobs` lack"):
+        explained(store, run)
+
+
+def states(metric: str, under: MeasureProtocol, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+    """All that a metric has gathered of some images."""
+    collector: Metric = registry.load("metrics", metric)(Context(under, "0" * 64, 4, 2.0, CPU))
+    codes = torch.arange(len(x)).view(-1, 1, 1, 1)
+    collector.update(Batch(as_measured(x, under), as_measured(y, under), codes, torch.arange(len(x))))
+    return collector.state
+
+
+OF_RECONSTRUCTIONS = [name for name in registry.names("metrics") if not metric_class(name).of_samples]
+
+
+@pytest.mark.parametrize("metric", OF_RECONSTRUCTIONS)
+def test_metrics_are_moved_by_the_knobs_that_they_name_and_by_no_other(metric: str, weights: None) -> None:
+    """Turning a knob changes what a built-in metric gathers if it names that knob, and else not one bit of it."""
+    pixels = registry.load("datasets", "fashion_mnist_5k")().pixels("test")[:3]
+    x = to_unit(torch.nn.functional.pad(pixels, (2, 2, 2, 2)))  # 32x32, as AlexNet needs it
+    torch.manual_seed(0)
+    y = x + 0.2 * torch.randn_like(x)
+    start = explain.varied({"jpeg": None})  # from which every knob can be turned
+    turned = {"jpeg": protocol.measuring("official")}
+    for knob, value in (("pixels", "float"), ("ssim", "gaussian"), ("fid_resize", None), ("lpips_net", "alex")):
+        turned[knob] = explain.varied({"jpeg": None, knob: value})
+    assert turned.keys() == start.knobs().keys()
+    before = states(metric, start, x, y)
+    for knob, under in turned.items():
+        after = states(metric, under, x, y)
+        moved = any(not torch.equal(before[name], after[name]) for name in before)
+        assert moved == (knob in metric_class(metric).knobs), knob
+
+
+def test_a_run_without_codebook_and_a_perfect_image(store: ResultStore) -> None:
+    """Usage says nothing of an autoencoder without quantizer; an infinite PSNR is a word, and has no change."""
+    run = stored(store, a_run("identity"))
+    shown = explanation(store, run, ["l1", "usage"])
+    assert protocol_differences.data(shown)["metrics"]["usage"] == {
+        "official": None,
+        "clean": None,
+        "change": None,
+        "steps": [],
+        "alone": [],
+    }
+    assert "Usage is undefined for this run." in protocol_differences.text(shown)
+    what = explain.programme(["psnr"], 28, fetch)
+    values = {under: {"psnr": 30.0} for under in what.wanted()} | {explain.START: {"psnr": math.inf}}
+    perfect = protocol_differences.Explanation(run, IMAGES, what, values)
+    found = protocol_differences.data(perfect)["metrics"]["psnr"]
+    assert (found["official"], found["change"], found["steps"][0]["change"]) == ("inf", None, None)
+    json.dumps(found, allow_nan=False)
+    assert "undefined" in protocol_differences.text(perfect)
+
+
+# ----------------------------------------------------------------------------------------------------- what is stored
+
+
+def contents(*folders: Path) -> dict[Path, tuple[int, bytes]]:
+    return {
+        path: (path.stat().st_mtime_ns, path.read_bytes())
+        for folder in folders
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_nothing_is_written(store: ResultStore, run: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No file of the store or of the cache is new, changed or gone, not even a lock."""
+    monkeypatch.setenv("VQBENCH_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "cache" / "features").mkdir(parents=True)
+    (tmp_path / "cache" / "features" / "kept.npy").write_bytes(b"kept")
+    before = contents(store.root, tmp_path / "cache")
+    assert len(before) == 3
+    explained(store, run)
+    assert contents(store.root, tmp_path / "cache") == before
+
+
+def test_variants_have_names_of_their_own(weights: None) -> None:
+    """No two protocols that explain measures under share a name, or a file of features, not even with named ones."""
+    settings = [("jpeg", None), ("ssim", "gaussian"), ("fid_resize", None), ("lpips_net", "alex")]
+    variants = [explain.varied({knob: value}) for knob, value in settings]
+    variants += [under for _, under in explain.steps()[1:-1]]  # the first is also jpeg alone, the last is clean
+    assert explain.steps()[-1][1] is protocol.measuring("clean")
+    assert explain.steps()[0][1] == variants[0]
+    everything = [*variants, *protocol.MEASURE.values()]
+    assert len({under.name for under in everything}) == len(everything) == 8
+    paths = {rfid.RFID(Context(under, "0" * 64, None, None, CPU)).originals.path for under in everything}
+    assert len(paths) == len(everything)
+
+
+def test_variants_follow_the_versions_of_both_protocols(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Raising the version of either protocol names other files of features for what lies between them."""
+    before = explain.varied({"jpeg": None}).VERSION
+    for end in ("START", "END"):
+        with monkeypatch.context() as patch:
+            raised = getattr(explain, end)
+            patch.setattr(explain, end, replace(raised, VERSION=raised.VERSION + 1))
+            after = explain.varied({"jpeg": None}).VERSION
+        assert after == before + 1
+
+
+@pytest.mark.parametrize(("name", "count"), [("official", 1), ("clean", 1), ("twice", 2)])
+def test_the_evaluator_refuses_a_variant_under_a_taken_name(name: str, count: int) -> None:
+    """Values of changed settings cannot come out, or be kept, under the name of a named protocol or of each other."""
+    variants = [replace(protocol.measuring("official"), name=name, jpeg=quality) for quality in (50, None)[:count]]
+    evaluator = Evaluator(registry.load("datasets", "fashion_mnist_5k")(), CPU)
+    with pytest.raises(UsageError, match=f"'{name}' is taken"):
+        evaluator.measure(model_of(a_run()), {f"{name}@2": ["l1"]}, variants=variants)
+
+
+def test_one_run_alone_keeps_no_features_in_memory(weights: None) -> None:
+    """Where no other run follows, LPIPS does not keep the originals' features, a gigabyte for each setting."""
+    x = torch.rand(2, 3, 32, 32)
+    batch = Batch(x, x.flip(0), None, torch.arange(2))
+    context = Context(protocol.measuring("clean"), "0" * 64, None, None, CPU)
+    collectors = [lpips.LPIPS(context), lpips.LPIPS(replace(context, keep=False))]
+    values = [collector.update(batch) for collector in collectors]
+    assert torch.equal(*values)
+    assert [len(collector._kept) for collector in collectors] == [1, 0]
+
+
+def test_explaining_asks_metrics_to_keep_nothing(
+    store: ResultStore, run: RunSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Explaining measures one run under many settings, so it tells every metric that no other run follows."""
+    told: list[bool] = []
+    start = L1.start
+
+    def noting(metric: L1, context: Context) -> None:
+        told.append(context.keep)
+        start(metric, context)
+
+    monkeypatch.setattr(L1, "start", noting)
+    explained(store, run, ["l1"])
+    assert told == [False] * 4  # official, clean, and two settings between
+
+
+# ------------------------------------------------------------------------------------------------- what is to be had
+
+
+def test_alexnet_is_tried_where_images_and_weights_allow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On 32x32 the other LPIPS net is a knob alone; on 28x28, or without its weights, the reason is told instead."""
+    assert explain.SMALLEST["alex"] == lpips.SMALLEST["alex"]
+    fetched: list[str] = []
+    monkeypatch.setattr(assets, "fetch", lambda name, progress: fetched.append(name))
+    small, large = (explain.programme(["lpips"], size, fetch) for size in (28, 32))
+    assert "lpips_net" not in [change.knob for change in small.alone]
+    assert any("31x31 pixels, and these are 28x28" in sentence for sentence in small.left_out)
+    assert [turn.title for turn in large.alone] == ["jpeg 75 → none", "lpips_net vgg → alex"]
+    assert set(fetched) == {"vgg16_lpips", "alexnet_lpips"}
+
+    def fetch_all_but_alexnet(name: str, progress: Callable[..., None]) -> None:
+        if name == "alexnet_lpips":
+            raise AssetError("alexnet_lpips is nowhere to be had")
+
+    monkeypatch.setattr(assets, "fetch", fetch_all_but_alexnet)
+    without = explain.programme(["lpips"], 32, fetch)
+    assert [change.knob for change in without.alone] == ["jpeg"]
+    assert "lpips_net cannot be turned to alex: alexnet_lpips is nowhere to be had" in without.left_out
+
+
+def test_all_metrics_but_the_slow_are_explained_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a choice all of reconstructions but rFID and KID are; where rFID is, its resize is last, under clean."""
+    monkeypatch.setattr(assets, "fetch", lambda name, progress: None)
+    assert set(explain.programme([], 28, fetch).metrics) == set(OF_RECONSTRUCTIONS) - {"rfid", "kid"}
+    chosen = explain.programme(["rfid"], 28, fetch)
+    assert [change.knob for change in chosen.cumulative] == ["jpeg", "pixels", "fid_resize"]
+    assert chosen.cumulative[-1].under is protocol.measuring("clean")
+    assert [change.knob for change in chosen.alone] == ["jpeg", "fid_resize"]
+
+
+def test_a_record_in_another_run_s_folder_is_refused(store: ResultStore, run: RunSpec) -> None:
+    """A renamed folder, which would explain one run by another's weights, is refused, and so is a damaged record."""
+    folder = store.folder(run)
+    renamed = folder.rename(folder.with_name("fashion_mnist_5k-vq-0123456789abcdef"))
+    with pytest.raises(StoreError, match="renamed"):
+        store.find("0123")
+    (renamed / "record.json").write_text("{")
+    with pytest.raises(StoreError, match="not a record"):
+        store.find("0123")
+
+
+def test_weights_of_another_version_are_refused(
+    store: ResultStore, run: RunSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights trained by an older version of a quantizer are not measured with the newer code."""
+    monkeypatch.setattr(VQ, "VERSION", VQ.VERSION + 1)
+    with pytest.raises(UsageError, match=r"version \d+ of quantizer 'vq'"):
+        explained(store, run)
+
+
+def test_an_unknown_metric_or_knob_is_refused(
+    store: ResultStore, run: RunSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Misspelt metrics, and misspelt knobs of a metric, are told with what is known."""
+    with pytest.raises(UsageError, match="psnr"):
+        explained(store, run, ["psnrr"])
+    monkeypatch.setattr(L1, "knobs", ("pixel",))
+    with pytest.raises(UsageError, match="did you mean 'pixels'"):
+        explained(store, run, ["l1"])

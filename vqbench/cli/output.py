@@ -1,0 +1,35 @@
+"""Print results to stdout, and notes and damaged files to stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from vqbench.errors import StoreError
+from vqbench.system import jsontext
+from vqbench.system.output import few
+
+
+def note(text: str) -> None:
+    """Print one sentence to stderr."""
+    print(f"vqbench: {text}", file=sys.stderr, flush=True)
+
+
+def print_json(data: Any) -> None:
+    """Print ``data`` as JSON."""
+    print(jsontext.dumps(data))
+
+
+def print_damage(sentences: Iterable[str]) -> None:
+    """Print to stderr which files cannot be read, at most ten of them."""
+    for sentence in few(sentences):
+        note(sentence)
+
+
+def require_sound(sentences: Iterable[str]) -> None:
+    """Raise StoreError for unreadable files, after all results were printed."""
+    *others, last = [*sentences] or [""]
+    print_damage(others)
+    if last:
+        raise StoreError(last)

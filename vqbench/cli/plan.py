@@ -1,0 +1,133 @@
+"""``vqbench plan``: the run matrix of a suite, or how long it will take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vqbench.cli import options as shared
+from vqbench.cli.options import Selection, suite_or_default
+from vqbench.cli.output import print_damage, print_json
+from vqbench.errors import UsageError, counted
+
+if TYPE_CHECKING:
+    from vqbench.planning.plan import Plan
+    from vqbench.reporting.run_matrix import RunMatrix
+
+Cost = Annotated[bool, typer.Option("--cost", help="How long the suite takes, from measured seconds, instead.")]
+Jobs = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--jobs", "-j", min=1, max=100_000, metavar="N", help="With --cost: number of runs side by side, simulated."
+    ),
+]
+
+
+def plan(
+    suite: shared.Suite = None,
+    store: shared.StoreToRead = shared.RUNS,
+    results: shared.Results = shared.RESULTS,
+    cost: Cost = False,
+    jobs: Jobs = None,
+    only: shared.Only = None,
+    skip: shared.Skip = None,
+    seeds: shared.Seeds = None,
+    metrics: shared.Metrics = None,
+    sets: shared.Sets = None,
+    plugin: shared.RowPlugins = None,
+    epochs: shared.Epochs = None,
+    batch_size: shared.BatchSize = None,
+    subset: shared.Subset = None,
+    test_images: shared.TestImages = None,
+    as_json: shared.Json = False,
+) -> None:
+    """List the runs of a suite: done or to do, and what they will cost.
+
+    Image folders are compared by their times only: the next `vqbench run` finds an image that was rewritten in place.
+    """
+    if jobs and not cost:
+        raise UsageError("--jobs needs --cost; without it nothing is simulated")
+    selection = Selection(only, skip, seeds, metrics, sets, plugin, epochs, batch_size, subset, test_images)
+    planned = selection.plan(suite_or_default(suite, "planning"), store, results)
+    if cost:
+        _print_forecast(planned, store, results, jobs or [1], as_json)
+    else:
+        _print_matrix(planned, store, results, as_json)
+
+
+def _print_forecast(planned: Plan, store: Path, results: Path, jobs: list[int], as_json: bool) -> None:
+    from vqbench.planning import forecast
+    from vqbench.store.results import ResultStore
+
+    expected = forecast.forecast(planned, ResultStore(store), ResultStore(results), jobs)
+    print_damage(expected.damage)
+    if as_json:
+        print_json(expected.data)
+    else:
+        print(expected.text)
+
+
+def _print_matrix(planned: Plan, store: Path, results: Path, as_json: bool) -> None:
+    from vqbench.assets import cache_folder
+    from vqbench.reporting.run_matrix import run_matrix
+    from vqbench.store.results import ResultStore
+
+    cached = ResultStore(cache_folder() / "resolved")
+    matrix = run_matrix(planned, ResultStore(store), ResultStore(results), cached)
+    print_damage(matrix.damage)
+    if as_json:
+        print_json(matrix_data(matrix))
+    else:
+        print(matrix_text(matrix))
+
+
+def matrix_data(matrix: RunMatrix) -> dict[str, Any]:
+    """Convert matrix to JSON data."""
+    runs = [
+        {
+            "row": cell.row,
+            "data set": cell.dataset,
+            "seed": cell.seed,
+            "key": cell.key,
+            "state": cell.state,
+            "updates": cell.updates,
+            "seconds": cell.seconds,
+            "shared with": list(cell.shared_with),
+        }
+        for cell in matrix.cells
+    ]
+    return {"suite": matrix.suite, "runs": runs, "distinct": len(matrix.runs), "left": len(matrix.left)}
+
+
+def matrix_text(matrix: RunMatrix) -> str:
+    """Write ``matrix`` as a plain table with a line that sums it up."""
+    from vqbench.system.output import grid
+
+    rows = [
+        [
+            *(cell.row, cell.dataset, cell.seed, cell.key, cell.state),
+            "?" if cell.updates is None else cell.updates,
+            "?" if cell.seconds is None else f"{cell.seconds:.0f}",
+            ", ".join(cell.shared_with),
+        ]
+        for cell in matrix.cells
+    ]
+    head = ["row", "data set", "seed", "key", "state", "updates", "seconds", "shared with"]
+    summary = (
+        f"{counted(len(matrix.cells), 'cell')}, {counted(len(matrix.runs), 'distinct run')}, "
+        f"{len(matrix.left):,} not done{_expected(matrix)}"
+    )
+    if matrix.failed:
+        summary += f"; {len(matrix.failed):,} failed: `run --retry-failed` tries them again"
+    return f"{grid(head, rows)}\n{summary}"
+
+
+def _expected(matrix: RunMatrix) -> str:
+    """The expected time of the training that is left."""
+    if all(cell.state == "to measure" for cell in matrix.left):
+        return ""
+    if matrix.training_seconds is None:
+        return "; training time unknown until one run of each kind was trained here"
+    return f"; about {matrix.training_seconds:.0f} s of training, judging by runs of the same kind"

@@ -1,0 +1,48 @@
+"""``vqbench publish``: copy records to the published results."""
+
+from __future__ import annotations
+
+import sys
+
+from vqbench.cli import options as shared
+from vqbench.cli.options import Selection, suites_or_default
+from vqbench.cli.output import note, require_sound
+from vqbench.errors import UsageError, counted
+
+
+def publish(
+    suites: shared.Suites = None,
+    store: shared.StoreToRead = shared.RUNS,
+    results: shared.Results = shared.RESULTS,
+    only: shared.Only = None,
+    skip: shared.Skip = None,
+    seeds: shared.Seeds = None,
+    metrics: shared.Metrics = None,
+    sets: shared.Sets = None,
+    plugin: shared.RowPlugins = None,
+    epochs: shared.Epochs = None,
+    batch_size: shared.BatchSize = None,
+    subset: shared.Subset = None,
+    test_images: shared.TestImages = None,
+) -> None:
+    """Copy the records of suites, without checkpoints, from --store to --results."""
+    from vqbench.planning import plan_file
+    from vqbench.store import publishing, snapshots
+    from vqbench.store.results import ResultStore
+
+    selection = Selection(only, skip, seeds, metrics, sets, plugin, epochs, batch_size, subset, test_images)
+    for plan in [selection.plan(suite, store) for suite in suites_or_default(suites, "publishing")]:
+        source, target = ResultStore(store), ResultStore(results)
+        if not any(run in source for run in plan.runs()):
+            name = plan.suite.name
+            raise UsageError(f"{store}: no finished run of {name} to publish; `vqbench run {name}` first")
+        published = publishing.publish(plan.runs(), source, target)
+        plan_file.save(plan, target)
+        for sentence in published.replaced:
+            note(sentence)
+        limit = f"larger than {snapshots.PUBLISHED // 1000:,} kB, so pages of the published run go without it"
+        for path in published.too_large:
+            print(f"{path}: {limit}", file=sys.stderr)
+        runs = counted(len(plan.runs()), "run")
+        print(f"{len(published.runs)} of {runs} of {plan.suite.name} published to {results}", file=sys.stderr)
+        require_sound(published.damage)

@@ -1,0 +1,85 @@
+"""``vqbench table``: the tables of a suite, from stored results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vqbench.cli import options as shared
+from vqbench.cli.options import Selection, require_folder, suite_or_default
+from vqbench.cli.output import require_sound
+from vqbench.errors import UsageError, nearest
+from vqbench.system.paths import path_of
+
+if TYPE_CHECKING:
+    from vqbench.planning.plan import Plan
+    from vqbench.store.results import ResultStore
+
+FORMATS = ("text", "markdown", "csv", "latex", "json")
+
+Format = Annotated[str, typer.Option("--format", metavar="NAME", help="text, markdown, csv or latex.")]
+Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", parser=path_of, help="Write to a file.")]
+Paper = Annotated[bool, typer.Option("--paper", help="Show printed values beside ours, with verdicts.")]
+Notes = Annotated[bool, typer.Option("--notes", help="Print all notes below the table, not only five lines.")]
+
+
+def table(
+    suite: shared.Suite = None,
+    store: shared.StoreToRead = shared.RUNS,
+    results: shared.Results = shared.RESULTS,
+    style: Format = "text",
+    output: Output = None,
+    paper: Paper = False,
+    notes: Notes = False,
+    only: shared.Only = None,
+    skip: shared.Skip = None,
+    seeds: shared.Seeds = None,
+    metrics: shared.Metrics = None,
+    sets: shared.Sets = None,
+    plugin: shared.RowPlugins = None,
+    epochs: shared.Epochs = None,
+    batch_size: shared.BatchSize = None,
+    subset: shared.Subset = None,
+    test_images: shared.TestImages = None,
+    as_json: shared.Json = False,
+) -> None:
+    """Print the tables of a suite from stored results.
+
+    Nothing is trained or evaluated. Image folders are compared by their times only: the next `vqbench run` finds an
+    image that was rewritten in place.
+    """
+    from vqbench.store.results import ResultStore, damage_of
+    from vqbench.system.output import write_text
+
+    require_folder(store)
+    selection = Selection(only, skip, seeds, metrics, sets, plugin, epochs, batch_size, subset, test_images)
+    plan = selection.plan(suite_or_default(suite, "showing"), store, results)
+    stores = [ResultStore(folder) for folder in (store, results)]
+    text = table_text(plan, stores, "json" if as_json else style, paper, notes)
+    if output is None:
+        print(text, end="")
+    else:
+        write_text(output, text)
+    require_sound(damage_of(stores))
+
+
+def table_text(
+    plan: Plan, stores: Sequence[ResultStore], style: str, paper: bool = False, all_notes: bool = False
+) -> str:
+    """Write the tables of ``plan``, one per measuring protocol.
+
+    Raises UsageError unless ``style`` is one of :data:`FORMATS`.
+    """
+    from vqbench.reporting.tables import assemble, render
+    from vqbench.reporting.tables.formats.plain import plain
+    from vqbench.system import jsontext
+
+    if style not in FORMATS:
+        raise UsageError(f"unknown format {style!r}; {nearest(style, FORMATS)}")
+    tables = assemble.tables(plan, stores, paper)
+    if style == "json":
+        return jsontext.dumps([plain(each) for each in tables]) + "\n"
+    return render.render(tables, style, paper, all_notes)

@@ -1,0 +1,143 @@
+"""Load the models of finished runs from their checkpoints."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from torch import nn
+
+from vqbench import registry
+from vqbench.dataset import Dataset
+from vqbench.errors import StoreError, UsageError
+from vqbench.evaluation.contact_sheets import grid
+from vqbench.evaluation.samples import sample
+from vqbench.model import Autoencoder
+from vqbench.spec import RunSpec
+from vqbench.store.results import ResultStore
+from vqbench.training import seeding
+from vqbench.training.engine import Engine
+from vqbench.training.latents.generator import Generator
+from vqbench.training.model_building import build, require_planned
+
+CHECKPOINT = "best.pt"
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """The model of a finished run, on its device, and its data set."""
+
+    run: RunSpec
+    dataset: Dataset
+    model: Autoencoder
+    engine: Engine
+
+
+@dataclass(frozen=True)
+class TrainedGenerator:
+    """The generator of a finished second stage, ready to sample."""
+
+    run: RunSpec
+    generator: Generator
+    settings: Mapping[str, float]  # of its sampler
+
+
+def load_model(store: ResultStore, name: str, device: str = "auto") -> TrainedModel:
+    """Load the model of the run ``name`` of ``store``.
+
+    ``name`` is its key, the beginning of its key, or the name of its folder. Raises UsageError for an unknown run, a
+    second stage, or a run trained with other versions of its plugins, and StoreError for a run without a sound
+    checkpoint.
+    """
+    run = store.find(name).run
+    if run.parent is not None:
+        raise UsageError(f"{name!r} is a second stage, which has no reconstructions; name its first stage {run.parent}")
+    path = _checkpoint(store, run)
+    _require_versions(run)
+    require_planned(run)
+    registry.refresh(run.dataset.name, run.dataset.args)
+    dataset: Any = registry.create("datasets", run.dataset.name, **run.dataset.args)
+    recipe: Any = registry.create("recipes", run.recipe.name, **run.recipe.args)
+    engine = Engine(device, getattr(recipe, "precision", "float32"))  # as when the run was first evaluated
+    model = build(run, dataset).to(engine.device)
+    _restore(model, path, engine)
+    return TrainedModel(run, dataset, model, engine)
+
+
+def load_generator(
+    store: ResultStore, name: str, device: str = "auto", settings: Mapping[str, float] = MappingProxyType({})
+) -> TrainedGenerator:
+    """Load the generator of the second stage ``name`` of ``store``.
+
+    It includes the first stage, which decodes its samples. ``settings`` of its sampler replace the recipe's own. Raises
+    UsageError for an unknown run, one that is no second stage, or a setting that it is not sampled by, and StoreError
+    where its checkpoint, or that of its first stage, was deleted.
+    """
+    run = store.find(name).run
+    if run.parent is None:
+        raise UsageError(f"{name!r} is a first stage, which generates no images; name a second stage")
+    first = store.find(run.parent).run
+    paths = [_checkpoint(store, each) for each in (first, run)]
+    require_planned(run)
+    recipe: Any = registry.create("recipes", run.recipe.name, **run.recipe.args)
+    for setting, value in settings.items():
+        if not math.isfinite(value):
+            raise UsageError(f"--{setting} {value}: not a finite number")
+        if setting not in recipe.sampler:
+            raise UsageError(f"--{setting}: {run.recipe.name} is not sampled by it, but by {', '.join(recipe.sampler)}")
+    registry.refresh(run.dataset.name, run.dataset.args)
+    dataset: Any = registry.create("datasets", run.dataset.name, **run.dataset.args)
+    engine = Engine(device, getattr(recipe, "precision", "float32"))
+    model = build(run, dataset).to(engine.device)
+    _restore(model, paths[0], engine)
+    generator = recipe.generator(model, dataset.channels, dataset.size)
+    _restore(generator, paths[1], engine)
+    return TrainedGenerator(run, generator.eval(), {**recipe.sampler, **settings})
+
+
+def sample_grid(trained: TrainedGenerator, count: int) -> bytes:
+    """Draw the first ``count`` samples as a PNG.
+
+    A sample does not depend on how many are drawn.
+    """
+    seeds = seeding.seeds(trained.run.seed, trained.run.dataset.name)
+    return grid(sample(trained.generator, seeds, range(count), trained.settings))
+
+
+def _checkpoint(store: ResultStore, run: RunSpec) -> Path:
+    path = store.folder(run) / CHECKPOINT
+    if not path.exists():
+        raise StoreError(
+            f"{path}: the checkpoint was deleted, or never published; name the store that has it with --store, or "
+            "delete the folder and train the run again"
+        )
+    return path
+
+
+def _restore(model: nn.Module, path: Path, engine: Engine) -> None:
+    weights = engine.load(path)
+    with engine.restoring(path):
+        model.load_state_dict(weights)
+
+
+def _require_versions(run: RunSpec) -> None:
+    """Raise UsageError where a plugin of ``run`` has another version now.
+
+    To such code, the weights mean nothing.
+    """
+    parts: tuple[tuple[registry.Kind, Any], ...] = (
+        ("backbones", run.backbone),
+        ("datasets", run.dataset),
+        ("quantizers", run.quantizer),
+    )
+    for kind, part in parts:
+        here = registry.load(kind, part.name).VERSION
+        if here != part.version:
+            raise UsageError(
+                f"run {run.key} was trained with version {part.version} of {kind[:-1]} {part.name!r}, "
+                f"and this is version {here}; train it again"
+            )

@@ -1,0 +1,167 @@
+"""Train and evaluate all missing runs of suites with an executor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vqbench.distributed.launching import Launched, launched
+from vqbench.errors import Damaged, StoreError, TimeUp, UsageError, sentence
+from vqbench.execution.executors.creation import create_executor
+from vqbench.execution.executors.executor_options import ExecutorOptions
+from vqbench.execution.preparation import prepare, required_assets
+from vqbench.execution.progress import run_progress
+from vqbench.execution.results import Summary
+from vqbench.execution.settings import RunSettings
+from vqbench.execution.stopping import Stop
+from vqbench.planning import plan_file
+from vqbench.planning.cost import cheapest_first
+from vqbench.planning.jobs import Job, RequiredMetrics
+from vqbench.planning.plan import Plan
+from vqbench.spec import RunSpec
+from vqbench.store import deletion
+from vqbench.store.results import ResultStore
+from vqbench.system.output import few
+
+Notify = Callable[[str], None]  # shows one sentence to the user
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How the runs of suites are carried out."""
+
+    device: str = "auto"
+    jobs: int | None = None  # runs side by side; 0: in this process; None: one per GPU, or one
+    timeout: float | None = None  # seconds that each run may take
+    retry_failed: bool = False
+    quiet: bool = False
+    plugins: tuple[Path, ...] = ()  # files that the user named
+    devices: int | None = None  # per run; None: one, or all ranks that torchrun has started
+    executor: ExecutorOptions = field(default_factory=ExecutorOptions)
+    logger: str | None = None  # receives every epoch; see vqbench.execution.callbacks
+    deterministic: bool = False  # see vqbench.system.determinism
+    offline: bool = False  # fetch no data and no weights
+
+    def settings(self, devices: int) -> RunSettings:
+        """Return the settings of all processes, for ``devices`` devices per run."""
+        plugins = tuple(path.resolve() for path in self.plugins)
+        return RunSettings(self.device, devices, plugins, self.logger, self.deterministic, self.offline)
+
+
+@dataclass(frozen=True)
+class SuiteSummary:
+    """How the runs of suites ended."""
+
+    attempted: int  # runs that lacked something
+    failed: Sequence[str] = ()  # one sentence each
+
+
+def run_suites(
+    plans: Sequence[Plan], store: ResultStore, options: RunOptions, stop: Stop, notify: Notify
+) -> SuiteSummary | None:
+    """Train and evaluate all missing runs of ``plans``, cheapest first.
+
+    Returns None on every rank but the first of a group that torchrun started. Raises Interrupted if a signal stopped
+    the work, but not if its time was up, and UsageError for options that do not fit together.
+    """
+    ranks = launched()
+    if ranks is not None:
+        _require_fitting(options, ranks)
+        if ranks.rank > 0:
+            from vqbench.execution.rank_process import follow_launched
+
+            follow_launched(options.settings(ranks.size))
+            return None
+    for note in deletion.tidy(store.root, {run.key for plan in plans for run in plan.runs()}):
+        notify(note)
+    jobs = missing_jobs(plans, store, options.retry_failed, notify)
+    summary = Summary()
+    if jobs or ranks:
+        for plan in plans:
+            plan_file.save(plan, store)
+            prepare(plan)  # now, rather than after hours of training
+        for note in dict.fromkeys(note for plan in plans for info in plan.datasets.values() for note in info.notes):
+            notify(note)
+        needs = sorted({name for plan in plans for name in required_assets(plan)})
+        ordered = cheapest_first(plans, store, jobs)
+        for damaged in few(store.damage.values()):  # of other runs; those of these runs are set aside
+            notify(damaged)
+        _require_sent_files(ordered, options.executor.executor)
+        settings = options.settings(ranks.size if ranks else options.devices or 1)
+        with run_progress(len(ordered), options.quiet) as listener, stop.graceful(listener.log):
+            executor = create_executor(
+                options.executor,
+                store.root.resolve(),
+                settings,
+                needs,
+                listener,
+                stop,
+                workers=options.jobs,
+                timeout=options.timeout,
+            )
+            summary = executor.execute(ordered)
+    if stop.reason and not isinstance(stop.reason, TimeUp):
+        raise stop.reason
+    return SuiteSummary(len(jobs), summary.failed)
+
+
+def missing_jobs(plans: Sequence[Plan], store: ResultStore, retry_failed: bool, notify: Notify) -> list[Job]:
+    """List every run that lacks something, with its required metrics.
+
+    A run that several of ``plans`` share is listed once.
+    """
+    wanted: dict[str, RequiredMetrics] = {}
+    runs, firsts = {}, {}
+    for plan in plans:
+        for run in plan.runs():
+            runs[run.key], firsts[run.key] = run, plan.first_of(run)
+            for name, metrics in plan.wanted(run).items():
+                wanted.setdefault(run.key, {}).setdefault(name, {}).update(metrics)
+    return [
+        Job(run, wanted[key], retry_failed, firsts[key])
+        for key, run in runs.items()
+        if _lacks(store, run, wanted[key], notify)
+    ]
+
+
+def _lacks(store: ResultStore, run: RunSpec, wanted: RequiredMetrics, notify: Notify) -> bool:
+    """Whether ``run`` lacks a value.
+
+    A damaged record is set aside first, unless another process works on the run.
+    """
+    try:
+        return bool(store.missing(run, wanted))
+    except StoreError as error:
+        if not isinstance(error, Damaged):  # the attempt at the run reports it
+            return True
+        with store.lock(run) as locked:
+            for damaged in store.mend(run) if locked else []:
+                notify(sentence(damaged))
+        return True
+
+
+def _require_fitting(options: RunOptions, ranks: Launched) -> None:
+    """Raise UsageError for options that do not go with torchrun's processes."""
+    if options.devices not in (None, ranks.size):
+        raise UsageError(
+            f"--devices {options.devices}, but torchrun has started {ranks.size} ranks; leave --devices out"
+        )
+    if options.timeout is not None or (options.jobs or 0) > 1:
+        raise UsageError("--timeout and --jobs need processes of vqbench's own; under torchrun leave them out")
+    if options.executor.executor != "local":
+        raise UsageError(
+            f"--executor {options.executor.executor} starts processes of its own; under torchrun leave it out"
+        )
+
+
+def _require_sent_files(jobs: Sequence[Job], executor: str) -> None:
+    """Raise UsageError for second stages on a cluster.
+
+    It lacks the files of their first stages.
+    """
+    if executor != "local" and any(job.first_stage is not None for job in jobs):
+        raise UsageError(
+            f"second stages build on files of their first, which --executor {executor} does not send along; "
+            "leave the option out"
+        )
