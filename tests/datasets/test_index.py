@@ -21,7 +21,8 @@ from tests.support.tiny_suite import vqbench
 from vqbench import registry
 from vqbench.datasets import _decode, _index
 from vqbench.errors import AssetError, UsageError
-from vqbench.planning import plan
+from vqbench.planning import loading, plan_file
+from vqbench.planning.plan import Plan
 from vqbench.store.results import ResultStore
 
 pytestmark = pytest.mark.usefixtures("cache")  # a cache folder of the test's own
@@ -71,11 +72,11 @@ def test_a_run_sees_images_that_were_rewritten_in_place(ppm_folder: Path, tmp_pa
     `plan`, which compares folders' times alone, keeps to what it knew until then."""
     suite, store = tmp_path / "suite.yaml", ResultStore(tmp_path / "runs")
     suite.write_text(f"{TEXT}data: {ppm_folder}\n")
-    made = plan.load(suite, [store], refresh=True)
-    made.save(store)
+    made = loading.load(suite, [store], refresh=True)
+    plan_file.save(made, store)
 
     def keys(refresh: bool) -> list[str]:
-        return [run.key for run in plan.load(suite, [store], refresh=refresh).runs()]
+        return [run.key for run in loading.load(suite, [store], refresh=refresh).runs()]
 
     before = keys(True)
     rewrite(ppm_folder / "test" / "03.ppm", ppm_noise(999), keep_time)
@@ -93,11 +94,11 @@ def test_run_asks_for_every_file(ppm_folder: Path, tmp_path: Path, monkeypatch: 
     suite.write_text(f"{TEXT}data: {ppm_folder}\n")
     asked: list[bool] = []
 
-    def load(*args: Any) -> plan.Plan:
+    def load(*args: Any) -> Plan:
         asked.append(args[-1])
         raise UsageError("as far as this goes")
 
-    monkeypatch.setattr(plan, "load", load)
+    monkeypatch.setattr(loading, "load", load)
     for command in ("run", "table", "status", "plan"):
         assert vqbench(command, suite, "--store", tmp_path / "runs") == 2
     assert asked == [True, False, False, False]
@@ -107,12 +108,12 @@ def test_an_image_damaged_in_place_stops_the_next_run(ppm_folder: Path, tmp_path
     """Half an image under the name of a whole one is reported by `run`, and its repair is noticed at once."""
     suite, store = tmp_path / "suite.yaml", ResultStore(tmp_path / "runs")
     suite.write_text(f"{TEXT}data: {ppm_folder}\n")
-    made = plan.load(suite, [store])
-    made.save(store)
+    made = loading.load(suite, [store])
+    plan_file.save(made, store)
     rewrite(ppm_folder / "train" / "05.ppm", ppm_noise(5)[:100])
     with pytest.raises(AssetError, match=r"1 of 12 training images cannot be used: 05\.ppm"):
-        plan.load(suite, [store], refresh=True)
-    assert plan.load(suite, [store]).runs() == made.runs()  # a table still shows what was measured
+        loading.load(suite, [store], refresh=True)
+    assert loading.load(suite, [store]).runs() == made.runs()  # a table still shows what was measured
     rewrite(ppm_folder / "train" / "05.ppm", ppm_noise(5))
     assert photos(ppm_folder).content == made.runs()[0].dataset.args["content"]
 

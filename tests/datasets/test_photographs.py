@@ -29,7 +29,7 @@ from vqbench.datasets.imagenet import Imagenet
 from vqbench.datasets.lsun import Lsun
 from vqbench.datasets.photos import Photos
 from vqbench.errors import AssetError, UsageError
-from vqbench.planning import plan
+from vqbench.planning import loading, plan_file
 from vqbench.store.results import ResultStore
 
 pytestmark = pytest.mark.usefixtures("cache")  # a cache folder of the test's own
@@ -192,10 +192,10 @@ def test_a_cached_plan_names_files_that_are_skipped_since(ppm_folder: Path, tmp_
     """Files that came after a plan was resolved are named, though they change no key."""
     suite, store = tmp_path / "suite.yaml", ResultStore(tmp_path / "runs")
     suite.write_text(f"{TEXT}data: {ppm_folder}\n")
-    made = plan.load(suite, [store])
-    made.save(store)
+    made = loading.load(suite, [store])
+    plan_file.save(made, store)
     (ppm_folder / "train" / "new.heic").write_bytes(b"")
-    again = plan.load(suite, [store])
+    again = loading.load(suite, [store])
     assert "1 .heic" in again.datasets["photos"].notes[0]
     assert [run.key for run in again.runs()] == [run.key for run in made.runs()]
 

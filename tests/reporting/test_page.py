@@ -14,8 +14,9 @@ import pytest
 
 from tests.support.simulated_suite import simulated_suite, write_run
 from tests.support.tiny_suite import vqbench
-from vqbench.planning import plan as planning
+from vqbench.planning import loading, plan_file
 from vqbench.planning.overrides import Override
+from vqbench.planning.plan import Plan
 from vqbench.reporting.html import page, svg
 from vqbench.reporting.html.suite_view import suite_view
 from vqbench.store import snapshots
@@ -25,9 +26,9 @@ ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results"
 
 
-def published(name: str) -> planning.Plan:
+def published(name: str) -> Plan:
     """A published suite as it was resolved then: stale or not, its records are there."""
-    [plan] = [plan for plan in planning.stored(ResultStore(RESULTS)) if plan.name == name]
+    [plan] = [plan for plan in plan_file.stored(ResultStore(RESULTS)) if plan.name == name]
     return plan
 
 
@@ -127,7 +128,7 @@ def test_a_damaged_portrait_costs_its_image_alone(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_hundred_runs_stay_small(tmp_path: Path) -> None:
     """100 runs on CIFAR10 whose images are noise, which no PNG makes small, are a page of less than 20 MB."""
-    plan = planning.load("small_datasets", [], [Override("seeds", list(range(25))), Override("datasets", ["cifar10"])])
+    plan = loading.load("small_datasets", [], [Override("seeds", list(range(25))), Override("datasets", ["cifar10"])])
     store, rng = ResultStore(tmp_path), np.random.default_rng(0)
     plan = replace(plan, suite=plan.suite.model_copy(update={"measure": ["clean"]}))
     first, *others = plan.runs()
@@ -155,7 +156,7 @@ def test_equal_budgets_have_no_mark(quick: str) -> None:
 def test_the_index_leads_to_a_page_of_every_suite(tmp_path: Path) -> None:
     """Every resolved suite of a store has a page and a card with its state, and hostile titles are text there, too."""
     simulated_suite(tmp_path, kept=False)
-    published("quick").save(ResultStore(tmp_path / "results"))
+    plan_file.save(published("quick"), ResultStore(tmp_path / "results"))
     folders = ("--store", tmp_path / "runs", "--results", tmp_path / "results", "-o", tmp_path / "out")
     assert vqbench("report", "--index", *folders) == 0
     start = (tmp_path / "out" / "index.html").read_text()

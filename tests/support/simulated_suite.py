@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from vqbench.evaluation.snapshot_writer import choose
-from vqbench.planning import plan as planning
+from vqbench.planning import loading, plan_file
 from vqbench.reporting.html.suite_view import SuiteView, suite_view
 from vqbench.spec import RunSpec
 from vqbench.store import snapshots
@@ -42,8 +42,8 @@ def simulated_suite(folder: Path, kept: bool = True) -> SuiteView:
     folder.mkdir(exist_ok=True)
     suite = folder / "page.yaml"
     suite.write_text(SUITE.format(title=json.dumps(HOSTILE), label=json.dumps(HOSTILE)))
-    plan, store = planning.load(suite, []), ResultStore(folder / "runs")
-    plan.save(store)
+    plan, store = loading.load(suite, []), ResultStore(folder / "runs")
+    plan_file.save(plan, store)
     rng = np.random.default_rng(0)
     for run in plan.runs():
         name = run.quantizer.name

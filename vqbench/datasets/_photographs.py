@@ -84,7 +84,8 @@ class Photographs(Dataset):
     """
 
     channels: ClassVar[int] = 3
-    folders: ClassVar[tuple[str, ...]] = ()  # where it may be below VQBENCH_DATA
+    on_disk: ClassVar[bool] = True
+    folders: ClassVar[tuple[str, ...]] = ()  # where it may lie below VQBENCH_DATA
 
     def __init__(
         self,

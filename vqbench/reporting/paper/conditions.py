@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vqbench.planning.plan import Plan
-from vqbench.planning.schema import Codebook, Plugin
+from vqbench.planning.schema import Plugin
+from vqbench.planning.suite import Codebook
 from vqbench.spec import RunSpec
 
 TRAINING = "official"  # the training protocol of tables B.1, B.3 and B.4
@@ -51,7 +52,7 @@ def _whole_systems(plan: Plan, protocol: str) -> str:
     lacking = [note for info in plan.datasets.values() for note in info.notes]
     if lacking:
         return f"other images than the paper's: {lacking[0].removesuffix('.')}"
-    sizes = {entry.run.dataset.args.get("size") for entry in plan.entries}
+    sizes = {info.size for info in plan.datasets.values()}
     return (
         ""
         if sizes == {WHOLE_SYSTEMS_SIZE}
