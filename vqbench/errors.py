@@ -62,7 +62,7 @@ class Interrupted(VqbenchError):
 
 
 class TimeUp(Interrupted):
-    """The time limit is reached; the work so far is kept, and the same command resumes."""
+    """The time limit is reached; work is kept, and the same command resumes."""
 
     exit_code = 3
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from PIL import Image
@@ -14,8 +14,12 @@ from vqbench import registry
 from vqbench.model import Autoencoder
 from vqbench.planning import loading
 from vqbench.planning.overrides import Override
+from vqbench.planning.schema import Problem
+from vqbench.planning.suite import SampleSettings
 from vqbench.planning.suite_files import load_suite
+from vqbench.recipe import SecondStage
 from vqbench.store.results import ResultStore
+from vqbench.store.sampling import Sampling
 from vqbench.training.latents.generator import Generator
 
 pytest.importorskip("diffusers", reason="the extra `generate` is not installed")
@@ -117,3 +121,27 @@ def test_the_lsun_suite_goes_the_whole_way(tmp_path: Path) -> None:
         assert record is not None
         values = record.values["clean:n=12,reference=train,references=20,steps=2,eta=1"]
         assert set(values) == OF_SAMPLES
+
+
+class Guided(SecondStage):
+    """A stranger's second stage, sampled with a setting of its own."""
+
+    sampler: ClassVar[dict[str, float]] = {"guidance": 2.0}
+
+    @classmethod
+    def wrong_setting(cls, name: str, value: Any) -> str | None:
+        return None if value >= 1 else "at least 1"
+
+
+def test_settings_of_samples_are_the_recipes_own() -> None:
+    """Keys of ``samples`` beside those of every suite are settings that the recipe alone names and checks."""
+    settings = SampleSettings.model_validate({"count": 5, "guidance": 3})
+    assert settings.model_dump(exclude_unset=True) == {"count": 5, "guidance": 3}
+    assert settings.sampling("guided", Guided) == Sampling(5, settings={"guidance": 3})
+    assert SampleSettings().sampling("guided", Guided).settings == {"guidance": 2.0}
+    for wrong, words in (
+        ({"guidance": 0}, "is 0; it should be at least 1"),
+        ({"guidence": 3}, "did you mean 'guidance'"),
+    ):
+        with pytest.raises(Problem, match=words):
+            SampleSettings.model_validate(wrong).sampling("guided", Guided)

@@ -1,4 +1,4 @@
-"""Find the sources of plugins, without importing them, and import those that are files.
+"""Find the sources of plugins without importing them, and import files.
 
 Plugins are in built-in folders, in files that the user names, and in installed packages with entry points. All three
 are treated alike: a module (a file) offers the classes defined in it that fulfil a contract. A module is imported only

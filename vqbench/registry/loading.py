@@ -124,7 +124,7 @@ def _require_attributes(kind: Kind, source: PluginSource, cls: type) -> None:
 
     Types are those that the contract declares.
     """
-    from vqbench.registry.arguments import check_value
+    from vqbench.registry.checking import check_value
 
     if source.origin == "built-in":  # which the tests check
         return
