@@ -99,7 +99,7 @@ def test_wheel_checkout_and_editable_find_the_same_quantizers(wheel: Path, tmp_p
 def test_an_installed_package_knows_its_suites(wheel: Path, tmp_path: Path) -> None:
     """Away from any checkout, suites are found by name inside the package."""
     pip("install", "--no-deps", "--target", tmp_path / "site", wheel)
-    code = "from vqbench.planning.overrides import find_suite; print(find_suite('quick'))"
+    code = "from vqbench.planning.suite_files import find_suite; print(find_suite('quick'))"
     env = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
     shown = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, check=True

@@ -1,7 +1,7 @@
-"""Ranges of numbers: every numeric argument of a plugin declares one where it is declared.
+"""Declare ranges of numbers in the annotations of a plugin's arguments.
 
-``epochs: PositiveInt`` is an ``int`` to whoever reads or checks types; a suite with ``epochs: 0`` is refused when it
-is planned, with the file, the line and the key. A range of your own is ``Annotated[float, Interval(ge=0, le=2)]``
+``epochs: PositiveInt`` is an ``int`` for type checkers; a suite with ``epochs: 0`` is refused when it is planned, with
+the file, the line and the key. A range of your own is ``Annotated[float, Interval(ge=0, le=2)]``
 of the package annotated_types, which pydantic reads too.
 """
 
@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from annotated_types import Ge, Gt, Interval, Le, Lt, Predicate
 
 RANGES = (Ge, Gt, Le, Lt, Interval, Predicate)
-MOST = 2**31  # beyond it no count means anything on a machine of today
+MOST = 2**31  # larger counts are meaningless on today's machines
 
 Codes = Annotated[int, Interval(ge=1, le=2**24)]  # of a codebook, as for a suite's num_codes
 PositiveInt = Annotated[int, Interval(ge=1, le=MOST)]
@@ -34,7 +34,7 @@ Number = Annotated[float, Interval(ge=-1e9, le=1e9)]  # any sign
 
 
 def whole(text: str, most: int = MOST) -> int | None:
-    """The whole number that ``text`` spells in plain digits, from 1 to ``most``; None for anything else.
+    """Parse a whole number from 1 to ``most``; None for any other text.
 
     >>> whole("64"), whole("0"), whole("²"), whole("9" * 5000)
     (64, None, None, None)

@@ -1,4 +1,7 @@
-"""Errors that a user can act on: each says who, what and where, and what to do."""
+"""Errors that a user can act on.
+
+Each message states what is wrong, where, and what to do.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,10 @@ from collections.abc import Iterable
 
 
 class VqbenchError(Exception):
-    """Base of all errors that are shown as one sentence, without a traceback. ``exit_code`` is the process's."""
+    """Base of all errors that are shown as one sentence, without a traceback.
+
+    ``exit_code`` is that of the process.
+    """
 
     exit_code = 1
 
@@ -19,19 +25,19 @@ class UsageError(VqbenchError):
 
 
 class NotDistributed(UsageError):
-    """A run that must not be trained on several devices; on one it may be."""
+    """A run that cannot be trained on several devices, only on one."""
 
 
 class AssetError(VqbenchError):
-    """Data or weights that cannot be had, or are not what they should be."""
+    """Data or weights that cannot be fetched, or have the wrong content."""
 
 
 class AbsentData(AssetError):
-    """The folder of a data set is not on this machine, so that nothing can be said of what it holds."""
+    """The folder of a data set is not on this machine, so its content is unknown."""
 
 
 class RunError(VqbenchError):
-    """One run cannot go on (a NaN loss, too few features); the suite goes on without it."""
+    """One run fails (a NaN loss, too few features); the others of its suite continue."""
 
 
 class StoreError(VqbenchError):
@@ -39,33 +45,42 @@ class StoreError(VqbenchError):
 
 
 class Damaged(StoreError):
-    """A file of a results folder is truncated or altered: not what was written."""
+    """A file of a results folder is truncated or altered."""
 
 
 class Unwritable(StoreError):
-    """Nothing can be written to a results folder (full, or read-only), so that no run of it can go on."""
+    """A results folder that cannot be written to, so none of its runs continue.
+
+    It is full or read-only.
+    """
 
 
 class Interrupted(VqbenchError):
-    """The user stopped the work; what was done so far is kept."""
+    """The user stopped the work; everything done so far is kept."""
 
     exit_code = 130
 
 
 class TimeUp(Interrupted):
-    """The time limit is reached; the work so far is kept, and the same command resumes."""
+    """The time limit of the command is over; the same command resumes.
+
+    Everything done so far is kept.
+    """
 
     exit_code = 3
 
 
 class Evicted(Interrupted):
-    """The machine told the work to stop (SIGTERM, SIGUSR1); a scheduler may queue it again: EX_TEMPFAIL."""
+    """A signal of the system stopped the work (SIGTERM, SIGUSR1).
+
+    A scheduler may requeue it: EX_TEMPFAIL.
+    """
 
     exit_code = 75
 
 
 def nearest(name: object, known: Iterable[str]) -> str:
-    """The clause that helps after a wrong name: the nearest known one, and all that are known.
+    """Name the known name nearest to a wrong one, and all known ones.
 
     >>> nearest("l3", ["l1", "psnr"])
     "did you mean 'l1'? known: l1, psnr"
@@ -77,7 +92,7 @@ def nearest(name: object, known: Iterable[str]) -> str:
 
 
 def counted(number: int, what: str) -> str:
-    """A number of things, in the singular where it is one.
+    """Format a number of things, in the singular for one.
 
     >>> counted(1, "epoch"), counted(2000, "image")
     ('1 epoch', '2,000 images')
@@ -90,7 +105,7 @@ LONG = 240  # of one word of it, such as a path
 
 
 def shortened(text: str, length: int = 60) -> str:
-    """``text`` with its middle left out where it is longer than ``length``.
+    """Shorten ``text`` to at most ``length`` characters by leaving out its middle.
 
     >>> shortened("a rather long name", 11)
     'a rat...ame'
@@ -102,6 +117,9 @@ def shortened(text: str, length: int = 60) -> str:
 
 
 def sentence(error: object) -> str:
-    """What an error says, fit to be printed: a few hundred characters at most, long words cut in the middle."""
+    """Format an error for printing, a few hundred characters at most.
+
+    Long words are cut in the middle.
+    """
     words = [shortened(word, LONG) for word in str(error).split(" ")]
     return shortened(" ".join(words), LONGEST)

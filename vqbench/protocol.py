@@ -1,8 +1,8 @@
-"""The named protocols: how a run is trained, and how it is measured.
+"""Named protocols: how a run is trained, and how it is measured.
 
-Two independent choices. ``official`` is what the released code of "Online Clustered Codebook" (Zheng and Vedaldi,
-ICCV 2023, arXiv 2307.15139) does, oddities included, so that our numbers may stand beside the printed ones;
-``clean`` is how it should be done. Every stored number carries the name of the protocol it was measured under.
+These are two independent choices. ``official`` is what the released code of "Online Clustered Codebook" (Zheng and
+Vedaldi, ICCV 2023, arXiv 2307.15139) does, oddities included, so that our numbers are comparable with the printed ones;
+``clean`` is how it should be done. The name of every stored value contains that of its measuring protocol.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from vqbench.errors import UsageError, nearest
 
 @dataclass(frozen=True)
 class Knob:
-    """One setting of a protocol and why it is so."""
+    """One setting of a protocol, with the reason for its value."""
 
     value: Any
     reason: str
@@ -28,9 +28,30 @@ _SHARED = {
     "learning_rate": Knob(3e-4, "released code: Adam, betas 0.9 and 0.999, constant, no weight decay, no clipping"),
 }
 
-# How a run is trained: the arguments of the recipe ``autoencoder``.
-TRAIN: Mapping[str, Mapping[str, Knob]] = {
-    "official": _SHARED
+
+@dataclass(frozen=True)
+class TrainProtocol:
+    """How a run is trained: a recipe, and settings with their reasons.
+
+    The settings are arguments of the recipe.
+    """
+
+    name: str
+    summary: str
+    recipe: str
+    settings: Mapping[str, Knob]
+
+    def args(self) -> dict[str, Any]:
+        """The arguments of the recipe."""
+        return {name: knob.value for name, knob in self.settings.items()}
+
+
+_RECIPE = "autoencoder"
+_OFFICIAL = TrainProtocol(
+    name="official",
+    summary="bug for bug as the released code trains",
+    recipe=_RECIPE,
+    settings=_SHARED
     | {
         "variance": Knob(
             "unit",
@@ -46,23 +67,28 @@ TRAIN: Mapping[str, Mapping[str, Knob]] = {
             "images for a preview, move usage statistics and put test features into the codebook",
         ),
     },
-    "clean": _SHARED
+)
+_CLEAN = TrainProtocol(
+    name="clean",
+    summary="evaluation mode, matched variance, selection on held-out training images",
+    recipe=_RECIPE,
+    settings=_SHARED
     | {
         "variance": Knob("matched", "error and variance on the same scale, [-1, 1], as the formula means it"),
         "selection": Knob("holdout", "the best epoch by training images that are held out; the test split is unseen"),
         "selection_pass": Knob("eval", "evaluation changes nothing"),
     },
-}
+)
 
-TRAIN_SUMMARY = {
-    "official": "bug for bug as the released code trains",
-    "clean": "evaluation mode, matched variance, selection on held-out training images",
-}
+TRAIN: Mapping[str, TrainProtocol] = {protocol.name: protocol for protocol in (_OFFICIAL, _CLEAN)}
 
 
 @dataclass(frozen=True)
 class MeasureProtocol:
-    """How reconstructions become numbers. ``knobs`` says every setting with its reason."""
+    """How reconstructions become values.
+
+    The settings are those of the path from a model's images to its metrics.
+    """
 
     name: str
     summary: str
@@ -126,14 +152,17 @@ MEASURE: Mapping[str, MeasureProtocol] = {
 
 
 def training(name: str) -> dict[str, Any]:
-    """The recipe's arguments under the training protocol ``name``. Raises UsageError for an unknown name."""
+    """Return the recipe's arguments under the training protocol ``name``.
+
+    Raises UsageError for an unknown name.
+    """
     if name not in TRAIN:
         raise UsageError(f"unknown training protocol {name!r}; {nearest(name, TRAIN)}")
-    return {knob: setting.value for knob, setting in TRAIN[name].items()}
+    return TRAIN[name].args()
 
 
 def measuring(name: str) -> MeasureProtocol:
-    """The measuring protocol ``name``. Raises UsageError for an unknown name."""
+    """Return the measuring protocol ``name``. Raises UsageError for an unknown name."""
     if name not in MEASURE:
         raise UsageError(f"unknown measuring protocol {name!r}; {nearest(name, MEASURE)}")
     return MEASURE[name]

@@ -115,6 +115,14 @@ class SecondStage(Recipe):
     subset: int | None = None  # how many of the first training images it learns from; None: all
     mirrored: bool = False  # whether it learns from mirrored images as well
 
+    @classmethod
+    def wrong_setting(cls, name: str, value: Any) -> str | None:
+        """What a value of one of :attr:`sampler`'s settings should be, such as "from 0 to 1"; None if it is right.
+
+        Called when a suite is planned.
+        """
+        return None if type(value) in (int, float) else "a number"
+
     def generator(self, first: Autoencoder, channels: int, size: int) -> Generator:
         """An untrained maker of images, of so many channels and that side, on the device of ``first``.
 

@@ -1,4 +1,4 @@
-"""A run and its name: all that decides the weights of a run, and the key that follows from it."""
+"""Runs and their keys: everything that decides the weights of a run."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ PARTS = ("recipe", "backbone", "dataset", "quantizer")
 
 @dataclass(frozen=True)
 class PluginSpec:
-    """A plugin as a run uses it: its name, its hand-raised ``VERSION``, and every argument of its constructor.
+    """A plugin of a run: name, ``VERSION`` and all arguments.
 
-    Of a plugin given as a file also what that file says, as a digest, so that an edited one names other runs.
+    ``source`` is the digest of the syntax tree of a plugin given as a file, so that an edited one gives other runs.
     """
 
     name: str
@@ -27,14 +27,17 @@ class PluginSpec:
     source: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The part as JSON."""
+        """Return the part as JSON data."""
         content = {"name": self.name, "version": self.version, "args": dict(self.args)}
         return content if self.source is None else {**content, "source": self.source}
 
 
 @dataclass(frozen=True)
 class RunSpec:
-    """All that decides the weights of one run, and nothing else. ``parent`` is the key of the run it builds on."""
+    """Everything that decides the weights of one run, and nothing else.
+
+    ``parent`` is the key of the run that it builds on.
+    """
 
     recipe: PluginSpec
     backbone: PluginSpec
@@ -45,21 +48,25 @@ class RunSpec:
 
     @cached_property
     def key(self) -> str:
-        """The run's name: the first 16 hexadecimal digits of the sha256 of :meth:`to_dict` as canonical JSON.
+        """The run's name, 16 hexadecimal digits.
 
-        Canonical is: keys sorted, no white space, ASCII, floats by ``repr``. Raises ValueError for NaN or infinity.
+        They are the first of the sha256 of :meth:`to_dict` as canonical JSON. Canonical is: keys sorted, no white
+        space, ASCII, floats by ``repr``. Raises ValueError for NaN or infinity.
         """
         text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict[str, Any]:
-        """The run as JSON; :meth:`from_dict` is the inverse."""
+        """Return the run as JSON data; :meth:`from_dict` is the inverse."""
         parts = {part: getattr(self, part).to_dict() for part in PARTS}
         return {**parts, "seed": self.seed, "parent": self.parent}
 
     @classmethod
     def from_dict(cls, data: Any) -> RunSpec:
-        """The run that :meth:`to_dict` wrote. Raises StoreError if ``data`` is anything else."""
+        """Create the run from the result of :meth:`to_dict`.
+
+        Raises StoreError for any other data.
+        """
         try:
             parts = {part: PluginSpec(**data[part]) for part in PARTS}
             run = cls(**parts, seed=data["seed"], parent=data["parent"])
@@ -73,5 +80,5 @@ class RunSpec:
 
 
 def _is_part(part: PluginSpec) -> bool:
-    """Whether name, version and arguments have the types that they should."""
+    """Whether name, version and arguments have the right types."""
     return type(part.name) is str and type(part.version) is int and type(part.args) is dict

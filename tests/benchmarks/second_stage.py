@@ -30,7 +30,7 @@ def measurement(chosen: argparse.Namespace) -> dict[str, Any]:
     from vqbench import registry
     from vqbench.execution.provenance import made
     from vqbench.model import Autoencoder
-    from vqbench.planning.suite import load_suite
+    from vqbench.planning.suite_files import load_suite
     from vqbench.profiling.peak_memory import peak
     from vqbench.training.engine import Engine
 

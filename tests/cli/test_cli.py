@@ -142,7 +142,7 @@ def test_what_was_not_trained_and_measured_as_printed_gets_no_verdict(
     change: tuple[str, str], reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Numbers of a changed suite are NOT COMPARABLE with the printed ones, and the reason is said."""
-    from vqbench.planning import plan as planning
+    from vqbench.planning import loading
     from vqbench.planning.overrides import Override
 
     words = (*change, "--store", tmp_path, "--results", tmp_path / "none")
@@ -150,7 +150,7 @@ def test_what_was_not_trained_and_measured_as_printed_gets_no_verdict(
     sizes = {"--epochs": {"epochs": 5}}.get(change[0], {})
     images = int(change[1]) if change[0] == "--test-images" else None
     overrides = [Override.parse(change[1])] if change[0] == "--set" else []
-    plan = planning.load("small_datasets", [], overrides, (), sizes, images)
+    plan = loading.load("small_datasets", [], overrides, (), sizes, images)
     store = ResultStore(tmp_path)
     told = {"seconds": 1.0, "device": "cpu", "threads": 1, "versions": {"torch": "2"}}
     for run in plan.runs():
@@ -220,11 +220,11 @@ def test_a_thousand_records_make_a_table_without_torch(tmp_path: Path) -> None:
         "name: wide\ntrain: {clean: {epochs: 1}}\ndatasets: [fashion_mnist_5k]\n"
         f"quantizers: [{{vq: {{beta: [{betas}]}}}}]\nmetrics: [l1, psnr]\nmeasure: [clean]\n"
     )
-    from vqbench.planning import plan as planning
+    from vqbench.planning import loading, plan_file
 
     store = ResultStore(tmp_path / "runs")
-    plan = planning.load(suite, [store])
-    plan.save(store)
+    plan = loading.load(suite, [store])
+    plan_file.save(plan, store)
     told = {"seconds": 1.0, "device": "cpu", "threads": 1, "versions": {"torch": "2"}}
     for run in plan.runs():
         store.write(Record(run, {"clean": {name: Value(0.5, 1, 1, 1000) for name in ("l1", "psnr")}}, told))

@@ -16,10 +16,10 @@ from vqbench import registry
 from vqbench.cli import app
 from vqbench.conformance import scaffold
 from vqbench.errors import UsageError
-from vqbench.planning import plan
+from vqbench.planning import loading
+from vqbench.planning.changes import select_rows
 from vqbench.planning.overrides import Override
-from vqbench.planning.selection import select_rows
-from vqbench.planning.suite import load_suite
+from vqbench.planning.suite_files import load_suite
 from vqbench.store.results import ResultStore
 
 ROOT = Path(__file__).parents[2]
@@ -42,7 +42,7 @@ metrics: [l1, usage, bits]
 
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(registry, "_files", {})
+    monkeypatch.setattr("vqbench.registry.plugin_files._files", {})
     registry.sources.cache_clear()
     yield
     registry.sources.cache_clear()
@@ -153,7 +153,7 @@ def chosen(only: Sequence[str] = (), skip: Sequence[str] = (), *sets: Override) 
 
 
 def labels(*sets: Override) -> list[str]:
-    return list(dict.fromkeys(entry.label for entry in plan.load("tiny.yaml", [], sets).entries))
+    return list(dict.fromkeys(entry.label for entry in loading.load("tiny.yaml", [], sets).entries))
 
 
 @pytest.mark.parametrize(
@@ -172,8 +172,8 @@ def test_rows_are_chosen_by_label_or_quantizer(here: Path, only: list[str], skip
     """--only keeps, --skip drops, by label or quantizer, in the order of the file; the runs stay the same runs."""
     changes = chosen(only, skip)
     assert labels(*changes) == left
-    whole = {run.key for run in plan.load("tiny.yaml", []).runs()}
-    assert {run.key for run in plan.load("tiny.yaml", [], changes).runs()} <= whole
+    whole = {run.key for run in loading.load("tiny.yaml", []).runs()}
+    assert {run.key for run in loading.load("tiny.yaml", [], changes).runs()} <= whole
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,8 @@ from vqbench import registry
 from vqbench.cli import app
 from vqbench.execution import installation, provenance, suite_runner
 from vqbench.execution.results import Summary
-from vqbench.planning import plan as planning
+from vqbench.planning import loading
+from vqbench.registry import plugin_files
 from vqbench.store.record import Record, Value
 from vqbench.store.results import ResultStore
 
@@ -148,7 +149,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "loop").symlink_to("loop")
     os.mkfifo(folder / "fifo")
     store = ResultStore(folder / "runs")
-    run = planning.load(suite, [store]).runs()[0]
+    run = loading.load(suite, [store]).runs()[0]
     values = {metric: Value(0.5, 1, 1, 1000) for metric in ("l1", "psnr", "usage")}
     store.write(Record(run, {"clean": values}, {**MADE, "versions": provenance.versions()}))
     return folder
@@ -160,7 +161,7 @@ def typed(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(place)
     monkeypatch.setattr(suite_runner, "_execute", lambda *_: Summary())
     monkeypatch.setattr(installation, "golden_results", list)
-    monkeypatch.setattr(registry, "_files", {})
+    monkeypatch.setattr("vqbench.registry.plugin_files._files", {})
     monkeypatch.setenv("VQBENCH_OFFLINE", "1")
     yield place
     registry.sources.cache_clear()
@@ -168,7 +169,7 @@ def typed(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def carried_out(words: list[str]) -> tuple[int, str]:
     """Exit code and stderr of a command line in this process."""
-    registry._files.clear()
+    plugin_files._files.clear()
     registry.sources.cache_clear()
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()) as errors:
         code = app.run_words(words)

@@ -14,7 +14,7 @@ import pytest
 from tests.support.tiny_suite import vqbench, write
 from vqbench.errors import UsageError
 from vqbench.execution import provenance
-from vqbench.planning import plan as planning
+from vqbench.planning import loading
 from vqbench.reporting import results_diff
 from vqbench.store.results import ResultStore
 from vqbench.system.output import write_text
@@ -62,7 +62,7 @@ def test_git_is_not_waited_for(tmp_path: Path) -> None:
 def test_status_does_not_wait_for_locks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A run that another process holds is shown as running at once."""
     suite, store = write(tmp_path, "vq"), ResultStore(tmp_path / "runs")
-    (run,) = planning.load(suite, [store]).runs()
+    (run,) = loading.load(suite, [store]).runs()
     with store.lock(run) as held:
         assert held
         assert vqbench("status", suite, "--store", store.root) == 0

@@ -20,6 +20,7 @@ from vqbench.cli import app
 from vqbench.conformance import two_ranks
 from vqbench.conformance.outcome import Result
 from vqbench.quantizer import Quantizer
+from vqbench.registry import plugin_files
 from vqbench.testing import CHECKS, conformance
 
 SLOW = {check.name for check in CHECKS if check.slow}
@@ -28,7 +29,7 @@ NO_GPU = {"gpu"}  # nothing to plant where there is none
 
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(registry, "_files", {})
+    monkeypatch.setattr("vqbench.registry.plugin_files._files", {})
     registry.sources.cache_clear()
     yield
     registry.sources.cache_clear()
@@ -163,7 +164,9 @@ def test_a_failure_shows_where(tmp_path: Path) -> None:
 def test_a_broken_plugin_fails_alone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """`check --all` tells of a package's broken plugin with its cause, and checks all others."""
     offered = [EntryPoint("broken_vq", "nowhere_at_all", "vqbench.quantizers")]
-    monkeypatch.setattr(registry, "entry_points", lambda group: offered if group == "vqbench.quantizers" else [])
+    monkeypatch.setattr(
+        "vqbench.registry.discovery.entry_points", lambda group: offered if group == "vqbench.quantizers" else []
+    )
     registry.sources.cache_clear()
     assert vqbench("check", "--all", "--only", "budget", "--json") == 1
     reports = {report["quantizer"]: report for report in json.loads(capsys.readouterr().out)}
@@ -239,7 +242,7 @@ def test_the_exit_code_tells(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert [check["state"] for check in reports[1]["checks"]] == ["PASS", "FAIL"]
     assert vqbench("check", broken, *only) == 1
     assert "No module named 'nowhere'" in capsys.readouterr().out
-    registry._files.clear()  # as in a new process
+    plugin_files._files.clear()  # as in a new process
     registry.sources.cache_clear()
     for words in (("check",), ("check", tmp_path / "absent.py"), ("check", "vqq"), ("check", empty)):
         assert vqbench(*words, *only) == 2

@@ -20,7 +20,8 @@ from vqbench.datasets.ffhq import Ffhq
 from vqbench.datasets.lsun import Lsun
 from vqbench.datasets.photos import Photos
 from vqbench.errors import AssetError, UsageError
-from vqbench.planning import plan
+from vqbench.planning import loading, plan_file
+from vqbench.planning.plan import Plan
 from vqbench.store.results import ResultStore
 
 SIZE = 16
@@ -92,11 +93,11 @@ def test_a_run_sees_images_that_were_rewritten_in_place(folder: Path, tmp_path: 
     `plan`, which compares folders' times alone, keeps to what it knew until then."""
     suite, store = tmp_path / "suite.yaml", ResultStore(tmp_path / "runs")
     suite.write_text(f"{TEXT}data: {folder}\n")
-    made = plan.load(suite, [store], refresh=True)
-    made.save(store)
+    made = loading.load(suite, [store], refresh=True)
+    plan_file.save(made, store)
 
     def keys(refresh: bool) -> list[str]:
-        return [run.key for run in plan.load(suite, [store], refresh=refresh).runs()]
+        return [run.key for run in loading.load(suite, [store], refresh=refresh).runs()]
 
     before = keys(True)
     rewrite(folder / "test" / "03.ppm", noise(999), keep_time)
@@ -114,11 +115,11 @@ def test_run_asks_for_every_file(folder: Path, tmp_path: Path, monkeypatch: pyte
     suite.write_text(f"{TEXT}data: {folder}\n")
     asked: list[bool] = []
 
-    def load(*args: Any) -> plan.Plan:
+    def load(*args: Any) -> Plan:
         asked.append(args[-1])
         raise UsageError("as far as this goes")
 
-    monkeypatch.setattr(plan, "load", load)
+    monkeypatch.setattr(loading, "load", load)
     for command in ("run", "table", "status", "plan"):
         assert vqbench(command, suite, "--store", tmp_path / "runs") == 2
     assert asked == [True, False, False, False]
@@ -128,12 +129,12 @@ def test_an_image_damaged_in_place_stops_the_next_run(folder: Path, tmp_path: Pa
     """Half an image under the name of a whole one is told by `run`, and its mending is seen at once by all."""
     suite, store = tmp_path / "suite.yaml", ResultStore(tmp_path / "runs")
     suite.write_text(f"{TEXT}data: {folder}\n")
-    made = plan.load(suite, [store])
-    made.save(store)
+    made = loading.load(suite, [store])
+    plan_file.save(made, store)
     rewrite(folder / "train" / "05.ppm", noise(5)[:100])
     with pytest.raises(AssetError, match=r"1 of 12 training images cannot be used: 05\.ppm"):
-        plan.load(suite, [store], refresh=True)
-    assert plan.load(suite, [store]).runs() == made.runs()  # a table still shows what was measured
+        loading.load(suite, [store], refresh=True)
+    assert loading.load(suite, [store]).runs() == made.runs()  # a table still shows what was measured
     rewrite(folder / "train" / "05.ppm", noise(5))
     assert photos(folder).content == made.runs()[0].dataset.args["content"]
 
@@ -170,10 +171,10 @@ def test_a_kept_plan_learns_what_is_passed_over_since(folder: Path, tmp_path: Pa
     """Files that came after a plan was resolved are named, though they change no key."""
     suite, store = tmp_path / "suite.yaml", ResultStore(tmp_path / "runs")
     suite.write_text(f"{TEXT}data: {folder}\n")
-    made = plan.load(suite, [store])
-    made.save(store)
+    made = loading.load(suite, [store])
+    plan_file.save(made, store)
     (folder / "train" / "new.heic").write_bytes(b"")
-    again = plan.load(suite, [store])
+    again = loading.load(suite, [store])
     assert "1 .heic" in again.datasets["photos"].notes[0]
     assert [run.key for run in again.runs()] == [run.key for run in made.runs()]
 

@@ -27,7 +27,7 @@ from vqbench.execution.executors.executor_options import ExecutorOptions
 from vqbench.execution.executors.file_sync import pack, unpack
 from vqbench.execution.executors.ray_cluster import capacity
 from vqbench.execution.settings import RunSettings
-from vqbench.planning import plan as planning
+from vqbench.planning import loading
 from vqbench.planning.forecast import simulate
 from vqbench.planning.jobs import Job
 from vqbench.spec import RunSpec
@@ -93,7 +93,7 @@ def passes(folder: Path) -> dict[str, int]:
 @pytest.fixture(autouse=True)
 def _fresh_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The user's plugin files of one test are not there in the next; all run with the threads of a Ray task."""
-    monkeypatch.setattr(registry, "_files", {})
+    monkeypatch.setattr("vqbench.registry.plugin_files._files", {})
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
     yield
@@ -115,7 +115,7 @@ def errand(suite: Path, *plugins: Path, **changes: Any) -> RemoteJob:
     """The first run of ``suite``, ready to be carried out anywhere."""
     for path in plugins:
         registry.add_file(path)
-    plan = planning.load(suite, [])
+    plan = loading.load(suite, [])
     given: dict[str, Any] = {
         "job": Job(plan.runs()[0], plan.wanted()),
         "settings": RunSettings("cpu", plugins=plugins),
@@ -368,7 +368,7 @@ def test_thousands_of_runs_are_planned(tmp_path: Path, capsys: pytest.CaptureFix
     line = ("plan", suite, "--store", store.root, "--results", tmp_path / "none", "--cost", "--json")
     assert vqbench(*line) == 0
     assert json.loads(capsys.readouterr().out)["devices"] == [], "nothing was measured, so nothing is told"
-    plan = planning.load(suite, [])
+    plan = loading.load(suite, [])
     vq, _ = plan.runs()
     metrics = {name: list(each) for name, each in plan.wanted().items()}
     for seed, seconds, device in ((1, 11.0, "a CPU"), (2, 5.5, "a CPU"), (3, 5.5, "a CPU"), (4, 1.1, "a GPU")):

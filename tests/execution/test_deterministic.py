@@ -60,7 +60,7 @@ def torch_restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 )
 def test_what_trains_is_deterministic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: tuple[str, str]) -> None:
     """Every process that trains computes under the switch; the record says so, and the key is what it is without."""
-    monkeypatch.setattr(registry, "_files", {})
+    monkeypatch.setattr("vqbench.registry.plugin_files._files", {})
     (tmp_path / "demanding.py").write_text(DEMANDING)
     words = (write(tmp_path, "demanding"), "--store", tmp_path / "runs", "--plugin", tmp_path / "demanding.py")
     small = ("--subset", "1100", "--test-images", "50")

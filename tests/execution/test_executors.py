@@ -30,7 +30,7 @@ from vqbench.execution.progress import LiveProgress, PlainProgress
 from vqbench.execution.settings import RunSettings
 from vqbench.execution.stopping import Stop
 from vqbench.execution.suite_runner import RunOptions
-from vqbench.planning import plan as planning
+from vqbench.planning import loading
 from vqbench.planning.cost import cheapest_first
 from vqbench.planning.jobs import Job
 from vqbench.spec import RunSpec
@@ -108,7 +108,7 @@ def wait_for_the_end_of(processes: list[int]) -> None:
 @pytest.fixture
 def fresh_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The user's plugin files of one test are not there in the next."""
-    monkeypatch.setattr(registry, "_files", {})
+    monkeypatch.setattr("vqbench.registry.plugin_files._files", {})
     yield
     registry.sources.cache_clear()
 
@@ -153,7 +153,7 @@ def test_when_the_time_is_up_the_work_goes_on_later(
 
     monkeypatch.setattr(PlainProgress, "run_advanced", advanced)
     with pytest.raises(TimeUp, match="left: 1 stopped, 1 not begun; the same command resumes") as raised, stop:
-        run_and_print([planning.load(suite, [])], store, RunOptions(), stop)
+        run_and_print([loading.load(suite, [])], store, RunOptions(), stop)
     assert raised.value.exit_code == 3
     shown = capsys.readouterr()
     assert "0 records of 2" in shown.out or "vq" in shown.out
@@ -266,7 +266,7 @@ def test_a_crash_costs_its_own_run_alone(tmp_path: Path) -> None:
 
 def test_a_run_that_is_killed_again_and_again_fails(tmp_path: Path) -> None:
     """A killed run is queued again twice, without a failure on record; the third time it is FAILED by that signal."""
-    plan = planning.load(write(tmp_path, "vq"), [])
+    plan = loading.load(write(tmp_path, "vq"), [])
     job = Job(plan.runs()[0], plan.wanted())
     executor = local.LocalExecutor(tmp_path / "runs", RunSettings("cpu"), PlainProgress(1, quiet=True), Stop())
     for times in (1, 2):
@@ -296,7 +296,7 @@ def test_a_run_that_is_whole_when_its_process_dies_is_done(whole: Path, tmp_path
     """A process that is killed between its record and its last word leaves a finished run, not a failed one."""
     store = tmp_path / "runs"
     shutil.copytree(whole, store)
-    plan = planning.load(write(tmp_path, "vq, cvq"), [])
+    plan = loading.load(write(tmp_path, "vq, cvq"), [])
     vq, cvq = (Job(each, plan.wanted()) for each in plan.runs())
     next(store.glob("*-cvq-*/record.json")).unlink()
     executor = local.LocalExecutor(store, RunSettings("cpu"), PlainProgress(2, quiet=True), Stop())
@@ -417,7 +417,7 @@ def test_a_worker_beyond_the_gpus_has_no_run(tmp_path: Path) -> None:
     executor._workers = [first, second]  # type: ignore[list-item]
     first.job, second.ready = object(), True  # type: ignore[assignment]
     executor._on_message(second, WorkerReady(3))  # type: ignore[arg-type]
-    executor._queue.extend(Job(run, {}) for run in planning.load(write(tmp_path, "vq"), []).runs())
+    executor._queue.extend(Job(run, {}) for run in loading.load(write(tmp_path, "vq"), []).runs())
     executor._assign_jobs()
     assert len(executor._queue) == 1
 
@@ -647,7 +647,7 @@ def test_suites_share_their_runs(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 def test_the_cheapest_run_comes_first(tmp_path: Path) -> None:
     """Trained runs come first, then those that were begun; each by the seconds such runs took, or their updates."""
-    plan = planning.load(write(tmp_path, "vq, cvq, sqvae, hvq, vq_ema"), [])
+    plan = loading.load(write(tmp_path, "vq, cvq, sqvae, hvq, vq_ema"), [])
     vq, cvq, sqvae, hvq, vq_ema = plan.runs()
     store = ResultStore(tmp_path / "runs")
     jobs = [Job(run, plan.wanted()) for run in plan.runs()]
@@ -667,7 +667,7 @@ def test_the_cheapest_run_comes_first(tmp_path: Path) -> None:
 
 def test_bars_of_several_runs_at_once(tmp_path: Path) -> None:
     """Every run at work has a bar of its own, from its start, with what it does, to its end."""
-    plan = planning.load(write(tmp_path, "vq, cvq"), [])
+    plan = loading.load(write(tmp_path, "vq, cvq"), [])
     vq, cvq = plan.runs()
     with LiveProgress(2, Console(stderr=True)) as live:
         for run_ in (vq, cvq):
@@ -689,7 +689,7 @@ def test_lines_of_several_runs_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each run tells now and then how far it is, and how long it will take by its speed since it was heard of first."""
-    plan = planning.load(write(tmp_path, "vq, cvq"), [])
+    plan = loading.load(write(tmp_path, "vq, cvq"), [])
     vq, cvq = plan.runs()
     clock = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])

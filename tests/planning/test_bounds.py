@@ -8,7 +8,7 @@ from vqbench import registry
 from vqbench.bounds import unbounded
 from vqbench.errors import UsageError
 from vqbench.planning.expansion import expand
-from vqbench.planning.suite import load_suite
+from vqbench.planning.suite_files import load_suite
 
 SUITE = """\
 name: good

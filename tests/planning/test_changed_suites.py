@@ -9,9 +9,9 @@ import pytest
 
 from vqbench.cli.app import run_words
 from vqbench.errors import LONGEST, UsageError, counted, sentence, shortened
-from vqbench.planning import plan as planning
+from vqbench.planning import loading
 from vqbench.planning.overrides import Override
-from vqbench.planning.suite import load_suite
+from vqbench.planning.suite_files import load_suite
 from vqbench.store.record import Record, Value
 from vqbench.store.results import ResultStore
 
@@ -118,7 +118,7 @@ def test_a_suite_of_millions_of_runs_is_refused_by_count(monkeypatch: pytest.Mon
 def test_a_plan_reads_each_record_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """However many runs a plan has, no record is read twice, and suites that are kept are not resolved again."""
     store = ResultStore("runs")
-    plan = planning.load("tiny.yaml", [store], [Override("seeds", [1, 2, 3])])
+    plan = loading.load("tiny.yaml", [store], [Override("seeds", [1, 2, 3])])
     for run in plan.runs():
         wanted = plan.wanted(run).items()
         values = {name: {metric: Value(0.5, *own, 1000) for metric, own in metrics.items()} for name, metrics in wanted}
@@ -139,7 +139,7 @@ def test_a_plan_reads_each_record_once(monkeypatch: pytest.MonkeyPatch, capsys: 
         return real(path, *args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(ResultStore, "_read", staticmethod(counting))
-    monkeypatch.setattr(planning, "_resolve", _only_tiny(planning._resolve))
+    monkeypatch.setattr(loading, "resolve", _only_tiny(loading.resolve))
     capsys.readouterr()
     assert run_words(["plan", "tiny.yaml", "--seeds", "1,2,3"]) == 0
     assert "6 cells, 6 distinct runs, 0 not done" in capsys.readouterr().out

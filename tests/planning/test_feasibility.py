@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.support.soak import examples
 from vqbench import registry
 from vqbench.errors import UsageError
-from vqbench.planning import plan
+from vqbench.planning import loading
 from vqbench.planning.overrides import Override
 from vqbench.planning.suite import SuiteSpec
 from vqbench.planning.yamlfile import parse
@@ -166,14 +166,14 @@ def test_what_cannot_work_is_refused_when_planned(tmp_path: Path, case: str, req
         request.getfixturevalue("photos")
     path = written(tmp_path, lines)
     with pytest.raises(UsageError) as caught:
-        plan.load(path, [])
+        loading.load(path, [])
     assert str(caught.value).startswith(f"{path}:{place}")
     assert all(word in str(caught.value) for word in words), str(caught.value)
 
 
 def test_the_suite_can_be_planned(tmp_path: Path) -> None:
     """The suite that the wrong ones are made of is fine, so each is refused for its own fault."""
-    assert len(plan.load(written(tmp_path, {}), []).runs()) == 1
+    assert len(loading.load(written(tmp_path, {}), []).runs()) == 1
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_the_suite_can_be_planned(tmp_path: Path) -> None:
 def test_options_of_a_reduced_copy_are_named(tmp_path: Path, options: dict[str, int], start: str) -> None:
     """A subset too small is reported at the option of the command line, not at the suite file."""
     with pytest.raises(UsageError) as caught:
-        plan.load(written(tmp_path, {}), [], reduced=options)
+        loading.load(written(tmp_path, {}), [], reduced=options)
     assert str(caught.value).startswith(start)
 
 
@@ -192,7 +192,7 @@ def test_too_few_test_images(tmp_path: Path, photos: None) -> None:
     (tmp_path / "data" / "photos" / "test" / "001.ppm").unlink()
     path = written(tmp_path, {4: PHOTOS % 16, 9: "metrics: [l1, rfid]"})
     with pytest.raises(UsageError, match=r"metrics\.1: rfid needs 2 test images or more, Photographs gives 1"):
-        plan.load(path, [])
+        loading.load(path, [])
 
 
 def test_no_image_is_held_out_of_few(tmp_path: Path, photos: None) -> None:
@@ -203,8 +203,8 @@ def test_no_image_is_held_out_of_few(tmp_path: Path, photos: None) -> None:
     with pytest.raises(
         UsageError, match=r"of 9 training images none are held out for selection; set selection to last"
     ):
-        plan.load(suite, [])
-    assert plan.load(suite, [], [Override("train.clean.selection", "last")]).runs()
+        loading.load(suite, [])
+    assert loading.load(suite, [], [Override("train.clean.selection", "last")]).runs()
 
 
 NUMBERS = st.sampled_from([-(2**40), -3, -1, 0, 1, 2, 3, 7, 64, 5000, 2**31, 2**40, -0.5, 0.0, 0.5, 1.0, 1e9, 1e300])
@@ -232,7 +232,7 @@ def test_any_number_is_a_plan_or_one_sentence(place: tuple[str, str, str], numbe
         document.data["backbone" if kind == "backbone" else "quantizers"] = changed if kind == "backbone" else [changed]
     try:
         suite = SuiteSpec.from_document(document)
-        assert plan._resolve(suite, "digest", False).runs()
+        assert loading.resolve(suite, "digest", False).runs()
     except UsageError as error:
         assert str(error).startswith("suite.yaml:")  # noqa: PT017
         assert len(str(error).splitlines()) == 1  # noqa: PT017
@@ -266,12 +266,12 @@ def test_a_strangers_backbone_is_tried_without_arithmetic(
     tmp_path: Path, photos: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A backbone that does not say what it divides sides by is made without memory, and its images are compared."""
-    monkeypatch.setattr(registry, "_files", {})
+    monkeypatch.setattr("vqbench.registry.plugin_files._files", {})
     registry.sources.cache_clear()
     (tmp_path / "halves.py").write_text(HALVES)
     registry.add_file(tmp_path / "halves.py")
     even, odd = ({4: PHOTOS % size, 5: "backbone: halves"} for size in (16, 17))
-    assert plan.load(written(tmp_path, even), []).runs()
-    with pytest.raises(UsageError, match=r"halves gives back no images of 17x17 pixels.*a side of 16 or 18"):
-        plan.load(written(tmp_path, odd), [])
+    assert loading.load(written(tmp_path, even), []).runs()
+    with pytest.raises(UsageError, match=r"halves does not return images of 17x17 pixels.*a side of 16 or 18"):
+        loading.load(written(tmp_path, odd), [])
     registry.sources.cache_clear()

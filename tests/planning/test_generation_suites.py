@@ -12,9 +12,9 @@ from tests.support import odd_images
 from tests.support.tiny_suite import vqbench
 from vqbench import registry
 from vqbench.model import Autoencoder
-from vqbench.planning import plan
+from vqbench.planning import loading
 from vqbench.planning.overrides import Override
-from vqbench.planning.suite import load_suite
+from vqbench.planning.suite_files import load_suite
 from vqbench.store.results import ResultStore
 from vqbench.training.latents.generator import Generator
 
@@ -83,7 +83,7 @@ def test_rows_of_lsun_differ_in_their_quantizer_alone(name: str, tmp_path: Path)
     """Both tokenizers have the same backbone, training, codes and second stage, on the same images."""
     data = lsun(tmp_path / "data", LSUN[name])
     few = ["train.gan.batch_size=8", "generate.diffusion.batch_size=8"]  # the folder holds 24 training images
-    found = plan.load(name, [], list(map(Override.parse, [f"data={data}", *few])))
+    found = loading.load(name, [], list(map(Override.parse, [f"data={data}", *few])))
     vqgan, cvq = found.entries
     for part in ("recipe", "backbone", "dataset", "seed"):
         assert getattr(vqgan.run, part) == getattr(cvq.run, part)
@@ -111,7 +111,7 @@ def test_the_lsun_suite_goes_the_whole_way(tmp_path: Path) -> None:
     ]
     words = [word for each in small for word in ("--set", each)]
     assert vqbench("run", "lsun_bedrooms", "--store", tmp_path / "runs", "--jobs", 0, "--quiet", *words) == 0
-    found = plan.load("lsun_bedrooms", [], list(map(Override.parse, small)))
+    found = loading.load("lsun_bedrooms", [], list(map(Override.parse, small)))
     for entry in found.entries:
         record = ResultStore(tmp_path / "runs").read(entry.second)  # type: ignore[arg-type]
         assert record is not None

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from tests.support.tiny_suite import write
 from vqbench import registry
 from vqbench.errors import UsageError, VqbenchError
-from vqbench.planning import plan as planning
+from vqbench.planning import loading
+from vqbench.planning.changes import select_rows
 from vqbench.planning.expansion import expand
-from vqbench.planning.overrides import Override, find_suite, override
-from vqbench.planning.selection import select_rows
-from vqbench.planning.suite import SuiteSpec, load_suite
+from vqbench.planning.overrides import Override, override
+from vqbench.planning.suite import SuiteSpec
+from vqbench.planning.suite_files import find_suite, load_suite
 from vqbench.planning.yamlfile import MAX_BYTES, parse
 from vqbench.quantizers.vq import VQ
 
@@ -288,7 +289,7 @@ def test_no_value_is_worse_than_a_wrong_one(key, value):
 def test_rows_are_chosen_whatever_letters_their_labels_have(tmp_path: Path, label: str) -> None:
     """``--only`` keeps the label of a row, also one with letters beyond U+FFFF, and its run."""
     suite = write(tmp_path, f"{{vq: {{}}, label: {json.dumps(label, ensure_ascii=False)}}}, cvq")
-    whole, chosen = planning.load(suite, []), planning.load(suite, [], select_rows(load_suite(suite), ["vq"]))
+    whole, chosen = loading.load(suite, []), loading.load(suite, [], select_rows(load_suite(suite), ["vq"]))
     assert [entry.label for entry in chosen.entries] == [label]
     assert chosen.runs() == whole.runs()[:1]
 
@@ -306,7 +307,7 @@ def test_rows_are_chosen_whatever_letters_their_labels_have(tmp_path: Path, labe
 def test_a_quantizer_of_no_parts_is_refused(tmp_path: Path, row: str) -> None:
     """Counts of groups, levels, heads and patches below 1 are wrong usage that names the argument."""
     with pytest.raises(UsageError, match="greater than or equal to 1, not 0"):
-        planning.load(write(tmp_path, row), [])
+        loading.load(write(tmp_path, row), [])
 
 
 def test_a_constructor_that_fails_is_no_fault_of_vqbench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -319,7 +320,7 @@ def test_a_constructor_that_fails_is_no_fault_of_vqbench(tmp_path: Path, monkeyp
     suite = write(tmp_path, "vq")
     monkeypatch.setattr(VQ, "__init__", broken)
     with pytest.raises(VqbenchError, match=r"quantizer 'vq'.* fails: ZeroDivisionError"):
-        planning.load(suite, [], [Override("table.columns", ["l1", "latent"])])
+        loading.load(suite, [], [Override("table.columns", ["l1", "latent"])])
 
 
 @pytest.mark.parametrize("signature", ["self", "self, num_codes", "self, *args, **options"])
@@ -327,7 +328,7 @@ def test_a_quantizer_without_the_budgets_arguments_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signature: str
 ) -> None:
     """A stranger's quantizer whose constructor leaves out num_codes or dim is refused by name when it is planned."""
-    monkeypatch.setattr(registry, "_files", {})
+    monkeypatch.setattr("vqbench.registry.plugin_files._files", {})
     path = tmp_path / "lacking_vq.py"
     path.write_text(
         "from vqbench.quantizers.vq import VQ\n\n\nclass LackingVQ(VQ):\n    paper = 'none'\n\n"
@@ -335,6 +336,6 @@ def test_a_quantizer_without_the_budgets_arguments_is_named(
     )
     registry.add_file(path)
     with pytest.raises(VqbenchError, match=r"'lacking_vq' does not take the argument '(dim|num_codes)'"):
-        planning.load(write(tmp_path, "lacking_vq"), [])
+        loading.load(write(tmp_path, "lacking_vq"), [])
     monkeypatch.undo()
     registry.sources.cache_clear()

@@ -17,10 +17,12 @@ from tests.support.tiny_suite import vqbench
 from vqbench.cli import app
 from vqbench.cli.table import table_text as printed_table
 from vqbench.errors import UsageError
-from vqbench.planning import cost, plan, yamlfile
+from vqbench.planning import cost, loading, plan_file, yamlfile
 from vqbench.planning import expansion as spec
-from vqbench.planning.overrides import Override, find_suite, override
-from vqbench.planning.suite import SuiteSpec, load_suite
+from vqbench.planning.overrides import Override, override
+from vqbench.planning.plan import DatasetInfo, Plan, PlannedRun
+from vqbench.planning.suite import SuiteSpec
+from vqbench.planning.suite_files import find_suite, load_suite
 from vqbench.planning.yamlfile import Document
 from vqbench.reporting import paper
 from vqbench.reporting.tables import assemble
@@ -192,8 +194,8 @@ def test_the_place_of_images_is_in_no_run(folder: Path, tmp_path: Path) -> None:
 # Plans ---------------------------------------------------------------------------------------------------------------
 
 
-def loaded(suite: Path, store: Path, *sets: str) -> plan.Plan:
-    return plan.load(suite, [ResultStore(store)], list(map(Override.parse, sets)))
+def loaded(suite: Path, store: Path, *sets: str) -> Plan:
+    return loading.load(suite, [ResultStore(store)], list(map(Override.parse, sets)))
 
 
 def test_a_plan_knows_counts_notes_and_shapes(suite: Path, folder: Path, tmp_path: Path) -> None:
@@ -217,16 +219,16 @@ def test_a_kept_plan_serves_until_the_folder_changes(
     """A plan is resolved again when an image came or went, not before, and stands where the folder is gone."""
     store = tmp_path / "runs"
     made = loaded(suite, store, f"data={folder}")
-    made.save(ResultStore(store))
+    plan_file.save(made, ResultStore(store))
     resolved = 0
-    resolve = plan._resolve
+    resolve = loading.resolve
 
-    def counted(*args: Any) -> plan.Plan:
+    def counted(*args: Any) -> Plan:
         nonlocal resolved
         resolved += 1
         return resolve(*args)
 
-    monkeypatch.setattr(plan, "_resolve", counted)
+    monkeypatch.setattr(loading, "resolve", counted)
     keys = [run.key for run in loaded(suite, store, f"data={folder}").runs()]
     assert keys == [run.key for run in made.runs()]
     assert resolved == 0
@@ -251,18 +253,18 @@ def test_a_kept_plan_serves_where_its_data_are_not(
         (folder / "train" / "01.png").write_bytes(image.read_bytes())
     suite.write_text(TEXT.replace("photos: {size: 32, damaged: skip}", "ffhq: {size: 32}"))
     bare = loaded(suite, tmp_path / "bare")
-    bare.save(ResultStore(tmp_path / "bare"))
+    plan_file.save(bare, ResultStore(tmp_path / "bare"))
     assert bare.runs()[0].dataset.args["content"] is None
     monkeypatch.setenv("VQBENCH_DATA", str(tmp_path / "data"))
     full = loaded(suite, tmp_path / "bare")
     assert full.datasets["ffhq"].train == 44
-    full.save(ResultStore(tmp_path / "full"))
+    plan_file.save(full, ResultStore(tmp_path / "full"))
     monkeypatch.delenv("VQBENCH_DATA")
     assert [run.key for run in loaded(suite, tmp_path / "full").runs()] == [run.key for run in full.runs()]
     assert [run.key for run in loaded(suite, tmp_path / "bare").runs()] == [run.key for run in bare.runs()]
 
 
-def record(store: Path, entry: plan.PlannedRun, images: int = 4, **values: float) -> None:
+def record(store: Path, entry: PlannedRun, images: int = 4, **values: float) -> None:
     measured = {"clean": {name: Value(value, 1, 1, images) for name, value in values.items()}}
     made = {"device": "d", "threads": 1, "versions": {"torch": "t"}, "seconds": 1.0}
     ResultStore(store).write(Record(entry.run, measured, made))
@@ -329,7 +331,7 @@ def test_what_others_printed_is_quoted_apart() -> None:
 @pytest.mark.parametrize("name", ["ffhq", "imagenet"])
 def test_shipped_suites_of_b2_need_no_data_to_be_read(name: str, tmp_path: Path) -> None:
     """Without data and without runs the table has the printed columns and quotes every printed cell, marked as such."""
-    made = plan.load(name, [ResultStore(tmp_path)])
+    made = loading.load(name, [ResultStore(tmp_path)])
     [table] = assemble.tables(made, [ResultStore(tmp_path)], paper=True)
     assert tuple(column.key for column in table.columns) == COLUMNS
     quoted = {
@@ -359,7 +361,7 @@ def test_shipped_suites_of_b2_need_no_data_to_be_read(name: str, tmp_path: Path)
 
 def test_values_are_held_against_b2_only_where_they_are_that_quantity(tmp_path: Path) -> None:
     """Full runs on whole splits get a verdict; reduced ones, and those on a part of the images, do not."""
-    made = plan.load("ffhq", [ResultStore(tmp_path)])
+    made = loading.load("ffhq", [ResultStore(tmp_path)])
     vqgan = made.entries[0]
     record(tmp_path, vqgan, 10_000, usage=43.0, psnr=22.30, ssim=0.70, lpips=0.118, rfid=9.0)
     [table] = assemble.tables(made, [ResultStore(tmp_path)], paper=True)
@@ -375,11 +377,11 @@ def test_values_are_held_against_b2_only_where_they_are_that_quantity(tmp_path: 
         "lpips": VerdictKind.REPRODUCED,
         "rfid": VerdictKind.DIFFERS,
     }
-    part = plan.Plan(
+    part = Plan(
         made.suite,
         made.entries,
         made.metrics,
-        {"ffhq": plan.DatasetInfo("FFHQ", 60_000, 9_000, 5_000, ("FFHQ: 9,000 test images are used, of 10,000.",))},
+        {"ffhq": DatasetInfo("FFHQ", 60_000, 9_000, 5_000, ("FFHQ: 9,000 test images are used, of 10,000.",))},
         made.inputs,
         False,
     )

@@ -16,10 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vqbench.errors import StoreError, UsageError
-from vqbench.planning import overrides
+from vqbench.planning import suite_files
 from vqbench.planning.expansion import expand
-from vqbench.planning.overrides import Override, find_suite, known_suites, override
-from vqbench.planning.suite import SuiteSpec, load_suite
+from vqbench.planning.overrides import Override, override
+from vqbench.planning.suite import SuiteSpec
+from vqbench.planning.suite_files import find_suite, known_suites, load_suite
 from vqbench.planning.yamlfile import Document, dump, inline, parse
 from vqbench.spec import PluginSpec, RunSpec
 
@@ -437,7 +438,7 @@ def test_installed_suites_are_found(tmp_path, monkeypatch):
     for folder, name in ((package / "suites", "inside"), (package.parent / "suites", "beside")):
         folder.mkdir(parents=True)
         (folder / f"{name}.yaml").write_text(TEXT)
-    monkeypatch.setattr(overrides, "PACKAGE", package)
+    monkeypatch.setattr(suite_files, "PACKAGE", package)
     monkeypatch.chdir(tmp_path)
     assert list(known_suites()) == ["inside"]
     assert find_suite("inside") == package / "suites" / "inside.yaml"
@@ -495,6 +496,6 @@ def test_rows_name_the_paper_s_rows():
     for name in ("small_datasets", "ablation", "anchors"):
         assert load_suite(name).paper
         assert all(row.paper for row in load_suite(name).quantizers)
-    settings = {(e.paper.row, e.paper.setting, e.group) for e in expand(load_suite("anchors")) if e.paper}
+    settings = {(e.paper_row, e.paper_setting, e.group) for e in expand(load_suite("anchors")) if e.paper_row}
     assert {(setting, group) for _, setting, group in settings} == {("offline", False), ("online", True)}
     assert len(settings) == 8

@@ -15,8 +15,9 @@ from tests.support.reference_cvq import ReferenceCVQ
 from vqbench import registry
 from vqbench.functional import anchor_sampling
 from vqbench.images import to_unit
-from vqbench.planning.expansion import SuiteEntry, expand
-from vqbench.planning.suite import load_suite
+from vqbench.planning.expansion import expand
+from vqbench.planning.plan import PlannedRun
+from vqbench.planning.suite_files import load_suite
 from vqbench.quantizers.cvq import CVQ
 from vqbench.recipes.autoencoder import variance
 
@@ -202,12 +203,12 @@ ROWS: dict[str, dict[tuple[str, str, str | None], tuple[str, dict[str, Any]]]] =
 }
 
 
-def entries(suite: str) -> dict[tuple[str, str, str | None], SuiteEntry]:
+def entries(suite: str) -> dict[tuple[str, str, str | None], PlannedRun]:
     """The runs of ``suite``, by data set and printed row."""
     found = {}
     for entry in expand(load_suite(suite)):
-        assert entry.paper
-        found[entry.dataset, entry.paper.row, entry.paper.setting] = entry
+        assert entry.paper_row
+        found[entry.dataset, entry.paper_row, entry.paper_setting] = entry
     return found
 
 

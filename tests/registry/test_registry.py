@@ -29,7 +29,7 @@ class Mine(VQ):
 
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(registry, "_files", {})
+    monkeypatch.setattr("vqbench.registry.plugin_files._files", {})
     registry.sources.cache_clear()
     yield
     registry.sources.cache_clear()
@@ -155,7 +155,7 @@ def test_what_a_file_says_is_resolved_with_it(tmp_path: Path) -> None:
     assert defaults == [2.0, 3.0, 2.0]
     assert sources[0] == sources[2] != sources[1]
     assert registry.resolve("quantizers", "vq", {}, BUDGET).source is None
-    registry.add_file(Path(str(registry._path(registry.sources("quantizers")["vq"]))))
+    registry.add_file(Path(str(registry.sources("quantizers")["vq"].path())))
     assert registry.resolve("quantizers", "vq", {}, BUDGET).source is None  # the built-in file by its path
 
 
@@ -197,7 +197,9 @@ def test_a_built_in_name_cannot_be_taken(tmp_path: Path) -> None:
 def entries(monkeypatch: pytest.MonkeyPatch, *offered: tuple[str, str]) -> None:
     """Let installed packages offer quantizers: (name, where)."""
     found = [EntryPoint(name, where, "vqbench.quantizers") for name, where in offered]
-    monkeypatch.setattr(registry, "entry_points", lambda group: found if group == "vqbench.quantizers" else [])
+    monkeypatch.setattr(
+        "vqbench.registry.discovery.entry_points", lambda group: found if group == "vqbench.quantizers" else []
+    )
     registry.sources.cache_clear()
 
 
@@ -212,7 +214,7 @@ def test_of_two_packages_one_is_used_and_the_other_listed(monkeypatch: pytest.Mo
         assert "taken by vqbench.quantizers.vq" in why
 
 
-@pytest.mark.parametrize("where", ["math:pi", "vqbench.registry:Source", "vqbench.registry:names"])
+@pytest.mark.parametrize("where", ["math:pi", "vqbench.registry:PluginSource", "vqbench.registry:names"])
 def test_an_entry_point_to_something_else_says_so(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     """A number, a class of another kind and a function are no quantizers, and one sentence each."""
     entries(monkeypatch, ("odd", where))

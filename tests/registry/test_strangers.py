@@ -14,10 +14,9 @@ from vqbench import registry, testing
 from vqbench.cli import app
 from vqbench.conformance import scaffold
 from vqbench.errors import UsageError
-from vqbench.planning import cost
-from vqbench.planning import plan as planning
+from vqbench.planning import cost, loading, plan_file
 from vqbench.planning.jobs import Job
-from vqbench.planning.length import Length
+from vqbench.planning.plan import Length
 from vqbench.store.results import ResultStore
 
 SUITE = """
@@ -85,7 +84,7 @@ L1 = "from vqbench.metrics.l1 import L1\n\n\nclass Mine(L1):\n"
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty working directory, in which no plugin is known."""
-    monkeypatch.setattr(registry, "_files", {})
+    monkeypatch.setattr("vqbench.registry.plugin_files._files", {})
     registry.sources.cache_clear()
     monkeypatch.chdir(tmp_path)
     yield tmp_path
@@ -124,10 +123,10 @@ def test_a_recipe_says_how_long_it_trains(capsys: pytest.CaptureFixture[str]) ->
     Path("my_recipe.py").write_text(RECIPE + SAYS)
     words = (suite(train="{my_recipe: {iterations: 5}}"), "--plugin", "my_recipe.py", "--json")
     registry.add_file("my_recipe.py")
-    made = planning.load("s.yaml", [])
+    made = loading.load("s.yaml", [])
     assert made.length(made.runs()[0]) == Length(5, 20, "5 rounds")
-    made.save(ResultStore("runs"))
-    again = planning.load("s.yaml", [ResultStore("runs")])
+    plan_file.save(made, ResultStore("runs"))
+    again = loading.load("s.yaml", [ResultStore("runs")])
     assert (again.lengths, again.inputs) == (made.lengths, made.inputs)
     assert vqbench("plan", *words) == 0
     assert json.loads(capsys.readouterr().out)["runs"][0]["updates"] == 5
@@ -148,7 +147,7 @@ def test_runs_of_unknown_length_come_last() -> None:
     Path("my_recipe.py").write_text(RECIPE)
     registry.add_file("my_recipe.py")
     rows = "{vq: {}, label: unknown, train: my_recipe}, {vq: {}, label: known}"
-    made = planning.load(suite(quantizer=rows), [])
+    made = loading.load(suite(quantizer=rows), [])
     jobs = [Job(run, made.wanted(run)) for run in made.runs()]
     ordered = cost.cheapest_first([made], ResultStore("runs"), jobs)
     assert [job.run.recipe.name for job in ordered] == ["autoencoder", "my_recipe"]

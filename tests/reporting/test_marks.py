@@ -16,7 +16,7 @@ import pytest
 from tests.support.tiny_suite import vqbench
 from vqbench.execution import suite_runner
 from vqbench.execution.results import Summary
-from vqbench.planning import plan as planning
+from vqbench.planning import loading
 from vqbench.planning.overrides import Override
 from vqbench.planning.plan import Plan, PlannedRun
 from vqbench.reporting.column_tests import judge_columns
@@ -64,13 +64,13 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def plan(suite: Path) -> Plan:
-    return planning.load(suite, [])
+    return loading.load(suite, [])
 
 
 def fill(plan: Plan, store: ResultStore, changed: Change = lambda entry: {}, better: float = 0.0) -> None:
     """A record of every run, e the best by far; ``changed`` is what its ``made`` has of its own."""
     for entry in plan.entries:
-        coded = not entry.ceiling
+        coded = not entry.upper_bound
         codes = {"bits": 441.0, "codes": 8 if entry.label == "e" else 64} if coded else {}
         made = {"seconds": 1.0, "device": "AMD EPYC", "threads": 2, "versions": {"torch": "2"}, "origins": [OURS]}
         made |= {"date": "2026-01-31T12:00:00Z", "commit": None, "measured": []}
@@ -126,7 +126,7 @@ def test_bits_of_records_without_a_note_are_those_measured(plan: Plan, tmp_path:
 
 def test_other_updates_are_another_budget(suite: Path, tmp_path: Path) -> None:
     """A row that is trained for longer, or in other batches, is marked whatever its bits."""
-    longer = planning.load(suite, [], [Override("quantizers.e.train", {"clean": {"epochs": 3, "batch_size": 64}})])
+    longer = loading.load(suite, [], [Override("quantizers.e.train", {"clean": {"epochs": 3, "batch_size": 64}})])
     fill(longer, store := ResultStore(tmp_path))
     made = table(longer, store)
     assert marks(made) == {"e": ["B"]}
@@ -211,7 +211,7 @@ def test_a_run_resumed_elsewhere_has_both_origins(plan: Plan, tmp_path: Path) ->
 
 def test_of_two_equal_groups_none_is_ranked(suite: Path, tmp_path: Path) -> None:
     """Two rows from here and two from there: neither is what the others are held against."""
-    four = planning.load(suite, [])
+    four = loading.load(suite, [])
     four = replace(four, entries=[entry for entry in four.entries if entry.label != "e"])
     store = ResultStore(tmp_path)
     fill(four, store, lambda entry: {"origins": [THEIRS if entry.label in "ab" else OURS]})
@@ -222,7 +222,7 @@ def test_of_two_equal_groups_none_is_ranked(suite: Path, tmp_path: Path) -> None
 
 def test_several_seeds_are_ranked_and_marked(suite: Path, tmp_path: Path) -> None:
     """With two seeds a row of another machine competes, but no test pairs it with the others."""
-    two = planning.load(suite, [], [Override("seeds", [1, 2])])
+    two = loading.load(suite, [], [Override("seeds", [1, 2])])
     store = ResultStore(tmp_path)
     fill(two, store, lambda entry: {"origins": [THEIRS if entry.label == "e" else OURS]})
     made = table(two, store)
@@ -248,7 +248,7 @@ def test_machines_of_older_records_are_told_apart_by_what_they_have(plan: Plan, 
 
 def test_the_printed_order_pairs_within_one_origin(tmp_path: Path) -> None:
     """A row that another machine trained is not held against the paper's best, and the line says why."""
-    b1 = planning.load("small_datasets", [])
+    b1 = loading.load("small_datasets", [])
     store = ResultStore(tmp_path)
     for entry in b1.entries:
         made = {"seconds": 1.0, "origins": [THEIRS if entry.label == "SQ-VAE" else OURS]}
@@ -306,7 +306,7 @@ def test_run_shows_its_own_store_alone(
 @pytest.mark.parametrize(("images", "ranks"), [(99, False), (100, True)])
 def test_below_a_hundred_images_nothing_is_ranked(suite: Path, tmp_path: Path, images: int, ranks: bool) -> None:
     """Every table states how many images it rests on, and from fewer than 100 of them no row is best."""
-    few = planning.load(suite, [], test_images=images)
+    few = loading.load(suite, [], test_images=images)
     fill(few, store := ResultStore(tmp_path))
     for entry in few.entries:
         record = store.read(entry.run)

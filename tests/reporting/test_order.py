@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vqbench.planning import plan as planning
+from vqbench.planning import loading
 from vqbench.planning.overrides import Override
 from vqbench.planning.plan import Plan, PlannedRun
 from vqbench.reporting.tables import assemble, ranking_lines
@@ -27,7 +27,7 @@ Simulated = Callable[[PlannedRun, str], "NDArray[np.float64] | float | None"]
 
 @pytest.fixture
 def plan() -> Plan:
-    return planning.load("small_datasets", [])
+    return loading.load("small_datasets", [])
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def lines_of(plan: Plan, stores: Sequence[ResultStore], protocol: str) -> list[s
 
 
 def with_seeds(*seeds: int) -> Plan:
-    return planning.load("small_datasets", [], [Override("seeds", list(seeds))])
+    return loading.load("small_datasets", [], [Override("seeds", list(seeds))])
 
 
 def fill(plan: Plan, store: ResultStore, simulated: Simulated, protocol: str = "official", version: int = 1) -> None:
@@ -237,7 +237,7 @@ def test_values_per_image_belong_to_their_record(plan: Plan, store: ResultStore)
 
 def test_the_papers_best_is_that_of_the_metric(store: ResultStore) -> None:
     """In B.3 on CIFAR10 the paper's best is row D by l1 and row E by rFID, and the runner-up comes first."""
-    plan = planning.load("ablation", [])
+    plan = loading.load("ablation", [])
     fill(plan, store, lambda e, m: 1.0 + e.row if m in ("l1", "rfid") else None)
     lines = {line.split(":")[0]: line for line in lines_of(plan, [store], "official")}
     assert lines["CIFAR10, l1"].startswith("CIFAR10, l1: D + Anchor initialization (online), 4.0000, is ahead of E + ")
@@ -247,7 +247,7 @@ def test_the_papers_best_is_that_of_the_metric(store: ResultStore) -> None:
 
 def test_rows_that_are_printed_level_are_not_compared(store: ResultStore) -> None:
     """By SSIM on MNIST, B.4 prints three rows as best; the first of them that ran stands against the five others."""
-    plan = planning.load("anchors", [])
+    plan = loading.load("anchors", [])
     fill(plan, store, lambda e, m: 0.5 if m == "ssim" and e.dataset == "mnist" else None)
     _, line = lines_of(plan, [store], "official")
     assert line.startswith("MNIST, SSIM: closest (offline), 0.5000, is level with unique (online)")
@@ -306,7 +306,7 @@ def test_the_lines_stand_below_the_table_with_their_caveat(plan: Plan, store: Re
 
 def test_a_reduced_suite_is_no_word_about_the_paper(store: ResultStore) -> None:
     """Lines of a reduced training, measured on the first images alone, say that they are."""
-    plan = planning.load("small_datasets", [], reduced={"epochs": 1}, test_images=IMAGES)
+    plan = loading.load("small_datasets", [], reduced={"epochs": 1}, test_images=IMAGES)
     fill(plan, store, cvq_ahead_by(1e-3), protocol=f"official@{IMAGES}")
     table = assemble.tables(plan, [store], paper=True)[0]
     assert (

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.support.tiny_suite import vqbench
-from vqbench.planning import plan as planning
+from vqbench.planning import loading
 from vqbench.planning.overrides import Override
 from vqbench.planning.plan import Plan
 from vqbench.reporting.html import page
@@ -30,7 +30,7 @@ L1 = 0.0207  # as printed for VQ-VAE on MNIST
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
-    return planning.load("small_datasets", [])
+    return loading.load("small_datasets", [])
 
 
 def in_precision(run: RunSpec, precision: str) -> RunSpec:
@@ -90,7 +90,7 @@ def test_every_cell_of_another_precision_has_the_footnote(plan: Plan, tmp_path: 
 
 def test_seeds_of_another_precision_are_named(tmp_path: Path) -> None:
     """Of a mean over seeds, the footnote names those that were trained in another precision."""
-    two = planning.load("small_datasets", [], [Override("seeds", [1, 2])])
+    two = loading.load("small_datasets", [], [Override("seeds", [1, 2])])
     store = ResultStore(tmp_path)
     runs = {entry.seed: entry.run for entry in two.entries if (entry.row, entry.dataset) == (0, "mnist")}
     write(store, runs[1])
@@ -138,7 +138,7 @@ def test_an_override_of_the_precision_alone_is_comparable(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], change: str, verdict: str
 ) -> None:
     """Runs with another precision get verdicts and the footnote; another override beside it makes them incomparable."""
-    changed = planning.load("small_datasets", [], [Override.parse(f"train={change}")])
+    changed = loading.load("small_datasets", [], [Override.parse(f"train={change}")])
     write(ResultStore(tmp_path), changed.entries[0].run)
     words = ("table", "small_datasets", "--paper", "--notes", "--set", f"train={change}", "--store", tmp_path)
     assert vqbench(*words, "--results", tmp_path / "none") == 0
@@ -151,7 +151,7 @@ def test_an_override_of_the_precision_alone_is_comparable(
 
 def test_a_reduced_suite_is_not_filled(tmp_path: Path) -> None:
     """A reduced training is no printed quantity in any precision, so nothing is looked for."""
-    reduced = planning.load("small_datasets", [], reduced={"epochs": 1})
+    reduced = loading.load("small_datasets", [], reduced={"epochs": 1})
     store = ResultStore(tmp_path)
     write(store, in_precision(reduced.entries[0].run, "bf16"))
     assert first_row(reduced, store)["l1"].cell.status == "missing"

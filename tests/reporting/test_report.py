@@ -15,8 +15,9 @@ import pytest
 
 from tests.support.tiny_suite import vqbench
 from vqbench.evaluation.snapshot_writer import choose
-from vqbench.planning import plan as planning
+from vqbench.planning import loading, plan_file
 from vqbench.planning.overrides import Override
+from vqbench.planning.plan import Plan
 from vqbench.reporting.column_tests import judge_columns
 from vqbench.reporting.html import page, svg
 from vqbench.reporting.html.suite_view import SuiteView, suite_view
@@ -30,9 +31,9 @@ ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results"
 
 
-def published(name: str) -> planning.Plan:
+def published(name: str) -> Plan:
     """A published suite as it was resolved then: stale or not, its records are there."""
-    [plan] = [plan for plan in planning.stored(ResultStore(RESULTS)) if plan.name == name]
+    [plan] = [plan for plan in plan_file.stored(ResultStore(RESULTS)) if plan.name == name]
     return plan
 
 
@@ -69,8 +70,8 @@ def made_up(folder: Path, kept: bool = True) -> SuiteView:
     folder.mkdir(exist_ok=True)
     suite = folder / "page.yaml"
     suite.write_text(SUITE.format(title=json.dumps(HOSTILE), label=json.dumps(HOSTILE)))
-    plan, store = planning.load(suite, []), ResultStore(folder / "runs")
-    plan.save(store)
+    plan, store = loading.load(suite, []), ResultStore(folder / "runs")
+    plan_file.save(plan, store)
     rng = np.random.default_rng(0)
     for run in plan.runs():
         name = run.quantizer.name
@@ -275,7 +276,7 @@ def test_a_damaged_portrait_costs_its_image_alone(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_hundred_runs_stay_small(tmp_path: Path) -> None:
     """100 runs on CIFAR10 whose images are noise, which no PNG makes small, are a page of less than 20 MB."""
-    plan = planning.load("small_datasets", [], [Override("seeds", list(range(25))), Override("datasets", ["cifar10"])])
+    plan = loading.load("small_datasets", [], [Override("seeds", list(range(25))), Override("datasets", ["cifar10"])])
     store, rng = ResultStore(tmp_path), np.random.default_rng(0)
     plan = replace(plan, suite=plan.suite.model_copy(update={"measure": ["clean"]}))
     first, *others = plan.runs()
@@ -303,7 +304,7 @@ def test_equal_budgets_have_no_mark(quick: str) -> None:
 def test_the_index_leads_to_a_page_of_every_suite(tmp_path: Path) -> None:
     """Every resolved suite of a store has a page and a card with its state, and hostile titles are text there, too."""
     made_up(tmp_path, kept=False)
-    published("quick").save(ResultStore(tmp_path / "results"))
+    plan_file.save(published("quick"), ResultStore(tmp_path / "results"))
     folders = ("--store", tmp_path / "runs", "--results", tmp_path / "results", "-o", tmp_path / "out")
     assert vqbench("report", "--index", *folders) == 0
     start = (tmp_path / "out" / "index.html").read_text()

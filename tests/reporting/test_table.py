@@ -17,7 +17,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vqbench.errors import UsageError
-from vqbench.planning import plan
+from vqbench.planning import loading
+from vqbench.planning.plan import Plan
 from vqbench.reporting.tables import assemble
 from vqbench.reporting.tables.comparison import against_paper
 from vqbench.reporting.tables.formats.layout import layout
@@ -166,11 +167,11 @@ EVERY = {"psnr", "rfid", "fid", "sample_kid", "precision", "recall", "density", 
 
 
 @pytest.fixture(scope="module")
-def generated(tmp_path_factory: pytest.TempPathFactory) -> plan.Plan:
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     """A suite with a second stage on 4,000 training and 1,000 test images."""
     path = tmp_path_factory.mktemp("suite") / "generated.yaml"
     path.write_text(GENERATED)
-    return plan.load(path, [])
+    return loading.load(path, [])
 
 
 @pytest.mark.parametrize(
@@ -192,7 +193,7 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> plan.Plan:
     ],
 )
 def test_samples_and_references_are_counted(
-    generated: plan.Plan, sampling: Sampling, images: int | None, unranked: set[str], further: list[str]
+    generated: Plan, sampling: Sampling, images: int | None, unranked: set[str], further: list[str]
 ) -> None:
     """Metrics of samples rank nothing where these, or the references in use, are too few for them, however many test
     images there are, and a line below the table says which; those of reconstructions go by test images."""
@@ -205,7 +206,7 @@ def test_samples_and_references_are_counted(
     assert f"- {table.footnotes[0]}\n" in render(table, "markdown", all_notes=True)
 
 
-def test_the_smallest_data_set_counts(generated: plan.Plan) -> None:
+def test_the_smallest_data_set_counts(generated: Plan) -> None:
     """Of several data sets, the one with the fewest references decides for the column."""
     small = replace(generated.datasets["fashion_mnist_5k"], train=1_500, test=9_000)
     datasets = {**generated.datasets, "small": small}

@@ -21,8 +21,7 @@ from tests.store.test_store import a_record, a_run
 from tests.support.soak import examples
 from tests.support.tiny_suite import vqbench, write
 from vqbench.errors import Damaged, StoreError, Unwritable
-from vqbench.planning import overrides
-from vqbench.planning import plan as planning
+from vqbench.planning import loading, plan_file, suite_files
 from vqbench.planning.plan import Plan
 from vqbench.store import deletion, snapshots
 from vqbench.store.record import Failure, Record, Value
@@ -332,14 +331,14 @@ def suite(tmp_path: Path) -> Path:
 @pytest.fixture
 def plan(suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
     """A store with both runs of the suite, and one of another suite."""
-    monkeypatch.setattr(overrides, "known_suites", dict)  # no other suite is resolved to see what it shares
-    found, store = planning.load(suite, []), ResultStore(tmp_path / "runs")
+    monkeypatch.setattr(suite_files, "known_suites", dict)  # no other suite is resolved to see what it shares
+    found, store = loading.load(suite, []), ResultStore(tmp_path / "runs")
     made = {**a_record(a_run()).made, "measured": []}
     values = {"clean": {name: Value(0.5, 1, 1, 1000) for name in ("l1", "psnr", "usage")}}
     for run in [*found.runs(), a_run()]:
         store.write(Record(run, values, made, [{"epoch": 1, "loss": 0.5, "selection_error": 0.5}]))
         store.write_images(run, {"clean/l1": np.ones(1000)})
-    found.save(store)
+    plan_file.save(found, store)
     return found
 
 
@@ -404,7 +403,7 @@ def test_a_resolved_suite_names_no_module(plan: Plan, suite: Path, tmp_path: Pat
     del content["digest"]
     for plugin in ("x/../this", "antigravity/x", "quantizers/../../x", "quantizers", "/"):
         path.write_text(json.dumps({**content, "inputs": {**content["inputs"], "plugins": {plugin: None}}}))
-        again = planning.load(suite, [ResultStore(tmp_path / "runs")])
+        again = loading.load(suite, [ResultStore(tmp_path / "runs")])
         assert again.runs() == plan.runs()
     assert not {"antigravity", "this"} & sys.modules.keys()
 
@@ -414,11 +413,11 @@ def test_a_resolved_suite_names_no_module(plan: Plan, suite: Path, tmp_path: Pat
 def test_a_mutated_suite_is_read_as_it_was_or_not_at_all(suites: tuple[ResultStore, Plan], mutate: Mutation) -> None:
     """A resolved suite with one mutation is the same suite, or is noted as damage."""
     store, plan = suites
-    plan.save(store)
+    plan_file.save(plan, store)
     path = store.root / "suites" / "tiny.json"
     path.write_bytes(mutate(path.read_bytes()))
     store.damage.clear()
-    found = planning.stored(store)
+    found = plan_file.stored(store)
     assert bool(found) != bool(store.damage)
     assert all(each.runs() == plan.runs() and each.metrics == plan.metrics for each in found)
 
@@ -426,7 +425,7 @@ def test_a_mutated_suite_is_read_as_it_was_or_not_at_all(suites: tuple[ResultSto
 @pytest.fixture(scope="module")
 def suites(tmp_path_factory: pytest.TempPathFactory) -> tuple[ResultStore, Plan]:
     folder = tmp_path_factory.mktemp("suites")
-    return ResultStore(folder / "runs"), planning.load(write(folder, "vq, cvq"), [])
+    return ResultStore(folder / "runs"), loading.load(write(folder, "vq, cvq"), [])
 
 
 @examples()
@@ -455,14 +454,14 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[ResultStore, Plan,
     """A store with a finished run, a failed one, and one of another suite."""
     folder = tmp_path_factory.mktemp("stored")
     suite = write(folder, "vq, cvq")
-    plan, store = planning.load(suite, []), ResultStore(folder / "runs")
+    plan, store = loading.load(suite, []), ResultStore(folder / "runs")
     values = {"clean": {name: Value(0.5, 1, 1, 1000) for name in ("l1", "psnr", "usage")}}
     for run in (plan.runs()[0], a_run()):
         store.write(Record(run, values, a_record(a_run()).made, [{"epoch": 1, "loss": 0.5}]))
         store.write_images(run, {"clean/l1": np.ones(1000)})
         snapshots.write(store.folder(run), snapshots.UsageHistory(np.zeros((3, 4), np.uint8), 1, 1))
     store.fail(plan.runs()[1], Failure("NaN", ["last line"]))
-    plan.save(store)
+    plan_file.save(plan, store)
     return store, plan, suite
 
 

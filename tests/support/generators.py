@@ -23,12 +23,8 @@ ONE_STEP = {"steps": 1, "eta": 0}
 SAMPLING = Sampling(10, "test", settings=ONE_STEP)
 NAME = f"clean:{SAMPLING.name}"
 WEIGHTS = {"net.w": torch.ones(3)}
-WHOLE = {
-    f"samples-{SAMPLING.samples_name}.npy",
-    "samples.png",
-    "neighbours.png",
-    "samples.sha256",
-}  # what ends in a folder
+# The files of samples in a finished folder.
+WHOLE = {f"samples-{SAMPLING.samples_name}.npy", "samples.png", "neighbours.png", "samples.sha256"}
 
 
 class Split:

@@ -22,7 +22,7 @@ from rich.console import Console
 from tests.support.tiny_suite import vqbench, write
 from vqbench.errors import StoreError
 from vqbench.execution.progress import LiveProgress, PlainProgress, run_progress
-from vqbench.planning import plan as planning
+from vqbench.planning import loading, plan_file
 from vqbench.reporting.tables.formats import latex_text
 from vqbench.store.record import Failure, Record, Value
 from vqbench.store.results import ResultStore
@@ -40,8 +40,8 @@ def stored(folder: Path, label: str, reason: str = "", device: str = "cpu", psnr
     suite = write(folder, "identity, vq")
     suite.write_text(suite.read_text().replace("identity, vq", f"{{identity: {{}}, label: {json.dumps(label)}}}, vq"))
     store = ResultStore(folder / "runs")
-    plan = planning.load(suite, [store])
-    plan.save(store)
+    plan = loading.load(suite, [store])
+    plan_file.save(plan, store)
     identity, vq = plan.runs()
     made = {
         "seconds": 1.0,
@@ -241,7 +241,7 @@ def test_run_prints_its_table_and_failures_in_every_encoding(
 ) -> None:
     """A finished run ends with its table, not with a fault, where stdout has no arrows."""
     suite, store = stored(tmp_path, "α 中", reason="x → y")
-    plan = planning.load(suite, [])
+    plan = loading.load(suite, [])
     (ResultStore(store).folder(plan.runs()[1]) / "failed.json").unlink()
     out, err = Terminal(encoding), Terminal(encoding)
     monkeypatch.setattr(sys, "stdout", out)
@@ -301,7 +301,7 @@ def test_file_names_that_are_not_utf_8(
     monkeypatch.setenv("VQBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(home)
     store = ResultStore(home / "runs")
-    plan = planning.load("odd.yaml", [store])
+    plan = loading.load("odd.yaml", [store])
     made = {"seconds": 1.0, "device": "cpu", "threads": 1, "versions": {"torch": "2"}, "date": "2026-01-01"}
     for run in plan.runs():
         values = {"l1": Value(0.5, *plan.wanted(run)["clean"]["l1"], 4)}
@@ -386,7 +386,7 @@ def test_bars_pass_on_no_control_of_strangers(
     columns: str, encoding: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bars draw with their own sequences, at every width and in every encoding; texts of others are neutralised."""
-    plan = planning.load(write(tmp_path, "vq"), [])
+    plan = loading.load(write(tmp_path, "vq"), [])
     terminal = Terminal(encoding, tty=True)
     for name, value in {"TERM": "xterm", "COLUMNS": columns, "NO_COLOR": "1"}.items():
         monkeypatch.setenv(name, value)
@@ -406,7 +406,7 @@ def test_bars_pass_on_no_control_of_strangers(
 
 def test_brackets_of_a_name_are_no_markup(tmp_path: Path) -> None:
     """A bar is labelled with what it does, brackets included."""
-    plan = planning.load(write(tmp_path, "vq"), [])
+    plan = loading.load(write(tmp_path, "vq"), [])
     drawn = io.StringIO()
     with LiveProgress(1, Console(file=drawn, force_terminal=True, width=200)) as live:
         live.run_started(plan.runs()[0], "training [beta] [/x]")

@@ -37,7 +37,7 @@ from vqbench.metrics.recall import Recall
 from vqbench.metrics.sample_kid import SampleKID
 from vqbench.model import Autoencoder
 from vqbench.networks import feature_cache, inception
-from vqbench.planning import plan
+from vqbench.planning import loading
 from vqbench.planning.jobs import Job, pop_ready
 from vqbench.planning.overrides import Override
 from vqbench.quantizers.identity import Identity
@@ -288,7 +288,7 @@ def test_a_key_holds_the_first_stage_s(tmp_path: Path) -> None:
     """A second stage names the run that it builds on, so what changes that changes its key; the sampler does not."""
 
     def runs(*sets: str) -> list[Any]:
-        return plan.load(suite(tmp_path), [], list(map(Override.parse, sets))).runs()
+        return loading.load(suite(tmp_path), [], list(map(Override.parse, sets))).runs()
 
     first, second = runs()
     assert (first.parent, second.parent) == (None, first.key)
@@ -320,8 +320,8 @@ def test_how_it_was_sampled_is_in_the_name_of_a_number() -> None:
         (["metrics=[copies]", "table.columns=[copies]"], "needs at least one metric of samples"),
         (["metrics=[psnr]", "table.columns=[psnr]"], "needs at least one metric of samples"),
         (["generate.diffusion.chanels=8"], "no argument 'chanels'"),
-        (["samples.eta=2"], "less than or equal to 1"),
-        (["samples.steps=400"], "samples.steps should divide 1,000|samples.steps: should divide 1,000"),
+        (["samples.eta=2"], "samples.eta: is 2; it should be a number from 0 to 1"),
+        (["samples.steps=400"], "samples.steps: is 400; it should be a divisor of 1,000, such as"),
         (["samples.temperature=0.9"], "diffusion is not sampled by temperature"),
         (["generate={autoencoder: {epochs: 1, batch_size: 8, learning_rate: 1e-3}}"], "trains no second stage"),
     ],
@@ -329,7 +329,7 @@ def test_how_it_was_sampled_is_in_the_name_of_a_number() -> None:
 def test_suites_that_make_no_sense_are_refused(tmp_path: Path, sets: list[str], sentence: str) -> None:
     """Numbers of samples without samples, a stage that nothing is asked of, and wrong arguments are usage errors."""
     with pytest.raises(UsageError, match=sentence):
-        plan.load(suite(tmp_path), [], list(map(Override.parse, sets)))
+        loading.load(suite(tmp_path), [], list(map(Override.parse, sets)))
 
 
 def test_both_stages_from_one_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -337,7 +337,7 @@ def test_both_stages_from_one_command(tmp_path: Path, capsys: pytest.CaptureFixt
     run that is there is not sampled again, and `sample` makes the run's own images."""
     path, store = suite(tmp_path), tmp_path / "runs"
     assert vqbench("run", path, "--store", store, "--jobs", 0, "--quiet") == 0
-    first, second = plan.load(path, []).runs()
+    first, second = loading.load(path, []).runs()
     folder = ResultStore(store).folder(second)
     record = ResultStore(store).read(second)
     assert record is not None
@@ -374,8 +374,8 @@ def test_a_first_stage_that_failed_is_told(tmp_path: Path, capsys: pytest.Captur
     """A second stage without its first is not begun, nothing is held against it, and its cells say why they are
     empty."""
     path, store = suite(tmp_path), ResultStore(tmp_path / "runs")
-    first, second = plan.load(path, []).runs()
-    wanted = plan.load(path, []).wanted(second)
+    first, second = loading.load(path, []).runs()
+    wanted = loading.load(path, []).wanted(second)
     said = SimpleNamespace(run_started=None, run_advanced=None, run_ended=None, log=print)
     worker = runner.Runner(store.root, RunSettings("cpu"), said, lambda: False)  # type: ignore[arg-type]
     result = worker.attempt(Job(second, wanted, first_stage=first))
@@ -400,7 +400,7 @@ def test_a_first_stage_that_failed_is_told(tmp_path: Path, capsys: pytest.Captur
 def test_a_second_stage_waits_for_its_first(tmp_path: Path) -> None:
     """Whoever hands out runs side by side hands out none whose first stage is queued or at work."""
     path = suite(tmp_path, SUITE.replace("[{vq: {}}]", "[{vq: {}}, {vq_ema: {}}]"))
-    (one, two), (on_one, on_two) = (plan.load(path, []).runs()[part] for part in (slice(2), slice(2, 4)))
+    (one, two), (on_one, on_two) = (loading.load(path, []).runs()[part] for part in (slice(2), slice(2, 4)))
     jobs = [Job(one, {}), Job(on_one, {}, first_stage=one), Job(two, {}), Job(on_two, {}, first_stage=two)]
     queue = deque(jobs)
     assert [pop_ready(queue, []), pop_ready(queue, [jobs[0]])] == [jobs[0], jobs[2]]
@@ -414,7 +414,7 @@ def test_a_missing_package_is_told_first(tmp_path: Path, monkeypatch: pytest.Mon
     """Without a package that the second stage needs, `run` ends before it trains the first."""
     monkeypatch.setattr(Diffusion, "packages", ("no_such_package",))
     with pytest.raises(UsageError, match=r"recipe 'diffusion' needs no_such_package.*vqbench\[generate\]"):
-        preparation.prepare(plan.load(suite(tmp_path), []))
+        preparation.prepare(loading.load(suite(tmp_path), []))
 
 
 # Metrics of samples ---------------------------------------------------------------------------------------------------
@@ -560,7 +560,7 @@ def test_two_ranks_end_where_one_does(tmp_path: Path, sets: tuple[str, ...]) -> 
     shutil.copytree(alone, shared)
     assert vqbench("run", path, "--store", alone, "--jobs", 0, "--quiet", *sets) == 0
     subprocess.run(command("run", path, "--store", shared, "--devices", 2, "--quiet", *sets), check=True)
-    second = plan.load(path, [], list(map(Override.parse, sets[1::2]))).runs()[1]
+    second = loading.load(path, [], list(map(Override.parse, sets[1::2]))).runs()[1]
     one, two = (torch.load(ResultStore(each).folder(second) / "best.pt") for each in (alone, shared))
     apart = torch.cat([(two[name] - value).abs().flatten() for name, value in one.items()])
     assert float((apart > 1e-5).double().mean()) < 0.01

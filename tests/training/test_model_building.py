@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from vqbench.model import Autoencoder
-from vqbench.planning import plan as planning
+from vqbench.planning import loading
+from vqbench.planning.plan import Plan
 from vqbench.training.model_building import build, kept_buffers, learned_state, rate, size
 
 MNIST: Any = SimpleNamespace(channels=1, size=28)
@@ -17,11 +18,11 @@ K, DIM = 512, 64
 
 
 @pytest.fixture(scope="module")
-def plan() -> planning.Plan:
-    return planning.load("modern_quick", [])
+def plan() -> Plan:
+    return loading.load("modern_quick", [])
 
 
-def model(plan: planning.Plan, label: str) -> Autoencoder:
+def model(plan: Plan, label: str) -> Autoencoder:
     return build(next(entry.run for entry in plan.entries if entry.label == label), MNIST)
 
 
@@ -34,7 +35,7 @@ def model(plan: planning.Plan, label: str) -> Autoencoder:
         ("FSQ 8x8x8", 0),
     ],
 )
-def test_buffers_that_training_changes_are_learned_state(plan: planning.Plan, label: str, learned: int) -> None:
+def test_buffers_that_training_changes_are_learned_state(plan: Plan, label: str, learned: int) -> None:
     """A codebook that is an average counts as much as one that is trained; what is kept and never changes does not."""
     trained = model(plan, label)
     before = kept_buffers(trained)
@@ -45,7 +46,7 @@ def test_buffers_that_training_changes_are_learned_state(plan: planning.Plan, la
     assert learned_state(trained, before) - size(trained) == learned
 
 
-def test_bits_and_codes_are_known_without_measuring(plan: planning.Plan) -> None:
+def test_bits_and_codes_are_known_without_measuring(plan: Plan) -> None:
     """Positions times bits a position, and the size of one codebook of several; a continuous model has neither."""
     cpu = torch.device("cpu")
     assert rate(model(plan, "VQ-VAE"), MNIST, cpu) == {"bits": 49 * 9.0, "codes": K}

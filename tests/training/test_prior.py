@@ -19,7 +19,7 @@ from tests.training.test_reconstruction import Few, every_third
 from vqbench.backbones.conv import Conv
 from vqbench.errors import AssetError, Interrupted, RunError, StoreError, UsageError
 from vqbench.model import Autoencoder
-from vqbench.planning import plan
+from vqbench.planning import loading
 from vqbench.quantizer import Quantizer
 from vqbench.quantizers.identity import Identity
 from vqbench.quantizers.residual import Residual
@@ -353,7 +353,7 @@ def test_both_stages_from_one_command(tmp_path: Path, capsys: pytest.CaptureFixt
     path.write_text(SUITE)
     assert vqbench("run", path, "--store", store, "--jobs", 0, "--quiet") == 0
     assert "6 samples (temperature 0.9) against the test split" in capsys.readouterr().out
-    _, second = plan.load(path, []).runs()
+    _, second = loading.load(path, []).runs()
     record = ResultStore(store).read(second)
     assert record is not None
     assert list(record.values) == ["clean:n=6,reference=test,temperature=0.9"]

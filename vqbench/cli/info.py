@@ -20,7 +20,7 @@ Name = Annotated[str, typer.Argument(help="Its name, as `vqbench list` prints it
 
 def info(kind: Kind, name: Name, plugin: shared.Plugins = None, as_json: shared.Json = False) -> None:
     """Show all facts about a plugin, suite or protocol, and why its settings are so."""
-    from vqbench.planning.suite import load_suite
+    from vqbench.planning.suite_files import load_suite
     from vqbench.reporting import plugin_facts
 
     add_plugins(plugin)

@@ -111,11 +111,11 @@ class Selection:
     def plan(self, suite: str, *folders: Path, refresh: bool = False) -> Plan:
         """Resolve ``suite`` with these changes.
 
-        What ``folders`` have cached of it is used if it is current; see :func:`planning.load`.
+        What ``folders`` have cached of it is used if it is current; see :func:`vqbench.planning.loading.load`.
         """
-        from vqbench.planning import plan as planning
-        from vqbench.planning.selection import select_rows
-        from vqbench.planning.suite import load_suite
+        from vqbench.planning import loading
+        from vqbench.planning.changes import select_rows
+        from vqbench.planning.suite_files import load_suite
         from vqbench.store.results import ResultStore
 
         add_plugins(self.plugins)
@@ -125,7 +125,7 @@ class Selection:
         sizes = {"epochs": self.epochs, "batch_size": self.batch_size, "subset": self.subset}
         reduced = {name: size for name, size in sizes.items() if size is not None}
         stores = [ResultStore(folder) for folder in folders]
-        return planning.load(suite, stores, overrides, self.metrics or (), reduced, self.test_images, refresh)
+        return loading.load(suite, stores, overrides, self.metrics or (), reduced, self.test_images, refresh)
 
     def _overrides(self) -> list[Override]:
         """Parse ``--set`` and ``--seeds``. Raises UsageError for invalid YAML."""

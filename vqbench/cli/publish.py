@@ -26,6 +26,7 @@ def publish(
     test_images: shared.TestImages = None,
 ) -> None:
     """Copy the records of suites, without checkpoints, from --store to --results."""
+    from vqbench.planning import plan_file
     from vqbench.store import publishing, snapshots
     from vqbench.store.results import ResultStore
 
@@ -36,7 +37,7 @@ def publish(
             name = plan.suite.name
             raise UsageError(f"{store}: no finished run of {name} to publish; `vqbench run {name}` first")
         published = publishing.publish(plan.runs(), source, target)
-        plan.save(target)
+        plan_file.save(plan, target)
         for sentence in published.replaced:
             note(sentence)
         limit = f"larger than {snapshots.PUBLISHED // 1000:,} kB, so pages of the published run go without it"

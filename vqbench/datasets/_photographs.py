@@ -76,6 +76,7 @@ class Photographs(Dataset):
     """
 
     channels: ClassVar[int] = 3
+    on_disk: ClassVar[bool] = True
     folders: ClassVar[tuple[str, ...]] = ()  # where it may lie below VQBENCH_DATA
 
     def __init__(

@@ -14,6 +14,7 @@ from vqbench.execution.preparation import prepare, required_assets
 from vqbench.execution.results import Summary
 from vqbench.execution.settings import RunSettings
 from vqbench.execution.stopping import Stop
+from vqbench.planning import plan_file
 from vqbench.planning.cost import cheapest_first
 from vqbench.planning.jobs import Job, RequiredMetrics
 from vqbench.planning.plan import Plan
@@ -77,7 +78,7 @@ def run_suites(
     summary = Summary()
     if jobs or ranks:
         for plan in plans:
-            plan.save(store)
+            plan_file.save(plan, store)
             prepare(plan)  # now, rather than after hours of training
         for note in dict.fromkeys(note for plan in plans for info in plan.datasets.values() for note in info.notes):
             notify(note)

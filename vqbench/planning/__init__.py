@@ -1,1 +1,1 @@
-"""From a suite file to runs: what is asked for, what each run is called, and what it will cost. Without torch."""
+"""From suite files to runs: keys, required values and cost."""

@@ -1,25 +1,32 @@
-"""What overrides changed of a suite: what its title must say, and what is left out with a metric or a data set."""
+"""Changes of a suite by the command line, and their consequences.
+
+Rows are chosen by ``--only`` and ``--skip``, and added for the quantizers that ``--plugin`` brings. The result are
+overrides, so that such a suite is a variant of its file, under a name of its own among the resolved suites of a store,
+while its runs are the same runs.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 from pydantic import ValidationError
 
-from vqbench.errors import shortened
+from vqbench import registry
+from vqbench.errors import UsageError, nearest, shortened
 from vqbench.planning.overrides import Override
-from vqbench.planning.schema import QuantizerRow
+from vqbench.planning.suite import QuantizerRow, SuiteSpec
 from vqbench.planning.yamlfile import Document
 
-TRAINED = ("train", "datasets", "backbone", "codebook", "generate", "samples")  # keys that a title rests on
+TRAINED = ("train", "datasets", "backbone", "codebook", "generate", "samples")  # keys whose change a title must state
 
 
 def narrowed(before: Document, after: Document, overrides: Sequence[Override]) -> Document:
-    """``after``, without what the overrides made meaningless.
+    """Remove from ``after`` the parts that the overrides made meaningless.
 
-    That are columns of metrics, and arguments ``on`` data sets, that were in ``before`` and are no longer. What the
-    overrides themselves say stays, so that it is checked.
+    These are columns of metrics, and arguments ``on`` data sets, that are in ``before`` but no longer in ``after``.
+    Parts that an override sets itself are kept, so that they are checked.
     """
     return _without_columns(before, _without_datasets(before, after, overrides), overrides)
 
@@ -58,7 +65,10 @@ def _without_on(row: Any, datasets: set[str]) -> Any:
 
 
 def _words(data: object, key: str) -> list[str]:
-    """The words in the list at ``key``, with arguments or without; none where there is no such list."""
+    """The names in the list at ``key``, with arguments or without.
+
+    Empty if there is no such list.
+    """
     items = data.get(key) if isinstance(data, dict) else None
     if not isinstance(items, list):
         return []
@@ -67,7 +77,10 @@ def _words(data: object, key: str) -> list[str]:
 
 
 def of_training(before: Document, rows: Sequence[QuantizerRow], overrides: Sequence[Override]) -> list[str]:
-    """The overrides that change what is trained; which rows, seeds and metrics there are, a table shows by itself."""
+    """The overrides that change what is trained.
+
+    Others, of rows, seeds or metrics, are visible in the table itself.
+    """
     changed = []
     for change in overrides:
         key, *deeper = change.keys
@@ -83,3 +96,51 @@ def _selects(before: Document, rows: Sequence[QuantizerRow]) -> bool:
     except (ValidationError, KeyError, TypeError):
         return False
     return all(row in written or row == QuantizerRow.model_validate(row.quantizer) for row in rows)
+
+
+# Rows -----------------------------------------------------------------------------------------------------------------
+
+
+def select_rows(suite: SuiteSpec, only: Sequence[str] = (), skip: Sequence[str] = ()) -> list[Override]:
+    """Return the override that leaves the wanted rows of ``suite``.
+
+    None is needed if these are all that it has. A quantizer in a file of the user's that no row names gets a row, with
+    its defaults. ``only`` and ``skip`` are labels or names of quantizers, with ``*`` and ``?`` for any letters; they
+    choose rows as the file has them, so of a grid all or none. Raises UsageError for a pattern that fits no row, and if
+    no row is left.
+    """
+    rows = list(suite.quantizers)
+    added = [QuantizerRow.model_validate(name) for name in _unnamed(rows)]
+    everything = [*rows, *added]
+    kept = [row for row in everything if not only or _fits(row, only)]
+    kept = [row for row in kept if not _fits(row, skip)]
+    for pattern in (*only, *skip):
+        if not any(_fits(row, [pattern]) for row in everything):
+            known = dict.fromkeys(name for row in everything for name in _names(row))
+            raise UsageError(f"{suite.name}: no row has the label or quantizer {pattern!r}; {nearest(pattern, known)}")
+    if not kept:
+        raise UsageError(f"{suite.name}: --only and --skip leave no row; name fewer rows to skip")
+    if kept == rows:
+        return []
+    written = [row.model_dump(exclude_unset=True) for row in kept]
+    return [Override("quantizers", written, origin="rows chosen by --only, --skip or --plugin")]
+
+
+def _unnamed(rows: Iterable[QuantizerRow]) -> list[str]:
+    """The quantizers of the user's own files that no row names.
+
+    A row names one by the plugin's name or by that of a preset.
+    """
+    named = {row.quantizer for row in rows}
+    return [
+        name for name in registry.added("quantizers") if not named & {name, *registry.load("quantizers", name).presets}
+    ]
+
+
+def _names(row: QuantizerRow) -> list[str]:
+    """The names by which a row can be chosen."""
+    return [*filter(None, [row.label]), row.quantizer]
+
+
+def _fits(row: QuantizerRow, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns for name in _names(row))

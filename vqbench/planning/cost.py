@@ -1,4 +1,4 @@
-"""What runs cost: updates, from the suite; seconds, from what such runs took before."""
+"""The cost of runs: optimizer updates, and seconds of earlier such runs."""
 
 from __future__ import annotations
 
@@ -6,22 +6,45 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 
+from vqbench import registry
 from vqbench.errors import VqbenchError
 from vqbench.planning.jobs import Job
-from vqbench.planning.length import length
-from vqbench.planning.plan import DatasetInfo, Plan
-from vqbench.spec import RunSpec
+from vqbench.planning.plan import DatasetInfo, Length, Plan
+from vqbench.spec import PluginSpec, RunSpec
 from vqbench.store.record import Record
 from vqbench.store.results import ResultStore
 
 
+def length(recipe: PluginSpec, data: DatasetInfo) -> Length:
+    """The length of a training by ``recipe`` on a data set of this size.
+
+    Raises BrokenPlugin for a recipe that fails or returns something else than whole numbers.
+    """
+    trainer = registry.create("recipes", recipe.name, **recipe.args)
+    with registry.contained("recipes", recipe.name):
+        images = trainer.images(data.train, data.holdout)
+        result = Length(trainer.updates(images), trainer.images_shown(images), trainer.about() or _arguments(recipe))
+        for count in (images, result.updates, result.shown):
+            if count is not None and type(count) is not int:
+                raise TypeError(f"a number of images or updates is {count!r}, no whole number")
+    return result
+
+
+def _arguments(recipe: PluginSpec) -> str:
+    """The arguments, for a recipe without a summary of its own."""
+    return ", ".join(f"{name} {value}" for name, value in recipe.args.items() if value is not None)
+
+
 def updates(plan: Plan, run: RunSpec) -> int | None:
-    """Optimizer updates of one run of ``plan``; None where its recipe cannot say."""
+    """Optimizer updates of one run of ``plan``; None if they are unknown."""
     return plan.length(run).updates
 
 
 def updates_of(run: RunSpec, data: DatasetInfo) -> int | None:
-    """Likewise of any run, on a data set of this size; None, too, for one that can no longer be made."""
+    """Optimizer updates of any run, on a data set of this size.
+
+    None if they are unknown, or the run can no longer be trained.
+    """
     try:
         return length(run.recipe, data).updates
     except VqbenchError:  # of a plugin that is not at hand, or of another version
@@ -29,13 +52,16 @@ def updates_of(run: RunSpec, data: DatasetInfo) -> int | None:
 
 
 def kind(run: RunSpec) -> str:
-    """What runs have in common that take about as long: recipe, backbone, data set and quantizer."""
+    """Key of runs that take about as long.
+
+    These have recipe, backbone, data set and quantizer in common.
+    """
     parts = run.to_dict()
     return json.dumps([parts["recipe"], parts["backbone"], parts["dataset"], run.quantizer.name], sort_keys=True)
 
 
-def took(records: Iterable[Record]) -> dict[str, float]:
-    """Median seconds of a store's runs, by kind."""
+def median_seconds(records: Iterable[Record]) -> dict[str, float]:
+    """Median seconds of training, by kind of run."""
     seconds: dict[str, list[float]] = {}
     for record in records:
         seconds.setdefault(kind(record.run), []).append(record.made["seconds"])
@@ -43,14 +69,14 @@ def took(records: Iterable[Record]) -> dict[str, float]:
 
 
 def cheapest_first(plans: Sequence[Plan], store: ResultStore, jobs: list[Job]) -> list[Job]:
-    """Trained runs first, then those that were begun, then the rest; each by what they cost, ties in the suites' order.
+    """Sort jobs by cost: trained runs, then begun ones, then the rest.
 
-    Second stages come after all that they may build on. A cost is the seconds that such runs took here, or as many as
-    their number of updates makes likely; runs that cannot say how many come last.
+    Ties are in the order of the suites. Second stages come after all that they may build on. A cost is the seconds that
+    such runs took here, or those that their number of updates makes likely; runs without a known number come last.
     """
     stages = [(plan, run) for plan in plans for run in plan.runs()]
     steps = {run.key: updates(plan, run) or 0 for plan, run in stages}
-    known = took(store.records())
+    known = median_seconds(store.records())
     rates = sorted(
         known[kind(job.run)] / steps[job.run.key] for job in jobs if kind(job.run) in known and steps[job.run.key]
     )

@@ -1,67 +1,42 @@
-"""The runs that a suite asks for: its lists and grids expanded, all arguments resolved."""
+"""Expand a suite to runs, with all arguments of all plugins resolved."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vqbench import protocol
 from vqbench.errors import AssetError, UsageError, nearest
+from vqbench.planning.plan import PlannedRun
 from vqbench.spec import PluginSpec, RunSpec
 from vqbench.system.paths import path_of
 
-if TYPE_CHECKING:  # pydantic is only needed by who reads suites
-    from vqbench.planning.suite import PaperRow, Plugin, SuiteRow, SuiteSpec
+if TYPE_CHECKING:  # pydantic is only needed to read suites
+    from vqbench.planning.schema import Plugin
+    from vqbench.planning.suite import SuiteRow, SuiteSpec
     from vqbench.planning.yamlfile import KeyPath
-
-RECIPE = "autoencoder"  # what the training protocols are arguments of
-SECOND = ("batch_size", "subset")  # what a reduced copy changes of a second stage
-
-
-@dataclass(frozen=True)
-class SuiteEntry:
-    """One run in its place in a suite: two entries, and two suites, may share a run."""
-
-    label: str  # of the row, in which what the suite's table groups by is left out
-    row: int  # position among the rows of the suite, grids expanded
-    dataset: str  # as the suite names it
-    seed: int
-    group: str | int | float | bool | None  # the block or column group: the data set, or the value of an argument
-    paper: PaperRow | None  # the row of the paper's table that this one corresponds to
-    run: RunSpec
-    second: RunSpec | None = None  # the generator on that run, where the suite asks for one
-
-
-class ResolvedPlugin(Protocol):
-    """A plugin as the registry resolves it."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def version(self) -> int: ...
-    @property
-    def args(self) -> Mapping[str, Any]: ...
-    @property
-    def source(self) -> str | None: ...
 
 
 class Registry(Protocol):
-    """What :func:`expand` needs of :mod:`vqbench.registry`."""
+    """The functions of :mod:`vqbench.registry` that :func:`expand` calls."""
 
     def names(self, kind: Any, /) -> list[str]: ...
+    def load(self, kind: Any, name: str, /) -> type[Any]: ...
     def resolve(
         self, kind: Any, name: str, given: Mapping[str, Any], fixed: Mapping[str, Any] | None = None, /
-    ) -> ResolvedPlugin: ...
+    ) -> PluginSpec: ...
     def refresh(self, name: str, given: Mapping[str, Any], /) -> None: ...
 
 
-def expand(suite: SuiteSpec, registry: Registry | None = None) -> list[SuiteEntry]:
-    """Every run of ``suite``: data sets, rows and seeds in the order of the file, all arguments resolved.
+def expand(suite: SuiteSpec, registry: Registry | None = None) -> list[PlannedRun]:
+    """Expand ``suite`` to its runs, all arguments resolved.
 
-    Raises UsageError, with the place in the file, for unknown plugins and wrong arguments, for two rows that a
-    table could not tell apart, and for a table grouped by what no row has.
+    Data sets, rows and seeds are in the order of the file.
+
+    Raises UsageError, with the place in the file, for unknown plugins and wrong arguments, for two rows with
+    one label in one group, and for a table grouped by an argument that no row has.
     """
     if registry is None:
         from vqbench import registry as plugins
@@ -92,7 +67,19 @@ def expand(suite: SuiteSpec, registry: Registry | None = None) -> list[SuiteEntr
             for seed in suite.seeds:
                 run = RunSpec(recipe, backbone, data, quantizer, seed)
                 generator = replace(run, recipe=second, parent=run.key) if second else None
-                entries.append(SuiteEntry(row.label, index, dataset.name, seed, group, paper, run, generator))
+                entries.append(
+                    PlannedRun(
+                        label=row.label,
+                        row=index,
+                        dataset=dataset.name,
+                        seed=seed,
+                        group=group,
+                        run=run,
+                        paper_row=paper.row if paper else None,
+                        paper_setting=paper.setting if paper else None,
+                        second=generator,
+                    )
+                )
     known = ["dataset", *dict.fromkeys(name for entry in entries for name in entry.run.quantizer.args)]
     if (by := suite.table.group) not in known:
         raise suite.error(("table", "group"), f"no row has an argument {by!r}; {nearest(by, known)}")
@@ -102,7 +89,10 @@ def expand(suite: SuiteSpec, registry: Registry | None = None) -> list[SuiteEntr
 def _of_rows(
     suite: SuiteSpec, key: str, common: Plugin, resolve: Callable[[Plugin, KeyPath], PluginSpec]
 ) -> list[PluginSpec]:
-    """What each row as written has under ``key``: its own, or the suite's, resolved only if some row has it."""
+    """The plugin of each row under ``key``: its own, or else the suite's.
+
+    That of the suite is resolved only if a row needs it.
+    """
     shared: PluginSpec | None = None
     parts = []
     for source, row in enumerate(suite.quantizers):
@@ -116,14 +106,17 @@ def _of_rows(
 
 
 def _recipe(suite: SuiteSpec, registry: Registry, train: Plugin, place: KeyPath) -> PluginSpec:
-    """A training protocol's arguments or, if it is named, another recipe's; then one's own, then a reduced copy's."""
+    """The recipe of a training protocol or of its own name.
+
+    Arguments of the row win over those of the protocol, and those of a reduced copy over both.
+    """
     known = [*protocol.TRAIN, *registry.names("recipes")]
     if train.name not in known:
         raise suite.error(place, f"unknown training protocol or recipe {train.name!r}; {nearest(train.name, known)}")
-    named = train.name in protocol.TRAIN
-    args = (protocol.training(train.name) if named else {}) | train.args | suite.reduced
+    under = protocol.TRAIN.get(train.name)
+    name, args = (under.recipe, under.args()) if under else (train.name, {})
     at: dict[str, KeyPath] = {argument: ("reduced", argument) for argument in suite.reduced}
-    return _resolve(suite, registry, "recipes", RECIPE if named else train.name, args, (*place, train.name), at)
+    return _resolve(suite, registry, "recipes", name, args | train.args | suite.reduced, (*place, train.name), at)
 
 
 def _backbone(suite: SuiteSpec, registry: Registry, backbone: Plugin, place: KeyPath) -> PluginSpec:
@@ -131,19 +124,25 @@ def _backbone(suite: SuiteSpec, registry: Registry, backbone: Plugin, place: Key
 
 
 def refresh(suite: SuiteSpec, registry: Registry, position: int) -> None:
-    """Look at every file of the data set at ``position``, so that an image rewritten in place is known as it is now."""
+    """Look at every file of the data set at ``position``.
+
+    Images that were rewritten in place then make other runs.
+    """
     written = suite.datasets[position]
-    with suppress(UsageError):  # what is wrong with a data set is told with its place when it is resolved
+    with suppress(UsageError):  # raised again, with the place in the file, when the data set is resolved
         registry.refresh(written.name, _folder(suite, written) | written.args)
 
 
 def _folder(suite: SuiteSpec, written: Plugin) -> dict[str, str]:
-    """The suite's ``data`` as an argument of a data set that has no folder of its own."""
+    """The suite's ``data`` as an argument of a data set without a folder."""
     return {"folder": suite.data} if suite.data is not None and "folder" not in written.args else {}
 
 
 def dataset_part(suite: SuiteSpec, registry: Registry, position: int) -> PluginSpec:
-    """The data set at ``position``, with the suite's ``data`` as its folder where it has none of its own."""
+    """The data set at ``position``.
+
+    The suite's ``data`` is its folder if it has none of its own.
+    """
     written = suite.datasets[position]
     shared = _folder(suite, written)
     at: dict[str, KeyPath] = {"folder": ("data",)} if shared else {}
@@ -152,16 +151,24 @@ def dataset_part(suite: SuiteSpec, registry: Registry, position: int) -> PluginS
 
 
 def _second(suite: SuiteSpec, registry: Registry) -> PluginSpec | None:
-    """The recipe of the second stage; of a reduced copy, with fewer images and smaller batches too."""
+    """The recipe of the second stage.
+
+    In a reduced copy, with those reduced arguments that it may share.
+    """
     if suite.generate is None:
         return None
-    name, smaller = suite.generate.name, {key: suite.reduced[key] for key in SECOND if key in suite.reduced}
+    name = suite.generate.name
+    shared = registry.load("recipes", name).reducible if suite.reduced and name in registry.names("recipes") else ()
+    smaller = {argument: suite.reduced[argument] for argument in shared if argument in suite.reduced}
     at: dict[str, KeyPath] = {argument: ("reduced", argument) for argument in smaller}
     return _resolve(suite, registry, "recipes", name, suite.generate.args | smaller, ("generate", name), at)
 
 
 def _quantizer(suite: SuiteSpec, registry: Registry, row: SuiteRow, dataset: str) -> PluginSpec:
-    """The quantizer of ``row`` on ``dataset``: the row's arguments, then those for this data set, within the budget."""
+    """The quantizer of ``row`` on ``dataset``, within the budget.
+
+    Arguments for this data set win over those of the row.
+    """
     own = suite.quantizers[row.source].on.get(dataset, {})
     place: KeyPath = ("quantizers", row.source)
     at = {argument: (*place, "on", dataset, argument) for argument in own}
@@ -176,11 +183,14 @@ def _resolve(
     kind: str,
     name: str,
     given: Mapping[str, Any],
-    place: KeyPath,  # of the plugin; of its arguments too, if not told otherwise by ``at``
+    place: KeyPath,  # of the plugin, and of those of its arguments that are not in ``at``
     at: Mapping[str, KeyPath] | None = None,
     fixed: Mapping[str, Any] | None = None,
 ) -> PluginSpec:
-    """The plugin with all its arguments. An error of the registry gets the place in the file, down to the argument."""
+    """The plugin with all its arguments.
+
+    An error of the registry gets the place in the file, of the argument if it names one.
+    """
     folder = given.get("folder") if kind == "datasets" else None
     try:
         if isinstance(folder, str):
@@ -188,7 +198,7 @@ def _resolve(
     except UsageError as error:
         raise suite.error((at or {}).get("folder", (*place, "folder")), str(error)) from None
     try:
-        resolved = registry.resolve(kind, name, given, fixed or {})
+        return registry.resolve(kind, name, given, fixed or {})
     except UsageError as error:
         for argument in given:
             if f"argument {argument!r}" in str(error):
@@ -199,4 +209,3 @@ def _resolve(
         if not isinstance(folder, str) or path_of(folder).is_dir():
             raise
         raise suite.error((at or {}).get("folder", (*place, "folder")), str(error)) from None
-    return PluginSpec(resolved.name, resolved.version, resolved.args, resolved.source)

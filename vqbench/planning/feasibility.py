@@ -1,34 +1,36 @@
-"""What is known to fail before anything is trained: parts of a suite that do not fit each other, or the data.
+"""Check before training that models and data fit each other.
 
-Models are made without memory or arithmetic, and data sets are asked for their sizes, not their images.
+The shape of codes is found in the same way. Models are built without memory or arithmetic, and of data sets only the
+sizes are read, not the images.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeVar
 
 from vqbench import protocol, registry
 from vqbench.errors import AssetError, UsageError
-from vqbench.planning.expansion import SuiteEntry
+from vqbench.planning.plan import PlannedRun
 from vqbench.planning.suite import SuiteSpec
 from vqbench.planning.yamlfile import KeyPath
-from vqbench.spec import PluginSpec
+from vqbench.spec import PluginSpec, RunSpec
 from vqbench.store.sampling import Sampling
 
 T = TypeVar("T")
 NONE: Mapping[str, KeyPath] = MappingProxyType({})
-NEAR = 64  # pixels up and down in which other sides are looked for
+NEAR = 64  # how far from a wrong side a right one is searched for, in pixels
 
 
 def require_feasible(
-    suite: SuiteSpec, entries: Sequence[SuiteEntry], data: Mapping[str, Any], sampling: Sampling | None
+    suite: SuiteSpec, entries: Sequence[PlannedRun], data: Mapping[str, Any], sampling: Sampling | None
 ) -> None:
-    """Raises UsageError, with the place in the file, for the first run that could not be trained or evaluated.
+    """Raise UsageError for the first run that would fail.
 
-    ``data`` are the data sets as the suite names them.
+    The error has the place in the file. ``data`` are the data sets as the suite names them.
     """
     _require_metrics(suite, data, sampling)
     for entry, source in _distinct(suite, entries):
@@ -40,11 +42,13 @@ def require_feasible(
                 _require_recipe(suite, stage.recipe, place, dataset)
 
 
-def _distinct(suite: SuiteSpec, entries: Iterable[SuiteEntry]) -> Iterable[tuple[SuiteEntry, int]]:
-    """One entry for each row and data set, of whatever seed, with the row's place among the suite's quantizers."""
+def _distinct(suite: SuiteSpec, entries: Iterable[PlannedRun]) -> Iterable[tuple[PlannedRun, int]]:
+    """One entry for each row and data set, of any seed.
+
+    With it comes the row's place among the suite's quantizers.
+    """
     rows = suite.rows()
-    found = {(entry.row, entry.dataset): (entry, rows[entry.row].source) for entry in entries}
-    return found.values()
+    return {(entry.row, entry.dataset): (entry, rows[entry.row].source) for entry in entries}.values()
 
 
 # Recipes --------------------------------------------------------------------------------------------------------------
@@ -60,7 +64,7 @@ def _generate(suite: SuiteSpec) -> KeyPath | None:
 
 
 def _require_recipe(suite: SuiteSpec, part: PluginSpec, place: KeyPath, dataset: Any) -> None:
-    recipe = _made(suite, place, part.args, lambda: registry.load("recipes", part.name)(**part.args))
+    recipe = _attempt(suite, place, part.args, lambda: registry.load("recipes", part.name)(**part.args))
     if recipe is None:
         return
     counts = dataset.counts
@@ -73,21 +77,21 @@ def _require_recipe(suite: SuiteSpec, part: PluginSpec, place: KeyPath, dataset:
 # Backbones and quantizers ---------------------------------------------------------------------------------------------
 
 
-def _require_quantizer(suite: SuiteSpec, entry: SuiteEntry, source: int) -> None:
+def _require_quantizer(suite: SuiteSpec, entry: PlannedRun, source: int) -> None:
     part = entry.run.quantizer
     place = ("quantizers", source, suite.quantizers[source].quantizer)
     own = suite.quantizers[source].on.get(entry.dataset, {})
     args = {**suite.quantizers[source].args, **own}
     at = dict.fromkeys(own, ("quantizers", source, "on", entry.dataset))
-    _made(suite, place, args, lambda: _outlined("quantizers", part, **part.args), at)
+    _attempt(suite, place, args, lambda: _outlined("quantizers", part, **part.args), at)
 
 
-def _require_backbone(suite: SuiteSpec, entry: SuiteEntry, source: int, dataset: Any) -> None:
+def _require_backbone(suite: SuiteSpec, entry: PlannedRun, source: int, dataset: Any) -> None:
     own, part, size = suite.quantizers[source].backbone, entry.run.backbone, dataset.size
     written = own or suite.backbone
     place: KeyPath = ("backbone", written.name) if own is None else ("quantizers", source, "backbone", written.name)
     shape = {"channels": dataset.channels, "dim": entry.run.quantizer.args["dim"]}
-    model = _made(suite, place, written.args, lambda: _outlined("backbones", part, **shape, **part.args))
+    model = _attempt(suite, place, written.args, lambda: _outlined("backbones", part, **shape, **part.args))
     if model is None or _keeps(model, dataset.channels, size):
         return
     below = (side for side in range(size - 1, max(0, size - NEAR), -1) if _keeps(model, dataset.channels, side))
@@ -98,12 +102,13 @@ def _require_backbone(suite: SuiteSpec, entry: SuiteEntry, source: int, dataset:
         place = ("datasets", position, entry.dataset, "size")
     raise suite.error(
         place,
-        f"{part.name} gives back no images of {size}x{size} pixels, as {dataset.title} has them"
+        f"{part.name} does not return images of {size}x{size} pixels, the size of {dataset.title}"
         + (f"; it takes a side of {sides}" if sides else "; take another backbone"),
     )
 
 
 def _outlined(kind: registry.Kind, part: PluginSpec, **args: Any) -> Any:
+    """A backbone or quantizer without memory or arithmetic."""
     import torch
 
     cls: Any = registry.load(kind, part.name)
@@ -112,7 +117,10 @@ def _outlined(kind: registry.Kind, part: PluginSpec, **args: Any) -> Any:
 
 
 def _keeps(model: Any, channels: int, size: int) -> bool:
-    """Whether images of this side come back as large as they went in; of a stranger's, True where that is not known."""
+    """Whether the backbone returns images of this side in their size.
+
+    True if a stranger's backbone cannot be run without data.
+    """
     if model.factor is not None:
         factor: int = model.factor
         return size % factor == 0
@@ -123,14 +131,17 @@ def _keeps(model: Any, channels: int, size: int) -> bool:
         try:
             image: torch.Tensor = model.decode(model.encode(blank))
             return image.shape == blank.shape
-        except Exception:  # it may need values; training will say
+        except Exception:  # it may need values; training will show
             return True
 
 
-def _made(
+def _attempt(
     suite: SuiteSpec, place: KeyPath, args: Mapping[str, Any], make: Callable[[], T], at: Mapping[str, KeyPath] = NONE
 ) -> T | None:
-    """What ``make`` makes; None where that takes more than is there now. Its UsageErrors get their place."""
+    """The result of ``make``; None if it needs data or packages that are absent.
+
+    Its UsageErrors get their place.
+    """
     try:
         return make()
     except AssetError:
@@ -146,7 +157,7 @@ def _made(
 def _at(
     suite: SuiteSpec, place: KeyPath, args: Mapping[str, Any], message: str, at: Mapping[str, KeyPath] = NONE
 ) -> KeyPath:
-    """Where the first argument is written that a message names."""
+    """The place of the first argument that a message names."""
     for word in re.findall(r"\w+", message):
         if word in suite.reduced:
             return ("reduced", word)
@@ -181,10 +192,47 @@ def _require_metrics(suite: SuiteSpec, data: Mapping[str, Any], sampling: Sampli
 
 
 def _images(dataset: Any, of_samples: bool, sampling: Sampling | None, tested: int | None) -> tuple[int, str]:
-    """How many images a metric is computed from, and what they are called."""
+    """The number of images that a metric is computed from, and what they are."""
     test = min(dataset.counts["test"], tested or dataset.counts["test"])
     if not of_samples or sampling is None:
         return test, "test images"
     split = test if sampling.reference == "test" else dataset.counts["train"]
     references = min(split, sampling.references or split)
     return (sampling.count, "samples") if sampling.count <= references else (references, "references")
+
+
+# Shapes ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class CodeShape:
+    """The shape of a run's codes.
+
+    ``latent`` is the map of codes of one image, such as "16²×4"; ``codes`` the size of a codebook.
+    """
+
+    latent: str | None = None
+    codes: int | None = None
+
+
+def code_shape(run: RunSpec, channels: int, size: int) -> CodeShape:
+    """Find the shape of a run's codes, from its backbone and quantizer.
+
+    Empty if nothing is quantized.
+    """
+    import torch
+
+    with registry.contained("quantizers", run.quantizer.name):
+        quantizer = _outlined("quantizers", run.quantizer, **run.quantizer.args)
+    if quantizer.depth == 0:
+        return CodeShape()
+    shape = {"channels": channels, "dim": run.quantizer.args["dim"]}
+    with registry.contained("backbones", run.backbone.name):
+        backbone = _outlined("backbones", run.backbone, **shape, **run.backbone.args)
+    if backbone.factor is not None:
+        height = width = size // backbone.factor
+    else:
+        with torch.device("meta"), torch.no_grad():
+            height, width = backbone.encode(torch.zeros(1, channels, size, size)).shape[-2:]
+    side = f"{height}²" if height == width else f"{height}×{width}"
+    return CodeShape(side + (f"×{quantizer.depth}" if quantizer.depth > 1 else ""), quantizer.num_codes)

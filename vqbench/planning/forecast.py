@@ -1,8 +1,9 @@
-"""How long a suite takes on more machines than are at hand: from measured seconds, by simulation.
+"""Forecast the time of a suite on any number of machines.
 
-A run costs its number of updates times the seconds that an update of such a run took on a device, and the seconds
-that measuring took there. Such a run has the same quantizer, backbone, data set, batch and precision, arguments and
-all; only epochs and seeds may be others. What was never measured is named, and counted as nothing.
+It is simulated from measured seconds. A run costs its number of updates times the seconds that an update of such a run
+took on a device, and the seconds that measuring took there. Such a run has the same quantizer, backbone, data set,
+batch and precision, arguments and all; only the length of training and the seed may differ. Times that were never
+measured are listed, and count as zero.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from vqbench import registry
 from vqbench.errors import counted
 from vqbench.planning.cost import cheapest_first, updates, updates_of
 from vqbench.planning.jobs import Job, RequiredMetrics
@@ -25,31 +27,36 @@ from vqbench.store.results import ResultStore
 from vqbench.system.durations import format_duration
 from vqbench.system.output import grid
 
-SCALES = ("epochs", "subset")  # arguments of a recipe that change how many updates there are, not what each costs
 Metrics = frozenset[tuple[str, str]]  # (protocol, metric)
 
 
 @dataclass
 class MeasuredTimes:
-    """What runs took on one device."""
+    """The times of runs on one device."""
 
     update: dict[str, list[float]] = field(default_factory=dict)  # such runs -> seconds an update, by run
     measuring: dict[tuple[str, Metrics], list[float]] = field(default_factory=dict)  # -> seconds, by run
 
     def training(self, run: RunSpec, steps: int | None) -> float | None:
-        """Seconds that ``run`` will take to train; None if no such run was trained here, or its updates are unknown."""
-        rates = self.update.get(_trained_like(run))
+        """Seconds that ``run`` will take to train.
+
+        None if no such run was trained here, or its updates are unknown.
+        """
+        rates = self.update.get(_trained_like(run, _scaling(run)))
         return None if rates is None or steps is None else statistics.median(rates) * steps
 
     def measured(self, run: RunSpec, metrics: Metrics) -> float | None:
-        """Seconds that it takes to measure just these metrics of ``run``; None if that was never done here."""
+        """Seconds to measure just these metrics of ``run``; None if never done here."""
         seconds = self.measuring.get((_measured_like(run), metrics))
         return None if seconds is None else statistics.median(seconds)
 
 
 @dataclass(frozen=True)
 class Simulated:
-    """What would be if every place were such a device. All times in seconds."""
+    """The simulated course of all runs, if every place were such a device.
+
+    All times are in seconds.
+    """
 
     places: int
     makespan: float
@@ -58,7 +65,7 @@ class Simulated:
 
 
 def simulate(seconds: Sequence[float], places: int) -> Simulated:
-    """Hand runs out in their order to whichever place is free first.
+    """Simulate runs that are given in their order to the first free place.
 
     >>> simulate([1.0, 2.0, 3.0], 2)
     Simulated(places=2, makespan=4.0, busy=0.75, at_least=3.0)
@@ -72,15 +79,16 @@ def simulate(seconds: Sequence[float], places: int) -> Simulated:
 
 
 def measured(plan: Plan, stores: Iterable[ResultStore]) -> dict[str, MeasuredTimes]:
-    """What the records of ``stores`` tell of such runs as ``plan`` has, by device and threads."""
-    likes = {_trained_like(run) for run in plan.runs()}
+    """Collect the times of runs like those of ``plan`` from ``stores``, by device."""
+    scaling = {run.recipe.name: _scaling(run) for run in plan.runs()}
+    likes = {_trained_like(run, scaling[run.recipe.name]) for run in plan.runs()}
     devices: dict[str, MeasuredTimes] = {}
     records = {record.run.key: record for store in stores for record in store.records()}
     for record in records.values():
         data = plan.datasets.get(record.run.dataset.name)
         if data is None:
             continue
-        if (like := _trained_like(record.run)) in likes:
+        if (like := _trained_like(record.run, scaling.get(record.run.recipe.name, ()))) in likes:
             here = devices.setdefault(_device(record.made), MeasuredTimes())
             if count := plan.length(record.run).updates or updates_of(record.run, data):
                 here.update.setdefault(like, []).append(record.made["seconds"] / count)
@@ -90,10 +98,18 @@ def measured(plan: Plan, stores: Iterable[ResultStore]) -> dict[str, MeasuredTim
     return dict(sorted(devices.items()))
 
 
-def _trained_like(run: RunSpec) -> str:
-    """Equal for runs whose updates cost the same."""
+def _scaling(run: RunSpec) -> tuple[str, ...]:
+    """The arguments of the run's recipe that change only the number of updates."""
+    return registry.load("recipes", run.recipe.name).scaling
+
+
+def _trained_like(run: RunSpec, scaling: Sequence[str]) -> str:
+    """Key of runs whose updates cost the same.
+
+    No argument in ``scaling`` changes that.
+    """
     parts = run.to_dict()
-    args = {name: value for name, value in parts["recipe"]["args"].items() if name not in SCALES}
+    args = {name: value for name, value in parts["recipe"]["args"].items() if name not in scaling}
     return json.dumps(
         [{**parts["recipe"], "args": args}, parts["backbone"], parts["dataset"], parts["quantizer"]], sort_keys=True
     )
@@ -104,13 +120,16 @@ def _measured_like(run: RunSpec) -> str:
     return json.dumps([parts["backbone"], parts["dataset"], parts["quantizer"]], sort_keys=True)
 
 
-def _device(made: Mapping[str, Any]) -> str:
-    threads = made.get("threads")
-    return f"{made.get('device', 'unknown device')}" + (f", {threads} threads" if threads else "")
+def _device(provenance: Mapping[str, Any]) -> str:
+    threads = provenance.get("threads")
+    return f"{provenance.get('device', 'unknown device')}" + (f", {threads} threads" if threads else "")
 
 
 def _passes(record: Record) -> list[tuple[str, Metrics, float]]:
-    """Each measuring of a run by itself, and all of them together where they were several on one device."""
+    """Each measurement of a run, and all of them together.
+
+    The latter only if they were several on one device.
+    """
     passes = []
     for each in record.made.get("measured", []):
         metrics = frozenset((protocol, name) for protocol, names in each["metrics"].items() for name in names)
@@ -124,15 +143,18 @@ def _passes(record: Record) -> list[tuple[str, Metrics, float]]:
 
 @dataclass(frozen=True)
 class Forecast:
-    """The expected time of a suite, as text and as JSON data, and the files that could not be read."""
+    """The expected time of a suite, and the files that could not be read."""
 
     text: str
-    data: dict[str, Any]
+    data: dict[str, Any]  # for JSON
     damage: Sequence[str]  # one sentence each
 
 
 def forecast(plan: Plan, store: ResultStore, results: ResultStore, places: Sequence[int]) -> Forecast:
-    """What is left of ``plan`` by each device that such runs were measured on, at so many places."""
+    """Forecast the rest of ``plan``, by device, for several numbers of places.
+
+    The devices are those that such runs were measured on.
+    """
     entries = {run.key: entry for entry in plan.entries for run in entry.stages()}
     jobs = [Job(run, plan.wanted(run)) for run in plan.runs() if lacking(store.sound(run), plan.wanted(run))]
     jobs = cheapest_first([plan], store, jobs)
@@ -192,10 +214,10 @@ def _block(
     unmeasured: Counter[str],
     lines: Sequence[Simulated],
 ) -> str:
-    """What is told of one device."""
-    said = [f"{device}: {len(seconds)} of {counted(left, 'run')} by measured seconds"]
+    """The paragraph on one device."""
+    sentences = [f"{device}: {len(seconds)} of {counted(left, 'run')} by measured seconds"]
     if seconds:
-        said[0] += f", {format_duration(parts[0])} of training and {format_duration(parts[1])} of measuring"
+        sentences[0] += f", {format_duration(parts[0])} of training and {format_duration(parts[1])} of measuring"
         rows = [
             [
                 line.places,
@@ -206,12 +228,12 @@ def _block(
             ]
             for line in lines
         ]
-        said.append(grid(["places", "takes", "busy", "device hours", "no order takes less than"], rows))
-    said += [f"not counted, no such run was trained here: {_names(untrained)}"] if untrained else []
-    said += [f"measuring not counted, it was not timed here: {_names(unmeasured)}"] if unmeasured else []
+        sentences.append(grid(["places", "takes", "busy", "device hours", "no order takes less than"], rows))
+    sentences += [f"not counted, no such run was trained here: {_names(untrained)}"] if untrained else []
+    sentences += [f"measuring not counted, it was not timed here: {_names(unmeasured)}"] if unmeasured else []
     if seconds:
-        said.append("A place is such a device to itself; starts of processes, downloads and queues are not in it.")
-    return "\n".join(said)
+        sentences.append("A place is such a device to itself; starts of processes, downloads and queues are not in it.")
+    return "\n".join(sentences)
 
 
 def _names(counts: Counter[str]) -> str:

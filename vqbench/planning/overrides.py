@@ -1,64 +1,23 @@
-"""Where suite files are found, and overrides: changes of what they say, as data."""
+"""Overrides: changes of a suite, as data."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from vqbench.errors import UsageError, nearest, shortened
-from vqbench.planning.schema import ROW_KEYS
+from vqbench.planning.suite import ROW_KEYS
 from vqbench.planning.yamlfile import Document, KeyPath, inline, parse
-
-PACKAGE = Path(__file__).resolve().parents[1]
-
-
-def folders() -> list[Path]:
-    """Where suites are looked for by name: the working directory's, then a checkout's, then the installed ones."""
-    beside = [PACKAGE.parent / "suites"] if (PACKAGE.parent / "pyproject.toml").is_file() else []
-    return [Path("suites"), *beside, PACKAGE / "suites"]
-
-
-def known_suites() -> dict[str, Path]:
-    """The suites that can be asked for by name."""
-    found: dict[str, Path] = {}
-    for folder in folders():
-        for path in sorted(folder.glob("*.yaml")):
-            found.setdefault(path.stem, path)
-    return found
-
-
-def find_suite(name_or_path: str | Path) -> Path:
-    """The file of a suite: a path as given, or a name in one of :func:`folders`, with or without ``.yaml``.
-
-    Raises UsageError that tells where was looked and which suites there are.
-    """
-    given = str(name_or_path)
-    bases = [Path(), *(folders() if Path(given).name == given else [])]
-    tried = [base / name for base in bases for name in dict.fromkeys((given, given.removesuffix(".yaml") + ".yaml"))]
-    for path in tried:
-        if given and _is_file(path):
-            return path
-    looked = ", ".join(dict.fromkeys(str(base / given) for base in bases))
-    raise UsageError(f"{given!r}: no such suite; looked for {looked} (or .yaml); {nearest(given, known_suites())}")
-
-
-def _is_file(path: Path) -> bool:
-    """Whether there is something to be read; also False where the system cannot tell."""
-    with suppress(OSError, ValueError):
-        return path.exists() and not path.is_dir()
-    return False
 
 
 @dataclass(frozen=True)
 class Override:
-    """A change of a suite: the ``value``, plain data, that replaces what stands at ``path``.
+    """A change of a suite: a value that replaces the one at a path.
 
-    A path is keys joined by dots. In a list, a number picks an item, a name all items that are, or have, that key
-    (``quantizers.vq.beta`` is the beta of every row of vq), or else the rows of that label.
+    ``value`` is plain data. A path is keys joined by dots. In a list, a number picks an item, a name all items that
+    are, or have, that key (``quantizers.vq.beta`` is the beta of every row of vq), or else the rows of that label.
 
     >>> str(Override("seeds", [1, 2])), Override.parse("train.clean.epochs=3").value
     ('seeds=[1, 2]', 3)
@@ -70,7 +29,7 @@ class Override:
 
     @classmethod
     def parse(cls, text: str) -> Override:
-        """The override that ``--set text`` asks for, a path and a value in YAML. Raises UsageError."""
+        """Parse the text of ``--set``: a path and a value in YAML. Raises UsageError."""
         origin = f"--set {shortened(text, 100)}"
         path, equals, value = text.partition("=")
         keys = [key.strip() for key in path.split(".")]
@@ -85,7 +44,7 @@ class Override:
 
     @property
     def place(self) -> str:
-        """What an error names as the place of the change."""
+        """The place that an error names."""
         return self.origin or f"--set {shortened(str(self), 100)}"
 
     def __str__(self) -> str:
@@ -115,7 +74,10 @@ class _Setter:
         self.done: list[KeyPath] = []
 
     def set(self, data: Any, keys: list[str], above: KeyPath) -> Any:
-        """``data``, which lies at ``above``, with the value set at ``keys`` below it."""
+        """Set the value at ``keys`` below ``data``, and return the changed data.
+
+        ``above`` is the path of ``data`` itself.
+        """
         if not keys:
             self.done.append(above)
             return copy.deepcopy(self.value)
@@ -147,7 +109,10 @@ class _Setter:
         return items
 
     def may_be_new(self, key: str, rest: list[str], above: KeyPath) -> bool:
-        """Whether a key that is not there may be made: known ones, and last ones, which are checked with the suite."""
+        """Whether a new key may be added.
+
+        Known keys may, and last ones, which are checked with the suite.
+        """
         if not above:
             return key in self.fields
         return not rest or key in ROW_KEYS or above[-1] == "on"
@@ -162,7 +127,7 @@ def _is(item: Any, key: str) -> bool:
 
 
 def _names(items: Iterable[Any]) -> list[str]:
-    """What the items of a list can be picked by."""
+    """The names by which the items of a list can be picked."""
     names: list[Any] = []
     for item in items:
         if isinstance(item, dict):

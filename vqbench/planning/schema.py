@@ -1,24 +1,21 @@
-"""The parts of a suite: plugins with arguments, rows, budget, table; and what to say when a value cannot be one."""
+"""Strict models of YAML data: their base class, and checks of values."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_serializer, model_validator
+from pydantic import BaseModel, ConfigDict, model_serializer, model_validator
 
-from vqbench.bounds import MOST
 from vqbench.errors import nearest, shortened
-from vqbench.store.sampling import Reference, Sampling
 
 T = TypeVar("T")
 MOST_CODES = 2**24  # of a codebook, and dimensions of a code
 
 
 class Problem(ValueError):
-    """What is wrong with a value, or with what lies at ``path`` below it."""
+    """A wrong value, or one at ``path`` below it."""
 
     def __init__(self, message: str, *path: str | int) -> None:
         super().__init__(message)
@@ -26,7 +23,7 @@ class Problem(ValueError):
 
 
 def word(text: str) -> str:
-    """A name that is fit for a file."""
+    """Check a name that files are called by."""
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,63}", text):
         raise Problem(
             f"{shown(text)} should be up to 64 letters, digits, _ and -, a letter first: files are named by it"
@@ -35,32 +32,32 @@ def word(text: str) -> str:
 
 
 def line(text: str) -> str:
-    """A short text that stays on its line in a table."""
+    """Check a short text for one line of a table."""
     if not text.strip() or "\n" in text or len(text) > 200:
         raise Problem(f"{shown(text)} should be one line of text, of at most 200 characters")
     return text
 
 
 def filled(values: list[T]) -> list[T]:
-    """A list with something in it."""
+    """Check that a list is not empty."""
     if not values:
         raise Problem("is empty; name at least one")
     return values
 
 
 def distinct(values: list[T]) -> list[T]:
-    """A list with something in it, each once."""
+    """Check that a list is not empty and has every value once."""
     filled(values)
     seen: set[T] = set()
     for index, value in enumerate(values):
         if value in seen:
-            raise Problem(f"{value} is there twice; remove one", index)
+            raise Problem(f"{value} is listed twice; remove one", index)
         seen.add(value)
     return values
 
 
 def sizes(values: Any) -> list[int]:
-    """One whole number, or a list of them: a grid."""
+    """Check a whole number, or a list of them: a grid. Returns a list."""
     for index, value in enumerate(values if isinstance(values, list) else [values]):
         if type(value) is not int or not 1 <= value <= MOST_CODES:
             path = [index] if isinstance(values, list) else []
@@ -69,7 +66,10 @@ def sizes(values: Any) -> list[int]:
 
 
 def arguments(args: Any, *path: str | int, grid: bool = False) -> dict[str, Any]:
-    """Arguments of a plugin: plain values or, in a grid, lists of them. Which ones there are, the plugin knows."""
+    """Check that the arguments of a plugin are plain values.
+
+    In a grid, lists of them are valid too. Names are checked with the plugin.
+    """
     if args is not None and not isinstance(args, dict):
         raise Problem(f"is {shown(args)}; the arguments should be a mapping, such as {{beta: 0.25}}", *path)
     for name, value in (args or {}).items():
@@ -94,7 +94,10 @@ def shown(value: Any) -> str:
 
 
 class Model(BaseModel):
-    """A mapping with known keys; a value of the wrong type is an error, never converted."""
+    """A mapping with known keys.
+
+    A value of the wrong type is an error, never converted.
+    """
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -105,7 +108,7 @@ class Model(BaseModel):
 
     @classmethod
     def _plain(cls, data: Any) -> Any:
-        """``data`` as the YAML says it, with the keys of the model."""
+        """Translate ``data`` from its form in YAML to the fields of the model."""
         if not isinstance(data, dict):
             raise Problem(f"is {shown(data)}; it should be a mapping of {', '.join(cls.model_fields)}")
         for key in data:
@@ -115,7 +118,10 @@ class Model(BaseModel):
 
 
 class Plugin(Model):
-    """A plugin by name, with arguments that differ from its defaults: ``conv`` or ``{conv: {hidden: 64}}``."""
+    """A plugin by name, with arguments that differ from its defaults.
+
+    In YAML: ``conv`` or ``{conv: {hidden: 64}}``.
+    """
 
     name: str
     args: dict[str, Any] = {}
@@ -132,100 +138,3 @@ class Plugin(Model):
     @model_serializer
     def _written(self) -> str | dict[str, Any]:
         return {self.name: self.args} if self.args else self.name
-
-
-class PaperRow(Model):
-    """The row of the paper's table that a row of ours corresponds to, in the words of that table."""
-
-    row: Annotated[str, AfterValidator(line)]
-    setting: Annotated[str, AfterValidator(line)] | None = None
-
-
-class Codebook(Model):
-    """The budget that all quantizers get: number of codes and dimension; lists are grids."""
-
-    num_codes: Annotated[list[int], BeforeValidator(sizes)] = [512]
-    dim: Annotated[list[int], BeforeValidator(sizes)] = [64]
-
-
-ROW_KEYS = ("label", "on", "paper", "backbone", "train", "codebook")  # of a row, beside the name of its quantizer
-
-
-class QuantizerRow(Model):
-    """One quantizer of a suite, or a grid: ``vq`` or ``{vq: {beta: [0.25, 1]}, label: VQ, on: ..., paper: ...}``.
-
-    ``backbone``, ``train`` and ``codebook`` are those of this row alone, in the place of the suite's: where whole
-    systems are compared, not quantizers in one backbone.
-    """
-
-    quantizer: str
-    args: dict[str, Any] = {}  # a list as a value stands for one row per item
-    label: Annotated[str, AfterValidator(line)] | None = None
-    on: dict[str, dict[str, Any]] = {}  # data set -> arguments there
-    paper: PaperRow | None = None
-    backbone: Plugin | None = None
-    train: Plugin | None = None
-    codebook: Codebook | None = None
-
-    @classmethod
-    def _plain(cls, data: Any) -> Any:
-        if isinstance(data, str):
-            return {"quantizer": data}
-        if not isinstance(data, dict):
-            raise Problem(f"is {shown(data)}; a row should be a quantizer's name, or a mapping such as {{vq: {{}}}}")
-        names = [key for key in data if key not in ROW_KEYS]
-        if len(names) != 1:
-            found = " and ".join(map(repr, names)) or "none"
-            raise Problem(
-                f"a row names one quantizer, but here is {found}; the other keys of a row are {', '.join(ROW_KEYS)}"
-            )
-        row = {key: value for key, value in data.items() if key in ROW_KEYS}
-        if not isinstance(row.get("on", {}), dict):
-            raise Problem("should be a mapping such as {cifar10: {scale: 20}}", "on")
-        on = {dataset: arguments(args, "on", dataset) for dataset, args in row.pop("on", {}).items()}
-        return {**row, "on": on, "quantizer": names[0], "args": arguments(data[names[0]], names[0], grid=True)}
-
-    @model_serializer
-    def _written(self) -> str | dict[str, Any]:
-        rest: dict[str, Any] = {
-            "label": self.label,
-            "on": self.on,
-            "paper": self.paper and self.paper.model_dump(exclude_none=True),
-        }
-        rest |= {"backbone": self.backbone and self.backbone.model_dump()}
-        rest |= {"train": self.train and self.train.model_dump()}
-        rest |= {"codebook": self.codebook and self.codebook.model_dump(exclude_unset=True)}
-        return {self.quantizer: self.args} | {key: value for key, value in rest.items() if value}
-
-
-SETTINGS = ("steps", "eta", "temperature")  # of which a recipe has some
-
-
-class SampleSettings(Model):
-    """How many images a second stage makes, how, and what they are held against."""
-
-    count: Annotated[int, Field(ge=2, le=10_000_000)] = 50_000
-    reference: Reference = "train"
-    references: Annotated[int, Field(ge=2, le=MOST)] | None = None  # the first so many of that split; all, if not told
-    steps: Annotated[int, Field(ge=1, le=1000)] | None = None  # this and what follows: as the recipe has it
-    eta: Annotated[float, Field(ge=0, le=1)] | None = None
-    temperature: Annotated[float, Field(gt=0, le=10)] | None = None
-
-    def sampling(self, recipe: str, known: Mapping[str, float]) -> Sampling:
-        """With the settings ``known`` to the ``recipe``, changed as told. Problem for one that it does not have."""
-        told = {name: getattr(self, name) for name in SETTINGS if getattr(self, name) is not None}
-        if told.get("steps") and 1000 % told["steps"]:
-            raise Problem("should divide 1,000, such as 50, 100, 200, 250, 500 or 1000", "samples", "steps")
-        for name in told:
-            if name not in known:
-                raise Problem(f"{recipe} is not sampled by {name}; {nearest(name, known)}", "samples", name)
-        return Sampling(self.count, self.reference, self.references, {**known, **told})
-
-
-class TableSpec(Model):
-    """The table: blocks of rows, or groups of columns side by side, by data set or by an argument's value."""
-
-    layout: Literal["rows", "side_by_side"] = "rows"
-    group: str = "dataset"
-    columns: Annotated[list[str], AfterValidator(distinct)] | None = None
-    protocol: str | None = None

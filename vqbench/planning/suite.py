@@ -1,55 +1,176 @@
-"""A suite: which quantizers are compared on which data sets, under which protocols, in which table."""
+"""Suites: which quantizers are compared, on which data, in which table."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from vqbench.bounds import MOST
 from vqbench.errors import UsageError, counted, nearest, shortened
 from vqbench.planning import yamlfile
-from vqbench.planning.changes import narrowed, of_training
-from vqbench.planning.overrides import Override, find_suite, override
 from vqbench.planning.schema import (
-    Codebook,
     Model,
-    PaperRow,
     Plugin,
     Problem,
-    QuantizerRow,
-    SampleSettings,
-    TableSpec,
     arguments,
     distinct,
     filled,
     line,
     shown,
+    sizes,
     word,
 )
 from vqbench.planning.yamlfile import Document, KeyPath
 from vqbench.protocol import MEASURE
+from vqbench.store.sampling import Reference, Sampling
 
-__all__ = ["Codebook", "PaperRow", "Plugin", "QuantizerRow", "SuiteRow", "SuiteSpec", "TableSpec", "load_suite"]
+if TYPE_CHECKING:
+    from vqbench.recipe import SecondStage
 
 MAX_ROWS = 10_000
 MAX_RUNS = 200_000
-LENGTHS = re.compile(r"\d+ (updates|epochs|images|images)")
+LENGTHS = re.compile(r"\d+ (updates|epochs|images)")
 BUDGET = ("num_codes", "dim")
+DEFAULT_BACKBONE = Plugin.model_validate("conv")  # of the paper; for suites without the key ``backbone``
+ROW_KEYS = ("label", "on", "paper", "backbone", "train", "codebook")  # of a row, beside the name of its quantizer
+SAMPLE_KEYS = ("count", "reference", "references")  # of samples, beside the settings of its recipe
 EXTRA_COLUMNS = ("seconds", "latent", "codes", "parameters", "state")  # columns of a table that are no metrics
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
+class PaperRow(Model):
+    """The row of the paper's table that a row of ours corresponds to, in its words."""
+
+    row: Annotated[str, AfterValidator(line)]
+    setting: Annotated[str, AfterValidator(line)] | None = None
+
+
+class Codebook(Model):
+    """The budget of all quantizers: number of codes and dimension.
+
+    Lists are grids.
+    """
+
+    num_codes: Annotated[list[int], BeforeValidator(sizes)] = Field(default=[512])
+    dim: Annotated[list[int], BeforeValidator(sizes)] = Field(default=[64])
+
+
+class QuantizerRow(Model):
+    """One quantizer of a suite, or a grid.
+
+    In YAML: ``vq`` or ``{vq: {beta: [0.25, 1]}, label: VQ, on: ..., paper: ...}``. ``backbone``, ``train`` and
+    ``codebook`` of a row replace those of the suite, to compare whole systems instead of quantizers in one backbone.
+    """
+
+    quantizer: str
+    args: dict[str, Any] = Field(default={})  # a list as a value stands for one row per item
+    label: Annotated[str, AfterValidator(line)] | None = None
+    on: dict[str, dict[str, Any]] = Field(default={})  # data set -> arguments there
+    paper: PaperRow | None = None
+    backbone: Plugin | None = None
+    train: Plugin | None = None
+    codebook: Codebook | None = None
+
+    @classmethod
+    def _plain(cls, data: Any) -> Any:
+        if isinstance(data, str):
+            return {"quantizer": data}
+        if not isinstance(data, dict):
+            raise Problem(f"is {shown(data)}; a row should be a quantizer's name, or a mapping such as {{vq: {{}}}}")
+        names = [key for key in data if key not in ROW_KEYS]
+        if len(names) != 1:
+            found = " and ".join(map(repr, names)) or "none"
+            raise Problem(
+                f"a row names one quantizer, but here is {found}; the other keys of a row are {', '.join(ROW_KEYS)}"
+            )
+        row = {key: value for key, value in data.items() if key in ROW_KEYS}
+        if not isinstance(row.get("on", {}), dict):
+            raise Problem("should be a mapping such as {cifar10: {scale: 20}}", "on")
+        on = {dataset: arguments(args, "on", dataset) for dataset, args in row.pop("on", {}).items()}
+        return {**row, "on": on, "quantizer": names[0], "args": arguments(data[names[0]], names[0], grid=True)}
+
+    @model_serializer
+    def _written(self) -> str | dict[str, Any]:
+        rest: dict[str, Any] = {
+            "label": self.label,
+            "on": self.on,
+            "paper": self.paper and self.paper.model_dump(exclude_none=True),
+        }
+        rest |= {"backbone": self.backbone and self.backbone.model_dump()}
+        rest |= {"train": self.train and self.train.model_dump()}
+        rest |= {"codebook": self.codebook and self.codebook.model_dump(exclude_unset=True)}
+        return {self.quantizer: self.args} | {key: value for key, value in rest.items() if value}
+
+
+class SampleSettings(Model):
+    """The number, settings and reference of a second stage's samples."""
+
+    count: Annotated[int, Field(ge=2, le=10_000_000)] = 50_000
+    reference: Reference = "train"
+    references: Annotated[int, Field(ge=2, le=MOST)] | None = None  # the first images of that split; None: all
+    settings: dict[str, Any] = Field(default={})  # every other key; only the recipe checks them
+
+    @classmethod
+    def _plain(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return super()._plain(data)
+        own = {key: value for key, value in data.items() if key in SAMPLE_KEYS}
+        settings = {key: value for key, value in data.items() if key not in SAMPLE_KEYS and value is not None}
+        return {**own, "settings": arguments(settings)} if settings else own
+
+    @model_serializer(mode="wrap")
+    def _written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = handler(self)
+        settings: dict[str, Any] = written.pop("settings", {})
+        return {**written, **settings}
+
+    def sampling(self, name: str, recipe: type[SecondStage]) -> Sampling:
+        """Return the sampling by the recipe ``name``.
+
+        Raises Problem for a setting that the recipe does not have, or a wrong value.
+        """
+        for setting, value in self.settings.items():
+            if setting not in recipe.sampler:
+                known = nearest(setting, [*recipe.sampler, *SAMPLE_KEYS])
+                raise Problem(f"{name} is not sampled by {setting}; {known}", "samples", setting)
+            if wrong := recipe.wrong_setting(setting, value):
+                raise Problem(f"is {shown(value)}; it should be {wrong}", "samples", setting)
+        return Sampling(self.count, self.reference, self.references, {**recipe.sampler, **self.settings})
+
+
+class TableSpec(Model):
+    """The layout of the table: blocks of rows, or groups of columns.
+
+    Both are by data set or by an argument's value.
+    """
+
+    layout: Literal["rows", "side_by_side"] = "rows"
+    group: str = "dataset"
+    columns: Annotated[list[str], AfterValidator(distinct)] | None = None
+    protocol: str | None = None
+
+
 @dataclass(frozen=True)
 class SuiteRow:
-    """One row of the table, grids expanded: its label leaves out what the table groups by."""
+    """One row of the table, grids expanded.
+
+    Its label leaves out what the table groups by.
+    """
 
     label: str
     source: int  # position among the suite's ``quantizers``
@@ -59,7 +180,10 @@ class SuiteRow:
 
 
 class SuiteSpec(Model):
-    """A suite file, checked except for what plugins know; :func:`vqbench.planning.expansion.expand` gives its runs."""
+    """A suite file, checked except for plugins and their arguments.
+
+    :func:`vqbench.planning.expansion.expand` checks these.
+    """
 
     name: Annotated[str, AfterValidator(word)]  # files are named by it
     title: Annotated[str, AfterValidator(line)] | None = None
@@ -69,7 +193,7 @@ class SuiteSpec(Model):
     measure: Annotated[list[str], AfterValidator(distinct)]
     datasets: Annotated[list[Plugin], AfterValidator(filled)]
     data: Annotated[str, AfterValidator(line)] | None = None  # the folder of the data sets that are folders
-    backbone: Plugin = Plugin.model_validate("conv")
+    backbone: Plugin = DEFAULT_BACKBONE
     codebook: Codebook = Codebook()
     quantizers: Annotated[list[QuantizerRow], AfterValidator(filled)]
     seeds: Annotated[list[Seed], AfterValidator(distinct)] = Field(default=[42])
@@ -86,7 +210,10 @@ class SuiteSpec(Model):
 
     @classmethod
     def from_document(cls, document: Document) -> Self:
-        """The suite that ``document`` says. Raises UsageError with the place of what is wrong."""
+        """Read a suite from ``document``.
+
+        Raises UsageError with the place of a wrong value.
+        """
         if document.data is None:
             raise document.error(
                 (),
@@ -100,40 +227,52 @@ class SuiteSpec(Model):
         return suite
 
     def error(self, path: KeyPath, message: str) -> UsageError:
-        """An error about what lies at ``path``, with the place in the file that the suite was read from."""
+        """An error about the value at ``path``, with its place in the suite's file."""
         return self._document.error(path, message)
 
     def dump(self) -> str:
-        """The suite as YAML, changes by ``--set`` included, which reads back as an equal suite."""
+        """Return the suite as YAML, with its overrides.
+
+        It reads back as an equal suite.
+        """
         return yamlfile.dump(self.model_dump(exclude_unset=True))
 
     def reduce(self, test_images: int | None = None, **recipe: Any) -> Self:
-        """A smaller copy under another name: other arguments of the recipe (``epochs=10``), or fewer images."""
+        """Return a smaller copy under another name.
+
+        It has other arguments of the recipe (``epochs=10``), or fewer test images.
+        """
         try:
             reduced = arguments({**self.reduced, **recipe})
         except Problem as problem:
             raise self.error(("reduced", *problem.path), str(problem)) from None
         copy = self.model_copy(update={"name": f"{self.name}_reduced", "reduced": reduced, "test_images": test_images})
-        told = {("reduced", name): f"--{name.replace('_', '-')}" for name in recipe}
-        copy._document = Document(self._document.data, self._document.places | told)
+        options = {("reduced", name): f"--{name.replace('_', '-')}" for name in recipe}
+        copy._document = Document(self._document.data, self._document.places | options)
         return copy
 
     @property
     def heading(self) -> str:
-        """The title of its tables, which says where this is not the suite of the file."""
+        """The title of its tables, with the differences from the suite's file."""
         marks = ["REDUCED"] if self.reduced or self.test_images else []
         marks += [f"CHANGED: {shortened(', '.join(self.changed), 100)}"] if self.changed else []
         return " ".join([self.title or self.name, *(f"({mark})" for mark in marks)])
 
     @property
     def about(self) -> str:
-        """The description on one line; empty where it states lengths of a training that was changed."""
+        """The description on one line.
+
+        Empty if it states the length of a training that was changed.
+        """
         text = " ".join((self.description or "").split())
         longer = any(change.startswith(("train", "datasets", "generate")) for change in self.changed)
         return "" if (self.reduced or longer) and LENGTHS.search(text) else text
 
     def rows(self) -> list[SuiteRow]:
-        """The rows of the table in the order of the file; a grid varies its last list fastest, the budget last."""
+        """The rows of the table in the order of the file.
+
+        A grid varies its last list fastest, and the budget last.
+        """
         return [row for index in range(len(self.quantizers)) for row in self._grid(index)]
 
     def _grid(self, source: int) -> list[SuiteRow]:
@@ -151,20 +290,20 @@ class SuiteSpec(Model):
         return rows
 
     def _budget(self, row: QuantizerRow) -> dict[str, list[int]]:
-        """The suite's budget, but for what the row has of its own."""
+        """The suite's budget, with the row's own numbers in the place of the suite's."""
         own = row.codebook.model_fields_set if row.codebook else ()
         return {name: getattr(row.codebook if name in own else self.codebook, name) for name in BUDGET}
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        """What one key says must agree with what the others say, and with the protocols that there are."""
+        """Check that the keys agree with each other, and name known protocols."""
         for index, name in enumerate(self.measure):
             if name not in MEASURE:
                 raise Problem(f"unknown measuring protocol {name!r}; {nearest(name, MEASURE)}", "measure", index)
         datasets = [dataset.name for dataset in self.datasets]
         for index, name in enumerate(datasets):
             if name in datasets[:index]:
-                raise Problem(f"the data set {name!r} is there twice; remove one", "datasets", index)
+                raise Problem(f"the data set {name!r} is listed twice; remove one", "datasets", index)
         for index, row in enumerate(self.quantizers):
             self._row_agrees(row, index, datasets)
         rows = sum(math.prod(map(len, self._budget(row).values())) * _grid_of(row) for row in self.quantizers)
@@ -204,17 +343,6 @@ class SuiteSpec(Model):
             raise Problem(what, "table", "protocol")
 
 
-def load_suite(name_or_path: str | Path, overrides: Iterable[Override] = ()) -> SuiteSpec:
-    """The suite of that name or path, changed by ``overrides``. Raises UsageError with the place."""
-    document = yamlfile.read(find_suite(name_or_path))
-    overrides = list(overrides)
-    changed = override(document, overrides, SuiteSpec.model_fields)
-    suite = SuiteSpec.from_document(narrowed(document, changed, overrides))
-    if not overrides:
-        return suite
-    return suite.model_copy(update={"changed": [*suite.changed, *of_training(document, suite.quantizers, overrides)]})
-
-
 def _grid_of(row: QuantizerRow) -> int:
     return math.prod(len(value) for value in row.args.values() if isinstance(value, list))
 
@@ -224,7 +352,7 @@ def _text(value: Any) -> str:
 
 
 def _explained(error: ValidationError) -> tuple[KeyPath, str]:
-    """Where the first thing lies that is wrong, as the file spells it, and what is wrong with it."""
+    """The path of the first wrong value, as in the file, and what is wrong with it."""
     first = error.errors()[0]
     problem = first.get("ctx", {}).get("error")
     if isinstance(problem, Problem):

@@ -1,4 +1,4 @@
-"""YAML as plain data, with the place of every key, so that an error can name it.
+"""YAML as plain data, with the place of every key, for error messages.
 
 Scalars follow YAML 1.2: ``1e-4`` is a number, and ``on``, ``no`` and ``yes`` are words, not truth values.
 """
@@ -17,7 +17,7 @@ from vqbench.errors import UsageError
 from vqbench.system.files import open_regular
 
 MAX_BYTES = 1_000_000
-FAR_TOO_LARGE = 2**62  # what is larger than MAX_BYTES is told by its own sentence
+FAR_TOO_LARGE = 2**62  # so that a file above MAX_BYTES gets the message below
 MAX_NODES = 10_000  # after aliases are followed: a few lines of aliases of aliases can mean billions
 
 KeyPath = tuple[str | int, ...]  # keys and positions, from the top of a file down
@@ -25,13 +25,13 @@ KeyPath = tuple[str | int, ...]  # keys and positions, from the top of a file do
 
 @dataclass
 class Document:
-    """Plain data, and where each part of it was written."""
+    """Plain data, and the place where each part of it is written."""
 
     data: Any
     places: dict[KeyPath, str] = field(default_factory=lambda: {(): "suite"})  # "file:line:column" or "--set ..."
 
     def error(self, path: KeyPath, message: str) -> UsageError:
-        """The error that names the place and the key of ``path`` and says ``message``, on one line."""
+        """An error with the place and key of ``path`` and a message, on one line."""
         place = next(self.places[path[:n]] for n in range(len(path), -1, -1) if path[:n] in self.places)
         key = ".".join(map(str, path))
         return UsageError(": ".join(filter(None, (place, key, message))).replace("\n", " "))
@@ -82,7 +82,10 @@ def inline(data: Any) -> str:
 
 
 def read(path: Path) -> Document:
-    """The suite file ``path``. Raises UsageError, with the place, for whatever is wrong with it as YAML."""
+    """Read the YAML file ``path``.
+
+    Raises UsageError, with the place, for invalid YAML.
+    """
     try:
         with open_regular(path, FAR_TOO_LARGE) as file:
             raw = file.read(MAX_BYTES + 1)
@@ -97,7 +100,10 @@ def read(path: Path) -> Document:
 
 
 def parse(text: str, file: str) -> Document:
-    """YAML ``text`` as plain data, with ``file:line:column`` of each part. Raises UsageError."""
+    """Parse YAML to plain data, with the ``file:line:column`` of each part.
+
+    Raises UsageError.
+    """
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
@@ -117,7 +123,7 @@ def parse(text: str, file: str) -> Document:
 
 
 class _YamlReader:
-    """Nodes to plain data, noting places on the way."""
+    """Converts nodes to plain data, and records their places."""
 
     def __init__(self, file: str) -> None:
         self.file, self.nodes, self.open = file, 0, set[int]()

@@ -117,7 +117,7 @@ def _label(name: str, args: dict[str, Any]) -> str:
 
 def _subject(label: str, name: str, args: dict[str, Any], at: Size) -> Subject:
     resolved = registry.resolve("quantizers", name, args, {"num_codes": at.k, "dim": at.d})
-    return Subject(label, resolved.name, resolved.version, resolved.args, at)
+    return Subject(label, resolved.name, resolved.version, dict(resolved.args), at)
 
 
 def peers(wanted: str) -> dict[str, str]:

@@ -17,8 +17,8 @@ from vqbench.dataset import Dataset, Split
 from vqbench.errors import Interrupted
 from vqbench.functional.precision import float32_products
 from vqbench.model import Autoencoder
-from vqbench.planning.expansion import RECIPE
 from vqbench.profiling.subjects import Subject
+from vqbench.protocol import TRAIN
 from vqbench.quantizer import Quantizer
 from vqbench.recipe import Recipe, Task
 from vqbench.spec import PluginSpec, RunSpec
@@ -30,6 +30,7 @@ from vqbench.training.model_building import build
 Call = Callable[[], object]
 PRODUCT_LIMIT = 2**26  # entries of the bare product at once: 256 MiB in float32; larger ones are computed by rows
 GPU_CALLS = 10  # calls between two synchronizations
+RECIPE = TRAIN["clean"].recipe
 WARM_UP = 2  # rounds that are not counted
 
 

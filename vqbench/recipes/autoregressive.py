@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -56,6 +56,11 @@ class Autoregressive(LatentRecipe):
         if width % heads:
             raise UsageError(f"autoregressive, argument 'width': {width} channels are not divided by {heads} heads")
         self.width, self.layers, self.heads, self.dropout = width, layers, heads, dropout
+
+    @classmethod
+    def wrong_setting(cls, name: str, value: Any) -> str | None:
+        right = type(value) in (int, float) and 0 < value <= 10
+        return None if right else "a number above 0, at most 10"
 
     def generator(self, first: Autoencoder, channels: int, size: int) -> Prior:
         with torch.no_grad():

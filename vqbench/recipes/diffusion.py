@@ -67,6 +67,14 @@ class Diffusion(LatentRecipe):
         self.channels, self.blocks, self.by_channel = channels, blocks, scaling == "channel"
         self.multipliers, self.attention = _numbers("multipliers", multipliers), _numbers("attention", attention)
 
+    @classmethod
+    def wrong_setting(cls, name: str, value: Any) -> str | None:
+        if name == "steps" and (type(value) is not int or value < 1 or 1000 % value):
+            return "a divisor of 1,000, such as 50, 100, 200, 250, 500 or 1000"
+        if name == "eta" and not (type(value) in (int, float) and 0 <= value <= 1):
+            return "a number from 0 to 1"
+        return None
+
     def generator(self, first: Autoencoder, channels: int, size: int) -> Denoiser:
         require_diffusers()
         with torch.no_grad():

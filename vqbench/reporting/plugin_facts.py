@@ -10,8 +10,7 @@ from typing import Any
 
 from vqbench import protocol, registry
 from vqbench.errors import UsageError, VqbenchError, nearest
-from vqbench.planning.overrides import known_suites
-from vqbench.planning.suite import load_suite
+from vqbench.planning.suite_files import known_suites, load_suite
 
 PLUGINS: dict[str, registry.Kind] = {
     "quantizers": "quantizers",
@@ -57,7 +56,7 @@ def listing(kind: str) -> list[dict[str, str]]:
     if kind == "suites":
         return [_suite_line(path) for path in known_suites().values()]
     if kind == "protocols":
-        train = [{"name": name, "kind": "train", "about": text} for name, text in protocol.TRAIN_SUMMARY.items()]
+        train = [{"name": p.name, "kind": "train", "about": p.summary} for p in protocol.TRAIN.values()]
         return train + [{"name": p.name, "kind": "measure", "about": p.summary} for p in protocol.MEASURE.values()]
     plugins = [_plugin_line(PLUGINS[kind], name) for name in registry.names(PLUGINS[kind])]
     broken = [
@@ -100,7 +99,7 @@ def protocol_facts(name: str) -> dict[str, ProtocolFacts]:
     """
     facts = {}
     if name in protocol.TRAIN:
-        facts["train"] = ProtocolFacts(protocol.TRAIN_SUMMARY[name], dict(protocol.TRAIN[name]))
+        facts["train"] = ProtocolFacts(protocol.TRAIN[name].summary, dict(protocol.TRAIN[name].settings))
     if name in protocol.MEASURE:
         facts["measure"] = ProtocolFacts(protocol.MEASURE[name].summary, protocol.MEASURE[name].knobs())
     if not facts:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from vqbench.errors import VqbenchError
-from vqbench.planning import plan as planning
-from vqbench.planning.cost import kind, took, updates
-from vqbench.planning.overrides import known_suites
+from vqbench.planning import loading
+from vqbench.planning.cost import kind, median_seconds, updates
 from vqbench.planning.plan import Plan
+from vqbench.planning.suite_files import known_suites
 from vqbench.reporting.run_states import row_name
 from vqbench.store.record import Record, lacking
 from vqbench.store.results import ResultStore
@@ -72,7 +72,7 @@ def run_matrix(plan: Plan, store: ResultStore, results: ResultStore, cached: Res
     """
     with _without_garbage_collection():
         records = {record.run.key: record for record in store.records()}  # each is read once; there may be thousands
-        shared, known = _shared([store, results, cached], plan), took(records.values())
+        shared, known = _shared([store, results, cached], plan), median_seconds(records.values())
         wanted = {second: plan.wanted_of(second) for second in (False, True)}
         cells = []
         for entry, run in ((each, run) for each in plan.entries for run in each.stages()):
@@ -108,7 +108,7 @@ def _shared(stores: Sequence[ResultStore], plan: Plan) -> dict[str, list[str]]:
         if name == plan.suite.name:
             continue
         try:
-            keys = planning.keys(path, stores)
+            keys = loading.keys(path, stores)
         except VqbenchError:
             continue  # a suite that is broken or for another version does not matter to this plan
         for key in keys & own:

@@ -1,4 +1,4 @@
-"""How images are sampled from a generator, and which images they are compared with."""
+"""The sampling of images from a generator, and their reference."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ Reference = Literal["train", "test"]
 
 @dataclass(frozen=True)
 class Sampling:
-    """``count`` samples, drawn by the recipe's ``settings``, compared with the first ``references`` of a split.
+    """Number, settings and reference images of a generator's samples.
 
+    ``count`` samples, drawn with the recipe's ``settings``, are compared with the first ``references`` of a split.
     ``references`` of None are all images of the split; fewer are for splits in no particular order. The reference is
     the training split by default, as in most published FIDs.
     """
@@ -24,14 +25,20 @@ class Sampling:
 
     @property
     def name(self) -> str:
-        """All settings in one word, such as ``n=1000,reference=test,steps=50``; :meth:`parse` is the inverse."""
+        """All settings in one word; :meth:`parse` is the inverse.
+
+        For example ``n=1000,reference=test,steps=50``.
+        """
         against = [f"reference={self.reference}"]
         against += [f"references={self.references}"] if self.references is not None else []
         return ",".join([f"n={self.count}", *against, *self._settings()])
 
     @property
     def samples_name(self) -> str:
-        """The settings that decide the samples, without the reference: files of samples are named by it."""
+        """The settings that decide the samples, without the reference.
+
+        Files of samples are named by it.
+        """
         return ",".join([f"n={self.count}", *self._settings()])
 
     @classmethod

@@ -1,4 +1,4 @@
-"""The name that a value is stored under: its measuring protocol, its test images and its sampling."""
+"""The names that values are stored under."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from vqbench.store.sampling import Sampling
 
 @dataclass(frozen=True)
 class ValueName:
-    """What a value was measured under; ``str`` is the key of records, ``PROTOCOL[@IMAGES][:SAMPLING]``.
+    """What a value was measured under: protocol, images and sampling.
 
-    Values of other test images or samplings have other names, so that a reduced measurement never replaces a full one.
+    ``str`` is the key of records, ``PROTOCOL[@IMAGES][:SAMPLING]``. Values of other test images or samplings have other
+    names, so that a reduced measurement never replaces a full one.
 
     >>> str(ValueName("official", 1000))
     'official@1000'
@@ -40,5 +41,8 @@ class ValueName:
 
     @property
     def measuring(self) -> MeasureProtocol:
-        """The measuring protocol. Raises UsageError if this version has none of that name."""
+        """The measuring protocol.
+
+        Raises UsageError if this version has none of that name.
+        """
         return measuring(self.protocol)

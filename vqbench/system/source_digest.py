@@ -1,4 +1,4 @@
-"""A digest of what a Python file says: its syntax tree, whatever its layout, comments and docstrings."""
+"""Digests of Python files, independent of layout and comments."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 
 
 def digest(content: bytes, folder: Path) -> str:
-    """Sha256 of a file's syntax tree, and of every module in ``folder``, the file's own, that it imports.
+    """Compute the sha256 of the syntax trees of a file and its own modules.
 
-    Modules that these import from there count as well; installed packages do not. Raises SyntaxError or ValueError for
-    what is no Python.
+    These are all in ``folder`` that it imports. Modules that these import from there are included; installed packages
+    are not. Raises SyntaxError or ValueError for invalid Python.
     """
     trees = {"": ast.parse(content)}
     waiting = [trees[""]]
@@ -23,18 +23,18 @@ def digest(content: bytes, folder: Path) -> str:
             if (name := path.relative_to(folder).as_posix()) not in trees:
                 trees[name] = ast.parse(path.read_bytes())
                 waiting.append(trees[name])
-    found = hashlib.sha256()
+    result = hashlib.sha256()
     for name, tree in sorted(trees.items()):
         for token in (name, *tokens(tree)):
-            found.update(token.encode("utf-8", "surrogatepass") + b"\0")
-    return found.hexdigest()
+            result.update(token.encode("utf-8", "surrogatepass") + b"\0")
+    return result.hexdigest()
 
 
 def tokens(tree: ast.AST) -> Iterator[str]:
-    """The tree as words, the same under every Python: fields by name, without what is empty and what does nothing.
+    """Yield a syntax tree as words, the same under every version of Python.
 
-    Later versions add fields, which are empty in files that earlier ones can read. Iterative, since a sum of a thousand
-    terms is a tree of that depth.
+    Fields are named; empty ones and docstrings are left out. Later versions add fields, which are empty in files that
+    earlier ones can read. Iterative, since a sum of a thousand terms is a tree of that depth.
     """
     stack: list[Any] = [tree]
     while stack:
@@ -53,7 +53,10 @@ def tokens(tree: ast.AST) -> Iterator[str]:
 
 
 def _field(node: ast.AST, name: str) -> Any:
-    """A field's value, without statements that are a text, as docstrings are; constants as words."""
+    """The value of a field, without statements that are a text.
+
+    Docstrings are such statements. Constants are words.
+    """
     value = getattr(node, name, None)
     if isinstance(node, ast.JoinedStr):
         return _joined(value or [])
@@ -71,7 +74,10 @@ def _is_text(node: Any) -> bool:
 
 
 def _joined(values: list[Any]) -> list[Any]:
-    """The parts of an f-string, in which Pythons differ by how they cut the text between its expressions."""
+    """The parts of an f-string, the same under every version of Python.
+
+    Versions differ by how they split the text between expressions.
+    """
     parts: list[Any] = []
     for each in values:
         if not isinstance(each, ast.Constant):
@@ -84,12 +90,18 @@ def _joined(values: list[Any]) -> list[Any]:
 
 
 def _constant(value: Any) -> str:
-    """A constant with its type; whole numbers in hexadecimal, which has no limit of digits."""
+    """A constant with its type as one word.
+
+    Whole numbers are hexadecimal, which has no limit of digits.
+    """
     return f"{type(value).__name__}:{hex(value) if type(value) is int else ascii(value)}"
 
 
 def _beside(tree: ast.AST, folder: Path) -> Iterator[Path]:
-    """The files of modules and packages directly in ``folder`` that are imported anywhere in ``tree``."""
+    """The files directly in ``folder`` that ``tree`` imports.
+
+    Of packages, all files.
+    """
     for name in {name.partition(".")[0] for name in _imported(tree)} - {"vqbench"}:
         try:
             spec = importlib.util.find_spec(name)

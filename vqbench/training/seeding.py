@@ -1,4 +1,7 @@
-"""Random state by purpose: a (seed, data set, purpose) gives the same numbers in every suite, row and restart."""
+"""Derive seeds by purpose, equal in every suite, row and restart.
+
+A (seed, data set, purpose) always gives the same random numbers.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,15 @@ Seeds = Callable[..., int]
 
 
 def derive(*what: str | int) -> int:
-    """A seed in [0, 2^63) that depends on every word and number of ``what``, and on nothing else."""
+    """Derive a seed in [0, 2^63) from all words and numbers of ``what``."""
     text = "\0".join(f"{type(word).__name__}:{word}" for word in what)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 def seeds(seed: int, dataset: str) -> Seeds:
-    """The function (purpose, counters ...) -> seed of one run.
+    """Return the function (purpose, counters ...) -> seed of one run.
 
-    It knows the run's seed and data set but neither its quantizer nor its suite: so all quantizers of a seed see
-    the same images in the same order and start from the same backbone, which makes comparisons paired.
+    Its seeds depend on the run's seed and data set, but on neither its quantizer nor its suite: all quantizers at one
+    seed are trained on the same images in the same order and start from the same backbone, so comparisons are paired.
     """
     return lambda purpose, *counters: derive(seed, dataset, purpose, *counters)

@@ -49,7 +49,7 @@ def _trade_off(
     dataset: str,
 ) -> Plot:
     figure, axes = svg.panel(4.4, 3.1)
-    methods = [i for i, (view, _, _) in enumerate(points) if not view.entries[0].ceiling]
+    methods = [i for i, (view, _, _) in enumerate(points) if not view.entries[0].upper_bound]
     front = [methods[i] for i in statistics.pareto([points[i][1:] for i in methods])]
     if front:
         x, y = zip(*(points[i][1:] for i in front), strict=True)
@@ -57,7 +57,7 @@ def _trade_off(
     axes.margins(0.14, 0.12)
     for view, x, y in points:
         number = series(view, keys)
-        hollow = view.entries[0].ceiling
+        hollow = view.entries[0].upper_bound
         axes.plot(
             x,
             y,

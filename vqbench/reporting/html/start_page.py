@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vqbench.errors import StoreError, counted
-from vqbench.planning import plan as planning
+from vqbench.planning import plan_file
 from vqbench.planning.plan import Plan
 from vqbench.reporting.html.page import page
 from vqbench.reporting.html.suite_view import SuiteView, suite_view
@@ -46,7 +46,7 @@ def write(stores: Sequence[ResultStore], folder: Path) -> str:
     """
     plans: dict[str, Plan] = {}
     for store in stores:
-        for plan in planning.stored(store):
+        for plan in plan_file.stored(store):
             plans.setdefault(plan.name, plan)
     if not plans:
         for damaged in damage_of(stores):

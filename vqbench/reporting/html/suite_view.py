@@ -175,7 +175,9 @@ def protocol_settings(plan: Plan) -> dict[str, list[tuple[str, Any, Any, str]]]:
     """
     train = plan.suite.train.name
     args = plan.entries[0].run.recipe.args
-    known = protocol.TRAIN.get(train, {})  # empty if the suite names a recipe instead
+    known = (
+        protocol.TRAIN[train].settings if train in protocol.TRAIN else {}
+    )  # empty if the suite names a recipe instead
     settings = {f"Training: {train}": [_setting(name, value, known.get(name)) for name, value in args.items()]}
     for name in plan.protocols():
         settings[f"Protocol: {name}"] = [

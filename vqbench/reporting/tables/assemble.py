@@ -120,7 +120,7 @@ class _TableBuilder:
             cells = [self.reader.cell(each, column) for each in groups for column in self.columns]
             facts.append([training_facts(self.stored, each) for each in groups])
             first = entries[0]
-            rows.append(Row(label, cells, upper_bound=first.ceiling, paper=first.paper_row or ""))
+            rows.append(Row(label, cells, upper_bound=first.upper_bound, paper=first.paper_row or ""))
         marked = mark(rows, facts, self.columns)
         if key is None:
             return Block("", marked.rows), marked.notes

@@ -1,0 +1,71 @@
+"""Find suite files by name, and load a suite with its overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from vqbench.errors import UsageError, nearest
+from vqbench.planning import yamlfile
+from vqbench.planning.changes import narrowed, of_training
+from vqbench.planning.overrides import Override, override
+from vqbench.planning.suite import SuiteSpec
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def folders() -> list[Path]:
+    """The folders of suites, in the order of search.
+
+    The working directory's comes first, then a checkout's, then the installed one.
+    """
+    beside = [PACKAGE.parent / "suites"] if (PACKAGE.parent / "pyproject.toml").is_file() else []
+    return [Path("suites"), *beside, PACKAGE / "suites"]
+
+
+def known_suites() -> dict[str, Path]:
+    """All suites that have a name: name -> file."""
+    found: dict[str, Path] = {}
+    for folder in folders():
+        for path in sorted(folder.glob("*.yaml")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+def find_suite(name_or_path: str | Path) -> Path:
+    """Find the file of a suite by its path or name.
+
+    A path is used as given; a name is searched for in :func:`folders`, with or without ``.yaml``.
+
+    Raises UsageError with the places searched and the known suites.
+    """
+    given = str(name_or_path)
+    bases = [Path(), *(folders() if Path(given).name == given else [])]
+    tried = [base / name for base in bases for name in dict.fromkeys((given, given.removesuffix(".yaml") + ".yaml"))]
+    for path in tried:
+        if given and _is_file(path):
+            return path
+    looked = ", ".join(dict.fromkeys(str(base / given) for base in bases))
+    raise UsageError(f"{given!r}: no such suite; looked for {looked} (or .yaml); {nearest(given, known_suites())}")
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a file exists; False, too, if the system refuses an answer."""
+    with suppress(OSError, ValueError):
+        return path.exists() and not path.is_dir()
+    return False
+
+
+def load_suite(name_or_path: str | Path, overrides: Iterable[Override] = ()) -> SuiteSpec:
+    """Load the suite of that name or path, changed by ``overrides``.
+
+    Raises UsageError with the place of a wrong value.
+    """
+    document = yamlfile.read(find_suite(name_or_path))
+    overrides = list(overrides)
+    changed = override(document, overrides, SuiteSpec.model_fields)
+    suite = SuiteSpec.from_document(narrowed(document, changed, overrides))
+    if not overrides:
+        return suite
+    return suite.model_copy(update={"changed": [*suite.changed, *of_training(document, suite.quantizers, overrides)]})
