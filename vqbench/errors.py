@@ -62,10 +62,7 @@ class Interrupted(VqbenchError):
 
 
 class TimeUp(Interrupted):
-    """The time limit of the command is over; the same command resumes.
-
-    Everything done so far is kept.
-    """
+    """The time limit is reached; the work so far is kept, and the same command resumes."""
 
     exit_code = 3
 

@@ -99,16 +99,14 @@ def test_unknown_names_are_usage_errors(world: Path) -> None:
         assets.raw("vgg16_lpips", "vgg16_lpips.npz")
 
 
-@pytest.mark.parametrize("by_variable", [False, True])
-def test_offline_asks_nobody(
-    by_variable: bool, world: Path, server: AssetServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Offline, by argument or variable, no source is asked, nothing is written, and the error says what to do."""
+@pytest.mark.parametrize("way", ["argument", "variable", "block"])
+def test_offline_asks_nobody(way: str, world: Path, server: AssetServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Offline, whichever way, no source is asked, nothing is written, and the error says what to do."""
     know(monkeypatch, small_asset(address(server.base)))
-    if by_variable:
+    if way == "variable":
         monkeypatch.setenv("VQBENCH_OFFLINE", "1")
-    with pytest.raises(AssetError) as caught:
-        assets.fetch("small", offline=not by_variable)
+    with pytest.raises(AssetError) as caught, assets.no_downloads(way == "block"), assets.no_downloads(False):
+        assets.fetch("small", offline=way == "argument")
     for part in ("cannot get Small", "offline", server.base, "VQBENCH_DATA", str(world / "cache")):
         assert part in str(caught.value)
     assert server.asked == []

@@ -75,7 +75,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
     from vqbench.execution import provenance
 
-    told = provenance.made(torch.device("cpu"))
+    told = provenance.current_provenance(torch.device("cpu"))
     machine = {
         "device": told["device"],
         "threads": told["threads"],

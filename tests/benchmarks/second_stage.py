@@ -28,7 +28,7 @@ def measurement(chosen: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     from vqbench import registry
-    from vqbench.execution.provenance import made
+    from vqbench.execution.provenance import current_provenance
     from vqbench.model import Autoencoder
     from vqbench.planning.suite_files import load_suite
     from vqbench.profiling.peak_memory import peak
@@ -52,7 +52,7 @@ def measurement(chosen: argparse.Namespace) -> dict[str, Any]:
         found["shape"] = list(generator.shape)
         optimizer = torch.optim.AdamW(generator.parameters(), lr=recipe.learning_rate)
         average = {name: value.detach().clone() for name, value in generator.named_parameters()}
-        model, optimizer = engine.setup(generator, optimizer)
+        model = engine.setup(generator)
         rows = torch.randn(chosen.batch, *generator.shape, device=engine.device)
         for step in range(1 + chosen.repeat):
             begun = time.perf_counter()
@@ -72,7 +72,7 @@ def measurement(chosen: argparse.Namespace) -> dict[str, Any]:
 
     held, by = peak(work, engine.device)
     told = {"suite": chosen.suite, "recipe": suite.generate.name, "batch": chosen.batch, "precision": chosen.precision}
-    machine = made(engine.device)
+    machine = current_provenance(engine.device)
     return {**told, **found, "peak": held, "peak_by": by, "machine": machine, "repeat": chosen.repeat}
 
 

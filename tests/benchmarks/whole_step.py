@@ -109,10 +109,10 @@ def main(words: Sequence[str] | None = None) -> None:
 def measurement(chosen: argparse.Namespace) -> dict[str, Any]:
     """All rows, and the machine that they were measured on."""
     rows = list(measured(chosen))
-    from vqbench.execution.provenance import made
+    from vqbench.execution.provenance import current_provenance
     from vqbench.training.engine import Engine
 
-    return {"machine": made(Engine(chosen.device).device), "repeat": chosen.repeat, "rows": rows}
+    return {"machine": current_provenance(Engine(chosen.device).device), "repeat": chosen.repeat, "rows": rows}
 
 
 def table(found: dict[str, Any], style: str) -> str:

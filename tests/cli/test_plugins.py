@@ -42,7 +42,7 @@ metrics: [l1, usage, bits]
 
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("vqbench.registry.plugin_files._files", {})
+    monkeypatch.setattr("vqbench.registry.discovery._files", {})
     registry.sources.cache_clear()
     yield
     registry.sources.cache_clear()

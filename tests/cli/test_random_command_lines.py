@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ from vqbench.cli import app
 from vqbench.execution import installation, provenance, suite_runner
 from vqbench.execution.results import Summary
 from vqbench.planning import loading
-from vqbench.registry import plugin_files
+from vqbench.registry import discovery
 from vqbench.store.record import Record, Value
 from vqbench.store.results import ResultStore
 
@@ -159,9 +160,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def typed(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """That directory as the working one; nothing is trained, fetched, or left of environment and registry."""
     monkeypatch.chdir(place)
-    monkeypatch.setattr(suite_runner, "_execute", lambda *_: Summary())
+    executor = SimpleNamespace(execute=lambda jobs: Summary())
+    monkeypatch.setattr(suite_runner, "create_executor", lambda *_, **__: executor)
     monkeypatch.setattr(installation, "golden_results", list)
-    monkeypatch.setattr("vqbench.registry.plugin_files._files", {})
+    monkeypatch.setattr("vqbench.registry.discovery._files", {})
     monkeypatch.setenv("VQBENCH_OFFLINE", "1")
     yield place
     registry.sources.cache_clear()
@@ -169,7 +171,7 @@ def typed(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def carried_out(words: list[str]) -> tuple[int, str]:
     """Exit code and stderr of a command line in this process."""
-    plugin_files._files.clear()
+    discovery._files.clear()
     registry.sources.cache_clear()
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()) as errors:
         code = app.run_words(words)

@@ -20,7 +20,7 @@ from vqbench.cli import app
 from vqbench.conformance import two_ranks
 from vqbench.conformance.outcome import Result
 from vqbench.quantizer import Quantizer
-from vqbench.registry import plugin_files
+from vqbench.registry import discovery
 from vqbench.testing import CHECKS, conformance
 
 SLOW = {check.name for check in CHECKS if check.slow}
@@ -29,7 +29,7 @@ NO_GPU = {"gpu"}  # nothing to plant where there is none
 
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("vqbench.registry.plugin_files._files", {})
+    monkeypatch.setattr("vqbench.registry.discovery._files", {})
     registry.sources.cache_clear()
     yield
     registry.sources.cache_clear()
@@ -242,7 +242,7 @@ def test_the_exit_code_tells(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert [check["state"] for check in reports[1]["checks"]] == ["PASS", "FAIL"]
     assert vqbench("check", broken, *only) == 1
     assert "No module named 'nowhere'" in capsys.readouterr().out
-    plugin_files._files.clear()  # as in a new process
+    discovery._files.clear()  # as in a new process
     registry.sources.cache_clear()
     for words in (("check",), ("check", tmp_path / "absent.py"), ("check", "vqq"), ("check", empty)):
         assert vqbench(*words, *only) == 2

@@ -1,4 +1,4 @@
-"""Runs on several devices: real ranks that end where one process does, and none left behind by a crash."""
+"""Runs on several devices: real ranks have the results of one process, and a crash leaves none behind."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ import numpy as np
 import pytest
 import torch
 
-from tests.execution.test_executors import PATIENCE, alive, children, plugin
 from tests.support import ranks
+from tests.support.processes import PATIENCE, alive, children, plugin
 from tests.support.tiny_suite import command, weights, write
 from vqbench import assets, registry
-from vqbench.distributed import collectives as functional
+from vqbench.distributed import collectives
 from vqbench.distributed.group import RankGroup
 from vqbench.errors import UsageError
 from vqbench.evaluation import reconstructions
 from vqbench.execution import rank_pool, runner
-from vqbench.execution.rank_task import RankWorker
+from vqbench.execution.rank_worker import RankWorker
 from vqbench.execution.settings import RunSettings
 
-SOUND = [name for name in ranks.CASES if name != "parting"]
-MORE = ["cvq and measured", "residual and measured", "cvq and stopped", "parting"]
+SOUND = [name for name in ranks.CASES if name != "diverging"]
+MORE = ["cvq and measured", "residual and measured", "cvq and stopped", "diverging"]
 
 
 def assert_equal(ours: Mapping[str, Any], one: Mapping[str, Any]) -> None:
-    """Codebook, statistics, weights, loss, selection and values are those of one process, to float32 accuracy."""
+    """Compare codebook, statistics, weights, loss, selection and values with those of one process."""
     for name, value in one["state"].items():
         close = torch.allclose(ours["state"][name].double(), value.double(), rtol=1e-4, atol=1e-6)
         assert close, f"{name}: {(ours['state'][name] - value).abs().max()}"
@@ -56,7 +56,7 @@ def assert_values_equal(ours: Mapping[str, Any], one: Mapping[str, Any]) -> None
 
 
 def compare(all_ranks: list[Mapping[str, Any]], one: Mapping[str, Any]) -> None:
-    """All ranks hold the same, bit by bit, and it is what one process has."""
+    """All ranks have the same results, bit by bit, and they are those of one process."""
     for name in one:
         ours = all_ranks[0][name]
         for rank in all_ranks[1:]:
@@ -72,27 +72,31 @@ def compare(all_ranks: list[Mapping[str, Any]], one: Mapping[str, Any]) -> None:
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> list[Mapping[str, Any]]:
-    """What each of two ranks makes of all cases."""
+    """The results of all cases on each of two ranks."""
     return ranks.together(2, [*SOUND, *MORE], tmp_path_factory.mktemp("two"))
 
 
 def test_two_ranks_are_one_process(two: list[Mapping[str, Any]], tmp_path: Path) -> None:
-    """Every quantizer that ships for several devices, trained by the recipe on two real ranks with unequal parts, has
-    the codebook, usage, loss and values of one process, and both ranks have them bit for bit. (In float64: in float32
-    k-means and anchors amplify what the order of addition decides between features as good as equally near.)"""
+    """Every built-in quantizer for several devices, trained on two ranks with unequal parts, has the results of one.
+
+    Both ranks have them bit for bit. (In float64: in float32, k-means and anchors amplify what the order of addition
+    decides between features that are almost equally near.)
+    """
     compare(two, ranks.alone(SOUND, tmp_path))
 
 
 def test_ranks_measure_what_one_process_does(two: list[Mapping[str, Any]], tmp_path: Path) -> None:
-    """Two ranks that share a split without padding count every image once, under all protocols, have the values of
-    one process and, in the split's order, those of each image."""
+    """Two ranks share a split without padding: every image counts once, under all protocols.
+
+    They have the values of one process and, in the order of the split, those of each image.
+    """
     one = ranks.alone(MORE[:2], tmp_path)
     assert len(one[MORE[0]]["images"]) == 7
     compare(two, one)
 
 
-def test_ranks_go_on_exactly(two: list[Mapping[str, Any]]) -> None:
-    """Stopped by the first rank in mid-epoch, and going on from its checkpoint, two ranks end bit for bit as ever."""
+def test_ranks_resume_exactly(two: list[Mapping[str, Any]]) -> None:
+    """Stopped by rank 0 in mid-epoch and resumed from its checkpoint, two ranks end bit for bit as without a stop."""
     for rank in two:
         stopped, whole = rank["cvq and stopped"], rank["cvq"]
         assert stopped["history"] == whole["history"]
@@ -100,11 +104,11 @@ def test_ranks_go_on_exactly(two: list[Mapping[str, Any]]) -> None:
             assert torch.equal(stopped["state"][name], value), name
 
 
-def test_ranks_that_part_end_the_run(two: list[Mapping[str, Any]]) -> None:
-    """A codebook that every rank moves in its own way ends the run on all ranks, quantizer and tensors named."""
+def test_ranks_that_diverge_fail_the_run(two: list[Mapping[str, Any]]) -> None:
+    """A codebook that every rank updates in its own way fails the run on all ranks; quantizer and tensors are named."""
     for rank in two:
-        error = rank["parting"]["error"]
-        assert "ranks diverged: quantizer.codebook, quantizer.average_sums of Parting differ" in error
+        error = rank["diverging"]["error"]
+        assert "ranks diverged: quantizer.codebook, quantizer.average_sums of Diverging differ" in error
 
 
 @pytest.mark.slow
@@ -116,8 +120,10 @@ def test_more_ranks_are_one_process(size: int, tmp_path: Path) -> None:
 
 
 def test_four_ranks_share_a_batch_of_three(tmp_path: Path) -> None:
-    """On four ranks, the last batch smaller than their number, two quantizers of the global batch end where one process
-    does; one rank gets no pass of the split that is measured."""
+    """Four ranks, more than the images of the last batch, have the results of one process with two quantizers.
+
+    One rank evaluates no image.
+    """
     names = ["cvq and measured", "vq_ema_restart"]
     compare(ranks.together(4, names, tmp_path), ranks.alone(names, tmp_path))
 
@@ -168,7 +174,7 @@ class FourRanks(RankGroup):
 
 
 def test_machines_with_and_without_gpus_do_not_train_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where `auto` is a GPU for some ranks and the CPU for others, all refuse the run instead of waiting for ever."""
+    """Where `auto` is a GPU for some ranks and the CPU for others, all refuse the run instead of waiting forever."""
     pretend_gpus(monkeypatch, 2)
     rank = RankWorker(RunSettings("auto"), runner.SilentListener(), lambda: False, FourRanks(0, 4, 0, 2))
     with pytest.raises(UsageError, match="ranks have different devices \\(cpu and cuda\\); set --device cpu or cuda"):
@@ -178,7 +184,7 @@ def test_machines_with_and_without_gpus_do_not_train_together(monkeypatch: pytes
 
 @pytest.mark.slow
 def test_torchrun_on_two_machines(one_device: Path, tmp_path: Path) -> None:
-    """Two launchers, as on two machines with a rank each, share a run, and have what one device has."""
+    """Two launchers, as on two machines with a rank each, share a run and have the results of one device."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     suite = write(tmp_path, "vq, vq_ema")
@@ -204,15 +210,15 @@ def test_torchrun_on_two_machines(one_device: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 7])
 def test_parts_are_all_and_nothing_twice(count: int, size: int) -> None:
     """The ranks' parts of a batch, and of a split, are all of it in order; no part is more than one image larger."""
-    parts = [list(range(count))[functional.part(count, rank, size)] for rank in range(size)]
+    parts = [list(range(count))[collectives.rank_slice(count, rank, size)] for rank in range(size)]
     assert [image for part in parts for image in part] == list(range(count))
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
-    assert parts == [list(RankGroup(rank, size).part(range(count))) for rank in range(size)]
+    assert parts == [list(RankGroup(rank, size).own_items(range(count))) for rank in range(size)]
     assert count < size or all(parts)
 
 
-def test_what_is_not_made_for_ranks() -> None:
-    """Of what ships only the wrapper of another package, which has exchanges of its own, declares itself unfit."""
+def test_only_the_wrapper_is_not_distributed() -> None:
+    """Of the built-in methods only the wrapper of another package, which exchanges by itself, needs one device."""
     every = registry.names("quantizers")
     assert [name for name in every if not registry.load("quantizers", name).distributed] == ["lucidrains"]
 
@@ -227,7 +233,7 @@ def records(store: Path) -> dict[str, dict[str, Any]]:
 
 
 def assert_same_runs(first: Path, second: Path) -> None:
-    """The same keys, weights and values, but for rounding."""
+    """Compare keys, weights and values of two stores, up to rounding."""
     one, other = records(first), records(second)
     assert one.keys() == other.keys() != set()
     for run, state in weights(first).items():
@@ -241,7 +247,7 @@ def assert_same_runs(first: Path, second: Path) -> None:
 
 @pytest.fixture(scope="module")
 def one_device(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The results of "vq, vq_ema" on one device; not to be changed."""
+    """The results of "vq, vq_ema" on one device. Tests must not change them."""
     folder = tmp_path_factory.mktemp("one")
     words = command("run", write(folder, "vq, vq_ema"), "--store", folder / "runs", "-q", *REDUCED)
     subprocess.run(words, check=True, capture_output=True)
@@ -261,8 +267,10 @@ class Unfit(VQ):
 
 
 def test_devices_share_a_run(one_device: Path, tmp_path: Path) -> None:
-    """`run --devices 2` has the keys, weights and values of one device and says so in its records; a quantizer with
-    distributed = False is refused in one sentence, nothing is held against it, and the suite goes on."""
+    """`run --devices 2` has the keys, weights and values of one device, and its records name two.
+
+    A quantizer with distributed = False is refused in one sentence without a recorded failure, and other runs follow.
+    """
     (tmp_path / "unfit.py").write_text(UNFIT)
     suite, store = write(tmp_path, "unfit, vq, vq_ema"), tmp_path / "runs"
     words = ("run", suite, "--store", store, "--plugin", tmp_path / "unfit.py", "--devices", "2", *REDUCED)
@@ -289,7 +297,7 @@ def torchrun(*words: object) -> list[str]:
 
 
 def test_torchrun_shares_a_run(one_device: Path, tmp_path: Path) -> None:
-    """The same under torchrun, whose ranks all end; where nothing is left to do, they do, too."""
+    """torchrun gives the same results, and its ranks end, also where no run is left to do."""
     for store in (tmp_path / "runs", one_device):
         words = torchrun("run", write(tmp_path, "vq, vq_ema"), "--store", store, "-q", *REDUCED)
         done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE)
@@ -313,8 +321,10 @@ RANK_1 = (
     ids=["memory", "kill"],
 )
 def test_a_rank_that_fails_is_named(tmp_path: Path, rows: str, do: str, reason: str) -> None:
-    """A rank that runs out of memory ends its run as failed, with the rank and the reason, and no other run, which is
-    resumed when asked for; of one that is killed, the run resumes by itself."""
+    """A rank that runs out of memory fails its run alone, with the rank and the reason; --retry-failed resumes it.
+
+    A run whose rank is killed resumes by itself.
+    """
     odd = RANK_1.format(mark=str(tmp_path / "mark"), do=do)
     suite, store = write(tmp_path, rows), tmp_path / "runs"
     words = [
@@ -348,7 +358,7 @@ def descendants(process: int) -> list[int]:
 
 @pytest.mark.parametrize("victim", ["driver", pytest.param("leader", marks=pytest.mark.slow)])
 def test_no_rank_outlives_its_leader(one_device: Path, tmp_path: Path, victim: str) -> None:
-    """SIGKILL of the driver, or of rank 0, leaves no process; the same command goes on to what one device gives."""
+    """SIGKILL of the driver, or of rank 0, leaves no process behind, and keeps the last checkpoint."""
     slow = plugin(tmp_path, "slow", "time.sleep(0.2)", after=0)
     suite, store = write(tmp_path, "slow", epochs=100), tmp_path / "runs"
     words = command("run", suite, "--store", store, "--devices", "2", *REDUCED, "--plugin", slow)

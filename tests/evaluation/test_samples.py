@@ -35,7 +35,7 @@ from vqbench import protocol
 from vqbench.errors import Interrupted, RunError
 from vqbench.evaluation import contact_sheets, sample_pieces
 from vqbench.evaluation import samples as generation
-from vqbench.execution import rank_task
+from vqbench.execution import rank_worker
 from vqbench.execution.settings import RunSettings
 from vqbench.metric import Samples
 from vqbench.metrics.copies import Copies
@@ -238,11 +238,11 @@ def test_what_was_learned_from_reaches_the_metrics(tmp_path: Path, monkeypatch: 
     engine: Any = SimpleNamespace(device=CPU)
     run: Any = SimpleNamespace(seed=1, dataset=SimpleNamespace(name="few"))
     task, worker = (
-        rank_task.RankTask(run, tmp_path, {}, True),
-        rank_task.RankWorker(RunSettings("cpu"), listener, lambda: False),
+        rank_worker.RankTask(run, tmp_path, {}, True),
+        rank_worker.RankWorker(RunSettings("cpu"), listener, lambda: False),
     )
     for recipe in (SimpleNamespace(mirrored=True, subset=7), SecondStage()):
-        result = rank_task.RankResult(None)
+        result = rank_worker.RankResult(None)
         worker._evaluate_samples(task, recipe, engine, Split(None), None, result)  # type: ignore[arg-type]
     assert [(each["mirrored"], each["trained_on"]) for each in calls] == [(True, 7), (False, None)]
 

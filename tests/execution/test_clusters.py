@@ -12,6 +12,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,15 @@ import pytest
 import torch
 
 import vqbench as package
+from tests.support.processes import PATIENCE, plugin, running, wait_for
 from tests.support.tiny_suite import assert_same, command, values, vqbench, write
 from vqbench import registry
 from vqbench.errors import UsageError
-from vqbench.execution.executors.cluster_node import RemoteJob, RemoteResult, run_remote_job
+from vqbench.execution.executors.cluster_node import RemoteJob, RemoteResult, run_remote_job, user_files
 from vqbench.execution.executors.executor_options import ExecutorOptions
 from vqbench.execution.executors.file_sync import pack, unpack
 from vqbench.execution.executors.ray_cluster import capacity
+from vqbench.execution.results import RunResult
 from vqbench.execution.settings import RunSettings
 from vqbench.planning import loading
 from vqbench.planning.forecast import simulate
@@ -38,48 +41,14 @@ ray_is_there = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install 'vqbench[ray]'"
 )
 
-# A quantizer that notes every training pass, and takes its time where the test wants to interfere.
-PLUGIN = '''
-import os
-import time
-from pathlib import Path
-
-from vqbench.quantizers.vq import VQ
-
-
-class Odd(VQ):
-    """Does something odd in a training forward pass."""
-
-    paper = "none"
-    count = 0
-
-    def forward(self, z):
-        self.count += self.training
-        if self.training:
-            with open("{folder}/passes", "a") as file:
-                file.write(f"{{os.getpid()}}\\n")
-        if self.training and self.count > 20:
-            {odd}
-        return super().forward(z)
-'''
 SLOW = 'time.sleep(0.3 if Path("{folder}/slow").exists() else 0)'
 UPDATES = 55  # of a run of the tiny suite
-PATIENCE = 300  # seconds; far longer than anything takes, so that a fault ends a test and the time does not
 
 
-def plugin(folder: Path, name: str, odd: str) -> Path:
-    path = folder / f"{name}.py"
-    path.write_text(PLUGIN.format(folder=folder, odd=odd.format(folder=folder)))
-    return path
-
-
-def patiently(work: subprocess.Popen[str], what: Any) -> None:
-    """Wait until ``what()`` is true, as long as the process lives."""
-    until = time.monotonic() + PATIENCE
-    while not what():
-        assert work.poll() is None, work.communicate()
-        assert time.monotonic() < until, "it does not come about"
-        time.sleep(0.05)
+def noting_plugin(folder: Path, name: str, odd: str) -> Path:
+    """Write a quantizer that notes every training pass, and runs the code ``odd`` in those after the 20th."""
+    note = 'if self.training: print(os.getpid(), file=open("{folder}/passes", "a"))'
+    return plugin(folder, name, odd.format(folder=folder), always=note.format(folder=folder))
 
 
 def passes(folder: Path) -> dict[str, int]:
@@ -93,7 +62,7 @@ def passes(folder: Path) -> dict[str, int]:
 @pytest.fixture(autouse=True)
 def _fresh_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The user's plugin files of one test are not there in the next; all run with the threads of a Ray task."""
-    monkeypatch.setattr("vqbench.registry.plugin_files._files", {})
+    monkeypatch.setattr("vqbench.registry.discovery._files", {})
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
     yield
@@ -111,7 +80,7 @@ def alone(*line: object) -> None:
 # On a node, without a cluster -----------------------------------------------------------------------------------------
 
 
-def errand(suite: Path, *plugins: Path, **changes: Any) -> RemoteJob:
+def remote_job(suite: Path, *plugins: Path, **changes: Any) -> RemoteJob:
     """The first run of ``suite``, ready to be carried out anywhere."""
     for path in plugins:
         registry.add_file(path)
@@ -130,17 +99,17 @@ def errand(suite: Path, *plugins: Path, **changes: Any) -> RemoteJob:
     return RemoteJob(**{**given, **changes})
 
 
-def carried_out(errand: RemoteJob, store: Path, halt_at: int = 10**9) -> RemoteResult:
-    """Carry out an errand and write what comes of it, as the driver does; told to stop at an update."""
-    folder = store / f"fashion_mnist_5k-{errand.job.run.quantizer.name}-{errand.job.run.key}"
+def carried_out(job: RemoteJob, store: Path, stop_at: int = 10**9) -> RemoteResult:
+    """Carry out a remote job and write its files, as the driver does; it stops at the update ``stop_at``."""
+    folder = store / f"fashion_mnist_5k-{job.job.run.quantizer.name}-{job.job.run.key}"
 
-    def tell(messages: list[object], files: dict[str, bytes]) -> bool:
+    def post(messages: list[object], files: dict[str, bytes]) -> bool:
         unpack(folder, files)
-        return any(getattr(message, "done", 0) >= halt_at for message in messages)
+        return any(getattr(message, "done", 0) >= stop_at for message in messages)
 
-    brought = run_remote_job(errand, tell)
-    unpack(folder, brought.files)
-    return brought
+    returned = run_remote_job(job, post)
+    unpack(folder, returned.files)
+    return returned
 
 
 def test_only_what_changed_travels(tmp_path: Path) -> None:
@@ -166,16 +135,16 @@ def test_only_what_changed_travels(tmp_path: Path) -> None:
 
 def test_a_run_stopped_on_one_node_goes_on_at_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Halted in mid-training and carried out again from what was sent, a run has the local executor's weights."""
-    first = errand(write(tmp_path, "vq"), variables={"VQBENCH_CHECKPOINT_EVERY": "0"})
+    first = remote_job(write(tmp_path, "vq"), variables={"VQBENCH_CHECKPOINT_EVERY": "0"})
     scratch, store = tmp_path / "scratch", tmp_path / "runs"
     scratch.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))  # of this test alone
-    stopped = carried_out(first, store, halt_at=1)
+    stopped = carried_out(first, store, stop_at=1)
     assert (stopped.result.status, stopped.evicted) == ("stopped", False)
     checkpoint = next(store.glob("*/last.pt"))
     assert 0 < torch.load(checkpoint)["progress"]["step"] < UPDATES
     assert not list(store.glob("*/record.json"))
-    again = errand(tmp_path / "tiny.yaml", files=pack(checkpoint.parent))
+    again = remote_job(tmp_path / "tiny.yaml", files=pack(checkpoint.parent))
     assert carried_out(again, store).result.status == "done"
     alone("run", tmp_path / "tiny.yaml", "--store", tmp_path / "local")
     assert_same(store, tmp_path / "local")
@@ -187,26 +156,44 @@ def test_a_crash_on_a_node_is_brought_home(tmp_path: Path) -> None:
     """What crashes, or takes too long, on a node comes back as a failed run with its reason and its last lines."""
     crash = 'print("the last words", flush=True); os._exit(7)'
     store = tmp_path / "runs"
-    brought = carried_out(errand(write(tmp_path, "crash"), plugin(tmp_path, "crash", crash)), store)
-    assert brought.result.status == "failed"
+    returned = carried_out(remote_job(write(tmp_path, "crash"), noting_plugin(tmp_path, "crash", crash)), store)
+    assert returned.result.status == "failed"
     failure = json.loads(next(store.glob("*/failed.json")).read_text())
     assert failure["reason"].startswith("its process ended with exit code 7")
     assert failure["log"][-1] == "the last words"
-    hangs = errand(write(tmp_path, "hangs"), plugin(tmp_path, "hangs", "time.sleep(3600)"), timeout=2.0)
-    assert "took longer than --timeout 2s" in carried_out(hangs, store).result.reason
+    hangs = remote_job(write(tmp_path, "hangs"), noting_plugin(tmp_path, "hangs", "time.sleep(3600)"), timeout=1.0)
+    assert "took longer than --timeout 1s" in carried_out(hangs, store).result.reason
+
+
+def test_settings_reach_the_worker_on_a_node(tmp_path: Path) -> None:
+    """Logger, determinism and offline travel to the process that trains, and what the logger writes comes back."""
+    demand = "import torch; from vqbench.assets import fetching; "
+    demand += "assert torch.are_deterministic_algorithms_enabled() and fetching._no_downloads"
+    odd, logger = plugin(tmp_path, "demanding", "pass", always=demand), tmp_path / "logger.py"
+    logger.write_text(
+        "def log(run, folder):\n    return lambda epoch: (folder / 'epochs.txt').write_text(str(epoch['epoch']))\n"
+    )
+    settings = RunSettings("cpu", 1, (odd,), f"{logger}:log", deterministic=True, offline=True)
+    files = tuple(path.read_bytes() for path in user_files(settings))
+    job, store = remote_job(write(tmp_path, "demanding"), odd, settings=settings, user_files=files), tmp_path / "runs"
+    logger.unlink()  # a node has files of its own
+    assert carried_out(job, store).result == RunResult("done")
+    assert next(store.glob("*/epochs.txt")).read_text() == "1"
+    assert json.loads(next(store.glob("*/record.json")).read_text())["made"]["deterministic"] is True
+    assert not torch.are_deterministic_algorithms_enabled(), "the driver's own process is left alone"
 
 
 def test_another_version_on_a_node_is_refused(tmp_path: Path) -> None:
     """A node with another vqbench, or without the data, does no run: its sentence ends the whole work."""
     suite = write(tmp_path, "vq")
     with pytest.raises(UsageError, match="install the same on all"):
-        run_remote_job(errand(suite, version="0.0"), lambda messages, files: False)
+        run_remote_job(remote_job(suite, version="0.0"), lambda messages, files: False)
     with pytest.raises(UsageError, match="no asset is called 'nothing'"):
-        run_remote_job(errand(suite, assets=("nothing",)), lambda messages, files: False)
+        run_remote_job(remote_job(suite, assets=("nothing",)), lambda messages, files: False)
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "error"),
     [
         (("--executor", "kubernetes"), "known: local, ray, slurm"),
         (("--address", "auto"), "--address is for --executor ray"),
@@ -215,10 +202,12 @@ def test_another_version_on_a_node_is_refused(tmp_path: Path) -> None:
         (("--executor", "ray", "--device", "cuda:1"), "the cluster assigns the GPUs"),
     ],
 )
-def test_options_that_do_not_go_together(words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_that_do_not_go_together(
+    words: tuple[str, ...], error: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """An option that would mean nothing where the suite is carried out is refused, and nothing is started."""
     assert vqbench("run", "quick", *words) == 2
-    assert said in capsys.readouterr().err
+    assert error in capsys.readouterr().err
 
 
 def test_how_many_runs_fit_a_node() -> None:
@@ -234,7 +223,7 @@ def test_how_many_runs_fit_a_node() -> None:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """A Ray cluster on this machine whose head has one place; tests add nodes. All of it is gone afterwards."""
+    """A Ray cluster on this machine whose head has one core; tests add nodes. No process of it is left."""
     mark = uuid.uuid4().hex
     os.environ.update({"VQBENCH_TEST": mark, "RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0"})
     from ray.cluster_utils import Cluster
@@ -257,27 +246,22 @@ def cluster() -> Iterator[Any]:
 @pytest.mark.slow
 @ray_is_there
 def test_a_killed_node_costs_no_run(cluster: Any, tmp_path: Path) -> None:
-    """A node killed in mid-suite: its run goes on elsewhere from its last checkpoint; all is as on one machine."""
-    suite, file = write(tmp_path, "slow, {slow: {beta: 0.5}, label: other}, vq"), plugin(tmp_path, "slow", SLOW)
+    """A node killed in mid-suite: its run resumes elsewhere from its last checkpoint; all is as on one machine."""
+    suite, file = write(tmp_path, "slow, {slow: {beta: 0.5}, label: other}, vq"), noting_plugin(tmp_path, "slow", SLOW)
     line = ("run", suite, "--plugin", file, "--store")
     (tmp_path / "slow").touch()
     victim = cluster.add_node(**cluster.place)
     cluster.wait_for_nodes()
     store = tmp_path / "ray"
-    with subprocess.Popen(
-        command(*line, store, "--executor", "ray", "--address", cluster.address),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "VQBENCH_CHECKPOINT_EVERY": "0"},
-    ) as work:
-        patiently(work, lambda: len(list(store.glob("*-slow-*/last.pt"))) == 2)  # one on each node
+    words = (*line, store, "--executor", "ray", "--address", cluster.address)
+    with running(*words, VQBENCH_CHECKPOINT_EVERY="0") as work:
+        wait_for(lambda: len(list(store.glob("*-slow-*/last.pt"))) == 2, work)  # one on each node
         cluster.remove_node(victim, allow_graceful=False)
         (tmp_path / "slow").unlink()
         assert work.stderr is not None
-        said = work.stderr.read()
-        assert work.wait() == 0, said
-    assert said.count("it resumes elsewhere from its last checkpoint") == 1, said
+        output = work.stderr.read()
+        assert work.wait() == 0, output
+    assert output.count("it resumes elsewhere from its last checkpoint") == 1, output
     counts = list(passes(tmp_path).values())
     assert len(counts) == 3, "two runs, one of them in two processes"
     assert UPDATES <= sum(counts) < 3 * UPDATES, "the second process did not begin anew"
@@ -290,7 +274,7 @@ def test_a_killed_node_costs_no_run(cluster: Any, tmp_path: Path) -> None:
 @ray_is_there
 def test_a_suite_on_ray(cluster: Any, tmp_path: Path) -> None:
     """A user's plugin reaches the nodes, a run that crashes costs itself, the others are done, the view is live."""
-    suite, file = write(tmp_path, "bad, vq"), plugin(tmp_path, "bad", 'print("alas", flush=True); os._exit(7)')
+    suite, file = write(tmp_path, "bad, vq"), noting_plugin(tmp_path, "bad", 'print("alas", flush=True); os._exit(7)')
     store = tmp_path / "runs"
     line = command("run", suite, "--plugin", file, "--store", store, "--executor", "ray", "--address", cluster.address)
     done = subprocess.run(line, capture_output=True, text=True, check=False)
@@ -308,34 +292,34 @@ def test_a_suite_on_ray(cluster: Any, tmp_path: Path) -> None:
 @pytest.mark.slow
 @ray_is_there
 def test_ray_is_told_to_stop(cluster: Any, tmp_path: Path) -> None:
-    """SIGTERM to the driver ends with code 75 and the work in its store; it goes on, one run a place at a time."""
+    """SIGTERM to the driver ends with code 75 and the work in its store; it resumes, one run at a time per core."""
     words = 'if Path("{folder}/slow").exists(): time.sleep(0.3)\n'
     words += "            else: time.sleep(0.1)\n"
     words += (
         '            if self.count > 30 and not Path("{folder}/slow").exists(): print("alas", flush=True); os._exit(7)'
     )
-    suite, file = write(tmp_path, "bad, {bad: {beta: 0.5}, label: other}, vq"), plugin(tmp_path, "bad", words)
+    suite, file = write(tmp_path, "bad, {bad: {beta: 0.5}, label: other}, vq"), noting_plugin(tmp_path, "bad", words)
     store = tmp_path / "runs"
-    line = command("run", suite, "--plugin", file, "--store", store, "--executor", "ray", "--address", cluster.address)
+    line = ("run", suite, "--plugin", file, "--store", store, "--executor", "ray", "--address", cluster.address)
     (tmp_path / "slow").touch()
-    with subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as work:
-        patiently(work, lambda: (tmp_path / "passes").exists() and sum(passes(tmp_path).values()) > 21)
+    with running(*line) as work:
+        wait_for(lambda: (tmp_path / "passes").exists() and sum(passes(tmp_path).values()) > 21, work)
         work.send_signal(signal.SIGTERM)
         assert work.stderr is not None
-        said = work.stderr.read()
-        assert work.wait() == 75, said
-    assert "Traceback" not in said
+        output = work.stderr.read()
+        assert work.wait() == 75, output
+    assert "Traceback" not in output
     assert len(passes(tmp_path)) == 1
     assert [20 < torch.load(path)["progress"]["step"] < UPDATES for path in store.glob("*/last.pt")] == [True]
     assert not list(store.glob("*/record.json"))
     (tmp_path / "slow").unlink()
-    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    done = subprocess.run(command(*line), capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr
     assert len(list(store.glob("*-vq-*/record.json"))) == 1
     logs = [json.loads(path.read_text())["log"] for path in store.glob("*-bad-*/failed.json")]
     assert [log[-1] for log in logs] == ["alas"] * 2
     order = [process for process, _ in itertools.groupby((tmp_path / "passes").read_text().split())]
-    assert len(order) == len(set(order)) == 3, "one place, so one run after the other"
+    assert len(order) == len(set(order)) == 3, "one core, so one run after the other"
 
 
 @ray_is_there
@@ -367,15 +351,15 @@ def test_thousands_of_runs_are_planned(tmp_path: Path, capsys: pytest.CaptureFix
     suite, store = write(tmp_path, "vq, cvq"), ResultStore(tmp_path / "runs")
     line = ("plan", suite, "--store", store.root, "--results", tmp_path / "none", "--cost", "--json")
     assert vqbench(*line) == 0
-    assert json.loads(capsys.readouterr().out)["devices"] == [], "nothing was measured, so nothing is told"
+    assert json.loads(capsys.readouterr().out)["devices"] == [], "nothing was measured, so nothing is forecast"
     plan = loading.load(suite, [])
     vq, _ = plan.runs()
     metrics = {name: list(each) for name, each in plan.wanted().items()}
     for seed, seconds, device in ((1, 11.0, "a CPU"), (2, 5.5, "a CPU"), (3, 5.5, "a CPU"), (4, 1.1, "a GPU")):
-        told = {"device": device, "seconds": seconds, "threads": 2}
+        training = {"device": device, "seconds": seconds, "threads": 2}
         pass_ = {"device": device, "threads": 2, "seconds": 2.5, "metrics": metrics}
         run = RunSpec(vq.recipe, vq.backbone, vq.dataset, vq.quantizer, seed)
-        store.write(Record(run, {}, {**told, "measured": [] if device == "a GPU" else [pass_]}))
+        store.write(Record(run, {}, {**training, "measured": [] if device == "a GPU" else [pass_]}))
     seeds = ",".join(str(seed) for seed in range(1000, 2000))
     assert vqbench(*line, "--epochs", "10", "--seeds", seeds, "--jobs", "1", "--jobs", "64") == 0
     forecast = json.loads(capsys.readouterr().out)
@@ -403,6 +387,7 @@ def test_thousands_of_runs_are_planned(tmp_path: Path, capsys: pytest.CaptureFix
 
 # Stand-ins for Slurm's commands: `sbatch` keeps the script and carries its array out here, one task after the other.
 SBATCH = r"""#!/bin/bash
+set -m  # so that the array is a group of processes, whose number the test keeps
 cp "$1" "$FAKE/script"
 echo "Submitted batch job 7"
 [ -e "$FAKE/full" ] && exit
@@ -420,6 +405,7 @@ for index in $(seq 0 ${last:-0}); do
 done
 touch "$FAKE/over"
 ) > "$FAKE/log" 2>&1 < /dev/null &
+echo $! > "$FAKE/group"
 """
 SRUN = r"""#!/bin/bash
 while [[ "$1" == --* ]]; do if [[ "$1" == --output || "$1" == --error ]]; then shift; fi; shift; done
@@ -431,8 +417,8 @@ SACCT = '#!/bin/bash\necho "JobID|State|NodeList"\n'
 
 
 @pytest.fixture
-def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Slurm's commands on the PATH; the folder in which they note what they were asked."""
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Slurm's commands on the PATH; yields the folder of their notes, and ends the array afterwards."""
     pytest.importorskip("submitit", reason="submitit is not installed: pip install 'vqbench[slurm]'")
     fake = tmp_path / "slurm"
     fake.mkdir()
@@ -441,27 +427,28 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (fake / name).chmod(0o755)
     monkeypatch.setenv("FAKE", str(fake))
     monkeypatch.setenv("PATH", f"{fake}:{os.environ['PATH']}")
-    return fake
+    yield fake
+    if (fake / "group").exists():
+        with suppress(ProcessLookupError):
+            os.killpg(int((fake / "group").read_text()), signal.SIGKILL)
 
 
 @pytest.mark.slow
 def test_slurm_is_warned_and_queues_again(slurm: Path, tmp_path: Path) -> None:
-    """Slurm's warning in mid-training keeps the work and queues the task again, which goes on; all is as locally."""
-    suite, file = write(tmp_path, "slow, vq"), plugin(tmp_path, "slow", SLOW)
+    """Slurm's warning in mid-training keeps the work and queues the task again, which resumes; all is as locally."""
+    suite, file = write(tmp_path, "slow, vq"), noting_plugin(tmp_path, "slow", SLOW)
     line = ("run", suite, "--plugin", file, "--store")
     (tmp_path / "slow").touch()
-    slurmed = command(*line, tmp_path / "slurmed", "--executor", "slurm")
-    with subprocess.Popen(slurmed, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as work:
-        patiently(work, lambda: (tmp_path / "passes").exists() and sum(passes(tmp_path).values()) > 21)
+    with running(*line, tmp_path / "slurmed", "--executor", "slurm") as work:
+        wait_for(lambda: (tmp_path / "passes").exists() and sum(passes(tmp_path).values()) > 21, work)
         step = int((slurm / "step").read_text())
         workers = Path(f"/proc/{step}/task/{step}/children").read_text().split()
         for process in (step, *map(int, workers)):  # as Slurm does: the signal is for all processes of the step
             os.kill(process, signal.SIGUSR2)
         (tmp_path / "slow").unlink()
-        shown, said = work.communicate(timeout=PATIENCE)
-        assert work.returncode == 0, said + (slurm / "log").read_text()
-    assert "2 records of 2" in shown
-    assert "2 runs in 2 tasks: Slurm job 7" in said
+        _, output = work.communicate(timeout=PATIENCE)
+        assert work.returncode == 0, output + (slurm / "log").read_text()
+    assert "2 runs in 2 tasks: Slurm job 7" in output
     assert (slurm / "started").read_text().split() == ["0", "0", "1"], "the first task was queued again"
     first, second = passes(tmp_path).values()
     assert first + second == UPDATES, "it went on where it was"
@@ -472,8 +459,8 @@ def test_slurm_is_warned_and_queues_again(slurm: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_failed_runs_on_slurm(slurm: Path, tmp_path: Path) -> None:
-    """An array goes on after the command that submitted it; failed runs are told with their reason, by the next."""
-    suite, file = write(tmp_path, "bad, vq"), plugin(tmp_path, "bad", "os._exit(7)")
+    """An array continues after the command that submitted it; the next one reports failed runs with their reason."""
+    suite, file = write(tmp_path, "bad, vq"), noting_plugin(tmp_path, "bad", "os._exit(7)")
     line = command("run", suite, "--plugin", file, "--store", tmp_path / "runs", "--executor", "slurm")
     done = subprocess.run([*line, "--time-limit", "1s"], capture_output=True, text=True, check=False)
     assert done.returncode == 3, done.stderr
@@ -493,11 +480,11 @@ def test_what_slurm_is_asked_for(slurm: Path, tmp_path: Path, capsys: pytest.Cap
     (slurm / "full").touch()  # the array waits in the queue
     words = ("partition=gpu", "time=2h", "gpus=1", "parallel=64", "nice=100")
     options = [each for word in words for each in ("--slurm", word)]
-    line = ("run", write(tmp_path, "vq, cvq"), "--store", tmp_path / "runs", "--seeds", "1,2,3", "--time-limit", "2s")
+    line = ("run", write(tmp_path, "vq, cvq"), "--store", tmp_path / "runs", "--seeds", "1,2,3", "--time-limit", "1s")
     assert vqbench(*line, "--executor", "slurm", *options) == 3
-    said = capsys.readouterr().err
-    assert "6 runs in 6 tasks: Slurm job 7" in said
-    assert "the array continues without this command; `scancel 7` ends it" in said
+    output = capsys.readouterr().err
+    assert "6 runs in 6 tasks: Slurm job 7" in output
+    assert "the array continues without this command; `scancel 7` ends it" in output
     script = (slurm / "script").read_text()
     for option in ("partition=gpu", "time=120", "gpus-per-node=1", "nice=100", "requeue", "signal=USR2@90"):
         assert f"#SBATCH --{option}\n" in script

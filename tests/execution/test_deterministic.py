@@ -13,7 +13,7 @@ import torch
 from tests.distributed.test_devices import records
 from tests.support.tiny_suite import vqbench, write
 from vqbench import registry
-from vqbench.execution.rank_task import RankWorker
+from vqbench.execution.rank_worker import RankWorker
 from vqbench.execution.runner import SilentListener, describe
 from vqbench.execution.settings import RunSettings
 from vqbench.functional import anchor_sampling
@@ -60,7 +60,7 @@ def torch_restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 )
 def test_what_trains_is_deterministic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: tuple[str, str]) -> None:
     """Every process that trains computes under the switch; the record says so, and the key is what it is without."""
-    monkeypatch.setattr("vqbench.registry.plugin_files._files", {})
+    monkeypatch.setattr("vqbench.registry.discovery._files", {})
     (tmp_path / "demanding.py").write_text(DEMANDING)
     words = (write(tmp_path, "demanding"), "--store", tmp_path / "runs", "--plugin", tmp_path / "demanding.py")
     small = ("--subset", "1100", "--test-images", "50")
@@ -106,6 +106,6 @@ def test_an_operation_that_cannot_is_named() -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 7, 64, 1000])
 def test_cumulative_sums_without_a_scan(size: int) -> None:
-    """What a GPU computes instead of torch's scan, which it has not deterministically, is the same sum."""
+    """Cumulative sums without torch's scan, which is not deterministic on GPUs, are the same sums."""
     masses = torch.rand(3, size, dtype=torch.float64)
     torch.testing.assert_close(anchor_sampling._doubled(masses), masses.cumsum(-1))

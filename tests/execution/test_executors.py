@@ -19,6 +19,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from tests.support.processes import PATIENCE, alive, children, plugin, running, wait_for, wait_for_exit
 from tests.support.tiny_suite import assert_same, command, values, vqbench, write
 from vqbench import registry
 from vqbench.cli import app
@@ -40,75 +41,14 @@ from vqbench.system import environment
 from vqbench.system.durations import format_duration, parse_duration
 from vqbench.system.environment import LARGE_PAGES
 
-# Quantizers that a user might bring. Each does what it does in training, from the update that is named on.
-PLUGIN = '''
-import ctypes
-import os
-import signal
-import time
-from collections.abc import Iterator
-from pathlib import Path
-
-from vqbench.quantizers.vq import VQ
-
-
-class Odd(VQ):
-    """Does something odd in a training forward pass."""
-
-    paper = "none"
-    count = 0
-
-    def forward(self, z):
-        self.count += self.training
-        if self.training and self.count > {after}:
-            {odd}
-        return super().forward(z)
-'''
 SLOW = 'if (mark := os.environ.get("SLOW")): Path(mark).touch(); time.sleep(0.3)'
-PATIENCE = 300  # seconds; far longer than anything takes, so that a fault ends a test and the time does not
 MANY = "1000"  # epochs that no test waits for
-
-
-def plugin(folder: Path, name: str, odd: str, after: int = 20) -> Path:
-    path = folder / f"{name}.py"
-    path.write_text(PLUGIN.format(odd=odd, after=after))
-    return path
-
-
-def patiently(path: Path, work: subprocess.Popen[str]) -> None:
-    """Wait until ``path`` is there, as long as the process lives."""
-    while not path.exists():
-        assert work.poll() is None, work.communicate()
-        time.sleep(0.05)
-
-
-def children(process: int) -> list[int]:
-    """The processes that this one has started."""
-    try:
-        return [int(word) for word in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
-    except OSError:
-        return []
-
-
-def alive(process: int) -> bool:
-    try:
-        return "\nState:\tZ" not in Path(f"/proc/{process}/status").read_text()
-    except OSError:
-        return False
-
-
-def wait_for_the_end_of(processes: list[int]) -> None:
-    """Wait until none is alive."""
-    until = time.monotonic() + PATIENCE
-    while any(map(alive, processes)):
-        assert time.monotonic() < until, "they do not end"
-        time.sleep(0.05)
 
 
 @pytest.fixture
 def fresh_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The user's plugin files of one test are not there in the next."""
-    monkeypatch.setattr("vqbench.registry.plugin_files._files", {})
+    monkeypatch.setattr("vqbench.registry.discovery._files", {})
     yield
     registry.sources.cache_clear()
 
@@ -126,7 +66,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(("text", "number"), [("30s", 30), ("8m", 480), ("2h", 7200), ("1h30m", 5400), ("1h1s", 3601)])
 def test_lengths_of_time(text: str, number: int) -> None:
-    """Hours, minutes and seconds are understood, and said again in the same words."""
+    """Hours, minutes and seconds are parsed, and formatted to the same text."""
     assert parse_duration(text) == number
     assert format_duration(number) == text
 
@@ -145,13 +85,13 @@ def test_when_the_time_is_up_the_work_goes_on_later(
     suite = write(tmp_path, "vq, cvq")
     store = tmp_path / "parts"
     stop = Stop(3600)
-    told = PlainProgress.run_advanced
+    run_advanced = PlainProgress.run_advanced
 
-    def advanced(self: PlainProgress, run: object, done: int, total: int) -> None:
-        told(self, run, done, total)  # type: ignore[arg-type]
-        stop.until = 0  # from now on the time is up
+    def end_the_time(self: PlainProgress, run: object, done: int, total: int) -> None:
+        run_advanced(self, run, done, total)  # type: ignore[arg-type]
+        stop.until = 0
 
-    monkeypatch.setattr(PlainProgress, "run_advanced", advanced)
+    monkeypatch.setattr(PlainProgress, "run_advanced", end_the_time)
     with pytest.raises(TimeUp, match="left: 1 stopped, 1 not begun; the same command resumes") as raised, stop:
         run_and_print([loading.load(suite, [])], store, RunOptions(), stop)
     assert raised.value.exit_code == 3
@@ -159,7 +99,7 @@ def test_when_the_time_is_up_the_work_goes_on_later(
     assert "0 records of 2" in shown.out or "vq" in shown.out
     assert len(list(store.glob("*/last.pt"))) == 1
     monkeypatch.undo()
-    assert vqbench("run", suite, "--store", store, "-q") == 0
+    assert vqbench("run", suite, "--store", store, "-q", "--jobs", "0") == 0
     assert_same(store, whole)
     assert values(store) == values(whole)
 
@@ -182,34 +122,32 @@ def test_the_command_ends_in_its_time(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_exit_codes_are_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     """The help has every exit code with its meaning."""
     assert vqbench("--help") == 0
-    said = " ".join(capsys.readouterr().out.split())
+    output = " ".join(capsys.readouterr().out.split())
     assert list(app.EXIT_CODES) == [0, 1, 2, 3, 75, 130]
     for code, meaning in app.EXIT_CODES.items():
-        assert f"{code} {meaning}" in said
+        assert f"{code} {meaning}" in output
 
 
 # Signals --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("number", "code", "whom"),
+    ("number", "code", "target"),
     [(signal.SIGINT, 130, "driver"), (signal.SIGTERM, 75, "driver"), (signal.SIGUSR1, 75, "worker")],
 )
-def test_a_signal_keeps_the_work(number: signal.Signals, code: int, whom: str, tmp_path: Path) -> None:
+def test_a_signal_keeps_the_work(number: signal.Signals, code: int, target: str, tmp_path: Path) -> None:
     """Ctrl-C, SIGTERM and SIGUSR1, to the driver or to a worker, end with a checkpoint and the right exit code."""
     suite, store = write(tmp_path, "slow, vq"), tmp_path / "runs"
     line = ("run", suite, "--store", store, "--plugin", plugin(tmp_path, "slow", SLOW))
     mark = tmp_path / "mark"
-    with subprocess.Popen(
-        command(*line), stderr=subprocess.PIPE, text=True, env={**os.environ, "SLOW": str(mark)}
-    ) as work:
-        patiently(mark, work)
+    with running(*line, SLOW=str(mark)) as work:
+        wait_for(mark.exists, work)
         workers = children(work.pid)
-        os.kill(work.pid if whom == "driver" else workers[0], number)
+        os.kill(work.pid if target == "driver" else workers[0], number)
         assert work.stderr is not None
-        said = work.stderr.read()
-        assert work.wait() == code, said
-    assert "Traceback" not in said
+        output = work.stderr.read()
+        assert work.wait() == code, output
+    assert "Traceback" not in output
     assert not any(map(alive, workers))
     assert [torch.load(path)["progress"]["step"] for path in store.glob("*/last.pt")] < [55]
     assert not list(store.glob("*/record.json"))
@@ -222,10 +160,8 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
     odd = 'Path(os.environ["SLOW"]).touch(); time.sleep(3600)'
     line = ("run", suite, "--store", store, "--plugin", plugin(tmp_path, "hangs", odd))
     mark = tmp_path / "mark"
-    with subprocess.Popen(
-        command(*line), stderr=subprocess.PIPE, text=True, env={**os.environ, "SLOW": str(mark)}
-    ) as work:
-        patiently(mark, work)
+    with running(*line, SLOW=str(mark)) as work:
+        wait_for(mark.exists, work)
         workers = children(work.pid)
         work.send_signal(signal.SIGTERM)
         assert work.stderr is not None
@@ -233,12 +169,9 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
             if "stopping (SIGTERM)" in text:
                 break
         work.send_signal(signal.SIGTERM)
-        try:
-            _, said = work.communicate(timeout=PATIENCE)
-        finally:
-            work.kill()
+        _, output = work.communicate(timeout=PATIENCE)
         assert work.returncode == 75
-    assert "Traceback" not in said
+    assert "Traceback" not in output
     assert not any(map(alive, workers))
 
 
@@ -246,17 +179,16 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("fresh_registry")
-def test_a_crash_costs_its_own_run_alone(tmp_path: Path) -> None:
+def test_a_crash_costs_its_own_run_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A run killed by the system resumes, one that crashes in C is failed with its last lines; the others are done."""
     suite, store = write(tmp_path, "killed, segfault, vq"), tmp_path / "runs"
     killed = 'print("the last words", flush=True); os.kill(os.getpid(), signal.SIGKILL)'
     once = f'if not Path("{tmp_path}/once").exists(): Path("{tmp_path}/once").touch(); {killed}'
     plugins = [plugin(tmp_path, "killed", once), plugin(tmp_path, "segfault", "ctypes.string_at(0)")]
-    line = ("run", suite, "--store", store, "--plugin", plugins[0])
-    done = subprocess.run(command(*line, "--plugin", plugins[1]), capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "killed by signal 9 (out of memory?); it resumes from its last checkpoint (1 of 2 times)" in done.stderr
-    assert "crashed by signal 11" in done.stdout, "the table says why"
+    assert vqbench("run", suite, "--store", store, "--plugin", plugins[0], "--plugin", plugins[1]) == 1
+    shown = capsys.readouterr()
+    assert "killed by signal 9 (out of memory?); it resumes from its last checkpoint (1 of 2 times)" in shown.err
+    assert "crashed by signal 11" in shown.out, "the table says why"
     failed = {path.parent.name.split("-")[1]: json.loads(path.read_text()) for path in store.glob("*/failed.json")}
     assert failed.keys() == {"segfault"}
     assert "crashed by signal 11" in failed["segfault"]["reason"]
@@ -280,15 +212,13 @@ def test_a_run_that_is_killed_again_and_again_fails(tmp_path: Path) -> None:
     assert (failure.log, len(executor._queue)) == (["the last words"], 0)
 
 
-def test_a_run_that_takes_too_long_is_ended(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("fresh_registry")
+def test_a_run_that_takes_too_long_is_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A run that hangs is failed after its --timeout, with the reason, and its process is gone."""
     suite, store = write(tmp_path, "hangs"), tmp_path / "runs"
     line = ("run", suite, "--store", store, "--plugin", plugin(tmp_path, "hangs", "time.sleep(3600)"))
-    done = subprocess.run(
-        command(*line, "--timeout", "1s"), capture_output=True, text=True, check=False, timeout=PATIENCE
-    )
-    assert done.returncode == 1, done.stderr
-    assert "took longer than --timeout 1s" in done.stderr
+    assert vqbench(*line, "--timeout", "1s") == 1
+    assert "took longer than --timeout 1s" in capsys.readouterr().err
     assert "took longer than --timeout 1s" in next(store.glob("*/failed.json")).read_text()
 
 
@@ -313,15 +243,15 @@ def test_out_of_memory_says_how_much_was_asked_for() -> None:
     with pytest.raises(RuntimeError) as raised:
         torch.empty(1 << 58, dtype=torch.uint8)
     assert describe(raised.value).startswith(f"out of memory (asked for {1 << 58} bytes more)")
-    told = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.11 GiB of which"
-    assert describe(torch.OutOfMemoryError(told)).startswith("out of memory (asked for 2.00 GiB more)")
+    message = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.11 GiB of which"
+    assert describe(torch.OutOfMemoryError(message)).startswith("out of memory (asked for 2.00 GiB more)")
 
 
 # Side by side ---------------------------------------------------------------------------------------------------------
 
 
 def test_places_divide_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One place has all threads, several divide them; what the user set stays."""
+    """One worker has all threads, several divide them; what the user set stays."""
     for name in ("OMP_NUM_THREADS", *environment.SETTINGS):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
@@ -339,8 +269,10 @@ def test_idle_threads_do_not_spin_for_long(monkeypatch: pytest.MonkeyPatch, name
     for each in environment.SETTINGS:
         monkeypatch.delenv(each, raising=False)
 
-    def chosen(places: int) -> dict[str, str]:
-        return {each: value for each, value in local.worker_environment(places).items() if each in environment.SETTINGS}
+    def chosen(workers: int) -> dict[str, str]:
+        return {
+            each: value for each, value in local.worker_environment(workers).items() if each in environment.SETTINGS
+        }
 
     assert chosen(1) == environment.BRIEFLY
     assert chosen(3) == environment.NEVER
@@ -364,7 +296,7 @@ def test_the_command_limits_spinning_before_it_loads_torch() -> None:
 
 
 def test_places_take_the_gpus_in_turn(tmp_path: Path) -> None:
-    """Three places on two GPUs have the first, the second and the first again; one that was chosen serves all."""
+    """Three workers on two GPUs have the first, the second and the first again; a chosen one serves all."""
     stop, listener = Stop(), PlainProgress(1, quiet=True)
     for device, devices in (("auto", ["cuda:0", "cuda:1", "cuda:0"]), ("cuda:1", ["cuda:1"] * 3)):
         executor = local.LocalExecutor(tmp_path, RunSettings(device), listener, stop, workers=3)
@@ -392,15 +324,15 @@ def test_runs_on_several_gpus_share_none(
 ) -> None:
     """Runs of several GPUs each are as many at once as the GPUs have room for, each on GPUs that exist and are its own,
     and one sentence says so where --jobs asks for more; what is more than one machine has is refused by the run."""
-    said: list[str] = []
+    output: list[str] = []
     listener = PlainProgress(1, quiet=True)
-    listener.log = said.append  # type: ignore[method-assign]
+    listener.log = output.append  # type: ignore[method-assign]
     executor = local.LocalExecutor(tmp_path, RunSettings(devices=devices), listener, Stop(), workers=given)
     for _ in range(2):  # two workers that are ready
         executor._on_message(FakeWorker(), WorkerReady(gpus))  # type: ignore[arg-type]
     assert [executor._device_of(number) for number in range(executor._max_workers)] == first_devices
-    assert len(said) == (devices > 1 and gpus > 0 and (given or 0) > len(first_devices))
-    assert all("have room for" in sentence for sentence in said)
+    assert len(output) == (devices > 1 and gpus > 0 and (given or 0) > len(first_devices))
+    assert all("have room for" in sentence for sentence in output)
 
 
 class FakeWorker:
@@ -424,22 +356,16 @@ def test_a_worker_beyond_the_gpus_has_no_run(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("fresh_registry")
 def test_runs_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two places really work at once, each run waiting for the other, and give the weights of one after the other."""
+    """Two workers run at once, each run waiting for the other, and give the weights of one after the other."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     wait = f'''meet = Path("{tmp_path}") / "meet"; meet.mkdir(exist_ok=True)
             (meet / str(os.getpid())).touch()
             while os.environ.get("MEET") and len(list(meet.iterdir())) < 2: time.sleep(0.05)'''
     suite = write(tmp_path, "meets, {meets: {beta: 0.5}, label: other}")
     line = ("run", suite, "--plugin", plugin(tmp_path, "meets", wait))
-    both = subprocess.run(
-        command(*line, "--store", tmp_path / "both", "--jobs", "2"),
-        env={**os.environ, "MEET": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=PATIENCE,
-    )
-    assert both.returncode == 0, both.stderr
+    monkeypatch.setenv("MEET", "1")
+    assert vqbench(*line, "--store", tmp_path / "both", "--jobs", "2") == 0
+    monkeypatch.delenv("MEET")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     assert vqbench(*line, "--store", tmp_path / "alone", "--jobs", "0") == 0
@@ -506,9 +432,9 @@ def test_a_damaged_record_is_set_aside(whole: Path, tmp_path: Path, capsys: pyte
     record.write_text(json.dumps(content))
     capsys.readouterr()
     assert vqbench("table", suite, "--store", store) == 1
-    said = capsys.readouterr().err
-    assert "its content does not fit its digest" in said
-    assert said.count("\n") == 1
+    output = capsys.readouterr().err
+    assert "its content does not fit its digest" in output
+    assert output.count("\n") == 1
     assert vqbench(*line) == 0
     assert "record.json is now record.json.damaged" in capsys.readouterr().err
     assert record.with_name("record.json.damaged").exists()
@@ -539,7 +465,7 @@ def full(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Path,
 def test_a_full_disk_leaves_the_store_readable(
     full: tuple[Path, Callable[[], None], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Where no more can be written, the command ends with one sentence, every other one works, and it goes on."""
+    """Where no more can be written, the command ends with one sentence, every other one works, and it resumes."""
     store, limit, why = full
     suite = write(tmp_path, "vq, cvq")
     line = ("run", suite, "--store", store)
@@ -559,10 +485,10 @@ def test_a_folder_that_cannot_be_written_is_noticed_first(tmp_path: Path, capsys
     """A results folder where nothing can be made is refused before anything is fetched or started."""
     suite = write(tmp_path, "vq")
     assert vqbench("run", suite, "--store", "/proc/vqbench") == 1
-    said = capsys.readouterr().err
-    assert "/proc/vqbench" in said
-    assert "cannot write" in said
-    assert said.count("\n") == 1
+    output = capsys.readouterr().err
+    assert "/proc/vqbench" in output
+    assert "cannot write" in output
+    assert output.count("\n") == 1
 
 
 @pytest.mark.usefixtures("fresh_registry")
@@ -571,11 +497,12 @@ def test_a_killed_driver_leaves_nothing_behind(tmp_path: Path) -> None:
     suite, store = write(tmp_path, "slow"), tmp_path / "runs"
     line = ("run", suite, "-q", "--plugin", plugin(tmp_path, "slow", SLOW), "--store")
     mark = tmp_path / "mark"
-    with subprocess.Popen(command(*line, store), env={**os.environ, "SLOW": str(mark)}, text=True) as work:
-        patiently(mark, work)
+    with running(*line, store, SLOW=str(mark)) as work:
+        wait_for(mark.exists, work)
         workers = children(work.pid)
         work.kill()
-    wait_for_the_end_of(workers)
+        work.wait()
+    wait_for_exit(workers)
     assert 20 < torch.load(next(store.glob("*/last.pt")))["progress"]["step"] < 55
     for folder in (store, tmp_path / "whole"):
         assert vqbench(*line, folder, "--jobs", "0") == 0
@@ -589,7 +516,7 @@ def test_killed_at_random_moments_nothing_changes(tmp_path: Path) -> None:
     suite = write(tmp_path, "cvq, sqvae, hvq, vq_ema, vq, {cvq: {online: false}, label: offline}", epochs=3)
     line = ("run", suite, "-q", "--retry-failed", "--jobs", "2", "--store")
     often = {**os.environ, "VQBENCH_CHECKPOINT_EVERY": "0", "OMP_NUM_THREADS": "1"}
-    chance, kills, whom = random.Random(0), 0, {"driver": 0, "worker": 0}
+    chance, kills, killed = random.Random(0), 0, {"driver": 0, "worker": 0}
     store, round_ = tmp_path / "killed", 0
     while kills < 24:
         if store.exists() and len(list(store.glob("*/record.json"))) == 6:  # all done: a new round, compared below
@@ -599,15 +526,15 @@ def test_killed_at_random_moments_nothing_changes(tmp_path: Path) -> None:
             while work.poll() is None and kills < 24:
                 time.sleep(chance.uniform(1, 8))
                 victims = {"driver": [work.pid], "worker": children(work.pid)}
-                who = chance.choice(["driver", "worker", "worker"])
-                if work.poll() is None and victims[who]:
-                    os.kill(chance.choice(victims[who]), signal.SIGKILL)
+                victim = chance.choice(["driver", "worker", "worker"])
+                if work.poll() is None and victims[victim]:
+                    os.kill(chance.choice(victims[victim]), signal.SIGKILL)
                     kills += 1
-                    whom[who] += 1
+                    killed[victim] += 1
             if work.poll() is None:
                 work.kill()
-    print(whom, f"in {round_ + 1} rounds")
-    assert min(whom.values()) > 3
+    print(killed, f"in {round_ + 1} rounds")
+    assert min(killed.values()) > 3
     env = {**often, "VQBENCH_CHECKPOINT_EVERY": "15"}
     stores = list(tmp_path.glob("killed*"))
     for folder in (*stores, tmp_path / "whole"):
@@ -696,7 +623,7 @@ def test_lines_of_several_runs_at_once(
     with PlainProgress(2) as lines:
         for run_ in (vq, cvq):
             lines.run_started(run_, "training")
-            lines.run_advanced(run_, 1000, 2000)  # it goes on from a checkpoint
+            lines.run_advanced(run_, 1000, 2000)  # it resumes from a checkpoint
         clock[0] = 20.0
         lines.run_advanced(cvq, 1100, 2000)
         clock[0] = 25.0

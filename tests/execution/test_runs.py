@@ -79,7 +79,7 @@ def test_two_trainings_of_one_seed_are_bit_identical(suite: Path, tmp_path: Path
 @pytest.fixture
 def fresh_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The user's plugin files of one test are not there in the next."""
-    monkeypatch.setattr("vqbench.registry.plugin_files._files", {})
+    monkeypatch.setattr("vqbench.registry.discovery._files", {})
     yield
     registry.sources.cache_clear()
 

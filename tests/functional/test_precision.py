@@ -118,7 +118,7 @@ def test_tf32_stays_in_the_backbone(make: Any) -> None:
     the quantizer is decorated, is not, or holds another one."""
     engine = Engine("cpu", "tf32")
     model = Autoencoder(ProbeBackbone(), make())
-    wrapped, _ = engine.setup(model, torch.optim.Adam(model.parameters()))
+    wrapped = engine.setup(model)
     x = torch.randn(2, 1, 8, 8)
     for _ in range(2):
         reconstruction, out = wrapped(x.requires_grad_())

@@ -266,7 +266,7 @@ def test_a_strangers_backbone_is_tried_without_arithmetic(
     tmp_path: Path, photos: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A backbone that does not say what it divides sides by is made without memory, and its images are compared."""
-    monkeypatch.setattr("vqbench.registry.plugin_files._files", {})
+    monkeypatch.setattr("vqbench.registry.discovery._files", {})
     registry.sources.cache_clear()
     (tmp_path / "halves.py").write_text(HALVES)
     registry.add_file(tmp_path / "halves.py")

@@ -328,7 +328,7 @@ def test_a_quantizer_without_the_budgets_arguments_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signature: str
 ) -> None:
     """A stranger's quantizer whose constructor leaves out num_codes or dim is refused by name when it is planned."""
-    monkeypatch.setattr("vqbench.registry.plugin_files._files", {})
+    monkeypatch.setattr("vqbench.registry.discovery._files", {})
     path = tmp_path / "lacking_vq.py"
     path.write_text(
         "from vqbench.quantizers.vq import VQ\n\n\nclass LackingVQ(VQ):\n    paper = 'none'\n\n"

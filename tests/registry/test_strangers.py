@@ -84,7 +84,7 @@ L1 = "from vqbench.metrics.l1 import L1\n\n\nclass Mine(L1):\n"
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty working directory, in which no plugin is known."""
-    monkeypatch.setattr("vqbench.registry.plugin_files._files", {})
+    monkeypatch.setattr("vqbench.registry.discovery._files", {})
     registry.sources.cache_clear()
     monkeypatch.chdir(tmp_path)
     yield tmp_path

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -289,7 +290,8 @@ def test_run_shows_its_own_store_alone(
 ) -> None:
     """Published records of other machines fill no cell of the table that `run` prints, though `table` shows them."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(suite_runner, "_execute", lambda *args: Summary())
+    executor = SimpleNamespace(execute=lambda jobs: Summary())
+    monkeypatch.setattr(suite_runner, "create_executor", lambda *_, **__: executor)
     fill(plan, ResultStore("results"))
     fill(replace(plan, entries=plan.entries[:2]), ResultStore("runs"))
     assert vqbench("run", suite) == 0

@@ -85,7 +85,7 @@ def on_two(folder: Path, anew: bool = True, maker: type[Maker] = Maker, **on_ran
     makers = [maker(), maker()]
 
     def part(rank: Thread) -> Any:
-        own = on_rank_0 if rank.leads else {}
+        own = on_rank_0 if rank.is_first else {}
         try:
             return measure(folder, makers[rank.rank], group=rank, anew=anew, **own)
         except Exception as error:

@@ -1,4 +1,4 @@
-"""One of several ranks that train and measure quantizers by the real recipe, for tests: ``python tests/ranks.py``."""
+"""Train and evaluate quantizers by the real recipe on one of several ranks, for tests; the file is its program."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PATIENCE = 900  # seconds; far longer than anything takes, so that a fault ends 
 BATCH = 99  # of 300 images: no two ranks have equally many, and the last batch has 3, fewer than four ranks
 METRICS = ("l1", "usage", "perplexity", "bits", "psnr", "ssim")
 
-# All that ship for several ranks, and what their arguments change of what ranks exchange.
+# All built-in methods for several ranks, and the arguments that change what ranks exchange.
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, {}) for name in registry.names("quantizers") if registry.load("quantizers", name).distributed},
     "cvq, closest, l2": ("cvq", {"anchor": "closest", "distance": "l2"}),
@@ -43,7 +43,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "rotation of cvq": ("rotation", {"codebook": "cvq"}),
     "residual, shared": ("residual", {"shared": True}),
     "offline_kmeans, early": ("offline_kmeans", {"fit_at": 0.3}),
-    "parting": ("", {}),
+    "diverging": ("", {}),
 }
 
 
@@ -74,15 +74,15 @@ class DoubleConv(Conv):
 
 
 class Double(Autoencoder):
-    """In float64, so that the order in which ranks add up decides no nearest neighbour."""
+    """An autoencoder in float64, so that the order of a sum over ranks changes no nearest neighbour."""
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, QuantizerOutput]:
         out = self.quantizer(self.backbone.encode(x))
         return self.backbone.decode(out.z_q), out
 
 
-class Parting(VQEMA):
-    """Every rank moves its codebook by its own features."""
+class Diverging(VQEMA):
+    """VQ-EMA whose ranks update the codebook from different statistics."""
 
     def update(self, counts: torch.Tensor, sums: torch.Tensor) -> None:
         super().update(counts, sums * (1 + dist.get_rank()))
@@ -91,7 +91,7 @@ class Parting(VQEMA):
 def task_of(name: str, group: RankGroup, folder: Path) -> Task:
     torch.manual_seed(0)
     quantizer, arguments = CASES[name.partition(" and ")[0]]
-    method: Any = registry.load("quantizers", quantizer) if quantizer else Parting
+    method: Any = registry.load("quantizers", quantizer) if quantizer else Diverging
     model = Double(DoubleConv(1, 8, hidden=8, residual_hidden=4), method(32, 8, **arguments)).double()
     return Task(
         model,
@@ -104,12 +104,15 @@ def task_of(name: str, group: RankGroup, folder: Path) -> Task:
 
 
 def trained(name: str, group: RankGroup, folder: Path) -> tuple[Task, list[dict[str, Any]]]:
-    """Four updates and a selection pass that teaches, as in the released code; "and stopped": after every second."""
-    asked = iter(range(100))
+    """Train for four updates and a selection pass that updates codebooks, as in the released code.
+
+    Cases called "and stopped" are stopped and resumed after every second update.
+    """
+    checks = iter(range(100))
     while True:
         task = task_of(name, group, folder)
         if name.endswith(" and stopped"):
-            task.stopped = lambda: group.leads and next(asked) % 2 == 1  # the first rank alone is told to stop
+            task.stopped = lambda: group.is_first and next(checks) % 2 == 1  # only rank 0 sees signals
         try:
             return task, recipe(epochs=1, batch_size=BATCH, selection="test", selection_pass="train").fit(task).history
         except Interrupted:
@@ -117,7 +120,7 @@ def trained(name: str, group: RankGroup, folder: Path) -> tuple[Task, list[dict[
 
 
 def outcome(name: str, group: RankGroup, folder: Path) -> dict[str, Any]:
-    """What training and measuring end in. "and measured": by all metrics; "and judged": by those with networks, too."""
+    """Train and evaluate: "and measured" by all metrics, "and judged" also by those with networks."""
     try:
         task, history = trained(name, group, folder)
     except RunError as error:
@@ -138,18 +141,18 @@ def outcome(name: str, group: RankGroup, folder: Path) -> dict[str, Any]:
 
 
 def together(size: int, names: Iterable[str], folder: Path) -> list[Mapping[str, Any]]:
-    """What each of so many processes makes of these cases, one after the other in one group."""
+    """Run these cases, one after the other in one group, on so many processes; return the results of each."""
     words = [sys.executable, __file__, str(size), str(folder)]
-    with tempfile.TemporaryFile("w+") as told:
-        ranks = [subprocess.Popen([*words, str(rank), *names], stdout=told, stderr=told) for rank in range(size)]
+    with tempfile.TemporaryFile("w+") as output:
+        ranks = [subprocess.Popen([*words, str(rank), *names], stdout=output, stderr=output) for rank in range(size)]
         try:
             codes = [rank.wait(PATIENCE) for rank in ranks]
         finally:
             for rank in ranks:
                 rank.kill()
                 rank.wait()
-        told.seek(0)
-        assert not any(codes), told.read()
+        output.seek(0)
+        assert not any(codes), output.read()
     return [torch.load(folder / f"{size}.{rank}", weights_only=True) for rank in range(size)]
 
 
@@ -162,7 +165,7 @@ def main(size: int, folder: Path, rank: int, names: list[str]) -> None:
 
 
 def alone(names: Iterable[str], folder: Path) -> Mapping[str, Any]:
-    """The same in this process, without a group."""
+    """Run these cases in this process, without a group."""
     return {name: outcome(name, ALONE, folder) for name in names}
 
 

@@ -1,4 +1,4 @@
-"""Ranks of a group as threads of one process, for what is the same whether they are processes."""
+"""Ranks of a group as threads of one process, for tests of what does not depend on processes."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ Result = TypeVar("Result")
 class Thread(RankGroup):
     """A rank that is a thread of this process."""
 
-    met: Any = None
-    said: Any = None
+    barrier: Any = None
+    values: Any = None  # of all ranks, in the exchange at hand
 
     def gather(self, value: Any) -> list[Any]:
-        self.said[self.rank] = value
-        self.met.wait(60)
-        values = list(self.said)
-        self.met.wait(60)
+        self.values[self.rank] = value
+        self.barrier.wait(60)
+        values = list(self.values)
+        self.barrier.wait(60)
         return values
 
-    def agree(self, decide: Callable[[], Any], patient: bool = False) -> Any:
-        told: list[Any] = [None, None]
-        if self.leads:
+    def from_first_rank(self, compute: Callable[[], Any], patient: bool = False) -> Any:
+        message: list[Any] = [None, None]
+        if self.is_first:
             try:
-                told[0] = decide()
+                message[0] = compute()
             except VqbenchError as error:
-                told[1] = error
-        result, raised = self.gather(told)[0]
+                message[1] = error
+        result, raised = self.gather(message)[0]
         if raised is not None:
             raise raised
         return result
 
-    def number(self, number: int) -> int:
+    def broadcast_number(self, number: int) -> int:
         return self.gather(number)[0]
 
 
 def two_ranks(do: Callable[[Thread], Result]) -> list[Result]:
-    """What ``do`` gives on each of two ranks."""
-    met, said = threading.Barrier(2), [None, None]
+    """Return what ``do`` returns on each of two ranks."""
+    barrier, values = threading.Barrier(2), [None, None]
     with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(do, [Thread(rank, 2, rank, 2, met, said) for rank in range(2)]))
+        return list(pool.map(do, [Thread(rank, 2, rank, 2, barrier, values) for rank in range(2)]))

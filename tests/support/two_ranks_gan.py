@@ -1,4 +1,4 @@
-"""Three updates of recipe ``gan``, alone or as one of two ranks: run with the rank and a folder to meet in."""
+"""Run three updates of recipe ``gan`` as one of two ranks; the program takes the rank and a folder to meet in."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SMALL = {"width": 32, "multipliers": "1x1", "blocks": 1, "z_channels": 16, "atte
 
 
 def train(kind: str, rank: int, world: int) -> dict[str, torch.Tensor]:
-    """Three updates on this rank's part of each batch: the state, what was reported, and the gradients of the last."""
+    """Return the state, terms and last gradients after three updates on this rank's part of each batch."""
     torch.manual_seed(0)
     patch = kind == "patch"
     backbone = VQGAN(3, 8, **SMALL)  # type: ignore[arg-type]
@@ -53,7 +53,7 @@ def train(kind: str, rank: int, world: int) -> dict[str, torch.Tensor]:
         batch = torch.randn(count, 3, 16, 16, generator=torch.Generator().manual_seed(step)).clamp(-1, 1)
         torch.manual_seed(100 + step)
         with collectives.SharedBatch(count):
-            own = batch[collectives.part(count, rank, world)]
+            own = batch[collectives.rank_slice(count, rank, world)]
             result[f"terms {step}"] = players.update(own, loss, True, step % 2 == 0)
     for name, module in (("model", model), ("judge", judge)):
         result |= {f"{name} {key}": value for key, value in module.state_dict().items()}
@@ -73,7 +73,7 @@ class Noise(Dataset):
 
 
 def run(group: RankGroup, folder: Path) -> dict[str, Any]:
-    """The whole recipe, stopped after three of its updates by the first rank and taken up again."""
+    """Train by the whole recipe, stopped by rank 0 after three updates and resumed."""
     recipe = Gan(
         steps=6,
         batch_size=7,
@@ -83,13 +83,13 @@ def run(group: RankGroup, folder: Path) -> dict[str, Any]:
         discriminator_layers=2,
         ema=0.9,
     )
-    told: Iterator[bool] = itertools.chain([False, False, group.leads], itertools.repeat(False))
+    stop: Iterator[bool] = itertools.chain([False, False, group.is_first], itertools.repeat(False))
     stops = 0
     while True:
         torch.manual_seed(0)
         model = Autoencoder(VQGAN(3, 8, **SMALL), CVQ(16, 8, distance="l2", contrastive=False))  # type: ignore[arg-type]
         task = Task(model, Noise(), seeding.seeds(1, "noise"), Engine("cpu", group=group), folder, CodebookMonitor())
-        task.stopped = told.__next__
+        task.stopped = stop.__next__
         try:
             history = recipe.fit(task).history
         except Interrupted:

@@ -381,7 +381,7 @@ def test_a_first_stage_that_failed_is_told(tmp_path: Path, capsys: pytest.Captur
     result = worker.attempt(Job(second, wanted, first_stage=first))
     assert (result.status, result.reason) == (
         "machine_fault",
-        f"its first stage, {first.key}, is not there; the same command does it first",
+        f"its first stage, {first.key}, is not done yet; the same command does it first",
     )
     with store.lock(first):
         assert worker.attempt(Job(second, wanted, first_stage=first)).status == "held_elsewhere"

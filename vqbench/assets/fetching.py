@@ -67,7 +67,7 @@ def fetch(name: str, *, offline: bool = False, progress: Progress | None = None)
 
 @contextmanager
 def no_downloads(active: bool = True) -> Iterator[None]:
-    """Inside, if ``active``, :func:`fetch` finds local files alone, in all threads of this process."""
+    """Have :func:`fetch` find local files alone, in all threads, if ``active``."""
     global _no_downloads
     before, _no_downloads = _no_downloads, _no_downloads or active
     try:

@@ -1,1 +1,1 @@
-"""Ranks: groups of processes that train one run together, and what they exchange."""
+"""The ranks of a run: their group, what they exchange, and how they are launched."""

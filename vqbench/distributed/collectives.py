@@ -1,4 +1,4 @@
-"""Exchange tensors between the ranks that share a batch, and draw random numbers that agree on all of them.
+"""Exchange tensors between the ranks that share a batch, and draw random numbers.
 
 Quantizers call these without a group, so they act on the process group that :func:`vqbench.distributed.group.join`, or
 any other program, has set up for this process; without one every function returns what it was given. How the images of
@@ -27,16 +27,17 @@ class _BatchContext:
 
 
 class WholeBatch(_BatchContext):
-    """Compute whole batches on this rank alone: nothing is exchanged, as in evaluation, where ranks may be out of step.
+    """Compute whole batches on this rank alone, within this context.
 
-    Use it as a context.
+    Nothing is exchanged, as in evaluation, where ranks may be out of step.
     """
 
 
 class SharedBatch(_BatchContext):
-    """Share a batch of ``count`` images, at least one for each rank, divided by :func:`part`.
+    """Share a batch of ``count`` images between the ranks, within this context.
 
-    Use it as a context. Without it the ranks are taken to have equally many images.
+    :func:`rank_slice` divides it; every rank has at least one image. Without such a context, the ranks are taken to
+    have equally many.
     """
 
     def __init__(self, count: int) -> None:
@@ -57,11 +58,14 @@ def is_first_rank() -> bool:
 
 
 def world_size() -> int:
-    """Return the number of ranks that share the batch; 1 without a group, and within :class:`WholeBatch`."""
+    """Return the number of ranks that share the batch.
+
+    It is 1 without a group, and within :class:`WholeBatch`.
+    """
     return 1 if isinstance(_current, WholeBatch) else group_size()
 
 
-def part(count: int, rank: int, size: int) -> slice:
+def rank_slice(count: int, rank: int, size: int) -> slice:
     """Return which of ``count`` items are those of ``rank``.
 
     The parts of all ranks are consecutive and have each item once; their lengths differ by at most one.
@@ -70,15 +74,18 @@ def part(count: int, rank: int, size: int) -> slice:
 
 
 def _parts() -> list[tuple[int, int]]:
-    """Return the first image and the number of images of each rank; one image each if no context says more."""
+    """Return the first image and the number of images of each rank.
+
+    Without a :class:`SharedBatch`, each rank counts as one image.
+    """
     size = world_size()
     count = _current.count if isinstance(_current, SharedBatch) else size
-    parts = [part(count, rank, size) for rank in range(size)]
+    parts = [rank_slice(count, rank, size) for rank in range(size)]
     return [(each.start, each.stop - each.start) for each in parts]
 
 
 def shard(n: int) -> tuple[int, int]:
-    """Return where this rank's ``n`` features begin in the global batch, and how many features that has."""
+    """Return where this rank's ``n`` features begin in the batch, and its size."""
     if world_size() == 1:
         return 0, n
     parts = _parts()
@@ -108,7 +115,7 @@ def all_sum(values: Tensor) -> Tensor:
 
 
 def all_mean(value: Tensor) -> Tensor:
-    """Average ``value``, a mean over each rank's features, to the mean over the batch, with a gradient.
+    """Return the mean over the batch of means over ranks, with a gradient.
 
     For means inside a logarithm or an entropy. Ranks count by their images, so it is exact for unequal parts.
     """
@@ -121,9 +128,9 @@ def all_mean(value: Tensor) -> Tensor:
 
 
 def all_gather(values: Tensor) -> Tensor:
-    """Return the ``values`` (n, …) of all ranks, (world size · n, …), in the order of the ranks, without a gradient.
+    """Return the ``values`` (n, …) of all ranks, (world size · n, …), in their order.
 
-    Every rank must have equally many; for rows that belong to features use :func:`gather_rows`.
+    They have no gradient. Every rank must have equally many; for rows that belong to features use :func:`gather_rows`.
     """
     if world_size() == 1:
         return values
@@ -133,9 +140,10 @@ def all_gather(values: Tensor) -> Tensor:
 
 
 def gather_rows(rows: Tensor) -> Tensor:
-    """Return the rows (N, D) of the whole batch, in its order, from the ``rows`` (n, D) of each rank's features.
+    """Return the rows (N, D) of the whole batch from ``rows`` (n, D) of each rank.
 
-    Every rank receives the whole batch: use it only where its order decides, and no sum over the ranks will do.
+    They are in the order of the batch. Every rank receives all of them: use it only where its order decides, and no sum
+    over the ranks will do.
     """
     if world_size() == 1:
         return rows
@@ -148,16 +156,16 @@ def gather_rows(rows: Tensor) -> Tensor:
 
 
 def own_rows(rows: Tensor) -> Tensor:
-    """Return this rank's part of ``rows`` (K, …) that all ranks have, to divide the work on them.
+    """Return this rank's part of ``rows`` (K, …) that all ranks have, to divide work.
 
     Fewer rows than ranks are not divided: every rank gets all.
     """
     size = world_size()
-    return rows if len(rows) < size or size == 1 else rows[part(len(rows), dist.get_rank(), size)]
+    return rows if len(rows) < size or size == 1 else rows[rank_slice(len(rows), dist.get_rank(), size)]
 
 
 def put_together(rows: Tensor, count: int) -> Tensor:
-    """Return the ``count`` results (count, …) of which each rank computed its :func:`own_rows`; the inverse."""
+    """Return all ``count`` rows from what each rank computed of :func:`own_rows`."""
     if len(rows) == count:
         return rows
     with SharedBatch(count):
@@ -165,14 +173,20 @@ def put_together(rows: Tensor, count: int) -> Tensor:
 
 
 def broadcast_tensors(tensors: Iterable[Tensor]) -> None:
-    """Replace each of these tensors, in place, by that of rank 0, also within :class:`WholeBatch`."""
+    """Replace each of these tensors, in place, by that of rank 0.
+
+    Tensors are exchanged within :class:`WholeBatch`, too.
+    """
     if group_size() > 1:
         for tensor in tensors:
             dist.broadcast(tensor, 0)
 
 
 def sum_or_first(values: Tensor) -> Tensor:
-    """Sum ``values`` over the ranks in place; of a batch that every rank computed as a whole, take those of rank 0."""
+    """Sum ``values`` over the ranks in place, and return them.
+
+    Of a batch that every rank computed as a whole, they are those of rank 0.
+    """
     if isinstance(_current, WholeBatch):
         broadcast_tensors([values])
     elif group_size() > 1:
@@ -181,7 +195,10 @@ def sum_or_first(values: Tensor) -> Tensor:
 
 
 def shared_uniform(*shape: int, device: torch.device) -> Tensor:
-    """Draw uniform numbers in [0, 1), the same on all ranks: recipes seed their generators alike for every step."""
+    """Draw uniform numbers in [0, 1), the same on all ranks.
+
+    They agree since recipes seed the generators of all ranks alike for every step.
+    """
     return torch.rand(shape, device=device)
 
 
@@ -201,10 +218,10 @@ def shared_permutation(n: int, device: torch.device) -> Tensor:
 
 
 def feature_uniform(n: int, *shape: int, device: torch.device) -> Tensor:
-    """Draw uniform numbers (n, *shape) for this rank's features, keyed by their place in the global batch.
+    """Draw uniform numbers (n, *shape) for this rank's features.
 
-    They are drawn for the whole global batch, of which the own part is kept, so that a feature has the same numbers
-    however many ranks share the batch.
+    They are keyed by the features' place in the global batch: they are drawn for the whole global batch, of which the
+    own part is kept, so that a feature has the same numbers however many ranks share the batch.
     """
     start, total = shard(n)
     return torch.rand((total, *shape), device=device)[start : start + n]
@@ -216,5 +233,8 @@ def gumbel(n: int, num_codes: int, device: torch.device) -> Tensor:
 
 
 def to_gumbel(uniform: Tensor) -> Tensor:
-    """Turn uniform numbers U into −ln(−ln(U + 1e-10) + 1e-10), in place: a new matrix costs more than the logarithm."""
+    """Turn uniform numbers U into Gumbel noise −ln(−ln(U + 1e-10) + 1e-10), in place.
+
+    In place, since a new matrix costs more than the logarithm.
+    """
     return uniform.add_(1e-10).log_().neg_().add_(1e-10).log_().neg_()

@@ -22,12 +22,12 @@ from vqbench.distributed.collectives import (
 
 
 def mean(values: Tensor) -> Tensor:
-    """Average means over each rank's images to means over the batch, on all ranks, without a gradient."""
+    """Return means over the batch of means over ranks, without a gradient."""
     return all_sum(values * weight()) if world_size() > 1 else values.detach()
 
 
 def share(loss: Tensor) -> Tensor:
-    """Return what a rank's ``loss``, a mean over its images, contributes to the mean over the batch.
+    """Return what a rank's mean ``loss`` contributes to the mean over the batch.
 
     Gradients of it, added up over the ranks, are those of the batch's loss, also where a part of it was exchanged.
     """
@@ -35,7 +35,7 @@ def share(loss: Tensor) -> Tensor:
 
 
 def sum_gradients(module: nn.Module) -> None:
-    """Replace the gradients of ``module`` by their sums over the ranks, in one exchange.
+    """Replace the gradients of ``module`` by their sums over ranks, in one exchange.
 
     A parameter that has a gradient on some ranks has one on all afterwards; without any, it keeps none, so that an
     optimizer leaves it alone as it would on one device. Gradients of a batch that every rank computed as a whole are
@@ -59,9 +59,10 @@ def sum_gradients(module: nn.Module) -> None:
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """Batch norm by the statistics of the global batch, from means that all ranks exchange.
+    """Batch norm by the statistics of the global batch.
 
-    Unlike SyncBatchNorm it runs on CPUs too, and is twice differentiable, as R1 needs. On one rank it is torch's own.
+    The ranks exchange means. Unlike SyncBatchNorm it runs on CPUs too, and is twice differentiable, as R1 needs. On one
+    rank it is torch's own.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -77,7 +78,7 @@ class BatchNorm(nn.BatchNorm2d):
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, variance: Tensor, count: int) -> None:
-        """Update the running statistics by ``count`` numbers per channel, the variance without bias, as torch does."""
+        """Update the running statistics by ``count`` numbers per channel, as torch does."""
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None

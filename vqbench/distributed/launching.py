@@ -1,4 +1,4 @@
-"""Read which of several processes this one is, as ``torchrun`` says in environment variables."""
+"""Read from torchrun's environment variables which rank this process is."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Launched:
 
 
 def launched() -> Launched | None:
-    """Return what ``torchrun`` says of this process; None unless it has started several.
+    """Return the rank that ``torchrun`` gave this process, one of several; else None.
 
     Raises UsageError for impossible values, where all of its variables are set.
     """

@@ -88,14 +88,14 @@ class Evaluator:
         """
         protocols = {name: _protocol(name, variants) for name in wanted}
         model.eval()
-        metrics = self.group.together(lambda: self._prepared(model, wanted, protocols))
-        own = self.group.together(lambda: self._pass(model, metrics, protocols, progress, see))
+        metrics = self.group.on_all_ranks(lambda: self._prepared(model, wanted, protocols))
+        own = self.group.on_all_ranks(lambda: self._pass(model, metrics, protocols, progress, see))
         for collectors in metrics.values():
             for collector in collectors.values():
-                self.group.add_up(collector.state.values())
+                self.group.all_reduce(collector.state.values())
         self._check_counts(self.group.gather(own.counts))
         images = self.group.gather(own.images)
-        if not self.group.leads:
+        if not self.group.is_first:
             return Measurement({}, {})
         values = {
             name: {
@@ -140,7 +140,7 @@ class Evaluator:
         """Update all ``metrics`` with this rank's images."""
         own = _RankValues(dict.fromkeys(metrics, 0), {})
         total = max(self._count(name) for name in metrics)
-        starts = self.group.part(range(0, total, BATCH))
+        starts = self.group.own_items(range(0, total, BATCH))
         positions = torch.arange(starts[0], min(starts[-1] + BATCH, total)) if starts else torch.arange(0)
         for start, pixels in zip(starts, batches(self.pixels, positions, BATCH), strict=True):  # decoded ahead
             x = to_unit(pixels.to(self.device))

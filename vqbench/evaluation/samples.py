@@ -96,7 +96,7 @@ class SampleEvaluator:
         """
         generator.eval()
         if anew:
-            self.group.agree(lambda: claim(folder, generator.state_dict()))
+            self.group.from_first_rank(lambda: claim(folder, generator.state_dict()))
         training = first_images(self.dataset.pixels("train"), trained_on)
         values = {}
         for names in _by_samples(wanted):
@@ -105,9 +105,9 @@ class SampleEvaluator:
             images = self._samples(generator, seeds, folder, sampling, progress)
             for name in names:
                 measure = partial(self._values, name, wanted[name], images, training, mirrored, step)
-                values[name] = self.group.agree(measure, patient=True)
+                values[name] = self.group.from_first_rank(measure, patient=True)
             draw = partial(contact_sheets.draw, folder, images, training, self.device, mirrored, step)
-            self.group.agree(draw, patient=True)
+            self.group.from_first_rank(draw, patient=True)
         return Measurement(values, {})
 
     def _values(
@@ -154,18 +154,18 @@ class SampleEvaluator:
         def sampled(numbers: list[int]) -> list[np.ndarray]:
             return [sample(generator, seeds, kept.places(each), sampling.settings).numpy() for each in numbers]
 
-        missing = self.group.agree(kept.missing)
+        missing = self.group.from_first_rank(kept.missing)
         left = sum(len(kept.places(number)) for number in missing)
         for start in range(0, len(missing), self.group.size):
             turn = missing[start : start + self.group.size]
             own = turn[self.group.rank : self.group.rank + 1]  # in the last round, not all ranks have one
-            gathered = self.group.gather(self.group.together(partial(sampled, own)))
+            gathered = self.group.gather(self.group.on_all_ranks(partial(sampled, own)))
             pieces = [piece for each in gathered for piece in each]
-            self.group.agree(partial(kept.keep, turn, pieces))
+            self.group.from_first_rank(partial(kept.keep, turn, pieces))
             left -= sum(map(len, pieces))
             progress(sampling.count - left, sampling.count)
-        self.group.agree(kept.join)
-        return kept.read() if self.group.leads else torch.empty(0, dtype=torch.uint8)
+        self.group.from_first_rank(kept.join)
+        return kept.read() if self.group.is_first else torch.empty(0, dtype=torch.uint8)
 
     def _features(self, pieces: Iterable[Tensor], measured: MeasureProtocol, progress: Progress) -> Iterator[Tensor]:
         """Yield Inception's features (B, 2048) of images (B, C, S, S) uint8.

@@ -1,4 +1,4 @@
-"""Loggers: callables that receive the history of every epoch while a run is trained.
+"""Loggers: callables that receive every epoch while a run is trained.
 
 ``vqbench run SUITE --logger tensorboard`` writes to ``STORE/RUN/tensorboard`` (``pip install 'vqbench[tensorboard]'``).
 ``--logger FILE.py:name``, or ``package.module:name`` of an installed package, calls your own ``name(run, folder)`` once
@@ -27,13 +27,13 @@ BUILT_IN = {"tensorboard": "vqbench.execution.callbacks:tensorboard"}
 
 
 def logger_file(name: str) -> Path | None:
-    """Return the file of a logger called ``FILE.py:name``; None for a logger of a module."""
+    """Return the file of a logger ``FILE.py:name``; None for other loggers."""
     path, _, _ = name.rpartition(":")
     return Path(path).expanduser().absolute() if path.endswith(".py") else None
 
 
 def checked_name(name: str) -> str:
-    """Load the logger ``name`` once and return the name under which processes in other folders find it.
+    """Check a logger, and return its name with the absolute path of its file.
 
     Raises UsageError where it cannot be loaded.
     """
@@ -43,7 +43,7 @@ def checked_name(name: str) -> str:
 
 
 def load_logger(name: str) -> Logger:
-    """Load the logger ``name``: ``tensorboard``, ``FILE.py:name`` or ``package.module:name``.
+    """Load a logger: tensorboard, FILE.py:name or package.module:name.
 
     Raises UsageError where it does not exist, cannot be imported or cannot be called.
     """
@@ -78,7 +78,9 @@ def _import_file(file: Path) -> ModuleType:
 
 
 def epoch_callback(name: str | None, run: RunSpec, folder: Path, log: Callable[[str], None]) -> EpochCallback:
-    """Return the callback of ``run`` that passes every epoch's history to the logger ``name``, if there is one.
+    """Return the callback that passes every epoch of ``run`` to a logger.
+
+    Without a ``name`` it does nothing.
 
     The logger is loaded at the first epoch. ``log`` shows a sentence to the user.
     """

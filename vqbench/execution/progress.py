@@ -1,4 +1,4 @@
-"""Progress of runs and downloads on stderr: bars in a terminal, plain lines elsewhere."""
+"""Progress of runs and downloads on stderr: bars, or plain lines."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class PlainProgress:
             print(text, file=sys.stderr, flush=True)
 
     def _number(self, run: RunSpec) -> int:
-        """Return the number of an active run if all active runs end in the order of their start."""
+        """Return the number of an active run, as if runs ended in their order."""
         return self.ended + 1 + list(self._active).index(run.key)
 
 
@@ -127,14 +127,20 @@ def _name(run: RunSpec) -> str:
 
 
 def run_progress(runs: int, quiet: bool = False) -> PlainProgress:
-    """Return bars where stderr is a terminal that can draw them, else plain lines, or no output if ``quiet``."""
+    """Return bars if stderr is a terminal that draws them, else plain lines.
+
+    Nothing is shown if ``quiet``.
+    """
     screen = None if quiet else console.bars()
     return PlainProgress(runs, quiet) if screen is None else LiveProgress(runs, screen)
 
 
 @contextmanager
 def download_progress(name: str) -> Iterator[Callable[[int, int | None], None]]:
-    """Yield a function that shows the bytes of one download, ``(done, total)``: a bar, or a line every few seconds."""
+    """Show the bytes of one download: a bar, or a line every few seconds.
+
+    Yields the function to call with ``(done, total)`` bytes; the total may be None.
+    """
     if (screen := console.bars()) is not None:
         from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
         from rich.progress import Progress as Bars

@@ -1,4 +1,4 @@
-"""What is told of how a number came about: code, libraries, machine. Never part of a run's key."""
+"""Record code, libraries and machine of values; never part of the key of a run."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ import vqbench
 from vqbench.system.machine import device_name
 
 LIBRARIES = ("torch", "numpy", "lpips", "torch-fidelity", "scikit-image", "pillow", "diffusers")
-GIT_SECONDS = 5.0  # a checkout on a slow network disk must not hold up a run or `doctor`
+GIT_SECONDS = 5.0  # a checkout on a slow network disk must not delay a run or `doctor`
 
 
 @cache
 def commit() -> str | None:
-    """The commit of the checkout that this code runs from, marked ``+`` if files differ from it; None if installed."""
+    """Return the commit of the checkout that this code runs from.
+
+    It has a ``+`` if files differ; None if vqbench is installed.
+    """
     root = Path(vqbench.__file__).resolve().parents[1]
     if not (root / ".git").exists():
         return None
@@ -32,8 +35,8 @@ def commit() -> str | None:
 
 
 def _git(root: Path, *words: str) -> str:
-    """What git prints. Raises SubprocessError where it fails or takes longer than GIT_SECONDS."""
-    done = subprocess.run(
+    """Return the output of git. Raises SubprocessError, also after GIT_SECONDS."""
+    result = subprocess.run(
         ["git", "-C", str(root), *words],
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -42,22 +45,25 @@ def _git(root: Path, *words: str) -> str:
         timeout=GIT_SECONDS,
         env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},  # it writes nothing, so it waits for no other git
     )
-    return done.stdout.strip()
+    return result.stdout.strip()
 
 
 def versions() -> dict[str, str]:
-    """Versions of vqbench, Python and the libraries that numbers depend on."""
-    found = {"vqbench": vqbench.__version__, "python": platform.python_version()}
+    """Return the versions of vqbench, Python and libraries that values depend on."""
+    installed = {"vqbench": vqbench.__version__, "python": platform.python_version()}
     for library in LIBRARIES:
         try:
-            found[library] = importlib.metadata.version(library)
+            installed[library] = importlib.metadata.version(library)
         except importlib.metadata.PackageNotFoundError:
-            found[library] = "missing"
-    return found
+            installed[library] = "missing"
+    return installed
 
 
-def made(device: Any) -> dict[str, Any]:
-    """Commit, versions, device and date, for a record. ``device`` is a torch.device."""
+def current_provenance(device: Any) -> dict[str, Any]:
+    """Return commit, versions, device and date, for the ``made`` of a record.
+
+    ``device`` is a torch.device.
+    """
     import torch
 
     return {

@@ -1,4 +1,4 @@
-"""Start, instruct, watch and end the other ranks of runs that are trained on several devices.
+"""Start, instruct, watch and end the other ranks of runs on several devices.
 
 Rank 0 is the process that carries out runs anyway. It starts the other ranks on this machine, or ``torchrun`` has
 started them beside it, on one machine or several. They write nothing, so that the loss of one costs the work since the
@@ -42,7 +42,10 @@ class RankInfo:
 
 
 class RankProcess:
-    """A rank beyond 0 on this machine. Its stdin is a pipe from this process, and it ends when that closes."""
+    """A rank beyond 0 on this machine.
+
+    Its stdin is a pipe from this process, and it ends when that closes.
+    """
 
     def __init__(self, info: RankInfo, threads: int) -> None:
         self.rank = info.rank
@@ -103,11 +106,14 @@ class RankPool:
             raise
 
     def broadcast_task(self, task: object) -> None:
-        """Send ``task`` to all other ranks, which carry it out together with this one."""
-        self.group.tell(task)
+        """Send ``task`` to all other ranks, which carry it out with this one."""
+        self.group.broadcast_task(task)
 
     def _watch(self) -> None:
-        """End this process as well if it still waits for a lost rank after GRACE seconds, as NCCL may for ever."""
+        """End this process if it still waits for a lost rank after GRACE seconds.
+
+        NCCL may wait forever.
+        """
         while not self._ended.wait(POLL):
             if lost := self._lost():
                 if not self._ended.wait(GRACE):
@@ -116,14 +122,17 @@ class RankPool:
                 return
 
     def _lost(self) -> str | None:
-        """Return how a rank ended; one that was killed by a signal comes first, since it makes others fail."""
+        """Return how a rank ended; None if all are alive.
+
+        One that was killed by a signal comes first, since it makes others fail.
+        """
         reasons = [reason for each in self.processes if (reason := each.exit_reason())]
         return min(reasons, key=lambda reason: "by signal" not in reason, default=None)
 
     def find_lost(self, patience: float = 2.0) -> str | None:
-        """After an error here, return which other rank has caused it, and how it ended; None if all are alive.
+        """Return which other rank has caused an error here, and how it ended.
 
-        Waits up to ``patience`` seconds for one to end.
+        None if all are alive. Waits up to ``patience`` seconds for one to end.
         """
         until = time.monotonic() + patience
         while not (lost := self._lost()) and time.monotonic() < until:
@@ -131,7 +140,7 @@ class RankPool:
         return lost
 
     def was_killed(self) -> bool:
-        """Return whether one of the other ranks was killed from outside, as by a system without memory."""
+        """Return whether another rank was killed from outside, as for lack of memory."""
         return any(-(each.process.poll() or 0) in KILL_SIGNALS for each in self.processes)
 
     def end(self) -> None:
@@ -145,7 +154,7 @@ class RankPool:
     def dismiss(self) -> None:
         """End the other ranks while they wait for a task."""
         if not self.processes:  # torchrun waits for all ranks, so they must end by themselves
-            self.group.tell(None)
+            self.group.broadcast_task(None)
         self.end()
 
 

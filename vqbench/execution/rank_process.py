@@ -1,4 +1,4 @@
-"""Run as a rank beyond 0: the program of processes that train one run together with rank 0.
+"""Run as a rank beyond 0, in a process that trains together with rank 0.
 
 A process that :mod:`vqbench.execution.rank_pool` started reads a RankInfo from stdin, and ends when stdin closes: no
 rank outlives rank 0. Ranks ignore signals; rank 0 receives them and has all ranks stop at the same update.
@@ -23,22 +23,22 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Join rank 0, which started this process, and carry out its tasks until it ends."""
+    """Join rank 0, which started this process, and carry out its tasks."""
     console.read_by_another()
     info = pickle.load(sys.stdin.buffer)
     threading.Thread(target=_exit_with_rank_zero, daemon=True).start()
 
-    from vqbench import assets, registry
+    from vqbench import registry
     from vqbench.execution.rank_pool import join_rank_zero
 
     for path in info.settings.plugins:
         registry.add_file(path)
-    with assets.no_downloads(info.settings.offline):
+    with info.settings.downloads():
         _follow(join_rank_zero(info), info.settings)
 
 
 def follow_launched(settings: RunSettings) -> None:
-    """Carry out the tasks of rank 0 in a process that ``torchrun`` started beside it, until the last run is done."""
+    """Carry out the tasks of rank 0, in a process that ``torchrun`` started."""
     from vqbench.distributed import group
     from vqbench.execution.rank_pool import join_launched
 

@@ -1,4 +1,4 @@
-"""Results of runs, their summary, and the interface through which progress is reported."""
+"""Results of runs, their summary, and the listener for their progress."""
 
 from __future__ import annotations
 

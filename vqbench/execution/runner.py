@@ -1,4 +1,4 @@
-"""Carry out runs in this process: train, evaluate, store. A failure of a run becomes its result."""
+"""Carry out runs in this process; the failure of a run becomes its result."""
 
 from __future__ import annotations
 
@@ -27,14 +27,13 @@ from vqbench.errors import (
     VqbenchError,
 )
 from vqbench.evaluation.snapshot_writer import lpips_of
-from vqbench.execution.rank_task import RankResult, RankTask, RankWorker
+from vqbench.execution.rank_worker import RankResult, RankTask, RankWorker
 from vqbench.execution.results import ProgressListener, RunResult
 from vqbench.execution.settings import RunSettings
 from vqbench.planning.jobs import Job
 from vqbench.spec import RunSpec
 from vqbench.store.record import LOG_LINES, Failure, Record
 from vqbench.store.results import ResultStore
-from vqbench.system import determinism
 from vqbench.training.engine import devices_of
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ ALLOCATION = re.compile(r"tried to allocate ([\d.]+ ?\w+)", re.IGNORECASE)  # in
 
 
 class Runner:
-    """Carries out runs in this process and, on more than one device, in those of a RankPool."""
+    """Carries out runs in this process and, on several devices, in a RankPool."""
 
     def __init__(
         self, folder: Path, settings: RunSettings, listener: ProgressListener, stopped: Callable[[], bool]
@@ -83,7 +82,7 @@ class Runner:
             return RunResult("machine_fault", str(error))
 
     def _skip(self, job: Job, locked: bool) -> RunResult | None:
-        """Return the result of a run that needs no work, or cannot begin now; None for one to carry out."""
+        """Return the result of a run that is not to be carried out now; else None."""
         if not locked:
             return RunResult("held_elsewhere")
         for sentence in self.store.mend(job.run):
@@ -98,11 +97,11 @@ class Runner:
         if self.store.folder(job.first_stage).exists() and self.store.is_locked(job.first_stage):
             return RunResult("held_elsewhere")  # until its first stage is done there
         failure = self.store.obstacle(job.first_stage)
-        why = f"failed: {failure.reason}" if failure else "does not exist; the same command does it first"
+        why = f"failed: {failure.reason}" if failure else "is not done yet; the same command does it first"
         return RunResult("machine_fault", f"its first stage, {job.first_stage.key}, {why}")
 
     def _task(self, job: Job, record: Record | None) -> RankTask:
-        """Return what all ranks do for ``job``. Raises NotDistributed where that needs one device."""
+        """Return the task of all ranks for ``job``. Raises NotDistributed."""
         train = record is None
         if self.devices > 1 and train:
             require_distributed(job.run)
@@ -115,7 +114,10 @@ class Runner:
         )
 
     def _write(self, run: RunSpec, record: Record | None, result: RankResult) -> None:
-        """Store what was trained and evaluated: the record last, since its presence means that the run is whole."""
+        """Store what was trained and evaluated.
+
+        The record is written last, since its presence means that the run is whole.
+        """
         if record is None:
             assert result.trained is not None
             record = Record(run, {}, result.provenance, result.trained.history)
@@ -128,7 +130,7 @@ class Runner:
         self.store.write(record)
 
     def _failed(self, run: RunSpec, error: Exception) -> RunResult:
-        """Return the result of a run that ``error`` has ended, recorded where the run itself is at fault."""
+        """Return the result of a failed run, recorded if the run itself is at fault."""
         reason = str(error)
         if isinstance(error, Interrupted | BrokenPipeError):  # the latter where nothing reads the output any more
             self._abandon_ranks()
@@ -147,7 +149,7 @@ class Runner:
         return RunResult("failed", reason, sound)
 
     def _start_ranks(self) -> RankWorker:
-        """Return this process's part of runs; at the first run, the other ranks are started."""
+        """Return the worker of this process; at the first run, start the other ranks."""
         if self._worker is None:
             if self.devices > 1:
                 from vqbench.execution.rank_pool import RankPool
@@ -159,7 +161,10 @@ class Runner:
         return self._worker
 
     def _local_devices(self) -> int:
-        """Return how many of the devices are of this machine: all, unless torchrun has started ranks on several."""
+        """Return how many of the devices are of this machine.
+
+        All are, unless torchrun has started ranks on several machines.
+        """
         from vqbench.distributed.launching import launched
 
         ranks = launched()
@@ -207,7 +212,7 @@ def follow(group: RankGroup, settings: RunSettings) -> None:
     rank 0 reports the last line that it prints.
     """
     worker = RankWorker(settings, SilentListener(), lambda: False, group)
-    while (task := group.hear()) is not None:
+    while (task := group.receive_task()) is not None:
         try:
             with suppress(VqbenchError):
                 worker.carry_out(task)
@@ -218,7 +223,7 @@ def follow(group: RankGroup, settings: RunSettings) -> None:
 
 
 def require_distributed(run: RunSpec) -> None:
-    """Raises NotDistributed for a run whose quantizer or recipe does not support several devices."""
+    """Raise NotDistributed unless quantizer and recipe support several devices."""
     plugins: dict[str, Any] = {run.recipe.name: registry.load("recipes", run.recipe.name)}
     if run.parent is None:  # else its codebook is not learned any more
         plugins[run.quantizer.name] = registry.load("quantizers", run.quantizer.name)
@@ -241,6 +246,8 @@ def describe(error: Exception) -> str:
             f"out of memory{amount}; run fewer at once with --jobs, divide the batch with --devices, or use a device "
             "with more; the batch is not computed in parts, since codebooks depend on all of it at once"
         )
+    from vqbench.system import determinism
+
     if (operation := determinism.refused_operation(error)) is not None:
         return f"--deterministic: {operation} has no deterministic implementation on this device; leave the option out"
     return f"{type(error).__name__}: {error}"

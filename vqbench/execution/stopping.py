@@ -16,7 +16,7 @@ MAX_RESUMES = 2  # of a run whose processes are killed
 
 
 class Stop:
-    """Whether to save the work and stop; called between updates by everything that takes long.
+    """Whether to save the work and stop; called between updates.
 
     A context manager that handles signals. Inside :meth:`graceful`, the first signal requests a clean stop and the
     second ends the work at once; outside, where nothing can be lost, the first ends it. Leaving the context then
@@ -46,7 +46,7 @@ class Stop:
 
     @contextmanager
     def graceful(self, log: Callable[[str], None]) -> Iterator[None]:
-        """Inside, a first signal is logged and sets :attr:`reason`, and nothing is raised."""
+        """Have a first signal logged and kept in :attr:`reason`, not raised."""
         self._log = log
         try:
             yield

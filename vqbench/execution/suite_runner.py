@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from vqbench.distributed.launching import Launched, launched
 from vqbench.errors import Damaged, StoreError, TimeUp, UsageError, sentence
+from vqbench.execution.executors.creation import create_executor
 from vqbench.execution.executors.executor_options import ExecutorOptions
 from vqbench.execution.preparation import prepare, required_assets
+from vqbench.execution.progress import run_progress
 from vqbench.execution.results import Summary
 from vqbench.execution.settings import RunSettings
 from vqbench.execution.stopping import Stop
@@ -86,7 +87,20 @@ def run_suites(
         ordered = cheapest_first(plans, store, jobs)
         for damaged in few(store.damage.values()):  # of other runs; those of these runs are set aside
             notify(damaged)
-        summary = _execute(ordered, needs, store.root, options, stop)
+        _require_sent_files(ordered, options.executor.executor)
+        settings = options.settings(ranks.size if ranks else options.devices or 1)
+        with run_progress(len(ordered), options.quiet) as listener, stop.graceful(listener.log):
+            executor = create_executor(
+                options.executor,
+                store.root.resolve(),
+                settings,
+                needs,
+                listener,
+                stop,
+                workers=options.jobs,
+                timeout=options.timeout,
+            )
+            summary = executor.execute(ordered)
     if stop.reason and not isinstance(stop.reason, TimeUp):
         raise stop.reason
     return SuiteSummary(len(jobs), summary.failed)
@@ -141,36 +155,13 @@ def _require_fitting(options: RunOptions, ranks: Launched) -> None:
         )
 
 
-def _execute(jobs: list[Job], needs: list[str], folder: Path, options: RunOptions, stop: Stop) -> Summary:
-    """Carry out ``jobs`` with the executor that ``options`` name."""
-    from vqbench.execution.progress import run_progress
+def _require_sent_files(jobs: Sequence[Job], executor: str) -> None:
+    """Raise UsageError for second stages on a cluster.
 
-    executor = options.executor.executor
+    It lacks the files of their first stages.
+    """
     if executor != "local" and any(job.first_stage is not None for job in jobs):
         raise UsageError(
             f"second stages build on files of their first, which --executor {executor} does not send along; "
             "leave the option out"
         )
-    folder = folder.resolve()
-    with run_progress(len(jobs), options.quiet) as listener, stop.graceful(listener.log):
-        ranks = launched()
-        devices = ranks.size if ranks else options.devices or 1
-        if devices > 1:  # torch would warn on each rank that it searches for unused parameters, as it is set to
-            os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-        settings = options.settings(devices)
-        if executor == "ray":
-            from vqbench.execution.executors.ray import RayExecutor
-
-            ray = RayExecutor(folder, settings, options.executor, needs, listener, stop, options.timeout)
-            return ray.execute(jobs)
-        if options.jobs == 0 or ranks:
-            from vqbench.execution.executors.inline import InlineExecutor
-
-            return InlineExecutor(folder, settings, listener, stop).execute(jobs)
-        from vqbench.execution.executors.local import LocalExecutor
-        from vqbench.execution.executors.slurm import SlurmExecutor
-
-        if executor == "slurm":
-            slurm = SlurmExecutor(folder, settings, options.executor.slurm, listener, stop, options.timeout)
-            return slurm.execute(jobs)
-        return LocalExecutor(folder, settings, listener, stop, options.jobs, options.timeout).execute(jobs)

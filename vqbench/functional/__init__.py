@@ -8,61 +8,69 @@ so that a step can be compiled. Only ``squared_distances`` and ``gumbel`` return
 With several devices, every rank has a consecutive part of the global batch. Counts and sums are added up over the
 ranks, random draws are the same on all ranks or keyed by the feature's place in the global batch, and anchors are drawn
 from the global batch, so that codebooks stay equal on all ranks.
+
+Each name is imported when it is first used, so that a quantizer imports only what its method needs.
 """
 
-from vqbench.distributed.collectives import (
-    all_gather,
-    all_mean,
-    all_sum,
-    feature_uniform,
-    gather_rows,
-    gumbel,
-    shard,
-    shared_integers,
-    shared_normal,
-    shared_permutation,
-    shared_uniform,
-    world_size,
-)
-from vqbench.functional.anchor_sampling import Anchor, anchors
-from vqbench.functional.budget import nearest_root, scalar_levels
-from vqbench.functional.chunked import map_chunks
-from vqbench.functional.codes import (
-    Distance,
-    Init,
-    assign,
-    code_counts,
-    code_sums,
-    initial_codebook,
-    inner_product_form,
-    lloyd,
-    pack_bits,
-    signs,
-    squared_distances,
-    unpack_bits,
-)
-from vqbench.functional.contrastive import contrastive_loss
-from vqbench.functional.estimators import rotate, straight_through, vq_loss
-from vqbench.functional.precision import float32_products
-from vqbench.functional.shapes import (
-    code_map,
-    flatten,
-    full_precision,
-    look_up,
-    require,
-    require_choice,
-    require_codes,
-    unflatten,
-)
-from vqbench.functional.statistics import (
-    bit_entropy,
-    entropy,
-    mean_and_total_entropy,
-    mean_bit_posterior,
-    perplexity,
-    shares,
-    usage_logs,
-)
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vqbench.distributed.collectives import (
+        all_gather,
+        all_mean,
+        all_sum,
+        feature_uniform,
+        gather_rows,
+        gumbel,
+        shard,
+        shared_integers,
+        shared_normal,
+        shared_permutation,
+        shared_uniform,
+        world_size,
+    )
+    from vqbench.functional.anchor_sampling import Anchor, anchors
+    from vqbench.functional.budget import nearest_root, scalar_levels
+    from vqbench.functional.chunked import map_chunks
+    from vqbench.functional.codes import (
+        Distance,
+        Init,
+        assign,
+        code_counts,
+        code_sums,
+        initial_codebook,
+        inner_product_form,
+        lloyd,
+        pack_bits,
+        signs,
+        squared_distances,
+        unpack_bits,
+    )
+    from vqbench.functional.contrastive import contrastive_loss
+    from vqbench.functional.estimators import rotate, straight_through, vq_loss
+    from vqbench.functional.precision import float32_products
+    from vqbench.functional.shapes import (
+        code_map,
+        flatten,
+        full_precision,
+        look_up,
+        require,
+        require_choice,
+        require_codes,
+        unflatten,
+    )
+    from vqbench.functional.statistics import (
+        bit_entropy,
+        entropy,
+        mean_and_total_entropy,
+        mean_bit_posterior,
+        perplexity,
+        shares,
+        usage_logs,
+    )
 
 __all__ = [
     "Anchor",
@@ -115,3 +123,39 @@ __all__ = [
     "vq_loss",
     "world_size",
 ]
+
+_MODULES = {
+    "vqbench.distributed.collectives": (
+        "all_gather all_mean all_sum feature_uniform gather_rows gumbel shard shared_integers shared_normal "
+        "shared_permutation shared_uniform world_size"
+    ),
+    "vqbench.functional.anchor_sampling": "Anchor anchors",
+    "vqbench.functional.budget": "nearest_root scalar_levels",
+    "vqbench.functional.chunked": "map_chunks",
+    "vqbench.functional.codes": (
+        "Distance Init assign code_counts code_sums initial_codebook inner_product_form lloyd pack_bits signs "
+        "squared_distances unpack_bits"
+    ),
+    "vqbench.functional.contrastive": "contrastive_loss",
+    "vqbench.functional.estimators": "rotate straight_through vq_loss",
+    "vqbench.functional.precision": "float32_products",
+    "vqbench.functional.shapes": (
+        "code_map flatten full_precision look_up require require_choice require_codes unflatten"
+    ),
+    "vqbench.functional.statistics": (
+        "bit_entropy entropy mean_and_total_entropy mean_bit_posterior perplexity shares usage_logs"
+    ),
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
+
+if not TYPE_CHECKING:  # type checkers and editors read the imports above, and know a wrong name
+
+    def __getattr__(name: str) -> object:
+        """Import a name from the module that defines it."""
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

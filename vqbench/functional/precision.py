@@ -1,7 +1,7 @@
-"""Float32 products: which of them may round their factors (TF32, bfloat16), set in one place for the whole process.
+"""Choose which float32 products may round their factors, for the whole process.
 
-PyTorch has two sets of switches for this, and reading one after the other was set fails. Only ``fp32_precision`` is
-used here, which PyTorch 2.11 to 2.13 all have; ``allow_tf32`` and ``set_float32_matmul_precision`` are not.
+PyTorch has two sets of switches for this, and reading one set after the other was written fails. Only
+``fp32_precision`` is used here, which PyTorch 2.11 to 2.13 have; its older switches are not.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vqbench.quantizer import QuantizerOutput
 
-IEEE = "ieee"  # as PyTorch calls float32 without rounding of the factors
+IEEE = "ieee"  # PyTorch's name for float32 whose factors are not rounded
 Values = tuple[str, ...]
 
 
@@ -39,14 +39,17 @@ def _write(values: Values) -> None:
 
 
 def allow_tf32(allowed: bool) -> None:
-    """Let a GPU round the factors of float32 products to 10 bits from here on, or forbid it."""
+    """Allow or forbid TF32 from here on.
+
+    With TF32, GPUs round the factors of float32 products to 10 bits.
+    """
     for setting in _of_gpus():
         setting.fp32_precision = "tf32" if allowed else IEEE
 
 
 @contextmanager
 def float32_products(tf32: bool = False) -> Iterator[None]:
-    """Within: true float32 products on every device, or TF32 on GPUs; afterwards what was set before."""
+    """Compute with true float32 products, or TF32 on GPUs, within this context."""
     before = _read()
     _write((IEEE,) * len(before))
     try:
@@ -58,13 +61,13 @@ def float32_products(tf32: bool = False) -> Iterator[None]:
 
 
 def strictly(call: Callable[[Tensor], QuantizerOutput], z: Tensor) -> QuantizerOutput:
-    """``call(z)`` with true float32 products, in its backward pass too, whatever the backbone around it is allowed.
+    """Compute ``call(z)`` with true float32 products in both passes.
 
-    Backward runs long after ``call`` returned, and the settings hold for the process, so they are changed on the way:
-    by a hook where the gradient enters (at the results) and by one where it leaves (at ``z``). Autograd takes nodes in
-    the reverse order of their making, so all that runs between the two was made by ``call``. A leaf has no backbone
-    behind it, and without a gradient of ``z`` nothing leaves; then the end of the backward pass restores the settings.
-    Compiled code takes the settings that hold when it is compiled.
+    The backbone around it may use other precisions. The backward pass runs long after ``call`` has returned, and the
+    settings hold for the whole process. So a hook where the gradient enters (at the results) sets them, and one where
+    it leaves (at ``z``) restores them. Autograd visits nodes in the reverse order of their creation, so all nodes
+    between the two were created by ``call``. Where ``z`` is a leaf or needs no gradient, the end of the backward pass
+    restores the settings instead. Compiled code keeps the settings that hold when it is compiled.
     """
     if torch.compiler.is_compiling():
         return call(z)

@@ -27,7 +27,10 @@ class Job:
 
 
 def pop_ready(queue: deque[Job], active: Iterable[Job]) -> Job | None:
-    """Remove and return the first queued job whose first stage is neither queued nor active; None if all wait."""
+    """Remove and return the first queued job that can start, else None.
+
+    A second stage can start when its first stage is neither queued nor active.
+    """
     pending = {job.run.key for job in (*queue, *active)}
     for job in queue:
         if job.first_stage is None or job.first_stage.key not in pending:

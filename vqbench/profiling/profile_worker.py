@@ -14,7 +14,7 @@ import torch
 
 from vqbench import registry
 from vqbench.errors import VqbenchError
-from vqbench.execution.provenance import made
+from vqbench.execution.provenance import current_provenance
 from vqbench.profiling import peak_memory, roofline
 from vqbench.profiling.method_facts import facts
 from vqbench.profiling.subjects import Size, Subject
@@ -38,7 +38,7 @@ TINY = Size(64, 16, 0)  # features and codes of a first step, before memory is m
 def peak_rates(job: dict[str, Any]) -> dict[str, Any]:
     """Measure the peak rates of a device."""
     device = Engine(job["device"]).device
-    return {"device": str(device), "machine": made(device), "ceilings": roofline.peak_rates(device)}
+    return {"device": str(device), "machine": current_provenance(device), "ceilings": roofline.peak_rates(device)}
 
 
 def row(job: dict[str, Any]) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def row(job: dict[str, Any]) -> dict[str, Any]:
         samples = rounds.samples
     result: dict[str, Any] = {
         "device": str(device),
-        "machine": made(device),
+        "machine": current_provenance(device),
         "batch": [like.batch, like.channels, like.size, like.size] if like else None,
         "seconds": {name: statistics.median(values) for name, values in samples.items() if not name.startswith("part")},
         "samples": {name: values for name, values in samples.items() if not name.startswith("part")},

@@ -155,8 +155,8 @@ class ReconstructionTraining(Training):
         self.total = self.per_epoch * recipe.epochs
         self.quantizer = task.model.quantizer
         self.owner = type(self.quantizer).__name__
-        adam = torch.optim.Adam(task.model.parameters(), lr=recipe.learning_rate)
-        self.model, self.optimizer = task.engine.setup(task.model, adam)
+        self.optimizer = torch.optim.Adam(task.model.parameters(), lr=recipe.learning_rate)
+        self.model = task.engine.setup(task.model)
 
     def parts(self) -> Mapping[str, Stateful]:
         return {"model": self.task.model, "optimizer": self.optimizer}

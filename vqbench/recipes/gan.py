@@ -19,7 +19,7 @@ from vqbench.bounds import (
     PositiveInt,
     Width,
 )
-from vqbench.distributed.collectives import part
+from vqbench.distributed.collectives import rank_slice
 from vqbench.errors import RunError, UsageError, counted
 from vqbench.images import to_unit
 from vqbench.loading import batches
@@ -272,5 +272,5 @@ class GanTraining(Training):
         """Read this rank's part of the epoch's batches from number ``start`` on, each (B / ranks, C, S, S) uint8."""
         size = self.recipe.batch_size
         whole = order[: self.images // size * size].view(-1, size)
-        own = whole[:, part(size, self.task.engine.group.rank, self.ranks)]
+        own = whole[:, rank_slice(size, self.task.engine.group.rank, self.ranks)]
         return batches(self.pixels, own.flatten(), own.shape[1], start, self.task.seeds("augmentation", epoch))

@@ -6,11 +6,32 @@ True
 """
 
 from vqbench.registry.arguments import checked, parameters, refresh, resolve
-from vqbench.registry.contracts import CONTRACTS, BrokenPlugin, ChangedPlugin, Kind
-from vqbench.registry.discovery import PluginSource, added, names, refused, sources
-from vqbench.registry.loading import add_file, contained, create, find, lacking, lacks, load, presets
-from vqbench.registry.plugin_files import files
-from vqbench.registry.versions import digest, require_same, source, version
+from vqbench.registry.discovery import (
+    CONTRACTS,
+    BrokenPlugin,
+    ChangedPlugin,
+    Kind,
+    PluginSource,
+    added,
+    files,
+    names,
+    refused,
+    sources,
+)
+from vqbench.registry.loading import (
+    add_file,
+    contained,
+    create,
+    digest,
+    find,
+    lacking,
+    lacks,
+    load,
+    presets,
+    require_same,
+    source,
+    version,
+)
 
 __all__ = [
     "CONTRACTS",

@@ -6,14 +6,13 @@ import inspect
 import json
 import typing
 from collections.abc import Iterator, Mapping
+from functools import cache
 from types import MappingProxyType
 from typing import Any
 
-from vqbench.errors import UsageError, nearest
-from vqbench.registry.checking import check_value
-from vqbench.registry.contracts import BrokenPlugin, Kind
-from vqbench.registry.loading import cause, contained, find
-from vqbench.registry.versions import source
+from vqbench.errors import UsageError, nearest, shortened
+from vqbench.registry.discovery import BrokenPlugin, Kind
+from vqbench.registry.loading import cause, contained, find, source
 from vqbench.spec import PluginSpec
 
 
@@ -110,3 +109,32 @@ def parameters(cls: type) -> Iterator[tuple[str, tuple[Any, Any]]]:
         if name in getattr(cls, "FILLED", ()):
             continue
         yield name, (hints.get(name, Any), parameter.default)
+
+
+def check_value(subject: str, value: Any, annotation: Any) -> Any:
+    """Return ``value`` as ``annotation`` declares it, in type and range.
+
+    Types are exact, but an int is a valid float.
+
+    Raises UsageError about ``subject`` for any other value, and BrokenPlugin for a type that no suite can give.
+    """
+    from pydantic import PydanticUserError, ValidationError
+
+    if isinstance(value, str) and float in (annotation, getattr(annotation, "__origin__", None)):
+        raise UsageError(f"{subject}: {shortened(repr(value))} is not a number")
+    try:
+        return _adapter(annotation).validate_python(value)
+    except PydanticUserError as error:
+        raise BrokenPlugin(
+            f"{subject} is annotated {annotation!r:.100}, which no suite can give; use int, float, bool, str or Literal"
+        ) from error
+    except ValidationError as error:
+        wrong = error.errors()[0]["msg"]
+        raise UsageError(f"{subject}: {wrong[0].lower()}{wrong[1:]}, not {shortened(repr(value))}") from None
+
+
+@cache
+def _adapter(annotation: Any) -> Any:
+    from pydantic import ConfigDict, TypeAdapter
+
+    return TypeAdapter(annotation, config=ConfigDict(strict=True, allow_inf_nan=False))

@@ -1,8 +1,9 @@
-"""Find the sources of plugins, without importing them.
+"""Find the sources of plugins, without importing them, and import those that are files.
 
-These are built-in folders, files that the user names, and entry points of installed packages. All three are treated
-alike: a module (a file) offers the classes defined in it that fulfil a contract. A module is imported only when one of
-its names is used, so that listing names needs no torch, and a broken plugin affects only suites that name it.
+Plugins are in built-in folders, in files that the user names, and in installed packages with entry points. All three
+are treated alike: a module (a file) offers the classes defined in it that fulfil a contract. A module is imported only
+when one of its names is used, so that listing names needs no torch, and a broken plugin affects only suites that name
+it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -19,8 +21,77 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-from vqbench.registry import plugin_files
-from vqbench.registry.contracts import CONTRACTS, BrokenPlugin, Kind
+from vqbench.errors import UsageError
+
+Kind = Literal["quantizers", "metrics", "datasets", "backbones", "recipes"]
+
+# The contract that a plugin of a kind fulfils: module and class, imported only when a plugin is.
+CONTRACTS: Mapping[Kind, tuple[str, str]] = {
+    "quantizers": ("vqbench.quantizer", "Quantizer"),
+    "metrics": ("vqbench.metric", "Metric"),
+    "datasets": ("vqbench.dataset", "Dataset"),
+    "backbones": ("vqbench.backbone", "Backbone"),
+    "recipes": ("vqbench.recipe", "Recipe"),
+}
+
+
+class BrokenPlugin(UsageError):
+    """A plugin that exists but cannot be used.
+
+    Suites that do not name it are not affected.
+    """
+
+
+class ChangedPlugin(UsageError):
+    """A plugin's file that was edited since the run was planned.
+
+    Runs without the plugin are not affected.
+    """
+
+
+# Files ----------------------------------------------------------------------------------------------------------------
+
+_files: dict[Path, str] = {}  # files added by the user -> name of the module they become
+_imported: dict[Path, tuple[bytes, str]] = {}  # those that were imported -> their text then, and its digest
+
+
+def files() -> tuple[Path, ...]:
+    """The files that were added, so that another process can add the same."""
+    return tuple(_files)
+
+
+def offer(path: Path) -> None:
+    """Add ``path`` to the files."""
+    _files[path] = f"vqbench_plugin_{path.stem}"
+
+
+def was_edited(path: Path) -> bool:
+    """Whether ``path`` was edited since it was imported."""
+    return path in _imported and _imported[path][0] != path.read_bytes()
+
+
+def digest_of(path: Path) -> str:
+    """The digest of the syntax tree of a file, as it was when it was imported."""
+    return _imported[path][1]
+
+
+@cache
+def import_file(path: Path) -> ModuleType:
+    """Import one of the files as a module."""
+    from vqbench.system import source_digest
+
+    spec = importlib.util.spec_from_file_location(_files[path], path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses and pickles inside the plugin look their module up by name
+    content = path.read_bytes()
+    exec(compile(content, str(path), "exec", dont_inherit=True), vars(module))  # this text, not a compiled older one
+    _imported[path] = content, source_digest.digest(content, path.parent)
+    return module
+
+
+# Sources --------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -38,7 +109,7 @@ class PluginSource:
             return offered
         if self.origin == "built-in":
             return importlib.import_module(self.where)
-        return plugin_files.import_file(Path(self.where))
+        return import_file(Path(self.where))
 
     def path(self) -> Path | None:
         """The plugin's file; None if it cannot be found.
@@ -66,7 +137,7 @@ def sources(kind: Kind) -> Mapping[str, PluginSource]:
     runs are named by it; see :func:`refused`.
     """
     found = {entry.name: PluginSource(entry.name, "package", entry) for entry in _entries(kind)} | built_in(kind)
-    for path in plugin_files.files():  # imported, since that alone shows which kind of plugin a file offers
+    for path in files():  # imported, since that alone shows which kind of plugin a file offers
         source = PluginSource(path.stem, "file", str(path))
         if classes(kind, source):
             found[path.stem] = source

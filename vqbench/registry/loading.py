@@ -1,7 +1,8 @@
-"""Load plugins: the class of a name, its presets, its instances."""
+"""Load plugins: the class of a name, its presets, instances and versions."""
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import inspect
 import traceback
@@ -9,16 +10,23 @@ import typing
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from vqbench.errors import UsageError, VqbenchError, nearest
-from vqbench.registry import plugin_files
-from vqbench.registry.checking import check_value
-from vqbench.registry.contracts import CONTRACTS, BrokenPlugin, Kind
-from vqbench.registry.discovery import PluginSource, built_in, classes, sources
+from vqbench.registry import discovery
+from vqbench.registry.discovery import (
+    CONTRACTS,
+    BrokenPlugin,
+    ChangedPlugin,
+    Kind,
+    PluginSource,
+    built_in,
+    classes,
+    sources,
+)
 from vqbench.system.files import MB, open_regular
-from vqbench.system.paths import path_of
 
 if TYPE_CHECKING:
     from vqbench.backbone import Backbone
@@ -35,6 +43,8 @@ def add_file(path: str | Path) -> None:
 
     Raises UsageError if there is no such file, or its name is taken.
     """
+    from vqbench.system.paths import path_of
+
     path = path_of(path).resolve()
     if path.suffix != ".py" or not path.is_file():
         raise UsageError(f"{path}: no such Python file; --plugin takes the path of a .py file")
@@ -49,10 +59,10 @@ def add_file(path: str | Path) -> None:
             )
     if path.stem in _built_in_presets() and path.stem not in built_in("quantizers"):
         raise UsageError(f"{path}: {path.stem!r} is a built-in preset; rename the file, or runs would be confused")
-    if plugin_files.was_edited(path):
-        plugin_files.import_file.cache_clear()
+    if discovery.was_edited(path):
+        discovery.import_file.cache_clear()
         classes.cache_clear()
-    plugin_files.offer(path)
+    discovery.offer(path)
     sources.cache_clear()
 
 
@@ -114,6 +124,8 @@ def _require_attributes(kind: Kind, source: PluginSource, cls: type) -> None:
 
     Types are those that the contract declares.
     """
+    from vqbench.registry.arguments import check_value
+
     if source.origin == "built-in":  # which the tests check
         return
     for base in cls.__mro__:
@@ -218,3 +230,62 @@ def cause(error: BaseException) -> str:
     last = traceback.extract_tb(error.__traceback__)[-1:]
     where = f" ({Path(last[0].filename).name}, line {last[0].lineno})" if last else ""
     return f"{type(error).__name__}: {message[:200]}{'...' if len(message) > 200 else ''}{where}"
+
+
+# Versions -------------------------------------------------------------------------------------------------------------
+
+
+def source(kind: Kind, name: str) -> str | None:
+    """The digest of a plugin file's syntax tree, as it was imported.
+
+    None for plugins that are not files of the user's. Built-in and packaged plugins raise their VERSION by hand
+    instead.
+    """
+    found = sources(kind).get(name)
+    if found is None or found.origin != "file" or name in built_in(kind):
+        return None
+    return discovery.digest_of(Path(str(found.where)))
+
+
+def version(kind: Kind, name: str) -> int:
+    """The VERSION of a plugin, by which its values are told apart.
+
+    For a file of the user's, a number that follows from its content is added.
+    """
+    content = source(kind, name)
+    own: int = load(kind, name).VERSION
+    return own + (0 if content is None else 1000 * int(content[:10], 16))
+
+
+def require_same(kind: Kind, name: str, planned: str | None) -> None:
+    """Raise ChangedPlugin if a plugin was edited since a run was planned.
+
+    ``planned`` is its :func:`source` then.
+    """
+    load(kind, name)
+    if source(kind, name) != planned:
+        raise ChangedPlugin(
+            f"{kind[:-1]} {name!r} ({sources(kind)[name]}) was edited since this run was planned; `vqbench run` trains "
+            "it anew as it is now"
+        )
+
+
+def digest(kind: Kind, name: str) -> str:
+    """The sha256 of a plugin's code, without importing it if possible.
+
+    For a file of the user's it is its :func:`source`; for an installed package it covers the version and all Python
+    files of the package, since one may build on another.
+    """
+    plugin = name if name in sources(kind) else find(kind, name)[0]
+    if content := source(kind, plugin):
+        return content
+    found = sources(kind)[plugin]
+    path = found.path()
+    if path is None:
+        return "unknown"
+    code = hashlib.sha256()
+    if isinstance(found.where, EntryPoint):
+        code.update((found.where.dist.version if found.where.dist else "").encode())
+    for file in sorted(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path]:
+        code.update(file.read_bytes())
+    return code.hexdigest()

@@ -1,4 +1,4 @@
-"""Deterministic GPU computation (``--deterministic``); CPUs are deterministic without it.
+"""Compute deterministically on GPUs (``--deterministic``), as CPUs always do.
 
 By default a GPU adds up gradients of codebooks and of convolutions in whatever order its threads finish: a run that is
 repeated or resumed differs by rounding, which training amplifies. With this setting, on the same model of GPU and the
@@ -14,7 +14,7 @@ CUBLAS = "CUBLAS_WORKSPACE_CONFIG"  # read by cuBLAS when a process first uses i
 
 
 def enable() -> None:
-    """Make torch deterministic in this process. Call before anything is computed on a GPU."""
+    """Make torch deterministic in this process, before anything is computed on a GPU."""
     os.environ.setdefault(CUBLAS, ":4096:8")
     import torch
 
@@ -24,6 +24,6 @@ def enable() -> None:
 
 
 def refused_operation(error: Exception) -> str | None:
-    """Return the operation that has no deterministic implementation, if ``error`` says so."""
+    """Return the operation in ``error`` that has no deterministic implementation."""
     match = re.match(r"(\S+) does not have a deterministic implementation", str(error))
     return match and match[1]

@@ -10,7 +10,9 @@ UNITS = {"h": 3600, "m": 60, "s": 1}  # seconds
 
 
 def parse_duration(text: str) -> float:
-    """Convert hours, minutes and seconds, in this order, to seconds. Raises UsageError for any other text.
+    """Convert hours, minutes and seconds, in this order, to seconds.
+
+    Raises UsageError for any other text.
 
     >>> parse_duration("1h30m")
     5400
@@ -24,7 +26,7 @@ def parse_duration(text: str) -> float:
 
 
 def format_duration(seconds: float) -> str:
-    """Format seconds, rounded to whole ones, as hours, minutes and seconds: the inverse of :func:`parse_duration`.
+    """Format seconds, rounded to whole ones, for :func:`parse_duration`.
 
     >>> format_duration(5400)
     '1h30m'

@@ -1,6 +1,6 @@
-"""Locks on the folders of runs: one process at a time works on a run, on whatever machine.
+"""Locks on the folders of runs, so that one process works on a run.
 
-The operating system releases the lock of a process that dies.
+They hold between machines, and the operating system releases the lock of a process that dies.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ LOCK_NAME = "lock"  # of the file in a run's folder
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[bool]:
-    """Lock a run's ``folder``, which is created if it is missing; yields whether this process now holds the lock.
+    """Lock a run's ``folder``, which is created if it is missing.
+
+    Yields whether this process now holds the lock.
 
     These are flock's locks, which NFS (from version 4) and a Lustre mounted with ``flock`` keep between machines. Where
     flock is missing, filelock creates marker files instead, and removes those of processes that died on the same

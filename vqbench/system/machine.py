@@ -1,4 +1,4 @@
-"""The machines that trained a run, as its record lists them: what values of different machines are told apart by."""
+"""Describe the machines that train runs, to distinguish their records."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Origin:
-    """One machine: the make of the device that trained, and of a processor what else moves the last digits.
+    """The device that trained, and what else of a CPU changes the last digits.
 
-    Two origins are equal only where everything known of them is; what a record lacks is empty, never guessed.
+    Two origins are equal only if all their fields are. What a record lacks is empty, never guessed.
     """
 
     device: str  # the name of the GPU or, without one, of the processor
@@ -29,23 +29,26 @@ class Origin:
 
 
 def origins_of(made: Mapping[str, Any]) -> tuple[Origin, ...]:
-    """The distinct origins in the ``made`` of a record, in order; of a record without a list, the one that it names."""
+    """Return the distinct origins in the ``made`` of a record, in order.
+
+    A record without a list of origins names one device, which is its only origin.
+    """
     listed: Iterable[Mapping[str, Any]] = made.get("origins") or [made]
     return tuple(dict.fromkeys(_origin(each) for each in listed))
 
 
 def same_origin(a: Iterable[Origin], b: Iterable[Origin]) -> bool:
-    """Whether two runs were trained by the same machines, so that their values differ by what was trained alone."""
+    """Return whether two runs were trained on the same machines."""
     return frozenset(a) == frozenset(b)
 
 
-def _origin(told: Mapping[str, Any]) -> Origin:
-    words = {name: str(told.get(name) or "") for name in ("device", "cpu", "instructions")}
-    return Origin(**words, threads=told.get("threads"))
+def _origin(recorded: Mapping[str, Any]) -> Origin:
+    words = {name: str(recorded.get(name) or "") for name in ("device", "cpu", "instructions")}
+    return Origin(**words, threads=recorded.get("threads"))
 
 
 def processor() -> str:
-    """The CPU's name, as far as the system gives it."""
+    """Return the name of the CPU, as far as the system gives it."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):
@@ -56,14 +59,14 @@ def processor() -> str:
 
 
 def device_name(device: Any) -> str:
-    """The name of a GPU, or of the CPU, that a torch.device stands for."""
+    """Return the name of the GPU or CPU of a torch.device."""
     import torch
 
     return torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
 
 
 def origin(device: Any) -> dict[str, Any]:
-    """Device and CPU by name, the instruction set that torch uses of the CPU, and the number of threads."""
+    """Return the names of device and CPU, torch's instruction set and thread count."""
     import torch
 
     return {

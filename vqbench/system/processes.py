@@ -1,4 +1,6 @@
-"""Start other processes with this very vqbench: ``python -P processes.py [--path PATH] -m MODULE [WORD ...]``.
+"""Start other processes with this very vqbench.
+
+Their command line is ``python -P processes.py [--path PATH] -m MODULE [WORD ...]``.
 
 ``python -m`` puts the working directory first on the import path. Another vqbench that lies there, such as a checkout
 after ``git pull``, would then train instead of the driver's, and a file called ``statistics.py`` would replace Python's
@@ -23,13 +25,19 @@ FIND_VQBENCH = "import importlib.util as u; spec = u.find_spec('vqbench'); print
 
 
 def command(module: str, *words: object) -> list[str]:
-    """Return the command line of a process that runs ``module``, and can import whatever this process can."""
+    """Return the command line of a process that runs ``module``.
+
+    It can import whatever this process can.
+    """
     path = os.pathsep.join(entry for entry in sys.path if entry)
     return [*PYTHON, "--path", path, "-m", module, *map(str, words)]
 
 
 def missing_path() -> list[str]:
-    """Return the folder, if any, that this installation's interpreters lack on their path to import this vqbench."""
+    """Return the folder that other interpreters need to import this vqbench.
+
+    Empty where this vqbench is the installed one.
+    """
     finding = [sys.executable, "-P", "-c", FIND_VQBENCH]
     origin = subprocess.run(finding, capture_output=True, text=True, check=False).stdout.strip()
     ours = (PACKAGE / "__init__.py").resolve()
@@ -37,14 +45,17 @@ def missing_path() -> list[str]:
 
 
 def forget_working_directory() -> None:
-    """Remove from the import path the working directory, which ``python -m vqbench`` has put first on it."""
+    """Remove the working directory from the import path.
+
+    ``python -m vqbench`` has put it first.
+    """
     with suppress(OSError):  # the directory was removed
         if not sys.flags.safe_path and sys.path and sys.path[0] in ("", os.getcwd()):
             del sys.path[0]
 
 
 def main(words: Sequence[str]) -> None:
-    """Import the vqbench around this file, then run the module that ``words`` name as the program."""
+    """Import the vqbench around this file, then run a module as the program."""
     at = list(words).index("-m")
     module, sys.argv = words[at + 1], list(words[at + 1 :])
     path = words[1].split(os.pathsep) if words[0] == "--path" else []

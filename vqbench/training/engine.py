@@ -1,4 +1,4 @@
-"""Devices, precision, gradients over the ranks and checkpoints, as all recipes need them."""
+"""Devices, precision, gradients over ranks and checkpoints, for all recipes."""
 
 from __future__ import annotations
 
@@ -22,17 +22,22 @@ Precision = Literal["float32", "tf32", "bf16"]
 
 
 class Engine:
-    """One device at one precision, or one of a ``group`` of ranks that train together, each with a device of its own.
+    """One device at one precision, for a process that trains alone or as one rank.
 
-    ``device`` is ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:N``; with several ranks the first
-    one's, and GPUs follow in order. ``precision``: ``float32`` is strict, ``tf32`` lets a GPU round the factors of
-    the backbone's products to 10 bits, ``bf16`` computes the backbone under autocast. Quantizers always work in
-    float32, forward and backward. Raises UsageError for a device that this machine lacks. The same CPU with the same
-    number of threads gives the same bits every time; the same GPU does so under ``--deterministic``
-    (:mod:`vqbench.system.determinism`).
+    The same CPU with the same number of threads gives the same bits every time; the same GPU does so under
+    ``--deterministic`` (:mod:`vqbench.system.determinism`). Several ranks are data-parallel: each computes its part of
+    a batch, gradients are added up, and quantizers exchange what they must. Buffers are not copied from one rank to the
+    others, which would hide a missing exchange.
 
-    Several ranks are data-parallel: each computes its part of a batch, gradients are added up, and quantizers exchange
-    what they must. Buffers are not copied from one rank to the others, which would hide a missing exchange.
+    Args:
+        device: ``auto`` (a GPU where one exists), ``cpu``, ``cuda`` or ``cuda:N``. With several ranks, it is the device
+            of the first one on this machine, and the others have the GPUs after it.
+        precision: ``float32`` is strict, ``tf32`` lets a GPU round the factors of the backbone's products to 10 bits,
+            ``bf16`` computes the backbone under autocast. Quantizers always work in float32, forward and backward.
+        group: the ranks that train together.
+
+    Raises:
+        UsageError: for a device that does not exist on this machine.
     """
 
     def __init__(self, device: str = "auto", precision: Precision = "float32", group: RankGroup = ALONE) -> None:
@@ -43,23 +48,25 @@ class Engine:
             torch.cuda.set_device(self.device.index or 0)
         allow_tf32(precision == "tf32")
 
-    def setup(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, torch.optim.Optimizer]:
-        """Move ``model`` to the device, with equal parameters on all ranks, and return it at this precision.
+    def setup(self, model: nn.Module) -> nn.Module:
+        """Move ``model`` to the device, and return it at this precision.
 
-        Call the returned module where the loss is computed. The optimizer is returned as it is.
+        Its parameters are then equal on all ranks. Compute losses with the returned module. :meth:`backward` adds up
+        the gradients of ``model`` over the ranks.
         """
         model.to(self.device)
         self._modules.append(model)
         if self.group.size > 1:
             collectives.broadcast_tensors(parameter.detach() for parameter in model.parameters())
-        return (model if self.precision != "bf16" else _Autocast(model, self.device.type)), optimizer
+        return _Autocast(model, self.device.type) if self.precision == "bf16" else model
 
     @contextmanager
     def batch(self, count: int, model: nn.Module) -> Iterator[slice]:
-        """Share a batch of ``count`` images between the ranks within this context, which gives this rank's images.
+        """Share a batch of ``count`` images between the ranks, within this context.
 
-        Parts may differ by an image. A batch of fewer images than ranks is computed as a whole by each of them, as
-        one device would, and ``model`` is then copied from rank 0, so that it stays equal bit by bit.
+        It gives the slice of this rank's images. Parts may differ by an image. A batch of fewer images than ranks is
+        computed as a whole by each of them, as one device would, and ``model`` is then copied from rank 0, so that it
+        stays equal bit by bit.
         """
         if self.group.size == 1:
             yield slice(0, count)
@@ -69,22 +76,25 @@ class Engine:
             collectives.broadcast_tensors(model.state_dict().values())
         else:
             with collectives.SharedBatch(count):
-                yield collectives.part(count, self.group.rank, self.group.size)
+                yield collectives.rank_slice(count, self.group.rank, self.group.size)
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Return a context that computes in this precision, for recipes that train several modules and set up none."""
+        """Return a context of this precision, for modules that are not set up."""
         if self.precision != "bf16":
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
 
     def backward(self, loss: Tensor) -> None:
-        """Compute the gradients of the batch's loss, the mean of the ranks' ``loss`` weighted by their images."""
+        """Compute the gradients of the batch's loss.
+
+        It is the mean of the ranks' ``loss``, weighted by their images.
+        """
         gradients.share(loss).backward()
         for module in self._modules:
             gradients.sum_gradients(module)
 
     def mean(self, values: Tensor) -> Tensor:
-        """Average means over this rank's images to means over the batch, on all ranks, without a gradient."""
+        """Return means over the batch of means over ranks, without a gradient."""
         return gradients.mean(values)
 
     def seed(self, seed: int) -> None:
@@ -92,38 +102,45 @@ class Engine:
         torch.manual_seed(seed)
 
     def save(self, path: Path, state: dict[str, Any]) -> None:
-        """Write the first rank's ``state`` to ``path`` in one piece: whoever reads it sees the old or the new, never a
-        part. Raises Unwritable, on all ranks, where it cannot be."""
-        self.group.agree(lambda: checkpoint.write(path, state))
+        """Write the ``state`` of rank 0 to ``path``.
+
+        A reader sees the old or the new content, never a part. Raises Unwritable, on all ranks, where it cannot be
+        written.
+        """
+        self.group.from_first_rank(lambda: checkpoint.write(path, state))
 
     def load(self, path: Path) -> dict[str, Any]:
-        """Read a checkpoint onto the CPU, from where ``load_state_dict`` takes it to the device; the first rank reads.
+        """Read a checkpoint on rank 0, and return it on all ranks.
 
-        Raises, on all ranks, Damaged if it is not what was written, and StoreError if it cannot be read; it is left.
+        It is on the CPU; ``load_state_dict`` moves it to the device. Raises, on all ranks, Damaged if it is not what
+        was written, and StoreError if it cannot be read.
         """
-        return self.group.agree(lambda: checkpoint.read(path))
+        return self.group.from_first_rank(lambda: checkpoint.read(path))
 
     @contextmanager
     def restoring(self, path: Path) -> Iterator[None]:
-        """While what was loaded from ``path`` is put in its place. Raises Damaged if it is of another run."""
+        """Raise Damaged, within this context, if the state from ``path`` does not fit."""
         with checkpoint.restoring(path):
             yield
 
     def add_origin(self, origins: list[dict[str, Any]]) -> None:
-        """Add the machines of all ranks to those that a training was done on so far. All ranks have to call this."""
+        """Add the machines of all ranks to ``origins``; all ranks must call it."""
         for each in self.group.gather(origin(self.device)):
             if each not in origins:
                 origins.append(each)
 
-    def require_equal(self, model: nn.Module, told: str) -> None:
-        """Raises RunError, on all ranks, unless all hold the same weights and buffers, bit for bit."""
+    def require_equal(self, model: nn.Module, name: str) -> None:
+        """Raise RunError, on all ranks, unless all have equal weights and buffers.
+
+        They are compared bit for bit; the error names ``name``.
+        """
         if self.group.size == 1:
             return
-        first, *others = self.group.gather({name: _digest(value) for name, value in model.state_dict().items()})
-        apart = [name for name, digest in first.items() if any(other[name] != digest for other in others)]
-        if apart:
+        first, *others = self.group.gather({key: _digest(value) for key, value in model.state_dict().items()})
+        diverged = [key for key, digest in first.items() if any(other[key] != digest for other in others)]
+        if diverged:
             raise RunError(
-                f"ranks diverged: {', '.join(apart[:5])} of {told} differ between devices; exchange statistics by "
+                f"ranks diverged: {', '.join(diverged[:5])} of {name} differ between devices; exchange statistics by "
                 "vqbench.functional (`vqbench check` says where), or declare distributed = False"
             )
 
@@ -153,7 +170,10 @@ def _converted(value: Any, dtype: torch.dtype) -> Any:
 
 
 def devices_of(name: str, count: int) -> list[torch.device]:
-    """The ``count`` devices from the one called ``name`` on. Raises UsageError for those that this machine lacks."""
+    """Return ``count`` devices, starting from the one called ``name``.
+
+    Raises UsageError for an unknown device, or one that this machine does not have.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -167,9 +187,9 @@ def devices_of(name: str, count: int) -> list[torch.device]:
     if device.type == "cpu" or count == 1:
         devices = [device] * count
     else:
-        devices = [torch.device("cuda", (device.index or 0) + place) for place in range(count)]
-    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if device.type == "cuda" and (devices[-1].index or 0) >= there:
-        asked = f"device {name!r} is" if count == 1 else f"{count} devices from {name!r} on are"
-        raise UsageError(f"{asked} not there: this machine has {there} usable GPUs; use --device cpu")
+        devices = [torch.device("cuda", (device.index or 0) + offset) for offset in range(count)]
+    available = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device.type == "cuda" and (devices[-1].index or 0) >= available:
+        missing = f"device {name!r} does" if count == 1 else f"{count} devices from {name!r} on do"
+        raise UsageError(f"{missing} not exist: this machine has {available} usable GPUs; use --device cpu")
     return devices

@@ -14,7 +14,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -23,8 +23,10 @@ from vqbench.errors import Interrupted, RunError
 from vqbench.quantizer import Quantizer
 from vqbench.recipe import Task, Trained
 from vqbench.training.clock import Clock, checkpoint_interval
-from vqbench.training.ema import WeightAverage
 from vqbench.training.progress import Progress, restored
+
+if TYPE_CHECKING:
+    from vqbench.training.ema import WeightAverage
 
 
 class Stateful(Protocol):
@@ -106,7 +108,7 @@ class TrainingLoop:
     def run(self) -> Trained:
         """Train to the last update. Raises Interrupted where the task was stopped before, and RunError."""
         task, training = self.task, self.training
-        task.engine.group.agree(lambda: task.folder.mkdir(parents=True, exist_ok=True))
+        task.engine.group.from_first_rank(lambda: task.folder.mkdir(parents=True, exist_ok=True))
         self._restore()
         if training.progress.step < training.total:
             self._train()
@@ -156,7 +158,7 @@ class TrainingLoop:
 
     def _decide(self, clock: Clock) -> tuple[bool, bool]:
         """Whether to stop, and whether to write a checkpoint: the first rank decides for all."""
-        decision = self.task.engine.group.number(2 * self.task.stopped() + clock.due())
+        decision = self.task.engine.group.broadcast_number(2 * self.task.stopped() + clock.due())
         done = self.training.progress.step == self.training.total
         return decision > 1 and not done, decision > 0 or done
 
@@ -196,7 +198,7 @@ class TrainingLoop:
     def _restore(self) -> None:
         """Load the last checkpoint, if one exists. Raises Damaged where it is not one of this training."""
         task, training = self.task, self.training
-        saved = task.engine.load(self.path) if task.engine.group.agree(self.path.exists) else None
+        saved = task.engine.load(self.path) if task.engine.group.from_first_rank(self.path.exists) else None
         with task.engine.restoring(self.path):
             if training.quantizer is not None:
                 counts = None if saved is None else saved.get("watch")

@@ -1,4 +1,4 @@
-"""The model of a run, from its parts."""
+"""Build the model of a run from its plugins, and measure its size and bit rate."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ from vqbench.training import seeding
 
 
 def require_planned(run: RunSpec) -> None:
-    """Raises ChangedPlugin where a plugin of ``run`` is a file that was edited since the run got its key."""
+    """Raises ChangedPlugin where a plugin of ``run`` is a file that was edited after the run was planned."""
     for name in PARTS:
         part: PluginSpec = getattr(run, name)
         registry.require_same(f"{name}s", part.name, part.source)  # type: ignore[arg-type]  # the plural of a part is a kind
 
 
 def build(run: RunSpec, dataset: Dataset) -> Autoencoder:
-    """The untrained model of ``run``. All quantizers of a seed and data set start from the same backbone."""
+    """Build the untrained model of ``run``. All quantizers of a seed and data set start from the same backbone."""
     seeds = seeding.seeds(run.seed, run.dataset.name)
 
-    def make(kind: registry.Kind, part: PluginSpec, **filled: Any) -> Any:
+    def create(kind: registry.Kind, part: PluginSpec, **fixed: Any) -> Any:
         torch.manual_seed(seeds(kind))
-        return registry.load(kind, part.name)(**filled, **part.args)
+        return registry.load(kind, part.name)(**fixed, **part.args)
 
     model = Autoencoder(
-        make("backbones", run.backbone, channels=dataset.channels, dim=run.quantizer.args["dim"]),
-        make("quantizers", run.quantizer),
+        create("backbones", run.backbone, channels=dataset.channels, dim=run.quantizer.args["dim"]),
+        create("quantizers", run.quantizer),
     )
-    # Channels last is faster, on CPUs as on GPUs; torch's overloads of ``to`` do not have it.
-    fast: Autoencoder = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as said above
+    # Channels last is faster, on CPUs as on GPUs.
+    fast: Autoencoder = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's overloads lack it
     return fast
 
 
 def kept_buffers(model: torch.nn.Module) -> dict[str, Tensor]:
-    """Copies, on the CPU, of the buffers that a checkpoint keeps: to see later which of them training has changed."""
+    """Copy the buffers that a checkpoint keeps to the CPU, to compare them after training."""
     kept = model.state_dict()
     return {name: buffer.detach().cpu().clone() for name, buffer in model.named_buffers() if name in kept}
 
 
 def learned_state(model: torch.nn.Module, before: Mapping[str, Tensor]) -> int:
-    """Numbers that training has set: trained parameters and buffers that changed, such as an averaged codebook.
+    """Count the numbers that training has set: trained parameters, and buffers that changed, such as an EMA codebook.
 
     ``before`` are the :func:`kept_buffers` of the untrained model.
     """
@@ -56,19 +56,19 @@ def learned_state(model: torch.nn.Module, before: Mapping[str, Tensor]) -> int:
 
 
 def rate(model: Autoencoder, dataset: Dataset, device: torch.device) -> dict[str, Any]:
-    """Bits per image at a uniform code, and the codes of one codebook; empty where nothing is quantized."""
+    """Return the bits per image of a uniform code, and the size of one codebook; empty if nothing is quantized."""
     quantizer = model.quantizer
     if quantizer.depth == 0:
         return {}
-    was = model.training
+    training = model.training
     model.eval()
     with torch.no_grad():
         blank = torch.zeros(1, dataset.channels, dataset.size, dataset.size, device=device)
         height, width = model.backbone.encode(blank).shape[-2:]
-    model.train(was)
+    model.train(training)
     return {"bits": height * width * quantizer.bits, "codes": quantizer.num_codes}
 
 
 def size(model: torch.nn.Module) -> int:
-    """Parameters that are trained."""
+    """Count the parameters that are trained."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

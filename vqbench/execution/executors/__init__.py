@@ -1,1 +1,1 @@
-"""Where runs are carried out: in processes of this machine, or in the very process that asks."""
+"""Executors: runs in this process, in workers, on Ray and on Slurm."""

@@ -61,7 +61,10 @@ class RemoteResult:
 
 
 class RemoteLink(Stop):
-    """A run's link to the driver: a ProgressListener that posts messages, and the Stop that the driver requests."""
+    """The link of a remote run to its driver.
+
+    A ProgressListener that posts messages, and the Stop that the driver requests.
+    """
 
     def __init__(self, post: Post, folder: Path, seen: Seen) -> None:
         super().__init__()
@@ -119,7 +122,7 @@ def run_remote_job(remote_job: RemoteJob, post: Post) -> RemoteResult:
     os.environ.update(remote_job.variables)
     os.environ.setdefault("OMP_NUM_THREADS", str(remote_job.threads))
     os.environ.update(waiting(os.environ, processes=2))  # a node has other tasks
-    with assets.no_downloads(remote_job.settings.offline):
+    with remote_job.settings.downloads():
         for name in remote_job.assets:  # one process per node fetches, others wait, and later ones find verified files
             assets.fetch(name)
     with _temporary_folder() as home:
@@ -143,7 +146,10 @@ def user_files(settings: RunSettings) -> tuple[Path, ...]:
 
 
 def _write_user_files(folder: Path, remote_job: RemoteJob) -> RunSettings:
-    """Write the user's files below ``folder``, and return the settings that name them there."""
+    """Write the user's files below ``folder``.
+
+    Returns the settings that name them there.
+    """
     settings = remote_job.settings
     paths = [folder / str(number) / path.name for number, path in enumerate(user_files(settings))]
     for path, content in zip(paths, remote_job.user_files, strict=True):
@@ -158,7 +164,10 @@ def _write_user_files(folder: Path, remote_job: RemoteJob) -> RunSettings:
 
 @contextmanager
 def _temporary_folder() -> Iterator[Path]:
-    """Yield a folder for one run, and remove those that killed processes have left behind."""
+    """Yield a folder for one run, which is removed at the end.
+
+    Folders that killed processes have left behind are removed, too.
+    """
     root = Path(tempfile.gettempdir())
     for leftover in root.glob("vqbench-run-*"):
         process = leftover.name.split("-")[2]

@@ -31,7 +31,10 @@ class Executor:
         self._wait_logged = False
 
     def execute(self, jobs: Sequence[Job]) -> Summary:
-        """Carry out all ``jobs``; returns early, with the work kept, once :attr:`stop` is set."""
+        """Carry out all ``jobs``.
+
+        Returns early, with the work kept, once :attr:`stop` is set.
+        """
         self._queue.extend(jobs)
         try:
             stopping = False
@@ -59,7 +62,7 @@ class Executor:
         raise NotImplementedError
 
     def _process_messages(self, timeout: float) -> None:
-        """Process all pending messages, waiting for the first at most ``timeout`` seconds."""
+        """Process pending messages, waiting at most ``timeout`` seconds for one."""
         raise NotImplementedError
 
     def _request_stop(self) -> None:
@@ -77,7 +80,10 @@ class Executor:
         self._postponed[job.run.key] = job, time.monotonic() + RETRY_SECONDS
 
     def _requeue_released(self) -> None:
-        """Queue the postponed runs that no other process holds any more, finished there or not."""
+        """Queue the postponed runs that no other process holds any more.
+
+        Whether they were finished there shows when they are attempted.
+        """
         idle = not self._queue and not self._is_busy()
         if self._postponed and idle and not self._wait_logged:
             self._wait_logged = True

@@ -16,7 +16,7 @@ ALWAYS_ALLOWED = 16  # processes that any machine may start, however few its cor
 
 @dataclass(frozen=True)
 class ExecutorOptions:
-    """An executor and its own options: processes of this machine, a Ray cluster or a Slurm cluster."""
+    """The choice of an executor, with the options that are its own."""
 
     executor: str = "local"
     address: str | None = None  # of the Ray cluster
@@ -54,7 +54,10 @@ class ExecutorOptions:
 
 
 def _require_processes(jobs: int | None, devices: int | None) -> None:
-    """Raise UsageError for more processes than this machine has cores, or than :data:`ALWAYS_ALLOWED`."""
+    """Raise UsageError for more processes than this machine has cores.
+
+    Up to :data:`ALWAYS_ALLOWED` are always allowed.
+    """
     given = {"--jobs": jobs, "--devices": devices}
     limit, processes = max(ALWAYS_ALLOWED, cores()), math.prod(number or 1 for number in given.values())
     if processes > limit:

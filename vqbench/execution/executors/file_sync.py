@@ -1,4 +1,4 @@
-"""The files of a run's folder as bytes: all of them, or those that changed since the last time."""
+"""The files of a run's folder as bytes, to be sent between machines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ REFERRING = ("last.pt", "record.json")  # refer to other files: read before them
 
 
 def pack(folder: Path, seen: Seen | None = None, only: tuple[str, ...] = ()) -> Files:
-    """Read the files of a run's ``folder`` that have changed since they were ``seen``.
+    """Read the files of a run's ``folder`` that have changed.
 
     Args:
         folder: The run's folder; its lock and temporary files are left out.

@@ -1,4 +1,4 @@
-"""Runs in this very process, one after the other: for debuggers, and for the ranks of torchrun."""
+"""Runs in this process, for debuggers and for the ranks of torchrun."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ RETRY_SECONDS = 1.0  # between two checks of runs that another process holds
 
 
 class InlineExecutor:
-    """Carries out jobs in this process, one after the other; a crash ends all of them."""
+    """Carries out jobs one after the other in this process.
+
+    A crash ends all of them.
+    """
 
     def __init__(self, folder: Path, settings: RunSettings, listener: ProgressListener, stop: Stop) -> None:
         self.runner = Runner(folder, settings, listener, stop)
@@ -27,7 +30,9 @@ class InlineExecutor:
         self._kills: dict[str, int] = {}  # key of a run -> how many times one of its processes was killed
 
     def execute(self, jobs: Sequence[Job]) -> Summary:
-        """Carry out all ``jobs``; those that another process holds are retried at the end.
+        """Carry out all ``jobs``.
+
+        Runs that another process holds are retried at the end.
 
         Raises VqbenchError if ranks are lost that a launcher such as torchrun has started.
         """
@@ -59,7 +64,7 @@ class InlineExecutor:
         return killed + held_elsewhere
 
     def _counting_kills(self, job: Job, result: RunResult) -> RunResult:
-        """Return ``result``, or a failure for a run whose processes were killed too many times."""
+        """Turn the result of a run that was killed too many times into a failure."""
         if result.status != "killed":
             return result
         times = self._kills[job.run.key] = self._kills.get(job.run.key, 0) + 1

@@ -1,8 +1,8 @@
-"""Runs in worker processes of this machine, one or several at once; a crash costs only its own run.
+"""Runs in worker processes of this machine, one or several at once.
 
-A worker carries out one run after the other (starting one costs the import of torch) and is replaced when it dies.
-Workers share the GPUs in turn, or divide the processor's threads. The driver never imports torch, and it alone writes
-to the terminal.
+A crash costs only its own run. A worker carries out one run after the other (starting one costs the import of torch)
+and is replaced when it dies. Workers share the GPUs in turn, or divide the processor's threads. The driver never
+imports torch, and it alone writes to the terminal.
 """
 
 from __future__ import annotations
@@ -117,17 +117,20 @@ class LocalExecutor(Executor):
             self._workers.append(WorkerProcess(number, WorkerSetup(self.store.root, self.settings), environment))
 
     def _device_of(self, number: int) -> str:
-        """Return a worker's first device: GPUs in turn, in groups of --devices, unless the user chose one."""
+        """Return the first device of a worker.
+
+        GPUs are given in turn, in groups of --devices, unless the user chose one.
+        """
         if self.settings.device in ("auto", "cuda") and self._gpus:
             return f"cuda:{number % self._gpu_groups() * self.settings.devices}"
         return self.settings.device
 
     def _gpu_groups(self) -> int:
-        """Return how many runs fit on the GPUs of this machine at once, each on GPUs of its own."""
+        """Return how many runs at once have GPUs of their own."""
         return max(1, self._gpus // self.settings.devices)
 
     def _limit_workers(self) -> None:
-        """Set the number of workers to the number of GPU groups, unless the user has set it.
+        """Limit the workers to the groups of GPUs, unless the user has set them.
 
         Runs of one GPU may share it; runs of several do not, because their ranks wait for each other.
         """
@@ -215,7 +218,10 @@ class LocalExecutor(Executor):
                 self.summary.add(job, message, self.listener)
 
     def _on_worker_death(self, worker: WorkerProcess) -> None:
-        """Handle the run of a dead worker: resume it, fail it, or queue it again if it had not begun."""
+        """Resume or fail the run of a dead worker.
+
+        A run that had not begun is queued again.
+        """
         self._workers.remove(worker)
         self._log_lines(worker.drain())
         reason, job, code = worker.exit_reason(), worker.job, worker.process.returncode
@@ -235,7 +241,10 @@ class LocalExecutor(Executor):
                 raise VqbenchError(f"no worker process can be started: {reason}{last_line}; see `vqbench doctor`")
 
     def _resume(self, job: Job, reason: str, log: list[str]) -> None:
-        """Queue a run again whose process was killed; after :data:`MAX_RESUMES` times it has failed."""
+        """Queue a run again whose process was killed.
+
+        After :data:`MAX_RESUMES` times it has failed.
+        """
         times = self._kills[job.run.key] = self._kills.get(job.run.key, 0) + 1
         if self.stop():
             self.summary.add(job, RunResult("stopped", f"{reason}; the same command resumes it"), self.listener)

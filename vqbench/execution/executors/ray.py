@@ -1,11 +1,11 @@
-"""Runs on a Ray cluster: one task per run; the driver alone writes the results folder.
+"""Runs on a Ray cluster, one task per run.
 
-A task receives its run's last checkpoint as bytes and works in a temporary folder of its node (see
-:mod:`~vqbench.execution.executors.cluster_node`). Its messages, and every checkpoint that it writes, go through a
-:class:`Mailbox`, an actor beside the driver; it returns the record and the weights. When a node dies, its runs are
-started again elsewhere from the newest checkpoint received, so that at most one interval between checkpoints is lost.
-Ray's own retries are off: they would start from the first checkpoint, and would repeat a run that crashes by itself;
-here a crash fails that run alone, on record.
+The driver alone writes the results folder. A task receives its run's last checkpoint as bytes and works in a temporary
+folder of its node (see :mod:`~vqbench.execution.executors.cluster_node`). Its messages, and every checkpoint that it
+writes, go through a :class:`Mailbox`, an actor beside the driver; it returns the record and the weights. When a node
+dies, its runs are started again elsewhere from the newest checkpoint received, so that at most one interval between
+checkpoints is lost. Ray's own retries are off: they would start from the first checkpoint, and would repeat a run that
+crashes by itself; here a crash fails that run alone, on record.
 
 Every node needs the same version of vqbench and the packages of the user's plugins; no shared file system is needed.
 """
@@ -43,7 +43,10 @@ FORWARDED_VARIABLES = ("VQBENCH_CHECKPOINT_EVERY", "VQBENCH_OFFLINE", determinis
 
 
 class Mailbox:
-    """An actor that keeps messages and files of tasks until the driver takes them; newer files replace older ones."""
+    """An actor that keeps messages and files of tasks for the driver.
+
+    Newer files replace older ones.
+    """
 
     def __init__(self) -> None:
         self.stopping = False
@@ -51,7 +54,10 @@ class Mailbox:
         self._files: dict[str, Files] = {}
 
     def post(self, attempt: str, messages: list[object], files: Files) -> bool:
-        """Add messages and files of an attempt; returns whether it is to save its work and stop."""
+        """Add messages and files of an attempt.
+
+        Returns whether the attempt is to save its work and stop.
+        """
         self._messages.extend((attempt, message) for message in messages)
         if files:
             self._files.setdefault(attempt, {}).update(files)
@@ -166,7 +172,10 @@ class RayExecutor(Executor):
                 self._submit(ActiveJob(job, lock))
 
     def _earlier_result(self, job: Job) -> RunResult | None:
-        """Return the result of a run that needs no attempt, else None; damaged files of the run are set aside."""
+        """Return the result of a run that needs no attempt, else None.
+
+        Damaged files of the run are set aside.
+        """
         try:
             for sentence in self.store.mend(job.run):
                 self.listener.log(sentence)
@@ -239,7 +248,10 @@ class RayExecutor(Executor):
             self._on_task_end(by_ref[ref])
 
     def _active_attempt(self, attempt: str) -> ActiveJob | None:
-        """Return the job of ``attempt``; None for one whose node was given up, which may still send messages."""
+        """Return the job of ``attempt``, unless its node was given up.
+
+        Such a node may still send messages.
+        """
         active = self._active.get(attempt.partition("/")[0])
         return active if active is not None and active.attempt == attempt else None
 
@@ -292,7 +304,7 @@ class RayExecutor(Executor):
 
 
 def _as_vqbench_error(cause: Exception) -> VqbenchError:
-    """Return an error of one sentence for what a task raised: ours as it is, else with the likely fault of the node."""
+    """Convert the error of a task to one of ours, in one sentence."""
     if isinstance(cause, VqbenchError):
         return type(cause)(f"on a node of the Ray cluster: {cause}")
     if isinstance(cause, ImportError):

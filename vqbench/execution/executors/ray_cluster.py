@@ -20,7 +20,9 @@ OBJECT_STORE_BYTES = 500_000_000  # of a cluster that is started here; it holds 
 
 @contextmanager
 def connected(address: str | None) -> Iterator[Any]:
-    """Yield the module ``ray``, connected to the cluster at ``address``, or to one started here; disconnect at the end.
+    """Connect to the Ray cluster at ``address``, or start one here.
+
+    Yields the module ``ray``, and disconnects at the end.
 
     Raises UsageError where Ray is not installed or no cluster answers.
     """
@@ -63,14 +65,20 @@ def capacity(node: dict[str, float], per_run: dict[str, float]) -> int:
 
 
 def _require_reachable(address: str) -> None:
-    """Raise OSError where nothing listens at ``host:port``; Ray itself would wait forever."""
+    """Raise OSError where nothing listens at ``host:port``.
+
+    Ray itself would wait forever.
+    """
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon and port.isdecimal():
         socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
 
 
 class _FixedPath(list[str]):
-    """The first entries of the nodes' import path; Ray would add the working directory, which this ignores."""
+    """The first entries of the nodes' import path.
+
+    Ignores the working directory, which Ray would add.
+    """
 
     def extend(self, entries: Iterable[str]) -> None:
         pass

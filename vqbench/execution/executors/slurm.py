@@ -1,9 +1,10 @@
-"""Runs on a Slurm cluster: one job array, whose tasks write the results folder under its locks.
+"""Runs on a Slurm cluster, as one job array.
 
-The results folder, vqbench and its data must therefore lie on a file system that all nodes share. submitit writes the
-batch script. Before Slurm ends a task (its time is over, or it is preempted) it sends a warning signal; the task then
-saves its work and is queued again, as often as needed. The driver only submits the array and watches the results
-folder; when the driver ends, by --time-limit or Ctrl-C, the array continues.
+The array's tasks write the results folder, under its locks; so that folder, vqbench and its data must lie on a file
+system that all nodes share. submitit writes the batch script. Before Slurm ends a task (its time is over, or it is
+preempted) it sends a warning signal; the task then saves its work and is queued again, as often as needed. The driver
+only submits the array and watches the results folder; when the driver ends, by --time-limit or Ctrl-C, the array
+continues.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ KNOWN = ("partition", "account", "qos", "mem", "constraint", "gres", "exclude", 
 
 
 def parse_parameters(words: Sequence[str]) -> dict[str, Any]:
-    """Parse ``KEY=VALUE`` words to submitit's parameters; keys unknown to submitit become options of sbatch.
+    """Parse ``KEY=VALUE`` words to submitit's parameters.
+
+    Keys unknown to submitit become options of sbatch.
 
     Raises UsageError for other words, and for values that are no number or no length of time where one is needed.
 
@@ -100,7 +103,10 @@ class ArrayTask:
             raise Evicted("stopped by Slurm; the work so far is kept")
 
     def checkpoint(self) -> Any:
-        """Save the work; returns the task to queue again, which skips the runs that are done."""
+        """Save the work and return the task to queue again.
+
+        That task skips the runs that are done.
+        """
         from submitit.core.utils import DelayedSubmission
 
         workers = self._executor.send_stop_requests() if self._executor else []
@@ -192,7 +198,7 @@ class SlurmExecutor:
         return times
 
     def _result(self, job: Job, before: dict[str, int]) -> RunResult | None:
-        """Return the result of a run that has ended since the times ``before``, else None."""
+        """Return the result of a run that has ended since ``before``, else None."""
         now = self._change_times(job)
         if now == before:
             return None

@@ -119,7 +119,7 @@ def main() -> None:
 
     import torch
 
-    from vqbench import assets, registry
+    from vqbench import registry
     from vqbench.execution.runner import Runner
 
     faulthandler.enable()
@@ -127,7 +127,7 @@ def main() -> None:
         registry.add_file(path)
     driver.send(WorkerReady(torch.cuda.device_count() if torch.cuda.is_available() else 0))
     runners: dict[str, Runner] = {}
-    with assets.no_downloads(setup.settings.offline):
+    with setup.settings.downloads():
         while (assigned := driver.next_job()) is not None:
             device = assigned.device
             if device not in runners:

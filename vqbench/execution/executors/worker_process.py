@@ -24,7 +24,10 @@ FATAL = "Fatal Python error"  # first line of the interpreter's report of a cras
 
 
 class WorkerProcess:
-    """One worker process, its current job, and the last lines of its output. ``number`` decides on its GPU."""
+    """One worker process, its current job, and the last lines of its output.
+
+    ``number`` decides on its GPU.
+    """
 
     def __init__(self, number: int, setup: WorkerSetup, environment: Mapping[str, str]) -> None:
         self.number = number
@@ -49,12 +52,18 @@ class WorkerProcess:
         self.send(setup)
 
     def send(self, message: object) -> None:
-        """Send a message; that the worker has died is noticed where its messages are received."""
+        """Send a message, if the worker is alive.
+
+        Its death is noticed where its messages are received.
+        """
         with suppress(OSError):
             self.connection.send(message)
 
     def read_lines(self) -> list[str]:
-        """Read the complete lines printed since the last call; blocks if nothing was printed."""
+        """Read the complete lines that were printed since the last call.
+
+        Blocks if nothing was printed.
+        """
         if self.output is None:
             return []
         content = os.read(self.output.fileno(), 1 << 16)
@@ -68,7 +77,10 @@ class WorkerProcess:
         return lines
 
     def drain(self) -> list[str]:
-        """Close the connection and the output of a dead worker; returns the lines that were left."""
+        """Close the connection and the output of a dead worker.
+
+        Returns the lines that were left.
+        """
         self.connection.close()
         lines = []
         while self.output is not None and wait([self.output], DRAIN_SECONDS):
@@ -78,13 +90,16 @@ class WorkerProcess:
         return lines
 
     def last_lines(self) -> list[str]:
-        """Return the beginning of the report of a crash if there is one, else the last lines."""
+        """Return the beginning of a crash report, or else the last lines."""
         lines = list(self.log)
         crashes = [number for number, line in enumerate(lines) if line.startswith(FATAL)]
         return lines[crashes[-1] :][:LOG_LINES] if crashes else lines[-LOG_LINES:]
 
     def wait_for_exit(self, timeout: float) -> int:
-        """Wait at most ``timeout`` seconds for the exit, then kill the process; returns the exit code."""
+        """Wait at most ``timeout`` seconds for the exit, then kill the process.
+
+        Returns the exit code.
+        """
         try:
             return self.process.wait(timeout)
         except subprocess.TimeoutExpired:

@@ -81,9 +81,9 @@ class LatentEncoder:
         if self.count * self.bytes <= IN_MEMORY:
             every = self._rounds(self._pieces(0, 1), 0, 1)
             return LatentCache(torch.cat([rows for rows in every if rows is not None]), self.flips, self.device)
-        if not self.group.agree(self.path.exists):
+        if not self.group.from_first_rank(self.path.exists):
             self._write()
-        self.group.together(self._require_file)
+        self.group.on_all_ranks(self._require_file)
         shape = (self.count * (1 + self.flips), *self.generator.shape)
         return LatentCache(np.memmap(self.path, np.float32, "r", shape=shape), self.flips, self.device)
 
@@ -98,22 +98,22 @@ class LatentEncoder:
     def _rounds(self, own: Iterator[Tensor], done: int, by: int) -> Iterator[Tensor | None]:
         """This rank's piece of every round, None in the last one if it has none; ``by`` pieces are done in each."""
         while done < self.total:
-            yield self.group.together(lambda: next(own, None))
+            yield self.group.on_all_ranks(lambda: next(own, None))
             done = min(done + by, self.total)
-            if self.group.number(int(self.task.stopped())):
+            if self.group.broadcast_number(int(self.task.stopped())):
                 raise Interrupted(f"stopped after encoding {done} of {self.total} parts of the images")
 
     def _write(self) -> None:
         """Have the ranks take turns with the pieces that are not there."""
         whole = self.together * self.bytes
-        done = self.group.agree(lambda: _begun(self.part, whole))
+        done = self.group.from_first_rank(lambda: _begun(self.part, whole))
         own = self._pieces(done + self.group.rank, self.group.size)
         for rows in self._rounds(own, done, self.group.size):
             some = self.group.gather(None if rows is None else rows.cpu().numpy())
-            self.group.agree(partial(_append, self.part, [each for each in some if each is not None]))
+            self.group.from_first_rank(partial(_append, self.part, [each for each in some if each is not None]))
             done = min(done + self.group.size, self.total)
             self.task.progress(done, self.total)
-        self.group.agree(lambda: _told(self.part, lambda: self.part.replace(self.path)))
+        self.group.from_first_rank(lambda: _told(self.part, lambda: self.part.replace(self.path)))
 
     def _require_file(self) -> None:
         until = time.monotonic() + SEEN

@@ -90,8 +90,8 @@ class LatentTraining(Training):
         self.total = recipe.steps
         self.progress = LossProgress()
         self.owner = type(recipe).__name__
-        adam = torch.optim.AdamW(self.generator.parameters(), lr=recipe.learning_rate)
-        self.model, self.optimizer = task.engine.setup(self.generator, adam)
+        self.optimizer = torch.optim.AdamW(self.generator.parameters(), lr=recipe.learning_rate)
+        self.model = task.engine.setup(self.generator)
         self.average = WeightAverage(self.generator, recipe.ema)
 
     def parts(self) -> Mapping[str, Stateful]:
@@ -105,7 +105,7 @@ class LatentTraining(Training):
         rows = LatentEncoder(self.task, self.pixels, self.images, self.generator, recipe.mirrored).rows()
         if self.progress.step == 0:  # all ranks take the first one's moments, to be equal to the last bit
             recipe.standardize(
-                self.generator, lambda by_channel: group.agree(lambda: rows.moments(by_channel), patient=True)
+                self.generator, lambda by_channel: group.from_first_rank(lambda: rows.moments(by_channel), patient=True)
             )
         self.rows = rows
         self.model.train()
@@ -130,4 +130,4 @@ class LatentTraining(Training):
         task = self.task
         self.generator.load_state_dict(self.average.averaged_state())
         task.engine.save(task.folder / "best.pt", self.generator.state_dict())
-        task.engine.group.agree(lambda: forget(task.folder))
+        task.engine.group.from_first_rank(lambda: forget(task.folder))

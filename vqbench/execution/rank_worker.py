@@ -23,7 +23,6 @@ from vqbench.execution.settings import RunSettings
 from vqbench.model import Autoencoder
 from vqbench.recipe import Recipe, SecondStage, Task, Trained
 from vqbench.spec import PluginSpec, RunSpec
-from vqbench.system import determinism
 from vqbench.system.writing import set_aside
 from vqbench.training import seeding
 from vqbench.training.codebook_monitor import CodebookMonitor
@@ -71,6 +70,8 @@ class RankWorker:
         self.settings, self.listener, self.stopped, self.group = settings, listener, stopped, group
         self.device = settings.device
         if settings.deterministic:
+            from vqbench.system import determinism
+
             determinism.enable()
         self._loaded: PluginSpec | None = None  # the data set of the next three
         self._dataset: Dataset | None = None
@@ -83,8 +84,8 @@ class RankWorker:
         Raises VqbenchError on all ranks alike, and Interrupted where the work was stopped with its checkpoint written.
         """
         run = task.run
-        self.group.together(lambda: require_planned(run))
-        dataset = self.group.together(lambda: self._dataset_of(run))
+        self.group.on_all_ranks(lambda: require_planned(run))
+        dataset = self.group.on_all_ranks(lambda: self._dataset_of(run))
         recipe: Recipe = registry.load("recipes", run.recipe.name)(**run.recipe.args)
         self._require_devices()
         engine = Engine(self.device, recipe.precision, self.group)
@@ -119,7 +120,7 @@ class RankWorker:
         return result
 
     def _initial_model(self, task: RankTask, engine: Engine, dataset: Dataset) -> Autoencoder:
-        """Build the untrained autoencoder of a run or, for a second stage, load the trained one of the first."""
+        """Build the autoencoder of a run; for a second stage, with the trained weights."""
         model = build(task.run, dataset).to(engine.device)
         if task.first_stage is not None:
             self._restore(model, task.first_stage, engine)
@@ -142,8 +143,8 @@ class RankWorker:
         )
 
     def _on_epoch(self, task: RankTask) -> Callable[[Any], None]:
-        """Return what is called with the history of each epoch: the user's logger, on rank 0."""
-        if not self.group.leads or self.settings.logger is None:
+        """Return the function that receives each epoch: the user's logger, on rank 0."""
+        if not self.group.is_first or self.settings.logger is None:
             return lambda epoch: None
         from vqbench.execution.callbacks import epoch_callback
 
@@ -151,13 +152,13 @@ class RankWorker:
 
     def _set_checkpoints_aside(self, task: RankTask, error: Damaged) -> None:
         """Rename both checkpoints, since one is of no use without the other."""
-        self.group.agree(lambda: _set_aside(task.folder))
+        self.group.from_first_rank(lambda: _set_aside(task.folder))
         name = task.run.quantizer.name
         self.listener.log(f"{error}; set aside as .damaged, so {name} is trained from its start")
 
     def _restore(self, model: Autoencoder | Generator, folder: Path, engine: Engine) -> None:
-        """Load the selected weights of the run in ``folder``. Raises StoreError, or Damaged, where that fails."""
-        path = self.group.agree(lambda: _selected_checkpoint(folder))
+        """Load the selected weights in ``folder``. Raises StoreError or Damaged."""
+        path = self.group.from_first_rank(lambda: _selected_checkpoint(folder))
         weights = engine.load(path)
         with engine.restoring(path):
             model.load_state_dict(weights)
@@ -165,7 +166,7 @@ class RankWorker:
     def _evaluate_reconstructions(
         self, task: RankTask, engine: Engine, dataset: Dataset, model: Autoencoder, result: RankResult
     ) -> None:
-        """Evaluate the missing metrics on reconstructions of the test split, into ``result``."""
+        """Evaluate the missing metrics on reconstructions, into ``result``."""
         self.listener.run_started(task.run, "measuring")
         if self._evaluator is None:
             self._evaluator = Evaluator(dataset, engine.device, group=self.group)
@@ -183,7 +184,7 @@ class RankWorker:
         generator: Any,
         result: RankResult,
     ) -> None:
-        """Evaluate the missing metrics on samples of a second stage's generator, into ``result``."""
+        """Evaluate the missing metrics on samples of the generator, into ``result``."""
         from vqbench.evaluation.samples import SampleEvaluator
 
         run = task.run
@@ -202,7 +203,10 @@ class RankWorker:
         )
 
     def _evaluation_progress(self, run: RunSpec) -> Callable[[int, int], None]:
-        """Return what is called with the images done and in all. It raises Interrupted where the work must stop."""
+        """Return the function that receives the images done and in all.
+
+        It raises Interrupted where the work must stop.
+        """
 
         def advanced(done: int, total: int) -> None:
             self.listener.run_advanced(run, done, total)
@@ -219,7 +223,7 @@ class RankWorker:
         untrained: dict[str, Any],
         trained: Trained,
     ) -> dict[str, Any]:
-        """Return what a record says of a training: provenance, size of the model, bit rate, machines."""
+        """Return the provenance of a training, with size and bit rate of the model."""
         if trained.origins is None:  # of a recipe that does not keep them
             trained.origins = []
             engine.add_origin(trained.origins)
@@ -234,18 +238,18 @@ class RankWorker:
 
     def _provenance(self, engine: Engine) -> dict[str, Any]:
         switches = {"deterministic": True} if self.settings.deterministic else {}
-        return {**provenance.made(engine.device), "devices": self.group.size, **switches}
+        return {**provenance.current_provenance(engine.device), "devices": self.group.size, **switches}
 
     def _require_devices(self) -> None:
-        """Raises UsageError, on all ranks, where one lacks its device, or machines differ in the kind of device."""
+        """Raise UsageError, on all ranks, unless each has a device, all of the same kind."""
         group = self.group
-        device = group.together(lambda: devices_of(self.device, group.local_size)[group.local_rank])
+        device = group.on_all_ranks(lambda: devices_of(self.device, group.local_size)[group.local_rank])
         kinds = set(group.gather(device.type))
         if len(kinds) > 1:
             raise UsageError(f"ranks have different devices ({' and '.join(sorted(kinds))}); set --device cpu or cuda")
 
     def _dataset_of(self, run: RunSpec) -> Dataset:
-        """Return the data set of ``run``, and keep it with its evaluators until a run on another one."""
+        """Return the data set of ``run``, kept until a run on another one."""
         if self._dataset is None or self._loaded != run.dataset:
             self._evaluator = self._samples = None
             self._dataset = registry.load("datasets", run.dataset.name)(**run.dataset.args)
