@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -67,17 +66,3 @@ def test_status_does_not_wait_for_locks(tmp_path: Path, capsys: pytest.CaptureFi
         assert held
         assert vqbench("status", suite, "--store", store.root) == 0
     assert "running" in capsys.readouterr().out
-
-
-def test_a_rank_whose_others_never_come_ends_by_a_signal() -> None:
-    """SIGTERM ends a process that waits for other ranks, although torch does not look at signals while it waits."""
-    code = "import signal; signal.signal(signal.SIGTERM, lambda *_: None); from vqbench.distributed import group; "
-    code += "print('meeting', flush=True); group.join(0, 2, 0, 2, False)"
-    place = {"MASTER_ADDR": "localhost", "MASTER_PORT": "0"}
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env={**os.environ, **place}) as waiting:
-        assert waiting.stdout is not None
-        assert waiting.stdout.readline() == b"meeting\n"
-        with pytest.raises(subprocess.TimeoutExpired):
-            waiting.wait(timeout=2)  # it meets
-        waiting.send_signal(signal.SIGTERM)
-        assert waiting.wait(timeout=60) == -signal.SIGTERM

@@ -335,15 +335,15 @@ def test_a_cluster_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize(
-    ("places", "takes", "busy"), [(1, 10.0, 1.0), (2, 6.0, 10 / 12), (4, 4.0, 10 / 16), (1000, 4.0, 10 / 4000)]
+    ("jobs", "takes", "busy"), [(1, 10.0, 1.0), (2, 6.0, 10 / 12), (4, 4.0, 10 / 16), (1000, 4.0, 10 / 4000)]
 )
-def test_simulated_places(places: int, takes: float, busy: float) -> None:
+def test_simulated_jobs(jobs: int, takes: float, busy: float) -> None:
     """Runs go, in their order, to whichever place is free first; no order beats the longest run or an even share."""
-    seen = simulate([1.0, 2.0, 3.0, 4.0], places)
-    assert (seen.places, seen.makespan) == (places, takes)
+    seen = simulate([1.0, 2.0, 3.0, 4.0], jobs)
+    assert (seen.jobs, seen.makespan) == (jobs, takes)
     assert seen.busy == pytest.approx(busy)
-    assert seen.at_least == max(4.0, 10.0 / places)
-    assert simulate([], places).makespan == 0
+    assert seen.at_least == max(4.0, 10.0 / jobs)
+    assert simulate([], jobs).makespan == 0
 
 
 def test_thousands_of_runs_are_planned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -370,9 +370,9 @@ def test_thousands_of_runs_are_planned(tmp_path: Path, capsys: pytest.CaptureFix
     assert cpu["not_counted"] == {"cvq on fashion_mnist_5k": 1000}
     assert cpu["training_seconds"] == pytest.approx(1000 * 550 * 0.1), "the median of three: 0.1 s an update"
     assert cpu["measuring_seconds"] == pytest.approx(1000 * 2.5)
-    one, many = cpu["places"]
+    one, many = cpu["jobs"]
     assert one["makespan"] == pytest.approx(1000 * 57.5)
-    assert many["makespan"] == pytest.approx(16 * 57.5), "1000 runs at 64 places are 16 rounds"
+    assert many["makespan"] == pytest.approx(16 * 57.5), "1000 runs, 64 side by side, are 16 rounds"
     assert many["busy"] == pytest.approx(1000 / 1024)
     assert many["device_hours"] == pytest.approx(1000 * 57.5 / 3600)
     assert gpu["measuring_not_counted"] == {"vq on fashion_mnist_5k": 1000}

@@ -111,7 +111,7 @@ class Selection:
     def plan(self, suite: str, *folders: Path, refresh: bool = False) -> Plan:
         """Resolve ``suite`` with these changes.
 
-        What ``folders`` have cached of it is used if it is current; see :func:`loading.load`.
+        What ``folders`` have cached of it is used if it is current; see :func:`vqbench.planning.loading.load`.
         """
         from vqbench.planning import loading
         from vqbench.planning.changes import select_rows

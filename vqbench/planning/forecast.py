@@ -53,29 +53,29 @@ class MeasuredTimes:
 
 @dataclass(frozen=True)
 class Simulated:
-    """The simulated course of all runs, if every place were such a device.
+    """The simulated course of all runs, if each job had such a device to itself.
 
     All times are in seconds.
     """
 
-    places: int
+    jobs: int  # runs side by side
     makespan: float
-    busy: float  # share of the places' time in which they work
+    busy: float  # share of the devices' time in which they work
     at_least: float  # no order of the runs could take less
 
 
-def simulate(seconds: Sequence[float], places: int) -> Simulated:
-    """Simulate runs that are given in their order to the first free place.
+def simulate(seconds: Sequence[float], jobs: int) -> Simulated:
+    """Simulate runs that are given in their order to the first free device.
 
     >>> simulate([1.0, 2.0, 3.0], 2)
-    Simulated(places=2, makespan=4.0, busy=0.75, at_least=3.0)
+    Simulated(jobs=2, makespan=4.0, busy=0.75, at_least=3.0)
     """
-    free = [0.0] * places
+    free = [0.0] * jobs
     for each in seconds:
         heapq.heapreplace(free, free[0] + each)
     total, makespan = sum(seconds), max(free)
-    busy = total / (places * makespan) if makespan else 0.0
-    return Simulated(places, makespan, busy, max([total / places, *seconds]))
+    busy = total / (jobs * makespan) if makespan else 0.0
+    return Simulated(jobs, makespan, busy, max([total / jobs, *seconds]))
 
 
 def measured(plan: Plan, stores: Iterable[ResultStore]) -> dict[str, MeasuredTimes]:
@@ -143,15 +143,15 @@ def _passes(record: Record) -> list[tuple[str, Metrics, float]]:
 
 @dataclass(frozen=True)
 class Forecast:
-    """The expected time of a suite, as text and as JSON data."""
+    """The expected time of a suite, and the files that could not be read."""
 
     text: str
-    data: dict[str, Any]
-    damage: Sequence[str]  # one sentence for each file that could not be read
+    data: dict[str, Any]  # for JSON
+    damage: Sequence[str]  # one sentence each
 
 
-def forecast(plan: Plan, store: ResultStore, results: ResultStore, places: Sequence[int]) -> Forecast:
-    """Forecast the rest of ``plan``, by device, for several numbers of places.
+def forecast(plan: Plan, store: ResultStore, results: ResultStore, side_by_side: Sequence[int]) -> Forecast:
+    """Forecast the rest of ``plan``, by device, for several numbers of runs side by side.
 
     The devices are those that such runs were measured on.
     """
@@ -173,7 +173,7 @@ def forecast(plan: Plan, store: ResultStore, results: ResultStore, places: Seque
                 unmeasured[f"{entry.label} on {entry.dataset}"] += 1
             seconds.append(train + (measure or 0.0))
             training, measuring = training + train, measuring + (measure or 0.0)
-        lines = [simulate(seconds, number) for number in places]
+        lines = [simulate(seconds, number) for number in side_by_side]
         blocks.append(_block(device, len(jobs), seconds, (training, measuring), untrained, unmeasured, lines))
         data.append(
             {
@@ -184,7 +184,7 @@ def forecast(plan: Plan, store: ResultStore, results: ResultStore, places: Seque
                 "measuring_seconds": measuring,
                 "not_counted": dict(untrained),
                 "measuring_not_counted": dict(unmeasured),
-                "places": [{**vars(line), "device_hours": sum(seconds) / 3600} for line in lines],
+                "jobs": [{**vars(line), "device_hours": sum(seconds) / 3600} for line in lines],
             }
         )
     damage = [*store.damage.values(), *results.damage.values()]
@@ -220,7 +220,7 @@ def _block(
         sentences[0] += f", {format_duration(parts[0])} of training and {format_duration(parts[1])} of measuring"
         rows = [
             [
-                line.places,
+                line.jobs,
                 format_duration(line.makespan),
                 f"{line.busy:.0%}",
                 f"{sum(seconds) / 3600:.1f}",
@@ -228,11 +228,11 @@ def _block(
             ]
             for line in lines
         ]
-        sentences.append(grid(["places", "takes", "busy", "device hours", "no order takes less than"], rows))
+        sentences.append(grid(["jobs", "takes", "busy", "device hours", "no order takes less than"], rows))
     sentences += [f"not counted, no such run was trained here: {_names(untrained)}"] if untrained else []
     sentences += [f"measuring not counted, it was not timed here: {_names(unmeasured)}"] if unmeasured else []
     if seconds:
-        sentences.append("A place is such a device to itself; starts of processes, downloads and queues are not in it.")
+        sentences.append("Each job has such a device to itself. Starts of processes, downloads, queues: not counted.")
     return "\n".join(sentences)
 
 

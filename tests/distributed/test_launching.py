@@ -1,8 +1,9 @@
-"""Variables of the environment that say what cannot be are one sentence."""
+"""What launchers of ranks set in the environment, and ranks that wait for one another."""
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -54,19 +55,6 @@ def test_garbage_of_a_launcher_is_one_sentence(monkeypatch: pytest.MonkeyPatch, 
     assert len(str(caught.value)) < 200
 
 
-@pytest.mark.parametrize("value", ["x", "nan", "-1", ""])
-def test_a_wrong_time_between_checkpoints_is_one_sentence(value: str) -> None:
-    """What is no number of seconds is named with its variable, before anything is trained."""
-    code = (
-        "from vqbench.errors import VqbenchError\n"
-        "from vqbench.training.clock import checkpoint_interval\n"
-        "try: checkpoint_interval()\nexcept VqbenchError as e: print(e)"
-    )
-    environment = {**os.environ, "VQBENCH_CHECKPOINT_EVERY": value}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout == f"VQBENCH_CHECKPOINT_EVERY={value}: not a number of seconds; unset it or write one\n"
-
-
 @pytest.mark.parametrize("name", ["RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK"])
 def test_a_rank_outside_of_a_launch_is_ignored(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """A single variable of a launcher, without the others, is no launch, whatever its value."""
@@ -75,3 +63,17 @@ def test_a_rank_outside_of_a_launch_is_ignored(monkeypatch: pytest.MonkeyPatch, 
     for value in ("x", "", "1.0", "1"):
         monkeypatch.setenv(name, value)
         assert launched() is None
+
+
+def test_a_rank_whose_others_never_come_ends_by_a_signal() -> None:
+    """SIGTERM ends a process that waits for other ranks, although torch does not look at signals while it waits."""
+    code = "import signal; signal.signal(signal.SIGTERM, lambda *_: None); from vqbench.distributed import group; "
+    code += "print('meeting', flush=True); group.join(0, 2, 0, 2, False)"
+    place = {"MASTER_ADDR": "localhost", "MASTER_PORT": "0"}
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env={**os.environ, **place}) as waiting:
+        assert waiting.stdout is not None
+        assert waiting.stdout.readline() == b"meeting\n"
+        with pytest.raises(subprocess.TimeoutExpired):
+            waiting.wait(timeout=2)  # it meets
+        waiting.send_signal(signal.SIGTERM)
+        assert waiting.wait(timeout=60) == -signal.SIGTERM
