@@ -169,5 +169,6 @@ def test_the_index_leads_to_a_page_of_every_suite(tmp_path: Path) -> None:
 
 def test_an_index_of_nothing_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """If nothing was run or published, an error is shown and no page is written."""
+    (tmp_path / "a").mkdir()
     assert vqbench("report", "--index", "--store", tmp_path / "a", "--results", tmp_path / "b") == 1
     assert "no suite that was run or published" in capsys.readouterr().err
