@@ -135,7 +135,7 @@ class SecondStage(Recipe):
 
     @classmethod
     def wrong_setting(cls, name: str, value: Any) -> str | None:
-        """What a value of one of :attr:`sampler`'s settings should be, such as "from 0 to 1"; None if it is right.
+        """Return what a sampler setting should be, such as "from 0 to 1"; None if it is.
 
         Called when a suite is planned.
         """
