@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import math
 
 import pytest
 
+from vqbench.errors import UsageError
+from vqbench.training import clock
+
 
 @pytest.mark.parametrize("value", ["x", "nan", "-1", ""])
-def test_a_wrong_time_between_checkpoints_is_one_sentence(value: str) -> None:
-    """What is no number of seconds is named with its variable, before anything is trained."""
-    code = (
-        "from vqbench.errors import VqbenchError\n"
-        "from vqbench.training.clock import checkpoint_interval\n"
-        "try: checkpoint_interval()\nexcept VqbenchError as e: print(e)"
-    )
-    environment = {**os.environ, "VQBENCH_CHECKPOINT_EVERY": value}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout == f"VQBENCH_CHECKPOINT_EVERY={value}: not a number of seconds; unset it or write one\n"
+def test_a_wrong_time_between_checkpoints_is_one_sentence(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    """What is no number of seconds is named with its variable, and what to do."""
+    monkeypatch.setenv(clock.VARIABLE, value)
+    with pytest.raises(UsageError) as raised:
+        clock.checkpoint_interval()
+    assert str(raised.value) == f"{clock.VARIABLE}={value}: not a number of seconds; unset it or write one"
+
+
+def test_the_interval_is_read_when_a_training_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that is set after import counts; without one, it is 15 seconds."""
+    monkeypatch.setenv(clock.VARIABLE, "inf")
+    assert clock.checkpoint_interval() == math.inf
+    monkeypatch.delenv(clock.VARIABLE)
+    assert clock.checkpoint_interval() == 15
