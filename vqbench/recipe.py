@@ -135,9 +135,9 @@ class SecondStage(Recipe):
 
     @classmethod
     def wrong_setting(cls, name: str, value: Any) -> str | None:
-        """What a value of one of :attr:`sampler`'s settings should be, such as "from 0 to 1"; None if it is right.
+        """Describe the right values of a sampler's setting; None if ``value`` is one.
 
-        Called when a suite is planned.
+        A description is such as "a number from 0 to 1". Called when a suite is planned.
         """
         return None if type(value) in (int, float) else "a number"
 
