@@ -1,4 +1,4 @@
-"""The quantizers of a checkout whose link ``vqbench/quantizers`` is missing: those of the neighbouring folder.
+"""The quantizers of a checkout without its link ``vqbench/quantizers``.
 
 Python and type checkers prefer the link. An unpacked sdist has none, nor has a file system without links.
 """

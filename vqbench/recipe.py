@@ -135,9 +135,9 @@ class SecondStage(Recipe):
 
     @classmethod
     def wrong_setting(cls, name: str, value: Any) -> str | None:
-        """Describe the right values of a sampler's setting; None if ``value`` is one.
+        """Return what a sampler setting should be, such as "from 0 to 1"; None if it is.
 
-        A description is such as "a number from 0 to 1". Called when a suite is planned.
+        Called when a suite is planned.
         """
         return None if type(value) in (int, float) else "a number"
 

@@ -12,7 +12,7 @@ from vqbench.quantizer import Quantizer, QuantizerOutput
 
 
 class Template(Quantizer):
-    """The nearest code with a straight-through gradient, until your method takes its place.
+    """The nearest code with a straight-through gradient; put your method here.
 
     loss = mean((e − sg z)²) + β·mean((sg e − z)²). Say where you deviate from the paper, and why.
     """
@@ -37,5 +37,5 @@ class Template(Quantizer):
         return QuantizerOutput(Q.straight_through(z, z_q), codes, loss)  # z_q must carry the encoder's gradient
 
     def decode(self, codes: Tensor) -> Tensor:
-        """The vectors (B, dim, H, W) of ``codes`` (B, H, W, 1): in evaluation exactly the ``z_q`` of ``forward``."""
+        """Return the ``z_q`` (B, dim, H, W) of ``codes`` (B, H, W, 1)."""
         return Q.look_up(codes, self.codebook)

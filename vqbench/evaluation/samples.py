@@ -119,7 +119,7 @@ class SampleEvaluator:
         mirrored: bool = False,
         progress: Progress = lambda: None,
     ) -> dict[str, Value]:
-        """Measure samples ``images`` by ``metrics`` under the protocol and sampling of ``name``."""
+        """Measure the samples ``images`` under the protocol and sampling of ``name``."""
         measured = ValueName.parse(name).measuring
         context = Context(measured, self.dataset.digest("test"), num_codes=None, bits=None, device=self.device)
         samples = Samples(

@@ -151,7 +151,7 @@ class Forecast:
 
 
 def forecast(plan: Plan, store: ResultStore, results: ResultStore, side_by_side: Sequence[int]) -> Forecast:
-    """Forecast the rest of ``plan``, by device and number of parallel runs.
+    """Forecast the rest of ``plan`` per device, for several numbers of parallel runs.
 
     The devices are those that such runs were measured on.
     """

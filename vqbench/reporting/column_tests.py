@@ -133,7 +133,7 @@ def _prepared(
 
 
 def _pair(best: Cell, other: Cell, name: str, images: Images) -> tuple[NDArray[Any], NDArray[Any], bool] | str:
-    """PairedValues two cells on the seeds that the same machines trained, or say why not.
+    """Pair two cells on the seeds that the same machines trained, or say why not.
 
     (S, N) with values per image, else (S, 1) with two or more seeds.
     """

@@ -1,1 +1,1 @@
-"""Files, processes, the terminal and the machine: what the operating system gives. Without torch."""
+"""Files, processes, the terminal and the machine. Without torch."""
