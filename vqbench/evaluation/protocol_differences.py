@@ -1,4 +1,4 @@
-"""What explains the difference between two protocols: settings changed one by one, and their effects.
+"""The differences between two protocols: settings changed one by one, and their effects.
 
 Without torch, so that reports can read it.
 """
