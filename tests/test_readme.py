@@ -47,4 +47,4 @@ def test_a_stale_figure_is_noticed(tmp_path: Path) -> None:
         [sys.executable, ROOT / "tools" / "readme.py", "--check", stale], capture_output=True, text=True, check=False
     )
     assert told.returncode == 1
-    assert "not what its commands print" in told.stderr
+    assert "differs from the output of its commands" in told.stderr
