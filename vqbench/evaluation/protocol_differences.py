@@ -1,4 +1,4 @@
-"""The differences between two protocols: settings changed one by one, and their effects.
+"""Settings that differ between two protocols, changed one by one: their effects.
 
 Without torch, so that reports can read it.
 """
