@@ -110,8 +110,8 @@ def test_numbers_of_a_drawing_keep_their_digits() -> None:
 def test_runs_of_earlier_versions_are_shown_with_what_they_have(tmp_path: Path) -> None:
     """Without images, counts and curves of the codebook, a page says that these are missing."""
     old = page.page(simulated_suite(tmp_path, kept=False))
-    assert "No images are kept for these runs" in old
-    assert "No counts of codes are kept" in old
+    assert "No images are stored for these runs" in old
+    assert "No code counts are stored" in old
 
 
 def test_a_damaged_portrait_costs_its_image_alone(tmp_path: Path) -> None:
