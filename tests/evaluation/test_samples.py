@@ -40,7 +40,7 @@ from vqbench.execution.settings import RunSettings
 from vqbench.metric import Samples
 from vqbench.metrics.copies import Copies
 from vqbench.recipe import SecondStage
-from vqbench.store.sampling import Sampling
+from vqbench.store.value_name import Sampling
 
 CPU = torch.device("cpu")
 PRECISION = MappingProxyType({NAME: ["precision"]})

@@ -46,8 +46,7 @@ from vqbench.recipe import Task
 from vqbench.recipes.diffusion import Diffusion
 from vqbench.store.record import Failure
 from vqbench.store.results import ResultStore
-from vqbench.store.sampling import Sampling
-from vqbench.store.value_name import ValueName
+from vqbench.store.value_name import Sampling, ValueName
 from vqbench.training import seeding
 from vqbench.training.codebook_monitor import CodebookMonitor
 from vqbench.training.engine import Engine

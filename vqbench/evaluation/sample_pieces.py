@@ -17,7 +17,7 @@ from torch import Tensor
 from vqbench.assets.content import digest_of_arrays
 from vqbench.errors import Damaged, Unwritable
 from vqbench.store import deletion
-from vqbench.store.sampling import Sampling
+from vqbench.store.value_name import Sampling
 from vqbench.system import reading
 from vqbench.system.writing import write_atomically
 

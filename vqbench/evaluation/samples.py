@@ -24,8 +24,7 @@ from vqbench.metric import Context, SampleMetric, Samples
 from vqbench.networks import feature_cache, inception
 from vqbench.protocol import MeasureProtocol
 from vqbench.store.record import Value
-from vqbench.store.sampling import Sampling
-from vqbench.store.value_name import ValueName
+from vqbench.store.value_name import Sampling, ValueName
 from vqbench.training.latents.generator import Generator
 from vqbench.training.seeding import Seeds
 

@@ -21,7 +21,7 @@ from vqbench.registry import CONTRACTS
 from vqbench.spec import RunSpec
 from vqbench.store import schema
 from vqbench.store.results import ResultStore
-from vqbench.store.sampling import Sampling
+from vqbench.store.value_name import Sampling
 from vqbench.system import reading
 from vqbench.system.writing import write_atomically
 
