@@ -23,10 +23,11 @@ from vqbench.quantizers.vq import VQ
 from vqbench.recipe import Recipe, Task
 from vqbench.recipes.autoregressive import Autoregressive
 from vqbench.recipes.gan import Gan
-from vqbench.training import clock, seeding
+from vqbench.training import seeding
 from vqbench.training.codebook_monitor import CodebookMonitor
 from vqbench.training.engine import Engine
 from vqbench.training.loop import epoch_order
+from vqbench.training.progress import VARIABLE
 
 TOTAL = 8  # updates, in two epochs
 
@@ -154,8 +155,8 @@ def test_checkpoints_take_a_limited_share_of_the_time(
         nonlocal now
         now += 6.0
 
-    monkeypatch.setenv(clock.VARIABLE, "5")
-    monkeypatch.setattr(clock.time, "monotonic", lambda: now)
+    monkeypatch.setenv(VARIABLE, "5")
+    monkeypatch.setattr("vqbench.training.progress.time.monotonic", lambda: now)
     monkeypatch.setattr(work.engine, "save", slow)
     work.progress = progress
     RECIPES[name]().fit(work)
@@ -176,8 +177,8 @@ def test_a_wrong_time_between_checkpoints_is_named_before_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """What is no number of seconds is named with its variable, and no update is done."""
-    monkeypatch.setenv(clock.VARIABLE, "x")
-    with pytest.raises(UsageError, match=f"^{clock.VARIABLE}=x: not a number of seconds"):
+    monkeypatch.setenv(VARIABLE, "x")
+    with pytest.raises(UsageError, match=f"^{VARIABLE}=x: not a number of seconds"):
         RECIPES[name]().fit(task(name, tmp_path, progress=lambda done, total: pytest.fail("an update was done")))
 
 
