@@ -36,7 +36,7 @@ LIGHT = (
         "execution.stopping",
         "distributed.launching",
     ),
-    *("profiling.profile_driver", "profiling.profile_tables", "profiling.subjects", "training.seeding"),
+    *("profiling.profile_driver", "profiling.profile_tables", "profiling.subjects"),
 )
 HEAVY = {"vqbench.execution.executors.inline"}  # ... but for these
 

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from tests.recipes.test_autoencoder import Few, every_third
 from tests.support.tiny_suite import command, vqbench
-from vqbench import protocol, registry
+from vqbench import protocol, registry, spec
 from vqbench.backbones.conv import Conv
 from vqbench.errors import Interrupted, UsageError
 from vqbench.evaluation import contact_sheets
@@ -47,7 +47,6 @@ from vqbench.recipes.diffusion import Diffusion
 from vqbench.store.record import Failure
 from vqbench.store.results import ResultStore
 from vqbench.store.value_name import Sampling, ValueName
-from vqbench.training import seeding
 from vqbench.training.codebook_monitor import CodebookMonitor
 from vqbench.training.engine import Engine
 from vqbench.training.latents.cache import LatentCache
@@ -84,7 +83,7 @@ def task(folder: Path, **changes: Any) -> Task:
     return Task(
         first_stage(),
         Few(),
-        seeding.seeds(42, "few"),
+        spec.seeds(42, "few"),
         Engine("cpu"),
         folder,
         **{"monitor": CodebookMonitor(), **changes},
@@ -255,7 +254,7 @@ def test_stopped_anywhere_it_resumes_exactly(tmp_path: Path, flips: bool) -> Non
 
 def test_half_precision_keeps_float32_weights(tmp_path: Path) -> None:
     """Under bf16 the UNet is computed in half precision, while weights, features and samples stay float32."""
-    work = Task(first_stage(), Few(), seeding.seeds(42, "few"), Engine("cpu", "bf16"), tmp_path, CodebookMonitor())
+    work = Task(first_stage(), Few(), spec.seeds(42, "few"), Engine("cpu", "bf16"), tmp_path, CodebookMonitor())
     trained = recipe(steps=1, precision="bf16").fit(work)
     plain = recipe(steps=1).fit(task(tmp_path / "plain"))
     assert trained.history[0]["loss"] == pytest.approx(plain.history[0]["loss"], rel=0.05)

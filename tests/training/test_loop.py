@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tests.support.ranks import Few
 from tests.support.ranks import recipe as autoencoder
+from vqbench import spec
 from vqbench.backbones.conv import Conv
 from vqbench.errors import Interrupted, RunError, UsageError
 from vqbench.model import Autoencoder
@@ -23,7 +24,6 @@ from vqbench.quantizers.vq import VQ
 from vqbench.recipe import Recipe, Task
 from vqbench.recipes.autoregressive import Autoregressive
 from vqbench.recipes.gan import Gan
-from vqbench.training import seeding
 from vqbench.training.codebook_monitor import CodebookMonitor
 from vqbench.training.engine import Engine
 from vqbench.training.loop import epoch_order
@@ -74,7 +74,7 @@ def task(name: str, folder: Path, quantizer: Any = None, **changes: Any) -> Task
     model = Autoencoder(Conv(1, 8, hidden=16, residual_hidden=8), quantizer or Breaking())
     if name == "second stage":
         model = model.eval().requires_grad_(False)
-    return Task(model, Few(), seeding.seeds(42, "few"), Engine("cpu"), folder, CodebookMonitor(), **changes)
+    return Task(model, Few(), spec.seeds(42, "few"), Engine("cpu"), folder, CodebookMonitor(), **changes)
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -23,10 +23,10 @@ from vqbench.loading import batches, first_images, with_progress
 from vqbench.metric import Context, SampleMetric, Samples
 from vqbench.networks import feature_cache, inception
 from vqbench.protocol import MeasureProtocol
+from vqbench.spec import Seeds
 from vqbench.store.record import Value
 from vqbench.store.value_name import Sampling, ValueName
 from vqbench.training.latents.generator import Generator
-from vqbench.training.seeding import Seeds
 
 TOGETHER = 100  # images that are sampled, or measured, at once
 SAVED = 5_000  # references after which their features are first saved, then after twice as many, and so on

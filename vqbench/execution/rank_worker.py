@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vqbench import registry
+from vqbench import registry, spec
 from vqbench.dataset import Dataset
 from vqbench.distributed.group import ALONE, RankGroup
 from vqbench.errors import Damaged, Interrupted, StoreError, UsageError
@@ -24,7 +24,6 @@ from vqbench.model import Autoencoder
 from vqbench.recipe import Recipe, SecondStage, Task, Trained
 from vqbench.spec import PluginSpec, RunSpec
 from vqbench.system.writing import set_aside
-from vqbench.training import seeding
 from vqbench.training.codebook_monitor import CodebookMonitor
 from vqbench.training.engine import Engine, devices_of
 from vqbench.training.model_building import build, kept_buffers, learned_state, rate, require_planned, size
@@ -133,7 +132,7 @@ class RankWorker:
         return Task(
             model=model,
             dataset=dataset,
-            seeds=seeding.seeds(run.seed, run.dataset.name),
+            seeds=spec.seeds(run.seed, run.dataset.name),
             engine=engine,
             folder=task.folder,
             monitor=CodebookMonitor(),
@@ -193,7 +192,7 @@ class RankWorker:
             self._samples = SampleEvaluator(dataset, engine.device, self.group)
         result.measurement = self._samples.measure(
             generator,
-            seeding.seeds(run.seed, run.dataset.name),
+            spec.seeds(run.seed, run.dataset.name),
             task.folder,
             task.missing,
             self._evaluation_progress(run),

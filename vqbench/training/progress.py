@@ -1,4 +1,4 @@
-"""The progress of a training, as its checkpoints keep it, and when the next is due."""
+"""The progress of a training, as its checkpoints keep it, and its clock."""
 
 from __future__ import annotations
 
