@@ -1,4 +1,4 @@
-"""Runs, their keys and their seeds: everything that decides the weights of a run."""
+"""Runs: what decides their weights, their keys and seeds, and the job to carry one out."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from vqbench.errors import StoreError
 
 PARTS = ("recipe", "backbone", "dataset", "quantizer")
 Seeds = Callable[..., int]  # (purpose, counters ...) -> seed
+RequiredMetrics = dict[str, dict[str, tuple[int, int]]]  # protocol -> metric -> (metric's version, protocol's version)
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,21 @@ class RunSpec:
 def _is_part(part: PluginSpec) -> bool:
     """Whether name, version and arguments have the right types."""
     return type(part.name) is str and type(part.version) is int and type(part.args) is dict
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run to carry out, with the metrics that its record must hold at the end."""
+
+    run: RunSpec
+    required: RequiredMetrics
+    retry_failed: bool = False  # whether to try again a run that failed earlier
+    first_stage: RunSpec | None = None  # of a second stage: the run that must be done before
+
+    def __str__(self) -> str:
+        run = self.run
+        what = f"{run.recipe.name} on {run.quantizer.name}" if run.parent else run.quantizer.name
+        return f"{what} on {run.dataset.name}, seed {run.seed} ({run.key})"
 
 
 # Seeds by purpose: a (seed, data set, purpose) gives equal numbers in every suite, row and restart.

@@ -32,8 +32,7 @@ from vqbench.execution.results import RunResult
 from vqbench.execution.settings import RunSettings
 from vqbench.planning import loading
 from vqbench.planning.forecast import simulate
-from vqbench.planning.jobs import Job
-from vqbench.spec import RunSpec
+from vqbench.spec import Job, RunSpec
 from vqbench.store.record import Record
 from vqbench.store.results import ResultStore
 

@@ -33,8 +33,7 @@ from vqbench.execution.stopping import Stop
 from vqbench.execution.suite_runner import RunOptions
 from vqbench.planning import loading
 from vqbench.planning.cost import cheapest_first
-from vqbench.planning.jobs import Job
-from vqbench.spec import RunSpec
+from vqbench.spec import Job, RunSpec
 from vqbench.store.record import Record
 from vqbench.store.results import ResultStore
 from vqbench.system import environment

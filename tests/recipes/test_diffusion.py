@@ -28,6 +28,7 @@ from vqbench.errors import Interrupted, UsageError
 from vqbench.evaluation import contact_sheets
 from vqbench.evaluation import samples as generation
 from vqbench.execution import preparation, runner
+from vqbench.execution.executors.executor import pop_ready
 from vqbench.execution.settings import RunSettings
 from vqbench.metric import Context, SampleMetric, Samples
 from vqbench.metrics.copies import Copies
@@ -38,12 +39,12 @@ from vqbench.metrics.sample_kid import SampleKID
 from vqbench.model import Autoencoder
 from vqbench.networks import feature_cache, inception
 from vqbench.planning import loading
-from vqbench.planning.jobs import Job, pop_ready
 from vqbench.planning.overrides import Override
 from vqbench.quantizers.identity import Identity
 from vqbench.quantizers.vq import VQ
 from vqbench.recipe import Task
 from vqbench.recipes.diffusion import Diffusion
+from vqbench.spec import Job
 from vqbench.store.record import Failure
 from vqbench.store.results import ResultStore
 from vqbench.store.value_name import Sampling, ValueName

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from vqbench.errors import StoreError, UsageError
-from vqbench.planning.jobs import Job
-from vqbench.spec import RunSpec
+from vqbench.spec import Job, RunSpec
 
 # None of these reaches the disk; what is stored of a failure is its reason.
 Status = Literal[

@@ -17,9 +17,8 @@ from vqbench.execution.settings import RunSettings
 from vqbench.execution.stopping import Stop
 from vqbench.planning import plan_file
 from vqbench.planning.cost import cheapest_first
-from vqbench.planning.jobs import Job, RequiredMetrics
 from vqbench.planning.plan import Plan
-from vqbench.spec import RunSpec
+from vqbench.spec import Job, RequiredMetrics, RunSpec
 from vqbench.store import deletion
 from vqbench.store.results import ResultStore
 from vqbench.system.output import few

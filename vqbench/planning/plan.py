@@ -7,8 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from vqbench.planning.jobs import RequiredMetrics
-from vqbench.spec import RunSpec
+from vqbench.spec import RequiredMetrics, RunSpec
 from vqbench.store.value_name import Sampling, ValueName
 
 if TYPE_CHECKING:  # pydantic is only needed to read suites

@@ -26,8 +26,7 @@ from vqbench.execution.executors.messages import LogMessage, RunAdvanced, RunSta
 from vqbench.execution.results import ProgressListener, RunResult, Summary
 from vqbench.execution.settings import RunSettings
 from vqbench.execution.stopping import Stop
-from vqbench.planning.jobs import Job
-from vqbench.spec import RunSpec
+from vqbench.spec import Job, RunSpec
 from vqbench.store.results import ResultStore
 from vqbench.system.environment import waiting
 

@@ -12,7 +12,7 @@ from vqbench.execution.executors.executor_options import ExecutorOptions
 from vqbench.execution.results import ProgressListener, Summary
 from vqbench.execution.settings import RunSettings
 from vqbench.execution.stopping import Stop
-from vqbench.planning.jobs import Job
+from vqbench.spec import Job
 
 
 class JobExecutor(Protocol):

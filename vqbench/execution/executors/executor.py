@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from vqbench.execution.results import ProgressListener, Summary
 from vqbench.execution.stopping import Stop
-from vqbench.planning.jobs import Job
+from vqbench.spec import Job
 from vqbench.store.results import ResultStore
 
 POLL_SECONDS = 0.2  # between two checks of clocks and signals
@@ -96,3 +96,16 @@ class Executor:
             if not self.store.is_locked(job.run):
                 del self._postponed[key]
                 self._queue.append(job)
+
+
+def pop_ready(queue: deque[Job], active: Iterable[Job]) -> Job | None:
+    """Remove and return the first queued job that can start, else None.
+
+    A second stage can start when its first stage is neither queued nor active.
+    """
+    pending = {job.run.key for job in (*queue, *active)}
+    for job in queue:
+        if job.first_stage is None or job.first_stage.key not in pending:
+            queue.remove(job)
+            return job
+    return None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vqbench.execution.settings import RunSettings
-from vqbench.planning.jobs import Job
+from vqbench.spec import Job
 
 # From the driver to a worker -----------------------------------------------------------------------------------------
 

@@ -31,7 +31,7 @@ from vqbench.execution.executors.ray_cluster import capacity, connected
 from vqbench.execution.results import ProgressListener, RunResult, Summary
 from vqbench.execution.settings import RunSettings
 from vqbench.execution.stopping import Stop
-from vqbench.planning.jobs import Job
+from vqbench.spec import Job
 from vqbench.store.record import Failure
 from vqbench.system import determinism
 

@@ -23,7 +23,7 @@ from vqbench.execution.progress import PlainProgress
 from vqbench.execution.results import ProgressListener, RunResult, Summary
 from vqbench.execution.settings import RunSettings
 from vqbench.execution.stopping import Stop
-from vqbench.planning.jobs import Job
+from vqbench.spec import Job
 from vqbench.store.results import ResultStore
 from vqbench.system import processes
 from vqbench.system.durations import parse_duration
