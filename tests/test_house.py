@@ -29,8 +29,7 @@ LIGHT = (
     *("bounds", "errors", "protocol", "registry", "spec", "store", "system", "planning", "reporting", "cli"),
     *(
         "execution.executors",
-        "execution.results",
-        "execution.settings",
+        "execution.messages",
         "execution.callbacks",
         "execution.progress",
         "execution.stopping",

@@ -1,4 +1,4 @@
-"""Runs: what decides their weights, their keys and seeds, and the job to carry one out."""
+"""Runs: what decides their weights, their keys and seeds, and jobs to do them."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from tests.support.tiny_suite import write
 from vqbench import registry
 from vqbench.cli import app
 from vqbench.execution import installation, provenance, suite_runner
-from vqbench.execution.results import Summary
+from vqbench.execution.executors.executor import Summary
 from vqbench.planning import loading
 from vqbench.registry import discovery
 from vqbench.store.record import Record, Value

@@ -29,7 +29,7 @@ from vqbench.evaluation import contact_sheets
 from vqbench.evaluation import samples as generation
 from vqbench.execution import preparation, runner
 from vqbench.execution.executors.executor import pop_ready
-from vqbench.execution.settings import RunSettings
+from vqbench.execution.messages import RunSettings
 from vqbench.metric import Context, SampleMetric, Samples
 from vqbench.metrics.copies import Copies
 from vqbench.metrics.fid import FID

@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.tiny_suite import vqbench
 from vqbench.execution import suite_runner
-from vqbench.execution.results import Summary
+from vqbench.execution.executors.executor import Summary
 from vqbench.planning import loading
 from vqbench.planning.overrides import Override
 from vqbench.planning.plan import Plan, PlannedRun

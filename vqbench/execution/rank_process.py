@@ -14,12 +14,12 @@ import threading
 import warnings
 from typing import TYPE_CHECKING
 
-from vqbench.execution.stopping import SIGNALS
+from vqbench.execution.messages import SIGNALS
 from vqbench.system import console
 
 if TYPE_CHECKING:
     from vqbench.distributed.group import RankGroup
-    from vqbench.execution.settings import RunSettings
+    from vqbench.execution.messages import RunSettings
 
 
 def main() -> None:

@@ -18,8 +18,7 @@ from vqbench.errors import Damaged, Interrupted, StoreError, UsageError
 from vqbench.evaluation.reconstructions import Evaluator, Measurement
 from vqbench.evaluation.snapshot_writer import SnapshotWriter
 from vqbench.execution import provenance
-from vqbench.execution.results import ProgressListener
-from vqbench.execution.settings import RunSettings
+from vqbench.execution.messages import ProgressListener, RunSettings
 from vqbench.model import Autoencoder
 from vqbench.recipe import Recipe, SecondStage, Task, Trained
 from vqbench.spec import PluginSpec, RunSpec

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from vqbench.errors import Evicted, UsageError, counted
+from vqbench.execution.executors.executor import Summary
 from vqbench.execution.executors.local import LocalExecutor
+from vqbench.execution.messages import ProgressListener, RunResult, RunSettings
 from vqbench.execution.progress import PlainProgress
-from vqbench.execution.results import ProgressListener, RunResult, Summary
-from vqbench.execution.settings import RunSettings
 from vqbench.execution.stopping import Stop
 from vqbench.spec import Job
 from vqbench.store.results import ResultStore
