@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vqbench.dataset import Images
 from vqbench.functional import neighbours
-from vqbench.loading import batches, with_progress
+from vqbench.images import batches, with_progress
 from vqbench.system.writing import write_atomically
 
 TOGETHER = 100  # training images that are compared at once

@@ -18,8 +18,7 @@ from vqbench.errors import RunError
 from vqbench.evaluation import contact_sheets
 from vqbench.evaluation.reconstructions import Measurement
 from vqbench.evaluation.sample_pieces import SamplePieces, claim
-from vqbench.images import as_measured, rounded, to_unit
-from vqbench.loading import batches, first_images, with_progress
+from vqbench.images import as_measured, batches, first_images, rounded, to_unit, with_progress
 from vqbench.metric import Context, SampleMetric, Samples
 from vqbench.networks import feature_cache, inception
 from vqbench.protocol import MeasureProtocol

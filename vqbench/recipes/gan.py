@@ -21,8 +21,7 @@ from vqbench.bounds import (
 )
 from vqbench.distributed.collectives import rank_slice
 from vqbench.errors import RunError, UsageError, counted
-from vqbench.images import to_unit
-from vqbench.loading import batches
+from vqbench.images import batches, to_unit
 from vqbench.networks.perceptual import SMALLEST
 from vqbench.quantizer import Quantizer
 from vqbench.recipe import Recipe, Task, Trained, too_large
