@@ -32,7 +32,7 @@ from vqbench.reporting.tables.stored_runs import StoredRuns
 from vqbench.reporting.tables.table import CellPosition, Table
 from vqbench.store.record import Record, Value
 from vqbench.store.results import ResultStore
-from vqbench.system.machine import Origin, origins_of, same_origin
+from vqbench.system.provenance import Origin, origins_of, same_origin
 
 SUITE = """
 name: marks

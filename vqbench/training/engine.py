@@ -15,7 +15,7 @@ from vqbench.distributed import collectives, gradients
 from vqbench.distributed.group import ALONE, RankGroup
 from vqbench.errors import RunError, UsageError
 from vqbench.functional.precision import allow_tf32
-from vqbench.system.machine import origin
+from vqbench.system.provenance import origin
 from vqbench.training import checkpoint
 
 Precision = Literal["float32", "tf32", "bf16"]
