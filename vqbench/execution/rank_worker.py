@@ -22,7 +22,7 @@ from vqbench.model import Autoencoder
 from vqbench.recipe import Recipe, SecondStage, Task, Trained
 from vqbench.spec import PluginSpec, RunSpec
 from vqbench.system import provenance
-from vqbench.system.writing import set_aside
+from vqbench.system.stored_files import set_aside
 from vqbench.training.codebook_monitor import CodebookMonitor
 from vqbench.training.engine import Engine, devices_of
 from vqbench.training.model_building import build, kept_buffers, learned_state, rate, require_planned, size

@@ -15,7 +15,7 @@ from pathlib import Path
 from vqbench.errors import StoreError, Unwritable
 from vqbench.system import locks
 
-# A process that was killed while it wrote leaves .NAME.PID; see system.writing.write_atomically.
+# A process that was killed while it wrote leaves .NAME.PID; see write_atomically.
 SCRATCH = re.compile(r"\.[^.].*\.\d+")
 RUN_FOLDER = re.compile(r"\w[\w.+-]*-[0-9a-f]{16}")  # DATASET-QUANTIZER-KEY
 

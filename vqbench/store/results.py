@@ -18,8 +18,8 @@ from vqbench.errors import Damaged, StoreError, UsageError, nearest
 from vqbench.spec import RunSpec
 from vqbench.store import deletion, schema
 from vqbench.store.record import Failure, NewerFormat, Record, lacking
-from vqbench.system import locks, reading
-from vqbench.system.writing import set_aside, write_atomically
+from vqbench.system import locks, stored_files
+from vqbench.system.stored_files import set_aside, write_atomically
 
 LISTED = 10  # runs that one sentence lists
 
@@ -154,7 +154,7 @@ class ResultStore:
         """Return per-image values, (N,) by "protocol/metric". Raises Damaged."""
         path = self.folder(run) / "per_image.npz"
         try:
-            arrays = reading.arrays(path)
+            arrays = stored_files.arrays(path)
             for name, values in arrays.items():
                 if values.ndim != 1 or values.dtype.kind != "f" or "/" not in name:
                     raise ValueError(f"{name[:80]!r} has values of shape {values.shape} of {values.dtype}")
@@ -176,7 +176,7 @@ class ResultStore:
         """Return why ``run`` failed, or None. Raises Damaged."""
         path = self.folder(run) / "failed.json"
         try:
-            content = reading.json_of(path)
+            content = stored_files.json_of(path)
             schema.failure(content)
             return Failure(**content)
         except FileNotFoundError:
@@ -233,7 +233,7 @@ class ResultStore:
     @staticmethod
     def _read(path: Path, run: RunSpec | None = None) -> Record | None:
         try:
-            record = Record.from_content(reading.json_of(path))
+            record = Record.from_content(stored_files.json_of(path))
             if run is not None and record.run.key != run.key:
                 raise ValueError(f"it is of another run, {record.run.key}")
             return record

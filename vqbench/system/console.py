@@ -2,7 +2,7 @@
 
 Labels, reasons, and names of files and devices are arbitrary text. Their escape sequences, direction marks and other
 control characters are replaced by codes (``\\x1b``, ``\\u202e``) in one place, :func:`visible`. Standard output and
-error pass through it inside :func:`guarded`; :func:`~vqbench.system.writing.write_text` applies it to files.
+error pass through it inside :func:`guarded`; :func:`~vqbench.system.output.write_text` applies it to files.
 """
 
 from __future__ import annotations

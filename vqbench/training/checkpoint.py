@@ -18,8 +18,8 @@ from typing import Any
 import torch
 
 from vqbench.errors import Damaged, StoreError
-from vqbench.system import reading
-from vqbench.system.writing import write_atomically
+from vqbench.system import stored_files
+from vqbench.system.stored_files import write_atomically
 
 LABEL = b"vqbench sha256 "
 COMMENT = len(LABEL) + 64  # bytes
@@ -47,9 +47,9 @@ def read(path: Path) -> dict[str, Any]:
     it: such a file may be sound.
     """
     try:
-        content = reading.content(path)
+        content = stored_files.content(path)
         _require_digest(content)
-        with reading.refusals(path):
+        with stored_files.refusals(path):
             state = _loaded(content)
         if not isinstance(state, dict):
             raise ValueError("it holds no state")
