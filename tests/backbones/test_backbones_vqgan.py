@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from vqbench import registry, spec
 from vqbench.assets import torch_archives
+from vqbench.backbone import Autoencoder
 from vqbench.backbones._blocks import MapNorm
 from vqbench.backbones.movq import ModulatedNorm, MoVQ
 from vqbench.backbones.pretrained import Pretrained
@@ -25,7 +26,6 @@ from vqbench.backbones.vit import ViT, positions
 from vqbench.backbones.vqgan import VQGAN
 from vqbench.dataset import Dataset
 from vqbench.errors import AssetError, Interrupted, RunError, UsageError
-from vqbench.model import Autoencoder
 from vqbench.quantizers.cvq import CVQ
 from vqbench.quantizers.cvq_grouped import CVQGrouped
 from vqbench.quantizers.vq import VQ

@@ -40,7 +40,7 @@ def one(chosen: argparse.Namespace, system: str, playing: bool) -> dict[str, Any
     import torch
 
     from vqbench import registry
-    from vqbench.model import Autoencoder
+    from vqbench.backbone import Autoencoder
     from vqbench.profiling.peak_memory import peak
     from vqbench.training.adversarial.patch import Patch
     from vqbench.training.adversarial.reconstruction import Reconstruction, ReconstructionWeights

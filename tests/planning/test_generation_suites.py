@@ -11,7 +11,7 @@ from PIL import Image
 from tests.support import odd_images
 from tests.support.tiny_suite import vqbench
 from vqbench import registry
-from vqbench.model import Autoencoder
+from vqbench.backbone import Autoencoder
 from vqbench.planning import loading
 from vqbench.planning.overrides import Override
 from vqbench.planning.schema import Problem

@@ -13,10 +13,10 @@ import torch
 
 from tests.support.ranks import Few, recipe
 from vqbench import spec
+from vqbench.backbone import Autoencoder
 from vqbench.backbones.conv import Conv
 from vqbench.errors import Damaged, Interrupted, RunError
 from vqbench.images import to_unit
-from vqbench.model import Autoencoder
 from vqbench.quantizer import Quantizer, QuantizerOutput
 from vqbench.quantizers.cvq import CVQ
 from vqbench.quantizers.identity import Identity

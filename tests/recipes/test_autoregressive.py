@@ -17,9 +17,9 @@ from tests.recipes.test_autoencoder import Few, every_third
 from tests.support.threads import Thread, two_ranks
 from tests.support.tiny_suite import vqbench
 from vqbench import spec
+from vqbench.backbone import Autoencoder
 from vqbench.backbones.conv import Conv
 from vqbench.errors import AssetError, Interrupted, RunError, StoreError, UsageError
-from vqbench.model import Autoencoder
 from vqbench.planning import loading
 from vqbench.quantizer import Quantizer
 from vqbench.quantizers.identity import Identity

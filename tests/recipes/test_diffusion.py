@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from tests.recipes.test_autoencoder import Few, every_third
 from tests.support.tiny_suite import command, vqbench
 from vqbench import protocol, registry, spec
+from vqbench.backbone import Autoencoder
 from vqbench.backbones.conv import Conv
 from vqbench.errors import Interrupted, UsageError
 from vqbench.evaluation import contact_sheets
@@ -36,7 +37,6 @@ from vqbench.metrics.fid import FID
 from vqbench.metrics.precision import Precision
 from vqbench.metrics.recall import Recall
 from vqbench.metrics.sample_kid import SampleKID
-from vqbench.model import Autoencoder
 from vqbench.networks import feature_cache, inception
 from vqbench.planning import loading
 from vqbench.planning.overrides import Override

@@ -18,13 +18,13 @@ from torch.nn import functional as F
 
 from tests.support import two_ranks_gan
 from vqbench import spec
+from vqbench.backbone import Autoencoder
 from vqbench.backbones.conv import Conv
 from vqbench.backbones.vqgan import VQGAN
 from vqbench.datasets.fashion_mnist_5k import FashionMnist5k
 from vqbench.distributed.group import ALONE
 from vqbench.errors import Interrupted, RunError, UsageError
 from vqbench.images import to_unit
-from vqbench.model import Autoencoder
 from vqbench.networks import perceptual
 from vqbench.networks.perceptual import layer_distances, lpips_distance, network
 from vqbench.quantizer import Quantizer

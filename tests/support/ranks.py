@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 
 from vqbench import protocol, registry, spec
+from vqbench.backbone import Autoencoder
 from vqbench.backbones.conv import Conv
 from vqbench.datasets.fashion_mnist_5k import FashionMnist5k
 from vqbench.distributed import group as groups
@@ -20,7 +21,6 @@ from vqbench.distributed.group import ALONE, RankGroup
 from vqbench.errors import Interrupted, RunError
 from vqbench.evaluation import reconstructions
 from vqbench.evaluation.reconstructions import Evaluator
-from vqbench.model import Autoencoder
 from vqbench.quantizer import QuantizerOutput
 from vqbench.quantizers.vq_ema import VQEMA
 from vqbench.recipe import Task

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 
 from vqbench import registry, spec
+from vqbench.backbone import Autoencoder
 from vqbench.datasets.fashion_mnist_5k import FashionMnist5k
-from vqbench.model import Autoencoder
 from vqbench.planning import expansion
 from vqbench.planning.suite import SuiteSpec
 from vqbench.planning.yamlfile import parse

@@ -12,13 +12,13 @@ import torch
 import torch.distributed as dist
 
 from vqbench import spec
+from vqbench.backbone import Autoencoder
 from vqbench.backbones.vqgan import VQGAN
 from vqbench.dataset import Dataset
 from vqbench.distributed import collectives
 from vqbench.distributed import group as groups
 from vqbench.distributed.group import RankGroup
 from vqbench.errors import Interrupted
-from vqbench.model import Autoencoder
 from vqbench.quantizers.cvq import CVQ
 from vqbench.quantizers.vq_ema import VQEMA
 from vqbench.recipe import Task

@@ -15,9 +15,9 @@ from torch import Tensor
 from tests.support.ranks import Few
 from tests.support.ranks import recipe as autoencoder
 from vqbench import spec
+from vqbench.backbone import Autoencoder
 from vqbench.backbones.conv import Conv
 from vqbench.errors import Interrupted, RunError, UsageError
-from vqbench.model import Autoencoder
 from vqbench.quantizer import QuantizerOutput
 from vqbench.quantizers.identity import Identity
 from vqbench.quantizers.vq import VQ

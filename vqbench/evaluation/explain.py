@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from vqbench import registry
+from vqbench.backbone import Autoencoder
 from vqbench.dataset import Dataset
 from vqbench.errors import AssetError, UsageError, nearest
 from vqbench.evaluation.reconstructions import Evaluator
-from vqbench.model import Autoencoder
 from vqbench.protocol import MEASURE, MeasureProtocol
 from vqbench.reporting.protocol_differences import Explanation, ExplanationPlan, SettingChange, word
 from vqbench.spec import RunSpec

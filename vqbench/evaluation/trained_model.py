@@ -12,11 +12,11 @@ from typing import Any
 from torch import nn
 
 from vqbench import registry, spec
+from vqbench.backbone import Autoencoder
 from vqbench.dataset import Dataset
 from vqbench.errors import StoreError, UsageError
 from vqbench.evaluation.contact_sheets import grid
 from vqbench.evaluation.samples import sample
-from vqbench.model import Autoencoder
 from vqbench.spec import RunSpec
 from vqbench.store.results import ResultStore
 from vqbench.training.engine import Engine

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vqbench import registry, spec
+from vqbench.backbone import Autoencoder
 from vqbench.dataset import Dataset
 from vqbench.distributed.group import ALONE, RankGroup
 from vqbench.errors import Damaged, Interrupted, StoreError, UsageError
 from vqbench.evaluation.reconstructions import Evaluator, Measurement
 from vqbench.evaluation.snapshot_writer import SnapshotWriter
 from vqbench.execution.messages import ProgressListener, RunSettings
-from vqbench.model import Autoencoder
 from vqbench.recipe import Recipe, SecondStage, Task, Trained
 from vqbench.spec import PluginSpec, RunSpec
 from vqbench.system import provenance

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from vqbench import registry, spec
+from vqbench.backbone import Autoencoder
 from vqbench.dataset import Dataset, Split
 from vqbench.errors import Interrupted
 from vqbench.functional.precision import float32_products
-from vqbench.model import Autoencoder
 from vqbench.profiling.subjects import Subject
 from vqbench.protocol import TRAIN
 from vqbench.quantizer import Quantizer

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from vqbench import registry, spec
+from vqbench.backbone import Autoencoder
 from vqbench.dataset import Dataset
-from vqbench.model import Autoencoder
 from vqbench.spec import PARTS, PluginSpec, RunSpec
 
 
