@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict
@@ -16,10 +17,10 @@ import numpy as np
 
 from vqbench.errors import Damaged, StoreError, UsageError, nearest
 from vqbench.spec import RunSpec
-from vqbench.store import deletion, schema
+from vqbench.store import schema
 from vqbench.store.record import Failure, NewerFormat, Record, lacking
 from vqbench.system import locks, stored_files
-from vqbench.system.stored_files import set_aside, write_atomically
+from vqbench.system.stored_files import half_written, set_aside, write_atomically
 
 LISTED = 10  # runs that one sentence lists
 
@@ -132,7 +133,10 @@ class ResultStore:
         """
         folder = self.folder(record.run)
         write_atomically(folder / "record.json", record.to_json().encode())
-        deletion.delete(self.root, [folder / "failed.json"])
+        if os.path.lexists(folder / "failed.json"):
+            from vqbench.store import deletion
+
+            deletion.delete(self.root, [folder / "failed.json"])
 
     def missing(self, run: RunSpec, wanted: Mapping[str, Mapping[str, tuple[int, int]]]) -> dict[str, list[str]]:
         """Return the ``wanted`` metrics that are not stored.
@@ -193,7 +197,11 @@ class ResultStore:
         this. Per-image values and their means belong together: if the former are damaged, the record is set aside too.
         """
         folder = self.folder(run)
-        sentences = deletion.clear(self.root, folder)
+        sentences: list[str] = []
+        if folder.is_dir() and half_written(folder):
+            from vqbench.store import deletion
+
+            sentences = deletion.clear(self.root, folder)
         readers = {"failed.json": self.failure, "per_image.npz": self.read_images, "record.json": self.read}
         for name, read in readers.items():
             try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
@@ -24,6 +25,7 @@ from vqbench.system import files
 TEXT_LIMIT = 2**27  # bytes of a JSON file
 FILE_LIMIT = 2**29  # bytes of an archive of arrays
 ARRAYS_LIMIT = 2**29  # bytes of all its arrays, unpacked
+SCRATCH = re.compile(r"\.[^.].*\.\d+")  # .NAME.PID, left by a process that was killed while it wrote
 
 
 def content(path: Path, limit: int | None = None) -> bytes:
@@ -172,3 +174,26 @@ def write_atomically(path: Path, *content: bytes | memoryview) -> None:
         except BaseException:
             scratch.unlink(missing_ok=True)
             raise
+
+
+def is_scratch(name: str) -> bool:
+    """Return whether ``name`` is that of a file that is being written.
+
+    Such a file is renamed when it is whole.
+
+    >>> is_scratch(".last.pt.4711"), is_scratch("last.pt")
+    (True, False)
+    """
+    return SCRATCH.fullmatch(name) is not None
+
+
+def half_written(folder: Path) -> list[Path]:
+    """List half-written files in ``folder`` and in its folders of samples."""
+    paths = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if is_scratch(entry.name) and not entry.is_dir(follow_symlinks=False):
+                paths.append(Path(entry.path))
+            elif entry.name.endswith(".parts") and entry.is_dir(follow_symlinks=False):
+                paths += half_written(Path(entry.path))
+    return sorted(paths)
