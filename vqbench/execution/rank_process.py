@@ -15,7 +15,6 @@ import warnings
 from typing import TYPE_CHECKING
 
 from vqbench.execution.messages import SIGNALS
-from vqbench.system import console
 
 if TYPE_CHECKING:
     from vqbench.distributed.group import RankGroup
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Join rank 0, which started this process, and carry out its tasks."""
-    console.read_by_another()
     info = pickle.load(sys.stdin.buffer)
     threading.Thread(target=_exit_with_rank_zero, daemon=True).start()
 

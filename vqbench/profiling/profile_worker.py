@@ -28,7 +28,6 @@ from vqbench.profiling.timing import (
     quantizer_calls,
 )
 from vqbench.quantizer import Quantizer
-from vqbench.system import console
 from vqbench.system.provenance import current_provenance
 from vqbench.training.engine import Engine
 
@@ -129,7 +128,6 @@ def main() -> None:
 
     It is the last line of stdout.
     """
-    console.read_by_another()
     job = json.load(sys.stdin)
     for path in job["plugins"]:
         registry.add_file(path)

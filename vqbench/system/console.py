@@ -150,13 +150,6 @@ def guarded() -> Iterator[None]:
         sys.stdout, sys.stderr = before
 
 
-def read_by_another() -> None:
-    """Write UTF-8, whatever the locale, to the process of vqbench that reads it."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
-
-
 def bars() -> Any | None:
     """Return a rich console on stderr for progress bars.
 

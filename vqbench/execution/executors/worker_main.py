@@ -30,7 +30,6 @@ from vqbench.execution.messages import (
     WorkerSetup,
 )
 from vqbench.spec import RunSpec
-from vqbench.system import console
 
 SEND_EVERY = 0.2  # seconds between two messages about the progress of a run
 ORPHAN_SECONDS = 120.0  # that a worker without a driver may take to save its checkpoint before it is ended
@@ -105,7 +104,6 @@ class DriverConnection:
 
 def main() -> None:
     """Carry out jobs until the driver has no more or requests a stop."""
-    console.read_by_another()
     descriptor = int(sys.argv[1])
     os.set_inheritable(descriptor, False)
     driver = DriverConnection(Connection(descriptor))
