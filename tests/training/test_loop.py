@@ -24,10 +24,10 @@ from vqbench.quantizers.vq import VQ
 from vqbench.recipe import Recipe, Task
 from vqbench.recipes.autoregressive import Autoregressive
 from vqbench.recipes.gan import Gan
+from vqbench.training.checkpoint import VARIABLE
 from vqbench.training.codebook_monitor import CodebookMonitor
 from vqbench.training.engine import Engine
 from vqbench.training.loop import epoch_order
-from vqbench.training.progress import VARIABLE
 
 TOTAL = 8  # updates, in two epochs
 
@@ -156,7 +156,7 @@ def test_checkpoints_take_a_limited_share_of_the_time(
         now += 6.0
 
     monkeypatch.setenv(VARIABLE, "5")
-    monkeypatch.setattr("vqbench.training.progress.time.monotonic", lambda: now)
+    monkeypatch.setattr("vqbench.training.checkpoint.time.monotonic", lambda: now)
     monkeypatch.setattr(work.engine, "save", slow)
     work.progress = progress
     RECIPES[name]().fit(work)

@@ -30,10 +30,10 @@ from vqbench.training.adversarial.losses import GanLoss
 from vqbench.training.adversarial.reconstruction import Reconstruction, ReconstructionWeights
 from vqbench.training.adversarial.schedule import RateSchedule, Schedule
 from vqbench.training.adversarial.update import TERMS, AdamConfig, GanConfig, GanTrainer
+from vqbench.training.checkpoint import Progress
 from vqbench.training.ema import WeightAverage
 from vqbench.training.engine import Precision
 from vqbench.training.loop import Stateful, Training, TrainingLoop
-from vqbench.training.progress import Progress
 
 
 class Gan(Recipe):
