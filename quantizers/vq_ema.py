@@ -17,7 +17,8 @@ from vqbench.quantizer import Quantizer, QuantizerOutput
 class VQEMA(Quantizer):
     """Choose the nearest code, a running mean of the features assigned to it.
 
-    With the counts n_k and sums m_k of a step, both averaged as h ← γh + (1 − γ)·value and debiased by 1/(1 − γ^t):
+    N_k and M_k are the moving averages of the counts n_k and sums m_k of each step, h ← γh + (1 − γ)·value for both,
+    debiased by 1/(1 − γ^t):
     e_k = M_k / Ñ_k, Ñ_k = (N_k + ε)/(n + Kε)·n, n = Σ N_k. The loss is β·mean((sg e − z)²), in training and evaluation
     alike. The step's features are assigned with the old codebook; the new one is used from the next step on.
 

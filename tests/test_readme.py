@@ -23,9 +23,7 @@ def test_figures_are_what_their_commands_print(document: str) -> None:
 def test_published_tables_need_no_torch() -> None:
     """What the published suites resolved to is current, so their tables come from the records alone, without torch."""
     commands = re.findall(r"<!-- \$ vqbench (table .*?) -->", (ROOT / "results" / "README.md").read_text())
-    heavy = [
-        command for command in commands if "torch" in imported(command)
-    ]  # nothing of theirs is published, or stale
+    heavy = [command for command in commands if "torch" in imported(command)]  # stale, or nothing is published
     suites = sorted(path.stem for path in (ROOT / "results" / "suites").glob("*.json"))
     assert len(commands) - len(heavy) == len(suites), (
         f"stale, or without a table: {suites}; torch was needed for {heavy}"
@@ -47,4 +45,16 @@ def test_a_stale_figure_is_noticed(tmp_path: Path) -> None:
         [sys.executable, ROOT / "tools" / "readme.py", "--check", stale], capture_output=True, text=True, check=False
     )
     assert told.returncode == 1
-    assert "not what its commands print" in told.stderr
+    assert "differs from the output of its commands" in told.stderr
+
+
+def test_promises_name_tests_that_exist() -> None:
+    """Every test and test file that the README names as a proof is there."""
+    files = {path.name: path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
+    tests = {name for text in files.values() for name in re.findall(r"^def (test_\w+)", text, re.MULTILINE)}
+    named = re.findall(r"`(?:(test_\w+\.py))?(?:::)?(test_\w+)?`", (ROOT / "README.md").read_text())
+    assert len(named) > 40
+    for file, test in named:
+        assert not file or file in files, file
+        assert not test or test in tests, test
+        assert not (file and test) or f"def {test}(" in files[file], f"{file}::{test}"

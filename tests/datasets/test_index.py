@@ -99,6 +99,7 @@ def test_run_asks_for_every_file(ppm_folder: Path, tmp_path: Path, monkeypatch: 
         raise UsageError("as far as this goes")
 
     monkeypatch.setattr(loading, "load", load)
+    (tmp_path / "runs").mkdir()
     for command in ("run", "table", "status", "plan"):
         assert vqbench(command, suite, "--store", tmp_path / "runs") == 2
     assert asked == [True, False, False, False]

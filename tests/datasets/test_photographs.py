@@ -182,6 +182,7 @@ def test_files_that_are_skipped_are_named(ppm_folder: Path, tmp_path: Path, caps
     assert "100 .heic, 1 without a suffix, 1 .tar.gz, 1 .zip; convert or unpack" in note
     suite = tmp_path / "suite.yaml"
     suite.write_text(f"{TEXT}data: {ppm_folder}\n")
+    (tmp_path / "runs").mkdir()
     assert vqbench("table", suite, "--store", tmp_path / "runs") == 0
     assert "100 .heic" in capsys.readouterr().out
     assert vqbench("prepare", suite, "--store", tmp_path / "runs") == 0

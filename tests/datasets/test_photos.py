@@ -13,6 +13,8 @@ from tests.support.image_folders import (
     noise,
     photos,
     pixels,
+    refused,
+    tar,
 )
 from vqbench.datasets.photos import Photos
 from vqbench.errors import AssetError
@@ -66,3 +68,14 @@ def test_photographs_of_scikit_image(cache: Path) -> None:
     assert dataset.counts == {"train": 285, "test": 33}
     assert pixels(dataset, "test").shape == (33, 3, SIZE, SIZE)
     assert pixels(dataset, "train").float().std() > 40
+
+
+def test_shards_name_their_split_by_whole_words(tmp_path: Path) -> None:
+    """``latest.tar`` and ``festival.tar`` name no split; beside named shards they are refused."""
+    tar(tmp_path / "latest.tar", {f"{number}.png": noise(number) for number in range(40)})
+    tar(tmp_path / "festival.tar", {"c.png": noise(40)})
+    assert sum(photos(tmp_path).counts.values()) == 41  # split by digest
+    tar(tmp_path / "train-0.tar", {"d.png": noise(41)})
+    tar(tmp_path / "val_0.tar", {"e.png": noise(42)})
+    message = refused(tmp_path)
+    assert "41 images in neither the train nor the test shards" in message

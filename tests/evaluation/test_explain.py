@@ -17,6 +17,7 @@ from vqbench import assets, protocol, registry
 from vqbench.backbone import Autoencoder
 from vqbench.errors import AssetError, RunError, StoreError, UsageError
 from vqbench.evaluation import explain
+from vqbench.evaluation.protocol_differences import Explanation
 from vqbench.evaluation.reconstructions import Evaluator
 from vqbench.evaluation.trained_model import load_model
 from vqbench.execution.preparation import fetch
@@ -102,7 +103,7 @@ def metric_class(name: str) -> type[Metric]:
     return registry.load("metrics", name)
 
 
-def explanation(store: ResultStore, run: RunSpec, metrics: list[str] = METRICS) -> protocol_differences.Explanation:
+def explanation(store: ResultStore, run: RunSpec, metrics: list[str] = METRICS) -> Explanation:
     trained = load_model(store, run.key, "cpu")
     return explain.explain(run, trained.model, trained.dataset, CPU, metrics, IMAGES, fetch=fetch)
 
@@ -239,7 +240,7 @@ def test_a_run_without_codebook_and_a_perfect_image(store: ResultStore) -> None:
     assert "Usage is undefined for this run." in protocol_differences.text(shown)
     what = explain.programme(["psnr"], 28, fetch)
     values = {under: {"psnr": 30.0} for under in what.wanted()} | {explain.START: {"psnr": math.inf}}
-    perfect = protocol_differences.Explanation(run, IMAGES, what, values)
+    perfect = Explanation(run, IMAGES, what, values)
     found = protocol_differences.data(perfect)["metrics"]["psnr"]
     assert (found["official"], found["change"], found["steps"][0]["change"]) == ("inf", None, None)
     json.dumps(found, allow_nan=False)

@@ -276,7 +276,7 @@ def test_the_table_of_systems(suite: Path, folder: Path, tmp_path: Path) -> None
     made = loaded(suite, store, f"data={folder}")
     for number, entry in enumerate(made.entries[:2]):
         record(store, entry, psnr=20.0 + number, rfid=5.0 + number)
-    text = printed_table(made, [store], "markdown", False)
+    text = printed_table(made, [ResultStore(store)], "markdown", False)
     [plain] = [line for line in text.splitlines() if line.startswith("| plain")]
     assert [cell.strip() for cell in plain.strip("|").split("|")][1:5] == ["8²", "16", "20.00", "5.00"]
     assert "| levels " in text

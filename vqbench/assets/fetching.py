@@ -62,17 +62,19 @@ def fetch(name: str, *, offline: bool = False, progress: Progress | None = None)
     """
     asset = _asset(name)
     offline = offline or _no_downloads or os.environ.get("VQBENCH_OFFLINE", "0").lower() not in ("", "0", "false", "no")
-    tried: list[str] = []  # why each attempt failed
-    if place := _in_data_folder(asset) or _in_cache(asset, tried):
+    faults: list[str] = []  # why each attempt failed
+    if place := _in_data_folder(asset) or _in_cache(asset, faults):
         return place
     if offline and data_folder() is None:
-        raise AssetError(_failure(asset, offline, tried))
+        raise AssetError(_failure(asset, offline, faults))
     with _writing(asset), FileLock(_created(cache_folder()) / "fetching.lock"):
-        tried.clear()  # another process may have brought it while we waited
-        place = _in_cache(asset, tried) or _convert_local(asset, tried) or _try_sources(asset, offline, progress, tried)
+        faults.clear()  # another process may have brought it while we waited
+        place = (
+            _in_cache(asset, faults) or _convert_local(asset, faults) or _try_sources(asset, offline, progress, faults)
+        )
     if place:
         return place
-    raise AssetError(_failure(asset, offline, tried))
+    raise AssetError(_failure(asset, offline, faults))
 
 
 @contextmanager
@@ -132,10 +134,10 @@ def _place(asset: Asset, folder: Path) -> Path:
     return folder / next(iter(asset.digests)) if asset.is_weights else folder
 
 
-def _in_cache(asset: Asset, tried: list[str]) -> Path | None:
+def _in_cache(asset: Asset, faults: list[str]) -> Path | None:
     """Return where the canonical form is in our cache, if it is verified."""
     folder = cache_folder() / asset.name
-    if all((folder / file).is_file() for file in asset.digests) and _is_right(asset, folder, tried):
+    if all((folder / file).is_file() for file in asset.digests) and _is_right(asset, folder, faults):
         return _place(asset, folder)
     return None
 
@@ -154,17 +156,17 @@ def _in_data_folder(asset: Asset) -> Path | None:
     return None
 
 
-def _is_right(asset: Asset, folder: Path, tried: list[str]) -> bool:
-    """Verify the files in ``folder``; note in ``tried`` what is wrong."""
+def _is_right(asset: Asset, folder: Path, faults: list[str]) -> bool:
+    """Verify the files in ``folder``; note in ``faults`` what is wrong."""
     for file, expected in asset.digests.items():
         path = folder / file
         try:
             actual = digests(asset, path)[file]
         except Exception as error:  # a damaged file can fail in any way
-            tried.append(f"{path} cannot be read ({_short(error)})")
+            faults.append(f"{path} cannot be read ({_short(error)})")
             return False
         if actual != expected:
-            tried.append(_mismatch(asset, file, path, actual))
+            faults.append(_mismatch(asset, file, path, actual))
             return False
     return True
 
@@ -186,16 +188,16 @@ def _holds_all(asset: Asset, folder: Path) -> bool:
 # ---- assets from elsewhere -------------------------------------------------------------------------------------------
 
 
-def _extract(asset: Asset, folder: Path, tried: list[str]) -> dict[str, Content] | None:
+def _extract(asset: Asset, folder: Path, faults: list[str]) -> dict[str, Content] | None:
     """Return all of ``asset`` from files below ``folder``, or None.
 
-    What is wrong with files is noted in ``tried``.
+    What is wrong with files is noted in ``faults``.
     """
     verified: dict[str, Content] = {}
     for path, form in candidates(asset, folder):
         known = recall(asset, path)
         if known is not None and not any(known.get(file) == right for file, right in asset.digests.items()):
-            tried.extend(_mismatch(asset, file, path, value) for file, value in known.items() if file in asset.digests)
+            faults.extend(_mismatch(asset, file, path, value) for file, value in known.items() if file in asset.digests)
             continue
         try:
             for file, content in form.read(path):
@@ -205,9 +207,9 @@ def _extract(asset: Asset, folder: Path, tried: list[str]) -> dict[str, Content]
                 if value == asset.digests[file]:
                     verified[file] = content
                 else:
-                    tried.append(_mismatch(asset, file, path, value))
+                    faults.append(_mismatch(asset, file, path, value))
         except Exception as error:  # a damaged file can fail in any way
-            tried.append(f"{path} cannot be read ({_short(error)})")
+            faults.append(f"{path} cannot be read ({_short(error)})")
         if len(verified) == len(asset.digests):
             return verified
     return None
@@ -222,17 +224,17 @@ def _store(asset: Asset, content: dict[str, Content]) -> Path:
     return _place(asset, folder)
 
 
-def _convert_local(asset: Asset, tried: list[str]) -> Path | None:
+def _convert_local(asset: Asset, faults: list[str]) -> Path | None:
     """Convert files of the user's folder into our cache."""
     root = data_folder()
     if root is None:
         return None
-    content = _extract(asset, root, tried)
+    content = _extract(asset, root, faults)
     return _store(asset, content) if content else None
 
 
-def _try_sources(asset: Asset, offline: bool, progress: Progress | None, tried: list[str]) -> Path | None:
-    """Try the sources in their order, noting in ``tried`` why each failed."""
+def _try_sources(asset: Asset, offline: bool, progress: Progress | None, faults: list[str]) -> Path | None:
+    """Try the sources in their order, noting in ``faults`` why each failed."""
     from vqbench.assets.download import SourceError  # not at the top: assets in the cache need no source
 
     if offline:
@@ -242,7 +244,7 @@ def _try_sources(asset: Asset, offline: bool, progress: Progress | None, tried: 
         try:
             source.bring(folder, progress)
         except SourceError as error:
-            tried.append(f"{source.label}: {error}")
+            faults.append(f"{source.label}: {error}")
             continue  # what was received is kept for the next attempt
         wrong: list[str] = []
         content = _extract(asset, folder, wrong)
@@ -253,7 +255,7 @@ def _try_sources(asset: Asset, offline: bool, progress: Progress | None, tried: 
                 shutil.rmtree(cache_folder() / "incoming" / used.slug, ignore_errors=True)
             return place
         shutil.rmtree(folder, ignore_errors=True)
-        tried.append(f"{source.label}: {'; '.join(wrong) or 'it contains nothing of this'}")
+        faults.append(f"{source.label}: {'; '.join(wrong) or 'it contains nothing of this'}")
     return None
 
 
@@ -303,13 +305,13 @@ def _short(error: Exception) -> str:
     return text[0][:200] if text else type(error).__name__
 
 
-def _failure(asset: Asset, offline: bool, tried: list[str]) -> str:
-    """Return one sentence: what is missing, all that was tried, what to do."""
+def _failure(asset: Asset, offline: bool, faults: list[str]) -> str:
+    """Return one sentence: what is missing, all faults, what to do."""
     local = data_folder()
     where = [
         "VQBENCH_DATA is not set" if local is None else f"VQBENCH_DATA ({local}) {_lacks(local)}",
         f"the cache ({cache_folder() / asset.name}) {_lacks(cache_folder() / asset.name)}",
-        *tried,
+        *faults,
     ]
     if offline:
         where.append(f"offline, so not tried: {', '.join(source.label for source in asset.sources)}")

@@ -13,8 +13,8 @@ from vqbench.cli.output import print_json
 from vqbench.errors import Interrupted
 
 if TYPE_CHECKING:
+    from vqbench.evaluation.protocol_differences import Explanation
     from vqbench.evaluation.trained_model import TrainedModel
-    from vqbench.reporting.protocol_differences import Explanation
 
 Run = Annotated[
     str, typer.Argument(metavar="RUN", help="Its key, the beginning of its key, or the name of its folder.")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-Kind = Annotated[str, typer.Argument(help="quantizer.")]
+Kind = Annotated[str, typer.Argument(help="What to write: quantizer.")]
 Name = Annotated[str, typer.Argument(help="Its name, such as my_vq.")]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,7 +13,7 @@ from vqbench.assets.content import replacing
 from vqbench.dataset import Split
 from vqbench.datasets._index import Index, index
 from vqbench.datasets._photographs import Parts, Photographs, SplitFiles
-from vqbench.errors import AbsentData, AssetError
+from vqbench.errors import AbsentData, AssetError, counted
 
 TRAIN = ("train", "training")
 TEST = ("test", "val", "valid", "validation")
@@ -73,13 +74,19 @@ def _all(whole: Index) -> SplitFiles:
 def _by_shard(whole: Index) -> Parts | None:
     """Split by the names of tar shards, such as photos-train-0001.tar.
 
-    None if no shards of both splits exist.
+    None if no shards of both splits exist. Raises AssetError where they exist beside images of neither.
     """
     shards = [name.partition(".tar/")[0].lower() if ".tar/" in name else "" for name in whole.names]
-    train = np.array([any(word in shard for word in TRAIN) for shard in shards], bool)
-    test = np.array([any(word in shard for word in TEST) for shard in shards], bool) & ~train
+    words = [set(re.split("[^a-z]+", shard)) for shard in shards]  # whole ones: latest.tar names no split
+    train = np.array([not each.isdisjoint(TRAIN) for each in words], bool)
+    test = np.array([not each.isdisjoint(TEST) for each in words], bool) & ~train
     if not (train.any() and test.any()):
         return None
+    if (neither := np.flatnonzero(~(train | test))).size:
+        raise AssetError(
+            f"{whole.names[neither[0]]}: {counted(len(neither), 'image')} in neither the train nor the test shards; "
+            "name their shards train or test, or move them away"
+        )
     return {"train": SplitFiles(whole, np.flatnonzero(train)), "test": SplitFiles(whole, np.flatnonzero(test))}
 
 

@@ -29,9 +29,9 @@ Result = TypeVar("Result")
 class RankGroup:
     """This process as one of ``size`` ranks; the default is a single process.
 
-    Of these, ``local_size`` run on this machine. Only rank 0 touches the store, the driver and the clock; it broadcasts
-    its decisions. Every method must be called by all ranks in the same order. For a single process none of them costs
-    anything.
+    Of these, ``local_size`` run on this machine. Only rank 0 writes to the store and uses the driver and the clock; it
+    broadcasts its decisions. Every method must be called by all ranks in the same order. For a single process none of
+    them costs anything.
 
     This class exchanges Python objects, and tensors on the CPU. Tensors of a batch are exchanged by
     :mod:`vqbench.distributed.collectives`, and gradients by :mod:`vqbench.distributed.gradients`, in the same group.

@@ -16,9 +16,9 @@ from vqbench import registry
 from vqbench.backbone import Autoencoder
 from vqbench.dataset import Dataset
 from vqbench.errors import AssetError, UsageError, nearest
+from vqbench.evaluation.protocol_differences import Explanation, ExplanationPlan, SettingChange, word
 from vqbench.evaluation.reconstructions import Evaluator
 from vqbench.protocol import MEASURE, MeasureProtocol
-from vqbench.reporting.protocol_differences import Explanation, ExplanationPlan, SettingChange, word
 from vqbench.spec import RunSpec
 from vqbench.store.value_name import ValueName
 

@@ -97,6 +97,7 @@ class RankWorker:
                 trained = recipe.fit(training)
             except Damaged as error:
                 self._set_checkpoints_aside(task, error)
+                engine = training.engine = Engine(self.device, recipe.precision, self.group)  # without the old model
                 model = training.model = self._initial_model(task, engine, dataset)
                 trained = recipe.fit(training)
         subject: Autoencoder | Generator = model

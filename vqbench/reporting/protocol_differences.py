@@ -3,115 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
 
-from vqbench.errors import RunError
-from vqbench.protocol import MeasureProtocol
+from vqbench.evaluation.protocol_differences import Explanation, MetricChange, Number, SettingChange, difference
 from vqbench.reporting.tables.table import Column
-from vqbench.spec import RunSpec
 
 if TYPE_CHECKING:
     from vqbench.metric import Metric
-
-Number = float | None  # None where a metric is undefined for such a run
-
-
-@dataclass(frozen=True)
-class SettingChange:
-    """One knob set from its value under ``start`` to that under ``under``."""
-
-    knob: str
-    start: MeasureProtocol
-    under: MeasureProtocol
-    metrics: tuple[str, ...]  # those that the knob can move
-
-    @property
-    def title(self) -> str:
-        return f"{self.knob} {word(getattr(self.start, self.knob))} → {word(getattr(self.under, self.knob))}"
-
-
-@dataclass(frozen=True)
-class ExplanationPlan:
-    """What to measure to explain the difference between two protocols."""
-
-    start: MeasureProtocol
-    end: MeasureProtocol
-    metrics: Mapping[str, type[Metric]]
-    cumulative: Sequence[SettingChange]  # one after the other, from ``start`` to ``end``
-    alone: Sequence[SettingChange]  # each from ``start``
-    left_out: Sequence[str]  # why other settings are not changed, a sentence each
-
-    def wanted(self) -> dict[MeasureProtocol, list[str]]:
-        """Return the metrics needed by protocol; all of them under both ends."""
-        wanted = {self.start: list(self.metrics), self.end: list(self.metrics)}
-        for setting in (*self.cumulative, *self.alone):
-            names = wanted.setdefault(setting.under, [])
-            names += [name for name in setting.metrics if name not in names]
-        return wanted
-
-
-@dataclass(frozen=True)
-class MetricChange:
-    """The effect of a changed setting on one metric."""
-
-    setting: SettingChange
-    before: Number
-    after: Number
-
-    @property
-    def difference(self) -> Number:
-        return _difference(self.before, self.after)
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """The measured values of ``run``, on ``images`` images."""
-
-    run: RunSpec
-    images: int
-    plan: ExplanationPlan
-    values: Mapping[MeasureProtocol, Mapping[str, Number]]  # protocol -> metric -> value
-
-    def __post_init__(self) -> None:
-        """Check that the knobs of every metric lead from the start to its end value.
-
-        Raises RunError otherwise.
-        """
-        for name in self.plan.metrics:
-            *_, last = self.start(name), *(change.after for change in self.cumulative(name))
-            end = self.end(name)
-            if last != end and not _close(last, end):
-                raise RunError(
-                    f"metric {name!r} is {last} after the knobs that it names and {end} under {self.plan.end.name!r}: "
-                    "a setting moves it that its `knobs` lack"
-                )
-
-    def start(self, name: str) -> Number:
-        """Return the value of the metric ``name`` under the first protocol."""
-        return self.values[self.plan.start][name]
-
-    def end(self, name: str) -> Number:
-        """Return the value of the metric ``name`` under the last protocol."""
-        return self.values[self.plan.end][name]
-
-    def cumulative(self, name: str) -> Iterator[MetricChange]:
-        """Yield the effect on ``name`` of each setting that can move it, in turn."""
-        before = self.start(name)
-        for setting in self.plan.cumulative:
-            if name in setting.metrics:
-                yield MetricChange(setting, before, self.values[setting.under][name])
-                before = self.values[setting.under][name]
-
-    def alone(self, name: str) -> Iterator[MetricChange]:
-        """Yield the effect on ``name`` of each setting that can move it, alone."""
-        for setting in self.plan.alone:
-            if name in setting.metrics:
-                yield MetricChange(setting, self.start(name), self.values[setting.under][name])
 
 
 def text(explanation: Explanation) -> str:
@@ -151,7 +53,7 @@ def _rows(
 def _cells(column: Column, before: Number, after: Number) -> tuple[str, str]:
     """Return a value and its change, computed from the values as shown."""
     then, now = _shown(column, before), _shown(column, after)
-    finite = _difference(before, after) is not None
+    finite = difference(before, after) is not None
     return now, f"{Decimal(now) - Decimal(then):+zf}" if finite else "undefined"
 
 
@@ -203,7 +105,7 @@ def data(explanation: Explanation) -> dict[str, Any]:
         return {
             plan.start.name: _plain(start),
             plan.end.name: _plain(end),
-            "change": _difference(start, end),
+            "change": difference(start, end),
             "steps": [change(effect) for effect in explanation.cumulative(name) if start is not None],
             "alone": [change(effect) for effect in explanation.alone(name) if start is not None],
         }
@@ -216,22 +118,5 @@ def data(explanation: Explanation) -> dict[str, Any]:
     }
 
 
-def _close(one: Number, other: Number) -> bool:
-    """Return whether two values are equal up to rounding, as a GPU may round."""
-    return one is not None and other is not None and math.isclose(one, other, rel_tol=1e-6, abs_tol=1e-9)
-
-
-def _difference(before: Number, after: Number) -> Number:
-    """Return after − before; None where a value is missing or infinite."""
-    if before is None or after is None or not (math.isfinite(before) and math.isfinite(after)):
-        return None
-    return after - before
-
-
 def _plain(value: Number) -> float | str | None:
     return value if value is None or math.isfinite(value) else str(value)
-
-
-def word(value: Any) -> str:
-    """Format the value of a setting; None is "none"."""
-    return str(value).lower()

@@ -39,28 +39,32 @@ class ImageSet:
     title: str
     originals: PngImage | None  # of the common images
     rows: Sequence[RunImages]
-    without: Sequence[str]  # runs that keep no images
-    left_out: int  # images per row that would make the page too large
+    imageless_runs: Sequence[str]  # runs that keep no images
+    hidden: int  # images per row that would make the page too large
 
 
-def sets(views: Sequence[RunView], room: int) -> list[ImageSet]:
+def sets(views: Sequence[RunView], bytes_per_run: int) -> list[ImageSet]:
     """Draw the sets of images that some run keeps.
 
-    ``room``: bytes that the images of one run may take.
+    ``bytes_per_run``: bytes that the images of one run may take.
     """
     kept = [view for view in views if view.portrait is not None and len(view.portrait.chosen)]
     shares = {"same": 2}  # the others have fewer images and get half as much each
-    return [_set(name, title, kept, views, room * shares.get(name, 1) // 5) for name, title in SETS] if kept else []
+    return (
+        [_set(name, title, kept, views, bytes_per_run * shares.get(name, 1) // 5) for name, title in SETS]
+        if kept
+        else []
+    )
 
 
-def _set(name: str, title: str, kept: Sequence[RunView], views: Sequence[RunView], room: int) -> ImageSet:
-    rows, originals, left_out, shown = [], None, 0, None
+def _set(name: str, title: str, kept: Sequence[RunView], views: Sequence[RunView], bytes_per_run: int) -> ImageSet:
+    rows, originals, hidden, shown = [], None, 0, None
     for view in kept:
         assert view.portrait is not None
         at = np.flatnonzero(view.portrait.groups == name)
         cost = max(1, 4 * view.portrait.originals[0].size)  # in the page: original, reconstruction and error, in base64
-        few = at[: max(1, room // cost)]
-        left_out = max(left_out, len(at) - len(few))
+        few = at[: max(1, bytes_per_run // cost)]
+        hidden = max(hidden, len(at) - len(few))
         if not len(few):
             continue
         chosen = view.portrait.chosen[few]
@@ -89,5 +93,5 @@ def _set(name: str, title: str, kept: Sequence[RunView], views: Sequence[RunView
                 "" if np.isnan(scores).all() else f"{SCORE} {', '.join(f'{score:.3f}' for score in scores)}",
             )
         )
-    without = [view.name for view in views if view.record and view not in kept]
-    return ImageSet(name, title, originals, rows, without, left_out)
+    imageless_runs = [view.name for view in views if view.record and view not in kept]
+    return ImageSet(name, title, originals, rows, imageless_runs, hidden)
