@@ -1,12 +1,15 @@
-"""The contract of a backbone: an encoder and a decoder around a quantizer."""
+"""The contract of a backbone, and the autoencoder that it forms with a quantizer."""
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from vqbench.errors import UsageError
+from vqbench.functional.precision import strictly
+from vqbench.quantizer import Quantizer, QuantizerOutput
 
 
 class Backbone(nn.Module):
@@ -74,3 +77,21 @@ class Backbone(nn.Module):
             UsageError: The backbone has no second phase.
         """
         raise UsageError(f"backbone {type(self).__name__} has no second phase of training; leave refine_steps at 0")
+
+
+class Autoencoder(nn.Module):
+    """A backbone and a quantizer, trained together."""
+
+    def __init__(self, backbone: Backbone, quantizer: Quantizer) -> None:
+        super().__init__()
+        self.backbone, self.quantizer = backbone, quantizer
+
+    def forward(self, x: Tensor) -> tuple[Tensor, QuantizerOutput]:
+        """Reconstruct images (B, C, S, S) in [-1, 1].
+
+        Returns the reconstructions, of the same shape and not clamped, and the quantizer's output.
+        """
+        z = self.backbone.encode(x)  # (B, dim, s, s)
+        with torch.autocast(z.device.type, enabled=False):  # assignments are decided in float32 at every precision
+            out = strictly(self.quantizer, z.float())
+        return self.backbone.decode(out.z_q), out

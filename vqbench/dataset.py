@@ -15,7 +15,7 @@ class Images(Protocol):
     """A split that is too large for memory, indexed like a tensor of its images.
 
     Code that uses ``len(images)`` and ``images[...]`` alone therefore works for a tensor and for this alike.
-    :func:`vqbench.loading.batches` decodes ahead of a training.
+    :func:`vqbench.images.batches` decodes ahead of a training.
     """
 
     def __len__(self) -> int:

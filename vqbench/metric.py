@@ -178,7 +178,7 @@ class Samples:
         Yields:
             (B, C, S, S) uint8 on the CPU, with B of ``TOGETHER`` at most.
         """
-        from vqbench.loading import batches, with_progress  # not at the top: few metrics read training images
+        from vqbench.images import batches, with_progress
 
         positions = torch.arange(len(self.training)) if order is None else order
         yield from with_progress(batches(self.training, positions, TOGETHER), self.progress)

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from vqbench.errors import counted
 
 if TYPE_CHECKING:
+    from vqbench.backbone import Autoencoder
     from vqbench.dataset import Dataset
-    from vqbench.model import Autoencoder
+    from vqbench.spec import Seeds
     from vqbench.training.codebook_monitor import CodebookMonitor
     from vqbench.training.engine import Engine
     from vqbench.training.latents.generator import Generator
-    from vqbench.training.seeding import Seeds
 
 
 @dataclass

@@ -1,10 +1,10 @@
-"""Runs and their keys: everything that decides the weights of a run."""
+"""Runs: what decides their weights, their keys and seeds, and jobs to do them."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,6 +12,8 @@ from typing import Any
 from vqbench.errors import StoreError
 
 PARTS = ("recipe", "backbone", "dataset", "quantizer")
+Seeds = Callable[..., int]  # (purpose, counters ...) -> seed
+RequiredMetrics = dict[str, dict[str, tuple[int, int]]]  # protocol -> metric -> (metric's version, protocol's version)
 
 
 @dataclass(frozen=True)
@@ -82,3 +84,36 @@ class RunSpec:
 def _is_part(part: PluginSpec) -> bool:
     """Whether name, version and arguments have the right types."""
     return type(part.name) is str and type(part.version) is int and type(part.args) is dict
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run to carry out, with the metrics that its record must hold at the end."""
+
+    run: RunSpec
+    required: RequiredMetrics
+    retry_failed: bool = False  # whether to try again a run that failed earlier
+    first_stage: RunSpec | None = None  # of a second stage: the run that must be done before
+
+    def __str__(self) -> str:
+        run = self.run
+        what = f"{run.recipe.name} on {run.quantizer.name}" if run.parent else run.quantizer.name
+        return f"{what} on {run.dataset.name}, seed {run.seed} ({run.key})"
+
+
+# Seeds by purpose: a (seed, data set, purpose) gives equal numbers in every suite, row and restart.
+
+
+def derive(*what: str | int) -> int:
+    """Return a seed in [0, 2^63) that depends on ``what`` alone."""
+    text = "\0".join(f"{type(word).__name__}:{word}" for word in what)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def seeds(seed: int, dataset: str) -> Seeds:
+    """Return the function (purpose, counters ...) -> seed of one run.
+
+    It depends on the run's seed and data set, but neither on its quantizer nor on its suite: all quantizers of a seed
+    see the same images in the same order and start from the same backbone, so that comparisons are paired.
+    """
+    return lambda purpose, *counters: derive(seed, dataset, purpose, *counters)

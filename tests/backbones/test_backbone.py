@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from vqbench.backbone import Autoencoder
 from vqbench.backbones.conv import Conv, RectifiedResidualBlock
-from vqbench.model import Autoencoder
 from vqbench.quantizers.vq import VQ
 
 

@@ -15,8 +15,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vqbench import registry
+from vqbench import registry, spec
 from vqbench.assets import torch_archives
+from vqbench.backbone import Autoencoder
 from vqbench.backbones._blocks import MapNorm
 from vqbench.backbones.movq import ModulatedNorm, MoVQ
 from vqbench.backbones.pretrained import Pretrained
@@ -25,13 +26,11 @@ from vqbench.backbones.vit import ViT, positions
 from vqbench.backbones.vqgan import VQGAN
 from vqbench.dataset import Dataset
 from vqbench.errors import AssetError, Interrupted, RunError, UsageError
-from vqbench.model import Autoencoder
 from vqbench.quantizers.cvq import CVQ
 from vqbench.quantizers.cvq_grouped import CVQGrouped
 from vqbench.quantizers.vq import VQ
 from vqbench.recipe import Task
 from vqbench.recipes.gan import Gan
-from vqbench.training import seeding
 from vqbench.training.codebook_monitor import CodebookMonitor
 from vqbench.training.engine import Engine
 
@@ -234,7 +233,7 @@ class Noise(Dataset):
 
 def work(model: Autoencoder, folder: Path, **changes: Any) -> Task:
     return Task(
-        model, Noise(), seeding.seeds(1, "noise"), Engine("cpu"), folder, **{"monitor": CodebookMonitor(), **changes}
+        model, Noise(), spec.seeds(1, "noise"), Engine("cpu"), folder, **{"monitor": CodebookMonitor(), **changes}
     )
 
 

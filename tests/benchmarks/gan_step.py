@@ -40,7 +40,7 @@ def one(chosen: argparse.Namespace, system: str, playing: bool) -> dict[str, Any
     import torch
 
     from vqbench import registry
-    from vqbench.model import Autoencoder
+    from vqbench.backbone import Autoencoder
     from vqbench.profiling.peak_memory import peak
     from vqbench.training.adversarial.patch import Patch
     from vqbench.training.adversarial.reconstruction import Reconstruction, ReconstructionWeights
@@ -95,7 +95,7 @@ def measurement(chosen: argparse.Namespace, words: Sequence[str]) -> dict[str, A
             command = [sys.executable, __file__, *words, "--row", system, playing]
             told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
             rows.append(json.loads(told.splitlines()[-1]))
-    from vqbench.execution.provenance import current_provenance
+    from vqbench.system.provenance import current_provenance
     from vqbench.training.engine import Engine
 
     return {"machine": current_provenance(Engine(chosen.device).device), "repeat": chosen.repeat, "rows": rows}

@@ -73,7 +73,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     import PIL
     import torch
 
-    from vqbench.execution import provenance
+    from vqbench.system import provenance
 
     told = provenance.current_provenance(torch.device("cpu"))
     machine = {

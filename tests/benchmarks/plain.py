@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vqbench import registry
+from vqbench.backbone import Autoencoder
 from vqbench.images import to_unit
-from vqbench.model import Autoencoder
 from vqbench.profiling.timing import Noise, RandomImages
 from vqbench.quantizer import Quantizer, QuantizerOutput
 

@@ -28,10 +28,10 @@ def measurement(chosen: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     from vqbench import registry
-    from vqbench.execution.provenance import current_provenance
-    from vqbench.model import Autoencoder
+    from vqbench.backbone import Autoencoder
     from vqbench.planning.suite_files import load_suite
     from vqbench.profiling.peak_memory import peak
+    from vqbench.system.provenance import current_provenance
     from vqbench.training.engine import Engine
 
     suite = load_suite(chosen.suite)

@@ -109,7 +109,7 @@ def main(words: Sequence[str] | None = None) -> None:
 def measurement(chosen: argparse.Namespace) -> dict[str, Any]:
     """All rows, and the machine that they were measured on."""
     rows = list(measured(chosen))
-    from vqbench.execution.provenance import current_provenance
+    from vqbench.system.provenance import current_provenance
     from vqbench.training.engine import Engine
 
     return {"machine": current_provenance(Engine(chosen.device).device), "repeat": chosen.repeat, "rows": rows}

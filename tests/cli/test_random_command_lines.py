@@ -25,12 +25,13 @@ from tests.support.soak import examples
 from tests.support.tiny_suite import write
 from vqbench import registry
 from vqbench.cli import app
-from vqbench.execution import installation, provenance, suite_runner
-from vqbench.execution.results import Summary
+from vqbench.execution import installation, suite_runner
+from vqbench.execution.executors.executor import Summary
 from vqbench.planning import loading
 from vqbench.registry import discovery
 from vqbench.store.record import Record, Value
 from vqbench.store.results import ResultStore
+from vqbench.system import provenance
 
 LONGEST = 400  # characters of a message
 MADE = {"seconds": 1.5, "date": "2026-01-31", "device": "x", "commit": None, "threads": 1, "parameters": 1}

@@ -12,10 +12,10 @@ import pytest
 
 from tests.support.tiny_suite import vqbench, write
 from vqbench.errors import UsageError
-from vqbench.execution import provenance
 from vqbench.planning import loading
 from vqbench.reporting import results_diff
 from vqbench.store.results import ResultStore
+from vqbench.system import provenance
 from vqbench.system.output import write_text
 
 

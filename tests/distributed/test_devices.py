@@ -27,8 +27,8 @@ from vqbench.distributed.group import RankGroup
 from vqbench.errors import UsageError
 from vqbench.evaluation import reconstructions
 from vqbench.execution import rank_pool, runner
+from vqbench.execution.messages import RunSettings
 from vqbench.execution.rank_worker import RankWorker
-from vqbench.execution.settings import RunSettings
 
 SOUND = [name for name in ranks.CASES if name != "diverging"]
 MORE = ["cvq and measured", "residual and measured", "cvq and stopped", "diverging"]

@@ -12,7 +12,7 @@ from tests.support.measured_samples import (
     smooth,
 )
 from vqbench.evaluation import contact_sheets
-from vqbench.loading import first_images
+from vqbench.images import first_images
 
 
 def test_the_nearest_is_shown_as_it_is_nearest(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from vqbench import assets, protocol, registry
+from vqbench.backbone import Autoencoder
 from vqbench.errors import AssetError, RunError, StoreError, UsageError
 from vqbench.evaluation import explain
 from vqbench.evaluation.protocol_differences import Explanation
@@ -24,7 +25,6 @@ from vqbench.images import as_measured, to_unit
 from vqbench.metric import Batch, Context, Metric
 from vqbench.metrics import lpips, rfid
 from vqbench.metrics.l1 import L1
-from vqbench.model import Autoencoder
 from vqbench.networks import inception
 from vqbench.protocol import MeasureProtocol
 from vqbench.quantizers.vq import VQ

@@ -23,7 +23,7 @@ from tests.support.generators import (
 )
 from vqbench.errors import Interrupted, Unwritable
 from vqbench.evaluation import sample_pieces
-from vqbench.store.sampling import Sampling
+from vqbench.store.value_name import Sampling
 
 
 @pytest.mark.usefixtures("fours")

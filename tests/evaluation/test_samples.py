@@ -36,11 +36,11 @@ from vqbench.errors import Interrupted, RunError
 from vqbench.evaluation import contact_sheets, sample_pieces
 from vqbench.evaluation import samples as generation
 from vqbench.execution import rank_worker
-from vqbench.execution.settings import RunSettings
+from vqbench.execution.messages import RunSettings
 from vqbench.metric import Samples
 from vqbench.metrics.copies import Copies
 from vqbench.recipe import SecondStage
-from vqbench.store.sampling import Sampling
+from vqbench.store.value_name import Sampling
 
 CPU = torch.device("cpu")
 PRECISION = MappingProxyType({NAME: ["precision"]})

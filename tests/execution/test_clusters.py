@@ -28,12 +28,10 @@ from vqbench.execution.executors.cluster_node import RemoteJob, RemoteResult, ru
 from vqbench.execution.executors.executor_options import ExecutorOptions
 from vqbench.execution.executors.file_sync import pack, unpack
 from vqbench.execution.executors.ray_cluster import capacity
-from vqbench.execution.results import RunResult
-from vqbench.execution.settings import RunSettings
+from vqbench.execution.messages import RunResult, RunSettings
 from vqbench.planning import loading
 from vqbench.planning.forecast import simulate
-from vqbench.planning.jobs import Job
-from vqbench.spec import RunSpec
+from vqbench.spec import Job, RunSpec
 from vqbench.store.record import Record
 from vqbench.store.results import ResultStore
 

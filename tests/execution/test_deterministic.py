@@ -13,9 +13,9 @@ import torch
 from tests.distributed.test_devices import records
 from tests.support.tiny_suite import vqbench, write
 from vqbench import registry
+from vqbench.execution.messages import RunSettings
 from vqbench.execution.rank_worker import RankWorker
 from vqbench.execution.runner import SilentListener, describe
-from vqbench.execution.settings import RunSettings
 from vqbench.functional import anchor_sampling
 from vqbench.system import determinism
 from vqbench.training.engine import Engine

@@ -26,15 +26,13 @@ from vqbench.cli import app
 from vqbench.cli.run import run_and_print
 from vqbench.errors import TimeUp, UsageError
 from vqbench.execution.executors import local
-from vqbench.execution.executors.messages import WorkerReady
+from vqbench.execution.messages import RunSettings, WorkerReady
 from vqbench.execution.progress import LiveProgress, PlainProgress
-from vqbench.execution.settings import RunSettings
 from vqbench.execution.stopping import Stop
 from vqbench.execution.suite_runner import RunOptions
 from vqbench.planning import loading
 from vqbench.planning.cost import cheapest_first
-from vqbench.planning.jobs import Job
-from vqbench.spec import RunSpec
+from vqbench.spec import Job, RunSpec
 from vqbench.store.record import Record
 from vqbench.store.results import ResultStore
 from vqbench.system import environment

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 import vqbench.functional as Q
 from vqbench import registry
-from vqbench.backbone import Backbone
+from vqbench.backbone import Autoencoder, Backbone
 from vqbench.functional.precision import allow_tf32
-from vqbench.model import Autoencoder
 from vqbench.quantizer import Quantizer, QuantizerOutput
 from vqbench.training.adversarial.passes import FullBatch, MicroBatches
 from vqbench.training.engine import Engine

@@ -18,7 +18,7 @@ from tests.support.measured_samples import (
     symmetric,
 )
 from vqbench.datasets.photos import Photos
-from vqbench.loading import first_images, resident
+from vqbench.images import first_images, resident
 from vqbench.metric import TOGETHER, Samples
 from vqbench.metrics.copies import Copies
 

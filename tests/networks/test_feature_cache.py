@@ -23,7 +23,7 @@ from vqbench.images import rounded
 from vqbench.networks import inception
 from vqbench.networks.feature_cache import FeatureCache
 from vqbench.protocol import measuring
-from vqbench.store.sampling import Sampling
+from vqbench.store.value_name import Sampling
 
 
 def test_files_of_features_are_named_by_what_decides_them(weights: None, monkeypatch: pytest.MonkeyPatch) -> None:

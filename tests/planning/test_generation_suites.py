@@ -11,7 +11,7 @@ from PIL import Image
 from tests.support import odd_images
 from tests.support.tiny_suite import vqbench
 from vqbench import registry
-from vqbench.model import Autoencoder
+from vqbench.backbone import Autoencoder
 from vqbench.planning import loading
 from vqbench.planning.overrides import Override
 from vqbench.planning.schema import Problem
@@ -19,7 +19,7 @@ from vqbench.planning.suite import SampleSettings
 from vqbench.planning.suite_files import load_suite
 from vqbench.recipe import SecondStage
 from vqbench.store.results import ResultStore
-from vqbench.store.sampling import Sampling
+from vqbench.store.value_name import Sampling
 from vqbench.training.latents.generator import Generator
 
 pytest.importorskip("diffusers", reason="the extra `generate` is not installed")

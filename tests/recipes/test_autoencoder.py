@@ -12,16 +12,17 @@ import pytest
 import torch
 
 from tests.support.ranks import Few, recipe
+from vqbench import spec
+from vqbench.backbone import Autoencoder
 from vqbench.backbones.conv import Conv
 from vqbench.errors import Damaged, Interrupted, RunError
 from vqbench.images import to_unit
-from vqbench.model import Autoencoder
 from vqbench.quantizer import Quantizer, QuantizerOutput
 from vqbench.quantizers.cvq import CVQ
 from vqbench.quantizers.identity import Identity
 from vqbench.recipe import Task
 from vqbench.recipes import autoencoder
-from vqbench.training import engine, seeding
+from vqbench.training import engine
 from vqbench.training.codebook_monitor import CodebookMonitor
 from vqbench.training.engine import Engine
 
@@ -29,9 +30,7 @@ from vqbench.training.engine import Engine
 def task(folder: Path, quantizer: Quantizer | None = None, **changes: Any) -> Task:
     torch.manual_seed(0)
     model = Autoencoder(Conv(1, 8, hidden=16, residual_hidden=8), quantizer or CVQ(32, 8))
-    return Task(
-        model, Few(), seeding.seeds(42, "few"), Engine("cpu"), folder, **{"monitor": CodebookMonitor(), **changes}
-    )
+    return Task(model, Few(), spec.seeds(42, "few"), Engine("cpu"), folder, **{"monitor": CodebookMonitor(), **changes})
 
 
 def every_third(calls: Iterator[int]) -> Callable[[], bool]:
@@ -211,14 +210,14 @@ def test_progress_of_a_wrong_type_is_damage(tmp_path: Path, change: dict[str, ob
 
 def test_seeds_depend_on_purpose_and_nothing_else() -> None:
     """A seed is a function of run seed, data set, purpose and counter; words and numbers do not run together."""
-    seeds = seeding.seeds(42, "mnist")
-    assert seeds("order", 1) == seeding.seeds(42, "mnist")("order", 1)
-    others = [seeding.seeds(43, "mnist"), seeding.seeds(42, "cifar10")]
+    seeds = spec.seeds(42, "mnist")
+    assert seeds("order", 1) == spec.seeds(42, "mnist")("order", 1)
+    others = [spec.seeds(43, "mnist"), spec.seeds(42, "cifar10")]
     distinct = {seeds("order", 1), seeds("order", 2), seeds("update", 1), *(other("order", 1) for other in others)}
     assert len(distinct) == 5
-    assert seeding.derive("a", "b") != seeding.derive("ab")
-    assert seeding.derive(1) != seeding.derive("1")
-    assert 0 <= seeding.derive("a") < 2**63
+    assert spec.derive("a", "b") != spec.derive("ab")
+    assert spec.derive(1) != spec.derive("1")
+    assert 0 <= spec.derive("a") < 2**63
 
 
 @pytest.mark.parametrize(("decay", "half"), [("constant", 1.0), ("linear", 0.5), ("cosine", 0.5)])

@@ -16,9 +16,10 @@ from torch import Tensor
 from tests.recipes.test_autoencoder import Few, every_third
 from tests.support.threads import Thread, two_ranks
 from tests.support.tiny_suite import vqbench
+from vqbench import spec
+from vqbench.backbone import Autoencoder
 from vqbench.backbones.conv import Conv
 from vqbench.errors import AssetError, Interrupted, RunError, StoreError, UsageError
-from vqbench.model import Autoencoder
 from vqbench.planning import loading
 from vqbench.quantizer import Quantizer
 from vqbench.quantizers.identity import Identity
@@ -28,7 +29,6 @@ from vqbench.recipe import Task
 from vqbench.recipes.autoregressive import Autoregressive
 from vqbench.recipes.diffusion import Diffusion
 from vqbench.store.results import ResultStore
-from vqbench.training import seeding
 from vqbench.training.codebook_monitor import CodebookMonitor
 from vqbench.training.engine import Engine
 from vqbench.training.latents import cache
@@ -67,7 +67,7 @@ def task(folder: Path, **changes: Any) -> Task:
     return Task(
         autoencoder(),
         Few(),
-        seeding.seeds(42, "few"),
+        spec.seeds(42, "few"),
         Engine("cpu"),
         folder,
         **{"monitor": CodebookMonitor(), **changes},

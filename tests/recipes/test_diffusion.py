@@ -22,33 +22,32 @@ from torch.nn import functional as F
 
 from tests.recipes.test_autoencoder import Few, every_third
 from tests.support.tiny_suite import command, vqbench
-from vqbench import protocol, registry
+from vqbench import protocol, registry, spec
+from vqbench.backbone import Autoencoder
 from vqbench.backbones.conv import Conv
 from vqbench.errors import Interrupted, UsageError
 from vqbench.evaluation import contact_sheets
 from vqbench.evaluation import samples as generation
 from vqbench.execution import preparation, runner
-from vqbench.execution.settings import RunSettings
+from vqbench.execution.executors.executor import pop_ready
+from vqbench.execution.messages import RunSettings
 from vqbench.metric import Context, SampleMetric, Samples
 from vqbench.metrics.copies import Copies
 from vqbench.metrics.fid import FID
 from vqbench.metrics.precision import Precision
 from vqbench.metrics.recall import Recall
 from vqbench.metrics.sample_kid import SampleKID
-from vqbench.model import Autoencoder
 from vqbench.networks import feature_cache, inception
 from vqbench.planning import loading
-from vqbench.planning.jobs import Job, pop_ready
 from vqbench.planning.overrides import Override
 from vqbench.quantizers.identity import Identity
 from vqbench.quantizers.vq import VQ
 from vqbench.recipe import Task
 from vqbench.recipes.diffusion import Diffusion
+from vqbench.spec import Job
 from vqbench.store.record import Failure
 from vqbench.store.results import ResultStore
-from vqbench.store.sampling import Sampling
-from vqbench.store.value_name import ValueName
-from vqbench.training import seeding
+from vqbench.store.value_name import Sampling, ValueName
 from vqbench.training.codebook_monitor import CodebookMonitor
 from vqbench.training.engine import Engine
 from vqbench.training.latents.cache import LatentCache
@@ -85,7 +84,7 @@ def task(folder: Path, **changes: Any) -> Task:
     return Task(
         first_stage(),
         Few(),
-        seeding.seeds(42, "few"),
+        spec.seeds(42, "few"),
         Engine("cpu"),
         folder,
         **{"monitor": CodebookMonitor(), **changes},
@@ -256,7 +255,7 @@ def test_stopped_anywhere_it_resumes_exactly(tmp_path: Path, flips: bool) -> Non
 
 def test_half_precision_keeps_float32_weights(tmp_path: Path) -> None:
     """Under bf16 the UNet is computed in half precision, while weights, features and samples stay float32."""
-    work = Task(first_stage(), Few(), seeding.seeds(42, "few"), Engine("cpu", "bf16"), tmp_path, CodebookMonitor())
+    work = Task(first_stage(), Few(), spec.seeds(42, "few"), Engine("cpu", "bf16"), tmp_path, CodebookMonitor())
     trained = recipe(steps=1, precision="bf16").fit(work)
     plain = recipe(steps=1).fit(task(tmp_path / "plain"))
     assert trained.history[0]["loss"] == pytest.approx(plain.history[0]["loss"], rel=0.05)

@@ -17,13 +17,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tests.support import two_ranks_gan
+from vqbench import spec
+from vqbench.backbone import Autoencoder
 from vqbench.backbones.conv import Conv
 from vqbench.backbones.vqgan import VQGAN
 from vqbench.datasets.fashion_mnist_5k import FashionMnist5k
 from vqbench.distributed.group import ALONE
 from vqbench.errors import Interrupted, RunError, UsageError
 from vqbench.images import to_unit
-from vqbench.model import Autoencoder
 from vqbench.networks import perceptual
 from vqbench.networks.perceptual import layer_distances, lpips_distance, network
 from vqbench.quantizer import Quantizer
@@ -32,7 +33,6 @@ from vqbench.quantizers.vq import VQ
 from vqbench.quantizers.vq_ema import VQEMA
 from vqbench.recipe import Task
 from vqbench.recipes.gan import Gan
-from vqbench.training import seeding
 from vqbench.training.adversarial import losses
 from vqbench.training.adversarial.passes import FullBatch, MicroBatches
 from vqbench.training.adversarial.patch import Patch
@@ -75,7 +75,7 @@ def task(folder: Path, quantizer: Quantizer | None = None, **changes: Any) -> Ta
     return Task(
         model(quantizer),
         Few(),
-        seeding.seeds(42, "few"),
+        spec.seeds(42, "few"),
         Engine("cpu"),
         folder,
         **{"monitor": CodebookMonitor(), **changes},

@@ -15,8 +15,8 @@ from vqbench.cli import app
 from vqbench.conformance import scaffold
 from vqbench.errors import UsageError
 from vqbench.planning import cost, loading, plan_file
-from vqbench.planning.jobs import Job
 from vqbench.planning.plan import Length
+from vqbench.spec import Job
 from vqbench.store.results import ResultStore
 
 SUITE = """

@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.tiny_suite import vqbench
 from vqbench.execution import suite_runner
-from vqbench.execution.results import Summary
+from vqbench.execution.executors.executor import Summary
 from vqbench.planning import loading
 from vqbench.planning.overrides import Override
 from vqbench.planning.plan import Plan, PlannedRun
@@ -32,7 +32,7 @@ from vqbench.reporting.tables.stored_runs import StoredRuns
 from vqbench.reporting.tables.table import CellPosition, Table
 from vqbench.store.record import Record, Value
 from vqbench.store.results import ResultStore
-from vqbench.system.machine import Origin, origins_of, same_origin
+from vqbench.system.provenance import Origin, origins_of, same_origin
 
 SUITE = """
 name: marks

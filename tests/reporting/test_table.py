@@ -24,7 +24,7 @@ from vqbench.reporting.tables.comparison import against_paper
 from vqbench.reporting.tables.formats.layout import layout
 from vqbench.reporting.tables.render import FORMATS, render
 from vqbench.reporting.tables.table import Cell, Column, ColumnGroup, Row, RowBlock, Table, ranks
-from vqbench.store.sampling import Sampling
+from vqbench.store.value_name import Sampling
 
 L1 = Column("l1", "l1", better="min", digits=4)
 PSNR = Column("psnr", "PSNR", "dB", "max", digits=2)

@@ -26,8 +26,8 @@ from vqbench.planning.plan import Plan
 from vqbench.store import deletion, snapshots
 from vqbench.store.record import Failure, Record, Value
 from vqbench.store.results import ResultStore
-from vqbench.system import files, locks, reading
-from vqbench.system.writing import set_aside
+from vqbench.system import files, locks, stored_files
+from vqbench.system.stored_files import set_aside
 from vqbench.training import checkpoint
 
 # One random mutation -----------------------------------------------------------------------------------------------
@@ -110,7 +110,7 @@ def test_mutated_arrays_are_damaged_or_arrays(folder: Path, mutate: Mutation, pa
     (np.savez_compressed if packed else np.savez)(buffer, **{"clean/l1": np.arange(9.0), "groups": np.array(["same"])})  # type: ignore[arg-type]
     path.write_bytes(mutate(buffer.getvalue()))
     try:
-        loaded = reading.arrays(path)
+        loaded = stored_files.arrays(path)
     except ValueError:
         return
     assert all(isinstance(array, np.ndarray) for array in loaded.values())
@@ -144,15 +144,15 @@ def test_hostile_arrays(tmp_path: Path, content: bytes) -> None:
     """Arrays of objects, and headers that lie or break numpy's parser, are refused by ValueError before memory is."""
     (tmp_path / "a.npz").write_bytes(content)
     with pytest.raises(ValueError, match=r"."):
-        reading.arrays(tmp_path / "a.npz")
+        stored_files.arrays(tmp_path / "a.npz")
 
 
 def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An archive whose arrays unpack to more than the limit is refused, whatever sizes it declares."""
-    monkeypatch.setattr(reading, "ARRAYS_LIMIT", 1000)
+    monkeypatch.setattr(stored_files, "ARRAYS_LIMIT", 1000)
     np.savez_compressed(tmp_path / "bomb.npz", a=np.zeros(100_000))
     with pytest.raises(ValueError, match=r"unpacks to 0\.8 MB, more than are read"):
-        reading.arrays(tmp_path / "bomb.npz")
+        stored_files.arrays(tmp_path / "bomb.npz")
 
 
 def test_only_regular_files_are_read(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_only_regular_files_are_read(tmp_path: Path) -> None:
         store.read(run)
     (tmp_path / "large").write_bytes(bytes(11))
     with pytest.raises(ValueError, match=r"more than the 0\.0 MB that are read"):
-        reading.content(tmp_path / "large", 10)
+        stored_files.content(tmp_path / "large", 10)
 
 
 # What the machine refuses is no damage ----------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from vqbench.errors import Damaged, StoreError
 from vqbench.spec import PluginSpec, RunSpec
 from vqbench.store.record import Failure, Record, Value
 from vqbench.store.results import ResultStore
-from vqbench.system.writing import write_atomically
+from vqbench.system.stored_files import write_atomically
 
 
 def a_run(seed: int = 42) -> RunSpec:

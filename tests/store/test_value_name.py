@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from vqbench.errors import UsageError
 from vqbench.protocol import MEASURE
-from vqbench.store.sampling import Sampling
-from vqbench.store.value_name import ValueName
+from vqbench.store.value_name import Sampling, ValueName
 
 ROOT = Path(__file__).parents[2]
 WORDS = st.from_regex(re.compile(r"[a-z][a-z_]{0,9}", re.ASCII), fullmatch=True)

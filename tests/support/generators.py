@@ -16,7 +16,7 @@ from tests.support.threads import Thread, two_ranks
 from vqbench.distributed.group import ALONE, RankGroup
 from vqbench.errors import Interrupted
 from vqbench.evaluation import samples as generation
-from vqbench.store.sampling import Sampling
+from vqbench.store.value_name import Sampling
 
 CPU = torch.device("cpu")
 ONE_STEP = {"steps": 1, "eta": 0}

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from vqbench import protocol, registry
+from vqbench import protocol, registry, spec
+from vqbench.backbone import Autoencoder
 from vqbench.backbones.conv import Conv
 from vqbench.datasets.fashion_mnist_5k import FashionMnist5k
 from vqbench.distributed import group as groups
@@ -20,12 +21,10 @@ from vqbench.distributed.group import ALONE, RankGroup
 from vqbench.errors import Interrupted, RunError
 from vqbench.evaluation import reconstructions
 from vqbench.evaluation.reconstructions import Evaluator
-from vqbench.model import Autoencoder
 from vqbench.quantizer import QuantizerOutput
 from vqbench.quantizers.vq_ema import VQEMA
 from vqbench.recipe import Task
 from vqbench.recipes import autoencoder
-from vqbench.training import seeding
 from vqbench.training.codebook_monitor import CodebookMonitor
 from vqbench.training.engine import Engine
 
@@ -96,7 +95,7 @@ def task_of(name: str, group: RankGroup, folder: Path) -> Task:
     return Task(
         model,
         Few(),
-        seeding.seeds(42, "few"),
+        spec.seeds(42, "few"),
         Engine("cpu", group=group),
         folder / f"{name}-{group.size}",
         CodebookMonitor(),

@@ -15,16 +15,15 @@ from typing import Any
 
 import torch
 
-from vqbench import registry
+from vqbench import registry, spec
+from vqbench.backbone import Autoencoder
 from vqbench.datasets.fashion_mnist_5k import FashionMnist5k
-from vqbench.model import Autoencoder
 from vqbench.planning import expansion
 from vqbench.planning.suite import SuiteSpec
 from vqbench.planning.yamlfile import parse
 from vqbench.quantizer import QuantizerOutput
 from vqbench.recipe import Task
 from vqbench.spec import PluginSpec
-from vqbench.training import seeding
 from vqbench.training.codebook_monitor import CodebookMonitor
 from vqbench.training.engine import Engine
 
@@ -126,7 +125,7 @@ def _reduced(recipe: PluginSpec, backbone: PluginSpec, quantizer: PluginSpec) ->
 
 def train(row: Trained, folder: Path) -> dict[str, float]:
     """Train ``row`` by its recipe for 20 updates: the losses, and statistics of all that was learned, by name."""
-    data, seeds = Few(), seeding.seeds(SEED, "few")
+    data, seeds = Few(), spec.seeds(SEED, "few")
     torch.manual_seed(seeds("backbones"))
     backbone = registry.load("backbones", row.backbone.name)(
         channels=data.channels, dim=row.quantizer.args["dim"], **row.backbone.args

@@ -11,18 +11,18 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from vqbench import spec
+from vqbench.backbone import Autoencoder
 from vqbench.backbones.vqgan import VQGAN
 from vqbench.dataset import Dataset
 from vqbench.distributed import collectives
 from vqbench.distributed import group as groups
 from vqbench.distributed.group import RankGroup
 from vqbench.errors import Interrupted
-from vqbench.model import Autoencoder
 from vqbench.quantizers.cvq import CVQ
 from vqbench.quantizers.vq_ema import VQEMA
 from vqbench.recipe import Task
 from vqbench.recipes.gan import Gan
-from vqbench.training import seeding
 from vqbench.training.adversarial.patch import Patch
 from vqbench.training.adversarial.reconstruction import Reconstruction, ReconstructionWeights
 from vqbench.training.adversarial.stylegan import StyleGAN
@@ -88,7 +88,7 @@ def run(group: RankGroup, folder: Path) -> dict[str, Any]:
     while True:
         torch.manual_seed(0)
         model = Autoencoder(VQGAN(3, 8, **SMALL), CVQ(16, 8, distance="l2", contrastive=False))  # type: ignore[arg-type]
-        task = Task(model, Noise(), seeding.seeds(1, "noise"), Engine("cpu", group=group), folder, CodebookMonitor())
+        task = Task(model, Noise(), spec.seeds(1, "noise"), Engine("cpu", group=group), folder, CodebookMonitor())
         task.stopped = stop.__next__
         try:
             history = recipe.fit(task).history

@@ -57,6 +57,14 @@ def test_a_process_imports_nothing_from_the_working_directory(poisoned: Path) ->
     assert out.endswith(f"'1', 'two'] {HOME / '__init__.py'} {statistics.__file__}\n")
 
 
+def test_a_process_prints_utf_8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the locale, so that the process that started it can read what it prints."""
+    (tmp_path / "arrow.py").write_text('print("PSNR \\u2191")')
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    assert subprocess.check_output(processes.command("arrow")) == "PSNR ↑\n".encode()
+
+
 def test_a_suite_runs_beside_files_called_like_modules(poisoned: Path) -> None:
     """The installed command and its worker ignore a ``statistics.py`` and another vqbench in the working directory."""
     suite = tiny_suite.write(poisoned, "vq")

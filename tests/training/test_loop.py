@@ -14,16 +14,17 @@ from torch import Tensor
 
 from tests.support.ranks import Few
 from tests.support.ranks import recipe as autoencoder
+from vqbench import spec
+from vqbench.backbone import Autoencoder
 from vqbench.backbones.conv import Conv
 from vqbench.errors import Interrupted, RunError, UsageError
-from vqbench.model import Autoencoder
 from vqbench.quantizer import QuantizerOutput
 from vqbench.quantizers.identity import Identity
 from vqbench.quantizers.vq import VQ
 from vqbench.recipe import Recipe, Task
 from vqbench.recipes.autoregressive import Autoregressive
 from vqbench.recipes.gan import Gan
-from vqbench.training import clock, seeding
+from vqbench.training.checkpoint import VARIABLE
 from vqbench.training.codebook_monitor import CodebookMonitor
 from vqbench.training.engine import Engine
 from vqbench.training.loop import epoch_order
@@ -73,7 +74,7 @@ def task(name: str, folder: Path, quantizer: Any = None, **changes: Any) -> Task
     model = Autoencoder(Conv(1, 8, hidden=16, residual_hidden=8), quantizer or Breaking())
     if name == "second stage":
         model = model.eval().requires_grad_(False)
-    return Task(model, Few(), seeding.seeds(42, "few"), Engine("cpu"), folder, CodebookMonitor(), **changes)
+    return Task(model, Few(), spec.seeds(42, "few"), Engine("cpu"), folder, CodebookMonitor(), **changes)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -154,8 +155,8 @@ def test_checkpoints_take_a_limited_share_of_the_time(
         nonlocal now
         now += 6.0
 
-    monkeypatch.setenv(clock.VARIABLE, "5")
-    monkeypatch.setattr(clock.time, "monotonic", lambda: now)
+    monkeypatch.setenv(VARIABLE, "5")
+    monkeypatch.setattr("vqbench.training.checkpoint.time.monotonic", lambda: now)
     monkeypatch.setattr(work.engine, "save", slow)
     work.progress = progress
     RECIPES[name]().fit(work)
@@ -176,8 +177,8 @@ def test_a_wrong_time_between_checkpoints_is_named_before_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """What is no number of seconds is named with its variable, and no update is done."""
-    monkeypatch.setenv(clock.VARIABLE, "x")
-    with pytest.raises(UsageError, match=f"^{clock.VARIABLE}=x: not a number of seconds"):
+    monkeypatch.setenv(VARIABLE, "x")
+    with pytest.raises(UsageError, match=f"^{VARIABLE}=x: not a number of seconds"):
         RECIPES[name]().fit(task(name, tmp_path, progress=lambda done, total: pytest.fail("an update was done")))
 
 

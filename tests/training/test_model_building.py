@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from vqbench.model import Autoencoder
+from vqbench.backbone import Autoencoder
 from vqbench.planning import loading
 from vqbench.planning.plan import Plan
 from vqbench.training.model_building import build, kept_buffers, learned_state, rate, size

@@ -41,7 +41,7 @@ def sample(
     """
     from vqbench.evaluation.trained_model import load_generator, sample_grid
     from vqbench.store.results import ResultStore
-    from vqbench.system.writing import write_atomically
+    from vqbench.system.stored_files import write_atomically
 
     add_plugins(plugin)
     given = {"steps": steps, "eta": eta, "temperature": temperature}

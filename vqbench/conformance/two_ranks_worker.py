@@ -17,12 +17,10 @@ import torch.distributed as dist
 
 from vqbench.conformance.case import Case
 from vqbench.conformance.rank_checks import train
-from vqbench.system import console
 
 
 def main(rank: int, folder: Path, patience: float) -> None:
     """Carry out jobs until stdin closes; ``patience`` is in seconds."""
-    console.read_by_another()
     torch.set_num_threads(1)
     meeting = (folder / "meeting").as_uri()
     dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2, timeout=timedelta(seconds=patience))

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from vqbench.dataset import Images
 from vqbench.functional import neighbours
-from vqbench.loading import batches, with_progress
-from vqbench.system.writing import write_atomically
+from vqbench.images import batches, with_progress
+from vqbench.system.stored_files import write_atomically
 
 TOGETHER = 100  # training images that are compared at once
 SHOWN = 64  # samples in the grid of samples

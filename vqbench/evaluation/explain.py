@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from vqbench import registry
+from vqbench.backbone import Autoencoder
 from vqbench.dataset import Dataset
 from vqbench.errors import AssetError, UsageError, nearest
 from vqbench.evaluation.protocol_differences import Explanation, ExplanationPlan, SettingChange, word
 from vqbench.evaluation.reconstructions import Evaluator
-from vqbench.model import Autoencoder
 from vqbench.protocol import MEASURE, MeasureProtocol
 from vqbench.spec import RunSpec
 from vqbench.store.value_name import ValueName

@@ -10,13 +10,12 @@ import torch
 from torch import Tensor
 
 from vqbench import protocol, registry
+from vqbench.backbone import Autoencoder
 from vqbench.dataset import Dataset
 from vqbench.distributed.group import ALONE, RankGroup
 from vqbench.errors import RunError, UsageError
-from vqbench.images import as_measured, distinct, rounded, to_unit
-from vqbench.loading import batches
+from vqbench.images import as_measured, batches, distinct, rounded, to_unit
 from vqbench.metric import Batch, Context, Metric
-from vqbench.model import Autoencoder
 from vqbench.protocol import MeasureProtocol
 from vqbench.store.record import Value
 from vqbench.store.value_name import ValueName

@@ -17,9 +17,9 @@ from torch import Tensor
 from vqbench.assets.content import digest_of_arrays
 from vqbench.errors import Damaged, Unwritable
 from vqbench.store import deletion
-from vqbench.store.sampling import Sampling
-from vqbench.system import reading
-from vqbench.system.writing import write_atomically
+from vqbench.store.value_name import Sampling
+from vqbench.system import stored_files
+from vqbench.system.stored_files import write_atomically
 
 DIGEST = hashlib.sha256().digest_size
 MARK = "samples.sha256"  # identifies the weights of the generator that the samples in a folder are of
@@ -83,7 +83,7 @@ class SamplePieces:
     def read(self) -> Tensor:
         """Return all samples, (N, C, S, S) uint8, once joined. Raises Damaged."""
         try:
-            images, _ = reading.large_array(self.path)
+            images, _ = stored_files.large_array(self.path)
             if images.ndim != 4 or images.dtype != np.uint8 or len(images) != self.count:
                 raise ValueError(f"{images.shape} of {images.dtype} are no samples")
         except (FileNotFoundError, ValueError) as error:
@@ -107,7 +107,7 @@ class SamplePieces:
     def _whole(self) -> bool:
         """Return whether the one file exists and is complete, by its header."""
         try:
-            shape, dtype = reading.array_header(self.path)
+            shape, dtype = stored_files.array_header(self.path)
         except (FileNotFoundError, ValueError):
             return False
         return len(shape) == 4 and shape[0] == self.count and dtype == np.uint8
@@ -115,10 +115,10 @@ class SamplePieces:
     def _piece(self, number: int) -> np.ndarray | None:
         """Read a piece (P, C, S, S); None if it is missing or damaged."""
         with suppress(FileNotFoundError, ValueError):
-            stored = memoryview(reading.content(self._path(number)))
+            stored = memoryview(stored_files.content(self._path(number)))
             content, check = stored[:-DIGEST], stored[-DIGEST:]
             if hashlib.sha256(content).digest() == check:
-                piece = reading.array(content)
+                piece = stored_files.array(content)
                 return piece if piece.ndim == 4 and len(piece) == len(self.places(number)) else None
         return None
 
@@ -132,7 +132,7 @@ def claim(folder: Path, weights: Mapping[str, Tensor]) -> None:
     mark = folder / MARK
     digest = digest_of_arrays({name: tensor.float().cpu().numpy() for name, tensor in weights.items()})
     try:
-        claimed = reading.content(mark) == digest.encode()
+        claimed = stored_files.content(mark) == digest.encode()
     except (FileNotFoundError, ValueError):
         claimed = False
     if not claimed:

@@ -18,16 +18,14 @@ from vqbench.errors import RunError
 from vqbench.evaluation import contact_sheets
 from vqbench.evaluation.reconstructions import Measurement
 from vqbench.evaluation.sample_pieces import SamplePieces, claim
-from vqbench.images import as_measured, rounded, to_unit
-from vqbench.loading import batches, first_images, with_progress
+from vqbench.images import as_measured, batches, first_images, rounded, to_unit, with_progress
 from vqbench.metric import Context, SampleMetric, Samples
 from vqbench.networks import feature_cache, inception
 from vqbench.protocol import MeasureProtocol
+from vqbench.spec import Seeds
 from vqbench.store.record import Value
-from vqbench.store.sampling import Sampling
-from vqbench.store.value_name import ValueName
+from vqbench.store.value_name import Sampling, ValueName
 from vqbench.training.latents.generator import Generator
-from vqbench.training.seeding import Seeds
 
 TOGETHER = 100  # images that are sampled, or measured, at once
 SAVED = 5_000  # references after which their features are first saved, then after twice as many, and so on

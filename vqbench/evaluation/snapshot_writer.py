@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vqbench.backbone import Autoencoder
 from vqbench.dataset import Dataset
 from vqbench.distributed.collectives import WholeBatch
 from vqbench.functional import all_sum, flatten, float32_products
 from vqbench.images import rounded, to_unit
-from vqbench.model import Autoencoder
 from vqbench.store import snapshots
 
 SAME, EXTREME = 8, 2  # images that are the same for all runs, and of each of the worst, median and best

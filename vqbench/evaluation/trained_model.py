@@ -11,15 +11,14 @@ from typing import Any
 
 from torch import nn
 
-from vqbench import registry
+from vqbench import registry, spec
+from vqbench.backbone import Autoencoder
 from vqbench.dataset import Dataset
 from vqbench.errors import StoreError, UsageError
 from vqbench.evaluation.contact_sheets import grid
 from vqbench.evaluation.samples import sample
-from vqbench.model import Autoencoder
 from vqbench.spec import RunSpec
 from vqbench.store.results import ResultStore
-from vqbench.training import seeding
 from vqbench.training.engine import Engine
 from vqbench.training.latents.generator import Generator
 from vqbench.training.model_building import build, require_planned
@@ -104,7 +103,7 @@ def sample_grid(trained: TrainedGenerator, count: int) -> bytes:
 
     A sample does not depend on how many are drawn.
     """
-    seeds = seeding.seeds(trained.run.seed, trained.run.dataset.name)
+    seeds = spec.seeds(trained.run.seed, trained.run.dataset.name)
     return grid(sample(trained.generator, seeds, range(count), trained.settings))
 
 

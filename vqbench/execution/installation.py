@@ -8,8 +8,7 @@ from pathlib import Path
 
 from vqbench import assets, registry
 from vqbench.errors import VqbenchError
-from vqbench.execution import provenance
-from vqbench.system import machine
+from vqbench.system import provenance
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ def describe() -> Installation:
     _import_networks(problems)
     return Installation(
         versions=provenance.versions(),
-        processor=machine.processor(),
+        processor=provenance.processor(),
         threads=threads,
         gpus=gpus,
         commit=provenance.commit(),

@@ -22,7 +22,7 @@ import torch
 from vqbench.distributed import group
 from vqbench.distributed.group import RankGroup
 from vqbench.distributed.launching import launched
-from vqbench.execution.settings import RunSettings
+from vqbench.execution.messages import RunSettings
 from vqbench.execution.stopping import KILL_SIGNALS
 from vqbench.system import processes
 from vqbench.system.environment import waiting

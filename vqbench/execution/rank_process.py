@@ -14,17 +14,15 @@ import threading
 import warnings
 from typing import TYPE_CHECKING
 
-from vqbench.execution.stopping import SIGNALS
-from vqbench.system import console
+from vqbench.execution.messages import SIGNALS
 
 if TYPE_CHECKING:
     from vqbench.distributed.group import RankGroup
-    from vqbench.execution.settings import RunSettings
+    from vqbench.execution.messages import RunSettings
 
 
 def main() -> None:
     """Join rank 0, which started this process, and carry out its tasks."""
-    console.read_by_another()
     info = pickle.load(sys.stdin.buffer)
     threading.Thread(target=_exit_with_rank_zero, daemon=True).start()
 

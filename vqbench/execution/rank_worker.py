@@ -11,20 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vqbench import registry
+from vqbench import registry, spec
+from vqbench.backbone import Autoencoder
 from vqbench.dataset import Dataset
 from vqbench.distributed.group import ALONE, RankGroup
 from vqbench.errors import Damaged, Interrupted, StoreError, UsageError
 from vqbench.evaluation.reconstructions import Evaluator, Measurement
 from vqbench.evaluation.snapshot_writer import SnapshotWriter
-from vqbench.execution import provenance
-from vqbench.execution.results import ProgressListener
-from vqbench.execution.settings import RunSettings
-from vqbench.model import Autoencoder
+from vqbench.execution.messages import ProgressListener, RunSettings
 from vqbench.recipe import Recipe, SecondStage, Task, Trained
 from vqbench.spec import PluginSpec, RunSpec
-from vqbench.system.writing import set_aside
-from vqbench.training import seeding
+from vqbench.system import provenance
+from vqbench.system.stored_files import set_aside
 from vqbench.training.codebook_monitor import CodebookMonitor
 from vqbench.training.engine import Engine, devices_of
 from vqbench.training.model_building import build, kept_buffers, learned_state, rate, require_planned, size
@@ -134,7 +132,7 @@ class RankWorker:
         return Task(
             model=model,
             dataset=dataset,
-            seeds=seeding.seeds(run.seed, run.dataset.name),
+            seeds=spec.seeds(run.seed, run.dataset.name),
             engine=engine,
             folder=task.folder,
             monitor=CodebookMonitor(),
@@ -194,7 +192,7 @@ class RankWorker:
             self._samples = SampleEvaluator(dataset, engine.device, self.group)
         result.measurement = self._samples.measure(
             generator,
-            seeding.seeds(run.seed, run.dataset.name),
+            spec.seeds(run.seed, run.dataset.name),
             task.folder,
             task.missing,
             self._evaluation_progress(run),

@@ -27,11 +27,9 @@ from vqbench.errors import (
     VqbenchError,
 )
 from vqbench.evaluation.snapshot_writer import lpips_of
+from vqbench.execution.messages import ProgressListener, RunResult, RunSettings
 from vqbench.execution.rank_worker import RankResult, RankTask, RankWorker
-from vqbench.execution.results import ProgressListener, RunResult
-from vqbench.execution.settings import RunSettings
-from vqbench.planning.jobs import Job
-from vqbench.spec import RunSpec
+from vqbench.spec import Job, RunSpec
 from vqbench.store.record import LOG_LINES, Failure, Record
 from vqbench.store.results import ResultStore
 from vqbench.training.engine import devices_of

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from types import FrameType
 
 from vqbench.errors import Evicted, Interrupted, TimeUp
+from vqbench.execution.messages import SIGNALS
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 KILL_SIGNALS = (signal.SIGKILL, signal.SIGHUP, signal.SIGXCPU)  # sent from outside; a crash raises other signals
 MAX_RESUMES = 2  # of a run whose processes are killed
 

@@ -9,17 +9,16 @@ from pathlib import Path
 from vqbench.distributed.launching import Launched, launched
 from vqbench.errors import Damaged, StoreError, TimeUp, UsageError, sentence
 from vqbench.execution.executors.creation import create_executor
+from vqbench.execution.executors.executor import Summary
 from vqbench.execution.executors.executor_options import ExecutorOptions
+from vqbench.execution.messages import RunSettings
 from vqbench.execution.preparation import prepare, required_assets
 from vqbench.execution.progress import run_progress
-from vqbench.execution.results import Summary
-from vqbench.execution.settings import RunSettings
 from vqbench.execution.stopping import Stop
 from vqbench.planning import plan_file
 from vqbench.planning.cost import cheapest_first
-from vqbench.planning.jobs import Job, RequiredMetrics
 from vqbench.planning.plan import Plan
-from vqbench.spec import RunSpec
+from vqbench.spec import Job, RequiredMetrics, RunSpec
 from vqbench.store import deletion
 from vqbench.store.results import ResultStore
 from vqbench.system.output import few

@@ -39,18 +39,27 @@ if TYPE_CHECKING:
         Distance,
         Init,
         assign,
+        bit_entropy,
         code_counts,
         code_sums,
+        entropy,
         initial_codebook,
         inner_product_form,
         lloyd,
+        mean_and_total_entropy,
+        mean_bit_posterior,
         pack_bits,
+        perplexity,
+        rotate,
+        shares,
         signs,
         squared_distances,
+        straight_through,
         unpack_bits,
+        usage_logs,
+        vq_loss,
     )
     from vqbench.functional.contrastive import contrastive_loss
-    from vqbench.functional.estimators import rotate, straight_through, vq_loss
     from vqbench.functional.precision import float32_products
     from vqbench.functional.shapes import (
         code_map,
@@ -61,15 +70,6 @@ if TYPE_CHECKING:
         require_choice,
         require_codes,
         unflatten,
-    )
-    from vqbench.functional.statistics import (
-        bit_entropy,
-        entropy,
-        mean_and_total_entropy,
-        mean_bit_posterior,
-        perplexity,
-        shares,
-        usage_logs,
     )
 
 __all__ = [
@@ -133,17 +133,14 @@ _MODULES = {
     "vqbench.functional.budget": "nearest_root scalar_levels",
     "vqbench.functional.chunked": "map_chunks",
     "vqbench.functional.codes": (
-        "Distance Init assign code_counts code_sums initial_codebook inner_product_form lloyd pack_bits signs "
-        "squared_distances unpack_bits"
+        "Distance Init assign bit_entropy code_counts code_sums entropy initial_codebook inner_product_form lloyd "
+        "mean_and_total_entropy mean_bit_posterior pack_bits perplexity rotate shares signs squared_distances "
+        "straight_through unpack_bits usage_logs vq_loss"
     ),
     "vqbench.functional.contrastive": "contrastive_loss",
-    "vqbench.functional.estimators": "rotate straight_through vq_loss",
     "vqbench.functional.precision": "float32_products",
     "vqbench.functional.shapes": (
         "code_map flatten full_precision look_up require require_choice require_codes unflatten"
-    ),
-    "vqbench.functional.statistics": (
-        "bit_entropy entropy mean_and_total_entropy mean_bit_posterior perplexity shares usage_logs"
     ),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}

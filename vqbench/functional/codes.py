@@ -1,4 +1,4 @@
-"""Codebooks: initial values, similarities, assignment, k-means, codes of bits."""
+"""Codebooks and codes: values, assignment, k-means, bits, losses, statistics."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vqbench.distributed.collectives import all_sum
+from vqbench.distributed.collectives import all_mean, all_sum
 from vqbench.functional.shapes import require, require_choice
 
 Distance = Literal["l2", "cosine"]
@@ -137,3 +137,113 @@ def initial_codebook(num_codes: int, dim: int, init: Init) -> Tensor:
         return codebook.normal_()
     bound = {"uniform": 1 / num_codes, "sonnet": (3 / dim) ** 0.5, "maskgit": (3 / num_codes) ** 0.5}[init]
     return codebook.uniform_(-bound, bound)
+
+
+# Gradients for the encoder, and the loss of most codebooks ------------------------------------------------------------
+
+
+def straight_through(z: Tensor, z_q: Tensor) -> Tensor:
+    """Return ``z_q`` exactly, with the gradient of ``z``, of any equal shapes.
+
+    Y. Bengio et al., Estimating or Propagating Gradients Through Stochastic Neurons, 2013, arXiv 1308.3432.
+    """
+    return z_q.detach() + (z - z.detach())
+
+
+def rotate(z: Tensor, z_q: Tensor, epsilon: float = 1e-6) -> Tensor:
+    """Return ``z_q`` exactly, with the gradient of the rotation trick for ``z``.
+
+    C. Fifty et al., Restructuring Vector Quantization with the Rotation Trick, ICLR 2025, arXiv 2410.06424.
+
+    z_q = λRz with λ = ‖z_q‖/‖z‖ and R = I − 2rrᵀ + 2q̂ẑᵀ, r = (ẑ + q̂)/‖ẑ + q̂‖, all of which are constants for the
+    gradient: an upstream gradient g becomes λRᵀg. Both maps are (B, D, …); norms are at least ``epsilon``.
+    """
+    e, q = z.detach(), z_q.detach()
+    e_norm, q_norm = (v.norm(dim=1, keepdim=True).clamp(min=epsilon) for v in (e, q))
+    e_unit, q_unit = e / e_norm, q / q_norm
+    r = F.normalize(e_unit + q_unit, dim=1)
+    rotated = z - 2 * (z * r).sum(1, keepdim=True) * r + 2 * (z * e_unit).sum(1, keepdim=True) * q_unit
+    scaled: Tensor = q_norm / e_norm * rotated
+    return q + (scaled - scaled.detach())
+
+
+def vq_loss(z: Tensor, z_q: Tensor, beta: float) -> Tensor:
+    """Return mean((z_q − sg z)²) + β·mean((z − sg z_q)²), a scalar.
+
+    The codebook term and the commitment of VQ-VAE (arXiv 1711.00937, equation 3).
+    """
+    return F.mse_loss(z_q, z.detach()) + beta * F.mse_loss(z, z_q.detach())
+
+
+# Statistics of code counts and code probabilities ---------------------------------------------------------------------
+
+
+def shares(counts: Tensor) -> Tensor:
+    """Divide counts (K,) by their total."""
+    return counts / counts.sum()
+
+
+def perplexity(share: Tensor) -> Tensor:
+    """Return the effective number of used codes, in [1, K].
+
+    exp(−Σ q ln(q + 1e-10)) of the shares q (K,).
+    """
+    return torch.exp(-(share * torch.log(share + 1e-10)).sum())
+
+
+def usage_logs(counts: Tensor) -> dict[str, Tensor]:
+    """Return perplexity, in [1, K], and share of used codes, for plots.
+
+    ``counts`` (K,) are those of one batch.
+    """
+    return {"perplexity": perplexity(shares(counts)), "usage": (counts > 0).float().mean()}
+
+
+def entropy(p: Tensor) -> Tensor:
+    """Return −Σ p ln p (…,), in nats, of probabilities ``p`` (…, K).
+
+    Below 1e-10 the logarithm is that of 1e-10.
+    """
+    return -(p * p.clamp(min=1e-10).log()).sum(-1)
+
+
+def mean_and_total_entropy(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean entropy, and the entropy of the mean probabilities.
+
+    Probabilities are softmax(``logits``), (N, K). The second scalar is over the global batch.
+    """
+    log_p = logits.log_softmax(1)
+    p = log_p.exp()
+    return -(p * log_p).sum(1).mean(), entropy(all_mean(p.mean(0)))
+
+
+def bit_entropy(logits: Tensor) -> Tensor:
+    """Return the entropy (N,), in nats, of L independent bits.
+
+    Each is 1 with probability σ(``logits``), (N, L).
+    """
+    return (F.softplus(logits) - logits * logits.sigmoid()).sum(1)
+
+
+def mean_bit_posterior(logits: Tensor) -> Tensor:
+    """Return the mean probabilities (2^L,) of all codes of independent bits.
+
+    Bits are 1 with probability σ(``logits``), (N, L), the first one the most significant.
+
+    A code's probability is the product over its bits, so with the bits split in two halves, A (N, 2^⌊L/2⌋) and
+    B (N, 2^⌈L/2⌉), the mean is AᵀB/N: exact, and never an (N, 2^L) matrix.
+    """
+    half = logits.shape[1] // 2
+    left, right = (_all_patterns(part.sigmoid()) for part in (logits[:, :half], logits[:, half:]))
+    return (left.T @ right).flatten() / len(logits)
+
+
+def _all_patterns(p: Tensor) -> Tensor:
+    """Return the probabilities (N, 2^l) of all patterns of l independent bits.
+
+    ``p`` (N, l) are the probabilities of a 1.
+    """
+    joint = p.new_ones(len(p), 1)
+    for p_one in p.unbind(1):
+        joint = (joint[:, :, None] * torch.stack([1 - p_one, p_one], 1)[:, None]).flatten(1)
+    return joint

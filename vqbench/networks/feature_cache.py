@@ -18,7 +18,7 @@ from vqbench.assets.content import digest_of_arrays, replacing
 from vqbench.errors import StoreError
 from vqbench.networks import inception
 from vqbench.protocol import MeasureProtocol
-from vqbench.system import reading
+from vqbench.system import stored_files
 
 DIGEST = hashlib.sha256().digest_size
 
@@ -79,7 +79,7 @@ class FeatureCache:
     def _on_disk(self) -> np.ndarray:
         """Read the file, (N, 2048); no rows if it is missing or damaged."""
         with suppress(StoreError, FileNotFoundError, ValueError):
-            array, digest = reading.large_array(self.path, DIGEST)
+            array, digest = stored_files.large_array(self.path, DIGEST)
             sound = digest == hashlib.sha256(array.data).digest()
             if sound and array.ndim == 2 and array.shape[1] == inception.DIM and array.dtype == np.float32:
                 return array

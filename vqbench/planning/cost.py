@@ -8,9 +8,8 @@ from collections.abc import Iterable, Sequence
 
 from vqbench import registry
 from vqbench.errors import VqbenchError
-from vqbench.planning.jobs import Job
 from vqbench.planning.plan import DatasetInfo, Length, Plan
-from vqbench.spec import PluginSpec, RunSpec
+from vqbench.spec import Job, PluginSpec, RunSpec
 from vqbench.store.record import Record
 from vqbench.store.results import ResultStore
 

@@ -18,7 +18,7 @@ from vqbench.planning.plan import PlannedRun
 from vqbench.planning.suite import SuiteSpec
 from vqbench.planning.yamlfile import KeyPath
 from vqbench.spec import PluginSpec, RunSpec
-from vqbench.store.sampling import Sampling
+from vqbench.store.value_name import Sampling
 
 T = TypeVar("T")
 NONE: Mapping[str, KeyPath] = MappingProxyType({})

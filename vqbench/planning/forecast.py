@@ -19,9 +19,8 @@ from typing import Any
 from vqbench import registry
 from vqbench.errors import counted
 from vqbench.planning.cost import cheapest_first, updates, updates_of
-from vqbench.planning.jobs import Job, RequiredMetrics
 from vqbench.planning.plan import Plan
-from vqbench.spec import RunSpec
+from vqbench.spec import Job, RequiredMetrics, RunSpec
 from vqbench.store.record import Record, lacking
 from vqbench.store.results import ResultStore
 from vqbench.system.durations import format_duration

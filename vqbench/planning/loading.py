@@ -29,7 +29,7 @@ from vqbench.planning.suite import SuiteSpec
 from vqbench.planning.suite_files import load_suite
 from vqbench.spec import PluginSpec
 from vqbench.store.results import ResultStore
-from vqbench.store.sampling import Sampling
+from vqbench.store.value_name import Sampling
 
 
 def load(

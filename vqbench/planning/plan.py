@@ -7,10 +7,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from vqbench.planning.jobs import RequiredMetrics
-from vqbench.spec import RunSpec
-from vqbench.store.sampling import Sampling
-from vqbench.store.value_name import ValueName
+from vqbench.spec import RequiredMetrics, RunSpec
+from vqbench.store.value_name import Sampling, ValueName
 
 if TYPE_CHECKING:  # pydantic is only needed to read suites
     from vqbench.planning.suite import SuiteSpec

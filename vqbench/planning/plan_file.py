@@ -21,9 +21,9 @@ from vqbench.registry import CONTRACTS
 from vqbench.spec import RunSpec
 from vqbench.store import schema
 from vqbench.store.results import ResultStore
-from vqbench.store.sampling import Sampling
-from vqbench.system import reading
-from vqbench.system.writing import write_atomically
+from vqbench.store.value_name import Sampling
+from vqbench.system import stored_files
+from vqbench.system.stored_files import write_atomically
 
 FIELDS = ("inputs", "suite", "entries", "metrics", "datasets")
 Checks = Mapping[str, Callable[[Any, str], Any]]
@@ -57,7 +57,7 @@ def read(path: Path) -> dict[str, Any]:
 
     Raises ValueError for any other content, and OSError if there is no such file.
     """
-    content: dict[str, Any] = reading.json_of(path)
+    content: dict[str, Any] = stored_files.json_of(path)
     schema.mapping(content, "it")
     if content.pop("digest", None) not in (None, _digest_of(content)):  # the first were written without one
         raise ValueError("its content does not fit its digest")

@@ -37,7 +37,7 @@ from vqbench.planning.schema import (
 )
 from vqbench.planning.yamlfile import Document, KeyPath
 from vqbench.protocol import MEASURE
-from vqbench.store.sampling import Reference, Sampling
+from vqbench.store.value_name import Reference, Sampling
 
 if TYPE_CHECKING:
     from vqbench.recipe import SecondStage

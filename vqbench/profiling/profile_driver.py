@@ -19,7 +19,7 @@ from vqbench.profiling import profile_tables
 from vqbench.profiling.subjects import Size, Subject, size, subjects
 from vqbench.system import jsontext, processes
 from vqbench.system.environment import LARGE_PAGES, waiting
-from vqbench.system.writing import write_atomically
+from vqbench.system.stored_files import write_atomically
 
 SIZES = ("50176,512,64",)  # a batch of 1,024 images of MNIST at the codebook of the small-data tables
 

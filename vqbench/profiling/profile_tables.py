@@ -13,7 +13,7 @@ from typing import Any
 from tabulate import tabulate
 
 from vqbench.errors import StoreError, UsageError, nearest
-from vqbench.system import reading
+from vqbench.system import stored_files
 from vqbench.system.console import one_line
 
 FORMAT = 1  # of the file
@@ -36,7 +36,7 @@ def finished(row: dict[str, Any]) -> dict[str, Any]:
 def read(path: Path) -> dict[str, Any]:
     """Read a kept profile. Raises StoreError."""
     try:
-        profile = reading.json_of(path)
+        profile = stored_files.json_of(path)
     except FileNotFoundError as error:
         raise StoreError(f"{path}: cannot be read ({error.strerror}); `vqbench profile -o {path}` writes one") from None
     except ValueError:

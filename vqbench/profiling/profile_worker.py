@@ -14,7 +14,6 @@ import torch
 
 from vqbench import registry
 from vqbench.errors import VqbenchError
-from vqbench.execution.provenance import current_provenance
 from vqbench.profiling import peak_memory, roofline
 from vqbench.profiling.method_facts import facts
 from vqbench.profiling.subjects import Size, Subject
@@ -29,7 +28,7 @@ from vqbench.profiling.timing import (
     quantizer_calls,
 )
 from vqbench.quantizer import Quantizer
-from vqbench.system import console
+from vqbench.system.provenance import current_provenance
 from vqbench.training.engine import Engine
 
 TINY = Size(64, 16, 0)  # features and codes of a first step, before memory is measured
@@ -129,7 +128,6 @@ def main() -> None:
 
     It is the last line of stdout.
     """
-    console.read_by_another()
     job = json.load(sys.stdin)
     for path in job["plugins"]:
         registry.add_file(path)

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from vqbench.backbone import Autoencoder
 from vqbench.functional.precision import float32_products
 from vqbench.images import to_unit
-from vqbench.model import Autoencoder
 from vqbench.profiling.timing import GPU_CALLS, Call, Noise, StepTimer, backward, feature_map, now
 from vqbench.quantizer import Quantizer
 

@@ -12,17 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vqbench import registry
+from vqbench import registry, spec
+from vqbench.backbone import Autoencoder
 from vqbench.dataset import Dataset, Split
 from vqbench.errors import Interrupted
 from vqbench.functional.precision import float32_products
-from vqbench.model import Autoencoder
 from vqbench.profiling.subjects import Subject
 from vqbench.protocol import TRAIN
 from vqbench.quantizer import Quantizer
 from vqbench.recipe import Recipe, Task
 from vqbench.spec import PluginSpec, RunSpec
-from vqbench.training import seeding
 from vqbench.training.codebook_monitor import CodebookMonitor
 from vqbench.training.engine import Engine, Precision
 from vqbench.training.model_building import build
@@ -249,7 +248,7 @@ class StepTimer:
             task = Task(
                 model=self.model(dataset).to(engine.device),
                 dataset=dataset,
-                seeds=seeding.seeds(0, "noise"),
+                seeds=spec.seeds(0, "noise"),
                 engine=engine,
                 folder=Path(folder),
                 monitor=CodebookMonitor(),

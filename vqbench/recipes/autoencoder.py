@@ -19,9 +19,9 @@ from vqbench.errors import RunError, counted
 from vqbench.images import to_unit
 from vqbench.quantizer import Quantizer
 from vqbench.recipe import Recipe, Task, Trained
+from vqbench.training.checkpoint import Progress
 from vqbench.training.engine import Precision
 from vqbench.training.loop import Stateful, Training, TrainingLoop
-from vqbench.training.progress import Progress
 
 PREVIEW = 32  # images of the test split that the released code also passes through the model each epoch
 

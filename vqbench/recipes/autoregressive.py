@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vqbench.backbone import Autoencoder
 from vqbench.bounds import Decay, Layers, PositiveFloat, PositiveInt, Width
 from vqbench.errors import RunError, UsageError
-from vqbench.model import Autoencoder
 from vqbench.training.engine import Precision
 from vqbench.training.latents.prior import Prior
 from vqbench.training.latents.recipe import LatentRecipe

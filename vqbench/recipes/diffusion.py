@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vqbench.backbone import Autoencoder
 from vqbench.bounds import Decay, Layers, PositiveFloat, PositiveInt, Width, whole
 from vqbench.errors import UsageError, shortened
-from vqbench.model import Autoencoder
 from vqbench.training.engine import Precision
 from vqbench.training.latents.denoiser import STEPS, Denoiser, require_diffusers, scheduler, unet
 from vqbench.training.latents.recipe import LatentRecipe

@@ -21,8 +21,7 @@ from vqbench.bounds import (
 )
 from vqbench.distributed.collectives import rank_slice
 from vqbench.errors import RunError, UsageError, counted
-from vqbench.images import to_unit
-from vqbench.loading import batches
+from vqbench.images import batches, to_unit
 from vqbench.networks.perceptual import SMALLEST
 from vqbench.quantizer import Quantizer
 from vqbench.recipe import Recipe, Task, Trained, too_large
@@ -31,10 +30,10 @@ from vqbench.training.adversarial.losses import GanLoss
 from vqbench.training.adversarial.reconstruction import Reconstruction, ReconstructionWeights
 from vqbench.training.adversarial.schedule import RateSchedule, Schedule
 from vqbench.training.adversarial.update import TERMS, AdamConfig, GanConfig, GanTrainer
+from vqbench.training.checkpoint import Progress
 from vqbench.training.ema import WeightAverage
 from vqbench.training.engine import Precision
 from vqbench.training.loop import Stateful, Training, TrainingLoop
-from vqbench.training.progress import Progress
 
 
 class Gan(Recipe):

@@ -5,7 +5,11 @@
 True
 """
 
-from vqbench.registry.arguments import checked, parameters, refresh, resolve
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from vqbench.registry.discovery import (
     CONTRACTS,
     BrokenPlugin,
@@ -32,6 +36,9 @@ from vqbench.registry.loading import (
     source,
     version,
 )
+
+if TYPE_CHECKING:
+    from vqbench.registry.arguments import checked, parameters, refresh, resolve
 
 __all__ = [
     "CONTRACTS",
@@ -61,3 +68,11 @@ __all__ = [
     "sources",
     "version",
 ]
+
+if not TYPE_CHECKING:  # type checkers and editors read the import above, and know a wrong name
+
+    def __getattr__(name: str) -> object:
+        """Import a name of ``arguments``, which loading a plugin does not need."""
+        if name not in ("checked", "parameters", "refresh", "resolve"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module("vqbench.registry.arguments"), name)

@@ -1,9 +1,9 @@
 """Test for each column whether its best row is ahead of the others beyond chance.
 
 The row with the best mean is compared with every other row of its block, on the common seeds that the same machines
-trained (:mod:`vqbench.system.machine`), by :func:`vqbench.reporting.statistics.paired_test` over seeds and, if values
-per image are stored, images. Holm's method corrects all p-values of a table together. A claim needs two seeds and every
-p-value of its column below 5 %: with one seed, two trained models are compared, not two training methods.
+trained (:mod:`vqbench.system.provenance`), by :func:`vqbench.reporting.statistics.paired_test` over seeds and, if
+values per image are stored, images. Holm's method corrects all p-values of a table together. A claim needs two seeds
+and every p-value of its column below 5 %: with one seed, two trained models are compared, not two training methods.
 
 The best row is chosen by the data, which the correction covers: whichever row is truly best, a false claim must beat
 that row, so that the comparisons of the others with one best row are all that can go wrong (J. C. Hsu, "Simultaneous
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from vqbench.reporting import statistics
 from vqbench.reporting.tables.table import MARKS, OTHER_SIZE, Cell, Column, RowBlock, Table, ranks
-from vqbench.system.machine import same_origin
+from vqbench.system.provenance import same_origin
 
 LEVEL = 0.05
 RESAMPLES = (200, 2000)  # at least and at most

@@ -31,9 +31,9 @@ from vqbench.reporting import statistics
 from vqbench.spec import PARTS, RunSpec
 from vqbench.store.record import Record
 from vqbench.store.results import ResultStore
-from vqbench.system.machine import origins_of, same_origin
 from vqbench.system.output import grid
 from vqbench.system.paths import path_of
+from vqbench.system.provenance import origins_of, same_origin
 
 GIT_SECONDS = 60.0
 LEVEL = 0.05

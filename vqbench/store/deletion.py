@@ -14,21 +14,9 @@ from pathlib import Path
 
 from vqbench.errors import StoreError, Unwritable
 from vqbench.system import locks
+from vqbench.system.stored_files import half_written
 
-# A process that was killed while it wrote leaves .NAME.PID; see system.writing.write_atomically.
-SCRATCH = re.compile(r"\.[^.].*\.\d+")
 RUN_FOLDER = re.compile(r"\w[\w.+-]*-[0-9a-f]{16}")  # DATASET-QUANTIZER-KEY
-
-
-def is_scratch(name: str) -> bool:
-    """Return whether ``name`` is that of a file that is being written.
-
-    Such a file is renamed when it is whole.
-
-    >>> is_scratch(".last.pt.4711"), is_scratch("last.pt")
-    (True, False)
-    """
-    return SCRATCH.fullmatch(name) is not None
 
 
 def within(folder: Path, path: Path) -> bool:
@@ -75,7 +63,11 @@ def tidy(root: Path, keep: Collection[str] = ()) -> list[str]:
     """
     sentences: list[str] = []
     with suppress(OSError), os.scandir(root) as entries:
-        folders = [Path(each.path) for each in entries if RUN_FOLDER.fullmatch(each.name) and _is_folder(each)]
+        folders = [
+            Path(each.path)
+            for each in entries
+            if RUN_FOLDER.fullmatch(each.name) and each.is_dir(follow_symlinks=False)
+        ]
         for folder in sorted(folders):
             with suppress(StoreError, OSError):
                 sentences += _tidied(root, folder, folder.name.rpartition("-")[2] in keep)
@@ -87,7 +79,7 @@ def _tidied(root: Path, folder: Path, keep: bool) -> list[str]:
 
     The folder is checked before its lock is touched, and again under the lock.
     """
-    if not (_scratch(folder) or (_is_empty(folder) and not keep)) or locks.is_locked(folder):
+    if not (half_written(folder) or (_is_empty(folder) and not keep)) or locks.is_locked(folder):
         return []
     with locks.lock_folder(folder) as locked:
         if not locked:
@@ -106,26 +98,10 @@ def clear(root: Path, folder: Path) -> list[str]:
     """
     if not folder.is_dir():
         return []
-    paths = _scratch(folder)
+    paths = half_written(folder)
     left = set(delete(root, paths))
     return [f"{path}: removed; a killed process had half written it" for path in paths if path not in left]
 
 
-def _scratch(folder: Path) -> list[Path]:
-    """List half-written files in ``folder`` and in its folders of samples."""
-    paths = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if is_scratch(entry.name) and not _is_folder(entry):
-                paths.append(Path(entry.path))
-            elif entry.name.endswith(".parts") and _is_folder(entry):
-                paths += _scratch(Path(entry.path))
-    return sorted(paths)
-
-
 def _is_empty(folder: Path) -> bool:
     return not set(os.listdir(folder)) - {locks.LOCK_NAME}
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    return entry.is_dir(follow_symlinks=False)

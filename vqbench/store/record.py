@@ -17,7 +17,7 @@ from typing import Any
 from vqbench.errors import StoreError
 from vqbench.spec import RunSpec
 from vqbench.store import schema
-from vqbench.system import reading
+from vqbench.system import stored_files
 
 FORMAT = 1  # of record.json; a record without a format is of the first
 LOG_LINES = 12  # of a failed run, kept with the reason
@@ -90,7 +90,7 @@ class Record:
 
         Raises ValueError for anything else, and NewerFormat for a record of a later format.
         """
-        return cls.from_content(reading.json_from(text.encode() if isinstance(text, str) else text))
+        return cls.from_content(stored_files.json_from(text.encode() if isinstance(text, str) else text))
 
     @classmethod
     def from_content(cls, content: Any) -> Record:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict
@@ -16,10 +17,10 @@ import numpy as np
 
 from vqbench.errors import Damaged, StoreError, UsageError, nearest
 from vqbench.spec import RunSpec
-from vqbench.store import deletion, schema
+from vqbench.store import schema
 from vqbench.store.record import Failure, NewerFormat, Record, lacking
-from vqbench.system import locks, reading
-from vqbench.system.writing import set_aside, write_atomically
+from vqbench.system import locks, stored_files
+from vqbench.system.stored_files import half_written, set_aside, write_atomically
 
 LISTED = 10  # runs that one sentence lists
 
@@ -132,7 +133,10 @@ class ResultStore:
         """
         folder = self.folder(record.run)
         write_atomically(folder / "record.json", record.to_json().encode())
-        deletion.delete(self.root, [folder / "failed.json"])
+        if os.path.lexists(folder / "failed.json"):
+            from vqbench.store import deletion
+
+            deletion.delete(self.root, [folder / "failed.json"])
 
     def missing(self, run: RunSpec, wanted: Mapping[str, Mapping[str, tuple[int, int]]]) -> dict[str, list[str]]:
         """Return the ``wanted`` metrics that are not stored.
@@ -154,7 +158,7 @@ class ResultStore:
         """Return per-image values, (N,) by "protocol/metric". Raises Damaged."""
         path = self.folder(run) / "per_image.npz"
         try:
-            arrays = reading.arrays(path)
+            arrays = stored_files.arrays(path)
             for name, values in arrays.items():
                 if values.ndim != 1 or values.dtype.kind != "f" or "/" not in name:
                     raise ValueError(f"{name[:80]!r} has values of shape {values.shape} of {values.dtype}")
@@ -176,7 +180,7 @@ class ResultStore:
         """Return why ``run`` failed, or None. Raises Damaged."""
         path = self.folder(run) / "failed.json"
         try:
-            content = reading.json_of(path)
+            content = stored_files.json_of(path)
             schema.failure(content)
             return Failure(**content)
         except FileNotFoundError:
@@ -193,7 +197,11 @@ class ResultStore:
         this. Per-image values and their means belong together: if the former are damaged, the record is set aside too.
         """
         folder = self.folder(run)
-        sentences = deletion.clear(self.root, folder)
+        sentences: list[str] = []
+        if folder.is_dir() and half_written(folder):
+            from vqbench.store import deletion
+
+            sentences = deletion.clear(self.root, folder)
         readers = {"failed.json": self.failure, "per_image.npz": self.read_images, "record.json": self.read}
         for name, read in readers.items():
             try:
@@ -233,7 +241,7 @@ class ResultStore:
     @staticmethod
     def _read(path: Path, run: RunSpec | None = None) -> Record | None:
         try:
-            record = Record.from_content(reading.json_of(path))
+            record = Record.from_content(stored_files.json_of(path))
             if run is not None and record.run.key != run.key:
                 raise ValueError(f"it is of another run, {record.run.key}")
             return record

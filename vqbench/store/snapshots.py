@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from vqbench.errors import Damaged, StoreError
-from vqbench.system import reading
-from vqbench.system.writing import write_atomically
+from vqbench.system import stored_files
+from vqbench.system.stored_files import write_atomically
 
 USAGE_FILE, SNAPSHOT_FILE = "curves.npz", "portrait.npz"
 FILES = (USAGE_FILE, SNAPSHOT_FILE)
@@ -80,7 +80,7 @@ def read_snapshot(folder: Path) -> Snapshot | None:
 
 def _read(path: Path, kind: type[Shown]) -> Shown | None:
     try:
-        arrays: dict[str, Any] = reading.arrays(path)
+        arrays: dict[str, Any] = stored_files.arrays(path)
         declared = {field.name: str(field.type) for field in fields(kind)}
         if unknown := arrays.keys() - declared.keys():
             raise ValueError(f"it has {sorted(unknown)[0][:40]!r}")
@@ -151,7 +151,7 @@ def copy(source: Path, target: Path) -> list[Path]:
     skipped = []
     for path in (source / name for name in FILES):
         try:
-            content = reading.content(path)
+            content = stored_files.content(path)
         except FileNotFoundError:
             continue
         except (ValueError, StoreError):

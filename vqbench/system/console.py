@@ -2,7 +2,7 @@
 
 Labels, reasons, and names of files and devices are arbitrary text. Their escape sequences, direction marks and other
 control characters are replaced by codes (``\\x1b``, ``\\u202e``) in one place, :func:`visible`. Standard output and
-error pass through it inside :func:`guarded`; :func:`~vqbench.system.writing.write_text` applies it to files.
+error pass through it inside :func:`guarded`; :func:`~vqbench.system.output.write_text` applies it to files.
 """
 
 from __future__ import annotations
@@ -148,13 +148,6 @@ def guarded() -> Iterator[None]:
         yield
     finally:
         sys.stdout, sys.stderr = before
-
-
-def read_by_another() -> None:
-    """Write UTF-8, whatever the locale, to the process of vqbench that reads it."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 def bars() -> Any | None:

@@ -4,7 +4,8 @@ Their command line is ``python -P processes.py [--path PATH] -m MODULE [WORD ...
 
 ``python -m`` puts the working directory first on the import path. Another vqbench that lies there, such as a checkout
 after ``git pull``, would then train instead of the driver's, and a file called ``statistics.py`` would replace Python's
-own. So vqbench is imported from the folder that holds this file, and nothing from the working directory.
+own. So vqbench is imported from the folder that holds this file, and nothing from the working directory. What they
+print is UTF-8, whatever the locale: vqbench reads it.
 """
 
 from __future__ import annotations
@@ -54,8 +55,16 @@ def forget_working_directory() -> None:
             del sys.path[0]
 
 
+def _write_utf8() -> None:
+    """Let this process print UTF-8."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
 def main(words: Sequence[str]) -> None:
     """Import the vqbench around this file, then run a module as the program."""
+    _write_utf8()
     at = list(words).index("-m")
     module, sys.argv = words[at + 1], list(words[at + 1 :])
     path = words[1].split(os.pathsep) if words[0] == "--path" else []

@@ -11,11 +11,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from vqbench.distributed import collectives, gradients
+from vqbench.distributed import collectives
 from vqbench.distributed.group import ALONE, RankGroup
 from vqbench.errors import RunError, UsageError
 from vqbench.functional.precision import allow_tf32
-from vqbench.system.machine import origin
+from vqbench.system.provenance import origin
 from vqbench.training import checkpoint
 
 Precision = Literal["float32", "tf32", "bf16"]
@@ -89,12 +89,21 @@ class Engine:
 
         It is the mean of the ranks' ``loss``, weighted by their images.
         """
+        if collectives.group_size() == 1:
+            loss.backward()
+            return
+        from vqbench.distributed import gradients
+
         gradients.share(loss).backward()
         for module in self._modules:
             gradients.sum_gradients(module)
 
     def mean(self, values: Tensor) -> Tensor:
         """Return means over the batch of means over ranks, without a gradient."""
+        if collectives.group_size() == 1:
+            return values.detach()
+        from vqbench.distributed import gradients
+
         return gradients.mean(values)
 
     def seed(self, seed: int) -> None:

@@ -22,8 +22,7 @@ from torch import Tensor, nn
 from vqbench.errors import Interrupted, RunError
 from vqbench.quantizer import Quantizer
 from vqbench.recipe import Task, Trained
-from vqbench.training.clock import Clock, checkpoint_interval
-from vqbench.training.progress import Progress, restored
+from vqbench.training.checkpoint import Clock, Progress, checkpoint_interval, restored
 
 if TYPE_CHECKING:
     from vqbench.training.ema import WeightAverage

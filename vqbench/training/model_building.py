@@ -8,11 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vqbench import registry
+from vqbench import registry, spec
+from vqbench.backbone import Autoencoder
 from vqbench.dataset import Dataset
-from vqbench.model import Autoencoder
 from vqbench.spec import PARTS, PluginSpec, RunSpec
-from vqbench.training import seeding
 
 
 def require_planned(run: RunSpec) -> None:
@@ -30,7 +29,7 @@ def build(run: RunSpec, dataset: Dataset) -> Autoencoder:
 
     All quantizers of a seed and data set start from the same backbone.
     """
-    seeds = seeding.seeds(run.seed, run.dataset.name)
+    seeds = spec.seeds(run.seed, run.dataset.name)
 
     def create(kind: registry.Kind, part: PluginSpec, **fixed: Any) -> Any:
         torch.manual_seed(seeds(kind))

@@ -20,14 +20,12 @@ import vqbench
 from vqbench import assets
 from vqbench.errors import UsageError
 from vqbench.execution import callbacks
+from vqbench.execution.executors.executor import Summary
 from vqbench.execution.executors.file_sync import Files, Seen, pack, unpack
 from vqbench.execution.executors.local import LocalExecutor
-from vqbench.execution.executors.messages import LogMessage, RunAdvanced, RunStarted
-from vqbench.execution.results import ProgressListener, RunResult, Summary
-from vqbench.execution.settings import RunSettings
+from vqbench.execution.messages import LogMessage, ProgressListener, RunAdvanced, RunResult, RunSettings, RunStarted
 from vqbench.execution.stopping import Stop
-from vqbench.planning.jobs import Job
-from vqbench.spec import RunSpec
+from vqbench.spec import Job, RunSpec
 from vqbench.store.results import ResultStore
 from vqbench.system.environment import waiting
 

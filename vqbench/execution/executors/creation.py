@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Protocol
 
 from vqbench.distributed.launching import launched
+from vqbench.execution.executors.executor import Summary
 from vqbench.execution.executors.executor_options import ExecutorOptions
-from vqbench.execution.results import ProgressListener, Summary
-from vqbench.execution.settings import RunSettings
+from vqbench.execution.messages import ProgressListener, RunSettings
 from vqbench.execution.stopping import Stop
-from vqbench.planning.jobs import Job
+from vqbench.spec import Job
 
 
 class JobExecutor(Protocol):

@@ -5,16 +5,49 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from vqbench.execution.results import ProgressListener, Summary
+from vqbench.errors import StoreError, UsageError
+from vqbench.execution.messages import ProgressListener, RunResult
 from vqbench.execution.stopping import Stop
-from vqbench.planning.jobs import Job
+from vqbench.spec import Job
 from vqbench.store.results import ResultStore
 
 POLL_SECONDS = 0.2  # between two checks of clocks and signals
 RETRY_SECONDS = 1.0  # between two checks of a run that another process holds
+
+
+@dataclass
+class Summary:
+    """The results of all jobs."""
+
+    finished: int = 0  # runs trained or evaluated now
+    failed: list[str] = field(default_factory=list)  # one sentence per failed run
+
+    def add(self, job: Job, result: RunResult, listener: ProgressListener) -> None:
+        """Count and report the result of a job.
+
+        Raises UsageError or StoreError for a result that no other run could avoid: the whole command fails.
+        """
+        status, reason = result.status, result.reason
+        if status == "done":
+            self.finished += 1
+            listener.run_ended(job.run, "done")
+        elif status == "already_done":
+            listener.run_ended(job.run, "done by another process")
+        elif status == "refused":
+            raise UsageError(reason)
+        elif status == "store_unwritable":
+            raise StoreError(reason)
+        elif status == "stopped":
+            listener.run_ended(job.run, reason)
+        elif status in ("failed", "machine_fault"):
+            self.failed.append(f"{job}: {reason}")
+            listener.run_ended(job.run, f"FAILED: {reason}")
+        else:
+            raise AssertionError(status)
 
 
 class Executor:
@@ -96,3 +129,16 @@ class Executor:
             if not self.store.is_locked(job.run):
                 del self._postponed[key]
                 self._queue.append(job)
+
+
+def pop_ready(queue: deque[Job], active: Iterable[Job]) -> Job | None:
+    """Remove and return the first queued job that can start, else None.
+
+    A second stage can start when its first stage is neither queued nor active.
+    """
+    pending = {job.run.key for job in (*queue, *active)}
+    for job in queue:
+        if job.first_stage is None or job.first_stage.key not in pending:
+            queue.remove(job)
+            return job
+    return None

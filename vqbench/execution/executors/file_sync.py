@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vqbench.system.writing import write_atomically
+from vqbench.system.stored_files import write_atomically
 
 Files = dict[str, bytes]  # path below the run's folder -> content
 Seen = dict[str, tuple[int, int]]  # path below the run's folder -> time of its last change, size

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vqbench.errors import VqbenchError
-from vqbench.execution.results import ProgressListener, RunResult, Summary
+from vqbench.execution.executors.executor import Summary
+from vqbench.execution.messages import ProgressListener, RunResult, RunSettings
 from vqbench.execution.runner import Runner
-from vqbench.execution.settings import RunSettings
 from vqbench.execution.stopping import MAX_RESUMES, Stop
-from vqbench.planning.jobs import Job
+from vqbench.spec import Job
 from vqbench.store.record import Failure
 
 RETRY_SECONDS = 1.0  # between two checks of runs that another process holds

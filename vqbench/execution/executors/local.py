@@ -15,23 +15,24 @@ from pathlib import Path
 from typing import Any
 
 from vqbench.errors import VqbenchError
-from vqbench.execution.executors.executor import Executor
+from vqbench.execution.executors.executor import Executor, pop_ready
 from vqbench.execution.executors.executor_options import cores
-from vqbench.execution.executors.messages import (
+from vqbench.execution.executors.worker_process import EXIT_SECONDS, WorkerProcess
+from vqbench.execution.messages import (
     AssignedJob,
     LogMessage,
+    ProgressListener,
     RunAdvanced,
+    RunResult,
+    RunSettings,
     RunStarted,
     StopRequest,
     WorkerExit,
     WorkerReady,
     WorkerSetup,
 )
-from vqbench.execution.executors.worker_process import EXIT_SECONDS, WorkerProcess
-from vqbench.execution.results import ProgressListener, RunResult
-from vqbench.execution.settings import RunSettings
 from vqbench.execution.stopping import KILL_SIGNALS, MAX_RESUMES, Stop
-from vqbench.planning.jobs import Job, pop_ready
+from vqbench.spec import Job
 from vqbench.store.record import Failure, lacking
 from vqbench.system.durations import format_duration
 from vqbench.system.environment import LARGE_PAGES, waiting

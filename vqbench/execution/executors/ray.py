@@ -23,15 +23,13 @@ from typing import Any
 import vqbench
 from vqbench.errors import StoreError, UsageError, VqbenchError
 from vqbench.execution.executors.cluster_node import RemoteJob, RemoteResult, run_remote_job, user_files
-from vqbench.execution.executors.executor import Executor
+from vqbench.execution.executors.executor import Executor, Summary
 from vqbench.execution.executors.executor_options import ExecutorOptions
 from vqbench.execution.executors.file_sync import Files, pack, unpack
-from vqbench.execution.executors.messages import LogMessage, RunAdvanced, RunStarted
 from vqbench.execution.executors.ray_cluster import capacity, connected
-from vqbench.execution.results import ProgressListener, RunResult, Summary
-from vqbench.execution.settings import RunSettings
+from vqbench.execution.messages import LogMessage, ProgressListener, RunAdvanced, RunResult, RunSettings, RunStarted
 from vqbench.execution.stopping import Stop
-from vqbench.planning.jobs import Job
+from vqbench.spec import Job
 from vqbench.store.record import Failure
 from vqbench.system import determinism
 

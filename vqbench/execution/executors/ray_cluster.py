@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from vqbench.errors import UsageError
-from vqbench.execution.stopping import SIGNALS
+from vqbench.execution.messages import SIGNALS
 from vqbench.system import processes
 
 CONNECT_SECONDS = 10.0  # in which a cluster must answer

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from vqbench.errors import Evicted, UsageError, counted
+from vqbench.execution.executors.executor import Summary
 from vqbench.execution.executors.local import LocalExecutor
+from vqbench.execution.messages import ProgressListener, RunResult, RunSettings
 from vqbench.execution.progress import PlainProgress
-from vqbench.execution.results import ProgressListener, RunResult, Summary
-from vqbench.execution.settings import RunSettings
 from vqbench.execution.stopping import Stop
-from vqbench.planning.jobs import Job
+from vqbench.spec import Job
 from vqbench.store.results import ResultStore
 from vqbench.system import processes
 from vqbench.system.durations import parse_duration

@@ -1,7 +1,7 @@
 """The program of a worker process: carries out jobs that its driver sends.
 
 :mod:`vqbench.system.processes` starts it with the file descriptor of a connection, on which it receives a
-:class:`~vqbench.execution.executors.messages.WorkerSetup`, then one job after the other, and sends back their progress
+:class:`~vqbench.execution.messages.WorkerSetup`, then one job after the other, and sends back their progress
 and results. The driver also reads what it prints. It saves a checkpoint and ends when the driver requests it, when a
 signal arrives, and when the driver dies: no worker outlives its driver.
 """
@@ -18,7 +18,8 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 from types import FrameType
 
-from vqbench.execution.executors.messages import (
+from vqbench.execution.messages import (
+    SIGNALS,
     AssignedJob,
     LogMessage,
     RunAdvanced,
@@ -28,9 +29,7 @@ from vqbench.execution.executors.messages import (
     WorkerReady,
     WorkerSetup,
 )
-from vqbench.execution.stopping import SIGNALS
 from vqbench.spec import RunSpec
-from vqbench.system import console
 
 SEND_EVERY = 0.2  # seconds between two messages about the progress of a run
 ORPHAN_SECONDS = 120.0  # that a worker without a driver may take to save its checkpoint before it is ended
@@ -105,7 +104,6 @@ class DriverConnection:
 
 def main() -> None:
     """Carry out jobs until the driver has no more or requests a stop."""
-    console.read_by_another()
     descriptor = int(sys.argv[1])
     os.set_inheritable(descriptor, False)
     driver = DriverConnection(Connection(descriptor))

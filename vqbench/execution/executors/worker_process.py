@@ -12,8 +12,8 @@ from multiprocessing import Pipe
 from multiprocessing.connection import wait
 from typing import Any
 
-from vqbench.execution.executors.messages import WorkerSetup
-from vqbench.planning.jobs import Job
+from vqbench.execution.messages import WorkerSetup
+from vqbench.spec import Job
 from vqbench.store.record import LOG_LINES
 from vqbench.system import processes
 

@@ -6,7 +6,7 @@ from vqbench.errors import counted
 from vqbench.planning.plan import Plan
 from vqbench.reporting.tables.stored_runs import StoredRuns
 from vqbench.store.results import ResultStore
-from vqbench.system.machine import origins_of
+from vqbench.system.provenance import origins_of
 
 
 def caption(stored: StoredRuns, protocol: str) -> list[str]:

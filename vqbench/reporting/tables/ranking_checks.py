@@ -17,7 +17,7 @@ from vqbench.planning.plan import PlannedRun
 from vqbench.reporting import paper
 from vqbench.reporting.tables.stored_runs import StoredRuns
 from vqbench.system.console import one_line
-from vqbench.system.machine import Origin, same_origin
+from vqbench.system.provenance import Origin, same_origin
 
 
 @dataclass(frozen=True)

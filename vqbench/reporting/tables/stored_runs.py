@@ -13,7 +13,7 @@ from vqbench.reporting.paper.conditions import rounded_runs, rounding, rounding_
 from vqbench.spec import RunSpec
 from vqbench.store.record import Failure, Record
 from vqbench.store.results import ResultStore
-from vqbench.system.machine import Origin, origins_of
+from vqbench.system.provenance import Origin, origins_of
 
 
 @dataclass(frozen=True)

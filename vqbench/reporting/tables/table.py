@@ -13,7 +13,7 @@ from typing import Literal
 from vqbench.errors import UsageError
 from vqbench.reporting import statistics
 from vqbench.reporting.verdict import Verdict
-from vqbench.system.machine import Origin
+from vqbench.system.provenance import Origin
 
 Rank = Literal["best", "second"]
 Mark = Literal["B", "M", "S"]

@@ -9,7 +9,7 @@ from typing import Any
 from vqbench.planning.plan import PlannedRun
 from vqbench.reporting.tables.budget import Budget, budget_of
 from vqbench.reporting.tables.stored_runs import StoredRuns
-from vqbench.system.machine import Origin
+from vqbench.system.provenance import Origin
 
 Machines = frozenset[Origin]
 

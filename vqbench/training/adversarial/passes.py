@@ -13,8 +13,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from vqbench.backbone import Autoencoder
 from vqbench.functional.precision import strictly
-from vqbench.model import Autoencoder
 from vqbench.quantizer import QuantizerOutput
 from vqbench.training.engine import Engine
 

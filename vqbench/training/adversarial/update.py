@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vqbench.backbone import Autoencoder
 from vqbench.distributed.collectives import all_sum, world_size
 from vqbench.distributed.gradients import mean, share, sum_gradients
-from vqbench.model import Autoencoder
 from vqbench.training.adversarial import losses
 from vqbench.training.adversarial.losses import GanLoss
 from vqbench.training.adversarial.passes import BatchPass, FullBatch, MicroBatches

@@ -16,8 +16,7 @@ from torch import Tensor
 
 from vqbench.dataset import Images
 from vqbench.errors import Interrupted, RunError, Unwritable
-from vqbench.images import to_unit
-from vqbench.loading import batches
+from vqbench.images import batches, to_unit
 from vqbench.recipe import Task
 from vqbench.store import deletion
 

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vqbench.backbone import Autoencoder
 from vqbench.errors import UsageError
 from vqbench.functional.precision import strictly
-from vqbench.model import Autoencoder
 from vqbench.networks.compat import ensure_torchvision
 from vqbench.training.latents.generator import Generator
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from vqbench.assets.content import digest_of_arrays
+from vqbench.backbone import Autoencoder
 from vqbench.errors import StoreError
-from vqbench.model import Autoencoder
 
 PIXELS = 2**20  # of images that are decoded at once: 16 of 256x256
 

@@ -8,9 +8,9 @@ from math import prod
 import torch
 from torch import Tensor
 
+from vqbench.backbone import Autoencoder
 from vqbench.functional.anchor_sampling import cumulative
 from vqbench.functional.precision import float32_products, strictly
-from vqbench.model import Autoencoder
 from vqbench.training.latents.generator import Generator
 from vqbench.training.latents.transformer import CausalTransformer, Seen
 

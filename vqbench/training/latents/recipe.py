@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from vqbench.errors import RunError, counted
 from vqbench.recipe import SecondStage, Task, Trained, too_large
+from vqbench.training.checkpoint import LossProgress
 from vqbench.training.ema import WeightAverage
 from vqbench.training.engine import Precision
 from vqbench.training.latents.cache import LatentEncoder, forget
 from vqbench.training.loop import Stateful, Training, TrainingLoop
-from vqbench.training.progress import LossProgress
 
 
 class LatentRecipe(SecondStage):

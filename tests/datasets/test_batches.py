@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,10 @@ from PIL import Image
 from torch import Tensor
 
 from tests.support.measured_samples import WatchedImages, smooth
-from vqbench import loading
 from vqbench.dataset import Images
 from vqbench.datasets.photos import Photos
 from vqbench.errors import AssetError
+from vqbench.images import batches, first_images, resident, workers
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def test_batches_are_the_order_whatever_the_threads(folder: Path, threads: int) 
     """Batches come in the given order, the last one smaller, and are what plain reading gives."""
     images = of(folder).pixels("train")
     order = torch.randperm(30, generator=torch.Generator().manual_seed(1))
-    got = list(loading.batches(images, order, 8, threads=threads))
+    got = list(batches(images, order, 8, threads=threads))
     assert [len(batch) for batch in got] == [8, 8, 8, 6]
     assert torch.equal(torch.cat(got), images[order])
     assert torch.equal(images[torch.arange(30)], images[0:30])
@@ -53,9 +54,9 @@ def test_an_epoch_goes_on_where_it_stopped(folder: Path) -> None:
     """With ``start``, the rest of an epoch equals that of a whole one, drawn variations included."""
     images = of(folder, crop="random", flip=True).pixels("train")
     order = torch.randperm(30, generator=torch.Generator().manual_seed(1))
-    whole = list(loading.batches(images, order, 7, seed=5, threads=2))
+    whole = list(batches(images, order, 7, seed=5, threads=2))
     for start in range(6):
-        rest = list(loading.batches(images, order, 7, start=start, seed=5, threads=3))
+        rest = list(batches(images, order, 7, start=start, seed=5, threads=3))
         assert len(rest) == len(whole[start:])
         assert all(torch.equal(a, b) for a, b in zip(rest, whole[start:], strict=True))
 
@@ -65,10 +66,10 @@ def test_variation_is_drawn_by_seed_and_position(folder: Path) -> None:
     data = of(folder, crop="random", flip=True)
     images = data.pixels("train")
     everything = torch.arange(30)
-    first = torch.cat(list(loading.batches(images, everything, 30, seed=1)))
-    again = torch.cat(list(loading.batches(images, everything, 4, seed=1)))
-    ranks = [torch.cat(list(loading.batches(images, everything[rank::2], 4, seed=1))) for rank in range(2)]
-    other = torch.cat(list(loading.batches(images, everything, 30, seed=2)))
+    first = torch.cat(list(batches(images, everything, 30, seed=1)))
+    again = torch.cat(list(batches(images, everything, 4, seed=1)))
+    ranks = [torch.cat(list(batches(images, everything[rank::2], 4, seed=1))) for rank in range(2)]
+    other = torch.cat(list(batches(images, everything, 30, seed=2)))
     assert torch.equal(first, again)
     assert torch.equal(first[0::2], ranks[0])
     assert torch.equal(first[1::2], ranks[1])
@@ -76,7 +77,7 @@ def test_variation_is_drawn_by_seed_and_position(folder: Path) -> None:
     places = [place_of(images[number : number + 1][0], folder / "train" / f"{number:02}.png") for number in range(30)]
     assert set(places) == {(10, False)}  # the centre of 35 columns, 16 being cut out
     test = data.pixels("test")
-    assert torch.equal(torch.cat(list(loading.batches(test, torch.arange(4), 2, seed=1))), test[0:4])
+    assert torch.equal(torch.cat(list(batches(test, torch.arange(4), 2, seed=1))), test[0:4])
 
 
 def place_of(image: Tensor, file: Path) -> tuple[int, bool]:
@@ -106,15 +107,15 @@ def test_resident_images_are_read_alike() -> None:
     """A tensor goes through the same door: in order, without threads, from any start."""
     pixels = torch.arange(20 * 3, dtype=torch.uint8).view(20, 3, 1, 1)
     order = torch.arange(19, -1, -1)
-    got = list(loading.batches(pixels, order, 6, start=1, seed=3))
+    got = list(batches(pixels, order, 6, start=1, seed=3))
     assert torch.equal(torch.cat(got), pixels[order][6:])
-    assert loading.resident(pixels) is pixels
+    assert resident(pixels) is pixels
 
 
 def test_resident_reads_all(folder: Path) -> None:
     """A split read whole is the tensor of its images in order."""
     images = of(folder).pixels("train")
-    assert torch.equal(loading.resident(images), images[0:30])
+    assert torch.equal(resident(images), images[0:30])
 
 
 def test_an_image_that_is_gone_stops_the_training(folder: Path) -> None:
@@ -122,7 +123,7 @@ def test_an_image_that_is_gone_stops_the_training(folder: Path) -> None:
     images = of(folder).pixels("train")
     (folder / "train" / "17.png").unlink()
     with pytest.raises(AssetError, match=r"17\.png: cannot be read any more"):
-        list(loading.batches(images, torch.arange(30), 4, threads=2))
+        list(batches(images, torch.arange(30), 4, threads=2))
 
 
 class Watched:
@@ -147,7 +148,7 @@ class Watched:
 def test_no_thread_is_left(folder: Path) -> None:
     """A training that stops in the middle of an epoch leaves no thread, and waiting batches are not decoded."""
     images = Watched(of(folder).pixels("train"))
-    iterator = loading.batches(images, torch.arange(30), 1, threads=1)
+    iterator = batches(images, torch.arange(30), 1, threads=1)
     next(iterator)
     iterator.close()  # type: ignore[attr-defined]
     images.go.set()
@@ -160,15 +161,15 @@ def test_no_thread_is_left(folder: Path) -> None:
 def test_decoding_is_ahead_but_not_without_bound(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a batch is trained on, two a thread and one more were begun or wait, never the whole epoch."""
     images, begun = of(folder).pixels("train"), 0
-    submit = loading.ThreadPoolExecutor.submit
+    submit = ThreadPoolExecutor.submit
 
     def counted(*args: Any, **options: Any) -> Any:
         nonlocal begun
         begun += 1
         return submit(*args, **options)
 
-    monkeypatch.setattr(loading.ThreadPoolExecutor, "submit", counted)
-    iterator = loading.batches(images, torch.arange(30), 1, threads=2)
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", counted)
+    iterator = batches(images, torch.arange(30), 1, threads=2)
     next(iterator)
     assert begun == 5
     next(iterator)
@@ -180,14 +181,14 @@ def test_the_environment_says_how_many_threads(monkeypatch: pytest.MonkeyPatch) 
     """``VQBENCH_LOADERS`` is heeded where it is a number above 0."""
     for given, wanted in (("3", 3), ("0", None), ("many", None)):
         monkeypatch.setenv("VQBENCH_LOADERS", given)
-        assert loading.workers() == wanted if wanted else 1 <= loading.workers() <= 16
+        assert workers() == wanted if wanted else 1 <= workers() <= 16
 
 
 def test_first_images_are_all_that_is_read() -> None:
     """The first images of a split are a split of their own, of which making it reads none."""
     images = smooth(330, 1, 8)
     watched = WatchedImages(images)
-    first = loading.first_images(watched, 210)
+    first = first_images(watched, 210)
     assert watched.asked == []
     assert len(first) == 210
     assert torch.equal(first[torch.tensor([209, 3])], images[[209, 3]])
@@ -195,6 +196,6 @@ def test_first_images_are_all_that_is_read() -> None:
     assert watched.last == 209
     with pytest.raises(IndexError):
         first[torch.tensor([210])]
-    assert len(loading.first_images(watched, 1000)) == 330
-    assert loading.first_images(watched, None) is watched
-    assert len(loading.first_images(images, 210)) == 210
+    assert len(first_images(watched, 1000)) == 330
+    assert first_images(watched, None) is watched
+    assert len(first_images(images, 210)) == 210

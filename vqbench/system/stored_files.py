@@ -1,4 +1,4 @@
-"""Read files of a results folder, and distinguish damage from refusals.
+"""Read and write files of results folders: whole or not at all, damage named.
 
 Every reader raises ValueError for content that was not written by vqbench (another format, an absurd size, no regular
 file), FileNotFoundError for a missing file, and StoreError for what the system refuses (permissions, memory, a failing
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
@@ -18,12 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from vqbench.errors import StoreError
+from vqbench.errors import StoreError, Unwritable
 from vqbench.system import files
 
 TEXT_LIMIT = 2**27  # bytes of a JSON file
 FILE_LIMIT = 2**29  # bytes of an archive of arrays
 ARRAYS_LIMIT = 2**29  # bytes of all its arrays, unpacked
+SCRATCH = re.compile(r"\.[^.].*\.\d+")  # .NAME.PID, left by a process that was killed while it wrote
 
 
 def content(path: Path, limit: int | None = None) -> bytes:
@@ -127,3 +129,71 @@ def _content_errors() -> Iterator[None]:
 
 def _refuse_constant(word: str) -> None:
     raise ValueError(f"{word} is not JSON")
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Raise Unwritable for an error of the operating system."""
+    try:
+        yield
+    except OSError as error:
+        raise Unwritable(
+            f"{path}: cannot write ({error.strerror or error}); free space or mend its permissions"
+        ) from error
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file, so that it is kept but no longer read.
+
+    Return the new path. Raises Unwritable.
+    """
+    numbers = ("", *(f".{number}" for number in range(2, 1000)))  # earlier ones are kept
+    names = (path.with_name(f"{path.name}.damaged{number}") for number in numbers)
+    aside = next((name for name in names if not os.path.lexists(name)), path.with_name(f"{path.name}.damaged"))
+    with _writing(path):
+        os.replace(path, aside)
+    return aside
+
+
+def write_atomically(path: Path, *content: bytes | memoryview) -> None:
+    """Write a file so that a reader sees the old content or the new.
+
+    Never a part of it, even after a power cut. Raises Unwritable; the old file is then unchanged.
+
+    ``content`` may be several pieces, which are written one after the other.
+    """
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    with _writing(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(scratch, "wb") as file:
+                file.writelines(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(scratch, path)
+        except BaseException:
+            scratch.unlink(missing_ok=True)
+            raise
+
+
+def is_scratch(name: str) -> bool:
+    """Return whether ``name`` is that of a file that is being written.
+
+    Such a file is renamed when it is whole.
+
+    >>> is_scratch(".last.pt.4711"), is_scratch("last.pt")
+    (True, False)
+    """
+    return SCRATCH.fullmatch(name) is not None
+
+
+def half_written(folder: Path) -> list[Path]:
+    """List half-written files in ``folder`` and in its folders of samples."""
+    paths = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if is_scratch(entry.name) and not entry.is_dir(follow_symlinks=False):
+                paths.append(Path(entry.path))
+            elif entry.name.endswith(".parts") and entry.is_dir(follow_symlinks=False):
+                paths += half_written(Path(entry.path))
+    return sorted(paths)
