@@ -96,7 +96,7 @@ def test_wheel_checkout_and_editable_find_the_same_quantizers(wheel: Path, tmp_p
     assert {"identity", "vq", "vq_ema", "hvq", "sqvae", "cvq"} <= set(names)
 
 
-def test_an_installed_package_knows_its_suites(wheel: Path, tmp_path: Path) -> None:
+def test_an_installed_package_finds_its_suites(wheel: Path, tmp_path: Path) -> None:
     """Away from any checkout, suites are found by name inside the package."""
     pip("install", "--no-deps", "--target", tmp_path / "site", wheel)
     code = "from vqbench.planning.suite_files import find_suite; print(find_suite('quick'))"

@@ -50,7 +50,7 @@ def test_batches_are_the_order_whatever_the_threads(folder: Path, threads: int) 
     assert not got[0].is_cuda
 
 
-def test_an_epoch_goes_on_where_it_stopped(folder: Path) -> None:
+def test_an_epoch_resumes_where_it_stopped(folder: Path) -> None:
     """With ``start``, the rest of an epoch equals that of a whole one, drawn variations included."""
     images = of(folder, crop="random", flip=True).pixels("train")
     order = torch.randperm(30, generator=torch.Generator().manual_seed(1))

@@ -115,7 +115,7 @@ def test_any_change_of_the_images_is_another_run(folder: Path, change: str) -> N
     assert canonical_args(folder=str(folder))["content"] != before
 
 
-def test_content_that_is_asked_for_must_be_there(folder: Path) -> None:
+def test_pinned_content_must_exist(folder: Path) -> None:
     """A suite that pins a content gets it or a sentence that names both."""
     known = canonical_args(folder=str(folder))["content"]
     assert canonical_args(folder=str(folder), content=known)["content"] == known
@@ -137,7 +137,7 @@ def test_moved_images_are_found_in_the_folder_of_data(
     assert Photos(**args).content == args["content"]  # type: ignore[arg-type]
 
 
-def test_digest_of_a_split_knows_its_size(folder: Path) -> None:
+def test_digest_of_a_split_depends_on_its_size(folder: Path) -> None:
     """What is kept of the originals for metrics is never shared between sizes or splits."""
     digests = {Photos(folder=str(folder), size=size).digest(split) for size in (16, 32) for split in ("train", "test")}  # type: ignore[arg-type]
     assert len(digests) == 4

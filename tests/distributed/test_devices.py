@@ -129,7 +129,7 @@ def test_four_ranks_share_a_batch_of_three(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_networks_judge_ranks_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_networks_evaluate_ranks_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """LPIPS and rFID, under both protocols, are on two ranks what they are on one."""
     for name in ("inception_fid", "vgg16_lpips", "alexnet_lpips"):
         assets.fetch(name)
@@ -357,7 +357,7 @@ def descendants(process: int) -> list[int]:
 
 
 @pytest.mark.parametrize("victim", ["driver", pytest.param("leader", marks=pytest.mark.slow)])
-def test_no_rank_outlives_its_leader(one_device: Path, tmp_path: Path, victim: str) -> None:
+def test_no_rank_outlives_rank_0(one_device: Path, tmp_path: Path, victim: str) -> None:
     """SIGKILL of the driver, or of rank 0, leaves no process behind, and keeps the last checkpoint."""
     slow = plugin(tmp_path, "slow", "time.sleep(0.2)", after=0)
     suite, store = write(tmp_path, "slow", epochs=100), tmp_path / "runs"

@@ -71,7 +71,7 @@ def test_samples_end_in_one_file(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("fours")
 @pytest.mark.parametrize("ranks", [1, 2])
 @pytest.mark.parametrize("anew", [False, True])
-def test_stopped_while_sampling_it_goes_on(tmp_path: Path, ranks: int, anew: bool) -> None:
+def test_stopped_while_sampling_it_resumes(tmp_path: Path, ranks: int, anew: bool) -> None:
     """What was sampled before a stop is kept, also where the training is gone through again, and by however many ranks
     the rest is made, it ends in the samples of a run that was never stopped."""
     whole = measure(tmp_path / "whole", Maker()).values
@@ -133,7 +133,7 @@ def stopped_after(calls: int) -> Callable[[int, int], None]:
 
 @pytest.mark.usefixtures("fours")
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_stopped_while_measuring_it_goes_on(tmp_path: Path, shown: list[int], ranks: int) -> None:
+def test_stopped_during_evaluation_it_resumes(tmp_path: Path, shown: list[int], ranks: int) -> None:
     """A stop comes through after each piece of features, on all ranks, and references that were seen before it are not
     seen again."""
     whole = measure(tmp_path / "whole", Maker(), wanted=PRECISION).values
@@ -292,7 +292,7 @@ def test_fewer_test_images_are_no_fewer_training_images(
     assert len(evaluator._reference_features(f"{name}:{under.name}", under, protocol.MEASURE["clean"])) == count
 
 
-def test_a_run_goes_on_among_its_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_resumes_among_its_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`run`, stopped while it samples, ends its next call in the samples of a run that was not stopped, and makes none
     of them twice, though its training, which has no record yet, is gone through again."""
     pytest.importorskip("diffusers", reason="the extra `generate` is not installed")

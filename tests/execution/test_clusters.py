@@ -131,7 +131,7 @@ def test_only_what_changed_travels(tmp_path: Path) -> None:
     assert {path.name for path in order[-2:]} == {"last.pt", "record.json"}
 
 
-def test_a_run_stopped_on_one_node_goes_on_at_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_stopped_on_one_node_resumes_on_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Halted in mid-training and carried out again from what was sent, a run has the local executor's weights."""
     first = remote_job(write(tmp_path, "vq"), variables={"VQBENCH_CHECKPOINT_EVERY": "0"})
     scratch, store = tmp_path / "scratch", tmp_path / "runs"
@@ -150,7 +150,7 @@ def test_a_run_stopped_on_one_node_goes_on_at_another(tmp_path: Path, monkeypatc
     assert not list(scratch.glob("vqbench-*")), "nothing stays on the node"
 
 
-def test_a_crash_on_a_node_is_brought_home(tmp_path: Path) -> None:
+def test_a_crash_on_a_node_is_a_failed_run(tmp_path: Path) -> None:
     """What crashes, or takes too long, on a node comes back as a failed run with its reason and its last lines."""
     crash = 'print("the last words", flush=True); os._exit(7)'
     store = tmp_path / "runs"
@@ -289,7 +289,7 @@ def test_a_suite_on_ray(cluster: Any, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @ray_is_there
-def test_ray_is_told_to_stop(cluster: Any, tmp_path: Path) -> None:
+def test_sigterm_to_a_ray_driver_keeps_the_work(cluster: Any, tmp_path: Path) -> None:
     """SIGTERM to the driver ends with code 75 and the work in its store; it resumes, one run at a time per core."""
     words = 'if Path("{folder}/slow").exists(): time.sleep(0.3)\n'
     words += "            else: time.sleep(0.1)\n"
@@ -473,7 +473,9 @@ def test_failed_runs_on_slurm(slurm: Path, tmp_path: Path) -> None:
     assert "FAILED: its process ended with exit code 7" in again.stderr
 
 
-def test_what_slurm_is_asked_for(slurm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_slurm_array_is_submitted_with_requeue(
+    slurm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """One array with requeue and a warning signal is submitted; a command whose time is up leaves it to go on."""
     (slurm / "full").touch()  # the array waits in the queue
     words = ("partition=gpu", "time=2h", "gpus=1", "parallel=64", "nice=100")

@@ -76,7 +76,7 @@ def test_what_is_no_length_of_time(text: str) -> None:
         parse_duration(text)
 
 
-def test_when_the_time_is_up_the_work_goes_on_later(
+def test_after_the_time_limit_the_work_resumes(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Stopped in mid-training, a suite prints its table and what is left; continued, it ends with the same weights."""
@@ -220,7 +220,7 @@ def test_a_run_that_takes_too_long_is_ended(tmp_path: Path, capsys: pytest.Captu
     assert "took longer than --timeout 1s" in next(store.glob("*/failed.json")).read_text()
 
 
-def test_a_run_that_is_whole_when_its_process_dies_is_done(whole: Path, tmp_path: Path) -> None:
+def test_a_run_that_is_complete_when_its_process_dies_is_done(whole: Path, tmp_path: Path) -> None:
     """A process that is killed between its record and its last word leaves a finished run, not a failed one."""
     store = tmp_path / "runs"
     shutil.copytree(whole, store)
@@ -234,7 +234,7 @@ def test_a_run_that_is_whole_when_its_process_dies_is_done(whole: Path, tmp_path
     assert [path.parent.name.split("-")[1] for path in store.glob("*/failed.json")] == ["cvq"]
 
 
-def test_out_of_memory_says_how_much_was_asked_for() -> None:
+def test_out_of_memory_names_the_memory_requested() -> None:
     """torch's own sentences on any device become one that has the amount in it."""
     from vqbench.execution.runner import describe
 
@@ -248,7 +248,7 @@ def test_out_of_memory_says_how_much_was_asked_for() -> None:
 # Side by side ---------------------------------------------------------------------------------------------------------
 
 
-def test_places_divide_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_divide_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """One worker has all threads, several divide them; what the user set stays."""
     for name in ("OMP_NUM_THREADS", *environment.SETTINGS):
         monkeypatch.delenv(name, raising=False)
@@ -293,7 +293,7 @@ def test_the_command_limits_spinning_before_it_loads_torch() -> None:
     assert subprocess.check_output([sys.executable, "-c", code], env=env, text=True) == "2000 False\n"
 
 
-def test_places_take_the_gpus_in_turn(tmp_path: Path) -> None:
+def test_workers_take_the_gpus_in_turn(tmp_path: Path) -> None:
     """Three workers on two GPUs have the first, the second and the first again; a chosen one serves all."""
     stop, listener = Stop(), PlainProgress(1, quiet=True)
     for device, devices in (("auto", ["cuda:0", "cuda:1", "cuda:0"]), ("cuda:1", ["cuda:1"] * 3)):

@@ -80,7 +80,7 @@ def test_columns_leave_with_their_metric(capsys: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.mark.parametrize("sets", [["metrics=[l1]", "table.columns=[psnr]"], ["table.columns=[pnsr]"], ["metrics=[]"]])
-def test_columns_that_were_asked_for_are_checked(sets: list[str]) -> None:
+def test_requested_columns_are_checked(sets: list[str]) -> None:
     """A column that the same command line names must have its metric."""
     with pytest.raises(UsageError, match="metric"):
         load_suite("tiny.yaml", map(Override.parse, sets))
@@ -100,7 +100,7 @@ def test_arguments_leave_with_their_data_set() -> None:
 
 
 @pytest.mark.parametrize("path", ["quantizers", "quantizers.0.on.cifar10", "quantizers.0.on.mnits"])
-def test_arguments_that_were_asked_for_are_checked(path: str) -> None:
+def test_requested_arguments_are_checked(path: str) -> None:
     """Arguments for a data set that the same command line leaves out, or misspells, are refused."""
     value: Any = [{"vq": {}, "on": {"cifar10": {"beta": 1}}}] if path == "quantizers" else {"beta": 1}
     with pytest.raises(UsageError, match="not a data set of this suite"):

@@ -100,7 +100,7 @@ def test_rows_of_lsun_differ_in_their_quantizer_alone(name: str, tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_the_lsun_suite_goes_the_whole_way(tmp_path: Path) -> None:
+def test_the_lsun_suite_runs_end_to_end(tmp_path: Path) -> None:
     """Made small, both rows of the suite train their tokenizer and their diffusion and get every number of samples."""
     data = lsun(tmp_path / "data", "bedroom")
     small = [

@@ -202,7 +202,7 @@ def test_a_folder_is_no_suite(tmp_path):
     assert "no such suite" in refusal(tmp_path)
 
 
-def test_unknown_suite_tells_where_was_looked(tmp_path, monkeypatch):
+def test_unknown_suite_lists_the_places_searched(tmp_path, monkeypatch):
     """An unknown name lists the places looked in and the known suites, the nearest first."""
     (tmp_path / "suites").mkdir()
     (tmp_path / "suites" / "mine.yaml").write_text(GOOD)

@@ -82,7 +82,7 @@ def read(text: str) -> SuiteSpec:
     return SuiteSpec.from_document(yamlfile.parse(text, "systems.yaml"))
 
 
-def test_prepare_tells_of_images(suite: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_prepare_reports_images(suite: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`prepare` opens the data sets too: it says how many images there are, or where they should be."""
     words = (
         "prepare",
@@ -198,7 +198,7 @@ def loaded(suite: Path, store: Path, *sets: str) -> Plan:
     return loading.load(suite, [ResultStore(store)], list(map(Override.parse, sets)))
 
 
-def test_a_plan_knows_counts_notes_and_shapes(suite: Path, folder: Path, tmp_path: Path) -> None:
+def test_a_plan_has_counts_notes_and_shapes(suite: Path, folder: Path, tmp_path: Path) -> None:
     """Counts are those of usable images; what was left out, and the shape of each row's codes, are told."""
     made = loaded(suite, tmp_path / "runs", f"data={folder}")
     info = made.datasets["photos"]

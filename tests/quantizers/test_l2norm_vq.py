@@ -15,7 +15,7 @@ from tests.support.quantizing import (
 from vqbench.quantizers.l2norm_vq import L2NormVQ
 
 
-def test_l2norm_vq_knows_directions_alone() -> None:
+def test_l2norm_vq_depends_on_directions_alone() -> None:
     """Codes are of the largest cosine, the decoder gets the unit code, and lengths of z and e change nothing."""
     quantizer = pass_through(L2NormVQ(NUM_CODES, DIM, code_dim=DIM))
     z = feature_map()

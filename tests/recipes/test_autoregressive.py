@@ -170,7 +170,7 @@ def test_training_learns_and_leaves_the_first_stage(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("flips", [False, True])
-def test_stopped_anywhere_it_goes_on_exactly(tmp_path: Path, flips: bool) -> None:
+def test_stopped_anywhere_it_resumes_exactly(tmp_path: Path, flips: bool) -> None:
     """With dropout too, a training that is stopped every few updates ends with the weights of one that was not."""
     recipe(flips=flips).fit(task(tmp_path / "whole"))
     assert stopped_often(recipe(flips=flips), tmp_path / "parts") == 3  # of 8 updates and one piece of codes

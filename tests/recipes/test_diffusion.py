@@ -184,7 +184,7 @@ def test_odd_maps_are_padded_and_cut() -> None:
     assert float(seen[0][..., 7, :].abs().sum() + seen[0][..., 7].abs().sum()) == 0
 
 
-def test_the_full_unet_has_attention_where_it_is_asked_for() -> None:
+def test_the_full_unet_has_attention_where_configured() -> None:
     """The default sizes are latent diffusion's: 4 levels of 224 to 896 channels, attention on all but the first."""
     with torch.device("meta"):
         net: Any = unet(4, 224, [1, 2, 3, 4], [2, 4, 8], 2)
@@ -487,7 +487,7 @@ def test_metrics_of_samples_say_nothing_about_reconstructions() -> None:
         assert (metric.compute(), metric.state) == (None, {})  # type: ignore[attr-defined]
 
 
-def test_samples_are_held_against_the_whole_reference_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_are_compared_with_the_whole_reference_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Features are those of all samples and of every reference, in order; those of the references are kept."""
     shown: list[int] = []
 

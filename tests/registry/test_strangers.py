@@ -289,7 +289,7 @@ def test_a_quantizer_without_its_package_is_skipped(
         (("--only", "nothing"), "unknown check 'nothing'"),
     ],
 )
-def test_what_check_cannot_be_asked_is_one_sentence(
+def test_wrong_usage_of_check_is_one_sentence(
     words: tuple[str, ...], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The budget is set by its own options, and an argument may be called like one of the kit's own."""

@@ -107,7 +107,7 @@ def test_tables_agree_with_each_other(dataset):
         assert number("B.3", "D", dataset, metric) == number("B.4", "probability", dataset, metric, "online")
 
 
-def test_lookup_knows_the_names_of_rows():
+def test_rows_are_looked_up_by_their_names():
     """A row of B.3 is found by letter, label or both, one of B.4 with its setting apart or appended."""
     cells = {
         paper.lookup("B.3", row, "fashion_mnist", "psnr") for row in ("B", "+ Cosine distance", "B + Cosine distance")
