@@ -1,4 +1,4 @@
-"""What all tests share: they compute on the CPU, on any machine, unless they are marked ``gpu``."""
+"""Shared fixtures and settings: tests use the CPU on any machine, unless they are marked ``gpu``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The examples in docstrings: each does what it shows."""
+"""The examples in docstrings, run as doctests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What only a GPU can show, and that all other tests leave GPUs alone."""
+"""Tests that need a GPU, and checks that no other test uses one."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ LIGHT = (
 )
 HEAVY = {"vqbench.execution.executors.inline"}  # ... but for these
 
-# What a plugin may import of ours, beside its siblings: no more than a stranger's plugin could rely on.
+# What a plugin may import from the project, besides its siblings: only what an outside plugin can rely on.
 EVERYONES = {"errors", "bounds", "system.paths"}
 PLUGINS = {
     "quantizers": {"quantizer", "functional"},
@@ -137,7 +137,7 @@ def test_rooms_import_what_the_architecture_says() -> None:
 
 @pytest.mark.parametrize("folder", PLUGINS)
 def test_plugins_import_their_contract_alone(folder: str) -> None:
-    """A built-in plugin imports no more of the project than a stranger's could rely on."""
+    """A built-in plugin imports only what an outside plugin can rely on."""
     allowed = PLUGINS[folder] | EVERYONES | {folder}
     for name, path in modules().items():
         if name.startswith(f"{folder}."):
@@ -190,7 +190,7 @@ def test_folders_can_be_taken_in_at_a_glance() -> None:
 
 
 def test_functions_are_short() -> None:
-    """A function is read without scrolling."""
+    """A function fits on a screen."""
     for path, node in definitions():
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             lines = (node.end_lineno or 0) - node.lineno + 1

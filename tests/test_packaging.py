@@ -1,4 +1,4 @@
-"""Installed or not, in whichever way: the same quantizers, suites and data are found."""
+"""Packaging: every way to install gives the same quantizers, suites and data."""
 
 from __future__ import annotations
 

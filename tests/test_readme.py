@@ -1,4 +1,4 @@
-"""The documents: every figure in them is what the command beside it prints."""
+"""The documents: every figure is the output of the command beside it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_figures_are_what_their_commands_print(document: str) -> None:
 
 
 def test_published_tables_need_no_torch() -> None:
-    """What the published suites resolved to is current, so their tables come from the records alone, without torch."""
+    """The published resolved suites are current, so their tables need only the records and no torch."""
     commands = re.findall(r"<!-- \$ vqbench (table .*?) -->", (ROOT / "results" / "README.md").read_text())
     heavy = [command for command in commands if "torch" in imported(command)]  # stale, or nothing is published
     suites = sorted(path.stem for path in (ROOT / "results" / "suites").glob("*.json"))
@@ -38,7 +38,7 @@ def imported(command: str) -> set[str]:
 
 
 def test_a_stale_figure_is_noticed(tmp_path: Path) -> None:
-    """A figure changed by hand is found, and the tool says how to mend it."""
+    """A figure changed by hand is detected, and the tool says how to fix it."""
     stale = tmp_path / "stale.md"
     stale.write_text((ROOT / "README.md").read_text().replace("441", "440"))
     told = subprocess.run(
@@ -49,7 +49,7 @@ def test_a_stale_figure_is_noticed(tmp_path: Path) -> None:
 
 
 def test_promises_name_tests_that_exist() -> None:
-    """Every test and test file that the README names as a proof is there."""
+    """Every test and test file that the README names as a proof exists."""
     files = {path.name: path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
     tests = {name for text in files.values() for name in re.findall(r"^def (test_\w+)", text, re.MULTILINE)}
     named = re.findall(r"`(?:(test_\w+\.py))?(?:::)?(test_\w+)?`", (ROOT / "README.md").read_text())

@@ -1,4 +1,4 @@
-"""A change of the code that changes what trained runs weigh must raise a VERSION, or published records lie."""
+"""Code that changes the weights of published runs must raise a VERSION."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROWS = rows()
 
 
 def complaint(row: Trained, kept: dict[str, Any] | None, now: dict[str, float]) -> str:
-    """What is wrong with a row, in one sentence; nothing if its values are those that are kept."""
+    """Return what is wrong with a row in one sentence; empty if its values are the stored ones."""
     quantizer = row.quantizer.name
     if kept is None:
         return f"a published row of {quantizer} is not kept; write it by `{ANEW}`"

@@ -36,5 +36,5 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def official() -> dict[str, Path]:
-    """Return where the real assets are, in the user's cache."""
+    """Return the folder of the real assets in the user's cache."""
     return {name: assets.fetch(name) for name in CATALOGUE}

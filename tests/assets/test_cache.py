@@ -1,4 +1,4 @@
-"""Folders of assets: the user's is used in place, ours is verified and remembered."""
+"""Folders of assets: the user's is used in place, the cache is verified."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def link_all(source: Path, target: Path) -> None:
 def test_torchvision_layout_is_used_in_place(
     official: dict[str, Path], world: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of two folders with files of equal names, each data set finds its own by content, and nothing is copied."""
+    """With equal file names in two folders, each data set selects its own files by content; nothing is copied."""
     link_all(official["mnist"], world / "data" / "MNIST" / "raw")
     link_all(official["fashion_mnist"], world / "data" / "FashionMNIST" / "raw")
     monkeypatch.setenv("VQBENCH_DATA", str(world / "data"))
@@ -56,7 +56,7 @@ def test_gzipped_files_of_the_user_are_converted(
 def test_wrong_file_of_the_user_is_named_and_kept(
     world: Path, server: AssetServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A wrong file of the user's is passed over, named with both digests if nothing else helps, and never touched."""
+    """A wrong file of the user's is skipped, named with both digests if no other exists, and never modified."""
     asset = small_asset(address(server.base))
     set_catalogue(monkeypatch, asset)
     (world / "data" / "deep").mkdir(parents=True)
@@ -74,7 +74,7 @@ def test_wrong_file_of_the_user_is_named_and_kept(
 
 
 def test_broken_cache_is_seen_and_mended(world: Path, server: AssetServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file of the cache that has changed is noticed: offline an error with both digests, online fetched again."""
+    """A changed file in the cache is detected: an error with both digests offline, fetched again online."""
     asset = small_asset(address(server.base))
     set_catalogue(monkeypatch, asset)
     file = assets.fetch("small") / "labels"
@@ -110,7 +110,7 @@ def test_verification_is_remembered(world: Path, server: AssetServer, monkeypatc
 
 
 def test_unwritable_cache_is_one_sentence(world: Path, server: AssetServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cache that cannot be made is one sentence that names it and the variable to set."""
+    """A cache folder that cannot be created gives one sentence with its path and the variable to set."""
     set_catalogue(monkeypatch, small_asset(address(server.base)))
     (world / "file").write_text("")
     monkeypatch.setenv("VQBENCH_CACHE", str(world / "file" / "cache"))
@@ -120,7 +120,7 @@ def test_unwritable_cache_is_one_sentence(world: Path, server: AssetServer, monk
 
 
 def test_read_only_cache_serves(world: Path, server: AssetServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A filled cache in which nothing can be noted down still serves, offline too."""
+    """A filled cache that cannot be written still works, also offline."""
     set_catalogue(monkeypatch, small_asset(address(server.base)))
     folder = assets.fetch("small")
     (world / "cache" / "verified.json").unlink()

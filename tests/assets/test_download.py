@@ -15,7 +15,7 @@ from vqbench.errors import AssetError
 
 
 def test_broken_download_is_resumed(world: Path, server: AssetServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a connection that broke half-way only the rest is asked for, and the file is whole."""
+    """After a broken connection only the rest is requested, and the file is complete."""
     set_catalogue(monkeypatch, small_asset(address(server.base)))
     server.breaks = 1
     assert (assets.fetch("small") / "images").read_bytes() == IMAGES
@@ -23,7 +23,7 @@ def test_broken_download_is_resumed(world: Path, server: AssetServer, monkeypatc
 
 
 def test_broken_download_is_resumed_later(world: Path, server: AssetServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a failed fetch has received is kept, and the next fetch resumes there."""
+    """A failed fetch keeps the received part, and the next fetch resumes there."""
     set_catalogue(monkeypatch, small_asset(address(server.base)))
     server.breaks = download.ATTEMPTS
     with pytest.raises(AssetError, match="broke off after"):
@@ -34,7 +34,7 @@ def test_broken_download_is_resumed_later(world: Path, server: AssetServer, monk
 
 
 def test_changed_file_is_not_mixed(world: Path, server: AssetServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the file has changed between two attempts, the second starts anew instead of joining parts of two files."""
+    """If the file changed between two attempts, the second one starts over instead of joining parts of two files."""
     server.breaks = 1
     server.files["images"] = bytes(len(IMAGES))
     monkeypatch.setattr(download, "ATTEMPTS", 1)
@@ -46,7 +46,7 @@ def test_changed_file_is_not_mixed(world: Path, server: AssetServer, monkeypatch
 
 
 def test_dead_address_costs_seconds(world: Path, server: AssetServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An address that never answers is given up after the time to connect, then the next source serves."""
+    """An address that never answers is abandoned after the connection timeout, and the next source is used."""
     with socket.socket() as dead, socket.socket() as first, socket.socket() as second:
         dead.bind(("127.0.0.1", 0))
         dead.listen(0)  # once its queue is full, the system leaves further connections without an answer
@@ -64,7 +64,7 @@ def test_dead_address_costs_seconds(world: Path, server: AssetServer, monkeypatc
 
 
 def test_hanging_look_up_costs_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name server that does not answer delays no longer than an address that does not."""
+    """A name server that does not answer causes no longer delay than an address that does not."""
 
     def hang(*_: object, **__: object) -> None:
         time.sleep(2.5)

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_fetch_verifies_stores_and_tidies(world: Path, server: AssetServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From an empty cache: missing, then cached; progress ends at the whole; the download itself is removed."""
+    """From an empty cache: missing, then cached; progress ends at 100 %; the download itself is removed."""
     set_catalogue(monkeypatch, small_asset(address(server.base)))
     progress: list[tuple[int, int | None]] = []
     assert assets.state("small") == "missing"
@@ -37,7 +37,7 @@ def test_fetch_verifies_stores_and_tidies(world: Path, server: AssetServer, monk
 
 
 def test_wrong_content_is_refused(world: Path, server: AssetServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A source with other content is named with the file and both digests, and none of it reaches the cache."""
+    """A source with other content is reported with file and both digests, and nothing of it reaches the cache."""
     asset = small_asset(address(server.base))
     set_catalogue(monkeypatch, asset)
     server.files["labels"] = b"wrong"
@@ -50,7 +50,7 @@ def test_wrong_content_is_refused(world: Path, server: AssetServer, monkeypatch:
 
 
 def test_next_source_is_tried(world: Path, server: AssetServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A source that has nothing and one that is wrong do not keep a later one from serving."""
+    """After an empty source and a wrong one, a later source is still used."""
     with AssetServer() as wrong:
         wrong.files = {"images": b"wrong", "labels": LABELS}
         threading.Thread(target=wrong.serve_forever, args=(0.01,), daemon=True).start()
@@ -61,7 +61,7 @@ def test_next_source_is_tried(world: Path, server: AssetServer, monkeypatch: pyt
 
 
 def test_two_processes_download_once(world: Path, server: AssetServer) -> None:
-    """Of two processes that want the same asset at once, one downloads and both have it."""
+    """If two processes need the same asset at once, one downloads it for both."""
     code = (
         "import sys; sys.path.insert(0, sys.argv[2]); import asset_server as t; from vqbench import assets\n"
         "from vqbench.assets import fetching\n"
@@ -76,7 +76,7 @@ def test_two_processes_download_once(world: Path, server: AssetServer) -> None:
 
 
 def test_one_download_serves_siblings(world: Path, server: AssetServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An asset that lies in the same package as another is stored with it and needs no second download."""
+    """Two assets in one package are stored together, with a single download."""
     one = small_asset(address(server.base))
     two = Asset(
         "two", "Two", "CC0", "md5", {"labels": one.digests["labels"]}, lambda: Origins(one.forms[1:], one.sources)
@@ -88,7 +88,7 @@ def test_one_download_serves_siblings(world: Path, server: AssetServer, monkeypa
 
 
 def test_unknown_names_are_usage_errors(world: Path) -> None:
-    """A wrong name of an asset or of a file is progress with the nearest known one, and kinds are not mixed up."""
+    """A wrong name of an asset or file is an error with the nearest valid name of the same kind."""
     with pytest.raises(UsageError, match="did you mean 'cifar10'"):
         assets.fetch("cifar-10")
     with pytest.raises(UsageError, match=r"did you mean 'test_batch\.bin'"):
@@ -101,7 +101,7 @@ def test_unknown_names_are_usage_errors(world: Path) -> None:
 
 @pytest.mark.parametrize("way", ["argument", "variable", "block"])
 def test_offline_tries_no_source(way: str, world: Path, server: AssetServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Offline, whichever way, no source is tried, nothing is written, and the error says what to do."""
+    """Offline, whether by argument, variable or block, no source is tried, nothing is written; the error says what to do."""
     set_catalogue(monkeypatch, small_asset(address(server.base)))
     if way == "variable":
         monkeypatch.setenv("VQBENCH_OFFLINE", "1")
@@ -114,7 +114,7 @@ def test_offline_tries_no_source(way: str, world: Path, server: AssetServer, mon
 
 
 def test_every_source_that_failed_is_named(world: Path, server: AssetServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When nothing helps, the error names each source with its reason, in one line."""
+    """If all sources fail, the error names each source with its reason, in one line."""
     refused = socket.socket()
     refused.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
     closed = f"http://127.0.0.1:{refused.getsockname()[1]}/"
@@ -128,7 +128,7 @@ def test_every_source_that_failed_is_named(world: Path, server: AssetServer, mon
 
 
 def test_full_disk_is_one_sentence(world: Path, server: AssetServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that is full while a download is written is progress as that, with what to free."""
+    """A full disk during a download is reported as such, with the space to free."""
     set_catalogue(monkeypatch, small_asset(address(server.base)))
 
     def full(*_: object) -> None:

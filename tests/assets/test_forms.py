@@ -15,7 +15,7 @@ from vqbench.assets.catalogue import CATALOGUE
 
 
 def test_cifar10_is_found_in_every_form(official: dict[str, Path], world: Path) -> None:
-    """Pickled batches and both official archives are read as the binary batches that they stand for."""
+    """Pickled batches and both official archives are read as the same binary batches."""
     binary = official["cifar10"] / "test_batch.bin"
     rows = np.frombuffer(binary.read_bytes(), np.uint8).reshape(10_000, 3073)  # label, then pixels
     pickled = world / "test_batch"

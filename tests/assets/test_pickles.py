@@ -1,4 +1,4 @@
-"""Pickles and archives of strangers yield arrays, and nothing in them is run."""
+"""Untrusted pickles and archives yield arrays, and no code in them is run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Evil:
 
 
 def test_forbidden_pickle_is_refused(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pickle that calls something of the system is refused by name in every reader, and does nothing."""
+    """Every reader refuses a pickle that calls a system function, names the function, and runs nothing."""
     import torch
 
     evil = {"VGG16_0": Evil(world / "made"), b"data": Evil(world / "made")}
@@ -48,7 +48,7 @@ def test_forbidden_pickle_is_refused(world: Path, monkeypatch: pytest.MonkeyPatc
     "wanted", ["builtins.eval", "numpy.load", "numpy.core.multiarray.fromfile", "torch.load", "os.system"]
 )
 def test_only_what_an_array_needs_is_admitted(wanted: str) -> None:
-    """Neither reader of pickles hands out a global beyond those of arrays, not even one of numpy or torch."""
+    """The readers of pickles admit only the globals of arrays, and no others of numpy or torch."""
     module, _, name = wanted.rpartition(".")
     attack = f"c{module}\n{name}\n.".encode()
     with pytest.raises(pickle.UnpicklingError, match="refused"):

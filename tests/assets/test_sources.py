@@ -1,4 +1,4 @@
-"""Packages are brought by the clients of their registries, and never run."""
+"""Packages are downloaded by the clients of their registries, and never run."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_links_are_read_from_any_wording() -> None:
 
 
 def test_wheel_is_brought_by_pip(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Through the real pip, a wheel arrives alone whatever Python it asks for, and a wrong one is refused."""
+    """The real pip downloads a wheel without dependencies, for any required Python; a wrong wheel is refused."""
     (world / "index").mkdir()
     wheel = world / "index" / "some_thing-1.0-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
@@ -114,7 +114,7 @@ def test_npm_package_is_brought(world: Path, server: AssetServer, monkeypatch: p
 
 
 def test_silent_client_is_ended(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A package client that hangs is ended, and its scratch folder removed."""
+    """A package client that hangs is stopped, and its scratch folder is removed."""
     monkeypatch.setattr(sources, "PATIENCE_SECONDS", 0.5)
     start = time.monotonic()
     with pytest.raises(download.SourceError, match="nothing received"):

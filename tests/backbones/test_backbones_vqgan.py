@@ -342,7 +342,7 @@ def test_a_published_checkpoint_is_measured_as_it_is(tmp_path: Path) -> None:
 def test_checkpoints_of_another_model_are_refused(
     tmp_path: Path, changes: dict[str, Any], args: dict[str, Any], sentence: str
 ) -> None:
-    """Whatever does not fit, parameter by parameter, is named instead of being left as it was at random."""
+    """Parameters that do not fit are named instead of keeping their random initial values."""
     path, _ = checkpoint(tmp_path, **changes)
     with pytest.raises(AssetError, match=sentence):
         pretrained(path, **args)
@@ -357,7 +357,7 @@ def test_a_codebook_of_another_size_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
-    """Text, a truncated file and a pickle of before torch 1.6 end in a sentence."""
+    """Text, a truncated file and a pickle from before torch 1.6 give one sentence."""
     path, _ = checkpoint(tmp_path)
     whole = path.read_bytes()
     old = io.BytesIO()
@@ -388,7 +388,7 @@ def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path) -> None:
 
 
 def test_files_are_looked_for_in_the_folder_of_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A path that is not there as given is one below VQBENCH_DATA, so that a suite names no machine's folders."""
+    """A path that does not exist as given is looked up below VQBENCH_DATA, so that suites need no absolute paths."""
     path, state = checkpoint(tmp_path)
     monkeypatch.setenv("VQBENCH_DATA", str(tmp_path))
     digest = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -102,7 +102,7 @@ def measurement(chosen: argparse.Namespace, words: Sequence[str]) -> dict[str, A
 
 
 def table(found: dict[str, Any], style: str) -> str:
-    """The measurement as a table, made from it alone."""
+    """Format the measurement as a table."""
     from tabulate import tabulate
 
     machine = found["machine"]

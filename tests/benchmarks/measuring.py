@@ -1,4 +1,4 @@
-"""How fast images are measured: against a script that takes image by image, and against the bare networks.
+"""Evaluation speed, compared with a script that takes one image at a time and with the bare networks.
 
     python tests/benchmarks/measuring.py                # measures, prints a table
     python tests/benchmarks/measuring.py -o FILE        # and keeps what was measured, as JSON
@@ -29,7 +29,7 @@ SCRIPT = (
 )  # the image-by-image script that the tests hold values against
 DATASETS = ("fashion_mnist_5k", "cifar10")
 BATCH = 100  # as in an evaluation
-RFID_BATCH = 10  # a network pass takes as long an image from here on
+RFID_BATCH = 10  # larger network passes are no faster per image
 
 
 def main() -> None:
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def markdown(measured: dict[str, Any]) -> str:
-    """The measurement as Markdown, made from it alone."""
+    """Format the measurement as Markdown."""
     machine = measured["machine"]
     lines = [
         f"{machine['device']}, {machine['threads']} threads, torch {machine['torch']}, Pillow {machine['pillow']}; "

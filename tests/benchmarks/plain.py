@@ -1,4 +1,4 @@
-"""The plain training step that ours is held against: whole matrices, full sorts, contiguous float32.
+"""The plain training step that ours is compared with: whole matrices, full sorts, contiguous float32.
 
 Written from what the released code of CVQ-VAE does, in the order in which it does it: similarities of all features with
 all codes, a full ascending sort whose last entry is the assignment, the loss, then usage and relocation through

@@ -77,7 +77,7 @@ def measurement(chosen: argparse.Namespace) -> dict[str, Any]:
 
 
 def table(found: dict[str, Any], style: str) -> str:
-    """The measurement as a table, made from it alone."""
+    """Format the measurement as a table."""
     from tabulate import tabulate
 
     machine = found["machine"]

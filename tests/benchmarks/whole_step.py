@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 SHAPES = {"mnist": (1, 28), "cifar10": (3, 32)}  # channels, side
-# Quantizer -> the plain step that it is held against.
+# Quantizer -> the plain step that it is compared with.
 ROWS = {
     "identity": "baseline",
     "vq": "baseline",
@@ -37,7 +37,7 @@ HEADS = ["quantizer", "data set", "batch", "precision", "ours [s]", "plain [s]",
 
 
 def measured(chosen: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """One row after the other, as soon as it is there."""
+    """Yield each row as soon as it is measured."""
     os.environ["VQBENCH_CHECKPOINT_EVERY"] = "inf"  # read when the recipe is imported: no checkpoint within a step
     from vqbench.system.environment import LARGE_PAGES
 
@@ -116,7 +116,7 @@ def measurement(chosen: argparse.Namespace) -> dict[str, Any]:
 
 
 def table(found: dict[str, Any], style: str) -> str:
-    """The measurement as a table, made from it alone."""
+    """Format the measurement as a table."""
     from tabulate import tabulate
 
     machine = found["machine"]

@@ -35,7 +35,7 @@ def test_wrong_usage_is_one_sentence(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A mistake on the command line ends with exit code 2 and one line on stderr that names what would be right."""
+    """A mistake on the command line gives exit code 2 and one line on stderr with a valid alternative."""
     monkeypatch.chdir(tmp_path)
     assert vqbench(*words) == 2
     shown = capsys.readouterr()
@@ -46,14 +46,14 @@ def test_wrong_usage_is_one_sentence(
 
 
 def test_debug_shows_where(tmp_path: Path) -> None:
-    """--debug, wherever it stands, turns the sentence back into the exception that it was made of."""
+    """--debug, at any position, shows the original exception instead of the sentence."""
     for words in (("--debug", "run", "quikc"), ("run", "quikc", "--debug")):
         with pytest.raises(UsageError, match="quikc"):
             vqbench(*words)
 
 
 def test_results_folder_that_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A results folder that cannot be one is named, and left."""
+    """A path that cannot be a results folder is named and not modified."""
     (tmp_path / "runs").write_text("mine")
     assert vqbench("run", "quick", "--store", tmp_path / "runs") == 1
     assert "not a folder" in capsys.readouterr().err
@@ -61,7 +61,7 @@ def test_results_folder_that_is_a_file(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_every_command_is_in_the_readme() -> None:
-    """The README's table of commands has every command that there is, and the help has a sentence on each."""
+    """The README's table lists every command, and every command has a help text."""
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     for command in app.app.registered_commands:
         assert command.callback is not None

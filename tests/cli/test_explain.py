@@ -32,7 +32,7 @@ def columns(table: str) -> Iterator[tuple[list[str], list[str]]]:
 def test_the_printed_changes_add_up_as_printed(
     store: ResultStore, run: RunSpec, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A reader who adds the printed changes to the printed value under official gets the printed one under clean."""
+    """The printed value under official plus the printed changes is the printed value under clean."""
     words = ("explain", run.key[:6], "--store", store.root, "--test-images", IMAGES)
     assert vqbench(*words, *(word for metric in METRICS for word in ("--metrics", metric))) == 0
     shown = capsys.readouterr()
@@ -72,7 +72,7 @@ def test_a_run_is_called_by_key_prefix_or_folder(
 
 
 def refused(capsys: pytest.CaptureFixture[str], code: int, *words: object) -> str:
-    """The one sentence with which a command ends."""
+    """Return the one sentence that a failed command prints."""
     assert vqbench("explain", *words, "--metrics", "l1", "--test-images", 2, "-q") == code
     shown = capsys.readouterr()
     assert shown.out == ""
@@ -84,7 +84,7 @@ def refused(capsys: pytest.CaptureFixture[str], code: int, *words: object) -> st
 def test_an_unknown_or_ambiguous_run_is_one_sentence(
     store: ResultStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A name that no finished run has, or that several begin with, ends with exit code 2 and those that there are."""
+    """An unknown or ambiguous run name gives exit code 2 and lists the existing runs."""
     assert "has no finished run 'abc'" in refused(capsys, 2, "abc", "--store", tmp_path / "none")
     runs = [stored(store, a_run(seed=seed)) for seed in range(17)]  # of 17 keys, two begin alike
     first = [run.key[0] for run in runs]
@@ -102,7 +102,7 @@ def test_an_unknown_or_ambiguous_run_is_one_sentence(
 def test_a_checkpoint_that_cannot_serve_is_one_sentence(
     harm: str, store: ResultStore, run: RunSpec, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A removed, damaged or foreign checkpoint is named with what to do, and is left as it is."""
+    """A removed, damaged or foreign checkpoint is reported with what to do, and is not modified."""
     path = store.folder(run) / "best.pt"
     if harm == "cleaned":
         path.unlink()

@@ -1,4 +1,4 @@
-"""Every option that takes a path answers to one that the system cannot follow in one sentence, with exit code 2."""
+"""Every option with a path reports an unusable path in one sentence, with exit code 2."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_an_odd_path_in_the_environment(
 
 
 def test_a_missing_folder_of_images_names_its_place(capsys: pytest.CaptureFixture[str]) -> None:
-    """That a folder of images is not there is a wrong suite: exit code 2, with file, line and key."""
+    """A missing image folder is an error of the suite: exit code 2, with file, line and key."""
     Path("ph.yaml").write_text(PHOTOS.replace("size: 32", "size: 32, folder: gone"))
     assert run_words(["plan", "ph.yaml"]) == 2
     assert "ph.yaml:4:32: datasets.0.photos.folder: gone: no such folder" in capsys.readouterr().err
@@ -92,7 +92,7 @@ def test_a_missing_folder_of_images_names_its_place(capsys: pytest.CaptureFixtur
 
 
 def test_a_sound_path_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is there, what is not there yet, and the user's own home."""
+    """Existing paths, paths to create, and the user's home folder are accepted."""
     monkeypatch.setenv("HOME", "/home/of/mine")
     assert path_of("file") == Path("file")
     assert path_of("not/yet") == Path("not/yet")

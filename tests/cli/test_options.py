@@ -42,7 +42,7 @@ def test_a_store_that_does_not_exist_is_refused(
 def test_every_command_passes_all_options_of_a_selection_on(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each option that changes a suite arrives under its own name, in every command that takes a suite."""
+    """Each option that changes a suite has the same name in every command that takes a suite."""
     selections: list[Selection] = []
 
     def plan(selection: Selection, *_: object, **__: object) -> None:

@@ -11,7 +11,7 @@ from tests.support.tiny_suite import vqbench
 
 
 def test_plan_and_status_of_a_suite_that_was_never_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Plan lists the runs that the paper's suites need, with their updates; status says that none has begun."""
+    """Plan lists the runs of the paper's suites with their updates; status shows all as not begun."""
     for suite, runs, updates in (("small_datasets", 8, 29_500), ("ablation", 15, 29_500), ("anchors", 16, 29_500)):
         assert vqbench("plan", suite, "--store", tmp_path, "--results", tmp_path / "none", "--json") == 0
         plan = json.loads(capsys.readouterr().out)
@@ -23,7 +23,7 @@ def test_plan_and_status_of_a_suite_that_was_never_run(tmp_path: Path, capsys: p
 
 
 def test_plan_says_which_runs_suites_share(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The rows that two of the paper's tables have in common are named as shared, wherever one asks."""
+    """Rows in two of the paper's tables are listed as shared, in every command."""
     assert vqbench("plan", "ablation", "--store", tmp_path, "--results", tmp_path / "none", "--json") == 0
     shared = {
         (row["row"][0], row["data set"]): row["shared with"] for row in json.loads(capsys.readouterr().out)["runs"]

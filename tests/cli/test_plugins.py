@@ -129,7 +129,7 @@ def test_the_class_is_named_after_the_file(name: str, cls: str) -> None:
 
 
 def test_new_overwrites_nothing_and_takes_no_bad_name(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A file that is there stays byte for byte; names that are no module's, or taken, are refused, with exit code 2."""
+    """An existing file is not modified; names that are taken or cannot be modules are refused with exit code 2."""
     (here / "my_vq.py").write_text("mine")
     for kind, name, sentence in (
         ("quantizer", "my_vq", "is not overwritten"),
@@ -298,7 +298,7 @@ def installed(site: Path, cwd: Path, *words: object) -> subprocess.CompletedProc
 
 
 def test_a_package_s_plugins_are_listed_with_their_faults(site: Path, tmp_path: Path) -> None:
-    """Good ones are listed like our own, broken ones with their cause, and a name of ours stays ours."""
+    """Installed plugins are listed like built-in ones, broken ones with their cause; built-in names win."""
     done = installed(site, tmp_path, "list", "quantizers", "--json")
     assert done.returncode == 0, done.stderr
     about = {row["name"]: row["about"] for row in json.loads(done.stdout)}

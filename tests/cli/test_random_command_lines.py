@@ -1,4 +1,4 @@
-"""Whatever is typed, or stands in a suite, a command ends: with exit code 0, or with 1 or 2 and one clear sentence.
+"""Any command line and any suite end with exit code 0, or with 1 or 2 and one clear sentence.
 
 Random single mutations of valid command lines, over every command and option, and of a valid suite. Commands that
 train, or compute for long, are not carried out: of `run` all but the execution is.
@@ -221,7 +221,7 @@ def test_no_command_line_is_worse_than_wrong(words: list[str]) -> None:
 @examples(one_in=ONE_IN)
 @given(words=mutated().filter(lambda words: words[:1] not in (["run"], ["doctor"]) and can_be_typed(words)))
 def test_no_command_hangs(words: list[str]) -> None:
-    """The same of whole processes, which end in time."""
+    """The same with whole processes, which end in time."""
     assert_clear(*in_a_process(words))
 
 
@@ -313,5 +313,5 @@ def test_no_suite_is_worse_than_wrong(raw: bytes) -> None:
 @examples(one_in=2 * ONE_IN)
 @given(raw=mutated_suite())
 def test_no_suite_hangs(raw: bytes) -> None:
-    """The same of whole processes."""
+    """The same with whole processes."""
     assert_clear(*in_a_process(plan_of(raw)))

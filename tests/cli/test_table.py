@@ -44,7 +44,7 @@ def test_the_paper_s_values_stand_in_a_table_of_nothing(
 def test_what_was_not_trained_and_measured_as_printed_gets_no_verdict(
     change: tuple[str, str], reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Numbers of a changed suite are NOT COMPARABLE with the printed ones, and the reason is said."""
+    """Values of a changed suite are NOT COMPARABLE with the printed ones, and the reason is given."""
     from vqbench.planning import loading
     from vqbench.planning.overrides import Override
 
@@ -69,7 +69,7 @@ def test_what_was_not_trained_and_measured_as_printed_gets_no_verdict(
 
 
 def test_output_goes_to_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """-o writes what would have been printed, and a folder that is not there is one sentence."""
+    """-o writes the printed output to a file; a missing folder is reported in one sentence."""
     words = ("table", "quick", "--store", tmp_path, "--results", tmp_path / "none")
     assert vqbench(*words) == 0
     printed = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Commands that train nothing wait for nothing without a limit: not for git, pipes, or other people's locks."""
+"""Commands without training never wait forever: not for git, pipes, or locks of other processes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vqbench.system.output import write_text
 
 
 def test_an_output_that_is_a_pipe_without_a_reader(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`table -o PIPE` ends with 1 and a sentence where nobody reads the pipe."""
+    """`table -o PIPE` ends with 1 and a sentence if the pipe has no reader."""
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "runs").mkdir()
     assert vqbench("table", write(tmp_path, "vq"), "--store", tmp_path / "runs", "-o", tmp_path / "pipe") == 1
@@ -28,18 +28,18 @@ def test_an_output_that_is_a_pipe_without_a_reader(tmp_path: Path, capsys: pytes
 
 
 def test_an_output_that_is_a_pipe_with_a_reader(tmp_path: Path) -> None:
-    """A pipe that is read gets all of a long text."""
+    """A pipe with a reader gets a long text completely."""
     os.mkfifo(pipe := tmp_path / "pipe")
     counts = "import sys; print(open(sys.argv[1]).read().count('x'))"
     with subprocess.Popen([sys.executable, "-c", counts, pipe], stdout=subprocess.PIPE) as reader:
-        with open(pipe, "w"):  # it is there now
+        with open(pipe, "w"):  # the pipe exists now
             write_text(pipe, "x" * 1_000_000)
         assert reader.communicate()[0] == b"1000000\n"
 
 
 @pytest.fixture
 def hanging_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A git that never answers, and patience for a tenth of a second."""
+    """A git that never answers, and a timeout of a tenth of a second."""
     (tmp_path / "git").write_text("#!/bin/sh\nexec sleep 1000\n")
     (tmp_path / "git").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
@@ -59,7 +59,7 @@ def test_git_is_not_waited_for(tmp_path: Path) -> None:
 
 
 def test_status_does_not_wait_for_locks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A run that another process holds is shown as running at once."""
+    """A run that another process has locked is shown as running at once."""
     suite, store = write(tmp_path, "vq"), ResultStore(tmp_path / "runs")
     (run,) = loading.load(suite, [store]).runs()
     with store.lock(run) as held:

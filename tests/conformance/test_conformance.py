@@ -1,4 +1,4 @@
-"""The conformance kit: every check catches the fault that was planted for it, and honest quantizers pass."""
+"""The conformance kit: every check detects its planted fault, and correct quantizers pass."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_planted_fault_is_caught(check: str, cls: type[Quantizer]) -> None:
 
 @pytest.mark.parametrize(("check", "cls"), planted(faulty.WARNED, slow=False), ids=shown)
 def test_what_is_allowed_but_matters_is_a_warning(check: str, cls: type[Quantizer]) -> None:
-    """Properties that a reader of the numbers must know are warnings, not failures."""
+    """Properties that matter for reading the values are warnings, not failures."""
     assert one(cls, check).state == "WARN"
 
 
@@ -78,7 +78,7 @@ def test_a_harmless_change_passes(cls: type[Quantizer]) -> None:
 
 
 def test_a_quantizer_may_declare_itself_unfit_for_ranks() -> None:
-    """With distributed = False the checks of ranks are skipped, with that reason; all else is still checked."""
+    """With distributed = False, checks of ranks are skipped with that reason; all other checks run."""
     report = testing.check(testing.case(faulty.OneDevice))
     assert not report.failed
     skipped = {result.check for result in report.results if "distributed = False" in result.what}
@@ -88,7 +88,7 @@ def test_a_quantizer_may_declare_itself_unfit_for_ranks() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("check", "cls"), planted(faulty.FAULTS, slow=True), ids=shown)
 def test_a_fault_of_the_compiled_form_is_caught(check: str, cls: type[Quantizer]) -> None:
-    """A quantizer that compiled gives something else fails."""
+    """A quantizer with other results when compiled fails."""
     assert one(cls, check).state == "FAIL"
 
 
@@ -101,7 +101,7 @@ def test_a_broken_graph_is_a_warning(check: str, cls: type[Quantizer]) -> None:
 
 @pytest.mark.slow
 def test_a_rank_that_waits_for_ever_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ranks that miss each other end as a failure, not as a hang, and the next quantizer gets new processes."""
+    """Ranks that wait for each other forever are a failure, not a hang, and the next quantizer gets new processes."""
     assert one(faulty.Averages, "ranks_agree").state == "PASS"  # both are up
     monkeypatch.setattr(two_ranks, "PATIENCE", 2.0)
     for cls in (faulty.NeverEnds, faulty.OneRankExchanges):

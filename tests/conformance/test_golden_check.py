@@ -1,4 +1,4 @@
-"""The golden check of ``vqbench doctor``: it passes where values are right, and says where they are not."""
+"""The golden check of ``vqbench doctor``: it passes for correct values and names wrong ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vqbench.quantizers.vq import VQ
 
 
 def test_this_installation_computes_the_kept_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every group passes; one whose weights are not on the machine is skipped, and names them."""
+    """Every group passes; a group without its weights on this machine is skipped, and the weights are named."""
     monkeypatch.setenv("VQBENCH_CACHE", str(tmp_path))
     monkeypatch.delenv("VQBENCH_DATA", raising=False)
     outcomes = {outcome.name: outcome for outcome in golden.check()}

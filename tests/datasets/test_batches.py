@@ -104,7 +104,7 @@ def test_random_crops_and_flips_are_of_the_image(folder: Path) -> None:
 
 
 def test_resident_images_are_read_alike() -> None:
-    """A tensor goes through the same door: in order, without threads, from any start."""
+    """A tensor uses the same interface: in order, without threads, from any start."""
     pixels = torch.arange(20 * 3, dtype=torch.uint8).view(20, 3, 1, 1)
     order = torch.arange(19, -1, -1)
     got = list(batches(pixels, order, 6, start=1, seed=3))
@@ -119,7 +119,7 @@ def test_resident_reads_all(folder: Path) -> None:
 
 
 def test_an_image_that_is_gone_stops_the_training(folder: Path) -> None:
-    """An error in a thread is raised in the training, with the file's name, and nothing waits for ever."""
+    """An error in a thread is raised in the training, with the file's name, and nothing waits forever."""
     images = of(folder).pixels("train")
     (folder / "train" / "17.png").unlink()
     with pytest.raises(AssetError, match=r"17\.png: cannot be read any more"):
@@ -127,7 +127,7 @@ def test_an_image_that_is_gone_stops_the_training(folder: Path) -> None:
 
 
 class Watched:
-    """Images that note which batches were asked for; from the second on they wait until ``go`` is set."""
+    """Images that record the requested batches; from the second on they wait until ``go`` is set."""
 
     def __init__(self, images: Images) -> None:
         self.images, self.asked, self.go = images, 0, threading.Event()
@@ -159,7 +159,7 @@ def test_no_thread_is_left(folder: Path) -> None:
 
 
 def test_decoding_is_ahead_but_not_without_bound(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a batch is trained on, two a thread and one more were begun or wait, never the whole epoch."""
+    """During an update, two batches per thread and one more are decoded or wait, never the whole epoch."""
     images, begun = of(folder).pixels("train"), 0
     submit = ThreadPoolExecutor.submit
 
@@ -178,7 +178,7 @@ def test_decoding_is_ahead_but_not_without_bound(folder: Path, monkeypatch: pyte
 
 
 def test_the_environment_says_how_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """``VQBENCH_LOADERS`` is heeded where it is a number above 0."""
+    """``VQBENCH_LOADERS`` is used if it is a number above 0."""
     for given, wanted in (("3", 3), ("0", None), ("many", None)):
         monkeypatch.setenv("VQBENCH_LOADERS", given)
         assert workers() == wanted if wanted else 1 <= workers() <= 16

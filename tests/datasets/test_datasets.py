@@ -88,14 +88,14 @@ def test_embedded_file_is_made_by_the_tool(monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 def test_broken_installation_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An embedded file that is not there is an AssetError that says to reinstall."""
+    """A missing embedded file raises AssetError with the advice to reinstall."""
     monkeypatch.setitem(fashion_mnist_5k.FILES, "train", "not-there.gz")
     with pytest.raises(AssetError, match=r"not-there\.gz is missing or broken .*reinstall vqbench"):
         FashionMnist5k().pixels("train")
 
 
 def test_missing_images_are_an_asset_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A data set whose files are not to be had says so through AssetError."""
+    """A data set with unavailable files raises AssetError."""
     monkeypatch.setenv("VQBENCH_OFFLINE", "1")
     monkeypatch.setenv("VQBENCH_CACHE", str(tmp_path / "none"))
     monkeypatch.delenv("VQBENCH_DATA", raising=False)

@@ -25,7 +25,7 @@ def test_damaged_file_is_known_with_a_reason(name: str) -> None:
 
 @pytest.mark.parametrize("name", odd_images.odd())
 def test_odd_file_is_read_right(name: str) -> None:
-    """Each kind of odd file shows what it shows: its colours (or their grey), upright, its first frame."""
+    """Each kind of odd file is decoded as viewers show it: colours (or their grey), upright, the first frame."""
     image = _decode.decode(odd_images.odd()[name])
     assert (image.mode, image.size) == ("RGB", (60, 40))
     got = np.asarray(image).astype(int)
@@ -48,7 +48,7 @@ def test_what_is_transparent_lies_on_white() -> None:
 
 
 def test_truncated_files_stay_damaged_whatever_a_plugin_switched(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pillow's switch that fills up half an image with grey is none for us."""
+    """Pillow's switch for truncated images, which fills them up with grey, has no effect."""
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     with pytest.raises(_decode.Unreadable, match="truncated"):
         _decode.decode(odd_images.damaged()["end-missing.jpg"][0])
@@ -96,7 +96,7 @@ def test_siblings_of_deep_images_are_read_right() -> None:
 
 
 def test_no_format_starts_another_program(monkeypatch: pytest.MonkeyPatch) -> None:
-    """PostScript under an image's name is refused by what it is, before anything is started for it."""
+    """PostScript with the name of an image is refused by its content, before any program is started for it."""
     import subprocess
 
     monkeypatch.setattr(subprocess, "check_call", None)

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("cache")  # a cache folder of the test's ow
 
 
 def test_a_file_changed_under_its_name_never_passes(folder: Path) -> None:
-    """An image overwritten in place, which no listing shows, is noticed when it is read, with what to do."""
+    """An image overwritten in place, which no listing shows, is detected when it is read; the error says what to do."""
     dataset = photos(folder)
     (folder / "train" / "05.png").write_bytes(noise(999))
     again = photos(folder)  # by the index that was kept
@@ -39,7 +39,7 @@ def test_a_file_changed_under_its_name_never_passes(folder: Path) -> None:
 
 
 def test_every_file_is_decoded_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second look at a folder decodes nothing; a look after a file was added decodes that file alone."""
+    """A second scan of a folder decodes nothing; a scan after a file was added decodes only that file."""
     count = 0
     examined = _decode.examined
 
@@ -59,7 +59,7 @@ def test_every_file_is_decoded_once(folder: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_an_index_that_cannot_be_read_is_made_anew(folder: Path, cache: Path) -> None:
-    """A cut-off index in the cache costs time and nothing else."""
+    """A truncated index in the cache only costs time."""
     wanted = photos(folder).content
     for path in (cache / "images").glob("*.npz"):
         path.write_bytes(path.read_bytes()[:100])
@@ -106,7 +106,7 @@ def test_run_asks_for_every_file(ppm_folder: Path, tmp_path: Path, monkeypatch: 
 
 
 def test_an_image_damaged_in_place_stops_the_next_run(ppm_folder: Path, tmp_path: Path) -> None:
-    """Half an image under the name of a whole one is reported by `run`, and its repair is noticed at once."""
+    """A truncated image is reported by `run`, and its repair is detected at once."""
     suite, store = tmp_path / "suite.yaml", ResultStore(tmp_path / "runs")
     suite.write_text(f"{TEXT}data: {ppm_folder}\n")
     made = loading.load(suite, [store])
@@ -120,7 +120,7 @@ def test_an_image_damaged_in_place_stops_the_next_run(ppm_folder: Path, tmp_path
 
 
 def test_a_touched_file_is_not_decoded_again(ppm_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A new time over an old content costs a reading, no decoding, and changes no key."""
+    """A new modification time with old content is read again, not decoded, and changes no key."""
     before = photos(ppm_folder).content
     os.utime(ppm_folder / "train" / "05.ppm", ns=(1, 1))
     monkeypatch.setattr(_decode, "examined", None)

@@ -48,7 +48,7 @@ def test_lmdb_is_read_as_its_library_reads_it(environment: Path) -> None:
 
 @pytest.mark.parametrize("share", [0.0, 0.0001, 0.1, 0.5, 0.9, 0.97])
 def test_lmdb_that_is_cut_off_is_one_sentence(environment: Path, share: float) -> None:
-    """Half a download ends no process by a signal: the file says how long it should be."""
+    """A truncated download is an error, not a crash: the file states its own length."""
     path = environment / "data.mdb"
     os.truncate(path, int(path.stat().st_size * share))
     with pytest.raises(AssetError, match=r"data\.mdb: not a whole lmdb environment .*; fetch it again"):

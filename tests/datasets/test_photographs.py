@@ -36,7 +36,7 @@ pytestmark = pytest.mark.usefixtures("cache")  # a cache folder of the test's ow
 
 
 def test_damaged_files_are_refused_by_name(folder: Path) -> None:
-    """By default a damaged file stops the work before it begins, and the sentence names files, counts and reasons."""
+    """By default a damaged file is an error before any work; the sentence names files, counts and reasons."""
     for name, (data, _) in odd_images.damaged().items():
         (folder / "train" / name).write_bytes(data)
     with pytest.raises(AssetError) as error:
@@ -65,7 +65,7 @@ def test_damaged_files_are_left_out_and_noted(folder: Path) -> None:
 
 
 def test_a_split_without_a_sound_image_is_one_sentence(folder: Path) -> None:
-    """Where nothing is left of a split, that is said at once."""
+    """A split without any usable image is reported at once."""
     for path in (folder / "val").iterdir():
         path.write_bytes(b"")
     with pytest.raises(AssetError, match="the test split has no image that can be used, only 5 damaged"):
@@ -116,7 +116,7 @@ def test_any_change_of_the_images_is_another_run(folder: Path, change: str) -> N
 
 
 def test_pinned_content_must_exist(folder: Path) -> None:
-    """A suite that pins a content gets it or a sentence that names both."""
+    """A suite that pins a content gets this content, or a sentence that names both."""
     known = canonical_args(folder=str(folder))["content"]
     assert canonical_args(folder=str(folder), content=known)["content"] == known
     with pytest.raises(AssetError, match=f"no folder of the content 00ff .* only .* {known}"):
@@ -138,14 +138,14 @@ def test_moved_images_are_found_in_the_folder_of_data(
 
 
 def test_digest_of_a_split_depends_on_its_size(folder: Path) -> None:
-    """What is kept of the originals for metrics is never shared between sizes or splits."""
+    """Cached features of originals are never shared between sizes or splits."""
     digests = {Photos(folder=str(folder), size=size).digest(split) for size in (16, 32) for split in ("train", "test")}  # type: ignore[arg-type]
     assert len(digests) == 4
     assert photos(folder).digest("test") in digests
 
 
 def test_a_folder_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
-    """A mistyped folder, and a missing data set, are errors that say where they were looked for."""
+    """A mistyped folder, and a missing data set, are errors that list the places searched."""
     with pytest.raises(AssetError, match="nowhere: no such folder"):
         photos(tmp_path / "nowhere")
     for cls in (Ffhq, Imagenet, Lsun):
@@ -161,7 +161,7 @@ def test_a_folder_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_naming_photographs_needs_no_torch() -> None:
-    """A table of a suite on a folder must not wait for torch."""
+    """A table of a suite on a folder imports no torch."""
     import subprocess
     import sys
 
@@ -202,7 +202,7 @@ def test_a_cached_plan_names_files_that_are_skipped_since(ppm_folder: Path, tmp_
 
 
 def test_a_folder_of_archives_says_so(tmp_path: Path) -> None:
-    """Where nothing can be read, what there is instead is named."""
+    """If nothing can be read, the error names what the folder contains instead."""
     for split in ("train", "test"):
         (tmp_path / "zipped" / split).mkdir(parents=True)
         (tmp_path / "zipped" / split / "images.zip").write_bytes(b"")
@@ -235,7 +235,7 @@ def test_deep_images_are_as_bright_as_they_are_meant(
 
 
 def test_bits_of_16_are_none_of_the_arguments_that_name_a_run(ppm_folder: Path, tmp_path: Path) -> None:
-    """An argument that came later names a run only where it changes pixels; a named run opens what it was made of."""
+    """An argument added later is part of the key only if it changes pixels; an older run opens its own images."""
     args = {"folder": str(ppm_folder), "size": SIZE}
     before = registry.resolve("datasets", "photos", args).args
     assert "bits" not in before

@@ -1,4 +1,4 @@
-"""Files, tar archives and links are found or refused."""
+"""Files, tar archives and links are accepted or refused."""
 
 from __future__ import annotations
 

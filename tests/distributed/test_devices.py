@@ -1,4 +1,4 @@
-"""Runs on several devices: real ranks have the results of one process, and a crash leaves none behind."""
+"""Runs on several devices: real ranks have the results of one process, and a crash leaves no process behind."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def test_machines_with_and_without_gpus_do_not_train_together(monkeypatch: pytes
 
 @pytest.mark.slow
 def test_torchrun_on_two_machines(one_device: Path, tmp_path: Path) -> None:
-    """Two launchers, as on two machines with a rank each, share a run and have the results of one device."""
+    """Two launchers, as on two machines with one rank each, share a run and have the results of one device."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     suite = write(tmp_path, "vq, vq_ema")
@@ -358,7 +358,7 @@ def descendants(process: int) -> list[int]:
 
 @pytest.mark.parametrize("victim", ["driver", pytest.param("leader", marks=pytest.mark.slow)])
 def test_no_rank_outlives_rank_0(one_device: Path, tmp_path: Path, victim: str) -> None:
-    """SIGKILL of the driver, or of rank 0, leaves no process behind, and keeps the last checkpoint."""
+    """SIGKILL of the driver, or of rank 0, leaves no process behind and keeps the last checkpoint."""
     slow = plugin(tmp_path, "slow", "time.sleep(0.2)", after=0)
     suite, store = write(tmp_path, "slow", epochs=100), tmp_path / "runs"
     words = command("run", suite, "--store", store, "--devices", "2", *REDUCED, "--plugin", slow)

@@ -91,7 +91,7 @@ def run(store: ResultStore) -> RunSpec:
 
 @pytest.fixture
 def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The nets are at hand; what metrics keep on disk goes to a folder of this test's own."""
+    """The nets are cached; metrics write to a folder of this test."""
     try:
         inception.network(CPU), lpips.network("vgg", CPU), lpips.network("alex", CPU)
     except AssetError as error:
@@ -128,7 +128,7 @@ def by_hand(name: str, run: RunSpec, under: MeasureProtocol) -> float | None:
 
 
 def test_the_ends_are_what_a_run_of_a_suite_measures(store: ResultStore, run: RunSpec) -> None:
-    """Under both named protocols, and at the end of the way, stand exactly the values of the usual evaluation."""
+    """Under both named protocols, and at the end of the steps, the values are exactly those of the usual evaluation."""
     names = {end: str(ValueName(end, IMAGES)) for end in ("official", "clean")}
     evaluator = Evaluator(registry.load("datasets", "fashion_mnist_5k")(), CPU)
     usual = evaluator.measure(model_of(run), dict.fromkeys(names.values(), METRICS)).values
@@ -154,7 +154,7 @@ def test_changes_add_up(store: ResultStore, run: RunSpec) -> None:
 
 
 def test_each_value_is_that_of_its_settings(store: ResultStore, run: RunSpec) -> None:
-    """What a step or a knob alone reports is what one gets with these settings from the metric itself, to the bit."""
+    """A step or single setting reports exactly the metric's own value under these settings, to the bit."""
     official = protocol.measuring("official")
     count = 0
     for metric, found in explained(store, run).items():
@@ -197,7 +197,7 @@ def test_a_knob_that_a_metric_does_not_name_is_noticed(
 
 
 def states(metric: str, under: MeasureProtocol, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-    """All that a metric has gathered of some images."""
+    """Return the state of a metric after some images."""
     collector: Metric = registry.load("metrics", metric)(Context(under, "0" * 64, 4, 2.0, CPU))
     codes = torch.arange(len(x)).view(-1, 1, 1, 1)
     collector.update(Batch(as_measured(x, under), as_measured(y, under), codes, torch.arange(len(x))))
@@ -209,7 +209,7 @@ OF_RECONSTRUCTIONS = [name for name in registry.names("metrics") if not metric_c
 
 @pytest.mark.parametrize("metric", OF_RECONSTRUCTIONS)
 def test_metrics_are_moved_by_the_knobs_that_they_name_and_by_no_other(metric: str, weights: None) -> None:
-    """Turning a knob changes what a built-in metric gathers if it names that knob, and else not one bit of it."""
+    """Changing a setting changes the state of a built-in metric if and only if the metric lists this setting."""
     pixels = registry.load("datasets", "fashion_mnist_5k")().pixels("test")[:3]
     x = to_unit(torch.nn.functional.pad(pixels, (2, 2, 2, 2)))  # 32x32, as AlexNet needs it
     torch.manual_seed(0)
@@ -227,7 +227,7 @@ def test_metrics_are_moved_by_the_knobs_that_they_name_and_by_no_other(metric: s
 
 
 def test_a_run_without_codebook_and_a_perfect_image(store: ResultStore) -> None:
-    """Usage says nothing of an autoencoder without quantizer; an infinite PSNR is a word, and has no change."""
+    """Usage is None without a quantizer; an infinite PSNR is shown as a word, without a change."""
     run = stored(store, a_run("identity"))
     shown = explanation(store, run, ["l1", "usage"])
     assert protocol_differences.data(shown)["metrics"]["usage"] == {
@@ -271,7 +271,7 @@ def test_nothing_is_written(store: ResultStore, run: RunSpec, tmp_path: Path, mo
 
 
 def test_variants_have_names_of_their_own(weights: None) -> None:
-    """No two protocols that explain measures under share a name, or a file of features, not even with named ones."""
+    """No two protocols of explain, named ones included, share a name or a file of features."""
     settings = [("jpeg", None), ("ssim", "gaussian"), ("fid_resize", None), ("lpips_net", "alex")]
     variants = [explain.varied({knob: value}) for knob, value in settings]
     variants += [under for _, under in explain.steps()[1:-1]]  # the first is also jpeg alone, the last is clean
@@ -284,7 +284,7 @@ def test_variants_have_names_of_their_own(weights: None) -> None:
 
 
 def test_variants_follow_the_versions_of_both_protocols(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Raising the version of either protocol names other files of features for what lies between them."""
+    """Raising the version of either protocol renames the feature files of the protocols in between."""
     before = explain.varied({"jpeg": None}).VERSION
     for end in ("START", "END"):
         with monkeypatch.context() as patch:
@@ -296,7 +296,7 @@ def test_variants_follow_the_versions_of_both_protocols(monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize(("name", "count"), [("official", 1), ("clean", 1), ("twice", 2)])
 def test_the_evaluator_refuses_a_variant_under_a_taken_name(name: str, count: int) -> None:
-    """Values of changed settings cannot come out, or be kept, under the name of a named protocol or of each other."""
+    """Values of changed settings are never returned or cached under the name of another protocol."""
     variants = [replace(protocol.measuring("official"), name=name, jpeg=quality) for quality in (50, None)[:count]]
     evaluator = Evaluator(registry.load("datasets", "fashion_mnist_5k")(), CPU)
     with pytest.raises(UsageError, match=f"'{name}' is taken"):
@@ -314,10 +314,10 @@ def test_one_run_alone_keeps_no_features_in_memory(weights: None) -> None:
     assert [len(collector._kept) for collector in collectors] == [1, 0]
 
 
-def test_explaining_asks_metrics_to_keep_nothing(
+def test_in_explain_metrics_keep_nothing(
     store: ResultStore, run: RunSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Explaining measures one run under many settings, so it tells every metric that no other run follows."""
+    """Explaining evaluates one run under many settings, so metrics keep nothing for a next run."""
     told: list[bool] = []
     start = L1.start
 
@@ -334,7 +334,7 @@ def test_explaining_asks_metrics_to_keep_nothing(
 
 
 def test_alexnet_is_tried_where_images_and_weights_allow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On 32x32 the other LPIPS net is a knob alone; on 28x28, or without its weights, the reason is told instead."""
+    """On 32x32 the other LPIPS net is a single setting; on 28x28, or without its weights, a reason is shown."""
     assert explain.SMALLEST["alex"] == lpips.SMALLEST["alex"]
     fetched: list[str] = []
     monkeypatch.setattr(assets, "fetch", lambda name, progress: fetched.append(name))
@@ -387,7 +387,7 @@ def test_weights_of_another_version_are_refused(
 def test_an_unknown_metric_or_knob_is_refused(
     store: ResultStore, run: RunSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Misspelt metrics, and misspelt knobs of a metric, are told with what is known."""
+    """Misspelt metrics, and misspelt settings of a metric, are errors that list the valid ones."""
     with pytest.raises(UsageError, match="psnr"):
         explained(store, run, ["psnrr"])
     monkeypatch.setattr(L1, "knobs", ("pixel",))

@@ -1,4 +1,4 @@
-"""The measuring protocols against a plain script that takes image by image, as files, through the same steps."""
+"""The evaluation protocols, compared with a plain script that processes one image file at a time."""
 
 from __future__ import annotations
 
@@ -346,7 +346,7 @@ def test_images_of_two_channels_are_refused() -> None:
 
 
 def test_a_protocol_of_floats_and_jpeg_is_refused() -> None:
-    """A protocol that asks for a JPEG of float pixels does not silently go without JPEG."""
+    """A protocol with JPEG of float pixels is an error; JPEG is not silently skipped."""
     odd = MeasureProtocol("odd", "", pixels="float", jpeg=75, ssim="uniform", fid_resize=None)
     with pytest.raises(UsageError, match="8 bits"):
         as_measured(originals(1), odd)

@@ -1,4 +1,4 @@
-"""rFID of a trained suite, held against torch-fidelity's own function; run by ``tox -e rfid`` on what it trained."""
+"""rFID of a trained suite, compared with torch-fidelity; run by ``tox -e rfid`` on the runs that it trained."""
 
 from __future__ import annotations
 

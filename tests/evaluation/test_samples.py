@@ -72,7 +72,7 @@ def test_samples_end_in_one_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("ranks", [1, 2])
 @pytest.mark.parametrize("anew", [False, True])
 def test_stopped_while_sampling_it_resumes(tmp_path: Path, ranks: int, anew: bool) -> None:
-    """What was sampled before a stop is kept, also where the training is gone through again, and by however many ranks
+    """Samples from before a stop are kept, also if the training is repeated, and with any number of ranks
     the rest is made, it ends in the samples of a run that was never stopped."""
     whole = measure(tmp_path / "whole", Maker()).values
     first, parts = Maker(), tmp_path / "parts"
@@ -121,7 +121,7 @@ def test_two_ranks_take_turns(tmp_path: Path) -> None:
 
 
 def stopped_after(calls: int) -> Callable[[int, int], None]:
-    """Told this many times that all samples are there, the last of them while they are measured, the user stops."""
+    """The user stops after this many progress calls with all samples done, the last of them during evaluation."""
     left = iter(range(calls))
 
     def progress(done: int, total: int) -> None:
@@ -209,7 +209,7 @@ def test_samples_are_read_and_drawn_once(tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.usefixtures("fours")
 def test_samples_of_other_weights_are_forgotten(tmp_path: Path) -> None:
-    """A generator that was trained to other weights takes over neither samples nor pieces, of whatever sampling."""
+    """A generator with other weights reuses neither samples nor pieces, for any sampling settings."""
     measure(tmp_path, Maker())
     pieces = sample_pieces.SamplePieces(tmp_path, Sampling(20, "test", settings=ONE_STEP), 4)
     pieces.keep([0], [np.zeros((4, 3, 8, 8), np.uint8)])

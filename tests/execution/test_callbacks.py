@@ -21,7 +21,7 @@ RUN = RunSpec(*(PluginSpec(name, 1, {}) for name in ("autoencoder", "conv", "few
     ],
 )
 def test_unknown_loggers_are_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A wrong name, and a file or module that fails, is one sentence before anything is trained."""
+    """A wrong name, and a file or module that fails, gives one sentence before any training."""
     monkeypatch.chdir(tmp_path)
     for file, text in {"ends": "raise SystemExit(0)", "fails": "1 / 0", "beside": "f = print"}.items():
         (tmp_path / f"{file}.py").write_text(text)
@@ -42,7 +42,7 @@ def test_a_logger_in_a_file_is_found_from_any_folder(tmp_path: Path, monkeypatch
 
 
 def test_tensorboard_is_written(tmp_path: Path) -> None:
-    """Every number of an epoch is a scalar in the run's own folder."""
+    """Every number of an epoch is logged as a scalar in the folder of the run."""
     pytest.importorskip("tensorboard")
     callbacks.tensorboard(RUN, tmp_path)({"epoch": 1, "loss": 2.0, "usage": 3.0, "selection_error": None})
     [path] = (tmp_path / "tensorboard").iterdir()

@@ -1,4 +1,4 @@
-"""Suites on clusters: real nodes, killed in mid-suite, and nothing lost; what thousands of runs would take."""
+"""Suites on clusters: real nodes, killed mid-suite, without losses; the cost of thousands of runs."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def passes(folder: Path) -> dict[str, int]:
 
 @pytest.fixture(autouse=True)
 def _fresh_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The user's plugin files of one test are not there in the next; all run with the threads of a Ray task."""
+    """Plugin files of one test are unloaded before the next; all tests use the threads of a Ray task."""
     monkeypatch.setattr("vqbench.registry.discovery._files", {})
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
@@ -151,7 +151,7 @@ def test_a_run_stopped_on_one_node_resumes_on_another(tmp_path: Path, monkeypatc
 
 
 def test_a_crash_on_a_node_is_a_failed_run(tmp_path: Path) -> None:
-    """What crashes, or takes too long, on a node comes back as a failed run with its reason and its last lines."""
+    """A run that crashes or takes too long on a node is returned as failed, with the reason and its last lines."""
     crash = 'print("the last words", flush=True); os._exit(7)'
     store = tmp_path / "runs"
     returned = carried_out(remote_job(write(tmp_path, "crash"), noting_plugin(tmp_path, "crash", crash)), store)
@@ -182,7 +182,7 @@ def test_settings_reach_the_worker_on_a_node(tmp_path: Path) -> None:
 
 
 def test_another_version_on_a_node_is_refused(tmp_path: Path) -> None:
-    """A node with another vqbench, or without the data, does no run: its sentence ends the whole work."""
+    """A node with another vqbench, or without the data, starts no run: its error stops the whole command."""
     suite = write(tmp_path, "vq")
     with pytest.raises(UsageError, match="install the same on all"):
         run_remote_job(remote_job(suite, version="0.0"), lambda messages, files: False)
@@ -203,13 +203,13 @@ def test_another_version_on_a_node_is_refused(tmp_path: Path) -> None:
 def test_options_that_do_not_go_together(
     words: tuple[str, ...], error: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An option that would mean nothing where the suite is carried out is refused, and nothing is started."""
+    """An option without a meaning for the chosen executor is refused, and nothing is started."""
     assert vqbench("run", "quick", *words) == 2
     assert error in capsys.readouterr().err
 
 
 def test_how_many_runs_fit_a_node() -> None:
-    """A node has room by its scarcest resource, fractions of a GPU counted exactly."""
+    """The scarcest resource of a node limits its runs; fractions of a GPU are counted exactly."""
     assert capacity({"CPU": 8, "GPU": 1}, {"CPU": 1, "GPU": 0.1}) == 8
     assert capacity({"CPU": 64, "GPU": 1}, {"CPU": 1, "GPU": 0.1}) == 10
     assert capacity({"CPU": 64}, {"CPU": 1, "GPU": 1}) == 0
@@ -271,7 +271,7 @@ def test_a_killed_node_costs_no_run(cluster: Any, tmp_path: Path) -> None:
 
 @ray_is_there
 def test_a_suite_on_ray(cluster: Any, tmp_path: Path) -> None:
-    """A user's plugin reaches the nodes, a run that crashes costs itself, the others are done, the view is live."""
+    """A user's plugin reaches the nodes, a crash fails only its own run, and progress is shown live."""
     suite, file = write(tmp_path, "bad, vq"), noting_plugin(tmp_path, "bad", 'print("alas", flush=True); os._exit(7)')
     store = tmp_path / "runs"
     line = command("run", suite, "--plugin", file, "--store", store, "--executor", "ray", "--address", cluster.address)
@@ -336,7 +336,7 @@ def test_a_cluster_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixtu
     ("jobs", "takes", "busy"), [(1, 10.0, 1.0), (2, 6.0, 10 / 12), (4, 4.0, 10 / 16), (1000, 4.0, 10 / 4000)]
 )
 def test_simulated_jobs(jobs: int, takes: float, busy: float) -> None:
-    """Runs go, in their order, to whichever place is free first; no order beats the longest run or an even share."""
+    """Runs are assigned in order to the first free worker; no order beats the longest run or an even share."""
     seen = simulate([1.0, 2.0, 3.0, 4.0], jobs)
     assert (seen.jobs, seen.makespan) == (jobs, takes)
     assert seen.busy == pytest.approx(busy)
@@ -345,7 +345,7 @@ def test_simulated_jobs(jobs: int, takes: float, busy: float) -> None:
 
 
 def test_thousands_of_runs_are_planned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A thousand runs cost their updates times what an update took, and what was never measured is only named."""
+    """A thousand runs cost their updates times the measured seconds per update; unmeasured runs are only named."""
     suite, store = write(tmp_path, "vq, cvq"), ResultStore(tmp_path / "runs")
     line = ("plan", suite, "--store", store.root, "--results", tmp_path / "none", "--cost", "--json")
     assert vqbench(*line) == 0

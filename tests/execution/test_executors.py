@@ -1,4 +1,4 @@
-"""How runs are carried out: real processes, stopped, killed, crashed, side by side, and nothing lost."""
+"""Execution of runs: real processes, stopped, killed, crashed, in parallel, without losses."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ MANY = "1000"  # epochs that no test waits for
 
 @pytest.fixture
 def fresh_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The user's plugin files of one test are not there in the next."""
+    """Plugin files of one test are unloaded before the next."""
     monkeypatch.setattr("vqbench.registry.discovery._files", {})
     yield
     registry.sources.cache_clear()
@@ -71,7 +71,7 @@ def test_lengths_of_time(text: str, number: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "8", "0s", "m8", "30s8m", "1.5h", "-8m", "8 parsecs"])
 def test_what_is_no_length_of_time(text: str) -> None:
-    """Anything else is refused with what would be right."""
+    """Anything else is refused with a valid example."""
     with pytest.raises(UsageError, match="1h30m"):
         parse_duration(text)
 
@@ -79,7 +79,7 @@ def test_what_is_no_length_of_time(text: str) -> None:
 def test_after_the_time_limit_the_work_resumes(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Stopped in mid-training, a suite prints its table and what is left; continued, it ends with the same weights."""
+    """A suite stopped mid-training prints its table and what is left; resumed, it ends with the same weights."""
     suite = write(tmp_path, "vq, cvq")
     store = tmp_path / "parts"
     stop = Stop(3600)
@@ -153,7 +153,7 @@ def test_a_signal_keeps_the_work(number: signal.Signals, code: int, target: str,
 
 
 def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
-    """A worker that hangs in its update is left behind by the second signal, with the code of the first."""
+    """A second signal does not wait for a worker that hangs in its update; the exit code is that of the first."""
     suite, store = write(tmp_path, "hangs"), tmp_path / "runs"
     odd = 'Path(os.environ["SLOW"]).touch(); time.sleep(3600)'
     line = ("run", suite, "--store", store, "--plugin", plugin(tmp_path, "hangs", odd))
@@ -221,7 +221,7 @@ def test_a_run_that_takes_too_long_is_ended(tmp_path: Path, capsys: pytest.Captu
 
 
 def test_a_run_that_is_complete_when_its_process_dies_is_done(whole: Path, tmp_path: Path) -> None:
-    """A process that is killed between its record and its last word leaves a finished run, not a failed one."""
+    """A process that is killed after writing its record leaves a finished run, not a failed one."""
     store = tmp_path / "runs"
     shutil.copytree(whole, store)
     plan = loading.load(write(tmp_path, "vq, cvq"), [])
@@ -235,7 +235,7 @@ def test_a_run_that_is_complete_when_its_process_dies_is_done(whole: Path, tmp_p
 
 
 def test_out_of_memory_names_the_memory_requested() -> None:
-    """torch's own sentences on any device become one that has the amount in it."""
+    """torch's out-of-memory messages for any device become one sentence with the amount."""
     from vqbench.execution.runner import describe
 
     with pytest.raises(RuntimeError) as raised:
@@ -249,7 +249,7 @@ def test_out_of_memory_names_the_memory_requested() -> None:
 
 
 def test_workers_divide_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One worker has all threads, several divide them; what the user set stays."""
+    """One worker uses all threads, several divide them; settings of the user are kept."""
     for name in ("OMP_NUM_THREADS", *environment.SETTINGS):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
@@ -334,14 +334,14 @@ def test_runs_on_several_gpus_share_none(
 
 
 class FakeWorker:
-    """A worker as far as the above needs one."""
+    """A minimal stand-in for a worker."""
 
     job = None
     ready = False
 
 
 def test_a_worker_beyond_the_gpus_has_no_run(tmp_path: Path) -> None:
-    """A worker that was started before the GPUs were counted gets no run where they have no room for it."""
+    """A worker that started before the GPUs were counted gets no run if they have no room for it."""
     listener, first, second = PlainProgress(1, quiet=True), FakeWorker(), FakeWorker()
     executor = local.LocalExecutor(tmp_path, RunSettings(devices=2), listener, Stop(), workers=2)
     executor._workers = [first, second]  # type: ignore[list-item]
@@ -354,7 +354,7 @@ def test_a_worker_beyond_the_gpus_has_no_run(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("fresh_registry")
 def test_runs_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two workers run at once, each run waiting for the other, and give the weights of one after the other."""
+    """Two runs at once, each waiting for the other, give the weights of sequential runs."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     wait = f'''meet = Path("{tmp_path}") / "meet"; meet.mkdir(exist_ok=True)
             (meet / str(os.getpid())).touch()
@@ -404,7 +404,7 @@ def truncate(path: Path) -> None:
 def test_a_damaged_checkpoint_is_set_aside(
     name: str, harm: object, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One wrong bit is noticed; the file gets another name, and the run is done again with the same weights."""
+    """One flipped bit is detected; the file is renamed, and the run is repeated with the same weights."""
     suite, store = write(tmp_path, "vq, cvq"), tmp_path / "runs"
     shutil.copytree(whole, store)
     victim = next(store.glob(f"*-vq-*/{name}"))
@@ -419,7 +419,7 @@ def test_a_damaged_checkpoint_is_set_aside(
 
 
 def test_a_damaged_record_is_set_aside(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """``table`` names a record whose numbers were changed, in one sentence; ``run`` measures again, trains nothing."""
+    """``table`` names a record with changed values in one sentence; ``run`` evaluates again and trains nothing."""
     suite, store = write(tmp_path, "vq, cvq"), tmp_path / "runs"
     line = ("run", suite, "--store", store, "--jobs", "0")
     shutil.copytree(whole, store)
@@ -480,7 +480,7 @@ def test_a_full_disk_leaves_the_store_readable(
 
 
 def test_a_folder_that_cannot_be_written_is_noticed_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A results folder where nothing can be made is refused before anything is fetched or started."""
+    """A results folder that cannot be written is refused before anything is fetched or started."""
     suite = write(tmp_path, "vq")
     assert vqbench("run", suite, "--store", "/proc/vqbench") == 1
     output = capsys.readouterr().err
@@ -491,7 +491,7 @@ def test_a_folder_that_cannot_be_written_is_noticed_first(tmp_path: Path, capsys
 
 @pytest.mark.usefixtures("fresh_registry")
 def test_a_killed_driver_leaves_nothing_behind(tmp_path: Path) -> None:
-    """When the driver is killed, its worker keeps the work and ends; the same command ends with the same weights."""
+    """When the driver is killed, its worker saves a checkpoint and exits; resumed, the weights are the same."""
     suite, store = write(tmp_path, "slow"), tmp_path / "runs"
     line = ("run", suite, "-q", "--plugin", plugin(tmp_path, "slow", SLOW), "--store")
     mark = tmp_path / "mark"
@@ -547,7 +547,7 @@ def test_killed_at_random_moments_nothing_changes(tmp_path: Path) -> None:
 
 
 def test_suites_share_their_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Two suites in one command train what they share once, measure what either wants, and print both tables."""
+    """Two suites in one command train shared runs once, compute the metrics of both, and print both tables."""
     first = write(tmp_path, "vq, cvq")
     second = tmp_path / "second.yaml"
     content = first.read_text().replace("name: tiny", "name: second").replace("vq, cvq", "vq, vq_ema")
@@ -571,7 +571,7 @@ def test_suites_share_their_runs(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_the_cheapest_run_comes_first(tmp_path: Path) -> None:
-    """Trained runs come first, then those that were begun; each by the seconds such runs took, or their updates."""
+    """Trained runs come first, then started ones; each group is sorted by measured seconds, or else by updates."""
     plan = loading.load(write(tmp_path, "vq, cvq, sqvae, hvq, vq_ema"), [])
     vq, cvq, sqvae, hvq, vq_ema = plan.runs()
     store = ResultStore(tmp_path / "runs")
@@ -591,7 +591,7 @@ def test_the_cheapest_run_comes_first(tmp_path: Path) -> None:
 
 
 def test_bars_of_several_runs_at_once(tmp_path: Path) -> None:
-    """Every run at work has a bar of its own, from its start, with what it does, to its end."""
+    """Every active run has its own bar, with its current activity, from start to end."""
     plan = loading.load(write(tmp_path, "vq, cvq"), [])
     vq, cvq = plan.runs()
     with LiveProgress(2, Console(stderr=True)) as live:
@@ -613,7 +613,7 @@ def test_bars_of_several_runs_at_once(tmp_path: Path) -> None:
 def test_lines_of_several_runs_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each run tells now and then how far it is, and how long it will take by its speed since it was heard of first."""
+    """Each run reports its progress from time to time, and the remaining time at its speed since the first report."""
     plan = loading.load(write(tmp_path, "vq, cvq"), [])
     vq, cvq = plan.runs()
     clock = [0.0]

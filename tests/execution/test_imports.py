@@ -1,4 +1,4 @@
-"""A process imports what its run needs, and little else."""
+"""A process imports little beyond what its run needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whole runs, on real images, in small: trained, measured, stored, stopped, resumed, failed, shown."""
+"""Small complete runs on real images: trained, evaluated, stored, stopped, resumed, failed, shown."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def suite(tmp_path: Path) -> Path:
 
 
 def table_of(store: Path, suite: Path, capsys: pytest.CaptureFixture[str]) -> list[list[object]]:
-    """What the table says, at full precision, seconds apart."""
+    """Return the values of the table at full precision, without seconds."""
     assert vqbench("table", suite, "--store", store, "--json") == 0
     cells = json.loads(capsys.readouterr().out)[0]["cells"]
     return [[cell["row"], cell["metric"], cell["values"]] for cell in cells if cell["metric"] != "seconds"]
@@ -78,7 +78,7 @@ def test_two_trainings_of_one_seed_are_bit_identical(suite: Path, tmp_path: Path
 
 @pytest.fixture
 def fresh_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The user's plugin files of one test are not there in the next."""
+    """Plugin files of one test are unloaded before the next."""
     monkeypatch.setattr("vqbench.registry.discovery._files", {})
     yield
     registry.sources.cache_clear()
@@ -86,7 +86,7 @@ def fresh_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("fresh_registry")
 def test_a_failed_run_is_shown_and_stops_no_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A NaN loss costs its own row alone: exit code 1, the reason in the table, and no second try unless asked for."""
+    """A NaN loss fails only its own row: exit code 1, the reason in the table, and no retry without --retry-failed."""
     plugin = tmp_path / "broken.py"
     plugin.write_text(NAN_PLUGIN)
     suite, store = write(tmp_path, "broken, vq"), tmp_path / "runs"
@@ -110,7 +110,7 @@ def test_a_failed_run_is_shown_and_stops_no_other(tmp_path: Path, capsys: pytest
 
 
 def test_a_metric_is_added_without_training(suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One more metric of a trained suite is measured from the checkpoints, trains nothing, and says who measured it."""
+    """An added metric is computed from the checkpoints, without training, and its provenance is recorded."""
     store = tmp_path / "runs"
     assert vqbench("run", suite, "--store", store, "-q", *HERE) == 0
     before = {path: path.stat().st_mtime_ns for path in store.glob("*/*.pt")}
@@ -168,7 +168,7 @@ def test_a_missing_gpu_is_one_sentence(suite: Path, tmp_path: Path, capsys: pyte
 
 
 def test_clean_and_publish(suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Published records make the same table without checkpoints; cleaned runs stay done but cannot be measured anew."""
+    """Published records give the same table without checkpoints; cleaned runs stay done, without new metrics."""
     store, results = tmp_path / "runs", tmp_path / "results"
     assert vqbench("run", suite, "--store", store, "-q", *HERE) == 0
     assert vqbench("publish", suite, "--store", store, "--results", results) == 0

@@ -1,4 +1,4 @@
-"""Codes of another kind meet the suite's budget."""
+"""Structured codes meet the budget of the suite."""
 
 from __future__ import annotations
 

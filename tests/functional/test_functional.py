@@ -297,7 +297,7 @@ def test_both_kernels_select_what_a_sorted_row_has_at_its_ends(
 
 @pytest.mark.parametrize("select", [select_by_topk, select_by_partition])
 def test_a_row_with_a_nan_has_a_sum_that_is_none(select: Callable[..., Extremes]) -> None:
-    """What is not a number is not silently left out of the selection: the other rows are as they would be."""
+    """NaN is not silently left out of the selection, and the other rows are unaffected."""
     s = rows(3).repeat(1, 10)[:, :20]
     clean = select(s.clone(), 3, 10)
     s[1, 4] = torch.nan

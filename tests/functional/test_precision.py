@@ -95,7 +95,7 @@ class ProbeQuantizer(Quantizer):
 
 
 class Bare(ProbeQuantizer):
-    """The same without the decorator, as a stranger may write it."""
+    """The same without the decorator, as an outside plugin may be written."""
 
     forward = ProbeQuantizer.forward.__wrapped__  # type: ignore[attr-defined]
 

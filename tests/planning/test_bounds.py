@@ -1,4 +1,4 @@
-"""Numbers out of range are refused when a suite is planned, at the place where they are written."""
+"""Numbers out of range are refused when a suite is planned, with file, line and column."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_number_out_of_range_is_named(tmp_path, case):
 
 
 def test_the_suite_is_good(tmp_path):
-    """The suite that the wrong ones are made of is fine, so each is refused for its own fault."""
+    """The unchanged suite is valid, so each variant is refused for its own fault."""
     path = tmp_path / "good.yaml"
     path.write_text(SUITE)
     assert len(expand(load_suite(path))) == 1

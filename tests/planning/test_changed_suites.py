@@ -1,4 +1,4 @@
-"""A suite that the command line changed says so, keeps no column without a metric, and is of a bearable size."""
+"""A suite changed on the command line is titled so, has no column without a metric, and has a limited size."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_columns_leave_with_their_metric(capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.mark.parametrize("sets", [["metrics=[l1]", "table.columns=[psnr]"], ["table.columns=[pnsr]"], ["metrics=[]"]])
 def test_requested_columns_are_checked(sets: list[str]) -> None:
-    """A column that the same command line names must have its metric."""
+    """A column named on the same command line must have its metric."""
     with pytest.raises(UsageError, match="metric"):
         load_suite("tiny.yaml", map(Override.parse, sets))
 
@@ -108,7 +108,7 @@ def test_requested_arguments_are_checked(path: str) -> None:
 
 
 def test_a_suite_of_millions_of_runs_is_refused_by_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    """More than 200,000 runs are counted, not expanded, and the sentence says of what there are too many."""
+    """More than 200,000 runs are counted, not expanded, and the sentence has the counts."""
     grid = [{"cvq": {name: list(range(1, 18)) for name in ("beta", "decay", "temperature")}}]
     monkeypatch.setattr("vqbench.planning.suite.product", None)  # what expands grids
     with pytest.raises(UsageError, match=r"9,826,000 runs \(4,913 rows, 1 data set, 2,000 seeds\); .* at most 200,000"):

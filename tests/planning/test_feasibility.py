@@ -1,4 +1,4 @@
-"""What cannot be trained or evaluated is refused when it is planned, with its place and what would work."""
+"""Impossible settings are refused when a suite is planned, with their place and a valid alternative."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def test_what_cannot_work_is_refused_when_planned(tmp_path: Path, case: str, req
 
 
 def test_the_suite_can_be_planned(tmp_path: Path) -> None:
-    """The suite that the wrong ones are made of is fine, so each is refused for its own fault."""
+    """The unchanged suite is valid, so each variant is refused for its own fault."""
     assert len(loading.load(written(tmp_path, {}), []).runs()) == 1
 
 

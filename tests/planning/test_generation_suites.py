@@ -1,4 +1,4 @@
-"""The shipped suites of second stages: what they are made of, and that their systems go the whole way."""
+"""The shipped suites of second stages: their settings, and reduced end-to-end runs."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_rows_of_lsun_differ_in_their_quantizer_alone(name: str, tmp_path: Path)
 
 @pytest.mark.slow
 def test_the_lsun_suite_runs_end_to_end(tmp_path: Path) -> None:
-    """Made small, both rows of the suite train their tokenizer and their diffusion and get every number of samples."""
+    """Reduced in size, both rows of the suite train tokenizer and diffusion and get every metric of samples."""
     data = lsun(tmp_path / "data", "bedroom")
     small = [
         f"data={data}",
@@ -124,7 +124,7 @@ def test_the_lsun_suite_runs_end_to_end(tmp_path: Path) -> None:
 
 
 class Guided(SecondStage):
-    """A stranger's second stage, sampled with a setting of its own."""
+    """An outside second stage with its own sampling setting."""
 
     sampler: ClassVar[dict[str, float]] = {"guidance": 2.0}
 

@@ -1,4 +1,4 @@
-"""Whatever is wrong with a suite file is told in one sentence: which file, where in it, which key, and what to do."""
+"""Errors in a suite file are one sentence: file, line and column, key, and what to do."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def refusal(path: Path) -> str:
 
 
 def test_the_good_suite_is_good(tmp_path):
-    """The suite that the malformed ones are made of is fine, so each of them is refused for its own fault."""
+    """The unchanged suite is valid, so each malformed one is refused for its own fault."""
     path = tmp_path / "good.yaml"
     path.write_text(GOOD)
     assert len(expand(load_suite(path))) == 8
@@ -175,7 +175,7 @@ def test_the_good_suite_is_good(tmp_path):
 
 @pytest.mark.parametrize("case", LINES)
 def test_a_wrong_line_is_named(tmp_path, case):
-    """The error names the file, the line and column, the key, and what is known or wanted there."""
+    """The error names file, line and column, key, and the valid names or values."""
     number, text, place, *words = LINES[case]
     lines = GOOD.splitlines()
     lines[number - 1 : number] = [text] if text else []
@@ -188,7 +188,7 @@ def test_a_wrong_line_is_named(tmp_path, case):
 
 @pytest.mark.parametrize("case", FILES)
 def test_a_wrong_file_is_named(tmp_path, case):
-    """A file that is no suite at all is refused at once, whatever it holds, and named."""
+    """A file that is not a suite is refused at once and named, whatever its content."""
     content, words = FILES[case]
     path = tmp_path / "bad.yaml"
     path.write_bytes(content)
@@ -251,7 +251,7 @@ def test_a_wrong_change_is_named(assignment, words):
 
 @given(st.text())
 def test_no_text_is_worse_than_a_wrong_suite(text):
-    """Whatever is read as a suite, nothing but a UsageError of one line comes of it."""
+    """Any input read as a suite raises nothing but a UsageError of one line."""
     with pytest.raises(UsageError) as caught:
         SuiteSpec.from_document(parse(text, "any.yaml"))
     assert len(str(caught.value).splitlines()) == 1

@@ -83,7 +83,7 @@ def read(text: str) -> SuiteSpec:
 
 
 def test_prepare_reports_images(suite: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`prepare` opens the data sets too: it says how many images there are, or where they should be."""
+    """`prepare` opens the data sets, too: it prints the number of images, or where they should be."""
     words = (
         "prepare",
         suite,
@@ -104,7 +104,7 @@ def test_prepare_reports_images(suite: Path, folder: Path, capsys: pytest.Captur
 
 
 def test_a_row_has_its_own_training_backbone_and_codebook(folder: Path) -> None:
-    """What a row says of itself holds for it alone, a grid of codes included; what it does not say is the suite's."""
+    """A row's own settings apply to it alone, a grid of codes included; all others are those of the suite."""
     entries = spec.expand(read(f"{TEXT}data: {folder}\n"))
     seen = {
         entry.label: (
@@ -154,7 +154,7 @@ def test_a_suite_of_systems_reads_back(folder: Path) -> None:
     ],
 )
 def test_what_is_wrong_with_a_row_has_its_place(old: str, new: str, words: list[str]) -> None:
-    """A mistake within a row's own parts is told with line, column and key."""
+    """A mistake in a row's own settings is reported with line, column and key."""
     assert old in TEXT
     with pytest.raises(UsageError) as error:
         spec.expand(read(TEXT.replace(old, new)))
@@ -199,7 +199,7 @@ def loaded(suite: Path, store: Path, *sets: str) -> Plan:
 
 
 def test_a_plan_has_counts_notes_and_shapes(suite: Path, folder: Path, tmp_path: Path) -> None:
-    """Counts are those of usable images; what was left out, and the shape of each row's codes, are told."""
+    """A plan counts usable images and shows the skipped ones and the shape of each row's codes."""
     made = loaded(suite, tmp_path / "runs", f"data={folder}")
     info = made.datasets["photos"]
     assert (info.train, info.test, info.holdout) == (40, 4, 4)
@@ -271,7 +271,7 @@ def record(store: Path, entry: PlannedRun, images: int = 4, **values: float) -> 
 
 
 def test_the_table_of_systems(suite: Path, folder: Path, tmp_path: Path) -> None:
-    """S and K are told of rows, not run ones too; what so few images rank is said and marked by nobody."""
+    """S and K are shown for all rows, run or not; metrics of too few images are noted and not ranked."""
     store = tmp_path / "runs"
     made = loaded(suite, store, f"data={folder}")
     for number, entry in enumerate(made.entries[:2]):
@@ -418,7 +418,7 @@ def test_a_suite_on_a_folder_is_trained_and_measured(
 
 
 def test_data_that_is_not_there_stops_a_run_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A suite whose data nobody has trains nothing, and says where to put them."""
+    """A suite without its data trains nothing, and the error says where to put the data."""
     small = ["--set", "backbone.vqgan.width=32", "--only", "VQGAN"]
     code = app.run_words(["run", "ffhq", *small, "--store", str(tmp_path / "runs")])
     said = " ".join(capsys.readouterr().err.split())
@@ -430,7 +430,7 @@ def test_data_that_is_not_there_stops_a_run_in_one_sentence(tmp_path: Path, caps
 
 @pytest.mark.slow
 def test_all_systems_of_photos_quick_are_trained_and_measured(tmp_path: Path, folder: Path) -> None:
-    """Each of the seven systems goes the whole way on a folder: both players, its second phase, all metrics."""
+    """Each of the seven systems runs end to end on a folder: generator, discriminator, second phase, all metrics."""
     text = find_suite("photos_quick").read_text(encoding="utf-8")
     for long, short in (("steps: 80", "steps: 2"), ("steps: 60", "steps: 2"), ("refine_steps: 20", "refine_steps: 1")):
         assert long in text

@@ -1,4 +1,4 @@
-"""A run is named by what decides its weights and by nothing else; a suite expands to runs in the order of its file."""
+"""The key of a run depends on what decides its weights and on nothing else; a suite expands in file order."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from vqbench.spec import PluginSpec, RunSpec
 
 
 class Fake:
-    """A registry with few plugins: kind -> name -> defaults. It completes arguments, and knows no wrong ones."""
+    """A registry with few plugins: kind -> name -> defaults. It completes arguments and checks nothing."""
 
     plugins: Mapping[str, Mapping[str, dict[str, Any]]] = {
         "quantizers": {"vq": {"beta": 0.25, "distance": "l2"}, "cvq": {"beta": 0.25, "online": True}},
@@ -92,7 +92,7 @@ CANONICAL = (
 
 
 def test_the_key_is_pinned():
-    """The naming scheme never changes by accident: one known run keeps its known key."""
+    """The key scheme never changes by accident: one known run keeps its key."""
     assert RUN.key == hashlib.sha256(CANONICAL.encode()).hexdigest()[:16]
     assert RUN.key == "a9ac682450b6807b"
 
@@ -162,7 +162,7 @@ def test_runs_survive_json(run):
     ],
 )
 def test_a_broken_run_is_refused(broken):
-    """What is not exactly a run is a StoreError, never a run with another key."""
+    """Anything that is not exactly a run raises StoreError and never gets another key."""
     with pytest.raises(StoreError, match="not the description of a run"):
         RunSpec.from_dict(broken)
 
@@ -355,7 +355,7 @@ def test_overrides_survive(path, value):
 
 @pytest.mark.parametrize("sets", [(), ("quantizers.vq.beta=[1, 2e-5]", "quantizers.0.on={}", "codebook.dim=[2, 4]")])
 def test_a_dumped_suite_names_the_same_runs(sets):
-    """The suite that is written beside the records reads back as the suite that was run, overrides included."""
+    """The suite stored beside the records is read back as the suite that was run, overrides included."""
     changed = suite(TEXT, *sets)
     back = suite(changed.dump())
     assert back.model_dump() == changed.model_dump()
@@ -402,7 +402,7 @@ def test_overrides_reach_every_key(assignment, path, value):
 
 
 def test_overrides_by_name_reach_all_rows_of_a_quantizer():
-    """The name of a quantizer stands for every row of it."""
+    """The name of a quantizer selects all its rows."""
     data = {"quantizers": ["vq", {"cvq": None, "label": "x"}, {"vq": {"distance": "l2"}, "label": "y"}]}
     changed = override(
         Document(data),

@@ -1,4 +1,4 @@
-"""The profile: what it holds follows from what was timed, is kept whole, and prints the same again without torch."""
+"""The profile: its values follow from the timings, are stored completely, and print the same without torch."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_every_row_has_positive_finite_numbers(profiled: Profiled) -> None:
 
 
 def test_ratios_and_shares_are_quotients_of_the_stored_times(profiled: Profiled) -> None:
-    """Whoever divides the times in the file gets the ratios in the file, and the table shows them."""
+    """The ratios in the file are those of its times, and the table shows them."""
     _, printed, kept = profiled
     for row in kept["rows"][:2]:
         seconds = row["seconds"]
@@ -113,7 +113,7 @@ def test_ratios_and_shares_are_quotients_of_the_stored_times(profiled: Profiled)
 
 
 def test_a_module_that_holds_64_mb_is_seen(profiled: Profiled) -> None:
-    """The peak of a quantizer that holds 64 MB while it looks at its features is that, and vq's is far below."""
+    """The peak of a quantizer that allocates 64 MB in forward is measured as such; that of vq is far lower."""
     _, _, kept = profiled
     vq, hog = (row["peak_bytes"] for row in kept["rows"][:2])
     assert 60e6 < hog < 80e6
@@ -270,7 +270,7 @@ def test_a_size_is_three_whole_numbers(text: str) -> None:
     ],
 )
 def test_wrong_usage_is_one_sentence(words: tuple[str, ...], output: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A mistake ends with exit code 2 and one line that says what would be right, before anything is measured."""
+    """A mistake gives exit code 2 and one line with a valid alternative, before anything is measured."""
     assert vqbench("profile", *words) == 2
     shown = capsys.readouterr()
     assert shown.out == ""

@@ -1,4 +1,4 @@
-"""Every quantizer, preset and variant holds to the contract: by the conformance kit, and by what it leaves open."""
+"""Every quantizer, preset and variant keeps the contract: by the conformance kit and further checks."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def build(case: str, num_codes: int = NUM_CODES, seed: int = 0) -> Quantizer:
 
 
 def state(quantizer: Quantizer) -> dict[str, Tensor]:
-    """A copy of all that the quantizer saves."""
+    """Copy the state_dict of the quantizer."""
     return copy.deepcopy(dict(quantizer.state_dict()))
 
 

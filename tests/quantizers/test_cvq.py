@@ -66,7 +66,7 @@ def test_relocation_strength(relative_usage: float, alpha: float, tolerance: flo
 
 @pytest.mark.parametrize(("relative_usage", "steps"), [(1.0, 724), (0.1, 495), (0.01, 266)])
 def test_revival_latency(relative_usage: float, steps: int) -> None:
-    """A code that falls silent passes α = 0.5 after so many steps."""
+    """The relocation rate α of a code that is no longer used exceeds 0.5 after this many steps."""
     quantizer = CVQ(2, 1, distance="l2", anchor="random", contrastive=False).double()
     quantizer.usage[1] = relative_usage / 2
     codes = torch.zeros(2, dtype=torch.int64)

@@ -64,7 +64,7 @@ def test_beta_weighs_the_term_it_names(beta_on: Any, on_z: float, on_code: float
 
 
 def test_bad_input_is_one_clear_sentence() -> None:
-    """Wrong shapes and unknown names raise UsageError and say what was expected."""
+    """Wrong shapes and unknown names raise UsageError with the expected ones."""
     with pytest.raises(UsageError, match=r"needs features \(B, 6, H, W\), not \(2, 5, 3, 3\)"):
         VQ(4, 6)(torch.zeros(2, 5, 3, 3))
     with pytest.raises(UsageError, match=r"codes must be \(B, H, W, 1\)"):

@@ -105,7 +105,7 @@ def test_no_place_sees_later_ones() -> None:
 
 def test_codes_are_drawn_by_their_probability() -> None:
     """Evenly spread numbers draw every code as often as its probability says, sharper at a low temperature; the ends of
-    the range draw codes that are there."""
+    the range draw existing codes."""
     scores = torch.tensor([1.0, -0.5, 0.3, -20.0])
     even = (torch.arange(20_000) + 0.5) / 20_000
     for temperature in (1.0, 0.5):
@@ -134,7 +134,7 @@ def test_a_sample_is_its_seed_s_alone(quantizer: Quantizer) -> None:
 
 
 class Alternating(torch.nn.Module):
-    """Is sure that the code after c is c + 1, and of a first code 5."""
+    """A net that always predicts c + 1 after code c, and 5 as the first code."""
 
     def __init__(self) -> None:
         super().__init__()

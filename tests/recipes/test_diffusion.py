@@ -275,7 +275,7 @@ def test_training_lowers_the_loss_and_leaves_the_first_stage(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("argument", ["multipliers", "attention"])
 def test_lists_of_numbers_are_checked(argument: str) -> None:
-    """A list that is none names the argument."""
+    """A malformed list is an error that names the argument."""
     with pytest.raises(UsageError, match=f"argument '{argument}': '1xx' is no list"):
         recipe(**{argument: "1xx"})
 
@@ -333,7 +333,7 @@ def test_suites_that_make_no_sense_are_refused(tmp_path: Path, sets: list[str], 
 
 def test_both_stages_from_one_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`run` trains a first stage and then its second, keeps samples and images, and its table has both's numbers; a
-    run that is there is not sampled again, and `sample` makes the run's own images."""
+    finished run is not sampled again, and `sample` reproduces the images of the run."""
     path, store = suite(tmp_path), tmp_path / "runs"
     assert vqbench("run", path, "--store", store, "--jobs", 0, "--quiet") == 0
     first, second = loading.load(path, []).runs()
@@ -370,7 +370,7 @@ def _sampled(folder: Path, run: Any, count: int) -> str:
 
 
 def test_a_failed_first_stage_is_the_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A second stage without its first is not begun, nothing is held against it, and its cells say why they are
+    """A second stage without its first is not started, has no failure, and its cells say why they are
     empty."""
     path, store = suite(tmp_path), ResultStore(tmp_path / "runs")
     first, second = loading.load(path, []).runs()
@@ -397,7 +397,7 @@ def test_a_failed_first_stage_is_the_reason(tmp_path: Path, capsys: pytest.Captu
 
 
 def test_a_second_stage_waits_for_its_first(tmp_path: Path) -> None:
-    """Whoever hands out runs side by side hands out none whose first stage is queued or at work."""
+    """The queue of parallel runs starts no second stage while its first stage is queued or running."""
     path = suite(tmp_path, SUITE.replace("[{vq: {}}]", "[{vq: {}}, {vq_ema: {}}]"))
     (one, two), (on_one, on_two) = (loading.load(path, []).runs()[part] for part in (slice(2), slice(2, 4)))
     jobs = [Job(one, {}), Job(on_one, {}, first_stage=one), Job(two, {}), Job(on_two, {}, first_stage=two)]

@@ -1,4 +1,4 @@
-"""The recipe ``gan``: its losses and schedules by their values, and what is left of a training that was stopped."""
+"""The recipe ``gan``: values of its losses and schedules, and exact resume."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_adaptive_weight_by_value_and_at_its_ends() -> None:
 
 
 def test_r1_by_value_and_its_gradient() -> None:
-    """Of a linear judge the penalty is its squared weights, differentiably; of a square one, four times x²."""
+    """The penalty of a linear discriminator is its squared weights, differentiably; of a squared one, 4·x²."""
     x = torch.randn(3, 1, 4, 4, requires_grad=True)
     weight = torch.randn(1, 4, 4, requires_grad=True)
     penalty = losses.r1((x * weight).flatten(1).sum(1), x)
@@ -253,7 +253,7 @@ def test_parts_of_a_batch_are_one_batch_to_the_quantizer(quantizer: Any) -> None
 
 
 def test_the_discriminator_waits_for_its_start(tmp_path: Path) -> None:
-    """Before ``start`` the discriminator neither learns nor is heard, and does both from then on."""
+    """Before ``start`` the discriminator is not trained and has no effect; from then on it is and does."""
     judges = {}
     for start in (3, 4, 5):
         trained = recipe(steps=4, start=start).fit(task(tmp_path / str(start)))
@@ -388,7 +388,7 @@ def test_any_backbone_can_be_trained(tmp_path: Path) -> None:
     ],
 )
 def test_settings_that_contradict_are_refused(changes: dict[str, Any], sentence: str) -> None:
-    """What cannot be meant is refused before anything is trained."""
+    """Contradictory arguments are refused before any training."""
     with pytest.raises(UsageError, match=sentence):
         recipe(**changes)
 

@@ -1,4 +1,4 @@
-"""The contract of a recipe: what it says of itself, so that planner, tables and workers read no argument's name."""
+"""The contract of a recipe: its own facts, so that planner, tables and workers read no argument names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BUILT_IN: list[Any] = [registry.load("recipes", name) for name in registry.names
 
 
 class Stranger(Recipe):
-    """A recipe that says nothing of itself."""
+    """A recipe that reports no facts."""
 
     def fit(self, task: Task) -> Trained:
         return Trained(0.0)
@@ -22,13 +22,13 @@ class Stranger(Recipe):
 
 @pytest.mark.parametrize("recipe", BUILT_IN, ids=lambda each: each.__name__)
 def test_the_arguments_that_a_recipe_names_are_its_own(recipe: Any) -> None:
-    """A reduced copy or a forecast never meets an argument that the constructor lacks."""
+    """Reduced copies and forecasts never pass an argument that the constructor lacks."""
     assert {*recipe.reducible, *recipe.scaling} <= inspect.signature(recipe).parameters.keys()
     assert recipe.second_stage == issubclass(recipe, SecondStage)
 
 
 def test_a_recipe_that_says_nothing_has_sound_defaults() -> None:
-    """A stranger's recipe trains first stages in float32 on all images, for an unknown number of updates."""
+    """By default a recipe trains first stages in float32 on all images, for an unknown number of updates."""
     recipe = Stranger()
     assert (recipe.second_stage, recipe.precision, recipe.scaling) == (False, "float32", ())
     assert (recipe.images(100, 10), recipe.updates(100), recipe.images_shown(100), recipe.about()) == (

@@ -1,4 +1,4 @@
-"""The registry: every plugin by one door, resolved arguments, and errors that help."""
+"""The registry: one interface to all plugins, resolved arguments, and helpful errors."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_arguments_are_fully_resolved() -> None:
     ],
 )
 def test_wrong_arguments_are_named(name: str, given: dict[str, object], sentence: str) -> None:
-    """What is wrong with a name or an argument is one sentence with the nearest known one."""
+    """A wrong name or argument is one sentence with the nearest valid one."""
     with pytest.raises(UsageError) as caught:
         registry.resolve("quantizers", name, given, BUDGET)
     assert sentence in str(caught.value)
@@ -93,7 +93,7 @@ def test_wrong_arguments_are_named(name: str, given: dict[str, object], sentence
 
 
 def test_a_user_s_file_comes_in_by_the_same_door(tmp_path: Path) -> None:
-    """A quantizer in one file of the user's is found by the file's name, and only among quantizers."""
+    """A quantizer in a user's file is registered under the file's name, and only among quantizers."""
     path = tmp_path / "mine.py"
     path.write_text(MINE)
     registry.add_file(path)

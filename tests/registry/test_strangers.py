@@ -1,4 +1,4 @@
-"""Plugins that strangers write, with every fault that came to mind: each is one sentence, and none a traceback."""
+"""Faulty plugins of other authors: each fault is one sentence, never a traceback."""
 
 from __future__ import annotations
 
@@ -101,11 +101,11 @@ def vqbench(*words: object) -> int:
     return app.run_words([str(word) for word in words])
 
 
-# --- Recipes say it themselves --------------------------------------------------------------------------------------
+# --- Recipes report their own facts -----------------------------------------------------------------------------------
 
 
 def test_a_recipe_of_other_arguments_is_planned_run_and_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    """A recipe without epochs or batch size goes through `plan`, `run`, `plan --cost` and `report`; unknown is "?"."""
+    """A recipe without epochs or batch size works in `plan`, `run`, `plan --cost` and `report`; unknown is "?"."""
     Path("my_recipe.py").write_text(RECIPE)
     words = (suite(train="my_recipe"), "--plugin", "my_recipe.py")
     assert vqbench("plan", *words) == 0
@@ -119,7 +119,7 @@ def test_a_recipe_of_other_arguments_is_planned_run_and_shown(capsys: pytest.Cap
 
 
 def test_a_recipe_says_how_long_it_trains(capsys: pytest.CaptureFixture[str]) -> None:
-    """What a recipe says of its updates and images is what `plan` and tables show, cached or not."""
+    """`plan` and tables show the updates and images that a recipe reports, cached or not."""
     Path("my_recipe.py").write_text(RECIPE + SAYS)
     words = (suite(train="{my_recipe: {iterations: 5}}"), "--plugin", "my_recipe.py", "--json")
     registry.add_file("my_recipe.py")
@@ -228,7 +228,7 @@ def test_a_faulty_plugin_is_one_sentence(
     assert said.count("\n") == 1
     assert len(said) < 600
     assert "a fault of vqbench" not in said
-    if "packages" not in content:  # which is told when something is to be trained
+    if "packages" not in content:  # which is reported before training
         assert vqbench("plan", *words) == 2
     for others in (("list", "quantizers"), ("info", "quantizer", "mine"), ("check", "mine.py", "--only", "budget")):
         assert vqbench(*others, *(() if others[0] == "check" else ("--plugin", "mine.py"))) in (0, 1, 2)

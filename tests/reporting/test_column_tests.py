@@ -1,4 +1,4 @@
-"""What a table allows to claim about its best rows, on simulated values."""
+"""Claims about the best rows of a table, on simulated values."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def judged(*rows: list[list[float]]) -> str:
 
 
 def test_one_seed_makes_no_claim_however_large_the_difference() -> None:
-    """A thousand images that all say the same of two trained models say nothing about another seed."""
+    """A thousand images that agree on two trained models allow no claim about another seed."""
     values = np.random.default_rng(0).normal(size=1000)
     assert judged([values], [values + 5]) == "one seed"
     assert judged([values + 0.01 * s for s in range(3)], [values + 5 + 0.01 * s for s in range(3)]) == "significant"
 
 
 def test_what_seeds_scatter_is_no_claim() -> None:
-    """Where trainings differ as much as methods do, no row is ahead, although every image separates the models."""
+    """If seeds differ as much as methods do, no row is ahead, although every image separates the models."""
     values = np.random.default_rng(0).normal(size=500)
     first, second = ([values + shift for shift in shifts] for shifts in ((0.0, 0.3, -0.3), (0.4, -0.1, 0.2)))
     assert judged(first, second) == "open"

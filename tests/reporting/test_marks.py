@@ -1,4 +1,4 @@
-"""What is ranked with what: budgets, machines, numbers of images and sizes of codebooks, in every format."""
+"""Which rows are ranked together: budgets, machines, image counts and codebook sizes, in every format."""
 
 from __future__ import annotations
 
@@ -358,7 +358,7 @@ def crowded(plan: Plan, store: ResultStore) -> Table:
 
 @pytest.mark.parametrize("form", ["text", "markdown"])
 def test_five_lines_of_notes_and_the_rest_on_demand(plan: Plan, tmp_path: Path, form: str) -> None:
-    """However many notes exist, a table shows five short lines, the marks in the first; --notes shows all."""
+    """A table shows at most five short lines of notes, the marks in the first; --notes shows all."""
     shown = crowded(plan, ResultStore(tmp_path))
     below = render(shown, form).rstrip().split("\n\n")[-1].splitlines()
     assert len(below) == LINES

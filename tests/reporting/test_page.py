@@ -1,4 +1,4 @@
-"""The page of a suite: its content, and that hostile texts stay texts."""
+"""The HTML page of a suite: its content, and the escaping of hostile texts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RESULTS = ROOT / "results"
 
 
 def published(name: str) -> Plan:
-    """A published suite as it was resolved then: stale or not, its records are there."""
+    """A published suite as resolved when it was published; its records exist even if it is stale."""
     [plan] = [plan for plan in plan_file.stored(ResultStore(RESULTS)) if plan.name == name]
     return plan
 
@@ -115,7 +115,7 @@ def test_runs_of_earlier_versions_are_shown_with_what_they_have(tmp_path: Path) 
 
 
 def test_a_damaged_portrait_costs_its_image_alone(tmp_path: Path) -> None:
-    """The page is written nevertheless, and names the file."""
+    """The page is still written, and names the damaged file."""
     suite = simulated_suite(tmp_path)
     view = next(view for view in suite.runs if view.portrait)
     path = suite.stored.stores[0].folder(view.run) / snapshots.SNAPSHOT_FILE

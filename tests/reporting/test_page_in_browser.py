@@ -148,7 +148,7 @@ def test_images_are_magnified_whole_and_sharp(seen: OpenPage) -> None:
 
 
 def test_a_number_leads_to_its_run(seen: OpenPage) -> None:
-    """The link of a cell unfolds the run that it came from."""
+    """The link of a cell unfolds the details of its run."""
     link = seen.page.locator(".results td.ok a").first
     target = seen.page.locator(str(link.get_attribute("href")))
     assert target.get_attribute("open") is None

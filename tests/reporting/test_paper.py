@@ -186,7 +186,7 @@ def test_footnotes_stand_where_they_are_true():
 
 
 def test_every_table_says_that_no_spread_is_printed():
-    """A reader of any of the tables learns that each cell is one run."""
+    """Each of the tables notes that every cell is one run."""
     for table in paper.TABLES:
         assert "One run per cell; no spread is printed." in paper.notes(table)
 
@@ -238,7 +238,7 @@ def test_seeds_that_scatter_wildly_reproduce_nothing():
 
 
 def test_far_and_certain_differs():
-    """Seeds that agree with each other and not with the printed value differ from it."""
+    """Seeds that agree with each other but not with the printed value give DIFFERS."""
     assert judge("rfid", [5.0, 5.01, 5.02], "1.80").outcome is VerdictKind.DIFFERS
 
 

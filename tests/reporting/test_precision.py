@@ -34,7 +34,7 @@ def plan() -> Plan:
 
 
 def in_precision(run: RunSpec, precision: str) -> RunSpec:
-    """``run`` trained in another precision, as ``--set 'train={official: {precision: ...}}'`` asks for it."""
+    """``run`` trained in another precision, as by ``--set 'train={official: {precision: ...}}'``."""
     return replace(run, recipe=replace(run.recipe, args={**run.recipe.args, "precision": precision}))
 
 
@@ -150,7 +150,7 @@ def test_an_override_of_the_precision_alone_is_comparable(
 
 
 def test_a_reduced_suite_is_not_filled(tmp_path: Path) -> None:
-    """A reduced training is no printed quantity in any precision, so nothing is looked for."""
+    """A reduced training is not comparable in any precision, so no other record is looked up."""
     reduced = loading.load("small_datasets", [], reduced={"epochs": 1})
     store = ResultStore(tmp_path)
     write(store, in_precision(reduced.entries[0].run, "bf16"))

@@ -202,7 +202,7 @@ def test_without_the_papers_best_row_nothing_is_claimed(plan: Plan, store: Resul
 
 
 def test_values_of_another_version_or_protocol_do_not_count(plan: Plan, store: ResultStore) -> None:
-    """What the table would not show is not compared either."""
+    """Values that the table would not show are not compared."""
     fill(plan, store, cvq_ahead_by(1e-3), version=2)
     assert lines_of(plan, [store], "official") == []
     fill(plan, store, cvq_ahead_by(1e-3), protocol="clean")

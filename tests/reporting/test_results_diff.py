@@ -51,7 +51,7 @@ def changed_store(folder: Path, shift: dict[int, float]) -> ResultStore:
 def test_a_change_is_distinguished_from_noise(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], shift: dict[int, float], verdict: str
 ) -> None:
-    """What all seeds agree on is a change, what they scatter by is noise, and one seed allows no claim."""
+    """A difference shared by all seeds is a change, scatter between seeds is noise, and one seed allows no claim."""
     changed_store(tmp_path / "a", dict.fromkeys(shift, 0.0))
     changed_store(tmp_path / "b", shift)
     assert vqbench("diff", tmp_path / "a", tmp_path / "b", "--json") == 0

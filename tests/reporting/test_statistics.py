@@ -28,7 +28,7 @@ def test_one_seed_has_no_deviation():
 
 @pytest.mark.parametrize("bad", [math.inf, -math.inf, math.nan])
 def test_values_that_are_not_finite_have_no_deviation(bad):
-    """An infinite PSNR has a mean, and no spread that could be shown beside it."""
+    """An infinite PSNR has a mean but no spread."""
     assert statistics.deviation([bad, 1.0]) is None
     assert statistics.mean([bad, 1.0]) == bad or math.isnan(bad)
 

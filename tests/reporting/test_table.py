@@ -118,7 +118,7 @@ def test_no_row_is_shown_better_than_the_best(values, better):
 
 
 def test_the_difference_shown_is_that_of_the_numbers_shown():
-    """A reader who subtracts the printed from the shown value gets the difference that is shown below them."""
+    """The shown difference is that of the shown and the printed value."""
     cell = Cell([0.01856], paper="0.0180")
     assert (cell.shown(L1), cell.shown_difference(L1)) == ("0.0186", "+0.0006")
     assert Cell([0.01796], paper="0.0180").shown_difference(L1) == "+0.0000"
@@ -197,7 +197,7 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Plan:
 def test_samples_and_references_are_counted(
     generated: Plan, sampling: Sampling, images: int | None, unranked: set[str], further: list[str]
 ) -> None:
-    """Metrics of samples rank nothing where these, or the references in use, are too few for them, however many test
+    """Metrics of samples are not ranked if these, or the references in use, are too few, however many test
     images there are, and a line below the table says which; those of reconstructions go by test images."""
     changed = replace(generated, sampling=sampling, suite=generated.suite.reduce(images))
     [table] = assemble.tables(changed, [])
@@ -340,7 +340,7 @@ def test_groups_stand_side_by_side():
 
 
 def test_blocks_have_bests_of_their_own():
-    """A data set's best does not compete with another data set's."""
+    """The best values of two data sets do not compete."""
     table = Table("T", [L1], [single(L1, 1.0, 2.0), single(L1, 8.0, 9.0)])
     assert re.findall(r"\*\d", render(table)) == ["*1", "*8"]
 

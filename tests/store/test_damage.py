@@ -1,4 +1,4 @@
-"""Damaged, hostile and unreadable files of a results folder: named, and each costs its own run alone."""
+"""Damaged, hostile and unreadable files of a results folder: each is named and fails only its own run."""
 
 from __future__ import annotations
 
@@ -235,7 +235,7 @@ def test_checkpoints_load_onto_the_cpu(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_damaged_file_does_not_replace_another(tmp_path: Path) -> None:
-    """What was set aside earlier is kept when the next file of that name is."""
+    """Setting a file aside keeps earlier ones of that name."""
     for content in ("first", "second"):
         (tmp_path / "record.json").write_text(content)
         set_aside(tmp_path / "record.json")
@@ -385,7 +385,7 @@ def test_one_damaged_file_costs_its_run_alone(
 def test_a_damaged_record_of_another_suite_is_named(
     plan: Plan, suite: Path, tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`plan`, `plan --cost`, `diff` and `run` go on past it, name it, and show what they would without it."""
+    """`plan`, `plan --cost`, `diff` and `run` name it, continue, and show the rest as usual."""
     store = ResultStore(tmp_path / "runs")
     path = harm(store, a_run(), "record.json", content)
     commands = [["plan", suite], ["plan", suite, "--cost"], ["run", suite], ["table", suite]]
@@ -468,7 +468,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[ResultStore, Plan,
 def test_publish_leaves_out_what_is_damaged(
     plan: Plan, suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The sound run is published; the damaged one is named, with exit code 1."""
+    """The intact run is published; the damaged one is named, with exit code 1."""
     harm(ResultStore(tmp_path / "runs"), plan.runs()[0], "record.json", b"{")
     assert vqbench("publish", suite, "--store", tmp_path / "runs", "--results", tmp_path / "results") == 1
     output = capsys.readouterr().err
@@ -531,7 +531,7 @@ def test_delete_follows_no_link(tmp_path: Path) -> None:
     assert sorted(path.name for path in outside.iterdir()) == ["file", "sub"]
 
 
-# What killed processes leave --------------------------------------------------------------------------------------
+# Leftovers of killed processes --------------------------------------------------------------------------------------
 
 
 def test_what_a_killed_process_leaves_is_removed_and_named(
@@ -585,7 +585,7 @@ def test_a_lock_that_was_removed_is_created_again(tmp_path: Path, monkeypatch: p
 def test_status_needs_no_right_to_write(
     plan: Plan, suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """On a store that is read alone, `status` shows runs that are done, running, failed and stopped."""
+    """On a read-only store, `status` shows runs that are done, running, failed and stopped."""
     store = ResultStore(tmp_path / "runs")
     first, second = plan.runs()
     for run in (first, second):

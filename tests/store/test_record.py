@@ -63,7 +63,7 @@ def test_a_published_record_is_rewritten_without_loss(name: str) -> None:
 
 
 def test_every_kept_record_is_tested() -> None:
-    """No kept example lies about untested."""
+    """Every kept example is tested."""
     assert {path.stem for path in KEPT.iterdir()} == set(CONTENT)
 
 
@@ -103,7 +103,7 @@ def test_a_format_that_is_no_count_is_damage(number: object) -> None:
 
 
 def test_unknown_fields_survive_a_rewrite(tmp_path: Path) -> None:
-    """What a later version of the same format added is there again after this one has read, changed and written it."""
+    """Fields that a later version added to the format survive reading, changing and writing."""
     store, content = ResultStore(tmp_path), later_record()
     path = store.folder(a_run()) / "record.json"
     path.parent.mkdir()

@@ -1,4 +1,4 @@
-"""The store: whole records or none, and nothing lost."""
+"""The store: records are complete or absent, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def a_record(run: RunSpec) -> Record:
 
 
 def test_a_record_is_read_back_as_it_was_written(tmp_path: Path) -> None:
-    """Nothing of a record changes on its way through the disk."""
+    """A record that is written and read back is unchanged."""
     store, record = ResultStore(tmp_path), a_record(a_run())
     store.write(record)
     assert store.read(a_run()) == record
@@ -42,7 +42,7 @@ def test_a_record_is_read_back_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_a_run_without_its_record_is_not_done(tmp_path: Path) -> None:
-    """Checkpoints, per-image values and scratch files do not make a run whole; its record alone does."""
+    """A run is complete by its record alone, not by checkpoints, per-image values or scratch files."""
     store = ResultStore(tmp_path)
     store.write_images(a_run(), {"clean/psnr": np.zeros(3)})
     (store.folder(a_run()) / "best.pt").write_bytes(b"x")
@@ -63,7 +63,7 @@ def test_missing_names_what_is_absent_or_of_another_version(tmp_path: Path) -> N
 
 
 def test_images_are_added_to_those_stored(tmp_path: Path) -> None:
-    """Measuring one more metric keeps the per-image values of the others."""
+    """Adding a metric keeps the per-image values of the others."""
     store = ResultStore(tmp_path)
     store.write_images(a_run(), {"clean/psnr": np.arange(3.0)})
     store.write_images(a_run(), {"clean/l1": np.ones(3)})
@@ -117,7 +117,7 @@ def test_a_changed_record_is_noticed(tmp_path: Path) -> None:
 
 
 def test_what_is_damaged_is_set_aside(tmp_path: Path) -> None:
-    """Mending renames what cannot be read and says so, with values of images their record; a whole run is left."""
+    """Mending renames unreadable files and reports them; per-image values take their record along."""
     store, run = ResultStore(tmp_path), a_run()
     store.write(a_record(run))
     store.write_images(run, {"clean/psnr": np.arange(999.0)})
@@ -172,7 +172,7 @@ with ResultStore(sys.argv[1]).lock(RunSpec.from_dict(json.loads(sys.argv[2]))) a
 
 
 def test_one_process_locks_a_run(tmp_path: Path) -> None:
-    """While a process works on a run no other can lock it; a killed process frees it."""
+    """While a process works on a run, no other can lock it; a killed process releases it."""
     words = [sys.executable, "-c", LOCK, str(tmp_path), json.dumps(a_run().to_dict())]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""Quantizers with one planted fault each, and honest ones: what the conformance kit must catch, and must pass."""
+"""Quantizers with one planted fault each, which the conformance kit must detect, and correct ones, which must pass."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class NoAnnotation(Template):
 
 
 class NoPaper(Template):
-    """Says nothing of its source."""
+    """A quantizer without a source."""
 
     paper: ClassVar[str] = " "
 
@@ -495,7 +495,7 @@ class FailsOnRanks(Template):
 
 
 class NeverEnds(Template):
-    """The first rank never comes back, so that the other waits for it."""
+    """The first rank never returns, so the other waits for it."""
 
     def forward(self, z: Tensor) -> QuantizerOutput:
         while Q.world_size() > 1 and torch.distributed.get_rank() == 0:
@@ -518,7 +518,7 @@ class SumsInEvaluation(Template):
 
 
 class OneDevice(LocalAverages):
-    """Unfit for several ranks, and says so: harmless."""
+    """Declared as unfit for several ranks: harmless."""
 
     distributed: ClassVar[bool] = False
 

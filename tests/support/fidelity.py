@@ -1,4 +1,4 @@
-"""torch-fidelity's own FID, for tests that hold ours against it."""
+"""torch-fidelity's own FID, for comparison with ours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Image files as the world has them: damaged ones, and odd ones that are whole; all made here."""
+"""Damaged image files, and odd but valid ones; all generated here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real processes under test: quantizers that misbehave, commands that are watched, and none left behind."""
+"""Real processes under test: quantizers that misbehave, watched commands, and cleanup."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Odd(VQ):
             {odd}
         return super().forward(z)
 '''
-PATIENCE = 300  # seconds; far longer than anything takes, so that a fault ends a test and the time does not
+PATIENCE = 300  # seconds; far longer than any step takes, so that only a fault can reach it
 
 
 def plugin(folder: Path, name: str, odd: str, after: int = 20, always: str = "pass") -> Path:

@@ -28,7 +28,7 @@ from vqbench.recipes import autoencoder
 from vqbench.training.codebook_monitor import CodebookMonitor
 from vqbench.training.engine import Engine
 
-PATIENCE = 900  # seconds; far longer than anything takes, so that a fault ends a test and the time does not
+PATIENCE = 900  # seconds; far longer than any step takes, so that only a fault can reach it
 BATCH = 99  # of 300 images: no two ranks have equally many, and the last batch has 3, fewer than four ranks
 METRICS = ("l1", "usage", "perplexity", "bits", "psnr", "ssim")
 

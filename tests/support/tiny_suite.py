@@ -1,4 +1,4 @@
-"""A suite that is done in seconds, and what tests need to run it and to compare what came out."""
+"""A suite that takes seconds, and helpers to run it and to compare its results."""
 
 from __future__ import annotations
 

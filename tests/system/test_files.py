@@ -1,4 +1,4 @@
-"""Files that anybody may have written: what is no regular file of a sane size is one sentence, at once."""
+"""Untrusted files: anything but a regular file of a sensible size is refused at once, with one sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Other processes run this very vqbench, whatever lies in the working directory."""
+"""Child processes run this installation of vqbench, whatever the working directory contains."""
 
 from __future__ import annotations
 

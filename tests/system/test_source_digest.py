@@ -1,4 +1,4 @@
-"""What a plugin's file says: the same for every layout and every Python, and another one for every other code."""
+"""The digest of a plugin's file: equal for every layout and every Python, different for every other code."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_deep_and_odd_files_have_a_digest() -> None:
 
 
 def test_a_file_beside_it_that_it_imports_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a file imports from its own folder is part of what it says; what merely lies there is not."""
+    """Files that it imports from its own folder are part of the digest; other files there are not."""
     monkeypatch.syspath_prepend(tmp_path)
     main = b"def f():\n    import helper_of_mine\n    return helper_of_mine"
     (tmp_path / "helper_of_mine.py").write_text("from deeper_of_mine.a import A")

@@ -1,4 +1,4 @@
-"""What training and measuring keep for pages: it is right, survives a stop, and decides nothing."""
+"""What training and evaluation store for pages: it is correct, survives a stop, and affects nothing."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_a_quantizer_without_codes_is_not_monitored(tmp_path: Path) -> None:
 
 
 def test_stopped_and_continued_the_record_is_the_same(tmp_path: Path) -> None:
-    """A training that is stopped again and again, within epochs too, keeps what an uninterrupted one keeps."""
+    """A training that is stopped repeatedly, also within epochs, stores what an uninterrupted one stores."""
     whole = recipe(epochs=3).fit(task(tmp_path / "whole"))
     calls = iter(range(1000))
     for _ in range(100):
@@ -235,7 +235,7 @@ def test_a_damaged_file_says_so(tmp_path: Path) -> None:
 
 
 def test_large_files_are_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is small is copied; what is not stays, and is named."""
+    """Small files are copied; large ones are not, and are named."""
     watched([[0]])[0].save(tmp_path / "runs")
     assert snapshots.copy(tmp_path / "runs", tmp_path / "results") == []
     assert snapshots.read_usage(tmp_path / "results") is not None
