@@ -33,19 +33,19 @@ def test_published_tables_need_no_torch() -> None:
 def imported(command: str) -> set[str]:
     """The modules that ``vqbench command`` imports."""
     words = ["-X", "importtime", "-m", "vqbench", *shlex.split(command)]
-    told = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=True).stderr
-    return {line.split("|")[-1].strip() for line in told.splitlines()}
+    log = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=True).stderr
+    return {line.split("|")[-1].strip() for line in log.splitlines()}
 
 
 def test_a_stale_figure_is_noticed(tmp_path: Path) -> None:
     """A figure changed by hand is detected, and the tool says how to fix it."""
     stale = tmp_path / "stale.md"
     stale.write_text((ROOT / "README.md").read_text().replace("441", "440"))
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, ROOT / "tools" / "readme.py", "--check", stale], capture_output=True, text=True, check=False
     )
-    assert told.returncode == 1
-    assert "differs from the output of its commands" in told.stderr
+    assert result.returncode == 1
+    assert "differs from the output of its commands" in result.stderr
 
 
 def test_promises_name_tests_that_exist() -> None:

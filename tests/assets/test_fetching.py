@@ -101,7 +101,7 @@ def test_unknown_names_are_usage_errors(world: Path) -> None:
 
 @pytest.mark.parametrize("way", ["argument", "variable", "block"])
 def test_offline_tries_no_source(way: str, world: Path, server: AssetServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Offline, whether by argument, variable or block, no source is tried, nothing is written; the error says what to do."""
+    """Offline, no source is tried and nothing is written, and the error says what to do."""
     set_catalogue(monkeypatch, small_asset(address(server.base)))
     if way == "variable":
         monkeypatch.setenv("VQBENCH_OFFLINE", "1")

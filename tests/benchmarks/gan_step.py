@@ -93,8 +93,8 @@ def measurement(chosen: argparse.Namespace, words: Sequence[str]) -> dict[str, A
     for system in chosen.system or ["vqgan"]:
         for playing in ("yes", "no"):
             command = [sys.executable, __file__, *words, "--row", system, playing]
-            told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-            rows.append(json.loads(told.splitlines()[-1]))
+            output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            rows.append(json.loads(output.splitlines()[-1]))
     from vqbench.system.provenance import current_provenance
     from vqbench.training.engine import Engine
 

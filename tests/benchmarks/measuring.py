@@ -1,11 +1,11 @@
 """Evaluation speed, compared with a script that takes one image at a time and with the bare networks.
 
     python tests/benchmarks/measuring.py                # measures, prints a table
-    python tests/benchmarks/measuring.py -o FILE        # and keeps what was measured, as JSON
-    python tests/benchmarks/measuring.py --show FILE    # the table of a kept measurement, in Markdown, without torch
+    python tests/benchmarks/measuring.py -o FILE        # and saves the measurement as JSON
+    python tests/benchmarks/measuring.py --show FILE    # the table of a saved measurement, in Markdown, without torch
 
-What is compared takes turns within one process, and a ratio is one of medians, so that what else the machine does
-weighs on both sides alike; the CPU's time, of all threads, is told beside the wall's, for machines that are shared.
+Both sides take turns in one process, and ratios are of medians, so that other load on the machine affects both alike.
+CPU time, of all threads, is shown beside wall time, for shared machines.
 Both sides of a pair, originals and reconstructions, are computed each time, unless a row says otherwise. Networks: the
 bare forward pass of the same network on the same number of images, ready on the device in the layout that suits it
 best (`clean` rFID: in torch-fidelity's, which it has to equal to the last digit).
@@ -75,17 +75,17 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
     from vqbench.system import provenance
 
-    told = provenance.current_provenance(torch.device("cpu"))
+    current = provenance.current_provenance(torch.device("cpu"))
     machine = {
-        "device": told["device"],
-        "threads": told["threads"],
+        "device": current["device"],
+        "threads": current["threads"],
         "torch": torch.__version__,
         "pillow": PIL.__version__,
         "load": os.getloadavg()[0],
     }
     rows = [row for name in DATASETS for row in (simple(name, options), lpips(name, options))]
     rows += [rfid(name, options) for name in ("official", "clean")]
-    made = {"date": told["date"], "commit": told["commit"], "repeats": options.repeats}
+    made = {"date": current["date"], "commit": current["commit"], "repeats": options.repeats}
     return {"machine": machine, **made, "rows": rows}
 
 
@@ -103,7 +103,7 @@ def medians(repeats: int, **sides: Callable[[], object]) -> dict[str, dict[str, 
     return {clock: {name: statistics.median(each) for name, each in of.items()} for clock, of in seconds.items()}
 
 
-def pictures(dataset: str, count: int) -> tuple[Any, Any]:
+def image_pairs(dataset: str, count: int) -> tuple[Any, Any]:
     """The first test images, and what a weak model might make of them, both (N, C, S, S) in [-1, 1]."""
     from vqbench import registry
     from vqbench.images import to_unit
@@ -142,7 +142,7 @@ def feed(collectors: list[Any], protocol: str, x: Any, y: Any, size: int = BATCH
 def simple(dataset: str, options: argparse.Namespace) -> dict[str, Any]:
     """l1, PSNR and SSIM under ``official``, against files, Pillow and scikit-image."""
     one_by_one = runpy.run_path(str(SCRIPT))["measured_one_by_one"]
-    x, y = pictures(dataset, options.images)
+    x, y = image_pairs(dataset, options.images)
     collectors = metrics("official", "l1", "psnr", "ssim")
 
     def script() -> None:
@@ -159,7 +159,7 @@ def lpips(dataset: str, options: argparse.Namespace) -> dict[str, Any]:
 
     from vqbench.networks.precision import inference_float32
 
-    x, y = pictures(dataset, options.lpips_images)
+    x, y = image_pairs(dataset, options.lpips_images)
     collectors = metrics("clean", "lpips")
     net = collectors[0].net.net
     ready = [side.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last) for side in (x, y)]
@@ -182,7 +182,7 @@ def rfid(protocol: str, options: argparse.Namespace) -> dict[str, Any]:
     from vqbench.networks.feature_cache import FeatureCache
     from vqbench.networks.precision import inference_float32
 
-    x, y = pictures("cifar10", options.rfid_images)
+    x, y = image_pairs("cifar10", options.rfid_images)
     (collector,) = metrics(protocol, "rfid")
     layout = torch.channels_last if protocol == "official" else torch.contiguous_format
     ready = torch.randn(len(x), 3, 299, 299).contiguous(memory_format=layout)

@@ -71,9 +71,14 @@ def measurement(chosen: argparse.Namespace) -> dict[str, Any]:
                 found["step"].append(time.perf_counter() - begun)
 
     held, by = peak(work, engine.device)
-    told = {"suite": chosen.suite, "recipe": suite.generate.name, "batch": chosen.batch, "precision": chosen.precision}
+    settings = {
+        "suite": chosen.suite,
+        "recipe": suite.generate.name,
+        "batch": chosen.batch,
+        "precision": chosen.precision,
+    }
     machine = current_provenance(engine.device)
-    return {**told, **found, "peak": held, "peak_by": by, "machine": machine, "repeat": chosen.repeat}
+    return {**settings, **found, "peak": held, "peak_by": by, "machine": machine, "repeat": chosen.repeat}
 
 
 def table(found: dict[str, Any], style: str) -> str:

@@ -135,7 +135,7 @@ def test_a_number_out_of_range_is_one_sentence(
     """Numbers of the command line are bounded, by the machine where processes would be started."""
     monkeypatch.setattr("vqbench.execution.suite_runner.run_suites", None)  # what starts them
     assert run_words(list(words)) == 2
-    told = capsys.readouterr().err
-    assert said in told
-    assert "fault of vqbench" not in told
-    assert len(told) <= LONGEST + len("vqbench: \n")
+    message = capsys.readouterr().err
+    assert said in message
+    assert "fault of vqbench" not in message
+    assert len(message) <= LONGEST + len("vqbench: \n")

@@ -55,10 +55,10 @@ def test_what_was_not_trained_and_measured_as_printed_gets_no_verdict(
     overrides = [Override.parse(change[1])] if change[0] == "--set" else []
     plan = loading.load("small_datasets", [], overrides, (), sizes, images)
     store = ResultStore(tmp_path)
-    told = {"seconds": 1.0, "device": "cpu", "threads": 1, "versions": {"torch": "2"}}
+    provenance = {"seconds": 1.0, "device": "cpu", "threads": 1, "versions": {"torch": "2"}}
     for run in plan.runs():
         values = {name: {metric: Value(0.02, 1, 1, 9) for metric in metrics} for name, metrics in plan.wanted().items()}
-        store.write(Record(run, values, told))
+        store.write(Record(run, values, provenance))
     capsys.readouterr()
     assert vqbench("table", "small_datasets", "--paper", "--json", *words) == 0
     official = json.loads(capsys.readouterr().out)[0]
@@ -92,9 +92,9 @@ def test_a_thousand_records_make_a_table_without_torch(tmp_path: Path) -> None:
     store = ResultStore(tmp_path / "runs")
     plan = loading.load(suite, [store])
     plan_file.save(plan, store)
-    told = {"seconds": 1.0, "device": "cpu", "threads": 1, "versions": {"torch": "2"}}
+    provenance = {"seconds": 1.0, "device": "cpu", "threads": 1, "versions": {"torch": "2"}}
     for run in plan.runs():
-        store.write(Record(run, {"clean": {name: Value(0.5, 1, 1, 1000) for name in ("l1", "psnr")}}, told))
+        store.write(Record(run, {"clean": {name: Value(0.5, 1, 1, 1000) for name in ("l1", "psnr")}}, provenance))
     command = [sys.executable, "-X", "importtime", "-m", "vqbench", "table", str(suite), "--store", str(store.root)]
     started = time.monotonic()
     shown = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)

@@ -314,20 +314,18 @@ def test_one_run_alone_keeps_no_features_in_memory(weights: None) -> None:
     assert [len(collector._kept) for collector in collectors] == [1, 0]
 
 
-def test_in_explain_metrics_keep_nothing(
-    store: ResultStore, run: RunSpec, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_in_explain_metrics_keep_nothing(store: ResultStore, run: RunSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     """Explaining evaluates one run under many settings, so metrics keep nothing for a next run."""
-    told: list[bool] = []
+    keep: list[bool] = []
     start = L1.start
 
     def noting(metric: L1, context: Context) -> None:
-        told.append(context.keep)
+        keep.append(context.keep)
         start(metric, context)
 
     monkeypatch.setattr(L1, "start", noting)
     explained(store, run, ["l1"])
-    assert told == [False] * 4  # official, clean, and two settings between
+    assert keep == [False] * 4  # official, clean, and two settings between
 
 
 # ------------------------------------------------------------------------------------------------- what is to be had

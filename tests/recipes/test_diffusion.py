@@ -467,9 +467,9 @@ def test_copies_are_found() -> None:
     """Training images with a grain of noise are copies; others of the same source mostly are not."""
     training, fresh = Few().pixels("train"), Few().pixels("test")
 
-    def share(pictures: Tensor) -> float:
+    def share(images: Tensor) -> float:
         context = Context(protocol.MEASURE["clean"], "0" * 64, None, None, torch.device("cpu"))
-        return Copies(context).measure(Samples(pictures, training, Tensor, Tensor))
+        return Copies(context).measure(Samples(images, training, Tensor, Tensor))
 
     noise = torch.randint(0, 2, (50, 1, 28, 28), dtype=torch.uint8)
     assert share(training[:50] // 2 * 2 + noise) == 100
@@ -491,9 +491,9 @@ def test_samples_are_compared_with_the_whole_reference_split(tmp_path: Path, mon
     """Features are those of all samples and of every reference, in order; those of the references are kept."""
     shown: list[int] = []
 
-    def features(_: Any, pictures: Tensor, resize: int | None) -> Tensor:
-        shown.append(len(pictures))
-        return F.pad(pictures.flatten(1), (0, 2048 - 784))
+    def features(_: Any, images: Tensor, resize: int | None) -> Tensor:
+        shown.append(len(images))
+        return F.pad(images.flatten(1), (0, 2048 - 784))
 
     monkeypatch.setattr(inception, "network", lambda device: None)
     monkeypatch.setattr(inception, "features", features)

@@ -142,7 +142,7 @@ def test_the_digest_follows_the_file(tmp_path: Path) -> None:
 def test_what_a_file_says_is_resolved_with_it(tmp_path: Path) -> None:
     """An edited file resolves to another run, a commented one to the same; built-in plugins have their VERSION alone.
 
-    Two edits within a second, of the same length, are told apart: no compiled file of an older text is used.
+    Two edits within a second, of the same length, are distinguished: no compiled file of an older text is used.
     """
     path = tmp_path / "mine.py"
     sources, defaults = [], []
