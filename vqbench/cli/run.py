@@ -165,7 +165,7 @@ def run_and_print(plans: Sequence[Plan], folder: Path, options: RunOptions, stop
     for failed in summary.failed:
         note(sentence(failed))
     left = remaining(plans, store, options.retry_failed)
-    if stop.reason and left:
+    if stop.cause and left:
         counts = ", ".join(f"{number} {kind}" for kind, number in left.items())
         raise TimeUp(f"the time limit is reached; left: {counts}; the same command resumes")
     return 1 if summary.failed else 0

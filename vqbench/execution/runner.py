@@ -137,14 +137,14 @@ class Runner:
             return RunResult("machine_fault", reason)
         if isinstance(error, UsageError):
             return RunResult("refused", reason)
-        sound = isinstance(error, RunError)
-        if not sound:
+        reusable = isinstance(error, RunError)  # what raised it has cleaned up behind itself
+        if not reusable:
             lost, killed = self._abandon_ranks(blame=True)
             reason = lost or describe(error)
             if killed:
                 return RunResult("killed", reason, reusable=False)
         self.store.fail(run, Failure(reason, traceback.format_exc().splitlines()[-LOG_LINES:]))
-        return RunResult("failed", reason, sound)
+        return RunResult("failed", reason, reusable)
 
     def _start_ranks(self) -> RankWorker:
         """Return the worker of this process; at the first run, start the other ranks."""

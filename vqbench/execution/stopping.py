@@ -25,28 +25,28 @@ class Stop:
 
     def __init__(self, time_limit: float | None = None) -> None:
         self.until = None if time_limit is None else time.monotonic() + time_limit  # seconds
-        self.reason: Interrupted | None = None
+        self.cause: Interrupted | None = None
         self._log: Callable[[str], None] | None = None  # set inside graceful()
         self._signalled = False
 
     def __call__(self) -> bool:
         """Return whether to stop."""
-        if self.reason is None and self.until is not None and time.monotonic() >= self.until:
-            self.reason = TimeUp("the time is up")
+        if self.cause is None and self.until is not None and time.monotonic() >= self.until:
+            self.cause = TimeUp("the time is up")
             self._show("the time is up: saving the work so far")
-        return self.reason is not None
+        return self.cause is not None
 
     def on_signal(self, number: int) -> None:
         """Stop because of a signal that arrived here or in a worker."""
         name = signal.Signals(number).name
-        self.reason = Interrupted("stopped; finished work is kept, and the same command resumes it")
+        self.cause = Interrupted("stopped; finished work is kept, and the same command resumes it")
         if number != signal.SIGINT:
-            self.reason = Evicted(f"stopped by {name}; the work so far is kept, and the same command resumes it")
+            self.cause = Evicted(f"stopped by {name}; the work so far is kept, and the same command resumes it")
         self._show(f"stopping{'' if number == signal.SIGINT else f' ({name})'}: saving the work so far")
 
     @contextmanager
     def graceful(self, log: Callable[[str], None]) -> Iterator[None]:
-        """Have a first signal logged and kept in :attr:`reason`, not raised."""
+        """Have a first signal logged and kept in :attr:`cause`, not raised."""
         self._log = log
         try:
             yield
@@ -71,5 +71,5 @@ class Stop:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        if kind is KeyboardInterrupt and self.reason is not None:
-            raise self.reason from None
+        if kind is KeyboardInterrupt and self.cause is not None:
+            raise self.cause from None

@@ -100,8 +100,8 @@ def run_suites(
                 timeout=options.timeout,
             )
             summary = executor.execute(ordered)
-    if stop.reason and not isinstance(stop.reason, TimeUp):
-        raise stop.reason
+    if stop.cause and not isinstance(stop.cause, TimeUp):
+        raise stop.cause
     return SuiteSummary(len(jobs), summary.failed)
 
 

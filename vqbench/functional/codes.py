@@ -85,7 +85,7 @@ def code_sums(features: Tensor, codes: Tensor, num_codes: int) -> Tensor:
 
 @torch.no_grad()
 def lloyd(features: Tensor, centres: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
-    """Run Lloyd's k-means; return centres (K, D) and their last counts (K,).
+    """Run Lloyd's k-means; return centres (K, D) and their features' counts (K,).
 
     Starts from ``centres``; counts are int64.
 

@@ -134,7 +134,7 @@ def run_remote_job(remote_job: RemoteJob, post: Post) -> RemoteResult:
         executor.summary = summary = _SingleResult()
         executor.execute([remote_job.job])
         link.send()
-        return RemoteResult(summary.result, pack(folder, seen), evicted=link.reason is not None)
+        return RemoteResult(summary.result, pack(folder, seen), evicted=link.cause is not None)
 
 
 def user_files(settings: RunSettings) -> tuple[Path, ...]:

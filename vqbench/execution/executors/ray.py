@@ -163,13 +163,13 @@ class RayExecutor(Executor):
             if not lock.enter_context(self.store.lock(job.run)):
                 lock.close()
                 self._postpone(job)
-            elif result := self._earlier_result(job):
+            elif result := self._result_without_attempt(job):
                 lock.close()
                 self.summary.add(job, result, self.listener)
             else:
                 self._submit(ActiveJob(job, lock))
 
-    def _earlier_result(self, job: Job) -> RunResult | None:
+    def _result_without_attempt(self, job: Job) -> RunResult | None:
         """Return the result of a run that needs no attempt, else None.
 
         Damaged files of the run are set aside.

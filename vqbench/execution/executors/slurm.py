@@ -98,7 +98,7 @@ class ArrayTask:
         with PlainProgress(len(self.jobs)) as listener:
             self._executor = LocalExecutor(self.folder, self.settings, listener, stop, workers=1, timeout=self.timeout)
             self._executor.execute(self.jobs)
-        if stop.reason:  # the worker received a signal: Slurm is about to end this task or to queue it again
+        if stop.cause:  # the worker received a signal: Slurm is about to end this task or to queue it again
             time.sleep(EVICTION_SECONDS)
             raise Evicted("stopped by Slurm; the work so far is kept")
 
