@@ -23,7 +23,7 @@ def modules_with_examples() -> list[str]:
 
 @pytest.mark.parametrize("name", modules_with_examples())
 def test_examples_do_what_they_show(name: str) -> None:
-    """Every example of a module runs and prints what stands below it."""
+    """Every example of a module runs and prints the shown output."""
     results = doctest.testmod(importlib.import_module(name), optionflags=FLAGS)
     assert results.attempted > 0, "the examples are not found: they stand in no docstring"
     assert results.failed == 0

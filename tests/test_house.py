@@ -181,7 +181,7 @@ def test_folders_can_be_taken_in_at_a_glance() -> None:
     for path in {*modules().values(), *(path.parent for path in modules().values())} - {PACKAGE}:
         if path.name not in ("__init__.py", "__main__.py"):
             sizes[path.parent] += 1
-    sizes[PACKAGE] -= QUANTIZERS.parent != PACKAGE  # counted below, wherever the folder lies
+    sizes[PACKAGE] -= QUANTIZERS.parent != PACKAGE  # counted below, wherever the folder is
     top = {room(name) for name in modules()} - {"", "__main__"}
     assert len(top) <= MOST_AT_THE_TOP, sorted(top)
     for folder, size in sizes.items():

@@ -63,7 +63,7 @@ def test_planted_mistakes_are_caught(tmp_path: Path) -> None:
 
 
 def test_every_ignored_error_is_named_and_explained() -> None:
-    """What the type checker is to ignore stands there by its code, and why."""
+    """Every ignored type error is listed with its code and the reason."""
     sources = [path for folder in ("vqbench", "quantizers") for path in (ROOT / folder).rglob("*.py")]
     ignored = [
         f"{path.name}:{number}"

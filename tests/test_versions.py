@@ -12,7 +12,7 @@ import pytest
 from tests.support.twenty_updates import FILE, TOLERANCES, Trained, moved, rows, train
 from vqbench import registry
 
-ANEW = "python tests/twenty_updates.py"
+REWRITE = "python tests/support/twenty_updates.py"
 KEPT: dict[str, dict[str, Any]] = {each["row"]: each for each in json.loads(FILE.read_text(encoding="utf-8"))}
 ROWS = rows()
 
@@ -21,23 +21,23 @@ def complaint(row: Trained, kept: dict[str, Any] | None, now: dict[str, float]) 
     """Return what is wrong with a row in one sentence; empty if its values are the stored ones."""
     quantizer = row.quantizer.name
     if kept is None:
-        return f"a published row of {quantizer} is not kept; write it by `{ANEW}`"
+        return f"a published row of {quantizer} is not stored; write it by `{REWRITE}`"
     if row.versions != kept["versions"]:
         then = kept["versions"]
         changed = [f"{name} ({then.get(name)} to {new})" for name, new in row.versions.items() if then.get(name) != new]
-        return f"VERSION was changed of {', '.join(changed)}; write its values anew by `{ANEW}`"
+        return f"VERSION was changed of {', '.join(changed)}; rewrite its values by `{REWRITE}`"
     if names := list(moved(kept["values"], now, TOLERANCES[row.stage])):
         first, *others = row.versions if row.stage == "tokenizer" else reversed(row.versions)
         return (
-            f"raise VERSION of {first} (or of {' or '.join(others)}, if the change is there) and write its values anew "
-            f"by `{ANEW}`: 20 updates of it no longer end in the kept values ({', '.join(names[:3])})"
+            f"raise VERSION of {first} (or of {' or '.join(others)}, if the change is there) and rewrite its values "
+            f"by `{REWRITE}`: 20 updates of it no longer give the stored values ({', '.join(names[:3])})"
         )
     return ""
 
 
 @pytest.mark.parametrize("name", ROWS, ids=[f"{row.recipe.name}-{row.quantizer.name}" for row in ROWS.values()])
 def test_twenty_updates_end_where_they_did(name: str, tmp_path: Path) -> None:
-    """Each published row, trained for 20 updates at a reduced size, has the loss and weights that are kept for it."""
+    """Each published row, trained for 20 updates at a reduced size, has the stored loss and weights."""
     row, kept = ROWS[name], KEPT.get(name)
     for package in registry.load("recipes", row.recipe.name).packages:  # type: ignore[attr-defined]
         if find_spec(package) is None:
@@ -48,12 +48,12 @@ def test_twenty_updates_end_where_they_did(name: str, tmp_path: Path) -> None:
 
 
 def test_nothing_is_kept_that_is_not_published() -> None:
-    """Rows that no published suite has any more are not kept, so that the file holds what it is compared with."""
+    """The file stores no rows that no published suite has any more."""
     left = sorted(KEPT.keys() - ROWS.keys())
-    assert not left, f"{len(left)} kept rows are in no published suite; write the file anew by `{ANEW}`: {left[:1]}"
+    assert not left, f"{len(left)} stored rows are in no published suite; rewrite the file by `{REWRITE}`: {left[:1]}"
 
 
-def test_a_moved_value_asks_for_a_version() -> None:
+def test_a_moved_value_requires_a_version() -> None:
     """The sentence names the quantizer where values moved, and the command where its VERSION was raised."""
     row = next(row for row in ROWS.values() if row.quantizer.name == "ibq")
     kept = {"versions": row.versions, "values": {"loss": 1.0, "codebook, mean": 0.0, "codebook, rms": 2.0}}
@@ -64,5 +64,5 @@ def test_a_moved_value_asks_for_a_version() -> None:
     assert "(loss)" in complaint(row, kept, still | {"loss": float("nan")})
     assert "(new)" in complaint(row, kept, still | {"new": 0.0})
     older = {**kept, "versions": {**row.versions, "ibq": 1}}
-    assert complaint(row, older, still) == f"VERSION was changed of ibq (1 to 2); write its values anew by `{ANEW}`"
-    assert "not kept" in complaint(row, None, still)
+    assert complaint(row, older, still) == f"VERSION was changed of ibq (1 to 2); rewrite its values by `{REWRITE}`"
+    assert "not stored" in complaint(row, None, still)

@@ -270,7 +270,7 @@ def test_the_second_phase_trains_the_decoder_alone(tmp_path: Path) -> None:
 
 
 def test_cvq_of_chunks_is_cvq_of_all_chunks_together() -> None:
-    """Its codes, loss and relocations are those of one cvq on the chunks as features, four codes a position."""
+    """Its codes, loss and relocations are those of one cvq on the chunks as features, four codes per position."""
     torch.manual_seed(0)
     quantizer = CVQGrouped(16, 8, groups=4, group_codes=16)
     inner = CVQ(16, 2)
@@ -292,7 +292,7 @@ def test_cvq_of_chunks_is_cvq_of_all_chunks_together() -> None:
 
 
 class ModelCheckpoint:
-    """Stands for a trainer's callback, which its checkpoints name."""
+    """Stand-in for the callback of a trainer that checkpoints name."""
 
 
 def checkpoint(folder: Path, **changes: Any) -> tuple[Path, dict[str, Tensor]]:

@@ -24,7 +24,7 @@ from vqbench.registry import discovery
 from vqbench.testing import CHECKS, conformance
 
 SLOW = {check.name for check in CHECKS if check.slow}
-NO_GPU = {"gpu"}  # nothing to plant where there is none
+NO_GPU = {"gpu"}  # nothing to plant
 
 
 @pytest.fixture(autouse=True)
@@ -64,14 +64,14 @@ def test_what_is_allowed_but_matters_is_a_warning(check: str, cls: type[Quantize
 
 
 def test_every_check_has_its_fault() -> None:
-    """No check stands without a planted fault that it catches, and at least fifteen kinds are planted."""
+    """Every check detects a planted fault, and at least fifteen kinds are planted."""
     assert {check.name for check in CHECKS} == set(faulty.FAULTS) | NO_GPU
     assert len({cls for classes in faulty.FAULTS.values() for cls in classes}) >= 15
 
 
 @pytest.mark.parametrize("cls", faulty.HONEST, ids=shown)
 def test_a_harmless_change_passes(cls: type[Quantizer]) -> None:
-    """Another start, running means in buffers and two codes a position neither fail nor warn, whatever the check."""
+    """Another start, running means in buffers and two codes per position neither fail nor warn in any check."""
     report = testing.check(testing.case(cls))
     assert not [result for result in report.results if result.state not in ("PASS", "SKIP")]
     assert {result.check for result in report.results if result.state == "SKIP"} == SLOW | NO_GPU

@@ -55,7 +55,7 @@ def test_truncated_files_stay_damaged_whatever_a_plugin_switched(monkeypatch: py
 
 
 def test_a_strip_is_cut_before_it_is_resized() -> None:
-    """An image of one row does not unfold to a giant, an image of one pixel fills the square."""
+    """An image of one row is not enlarged to a huge one; an image of one pixel fills the square."""
     strip = Image.fromarray(odd_images.scene(1, 2_000))
     assert _decode._shortened(strip).size == (16, 1)
     assert np.array_equal(np.asarray(_decode._shortened(strip))[0], odd_images.scene(1, 2_000)[0, 992:1008])

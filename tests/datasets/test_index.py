@@ -68,8 +68,8 @@ def test_an_index_that_cannot_be_read_is_made_anew(folder: Path, cache: Path) ->
 
 @pytest.mark.parametrize("keep_time", [False, True])
 def test_a_run_sees_images_that_were_rewritten_in_place(ppm_folder: Path, tmp_path: Path, keep_time: bool) -> None:
-    """With the content of an image, `run` resolves other runs, even where size and time of change are as they were;
-    `plan`, which compares folders' times alone, keeps to what it knew until then."""
+    """Changed content of an image changes the runs of `run`, even if its size and modification time are the same;
+    `plan`, which compares only the times of folders, uses its cache until then."""
     suite, store = tmp_path / "suite.yaml", ResultStore(tmp_path / "runs")
     suite.write_text(f"{TEXT}data: {ppm_folder}\n")
     made = loading.load(suite, [store], refresh=True)

@@ -61,7 +61,7 @@ def test_a_folder_that_lacks_something_is_one_sentence(tmp_path: Path, names: li
 
 
 def test_photographs_of_scikit_image(cache: Path) -> None:
-    """Without a folder there are crops of shipped photographs, known by the same content on every machine."""
+    """Without a folder, crops of shipped photographs are used, with the same digest on every machine."""
     args = canonical_args()
     assert args["content"] == "6b01f7cfbb36e052bb1e8cdd797d2c21"
     dataset = Photos(**args)  # type: ignore[arg-type]

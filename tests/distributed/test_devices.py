@@ -96,7 +96,7 @@ def test_ranks_measure_what_one_process_does(two: list[Mapping[str, Any]], tmp_p
 
 
 def test_ranks_resume_exactly(two: list[Mapping[str, Any]]) -> None:
-    """Stopped by rank 0 in mid-epoch and resumed from its checkpoint, two ranks end bit for bit as without a stop."""
+    """Stopped by rank 0 mid-epoch and resumed from its checkpoint, two ranks end bit for bit as without a stop."""
     for rank in two:
         stopped, whole = rank["cvq and stopped"], rank["cvq"]
         assert stopped["history"] == whole["history"]

@@ -227,7 +227,7 @@ def test_jpeg_copies_keep_the_order_of_the_images() -> None:
 
 
 def test_a_damaged_jpeg_is_an_error() -> None:
-    """Decoding without Pillow's reading of the headers does not turn half a file into an image."""
+    """Decoding without Pillow's header parsing does not accept a truncated file as an image."""
     jpeg = images._encoded(np.full((28, 28, 3), 7, np.uint8), 75)
     for damaged in (jpeg[: len(jpeg) // 2], b"", b"no image"):
         with pytest.raises((ValueError, OSError)):

@@ -113,7 +113,7 @@ def test_samples_that_are_no_numbers_are_refused(tmp_path: Path, value: float, r
 
 @pytest.mark.usefixtures("fours")
 def test_two_ranks_take_turns(tmp_path: Path) -> None:
-    """Two ranks make a piece each a round, and together what one makes."""
+    """Two ranks sample one piece each per round, and together the samples of one rank."""
     measure(tmp_path / "one", Maker())
     makers = on_two(tmp_path / "two")
     assert [maker.made for maker in makers] == [[[0, 1, 2, 3], [8, 9]], [[4, 5, 6, 7]]]
@@ -155,13 +155,13 @@ def test_stopped_during_evaluation_it_resumes(tmp_path: Path, shown: list[int], 
 
 @pytest.mark.usefixtures("fours")
 def test_a_stop_comes_through_anywhere(tmp_path: Path, shown: list[int]) -> None:
-    """While samples are measured and drawn there is a chance to stop after each piece of features, each metric and each
-    piece of training images; every one is taken."""
+    """Evaluation and drawing of samples can stop after each piece of features, each metric and each
+    piece of training images; the test stops at each."""
     metrics = {NAME: ["precision", "copies"]}
     progress: list[tuple[int, int]] = []
     measure(tmp_path, Maker(), lambda *done: progress.append(done), wanted=metrics)
     assert len(progress) == 3 + (3 + 5 + 1) + (3 + 1) + 5  # sampling, precision, copies, neighbours
-    for calls in range(1, len(progress) - 3 + 1):  # the samples are there
+    for calls in range(1, len(progress) - 3 + 1):  # all samples exist
         with pytest.raises(Interrupted):
             measure(tmp_path, Maker(), stopped_after(calls), wanted=metrics, anew=False)
         (tmp_path / "features.npy").unlink(missing_ok=True)

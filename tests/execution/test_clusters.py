@@ -132,7 +132,7 @@ def test_only_what_changed_travels(tmp_path: Path) -> None:
 
 
 def test_a_run_stopped_on_one_node_resumes_on_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Halted in mid-training and carried out again from what was sent, a run has the local executor's weights."""
+    """Stopped mid-training and resumed from the returned files, a run has the weights of the local executor."""
     first = remote_job(write(tmp_path, "vq"), variables={"VQBENCH_CHECKPOINT_EVERY": "0"})
     scratch, store = tmp_path / "scratch", tmp_path / "runs"
     scratch.mkdir()
@@ -244,7 +244,7 @@ def cluster() -> Iterator[Any]:
 @pytest.mark.slow
 @ray_is_there
 def test_a_killed_node_costs_no_run(cluster: Any, tmp_path: Path) -> None:
-    """A node killed in mid-suite: its run resumes elsewhere from its last checkpoint; all is as on one machine."""
+    """A node killed mid-suite: its run resumes elsewhere from its last checkpoint, with the results of one machine."""
     suite, file = write(tmp_path, "slow, {slow: {beta: 0.5}, label: other}, vq"), noting_plugin(tmp_path, "slow", SLOW)
     line = ("run", suite, "--plugin", file, "--store")
     (tmp_path / "slow").touch()
@@ -383,7 +383,7 @@ def test_thousands_of_runs_are_planned(tmp_path: Path, capsys: pytest.CaptureFix
 
 # Slurm ----------------------------------------------------------------------------------------------------------------
 
-# Stand-ins for Slurm's commands: `sbatch` keeps the script and carries its array out here, one task after the other.
+# Stand-ins for Slurm's commands: `sbatch` keeps the script and runs its array here, one task after the other.
 SBATCH = r"""#!/bin/bash
 set -m  # so that the array is a group of processes, whose number the test keeps
 cp "$1" "$FAKE/script"
@@ -433,7 +433,7 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.mark.slow
 def test_slurm_is_warned_and_queues_again(slurm: Path, tmp_path: Path) -> None:
-    """Slurm's warning in mid-training keeps the work and queues the task again, which resumes; all is as locally."""
+    """Slurm's warning mid-training saves a checkpoint and requeues the task, which resumes with local results."""
     suite, file = write(tmp_path, "slow, vq"), noting_plugin(tmp_path, "slow", SLOW)
     line = ("run", suite, "--plugin", file, "--store")
     (tmp_path / "slow").touch()
@@ -476,7 +476,7 @@ def test_failed_runs_on_slurm(slurm: Path, tmp_path: Path) -> None:
 def test_one_slurm_array_is_submitted_with_requeue(
     slurm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One array with requeue and a warning signal is submitted; a command whose time is up leaves it to go on."""
+    """One array with requeue and a warning signal is submitted; it keeps running after the command's time limit."""
     (slurm / "full").touch()  # the array waits in the queue
     words = ("partition=gpu", "time=2h", "gpus=1", "parallel=64", "nice=100")
     options = [each for word in words for each in ("--slurm", word)]
@@ -494,7 +494,7 @@ def test_one_slurm_array_is_submitted_with_requeue(
 
 
 def test_words_for_slurm() -> None:
-    """Parameters are checked before anything is submitted; what submitit does not know goes to sbatch as it is."""
+    """Parameters are checked before submission; those unknown to submitit are passed to sbatch unchanged."""
     from vqbench.execution.executors.slurm import parse_parameters
 
     given = parse_parameters(["gpus=2", "cpus=8", "time=1h30m", "parallel=16", "warning=120", "reservation=mine"])

@@ -1,4 +1,4 @@
-"""The switch ``--deterministic``: set in every process that trains, recorded, and no part of a run's key."""
+"""The switch ``--deterministic``: set in every process that trains, recorded, and not part of the key."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def test_nothing_is_said_of_a_run_without_a_codebook(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["usage", "perplexity", "bits"])
 def test_no_images_give_no_number(name: str) -> None:
-    """Without any image there is nothing to report: an error, not 0 and not NaN."""
+    """Without any image the value is an error, not 0 and not NaN."""
     with pytest.raises(RunError, match="was given none"):
         metric(name).compute()
 

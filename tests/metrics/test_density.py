@@ -94,7 +94,7 @@ def test_pieces_give_what_the_whole_gives(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize(("made", "real"), [(10, 5), (0, 10)])
 def test_too_few_images_for_density(made: int, real: int) -> None:
-    """As many references as neighbours, or no sample at all, is an error that says how many there are."""
+    """As many references as neighbours, or no sample at all, is an error with the counts."""
     samples = of_features(torch.zeros(made, 4), torch.zeros(real, 4))
     for cls in (Density, Coverage):
         with pytest.raises(RunError, match=f"more than 5 references and at least one sample, not {real} and {made}"):

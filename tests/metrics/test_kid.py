@@ -103,7 +103,7 @@ def test_ranks_add_up(weights: None, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_subset_is_drawn_of_many_and_the_first_count(weights: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond a subset's size there are many, the same each time; images beyond those that are kept are let go."""
+    """Beyond a subset's size there are many, the same each time; images beyond those that are kept are dropped."""
     monkeypatch.setattr(inception, "features", cheap)
     monkeypatch.setattr(_feature_distances, "SUBSET_SIZE", 5)
     monkeypatch.setattr(kid, "MOST", 12)

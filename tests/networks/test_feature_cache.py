@@ -45,7 +45,7 @@ def test_files_of_features_are_named_by_what_decides_them(weights: None, monkeyp
 
 
 def test_references_of_samples_share_the_file(weights: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What samples are held against is kept where reconstructions look for their originals, in every version."""
+    """Reference features of samples and of reconstructions share one cache, in every version."""
     monkeypatch.setattr(inception, "features", cheap_features)
     images = rounded((grey(5) + 1) / 2)
     dataset = SimpleNamespace(pixels=lambda split: images, digest=lambda split: "0" * 64)

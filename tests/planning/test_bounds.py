@@ -24,7 +24,7 @@ generate: {autoregressive: {steps: 2}}
 samples: {count: 10}
 """
 
-# What stands on a line of SUITE instead -> the place of the error, and words that it must have.
+# Replacement for a line of SUITE -> the place of the error, and words that it must have.
 LINES = {
     "no epochs": (2, "train: {clean: {epochs: 0}}", "2:17: train.clean.epochs:", "equal to 1, not 0"),
     "negative subset": (2, "train: {clean: {subset: -3}}", "2:17: train.clean.subset:", "equal to 1, not -3"),
@@ -71,7 +71,7 @@ def test_numbers_declare_their_range(kind, name):
 
 @pytest.mark.parametrize("name", registry.names("metrics"))
 def test_metrics_take_no_numbers(name):
-    """A suite gives no arguments to metrics, so there is nothing in them to be out of range."""
+    """A suite gives no arguments to metrics, so none can be out of range."""
     assert [each for each, _ in registry.parameters(registry.load("metrics", name))] == ["context"]
 
 

@@ -31,7 +31,7 @@ metrics: [l1]
 GAN = "train: {gan: {steps: 2, batch_size: 4, learning_rate: 1, perceptual: 0.0"
 PHOTOS = "datasets: [{photos: {size: %d}}]"
 
-# What stands on lines of SUITE instead -> the place of the error, and words that it must have.
+# Replacement for lines of SUITE -> the place of the error, and words that it must have.
 CASES = {
     "subset within the hold-out": (
         {2: "train: {clean: {batch_size: 64, subset: 300}}"},
@@ -188,7 +188,7 @@ def test_options_of_a_reduced_copy_are_named(tmp_path: Path, options: dict[str, 
 
 
 def test_too_few_test_images(tmp_path: Path, photos: None) -> None:
-    """A metric with a covariance needs two images; how many a folder has is known from its index."""
+    """A metric with a covariance needs two images; the index of a folder has its number of images."""
     (tmp_path / "data" / "photos" / "test" / "001.ppm").unlink()
     path = written(tmp_path, {4: PHOTOS % 16, 9: "metrics: [l1, rfid]"})
     with pytest.raises(UsageError, match=r"metrics\.1: rfid needs 2 test images or more, Photographs gives 1"):

@@ -39,7 +39,7 @@ metrics: [l1, usage]
 table: {layout: rows}
 """
 
-# What stands on a line of GOOD instead -> the place of the error, and words that it must have.
+# Replacement for a line of GOOD -> the place of the error, and words that it must have.
 LINES: dict[str, tuple[Any, ...]] = {
     "unknown key": (6, "backbones: conv", "6:1: backbones:", "unknown key", "'backbone'"),
     "unknown key of the codebook": (7, "codebook: {num_code: 8}", "7:12: codebook.num_code:", "'num_codes'"),

@@ -216,7 +216,7 @@ def test_a_plan_has_counts_notes_and_shapes(suite: Path, folder: Path, tmp_path:
 def test_a_kept_plan_serves_until_the_folder_changes(
     suite: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A plan is resolved again when an image came or went, not before, and stands where the folder is gone."""
+    """A plan is resolved again only after an image was added or removed, and remains valid without the folder."""
     store = tmp_path / "runs"
     made = loaded(suite, store, f"data={folder}")
     plan_file.save(made, ResultStore(store))
@@ -246,7 +246,7 @@ def test_a_kept_plan_serves_until_the_folder_changes(
 def test_a_kept_plan_serves_where_its_data_are_not(
     suite: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was resolved with the data stands on a machine without them, but not the other way about."""
+    """A suite resolved with the data is valid on a machine without them, but not the reverse."""
     (tmp_path / "data" / "ffhq").mkdir(parents=True)
     for number in (*range(1, 45), *range(60000, 60005)):
         image = (folder / "train" / "01.png").rename(tmp_path / "data" / "ffhq" / f"{number:05}.png")

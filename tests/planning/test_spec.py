@@ -196,7 +196,7 @@ def test_runs_hold_every_argument():
 
 
 def test_arguments_for_one_data_set():
-    """What stands under ``on`` holds on that data set and on no other."""
+    """Arguments under ``on`` apply to that data set and to no other."""
     betas = {entry.dataset: entry.run.quantizer.args["beta"] for entry in expand(suite(), Fake()) if entry.row == 0}
     assert betas == {"mnist": 0.5, "cifar10": 1}
 
@@ -433,7 +433,7 @@ def test_suites_are_found(tmp_path, monkeypatch):
 
 
 def test_installed_suites_are_found(tmp_path, monkeypatch):
-    """Without a checkout, suites are those inside the package, and no folder that merely lies beside it."""
+    """Without a checkout, suites are those inside the package, not those of a folder beside it."""
     package = tmp_path / "site-packages" / "vqbench"
     for folder, name in ((package / "suites", "inside"), (package.parent / "suites", "beside")):
         folder.mkdir(parents=True)
@@ -471,7 +471,7 @@ def runs(name: str) -> dict[tuple[str, str], str]:
     ],
 )
 def test_our_suites_resolve(name, count):
-    """Each suite that comes with the project resolves against the plugins, to so many distinct runs a seed."""
+    """Each suite of the project resolves against the plugins, to this many distinct runs per seed."""
     assert len(set(runs(name).values())) == len(runs(name)) == count
     assert load_suite(name).name == name
 
@@ -492,7 +492,7 @@ def test_our_suites_share_runs():
 
 
 def test_rows_name_the_paper_s_rows():
-    """Every row of the paper's suites says which row of the printed table stands beside it."""
+    """Every row of the paper's suites names its row of the printed table."""
     for name in ("small_datasets", "ablation", "anchors"):
         assert load_suite(name).paper
         assert all(row.paper for row in load_suite(name).quantizers)

@@ -82,7 +82,7 @@ def profiled(tmp_path_factory: pytest.TempPathFactory) -> Profiled:
 
 
 def test_every_row_has_positive_finite_numbers(profiled: Profiled) -> None:
-    """Each quantizer asked for has a line, with a time for everything, one sample a round, and the machine's name."""
+    """Each requested quantizer has a line with all times, one sample per round, and the name of the machine."""
     _, printed, kept = profiled
     assert [row["label"] for row in kept["rows"]] == ["vq", "hog", "broken"]
     for row in kept["rows"][:2]:
@@ -200,7 +200,7 @@ def test_rounds_take_turns() -> None:
 
 
 def test_the_step_is_the_recipe_s_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As many updates as asked for go through the recipe's loop, a round after each, and each is a training update."""
+    """The requested number of updates runs in the recipe's loop, one round after each, all in training mode."""
     like = RandomImages(2, 1, 28)
     [subject] = subjects(["vq"], [], [Size(98, 16, 8)])
     updates: list[bool] = []

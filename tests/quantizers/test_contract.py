@@ -136,7 +136,7 @@ def test_bits_of_multiscale_follow_its_side() -> None:
 
 @pytest.mark.parametrize("name", registry.names("quantizers"))
 def test_every_quantizer_names_its_paper(name: str) -> None:
-    """Each class names a year, and arXiv's number or that there is none."""
+    """Each class names a year, and an arXiv number or that none exists."""
     paper = registry.load("quantizers", name).paper
     assert any(str(year) in paper for year in range(1980, 2030))
     assert "arXiv" in paper

@@ -26,7 +26,7 @@ from vqbench.quantizers.fsq import FSQ
     ],
 )
 def test_fsq_rounds_as_published(count: int, reach: float, offset: float, shift: float, expected: list[float]) -> None:
-    """Constants of a channel of 5 to 8 levels, and what becomes of −3, −0.5, 0, 0.5 and 3."""
+    """Constants of a channel of 5 to 8 levels, and its outputs for −3, −0.5, 0, 0.5 and 3."""
     quantizer = pass_through(FSQ(512, 1, levels=str(count)))
     constants = [quantizer.reach.item(), quantizer.offset.item(), quantizer.shift.item()]
     assert constants == pytest.approx([reach, offset, shift], abs=1e-6)

@@ -14,7 +14,7 @@ from vqbench.quantizers.identity import Identity
 
 
 def test_identity_is_not_quantized() -> None:
-    """Identity hands z on as the same tensor, costs infinitely many bits and refuses to decode."""
+    """Identity returns z as the same tensor, costs infinitely many bits and refuses to decode."""
     quantizer, z = Identity(NUM_CODES, DIM), feature_map()
     out = quantizer(z)
     assert out.z_q is z

@@ -168,5 +168,5 @@ def test_defaults_are_the_published_ones(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in STARTS if name not in ("identity", "vq", "hvq", "offline_kmeans")])
 def test_differences_from_releases_are_declared(name: str) -> None:
-    """A docstring says what differs from the released code, or that there is none."""
+    """A docstring lists the differences from the released code, or says that none exists."""
     assert "Differs from" in text(name) or "No code of this setting was released" in text(name)

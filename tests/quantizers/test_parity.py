@@ -136,7 +136,7 @@ def vq(distance: str) -> tuple[str, dict[str, Any]]:
 
 
 def cvq(anchor: str, online: bool, contrastive: bool) -> tuple[str, dict[str, Any]]:
-    """CVQ under cosine with the released constants; where there is a contrastive term, with its released gradient."""
+    """CVQ under cosine with the released constants; a contrastive term has its released gradient."""
     return "cvq", {
         **BUDGET,
         "distance": "cosine",

@@ -244,7 +244,7 @@ def test_l2norm_vq() -> None:
 
 @needs_peer
 def test_vq_bridge() -> None:
-    """The package, given our bridge for its codebook, chooses the same codes and hands on the same values to 1e-5."""
+    """The package, with our bridge as its codebook, selects the same codes and the same values to 1e-5."""
     ours = VQBridge(NUM_CODES, DIM, hidden=16)
     nn.init.normal_(ours.recover.weight)
 

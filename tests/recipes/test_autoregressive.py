@@ -115,7 +115,7 @@ def test_codes_are_drawn_by_their_probability() -> None:
 
 
 def test_each_code_is_predicted_from_those_before_it() -> None:
-    """Before the first of a map stands a token of its own, and before any other the code before it, by its level."""
+    """The first code of a map follows a start token; every other follows the code before it, by its level."""
     prior = Prior(transformer(), Autoencoder(Conv(1, 4, hidden=16, residual_hidden=8), VQ(10, 4)), (2, 1, 2))
     codes = torch.tensor([[3, 7, 5, 1], [0, 0, 0, 0]])  # (B, 2·1·2): levels 0, 1, 0, 1
     assert prior.before(codes).tolist() == [[20, 3, 17, 5], [20, 0, 10, 0]]
@@ -323,7 +323,7 @@ def test_moments_are_those_of_all_rows() -> None:
 
 
 def test_rows_are_those_of_images_and_their_mirror_images(tmp_path: Path) -> None:
-    """At an image's place is what the encoder makes of it or, by chance, of its mirror image."""
+    """Each image has its own latents or, at random, those of its mirror image."""
     work = task(tmp_path)
     images = work.dataset.pixels("train")
     rows = cache.LatentEncoder(work, images, 70, AS_IT_IS, mirrored=True).rows()
@@ -339,7 +339,7 @@ def test_rows_are_those_of_images_and_their_mirror_images(tmp_path: Path) -> Non
 
 
 def test_what_has_no_codes_has_no_prior() -> None:
-    """Without a quantizer, or with a width that the heads do not divide, there is a sentence of what to do."""
+    """Without a quantizer, or with a width that the heads do not divide, a sentence says what to do."""
     with pytest.raises(RunError, match="there are no codes to predict"):
         recipe().generator(autoencoder(Identity(1, 8)), 1, 28)
     with pytest.raises(UsageError, match="15 channels are not divided by 2 heads"):

@@ -326,7 +326,7 @@ def test_how_it_was_sampled_is_in_the_name_of_a_number() -> None:
     ],
 )
 def test_suites_that_make_no_sense_are_refused(tmp_path: Path, sets: list[str], sentence: str) -> None:
-    """Numbers of samples without samples, a stage that nothing is asked of, and wrong arguments are usage errors."""
+    """Metrics of samples without samples, an unused second stage, and wrong arguments are usage errors."""
     with pytest.raises(UsageError, match=sentence):
         loading.load(suite(tmp_path), [], list(map(Override.parse, sets)))
 

@@ -39,7 +39,7 @@ BUDGET = {"num_codes": 8, "dim": 4}
 
 
 def test_every_built_in_plugin_loads() -> None:
-    """Every file in the rooms of plugins offers exactly one class of its kind, with what the contract asks for."""
+    """Every file in the rooms of plugins offers exactly one class of its kind, with what the contract requires."""
     for kind in ("quantizers", "metrics", "datasets", "backbones", "recipes"):
         assert registry.names(kind)
         for name in registry.names(kind):

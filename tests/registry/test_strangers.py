@@ -83,7 +83,7 @@ L1 = "from vqbench.metrics.l1 import L1\n\n\nclass Mine(L1):\n"
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty working directory, in which no plugin is known."""
+    """An empty working directory, and a registry without plugins."""
     monkeypatch.setattr("vqbench.registry.discovery._files", {})
     registry.sources.cache_clear()
     monkeypatch.chdir(tmp_path)
@@ -143,7 +143,7 @@ def test_too_few_images_are_refused_before_training(capsys: pytest.CaptureFixtur
 
 
 def test_runs_of_unknown_length_come_last() -> None:
-    """The cheapest run comes first; of which nothing is known, last."""
+    """The cheapest run comes first; runs of unknown cost come last."""
     Path("my_recipe.py").write_text(RECIPE)
     registry.add_file("my_recipe.py")
     rows = "{vq: {}, label: unknown, train: my_recipe}, {vq: {}, label: known}"

@@ -84,7 +84,7 @@ def test_failed_missing_and_one_seed_runs_are_named(everything: str) -> None:
 
 
 def test_hostile_words_are_text(everything: str) -> None:
-    """No tag, attribute or formula comes from a suite's words, wherever on the page these stand."""
+    """No tag, attribute or formula comes from a suite's words, wherever on the page these occur."""
     assert "onerror=alert" in everything
     for tag in re.findall(r"<[a-zA-Z][^>]*>", everything):
         if "onerror" in tag:

@@ -85,7 +85,7 @@ def seen(browser: Any, path: Path) -> Iterator[OpenPage]:
 
 
 def numbers(seen: OpenPage, column: int) -> list[list[float | None]]:
-    """The values of a column of the first table as they stand, block by block."""
+    """The values of a column of the first table in their current order, block by block."""
     return seen.page.eval_on_selector_all(
         ".results >> nth=0 >> tbody",
         "(bodies, column) => bodies.map(body => [...body.querySelectorAll('tr.row')].map(row =>"
@@ -187,7 +187,7 @@ def test_nothing_is_wider_than_the_screen(browser: Any, path: Path, device: str,
     opened.page.close()
 
 
-# Words whose contrast with what lies behind them is less than 4.5 to 1 (WCAG 2, AA).
+# Text whose contrast with its background is less than 4.5 to 1 (WCAG 2, AA).
 CONTRAST = """() => {
   const light = ([r, g, b]) => [r, g, b].map(v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
     .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);

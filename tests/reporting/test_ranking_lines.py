@@ -211,7 +211,7 @@ def test_values_of_another_version_or_protocol_do_not_count(plan: Plan, store: R
 
 
 def test_values_that_are_not_finite_are_named(plan: Plan, store: ResultStore) -> None:
-    """The infinite PSNR of one perfect image leaves the comparison out, with the reason, and the others stand."""
+    """The infinite PSNR of one perfect image leaves out that comparison, with the reason, and keeps the others."""
     same = cvq_ahead_by(1e-3)
 
     def perfect(entry: PlannedRun, metric: str) -> NDArray[np.float64] | float | None:
@@ -283,7 +283,7 @@ def test_the_same_records_give_the_same_lines(plan: Plan, store: ResultStore) ->
 
 
 def test_records_are_found_in_any_store(plan: Plan, tmp_path: Path) -> None:
-    """Rows whose records lie in different folders are compared as if they lay in one."""
+    """Rows with records in different folders are compared as if these were in one."""
     one, other, both = (ResultStore(tmp_path / name) for name in ("one", "other", "both"))
     same = cvq_ahead_by(1e-3)
     fill(plan, one, lambda e, m: same(e, m) if e.label == "CVQ-VAE" else None)

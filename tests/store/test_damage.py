@@ -141,7 +141,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_arrays(tmp_path: Path, content: bytes) -> None:
-    """Arrays of objects, and headers that lie or break numpy's parser, are refused by ValueError before memory is."""
+    """Arrays of objects, and headers that are false or break numpy's parser: ValueError, before memory is allocated."""
     (tmp_path / "a.npz").write_bytes(content)
     with pytest.raises(ValueError, match=r"."):
         stored_files.arrays(tmp_path / "a.npz")

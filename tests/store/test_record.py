@@ -33,7 +33,7 @@ def signed(content: dict[str, Any]) -> str:
 
 
 def later_record() -> dict[str, Any]:
-    """A record with fields that this version does not know, at every level that later work may extend."""
+    """A record with unknown fields, at every level that later versions may extend."""
     content: dict[str, Any] = json.loads(a_record(a_run()).to_json())
     content["external"] = {"source": "another program"}
     content["values"]["clean"]["psnr"]["interval"] = [20.4, 20.6]

@@ -59,7 +59,7 @@ class Averages(Template):
 
 
 class TwoCodes(Template):
-    """Two codes a position, the second for what the first leaves: harmless."""
+    """Two codes per position, the second for the residual of the first: harmless."""
 
     def __init__(self, num_codes: int, dim: int) -> None:
         super().__init__(num_codes, dim)
@@ -159,7 +159,7 @@ class DividesByNorm(Template):
 
 
 class SendsMoreThanCodes(Template):
-    """Hands the decoder a little of the feature itself: no second stage could restore it from the codes."""
+    """Passes a little of the feature itself to the decoder: no second stage could restore it from the codes."""
 
     def forward(self, z: Tensor) -> QuantizerOutput:
         out = super().forward(z)
@@ -272,7 +272,7 @@ class CentresOnBatch(Template):
 
 
 class QuantizesLate(Template):
-    """Hands the features on as they are until the end of its schedule."""
+    """Returns the features unchanged until the end of its schedule."""
 
     late = False
 
@@ -432,7 +432,7 @@ class ViewsFeatures(Template):
 
 
 class ReadsStrides(Template):
-    """Takes the numbers in the order in which they lie in memory."""
+    """Depends on the memory order of the features."""
 
     def forward(self, z: Tensor) -> QuantizerOutput:
         return super().forward(z.as_strided(z.shape, torch.empty(z.shape).stride()))

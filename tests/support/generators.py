@@ -41,7 +41,7 @@ class Split:
 
 
 class Maker:
-    """In place of a generator: an image of noise for each seed. Notes which places it was asked for."""
+    """In place of a generator: an image of noise for each seed. Records the requested indices."""
 
     def __init__(self, weights: dict[str, Tensor] = WEIGHTS) -> None:
         self.weights = weights
@@ -59,7 +59,7 @@ class Maker:
 
 
 def place(purpose: str, number: int) -> int:
-    """In place of a run's seeds: the place itself."""
+    """In place of the seeds of a run: the index itself."""
     assert purpose == "sample"
     return number
 

@@ -26,7 +26,7 @@ def of_features(made: Tensor, real: Tensor) -> Samples:
 
 
 class WatchedImages:
-    """Images that are read piece by piece, which note how many they were asked for at once, and up to which."""
+    """Images that are read piece by piece and record the size and end of each request."""
 
     def __init__(self, images: Tensor) -> None:
         self.images = images

@@ -1,7 +1,7 @@
-"""What 20 updates of every published row end in, at a reduced size: ``python tests/twenty_updates.py`` writes it anew.
+"""Results of 20 updates of every published row, reduced; ``python tests/support/twenty_updates.py`` rewrites them.
 
-A change of the code that moves these values changes what trained runs weigh, so that published records would stand
-for another program: then VERSION of the plugin is raised, and the values are written anew. ``test_versions.py`` asks.
+A code change that moves these values changes the weights of trained runs, so published records would no longer belong
+to the code. Then raise VERSION of the plugin and rewrite the values. ``test_versions.py`` checks this.
 """
 
 from __future__ import annotations

@@ -180,7 +180,7 @@ def tar(packed: bool) -> bytes:
 
 
 def checked(root: Path) -> None:
-    """What lies in a folder, each entry read and decoded."""
+    """Read and decode every entry of a folder."""
     made = _index._checked(root, _scan.scan(root), None)
     for position in range(len(made)):
         if position not in made.damaged:

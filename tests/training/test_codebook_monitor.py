@@ -209,7 +209,7 @@ def test_a_plane_keeps_distances() -> None:
 
 @pytest.mark.parametrize("quantizer", [Identity(32, 8), Residual(64, 8, depth=2)])
 def test_portraits_without_one_code_a_position(tmp_path: Path, quantizer: Any) -> None:
-    """Without a codebook, or with several codes a position, there are images and features, and no single codes."""
+    """Without a codebook, or with several codes per position, images and features are stored, and no single codes."""
     portrait = sat(tmp_path, quantizer)
     assert (portrait.codes_at, portrait.decoded) == (None, None)
     assert portrait.features_at is not None

@@ -112,7 +112,7 @@ def test_the_first_update_without_a_finite_loss_is_named(
     tmp_path: Path, name: str, stop: int | None, value: float
 ) -> None:
     """A loss that is not finite fails the run at the end of its epoch, with the number of the update, also in a
-    training that resumed in mid-epoch."""
+    training that resumed mid-epoch."""
     recipe, quantizer = RECIPES[name](), Breaking(at=7, value=value)
     if isinstance(recipe, BreakingPrior):
         recipe.at, recipe.value, quantizer = 7, value, Breaking()

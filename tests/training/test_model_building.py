@@ -47,7 +47,7 @@ def test_buffers_that_training_changes_are_learned_state(plan: Plan, label: str,
 
 
 def test_bits_and_codes_are_known_without_measuring(plan: Plan) -> None:
-    """Positions times bits a position, and the size of one codebook of several; a continuous model has neither."""
+    """Positions times bits per position, and the size of one codebook of several; a continuous model has neither."""
     cpu = torch.device("cpu")
     assert rate(model(plan, "VQ-VAE"), MNIST, cpu) == {"bits": 49 * 9.0, "codes": K}
     grouped = rate(model(plan, "grouped 2 x 23"), MNIST, cpu)
