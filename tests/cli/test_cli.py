@@ -78,3 +78,12 @@ def test_a_run_of_another_version_is_not_done(tmp_path: Path) -> None:
     newer = RunSpec(run.recipe, run.backbone, run.dataset, PluginSpec("vq", 2, {}), seed=1)
     assert run in store
     assert newer not in store
+
+
+def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    """`vqbench` alone prints the help as `--help` does, and exits with 0."""
+    assert app.run_words([]) == 0
+    alone = capsys.readouterr().out
+    assert app.run_words(["--help"]) == 0
+    assert alone == capsys.readouterr().out
+    assert "Exit codes:" in alone

@@ -45,7 +45,6 @@ EXIT_CODES = {
 
 app = typer.Typer(
     add_completion=False,
-    no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="Compare vector quantizers for images under one protocol.",
@@ -120,7 +119,7 @@ def run_words(words: list[str]) -> int:
 
 def _run(words: list[str]) -> int:
     try:
-        return app(args=words, prog_name="vqbench", standalone_mode=False) or 0
+        return app(args=words or ["--help"], prog_name="vqbench", standalone_mode=False) or 0
     except typer.Exit as error:
         return error.exit_code
     finally:

@@ -61,7 +61,7 @@ def load_logger(name: str) -> Logger:
     except (Exception, SystemExit) as error:  # the user's code may raise anything
         raise UsageError(f"--logger {name}: cannot be imported ({type(error).__name__}: {error})") from error
     if not callable(loaded):
-        raise UsageError(f"--logger {name}: {attribute} is a {type(loaded).__name__}, which cannot be called")
+        raise UsageError(f"--logger {name}: {attribute} is of type {type(loaded).__name__}, which cannot be called")
     logger: Logger = loaded
     return logger
 

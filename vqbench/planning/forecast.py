@@ -121,7 +121,7 @@ def _measured_like(run: RunSpec) -> str:
 
 def _device(provenance: Mapping[str, Any]) -> str:
     threads = provenance.get("threads")
-    return f"{provenance.get('device', 'unknown device')}" + (f", {threads} threads" if threads else "")
+    return f"{provenance.get('device', 'unknown device')}" + (f", {counted(threads, 'thread')}" if threads else "")
 
 
 def _passes(record: Record) -> list[tuple[str, Metrics, float]]:

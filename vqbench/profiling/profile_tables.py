@@ -12,7 +12,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from vqbench.errors import StoreError, UsageError, nearest
+from vqbench.errors import StoreError, UsageError, counted, nearest
 from vqbench.system import stored_files
 from vqbench.system.console import one_line
 
@@ -42,7 +42,7 @@ def read(path: Path) -> dict[str, Any]:
     except ValueError:
         profile = None
     if not isinstance(profile, dict) or profile.get("profile") != FORMAT:
-        raise StoreError(f"{path}: not a profile of this version; `vqbench profile -o {path}` writes one")
+        raise StoreError(f"{path}: not a profile of this version; name a file that `vqbench profile -o FILE` wrote")
     return profile
 
 
@@ -104,7 +104,7 @@ def _numbers(row: dict[str, Any]) -> list[str]:
 def _notes(profile: dict[str, Any], style: str) -> list[str]:
     rounds = profile["repeat"]
     notes = [
-        f"Medians of {rounds} rounds; in each round everything in a line was timed in turn; "
+        f"Medians of {counted(rounds, 'round')}; in each round everything in a line was timed in turn; "
         "product: features (N, D) times codebook (D, K).",
         "Peak: memory of two steps of the quantizer alone (forward, backward, Adam), beyond the process before them.",
     ]

@@ -47,11 +47,11 @@ def add_file(path: str | Path) -> None:
 
     path = path_of(path).resolve()
     if path.suffix != ".py" or not path.is_file():
-        raise UsageError(f"{path}: no such Python file; --plugin takes the path of a .py file")
+        raise UsageError(f"{path}: no such Python file; give the path of a .py file")
     try:
         open_regular(path, LARGEST_FILE).close()
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror}); --plugin takes a short .py file") from None
+        raise UsageError(f"{path}: cannot be read ({error.strerror}); give a short .py file") from None
     for kind in CONTRACTS:
         if path.stem in built_in(kind) and path != built_in(kind)[path.stem].path():
             raise UsageError(

@@ -34,7 +34,7 @@ def scheduler(steps: int | None = None) -> Any:
 
     if steps is not None and STEPS % steps:
         raise UsageError(
-            f"{steps} steps of DDIM do not divide {STEPS:,}; take one of 50, 100, 125, 200, 250, 500 or 1000"
+            f"{steps} steps of DDIM do not divide {STEPS:,}; take a divisor of it, such as 50, 100, 200, 250 or 1000"
         )
     chain: Any = DDIMScheduler(
         num_train_timesteps=STEPS,
