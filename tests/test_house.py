@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[1]
 
 # Modules and packages that never import torch, with all that is in them ...
 LIGHT = (
-    *("bounds", "errors", "protocol", "registry", "spec", "store", "system", "planning", "reporting", "cli"),
+    *("api", "bounds", "errors", "protocol", "registry", "spec", "store", "system", "planning", "reporting", "cli"),
     *("execution.executors", "execution.messages", "execution.callbacks", "execution.progress", "execution.stopping"),
     *("execution.suite_runner", "distributed.launching", "evaluation.protocol_differences"),
     *("profiling.profile_driver", "profiling.profile_tables", "profiling.subjects"),

@@ -58,3 +58,12 @@ def test_promises_name_tests_that_exist() -> None:
         assert not file or file in files, file
         assert not test or test in tests, test
         assert not (file and test) or f"def {test}(" in files[file], f"{file}::{test}"
+
+
+def test_python_blocks_run() -> None:
+    """Every block of Python in the README runs as it stands."""
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    whole = [block for block in blocks if "class " not in block]  # plugins are tested as files
+    assert whole
+    for block in whole:
+        subprocess.run([sys.executable, "-c", block], check=True)
