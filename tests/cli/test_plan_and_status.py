@@ -22,8 +22,11 @@ def test_plan_and_status_of_a_suite_that_was_never_run(tmp_path: Path, capsys: p
     assert {row["state"] for row in json.loads(capsys.readouterr().out)["runs"]} == {"not begun"}
 
 
-def test_plan_says_which_runs_suites_share(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plan_says_which_runs_suites_share(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Rows in two of the paper's tables are listed as shared, in every command."""
+    monkeypatch.setenv("VQBENCH_CACHE", str(tmp_path / "cache"))  # no plan that another process kept
     assert vqbench("plan", "ablation", "--store", tmp_path, "--results", tmp_path / "none", "--json") == 0
     shared = {
         (row["row"][0], row["data set"]): row["shared with"] for row in json.loads(capsys.readouterr().out)["runs"]
