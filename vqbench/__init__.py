@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["QuantizerInfo", "__version__", "create_quantizer", "list_quantizers"]
 
-_MODULES = {  # public name -> its module in vqbench.api, imported on first use, so that ``import vqbench`` costs nothing
+_MODULES = {  # public name -> its module in vqbench.api, imported on first use: ``import vqbench`` costs nothing
     "QuantizerInfo": "quantizers",
     "create_quantizer": "quantizers",
     "list_quantizers": "quantizers",
