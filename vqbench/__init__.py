@@ -6,14 +6,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vqbench.api.evaluate import Evaluation, evaluate
     from vqbench.api.quantizers import QuantizerInfo, create_quantizer, list_quantizers
 
 __version__ = "0.1.0"
-__all__ = ["QuantizerInfo", "__version__", "create_quantizer", "list_quantizers"]
+__all__ = ["Evaluation", "QuantizerInfo", "__version__", "create_quantizer", "evaluate", "list_quantizers"]
 
 _MODULES = {  # public name -> its module in vqbench.api, imported on first use: ``import vqbench`` costs nothing
+    "Evaluation": "evaluate",
     "QuantizerInfo": "quantizers",
     "create_quantizer": "quantizers",
+    "evaluate": "evaluate",
     "list_quantizers": "quantizers",
 }
 
