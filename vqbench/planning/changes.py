@@ -112,8 +112,7 @@ def select_rows(
     pattern that fits no row, and if no row is left.
     """
     rows = list(suite.quantizers)
-    added = [QuantizerRow.model_validate(name) for name in _unnamed(rows, added)]
-    everything = [*rows, *added]
+    everything = [*rows, *(QuantizerRow.model_validate(name) for name in _unnamed(rows, added))]
     kept = [row for row in everything if not only or _fits(row, only)]
     kept = [row for row in kept if not _fits(row, skip)]
     for pattern in (*only, *skip):

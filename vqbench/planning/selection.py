@@ -29,7 +29,7 @@ class SuiteChanges:
     def apply(self, source: str | Path | Document) -> tuple[SuiteSpec, bool]:
         """Load the plugins and the changed suite.
 
-        Also returns whether the suite differs from ``source``. Raises UsageError for whatever is wrong with the suite or its changes.
+        Also returns whether the suite differs from ``source``. Raises UsageError for whatever is wrong.
         """
         registry.add_files(self.plugins)
         overrides = [*self.overrides]
