@@ -32,11 +32,11 @@ def table(
         UsageError: for a wrong suite, a protocol that it has not, or a store that does not exist.
 
     >>> import vqbench
-    >>> vqbench.table(vqbench.load_suite("quick", only=["vq", "cvq"]))[["psnr", "usage"]]
-                          psnr  usage
+    >>> vqbench.table(vqbench.load_suite("quick", only=["vq", "sqvae"]))[["psnr", "usage"]]  # before the first run
+                            psnr  usage
     dataset          row
-    fashion_mnist_5k vq    NaN    NaN
-                     cvq   NaN    NaN
+    fashion_mnist_5k vq      NaN    NaN
+                     sqvae   NaN    NaN
     """
     from vqbench.reporting.data_frames import table_frame
     from vqbench.reporting.tables.assemble import tables
