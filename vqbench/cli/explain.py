@@ -65,8 +65,9 @@ def _explain(trained: TrainedModel, metrics: Sequence[str], test_images: int | N
     from vqbench.execution.preparation import fetch
     from vqbench.execution.progress import run_progress
     from vqbench.execution.stopping import Stop
+    from vqbench.spec import Job
 
-    with Stop() as stop, run_progress(1, quiet) as listener:
+    with Stop() as stop, run_progress([Job(trained.run, {})], quiet) as listener:
 
         def on_progress(done: int, total: int) -> None:
             listener.run_advanced(trained.run, done, total)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from vqbench.distributed.launching import Launched, launched
@@ -16,7 +17,7 @@ from vqbench.execution.preparation import prepare, required_assets
 from vqbench.execution.progress import run_progress
 from vqbench.execution.stopping import Stop
 from vqbench.planning import plan_file
-from vqbench.planning.cost import cheapest_first
+from vqbench.planning.cost import cheapest_first, expected_seconds
 from vqbench.planning.plan import Plan
 from vqbench.spec import Job, RequiredMetrics, RunSpec
 from vqbench.store import deletion
@@ -83,12 +84,14 @@ def run_suites(
         for note in dict.fromkeys(note for plan in plans for info in plan.datasets.values() for note in info.notes):
             notify(note)
         needs = sorted({name for plan in plans for name in required_assets(plan)})
-        ordered = cheapest_first(plans, store, jobs)
+        expected = expected_seconds(plans, store, jobs)
+        ordered = cheapest_first(store, jobs, expected)
         for damaged in few(store.damage.values()):  # of other runs; those of these runs are set aside
             notify(damaged)
         _require_sent_files(ordered, options.executor.executor)
         settings = options.settings(ranks.size if ranks else options.devices or 1)
-        with run_progress(len(ordered), options.quiet) as listener, stop.graceful(listener.log):
+        headline = partial(_headline, plans, store)
+        with run_progress(ordered, options.quiet, expected, headline) as listener, stop.graceful(listener.log):
             executor = create_executor(
                 options.executor,
                 store.root.resolve(),
@@ -112,16 +115,32 @@ def missing_jobs(plans: Sequence[Plan], store: ResultStore, retry_failed: bool, 
     """
     wanted: dict[str, RequiredMetrics] = {}
     runs, firsts = {}, {}
+    labels: dict[str, str] = {}
     for plan in plans:
         for run in plan.runs():
             runs[run.key], firsts[run.key] = run, plan.first_of(run)
+            labels.setdefault(run.key, plan.label(run))
             for name, metrics in plan.wanted(run).items():
                 wanted.setdefault(run.key, {}).setdefault(name, {}).update(metrics)
     return [
-        Job(run, wanted[key], retry_failed, firsts[key])
+        Job(run, wanted[key], retry_failed, firsts[key], labels[key])
         for key, run in runs.items()
         if _lacks(store, run, wanted[key], notify)
     ]
+
+
+def _headline(plans: Sequence[Plan], store: ResultStore, run: RunSpec) -> str:
+    """The value of the first metric of a finished run's suite that applies to it, for the user to read."""
+    plan = next(plan for plan in plans if any(each.key == run.key for each in plan.runs()))
+    record = store.sound(run)
+    for protocol, metrics in plan.wanted(run).items():
+        for name in metrics:
+            value = record.values.get(protocol, {}).get(name) if record else None
+            if value is not None and value.value is not None:
+                info = plan.metrics[name]
+                unit = f" [{info.unit}]" if info.unit else ""
+                return f"{info.label}{unit} {value.value:z.{info.digits}f}"
+    return ""
 
 
 def _lacks(store: ResultStore, run: RunSpec, wanted: RequiredMetrics, notify: Notify) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vqbench.errors import StoreError, UsageError
-from vqbench.execution.messages import ProgressListener, RunResult
+from vqbench.execution.messages import DONE, ProgressListener, RunResult
 from vqbench.execution.stopping import Stop
 from vqbench.spec import Job
 from vqbench.store.results import ResultStore
@@ -34,7 +34,7 @@ class Summary:
         status, reason = result.status, result.reason
         if status == "done":
             self.finished += 1
-            listener.run_ended(job.run, "done")
+            listener.run_ended(job.run, DONE)
         elif status == "already_done":
             listener.run_ended(job.run, "done by another process")
         elif status == "refused":
