@@ -32,13 +32,14 @@ from vqbench.execution.suite_runner import RunOptions
 from vqbench.planning import loading
 from vqbench.planning.cost import cheapest_first, expected_seconds
 from vqbench.spec import Job, RunSpec
-from vqbench.store.record import Record
+from vqbench.store.record import Failure, Record
 from vqbench.store.results import ResultStore
 from vqbench.system import environment
 from vqbench.system.durations import format_duration, parse_duration
 from vqbench.system.environment import LARGE_PAGES
 
 SLOW = 'if (mark := os.environ.get("SLOW")): Path(mark).touch(); time.sleep(0.3)'
+FROM_START = "starts from the beginning, as it has no checkpoint yet"
 MANY = "1000"  # epochs that no test waits for
 
 
@@ -116,6 +117,48 @@ def test_the_command_ends_in_its_time(tmp_path: Path, capsys: pytest.CaptureFixt
     assert vqbench("run", suite, "--store", tmp_path / "runs", "--timeout", "1h", "--jobs", "0") == 2
 
 
+@pytest.mark.usefixtures("fresh_registry")
+def test_a_retry_that_is_stopped_is_no_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A failed run that --retry-failed tries again and --time-limit stops is stopped, and the same command resumes."""
+    suite, store = write(tmp_path, "slow"), tmp_path / "runs"
+    slow = plugin(tmp_path, "slow", 'Path(os.environ["SLOW"]).touch(); time.sleep(0.3)')
+    line = ("run", suite, "--store", store, "--plugin", slow, "--epochs", MANY)
+    registry.add_file(slow)
+    run = loading.load(suite, [], reduced={"epochs": int(MANY)}).runs()[0]
+    ResultStore(store).fail(run, Failure("it broke", []))
+    mark = tmp_path / "mark"
+    with running(*line, "--retry-failed", SLOW=str(mark)) as work:
+        wait_for(mark.exists, work)
+        assert ResultStore(store).failure(run) is None, "the retry has begun"
+        work.send_signal(signal.SIGTERM)
+        assert work.wait() == 75
+    assert ResultStore(store).failure(run) is None
+    assert vqbench("status", suite, "--store", store, "--plugin", slow, "--epochs", MANY) == 0
+    assert "stopped, will resume" in capsys.readouterr().out
+
+
+def test_earlier_failures_are_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Runs that failed earlier start no process; one sentence names their rows and what to do, with exit code 1."""
+    suite, store = write(tmp_path, "{vq: {}, label: VQ-VAE}, cvq"), ResultStore(tmp_path / "runs")
+    for run in loading.load(suite, []).runs():
+        store.fail(run, Failure("it broke", []))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vqbench.execution.suite_runner.create_executor", None)
+        assert vqbench("run", suite, "--store", store.root) == 1
+    assert capsys.readouterr().err == "vqbench: 2 runs failed earlier (VQ-VAE, cvq); --retry-failed tries again\n"
+
+
+def test_a_wrong_checkpoint_interval_is_found_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A wrong VQBENCH_CHECKPOINT_EVERY ends the command before any run is started."""
+    monkeypatch.setenv("VQBENCH_CHECKPOINT_EVERY", "often")
+    assert vqbench("run", write(tmp_path, "vq"), "--store", tmp_path / "runs") == 2
+    wrong = "vqbench: VQBENCH_CHECKPOINT_EVERY=often: not a number of seconds; unset it or write one\n"
+    assert capsys.readouterr().err == wrong
+    assert not (tmp_path / "runs").exists()
+
+
 def test_exit_codes_are_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     """The help has every exit code with its meaning."""
     assert vqbench("--help") == 0
@@ -184,7 +227,10 @@ def test_a_crash_costs_its_own_run_alone(tmp_path: Path, capsys: pytest.CaptureF
     plugins = [plugin(tmp_path, "killed", once), plugin(tmp_path, "segfault", "ctypes.string_at(0)")]
     assert vqbench("run", suite, "--store", store, "--plugin", plugins[0], "--plugin", plugins[1]) == 1
     shown = capsys.readouterr()
-    assert "killed by signal 9 (out of memory?); it resumes from its last checkpoint (1 of 2 times)" in shown.err
+    assert (
+        "killed by signal 9 (out of memory?); it starts from the beginning, as it has no checkpoint yet (1 of 2 times)"
+        in shown.err
+    )
     assert "crashed by signal 11" in shown.out, "the table says why"
     failed = {path.parent.name.split("-")[1]: json.loads(path.read_text()) for path in store.glob("*/failed.json")}
     assert failed.keys() == {"segfault"}
@@ -205,7 +251,7 @@ def test_a_run_that_is_killed_again_and_again_fails(tmp_path: Path) -> None:
     executor._resume(job, "killed by signal 9", ["the last words"])
     failure = executor.store.failure(job.run)
     assert failure is not None
-    assert failure.reason.startswith("killed by signal 9, 3 times; --retry-failed")
+    assert failure.reason == f"killed by signal 9, 3 times; with --retry-failed it {FROM_START}"
     assert (failure.log, len(executor._queue)) == (["the last words"], 0)
 
 
@@ -215,7 +261,10 @@ def test_a_run_that_takes_too_long_is_ended(tmp_path: Path, capsys: pytest.Captu
     suite, store = write(tmp_path, "hangs"), tmp_path / "runs"
     line = ("run", suite, "--store", store, "--plugin", plugin(tmp_path, "hangs", "time.sleep(3600)"))
     assert vqbench(*line, "--timeout", "1s") == 1
-    assert "took longer than --timeout 1s" in capsys.readouterr().err
+    promised = (
+        "took longer than --timeout 1s; with --retry-failed it starts from the beginning, as it has no checkpoint"
+    )
+    assert promised in capsys.readouterr().err
     assert "took longer than --timeout 1s" in next(store.glob("*/failed.json")).read_text()
 
 

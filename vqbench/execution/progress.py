@@ -128,7 +128,7 @@ class _Activity:
         return self.first_done is not None and self.done > self.first_done
 
     def seconds_left(self) -> float:
-        """Return the seconds left at the speed since the first report, 0 if it is unknown."""
+        """Return the seconds left, or 0 if the speed is unknown."""
         if not self.advanced():
             return 0.0
         return (time.monotonic() - self.started) / (self.done - (self.first_done or 0)) * (self.total - self.done)

@@ -14,7 +14,7 @@ from vqbench.execution.executors.executor import Summary
 from vqbench.execution.executors.executor_options import ExecutorOptions
 from vqbench.execution.messages import RunSettings
 from vqbench.execution.preparation import prepare, required_assets
-from vqbench.execution.progress import run_progress
+from vqbench.execution.progress import run_progress, short_names
 from vqbench.execution.stopping import Stop
 from vqbench.planning import plan_file
 from vqbench.planning.cost import cheapest_first, expected_seconds
@@ -22,6 +22,7 @@ from vqbench.planning.plan import Plan
 from vqbench.spec import Job, RequiredMetrics, RunSpec
 from vqbench.store import deletion
 from vqbench.store.results import ResultStore
+from vqbench.system.environment import checkpoint_interval
 from vqbench.system.output import few
 
 Notify = Callable[[str], None]  # shows one sentence to the user
@@ -53,8 +54,9 @@ class RunOptions:
 class SuiteSummary:
     """How the runs of suites ended."""
 
-    attempted: int  # runs that lacked something
-    failed: Sequence[str] = ()  # one sentence each
+    lacking: int  # runs that lacked something
+    failed: Sequence[str] = ()  # one sentence for each run that failed now
+    failed_earlier: Sequence[str] = ()  # the rows of runs that failed earlier, which were not tried again
 
 
 def run_suites(
@@ -73,11 +75,14 @@ def run_suites(
 
             follow_launched(options.settings(ranks.size))
             return None
+    checkpoint_interval()  # raises now, rather than in the first training
     for note in deletion.tidy(store.root, {run.key for plan in plans for run in plan.runs()}):
         notify(note)
-    jobs = missing_jobs(plans, store, options.retry_failed, notify)
+    lacking = missing_jobs(plans, store, options.retry_failed, notify)
+    failed_earlier = _failed_earlier(lacking, store)
+    jobs = [job for job in lacking if job not in failed_earlier]
     summary = Summary()
-    if jobs or ranks:
+    if jobs or ranks:  # the ranks wait for what the first one does
         for plan in plans:
             plan_file.save(plan, store)
             prepare(plan)  # now, rather than after hours of training
@@ -105,7 +110,7 @@ def run_suites(
             summary = executor.execute(ordered)
     if stop.cause and not isinstance(stop.cause, TimeUp):
         raise stop.cause
-    return SuiteSummary(len(jobs), summary.failed)
+    return SuiteSummary(len(lacking), summary.failed, short_names(failed_earlier))
 
 
 def missing_jobs(plans: Sequence[Plan], store: ResultStore, retry_failed: bool, notify: Notify) -> list[Job]:
@@ -129,8 +134,21 @@ def missing_jobs(plans: Sequence[Plan], store: ResultStore, retry_failed: bool, 
     ]
 
 
+def _failed_earlier(jobs: Sequence[Job], store: ResultStore) -> list[Job]:
+    """The jobs that are left out since they, or their first stages, failed earlier."""
+    failed = {job.run.key for job in jobs if not job.retry_failed and _has_failed(store, job.run)}
+    return [job for job in jobs if failed & {job.run.key, job.run.parent}]
+
+
+def _has_failed(store: ResultStore, run: RunSpec) -> bool:
+    try:
+        return store.failure(run) is not None
+    except StoreError:  # the attempt at the run reports it
+        return False
+
+
 def _headline(plans: Sequence[Plan], store: ResultStore, run: RunSpec) -> str:
-    """The value of the first metric of a finished run's suite that applies to it, for the user to read."""
+    """The value of the suite's first metric that applies to a finished run, as text."""
     plan = next(plan for plan in plans if any(each.key == run.key for each in plan.runs()))
     record = store.sound(run)
     for protocol, metrics in plan.wanted(run).items():

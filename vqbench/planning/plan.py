@@ -108,7 +108,7 @@ class Plan:
         return {entry.run.key: entry.run for entry in self.entries}
 
     def label(self, run: RunSpec) -> str:
-        """The label of the first row with ``run``, which for a second stage is that of its first.
+        """The label of the first row with ``run``; of a second stage, its first's.
 
         It includes the argument that the table groups by, unless it groups by data set.
         """

@@ -26,7 +26,7 @@ def parse_duration(text: str) -> float:
 
 
 def approximate(seconds: float) -> str:
-    """Format seconds for a progress display: about two digits, and no more than two units.
+    """Format seconds for a progress display: at most two units, coarsely rounded.
 
     >>> [approximate(seconds) for seconds in (0.4, 47, 200, 1834, 7900, 50_000, 300_000)]
     ['0s', '47s', '3m20s', '31m', '2h10m', '14h', '3d11h']
