@@ -54,7 +54,7 @@ def report(
     subset: shared.Subset = None,
     test_images: shared.TestImages = None,
 ) -> None:
-    """Write one HTML page with the table, statistics, images and plots of a suite.
+    """Write one HTML page: table, statistics, images and plots.
 
     The page holds all it needs: it opens from disk, without a network.
     """

@@ -24,7 +24,9 @@ def status(
     test_images: shared.TestImages = None,
     as_json: shared.Json = False,
 ) -> None:
-    """Show the state of each run: done, running, stopped, failed or not begun.
+    """Show how far each run of a suite is, and what to do next.
+
+    A run is done, running, stopped, failed or not begun.
 
     Image folders are compared by their times only: the next `vqbench run` finds an image that was rewritten in place.
     """
