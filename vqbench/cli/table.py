@@ -78,10 +78,11 @@ def table_text(
     from vqbench.reporting.tables import assemble, render
     from vqbench.reporting.tables.formats.plain import plain
     from vqbench.system import jsontext
+    from vqbench.system.output import width
 
     if style not in FORMATS:
         raise UsageError(f"unknown format {style!r}; {nearest(style, FORMATS)}")
     tables = assemble.tables(plan, stores, paper)
     if style == "json":
         return jsontext.dumps([plain(each) for each in tables]) + "\n"
-    return render.render(tables, style, paper, all_notes)
+    return render.render(tables, style, paper, all_notes, width())

@@ -87,12 +87,12 @@ def sentence(command: str, suite: str, root: str, others: Sequence[OtherSettings
         lines.append(f"  {each.command(command, suite, store)}  # {finished}")
     if len(changed) > MOST:
         lines.append(f"  and under {len(changed) - MOST} more, in {root}/suites")
-    for each in others:
-        if not each.options:
-            lines.append(
-                f"{root} has {counted(each.runs, 'run')} of {suite} from other versions of its plugins or of its "
-                f"images; vqbench run {suite} makes new ones."
-            )
+    lines += [
+        f"{root} has {counted(each.runs, 'run')} of {suite} from other versions of its plugins or of its images; "
+        f"vqbench run {suite} makes new ones."
+        for each in others
+        if not each.options
+    ]
     return "\n".join(lines)
 
 
