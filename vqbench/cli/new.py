@@ -11,9 +11,9 @@ Name = Annotated[str, typer.Argument(help="Its name, such as my_vq.")]
 
 
 def new(kind: Kind, name: Name) -> None:
-    """Write a quantizer that trains and passes every check, to start your own from.
+    """Write a working quantizer to start your own from.
 
-    The file is NAME.py in this folder.
+    It trains and passes every check. The file is NAME.py in this folder.
     """
     from vqbench.conformance import scaffold
 
