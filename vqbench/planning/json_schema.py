@@ -26,7 +26,7 @@ Schema = dict[str, Any]
 
 
 def schema_path() -> Path:
-    """Return the schema file of this installation, in a checkout that of the checkout."""
+    """Return the path of the schema file, of a checkout if there is one."""
     beside = PACKAGE.parent / "suites" / FILE
     return beside if beside.is_file() else PACKAGE / "suites" / FILE
 
@@ -92,7 +92,7 @@ def _row(model: Schema, quantizers: Mapping[str, Any]) -> Schema:
 
 
 def _samples(model: Schema, recipes: Mapping[str, Any]) -> Schema:
-    """The schema of samples: its own keys, and the settings of each recipe that samples."""
+    """The schema of samples: its own keys, and settings of second stages."""
     keys = {key: model["properties"][key] for key in SAMPLE_KEYS}
     for name, recipe in recipes.items():
         for setting, default in recipe.sampler.items():
