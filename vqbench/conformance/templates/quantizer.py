@@ -21,7 +21,7 @@ class QuantizerTemplate(Quantizer):
     paper: ClassVar[str] = "authors, title, venue and year, arXiv number"
     VERSION: ClassVar[int] = 1  # raise it when a change of the code changes what a trained run weighs
 
-    # The suite's budget comes first, the same for all methods: at most num_codes (K) values of a code, dim (D) channels.
+    # The suite's budget comes first, the same for all methods: num_codes values of a code at most, dim channels of z.
     # Own arguments are keywords with a bounded type and a default: together they name a run.
     def __init__(self, num_codes: int, dim: int, *, beta: NonNegativeFloat = 0.25) -> None:
         super().__init__(num_codes, dim)  # depth=... where a position has several codes (residual, product)
