@@ -1,6 +1,6 @@
 """The house rules: imports point one way, light rooms are light, and names and sizes stay readable.
 
-``docs/architecture.md`` draws what is tested here.
+``docs/explanation/architecture.md`` draws what is tested here.
 """
 
 from __future__ import annotations
@@ -121,8 +121,8 @@ def test_rooms_point_one_way() -> None:
 
 
 def test_rooms_import_what_the_architecture_says() -> None:
-    """``docs/architecture.md`` lists, for each room, the rooms that it imports: these and no others."""
-    drawn = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    """``docs/explanation/architecture.md`` lists, for each room, the rooms that it imports: these and no others."""
+    drawn = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
     listed = {
         words[0]: set(words[1].replace(",", " ").split()) - {"-"}
         for line in drawn.splitlines()

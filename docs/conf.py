@@ -1,0 +1,27 @@
+"""Settings of the documentation: `tox -e docs` builds it, and fails at a broken link or reference."""
+
+from __future__ import annotations
+
+import vqbench
+
+project = "vqbench"
+author = "the authors of vqbench"
+copyright = "the authors of vqbench"
+version = release = vqbench.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
+exclude_patterns = ["_build"]
+
+myst_heading_anchors = 3  # links to headings, page.md#heading, work here as on GitHub
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+nitpick_ignore_regex = [("py:.*", r"(torch|nn|np|numpy|pd|pandas|os|pathlib|collections|typing)\..*")]  # not built here
+
+# The site opens from disk and loads nothing from elsewhere: system fonts, no remote scripts, no badges.
+html_theme = "furo"
+html_title = "vqbench"
+html_show_sphinx = False
+html_copy_source = False
+html_show_search_summary = False  # summaries are fetched, which browsers refuse for files on disk
+html_theme_options = {"top_of_page_buttons": []}
