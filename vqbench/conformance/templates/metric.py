@@ -16,6 +16,7 @@ class MetricTemplate(ImageMetric):
     label = "RMSE"  # in the head of a table
     unit = ""
     better = "min"  # or "max"
+    ideal = 0.0  # of identical images
     digits = 4  # decimals in a table
     reference = "the paper or library that defines it"
     VERSION = 1  # raise it when a change of the code changes a value: stored ones are then computed again
