@@ -6,6 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vqbench.api.evaluate import Evaluation as Evaluation
+    from vqbench.api.evaluate import evaluate as evaluate
     from vqbench.api.quantizers import QuantizerInfo as QuantizerInfo
     from vqbench.api.quantizers import create_quantizer as create_quantizer
     from vqbench.api.quantizers import list_quantizers as list_quantizers
@@ -21,11 +23,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _MODULES = {  # public name -> its module in vqbench.api, imported on first use: ``import vqbench`` costs nothing
+    "Evaluation": "evaluate",
     "QuantizerInfo": "quantizers",
     "RunProgress": "running",
     "Suite": "suites",
     "SuiteResult": "running",
     "create_quantizer": "quantizers",
+    "evaluate": "evaluate",
     "list_quantizers": "quantizers",
     "load_suite": "suites",
     "plan": "suites",

@@ -43,7 +43,7 @@ def plan(
     test_images: shared.TestImages = None,
     as_json: shared.Json = False,
 ) -> None:
-    """List the runs of a suite: done or to do, and what they will cost.
+    """List the runs of a suite, what is left and what it costs.
 
     Image folders are compared by their times only: the next `vqbench run` finds an image that was rewritten in place.
     """
