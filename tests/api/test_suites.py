@@ -202,7 +202,7 @@ def test_progress_reaches_a_function_and_nothing_is_printed(tmp_path: Path, capf
     assert capfd.readouterr() == ("", "")
     assert [each.done for each in reports if each.activity == "training"] == [0, 1, 2, 3]
     assert (reports[-1].activity, reports[-1].ended, reports[-1].runs) == ("done", 1, 1)
-    assert {each.key for each in reports} == {*result.done}
+    assert {(each.key, each.label) for each in reports} == {(result.done[0], "vq")}
 
 
 def test_a_failed_run_is_part_of_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -343,6 +343,14 @@ def test_missing_failed_and_inapplicable_values_are_empty(tmp_path: Path) -> Non
     assert frame.xs("vq_ema", level="row").notna().all().all()
     values = vqbench.results(tmp_path / "runs")
     assert values[(values.quantizer == "identity") & (values.metric == "usage")].value.isna().all()
+
+
+def test_runs_under_other_settings_are_named(trained: tuple[Path, vqbench.Suite, vqbench.SuiteResult]) -> None:
+    """A table without a single run warns of the settings under which the store has runs of the suite."""
+    folder, _, _ = trained
+    with pytest.warns(UserWarning, match="has runs of .* under other settings:\n  vqbench table .* --subset 640"):
+        frame = vqbench.table(folder / "tiny.yaml", store=folder / "runs")
+    assert frame.isna().all().all()
 
 
 def test_tables_by_a_setting_have_it_in_the_index() -> None:
