@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import vqbench
 
 project = "vqbench"
@@ -25,3 +27,11 @@ html_show_sphinx = False
 html_copy_source = False
 html_show_search_summary = False  # summaries are fetched, which browsers refuse for files on disk
 html_theme_options = {"top_of_page_buttons": []}
+
+
+def _unless_empty_glob(record: logging.LogRecord) -> bool:
+    """Drop a warning that Sphinx cannot be told to drop: a pattern in a table of contents may match no page."""
+    return getattr(record, "subtype", None) != "empty_glob"
+
+
+logging.getLogger("sphinx.sphinx.directives.other").addFilter(_unless_empty_glob)
