@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import vqbench
+import vqbench.quantizers
 
 PACKAGE = Path(vqbench.__file__).parent
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -16,9 +17,11 @@ FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 def modules_with_examples() -> list[str]:
     """Dotted names of all modules whose text has an example."""
-    files = [path for path in PACKAGE.rglob("*.py") if ">>> " in path.read_text(encoding="utf-8")]
-    names = (".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in files)
-    return sorted(name.removesuffix(".__init__") for name in names)
+    files = {path: path.relative_to(PACKAGE.parent).with_suffix("").parts for path in PACKAGE.rglob("*.py")}
+    for path in Path(next(iter(vqbench.quantizers.__path__))).glob("*.py"):  # behind a link, which rglob may not follow
+        files[path] = ("vqbench", "quantizers", path.stem)
+    found = {".".join(words) for path, words in files.items() if ">>> " in path.read_text(encoding="utf-8")}
+    return sorted({name.removesuffix(".__init__") for name in found})
 
 
 @pytest.mark.parametrize("name", modules_with_examples())

@@ -6,3 +6,5 @@ Python and type checkers prefer the link. An unpacked sdist has none, nor has a 
 from pathlib import Path
 
 __path__ = [str(Path(__file__).resolve().parents[1] / "quantizers")]
+
+from vqbench.quantizers.__init__ import __all__, __dir__, __getattr__  # noqa: F401  # found on the path above

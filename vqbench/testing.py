@@ -17,30 +17,18 @@ from types import MappingProxyType
 from typing import Any
 
 from vqbench import registry
-from vqbench.conformance import (
-    contract_checks,
-    evaluation_checks,
-    gradient_checks,
-    input_checks,
-    rank_checks,
-    state_checks,
-)
 from vqbench.conformance.case import Case
+from vqbench.conformance.catalogue import CHECKS as BY_KIND
 from vqbench.conformance.outcome import Check, Result, conduct
+from vqbench.conformance.quantizers import rank_checks
+from vqbench.conformance.quantizers.case import QuantizerCase
 from vqbench.errors import UsageError, nearest
 from vqbench.quantizer import Quantizer
 from vqbench.system.paths import path_of
 
 __all__ = ["CHECKS", "Case", "Report", "case", "check", "check_named", "conformance", "known"]
 
-CHECKS: tuple[Check, ...] = (
-    *contract_checks.CHECKS,
-    *gradient_checks.CHECKS,
-    *evaluation_checks.CHECKS,
-    *state_checks.CHECKS,
-    *input_checks.CHECKS,
-    *rank_checks.CHECKS,
-)
+CHECKS: tuple[Check, ...] = BY_KIND["quantizers"]
 
 
 @dataclass(frozen=True)
@@ -59,7 +47,7 @@ class Report:
 
 def case(
     quantizer: str | Path | type[Quantizer], *, num_codes: int = 64, dim: int = 8, beside: Path = Path(), **args: Any
-) -> Case:
+) -> QuantizerCase:
     """Build the case that :func:`check` examines.
 
     Args:
@@ -79,7 +67,7 @@ def case(
 
 def _case(
     quantizer: str | Path | type[Quantizer], args: Mapping[str, Any], num_codes: int, dim: int, beside: Path = Path()
-) -> Case:
+) -> QuantizerCase:
     cls: type
     preset: Mapping[str, Any] = {}
     if inspect.isclass(quantizer):
@@ -97,10 +85,10 @@ def _case(
     if args:  # without, the checks find out whether the constructor keeps the contract
         fitting = registry.checked(f"quantizer {name!r}", cls, args, {"num_codes": num_codes, "dim": dim}, preset)
         given |= {argument: fitting[argument] for argument in args}
-    return Case(name, cls, given, num_codes, dim)
+    return QuantizerCase(name, cls, given, num_codes, dim)
 
 
-def check(subject: Case, *, slow: bool = False, only: Iterable[str] = ()) -> Report:
+def check(subject: QuantizerCase, *, slow: bool = False, only: Iterable[str] = ()) -> Report:
     """Run all checks of a quantizer.
 
     Args:
@@ -116,9 +104,7 @@ def check(subject: Case, *, slow: bool = False, only: Iterable[str] = ()) -> Rep
     chosen = _checks_named(only)
     if any(each in rank_checks.CHECKS for each in chosen):
         rank_checks.prepare(subject)
-    budget = {"num_codes": subject.num_codes, "dim": subject.dim, **subject.args}
-    about = ", ".join(f"{name} {value}" for name, value in budget.items())
-    return Report(subject.name, about, [conduct(each, subject, slow) for each in chosen])
+    return Report(subject.name, subject.about, [conduct(each, subject, slow) for each in chosen])
 
 
 def check_named(
@@ -151,7 +137,7 @@ def known() -> list[str]:
     return [*registry.names("quantizers"), *registry.presets("quantizers")]
 
 
-def _lacks(subject: Case) -> str:
+def _lacks(subject: QuantizerCase) -> str:
     """The missing package of ``subject`` and how to install it; empty if none."""
     return registry.lacking(f"quantizer {subject.name!r}", subject.cls)
 

@@ -11,7 +11,7 @@ import torch
 
 import vqbench.functional as Q
 from tests.support.tiny_suite import vqbench
-from vqbench.conformance import golden, golden_values
+from vqbench.conformance.golden import compare, values
 from vqbench.quantizers.vq import VQ
 
 
@@ -19,7 +19,7 @@ def test_this_installation_computes_the_kept_values(tmp_path: Path, monkeypatch:
     """Every group passes; a group without its weights on this machine is skipped, and the weights are named."""
     monkeypatch.setenv("VQBENCH_CACHE", str(tmp_path))
     monkeypatch.delenv("VQBENCH_DATA", raising=False)
-    outcomes = {outcome.name: outcome for outcome in golden.check()}
+    outcomes = {outcome.name: outcome for outcome in compare.check()}
     assert {name for name, outcome in outcomes.items() if outcome.state == "SKIP"} == {"LPIPS", "Inception features"}
     assert "vgg16_lpips" in outcomes["LPIPS"].about
     wrong = [outcome for outcome in outcomes.values() if outcome.state == "FAIL"]
@@ -28,9 +28,9 @@ def test_this_installation_computes_the_kept_values(tmp_path: Path, monkeypatch:
 
 def test_every_built_in_quantizer_has_kept_values() -> None:
     """A quantizer or preset that is added is part of the check, or the file is stale."""
-    kept = golden._kept()["quantizers"]
-    assert {name.split(" ")[0] for name in kept} == {case.name for case in golden_values.built_in_quantizers()}
-    assert set(golden._kept()) == {group.name for group in golden.GROUPS}
+    kept = compare.kept_values()["quantizers"]
+    assert {name.split(" ")[0] for name in kept} == {case.name for case in values.built_in_quantizers()}
+    assert set(compare.kept_values()) == {group.name for group in compare.GROUPS}
 
 
 def second_nearest(features: torch.Tensor, codebook: torch.Tensor, distance: Any = "l2") -> torch.Tensor:
@@ -39,11 +39,11 @@ def second_nearest(features: torch.Tensor, codebook: torch.Tensor, distance: Any
 
 def one_case(monkeypatch: pytest.MonkeyPatch) -> None:
     """Check the quantizer vq alone, against its kept values."""
-    case = next(each for each in golden_values.built_in_quantizers() if each.name == "vq")
-    kept = {name: value for name, value in golden._kept()["quantizers"].items() if name.startswith("vq ")}
-    monkeypatch.setattr(golden_values, "built_in_quantizers", lambda: iter([case]))
-    monkeypatch.setattr(golden, "GROUPS", [group for group in golden.GROUPS if group.name == "quantizers"])
-    monkeypatch.setattr(golden, "_kept", lambda: {"quantizers": kept})
+    case = next(each for each in values.built_in_quantizers() if each.name == "vq")
+    kept = {name: value for name, value in compare.kept_values()["quantizers"].items() if name.startswith("vq ")}
+    monkeypatch.setattr(values, "built_in_quantizers", lambda: iter([case]))
+    monkeypatch.setattr(compare, "GROUPS", [group for group in compare.GROUPS if group.name == "quantizers"])
+    monkeypatch.setattr(compare, "kept_values", lambda: {"quantizers": kept})
 
 
 @pytest.mark.parametrize("fault", ["none", "codes", "loss", "nan", "error"])
@@ -72,9 +72,9 @@ def test_doctor_fails_where_a_value_is_wrong(
 
 def test_filled_weights_depend_on_names_alone() -> None:
     """No generator, no initial value and no order of creation has a part in them."""
-    first = golden_values.fill(VQ(16, 4)).state_dict()
+    first = values.fill(VQ(16, 4)).state_dict()
     torch.manual_seed(7)
-    second = golden_values.fill(VQ(16, 4, init="sonnet")).state_dict()
+    second = values.fill(VQ(16, 4, init="sonnet")).state_dict()
     assert torch.equal(first["codebook"], second["codebook"])
-    assert golden_values.wave("a", 4).tolist() != golden_values.wave("b", 4).tolist()
-    assert golden_values.wave("a", 1000).std().item() == pytest.approx(0.707, abs=0.03)
+    assert values.wave("a", 4).tolist() != values.wave("b", 4).tolist()
+    assert values.wave("a", 1000).std().item() == pytest.approx(0.707, abs=0.03)

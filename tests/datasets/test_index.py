@@ -19,7 +19,8 @@ from tests.support.image_folders import (
 )
 from tests.support.tiny_suite import vqbench
 from vqbench import registry
-from vqbench.datasets import _decode, _index
+from vqbench.assets import image_file
+from vqbench.datasets import _index
 from vqbench.errors import AssetError, UsageError
 from vqbench.planning import loading, plan_file
 from vqbench.planning.plan import Plan
@@ -41,14 +42,14 @@ def test_a_file_changed_under_its_name_never_passes(folder: Path) -> None:
 def test_every_file_is_decoded_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second scan of a folder decodes nothing; a scan after a file was added decodes only that file."""
     count = 0
-    examined = _decode.examined
+    examined = image_file.examined
 
-    def counted(data: bytes) -> _decode.Decoded:
+    def counted(data: bytes) -> image_file.Decoded:
         nonlocal count
         count += 1
         return examined(data)
 
-    monkeypatch.setattr(_index._decode, "examined", counted)
+    monkeypatch.setattr(_index.image_file, "examined", counted)
     photos(folder)
     assert count == 17
     photos(folder)
@@ -123,6 +124,6 @@ def test_a_touched_file_is_not_decoded_again(ppm_folder: Path, monkeypatch: pyte
     """A new modification time with old content is read again, not decoded, and changes no key."""
     before = photos(ppm_folder).content
     os.utime(ppm_folder / "train" / "05.ppm", ns=(1, 1))
-    monkeypatch.setattr(_decode, "examined", None)
+    monkeypatch.setattr(image_file, "examined", None)
     registry.refresh("photos", {"folder": str(ppm_folder), "size": SIZE})
     assert photos(ppm_folder).content == before

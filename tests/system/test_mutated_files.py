@@ -22,8 +22,8 @@ from PIL import Image
 from tests.support import odd_images
 from tests.support.script_archive import script_archive
 from tests.support.soak import examples
-from vqbench.assets import array_pickles, forms, safe_pickle, torch_archives
-from vqbench.datasets import _decode, _index, _lmdb, _scan
+from vqbench.assets import array_pickles, forms, image_file, safe_pickle, torch_archives
+from vqbench.datasets import _index, _lmdb, _scan
 from vqbench.datasets._idx import idx_images
 from vqbench.errors import AssetError
 from vqbench.system import files
@@ -90,11 +90,11 @@ def test_mutated_images(data: st.DataObject) -> None:
     changed = data.draw(mutated(whole))
 
     def read() -> None:
-        decoded = _decode.examined(changed)
+        decoded = image_file.examined(changed)
         assert decoded.image.mode == "RGB"
-        assert _decode.fit(decoded.image, 8).shape == (3, 8, 8)
+        assert image_file.fit(decoded.image, 8).shape == (3, 8, 8)
 
-    assert len(ends_well(read, (_decode.Unreadable,))) <= 200
+    assert len(ends_well(read, (image_file.Unreadable,))) <= 200
 
 
 # Assets ---------------------------------------------------------------------------------------------------------------

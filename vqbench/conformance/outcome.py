@@ -25,7 +25,7 @@ class Finding(Exception):
 
 
 class Fail(Finding):
-    """The quantizer breaks the contract: its values would not mean what a table says."""
+    """The plugin breaks the contract: its values would not mean what a table says."""
 
     state: ClassVar[State] = "FAIL"
 
@@ -37,21 +37,21 @@ class Warn(Finding):
 
 
 class Skip(Finding):
-    """The check has no meaning for this quantizer or on this machine."""
+    """The check has no meaning for this plugin or on this machine."""
 
     state: ClassVar[State] = "SKIP"
 
 
 @dataclass(frozen=True)
 class Check:
-    """One property of a quantizer.
+    """One property of a plugin.
 
     ``run`` raises a Finding unless the property holds; its docstring states the property.
     """
 
-    run: Callable[[Case], None]
+    run: Callable[[Any], None]  # of a case of its kind
     thread: str = ""  # owner/repo#number: a public thread about this fault
-    coded: bool = True  # meaningless for a quantizer without codes
+    only_if: Callable[[Any], None] | None = None  # raises Skip for a case that the property says nothing about
     slow: bool = False  # takes more than a few seconds
 
     @property
@@ -90,14 +90,14 @@ class Result:
 def conduct(check: Check, case: Case, slow: bool) -> Result:
     """Run ``check`` and return its result.
 
-    Any error of the quantizer is a failure. The state of the random generator is restored.
+    Any error of the plugin is a failure. The state of the random generator is restored.
     """
     if check.slow and not slow:
         return Result(check.name, "SKIP", "takes more than a few seconds; --slow runs it")
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         try:
-            if check.coded and case.build().depth == 0:
-                raise Skip("has no codes (depth 0)")
+            if check.only_if is not None:
+                check.only_if(case)
             check.run(case)
         except Finding as finding:
             link = check.link if finding.state in ("FAIL", "WARN") else ""
@@ -109,6 +109,6 @@ def conduct(check: Check, case: Case, slow: bool) -> Result:
 
 
 def _where(error: Exception, case: Case) -> str:
-    """The last line of the quantizer's own file in the traceback of ``error``."""
+    """The last line of the plugin's own file in the traceback of ``error``."""
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == case.file]
     return f" (line {own[-1].lineno}: {own[-1].line})" if own else ""

@@ -12,13 +12,16 @@ import os
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 
 from vqbench.conformance.case import Case
+from vqbench.conformance.outcome import Fail, Skip
 from vqbench.system import processes
 
 PATIENCE = 120.0  # seconds for one job, the start of the processes included
@@ -32,14 +35,15 @@ class Trouble(Exception):
 
 @dataclass(frozen=True)
 class RankJob:
-    """A case as text for other processes."""
+    """A function and a case, as text for other processes."""
 
     text: str
 
     @classmethod
-    def of(cls, case: Case) -> RankJob:
-        """Return the job of ``case``."""
-        return cls(json.dumps(case.to_dict(), sort_keys=True))
+    def of(cls, function: Callable[..., Any], case: Case) -> RankJob:
+        """Return the job that calls ``function(case, rank, world)``."""
+        job = f"{function.__module__}:{function.__qualname__}"
+        return cls(json.dumps({"job": job, "case": case.to_dict()}, sort_keys=True))
 
 
 class Ranks:
@@ -149,3 +153,27 @@ def ranks() -> Ranks:
     both = Ranks()
     atexit.register(both.stop)
     return both
+
+
+def require(case: Case) -> None:
+    """Raise Skip where two processes cannot work on ``case``."""
+    if not dist.is_available() or not dist.is_gloo_available():
+        raise Skip("this torch has no gloo, the backend for processes of one machine")
+    if not case.importable:
+        raise Skip("the class is defined inside a function or at a prompt, so no other process can import it")
+
+
+def both(function: Callable[..., Any], case: Case) -> list[Any]:
+    """Return what ``function(case, rank, world)`` returns on two ranks.
+
+    ``function`` is one of a module. Raises Fail where a rank has no result.
+    """
+    try:
+        return _both(RankJob.of(function, case))
+    except Trouble as trouble:
+        raise Fail(str(trouble), "call the same collectives in the same order on every rank") from trouble
+
+
+@functools.lru_cache(maxsize=1)  # several checks use the same result
+def _both(job: RankJob) -> list[Any]:
+    return ranks().carry_out(job)

@@ -15,8 +15,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from vqbench.conformance.case import Case
-from vqbench.conformance.rank_checks import train
+from vqbench.conformance.case import Case, named
 
 
 def main(rank: int, folder: Path, patience: float) -> None:
@@ -25,10 +24,10 @@ def main(rank: int, folder: Path, patience: float) -> None:
     meeting = (folder / "meeting").as_uri()
     dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2, timeout=timedelta(seconds=patience))
     for line in sys.stdin:
-        number, case = json.loads(line)
+        number, job = json.loads(line)
         result: dict[str, Any]
         try:
-            result = train(Case.from_dict(case), rank, world=2)
+            result = named(job["job"])(Case.from_dict(job["case"]), rank, 2)
         except Exception as error:  # of a plugin, reported by the parent process
             result = {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
         scratch = folder / f".{number}.{rank}"

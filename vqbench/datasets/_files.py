@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vqbench.datasets import _decode
+from vqbench.assets import image_file
 from vqbench.datasets._index import Index
 from vqbench.errors import AssetError
 
@@ -19,11 +19,11 @@ class FileImages:
 
     They are those at ``positions`` (N,) of an index, in this order. The shorter side is resized to ``size`` and the
     centre cropped. Augmented for training, the position of the crop is drawn if ``random_crop``, and half of the images
-    are mirrored if ``flip``. ``bits``: see :func:`vqbench.datasets._decode.examined`.
+    are mirrored if ``flip``. ``bits``: see :func:`vqbench.assets.image_file.examined`.
     """
 
     def __init__(
-        self, index: Index, positions: np.ndarray, size: int, random_crop: bool, flip: bool, bits: int = _decode.WORD
+        self, index: Index, positions: np.ndarray, size: int, random_crop: bool, flip: bool, bits: int = image_file.WORD
     ) -> None:
         self.index, self.positions, self.size = index, positions, size
         self.random_crop, self.flip, self.bits = random_crop, flip, bits
@@ -49,8 +49,8 @@ class FileImages:
         position = int(self.positions[number])
         data = self.index.read(position)
         try:
-            return _decode.fit(_decode.decode(data, self.bits), self.size, across, down, mirror)
-        except _decode.Unreadable as reason:
+            return image_file.fit(image_file.decode(data, self.bits), self.size, across, down, mirror)
+        except image_file.Unreadable as reason:
             name = self.index.root / self.index.names[position]
             raise AssetError(f"{name}: could be decoded when it was checked, but not now ({reason})") from reason
 

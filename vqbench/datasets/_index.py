@@ -24,9 +24,9 @@ from pathlib import Path
 
 import numpy as np
 
-from vqbench.assets import cache_folder
+from vqbench.assets import cache_folder, image_file
 from vqbench.assets.content import replacing
-from vqbench.datasets import _decode, _scan
+from vqbench.datasets import _scan
 from vqbench.errors import AbsentData, AssetError
 from vqbench.system.files import MB, load_npz
 
@@ -199,8 +199,8 @@ def _check(checked: Index, position: int) -> _CheckedFile:
     if digest == checked.digests[position].tobytes():
         return _CheckedFile(position, digest, known, int(checked.peaks[position]), bool(checked.colours[position]))
     try:
-        decoded = _decode.examined(data)
-    except _decode.Unreadable as reason:
+        decoded = image_file.examined(data)
+    except image_file.Unreadable as reason:
         return _CheckedFile(position, digest, str(reason))
     return _CheckedFile(position, digest, "", decoded.peak, decoded.colour)
 
@@ -209,7 +209,7 @@ def _check(checked: Index, position: int) -> _CheckedFile:
 
 
 def _file(root: Path) -> Path:
-    name = hashlib.sha256(os.fsencode(root) + f":{_decode.VERSION}".encode()).hexdigest()[:32]
+    name = hashlib.sha256(os.fsencode(root) + f":{image_file.VERSION}".encode()).hexdigest()[:32]
     return cache_folder() / "images" / f"{name}.npz"
 
 

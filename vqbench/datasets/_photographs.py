@@ -19,12 +19,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from vqbench.assets import cache_folder
+from vqbench.assets import cache_folder, image_file
 from vqbench.assets.cache import data_folder
 from vqbench.assets.content import replacing
 from vqbench.bounds import Bits, Side
 from vqbench.dataset import Dataset, Split
-from vqbench.datasets import _decode
 from vqbench.datasets._index import Index, refresh
 from vqbench.datasets._scan import skipped_files
 from vqbench.errors import AbsentData, AssetError, UsageError
@@ -98,13 +97,13 @@ class Photographs(Dataset):
         content: str | None = None,
         bits: Bits | None = None,
     ) -> None:
-        if bits is not None and not 8 <= bits <= _decode.WORD:
-            raise UsageError(f"{self.title}: images of {bits} bits are not read; give bits from 8 to {_decode.WORD}")
+        if bits is not None and not 8 <= bits <= image_file.WORD:
+            raise UsageError(f"{self.title}: images of {bits} bits are not read; give bits from 8 to {image_file.WORD}")
         if size < 8:
             raise UsageError(f"{self.title}: images of {size} pixels are too small; give a size of 8 or more")
         self.size = size  # type: ignore[misc]  # known only with its arguments, as are counts, holdout and notes
         self.crop, self.flip, self.damaged = crop, flip, damaged
-        self.bits = bits or _decode.WORD
+        self.bits = bits or image_file.WORD
         self.parts = self._located(folder, content)
         self.content = content
         if self.parts is not None:
@@ -146,7 +145,7 @@ class Photographs(Dataset):
         ``bits`` was added later, so it is left out where it is 16, as before.
         """
         dataset = cls(**args)
-        named = {name: value for name, value in args.items() if name != "bits" or value not in (None, _decode.WORD)}
+        named = {name: value for name, value in args.items() if name != "bits" or value not in (None, image_file.WORD)}
         return {**named, "folder": None, "content": dataset.content}
 
     @classmethod
@@ -156,7 +155,7 @@ class Photographs(Dataset):
         if folder is None and content is not None and (noted := _noted(cls, content)) is not None:
             folder = str(noted)
         try:
-            dataset = cls(**{**args, "folder": folder, "content": None, "damaged": "skip", "bits": _decode.WORD})
+            dataset = cls(**{**args, "folder": folder, "content": None, "damaged": "skip", "bits": image_file.WORD})
         except AssetError:
             return  # no such folder, or no usable image in it: an error where it is opened
         for part in (dataset.parts or {}).values():
@@ -179,8 +178,8 @@ class Photographs(Dataset):
     def digest(self, split: Split) -> str:
         """Return the sha256 of the files' digests, the size and the decoding."""
         part = self._part(split)
-        bits = "" if self.bits == _decode.WORD else f":{self.bits}"
-        what = f"{part.index.digests[part.sound].tobytes().hex()}:{self.size}:{_decode.VERSION}{bits}"
+        bits = "" if self.bits == image_file.WORD else f":{self.bits}"
+        what = f"{part.index.digests[part.sound].tobytes().hex()}:{self.size}:{image_file.VERSION}{bits}"
         return hashlib.sha256(what.encode()).hexdigest()
 
     def _part(self, split: Split) -> SplitFiles:
@@ -286,13 +285,13 @@ class Photographs(Dataset):
             raise AssetError(
                 f"{self.title}: {_levels(beyond)}, beyond `bits: {self.bits}`; set the bits that the images have"
             )
-        if not chosen and (dim := _dim(grey, _decode.WORD)):
+        if not chosen and (dim := _dim(grey, image_file.WORD)):
             bits = next(each for each in (8, 10, 12, 14, 15) if dim[0][0] < 2**each)
             raise AssetError(
                 f"{self.title}: {_levels(dim)}, so would be near black as images of 16 bits; set `bits: {bits}` if "
                 f"all images of more than 8 bits have {bits}, or `bits: 16` to use them as they are"
             )
-        if (not chosen or self.bits < _decode.WORD) and (dim := _dim(colours, _decode.WORD)):
+        if (not chosen or self.bits < image_file.WORD) and (dim := _dim(colours, image_file.WORD)):
             raise AssetError(
                 f"{self.title}: {_levels(dim)}, so would be near black: of 16 bits a colour the upper 8 are read; "
                 "convert them to 8 bits, or set `bits: 16` to use them as they are"
@@ -301,7 +300,7 @@ class Photographs(Dataset):
     def _dim(self) -> Iterator[str]:
         """Yield a note on images that are near black under ``bits``, if any."""
         dark = [each for each in self._deep(False) if each[0] < 2 ** (self.bits - 4)]
-        if dark and self.bits < _decode.WORD:
+        if dark and self.bits < image_file.WORD:
             yield f"{self.title}: {_levels(dark)}, near black under `bits: {self.bits}`."
 
 

@@ -15,14 +15,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vqbench.assets.image_file import is_image
 from vqbench.datasets import _lmdb
 from vqbench.errors import AssetError
 from vqbench.system.files import MB, open_regular, read_regular
 
-SUFFIXES = frozenset(
-    {"jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "gif", "bmp", "dib", "tif", "tiff", "avif", "jp2", "j2k"}
-    | {"ppm", "pgm", "pbm", "pnm", "tga", "ico", "pcx", "mpo"}
-)
 # Files that accompany images and are not mentioned.
 ASIDE = frozenset(
     {".txt", ".md", ".rst", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".html", ".htm", ".yaml", ".yml", ".toml"}
@@ -54,12 +51,6 @@ class Scan:
     passed: Counter[str] = field(
         default_factory=Counter
     )  # suffix -> number of files that are not images by their names
-
-
-def is_image(name: str) -> bool:
-    """Return whether a file is an image by its name. Hidden files are not."""
-    last = name.rpartition("/")[2]
-    return not last.startswith(".") and last.rpartition(".")[2].lower() in SUFFIXES and "." in last
 
 
 def stamp(status: os.stat_result) -> int:

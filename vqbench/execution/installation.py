@@ -96,8 +96,8 @@ def golden_results() -> list[GoldenResult]:
     See :mod:`vqbench.conformance.golden`.
     """
     try:
-        from vqbench.conformance import golden
+        from vqbench.conformance.golden import compare
 
-        return [GoldenResult(**asdict(result)) for result in golden.check()]
+        return [GoldenResult(**asdict(result)) for result in compare.check()]
     except (ImportError, OSError, ValueError) as error:
         return [GoldenResult("all", "FAIL", f"cannot be computed: {error}")]

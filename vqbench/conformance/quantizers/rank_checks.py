@@ -5,7 +5,6 @@ The ranks are two real processes.
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import torch
@@ -14,8 +13,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from vqbench.conformance import two_ranks
-from vqbench.conformance.case import Case, differing, evaluate, state, train_step
+from vqbench.conformance.comparison import apart, differing, state
 from vqbench.conformance.outcome import Check, Fail, Skip, Warn
+from vqbench.conformance.quantizers.case import QuantizerCase, evaluate, train_step
 
 STEPS = 3
 IMAGES = 36  # 18 per rank, of 16 features each: no power of two
@@ -34,7 +34,7 @@ class Collectives(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def train(case: Case, rank: int = 0, world: int = 1) -> dict[str, dict[str, Any]]:
+def train(case: QuantizerCase, rank: int = 0, world: int = 1) -> dict[str, dict[str, Any]]:
     """Train three steps on this rank's part of each batch, and evaluate once.
 
     Return ``state``; ``gradients`` and ``objectives``, averaged over the ranks as a data-parallel wrapper does; the
@@ -66,46 +66,32 @@ def _mean(value: Tensor, world: int) -> Tensor:
     return total / world
 
 
-@functools.lru_cache(maxsize=1)  # three checks use the same result
-def _both(job: two_ranks.RankJob) -> list[dict[str, dict[str, Any]]]:
-    return two_ranks.ranks().carry_out(job)
-
-
-def prepare(case: Case) -> None:
+def prepare(case: QuantizerCase) -> None:
     """Start the two processes if ``case`` will need them.
 
     They start while other checks run.
     """
     try:
-        _fit(case)
+        _require_distributed(case)
     except Skip:
         return
     two_ranks.ranks().start()
 
 
-def _fit(case: Case) -> None:
-    """Raise Skip for a quantizer that two processes cannot train.
-
-    One that declares so, or that no other process can import.
-    """
+def _require_distributed(case: QuantizerCase) -> None:
+    """Raise Skip for a quantizer that two processes cannot train."""
     if not case.cls.distributed:
         raise Skip("declares distributed = False: it cannot be trained on several ranks")
-    if not dist.is_available() or not dist.is_gloo_available():
-        raise Skip("this torch has no gloo, the backend for processes of one machine")
-    if "<locals>" in case.cls.__qualname__ or not case.file:
-        raise Skip("the class is defined inside a function or at a prompt, so no other process can import it")
+    two_ranks.require(case)
 
 
-def _ranks(case: Case) -> list[dict[str, dict[str, Any]]]:
+def _ranks(case: QuantizerCase) -> list[dict[str, dict[str, Any]]]:
     """Return the results of both ranks."""
-    _fit(case)
-    try:
-        return _both(two_ranks.RankJob.of(case))
-    except two_ranks.Trouble as trouble:
-        raise Fail(str(trouble), "call the same collectives in the same order on every rank") from trouble
+    _require_distributed(case)
+    return two_ranks.both(train, case)
 
 
-def ranks_agree(case: Case) -> None:
+def ranks_agree(case: QuantizerCase) -> None:
     """After three steps both ranks have equal codebooks, bit for bit.
 
     And equal statistics.
@@ -120,14 +106,14 @@ def ranks_agree(case: Case) -> None:
         )
 
 
-def two_ranks_are_one(case: Case) -> None:
+def two_ranks_are_one(case: QuantizerCase) -> None:
     """Two ranks with half a batch each end where one process does.
 
     That process gets the whole batch.
     """
     first, second = _ranks(case)
     whole = train(case)
-    if names := _apart(first["state"], whole["state"]):
+    if names := apart(first["state"], whole["state"]):
         raise Fail(
             f"two ranks end with other {', '.join(names)} than one process with the same images",
             "compute statistics, anchors and restarts over the global batch, with vqbench.functional's all_sum, "
@@ -137,7 +123,7 @@ def two_ranks_are_one(case: Case) -> None:
         parts = torch.cat([first["codes"][step], second["codes"][step]])
         if codes.numel() and float((parts != codes).float().mean()) > 0.01:
             raise Fail(f"two ranks choose other codes in {step}", "key random draws by the place in the batch")
-    names = _apart(first["objectives"], whole["objectives"]) or _apart(first["gradients"], whole["gradients"])
+    names = apart(first["objectives"], whole["objectives"]) or apart(first["gradients"], whole["gradients"])
     if names:
         raise Warn(
             f"the loss of two ranks is not that of the global batch ({', '.join(names)}): some term compares or "
@@ -145,18 +131,7 @@ def two_ranks_are_one(case: Case) -> None:
         )
 
 
-def _apart(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
-    """Return the names of values that differ by more than rounding."""
-    return [
-        name
-        for name in differing(ours, theirs)
-        if name not in ours
-        or name not in theirs
-        or not torch.allclose(ours[name].double(), theirs[name].double(), rtol=1e-4, atol=1e-5)
-    ]
-
-
-def evaluation_is_local(case: Case) -> None:
+def evaluation_is_local(case: QuantizerCase) -> None:
     """Evaluation and ``decode`` exchange nothing between ranks.
 
     The ranks' parts of the test split differ in size.
@@ -170,7 +145,7 @@ def evaluation_is_local(case: Case) -> None:
 
 
 CHECKS = (
-    Check(ranks_agree, "lucidrains/vector-quantize-pytorch#17", coded=False),
-    Check(two_ranks_are_one, "espnet/espnet#6284", coded=False),
-    Check(evaluation_is_local, "lucidrains/vector-quantize-pytorch#25", coded=False),
+    Check(ranks_agree, "lucidrains/vector-quantize-pytorch#17"),
+    Check(two_ranks_are_one, "espnet/espnet#6284"),
+    Check(evaluation_is_local, "lucidrains/vector-quantize-pytorch#25"),
 )

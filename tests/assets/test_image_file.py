@@ -10,7 +10,7 @@ from tests.support import odd_images
 from tests.support.image_folders import (
     SIZE,
 )
-from vqbench.datasets import _decode
+from vqbench.assets import image_file
 
 pytestmark = pytest.mark.usefixtures("cache")  # a cache folder of the test's own
 
@@ -19,14 +19,14 @@ pytestmark = pytest.mark.usefixtures("cache")  # a cache folder of the test's ow
 def test_damaged_file_is_known_with_a_reason(name: str) -> None:
     """Each kind of damaged file is refused by a short reason, never by a crash, a hang or half an image."""
     data, reason = odd_images.damaged()[name]
-    with pytest.raises(_decode.Unreadable, match=f"(?i){reason}"):
-        _decode.decode(data)
+    with pytest.raises(image_file.Unreadable, match=f"(?i){reason}"):
+        image_file.decode(data)
 
 
 @pytest.mark.parametrize("name", odd_images.odd())
 def test_odd_file_is_read_right(name: str) -> None:
     """Each kind of odd file is decoded as viewers show it: colours (or their grey), upright, the first frame."""
-    image = _decode.decode(odd_images.odd()[name])
+    image = image_file.decode(odd_images.odd()[name])
     assert (image.mode, image.size) == ("RGB", (60, 40))
     got = np.asarray(image).astype(int)
     colours = odd_images.scene().astype(int)
@@ -42,7 +42,7 @@ def test_what_is_transparent_lies_on_white() -> None:
     """Half transparent black is grey, wholly transparent black white; the hidden colour does not show."""
     levels = np.zeros((8, 8, 4), np.uint8)
     levels[:4, :, 3] = 128
-    got = np.asarray(_decode.decode(odd_images.saved(Image.fromarray(levels), "PNG")))
+    got = np.asarray(image_file.decode(odd_images.saved(Image.fromarray(levels), "PNG")))
     assert set(got[4:].flatten()) == {255}
     assert set(got[:4].flatten()) == {127}
 
@@ -50,18 +50,22 @@ def test_what_is_transparent_lies_on_white() -> None:
 def test_truncated_files_stay_damaged_whatever_a_plugin_switched(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pillow's switch for truncated images, which fills them up with grey, has no effect."""
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
-    with pytest.raises(_decode.Unreadable, match="truncated"):
-        _decode.decode(odd_images.damaged()["end-missing.jpg"][0])
+    with pytest.raises(image_file.Unreadable, match="truncated"):
+        image_file.decode(odd_images.damaged()["end-missing.jpg"][0])
 
 
 def test_a_strip_is_cut_before_it_is_resized() -> None:
     """An image of one row is not enlarged to a huge one; an image of one pixel fills the square."""
     strip = Image.fromarray(odd_images.scene(1, 2_000))
-    assert _decode._shortened(strip).size == (16, 1)
-    assert np.array_equal(np.asarray(_decode._shortened(strip))[0], odd_images.scene(1, 2_000)[0, 992:1008])
-    assert _decode._shortened(strip.resize((2, 400))).size == (2, 32)
-    assert _decode.fit(strip, 64).shape == (3, 64, 64)
-    assert _decode.fit(Image.new("RGB", (1, 1), (1, 2, 3)), 8).reshape(3, -1).tolist() == [[1] * 64, [2] * 64, [3] * 64]
+    assert image_file._shortened(strip).size == (16, 1)
+    assert np.array_equal(np.asarray(image_file._shortened(strip))[0], odd_images.scene(1, 2_000)[0, 992:1008])
+    assert image_file._shortened(strip.resize((2, 400))).size == (2, 32)
+    assert image_file.fit(strip, 64).shape == (3, 64, 64)
+    assert image_file.fit(Image.new("RGB", (1, 1), (1, 2, 3)), 8).reshape(3, -1).tolist() == [
+        [1] * 64,
+        [2] * 64,
+        [3] * 64,
+    ]
 
 
 @pytest.mark.parametrize(("height", "width"), [(40, 60), (60, 40), (33, 33), (16, 47)])
@@ -72,26 +76,26 @@ def test_the_shorter_side_is_resized_then_the_centre_cut(height: int, width: int
     resized = np.asarray(image.resize((round(width * scale), round(height * scale)), Image.Resampling.BICUBIC))
     top, left = round((resized.shape[0] - SIZE) / 2), round((resized.shape[1] - SIZE) / 2)
     wanted = resized[top : top + SIZE, left : left + SIZE].transpose(2, 0, 1)
-    assert np.array_equal(_decode.fit(image, SIZE), wanted)
+    assert np.array_equal(image_file.fit(image, SIZE), wanted)
 
 
 def test_siblings_of_deep_images_are_read_right() -> None:
     """One bit, palettes with alpha, a transparent grey of 16 bits, orientation in TIFF, and MPO show what they show."""
     one = Image.fromarray(odd_images.scene()[..., 0] > 100)
-    assert set(np.unique(np.asarray(_decode.decode(odd_images.saved(one, "TIFF"))))) == {0, 255}
+    assert set(np.unique(np.asarray(image_file.decode(odd_images.saved(one, "TIFF"))))) == {0, 255}
     clear = Image.fromarray(np.zeros((8, 8), np.uint8)).convert("P")
-    white = np.asarray(_decode.decode(odd_images.saved(clear, "PNG", transparency=b"\0")))
+    white = np.asarray(image_file.decode(odd_images.saved(clear, "PNG", transparency=b"\0")))
     assert set(white.flatten()) == {255}
     levels = np.full((8, 8), 65535, np.uint16)
     levels[:4] = 700
     grey = odd_images.saved(Image.fromarray(levels), "PNG", transparency=700)
-    assert set(np.asarray(_decode.decode(grey)).flatten()) == {255}
+    assert set(np.asarray(image_file.decode(grey)).flatten()) == {255}
     turned = Image.Exif()
     turned[0x0112] = 6
     tiff = odd_images.saved(odd_images.plain().transpose(Image.Transpose.ROTATE_90), "TIFF", exif=turned)
-    assert np.array_equal(np.asarray(_decode.decode(tiff)), odd_images.scene())
+    assert np.array_equal(np.asarray(image_file.decode(tiff)), odd_images.scene())
     frames = {"save_all": True, "append_images": [Image.new("RGB", (60, 40))]}
-    mpo = _decode.decode(odd_images.saved(odd_images.plain(), "MPO", quality=95, **frames))
+    mpo = image_file.decode(odd_images.saved(odd_images.plain(), "MPO", quality=95, **frames))
     assert abs(np.asarray(mpo).astype(int) - odd_images.scene()).max() <= 6
 
 
@@ -102,7 +106,7 @@ def test_no_format_starts_another_program(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(subprocess, "check_call", None)
     monkeypatch.setattr(subprocess, "Popen", None)
     eps = odd_images.saved(Image.new("RGB", (8, 8)), "EPS")
-    with pytest.raises(_decode.Unreadable, match="PostScript, which is not opened"):
-        _decode.decode(eps)
-    with pytest.raises(_decode.Unreadable, match="not an image"):
-        _decode.decode(b"# XPM\n" + eps)
+    with pytest.raises(image_file.Unreadable, match="PostScript, which is not opened"):
+        image_file.decode(eps)
+    with pytest.raises(image_file.Unreadable, match="not an image"):
+        image_file.decode(b"# XPM\n" + eps)

@@ -18,6 +18,10 @@ LARGE = 2**24  # pixels above which one image is decoded at a time, so that thre
 MAX_ASPECT = 16  # a longer strip is cut to its middle before it is resized, which would otherwise make it huge
 WORD = 16  # bits of a deep image by default
 
+SUFFIXES = frozenset(
+    {"jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "gif", "bmp", "dib", "tif", "tiff", "avif", "jp2", "j2k"}
+    | {"ppm", "pgm", "pbm", "pnm", "tga", "ico", "pcx", "mpo"}
+)
 # Formats that are opened, whatever a file's name: none for which Pillow starts another program (EPS: Ghostscript).
 FORMATS = (
     *("JPEG", "MPO", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "PPM", "AVIF", "JPEG2000", "ICO", "PCX", "TGA"),
@@ -45,6 +49,12 @@ class Decoded:
     image: Image.Image
     peak: int = -1  # the highest level of a deep image (more than 8 bits per channel); -1: not deep
     colour: bool = False  # deep, with colours, of whose 16 bits Pillow keeps the upper 8
+
+
+def is_image(name: str) -> bool:
+    """Return whether a file is an image by its name. Hidden files are not."""
+    last = name.rpartition("/")[2]
+    return not last.startswith(".") and last.rpartition(".")[2].lower() in SUFFIXES and "." in last
 
 
 def decode(data: bytes, bits: int = WORD) -> Image.Image:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from vqbench import protocol, registry
-from vqbench.conformance.case import Case
+from vqbench.conformance.quantizers.case import QuantizerCase
 from vqbench.images import as_measured, to_unit
 from vqbench.metric import Batch, Context, Metric, SampleMetric, Samples
 from vqbench.quantizer import Quantizer
@@ -102,7 +102,7 @@ def _backbone() -> Values:
         return _moments("encoded", z) | _moments("decoded", backbone.decode(z))
 
 
-def built_in_quantizers() -> Iterator[Case]:
+def built_in_quantizers() -> Iterator[QuantizerCase]:
     """Yield every built-in quantizer and preset.
 
     Not those of another package, whose release decides what they compute.
@@ -110,7 +110,7 @@ def built_in_quantizers() -> Iterator[Case]:
     for name in [*registry.names("quantizers"), *registry.presets("quantizers")]:
         plugin, cls, args = registry.find("quantizers", name)
         if registry.sources("quantizers")[plugin].origin == "built-in" and plugin != "lucidrains":
-            yield Case(name, cls, args)
+            yield QuantizerCase(name, cls, args)
 
 
 def _quantizers() -> Values:

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vqbench.conformance.case import Case, differing, evaluate, outputs, state, train_step
+from vqbench.conformance.comparison import differing, state
 from vqbench.conformance.outcome import Check, Fail, Skip, Warn
+from vqbench.conformance.quantizers.case import QuantizerCase, evaluate, outputs, train_step
 
 
-def small_batches(case: Case) -> None:
+def small_batches(case: QuantizerCase) -> None:
     """A batch of one image, and fewer features than codes, give no NaN.
 
     In training and in evaluation.
@@ -32,7 +33,7 @@ def small_batches(case: Case) -> None:
             raise Fail(f"{where}: the state or an output is not finite", do)
 
 
-def odd_sizes(case: Case) -> None:
+def odd_sizes(case: QuantizerCase) -> None:
     """Maps of any height and width work; codes have the same size."""
     for height, width in ((5, 3), (1, 7), (7, 1)):
         quantizer, z = case.trained(), case.features(3, height, width)
@@ -44,7 +45,7 @@ def odd_sizes(case: Case) -> None:
             )
 
 
-def memory_layout(case: Case) -> None:
+def memory_layout(case: QuantizerCase) -> None:
     """Channels-last and transposed maps give the results of contiguous copies.
 
     In training and in evaluation.
@@ -70,7 +71,7 @@ def memory_layout(case: Case) -> None:
             raise Fail(f"{name} features train to another objective than a contiguous copy", do)
 
 
-def bfloat16(case: Case) -> None:
+def bfloat16(case: QuantizerCase) -> None:
     """bfloat16 autocast changes no code, and the state stays float32."""
     quantizer, z = case.trained(), case.features(16, 8, 8).bfloat16()
     wanted = evaluate(quantizer, z.float())
@@ -94,7 +95,7 @@ def bfloat16(case: Case) -> None:
         raise Fail(f"the objective is {float(step.objective)} under autocast", do)
 
 
-def gpu(case: Case) -> None:
+def gpu(case: QuantizerCase) -> None:
     """On a GPU, training and evaluation work as on a CPU.
 
     All outputs are on the device of z.
@@ -114,7 +115,7 @@ def gpu(case: Case) -> None:
         raise Fail(f"{share:.1%} of the codes differ between GPU and CPU", "do the assignment in float32")
 
 
-def compiles(case: Case) -> None:
+def compiles(case: QuantizerCase) -> None:
     """torch.compile traces training and evaluation as one graph each.
 
     The results are those of the plain form.
@@ -129,7 +130,7 @@ def compiles(case: Case) -> None:
         raise Fail(f"with generated code, {wrong}", "change nothing in place that the backward pass needs")
 
 
-def _compiled(case: Case, **how: Any) -> str:
+def _compiled(case: QuantizerCase, **how: Any) -> str:
     """Return what differs between plain and compiled form, or fails; else nothing."""
     torch._dynamo.reset()
     plain, compiled = case.trained(), case.trained()
@@ -155,10 +156,10 @@ def _compiled(case: Case, **how: Any) -> str:
 
 
 CHECKS = (
-    Check(small_batches, "jishengpeng/WavTokenizer#82", coded=False),
-    Check(odd_sizes, coded=False),
-    Check(memory_layout, coded=False),
-    Check(bfloat16, "lucidrains/vector-quantize-pytorch#114", coded=False),
-    Check(gpu, coded=False),
-    Check(compiles, "lucidrains/vector-quantize-pytorch#247", coded=False, slow=True),
+    Check(small_batches, "jishengpeng/WavTokenizer#82"),
+    Check(odd_sizes),
+    Check(memory_layout),
+    Check(bfloat16, "lucidrains/vector-quantize-pytorch#114"),
+    Check(gpu),
+    Check(compiles, "lucidrains/vector-quantize-pytorch#247", slow=True),
 )

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
-from pathlib import Path
 from typing import Literal
 
 import torch
 
 from vqbench import assets
-from vqbench.conformance.golden_values import GROUPS, ValueGroup, Values
+from vqbench.conformance.golden.values import GROUPS, ValueGroup, Values
 from vqbench.errors import counted
 
 FILE = "golden.json"
@@ -41,7 +39,7 @@ def check(kept: Mapping[str, Values] | None = None) -> list[GroupResult]:
     By default these are the package's. Groups that need missing weights are skipped.
 
     """
-    kept = _kept() if kept is None else kept
+    kept = kept_values() if kept is None else kept
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # inputs are small: on a busy machine, threads that wait for each other take minutes
     try:
@@ -74,22 +72,9 @@ def _deviation(value: float, kept: float) -> float:
     return deviation if math.isfinite(deviation) else math.inf
 
 
-def _kept() -> dict[str, Values]:
-    kept: dict[str, Values] = json.loads((resources.files("vqbench.conformance") / FILE).read_text(encoding="utf-8"))
+def kept_values() -> dict[str, Values]:
+    """Return the values that are kept in the package, by group."""
+    kept: dict[str, Values] = json.loads(
+        (resources.files("vqbench.conformance.golden") / FILE).read_text(encoding="utf-8")
+    )
     return kept
-
-
-def main() -> None:
-    """Write the values of this machine into the package."""
-    kept = _kept() if (resources.files("vqbench.conformance") / FILE).is_file() else {}
-    for group in GROUPS:
-        if group.asset and assets.state(group.asset) == "missing":
-            print(f"{group.name}: kept as it was, without {group.asset}", file=sys.stderr)
-            continue
-        kept[group.name] = {name: float(f"{value:.9g}") for name, value in group.compute().items()}
-    text = json.dumps({group.name: kept[group.name] for group in GROUPS if group.name in kept}, indent=1)
-    Path(str(resources.files("vqbench.conformance") / FILE)).write_text(text + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

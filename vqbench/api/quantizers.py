@@ -1,4 +1,4 @@
-"""The Python API: what ``import vqbench`` offers."""
+"""Quantizers by name, for a training loop of your own."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""The golden check of ``vqbench doctor``: values that every machine computes."""

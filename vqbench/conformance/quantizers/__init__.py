@@ -1,0 +1,1 @@
+"""Checks of a quantizer, one module for each family."""
