@@ -51,12 +51,11 @@ def claims(words: list[str]) -> str:
     rows = []
     for column in (column for table in report["tables"] for column in table["statistics"]):
         for pair in column["comparisons"]:
-            interval = f"{pair['difference']:+.4f} ({pair['low']:+.4f} to {pair['high']:+.4f})"
+            interval = f"{pair['difference']:+.3g} ({pair['low']:+.3g} to {pair['high']:+.3g})"
+            p = f"{pair['p_value_holm']:.3f}" if pair["p_value_holm"] >= 0.001 else "< 0.001"
             ahead = "" if pair["ahead"] is None else f"{100 * pair['ahead']:.0f} %"
             claim = "ahead" if column["claim"] == "significant" else "no claim"
-            rows.append(
-                [column["metric"], column["best"], pair["other"], interval, f"{pair['p_value_holm']:.3f}", ahead, claim]
-            )
+            rows.append([column["metric"], column["best"], pair["other"], interval, p, ahead, claim])
     head = ["metric", "best", "other", "best − other (95 % interval)", "p (Holm)", "resamples", "best row"]
     return tabulate(rows, head, "github", disable_numparse=True)
 
