@@ -23,6 +23,8 @@ nitpick_ignore_regex = [("py:.*", r"(torch|nn|np|numpy|pd|pandas|os|pathlib|coll
 # The site opens from disk and loads nothing from elsewhere: system fonts, no remote scripts, no badges.
 html_theme = "furo"
 html_title = "vqbench"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_show_sphinx = False
 html_copy_source = False
 html_show_search_summary = False  # summaries are fetched, which browsers refuse for files on disk

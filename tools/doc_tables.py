@@ -51,7 +51,7 @@ def claims(words: list[str]) -> str:
     rows = []
     for column in (column for table in report["tables"] for column in table["statistics"]):
         for pair in column["comparisons"]:
-            interval = f"{pair['difference']:+.3g} ({pair['low']:+.3g} to {pair['high']:+.3g})"
+            interval = f"{pair['difference']:+#.3g} ({pair['low']:+#.3g} to {pair['high']:+#.3g})"
             p = f"{pair['p_value_holm']:.3f}" if pair["p_value_holm"] >= 0.001 else "< 0.001"
             ahead = "" if pair["ahead"] is None else f"{100 * pair['ahead']:.0f} %"
             claim = "ahead" if column["claim"] == "significant" else "no claim"

@@ -14,7 +14,7 @@ from pathlib import Path
 from playwright.sync_api import FloatRect, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
-MARGIN = 12  # pixels around what is shown
+MARGIN = 8  # pixels around what is shown
 
 # File name: the elements whose common rectangle is shown, and how much of its height at most.
 SHOTS = {
