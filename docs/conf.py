@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import vqbench
 
 project = "vqbench"
@@ -21,7 +23,17 @@ nitpick_ignore_regex = [("py:.*", r"(torch|nn|np|numpy|pd|pandas|os|pathlib|coll
 # The site opens from disk and loads nothing from elsewhere: system fonts, no remote scripts, no badges.
 html_theme = "furo"
 html_title = "vqbench"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_show_sphinx = False
 html_copy_source = False
 html_show_search_summary = False  # summaries are fetched, which browsers refuse for files on disk
 html_theme_options = {"top_of_page_buttons": []}
+
+
+def _unless_empty_glob(record: logging.LogRecord) -> bool:
+    """Drop a warning that Sphinx cannot be told to drop: a pattern in a table of contents may match no page."""
+    return getattr(record, "subtype", None) != "empty_glob"
+
+
+logging.getLogger("sphinx.sphinx.directives.other").addFilter(_unless_empty_glob)
