@@ -42,7 +42,8 @@ class Context:
 
     Attributes:
         protocol: The measuring protocol.
-        dataset: The digest of the test split, as a cache key for what depends on the originals alone.
+        dataset: The digest of the test split, as a cache key for what depends on the originals alone. Empty for images
+            of no data set, of which nothing may be cached beyond this run.
         num_codes: K, the size of the codebook; None where nothing is quantized.
         bits: Bits per position of the code map; None where nothing is quantized.
         device: Where the images of every batch are.
