@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import torch
 
     from vqbench.backbone import Autoencoder
+    from vqbench.dataset import Dataset
     from vqbench.evaluation.coding import ImageCoder
     from vqbench.spec import RunSpec
     from vqbench.store.record import Record
@@ -114,12 +115,21 @@ class TrainedRun:
         Raises:
             AssetError: the data set is not on this machine and cannot be fetched.
         """
-        from vqbench import registry
         from vqbench.images import resident
 
+        return resident(self.dataset().pixels("test"))
+
+    def dataset(self) -> Dataset:
+        """Open the data set that the run was trained on.
+
+        Raises:
+            AssetError: it is not on this machine.
+        """
+        from vqbench import registry
+
         part = self.spec.dataset
-        dataset: Any = registry.create("datasets", part.name, **part.args)
-        return resident(dataset.pixels("test"))
+        dataset: Dataset = registry.create("datasets", part.name, **part.args)
+        return dataset
 
     def __repr__(self) -> str:
         spec, (channels, side, _) = self.spec, self.image_shape
@@ -155,8 +165,8 @@ def load_run(
         StoreError: the weights are not there, or damaged.
     """
     from vqbench import registry
-    from vqbench.evaluation import exported_run
     from vqbench.evaluation.coding import ImageCoder
+    from vqbench.evaluation.exporting import exported_run
     from vqbench.evaluation.trained_model import load_model
     from vqbench.planning.finished_runs import find_run
     from vqbench.store.results import ResultStore

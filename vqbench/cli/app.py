@@ -15,9 +15,12 @@ import typer
 from vqbench import __version__
 from vqbench.cli.check import check
 from vqbench.cli.clean import clean
+from vqbench.cli.decode import decode
 from vqbench.cli.diff import diff
 from vqbench.cli.doctor import doctor
+from vqbench.cli.encode import encode
 from vqbench.cli.explain import explain
+from vqbench.cli.export import export
 from vqbench.cli.help_pages import SectionedCommand, SectionedGroup
 from vqbench.cli.info import info
 from vqbench.cli.list import list_
@@ -62,6 +65,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "diff": diff,
     "explain": explain,
     "sample": sample,
+    "encode": encode,
+    "decode": decode,
+    "export": export,
     "list": list_,
     "info": info,
     "new": new,

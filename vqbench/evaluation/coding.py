@@ -47,7 +47,9 @@ class ImageCoder:
         checked = code_tensor(codes)
         require_codes(checked, self.model.quantizer.num_codes)
         if checked.shape[1:] != (wanted := self.map_shape):
-            raise UsageError(f"codes of shape {tuple(checked.shape)}: this model's are (N, {', '.join(map(str, wanted))})")
+            raise UsageError(
+                f"codes of shape {tuple(checked.shape)}: this model's are (N, {', '.join(map(str, wanted))})"
+            )
         if not len(checked):
             raise UsageError(f"codes of shape {tuple(checked.shape)}: of no image; give at least one")
         return self._in_batches(checked, self._decoded)

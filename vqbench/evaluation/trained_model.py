@@ -58,7 +58,9 @@ def load_model(store: ResultStore, record: Record, device: str = "auto") -> Trai
     """
     run = record.run
     if run.parent is not None:
-        raise UsageError(f"{run.key!r} is a second stage, which has no reconstructions; name its first stage {run.parent}")
+        raise UsageError(
+            f"{run.key} is a second stage, which has no reconstructions; name its first stage {run.parent}"
+        )
     path = _checkpoint(store, run)
     require_versions(run)
     require_planned(run)
@@ -86,7 +88,7 @@ def load_generator(
     checkpoint, or that of its first stage, was deleted.
     """
     if run.parent is None:
-        raise UsageError(f"{run.key!r} is a first stage, which generates no images; name a second stage")
+        raise UsageError(f"{run.key} is a first stage, which generates no images; name a second stage")
     first = store.find(run.parent).run
     paths = [_checkpoint(store, each) for each in (first, run)]
     require_planned(run)

@@ -63,7 +63,9 @@ def _plans(store: ResultStore, suite: str) -> list[list[PlannedRun]]:
     names = {suite, suite.removesuffix(".yaml"), Path(suite).stem}
     with suppress(UsageError):
         names.add(load_suite(suite).name)
-    kept = [plan for plan in plan_file.stored(store) if {plan.suite.name, plan.suite.name.removesuffix(REDUCED)} & names]
+    kept = [
+        plan for plan in plan_file.stored(store) if {plan.suite.name, plan.suite.name.removesuffix(REDUCED)} & names
+    ]
     if kept:
         return [plan.entries for plan in kept]
     if suite in known_suites() or Path(suite).is_file():

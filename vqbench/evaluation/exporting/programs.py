@@ -76,9 +76,16 @@ def programs(coder: ImageCoder) -> Programs:
             except _Differs as error:
                 result.left_out.append(f"no {name}: {error}")
             except Exception as error:  # torch.export has no error of its own for code that it cannot trace
-                reason = " ".join(str(error).split())[:160]
-                result.left_out.append(f"no {name}: torch.export cannot trace {quantizer} ({type(error).__name__}: {reason})")
+                result.left_out.append(f"no {name}: torch.export cannot trace {quantizer}, {_reason(error)}")
     return result
+
+
+def _reason(error: Exception) -> str:
+    """Return why torch could not trace, as a clause."""
+    if "DataDependent" in type(error).__name__:
+        return "whose code branches on values of a tensor"
+    lines = str(error).strip().splitlines() or [""]
+    return f"because of {type(error).__name__}: {lines[0][:120]}"
 
 
 class _Differs(Exception):
@@ -98,6 +105,7 @@ def _exported(module: nn.Module, given: Tensor) -> bytes:
             same = torch.equal(expected, actual)
         if not same:
             raise _Differs(f"the program's result differs from the model's for {count} images")
+    program.example_inputs = None  # torch would pickle them
     buffer = BytesIO()
     torch.export.save(program, buffer)
     return buffer.getvalue()
