@@ -82,9 +82,13 @@ def _only(
         raise UsageError(f"suite {suite!r} has no second stage; name one that generates, or a first stage's run")
     wanted = [entry for entry in entries if row is None or row == entry.label]
     wanted = wanted or [entry for entry in entries if row == entry.run.quantizer.name]
-    if not wanted:
-        raise UsageError(f"suite {suite!r} has no row {row!r}; {nearest(row, dict.fromkeys(e.label for e in entries))}")
-    finished = {run.key: entry for entry in wanted if (run := stage(entry)) is not None and run in store}
+    labels = dict.fromkeys([*(entry.label for entry in entries), *_labels_in_file(suite)])
+    if not wanted and row not in labels:
+        raise UsageError(f"suite {suite!r} has no row {row!r}; {nearest(row, labels)}")
+    finished: dict[str, PlannedRun] = {}  # key -> the first place of the run
+    for entry in wanted:
+        if (run := stage(entry)) is not None and run in store:
+            finished.setdefault(run.key, entry)
     if not finished:
         option = "" if row is None else f' --only "{row}"'
         what = f"suite {suite!r}" if row is None else f"row {row!r} of suite {suite!r}"
@@ -95,8 +99,15 @@ def _only(
         add = "add a row's label, or name one by its key" if row is None else "name one by its key"
         raise UsageError(f"{len(listed)} finished runs, so {add}: {'; '.join(listed[:LISTED])}{more}")
     run = stage(next(iter(finished.values())))
-    assert run is not None
+    assert run is not None  # entries without this stage are left out above
     return run
+
+
+def _labels_in_file(suite: str) -> list[str]:
+    """List the rows of a suite's file, of which a store may have resolved fewer."""
+    with suppress(UsageError):
+        return [row.label for row in load_suite(suite).rows()]
+    return []
 
 
 def _suites(store: ResultStore) -> list[str]:

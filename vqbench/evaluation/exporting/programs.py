@@ -17,6 +17,7 @@ from vqbench.backbone import Autoencoder
 from vqbench.errors import UsageError
 from vqbench.evaluation.coding import ImageCoder
 from vqbench.evaluation.image_arrays import to_user
+from vqbench.functional.precision import initial_products
 
 SEEN = 3  # images that a program is traced with, and
 TRIED = (1, 5)  # numbers of images that it is tried with
@@ -95,8 +96,9 @@ class _Differs(Exception):
 @torch.no_grad()
 def _exported(module: nn.Module, given: Tensor) -> bytes:
     """Return the file of the program of ``module``. Raises _Differs."""
-    program = torch.export.export(module, (given[:SEEN],), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
-    run = program.module()
+    with initial_products():
+        program = torch.export.export(module, (given[:SEEN],), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
+        run = program.module()
     for count in TRIED:
         expected, actual = module(given[:count]), run(given[:count])
         if expected.is_floating_point():
