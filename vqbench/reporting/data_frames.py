@@ -144,10 +144,13 @@ def _values(record: Record, plan: Plan | None) -> Iterable[tuple[str, str, Value
 
     Each as (name of the value, metric, value).
     """
-    for name, metrics in record.values.items():
-        wanted = plan.wanted(record.run).get(name, {}) if plan else None
-        for metric, value in metrics.items():
-            if wanted is None or wanted.get(metric) == (value.metric_version, value.protocol_version):
+    if plan is None:
+        yield from ((name, metric, value) for name, values in record.values.items() for metric, value in values.items())
+        return
+    for name, metrics in plan.wanted(record.run).items():
+        for metric, versions in metrics.items():
+            value = record.values.get(name, {}).get(metric)
+            if value is not None and (value.metric_version, value.protocol_version) == versions:
                 yield name, metric, value
 
 
