@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -252,8 +253,27 @@ def test_wrong_arguments_of_a_run_are_one_sentence(arguments: dict[str, object],
     assert not list(tmp_path.glob("runs/*/record.json"))
 
 
+def test_an_interrupt_keeps_the_work_and_raises(tmp_path: Path) -> None:
+    """Ctrl-C during a training raises KeyboardInterrupt; handlers are restored, and the same call resumes the run."""
+    path = write(tmp_path, "vq", epochs=6)
+    before = signal.getsignal(signal.SIGINT)
+
+    def interrupt(report: vqbench.RunProgress) -> None:
+        if report.activity == "training" and report.done > 20:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt, match="finished work is kept"):
+        vqbench.run(path, store=tmp_path / "runs", on_progress=interrupt)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert list(vqbench.plan(path, store=tmp_path / "runs").state) == ["to do"]
+    first: list[int] = []
+    result = vqbench.run(path, store=tmp_path / "runs", on_progress=lambda report: first.append(report.done))
+    assert len(result.done) == 1
+    assert next(filter(None, first)) > 20  # it began where it was stopped
+
+
 SCRIPT = """
-import sys, threading
+import threading
 import vqbench
 
 suite = vqbench.load_suite({path!r}, subset=640, test_images=100)
