@@ -134,6 +134,15 @@ def test_wrong_suites_are_one_sentence(suite: object, message: str) -> None:
         vqbench.load_suite(suite)  # type: ignore[arg-type]  # wrong on purpose
 
 
+def test_sizes_that_cannot_be_trained_are_named_as_they_were_given(tmp_path: Path) -> None:
+    """A size that leaves nothing to train on is named as an argument, and as an option by the command line."""
+    path = write(tmp_path, "vq")
+    with pytest.raises(UsageError, match=r"^subset=320: reduced.subset: on Fashion-MNIST 5k: subset 320 leaves none"):
+        vqbench.plan(vqbench.load_suite(path, subset=320))
+    with pytest.raises(UsageError, match=r"^--subset: reduced.subset: on Fashion-MNIST 5k: subset 320 leaves none"):
+        loading.load(path, [], reduced={"subset": 320})
+
+
 # Plans ----------------------------------------------------------------------------------------------------------------
 
 
