@@ -94,11 +94,16 @@ class Job:
     required: RequiredMetrics
     retry_failed: bool = False  # whether to try again a run that failed earlier
     first_stage: RunSpec | None = None  # of a second stage: the run that must be done before
+    label: str = ""  # of its row in a suite's table; "": its quantizer's name
+
+    @property
+    def row(self) -> str:
+        """The name of its row; of a second stage, its recipe and the row it builds on."""
+        label = self.label or self.run.quantizer.name
+        return label if self.run.parent is None else f"{self.run.recipe.name} on {label}"
 
     def __str__(self) -> str:
-        run = self.run
-        what = f"{run.recipe.name} on {run.quantizer.name}" if run.parent else run.quantizer.name
-        return f"{what} on {run.dataset.name}, seed {run.seed} ({run.key})"
+        return f"{self.row} on {self.run.dataset.name}, seed {self.run.seed} ({self.run.key})"
 
 
 # Seeds by purpose: a (seed, data set, purpose) gives equal numbers in every suite, row and restart.

@@ -16,7 +16,7 @@ def test_a_command_without_a_suite_says_which_one_it_takes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`run` and all other commands take `quick` where no suite is named, and print that."""
-    monkeypatch.setattr(suite_runner, "run_suites", lambda *_: suite_runner.SuiteSummary(attempted=1))
+    monkeypatch.setattr(suite_runner, "run_suites", lambda *_: suite_runner.SuiteSummary(lacking=1))
     assert vqbench("run", "--store", tmp_path) == 0
     assert "vqbench: No suite given: running quick\n" in capsys.readouterr().err
     assert vqbench("status", "--store", tmp_path) == 0

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 
 from tests.support.processes import PATIENCE, alive, children, plugin, running, wait_for, wait_for_exit
 from tests.support.tiny_suite import assert_same, command, values, vqbench, write
@@ -27,19 +26,20 @@ from vqbench.cli.run import run_and_print
 from vqbench.errors import TimeUp, UsageError
 from vqbench.execution.executors import local
 from vqbench.execution.messages import RunSettings, WorkerReady
-from vqbench.execution.progress import LiveProgress, PlainProgress
+from vqbench.execution.progress import PlainProgress
 from vqbench.execution.stopping import Stop
 from vqbench.execution.suite_runner import RunOptions
 from vqbench.planning import loading
-from vqbench.planning.cost import cheapest_first
+from vqbench.planning.cost import cheapest_first, expected_seconds
 from vqbench.spec import Job, RunSpec
-from vqbench.store.record import Record
+from vqbench.store.record import Failure, Record
 from vqbench.store.results import ResultStore
 from vqbench.system import environment
 from vqbench.system.durations import format_duration, parse_duration
 from vqbench.system.environment import LARGE_PAGES
 
 SLOW = 'if (mark := os.environ.get("SLOW")): Path(mark).touch(); time.sleep(0.3)'
+FROM_START = "starts from the beginning, as it has no checkpoint yet"
 MANY = "1000"  # epochs that no test waits for
 
 
@@ -117,6 +117,48 @@ def test_the_command_ends_in_its_time(tmp_path: Path, capsys: pytest.CaptureFixt
     assert vqbench("run", suite, "--store", tmp_path / "runs", "--timeout", "1h", "--jobs", "0") == 2
 
 
+@pytest.mark.usefixtures("fresh_registry")
+def test_a_retry_that_is_stopped_is_no_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A failed run that --retry-failed tries again and --time-limit stops is stopped, and the same command resumes."""
+    suite, store = write(tmp_path, "slow"), tmp_path / "runs"
+    slow = plugin(tmp_path, "slow", 'Path(os.environ["SLOW"]).touch(); time.sleep(0.3)')
+    line = ("run", suite, "--store", store, "--plugin", slow, "--epochs", MANY)
+    registry.add_file(slow)
+    run = loading.load(suite, [], reduced={"epochs": int(MANY)}).runs()[0]
+    ResultStore(store).fail(run, Failure("it broke", []))
+    mark = tmp_path / "mark"
+    with running(*line, "--retry-failed", SLOW=str(mark)) as work:
+        wait_for(mark.exists, work)
+        assert ResultStore(store).failure(run) is None, "the retry has begun"
+        work.send_signal(signal.SIGTERM)
+        assert work.wait() == 75
+    assert ResultStore(store).failure(run) is None
+    assert vqbench("status", suite, "--store", store, "--plugin", slow, "--epochs", MANY) == 0
+    assert "stopped, will resume" in capsys.readouterr().out
+
+
+def test_earlier_failures_are_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Runs that failed earlier start no process; one sentence names their rows and what to do, with exit code 1."""
+    suite, store = write(tmp_path, "{vq: {}, label: VQ-VAE}, cvq"), ResultStore(tmp_path / "runs")
+    for run in loading.load(suite, []).runs():
+        store.fail(run, Failure("it broke", []))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vqbench.execution.suite_runner.create_executor", None)
+        assert vqbench("run", suite, "--store", store.root) == 1
+    assert capsys.readouterr().err == "vqbench: 2 runs failed earlier (VQ-VAE, cvq); --retry-failed tries again\n"
+
+
+def test_a_wrong_checkpoint_interval_is_found_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A wrong VQBENCH_CHECKPOINT_EVERY ends the command before any run is started."""
+    monkeypatch.setenv("VQBENCH_CHECKPOINT_EVERY", "often")
+    assert vqbench("run", write(tmp_path, "vq"), "--store", tmp_path / "runs") == 2
+    wrong = "vqbench: VQBENCH_CHECKPOINT_EVERY=often: not a number of seconds; unset it or write one\n"
+    assert capsys.readouterr().err == wrong
+    assert not (tmp_path / "runs").exists()
+
+
 def test_exit_codes_are_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     """The help has every exit code with its meaning."""
     assert vqbench("--help") == 0
@@ -185,7 +227,10 @@ def test_a_crash_costs_its_own_run_alone(tmp_path: Path, capsys: pytest.CaptureF
     plugins = [plugin(tmp_path, "killed", once), plugin(tmp_path, "segfault", "ctypes.string_at(0)")]
     assert vqbench("run", suite, "--store", store, "--plugin", plugins[0], "--plugin", plugins[1]) == 1
     shown = capsys.readouterr()
-    assert "killed by signal 9 (out of memory?); it resumes from its last checkpoint (1 of 2 times)" in shown.err
+    assert (
+        "killed by signal 9 (out of memory?); it starts from the beginning, as it has no checkpoint yet (1 of 2 times)"
+        in shown.err
+    )
     assert "crashed by signal 11" in shown.out, "the table says why"
     failed = {path.parent.name.split("-")[1]: json.loads(path.read_text()) for path in store.glob("*/failed.json")}
     assert failed.keys() == {"segfault"}
@@ -198,7 +243,7 @@ def test_a_run_that_is_killed_again_and_again_fails(tmp_path: Path) -> None:
     """A killed run is queued again twice, without a failure on record; the third time it is FAILED by that signal."""
     plan = loading.load(write(tmp_path, "vq"), [])
     job = Job(plan.runs()[0], plan.wanted())
-    executor = local.LocalExecutor(tmp_path / "runs", RunSettings("cpu"), PlainProgress(1, quiet=True), Stop())
+    executor = local.LocalExecutor(tmp_path / "runs", RunSettings("cpu"), PlainProgress([job], quiet=True), Stop())
     for times in (1, 2):
         executor._resume(job, "killed by signal 9", [])
         assert (executor._queue.popleft(), executor._kills[job.run.key]) == (job, times)
@@ -206,7 +251,7 @@ def test_a_run_that_is_killed_again_and_again_fails(tmp_path: Path) -> None:
     executor._resume(job, "killed by signal 9", ["the last words"])
     failure = executor.store.failure(job.run)
     assert failure is not None
-    assert failure.reason.startswith("killed by signal 9, 3 times; --retry-failed")
+    assert failure.reason == f"killed by signal 9, 3 times; with --retry-failed it {FROM_START}"
     assert (failure.log, len(executor._queue)) == (["the last words"], 0)
 
 
@@ -216,7 +261,10 @@ def test_a_run_that_takes_too_long_is_ended(tmp_path: Path, capsys: pytest.Captu
     suite, store = write(tmp_path, "hangs"), tmp_path / "runs"
     line = ("run", suite, "--store", store, "--plugin", plugin(tmp_path, "hangs", "time.sleep(3600)"))
     assert vqbench(*line, "--timeout", "1s") == 1
-    assert "took longer than --timeout 1s" in capsys.readouterr().err
+    promised = (
+        "took longer than --timeout 1s; with --retry-failed it starts from the beginning, as it has no checkpoint"
+    )
+    assert promised in capsys.readouterr().err
     assert "took longer than --timeout 1s" in next(store.glob("*/failed.json")).read_text()
 
 
@@ -227,7 +275,7 @@ def test_a_run_that_is_complete_when_its_process_dies_is_done(whole: Path, tmp_p
     plan = loading.load(write(tmp_path, "vq, cvq"), [])
     vq, cvq = (Job(each, plan.wanted()) for each in plan.runs())
     next(store.glob("*-cvq-*/record.json")).unlink()
-    executor = local.LocalExecutor(store, RunSettings("cpu"), PlainProgress(2, quiet=True), Stop())
+    executor = local.LocalExecutor(store, RunSettings("cpu"), PlainProgress([vq, cvq], quiet=True), Stop())
     executor._on_crash(vq, "killed", [])
     executor._on_crash(cvq, "killed", ["last line"])
     assert (executor.summary.finished, len(executor.summary.failed)) == (1, 1)
@@ -295,7 +343,7 @@ def test_the_command_limits_spinning_before_it_loads_torch() -> None:
 
 def test_workers_take_the_gpus_in_turn(tmp_path: Path) -> None:
     """Three workers on two GPUs have the first, the second and the first again; a chosen one serves all."""
-    stop, listener = Stop(), PlainProgress(1, quiet=True)
+    stop, listener = Stop(), PlainProgress([], quiet=True)
     for device, devices in (("auto", ["cuda:0", "cuda:1", "cuda:0"]), ("cuda:1", ["cuda:1"] * 3)):
         executor = local.LocalExecutor(tmp_path, RunSettings(device), listener, stop, workers=3)
         executor._gpus = 2
@@ -323,7 +371,7 @@ def test_runs_on_several_gpus_share_none(
     """Runs of several GPUs each are as many at once as the GPUs have room for, each on GPUs that exist and are its own,
     and one sentence says so where --jobs asks for more; what is more than one machine has is refused by the run."""
     output: list[str] = []
-    listener = PlainProgress(1, quiet=True)
+    listener = PlainProgress([], quiet=True)
     listener.log = output.append  # type: ignore[method-assign]
     executor = local.LocalExecutor(tmp_path, RunSettings(devices=devices), listener, Stop(), workers=given)
     for _ in range(2):  # two workers that are ready
@@ -342,7 +390,7 @@ class FakeWorker:
 
 def test_a_worker_beyond_the_gpus_has_no_run(tmp_path: Path) -> None:
     """A worker that started before the GPUs were counted gets no run if they have no room for it."""
-    listener, first, second = PlainProgress(1, quiet=True), FakeWorker(), FakeWorker()
+    listener, first, second = PlainProgress([], quiet=True), FakeWorker(), FakeWorker()
     executor = local.LocalExecutor(tmp_path, RunSettings(devices=2), listener, Stop(), workers=2)
     executor._workers = [first, second]  # type: ignore[list-item]
     first.job, second.ready = object(), True  # type: ignore[assignment]
@@ -576,60 +624,16 @@ def test_the_cheapest_run_comes_first(tmp_path: Path) -> None:
     vq, cvq, sqvae, hvq, vq_ema = plan.runs()
     store = ResultStore(tmp_path / "runs")
     jobs = [Job(run, plan.wanted()) for run in plan.runs()]
-    assert cheapest_first([plan], store, jobs) == jobs, "nothing is known, and the updates are the same"
+
+    def ordered() -> list[Job]:
+        return cheapest_first(store, jobs, expected_seconds([plan], store, jobs))
+
+    assert ordered() == jobs, "nothing is known, and the updates are the same"
     for run_, took in ((vq, 9.0), (cvq, 3.0)):
         other = RunSpec(run_.recipe, run_.backbone, run_.dataset, run_.quantizer, seed=7)
         store.write(Record(other, {}, {"seconds": took}))
-    assert [job.run for job in cheapest_first([plan], store, jobs)] == [cvq, vq, sqvae, hvq, vq_ema]
+    assert [job.run for job in ordered()] == [cvq, vq, sqvae, hvq, vq_ema]
     store.write(Record(sqvae, {}, {"seconds": 99.0}))
     store.folder(vq_ema).mkdir()
     (store.folder(vq_ema) / "last.pt").touch()
-    assert [job.run for job in cheapest_first([plan], store, jobs)] == [sqvae, vq_ema, cvq, vq, hvq]
-
-
-# What is shown --------------------------------------------------------------------------------------------------------
-
-
-def test_bars_of_several_runs_at_once(tmp_path: Path) -> None:
-    """Every active run has its own bar, with its current activity, from start to end."""
-    plan = loading.load(write(tmp_path, "vq, cvq"), [])
-    vq, cvq = plan.runs()
-    with LiveProgress(2, Console(stderr=True)) as live:
-        for run_ in (vq, cvq):
-            live.run_started(run_, "training")
-            live.run_advanced(run_, 10, 55)
-        live.run_started(vq, "measuring")
-        live.run_advanced(vq, 100, 1000)
-        shown = {task.description: (task.completed, task.total) for task in live._bars.tasks}
-        assert shown == {
-            "suite": (0, 2),
-            "cvq on fashion_mnist_5k, seed 42: training": (10, 55),
-            "vq on fashion_mnist_5k, seed 42: measuring": (100, 1000),
-        }
-        live.run_ended(vq, "done")
-        assert [task.completed for task in live._bars.tasks] == [1, 10]
-
-
-def test_lines_of_several_runs_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Each run reports its progress from time to time, and the remaining time at its speed since the first report."""
-    plan = loading.load(write(tmp_path, "vq, cvq"), [])
-    vq, cvq = plan.runs()
-    clock = [0.0]
-    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    with PlainProgress(2) as lines:
-        for run_ in (vq, cvq):
-            lines.run_started(run_, "training")
-            lines.run_advanced(run_, 1000, 2000)  # it resumes from a checkpoint
-        clock[0] = 20.0
-        lines.run_advanced(cvq, 1100, 2000)
-        clock[0] = 25.0
-        lines.run_advanced(cvq, 1150, 2000)
-        lines.run_ended(cvq, "done")
-    assert capsys.readouterr().err.splitlines() == [
-        "[1/2] vq on fashion_mnist_5k, seed 42: training",
-        "[2/2] cvq on fashion_mnist_5k, seed 42: training",
-        "[2/2] cvq on fashion_mnist_5k, seed 42: training 1100/2000, 180 s left",
-        "[1/2] cvq on fashion_mnist_5k, seed 42: done",
-    ]
+    assert [job.run for job in ordered()] == [sqvae, vq_ema, cvq, vq, hvq]

@@ -95,7 +95,8 @@ def test_a_failed_run_is_shown_and_stops_no_other(tmp_path: Path, capsys: pytest
     shown = capsys.readouterr()
     assert "FAILED" in shown.out
     assert "the loss of Broken became nan" in shown.out
-    assert re.search(r"broken on fashion_mnist_5k.*became nan at update 1 of 55, in epoch 1", shown.err)
+    assert re.search(r"\[1/2\] broken: FAILED: .*became nan at update 1 of 55, in epoch 1", shown.err)
+    assert "vqbench: 1 run failed, for the reason in the lines above\n" in shown.err
     assert "Traceback" not in shown.err
     assert len(list(store.glob("*/record.json"))) == 1
     assert vqbench(*words) == 1

@@ -549,10 +549,14 @@ def test_what_a_killed_process_leaves_is_removed_and_named(
     (begun / "last.pt").write_bytes(b"kept")
     (begun / "samples-n=1.parts").mkdir()
     (begun / "samples-n=1.parts" / ".000001.npy.4711").write_bytes(b"half")
+    fresh, old = (store.root / "suites" / f".other.json.{number}" for number in (4711, 4712))
+    for path in (fresh, old):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
     with store.lock(a_run(9)):
         assert vqbench("run", suite, "--store", store.root) == 0
     output = capsys.readouterr().err
-    gone = [own / ".last.pt.4711", begun / "samples-n=1.parts" / ".000001.npy.4711", empty]
+    gone = [own / ".last.pt.4711", begun / "samples-n=1.parts" / ".000001.npy.4711", empty, old]
     for path in gone:
         assert f"{path}: removed" in output
         assert not path.exists()
@@ -560,6 +564,7 @@ def test_what_a_killed_process_leaves_is_removed_and_named(
     assert (own / "best.pt").exists()
     assert (begun / "last.pt").exists()
     assert locked.exists()
+    assert fresh.exists(), "another process may be writing it now"
 
 
 def test_a_lock_that_was_removed_is_created_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ from vqbench.errors import StoreError
 from vqbench.execution.progress import LiveProgress, PlainProgress, run_progress
 from vqbench.planning import loading, plan_file
 from vqbench.reporting.tables.formats import latex_text
+from vqbench.spec import Job
 from vqbench.store.record import Failure, Record, Value
 from vqbench.store.results import ResultStore
 from vqbench.system import console, jsontext
@@ -335,7 +336,7 @@ class Broken(io.StringIO):
 def test_messages_that_nobody_reads_stop_no_work(error: OSError, monkeypatch: pytest.MonkeyPatch) -> None:
     """`vqbench run 2>&1 | head` and a terminal that is gone cost messages, not the runs."""
     monkeypatch.setattr(sys, "stderr", Broken(error))
-    with console.guarded(), PlainProgress(1) as lines:
+    with console.guarded(), PlainProgress([]) as lines:
         lines.log("still at work")
 
 
@@ -378,7 +379,7 @@ def test_a_terminal_without_a_cursor_gets_lines(term: str, monkeypatch: pytest.M
     """Where bars cannot be drawn, rich would show nothing until the end; so plain lines are shown."""
     monkeypatch.setenv("TERM", term)
     monkeypatch.setattr(sys, "stderr", Terminal("utf-8", tty=True))
-    assert type(run_progress(1)) is PlainProgress
+    assert type(run_progress([])) is PlainProgress
 
 
 @pytest.mark.parametrize(("columns", "encoding"), [("0", "utf-8"), ("1", "utf-8"), ("80", "latin-1"), ("80", "ascii")])
@@ -392,7 +393,7 @@ def test_bars_pass_on_no_control_of_strangers(
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setattr(sys, "stdout", Terminal(encoding))
-    with console.guarded(), run_progress(1) as live:
+    with console.guarded(), run_progress([Job(plan.runs()[0], {})]) as live:
         assert isinstance(live, LiveProgress)
         live.run_started(plan.runs()[0], f"[red]training[/nothing] ↑ {HOSTILE}")
         live.log(HOSTILE)
@@ -405,10 +406,10 @@ def test_bars_pass_on_no_control_of_strangers(
 
 
 def test_brackets_of_a_name_are_no_markup(tmp_path: Path) -> None:
-    """A bar is labelled with what it does, brackets included."""
+    """A bar shows its row and what it does, brackets included."""
     plan = loading.load(write(tmp_path, "vq"), [])
     drawn = io.StringIO()
-    with LiveProgress(1, Console(file=drawn, force_terminal=True, width=200)) as live:
+    with LiveProgress([Job(plan.runs()[0], {})], Console(file=drawn, force_terminal=True, width=200)) as live:
         live.run_started(plan.runs()[0], "training [beta] [/x]")
         live._bars.refresh()
     assert "training [beta] [/x]" in drawn.getvalue()

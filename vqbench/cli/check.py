@@ -48,7 +48,7 @@ def check(
     slow: Slow = False,
     as_json: shared.Json = False,
 ) -> None:
-    """Check that a plugin keeps its contract, and what to do where it does not.
+    """Check that a plugin keeps its contract, or what to mend.
 
     Plugins of all five kinds: quantizers, metrics, data sets, backbones, recipes. Each check ends with PASS, WARN, SKIP
     or FAIL. The exit code is 1 if any fails.

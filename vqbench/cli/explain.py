@@ -40,7 +40,7 @@ def explain(
     quiet: shared.Quiet = False,
     as_json: shared.Json = False,
 ) -> None:
-    """Show how each protocol setting, from official to clean, changes a run's values."""
+    """Show how each protocol setting changes the values of a run."""
     from vqbench import assets
     from vqbench.evaluation.trained_model import load_model
     from vqbench.reporting.protocol_differences import data, text
@@ -65,8 +65,9 @@ def _explain(trained: TrainedModel, metrics: Sequence[str], test_images: int | N
     from vqbench.execution.preparation import fetch
     from vqbench.execution.progress import run_progress
     from vqbench.execution.stopping import Stop
+    from vqbench.spec import Job
 
-    with Stop() as stop, run_progress(1, quiet) as listener:
+    with Stop() as stop, run_progress([Job(trained.run, {})], quiet) as listener:
 
         def on_progress(done: int, total: int) -> None:
             listener.run_advanced(trained.run, done, total)

@@ -12,11 +12,11 @@ import typer
 from vqbench.cli import options as shared
 from vqbench.cli.options import Selection, suites_or_default
 from vqbench.cli.output import note
-from vqbench.errors import TimeUp, UsageError, sentence
+from vqbench.errors import TimeUp, UsageError, counted, sentence, shortened
 
 if TYPE_CHECKING:
     from vqbench.execution.stopping import Stop
-    from vqbench.execution.suite_runner import RunOptions
+    from vqbench.execution.suite_runner import RunOptions, SuiteSummary
     from vqbench.planning.plan import Plan
 
 Jobs = Annotated[
@@ -108,7 +108,10 @@ def run(
     offline: shared.Offline = False,
     quiet: shared.Quiet = False,
 ) -> None:
-    """Train and evaluate all missing runs, cheapest first, then print the tables."""
+    """Train and evaluate the missing runs, then print the tables.
+
+    The cheapest run is first. The same command resumes what was stopped.
+    """
     from vqbench import assets
     from vqbench.execution import callbacks
     from vqbench.execution.executors.executor_options import ExecutorOptions
@@ -156,16 +159,30 @@ def run_and_print(plans: Sequence[Plan], folder: Path, options: RunOptions, stop
     summary = run_suites(plans, store, options, stop, note)
     if summary is None:  # a rank other than the first, which prints nothing
         return 0
-    if not summary.attempted:
+    if not summary.lacking:
         runs = len({run.key for plan in plans for run in plan.runs()})
         done = "its run is" if runs == 1 else f"all {runs:,} runs are"
         print(f"{', '.join(plan.suite.name for plan in plans)}: nothing left to do, {done} done", file=sys.stderr)
     for plan in plans:
         print(table_text(plan, [ResultStore(folder)], "text"), end="")
-    for failed in summary.failed:
-        note(sentence(failed))
+    for text in _failures(summary, options.quiet):
+        note(sentence(text))
     left = remaining(plans, store, options.retry_failed)
     if stop.cause and left:
         counts = ", ".join(f"{number} {kind}" for kind, number in left.items())
         raise TimeUp(f"the time limit is reached; left: {counts}; the same command resumes")
-    return 1 if summary.failed else 0
+    return 1 if summary.failed or summary.failed_earlier else 0
+
+
+def _failures(summary: SuiteSummary, quiet: bool) -> list[str]:
+    """Return the sentences about failed runs, printed below the tables.
+
+    ``quiet``: the reasons were not printed while the runs failed.
+    """
+    failed = list(summary.failed)
+    if failed and not quiet:
+        failed = [f"{counted(len(failed), 'run')} failed, for the reason in the lines above"]
+    if earlier := summary.failed_earlier:
+        runs = counted(len(earlier), "run")
+        failed.append(f"{runs} failed earlier ({shortened(', '.join(earlier), 120)}); --retry-failed tries again")
+    return failed

@@ -69,7 +69,7 @@ class WorkerReady:
 
 @dataclass(frozen=True)
 class RunStarted:
-    """The run has begun an activity: training, measuring or sampling."""
+    """The run has begun an activity: training, evaluating or sampling."""
 
     activity: str
 
@@ -119,17 +119,20 @@ class RunResult:
     reusable: bool = True  # whether the process that made the attempt is fit for another run
 
 
+DONE = "done"  # the outcome of a run that was trained or evaluated now
+
+
 class ProgressListener(Protocol):
     """Receives the progress of runs."""
 
     def run_started(self, run: RunSpec, activity: str) -> None:
-        """A run has begun an activity: training, measuring or sampling."""
+        """A run has begun an activity: training, evaluating or sampling."""
 
     def run_advanced(self, run: RunSpec, done: int, total: int) -> None:
         """The current activity has done so many of its updates or images."""
 
     def run_ended(self, run: RunSpec, outcome: str) -> None:
-        """A run has ended; ``outcome`` is for the user to read."""
+        """A run has ended; ``outcome``, for the user to read, is DONE if it is complete."""
 
     def log(self, text: str) -> None:
         """Show one sentence to the user."""

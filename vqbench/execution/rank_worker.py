@@ -166,7 +166,7 @@ class RankWorker:
         self, task: RankTask, engine: Engine, dataset: Dataset, model: Autoencoder, result: RankResult
     ) -> None:
         """Evaluate the missing metrics on reconstructions, into ``result``."""
-        self.listener.run_started(task.run, "measuring")
+        self.listener.run_started(task.run, "evaluating")
         if self._evaluator is None:
             self._evaluator = Evaluator(dataset, engine.device, group=self.group)
         writer = SnapshotWriter(model, engine.device)
@@ -210,7 +210,7 @@ class RankWorker:
         def advanced(done: int, total: int) -> None:
             self.listener.run_advanced(run, done, total)
             if self.stopped():
-                raise Interrupted("stopped while measuring")
+                raise Interrupted("stopped while evaluating")
 
         return advanced
 

@@ -61,6 +61,7 @@ class Runner:
             with self.store.lock(job.run) as locked:
                 if (skipped := self._skip(job, locked)) is not None:
                     return skipped
+                self.store.forget_failure(job.run)  # a retry that is stopped leaves a stopped run, not a failed one
                 try:
                     record = self.store.read(job.run)
                     task = self._task(job, record)
@@ -89,7 +90,7 @@ class Runner:
             return RunResult("already_done")
         failure = self.store.failure(job.run)
         if failure and not job.retry_failed:
-            return RunResult("failed", f"failed earlier: {failure.reason} (--retry-failed tries again)")
+            return RunResult("failed", f"failed earlier: {failure.reason}")
         if job.first_stage is None or job.first_stage in self.store:
             return None
         if self.store.folder(job.first_stage).exists() and self.store.is_locked(job.first_stage):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from vqbench.distributed.launching import Launched, launched
@@ -11,19 +13,21 @@ from vqbench.errors import Damaged, StoreError, TimeUp, UsageError, sentence
 from vqbench.execution.executors.creation import create_executor
 from vqbench.execution.executors.executor import Summary
 from vqbench.execution.executors.executor_options import ExecutorOptions
-from vqbench.execution.messages import RunSettings
+from vqbench.execution.messages import ProgressListener, RunSettings
 from vqbench.execution.preparation import prepare, required_assets
-from vqbench.execution.progress import run_progress
+from vqbench.execution.progress import run_progress, short_names
 from vqbench.execution.stopping import Stop
 from vqbench.planning import plan_file
-from vqbench.planning.cost import cheapest_first
+from vqbench.planning.cost import cheapest_first, expected_seconds
 from vqbench.planning.plan import Plan
 from vqbench.spec import Job, RequiredMetrics, RunSpec
 from vqbench.store import deletion
 from vqbench.store.results import ResultStore
+from vqbench.system.environment import checkpoint_interval
 from vqbench.system.output import few
 
 Notify = Callable[[str], None]  # shows one sentence to the user
+Listen = Callable[[Sequence[Job]], AbstractContextManager[ProgressListener]]  # opens the listener of these jobs
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class RunOptions:
     logger: str | None = None  # receives every epoch; see vqbench.execution.callbacks
     deterministic: bool = False  # see vqbench.system.determinism
     offline: bool = False  # fetch no data and no weights
+    listen: Listen | None = None  # receives the progress, in place of the terminal
 
     def settings(self, devices: int) -> RunSettings:
         """Return the settings of all processes, for ``devices`` devices per run."""
@@ -52,8 +57,9 @@ class RunOptions:
 class SuiteSummary:
     """How the runs of suites ended."""
 
-    attempted: int  # runs that lacked something
-    failed: Sequence[str] = ()  # one sentence each
+    lacking: int  # runs that lacked something
+    failed: Sequence[str] = ()  # one sentence for each run that failed now
+    failed_earlier: Sequence[str] = ()  # the rows of runs that failed earlier, which were not tried again
 
 
 def run_suites(
@@ -72,23 +78,29 @@ def run_suites(
 
             follow_launched(options.settings(ranks.size))
             return None
+    checkpoint_interval()  # raises now, rather than in the first training
     for note in deletion.tidy(store.root, {run.key for plan in plans for run in plan.runs()}):
         notify(note)
-    jobs = missing_jobs(plans, store, options.retry_failed, notify)
+    lacking = missing_jobs(plans, store, options.retry_failed, notify)
+    failed_earlier = _failed_earlier(lacking, store)
+    jobs = [job for job in lacking if job not in failed_earlier]
     summary = Summary()
-    if jobs or ranks:
+    if jobs or ranks:  # the ranks wait for what the first one does
         for plan in plans:
             plan_file.save(plan, store)
             prepare(plan)  # now, rather than after hours of training
         for note in dict.fromkeys(note for plan in plans for info in plan.datasets.values() for note in info.notes):
             notify(note)
         needs = sorted({name for plan in plans for name in required_assets(plan)})
-        ordered = cheapest_first(plans, store, jobs)
+        expected = expected_seconds(plans, store, jobs)
+        ordered = cheapest_first(store, jobs, expected)
         for damaged in few(store.damage.values()):  # of other runs; those of these runs are set aside
             notify(damaged)
         _require_sent_files(ordered, options.executor.executor)
         settings = options.settings(ranks.size if ranks else options.devices or 1)
-        with run_progress(len(ordered), options.quiet) as listener, stop.graceful(listener.log):
+        headline = partial(_headline, plans, store)
+        listen = options.listen or (lambda jobs: run_progress(jobs, options.quiet, expected, headline))
+        with listen(ordered) as listener, stop.graceful(listener.log):
             executor = create_executor(
                 options.executor,
                 store.root.resolve(),
@@ -102,7 +114,7 @@ def run_suites(
             summary = executor.execute(ordered)
     if stop.cause and not isinstance(stop.cause, TimeUp):
         raise stop.cause
-    return SuiteSummary(len(jobs), summary.failed)
+    return SuiteSummary(len(lacking), summary.failed, short_names(failed_earlier))
 
 
 def missing_jobs(plans: Sequence[Plan], store: ResultStore, retry_failed: bool, notify: Notify) -> list[Job]:
@@ -112,16 +124,45 @@ def missing_jobs(plans: Sequence[Plan], store: ResultStore, retry_failed: bool, 
     """
     wanted: dict[str, RequiredMetrics] = {}
     runs, firsts = {}, {}
+    labels: dict[str, str] = {}
     for plan in plans:
         for run in plan.runs():
             runs[run.key], firsts[run.key] = run, plan.first_of(run)
+            labels.setdefault(run.key, plan.label(run))
             for name, metrics in plan.wanted(run).items():
                 wanted.setdefault(run.key, {}).setdefault(name, {}).update(metrics)
     return [
-        Job(run, wanted[key], retry_failed, firsts[key])
+        Job(run, wanted[key], retry_failed, firsts[key], labels[key])
         for key, run in runs.items()
         if _lacks(store, run, wanted[key], notify)
     ]
+
+
+def _failed_earlier(jobs: Sequence[Job], store: ResultStore) -> list[Job]:
+    """The jobs that are left out since they, or their first stages, failed earlier."""
+    failed = {job.run.key for job in jobs if not job.retry_failed and _has_failed(store, job.run)}
+    return [job for job in jobs if failed & {job.run.key, job.run.parent}]
+
+
+def _has_failed(store: ResultStore, run: RunSpec) -> bool:
+    try:
+        return store.failure(run) is not None
+    except StoreError:  # the attempt at the run reports it
+        return False
+
+
+def _headline(plans: Sequence[Plan], store: ResultStore, run: RunSpec) -> str:
+    """The value of the suite's first metric that applies to a finished run, as text."""
+    plan = next(plan for plan in plans if any(each.key == run.key for each in plan.runs()))
+    record = store.sound(run)
+    for protocol, metrics in plan.wanted(run).items():
+        for name in metrics:
+            value = record.values.get(protocol, {}).get(name) if record else None
+            if value is not None and value.value is not None:
+                info = plan.metrics[name]
+                unit = f" [{info.unit}]" if info.unit else ""
+                return f"{info.label}{unit} {value.value:z.{info.digits}f}"
+    return ""
 
 
 def _lacks(store: ResultStore, run: RunSpec, wanted: RequiredMetrics, notify: Notify) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from vqbench import registry
 from vqbench.errors import VqbenchError
@@ -67,19 +67,35 @@ def median_seconds(records: Iterable[Record]) -> dict[str, float]:
     return {kind: sorted(each)[len(each) // 2] for kind, each in seconds.items()}
 
 
-def cheapest_first(plans: Sequence[Plan], store: ResultStore, jobs: list[Job]) -> list[Job]:
-    """Sort jobs by cost: trained runs, then begun ones, then the rest.
+def expected_seconds(plans: Sequence[Plan], store: ResultStore, jobs: Sequence[Job]) -> dict[str, float]:
+    """Expected seconds of each job, by the key of its run.
 
-    Ties are in the order of the suites. Second stages come after all that they may build on. A cost is the seconds that
-    such runs took here, or those that their number of updates makes likely; runs without a known number come last.
+    These are the seconds that such runs took here, or those that their number of updates makes likely; infinite for
+    runs without a known number. Of a trained run, which only lacks values, they are those of its evaluations so far.
     """
     stages = [(plan, run) for plan in plans for run in plan.runs()]
     steps = {run.key: updates(plan, run) or 0 for plan, run in stages}
-    known = median_seconds(store.records())
+    records = {record.run.key: record for record in store.records()}
+    known = median_seconds(records.values())
     rates = sorted(
         known[kind(job.run)] / steps[job.run.key] for job in jobs if kind(job.run) in known and steps[job.run.key]
     )
     rate = rates[len(rates) // 2] if rates else 1.0
+
+    def seconds(run: RunSpec) -> float:
+        if run.key in records:
+            return math.fsum(each["seconds"] for each in records[run.key].made.get("measured", []))
+        return known.get(kind(run), rate * steps[run.key] or math.inf)
+
+    return {job.run.key: seconds(job.run) for job in jobs}
+
+
+def cheapest_first(store: ResultStore, jobs: Sequence[Job], seconds: Mapping[str, float]) -> list[Job]:
+    """Sort jobs by cost: trained runs, then begun ones, then the rest.
+
+    Within each, by their expected ``seconds``; ties keep their order. Second stages come after all that they may build
+    on.
+    """
 
     def cost(job: Job) -> tuple[bool, int, float]:
         run = job.run
@@ -87,6 +103,6 @@ def cheapest_first(plans: Sequence[Plan], store: ResultStore, jobs: list[Job]) -
         if run in store:
             return second, 0, 0.0
         begun = (store.folder(run) / "last.pt").exists()
-        return second, 1 if begun else 2, known.get(kind(run), rate * steps[run.key] or math.inf)
+        return second, 1 if begun else 2, seconds[run.key]
 
     return sorted(jobs, key=cost)

@@ -18,7 +18,7 @@ from typing import Any
 
 from vqbench import registry
 from vqbench.errors import counted
-from vqbench.planning.cost import cheapest_first, updates, updates_of
+from vqbench.planning.cost import cheapest_first, expected_seconds, updates, updates_of
 from vqbench.planning.plan import Plan
 from vqbench.spec import Job, RequiredMetrics, RunSpec
 from vqbench.store.record import Record, lacking
@@ -156,7 +156,7 @@ def forecast(plan: Plan, store: ResultStore, results: ResultStore, side_by_side:
     """
     entries = {run.key: entry for entry in plan.entries for run in entry.stages()}
     jobs = [Job(run, plan.wanted(run)) for run in plan.runs() if lacking(store.sound(run), plan.wanted(run))]
-    jobs = cheapest_first([plan], store, jobs)
+    jobs = cheapest_first(store, jobs, expected_seconds([plan], store, jobs))
     blocks, data = [], []
     for device, known in measured(plan, [store, results]).items():
         seconds, untrained, unmeasured = [], Counter[str](), Counter[str]()

@@ -107,6 +107,21 @@ class Plan:
     def _first(self) -> dict[str, RunSpec]:
         return {entry.run.key: entry.run for entry in self.entries}
 
+    def label(self, run: RunSpec) -> str:
+        """The label of the first row with ``run``; of a second stage, its first's.
+
+        It includes the argument that the table groups by, unless it groups by data set.
+        """
+        return self._labels[run.key if run.parent is None else run.parent]
+
+    @cached_property
+    def _labels(self) -> dict[str, str]:
+        by = self.suite.table.group
+        return {
+            entry.run.key: entry.label if by == "dataset" else f"{entry.label}, {by}={entry.group}"
+            for entry in reversed(self.entries)
+        }
+
     def wanted(self, run: RunSpec | None = None) -> RequiredMetrics:
         """The numbers that ``run`` must have."""
         return self.wanted_of(run is not None and run.parent is not None)

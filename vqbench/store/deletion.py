@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import time
 from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ from vqbench.system import locks
 from vqbench.system.stored_files import half_written
 
 RUN_FOLDER = re.compile(r"\w[\w.+-]*-[0-9a-f]{16}")  # DATASET-QUANTIZER-KEY
+SUITE_SECONDS = 3600.0  # after which a half-written resolved suite is a leftover
 
 
 def within(folder: Path, path: Path) -> bool:
@@ -59,9 +61,10 @@ def tidy(root: Path, keep: Collection[str] = ()) -> list[str]:
     Return a sentence for each removed path.
 
     Removed are half-written files of runs that no process works on, and empty folders of runs. Checkpoints stay, and
-    so do the folders of runs whose keys are in ``keep``. Folders without write permission are left as they are.
+    so do the folders of runs whose keys are in ``keep``. Folders without write permission are left as they are. Half
+    a resolved suite, which takes milliseconds to write, is removed after an hour.
     """
-    sentences: list[str] = []
+    sentences = _tidied_suites(root)
     with suppress(OSError), os.scandir(root) as entries:
         folders = [
             Path(each.path)
@@ -71,6 +74,17 @@ def tidy(root: Path, keep: Collection[str] = ()) -> list[str]:
         for folder in sorted(folders):
             with suppress(StoreError, OSError):
                 sentences += _tidied(root, folder, folder.name.rpartition("-")[2] in keep)
+    return sentences
+
+
+def _tidied_suites(root: Path) -> list[str]:
+    """Remove half-written resolved suites, and return the sentences."""
+    sentences: list[str] = []
+    with suppress(StoreError, OSError):
+        paths = half_written(root / "suites") if within(root, root / "suites") else []
+        old = [path for path in paths if time.time() - path.stat().st_mtime > SUITE_SECONDS]
+        left = delete(root, old)
+        sentences = [f"{path}: removed; a killed process had half written it" for path in old if path not in left]
     return sentences
 
 

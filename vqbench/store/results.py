@@ -131,12 +131,8 @@ class ResultStore:
 
         An earlier failure of the run is removed.
         """
-        folder = self.folder(record.run)
-        write_atomically(folder / "record.json", record.to_json().encode())
-        if os.path.lexists(folder / "failed.json"):
-            from vqbench.store import deletion
-
-            deletion.delete(self.root, [folder / "failed.json"])
+        write_atomically(self.folder(record.run) / "record.json", record.to_json().encode())
+        self.forget_failure(record.run)
 
     def missing(self, run: RunSpec, wanted: Mapping[str, Mapping[str, tuple[int, int]]]) -> dict[str, list[str]]:
         """Return the ``wanted`` metrics that are not stored.
@@ -175,6 +171,17 @@ class ResultStore:
     def fail(self, run: RunSpec, failure: Failure) -> None:
         """Store why ``run`` did not finish."""
         write_atomically(self.folder(run) / "failed.json", (json.dumps(asdict(failure), indent=1) + "\n").encode())
+
+    def forget_failure(self, run: RunSpec) -> None:
+        """Remove the reason of an earlier failure, if there is one.
+
+        Only the process that has locked the run may call this.
+        """
+        path = self.folder(run) / "failed.json"
+        if os.path.lexists(path):
+            from vqbench.store import deletion
+
+            deletion.delete(self.root, [path])
 
     def failure(self, run: RunSpec) -> Failure | None:
         """Return why ``run`` failed, or None. Raises Damaged."""

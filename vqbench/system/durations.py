@@ -25,6 +25,19 @@ def parse_duration(text: str) -> float:
     return total
 
 
+def approximate(seconds: float) -> str:
+    """Format seconds for a progress display: at most two units, coarsely rounded.
+
+    >>> [approximate(seconds) for seconds in (0.4, 47, 200, 1834, 7900, 50_000, 300_000)]
+    ['0s', '47s', '3m20s', '31m', '2h10m', '14h', '3d11h']
+    """
+    for above, to in ((36_000, 3600), (7200, 600), (600, 60), (60, 10), (0, 1)):  # seconds, rounded to
+        if seconds >= above - to / 2:
+            days, rest = divmod(round(seconds / to) * to, 86_400)
+            return (f"{days}d" if days else "") + (format_duration(rest) if rest or not days else "")
+    return "0s"
+
+
 def format_duration(seconds: float) -> str:
     """Format seconds, rounded to whole ones, for :func:`parse_duration`.
 

@@ -1,8 +1,11 @@
-"""Environment variables of processes that train: idle threads and memory."""
+"""Environment variables of processes that train: threads, memory, checkpoints."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+
+from vqbench.errors import UsageError
 
 # torch's switch for pages of 2 MiB under large tensors, which it reads when it makes its first one. On Linux with a
 # processor, each step otherwise pays for every 4 KiB of its activations anew: about a seventh of its time. No number
@@ -18,6 +21,8 @@ SETTINGS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
 BRIEFLY = {"GOMP_SPINCOUNT": "2000", "KMP_BLOCKTIME": "1"}
 NEVER = {"GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
 
+CHECKPOINT_EVERY = "VQBENCH_CHECKPOINT_EVERY"
+
 
 def waiting(environment: Mapping[str, str], processes: int = 1) -> Mapping[str, str]:
     """Return the variables that limit how long idle threads spin.
@@ -29,3 +34,21 @@ def waiting(environment: Mapping[str, str], processes: int = 1) -> Mapping[str, 
     if given and given != BRIEFLY:
         return {}
     return BRIEFLY if processes == 1 else NEVER
+
+
+def checkpoint_interval() -> float:
+    """Read the seconds between checkpoints from the environment.
+
+    ``VQBENCH_CHECKPOINT_EVERY``, by default 15.
+
+    When checkpoints are written does not change what is trained. Raises UsageError for a value that is no number of
+    seconds.
+    """
+    text = os.environ.get(CHECKPOINT_EVERY, "15")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not seconds >= 0:  # nor NaN
+        raise UsageError(f"{CHECKPOINT_EVERY}={text[:20]}: not a number of seconds; unset it or write one")
+    return seconds

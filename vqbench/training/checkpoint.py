@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import time
 import warnings
 from collections.abc import Iterator
@@ -20,11 +19,10 @@ from typing import Any, TypeVar
 
 import torch
 
-from vqbench.errors import Damaged, StoreError, UsageError
+from vqbench.errors import Damaged, StoreError
 from vqbench.system import stored_files
 from vqbench.system.stored_files import write_atomically
 
-VARIABLE = "VQBENCH_CHECKPOINT_EVERY"
 SHARE = 0.05  # of the time that checkpoints may take: large ones, slow to write, become rarer
 LABEL = b"vqbench sha256 "
 COMMENT = len(LABEL) + 64  # bytes
@@ -68,30 +66,12 @@ def restored(kind: type[AnyProgress], saved: dict[str, Any]) -> AnyProgress:
     return kind(**saved)
 
 
-def checkpoint_interval() -> float:
-    """Read the seconds between checkpoints from the environment.
-
-    ``VQBENCH_CHECKPOINT_EVERY``, by default 15.
-
-    When checkpoints are written does not change what is trained. Raises UsageError for a value that is no number of
-    seconds.
-    """
-    text = os.environ.get(VARIABLE, "15")
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not seconds >= 0:  # nor NaN
-        raise UsageError(f"{VARIABLE}={text[:20]}: not a number of seconds; unset it or write one")
-    return seconds
-
-
 class Clock:
     """Seconds in training, over all restarts, and whether a checkpoint is due.
 
     Args:
         seconds: spent before this start.
-        interval: least seconds between checkpoints; see :func:`checkpoint_interval`.
+        interval: least seconds between checkpoints; see :func:`vqbench.system.environment.checkpoint_interval`.
     """
 
     def __init__(self, seconds: float, interval: float) -> None:

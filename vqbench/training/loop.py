@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from vqbench.errors import Interrupted, RunError
 from vqbench.quantizer import Quantizer
 from vqbench.recipe import Task, Trained
-from vqbench.training.checkpoint import Clock, Progress, checkpoint_interval, restored
+from vqbench.system.environment import checkpoint_interval
+from vqbench.training.checkpoint import Clock, Progress, restored
 
 if TYPE_CHECKING:
     from vqbench.training.ema import WeightAverage

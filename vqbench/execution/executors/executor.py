@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vqbench.errors import StoreError, UsageError
-from vqbench.execution.messages import ProgressListener, RunResult
+from vqbench.execution.messages import DONE, ProgressListener, RunResult
 from vqbench.execution.stopping import Stop
-from vqbench.spec import Job
+from vqbench.spec import Job, RunSpec
 from vqbench.store.results import ResultStore
 
 POLL_SECONDS = 0.2  # between two checks of clocks and signals
@@ -34,7 +34,7 @@ class Summary:
         status, reason = result.status, result.reason
         if status == "done":
             self.finished += 1
-            listener.run_ended(job.run, "done")
+            listener.run_ended(job.run, DONE)
         elif status == "already_done":
             listener.run_ended(job.run, "done by another process")
         elif status == "refused":
@@ -129,6 +129,12 @@ class Executor:
             if not self.store.is_locked(job.run):
                 del self._postponed[key]
                 self._queue.append(job)
+
+
+def continuation(store: ResultStore, run: RunSpec) -> str:
+    """How a run that was killed continues, for the user to read."""
+    begun = (store.folder(run) / "last.pt").exists()
+    return "resumes from its last checkpoint" if begun else "starts from the beginning, as it has no checkpoint yet"
 
 
 def pop_ready(queue: deque[Job], active: Iterable[Job]) -> Job | None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vqbench.errors import VqbenchError
-from vqbench.execution.executors.executor import Summary
+from vqbench.execution.executors.executor import Summary, continuation
 from vqbench.execution.messages import ProgressListener, RunResult, RunSettings
 from vqbench.execution.runner import Runner
 from vqbench.execution.stopping import MAX_RESUMES, Stop
@@ -50,7 +50,7 @@ class InlineExecutor:
                 return []
             result = self._counting_kills(job, self.runner.attempt(job))
             if result.status == "killed":
-                self.listener.log(f"{job}: {result.reason}; it resumes from its last checkpoint")
+                self.listener.log(f"{job}: {result.reason}; it {continuation(self.runner.store, job.run)}")
                 killed.append(job)
             elif result.status == "held_elsewhere":
                 held_elsewhere.append(job)
@@ -70,6 +70,7 @@ class InlineExecutor:
         times = self._kills[job.run.key] = self._kills.get(job.run.key, 0) + 1
         if times <= MAX_RESUMES:
             return result
-        reason = f"{result.reason}, {times} times; --retry-failed resumes from its last checkpoint"
+        how = continuation(self.runner.store, job.run)
+        reason = f"{result.reason}, {times} times; with --retry-failed it {how}"
         self.runner.store.fail(job.run, Failure(reason, []))
         return RunResult("failed", reason)

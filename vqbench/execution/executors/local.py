@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vqbench.errors import VqbenchError
-from vqbench.execution.executors.executor import Executor, pop_ready
+from vqbench.execution.executors.executor import Executor, continuation, pop_ready
 from vqbench.execution.executors.executor_options import cores
 from vqbench.execution.executors.worker_process import EXIT_SECONDS, WorkerProcess
 from vqbench.execution.messages import (
@@ -232,7 +232,7 @@ class LocalExecutor(Executor):
             if -code in KILL_SIGNALS and not worker.timed_out:
                 self._resume(job, reason, worker.last_lines())
             else:
-                self._on_crash(job, f"{reason}; --retry-failed resumes from its last checkpoint", worker.last_lines())
+                self._on_crash(job, reason, worker.last_lines())
         elif job is not None:  # the worker ended by itself before it received the job
             self._queue.appendleft(job)
         elif code != 0 and not worker.ready:
@@ -250,14 +250,17 @@ class LocalExecutor(Executor):
         if self.stop():
             self.summary.add(job, RunResult("stopped", f"{reason}; the same command resumes it"), self.listener)
         elif times <= MAX_RESUMES:
-            self.listener.log(f"{job}: {reason}; it resumes from its last checkpoint ({times} of {MAX_RESUMES} times)")
+            how = continuation(self.store, job.run)
+            self.listener.log(f"{job}: {reason}; it {how} ({times} of {MAX_RESUMES} times)")
             self._queue.appendleft(job)
         else:
-            self._on_crash(job, f"{reason}, {times} times; --retry-failed resumes from its last checkpoint", log)
+            self._on_crash(job, f"{reason}, {times} times", log)
 
     def _on_crash(self, job: Job, reason: str, log: list[str]) -> None:
         """Record the failure of a run whose process could not record it itself."""
-        store, result = self.store, RunResult("failed", reason)
+        store = self.store
+        reason = f"{reason}; with --retry-failed it {continuation(store, job.run)}"
+        result = RunResult("failed", reason)
         with store.lock(job.run) as locked:
             if locked and not lacking(store.sound(job.run), job.required):
                 result = RunResult("done")  # the process died after writing the record, before sending its result

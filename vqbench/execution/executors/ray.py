@@ -180,10 +180,11 @@ class RayExecutor(Executor):
             if not self.store.missing(job.run, job.required):
                 return RunResult("already_done")
             failure = self.store.failure(job.run)
+            if failure and not job.retry_failed:
+                return RunResult("failed", f"failed earlier: {failure.reason}")
+            self.store.forget_failure(job.run)
         except StoreError as error:
             return RunResult("machine_fault", str(error))
-        if failure and not job.retry_failed:
-            return RunResult("failed", f"failed earlier: {failure.reason} (--retry-failed tries again)")
         return None
 
     def _submit(self, active: ActiveJob) -> None:

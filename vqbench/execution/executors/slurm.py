@@ -95,7 +95,7 @@ class ArrayTask:
 
     def __call__(self) -> None:
         stop = Stop()
-        with PlainProgress(len(self.jobs)) as listener:
+        with PlainProgress(self.jobs) as listener:
             self._executor = LocalExecutor(self.folder, self.settings, listener, stop, workers=1, timeout=self.timeout)
             self._executor.execute(self.jobs)
         if stop.cause:  # the worker received a signal: Slurm is about to end this task or to queue it again

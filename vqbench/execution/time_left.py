@@ -1,0 +1,55 @@
+"""Estimate the time until all runs of a command have ended."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Mapping
+
+LEAST_SECONDS, LEAST_SHARE = 3.0, 0.01  # of time and work before the first estimate
+
+
+class TimeLeft:
+    """The time left: the time so far, times the work left over the work done.
+
+    Work is measured in expected seconds, of which only the ratios between runs matter. Several runs at once, and what
+    evaluations take, are part of the time so far.
+
+    Args:
+        expected: expected seconds of each run, by its key; infinite where nothing is known.
+    """
+
+    def __init__(self, expected: Mapping[str, float]) -> None:
+        known = [seconds for seconds in expected.values() if 0 < seconds < math.inf]
+        typical = statistics.mean(known) if known else 1.0
+        self._work = {key: seconds if 0 < seconds < math.inf else typical for key, seconds in expected.items()}
+        self._done: dict[str, float] = {}  # key -> share of the run that is done
+        self._before: dict[str, float] = {}  # key -> share that an earlier command has done
+        self._started = time.monotonic()
+        self._begun = False
+
+    def begin(self) -> None:
+        """Start the clock, at the first run; starting processes is no part of the work."""
+        if not self._begun:
+            self._begun, self._started = True, time.monotonic()
+
+    def advance(self, key: str, share: float) -> None:
+        """Note that this share of a run's training is done; the first one is from before."""
+        self._before.setdefault(key, share)
+        self._done[key] = share
+
+    def end(self, key: str) -> None:
+        """Note that a run has ended."""
+        self._done[key] = 1.0
+
+    def share(self) -> float:
+        """Return the share of this command's work that is done, from 0 to 1."""
+        total = sum(work * (1 - self._before.get(key, 0.0)) for key, work in self._work.items())
+        done = sum(self._work[key] * (share - self._before.get(key, 0.0)) for key, share in self._done.items())
+        return done / total if total > 0 else 1.0
+
+    def seconds(self) -> float | None:
+        """Return the seconds left; None while they cannot be estimated."""
+        share, elapsed = self.share(), time.monotonic() - self._started
+        return None if share < LEAST_SHARE or elapsed < LEAST_SECONDS else elapsed * (1 - share) / share
