@@ -25,8 +25,9 @@ def modules_with_examples() -> list[str]:
 
 
 @pytest.mark.parametrize("name", modules_with_examples())
-def test_examples_do_what_they_show(name: str) -> None:
-    """Every example of a module runs and prints the shown output."""
+def test_examples_do_what_they_show(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every example of a module runs in an empty folder and prints the shown output."""
+    monkeypatch.chdir(tmp_path)
     results = doctest.testmod(importlib.import_module(name), optionflags=FLAGS)
     assert results.attempted > 0, "the examples are not found: they stand in no docstring"
     assert results.failed == 0

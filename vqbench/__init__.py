@@ -6,18 +6,40 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vqbench.api.quantizers import QuantizerInfo, create_quantizer, list_quantizers
+    from vqbench.api.evaluate import Evaluation as Evaluation
+    from vqbench.api.evaluate import evaluate as evaluate
+    from vqbench.api.quantizers import QuantizerInfo as QuantizerInfo
+    from vqbench.api.quantizers import create_quantizer as create_quantizer
+    from vqbench.api.quantizers import list_quantizers as list_quantizers
+    from vqbench.api.results import results as results
+    from vqbench.api.results import table as table
+    from vqbench.api.running import RunProgress as RunProgress
+    from vqbench.api.running import SuiteResult as SuiteResult
+    from vqbench.api.running import run as run
+    from vqbench.api.suites import Suite as Suite
+    from vqbench.api.suites import load_suite as load_suite
+    from vqbench.api.suites import plan as plan
 
 __version__ = "0.1.0"
-__all__ = ["QuantizerInfo", "__version__", "create_quantizer", "list_quantizers"]
 
 _MODULES = {  # public name -> its module in vqbench.api, imported on first use: ``import vqbench`` costs nothing
+    "Evaluation": "evaluate",
     "QuantizerInfo": "quantizers",
+    "RunProgress": "running",
+    "Suite": "suites",
+    "SuiteResult": "running",
     "create_quantizer": "quantizers",
+    "evaluate": "evaluate",
     "list_quantizers": "quantizers",
+    "load_suite": "suites",
+    "plan": "suites",
+    "results": "results",
+    "run": "running",
+    "table": "results",
 }
+__all__ = ["__version__", *_MODULES]  # type checkers read the imports above
 
-if not TYPE_CHECKING:  # type checkers and editors read the imports above, and know a wrong name
+if not TYPE_CHECKING:  # so that type checkers know a wrong name
 
     def __getattr__(name: str) -> Any:
         """Import a public name on first use."""

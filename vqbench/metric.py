@@ -42,7 +42,8 @@ class Context:
 
     Attributes:
         protocol: The measuring protocol.
-        dataset: The digest of the test split, as a cache key for what depends on the originals alone.
+        dataset: The digest of the test split, as a cache key for what depends on the originals alone. Empty for images
+            of no data set, of which nothing may be cached beyond this run.
         num_codes: K, the size of the codebook; None where nothing is quantized.
         bits: Bits per position of the code map; None where nothing is quantized.
         device: Where the images of every batch are.
@@ -161,12 +162,12 @@ class Samples:
 
     @cached_property
     def features(self) -> Tensor:
-        """Inception's features (pool3) of the samples: (N, 2048), on the CPU."""
+        """Inception's features (pool3) of the samples, (N, 2048), on the CPU."""
         return self.features_of_samples()
 
     @cached_property
     def references(self) -> Tensor:
-        """Inception's features of the references: (M, 2048), on the CPU."""
+        """Inception's features of the references, (M, 2048), on the CPU."""
         return self.features_of_references()
 
     def learned(self, order: Tensor | None = None) -> Iterator[Tensor]:

@@ -60,13 +60,15 @@ def test_results_folder_that_is_a_file(tmp_path: Path, capsys: pytest.CaptureFix
     assert (tmp_path / "runs").read_text() == "mine"
 
 
-def test_every_command_is_in_the_readme() -> None:
-    """The README's table lists every command, and every command has a help text."""
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
+def test_every_command_and_exit_code_is_documented() -> None:
+    """The page of commands lists all of them and all exit codes, and every command has a help text."""
+    page = (Path(__file__).parents[2] / "docs" / "start" / "commands.md").read_text()
+    for code in app.EXIT_CODES:
+        assert f"\n| {code} |" in page
     for command in app.app.registered_commands:
         assert command.callback is not None
         name = command.name or command.callback.__name__
-        assert f"`{name}" in readme, name
+        assert f"`{name}" in page, name
         assert command.callback.__doc__
 
 

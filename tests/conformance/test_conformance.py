@@ -176,7 +176,7 @@ def test_threads_are_cited_by_address() -> None:
 
 # --- The kit in a test file, in two lines ---------------------------------------------------------------------------
 
-test_in_two_lines = conformance("../../vqbench/conformance/template.py")
+test_in_two_lines = conformance("../../vqbench/conformance/templates/quantizer.py")
 
 
 def test_a_plugin_author_s_tests(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_names_cost_no_torch_with_and_without_the_link(link: bool, tmp_path: Pat
         (tmp_path / "vqbench" / "quantizers.py").unlink()
         shutil.copy(ROOT / "vqbench" / "quantizers.py", tmp_path / "vqbench")
     code = (
-        "import sys, vqbench.quantizers as q; known = 'CVQ' in dir(q); print('torch' in sys.modules, known, q.__file__);"
+        "import sys, vqbench.quantizers as q; print('torch' in sys.modules, 'CVQ' in dir(q), q.__file__)\n"
         "from vqbench.quantizers import *; print(CVQ.__module__, VQEMA.__module__)"
     )
     env = {**os.environ, "PYTHONPATH": str(tmp_path)}

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import vqbench.functional as Q
-from vqbench.conformance.template import Template
+from vqbench.conformance.templates.quantizer import QuantizerTemplate as Template
 from vqbench.quantizer import Quantizer, QuantizerOutput
 
 # --- Honest ---------------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from vqbench.cli.clean import clean
 from vqbench.cli.diff import diff
 from vqbench.cli.doctor import doctor
 from vqbench.cli.explain import explain
+from vqbench.cli.help_pages import SectionedCommand, SectionedGroup
 from vqbench.cli.info import info
 from vqbench.cli.list import list_
 from vqbench.cli.new import new
@@ -47,8 +48,9 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    cls=SectionedGroup,
     help="Compare vector quantizers for images under one protocol.",
-    context_settings={"max_content_width": 100},
+    context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]},
     epilog="\n".join(["\b", "Exit codes:", *(f"  {code:<3}  {meaning}" for code, meaning in EXIT_CODES.items())]),
 )
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -71,7 +73,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "clean": clean,
 }
 for name, command in COMMANDS.items():
-    app.command(name)(command)
+    app.command(name, cls=SectionedCommand)(command)
 
 
 def _version(wanted: bool) -> None:
@@ -82,7 +84,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _main(
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,  # listed here, read by run_words
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks; may be anywhere.")  # listed here, read by run_words
+    ] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,

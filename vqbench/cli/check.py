@@ -37,7 +37,7 @@ def check(
     slow: Slow = False,
     as_json: shared.Json = False,
 ) -> None:
-    """Check that a quantizer keeps the contract, and what to do where it does not.
+    """Check that a quantizer keeps the contract, or what to mend.
 
     Each check ends with PASS, WARN, SKIP or FAIL. The exit code is 1 if any fails.
     """

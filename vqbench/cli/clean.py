@@ -29,7 +29,7 @@ def clean(
     subset: shared.Subset = None,
     test_images: shared.TestImages = None,
 ) -> None:
-    """Delete the checkpoints of a suite's finished runs; records stay.
+    """Delete the checkpoints of finished runs; records stay.
 
     Without checkpoints, no metric can be added to these runs later.
     """

@@ -20,7 +20,7 @@ Results = Annotated[
 
 
 def diff(a: Before, b: After, results: Results = shared.RESULTS, as_json: shared.Json = False) -> None:
-    """Show what changed between two states of the results beyond noise."""
+    """Show what changed between two states of the results."""
     from vqbench.reporting import results_diff
 
     difference = results_diff.diff(a, b, results)

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def doctor(as_json: shared.Json = False) -> None:
-    """Show versions, devices and assets, and check that golden values are reproduced.
+    """Show versions, devices and assets, and check golden values.
 
-    The exit code is 1 if they are not.
+    The exit code is 1 if golden values are not reproduced.
     """
     from vqbench.execution import installation
 

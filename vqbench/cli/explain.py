@@ -40,7 +40,7 @@ def explain(
     quiet: shared.Quiet = False,
     as_json: shared.Json = False,
 ) -> None:
-    """Show how each protocol setting, from official to clean, changes a run's values."""
+    """Show how each protocol setting changes the values of a run."""
     from vqbench import assets
     from vqbench.evaluation.trained_model import load_model
     from vqbench.reporting.protocol_differences import data, text

@@ -14,12 +14,14 @@ from vqbench.cli.output import print_json
 if TYPE_CHECKING:
     from vqbench.reporting.plugin_facts import ProtocolFacts
 
-Kind = Annotated[str, typer.Argument(help="quantizer, dataset, metric, backbone, recipe, suite or protocol.")]
-Name = Annotated[str, typer.Argument(help="Its name, as `vqbench list` prints it.")]
+Kind = Annotated[
+    str, typer.Argument(metavar="KIND", help="quantizer, dataset, metric, backbone, recipe, suite or protocol.")
+]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Its name, as `vqbench list` prints it.")]
 
 
 def info(kind: Kind, name: Name, plugin: shared.Plugins = None, as_json: shared.Json = False) -> None:
-    """Show all facts about a plugin, suite or protocol, and why its settings are so."""
+    """Show all about one plugin, suite or protocol."""
     from vqbench.planning.suite_files import load_suite
     from vqbench.reporting import plugin_facts
 

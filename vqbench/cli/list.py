@@ -10,11 +10,13 @@ from vqbench.cli import options as shared
 from vqbench.cli.options import add_plugins
 from vqbench.cli.output import print_json
 
-Kind = Annotated[str, typer.Argument(help="quantizers, datasets, metrics, backbones, recipes, suites or protocols.")]
+Kind = Annotated[
+    str, typer.Argument(metavar="KIND", help="quantizers, datasets, metrics, backbones, recipes, suites or protocols.")
+]
 
 
 def list_(kind: Kind, plugin: shared.Plugins = None, as_json: shared.Json = False) -> None:
-    """List all plugins of a kind, or all suites or protocols."""
+    """List quantizers, data sets, metrics, suites and the like."""
     from vqbench.reporting.plugin_facts import listing
     from vqbench.system.output import grid
 

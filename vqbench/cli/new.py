@@ -1,4 +1,4 @@
-"""``vqbench new``: a file with a working quantizer to start from."""
+"""``vqbench new``: a file with a working plugin to start from."""
 
 from __future__ import annotations
 
@@ -6,15 +6,20 @@ from typing import Annotated
 
 import typer
 
-Kind = Annotated[str, typer.Argument(help="What to write: quantizer.")]
+Kind = Annotated[
+    str, typer.Argument(metavar="KIND", help="What to write: quantizer, metric, dataset, backbone or recipe.")
+]
 Name = Annotated[str, typer.Argument(help="Its name, such as my_vq.")]
 
 
 def new(kind: Kind, name: Name) -> None:
-    """Write a quantizer that trains and passes every check, to start your own from.
+    """Write a plugin that works and passes every check, to start your own from.
 
-    The file is NAME.py in this folder.
+    The file is NAME.py in this folder. The commands that check and use it are printed.
     """
     from vqbench.conformance import scaffold
 
-    print(scaffold.write(kind, name))
+    path = scaffold.write(kind, name)
+    print(f"{path}: a {kind} that works as it is. Next:")
+    for command in scaffold.next_commands(kind, path):
+        print(f"  {command}")

@@ -15,8 +15,8 @@ from vqbench.errors import UsageError, shortened
 from vqbench.system.paths import path_of
 
 if TYPE_CHECKING:
-    from vqbench.planning.overrides import Override
     from vqbench.planning.plan import Plan
+    from vqbench.planning.selection import SuiteChanges
 
 RUNS, RESULTS = Path("runs"), Path("results")
 DEFAULT_SUITE = "quick"
@@ -60,18 +60,10 @@ RowPlugins = Annotated[
     list[Path] | None,
     typer.Option("--plugin", metavar="FILE", parser=path_of, help="Load plugins of a .py file; quantizers get a row."),
 ]
-Epochs = Annotated[
-    int | None, typer.Option(metavar="N", parser=whole_number(1), help="Reduced copy: number of epochs.")
-]
-BatchSize = Annotated[
-    int | None, typer.Option(metavar="N", parser=whole_number(1), help="Reduced copy: images per update.")
-]
-Subset = Annotated[
-    int | None, typer.Option(metavar="N", parser=whole_number(1), help="Reduced copy: number of training images.")
-]
-TestImages = Annotated[
-    int | None, typer.Option(metavar="N", parser=whole_number(2), help="Reduced copy: number of test images.")
-]
+Epochs = Annotated[int | None, typer.Option(metavar="N", parser=whole_number(1), help="Number of epochs.")]
+BatchSize = Annotated[int | None, typer.Option(metavar="N", parser=whole_number(1), help="Images per update.")]
+Subset = Annotated[int | None, typer.Option(metavar="N", parser=whole_number(1), help="Number of training images.")]
+TestImages = Annotated[int | None, typer.Option(metavar="N", parser=whole_number(2), help="Number of test images.")]
 
 # Everything else ------------------------------------------------------------------------------------------------------
 
@@ -114,29 +106,31 @@ class Selection:
         What ``folders`` have cached of it is used if it is current; see :func:`vqbench.planning.loading.load`.
         """
         from vqbench.planning import loading
-        from vqbench.planning.changes import select_rows
-        from vqbench.planning.suite_files import load_suite
         from vqbench.store.results import ResultStore
 
-        add_plugins(self.plugins)
-        overrides = self._overrides()
-        if self.only or self.skip or self.plugins:
-            overrides += select_rows(load_suite(suite, overrides), self.only or (), self.skip or ())
-        sizes = {"epochs": self.epochs, "batch_size": self.batch_size, "subset": self.subset}
-        reduced = {name: size for name, size in sizes.items() if size is not None}
-        stores = [ResultStore(folder) for folder in folders]
-        return loading.load(suite, stores, overrides, self.metrics or (), reduced, self.test_images, refresh)
+        spec, variant = self._changes().apply(suite)
+        return loading.load_spec(spec, variant, [ResultStore(folder) for folder in folders], refresh)
 
-    def _overrides(self) -> list[Override]:
+    def _changes(self) -> SuiteChanges:
         """Parse ``--set`` and ``--seeds``. Raises UsageError for invalid YAML."""
         from vqbench.planning.overrides import Override
+        from vqbench.planning.selection import SuiteChanges
         from vqbench.planning.yamlfile import parse
 
         overrides = [Override.parse(text) for text in self.sets or ()]
         if self.seeds is not None:
             origin = f"--seeds {self.seeds}"
             overrides.append(Override("seeds", parse(f"[{self.seeds}]", origin).data, origin))
-        return overrides
+        sizes = {"epochs": self.epochs, "batch_size": self.batch_size, "subset": self.subset}
+        return SuiteChanges(
+            only=self.only or (),
+            skip=self.skip or (),
+            overrides=overrides,
+            metrics=self.metrics or (),
+            plugins=self.plugins or (),
+            sizes={name: size for name, size in sizes.items() if size is not None},
+            test_images=self.test_images,
+        )
 
     def options(self) -> list[str]:
         """The words of a command line that make this selection."""
@@ -189,8 +183,4 @@ def add_plugins(plugins: Sequence[Path] | None) -> None:
     """
     from vqbench import registry
 
-    named: dict[str, Path] = {}
-    for path in plugins or []:
-        registry.add_file(path)
-        if (same := named.setdefault(path.stem, path)).resolve() != path.resolve():
-            raise UsageError(f"--plugin {path}: {same} has the same name; rename one of them")
+    registry.add_files(plugins or ())

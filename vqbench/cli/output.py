@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from vqbench.errors import StoreError
 from vqbench.system import jsontext
 from vqbench.system.output import few
 
+if TYPE_CHECKING:
+    from vqbench.planning.plan import Plan
+    from vqbench.store.results import ResultStore
+
 
 def note(text: str) -> None:
     """Print one sentence to stderr."""
     print(f"vqbench: {text}", file=sys.stderr, flush=True)
+
+
+def print_hint(command: str, suite: str, plan: Plan, stores: Sequence[ResultStore]) -> None:
+    """Print to stderr under which settings a store has runs of ``suite``, if ``plan`` has none."""
+    from vqbench.reporting.other_settings import hint
+
+    if text := hint(command, suite, plan, stores):
+        note(text)
 
 
 def print_json(data: Any) -> None:

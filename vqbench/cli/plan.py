@@ -43,7 +43,7 @@ def plan(
     test_images: shared.TestImages = None,
     as_json: shared.Json = False,
 ) -> None:
-    """List the runs of a suite: done or to do, and what they will cost.
+    """List the runs of a suite, what is left and what it costs.
 
     Image folders are compared by their times only: the next `vqbench run` finds an image that was rewritten in place.
     """
@@ -71,11 +71,12 @@ def _print_forecast(planned: Plan, store: Path, results: Path, jobs: list[int], 
 
 def _print_matrix(planned: Plan, store: Path, results: Path, as_json: bool) -> None:
     from vqbench.assets import cache_folder
-    from vqbench.reporting.run_matrix import run_matrix
+    from vqbench.reporting.run_matrix import run_matrix, shared_runs
     from vqbench.store.results import ResultStore
 
-    cached = ResultStore(cache_folder() / "resolved")
-    matrix = run_matrix(planned, ResultStore(store), ResultStore(results), cached)
+    runs = ResultStore(store)
+    shared = shared_runs(planned, [runs, ResultStore(results), ResultStore(cache_folder() / "resolved")])
+    matrix = run_matrix(planned, runs, shared)
     print_damage(matrix.damage)
     if as_json:
         print_json(matrix_data(matrix))

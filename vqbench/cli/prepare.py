@@ -26,7 +26,7 @@ def prepare(
     subset: shared.Subset = None,
     test_images: shared.TestImages = None,
 ) -> None:
-    """Fetch and verify the data sets and network weights that suites need."""
+    """Fetch and verify the data and weights that suites need."""
     from vqbench import assets
 
     selection = Selection(only, skip, seeds, metrics, sets, plugin, epochs, batch_size, subset, test_images)

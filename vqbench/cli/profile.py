@@ -56,7 +56,10 @@ def profile(
     quiet: shared.Quiet = False,
     as_json: shared.Json = False,
 ) -> None:
-    """Measure time and memory of quantizers, and their share of a training step."""
+    """Measure time and memory of quantizers.
+
+    Also their share of a training step.
+    """
     from vqbench.profiling import profile_driver, profile_tables
 
     if show is not None:

@@ -25,7 +25,10 @@ def publish(
     subset: shared.Subset = None,
     test_images: shared.TestImages = None,
 ) -> None:
-    """Copy the records of suites, without checkpoints, from --store to --results."""
+    """Copy the records of suites from --store to --results.
+
+    Checkpoints are not copied.
+    """
     from vqbench.planning import plan_file
     from vqbench.store import publishing, snapshots
     from vqbench.store.results import ResultStore

@@ -11,7 +11,7 @@ import typer
 
 from vqbench.cli import options as shared
 from vqbench.cli.options import Selection, require_folder, suite_or_default
-from vqbench.cli.output import require_sound
+from vqbench.cli.output import print_hint, require_sound
 from vqbench.errors import UsageError, nearest
 from vqbench.system.paths import path_of
 
@@ -54,7 +54,7 @@ def report(
     subset: shared.Subset = None,
     test_images: shared.TestImages = None,
 ) -> None:
-    """Write one HTML page with the table, statistics, images and plots of a suite.
+    """Write one HTML page: table, statistics, images and plots.
 
     The page holds all it needs: it opens from disk, without a network.
     """
@@ -74,8 +74,9 @@ def report(
         name = suite_or_default(suite, "showing")
         selection = Selection(only, skip, seeds, metrics, sets, plugin, epochs, batch_size, subset, test_images)
         command = shlex.join(["vqbench", "run", name, *selection.options()])
-        view = suite_view(selection.plan(name, store, results), stores, paper=True, command=command)
-        _write(view, style, output)
+        plan = selection.plan(name, store, results)
+        _write(suite_view(plan, stores, paper=True, command=command), style, output)
+        print_hint("report", name, plan, stores)
     require_sound(damage_of(stores))
 
 

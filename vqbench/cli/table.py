@@ -10,7 +10,7 @@ import typer
 
 from vqbench.cli import options as shared
 from vqbench.cli.options import Selection, require_folder, suite_or_default
-from vqbench.cli.output import require_sound
+from vqbench.cli.output import print_hint, require_sound
 from vqbench.errors import UsageError, nearest
 from vqbench.system.paths import path_of
 
@@ -56,13 +56,15 @@ def table(
 
     require_folder(store)
     selection = Selection(only, skip, seeds, metrics, sets, plugin, epochs, batch_size, subset, test_images)
-    plan = selection.plan(suite_or_default(suite, "showing"), store, results)
+    name = suite_or_default(suite, "showing")
+    plan = selection.plan(name, store, results)
     stores = [ResultStore(folder) for folder in (store, results)]
     text = table_text(plan, stores, "json" if as_json else style, paper, notes)
     if output is None:
         print(text, end="")
     else:
         write_text(output, text)
+    print_hint("table", name, plan, stores)
     require_sound(damage_of(stores))
 
 
@@ -76,10 +78,11 @@ def table_text(
     from vqbench.reporting.tables import assemble, render
     from vqbench.reporting.tables.formats.plain import plain
     from vqbench.system import jsontext
+    from vqbench.system.output import width
 
     if style not in FORMATS:
         raise UsageError(f"unknown format {style!r}; {nearest(style, FORMATS)}")
     tables = assemble.tables(plan, stores, paper)
     if style == "json":
         return jsontext.dumps([plain(each) for each in tables]) + "\n"
-    return render.render(tables, style, paper, all_notes)
+    return render.render(tables, style, paper, all_notes, width())

@@ -1,4 +1,4 @@
-"""Write the file of a new quantizer, which trains and passes every check."""
+"""Write the file of a new plugin, which works as it is and passes every check."""
 
 from __future__ import annotations
 
@@ -13,21 +13,26 @@ from pathlib import Path
 from vqbench import registry
 from vqbench.errors import StoreError, UsageError, nearest
 
-KINDS = ("quantizer",)
+# A kind of plugin -> an example of a name, and the options of `run` that use a plugin of this name.
+KINDS = {
+    "quantizer": ("my_vq", "--only {name}"),
+    "metric": ("my_metric", "--metrics {name}"),
+    "dataset": ("my_images", "--set 'datasets=[{name}]'"),
+    "backbone": ("my_backbone", "--set backbone={name}"),
+    "recipe": ("my_recipe", "--set train={name}"),
+}
 LONGEST = 60
 RESERVED = re.compile(r"con|prn|aux|nul|(com|lpt)[0-9]")  # devices, whatever the suffix
-TEMPLATE = Path(__file__).with_name("template.py")
+TEMPLATES = Path(__file__).with_name("templates")
 
 
 def write(kind: str, name: str, folder: Path = Path()) -> Path:
     """Write ``NAME.py`` into ``folder`` and return its path.
 
-    Raises UsageError for a bad name or an existing file.
+    Raises UsageError for an unknown kind, a bad name or an existing file.
     """
-    if kind not in KINDS:
-        raise UsageError(f"cannot write a new {kind!r}; {nearest(kind, KINDS)}")
+    content = text(kind, name)
     path = folder / f"{name}.py"
-    content = text(name)
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(content)
@@ -38,19 +43,33 @@ def write(kind: str, name: str, folder: Path = Path()) -> Path:
     return path
 
 
-def text(name: str) -> str:
-    """Return the content of the file of a new quantizer ``name``.
+def next_commands(kind: str, path: Path) -> list[str]:
+    """Return the commands that check the file of a new plugin and use it in a suite."""
+    name = path.stem
+    use = KINDS[kind][1].format(name=name)
+    return [
+        f"vqbench check {path}",
+        f"vqbench run quick --plugin {path} {use}",
+        f"vqbench table quick --plugin {path}" + (f" {use}" if kind != "quantizer" else ""),  # beside all other rows
+    ]
 
-    Raises UsageError for a name that is invalid or taken.
+
+def text(kind: str, name: str) -> str:
+    """Return the content of the file of a new plugin ``name``.
+
+    Raises UsageError for an unknown kind, and for a name that is invalid or taken.
     """
+    if kind not in KINDS:
+        raise UsageError(f"cannot write a new {kind!r}; {nearest(kind, KINDS)}")
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
-        raise UsageError(f"{name[:40]!r} cannot name a quantizer; use small letters, digits and _, such as my_vq")
+        example = KINDS[kind][0]
+        raise UsageError(f"{name[:40]!r} cannot name a {kind}; use small letters, digits and _, such as {example}")
     if len(name) > LONGEST:
-        raise UsageError(f"{name[:40]!r}... is too long to name a quantizer; use {LONGEST} letters at most")
-    template = TEMPLATE.read_text(encoding="utf-8")
+        raise UsageError(f"{name[:40]!r}... is too long to name a {kind}; use {LONGEST} letters at most")
+    template = (TEMPLATES / f"{kind}.py").read_text(encoding="utf-8")
     if why := _taken(name, template):
         raise UsageError(f"{name!r} is {why}; choose another name, such as my_{name}")
-    return template.replace("class Template(", f"class {_class_name(name)}(")
+    return re.sub(rf"\b{kind.capitalize()}Template", _class_name(name), template)
 
 
 def _taken(name: str, template: str) -> str:

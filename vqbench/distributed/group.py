@@ -20,7 +20,8 @@ from vqbench.errors import Interrupted, VqbenchError
 
 IDLE = timedelta(days=365)  # how long a rank waits for its next task, since rank 0 may have none for long
 BUSY = timedelta(hours=1)  # how long ranks wait for each other within a run, before one of them counts as lost
-FATAL_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # end a process that waits for other ranks to join
+# These end a process that waits for other ranks to join. Windows, where quantizers are imported too, has no SIGUSR1.
+FATAL_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
 
 Result = TypeVar("Result")
 

@@ -22,6 +22,8 @@ from vqbench.store.value_name import ValueName
 
 BATCH = 100  # images per batch, of the model and of the metrics
 
+Prepare = Callable[[Tensor, int, MeasureProtocol], Tensor]  # originals in [-1, 1], position of the first, protocol
+
 
 @dataclass
 class Measurement:
@@ -31,12 +33,82 @@ class Measurement:
     images: dict[str, np.ndarray]  # "protocol/metric" -> (N,), where the metric has a value per image
 
 
-@dataclass
-class _RankValues:
-    """What one rank measured."""
+class MetricPass:
+    """Updates metrics batch by batch, each image once.
 
-    counts: dict[str, int]  # protocol -> images
-    images: dict[str, list[np.ndarray]]  # "protocol/metric" -> values of each batch, (n,)
+    Runs, ``vqbench explain`` and ``vqbench.evaluate`` all go through it, so that a value of theirs means the same.
+
+    Args:
+        metrics: Name of the values, such as ``official@1000`` -> name -> metric, started. Images beyond the number in
+            the name are left out.
+        protocols: The protocol of each of these names.
+        prepare: Prepares the originals of a batch; by default :func:`vqbench.images.as_measured`.
+    """
+
+    def __init__(
+        self,
+        metrics: Mapping[str, Mapping[str, Metric]],
+        protocols: Mapping[str, MeasureProtocol],
+        prepare: Prepare = lambda x, start, measured: as_measured(x, measured),
+    ) -> None:
+        self.metrics, self.protocols, self._prepare = metrics, protocols, prepare
+        self._limits = {name: ValueName.parse(name).images for name in metrics}
+        self.counts = dict.fromkeys(metrics, 0)  # name -> images so far
+        self.per_image: dict[str, list[np.ndarray]] = {}  # "name/metric" -> values of each batch, (n,)
+
+    def add(self, start: int, x: Tensor, reconstructions: Tensor, codes: Tensor | None) -> None:
+        """Update all metrics with a batch.
+
+        Args:
+            start: Position of its first image among all images.
+            x: Originals (B, C, H, W) in [-1, 1].
+            reconstructions: (B, C, H, W) in [-1, 1], not clamped.
+            codes: (B, h, w, depth) int64; None where nothing is quantized.
+        """
+        for name, collectors in self.metrics.items():
+            limit = self._limits[name]
+            here = slice(len(x) if limit is None else max(0, min(len(x), limit - start)))  # empty beyond the limit
+            if here.stop == 0:
+                continue
+            batch = Batch(
+                originals=self._prepare(x, start, self.protocols[name])[here],
+                reconstructions=as_measured(reconstructions[here].float(), self.protocols[name]),
+                codes=None if codes is None else codes[here],
+                index=torch.arange(start, start + here.stop),
+            )
+            self.counts[name] += here.stop
+            for metric, collector in collectors.items():
+                each = collector.update(batch)
+                if each is not None:
+                    self.per_image.setdefault(f"{name}/{metric}", []).append(each.numpy())
+
+    def measurement(
+        self, counts: Mapping[str, int], per_image: Sequence[Mapping[str, list[np.ndarray]]]
+    ) -> Measurement:
+        """Compute all values.
+
+        Args:
+            counts: Name -> images that were counted, on all ranks together.
+            per_image: :attr:`per_image` of each rank.
+
+        Raises:
+            RunError: Too few images for a metric.
+        """
+        values = {
+            name: {
+                metric: Value(
+                    collector.compute(),
+                    registry.version("metrics", metric),
+                    self.protocols[name].VERSION,
+                    counts[name],
+                )
+                for metric, collector in collectors.items()
+            }
+            for name, collectors in self.metrics.items()
+        }
+        names = dict.fromkeys(name for each in per_image for name in each)
+        joined = {name: np.concatenate([part for each in per_image for part in each.get(name, ())]) for name in names}
+        return Measurement(values, joined)
 
 
 class Evaluator:
@@ -88,26 +160,16 @@ class Evaluator:
         protocols = {name: _protocol(name, variants) for name in wanted}
         model.eval()
         metrics = self.group.on_all_ranks(lambda: self._prepared(model, wanted, protocols))
-        own = self.group.on_all_ranks(lambda: self._pass(model, metrics, protocols, progress, see))
+        passed = MetricPass(metrics, protocols, self._measured_originals)
+        self.group.on_all_ranks(lambda: self._pass(model, passed, progress, see))
         for collectors in metrics.values():
             for collector in collectors.values():
                 self.group.all_reduce(collector.state.values())
-        self._check_counts(self.group.gather(own.counts))
-        images = self.group.gather(own.images)
+        self._check_counts(self.group.gather(passed.counts))
+        per_image = self.group.gather(passed.per_image)
         if not self.group.is_first:
             return Measurement({}, {})
-        values = {
-            name: {
-                metric: Value(
-                    collector.compute(), registry.version("metrics", metric), protocols[name].VERSION, self._count(name)
-                )
-                for metric, collector in collectors.items()
-            }
-            for name, collectors in metrics.items()
-        }
-        names = dict.fromkeys(name for each in images for name in each)
-        joined = {name: np.concatenate([part for each in images for part in each.get(name, ())]) for name in names}
-        return Measurement(values, joined)
+        return passed.measurement({name: self._count(name) for name in metrics}, per_image)
 
     def _prepared(
         self, model: Autoencoder, wanted: Mapping[str, Sequence[str]], protocols: Mapping[str, MeasureProtocol]
@@ -131,37 +193,20 @@ class Evaluator:
     def _pass(
         self,
         model: Autoencoder,
-        metrics: Mapping[str, Mapping[str, Metric]],
-        protocols: Mapping[str, MeasureProtocol],
+        passed: MetricPass,
         progress: Callable[[int, int], None],
         see: Callable[[Tensor], None],
-    ) -> _RankValues:
-        """Update all ``metrics`` with this rank's images."""
-        own = _RankValues(dict.fromkeys(metrics, 0), {})
-        total = max(self._count(name) for name in metrics)
+    ) -> None:
+        """Reconstruct this rank's images, and add them to ``passed``."""
+        total = max(self._count(name) for name in passed.metrics)
         starts = self.group.own_items(range(0, total, BATCH))
         positions = torch.arange(starts[0], min(starts[-1] + BATCH, total)) if starts else torch.arange(0)
         for start, pixels in zip(starts, batches(self.pixels, positions, BATCH), strict=True):  # decoded ahead
             x = to_unit(pixels.to(self.device))
             reconstructions, out = model(x)
             see(out.codes)
-            for name, collectors in metrics.items():
-                here = slice(max(0, min(len(x), self._count(name) - start)))  # empty beyond the protocol's limit
-                if here.stop == 0:
-                    continue
-                batch = Batch(
-                    originals=self._measured_originals(x, start, protocols[name])[here],
-                    reconstructions=as_measured(reconstructions[here].float(), protocols[name]),
-                    codes=out.codes[here] if model.quantizer.depth > 0 else None,
-                    index=torch.arange(start, start + here.stop),
-                )
-                own.counts[name] += here.stop
-                for metric, collector in collectors.items():
-                    each = collector.update(batch)
-                    if each is not None:
-                        own.images.setdefault(f"{name}/{metric}", []).append(each.numpy())
+            passed.add(start, x, reconstructions, out.codes if model.quantizer.depth > 0 else None)
             progress(min(start + BATCH, total) - starts[0], min(starts[-1] + BATCH, total) - starts[0])
-        return own
 
     def _check_counts(self, counts: Sequence[Mapping[str, int]]) -> None:
         """Raise RunError unless the ranks together measured every image once."""

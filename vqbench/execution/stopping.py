@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +21,8 @@ class Stop:
 
     A context manager that handles signals. Inside :meth:`graceful`, the first signal requests a clean stop and the
     second ends the work at once; outside, where nothing can be lost, the first ends it. Leaving the context then
-    raises the error that has the right exit code: 130 after Ctrl-C, 75 after SIGTERM and SIGUSR1.
+    raises the error that has the right exit code: 130 after Ctrl-C, 75 after SIGTERM and SIGUSR1. Python handles
+    signals in its main thread alone: in others, only the time limit stops.
     """
 
     def __init__(self, time_limit: float | None = None) -> None:
@@ -65,7 +67,8 @@ class Stop:
             raise KeyboardInterrupt
 
     def __enter__(self) -> Stop:
-        self._before = {number: signal.signal(number, self._handle_signal) for number in SIGNALS}
+        handled = SIGNALS if threading.current_thread() is threading.main_thread() else ()
+        self._before = {number: signal.signal(number, self._handle_signal) for number in handled}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

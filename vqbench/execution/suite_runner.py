@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from vqbench.errors import Damaged, StoreError, TimeUp, UsageError, sentence
 from vqbench.execution.executors.creation import create_executor
 from vqbench.execution.executors.executor import Summary
 from vqbench.execution.executors.executor_options import ExecutorOptions
-from vqbench.execution.messages import RunSettings
+from vqbench.execution.messages import ProgressListener, RunSettings
 from vqbench.execution.preparation import prepare, required_assets
 from vqbench.execution.progress import run_progress, short_names
 from vqbench.execution.stopping import Stop
@@ -26,6 +27,7 @@ from vqbench.system.environment import checkpoint_interval
 from vqbench.system.output import few
 
 Notify = Callable[[str], None]  # shows one sentence to the user
+Listen = Callable[[Sequence[Job]], AbstractContextManager[ProgressListener]]  # opens the listener of these jobs
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class RunOptions:
     logger: str | None = None  # receives losses, epochs and values; see vqbench.execution.loggers
     deterministic: bool = False  # see vqbench.system.determinism
     offline: bool = False  # fetch no data and no weights
+    listen: Listen | None = None  # receives the progress, in place of the terminal
 
     def settings(self, devices: int) -> RunSettings:
         """Return the settings of all processes, for ``devices`` devices per run."""
@@ -96,7 +99,8 @@ def run_suites(
         _require_sent_files(ordered, options.executor.executor)
         settings = options.settings(ranks.size if ranks else options.devices or 1)
         headline = partial(_headline, plans, store)
-        with run_progress(ordered, options.quiet, expected, headline) as listener, stop.graceful(listener.log):
+        listen = options.listen or (lambda jobs: run_progress(jobs, options.quiet, expected, headline))
+        with listen(ordered) as listener, stop.graceful(listener.log):
             executor = create_executor(
                 options.executor,
                 store.root.resolve(),

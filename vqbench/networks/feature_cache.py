@@ -23,11 +23,14 @@ from vqbench.system import stored_files
 DIGEST = hashlib.sha256().digest_size
 
 
-def features_path(protocol: MeasureProtocol, dataset: str, device: torch.device) -> Path:
+def features_path(protocol: MeasureProtocol, dataset: str, device: torch.device) -> Path | None:
     """Return the file for the features of the split with digest ``dataset``.
 
-    Its name contains all that decides them. rFID's originals and the references of samples share a file.
+    Its name contains all that decides them. rFID's originals and the references of samples share a file. None for
+    images without a digest.
     """
+    if not dataset:
+        return None
     weights = _weights_digest(inception.network(device))[:16]
     name = f"{dataset}-{protocol.name}-v{protocol.VERSION}-rfid-v{inception.VERSION}-{weights}.npy"
     return assets.cache_folder() / "features" / name
@@ -43,9 +46,10 @@ class FeatureCache:
 
     The file is an (N, 2048) array, the features of the first N images, and its SHA-256. It is replaced as a whole, and
     only by a longer one; a process that has other images than the first N (one rank of several) does not write it.
+    Without a ``path``, features are kept in memory alone.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
         self.path = path
         self._rows: dict[int, Tensor] = dict(enumerate(torch.from_numpy(self._on_disk())))
 
@@ -64,7 +68,11 @@ class FeatureCache:
     def save(self) -> None:
         """Write the file if it would become longer; warn if it cannot be written."""
         count = len(self._rows)
-        if count <= len(self._on_disk()) or not all(position in self._rows for position in range(count)):
+        if (
+            self.path is None
+            or count <= len(self._on_disk())
+            or not all(position in self._rows for position in range(count))
+        ):
             return
         rows = torch.stack([self._rows[position] for position in range(count)]).numpy()
         try:
@@ -79,6 +87,8 @@ class FeatureCache:
     def _on_disk(self) -> np.ndarray:
         """Read the file, (N, 2048); no rows if it is missing or damaged."""
         with suppress(StoreError, FileNotFoundError, ValueError):
+            if self.path is None:
+                raise FileNotFoundError
             array, digest = stored_files.large_array(self.path, DIGEST)
             sound = digest == hashlib.sha256(array.data).digest()
             if sound and array.ndim == 2 and array.shape[1] == inception.DIM and array.dtype == np.float32:

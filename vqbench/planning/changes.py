@@ -101,17 +101,18 @@ def _selects(before: Document, rows: Sequence[QuantizerRow]) -> bool:
 # Rows -----------------------------------------------------------------------------------------------------------------
 
 
-def select_rows(suite: SuiteSpec, only: Sequence[str] = (), skip: Sequence[str] = ()) -> list[Override]:
+def select_rows(
+    suite: SuiteSpec, only: Sequence[str] = (), skip: Sequence[str] = (), added: Sequence[str] | None = None
+) -> list[Override]:
     """Return the override that leaves the wanted rows of ``suite``.
 
-    None is needed if these are all that it has. A quantizer in a file of the user's that no row names gets a row, with
-    its defaults. ``only`` and ``skip`` are labels or names of quantizers, with ``*`` and ``?`` for any letters; they
-    choose rows as the file has them, so of a grid all or none. Raises UsageError for a pattern that fits no row, and if
-    no row is left.
+    None is needed if these are all that it has. A quantizer of ``added`` (None: of every file of the user's) that no
+    row names gets a row, with its defaults. ``only`` and ``skip`` are labels or names of quantizers, with ``*`` and
+    ``?`` for any letters; they choose rows as the file has them, so of a grid all or none. Raises UsageError for a
+    pattern that fits no row, and if no row is left.
     """
     rows = list(suite.quantizers)
-    added = [QuantizerRow.model_validate(name) for name in _unnamed(rows)]
-    everything = [*rows, *added]
+    everything = [*rows, *(QuantizerRow.model_validate(name) for name in _unnamed(rows, added))]
     kept = [row for row in everything if not only or _fits(row, only)]
     kept = [row for row in kept if not _fits(row, skip)]
     for pattern in (*only, *skip):
@@ -126,14 +127,16 @@ def select_rows(suite: SuiteSpec, only: Sequence[str] = (), skip: Sequence[str] 
     return [Override("quantizers", written, origin="rows chosen by --only, --skip or --plugin")]
 
 
-def _unnamed(rows: Iterable[QuantizerRow]) -> list[str]:
+def _unnamed(rows: Iterable[QuantizerRow], added: Sequence[str] | None) -> list[str]:
     """The quantizers of the user's own files that no row names.
 
     A row names one by the plugin's name or by that of a preset.
     """
     named = {row.quantizer for row in rows}
     return [
-        name for name in registry.added("quantizers") if not named & {name, *registry.load("quantizers", name).presets}
+        name
+        for name in registry.added("quantizers")
+        if (added is None or name in added) and not named & {name, *registry.load("quantizers", name).presets}
     ]
 
 

@@ -26,7 +26,7 @@ from vqbench.planning.overrides import Override
 from vqbench.planning.plan import DatasetInfo, Length, MetricInfo, Plan, PlannedRun
 from vqbench.planning.schema import Problem
 from vqbench.planning.suite import SuiteSpec
-from vqbench.planning.suite_files import load_suite
+from vqbench.planning.suite_files import changed_suite, load_suite
 from vqbench.spec import PluginSpec
 from vqbench.store.results import ResultStore
 from vqbench.store.value_name import Sampling
@@ -56,12 +56,15 @@ def load(
     Raises:
         UsageError: for whatever is wrong with the suite, with its place in the file.
     """
-    spec = load_suite(suite, overrides)
-    if metrics:
-        spec = load_suite(suite, [*overrides, *_added_metrics(spec, metrics)])
-    if reduced or test_images:
-        spec = spec.reduce(test_images, **reduced)
-    variant = bool(overrides or metrics or reduced or test_images)
+    spec = changed_suite(suite, overrides, metrics, reduced, test_images)
+    return load_spec(spec, bool(overrides or metrics or reduced or test_images), stores, refresh)
+
+
+def load_spec(spec: SuiteSpec, variant: bool, stores: Sequence[ResultStore], refresh: bool = False) -> Plan:
+    """Load the plan of a suite that was read already, otherwise like :func:`load`.
+
+    ``variant``: it differs from its file.
+    """
     digest = _suite_digest(spec)
     stale = set(range(len(spec.datasets))) if refresh else None
     kept = _kept(spec, digest, variant, stores, stale)
@@ -70,15 +73,6 @@ def load(
     for position in stale or ():
         expansion.refresh(spec, registry, position)
     return resolve(spec, digest, variant)
-
-
-def _added_metrics(spec: SuiteSpec, metrics: Sequence[str]) -> list[Override]:
-    """The overrides that add ``metrics`` to the suite and to its table."""
-    origin = f"--metrics {', '.join(metrics)}"
-    changes = [Override("metrics", list(dict.fromkeys([*spec.metrics, *metrics])), origin)]
-    if spec.table.columns:
-        changes.append(Override("table.columns", list(dict.fromkeys([*spec.table.columns, *metrics])), origin))
-    return changes
 
 
 def keys(suite: Path, stores: Sequence[ResultStore]) -> set[str]:

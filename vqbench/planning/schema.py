@@ -12,6 +12,8 @@ from vqbench.errors import nearest, shortened
 
 T = TypeVar("T")
 MOST_CODES = 2**24  # of a codebook, and dimensions of a code
+_SIZE = {"type": "integer", "minimum": 1, "maximum": MOST_CODES}
+SIZES: dict[str, Any] = {"anyOf": [_SIZE, {"type": "array", "items": _SIZE, "minItems": 1, "uniqueItems": True}]}
 
 
 class Problem(ValueError):

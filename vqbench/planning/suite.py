@@ -16,6 +16,7 @@ from pydantic import (
     PrivateAttr,
     SerializerFunctionWrapHandler,
     ValidationError,
+    WithJsonSchema,
     model_serializer,
     model_validator,
 )
@@ -24,6 +25,7 @@ from vqbench.bounds import MOST
 from vqbench.errors import UsageError, counted, nearest, shortened
 from vqbench.planning import yamlfile
 from vqbench.planning.schema import (
+    SIZES,
     Model,
     Plugin,
     Problem,
@@ -51,13 +53,16 @@ ROW_KEYS = ("label", "on", "paper", "backbone", "train", "codebook")  # of a row
 SAMPLE_KEYS = ("count", "reference", "references")  # of samples, beside the settings of its recipe
 EXTRA_COLUMNS = ("seconds", "latent", "codes", "parameters", "state")  # columns of a table that are no metrics
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Sizes = Annotated[list[int], BeforeValidator(sizes), WithJsonSchema(SIZES)]
 
 
 class PaperRow(Model):
     """The row of the paper's table that a row of ours corresponds to, in its words."""
 
-    row: Annotated[str, AfterValidator(line)]
-    setting: Annotated[str, AfterValidator(line)] | None = None
+    row: Annotated[str, AfterValidator(line)] = Field(description="the row's name in the paper's table")
+    setting: Annotated[str, AfterValidator(line)] | None = Field(
+        default=None, description="its setting, in tables that have such a column"
+    )
 
 
 class Codebook(Model):
@@ -66,8 +71,8 @@ class Codebook(Model):
     Lists are grids.
     """
 
-    num_codes: Annotated[list[int], BeforeValidator(sizes)] = Field(default=[512])
-    dim: Annotated[list[int], BeforeValidator(sizes)] = Field(default=[64])
+    num_codes: Sizes = Field(default=[512], description="codes per position, K")
+    dim: Sizes = Field(default=[64], description="channels of the feature map, D")
 
 
 class QuantizerRow(Model):
@@ -79,12 +84,16 @@ class QuantizerRow(Model):
 
     quantizer: str
     args: dict[str, Any] = Field(default={})  # a list as a value stands for one row per item
-    label: Annotated[str, AfterValidator(line)] | None = None
-    on: dict[str, dict[str, Any]] = Field(default={})  # data set -> arguments there
-    paper: PaperRow | None = None
-    backbone: Plugin | None = None
-    train: Plugin | None = None
-    codebook: Codebook | None = None
+    label: Annotated[str, AfterValidator(line)] | None = Field(
+        default=None, description="the row's name in tables; without one, the name of the quantizer"
+    )
+    on: dict[str, dict[str, Any]] = Field(
+        default={}, description="arguments of the quantizer on one data set: {cifar10: {scale: 20}}"
+    )
+    paper: PaperRow | None = Field(default=None, description="the row of the paper's table to compare with")
+    backbone: Plugin | None = Field(default=None, description="the row's own backbone, instead of the suite's")
+    train: Plugin | None = Field(default=None, description="the row's own training, instead of the suite's")
+    codebook: Codebook | None = Field(default=None, description="the row's own budget, instead of the suite's")
 
     @classmethod
     def _plain(cls, data: Any) -> Any:
@@ -120,9 +129,11 @@ class QuantizerRow(Model):
 class SampleSettings(Model):
     """The number, settings and reference of a second stage's samples."""
 
-    count: Annotated[int, Field(ge=2, le=10_000_000)] = 50_000
-    reference: Reference = "train"
-    references: Annotated[int, Field(ge=2, le=MOST)] | None = None  # the first images of that split; None: all
+    count: Annotated[int, Field(ge=2, le=10_000_000)] = Field(default=50_000, description="images to generate")
+    reference: Reference = Field(default="train", description="the split that samples are compared with")
+    references: Annotated[int, Field(ge=2, le=MOST)] | None = Field(
+        default=None, description="compare with the first images of that split alone; null: with all"
+    )
     settings: dict[str, Any] = Field(default={})  # every other key; only the recipe checks them
 
     @classmethod
@@ -159,10 +170,16 @@ class TableSpec(Model):
     Both are by data set or by an argument's value.
     """
 
-    layout: Literal["rows", "side_by_side"] = "rows"
-    group: str = "dataset"
-    columns: Annotated[list[str], AfterValidator(distinct)] | None = None
-    protocol: str | None = None
+    layout: Literal["rows", "side_by_side"] = Field(
+        default="rows", description="groups as blocks of rows, or as groups of columns"
+    )
+    group: str = Field(default="dataset", description="what makes a group: dataset, or an argument of the quantizers")
+    columns: Annotated[list[str], AfterValidator(distinct)] | None = Field(
+        default=None, description="metrics and facts of runs to show, in this order; null: all metrics"
+    )
+    protocol: str | None = Field(
+        default=None, description="the measuring protocol whose values are shown; null: the first of measure"
+    )
 
 
 @dataclass(frozen=True)
@@ -185,26 +202,42 @@ class SuiteSpec(Model):
     :func:`vqbench.planning.expansion.expand` checks these.
     """
 
-    name: Annotated[str, AfterValidator(word)]  # files are named by it
-    title: Annotated[str, AfterValidator(line)] | None = None
-    description: str | None = None
-    paper: Annotated[str, AfterValidator(line)] | None = None  # the table whose printed values stand beside ours
-    train: Plugin  # a training protocol, with arguments of its recipe that differ from it; or another recipe
-    measure: Annotated[list[str], AfterValidator(distinct)]
-    datasets: Annotated[list[Plugin], AfterValidator(filled)]
-    data: Annotated[str, AfterValidator(line)] | None = None  # the folder of the data sets that are folders
-    backbone: Plugin = DEFAULT_BACKBONE
-    codebook: Codebook = Codebook()
-    quantizers: Annotated[list[QuantizerRow], AfterValidator(filled)]
-    seeds: Annotated[list[Seed], AfterValidator(distinct)] = Field(default=[42])
-    generate: Plugin | None = None  # the recipe of a second stage on every run, which makes images
-    samples: SampleSettings = SampleSettings()  # of the second stage
-    metrics: Annotated[list[str], AfterValidator(distinct)]
-    table: TableSpec = TableSpec()
-    reduced: Annotated[dict[str, Any], AfterValidator(arguments)] = Field(default={})  # arguments of the recipe
-    changed: list[str] = Field(default=[])  # what --set changed of what is trained, as path=value
-    left_out: list[str] = Field(default=[])  # columns of the table whose metric --set left out
-    test_images: Annotated[int, Field(ge=2, le=MOST)] | None = None  # measure on the first of the test split alone
+    name: Annotated[str, AfterValidator(word)] = Field(description="the suite's name; files are named by it")
+    title: Annotated[str, AfterValidator(line)] | None = Field(default=None, description="the heading of its tables")
+    description: str | None = Field(default=None, description="what is compared and why, shown with the table")
+    paper: Annotated[str, AfterValidator(line)] | None = Field(
+        default=None, description="the paper's table whose printed values are shown beside ours: B.1 to B.4"
+    )
+    train: Plugin = Field(
+        description="a training protocol or a recipe, with arguments of the recipe: {clean: {epochs: 6}}"
+    )
+    measure: Annotated[list[str], AfterValidator(distinct)] = Field(description="protocols to evaluate under")
+    datasets: Annotated[list[Plugin], AfterValidator(filled)] = Field(description="data sets to train and test on")
+    data: Annotated[str, AfterValidator(line)] | None = Field(
+        default=None, description="the folder of images for data sets that are folders, such as photos"
+    )
+    backbone: Plugin = Field(default=DEFAULT_BACKBONE, description="encoder and decoder, the same for all rows")
+    codebook: Codebook = Field(default=Codebook(), description="the budget of all rows; lists are grids")
+    quantizers: Annotated[list[QuantizerRow], AfterValidator(filled)] = Field(
+        description="the rows of the table; a list as the value of an argument is a grid, one row per item"
+    )
+    seeds: Annotated[list[Seed], AfterValidator(distinct)] = Field(
+        default=[42], description="seeds; every row is trained once per seed"
+    )
+    generate: Plugin | None = Field(
+        default=None, description="the recipe of a second stage, which is trained on every run and generates images"
+    )
+    samples: SampleSettings = Field(default=SampleSettings(), description="what the second stage generates")
+    metrics: Annotated[list[str], AfterValidator(distinct)] = Field(description="metrics to compute")
+    table: TableSpec = Field(default=TableSpec(), description="the layout of the table")
+    reduced: Annotated[dict[str, Any], AfterValidator(arguments)] = Field(
+        default={}, description="arguments of every recipe; written by --epochs, --batch-size and --subset"
+    )
+    changed: list[str] = Field(default=[], description="training settings changed by --set; written by vqbench")
+    left_out: list[str] = Field(default=[], description="columns whose metric --set removed; written by vqbench")
+    test_images: Annotated[int, Field(ge=2, le=MOST)] | None = Field(
+        default=None, description="evaluate on the first test images alone; written by --test-images"
+    )
 
     _document: Document = PrivateAttr(default_factory=lambda: Document(None))
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 
 from vqbench.errors import UsageError, nearest
 from vqbench.planning import yamlfile
 from vqbench.planning.changes import narrowed, of_training
 from vqbench.planning.overrides import Override, override
 from vqbench.planning.suite import SuiteSpec
+from vqbench.planning.yamlfile import Document
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -57,15 +59,38 @@ def _is_file(path: Path) -> bool:
     return False
 
 
-def load_suite(name_or_path: str | Path, overrides: Iterable[Override] = ()) -> SuiteSpec:
-    """Load the suite of that name or path, changed by ``overrides``.
+def load_suite(source: str | Path | Document, overrides: Iterable[Override] = ()) -> SuiteSpec:
+    """Load the suite of a name, a path or a document, changed by ``overrides``.
 
     Raises UsageError with the place of a wrong value.
     """
-    document = yamlfile.read(find_suite(name_or_path))
+    document = source if isinstance(source, Document) else yamlfile.read(find_suite(source))
     overrides = list(overrides)
     changed = override(document, overrides, SuiteSpec.model_fields)
     suite = SuiteSpec.from_document(narrowed(document, changed, overrides))
     if not overrides:
         return suite
     return suite.model_copy(update={"changed": [*suite.changed, *of_training(document, suite.quantizers, overrides)]})
+
+
+def changed_suite(
+    source: str | Path | Document,
+    overrides: Sequence[Override] = (),
+    metrics: Sequence[str] = (),
+    reduced: Mapping[str, int] = MappingProxyType({}),
+    test_images: int | None = None,
+) -> SuiteSpec:
+    """Load a suite with all its changes; see :func:`vqbench.planning.loading.load`."""
+    spec = load_suite(source, overrides)
+    if metrics:
+        spec = load_suite(source, [*overrides, *_added_metrics(spec, metrics)])
+    return spec.reduce(test_images, **reduced) if reduced or test_images else spec
+
+
+def _added_metrics(spec: SuiteSpec, metrics: Sequence[str]) -> list[Override]:
+    """The overrides that add ``metrics`` to the suite and to its table."""
+    origin = f"--metrics {', '.join(metrics)}"
+    changes = [Override("metrics", list(dict.fromkeys([*spec.metrics, *metrics])), origin)]
+    if spec.table.columns:
+        changes.append(Override("table.columns", list(dict.fromkeys([*spec.table.columns, *metrics])), origin))
+    return changes

@@ -24,6 +24,7 @@ from vqbench.registry.discovery import (
 )
 from vqbench.registry.loading import (
     add_file,
+    add_files,
     contained,
     create,
     digest,
@@ -47,6 +48,7 @@ __all__ = [
     "Kind",
     "PluginSource",
     "add_file",
+    "add_files",
     "added",
     "checked",
     "contained",

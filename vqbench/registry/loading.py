@@ -7,7 +7,7 @@ import importlib.util
 import inspect
 import traceback
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import EntryPoint
@@ -64,6 +64,18 @@ def add_file(path: str | Path) -> None:
         classes.cache_clear()
     discovery.offer(path)
     sources.cache_clear()
+
+
+def add_files(paths: Iterable[str | Path]) -> None:
+    """Offer the plugins of several Python files; see :func:`add_file`.
+
+    Raises UsageError where two of them have the same name.
+    """
+    named: dict[str, Path] = {}
+    for path in map(Path, paths):
+        add_file(path)
+        if (same := named.setdefault(path.stem, path)).resolve() != path.resolve():
+            raise UsageError(f"{path}: {same} has the same name; rename one of them")
 
 
 @cache

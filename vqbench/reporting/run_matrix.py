@@ -6,6 +6,7 @@ import gc
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from vqbench.errors import VqbenchError
@@ -65,14 +66,14 @@ class RunMatrix:
         return None if None in seconds else sum(each for each in seconds if each is not None)
 
 
-def run_matrix(plan: Plan, store: ResultStore, results: ResultStore, cached: ResultStore) -> RunMatrix:
+def run_matrix(plan: Plan, store: ResultStore, shared: Mapping[str, Sequence[str]] = MappingProxyType({})) -> RunMatrix:
     """List every cell of ``plan`` with its state in ``store``.
 
-    ``results`` are published records; ``cached`` is where resolved suites are kept that neither store has.
+    ``shared`` are the names of other suites with the same run, by key; see :func:`shared_runs`.
     """
     with _without_garbage_collection():
         records = {record.run.key: record for record in store.records()}  # each is read once; there may be thousands
-        shared, known = _shared([store, results, cached], plan), median_seconds(records.values())
+        known = median_seconds(records.values())
         wanted = {second: plan.wanted_of(second) for second in (False, True)}
         cells = []
         for entry, run in ((each, run) for each in plan.entries for run in each.stages()):
@@ -100,8 +101,11 @@ def _next_step(record: Record | None, missing: Mapping[str, Any]) -> str:
     return "done" if not missing else "to measure" if record else "to do"
 
 
-def _shared(stores: Sequence[ResultStore], plan: Plan) -> dict[str, list[str]]:
-    """Map run keys of ``plan`` to the names of other suites with the same run."""
+def shared_runs(plan: Plan, stores: Sequence[ResultStore]) -> dict[str, list[str]]:
+    """Map run keys of ``plan`` to the names of other suites with the same run.
+
+    Resolved suites are read from ``stores``; the last keeps those that none has.
+    """
     shared: dict[str, list[str]] = {}
     own = {run.key for run in plan.runs()}
     for name, path in known_suites().items():

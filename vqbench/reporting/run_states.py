@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from vqbench.planning.plan import Plan, PlannedRun
@@ -21,20 +21,43 @@ class RunState:
     seed: int
     key: str
     state: str
+    seconds: float | None = None  # of training; None without a record
+    date: str | None = None  # of the record, in UTC
+
+    @property
+    def word(self) -> str:
+        """The state without its reason or details."""
+        return _word(self.state)
 
 
 def run_states(plan: Plan, store: ResultStore) -> list[RunState]:
     """List the runs of ``plan`` in table order, a second stage below its first."""
-    return [
-        RunState(row_name(entry, run), entry.dataset, entry.seed, run.key, state(plan, store, run))
-        for entry in plan.entries
-        for run in entry.stages()
-    ]
+    states = []
+    for entry, run in ((each, run) for each in plan.entries for run in each.stages()):
+        record = store.sound(run)
+        seconds, date = (record.made["seconds"], record.made["date"] or None) if record else (None, None)
+        states.append(
+            RunState(
+                row=row_name(entry, run),
+                dataset=entry.dataset,
+                seed=entry.seed,
+                key=run.key,
+                state=state(plan, store, run),
+                seconds=seconds,
+                date=date,
+            )
+        )
+    return states
 
 
 def row_name(entry: PlannedRun, run: RunSpec) -> str:
     """Name a run in a list by its row; a second stage also by its recipe."""
     return entry.label if run.parent is None else f"{run.recipe.name} on {entry.label}"
+
+
+def counts(states: Iterable[RunState]) -> dict[str, int]:
+    """Count distinct runs by the first words of their state, such as "done" or "not begun"."""
+    return dict(Counter({each.key: each.word for each in states}.values()))
 
 
 def state(plan: Plan, store: ResultStore, run: RunSpec) -> str:
@@ -58,5 +81,9 @@ def state(plan: Plan, store: ResultStore, run: RunSpec) -> str:
 def remaining(plans: Sequence[Plan], store: ResultStore, retry_failed: bool) -> dict[str, int]:
     """Count the runs that the same command would still work on, by state."""
     states = {run.key: state(plan, store, run) for plan in plans for run in plan.runs()}
-    kinds = (each.partition(":")[0].partition(",")[0] for each in states.values())
+    kinds = map(_word, states.values())
     return dict(Counter(kind for kind in kinds if kind != "done" and (kind != "failed" or retry_failed)))
+
+
+def _word(state: str) -> str:
+    return "waiting" if state.startswith("waits for") else state.partition(":")[0].partition(",")[0]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 from vqbench.errors import StoreError
 from vqbench.system.console import one_line, visible
 
+LINE = 110  # columns of running text, however wide the terminal
 NAMED = 10  # damaged files that one command names
 
 
@@ -29,6 +32,28 @@ def grid(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
     cells = [[one_line(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
     return tabulate(cells, headers=list(head), tablefmt="plain", disable_numparse=True)
+
+
+def width() -> int:
+    """Return the number of columns that printed text should fit.
+
+    Those of the terminal or of ``COLUMNS``, between 40 and 200, or 80 where standard output is a file or a pipe.
+    """
+    return max(40, min(200, shutil.get_terminal_size((80, 24)).columns))
+
+
+def fold(text: str, indent: str = "", columns: int | None = None) -> str:
+    """Wrap ``text`` to the terminal; all lines after the first start with ``indent``.
+
+    Words are not broken, so that commands and paths can be copied.
+    """
+    return textwrap.fill(
+        text,
+        min(columns or width(), LINE),
+        subsequent_indent=indent,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
 
 
 def write_text(path: Path, text: str) -> None:

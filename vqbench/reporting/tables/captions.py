@@ -17,7 +17,7 @@ def caption(stored: StoredRuns, protocol: str) -> list[str]:
         lines.append(suite.about)
     if suite.reduced or suite.test_images:
         less = [f"{name} {value}" for name, value in suite.reduced.items()]
-        less += [f"the first {suite.test_images} test images"] if suite.test_images else []
+        less += [_tested(plan, suite.test_images)] if suite.test_images else []
         lines.append(f"Reduced: {', '.join(less)}. Not comparable with full runs.")
     if suite.left_out:
         lines.append(f"Columns left out, since their metric is not measured: {', '.join(suite.left_out)}.")
@@ -37,6 +37,17 @@ def caption(stored: StoredRuns, protocol: str) -> list[str]:
             f"{' and '.join(machines)}; torch {' and '.join(versions)}."
         )
     return lines
+
+
+def _tested(plan: Plan, most: int) -> str:
+    """Name the test images of a reduced copy, at most ``most`` of each data set."""
+    counts = {info.title: info.test for info in plan.datasets.values()}
+    fewer = [f"{count:,} of {title}" for title, count in counts.items() if count < most]
+    if not fewer:
+        return f"the first {most:,} test images"
+    if len(fewer) < len(counts):
+        return f"the first {most:,} test images, or all there are ({', '.join(fewer)})"
+    return f"all {min(counts.values()):,} test images" if len(counts) == 1 else f"all test images ({', '.join(fewer)})"
 
 
 def _training(plan: Plan) -> str:

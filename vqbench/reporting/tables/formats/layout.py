@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from vqbench.reporting.tables.formats.notes import LINES, WIDTH, Footnotes, explained, remarks, shortened
+from vqbench.reporting.tables.formats.notes import LINES, WIDTH, Footnotes, cut, explained, remarks, shortened
 from vqbench.reporting.tables.table import MARKS, Cell, Column, Mark, Rank, Row, RowBlock, Table, ranks
 from vqbench.reporting.verdict import VerdictKind
 from vqbench.system.console import one_line
@@ -81,15 +81,18 @@ class Layout:
         line = "; ".join(parts)
         return f"{line[0].upper()}{line[1:]}." if parts else ""
 
-    def below(self, ranks: str, all_notes: bool) -> list[tuple[str, str]]:
+    def below(
+        self, ranks: str, all_notes: bool, mark: str = "{}:", cut: Callable[[str], str] = cut
+    ) -> list[tuple[str, str]]:
         """Return the notes below the table as (mark or "", text).
 
-        At most five short lines unless ``all_notes``.
+        At most five unless ``all_notes``, each of them ``cut``; lettered notes share one of them, each after its
+        ``mark``.
         """
         legend = self.legend(ranks)
         notes = [("", text) for text in ([legend] if legend else []) + [*self.remarks]] + [*self.notes]
-        whole = len(notes) <= LINES and all(len(mark) + len(text) + 3 <= WIDTH for mark, text in notes[1:])
-        return notes if all_notes or whole else shortened(notes, keep_first=bool(legend))
+        whole = len(notes) <= LINES and all(len(letter) + len(text) + 3 <= WIDTH for letter, text in notes[1:])
+        return notes if all_notes or whole else shortened(notes, bool(legend), mark, cut)
 
 
 def layout(table: Table, paper: bool = False) -> Layout:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from vqbench.reporting import verdict
 from vqbench.reporting.tables.table import MARKS, Mark, Table
@@ -38,19 +38,23 @@ def explained(marks: Sequence[Mark]) -> str:
     return ", ".join(f"{mark} {MARKS[mark]}" for mark in marks)
 
 
-def shortened(notes: Sequence[tuple[str, str]], keep_first: bool) -> list[tuple[str, str]]:
-    """Shorten notes to a few lines; the last one says where all notes are.
+def shortened(
+    notes: Sequence[tuple[str, str]], keep_first: bool, mark: str, cut: Callable[[str], str]
+) -> list[tuple[str, str]]:
+    """Shorten notes to a few; the last one says where all notes are.
 
-    All lettered notes share one line.
+    All lettered notes share one, each after its letter in the form of ``mark``. All but the first are ``cut``, and
+    that one, too, unless ``keep_first``.
     """
-    plain = [text for mark, text in notes if not mark]
-    lettered = "; ".join(f"{mark}: {text}" for mark, text in notes if mark)
+    plain = [text for letter, text in notes if not letter]
+    lettered = "; ".join(f"{mark.format(letter)} {text}" for letter, text in notes if letter)
     chosen = [*plain[:3], *([lettered] if lettered else []), *plain[3:]][: LINES - 1]
     start = 1 if keep_first else 0
-    return [("", text) for text in [*chosen[:start], *map(_cut, chosen[start:]), MORE]]
+    return [("", text) for text in [*chosen[:start], *map(cut, chosen[start:]), MORE]]
 
 
-def _cut(text: str) -> str:
+def cut(text: str) -> str:
+    """Cut ``text`` to :data:`WIDTH` characters."""
     return text if len(text) <= WIDTH else text[: WIDTH - 2].rstrip() + " …"
 
 

@@ -1,0 +1,51 @@
+"""Help: a person finds a command and an option without reading all of them."""
+
+from __future__ import annotations
+
+import re
+from inspect import signature
+
+import pytest
+
+from tests.support.tiny_suite import vqbench
+from vqbench.cli import app, help_pages
+
+
+def test_every_summary_fits_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """In a terminal of 80 columns, the summary of every command is whole and on one line."""
+    monkeypatch.setenv("COLUMNS", "80")
+    assert vqbench("--help") == 0
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines()[:-8])) <= 80
+    lines = dict(re.findall(r"^  ([a-z]+) +(\S.*)$", shown, re.MULTILINE))
+    assert [name for name in app.COMMANDS if not lines.get(name, "...").endswith(".")] == []
+    assert [name for name in app.COMMANDS if lines[name].endswith("...")] == []
+
+
+def test_every_command_has_a_heading() -> None:
+    """No command is only listed among further ones."""
+    assert set(app.COMMANDS) <= {name for names in help_pages.COMMANDS.values() for name in names}
+
+
+@pytest.mark.parametrize("command", ["", *app.COMMANDS])
+def test_h_is_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """-h prints what --help prints, everywhere."""
+    words = [command] if command else []
+    assert vqbench(*words, "--help") == 0
+    long = capsys.readouterr().out
+    assert vqbench(*words, "-h") == 0
+    assert capsys.readouterr().out == long != ""
+
+
+def test_options_are_under_headings(capsys: pytest.CaptureFixture[str]) -> None:
+    """What changes, reduces, places and stops a suite is told apart; every option is shown once."""
+    assert vqbench("run", "--help") == 0
+    shown = capsys.readouterr().out
+    below = {part.splitlines()[0]: part for part in shown.split("\n\n")}
+    assert "--store" in below["Options:"]
+    assert "--only" in below["Change the suite:"]
+    assert "--epochs" in below["Reduce it (a copy, not comparable with full runs):"]
+    assert "--executor" in below["Where it runs:"]
+    assert "--timeout" in below["When it stops:"]
+    options = re.findall(r"^  (?:-\w, )?(--[a-z-]+)", shown, re.MULTILINE)
+    assert len(options) == len(set(options)) == len(signature(app.COMMANDS["run"]).parameters)  # suites, --help

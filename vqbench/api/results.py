@@ -1,0 +1,110 @@
+"""Tables and results of runs as pandas DataFrames."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vqbench.api.suites import SuiteLike, as_suite, warn_of_damage
+from vqbench.errors import UsageError, nearest
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+def table(
+    suite: SuiteLike, *, store: str | Path = "runs", results: str | Path = "results", protocol: str | None = None
+) -> DataFrame:
+    """Return the table of a suite, as ``vqbench table`` prints it.
+
+    The index is (dataset, row), with a setting between them where the table has several; the columns are named by
+    metrics. Values are means over seeds, not rounded; NaN where a run is missing or has failed, and where a metric does
+    not apply. ``attrs`` has the title, the protocol and the notes below the printed table.
+
+    Args:
+        suite: a suite of :func:`load_suite`, or what it takes.
+        store: folder of the runs.
+        results: folder of published records, read for runs that ``store`` lacks.
+        protocol: evaluation protocol, if the suite has several; the table's first without.
+
+    Raises:
+        UsageError: for a wrong suite, a protocol that it has not, or a store that does not exist.
+
+    >>> import vqbench
+    >>> vqbench.table(vqbench.load_suite("quick", only=["vq", "sqvae"]))[["psnr", "usage"]]  # before the first run
+                            psnr  usage
+    dataset          row
+    fashion_mnist_5k vq      NaN    NaN
+                     sqvae   NaN    NaN
+    """
+    from vqbench.reporting.data_frames import table_frame
+    from vqbench.reporting.other_settings import hint
+    from vqbench.reporting.tables.assemble import tables
+    from vqbench.store.results import ResultStore, damage_of
+
+    if Path(store) != Path("runs"):  # which may not exist yet
+        _require_folder(store)
+    stores = [ResultStore(store), ResultStore(results)]
+    chosen = as_suite(suite)
+    resolved = chosen.resolve(stores)
+    by_protocol = {each.protocol.partition("@")[0]: each for each in tables(resolved, stores)}
+    if protocol is not None and protocol not in by_protocol:
+        raise UsageError(f"{resolved.suite.name} is not evaluated by {protocol!r}; {nearest(protocol, by_protocol)}")
+    if chosen.source and (other := hint("table", chosen.source, resolved, stores)):
+        warnings.warn(other, stacklevel=2)
+    warn_of_damage(damage_of(stores))
+    return table_frame(by_protocol[protocol or next(iter(by_protocol))])
+
+
+def results(store: str | Path | Sequence[str | Path] = "runs", *, suite: SuiteLike | None = None) -> DataFrame:
+    """Return all stored values: one row per run, evaluation protocol and metric.
+
+    Columns:
+
+    - the run: ``key``, ``dataset``, ``quantizer``, ``arguments`` of the quantizer as JSON, ``num_codes``, ``dim``,
+      ``seed``, ``backbone``, ``recipe``, and ``parent``, the key of the run that a second stage builds on;
+    - the value: ``protocol``, ``images`` it is measured on, ``sampling`` of a second stage, ``metric``, ``value`` in
+      the metric's unit (NaN where it does not apply), ``higher_is_better``, ``metric_version``, ``protocol_version``;
+    - the training: ``seconds``, ``parameters``, ``device``, ``devices``, ``commit``, ``torch``, ``date``;
+    - ``store``, the folder of the record.
+
+    Args:
+        store: folder of runs or of published records, or several: the first that has a run counts.
+        suite: a suite whose runs and metrics are returned, with the ``label`` of each row.
+
+    Raises:
+        UsageError: for a store that does not exist, or a wrong suite.
+
+    >>> import vqbench
+    >>> sizes = {"epochs": 1, "subset": 640, "test_images": 100}
+    >>> suite = vqbench.load_suite("quick", only="vq", seeds=[1, 2], set={"metrics": ["psnr", "usage"]}, **sizes)
+    >>> result = vqbench.run(suite, store="runs")
+    >>> frame = vqbench.results("runs", suite=suite)
+    >>> frame[["label", "seed", "protocol", "images", "metric", "higher_is_better"]]
+      label  seed protocol  images metric  higher_is_better
+    0    vq     1    clean     100   psnr              True
+    1    vq     1    clean     100  usage              True
+    2    vq     2    clean     100   psnr              True
+    3    vq     2    clean     100  usage              True
+    >>> seeds = frame.groupby(["dataset", "label", "metric"]).value.agg(["mean", "std", "count"])
+    >>> seeds["count"].tolist()
+    [2, 2]
+    """
+    from vqbench.reporting.data_frames import results_frame
+    from vqbench.store.results import ResultStore, damage_of
+
+    folders = [store] if isinstance(store, str | Path) else list(store)
+    for folder in folders:
+        _require_folder(folder)
+    stores = [ResultStore(folder) for folder in folders]
+    frame = results_frame(stores, None if suite is None else as_suite(suite).resolve(stores))
+    warn_of_damage(damage_of(stores))
+    return frame
+
+
+def _require_folder(store: str | Path) -> None:
+    """Raise UsageError for a store that does not exist."""
+    if not Path(store).exists():
+        raise UsageError(f"{store}: this folder does not exist; name one that vqbench.run has written to")

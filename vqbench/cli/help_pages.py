@@ -1,0 +1,73 @@
+"""The layout of help: commands and options under headings, in plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from typer.core import TyperCommand, TyperGroup
+
+# Headings and the commands below them. A command without a heading is listed last.
+COMMANDS: Mapping[str, tuple[str, ...]] = {
+    "Compare quantizers": ("init", "run", "plan", "status", "table", "report", "diff"),
+    "Use trained runs": ("explain", "sample", "encode", "decode", "export", "evaluate"),
+    "Look up": ("list", "info"),
+    "Add your own": ("new", "check", "profile"),
+    "Look after": ("prepare", "doctor", "publish", "clean", "completion"),
+}
+# Headings and the options below them, by their parameters' names. An option without a heading is under "Options".
+OPTIONS: Mapping[str, tuple[str, ...]] = {
+    "Change the suite": ("only", "skip", "seeds", "metrics", "sets", "plugin"),
+    "Reduce it (a copy, not comparable with full runs)": ("epochs", "batch_size", "subset", "test_images"),
+    "Where it runs": ("device", "jobs", "devices", "executor", "address", "cpus_per_run", "gpus_per_run", "slurm"),
+    "When it stops": ("time_limit", "timeout", "retry_failed"),
+}
+FEW = 8  # options that need no headings
+
+
+class SectionedGroup(TyperGroup):
+    """A group of commands whose help lists them under :data:`COMMANDS`."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write every visible command with its summary, under its heading."""
+        visible = {name: command for name, command in self.commands.items() if not command.hidden}
+        limit = formatter.width - 6 - max(map(len, visible))
+        summaries = {name: command.get_short_help_str(limit) for name, command in visible.items()}
+        width = max(map(len, summaries))
+        for heading, names in _sections(COMMANDS, summaries, "Further commands"):
+            with formatter.section(heading):
+                formatter.write_dl([(name.ljust(width), summaries[name]) for name in names])
+
+
+class SectionedCommand(TyperCommand):
+    """A command whose help lists its options under :data:`OPTIONS`, if these are many."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write arguments, the command's own options, and then those that it shares with others."""
+        records = {param: param.get_help_record(ctx) for param in self.get_params(ctx)}
+        shown = {str(param.name): record for param, record in records.items() if record}
+        arguments = {str(param.name) for param in records if param.param_type_name == "argument"}
+        options = [name for name in shown if name not in arguments]
+        *shared, own = _sections(OPTIONS if len(options) > FEW else {}, options, "Options")
+        for heading, names in [("Arguments", [name for name in shown if name in arguments]), own, *shared]:
+            if names:
+                with formatter.section(heading):
+                    formatter.write_dl([(_without_type(shown[name][0]), shown[name][1]) for name in names])
+
+
+def _without_type(name: str) -> str:
+    """Remove what newer versions of typer add to an argument, as in ``SUITE <str>``."""
+    return name.partition(" <")[0]
+
+
+def _sections(
+    headings: Mapping[str, tuple[str, ...]], present: Iterable[str], other: str
+) -> list[tuple[str, list[str]]]:
+    """Sort the names that are ``present`` under their headings, two or more under each; the others come last."""
+    left = list(present)
+    sections = []
+    for heading, names in headings.items():
+        if len(here := [name for name in names if name in left]) > 1:
+            sections.append((heading, here))
+            left = [name for name in left if name not in here]
+    return [*sections, *([(other, left)] if left else [])]

@@ -1,0 +1,1 @@
+"""The files that ``vqbench new`` writes, one per kind of plugin."""
