@@ -31,6 +31,7 @@ class Task:
     progress: Callable[[int, int], None] = lambda done, total: None  # called with the updates done, and in all
     stopped: Callable[[], bool] = lambda: False  # polled after every update: if true, save and raise Interrupted
     on_epoch: Callable[[Mapping[str, Any]], None] = lambda entry: None  # called with each epoch's entry of the history
+    on_updates: Callable[[int, Mapping[str, float]], None] | None = None  # called every 50 updates with mean losses
 
 
 @dataclass
