@@ -111,14 +111,6 @@ def test_an_edited_quantizer_trains_anew(here: Path, capsys: pytest.CaptureFixtu
     assert left() == 0
 
 
-def test_the_readme_prints_what_new_writes() -> None:
-    """The README's file is byte for byte what `vqbench new quantizer my_vq` writes."""
-    readme = (ROOT / "README.md").read_text()
-    found = re.search(r"<!-- vqbench new quantizer my_vq -->\n```python\n(.*?)```\n<!-- end -->", readme, re.DOTALL)
-    assert found
-    assert found[1] == scaffold.text("quantizer", "my_vq")
-
-
 @pytest.mark.parametrize(
     ("name", "cls"), [("my_vq", "MyVQ"), ("tsq", "TSQ"), ("online_clustered_vq2", "OnlineClusteredVQ2")]
 )
