@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
+import sys
+from pathlib import Path
 
 import vqbench
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "vqbench"
 author = "the authors of vqbench"
 copyright = "the authors of vqbench"
 version = release = vqbench.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton", "vqbench_reference"]
 exclude_patterns = ["_build"]
 
 myst_heading_anchors = 3  # links to headings, page.md#heading, work here as on GitHub

@@ -13,11 +13,12 @@ ROOT = Path(__file__).parents[1]
 # Each line that ends with an error code must be that error, and no other line may be one.
 PLANTED = """\
 import torch
+import vqbench
 from torch import Tensor
 from vqbench import registry
 from vqbench.metric import Batch, Metric
-from vqbench.quantizers.cvq import CVQ
-from vqbench.quantizers.vq import VQ
+from vqbench.quantizers import CVQ, VQ, VQEMA
+from vqbench.quantizers import NoSuchVQ  # attr-defined
 
 z = torch.zeros(1, 64, 4, 4)
 CVQ(512, 64)
@@ -27,11 +28,20 @@ CVQ(512, 64, anchor="nearby")  # arg-type
 VQ(512, 64)(z).codes + 1
 VQ(512, 64)(z).indices  # attr-defined
 VQ(512, 64)("z")  # arg-type
+VQEMA(512, "64")  # arg-type
 registry.load("quantizers", "vq")(512, 64).decode("codes")  # arg-type
 z.sum(dim=1) @ z
 z @ "z"  # operator
 z.sum(dimension=1)  # call-overload
 z.no_such_method()  # attr-defined
+suite = vqbench.load_suite("quick", only=["vq"], set={"codebook.num_codes": 64})
+vqbench.load_suite("quick", epochs="two")  # arg-type
+vqbench.load_suite("quick", epoch=2)  # call-arg
+suite.runs[0].run.key + 1  # operator
+vqbench.run(suite, jobs="all")  # arg-type
+vqbench.run({"name": "mine"}).failed["key"] + 1  # operator
+vqbench.table(suite).psnr.mean()
+vqbench.no_such_function()  # attr-defined
 
 
 class Mean(Metric):

@@ -162,12 +162,12 @@ class Samples:
 
     @cached_property
     def features(self) -> Tensor:
-        """Inception's features (pool3) of the samples: (N, 2048), on the CPU."""
+        """Inception's features (pool3) of the samples, (N, 2048), on the CPU."""
         return self.features_of_samples()
 
     @cached_property
     def references(self) -> Tensor:
-        """Inception's features of the references: (M, 2048), on the CPU."""
+        """Inception's features of the references, (M, 2048), on the CPU."""
         return self.features_of_references()
 
     def learned(self, order: Tensor | None = None) -> Iterator[Tensor]:

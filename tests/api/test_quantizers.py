@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,24 @@ def test_importing_vqbench_imports_nothing_else() -> None:
     assert done.stdout.splitlines() == ["['vqbench']", "True"]
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         vqbench.nonsense  # type: ignore[attr-defined] # noqa: B018  # the access is the test
+
+
+def test_public_names_wait_for_their_use() -> None:
+    """Each public name exists as type checkers read it; none loads torch, numpy or pandas before it is called."""
+    code = (
+        "import sys, vqbench; assert all(getattr(vqbench, name) for name in vqbench.__all__);"
+        "print([name for name in ('torch', 'numpy', 'pandas', 'pydantic') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+    tree = ast.parse(Path(str(vqbench.__file__)).read_text(encoding="utf-8"))
+    declared = {
+        alias.name: str(node.module)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("vqbench.api.")
+        for alias in node.names
+    }
+    assert declared == {name: f"vqbench.api.{module}" for name, module in vqbench._MODULES.items()}
 
 
 def test_a_preset_is_created_with_its_arguments() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,23 +33,27 @@ def table(
         UsageError: for a wrong suite, a protocol that it has not, or a store that does not exist.
 
     >>> import vqbench
-    >>> vqbench.table(vqbench.load_suite("quick", only=["vq", "cvq"]))[["psnr", "usage"]]
-                          psnr  usage
+    >>> vqbench.table(vqbench.load_suite("quick", only=["vq", "sqvae"]))[["psnr", "usage"]]  # before the first run
+                            psnr  usage
     dataset          row
-    fashion_mnist_5k vq    NaN    NaN
-                     cvq   NaN    NaN
+    fashion_mnist_5k vq      NaN    NaN
+                     sqvae   NaN    NaN
     """
     from vqbench.reporting.data_frames import table_frame
+    from vqbench.reporting.other_settings import hint
     from vqbench.reporting.tables.assemble import tables
     from vqbench.store.results import ResultStore, damage_of
 
     if Path(store) != Path("runs"):  # which may not exist yet
         _require_folder(store)
     stores = [ResultStore(store), ResultStore(results)]
-    resolved = as_suite(suite).resolve(stores)
+    chosen = as_suite(suite)
+    resolved = chosen.resolve(stores)
     by_protocol = {each.protocol.partition("@")[0]: each for each in tables(resolved, stores)}
     if protocol is not None and protocol not in by_protocol:
         raise UsageError(f"{resolved.suite.name} is not evaluated by {protocol!r}; {nearest(protocol, by_protocol)}")
+    if chosen.source and (other := hint("table", chosen.source, resolved, stores)):
+        warnings.warn(other, stacklevel=2)
     warn_of_damage(damage_of(stores))
     return table_frame(by_protocol[protocol or next(iter(by_protocol))])
 

@@ -31,7 +31,7 @@ class RunProgress:
     """One report about a run: what it does, and how far it is."""
 
     key: str
-    quantizer: str
+    label: str  # of its row; of a second stage, its recipe and the row it builds on
     dataset: str
     seed: int
     activity: str  # such as training; once the run has ended, how: "done" or "FAILED: ..."
@@ -244,7 +244,7 @@ def _listen(report: Callable[[RunProgress], None] | None, log: deque[str]) -> Li
 
     @contextmanager
     def listen(jobs: Sequence[Job]) -> Iterator[ProgressListener]:
-        yield _Listener(report, log, len(jobs))
+        yield _Listener(report, log, jobs)
 
     return listen
 
@@ -252,8 +252,9 @@ def _listen(report: Callable[[RunProgress], None] | None, log: deque[str]) -> Li
 class _Listener:
     """Passes the progress of runs to a function of the user's."""
 
-    def __init__(self, report: Callable[[RunProgress], None] | None, log: deque[str], runs: int) -> None:
-        self._report, self._log, self.runs = report, log, runs
+    def __init__(self, report: Callable[[RunProgress], None] | None, log: deque[str], jobs: Sequence[Job]) -> None:
+        self._report, self._log = report, log
+        self._labels = {job.run.key: job.row for job in jobs}
         self._activities: dict[str, str] = {}  # by key
         self.ended = 0
 
@@ -275,9 +276,9 @@ class _Listener:
         """Call the function; its error is a warning, since no run may fail by it."""
         if self._report is None:
             return
-        names = run.key, run.quantizer.name, run.dataset.name, run.seed
+        names = run.key, self._labels[run.key], run.dataset.name, run.seed
         try:
-            self._report(RunProgress(*names, activity, done, total, self.ended, self.runs))
+            self._report(RunProgress(*names, activity, done, total, self.ended, len(self._labels)))
         except Exception as error:
             self._report = None
             warnings.warn(f"on_progress failed and is not called again: {type(error).__name__}: {error}", stacklevel=2)

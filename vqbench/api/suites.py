@@ -33,6 +33,7 @@ class Suite:
     spec: SuiteSpec  # all keys of the file, checked
     variant: bool  # whether it differs from its file
     plugins: tuple[Path, ...] = ()  # files whose plugins it may use
+    source: str = ""  # its name or path; "": loaded from a mapping
 
     @property
     def name(self) -> str:
@@ -146,7 +147,7 @@ def load_suite(
         test_images=None if test_images is None else whole_number("test_images", test_images, 2),
     )
     spec, changed = changes.apply(_source(suite))
-    return Suite(spec, changed, tuple(changes.plugins))
+    return Suite(spec, changed, tuple(changes.plugins), "" if isinstance(suite, Mapping) else str(suite))
 
 
 def plan(suite: SuiteLike, *, store: str | Path = "runs", results: str | Path = "results") -> DataFrame:

@@ -46,19 +46,20 @@ def suite_schema() -> Schema:
     first = {name: cls for name, cls in recipes.items() if not cls.second_stage}
     second = {name: cls for name, cls in recipes.items() if cls.second_stage}
     training = {**{name: first[protocol.recipe] for name, protocol in TRAIN.items()}, **first}
+    metrics = [name for name in registry.names("metrics") if _built_in("metrics", name)]
     quantizers, backbones, datasets = _classes("quantizers"), _classes("backbones"), _classes("datasets")
     defs |= {
         "Training": _plugin(training),
         "Backbone": _plugin(backbones),
         "Dataset": _plugin(datasets),
         "SecondStage": _plugin(second),
+        "Metric": _suggested(metrics),
         "QuantizerRow": _row(defs["QuantizerRow"], quantizers),
         "SampleSettings": _samples(defs["SampleSettings"], second),
     }
     del defs["Plugin"]
     defs |= {cls.__name__: _arguments(cls) for each in (recipes, backbones, datasets) for cls in each.values()}
     defs |= {cls.__name__: _arguments(cls, grid=True) for cls in quantizers.values()}
-    metrics = [name for name in registry.names("metrics") if _built_in("metrics", name)]
     keys["name"]["pattern"] = "^[A-Za-z][A-Za-z0-9_-]{0,63}$"
     keys["train"] |= _ref("Training")
     keys["backbone"] |= _ref("Backbone")
@@ -66,7 +67,7 @@ def suite_schema() -> Schema:
     keys["datasets"] |= {"items": _ref("Dataset"), "minItems": 1}
     keys["quantizers"] |= {"minItems": 1}
     keys["measure"] |= {"items": {"enum": list(MEASURE)}, "minItems": 1, "uniqueItems": True}
-    keys["metrics"] |= {"items": _suggested(metrics), "minItems": 1, "uniqueItems": True}
+    keys["metrics"] |= {"items": _ref("Metric"), "minItems": 1, "uniqueItems": True}
     keys["seeds"] |= {"minItems": 1, "uniqueItems": True}
     table = defs["TableSpec"]["properties"]
     columns = {"type": "array", "items": _suggested([*metrics, *EXTRA_COLUMNS]), "minItems": 1, "uniqueItems": True}

@@ -47,7 +47,7 @@ class Gan(Recipe):
 
     Model and discriminator each have an Adam with decoupled weight decay. Both use one rate: ``learning_rate``, times
     the batch size where ``rate_rule`` is ``per_picture``, along ``schedule`` after ``warmup`` updates (see
-    :func:`~.schedule.learning_rate`; ``final_rate`` is the share of the peak at the end of a cosine).
+    ``vqbench/training/adversarial/schedule.py``; ``final_rate`` is the share of the peak at the end of a cosine).
     ``ema``: the moving average of the weights with this decay is evaluated; 0: the weights themselves.
 
     Either ``steps`` updates or ``epochs`` of whole batches; images that an epoch leaves over come in the order of
