@@ -165,10 +165,10 @@ def load_run(
         StoreError: the weights are not there, or damaged.
     """
     from vqbench import registry
+    from vqbench.api.finished_runs import find_run
     from vqbench.evaluation.coding import ImageCoder
     from vqbench.evaluation.exporting import exported_run
     from vqbench.evaluation.trained_model import load_model
-    from vqbench.planning.finished_runs import find_run
     from vqbench.store.results import ResultStore
     from vqbench.system.paths import path_of
 

@@ -40,8 +40,8 @@ def explain(
 ) -> None:
     """Show how each protocol setting changes the values of a run."""
     from vqbench import assets, registry
+    from vqbench.api.finished_runs import find_run
     from vqbench.evaluation.trained_model import load_model
-    from vqbench.planning.finished_runs import find_run
     from vqbench.reporting.protocol_differences import data, text
     from vqbench.store.results import ResultStore
 

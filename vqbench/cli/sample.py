@@ -37,8 +37,8 @@ def sample(
 
     All runs of a seed and data set start from the same noise, so their images can be compared one by one.
     """
+    from vqbench.api.finished_runs import find_run
     from vqbench.evaluation.trained_model import load_generator, sample_grid
-    from vqbench.planning.finished_runs import find_run
     from vqbench.store.results import ResultStore
     from vqbench.system.stored_files import write_atomically
 

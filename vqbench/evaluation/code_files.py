@@ -1,4 +1,4 @@
-"""Files of codes, ``codes.npz``: written, and read back by the run that made them."""
+"""Write and read files of codes, ``codes.npz``."""
 
 from __future__ import annotations
 

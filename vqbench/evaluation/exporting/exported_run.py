@@ -1,4 +1,4 @@
-"""Folders that hold a trained model for use elsewhere: written, checked, and loaded.
+"""Write and load folders that hold a trained model for use elsewhere.
 
 ``model.safetensors`` are the weights, ``run.json`` is all that is needed to rebuild the model, with the record and the
 digests of all files, ``README.md`` is for people, ``encode.pt2`` and ``decode.pt2`` are programs of ``torch.export``.

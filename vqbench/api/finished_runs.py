@@ -1,4 +1,4 @@
-"""Find a finished run by its key, by its folder, or by a suite and the label of a row."""
+"""Find a finished run by its key, its folder, or a suite and a row."""
 
 from __future__ import annotations
 
