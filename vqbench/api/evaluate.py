@@ -85,8 +85,9 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate reconstructions of images, by whatever model, as runs are evaluated.
 
-    The values are comparable with those of tables of the same protocol and images. uint8 levels and floats of level /
-    255 are the same image; nothing is resized, and floats are converted to 8 bits only where a protocol does so.
+    Returns values with protocol and unit, and values per image; printed, they are a table. They are comparable with
+    those of tables of the same protocol and images. uint8 levels and floats of level / 255 are the same image; nothing
+    is resized, and floats are converted to 8 bits only where a protocol does so.
 
     Args:
         originals: (N, C, H, W) with 1 or 3 channels, uint8 or floats in [0, 1], a numpy array or a tensor.
@@ -97,9 +98,6 @@ def evaluate(
         metrics: names that ``vqbench list metrics`` prints. None: those that need no weights, which ``lpips``, ``rfid``
             and ``kid`` fetch on first use.
         device: where networks are computed: auto, cpu, cuda or cuda:N.
-
-    Returns:
-        The values with their protocol and unit, and values per image. Printed, it is a table.
 
     Raises:
         UsageError: arrays of a wrong type, range or shape; codes beyond ``num_codes``; an unknown name.
@@ -151,7 +149,7 @@ def evaluate_stream(pairs: Iterable[ImagePairs], settings: PairSettings) -> Eval
 
 
 def _require_codebook(codes: Any, num_codes: Any) -> None:
-    """Raise UsageError unless codes and the size of their codebook are given together."""
+    """Raise UsageError unless codes and their number are given together."""
     if (codes is None) != (num_codes is None):
         raise UsageError("give `codes` and `num_codes` together: usage is a share of the codebook's size")
     if num_codes is not None and (type(num_codes) is not int or num_codes < 2):

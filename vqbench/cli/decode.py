@@ -50,7 +50,6 @@ def decode(
     import numpy as np
 
     from vqbench.evaluation import code_files, image_files
-    from vqbench.images import rounded
     from vqbench.system.stored_files import write_atomically
 
     run, path = trained.run_and_rest(words, "CODES")
@@ -72,7 +71,7 @@ def decode(
             if as_array:
                 parts.append(images.numpy())
             else:
-                image_files.write_images(output, names[start : start + 100], rounded(images))
+                image_files.write_images(output, names[start : start + 100], images)
             on_progress(min(start + 100, len(names)), len(names))
     if as_array:
         buffer = io.BytesIO()

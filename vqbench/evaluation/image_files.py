@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from vqbench.assets import image_file
 from vqbench.errors import AssetError, UsageError, nearest
 from vqbench.evaluation.image_arrays import image_tensor
 from vqbench.evaluation.reconstructions import BATCH
+from vqbench.images import rounded
 from vqbench.system import files, stored_files
 
 ARRAYS = (".npy", ".npz")
@@ -104,14 +106,12 @@ def _array(path: Path) -> np.ndarray:
     return arrays[NAME]
 
 
-def write_images(folder: Path, names: list[str], levels: Tensor) -> None:
-    """Write images (B, C, H, W) uint8 as PNG files.
+def write_images(folder: Path, names: list[str], images: Tensor) -> None:
+    """Write images (B, C, H, W) in [0, 1] as PNG files of 8 bits, rounded.
 
     Raises UsageError for a file that exists, and StoreError where it cannot be written.
     """
-    import io
-
-    for name, image in zip(names, levels, strict=True):
+    for name, image in zip(names, rounded(images), strict=True):
         path = folder / name
         if path.exists():
             raise UsageError(f"{path}: exists; name a new or an empty folder with -o")
