@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from vqbench.backbone import Autoencoder
     from vqbench.dataset import Dataset
     from vqbench.evaluation.coding import ImageCoder
+    from vqbench.evaluation.exporting.exported_run import ExportedFolder
     from vqbench.spec import RunSpec
     from vqbench.store.record import Record
 
@@ -105,6 +106,28 @@ class TrainedRun:
             UsageError: images of another shape, type or range.
         """
         return self.coder.reconstruct(images)
+
+    def export(self, folder: str | Path, *, reconstructions: bool = False) -> ExportedFolder:
+        """Write a folder that :func:`load_run` loads anywhere, as ``vqbench export`` does.
+
+        Weights as safetensors, what is needed to rebuild the model with the digests of all files as JSON, a model card,
+        and programs of ``torch.export`` for encoder and decoder. Nothing is a pickle.
+
+        Args:
+            folder: a new or an empty folder, which appears as a whole or not at all.
+            reconstructions: also write float32 reconstructions and codes of the test split.
+
+        Returns:
+            Its ``path``, the ``sizes`` of its files in bytes, and in ``left_out`` why programs are missing, if any.
+
+        Raises:
+            UsageError: a folder with content.
+            StoreError: the folder cannot be written.
+        """
+        from vqbench.evaluation.exporting.exported_run import export
+        from vqbench.system.paths import path_of
+
+        return export(self.coder, self.record, path_of(folder), self.dataset() if reconstructions else None)
 
     def test_images(self) -> torch.Tensor:
         """Return the test split that the run was evaluated on, in its order.
