@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from vqbench.api.suites import Suite, as_suite, whole_number
 from vqbench.errors import Interrupted, RunError, TimeUp, UsageError
+from vqbench.system.output import few
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -80,7 +81,7 @@ class SuiteResult:
     def require_done(self) -> None:
         """Raise RunError unless every run is done."""
         if problems := self._problems():
-            raise RunError("; ".join(problems))
+            raise RunError("; ".join(few(problems)))
 
     def table(self, protocol: str | None = None) -> DataFrame:
         """Return the table of the suite from this store; see :func:`vqbench.table`."""
@@ -107,7 +108,7 @@ class SuiteResult:
     def __str__(self) -> str:
         counts = f"{len(self.done):,} done, {len(self.failed):,} failed, {len(self.left):,} left"
         head = f"{self.suite.name} in {self.store}: {counts}{' (the time is up)' if self.time_up else ''}"
-        return "\n".join([head, *(f"  {line}" for line in (*self._problems(), *self.notes))])
+        return "\n".join([head, *(f"  {line}" for line in (*few(self._problems()), *self.notes))])
 
     __repr__ = __str__
 
@@ -153,7 +154,7 @@ def run(
         UsageError: for a suite or an argument that is wrong; nothing was started.
         AssetError: for data or weights that cannot be had.
         StoreError: if the store cannot be read or written.
-        KeyboardInterrupt: after Ctrl-C; finished work is kept.
+        KeyboardInterrupt: after Ctrl-C, as Evicted is after SIGTERM; the work so far is kept.
 
     >>> import vqbench
     >>> suite = vqbench.load_suite("quick", only="vq", epochs=1, subset=640, test_images=100, set={"metrics": ["psnr"]})
