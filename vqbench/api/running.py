@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vqbench.api.suites import Suite, as_suite, whole_number
-from vqbench.errors import Interrupted, RunError, TimeUp, UsageError
-from vqbench.system.output import few
+from vqbench.errors import Interrupted, RunError, TimeUp, UsageError, counted
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from vqbench.spec import Job, RunSpec
 
 FAILED = "failed"  # the beginning of the state of a run that failed
+LISTED = 10  # runs that one text lists
 LOGGED = 20  # lines of the log that a result keeps, the last ones
 
 
@@ -81,7 +81,7 @@ class SuiteResult:
     def require_done(self) -> None:
         """Raise RunError unless every run is done."""
         if problems := self._problems():
-            raise RunError("; ".join(few(problems)))
+            raise RunError("; ".join(problems))
 
     def table(self, protocol: str | None = None) -> DataFrame:
         """Return the table of the suite from this store; see :func:`vqbench.table`."""
@@ -99,16 +99,15 @@ class SuiteResult:
         return list({each.key: each for each in self.states}.values())
 
     def _problems(self) -> list[str]:
-        return [
-            f"{each.row} on {each.dataset}, seed {each.seed} ({each.key}): {each.state}"
-            for each in self._distinct()
-            if each.state != "done"
-        ]
+        """A sentence for each run that is not done, at most ten."""
+        runs = [each for each in self._distinct() if each.state != "done"]
+        shown = [f"{each.row} on {each.dataset}, seed {each.seed} ({each.key}): {each.state}" for each in runs[:LISTED]]
+        return [*shown, *([f"and {counted(len(runs) - LISTED, 'more run')}"] if len(runs) > LISTED else [])]
 
     def __str__(self) -> str:
         counts = f"{len(self.done):,} done, {len(self.failed):,} failed, {len(self.left):,} left"
         head = f"{self.suite.name} in {self.store}: {counts}{' (the time is up)' if self.time_up else ''}"
-        return "\n".join([head, *(f"  {line}" for line in (*few(self._problems()), *self.notes))])
+        return "\n".join([head, *(f"  {line}" for line in (*self._problems(), *self.notes))])
 
     __repr__ = __str__
 
