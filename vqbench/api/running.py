@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from vqbench.api.suites import Suite, SuiteLike, as_suite, whole_number
+from vqbench.api.suites import Suite, as_suite, whole_number
 from vqbench.errors import Interrupted, RunError, TimeUp, UsageError
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class SuiteResult:
 
 
 def run(
-    suite: SuiteLike,
+    suite: Suite | str | Path | Mapping[str, Any],
     *,
     store: str | Path = "runs",
     device: str = "auto",
