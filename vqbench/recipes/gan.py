@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -74,6 +74,7 @@ class Gan(Recipe):
     VERSION = 1
     distributed = True
     scaling = ("steps", "epochs", "subset")
+    replaces: ClassVar = {"epochs": ("steps", "refine_steps")}
 
     def __init__(
         self,
