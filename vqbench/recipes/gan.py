@@ -72,6 +72,15 @@ class Gan(Recipe):
     """
 
     VERSION = 1
+    check_args: ClassVar = {
+        "epochs": 2,
+        "batch_size": 6,
+        "learning_rate": 1e-5,
+        "perceptual": 0.0,
+        "discriminator_width": 8,
+        "discriminator_layers": 2,
+        "ema": 0.9,
+    }
     distributed = True
     scaling = ("steps", "epochs", "subset")
     replaces: ClassVar = {"epochs": ("steps", "refine_steps")}
