@@ -60,7 +60,9 @@ RowPlugins = Annotated[
     list[Path] | None,
     typer.Option("--plugin", metavar="FILE", parser=path_of, help="Load plugins of a .py file; quantizers get a row."),
 ]
-Epochs = Annotated[int | None, typer.Option(metavar="N", parser=whole_number(1), help="Number of epochs.")]
+Epochs = Annotated[
+    int | None, typer.Option(metavar="N", parser=whole_number(1), help="Number of epochs, of both stages.")
+]
 BatchSize = Annotated[int | None, typer.Option(metavar="N", parser=whole_number(1), help="Images per update.")]
 Subset = Annotated[int | None, typer.Option(metavar="N", parser=whole_number(1), help="Number of training images.")]
 TestImages = Annotated[int | None, typer.Option(metavar="N", parser=whole_number(2), help="Number of test images.")]
