@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[1]
 FOUND = """
 import pathlib, vqbench, vqbench.quantizers
 from vqbench import registry
+assert "CVQ" in dir(vqbench.quantizers)
 home = pathlib.Path(vqbench.__file__).resolve().parent
 print(home)
 print(pathlib.Path(list(vqbench.quantizers.__path__)[0]).resolve())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -31,6 +32,7 @@ class Backbone(nn.Module):
 
     paper: ClassVar[str]
     VERSION: ClassVar[int] = 1  # raised by hand when a change of the code changes what is trained
+    check_args: ClassVar[Mapping[str, Any]] = {}  # of a small one, by which `vqbench check` tests the class
     codebook: Tensor | None = None  # (K, dim) of the trained weights that a backbone brings, None without
     factor: int | None = None  # pixels per position along a side, where sides must be a multiple of it
     FILLED: ClassVar[tuple[str, ...]] = ("channels", "dim")  # from the data set and the codebook, not from the suite

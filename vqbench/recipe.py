@@ -31,6 +31,7 @@ class Task:
     progress: Callable[[int, int], None] = lambda done, total: None  # called with the updates done, and in all
     stopped: Callable[[], bool] = lambda: False  # polled after every update: if true, save and raise Interrupted
     on_epoch: Callable[[Mapping[str, Any]], None] = lambda entry: None  # called with each epoch's entry of the history
+    on_updates: Callable[[int, Mapping[str, float]], None] | None = None  # called every 50 updates with mean losses
 
 
 @dataclass
@@ -52,6 +53,7 @@ class Recipe:
 
     VERSION: ClassVar[int] = 1
     LATER: ClassVar[Mapping[str, Any]] = {}  # arguments added after runs were published -> what was done before
+    check_args: ClassVar[Mapping[str, Any]] = {}  # of a short training, by which `vqbench check` tests the class
     packages: ClassVar[tuple[str, ...]] = ()  # modules of other packages, without which it cannot train
     install: ClassVar[str] = ""  # what pip installs them by, where that is not their names
     distributed: ClassVar[bool] = False  # True: ``fit`` may be called on several ranks, and divides each batch

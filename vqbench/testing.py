@@ -1,6 +1,6 @@
-"""Check that a quantizer keeps the contract, in code and in your own tests.
+"""Check that a plugin keeps its contract, in code and in your own tests.
 
-The test suite of a plugin runs all checks by two lines::
+The test suite of a plugin runs all checks by two lines, whatever the kind of the plugin::
 
     from vqbench.testing import conformance
     test_my_vq = conformance("my_vq.py")
@@ -16,27 +16,24 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from vqbench import registry
 from vqbench.conformance.case import Case
-from vqbench.conformance.catalogue import CHECKS as BY_KIND
+from vqbench.conformance.catalogue import CHECKS, cases, checks_of, kind_named, known
 from vqbench.conformance.outcome import Check, Result, conduct
 from vqbench.conformance.quantizers import rank_checks
 from vqbench.conformance.quantizers.case import QuantizerCase
-from vqbench.errors import UsageError, nearest
-from vqbench.quantizer import Quantizer
-from vqbench.system.paths import path_of
+from vqbench.errors import UsageError, VqbenchError, nearest
+from vqbench.registry import BrokenPlugin, Kind
 
 __all__ = ["CHECKS", "Case", "Report", "case", "check", "check_named", "conformance", "known"]
-
-CHECKS: tuple[Check, ...] = BY_KIND["quantizers"]
 
 
 @dataclass(frozen=True)
 class Report:
-    """The results of all checks of one quantizer, in their order."""
+    """The results of all checks of one plugin, in their order."""
 
+    kind: Kind | None  # None: a file that cannot be loaded
     name: str
-    about: str  # the budget and the arguments that it was built with
+    about: str  # what it was built with
     results: list[Result]
 
     @property
@@ -46,53 +43,49 @@ class Report:
 
 
 def case(
-    quantizer: str | Path | type[Quantizer], *, num_codes: int = 64, dim: int = 8, beside: Path = Path(), **args: Any
-) -> QuantizerCase:
+    plugin: str | Path | type,
+    *,
+    kind: str | None = None,
+    num_codes: int | None = None,
+    dim: int | None = None,
+    beside: Path = Path(),
+    **args: Any,
+) -> Case:
     """Build the case that :func:`check` examines.
 
     Args:
-        quantizer: a class, the path of a .py file, or the name of a registered quantizer or preset.
-        num_codes: number of codes, at least 2.
-        dim: dimension of a code.
+        plugin: a class, the path of a .py file, or the name of a registered plugin or preset.
+        kind: "quantizer", "metric", "dataset", "backbone" or "recipe", where a name is known in several kinds or a file
+            defines several.
+        num_codes: number of codes of a quantizer, at least 2; 64 by default.
+        dim: dimension of the codes of a quantizer or backbone; 8 by default.
         beside: folder in which a path is looked for that does not exist as given.
-        args: further arguments of the quantizer's constructor.
+        args: further arguments of the plugin's constructor.
 
-    Raises UsageError for an unknown quantizer or argument.
+    Raises UsageError for an unknown plugin or argument.
 
-    >>> case("vq", num_codes=16, dim=4).num_codes
-    16
+    >>> case("vq", num_codes=16, dim=4).about
+    'num_codes 16, dim 4'
+    >>> case("psnr").kind
+    'metrics'
     """
-    return _case(quantizer, args, num_codes, dim, beside)
+    found = cases(plugin, args, _options(num_codes, dim), None if kind is None else kind_named(kind), beside)
+    if len(found) > 1:
+        kinds = ", ".join(repr(each.kind[:-1]) for each in found)
+        raise UsageError(f"{plugin}: defines plugins of several kinds; give kind, one of {kinds}")
+    return found[0]
 
 
-def _case(
-    quantizer: str | Path | type[Quantizer], args: Mapping[str, Any], num_codes: int, dim: int, beside: Path = Path()
-) -> QuantizerCase:
-    cls: type
-    preset: Mapping[str, Any] = {}
-    if inspect.isclass(quantizer):
-        name, cls = quantizer.__name__, quantizer
-    else:
-        name = str(quantizer)
-        if name.endswith(".py"):
-            path = path_of(name) if path_of(name).exists() else beside / name
-            registry.add_file(path)
-            name = path.stem
-            if name not in registry.names("quantizers"):
-                raise UsageError(f"{path}: defines no subclass of Quantizer; `vqbench new quantizer NAME` writes one")
-        _, cls, preset = registry.find("quantizers", name)
-    given = dict(preset)
-    if args:  # without, the checks find out whether the constructor keeps the contract
-        fitting = registry.checked(f"quantizer {name!r}", cls, args, {"num_codes": num_codes, "dim": dim}, preset)
-        given |= {argument: fitting[argument] for argument in args}
-    return QuantizerCase(name, cls, given, num_codes, dim)
+def _options(num_codes: int | None, dim: int | None) -> dict[str, int]:
+    given = {"num_codes": num_codes, "dim": dim}
+    return {name: value for name, value in given.items() if value is not None}
 
 
-def check(subject: QuantizerCase, *, slow: bool = False, only: Iterable[str] = ()) -> Report:
-    """Run all checks of a quantizer.
+def check(subject: Case, *, slow: bool = False, only: Iterable[str] = ()) -> Report:
+    """Run all checks of a plugin.
 
     Args:
-        subject: the quantizer under test, from :func:`case`.
+        subject: the plugin under test, from :func:`case`.
         slow: whether to run slow checks too, which are skipped otherwise.
         only: names of the checks to run; empty for all.
 
@@ -101,76 +94,99 @@ def check(subject: QuantizerCase, *, slow: bool = False, only: Iterable[str] = (
     >>> check(case("vq", num_codes=16, dim=4), only=["shapes"]).failed
     False
     """
-    chosen = _checks_named(only)
-    if any(each in rank_checks.CHECKS for each in chosen):
+    chosen = _checks_named(subject.kind, only) if (only := list(only)) else checks_of(subject)
+    if isinstance(subject, QuantizerCase) and any(each in rank_checks.CHECKS for each in chosen):
         rank_checks.prepare(subject)
-    return Report(subject.name, subject.about, [conduct(each, subject, slow) for each in chosen])
+    if lacking := subject.missing():
+        return Report(subject.kind, subject.name, "not checked", [Result("ready", "SKIP", *lacking.split(": ", 1))])
+    results = [conduct(each, subject, slow) for each in chosen]
+    return Report(subject.kind, subject.name, subject.about, results)
 
 
 def check_named(
-    name: str,
+    plugin: str,
     args: Mapping[str, Any] = MappingProxyType({}),
     *,
-    num_codes: int = 64,
-    dim: int = 8,
+    kind: str | None = None,
+    num_codes: int | None = None,
+    dim: int | None = None,
     slow: bool = False,
     only: Iterable[str] = (),
-) -> Report:
-    """Run all checks of a quantizer given by its name or file, as :func:`check`.
+) -> list[Report]:
+    """Run all checks of a plugin given by its name or file, as :func:`check`.
 
-    A file that cannot be loaded is a FAIL of the report, and a quantizer whose package is not installed a SKIP.
-    ``args`` are arguments of its constructor. Raises UsageError for an unknown quantizer, argument or check.
+    There is one report for each plugin that a file defines. A file that cannot be loaded is a FAIL of its report, and a
+    plugin whose packages or files are not on this machine a SKIP. ``args`` are arguments of its constructor.
+
+    Raises UsageError for an unknown plugin, argument or check.
     """
     only = list(only)
-    _checks_named(only)  # raises also where no check comes to be run
+    chosen = None if kind is None else kind_named(kind)
+    _require_known(only, chosen)  # raises also where no check comes to be run
     try:
-        subject = _case(name, args, num_codes, dim)
-        if sentence := _lacks(subject):
-            return Report(subject.name, "not installed", [Result("installed", "SKIP", *sentence.split(": ", 1))])
-        return check(subject, slow=slow, only=only)
-    except registry.BrokenPlugin as error:
-        return Report(name, "not loaded", [Result("loads", "FAIL", str(error), "repair the file, then check it again")])
+        found = cases(plugin, args, _options(num_codes, dim), chosen)
+    except BrokenPlugin as error:
+        broken = Result("loads", "FAIL", str(error), "repair the file, then check it again")
+        return [Report(chosen, plugin, "not loaded", [broken])]
+    fitting = [each for each in found if not only or set(only) & _names(each.kind)]
+    if not fitting:
+        _checks_named(found[0].kind, only)
+    return [check(each, slow=slow, only=[name for name in only if name in _names(each.kind)]) for each in fitting]
 
 
-def known() -> list[str]:
-    """List the names of all quantizers and presets."""
-    return [*registry.names("quantizers"), *registry.presets("quantizers")]
+def _names(kind: Kind) -> set[str]:
+    return {each.name for each in CHECKS[kind]}
 
 
-def _lacks(subject: QuantizerCase) -> str:
-    """The missing package of ``subject`` and how to install it; empty if none."""
-    return registry.lacking(f"quantizer {subject.name!r}", subject.cls)
-
-
-def _checks_named(only: Iterable[str]) -> list[Check]:
-    names = [each.name for each in CHECKS]
-    wanted = list(only)
-    for name in wanted:
+def _require_known(only: Iterable[str], kind: Kind | None) -> None:
+    """Raise UsageError for the name of a check that no plugin of ``kind`` has."""
+    names = list(dict.fromkeys(check.name for each in CHECKS if kind in (None, each) for check in CHECKS[each]))
+    for name in only:
         if name not in names:
             raise UsageError(f"unknown check {name!r}; {nearest(name, names)}")
-    return [each for each in CHECKS if not wanted or each.name in wanted]
 
 
-def conformance(quantizer: str | Path | type[Quantizer], *, slow: bool = False, **options: Any) -> Callable[..., None]:
-    """Return a pytest test that runs every check of ``quantizer``.
+def _checks_named(kind: Kind, only: Iterable[str]) -> list[Check]:
+    wanted = list(only)
+    _require_known(wanted, kind)
+    return [each for each in CHECKS[kind] if not wanted or each.name in wanted]
+
+
+def conformance(
+    plugin: str | Path | type, *, kind: str | None = None, slow: bool = False, **options: Any
+) -> Callable[..., None]:
+    """Return a pytest test that runs every check of ``plugin``.
 
     Args:
-        quantizer: a class, the path of a .py file, or a name. A path that does not exist as given is looked for beside
-            the file that calls this.
+        plugin: a class, the path of a .py file, or a name. A path that does not exist as given is looked for beside
+            the file that calls this. A file may define plugins of several kinds.
+        kind: that of the plugin, as for :func:`case`.
         slow: whether to run slow checks too.
-        options: of :func:`case`.
+        options: further ones of :func:`case`.
 
-    FAIL fails the test, SKIP skips it with its reason, WARN warns.
+    FAIL fails the test, SKIP skips it with its reason, WARN warns. A plugin that cannot be loaded is one test, which
+    fails.
     """
     import pytest
 
-    caller = inspect.stack()[1].filename
+    beside = Path(inspect.stack()[1].filename).parent
+    chosen = None if kind is None else kind_named(kind)
+    budget = _options(options.pop("num_codes", None), options.pop("dim", None))
+    pairs: list[tuple[Case | VqbenchError, Check | None]]
+    try:
+        found = cases(plugin, options, budget, chosen, beside)
+    except VqbenchError as error:
+        pairs, names = [(error, None)], ["loads"]
+    else:
+        pairs = [(each, check) for each in found for check in checks_of(each)]
+        names = [f"{each.kind[:-1]}-" * (len(found) > 1) + check.name for each in found for check in checks_of(each)]
 
-    @pytest.mark.parametrize("each", CHECKS, ids=lambda each: each.name)
-    def test(each: Check) -> None:
-        subject = case(quantizer, beside=Path(caller).parent, **options)
-        if sentence := _lacks(subject):
-            pytest.skip(sentence)
+    @pytest.mark.parametrize(("subject", "each"), pairs, ids=names)
+    def test(subject: Case | VqbenchError, each: Check | None) -> None:
+        if isinstance(subject, VqbenchError) or each is None:
+            pytest.fail(f"loads: {subject}", pytrace=False)
+        if lacking := subject.missing():
+            pytest.skip(lacking)
         result = conduct(each, subject, slow)
         message = "; ".join(filter(None, [result.what, result.do, result.link]))
         if result.state == "FAIL":
@@ -180,5 +196,5 @@ def conformance(quantizer: str | Path | type[Quantizer], *, slow: bool = False, 
         if result.state == "WARN":
             warnings.warn(f"{result.check}: {message}", stacklevel=1)
 
-    test.__doc__ = f"{quantizer} keeps the contract of a quantizer."
+    test.__doc__ = f"{plugin} keeps the contract of its kind."
     return test

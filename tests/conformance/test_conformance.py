@@ -21,8 +21,9 @@ from vqbench.conformance import two_ranks
 from vqbench.conformance.outcome import Result
 from vqbench.quantizer import Quantizer
 from vqbench.registry import discovery
-from vqbench.testing import CHECKS, conformance
+from vqbench.testing import conformance
 
+CHECKS = testing.CHECKS["quantizers"]
 SLOW = {check.name for check in CHECKS if check.slow}
 NO_GPU = {"gpu"}  # nothing to plant
 
@@ -158,8 +159,8 @@ def test_a_broken_plugin_fails_alone(monkeypatch: pytest.MonkeyPatch, capsys: py
         "vqbench.registry.discovery.entry_points", lambda group: offered if group == "vqbench.quantizers" else []
     )
     registry.sources.cache_clear()
-    assert vqbench("check", "--all", "--only", "budget", "--json") == 1
-    reports = {report["quantizer"]: report for report in json.loads(capsys.readouterr().out)}
+    assert vqbench("check", "--all", "--kind", "quantizer", "--only", "budget", "--json") == 1
+    reports = {report["name"]: report for report in json.loads(capsys.readouterr().out)}
     assert [name for name, report in reports.items() if report["failed"]] == ["broken_vq"]
     assert "nowhere_at_all" in reports["broken_vq"]["checks"][0]["what"]
     assert {"vq", "cvq_offline"} <= set(reports)
@@ -231,7 +232,7 @@ def test_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert [report["failed"] for report in reports] == [False, True]
     assert [check["state"] for check in reports[1]["checks"]] == ["PASS", "FAIL"]
     assert vqbench("check", broken, *only) == 1
-    assert "No module named 'nowhere'" in capsys.readouterr().out
+    assert "No module named 'nowhere'" in " ".join(capsys.readouterr().out.split())
     discovery._files.clear()  # as in a new process
     registry.sources.cache_clear()
     for words in (("check",), ("check", tmp_path / "absent.py"), ("check", "vqq"), ("check", empty)):

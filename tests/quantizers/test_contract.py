@@ -40,7 +40,7 @@ OF_VARIANTS = (  # checks that other arguments may break; tests/conformance has 
     *("shapes", "code_range", "decode_inverts_codes", "encoder_learns", "everything_learns", "evaluation_repeats"),
     *("evaluation_changes_nothing", "state_dict_is_all", "small_batches", "memory_layout", "bfloat16"),
 )
-BUILT_IN = [name for name in testing.known() if not name.startswith("lucidrains")]
+BUILT_IN = [name for name in testing.known("quantizers") if not name.startswith("lucidrains")]
 CASES = [name for name in registry.names("quantizers") if name != "lucidrains"] + ["rq", "seqgan", *VARIANTS]
 ALIKE = {"cvq-l2-closest", "identity", "hvq-resets", "sqvae-literal", "vq-cosine", "vq-legacy-sonnet"}  # to a compiler
 COMPILED = [case for case in CASES if case not in ALIKE and not case.endswith(("-random", "-unique"))]
@@ -60,7 +60,7 @@ def state(quantizer: Quantizer) -> dict[str, Tensor]:
     return copy.deepcopy(dict(quantizer.state_dict()))
 
 
-@pytest.mark.parametrize("name", testing.known())
+@pytest.mark.parametrize("name", testing.known("quantizers"))
 def test_every_quantizer_conforms(name: str) -> None:
     """No built-in quantizer or preset fails a check, and whatever is skipped says why."""
     if name.startswith("lucidrains"):

@@ -269,13 +269,13 @@ def test_a_quantizer_without_its_package_is_skipped(
     Path("mine.py").write_text(VQ + "    packages = ('no_such_package',)\n")
     assert vqbench("check", "lucidrains", "lucidrains_ema", "mine.py") == 0
     said = capsys.readouterr().out
-    assert said.count("SKIP  installed") == 3
+    assert said.count("SKIP  ready") == 3
     assert "FAIL" not in said
     assert 'do: pip install "vector-quantize-pytorch>=1.32,<2"' in said
     assert "do: pip install no_such_package" in said
     test = testing.conformance("mine.py")
     with pytest.raises(pytest.skip.Exception, match="pip install no_such_package"):
-        test(next(iter(testing.CHECKS)))
+        test(testing.case("mine.py"), testing.CHECKS["quantizers"][0])
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from vqbench.api.suites import Suite, SuiteLike, as_suite, whole_number
+from vqbench.api.suites import Suite, as_suite, whole_number
 from vqbench.errors import Interrupted, RunError, TimeUp, UsageError
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class SuiteResult:
 
 
 def run(
-    suite: SuiteLike,
+    suite: Suite | str | Path | Mapping[str, Any],
     *,
     store: str | Path = "runs",
     device: str = "auto",
@@ -176,7 +176,7 @@ def _options(
     quiet: bool,
 ) -> RunOptions:
     """Check the arguments of :func:`run` that say how. Raises UsageError."""
-    from vqbench.execution import callbacks
+    from vqbench.execution import loggers
     from vqbench.execution.executors.executor_options import ExecutorOptions
     from vqbench.execution.suite_runner import RunOptions
 
@@ -192,7 +192,7 @@ def _options(
         retry_failed=retry_failed,
         quiet=quiet,
         devices=devices,
-        logger=callbacks.checked_name(logger) if logger else None,
+        logger=loggers.checked_name(logger) if logger else None,
         deterministic=deterministic,
         offline=offline,
     )

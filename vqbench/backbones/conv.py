@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -40,6 +42,7 @@ class Conv(Backbone):
         "van den Oord, Vinyals, Kavukcuoglu: Neural Discrete Representation Learning. NeurIPS 2017, arXiv 1711.00937"
     )
     VERSION = 1
+    check_args: ClassVar = {"hidden": 16, "residual_hidden": 8}
     factor = 4
 
     def __init__(

@@ -35,6 +35,7 @@ class Pretrained(VQGAN):
     """
 
     VERSION = 1
+    check_args: ClassVar = {}  # those of the checkpoint decide
     presets: ClassVar = {}
 
     def __init__(

@@ -72,6 +72,15 @@ class SeQGAN(VQGAN):
         "arXiv 2212.03185"
     )
     VERSION = 1
+    check_args: ClassVar = {
+        "width": 32,
+        "multipliers": "1x1",
+        "blocks": 1,
+        "z_channels": 32,
+        "size": 32,
+        "refined": "16x32",
+        "window": 4,
+    }
     presets: ClassVar = {}
 
     def __init__(

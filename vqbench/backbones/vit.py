@@ -88,6 +88,7 @@ class ViT(Backbone):
         "J. Yu et al., Vector-quantized Image Modeling with Improved VQGAN, ICLR 2022, arXiv 2110.04627"
     )
     VERSION = 1
+    check_args: ClassVar = {"layers": 1, "width": 32, "heads": 2}
 
     def __init__(
         self,

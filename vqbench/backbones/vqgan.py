@@ -32,6 +32,14 @@ class VQGAN(Backbone):
         "arXiv 2012.09841; D. Lee et al. (RQ-VAE), CVPR 2022, arXiv 2203.01941"
     )
     VERSION = 1
+    check_args: ClassVar[Mapping[str, Any]] = {
+        "width": 32,
+        "multipliers": "1x1",
+        "blocks": 1,
+        "attention": "16",
+        "z_channels": 32,
+        "size": 32,
+    }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"rqvae": {"multipliers": "1x1x2x2x4x4"}}
 
     def __init__(

@@ -1,7 +1,9 @@
-"""``vqbench check``: whether quantizers keep the contract, check by check."""
+"""``vqbench check``: whether plugins keep their contract, check by check."""
 
 from __future__ import annotations
 
+import shutil
+import textwrap
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,62 +16,94 @@ from vqbench.errors import UsageError
 if TYPE_CHECKING:
     from vqbench.testing import Report
 
-Quantizers = Annotated[
-    list[str] | None, typer.Argument(metavar="FILE|NAME", help="Path of a .py file, or name of a quantizer.")
+Plugins = Annotated[
+    list[str] | None, typer.Argument(metavar="FILE|NAME", help="Path of a .py file, or name of a plugin.")
 ]
-All = Annotated[bool, typer.Option("--all", help="Check every known quantizer and preset.")]
+All = Annotated[bool, typer.Option("--all", help="Check all known plugins and presets, of --kind or of every kind.")]
+KindWord = Annotated[
+    str | None, typer.Option("--kind", metavar="KIND", help="quantizer, metric, dataset, backbone or recipe.")
+]
 Only = Annotated[list[str] | None, typer.Option(metavar="CHECK", help="Run only this check.")]
 Sets = Annotated[
-    list[str] | None, typer.Option("--set", metavar="ARGUMENT=VALUE", help="Change an argument of the quantizer.")
+    list[str] | None, typer.Option("--set", metavar="ARGUMENT=VALUE", help="Change an argument of the plugin.")
 ]
-NumCodes = Annotated[int, typer.Option(metavar="N", min=2, max=2**20, help="Number of codes.")]
-Dim = Annotated[int, typer.Option(metavar="N", min=1, max=2**14, help="Dimension of a code.")]
-Slow = Annotated[bool, typer.Option("--slow", help="Run slow checks, too: torch.compile.")]
+NumCodes = Annotated[
+    int | None, typer.Option(metavar="N", min=2, max=2**20, help="Number of codes of a quantizer; by default 64.")
+]
+Dim = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, max=2**14, help="Dimension of a code, of a quantizer or backbone; by default 8."),
+]
+Slow = Annotated[bool, typer.Option("--slow", help="Run slow checks, too, such as torch.compile.")]
 
 
 def check(
-    quantizers: Quantizers = None,
-    all_quantizers: All = False,
+    plugins: Plugins = None,
+    all_plugins: All = False,
+    kind: KindWord = None,
     only: Only = None,
     sets: Sets = None,
-    num_codes: NumCodes = 64,
-    dim: Dim = 8,
+    num_codes: NumCodes = None,
+    dim: Dim = None,
     slow: Slow = False,
     as_json: shared.Json = False,
 ) -> None:
-    """Check that a quantizer keeps the contract, or what to mend.
+    """Check that a plugin keeps its contract, or what to mend.
 
-    Each check ends with PASS, WARN, SKIP or FAIL. The exit code is 1 if any fails.
+    Plugins of all five kinds: quantizers, metrics, data sets, backbones, recipes. Each check ends with PASS, WARN, SKIP
+    or FAIL. The exit code is 1 if any fails.
     """
     from vqbench import testing
 
-    names = testing.known() if all_quantizers else quantizers or []
-    if not names:
-        raise UsageError("nothing to check; name a .py file or a quantizer, or give --all")
+    subjects = _subjects(plugins, all_plugins, kind)
     args = dict(map(_argument, sets or ()))
     for option in ("num_codes", "dim"):
         if option in args:
             raise UsageError(f"--set {option}={args[option]}: use --{option.replace('_', '-')}")
     reports = []
-    for name in names:
-        report = testing.check_named(name, args, num_codes=num_codes, dim=dim, slow=slow, only=only or ())
-        reports.append(report)
+    for name, each in subjects:
+        new = testing.check_named(name, args, kind=each, num_codes=num_codes, dim=dim, slow=slow, only=only or ())
+        reports += new
         if not as_json:
-            print(report_text(report), flush=True)
+            width = shutil.get_terminal_size().columns
+            print("\n".join(report_text(report, width) for report in new), flush=True)
     if as_json:
         print_json([report_data(report) for report in reports])
     raise typer.Exit(int(any(report.failed for report in reports)))
 
 
-def report_text(report: Report) -> str:
-    """Write a report: one line per check, what to do about it, and the counts."""
-    lines = [f"{report.name} ({report.about})"]
+def _subjects(plugins: list[str] | None, all_plugins: bool, kind: str | None) -> list[tuple[str, str | None]]:
+    """Return what to check: names or files, each with its kind if it is given."""
+    from vqbench.conformance.catalogue import CHECKS, kind_named, known
+
+    if all_plugins:
+        kinds = CHECKS if kind is None else (kind_named(kind),)
+        return [(name, each[:-1]) for each in kinds for name in known(each)]
+    if not plugins:
+        raise UsageError("nothing to check; name a .py file or a plugin, or give --all")
+    return [(name, kind) for name in plugins]
+
+
+def report_text(report: Report, width: int = 120) -> str:
+    """Write a report: one entry per check, what to do about it, and the counts."""
+    kind = "" if report.kind is None else f"{report.kind[:-1]} "
+    head = f"{kind}{report.name}" + f" ({report.about})" * bool(report.about)
+    lines = textwrap.wrap(head, width, subsequent_indent="  ", break_long_words=False)
+    column = max([8, *(len(result.check) for result in report.results)])
     for result in report.results:
-        lines.append(f"  {result.state}  {result.check:<26}  {result.what}")
-        if result.do:
-            lines.append(f"{'':36}do: {result.do}")
-        if result.link:
-            lines.append(f"{'':36}see {result.link}")
+        indent = " " * (column + 10)
+        texts = [result.what, f"do: {result.do}" * bool(result.do), f"see {result.link}" * bool(result.link)]
+        begin = f"  {result.state}  {result.check:<{column}}  "
+        for text in filter(None, texts):
+            lines += textwrap.wrap(
+                text,
+                max(width, column + 40),
+                initial_indent=begin,
+                subsequent_indent=indent,
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+            begin = indent
     counts = Counter(result.state for result in report.results)
     return "\n".join([*lines, f"  {', '.join(f'{number} {state}' for state, number in counts.items())}"])
 
@@ -77,7 +111,8 @@ def report_text(report: Report) -> str:
 def report_data(report: Report) -> dict[str, Any]:
     """Convert a report to JSON data."""
     return {
-        "quantizer": report.name,
+        "kind": None if report.kind is None else report.kind[:-1],
+        "name": report.name,
         "about": report.about,
         "failed": report.failed,
         "checks": [result.to_dict() for result in report.results],

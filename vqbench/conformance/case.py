@@ -6,11 +6,12 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
+from vqbench import registry
 from vqbench.errors import UsageError
 from vqbench.registry import Kind
 
@@ -29,6 +30,38 @@ class Case:
     args: Mapping[str, Any] = field(default_factory=dict)  # own arguments that differ from the defaults
 
     kind: ClassVar[Kind]
+
+    @classmethod
+    def usual_args(cls, plugin: type[Any]) -> dict[str, Any]:
+        """Return the arguments with which a plugin is built unless others are given.
+
+        Of those that a base class declares, the ones that this class takes.
+        """
+        declared = getattr(plugin, "check_args", {})
+        taken = declared if "check_args" in vars(plugin) else inspect.signature(plugin).parameters
+        return {name: value for name, value in declared.items() if name in taken}
+
+    def missing(self) -> str:
+        """Return what the plugin needs and how to get it, or nothing.
+
+        The sentence has the form "what: what to do".
+        """
+        subject = f"{self.kind[:-1]} {self.name!r}"
+        if lacking := registry.lacking(subject, self.cls):
+            return lacking
+        if absent := self.absent():
+            settings = " ".join(f"--set {name}=..." for name in absent)
+            return f"{subject} needs {', '.join(absent)}: give {settings}, or declare check_args in the class"
+        return ""
+
+    def absent(self) -> list[str]:
+        """Return the arguments without a default that are not given."""
+        return [name for name in required(self.cls, self.fixed) if name not in self.args]
+
+    @property
+    def fixed(self) -> tuple[str, ...]:
+        """The arguments that no suite gives."""
+        return ()
 
     @property
     def file(self) -> str:
@@ -68,6 +101,13 @@ class Case:
             plugin = getattr(plugin, name)
         case: Case = named(data["case"])(cls=plugin, **data["fields"])
         return case
+
+
+def required(plugin: type[Any], fixed: Iterable[str] = ()) -> list[str]:
+    """Return the arguments of a plugin without a default, but for those ``fixed``."""
+    parameters = inspect.signature(plugin).parameters.values()
+    own = [each for each in parameters if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)]
+    return [each.name for each in own if each.default is each.empty and each.name not in fixed]
 
 
 def named(text: str) -> Any:

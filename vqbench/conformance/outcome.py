@@ -52,6 +52,7 @@ class Check:
     run: Callable[[Any], None]  # of a case of its kind
     thread: str = ""  # owner/repo#number: a public thread about this fault
     only_if: Callable[[Any], None] | None = None  # raises Skip for a case that the property says nothing about
+    applies: Callable[[Any], bool] | None = None  # whether it is about a case at all; None: about all of its kind
     slow: bool = False  # takes more than a few seconds
 
     @property
@@ -92,6 +93,8 @@ def conduct(check: Check, case: Case, slow: bool) -> Result:
 
     Any error of the plugin is a failure. The state of the random generator is restored.
     """
+    if check.applies is not None and not check.applies(case):
+        return Result(check.name, "SKIP", f"is not about such a {case.kind[:-1]}")
     if check.slow and not slow:
         return Result(check.name, "SKIP", "takes more than a few seconds; --slow runs it")
     with torch.random.fork_rng(devices=[]), torch.enable_grad():

@@ -42,7 +42,7 @@ class RunOptions:
     plugins: tuple[Path, ...] = ()  # files that the user named
     devices: int | None = None  # per run; None: one, or all ranks that torchrun has started
     executor: ExecutorOptions = field(default_factory=ExecutorOptions)
-    logger: str | None = None  # receives every epoch; see vqbench.execution.callbacks
+    logger: str | None = None  # receives losses, epochs and values; see vqbench.execution.loggers
     deterministic: bool = False  # see vqbench.system.determinism
     offline: bool = False  # fetch no data and no weights
     listen: Listen | None = None  # receives the progress, in place of the terminal

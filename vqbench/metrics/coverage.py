@@ -20,6 +20,7 @@ class Coverage(SampleMetric):
     label = "Coverage"
     fewest = NEIGHBOURS + 1
     better = "max"
+    ideal = 1.0
     digits = 3
     reference = "Naeem et al., Reliable Fidelity and Diversity Metrics, ICML 2020, arXiv 2002.09797"
 

@@ -22,6 +22,7 @@ class FID(SampleMetric):
 
     label = "FID"
     better = "min"
+    ideal = 0.0
     digits = 2
     few = inception.DIM
     fewest = 2

@@ -16,6 +16,7 @@ class L1(ImageMetric):
 
     label = "l1"
     better = "min"
+    ideal = 0.0
     digits = 4
     reference = "mean |x - y|"
 

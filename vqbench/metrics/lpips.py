@@ -32,6 +32,7 @@ class LPIPS(ImageMetric):
 
     label = "LPIPS"
     better = "min"
+    ideal = 0.0
     digits = 4
     knobs = (*ImageMetric.knobs, "lpips_net")
     reference = "Zhang et al., The Unreasonable Effectiveness of Deep Features, CVPR 2018, arXiv 1801.03924"

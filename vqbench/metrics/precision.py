@@ -26,6 +26,7 @@ class Precision(SampleMetric):
     label = "Precision"
     fewest = NEIGHBOURS + 1
     better = "max"
+    ideal = 1.0
     digits = 3
     reference = "Kynkäänniemi et al., Improved Precision and Recall Metric, NeurIPS 2019, arXiv 1904.06991"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 
 from vqbench.images import distinct
@@ -19,6 +21,7 @@ class PSNR(ImageMetric):
     label = "PSNR"
     unit = "dB"
     better = "max"
+    ideal = math.inf
     digits = 2
     reference = "scikit-image, peak_signal_noise_ratio(data_range=1)"
 

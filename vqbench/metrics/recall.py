@@ -20,6 +20,7 @@ class Recall(SampleMetric):
     label = "Recall"
     fewest = NEIGHBOURS + 1
     better = "max"
+    ideal = 1.0
     digits = 3
     reference = "Kynkäänniemi et al., Improved Precision and Recall Metric, NeurIPS 2019, arXiv 1904.06991"
 

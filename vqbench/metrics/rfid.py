@@ -27,6 +27,7 @@ class RFID(FeatureMetric):
 
     label = "rFID"
     better = "min"
+    ideal = 0.0
     digits = 2
     few = inception.DIM
     fewest = 2

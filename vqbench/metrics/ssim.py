@@ -31,6 +31,7 @@ class SSIM(ImageMetric):
 
     label = "SSIM"
     better = "max"
+    ideal = 1.0
     digits = 4
     knobs = (*ImageMetric.knobs, "ssim")
     reference = "Wang et al., Image Quality Assessment: From Error Visibility to Structural Similarity, IEEE TIP 2004"

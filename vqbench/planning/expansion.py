@@ -18,6 +18,8 @@ if TYPE_CHECKING:  # pydantic is only needed to read suites
     from vqbench.planning.suite import SuiteRow, SuiteSpec
     from vqbench.planning.yamlfile import KeyPath
 
+IN_A_FILE = "; name the file of your own by --plugin"  # the end of an error about a name that no plugin has
+
 
 class Registry(Protocol):
     """The functions of :mod:`vqbench.registry` that :func:`expand` calls."""
@@ -44,7 +46,7 @@ def expand(suite: SuiteSpec, registry: Registry | None = None) -> list[PlannedRu
         registry = plugins
     for index, metric in enumerate(suite.metrics):
         if metric not in (known := registry.names("metrics")):
-            raise suite.error(("metrics", index), f"unknown metric {metric!r}; {nearest(metric, known)}")
+            raise suite.error(("metrics", index), f"unknown metric {metric!r}; {nearest(metric, known)}{IN_A_FILE}")
     recipes = _of_rows(suite, "train", suite.train, lambda plugin, place: _recipe(suite, registry, plugin, place))
     second = _second(suite, registry)
     backbones = _of_rows(
@@ -112,7 +114,8 @@ def _recipe(suite: SuiteSpec, registry: Registry, train: Plugin, place: KeyPath)
     """
     known = [*protocol.TRAIN, *registry.names("recipes")]
     if train.name not in known:
-        raise suite.error(place, f"unknown training protocol or recipe {train.name!r}; {nearest(train.name, known)}")
+        unknown = f"unknown training protocol or recipe {train.name!r}"
+        raise suite.error(place, f"{unknown}; {nearest(train.name, known)}{IN_A_FILE}")
     under = protocol.TRAIN.get(train.name)
     name, args = (under.recipe, under.args()) if under else (train.name, {})
     at: dict[str, KeyPath] = {argument: ("reduced", argument) for argument in suite.reduced}
@@ -204,7 +207,8 @@ def _resolve(
             if f"argument {argument!r}" in str(error):
                 place = (at or {}).get(argument, (*place, argument))
                 break
-        raise suite.error(place, str(error)) from None
+        hint = IN_A_FILE if str(error).startswith(f"unknown {kind[:-1]} ") else ""
+        raise suite.error(place, f"{error}{hint}") from None
     except AssetError as error:
         if not isinstance(folder, str) or path_of(folder).is_dir():
             raise

@@ -78,6 +78,14 @@ class ReconstructionRecipe(Recipe):
 
     VERSION = 1
     LATER: ClassVar = {"decay": "constant"}
+    check_args: ClassVar = {
+        "epochs": 2,
+        "batch_size": 6,
+        "learning_rate": 1e-3,
+        "variance": "matched",
+        "selection": "holdout",
+        "selection_pass": "eval",
+    }
     distributed = True
     scaling = ("epochs", "subset")
 

@@ -37,6 +37,15 @@ class Autoregressive(LatentRecipe):
     """
 
     VERSION = 1
+    check_args: ClassVar = {
+        "steps": 5,
+        "batch_size": 6,
+        "width": 16,
+        "layers": 1,
+        "heads": 2,
+        "dropout": 0.0,
+        "ema": 0.9,
+    }
     sampler: ClassVar[Mapping[str, float]] = {"temperature": 1.0}
 
     def __init__(

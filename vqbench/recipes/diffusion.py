@@ -46,6 +46,15 @@ class Diffusion(LatentRecipe):
     """
 
     VERSION = 1
+    check_args: ClassVar = {
+        "steps": 5,
+        "batch_size": 6,
+        "channels": 32,
+        "multipliers": "1",
+        "attention": "1",
+        "blocks": 1,
+        "ema": 0.9,
+    }
     packages = ("diffusers",)
     install = "'vqbench[generate]'"
     sampler: ClassVar[Mapping[str, float]] = {"steps": 200, "eta": 1.0}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -72,6 +72,15 @@ class Gan(Recipe):
     """
 
     VERSION = 1
+    check_args: ClassVar = {
+        "epochs": 2,
+        "batch_size": 6,
+        "learning_rate": 1e-5,
+        "perceptual": 0.0,
+        "discriminator_width": 8,
+        "discriminator_layers": 2,
+        "ema": 0.9,
+    }
     distributed = True
     scaling = ("steps", "epochs", "subset")
 

@@ -62,7 +62,11 @@ def files() -> tuple[Path, ...]:
 
 def offer(path: Path) -> None:
     """Add ``path`` to the files."""
-    _files[path] = f"vqbench_plugin_{path.stem}"
+    _files[path] = _module_name(path)
+
+
+def _module_name(path: Path) -> str:
+    return f"vqbench_plugin_{path.stem}"
 
 
 def was_edited(path: Path) -> bool:
@@ -77,10 +81,10 @@ def digest_of(path: Path) -> str:
 
 @cache
 def import_file(path: Path) -> ModuleType:
-    """Import one of the files as a module."""
+    """Import a file of the user's as a module."""
     from vqbench.system import source_digest
 
-    spec = importlib.util.spec_from_file_location(_files[path], path)
+    spec = importlib.util.spec_from_file_location(_module_name(path), path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

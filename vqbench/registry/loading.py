@@ -46,6 +46,37 @@ def add_file(path: str | Path) -> None:
     from vqbench.system.paths import path_of
 
     path = path_of(path).resolve()
+    _require_usable(path)
+    discovery.offer(path)
+    sources.cache_clear()
+
+
+def offered(path: str | Path) -> dict[Kind, type[Any]]:
+    """Return the class of each kind that one Python file defines.
+
+    Unlike :func:`add_file`, it makes them known to nobody.
+
+    Raises:
+        UsageError: there is no such file, or its name is taken.
+        BrokenPlugin: the file cannot be imported, or defines several classes of one kind.
+    """
+    from vqbench.system.paths import path_of
+
+    path = path_of(path).resolve()
+    _require_usable(path)
+    source = PluginSource(path.stem, "file", str(path))
+    try:
+        source.load()
+    except (Exception, SystemExit) as error:  # it may fail in any way
+        raise BrokenPlugin(f"{path} cannot be imported: {error!r:.300}") from error
+    return {kind: _class_of(kind, source) for kind in CONTRACTS if classes(kind, source)}
+
+
+def _require_usable(path: Path) -> None:
+    """Raise UsageError unless ``path`` is a Python file whose name is free.
+
+    An edited file is then imported anew.
+    """
     if path.suffix != ".py" or not path.is_file():
         raise UsageError(f"{path}: no such Python file; give the path of a .py file")
     try:
@@ -62,8 +93,6 @@ def add_file(path: str | Path) -> None:
     if discovery.was_edited(path):
         discovery.import_file.cache_clear()
         classes.cache_clear()
-    discovery.offer(path)
-    sources.cache_clear()
 
 
 def add_files(paths: Iterable[str | Path]) -> None:
@@ -151,7 +180,7 @@ def _require_attributes(kind: Kind, source: PluginSource, cls: type) -> None:
                     continue
                 value = tuple(value) if isinstance(value, list) else value
                 try:
-                    check_value(f"{kind[:-1]} {source.name!r} ({source}): {cls.__name__}.{name}", value, wanted)
+                    check_value(f"{kind[:-1]} {source.name!r} ({source}): {cls.__name__}.{name}", value, wanted, True)
                 except UsageError as error:
                     raise BrokenPlugin(str(error)) from None
 

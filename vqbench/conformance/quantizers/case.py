@@ -23,6 +23,13 @@ class QuantizerCase(Case):
 
     kind: ClassVar[Kind] = "quantizers"
 
+    @property
+    def fixed(self) -> tuple[str, ...]:
+        return ("num_codes", "dim")
+
+    def absent(self) -> list[str]:
+        return []  # suites need a default for each, which the checks see to
+
     def build(self, seed: int = 0) -> Quantizer:
         """Build the quantizer in training mode, with weights drawn after ``seed``."""
         torch.manual_seed(seed)

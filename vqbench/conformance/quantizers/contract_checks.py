@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 import math
-import types
-import typing
-from typing import Any, Literal, Union
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from vqbench import registry
+from vqbench.conformance.declarations import require_arguments, require_documented
 from vqbench.conformance.outcome import Check, Fail, Warn
 from vqbench.conformance.quantizers.case import QuantizerCase, codes_exist, evaluate, train_step
-from vqbench.errors import UsageError
 from vqbench.quantizer import Quantizer, QuantizerOutput
-
-PLAIN = (int, float, bool, str, type(None))
 
 
 def constructor(case: QuantizerCase) -> None:
@@ -27,41 +21,8 @@ def constructor(case: QuantizerCase) -> None:
 
     Every argument is part of a run's key, which ``**options`` and values without a plain type cannot be.
     """
-    parameters = list(inspect.signature(case.cls).parameters.values())
-    names = [parameter.name for parameter in parameters]
-    if names[:2] != ["num_codes", "dim"]:
-        raise Fail(f"the constructor takes ({', '.join(names)})", "begin with num_codes and dim, the suite's budget")
-    hints = typing.get_type_hints(case.cls.__init__)
-    for parameter in parameters[2:]:
-        if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY):
-            raise Fail(f"{parameter} is no keyword argument", "name every argument: together they are the run's key")
-        if parameter.default is parameter.empty:
-            raise Fail(f"the argument {parameter.name!r} has no default", "give it one: suites set only what differs")
-        if not _plain(hints.get(parameter.name)):
-            raise Fail(
-                f"the argument {parameter.name!r} is annotated {hints.get(parameter.name, 'with nothing')}",
-                "annotate it with int, float, bool, str, Literal[...] or an optional of these",
-            )
-    for preset, args in {"its defaults": {}, **case.cls.presets}.items():
-        try:
-            registry.checked(f"quantizer {case.name!r}", case.cls, args, {"num_codes": case.num_codes, "dim": case.dim})
-        except UsageError as error:
-            raise Fail(f"{preset}: {error}", "make defaults and presets fit their annotations") from error
-    if not getattr(case.cls, "paper", "").strip():
-        raise Fail("`paper` is missing", 'name the source: paper: ClassVar[str] = "authors, title, venue, arXiv"')
-    if not (case.cls.__doc__ or "").strip():
-        raise Fail("the class has no docstring", "write the formula, and how it differs from the paper and why")
-    if type(case.cls.VERSION) is not int or case.cls.VERSION < 1:
-        raise Fail(f"VERSION is {case.cls.VERSION!r}", "make it a whole number of at least 1")
-
-
-def _plain(annotation: Any) -> bool:
-    origin = typing.get_origin(annotation)
-    if origin in (Union, types.UnionType):
-        return all(map(_plain, typing.get_args(annotation)))
-    if origin is Literal:
-        return all(type(value) in PLAIN for value in typing.get_args(annotation))
-    return annotation in PLAIN
+    require_arguments(case, ("num_codes", "dim"))
+    require_documented(case, "paper")
 
 
 def budget(case: QuantizerCase) -> None:

@@ -1,0 +1,1 @@
+"""Checks of a backbone: its shapes, gradients, weights and state."""

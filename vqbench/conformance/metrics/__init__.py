@@ -1,0 +1,1 @@
+"""Checks of a metric: of reconstructions, and of samples."""

@@ -1,0 +1,1 @@
+"""Checks of a recipe: what it trains, says of itself, and writes."""
