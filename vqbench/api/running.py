@@ -176,7 +176,7 @@ def _options(
     quiet: bool,
 ) -> RunOptions:
     """Check the arguments of :func:`run` that say how. Raises UsageError."""
-    from vqbench.execution import callbacks
+    from vqbench.execution import loggers
     from vqbench.execution.executors.executor_options import ExecutorOptions
     from vqbench.execution.suite_runner import RunOptions
 
@@ -192,7 +192,7 @@ def _options(
         retry_failed=retry_failed,
         quiet=quiet,
         devices=devices,
-        logger=callbacks.checked_name(logger) if logger else None,
+        logger=loggers.checked_name(logger) if logger else None,
         deterministic=deterministic,
         offline=offline,
     )
