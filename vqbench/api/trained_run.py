@@ -108,7 +108,7 @@ class TrainedRun:
         return self.coder.reconstruct(images)
 
     def export(self, folder: str | Path, *, reconstructions: bool = False) -> ExportedFolder:
-        """Write a folder that :func:`load_run` loads anywhere, as ``vqbench export`` does.
+        """Write a folder that :func:`load_run` loads anywhere.
 
         Weights as safetensors, what is needed to rebuild the model with the digests of all files as JSON, a model card,
         and programs of ``torch.export`` for encoder and decoder. Nothing is a pickle.

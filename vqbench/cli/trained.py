@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 Run = Annotated[
     str,
-    typer.Argument(metavar="RUN", help="Its key, the beginning of its key, its folder, or a suite with the next one."),
+    typer.Argument(
+        metavar="RUN", help="Key of a run, the beginning of a key, a run's folder, or a suite: then give ROW."
+    ),
 ]
 Row = Annotated[
     str | None, typer.Argument(metavar="ROW", show_default=False, help="Label or quantizer of a row, after a suite.")
