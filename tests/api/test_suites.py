@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -133,6 +134,15 @@ def test_wrong_suites_are_one_sentence(suite: object, message: str) -> None:
         vqbench.load_suite(suite)  # type: ignore[arg-type]  # wrong on purpose
 
 
+def test_sizes_that_cannot_be_trained_are_named_as_they_were_given(tmp_path: Path) -> None:
+    """A size that leaves nothing to train on is named as an argument, and as an option by the command line."""
+    path = write(tmp_path, "vq")
+    with pytest.raises(UsageError, match=r"^subset=320: reduced.subset: on Fashion-MNIST 5k: subset 320 leaves none"):
+        vqbench.plan(vqbench.load_suite(path, subset=320))
+    with pytest.raises(UsageError, match=r"^--subset: reduced.subset: on Fashion-MNIST 5k: subset 320 leaves none"):
+        loading.load(path, [], reduced={"subset": 320})
+
+
 # Plans ----------------------------------------------------------------------------------------------------------------
 
 
@@ -233,6 +243,15 @@ def test_a_time_limit_leaves_runs_and_the_same_call_resumes(tmp_path: Path) -> N
     assert len(vqbench.run(suite, store=tmp_path / "runs").done) == 1
 
 
+def test_many_runs_that_are_left_are_counted(tmp_path: Path) -> None:
+    """The text of a result lists ten runs that are not done, and counts the others."""
+    suite = vqbench.load_suite(write(tmp_path, "vq"), seeds=range(12), subset=640, test_images=100)
+    result = vqbench.run(suite, store=tmp_path / "runs", time_limit=1e-6)
+    assert len(result.left) == 12
+    assert len(str(result).splitlines()) == 1 + 10 + 1 + len(result.notes)
+    assert "\n  and 2 more runs" in str(result)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -252,8 +271,27 @@ def test_wrong_arguments_of_a_run_are_one_sentence(arguments: dict[str, object],
     assert not list(tmp_path.glob("runs/*/record.json"))
 
 
+def test_an_interrupt_keeps_the_work_and_raises(tmp_path: Path) -> None:
+    """Ctrl-C during a training raises KeyboardInterrupt; handlers are restored, and the same call resumes the run."""
+    path = write(tmp_path, "vq", epochs=6)
+    before = signal.getsignal(signal.SIGINT)
+
+    def interrupt(report: vqbench.RunProgress) -> None:
+        if report.activity == "training" and report.done > 20:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt, match="finished work is kept"):
+        vqbench.run(path, store=tmp_path / "runs", on_progress=interrupt)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert list(vqbench.plan(path, store=tmp_path / "runs").state) == ["to do"]
+    first: list[int] = []
+    result = vqbench.run(path, store=tmp_path / "runs", on_progress=lambda report: first.append(report.done))
+    assert len(result.done) == 1
+    assert next(filter(None, first)) > 20  # it began where it was stopped
+
+
 SCRIPT = """
-import sys, threading
+import threading
 import vqbench
 
 suite = vqbench.load_suite({path!r}, subset=640, test_images=100)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,7 +59,7 @@ def test_the_printed_commands_work(kind: str, name: str, here: Path, capsys: pyt
     assert [path.name for path in here.iterdir()] == [f"{name}.py"]
     assert len((here / f"{name}.py").read_text().splitlines()) <= 125
     first, *commands = capsys.readouterr().out.splitlines()
-    assert first == f"{name}.py: a {kind} that works as it is. Next:"
+    assert first == f"{name}.py: a {kind.replace('dataset', 'data set')} that works as it is. Next:"
     (here / "tiny.yaml").write_text(TINY)
     for command in commands:
         words = [word.replace("quick", "tiny.yaml") for word in shlex.split(command)]
@@ -96,6 +97,17 @@ def test_all_kinds_work_together_on_two_devices(here: Path, capsys: pytest.Captu
     assert vqbench("report", *words, "-o", "page.html") == 0
     assert vqbench("explain", alone.run.key, *words[1:]) == 0
     assert "RMSE" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_a_forgotten_plugin_is_named_with_its_option(kind: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A suite whose plugin file is not given is refused with the plugin's name and the option that gives files."""
+    files = [str(scaffold.write(other, name)) for other, name in NAMES.items() if other != kind]
+    (here / "mine.yaml").write_text(ALL_MINE)
+    assert vqbench("plan", "mine.yaml", *(word for file in files for word in ("--plugin", file))) == 2
+    said = capsys.readouterr().err
+    assert re.search(f"unknown (training protocol or )?{kind} {NAMES[kind]!r}", said)
+    assert "name the file of your own by --plugin" in said
 
 
 @pytest.mark.parametrize("kind", NAMES)

@@ -9,17 +9,20 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import typer
 import yaml
 
+import vqbench
 from tests.docs.blocks import ROOT, Block, blocks, documents
 from vqbench.cli.app import app
 
 LANGUAGES = {"", "text", "sh", "python", "yaml", "json", "toml", "bibtex", "{toctree}", "{include}"}
 PYTHON_LANGUAGES = {"{eval-rst}", "{autofunction}", "{automodule}", "{autoclass}"}  # of reference pages
+READERS: dict[str, Callable[[str], object]] = {"yaml": yaml.safe_load, "json": json.loads, "toml": tomllib.loads}
 
 # Blocks share one namespace, and an error names the line of the document.
 RUN = """
@@ -116,10 +119,11 @@ def test_command_lines_parse(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [path for path in documents() if blocks(path)], ids=named)
 def test_other_blocks_are_what_they_say(path: Path) -> None:
-    """Blocks name a language that is known here; YAML, JSON and TOML can be read."""
+    """Blocks name a language that is known here; YAML, JSON and TOML can be read, and suites are suites."""
     for block in blocks(path):
         assert block.language in LANGUAGES | PYTHON_LANGUAGES, f"line {block.line}: ```{block.language}"
-        if block.reason is None:
-            read = {"yaml": yaml.safe_load, "json": json.loads, "toml": tomllib.loads}.get(block.language)
-            if read:
-                assert read(block.code), f"line {block.line}"
+        if block.reason is None and block.language in READERS:
+            content = READERS[block.language](block.code)
+            assert content, f"line {block.line}"
+            if isinstance(content, dict) and "quantizers" in content:
+                assert vqbench.load_suite(content).rows, f"line {block.line}"

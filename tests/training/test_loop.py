@@ -24,7 +24,7 @@ from vqbench.quantizers.vq import VQ
 from vqbench.recipe import Recipe, Task
 from vqbench.recipes.autoregressive import Autoregressive
 from vqbench.recipes.gan import Gan
-from vqbench.training.checkpoint import VARIABLE
+from vqbench.system.environment import CHECKPOINT_EVERY as VARIABLE
 from vqbench.training.codebook_monitor import CodebookMonitor
 from vqbench.training.engine import Engine
 from vqbench.training.loop import epoch_order

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from vqbench.api.suites import SuiteLike, as_suite, warn_of_damage
+from vqbench.api.suites import Suite, as_suite, warn_of_damage
 from vqbench.errors import UsageError, nearest
 
 if TYPE_CHECKING:
@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 
 def table(
-    suite: SuiteLike, *, store: str | Path = "runs", results: str | Path = "results", protocol: str | None = None
+    suite: Suite | str | Path | Mapping[str, Any],
+    *,
+    store: str | Path = "runs",
+    results: str | Path = "results",
+    protocol: str | None = None,
 ) -> DataFrame:
     """Return the table of a suite, as ``vqbench table`` prints it.
 
@@ -58,7 +62,9 @@ def table(
     return table_frame(by_protocol[protocol or next(iter(by_protocol))])
 
 
-def results(store: str | Path | Sequence[str | Path] = "runs", *, suite: SuiteLike | None = None) -> DataFrame:
+def results(
+    store: str | Path | Sequence[str | Path] = "runs", *, suite: Suite | str | Path | Mapping[str, Any] | None = None
+) -> DataFrame:
     """Return all stored values: one row per run, evaluation protocol and metric.
 
     Columns:

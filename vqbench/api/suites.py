@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from vqbench import registry
 from vqbench.errors import UsageError, counted, shortened
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from vqbench.planning.suite import SuiteRow, SuiteSpec
     from vqbench.planning.yamlfile import Document
     from vqbench.store.results import ResultStore
-
-SuiteLike: TypeAlias = "Suite | str | Path | Mapping[str, Any]"  # a loaded suite, or what load_suite takes
 
 
 @dataclass(frozen=True, repr=False)
@@ -130,7 +128,7 @@ def load_suite(
     >>> [row.label for row in suite.rows], suite.metrics[:2]
     (['vq', 'cvq_offline', 'cvq_online', 'cvq'], ['l1', 'ssim'])
     """
-    from vqbench.planning.selection import SuiteChanges
+    from vqbench.planning.suite_files import SuiteChanges
     from vqbench.system.paths import path_of
 
     overrides = [_override(path, value) for path, value in (set or {}).items()]
@@ -147,10 +145,13 @@ def load_suite(
         test_images=None if test_images is None else whole_number("test_images", test_images, 2),
     )
     spec, changed = changes.apply(_source(suite))
+    spec = spec.placed({("reduced", name): f"{name}={size}" for name, size in changes.sizes.items()})
     return Suite(spec, changed, tuple(changes.plugins), "" if isinstance(suite, Mapping) else str(suite))
 
 
-def plan(suite: SuiteLike, *, store: str | Path = "runs", results: str | Path = "results") -> DataFrame:
+def plan(
+    suite: Suite | str | Path | Mapping[str, Any], *, store: str | Path = "runs", results: str | Path = "results"
+) -> DataFrame:
     """List the runs of a suite: what is done, what is left, and what it costs.
 
     Nothing is trained. Columns: ``key``, ``label``, what the run is made of (``dataset``, ``quantizer``, ``num_codes``,
@@ -184,7 +185,7 @@ def plan(suite: SuiteLike, *, store: str | Path = "runs", results: str | Path = 
     return plan_frame(resolved, matrix)
 
 
-def as_suite(suite: SuiteLike) -> Suite:
+def as_suite(suite: Suite | str | Path | Mapping[str, Any]) -> Suite:
     """Return ``suite``, loaded if it is not yet."""
     return suite if isinstance(suite, Suite) else load_suite(suite)
 

@@ -95,6 +95,12 @@ def examined(data: bytes, bits: int = WORD) -> Decoded:
         raise Unreadable(" ".join(str(error).split())[:200] or type(error).__name__) from error
 
 
+def stored_shape(data: bytes) -> tuple[int, int]:
+    """Return (height, width) of an image that can be decoded, as its header has them."""
+    with Image.open(io.BytesIO(data), formats=_formats()) as image:
+        return image.height, image.width
+
+
 @cache
 def _formats() -> tuple[str, ...]:
     """Return those of FORMATS that this Pillow was built with."""

@@ -20,6 +20,7 @@ from vqbench.cli.doctor import doctor
 from vqbench.cli.explain import explain
 from vqbench.cli.help_pages import SectionedCommand, SectionedGroup
 from vqbench.cli.info import info
+from vqbench.cli.init import init
 from vqbench.cli.list import list_
 from vqbench.cli.new import new
 from vqbench.cli.plan import plan
@@ -54,6 +55,7 @@ app = typer.Typer(
     epilog="\n".join(["\b", "Exit codes:", *(f"  {code:<3}  {meaning}" for code, meaning in EXIT_CODES.items())]),
 )
 COMMANDS: dict[str, Callable[..., None]] = {
+    "init": init,
     "run": run,
     "plan": plan,
     "status": status,

@@ -20,6 +20,6 @@ def new(kind: Kind, name: Name) -> None:
     from vqbench.conformance import scaffold
 
     path = scaffold.write(kind, name)
-    print(f"{path}: a {kind} that works as it is. Next:")
+    print(f"{path}: a {kind.replace('dataset', 'data set')} that works as it is. Next:")
     for command in scaffold.next_commands(kind, path):
         print(f"  {command}")

@@ -49,7 +49,8 @@ RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try failed ru
 Logger = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME", help="Log every epoch to tensorboard, or to your callable: FILE.py:name or package.module:name."
+        metavar="NAME",
+        help="Log losses, epochs and values to tensorboard, or to your FILE.py:name or package.module:name.",
     ),
 ]
 Deterministic = Annotated[
@@ -113,7 +114,7 @@ def run(
     The cheapest run is first. The same command resumes what was stopped.
     """
     from vqbench import assets
-    from vqbench.execution import callbacks
+    from vqbench.execution import loggers
     from vqbench.execution.executors.executor_options import ExecutorOptions
     from vqbench.execution.stopping import Stop
     from vqbench.execution.suite_runner import RunOptions
@@ -135,7 +136,7 @@ def run(
             plugins=tuple(plugin or ()),
             devices=devices,
             executor=where,
-            logger=callbacks.checked_name(logger) if logger else None,
+            logger=loggers.checked_name(logger) if logger else None,
             deterministic=deterministic,
             offline=offline,
         )

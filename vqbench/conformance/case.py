@@ -33,8 +33,13 @@ class Case:
 
     @classmethod
     def usual_args(cls, plugin: type[Any]) -> dict[str, Any]:
-        """Return the arguments with which a plugin is built unless others are given."""
-        return dict(getattr(plugin, "check_args", {}))
+        """Return the arguments with which a plugin is built unless others are given.
+
+        Of those that a base class declares, the ones that this class takes.
+        """
+        declared = getattr(plugin, "check_args", {})
+        taken = declared if "check_args" in vars(plugin) else inspect.signature(plugin).parameters
+        return {name: value for name, value in declared.items() if name in taken}
 
     def missing(self) -> str:
         """Return what the plugin needs and how to get it, or nothing.

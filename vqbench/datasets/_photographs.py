@@ -191,6 +191,17 @@ class Photographs(Dataset):
             )
         return self.parts[split]
 
+    def shapes(self, most: int) -> list[tuple[int, int]]:
+        """Return (height, width) of at most ``most`` images, as stored.
+
+        They are spread evenly over both splits.
+        """
+        shapes = []
+        for part in map(self._part, WORDS):
+            chosen = part.sound[:: -(-2 * len(part.sound) // most)].tolist()
+            shapes += [image_file.stored_shape(part.index.read(position)) for position in chosen]
+        return shapes
+
     # The folder ------------------------------------------------------------------------------------------------------
 
     def _located(self, folder: str | None, content: str | None) -> Parts | None:

@@ -20,7 +20,7 @@ class RunSettings:
     device: str = "auto"  # auto, cpu, cuda or cuda:N
     devices: int = 1  # that share each run
     plugins: tuple[Path, ...] = ()  # plugin files named on the command line, absolute
-    logger: str | None = None  # receives every epoch; see vqbench.execution.callbacks
+    logger: str | None = None  # receives losses, epochs and values; see vqbench.execution.loggers
     deterministic: bool = False  # see vqbench.system.determinism
     offline: bool = False  # fetch no data and no weights
 

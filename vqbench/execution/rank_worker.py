@@ -29,6 +29,7 @@ from vqbench.training.model_building import build, kept_buffers, learned_state, 
 
 if TYPE_CHECKING:
     from vqbench.evaluation.samples import SampleEvaluator
+    from vqbench.execution.loggers import GuardedLogger
     from vqbench.training.latents.generator import Generator
 
 CHECKPOINTS = ("last.pt", "best.pt")
@@ -76,8 +77,10 @@ class RankWorker:
         self._evaluator: Evaluator | None = None
         self._samples: SampleEvaluator | None = None
 
-    def carry_out(self, task: RankTask) -> RankResult:
+    def carry_out(self, task: RankTask, logger: GuardedLogger | None = None) -> RankResult:
         """Train, or load what was trained before, and evaluate.
+
+        ``logger``, on rank 0 alone, receives losses and epochs.
 
         Raises VqbenchError on all ranks alike, and Interrupted where the work was stopped with its checkpoint written.
         """
@@ -92,7 +95,7 @@ class RankWorker:
         trained = None
         if task.train:
             self.listener.run_started(run, "training")
-            training = self._training(task, engine, dataset, model)
+            training = self._training(task, engine, dataset, model, logger)
             try:
                 trained = recipe.fit(training)
             except Damaged as error:
@@ -126,7 +129,9 @@ class RankWorker:
             model.requires_grad_(False)
         return model
 
-    def _training(self, task: RankTask, engine: Engine, dataset: Dataset, model: Autoencoder) -> Task:
+    def _training(
+        self, task: RankTask, engine: Engine, dataset: Dataset, model: Autoencoder, logger: GuardedLogger | None
+    ) -> Task:
         """Return what the recipe is given to train with."""
         run = task.run
         return Task(
@@ -138,16 +143,9 @@ class RankWorker:
             monitor=CodebookMonitor(),
             progress=lambda done, total: self.listener.run_advanced(run, done, total),
             stopped=self.stopped,
-            on_epoch=self._on_epoch(task),
+            on_epoch=logger.epoch if logger else lambda entry: None,
+            on_updates=logger.updates if logger else None,
         )
-
-    def _on_epoch(self, task: RankTask) -> Callable[[Any], None]:
-        """Return the function that receives each epoch: the user's logger, on rank 0."""
-        if not self.group.is_first or self.settings.logger is None:
-            return lambda epoch: None
-        from vqbench.execution.callbacks import epoch_callback
-
-        return epoch_callback(self.settings.logger, task.run, task.folder, self.listener.log)
 
     def _set_checkpoints_aside(self, task: RankTask, error: Damaged) -> None:
         """Rename both checkpoints, since one is of no use without the other."""

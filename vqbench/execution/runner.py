@@ -35,6 +35,7 @@ from vqbench.store.results import ResultStore
 from vqbench.training.engine import devices_of
 
 if TYPE_CHECKING:
+    from vqbench.execution.loggers import GuardedLogger
     from vqbench.execution.rank_pool import RankPool
 
 ALLOCATION = re.compile(r"tried to allocate ([\d.]+ ?\w+)", re.IGNORECASE)  # in torch's message on any device
@@ -62,23 +63,42 @@ class Runner:
                 if (skipped := self._skip(job, locked)) is not None:
                     return skipped
                 self.store.forget_failure(job.run)  # a retry that is stopped leaves a stopped run, not a failed one
-                try:
-                    record = self.store.read(job.run)
-                    task = self._task(job, record)
-                    worker = self._start_ranks()
-                    if self._pool is not None:
-                        self._pool.broadcast_task(task)
-                    self._write(job.run, record, worker.carry_out(task))
-                except (KeyboardInterrupt, Unwritable):
-                    self._abandon_ranks()
-                    raise
-                except Exception as error:
-                    return self._failed(job.run, error)
-                return RunResult("done")
+                logger = self._logger(job)
+                result = self._carry_out(job, logger)
+                if logger is not None:
+                    logger.close(result.status if result.status in ("done", "stopped") else "failed")
+                return result
         except Unwritable as error:
             return RunResult("store_unwritable", str(error))
         except StoreError as error:
             return RunResult("machine_fault", str(error))
+
+    def _logger(self, job: Job) -> GuardedLogger | None:
+        """Return the user's logger for one run; None without --logger."""
+        if self.settings.logger is None:
+            return None
+        from vqbench.execution.loggers import GuardedLogger, RunInfo
+
+        info = RunInfo(job.run.key, job.row, job.run.to_dict(), self.store.folder(job.run))
+        return GuardedLogger(self.settings.logger, info, self.listener.log)
+
+    def _carry_out(self, job: Job, logger: GuardedLogger | None) -> RunResult:
+        """Train and evaluate what is missing of a run that this process has locked."""
+        try:
+            record = self.store.read(job.run)
+            task = self._task(job, record)
+            worker = self._start_ranks()
+            if self._pool is not None:
+                self._pool.broadcast_task(task)
+            record = self._write(job.run, record, worker.carry_out(task, logger))
+            if logger is not None:
+                logger.values(record)
+        except (KeyboardInterrupt, Unwritable):
+            self._abandon_ranks()
+            raise
+        except Exception as error:
+            return self._failed(job.run, error)
+        return RunResult("done")
 
     def _skip(self, job: Job, locked: bool) -> RunResult | None:
         """Return the result of a run that is not to be carried out now; else None."""
@@ -112,8 +132,8 @@ class Runner:
             first_stage=None if job.first_stage is None else self.store.folder(job.first_stage),
         )
 
-    def _write(self, run: RunSpec, record: Record | None, result: RankResult) -> None:
-        """Store what was trained and evaluated.
+    def _write(self, run: RunSpec, record: Record | None, result: RankResult) -> Record:
+        """Store what was trained and evaluated; returns the record.
 
         The record is written last, since its presence means that the run is whole.
         """
@@ -127,6 +147,7 @@ class Runner:
         if result.write_snapshot is not None:
             result.write_snapshot(lpips_of(self.store.read_images(run)))
         self.store.write(record)
+        return record
 
     def _failed(self, run: RunSpec, error: Exception) -> RunResult:
         """Return the result of a failed run, recorded if the run itself is at fault."""

@@ -42,7 +42,7 @@ class RunOptions:
     plugins: tuple[Path, ...] = ()  # files that the user named
     devices: int | None = None  # per run; None: one, or all ranks that torchrun has started
     executor: ExecutorOptions = field(default_factory=ExecutorOptions)
-    logger: str | None = None  # receives every epoch; see vqbench.execution.callbacks
+    logger: str | None = None  # receives losses, epochs and values; see vqbench.execution.loggers
     deterministic: bool = False  # see vqbench.system.determinism
     offline: bool = False  # fetch no data and no weights
     listen: Listen | None = None  # receives the progress, in place of the terminal
@@ -83,7 +83,8 @@ def run_suites(
         notify(note)
     lacking = missing_jobs(plans, store, options.retry_failed, notify)
     failed_earlier = _failed_earlier(lacking, store)
-    jobs = [job for job in lacking if job not in failed_earlier]
+    left_out = {job.run.key for job in failed_earlier}
+    jobs = [job for job in lacking if job.run.key not in left_out]
     summary = Summary()
     if jobs or ranks:  # the ranks wait for what the first one does
         for plan in plans:

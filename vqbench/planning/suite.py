@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -280,8 +281,12 @@ class SuiteSpec(Model):
         except Problem as problem:
             raise self.error(("reduced", *problem.path), str(problem)) from None
         copy = self.model_copy(update={"name": f"{self.name}_reduced", "reduced": reduced, "test_images": test_images})
-        options = {("reduced", name): f"--{name.replace('_', '-')}" for name in recipe}
-        copy._document = Document(self._document.data, self._document.places | options)
+        return copy.placed({("reduced", name): f"--{name.replace('_', '-')}" for name in recipe})
+
+    def placed(self, places: Mapping[KeyPath, str]) -> Self:
+        """Return a copy whose errors name these places of values."""
+        copy = self.model_copy()
+        copy._document = Document(self._document.data, {**self._document.places, **places})
         return copy
 
     @property

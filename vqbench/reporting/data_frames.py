@@ -114,7 +114,8 @@ def results_frame(stores: Sequence[ResultStore], plan: Plan | None = None) -> Da
         facts = {**_parts(record.run), **{name: fact(record) for name, fact in FACTS.items()}, "store": store}
         for label in ("",) if labels is None else labels[key]:
             for name, metric, value in _values(record, plan):
-                rows.append({"key": key, "label": label, **facts, **_measured(name, metric, value)})
+                better = _better(metric) if plan is None else plan.metrics[metric].better
+                rows.append({"key": key, "label": label, **facts, **_measured(name, metric, value, better)})
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     return _typed(frame.drop(columns="label") if plan is None else frame)
 
@@ -144,14 +145,17 @@ def _values(record: Record, plan: Plan | None) -> Iterable[tuple[str, str, Value
 
     Each as (name of the value, metric, value).
     """
-    for name, metrics in record.values.items():
-        wanted = plan.wanted(record.run).get(name, {}) if plan else None
-        for metric, value in metrics.items():
-            if wanted is None or wanted.get(metric) == (value.metric_version, value.protocol_version):
+    if plan is None:
+        yield from ((name, metric, value) for name, values in record.values.items() for metric, value in values.items())
+        return
+    for name, metrics in plan.wanted(record.run).items():
+        for metric, versions in metrics.items():
+            value = record.values.get(name, {}).get(metric)
+            if value is not None and (value.metric_version, value.protocol_version) == versions:
                 yield name, metric, value
 
 
-def _measured(name: str, metric: str, value: Value) -> dict[str, Any]:
+def _measured(name: str, metric: str, value: Value, better: str | None) -> dict[str, Any]:
     """The columns that differ between the values of one run."""
     under = ValueName.parse(name)
     return {
@@ -160,16 +164,16 @@ def _measured(name: str, metric: str, value: Value) -> dict[str, Any]:
         "sampling": under.sampling.name if under.sampling else "",
         "metric": metric,
         "value": math.nan if value.value is None else value.value,
-        "higher_is_better": _higher_is_better(metric),
+        "higher_is_better": None if better is None else better == "max",
         "metric_version": value.metric_version,
         "protocol_version": value.protocol_version,
     }
 
 
-def _higher_is_better(metric: str) -> bool | None:
-    """Whether more of ``metric`` is better; None if it is not installed here."""
+def _better(metric: str) -> str | None:
+    """Whether more or less of ``metric`` is better; None if it is not installed here."""
     try:
-        return registry.load("metrics", metric).better == "max"
+        return registry.load("metrics", metric).better
     except VqbenchError:
         return None
 

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from vqbench.training.ema import WeightAverage
 
 
+LOG_UPDATES = 50  # updates between two reports of mean losses, which wait for the device
+
+
 class Stateful(Protocol):
     """A part of a training that a checkpoint keeps."""
 
@@ -145,6 +148,7 @@ class TrainingLoop:
         self._finite = torch.zeros((), dtype=torch.int64, device=device)  # updates before any NaN, since the last check
         self._checked = progress.step  # updates done at the last check
         self._started = False  # whether the epoch at hand has its order
+        self._mark_report()
         while progress.step < training.total:
             self._update()
             stopped, due = self._decide(clock)
@@ -173,6 +177,15 @@ class TrainingLoop:
         if training.average is not None:
             training.average.update(progress.step)
         task.progress(progress.step, training.total)
+        if task.on_updates is not None and progress.step % LOG_UPDATES == 0:
+            sums = self._sums - self._reported
+            means = (sums / (progress.step - self._reported_at)).tolist()
+            task.on_updates(progress.step, dict(zip(training.terms, means, strict=True)))
+            self._mark_report()
+
+    def _mark_report(self) -> None:
+        """Note the sums of the terms, from which the next report counts."""
+        self._reported, self._reported_at = self._sums.clone(), self.training.progress.step
 
     def _decide(self, clock: Clock) -> tuple[bool, bool]:
         """Return whether to stop, and whether to save, as rank 0 decides."""
@@ -210,6 +223,7 @@ class TrainingLoop:
         self._sums.zero_()
         for term in training.terms:
             setattr(progress, term, 0.0)
+        self._mark_report()
 
     def _save(self) -> None:
         parts = {name: part.state_dict() for name, part in self.training.parts().items()}

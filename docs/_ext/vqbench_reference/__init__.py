@@ -76,21 +76,25 @@ def find(app: Sphinx, env: BuildEnvironment, node: pending_xref, shown: nodes.El
         return env.domains.python_domain.resolve_xref(env, *place, node, shown)
     inside = [str(node[key]) for key in ("py:module", "py:class") if node.get(key)]
     within = [target, *(".".join([*inside[:count], target]) for count in (1, 2))]
-    if target in OTHERS | types() or any(name.startswith("vqbench.") and exists(name) for name in within):
+    if target in types() or any(name.startswith("vqbench.") and exists(name) for name in within):
         return shown
     return None
 
 
-OTHERS = {"Path", "Tensor"}  # imported for type checkers alone, so that autodoc does not know their modules
-
-
 @cache
 def types() -> set[str]:
-    """The classes and other types of vqbench; no two classes are called alike."""
+    """The classes and other types of vqbench, and what its modules import from other packages.
+
+    Autodoc has no more than such names of annotations that are imported for type checkers alone.
+    """
     package = Path(vqbench.__file__).parent
     files = [*package.rglob("*.py"), *package.glob("quantizers/*.py")]  # the second is a link
-    pattern = re.compile(r"^class (\w+)|^([A-Z][a-z]\w*) = ", re.MULTILINE)
-    return {"".join(names) for file in files for names in pattern.findall(file.read_text("utf-8"))}
+    own = re.compile(r"^(?:class )?(_?[A-Z][A-Za-z]*[a-z]\w*)(?= = |: TypeAlias|\(|:$)", re.MULTILINE)
+    others = re.compile(r"^\s*from (?!vqbench)[\w.]+ import ([\w, ]+)$", re.MULTILINE)
+    found = set()
+    for text in (file.read_text("utf-8") for file in files):
+        found |= {*own.findall(text), *re.findall(r"\w+", " ".join(others.findall(text)))}
+    return found
 
 
 def exists(name: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from vqbench import registry
 from vqbench.assets import CATALOGUE
 from vqbench.conformance.datasets.case import SPLITS, DatasetCase
 from vqbench.conformance.declarations import require_arguments, require_documented
@@ -43,7 +44,7 @@ def key_arguments(case: DatasetCase) -> None:
     They are plain values without a path.
     """
     cls = case.cls
-    named = cls.canonical_args(dict(case.args))
+    named = cls.canonical_args(registry.checked(f"dataset {case.name!r}", cls, case.args, {}))
     try:
         text = json.dumps(named, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:

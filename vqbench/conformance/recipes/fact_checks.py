@@ -24,7 +24,8 @@ def recipe_arguments(case: RecipeCase) -> None:
     require_documented(case)
     taken = inspect.signature(case.cls).parameters
     for attribute in ("scaling", "LATER"):
-        if unknown := [name for name in getattr(case.cls, attribute) if name not in taken]:
+        named = vars(case.cls).get(attribute, ())  # inherited ones may be arguments of the base alone
+        if unknown := [name for name in named if name not in taken]:
             raise Fail(f"`{attribute}` names {', '.join(unknown)}", "name arguments of the constructor")
     if not isinstance(case.build().about(), str):
         raise Fail(f"about() returns {case.build().about()!r}", 'return a text such as "2 epochs, batch 64"')

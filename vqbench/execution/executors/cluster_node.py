@@ -19,7 +19,7 @@ from pathlib import Path
 import vqbench
 from vqbench import assets
 from vqbench.errors import UsageError
-from vqbench.execution import callbacks
+from vqbench.execution import loggers
 from vqbench.execution.executors.executor import Summary
 from vqbench.execution.executors.file_sync import Files, Seen, pack, unpack
 from vqbench.execution.executors.local import LocalExecutor
@@ -139,7 +139,7 @@ def run_remote_job(remote_job: RemoteJob, post: Post) -> RemoteResult:
 
 def user_files(settings: RunSettings) -> tuple[Path, ...]:
     """Return the plugin files of ``settings``, then the logger's file if it has one."""
-    file = callbacks.logger_file(settings.logger or "")
+    file = loggers.logger_file(settings.logger or "")
     return settings.plugins if file is None else (*settings.plugins, file)
 
 

@@ -12,7 +12,7 @@ from vqbench.dataset import Dataset, Split
 
 
 class Gratings(Dataset):
-    """Stripes of a random direction, phase and pair of grey levels.
+    """Stripes of a random direction, phase and pair of grey levels, with grain.
 
     Drawn in whole numbers, so that every machine has the same images. ``widest``: pixels of the widest stripes.
     """
@@ -39,4 +39,6 @@ class Gratings(Dataset):
         rows, columns = torch.arange(self.size)[:, None], torch.arange(self.size)
         along = integers(-2, 3) * rows + integers(1, 3) * columns + integers(0, 64)  # (N, 32, 32)
         stripe = along // integers(1, self.widest + 1) % 2
-        return torch.where(stripe == 0, integers(0, 128), integers(128, 256)).to(torch.uint8)[:, None]
+        clean = torch.where(stripe == 0, integers(8, 128), integers(128, 248))
+        grain = torch.randint(-8, 8, clean.shape, generator=draw)  # so that no two images are equal
+        return (clean + grain).to(torch.uint8)[:, None]
