@@ -61,8 +61,15 @@ class Check:
 
     @property
     def about(self) -> str:
-        """The property that holds if the check passes."""
-        return " ".join((self.run.__doc__ or "").split("\n\n")[0].split()).replace("``", "`")
+        """The property that holds if the check passes, in short."""
+        return self.full.partition("\n")[0]
+
+    @property
+    def full(self) -> str:
+        """The property with all that is said of it; the first line is the short form."""
+        return "\n".join(
+            " ".join(part.split()) for part in (self.run.__doc__ or "").replace("``", "`").split("\n\n") if part.strip()
+        )
 
     @property
     def link(self) -> str:
