@@ -16,7 +16,7 @@ from vqbench.system.paths import path_of
 
 if TYPE_CHECKING:
     from vqbench.planning.plan import Plan
-    from vqbench.planning.selection import SuiteChanges
+    from vqbench.planning.suite_files import SuiteChanges
 
 RUNS, RESULTS = Path("runs"), Path("results")
 DEFAULT_SUITE = "quick"
@@ -116,7 +116,7 @@ class Selection:
     def _changes(self) -> SuiteChanges:
         """Parse ``--set`` and ``--seeds``. Raises UsageError for invalid YAML."""
         from vqbench.planning.overrides import Override
-        from vqbench.planning.selection import SuiteChanges
+        from vqbench.planning.suite_files import SuiteChanges
         from vqbench.planning.yamlfile import parse
 
         overrides = [Override.parse(text) for text in self.sets or ()]
