@@ -22,8 +22,8 @@ def init(folder: Folder, output: Output = Path("my_suite.yaml")) -> None:
 
     It compares four methods in minutes and runs as it is. Change it as you like; nothing else depends on it.
     """
+    from vqbench.api.folder_suite import folder_suite
     from vqbench.planning import loading
-    from vqbench.planning.folder_suite import folder_suite
     from vqbench.reporting.suite_schema import HEADER, schema_path
     from vqbench.system.output import fold, write_text
 
