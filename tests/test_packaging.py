@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import tomllib
 import venv
 import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
+
+import vqbench
+from tools import check_release, constraints, python_versions
 
 ROOT = Path(__file__).parents[1]
 
@@ -25,7 +31,7 @@ print(*registry.names("quantizers"))
 """
 
 PACKAGED = (".py", ".yaml", ".csv", ".gz", ".j2", ".css", ".js", ".json", ".typed")
-LEFT_OUT = (".git", ".tox", ".venv", ".mypy_cache", "runs", "build", "results")
+LEFT_OUT = (".git", ".tox", ".venv", ".mypy_cache", "runs", "build", "dist", "docs/_build", "*.egg-info")
 LINK = "vqbench/quantizers"
 SDIST = "import sys; from setuptools.build_meta import build_sdist; build_sdist(sys.argv[1])"
 
@@ -131,18 +137,57 @@ def without_link(source: Path, instead: str | None) -> Path:
     return source
 
 
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sdist of a copy of the checkout, with what a build and a test leave behind."""
+    folder = tmp_path_factory.mktemp("sdist")
+    source = copy_checkout(folder / "source")
+    for name in ("runs/quick/record.json", "dist/old.whl", "tests/__pycache__/a.pyc", "docs/_build/html/index.html"):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_text("left behind")
+    pip("install", "--target", folder / "tools", "setuptools>=77")
+    env = {**os.environ, "PYTHONPATH": str(folder / "tools")}
+    subprocess.run([sys.executable, "-c", SDIST, folder], cwd=source, env=env, check=True, capture_output=True)
+    return next(folder.glob("*.tar.gz"))
+
+
+def test_the_sdist_holds_what_git_tracks(sdist: Path) -> None:
+    """Tests, documents, licences and published records are in the sdist; runs, builds and bytecode are not."""
+    try:
+        tracked = check_release.tracked(ROOT)
+    except subprocess.CalledProcessError:
+        pytest.skip("this is no git repository")
+    files = check_release.sdist_files(sdist)
+    untracked = {name for name in files - tracked if (ROOT / name).exists()}  # a file of the author's that is not added
+    assert files - untracked == tracked
+    assert {"LICENSE", "vqbench/datasets/data/LICENSE", "CITATION.cff", "tests/test_packaging.py"} <= files
+
+
+def test_wheels_of_checkout_and_sdist_are_equal(wheel: Path, sdist: Path, tmp_path: Path) -> None:
+    """An sdist makes the same wheel as a checkout, file by file."""
+    built = build(sdist, tmp_path)
+    assert not check_release.differences(check_release.wheel_files(wheel), check_release.wheel_files(built))
+
+
+def test_the_installed_sdist_works(sdist: Path, tmp_path: Path) -> None:
+    """What an sdist installs prints its version, lists quantizers and trains, away from any checkout.
+
+    Other packages are those of this environment; `tox -e release` installs them, too.
+    """
+    pip("install", "--no-deps", "--target", tmp_path / "site", sdist)
+    (tmp_path / "empty").mkdir()
+    env = {**check_release.clean_environment(), "PYTHONPATH": str(tmp_path / "site")}
+    version, quantizers, table = check_release.use(sys.executable, tmp_path / "empty", env)
+    assert version == f"vqbench {vqbench.__version__}\n"
+    assert "cvq_online" in quantizers
+    assert "1 record of 1" in table
+
+
 @pytest.mark.slow
-def test_wheels_of_any_source_are_equal(wheel: Path, tmp_path: Path) -> None:
-    """A source tree without the link, and an sdist, make the same wheel as a checkout."""
-    source = without_link(copy_checkout(tmp_path / "source"), "../quantizers")
-    pip("install", "--target", tmp_path / "tools", "setuptools>=77")
-    env = {**os.environ, "PYTHONPATH": str(tmp_path / "tools")}
-    words = [sys.executable, "-c", SDIST, tmp_path]
-    subprocess.run(words, cwd=copy_checkout(tmp_path / "packed"), env=env, check=True, capture_output=True)
-    sdist = next(tmp_path.glob("*.tar.gz"))
-    for number, each in enumerate((source, sdist)):
-        built = build(each, tmp_path / str(number))
-        assert sorted(zipfile.ZipFile(built).namelist()) == sorted(zipfile.ZipFile(wheel).namelist()), each
+def test_a_source_tree_without_links_makes_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
+    """A source tree in which git wrote a file instead of the link makes the same wheel as a checkout."""
+    built = build(without_link(copy_checkout(tmp_path / "source"), "../quantizers"), tmp_path)
+    assert not check_release.differences(check_release.wheel_files(wheel), check_release.wheel_files(built))
 
 
 @pytest.mark.slow
@@ -156,3 +201,47 @@ def test_editable_modes_find_the_quantizers(mode: str, tmp_path: Path) -> None:
     _, quantizers, names = found(python, tmp_path)
     assert (quantizers / "cvq.py").samefile(source / "quantizers" / "cvq.py")
     assert names == found(sys.executable, tmp_path, ROOT)[2]
+
+
+# What a release says of itself ----------------------------------------------------------------------------------------
+
+
+def project() -> dict[str, object]:
+    read: dict[str, object] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return read
+
+
+def test_the_citation_is_of_this_version() -> None:
+    """CITATION.cff has what its format requires, this version and licence; `tox -e release` validates it."""
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+    assert citation["version"] == vqbench.__version__
+    assert citation["license"] == project()["license"]
+
+
+def test_constraints_are_the_versions_of_the_published_records() -> None:
+    """constraints.txt has what the records say; `python tools/constraints.py` writes it."""
+    text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    assert text == constraints.constraints()
+    record = json.loads(next((ROOT / "results").glob("*/record.json")).read_text(encoding="utf-8"))
+    assert f"numpy=={record['made']['versions']['numpy']}\n" in text
+
+
+def test_the_workflow_runs_the_checks() -> None:
+    """The workflow for GitHub runs the same checks as every merge, and the environments of a release."""
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "checks.yml").read_text(encoding="utf-8"))["jobs"]
+    commands = [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
+    assert ".ci/run" in commands
+    assert any("tox -e release" in command for command in commands)
+    assert "tox -e docs" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_python_versions_are_stated_alike() -> None:
+    """Classifiers, the required Python, and the versions checked by `tox -e versions` agree."""
+    stated = project()
+    listed = [str(each).rpartition(" ")[2] for each in stated["classifiers"] if " 3." in str(each)]  # type: ignore[attr-defined]
+    assert listed == ["3.11", "3.12", "3.13"]
+    assert stated["requires-python"] == ">=3.11,<3.14"
+    names = {python_versions.name_of(requirement) for requirement, _ in python_versions.requirements()}
+    assert {"numpy", "PyYAML", "ray", "diffusers"} <= names
+    assert "torch" not in names

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from vqbench.planning.json_schema import FILE, suite_schema
+from vqbench.reporting.suite_schema import FILE, suite_schema
 
 if __name__ == "__main__":
     path = Path(__file__).resolve().parents[1] / "suites" / FILE

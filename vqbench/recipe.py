@@ -59,6 +59,7 @@ class Recipe:
     distributed: ClassVar[bool] = False  # True: ``fit`` may be called on several ranks, and divides each batch
     second_stage: ClassVar[bool] = False  # True: trains a generator on a trained autoencoder; see SecondStage
     reducible: ClassVar[tuple[str, ...]] = ("epochs", "batch_size", "subset")  # arguments that a reduced copy may set
+    replaces: ClassVar[Mapping[str, tuple[str, ...]]] = {}  # argument of a reduced copy -> those that give way to it
     scaling: ClassVar[tuple[str, ...]] = ()  # arguments that change how many updates there are, not what one costs
 
     precision: Literal["float32", "tf32", "bf16"] = "float32"  # of the engine in its tasks
@@ -129,7 +130,6 @@ class SecondStage(Recipe):
     """
 
     second_stage: ClassVar[bool] = True
-    reducible: ClassVar[tuple[str, ...]] = ("batch_size", "subset")
     sampler: ClassVar[Mapping[str, float]]  # settings that its generators are sampled with -> their defaults
 
     subset: int | None = None  # how many of the first training images it learns from; None: all

@@ -243,6 +243,15 @@ def test_a_time_limit_leaves_runs_and_the_same_call_resumes(tmp_path: Path) -> N
     assert len(vqbench.run(suite, store=tmp_path / "runs").done) == 1
 
 
+def test_many_runs_that_are_left_are_counted(tmp_path: Path) -> None:
+    """The text of a result lists ten runs that are not done, and counts the others."""
+    suite = vqbench.load_suite(write(tmp_path, "vq"), seeds=range(12), subset=640, test_images=100)
+    result = vqbench.run(suite, store=tmp_path / "runs", time_limit=1e-6)
+    assert len(result.left) == 12
+    assert len(str(result).splitlines()) == 1 + 10 + 1 + len(result.notes)
+    assert "\n  and 2 more runs" in str(result)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

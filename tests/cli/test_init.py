@@ -11,6 +11,7 @@ from skimage import data
 from tests.support.image_folders import noise
 from tests.support.tiny_suite import vqbench
 from vqbench.planning.suite_files import load_suite
+from vqbench.reporting.suite_schema import schema_path
 
 
 def jpegs(folder: Path, count: int = 64, side: int = 100) -> None:
@@ -36,10 +37,11 @@ def test_the_suite_of_64_jpegs_runs_as_it_is(
     suite = load_suite("my_suite.yaml")
     assert [row.quantizer for row in suite.rows()] == ["identity", "vq", "vq_ema", "cvq"]
     assert suite.datasets[0].args["size"] == 64
-    text = Path("my_suite.yaml").read_text()
-    comments = " ".join(line.removeprefix("# ") for line in text.splitlines())
+    schema, *lines = Path("my_suite.yaml").read_text().splitlines()
+    assert schema == f"# yaml-language-server: $schema={schema_path()}"  # for editors
+    comments = " ".join(line.removeprefix("# ") for line in lines)
     assert "Shorter sides are 100 pixels. Images are scaled down to 64" in comments
-    assert max(map(len, text.splitlines())) <= 90
+    assert max(map(len, lines)) <= 90
     reduced = ("--epochs", "1", "--only", "vq")
     assert vqbench("run", "my_suite.yaml", *reduced, "--quiet") == 0
     assert "1 record of 1" in capsys.readouterr().out

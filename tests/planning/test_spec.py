@@ -22,6 +22,7 @@ from vqbench.planning.overrides import Override, override
 from vqbench.planning.suite import SuiteSpec
 from vqbench.planning.suite_files import find_suite, known_suites, load_suite
 from vqbench.planning.yamlfile import Document, dump, inline, parse
+from vqbench.recipe import Recipe
 from vqbench.spec import PluginSpec, RunSpec
 
 
@@ -41,6 +42,10 @@ class Fake:
 
     def names(self, kind: str) -> list[str]:
         return list(self.plugins[kind])
+
+    def load(self, kind: str, name: str) -> type[Recipe]:
+        assert (kind, name) == ("recipes", "autoencoder")
+        return Recipe
 
     def resolve(
         self, kind: str, name: str, given: Mapping[str, Any], fixed: Mapping[str, Any] | None = None

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vqbench.api.suites import Suite, as_suite, whole_number
-from vqbench.errors import Interrupted, RunError, TimeUp, UsageError
+from vqbench.errors import Interrupted, RunError, TimeUp, UsageError, counted
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vqbench.spec import Job, RunSpec
 
 FAILED = "failed"  # the beginning of the state of a run that failed
+LISTED = 10  # runs that one text lists
 LOGGED = 20  # lines of the log that a result keeps, the last ones
 
 
@@ -98,11 +99,10 @@ class SuiteResult:
         return list({each.key: each for each in self.states}.values())
 
     def _problems(self) -> list[str]:
-        return [
-            f"{each.row} on {each.dataset}, seed {each.seed} ({each.key}): {each.state}"
-            for each in self._distinct()
-            if each.state != "done"
-        ]
+        """A sentence for each run that is not done, at most ten."""
+        runs = [each for each in self._distinct() if each.state != "done"]
+        shown = [f"{each.row} on {each.dataset}, seed {each.seed} ({each.key}): {each.state}" for each in runs[:LISTED]]
+        return [*shown, *([f"and {counted(len(runs) - LISTED, 'more run')}"] if len(runs) > LISTED else [])]
 
     def __str__(self) -> str:
         counts = f"{len(self.done):,} done, {len(self.failed):,} failed, {len(self.left):,} left"
@@ -153,7 +153,7 @@ def run(
         UsageError: for a suite or an argument that is wrong; nothing was started.
         AssetError: for data or weights that cannot be had.
         StoreError: if the store cannot be read or written.
-        KeyboardInterrupt: after Ctrl-C; finished work is kept.
+        KeyboardInterrupt: after Ctrl-C, as Evicted is after SIGTERM; the work so far is kept.
 
     >>> import vqbench
     >>> suite = vqbench.load_suite("quick", only="vq", epochs=1, subset=640, test_images=100, set={"metrics": ["psnr"]})

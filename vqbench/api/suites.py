@@ -128,7 +128,7 @@ def load_suite(
     >>> [row.label for row in suite.rows], suite.metrics[:2]
     (['vq', 'cvq_offline', 'cvq_online', 'cvq'], ['l1', 'ssim'])
     """
-    from vqbench.planning.selection import SuiteChanges
+    from vqbench.planning.suite_files import SuiteChanges
     from vqbench.system.paths import path_of
 
     overrides = [_override(path, value) for path, value in (set or {}).items()]

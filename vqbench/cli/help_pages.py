@@ -40,10 +40,10 @@ class SectionedGroup(TyperGroup):
 
 
 class SectionedCommand(TyperCommand):
-    """A command whose help lists its options under :data:`OPTIONS`, if these are many."""
+    """A command whose help lists many options under :data:`OPTIONS`."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write arguments, the command's own options, and then those that it shares with others."""
+        """Write arguments, own options, then those shared with other commands."""
         records = {param: param.get_help_record(ctx) for param in self.get_params(ctx)}
         shown = {str(param.name): record for param, record in records.items() if record}
         arguments = {str(param.name) for param in records if param.param_type_name == "argument"}
@@ -63,7 +63,10 @@ def _without_type(name: str) -> str:
 def _sections(
     headings: Mapping[str, tuple[str, ...]], present: Iterable[str], other: str
 ) -> list[tuple[str, list[str]]]:
-    """Sort the names that are ``present`` under their headings, two or more under each; the others come last."""
+    """Sort the names that are ``present`` under their headings.
+
+    A heading has two names or more. The others come last, under ``other``.
+    """
     left = list(present)
     sections = []
     for heading, names in headings.items():

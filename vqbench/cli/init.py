@@ -22,8 +22,9 @@ def init(folder: Folder, output: Output = Path("my_suite.yaml")) -> None:
 
     It compares four methods in minutes and runs as it is. Change it as you like; nothing else depends on it.
     """
+    from vqbench.api.folder_suite import folder_suite
     from vqbench.planning import loading
-    from vqbench.planning.folder_suite import folder_suite
+    from vqbench.reporting.suite_schema import HEADER, schema_path
     from vqbench.system.output import fold, write_text
 
     if output.suffix != ".yaml":
@@ -31,7 +32,7 @@ def init(folder: Folder, output: Output = Path("my_suite.yaml")) -> None:
     if output.exists():
         raise UsageError(f"{output} exists; name another file with -o, or remove it")
     suite = folder_suite(folder, output.stem)
-    write_text(output, suite.text)
+    write_text(output, HEADER.format(schema_path()) + suite.text)
     plan = loading.load(output, [])
     least, most = suite.shorter_sides
     sides = f"{least:,}" if least == most else f"{least:,} to {most:,}"

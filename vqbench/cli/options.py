@@ -16,7 +16,7 @@ from vqbench.system.paths import path_of
 
 if TYPE_CHECKING:
     from vqbench.planning.plan import Plan
-    from vqbench.planning.selection import SuiteChanges
+    from vqbench.planning.suite_files import SuiteChanges
 
 RUNS, RESULTS = Path("runs"), Path("results")
 DEFAULT_SUITE = "quick"
@@ -60,7 +60,9 @@ RowPlugins = Annotated[
     list[Path] | None,
     typer.Option("--plugin", metavar="FILE", parser=path_of, help="Load plugins of a .py file; quantizers get a row."),
 ]
-Epochs = Annotated[int | None, typer.Option(metavar="N", parser=whole_number(1), help="Number of epochs.")]
+Epochs = Annotated[
+    int | None, typer.Option(metavar="N", parser=whole_number(1), help="Number of epochs, of both stages.")
+]
 BatchSize = Annotated[int | None, typer.Option(metavar="N", parser=whole_number(1), help="Images per update.")]
 Subset = Annotated[int | None, typer.Option(metavar="N", parser=whole_number(1), help="Number of training images.")]
 TestImages = Annotated[int | None, typer.Option(metavar="N", parser=whole_number(2), help="Number of test images.")]
@@ -114,7 +116,7 @@ class Selection:
     def _changes(self) -> SuiteChanges:
         """Parse ``--set`` and ``--seeds``. Raises UsageError for invalid YAML."""
         from vqbench.planning.overrides import Override
-        from vqbench.planning.selection import SuiteChanges
+        from vqbench.planning.suite_files import SuiteChanges
         from vqbench.planning.yamlfile import parse
 
         overrides = [Override.parse(text) for text in self.sets or ()]

@@ -21,7 +21,7 @@ def note(text: str) -> None:
 
 
 def print_hint(command: str, suite: str, plan: Plan, stores: Sequence[ResultStore]) -> None:
-    """Print to stderr under which settings a store has runs of ``suite``, if ``plan`` has none."""
+    """Print which other settings of ``suite`` have runs, if ``plan`` has none."""
     from vqbench.reporting.other_settings import hint
 
     if text := hint(command, suite, plan, stores):

@@ -71,7 +71,7 @@ def status(
 
 
 def next_command(states: Sequence[RunState], suite: str, store: Path, options: Sequence[str]) -> str:
-    """Return the command that does what is left of the runs, or shows them if nothing is."""
+    """Return the command that does the runs that are left, or shows them all."""
     words = {each.word for each in states}
     what = ["table"] if words == {"done"} else ["run"] if words - {"done", "failed"} else ["run", "--retry-failed"]
     where = [] if store == shared.RUNS else ["--store", str(store)]

@@ -192,7 +192,10 @@ class Photographs(Dataset):
         return self.parts[split]
 
     def shapes(self, most: int) -> list[tuple[int, int]]:
-        """Return (height, width) of at most ``most`` images as stored, evenly spread over both splits."""
+        """Return (height, width) of at most ``most`` images, as stored.
+
+        They are spread evenly over both splits.
+        """
         shapes = []
         for part in map(self._part, WORDS):
             chosen = part.sound[:: -(-2 * len(part.sound) // most)].tolist()

@@ -83,7 +83,8 @@ def run_suites(
         notify(note)
     lacking = missing_jobs(plans, store, options.retry_failed, notify)
     failed_earlier = _failed_earlier(lacking, store)
-    jobs = [job for job in lacking if job not in failed_earlier]
+    left_out = {job.run.key for job in failed_earlier}
+    jobs = [job for job in lacking if job.run.key not in left_out]
     summary = Summary()
     if jobs or ranks:  # the ranks wait for what the first one does
         for plan in plans:

@@ -110,7 +110,7 @@ def _of_rows(
 def _recipe(suite: SuiteSpec, registry: Registry, train: Plugin, place: KeyPath) -> PluginSpec:
     """The recipe of a training protocol or of its own name.
 
-    Arguments of the row win over those of the protocol, and those of a reduced copy over both.
+    Arguments of the row win over those of the protocol.
     """
     known = [*protocol.TRAIN, *registry.names("recipes")]
     if train.name not in known:
@@ -118,8 +118,7 @@ def _recipe(suite: SuiteSpec, registry: Registry, train: Plugin, place: KeyPath)
         raise suite.error(place, f"{unknown}; {nearest(train.name, known)}{IN_A_FILE}")
     under = protocol.TRAIN.get(train.name)
     name, args = (under.recipe, under.args()) if under else (train.name, {})
-    at: dict[str, KeyPath] = {argument: ("reduced", argument) for argument in suite.reduced}
-    return _resolve(suite, registry, "recipes", name, args | train.args | suite.reduced, (*place, train.name), at)
+    return _resolve_recipe(suite, registry, name, args | train.args, suite.reduced, (*place, train.name))
 
 
 def _backbone(suite: SuiteSpec, registry: Registry, backbone: Plugin, place: KeyPath) -> PluginSpec:
@@ -154,17 +153,31 @@ def dataset_part(suite: SuiteSpec, registry: Registry, position: int) -> PluginS
 
 
 def _second(suite: SuiteSpec, registry: Registry) -> PluginSpec | None:
-    """The recipe of the second stage.
-
-    In a reduced copy, with those reduced arguments that it may share.
-    """
+    """The recipe of the second stage; in a reduced copy, with what it can reduce."""
     if suite.generate is None:
         return None
     name = suite.generate.name
-    shared = registry.load("recipes", name).reducible if suite.reduced and name in registry.names("recipes") else ()
-    smaller = {argument: suite.reduced[argument] for argument in shared if argument in suite.reduced}
+    able = registry.load("recipes", name).reducible if suite.reduced and name in registry.names("recipes") else ()
+    smaller = {argument: suite.reduced[argument] for argument in able if argument in suite.reduced}
+    return _resolve_recipe(suite, registry, name, suite.generate.args, smaller, ("generate", name))
+
+
+def _resolve_recipe(
+    suite: SuiteSpec,
+    registry: Registry,
+    name: str,
+    args: Mapping[str, Any],
+    smaller: Mapping[str, Any],  # arguments of a reduced copy
+    place: KeyPath,
+) -> PluginSpec:
+    """The recipe with the arguments of a reduced copy in place of its own."""
+    given = dict(args)
+    if smaller and name in registry.names("recipes"):
+        replaces = registry.load("recipes", name).replaces
+        gone = {other for argument in smaller for other in replaces.get(argument, ())}
+        given = {argument: value for argument, value in given.items() if argument not in gone}
     at: dict[str, KeyPath] = {argument: ("reduced", argument) for argument in smaller}
-    return _resolve(suite, registry, "recipes", name, suite.generate.args | smaller, ("generate", name), at)
+    return _resolve(suite, registry, "recipes", name, {**given, **smaller}, place, at)
 
 
 def _quantizer(suite: SuiteSpec, registry: Registry, row: SuiteRow, dataset: str) -> PluginSpec:

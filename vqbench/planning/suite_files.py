@@ -1,15 +1,17 @@
-"""Find suite files by name, and load a suite with its overrides."""
+"""Find suite files by name, and load a suite with its changes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
+from vqbench import registry
 from vqbench.errors import UsageError, nearest
 from vqbench.planning import yamlfile
-from vqbench.planning.changes import narrowed, of_training
+from vqbench.planning.changes import narrowed, of_training, select_rows
 from vqbench.planning.overrides import Override, override
 from vqbench.planning.suite import SuiteSpec
 from vqbench.planning.yamlfile import Document
@@ -94,3 +96,29 @@ def _added_metrics(spec: SuiteSpec, metrics: Sequence[str]) -> list[Override]:
     if spec.table.columns:
         changes.append(Override("table.columns", list(dict.fromkeys([*spec.table.columns, *metrics])), origin))
     return changes
+
+
+@dataclass(frozen=True)
+class SuiteChanges:
+    """Rows, values, metrics and sizes that differ from a suite's file."""
+
+    only: Sequence[str] = ()  # labels or quantizers of the rows to keep, with * and ?
+    skip: Sequence[str] = ()  # likewise, of rows to leave out
+    overrides: Sequence[Override] = ()
+    metrics: Sequence[str] = ()  # added to the suite's
+    plugins: Sequence[Path] = ()  # files; their quantizers get a row
+    sizes: Mapping[str, int] = field(default_factory=dict)  # arguments of the recipe that make a reduced copy
+    test_images: int | None = None  # likewise
+
+    def apply(self, source: str | Path | Document) -> tuple[SuiteSpec, bool]:
+        """Load the plugins and the changed suite.
+
+        Also returns whether the suite differs from ``source``. Raises UsageError for whatever is wrong.
+        """
+        registry.add_files(self.plugins)
+        overrides = [*self.overrides]
+        if self.only or self.skip or self.plugins:
+            added = [path.stem for path in self.plugins]
+            overrides += select_rows(load_suite(source, overrides), self.only, self.skip, added)
+        spec = changed_suite(source, overrides, self.metrics, self.sizes, self.test_images)
+        return spec, bool(overrides or self.metrics or self.sizes or self.test_images)

@@ -29,6 +29,8 @@ class Autoregressive(LatentRecipe):
     heads, with ``dropout`` throughout. Each code is sampled by its probability at a ``temperature``, unlikely codes
     included.
 
+    The length is a number of ``steps`` (updates), or of ``epochs`` over the training images.
+
     Random numbers of an update derive from the run's seed and the update's number, so that a training that was stopped
     anywhere ends with the same weights. Each of several devices draws dropout for its own part of a batch, so that the
     weights equal those of one device only without dropout. Source: Esser et al., Taming Transformers for
@@ -51,7 +53,8 @@ class Autoregressive(LatentRecipe):
     def __init__(
         self,
         *,
-        steps: PositiveInt,
+        steps: PositiveInt | None = None,
+        epochs: PositiveInt | None = None,
         batch_size: PositiveInt = 64,
         learning_rate: PositiveFloat = 3e-4,
         width: Width = 256,
@@ -63,7 +66,7 @@ class Autoregressive(LatentRecipe):
         subset: PositiveInt | None = None,
         precision: Precision = "float32",
     ) -> None:
-        super().__init__(steps, batch_size, learning_rate, ema, flips, subset, precision)
+        super().__init__(steps, epochs, batch_size, learning_rate, ema, flips, subset, precision)
         if width % heads:
             raise UsageError(f"autoregressive, argument 'width': {width} channels are not divided by {heads} heads")
         self.width, self.layers, self.heads, self.dropout = width, layers, heads, dropout

@@ -38,6 +38,8 @@ class Diffusion(LatentRecipe):
     Samples are drawn by DDIM: the released code used 200 ``steps`` with ``eta`` 1 on LSUN bedrooms. At eta 0 the first
     noise alone determines an image; at 1 every step adds as much noise as the Markov chain of DDPM.
 
+    The length is a number of ``steps`` (updates), or of ``epochs`` over the training images.
+
     Random numbers of an update derive from the run's seed and the update's number, so that a training that was stopped
     anywhere, or shared by several ranks, ends with the same weights. Source: Rombach et al., High-Resolution Image
     Synthesis with Latent Diffusion Models, CVPR 2022, arXiv 2112.10752, and its released code. Different from there:
@@ -62,7 +64,8 @@ class Diffusion(LatentRecipe):
     def __init__(
         self,
         *,
-        steps: PositiveInt,
+        steps: PositiveInt | None = None,
+        epochs: PositiveInt | None = None,
         batch_size: PositiveInt = 48,
         learning_rate: PositiveFloat = 9.6e-5,
         channels: Width = 224,
@@ -75,7 +78,7 @@ class Diffusion(LatentRecipe):
         subset: PositiveInt | None = None,
         precision: Precision = "float32",
     ) -> None:
-        super().__init__(steps, batch_size, learning_rate, ema, flips, subset, precision)
+        super().__init__(steps, epochs, batch_size, learning_rate, ema, flips, subset, precision)
         self.channels, self.blocks, self.by_channel = channels, blocks, scaling == "channel"
         self.multipliers, self.attention = _numbers("multipliers", multipliers), _numbers("attention", attention)
 

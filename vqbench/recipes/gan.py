@@ -83,6 +83,7 @@ class Gan(Recipe):
     }
     distributed = True
     scaling = ("steps", "epochs", "subset")
+    replaces: ClassVar = {"epochs": ("steps", "refine_steps")}
 
     def __init__(
         self,

@@ -27,7 +27,7 @@ MOST = 3  # settings that are listed
 
 @dataclass(frozen=True)
 class OtherSettings:
-    """Settings under which a store has runs of a suite that other settings do not show.
+    """Other settings of a suite, under which a store has runs of it.
 
     Without ``options``, the suite is the same, and its runs are of other versions of plugins or of other images.
     """
@@ -42,9 +42,9 @@ class OtherSettings:
 
 
 def other_settings(suite: str, plan: Plan, store: ResultStore) -> list[OtherSettings]:
-    """List the settings under which ``store`` has runs of ``suite`` that ``plan`` does not have.
+    """List the settings of those runs of ``suite`` that ``plan`` does not have.
 
-    Those with most finished runs come first, and nothing is listed twice.
+    Of all that ``store`` has. Those with most finished runs come first, and nothing is listed twice.
     """
     base = load_suite(suite)
     own = {run.key for run in plan.runs()}
@@ -62,9 +62,9 @@ def other_settings(suite: str, plan: Plan, store: ResultStore) -> list[OtherSett
 
 
 def hint(command: str, suite: str, plan: Plan, stores: Sequence[ResultStore], default: str = "runs") -> str:
-    """Return the sentence that ends what ``command`` shows of a ``plan`` without runs in the first of ``stores``.
+    """Name other settings below what ``command`` shows of a ``plan`` without runs.
 
-    Empty if that store has a run of it, or no run of the suite under other settings. Stores after the first count if
+    Without runs in the first of ``stores``. Empty if that store has a run of it, or no run of the suite under other settings. Stores after the first count if
     none has a run of the plan.
     """
     runs = plan.runs()
@@ -121,7 +121,7 @@ def _options(base: SuiteSpec, stored: SuiteSpec) -> Iterator[str]:
 
 
 def _changes(before: Any, after: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Yield the paths below ``path`` whose values differ, with the values of ``after``."""
+    """Yield the paths below ``path`` that differ, with their values in ``after``."""
     if before == after:
         return
     below: list[tuple[Any, Any, str]] = []

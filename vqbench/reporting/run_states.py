@@ -56,7 +56,7 @@ def row_name(entry: PlannedRun, run: RunSpec) -> str:
 
 
 def counts(states: Iterable[RunState]) -> dict[str, int]:
-    """Count distinct runs by the first words of their state, such as "done" or "not begun"."""
+    """Count distinct runs by state, without its reason: "done", "not begun"."""
     return dict(Counter({each.key: each.word for each in states}.values()))
 
 

@@ -17,7 +17,7 @@ from vqbench.errors import StoreError, Unwritable
 from vqbench.system import locks
 from vqbench.system.stored_files import half_written
 
-RUN_FOLDER = re.compile(r"\w[\w.+-]*-[0-9a-f]{16}")  # DATASET-QUANTIZER-KEY
+RUN_FOLDER = re.compile(r"\w[\w.+-]*-[0-9a-f]{16}")  # of a run; see ResultStore
 SUITE_SECONDS = 3600.0  # after which a half-written resolved suite is a leftover
 
 

@@ -28,7 +28,8 @@ LISTED = 10  # runs that one sentence lists
 class ResultStore:
     """A results folder.
 
-    ``ROOT/DATASET-QUANTIZER-KEY/`` per run, and ``ROOT/suites/`` for what each suite resolved to.
+    ``ROOT/DATASET-QUANTIZER-KEY/`` per run, ``ROOT/DATASET-QUANTIZER-PARENT-RECIPE-KEY/`` per second stage, where
+    PARENT begins the key of the first stage, and ``ROOT/suites/`` for what each suite resolved to.
 
     ``damage`` has a sentence for each file that could not be read so far; see :meth:`sound` and :meth:`records`.
     Raises StoreError if ``root`` exists and is no folder.
@@ -43,7 +44,8 @@ class ResultStore:
 
     def folder(self, run: RunSpec) -> Path:
         """Return the folder of ``run``, which need not exist."""
-        return self.root / f"{run.dataset.name}-{run.quantizer.name}-{run.key}"
+        stage = "" if run.parent is None else f"{run.parent[:8]}-{run.recipe.name}-"
+        return self.root / f"{run.dataset.name}-{run.quantizer.name}-{stage}{run.key}"
 
     def __contains__(self, run: RunSpec) -> bool:
         return (self.folder(run) / "record.json").exists()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from vqbench.planning.json_schema import suite_schema
 from vqbench.planning.suite import ROW_KEYS, SAMPLE_KEYS
+from vqbench.reporting.suite_schema import suite_schema
 from vqbench_reference.rst import code, literal, plain, section, table
 
 PARTS = {  # definitions of the schema -> how a value is called

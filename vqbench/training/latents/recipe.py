@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from vqbench.errors import RunError, counted
+from vqbench.errors import RunError, UsageError, counted
 from vqbench.recipe import SecondStage, Task, Trained, too_large
 from vqbench.training.checkpoint import LossProgress
 from vqbench.training.ema import WeightAverage
@@ -26,11 +26,14 @@ class LatentRecipe(SecondStage):
     """
 
     distributed = True
-    scaling = ("steps", "subset")
+    LATER: ClassVar = {"epochs": None}
+    scaling = ("steps", "epochs", "subset")
+    replaces: ClassVar = {"epochs": ("steps",)}
 
     def __init__(
         self,
-        steps: int,
+        steps: int | None,
+        epochs: int | None,
         batch_size: int,
         learning_rate: float,
         ema: float,
@@ -38,21 +41,24 @@ class LatentRecipe(SecondStage):
         subset: int | None,
         precision: Precision,
     ) -> None:
-        self.steps, self.batch_size, self.learning_rate = steps, batch_size, learning_rate
+        if (steps is None) == (epochs is None):
+            raise UsageError("a second stage needs either steps (updates) or epochs")
+        self.steps, self.epochs, self.batch_size, self.learning_rate = steps, epochs, batch_size, learning_rate
         self.ema, self.mirrored, self.subset, self.precision = ema, flips, subset, precision
 
     def images(self, train: int, holdout: int) -> int:
         return min(train, self.subset or train)
 
     def updates(self, images: int) -> int:
-        return self.steps
+        return self.steps if self.steps is not None else images // self.batch_size * (self.epochs or 0)
 
     def images_shown(self, images: int) -> int:
-        return self.steps * self.batch_size
+        return self.updates(images) * self.batch_size
 
     def about(self) -> str:
         rate = f"learning rate {self.learning_rate:g}"
-        return f"{counted(self.steps, 'update')}, batch {self.batch_size}, {rate}, {self.precision}"
+        long = counted(self.epochs or 0, "epoch") if self.steps is None else counted(self.steps, "update")
+        return f"{long}, batch {self.batch_size}, {rate}, {self.precision}"
 
     def standardize(self, generator: Any, moments: Callable[[bool], tuple[Tensor, Tensor]]) -> None:
         """Fit the untrained generator to mean and deviation of the latents.
@@ -93,7 +99,7 @@ class LatentTraining(Training):
             raise RunError(wrong)
         self.images = min(len(self.pixels), recipe.subset or len(self.pixels))
         self.per_epoch = self.images // recipe.batch_size  # images that fill no batch wait for another order
-        self.total = recipe.steps
+        self.total = recipe.updates(self.images)
         self.progress = LossProgress()
         self.owner = type(recipe).__name__
         self.optimizer = torch.optim.AdamW(self.generator.parameters(), lr=recipe.learning_rate)

@@ -30,7 +30,10 @@ _STYLE = Style(
 
 
 def text(page: Layout, all_notes: bool, width: int = LINE) -> str:
-    """Write ``page`` in lines of at most ``width`` columns; a longer label or column stays whole."""
+    """Write ``page`` in lines of at most ``width`` columns.
+
+    A longer label or column stays whole.
+    """
     table = page.table
     above = [fold(one_line(line), columns=width) for line in (table.title, *table.caption)]
     blocks = [["", *_lines(page, columns)] for columns in _folded(page, width)]
@@ -71,7 +74,10 @@ def _rows(page: Layout) -> list[TextLine]:
 
 
 def _columns(page: Layout, tall: bool) -> list[_TextColumn]:
-    """Return the columns of values; ``tall`` heads have the unit and the arrow on a line of their own."""
+    """Return the columns of values.
+
+    ``tall`` heads have the unit and the arrow on a line of their own.
+    """
     rows = [_STYLE.cells(line)[1:] for line in _rows(page)]
     columns = []
     for slot, (group, column) in enumerate(page.table.slots):
@@ -103,7 +109,10 @@ def _needed(columns: Sequence[_TextColumn]) -> int:
 
 
 def _units(page: Layout, room: int) -> Iterator[list[_TextColumn]]:
-    """Yield the columns that are kept together: whole groups if each fits, else single columns."""
+    """Yield the columns that are kept together.
+
+    They are whole groups if each fits, else single columns.
+    """
     columns, size = _columns(page, tall=True), len(page.table.columns)
     groups = [columns[start : start + size] for start in range(0, len(columns), size)]
     if page.table.groups and all(_needed(group) <= room for group in groups):
@@ -113,7 +122,10 @@ def _units(page: Layout, room: int) -> Iterator[list[_TextColumn]]:
 
 
 def _lines(page: Layout, columns: Sequence[_TextColumn]) -> Iterator[str]:
-    """Yield the lines of one block: heads, a rule, and all rows that have something in these columns."""
+    """Yield the lines of one block: heads, a rule and rows.
+
+    Parts of a row without anything in these columns are left out.
+    """
     first = max((_width(_STYLE.label(line)) for line in _rows(page)), default=0)
     widths = [column.width for column in columns]
     height = max((len(column.head) for column in columns), default=0)

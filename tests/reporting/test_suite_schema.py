@@ -12,10 +12,10 @@ import pytest
 from vqbench.errors import UsageError
 from vqbench.planning import yamlfile
 from vqbench.planning.expansion import expand
-from vqbench.planning.json_schema import FILE, HEADER, schema_path, suite_schema
 from vqbench.planning.suite import SuiteSpec
 from vqbench.planning.suite_files import known_suites
 from vqbench.planning.yamlfile import Document
+from vqbench.reporting.suite_schema import FILE, HEADER, schema_path, suite_schema
 
 SUITES = Path(__file__).parents[2] / "suites"
 QUICK = yamlfile.read(SUITES / "quick.yaml").data
