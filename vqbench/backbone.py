@@ -32,6 +32,7 @@ class Backbone(nn.Module):
 
     paper: ClassVar[str]
     VERSION: ClassVar[int] = 1  # raised by hand when a change of the code changes what is trained
+    exempt: ClassVar[Mapping[str, str]] = {}  # checks of `vqbench check` that it need not pass -> the reason
     check_args: ClassVar[Mapping[str, Any]] = {}  # of a small one, by which `vqbench check` tests the class
     codebook: Tensor | None = None  # (K, dim) of the trained weights that a backbone brings, None without
     factor: int | None = None  # pixels per position along a side, where sides must be a multiple of it

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
@@ -84,6 +84,7 @@ class Metric:
     by_codebook: ClassVar[bool] = False  # values are comparable only between codebooks of the same size
     fewest: ClassVar[int] = 1  # images (of samples: and references) without which no value exists
     needs_codes: ClassVar[bool] = False  # undefined for a run without a codebook
+    exempt: ClassVar[Mapping[str, str]] = {}  # checks of `vqbench check` that it need not pass -> the reason
     of_samples: ClassVar[bool] = False  # measures images that a second stage generates, see SampleMetric
     knobs: ClassVar[tuple[str, ...]] = ("pixels", "jpeg")  # settings of a MeasureProtocol that can change the value
 

@@ -53,6 +53,7 @@ class Recipe:
 
     VERSION: ClassVar[int] = 1
     LATER: ClassVar[Mapping[str, Any]] = {}  # arguments added after runs were published -> what was done before
+    exempt: ClassVar[Mapping[str, str]] = {}  # checks of `vqbench check` that it need not pass -> the reason
     check_args: ClassVar[Mapping[str, Any]] = {}  # of a short training, by which `vqbench check` tests the class
     packages: ClassVar[tuple[str, ...]] = ()  # modules of other packages, without which it cannot train
     install: ClassVar[str] = ""  # what pip installs them by, where that is not their names

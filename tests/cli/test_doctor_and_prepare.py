@@ -20,7 +20,7 @@ def test_doctor_names_what_numbers_depend_on(
     assert vqbench("doctor", "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["problems"] == []
-    assert found["broken plugins"] == []
+    assert found["broken_plugins"] == []
     assert {"torch", "lpips", "torch-fidelity"} <= found["versions"].keys()
     assert "inception_fid" in found["assets"]
 

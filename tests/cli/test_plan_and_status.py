@@ -16,8 +16,8 @@ def test_plan_and_status_of_a_suite_that_was_never_run(tmp_path: Path, capsys: p
         assert vqbench("plan", suite, "--store", tmp_path, "--results", tmp_path / "none", "--json") == 0
         plan = json.loads(capsys.readouterr().out)
         assert (plan["distinct"], plan["left"]) == (runs, runs)
-        assert {row["updates"] for row in plan["runs"] if row["data set"] == "mnist"} == {updates}
-        assert {row["updates"] for row in plan["runs"] if row["data set"] == "cifar10"} == {24_500}
+        assert {row["updates"] for row in plan["runs"] if row["dataset"] == "mnist"} == {updates}
+        assert {row["updates"] for row in plan["runs"] if row["dataset"] == "cifar10"} == {24_500}
     assert vqbench("status", "quick", "--store", tmp_path, "--json") == 0
     assert {row["state"] for row in json.loads(capsys.readouterr().out)["runs"]} == {"not begun"}
 
@@ -29,7 +29,7 @@ def test_plan_says_which_runs_suites_share(
     monkeypatch.setenv("VQBENCH_CACHE", str(tmp_path / "cache"))  # no plan that another process kept
     assert vqbench("plan", "ablation", "--store", tmp_path, "--results", tmp_path / "none", "--json") == 0
     shared = {
-        (row["row"][0], row["data set"]): row["shared with"] for row in json.loads(capsys.readouterr().out)["runs"]
+        (row["row"][0], row["dataset"]): row["shared_with"] for row in json.loads(capsys.readouterr().out)["runs"]
     }
     assert "small_datasets" in shared["A", "mnist"]
     assert "small_datasets" in shared["E", "cifar10"]

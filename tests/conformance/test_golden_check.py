@@ -65,7 +65,7 @@ def test_doctor_fails_where_a_value_is_wrong(
     if fault == "codes":
         monkeypatch.setattr(Q, "assign", second_nearest)
     assert vqbench("doctor", "--json") == (fault != "none")
-    [outcome] = json.loads(capsys.readouterr().out)["golden check"]
+    [outcome] = json.loads(capsys.readouterr().out)["golden_check"]
     assert outcome["state"] == ("PASS" if fault == "none" else "FAIL")
     assert {"loss": "vq loss", "error": "no kernel image"}.get(fault, "") in outcome["about"]
 

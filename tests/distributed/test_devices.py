@@ -341,7 +341,7 @@ def test_a_rank_that_fails_is_named(tmp_path: Path, rows: str, do: str, reason: 
     if "kill" in do:
         done = subprocess.run(command(*words), capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-        assert f"{reason}; it resumes from its last checkpoint" in done.stderr
+        assert f"{reason}; it starts from the beginning, as it has no checkpoint yet" in done.stderr
         assert len(records(store)) == 1
         return
     for outcome in (1, 0):

@@ -92,6 +92,29 @@ def test_the_file_of_a_tutorial_works(page: str, name: str, here: Path, capsys: 
     assert name in run_with | set(record.values["clean@20"])
 
 
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("Q.code_counts(codes, self.num_codes)", "torch.bincount(codes.flatten(), minlength=self.num_codes)"),
+        (
+            'Q.anchors("random", features, self.codebook, "l2")',
+            "features[torch.randint(len(features), self.counts.shape)]",
+        ),
+    ],
+)
+def test_what_the_tutorial_warns_of_is_caught(
+    right: str, wrong: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A method that counts, or draws features, on each rank alone fails the check with the page's arguments."""
+    page = TUTORIALS / "own_quantizer.md"
+    code = files(page)["my_vq.py"]
+    assert right in code
+    (here / "my_vq.py").write_text(code.replace(right, wrong))
+    [words] = [words for words in commands(page, "my_vq") if "restart=2.0" in words]
+    assert vqbench(*words, "--only", "ranks_agree") == 1
+    assert "ranks diverged" in capsys.readouterr().out
+
+
 def test_the_suite_of_the_tutorial_runs(here: Path) -> None:
     """The suite that names all plugins of the page is one, and its last command trains it."""
     page = TUTORIALS / "own_plugins.md"

@@ -179,12 +179,12 @@ def test_knobs_stand_only_with_metrics_that_they_can_move(store: ResultStore, ru
         "ssim": [["jpeg", "pixels", "ssim"], ["jpeg", "ssim"]],
         "usage": [[], []],
     }
-    assert data["left out"] == [
+    assert data["left_out"] == [
         "fid_resize moves none of these metrics",
         "pixels cannot be turned alone: a JPEG round trip needs pixels of 8 bits",
         "lpips_net moves none of these metrics",
     ]
-    assert all(sentence in protocol_differences.text(shown) for sentence in data["left out"])
+    assert all(sentence in protocol_differences.text(shown) for sentence in data["left_out"])
 
 
 def test_a_knob_that_a_metric_does_not_name_is_noticed(

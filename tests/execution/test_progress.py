@@ -57,7 +57,7 @@ def test_lines_of_several_runs_at_once(tmp_path: Path, clock: list[float], capsy
     assert capsys.readouterr().err.splitlines() == [
         "[1/2] vq: training",
         "[2/2] cvq: training",
-        "[2/2] cvq: training 1,500/2,000, 20s left (all runs: 33s left)",  # 7.5 of 20 s of work in 20 s
+        "[2/2] cvq: training 1,500/2,000, 20s left (all runs: 1m left)",  # a quarter in 20 s
         "[2/2] cvq: done in 40s, PSNR [dB] 24.05 (all runs: 13s left)",
         "[1/2] vq: FAILED: a reason",
     ]
@@ -107,7 +107,7 @@ def test_bars_of_several_runs_at_once(tmp_path: Path, clock: list[float]) -> Non
             ]
 
         assert shown() == [
-            ("all runs", "", "0/2", "1m30s left"),
+            ("all runs", "", "0/2", "40s left"),
             ("[2/2] cvq", "training", "10/50", "40s left"),
             ("[1/2] vq", "evaluating", "100/1,000", ""),
         ]
@@ -160,9 +160,11 @@ def test_time_left_weighs_runs_by_what_they_take(clock: list[float]) -> None:
     left.end("short")
     assert left.share() == pytest.approx(10 / 60)
     assert left.seconds() == pytest.approx(50.0)
-    left.advance("long", 0.5)  # before
-    left.advance("long", 0.75)
-    assert left.share() == pytest.approx((10 + 7.5) / (10 + 15 + 20))
+    left.advance("long", True, 0.5)  # before
+    left.advance("long", True, 0.75)
+    assert left.share() == pytest.approx((10 + 30 * 0.2) / (10 + 30 * 0.6 + 20)), "a training is 0.8 of a run"
+    left.advance("long", False, 0.5)
+    assert left.share() == pytest.approx((10 + 30 * 0.5) / (10 + 30 * 0.6 + 20))
     left.end("long")
     left.end("unknown")
     assert left.seconds() == 0

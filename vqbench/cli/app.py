@@ -15,6 +15,7 @@ import typer
 from vqbench import __version__
 from vqbench.cli.check import check
 from vqbench.cli.clean import clean
+from vqbench.cli.completion import VARIABLE, attach, completion
 from vqbench.cli.decode import decode
 from vqbench.cli.diff import diff
 from vqbench.cli.doctor import doctor
@@ -79,7 +80,10 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "doctor": doctor,
     "publish": publish,
     "clean": clean,
+    "completion": completion,
 }
+if VARIABLE in os.environ:
+    attach(COMMANDS)
 for name, command in COMMANDS.items():
     app.command(name, cls=SectionedCommand)(command)
 

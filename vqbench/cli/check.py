@@ -34,6 +34,7 @@ Dim = Annotated[
     int | None,
     typer.Option(metavar="N", min=1, max=2**14, help="Dimension of a code, of a quantizer or backbone; by default 8."),
 ]
+List = Annotated[bool, typer.Option("--list", help="List the checks, of --kind or of every kind, and run none.")]
 Slow = Annotated[bool, typer.Option("--slow", help="Run slow checks, too, such as torch.compile.")]
 
 
@@ -46,6 +47,7 @@ def check(
     num_codes: NumCodes = None,
     dim: Dim = None,
     slow: Slow = False,
+    listed: List = False,
     as_json: shared.Json = False,
 ) -> None:
     """Check that a plugin keeps its contract, or what to mend.
@@ -55,6 +57,9 @@ def check(
     """
     from vqbench import testing
 
+    if listed:
+        _list(kind, as_json)
+        return
     subjects = _subjects(plugins, all_plugins, kind)
     args = dict(map(_argument, sets or ()))
     for option in ("num_codes", "dim"):
@@ -70,6 +75,40 @@ def check(
     if as_json:
         print_json([report_data(report) for report in reports])
     raise typer.Exit(int(any(report.failed for report in reports)))
+
+
+def _list(kind: str | None, as_json: bool) -> None:
+    """Print what each check proves."""
+    from vqbench.conformance.catalogue import CHECKS, kind_named
+
+    kinds = CHECKS if kind is None else (kind_named(kind),)
+    rows = [
+        {"kind": each[:-1], "check": check.name, "passes_if": " ".join(check.full.splitlines())}
+        for each in kinds
+        for check in CHECKS[each]
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    width, column = shutil.get_terminal_size().columns, max(len(row["check"]) for row in rows)
+    for each in kinds:
+        print(f"{each[:-1]}")
+        for row in rows:
+            if row["kind"] == each[:-1]:
+                begin = f"  {row['check']:<{column}}  "
+                print("\n".join(_wrapped(row["passes_if"], width, begin, " " * len(begin))))
+
+
+def _wrapped(text: str, width: int, begin: str, indent: str) -> list[str]:
+    """Wrap ``text`` behind ``begin``, at ``width`` or at 30 columns of text."""
+    return textwrap.wrap(
+        text,
+        max(width, len(indent) + 30),
+        initial_indent=begin,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _subjects(plugins: list[str] | None, all_plugins: bool, kind: str | None) -> list[tuple[str, str | None]]:
@@ -95,14 +134,7 @@ def report_text(report: Report, width: int = 120) -> str:
         texts = [result.what, f"do: {result.do}" * bool(result.do), f"see {result.link}" * bool(result.link)]
         begin = f"  {result.state}  {result.check:<{column}}  "
         for text in filter(None, texts):
-            lines += textwrap.wrap(
-                text,
-                max(width, column + 40),
-                initial_indent=begin,
-                subsequent_indent=indent,
-                break_long_words=False,
-                break_on_hyphens=False,
-            )
+            lines += _wrapped(text, width, begin, indent)
             begin = indent
     counts = Counter(result.state for result in report.results)
     return "\n".join([*lines, f"  {', '.join(f'{number} {state}' for state, number in counts.items())}"])

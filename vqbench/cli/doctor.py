@@ -41,9 +41,9 @@ def installation_data(described: Installation) -> dict[str, Any]:
         "commit": described.commit,
         "assets": dict(described.assets),
         "cache": str(described.cache),
-        "broken plugins": list(described.broken_plugins),
+        "broken_plugins": list(described.broken_plugins),
         "problems": list(described.problems),
-        "golden check": [vars(group) for group in described.golden],
+        "golden_check": [vars(group) for group in described.golden],
     }
 
 
@@ -51,12 +51,13 @@ def installation_text(described: Installation) -> str:
     """Write one line per fact, and which suites would run offline."""
     lines = []
     for fact, value in installation_data(described).items():
-        if fact == "golden check":
-            lines += [f"{fact}:", *(f"  {group.state}  {group.name}: {group.about}" for group in described.golden)]
+        words = fact.replace("_", " ")
+        if fact == "golden_check":
+            lines += [f"{words}:", *(f"  {group.state}  {group.name}: {group.about}" for group in described.golden)]
         elif isinstance(value, dict):
-            lines += [f"{fact}:", *(f"  {key}: {item}" for key, item in value.items())]
+            lines += [f"{words}:", *(f"  {key}: {item}" for key, item in value.items())]
         else:
-            lines.append(f"{fact}: {', '.join(map(str, value)) or 'none' if isinstance(value, list) else value}")
+            lines.append(f"{words}: {', '.join(map(str, value)) or 'none' if isinstance(value, list) else value}")
     absent = [name for name, state in described.assets.items() if state == "missing"]
     works = f"every suite that does not need {', '.join(absent)}" if absent else "every suite"
     return "\n".join([*lines, f"runs offline: {works}"])

@@ -13,9 +13,9 @@ Name = Annotated[str, typer.Argument(help="Its name, such as my_vq.")]
 
 
 def new(kind: Kind, name: Name) -> None:
-    """Write a plugin that works and passes every check, to start your own from.
+    """Write a working plugin to start your own from.
 
-    The file is NAME.py in this folder. The commands that check and use it are printed.
+    It passes every check. The file is NAME.py in this folder. The commands that check and use it are printed.
     """
     from vqbench.conformance import scaffold
 

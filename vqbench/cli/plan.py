@@ -89,13 +89,13 @@ def matrix_data(matrix: RunMatrix) -> dict[str, Any]:
     runs = [
         {
             "row": cell.row,
-            "data set": cell.dataset,
+            "dataset": cell.dataset,
             "seed": cell.seed,
             "key": cell.key,
             "state": cell.state,
             "updates": cell.updates,
             "seconds": cell.seconds,
-            "shared with": list(cell.shared_with),
+            "shared_with": list(cell.shared_with),
         }
         for cell in matrix.cells
     ]
@@ -104,25 +104,30 @@ def matrix_data(matrix: RunMatrix) -> dict[str, Any]:
 
 def matrix_text(matrix: RunMatrix) -> str:
     """Write ``matrix`` as a plain table with a line that sums it up."""
-    from vqbench.system.output import grid
+    from vqbench.system.output import fold, grid, shared_columns
 
-    rows = [
-        [
-            *(cell.row, cell.dataset, cell.seed, cell.key, cell.state),
-            "?" if cell.updates is None else cell.updates,
-            "?" if cell.seconds is None else f"{cell.seconds:.0f}",
-            ", ".join(cell.shared_with),
-        ]
-        for cell in matrix.cells
-    ]
-    head = ["row", "data set", "seed", "key", "state", "updates", "seconds", "shared with"]
+    cells = matrix.cells
+    columns: dict[str, list[Any]] = {
+        "row": [cell.row for cell in cells],
+        "data set": [cell.dataset for cell in cells],
+        "seed": [cell.seed for cell in cells],
+        "state": [cell.state for cell in cells],
+        "updates": ["?" if cell.updates is None else cell.updates for cell in cells],
+        "seconds": ["?" if cell.seconds is None else f"{cell.seconds:.0f}" for cell in cells],
+        "key": [cell.key for cell in cells],
+        "shared with": [", ".join(cell.shared_with) for cell in cells],
+    }
+    about = shared_columns(columns, "data set", "seed")
+    if not any(columns["shared with"]):
+        del columns["shared with"]
     summary = (
         f"{counted(len(matrix.cells), 'cell')}, {counted(len(matrix.runs), 'distinct run')}, "
         f"{len(matrix.left):,} not done{_expected(matrix)}"
     )
     if matrix.failed:
         summary += f"; {len(matrix.failed):,} failed: `run --retry-failed` tries them again"
-    return f"{grid(head, rows)}\n{summary}"
+    table = grid(list(columns), zip(*columns.values(), strict=True))
+    return "\n".join([*([fold(about), ""] if about else []), table, "", fold(summary)])
 
 
 def _expected(matrix: RunMatrix) -> str:

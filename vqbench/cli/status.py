@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vqbench.cli import options as shared
 from vqbench.cli.options import Selection, require_folder, suite_or_default
@@ -81,9 +81,9 @@ def next_command(states: Sequence[RunState], suite: str, store: Path, options: S
 def status_text(title: str, states: Sequence[RunState], command: str) -> str:
     """Write one line per run, then counts, reasons of failures and the next command."""
     from vqbench.reporting.run_states import counts
-    from vqbench.system.output import fold, grid
+    from vqbench.system.output import fold, grid, shared_columns
 
-    columns = {
+    columns: dict[str, list[Any]] = {
         "row": [each.row for each in states],
         "data set": [each.dataset for each in states],
         "seed": [str(each.seed) for each in states],
@@ -92,13 +92,12 @@ def status_text(title: str, states: Sequence[RunState], command: str) -> str:
         "date": [(each.date or "")[:10] for each in states],
         "key": [each.key for each in states],
     }
-    common = {head: columns.pop(head)[0] for head in ("data set", "seed") if len(set(columns[head])) == 1}
-    about = ", ".join(f"{head} {value}" for head, value in common.items())
+    about = shared_columns(columns, "data set", "seed")
     finished = {each.key: each for each in states if each.seconds is not None}
     summary = ", ".join(f"{number:,} {word}" for word, number in counts(states).items())
     lines = [
         *([fold(title)] if title else []),
-        *([fold(f"All rows: {about}.")] if about else []),
+        *([fold(about)] if about else []),
         "",
         grid(list(columns), zip(*columns.values(), strict=True)),
         "",

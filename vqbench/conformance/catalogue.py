@@ -155,7 +155,7 @@ def _kinds_of(name: str, kind: Kind | None) -> list[Kind]:
         raise UsageError(f"{name!r} is a {kinds}; say which by {options}")
     if not found:
         everything = [each for every in CONTRACTS if kind in (None, every) for each in known(every)]
-        close = difflib.get_close_matches(name, everything, n=1, cutoff=0.5)
+        close = difflib.get_close_matches(name, everything, n=1, cutoff=0.6)
         hint = f"did you mean {close[0]!r}? " if close else ""
         what = "plugin" if kind is None else kind[:-1]
         listed = "KIND" if kind is None else kind

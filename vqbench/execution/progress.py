@@ -86,8 +86,7 @@ class PlainProgress:
         if activity.first_done is None:  # updates before a restart say nothing about the speed now
             activity.first_done = done
         activity.done, activity.total = done, total
-        if activity.text == "training":
-            self._time_left.advance(run.key, done / total if total else 1.0)
+        self._time_left.advance(run.key, activity.text == "training", done / total if total else 1.0)
         return activity
 
     def _end(self, run: RunSpec) -> None:

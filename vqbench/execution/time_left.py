@@ -8,13 +8,14 @@ import time
 from collections.abc import Mapping
 
 LEAST_SECONDS, LEAST_SHARE = 3.0, 0.01  # of time and work before the first estimate
+TRAINING = 0.8  # of a run's time, as a guess until runs have ended; the rest is its evaluation
 
 
 class TimeLeft:
     """The time left: the time so far, times the work left over the work done.
 
-    Work is measured in expected seconds, of which only the ratios between runs matter. Several runs at once, and what
-    evaluations take, are part of the time so far.
+    Work is measured in expected seconds, of which only the ratios between runs matter; the time so far includes that
+    several runs are at work at once.
 
     Args:
         expected: expected seconds of each run, by its key; infinite where nothing is known.
@@ -28,14 +29,23 @@ class TimeLeft:
         self._before: dict[str, float] = {}  # key -> share that an earlier command has done
         self._started = time.monotonic()
         self._begun = False
+        self._trained: set[str] = set()  # keys of runs that this command trains
 
     def begin(self) -> None:
         """Start the clock, at the first run; starting processes is no part of the work."""
         if not self._begun:
             self._begun, self._started = True, time.monotonic()
 
-    def advance(self, key: str, share: float) -> None:
-        """Note that this share of a run's training is done; the first one is from before."""
+    def advance(self, key: str, training: bool, share: float) -> None:
+        """Note the share of a run's training, or of its evaluation, that is done.
+
+        The first report tells what an earlier command has done.
+        """
+        if training:
+            self._trained.add(key)
+            share *= TRAINING
+        elif key in self._trained:
+            share = TRAINING + (1 - TRAINING) * share
         self._before.setdefault(key, share)
         self._done[key] = share
 

@@ -64,8 +64,8 @@ def other_settings(suite: str, plan: Plan, store: ResultStore) -> list[OtherSett
 def hint(command: str, suite: str, plan: Plan, stores: Sequence[ResultStore], default: str = "runs") -> str:
     """Name other settings below what ``command`` shows of a ``plan`` without runs.
 
-    Without runs in the first of ``stores``. Empty if that store has a run of it, or no run of the suite under other settings. Stores after the first count if
-    none has a run of the plan.
+    Empty if the first of ``stores`` has a run of it, or no run of the suite under other settings. The others count if
+    no store before them has a run of the plan.
     """
     runs = plan.runs()
     for store in stores:

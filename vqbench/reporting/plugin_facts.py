@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,10 @@ from typing import Any
 
 from vqbench import protocol, registry
 from vqbench.errors import UsageError, VqbenchError, nearest
+from vqbench.planning import plan_file
 from vqbench.planning.suite_files import known_suites, load_suite
+from vqbench.reporting.run_states import row_name
+from vqbench.store.results import ResultStore
 
 PLUGINS: dict[str, registry.Kind] = {
     "quantizers": "quantizers",
@@ -19,13 +23,14 @@ PLUGINS: dict[str, registry.Kind] = {
     "backbones": "backbones",
     "recipes": "recipes",
 }
-KINDS = (*PLUGINS, "suites", "protocols")
+KINDS = (*PLUGINS, "suites", "protocols", "runs")
 # Class attributes of the contracts that a reader wants to see.
 FACTS = (
-    *("paper", "reference", "source", "title", "licence", "counts", "assets", "label", "unit", "better", "VERSION"),
-    "distributed",
+    *("paper", "reference", "title", "source", "licence", "counts", "size", "channels", "assets", "label", "unit"),
+    *("better", "VERSION", "distributed"),
 )
-WITH_ARGUMENTS = ("quantizers", "backbones", "recipes")
+WITH_ARGUMENTS = ("quantizers", "backbones", "recipes", "datasets")
+Listed = dict[str, str | int | None]
 
 
 @dataclass(frozen=True)
@@ -47,36 +52,100 @@ def plural(kind: str) -> str:
     return name
 
 
-def listing(kind: str) -> list[dict[str, str]]:
+def listing(kind: str) -> list[Listed]:
     """List every plugin, suite or protocol of ``kind`` with one line about it.
 
-    A broken one has its error instead. Raises UsageError for an unknown kind.
+    Quantizers also have their paper and its year. A broken plugin has its error instead. Raises UsageError for an
+    unknown kind.
     """
     kind = plural(kind)
+    if kind == "runs":
+        raise UsageError("runs are listed of a store and have no further facts; `vqbench list runs --store FOLDER`")
     if kind == "suites":
         return [_suite_line(path) for path in known_suites().values()]
     if kind == "protocols":
-        train = [{"name": p.name, "kind": "train", "about": p.summary} for p in protocol.TRAIN.values()]
-        return train + [{"name": p.name, "kind": "measure", "about": p.summary} for p in protocol.MEASURE.values()]
+        train: list[Listed] = [{"name": p.name, "use": "train", "about": p.summary} for p in protocol.TRAIN.values()]
+        measure: list[Listed] = [
+            {"name": p.name, "use": "measure", "about": p.summary} for p in protocol.MEASURE.values()
+        ]
+        return [*train, *measure]
     plugins = [_plugin_line(PLUGINS[kind], name) for name in registry.names(PLUGINS[kind])]
-    broken = [
-        {"name": name, "origin": "package", "about": f"BROKEN: {reason}"}
+    broken: list[Listed] = [
+        {"name": name, "origin": "package", "about": f"BROKEN: {reason}", **_published(kind, None)}
         for name, reason in registry.refused(PLUGINS[kind]).items()
     ]
-    presets = [
-        {"name": preset, "origin": f"preset of {plugin}", "about": _written(args)}
+    presets: list[Listed] = [
+        {
+            "name": preset,
+            "origin": f"preset of {plugin}",
+            "about": f"{plugin} with {_written(args)}.",
+            **_published(kind, registry.load(PLUGINS[kind], plugin)),
+        }
         for preset, (plugin, args) in registry.presets(PLUGINS[kind]).items()
     ]
     return plugins + broken + presets
 
 
-def _plugin_line(kind: registry.Kind, name: str) -> dict[str, str]:
+def _plugin_line(kind: registry.Kind, name: str) -> Listed:
     source = registry.sources(kind)[name]
+    cls = None
     try:
-        about = _about(registry.load(kind, name))
+        cls = registry.load(kind, name)
+        about = _about(cls)
     except VqbenchError as error:
         about = f"BROKEN: {error}"
-    return {"name": name, "origin": source.origin, "about": about}
+    return {"name": name, "origin": source.origin, "about": about, **_published(kind, cls)}
+
+
+def _published(kind: str, cls: type | None) -> Listed:
+    """Return the paper of a quantizer and its year; nothing for other kinds."""
+    if kind != "quantizers":
+        return {}
+    paper = str(getattr(cls, "paper", "") or "")
+    return {"year": year(paper), "paper": paper}
+
+
+def year(paper: str) -> int | None:
+    """Return the year of the first work that ``paper`` cites; None without one.
+
+    >>> year("A. Author, A Title, ICML 2021, arXiv 2002.12092; B. Other, 2017")
+    2021
+    """
+    found = re.search(r"\b(19|20)\d\d\b", re.sub(r"arXiv \S+", "", paper))
+    return int(found[0]) if found else None
+
+
+def title(paper: str) -> str:
+    """Return title and place of the first work that ``paper`` cites.
+
+    >>> title("A. van den Oord, O. Vinyals, Neural Discrete Representation Learning, NeurIPS 2017, arXiv 1711.00937")
+    'Neural Discrete Representation Learning, NeurIPS 2017'
+    """
+    first = re.sub(r", arXiv \S+$| \([^)]*$", "", paper.split("; ")[0])
+    return re.sub(r"^((\S\.[- ]?)+ ?[^,.]{2,30}( et al\.)?, )+", "", first)
+
+
+def runs(store: ResultStore) -> list[Listed]:
+    """List the finished runs of ``store``, with the suites and rows that show them."""
+    rows: dict[str, list[str]] = {}
+    for plan in plan_file.stored(store):
+        for entry in plan.entries:
+            for run in entry.stages():
+                row = f"{plan.suite.name}: {row_name(entry, run)}"
+                if row not in rows.setdefault(run.key, []):
+                    rows[run.key].append(row)
+    return [
+        {
+            "name": record.run.key,
+            "dataset": record.run.dataset.name,
+            "quantizer": record.run.quantizer.name,
+            "recipe": record.run.recipe.name,
+            "seed": record.run.seed,
+            "date": record.made["date"] or None,
+            "about": ", ".join(rows.get(record.run.key, [])),
+        }
+        for record in store.records()
+    ]
 
 
 def _about(cls: type) -> str:
@@ -84,7 +153,7 @@ def _about(cls: type) -> str:
     return str(inspect.getdoc(cls) or getattr(cls, "title", "")).split("\n")[0]
 
 
-def _suite_line(path: Path) -> dict[str, str]:
+def _suite_line(path: Path) -> Listed:
     try:
         about = load_suite(path).title or ""
     except VqbenchError as error:
@@ -116,10 +185,10 @@ def plugin_facts(kind: registry.Kind, name: str) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "name": name,
         "class": f"{cls.__module__}.{cls.__qualname__}",
-        "source": inspect.getsourcefile(cls),
+        "file": inspect.getsourcefile(cls),
     }
     if preset:
-        facts["preset of"] = f"{plugin} ({_written(preset)})"
+        facts["preset_of"] = f"{plugin} ({_written(preset)})"
     for fact in FACTS:
         value = getattr(cls, fact, None)
         if value not in (None, "", ()) and not callable(value):
@@ -128,7 +197,7 @@ def plugin_facts(kind: registry.Kind, name: str) -> dict[str, Any]:
         facts["arguments"] = {
             argument: "(from the suite)" if default is inspect.Parameter.empty else default
             for argument, (_, default) in registry.parameters(cls)
-        }
+        } | dict(preset)
     return {**facts, "about": inspect.getdoc(cls)}
 
 

@@ -114,7 +114,7 @@ def data(explanation: Explanation) -> dict[str, Any]:
         "run": {"key": run.key, "quantizer": run.quantizer.name, "dataset": run.dataset.name, "seed": run.seed},
         "images": explanation.images,
         "metrics": {name: metric(name) for name in plan.metrics},
-        "left out": list(plan.left_out),
+        "left_out": list(plan.left_out),
     }
 
 

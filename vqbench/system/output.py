@@ -34,6 +34,17 @@ def grid(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     return tabulate(cells, headers=list(head), tablefmt="plain", disable_numparse=True)
 
 
+def shared_columns(columns: dict[str, list[Any]], *heads: str) -> str:
+    """Remove columns of one value, if among ``heads``; return them as a sentence.
+
+    >>> columns = {"row": ["a", "b"], "seed": [42, 42]}
+    >>> shared_columns(columns, "seed"), columns
+    ('All rows: seed 42.', {'row': ['a', 'b']})
+    """
+    common = [f"{head} {columns.pop(head)[0]}" for head in heads if len(set(columns[head])) == 1]
+    return f"All rows: {', '.join(common)}." if common else ""
+
+
 def width() -> int:
     """Return the number of columns that printed text should fit.
 

@@ -151,7 +151,7 @@ def _gradients(backbone: Backbone, x: Tensor, recomputed: bool) -> dict[str, Ten
         y = checkpoint(backbone.decode, z, use_reentrant=False)
     else:
         y = backbone.decode(backbone.encode(x))
-    F.mse_loss(y, x).backward()
+    F.mse_loss(y, x, reduction="sum").backward()
     return {name: each.grad for name, each in backbone.named_parameters() if each.grad is not None}
 
 

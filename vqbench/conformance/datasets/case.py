@@ -40,9 +40,9 @@ class DatasetCase(Case):
         try:
             self.build().digest("test")
         except AbsentData as error:
-            return f"{subject} is not on this machine: {error}"
+            return str(error)
         except AssetError as error:  # without a folder, nothing was given to be read
-            return "" if self.folder else f"{subject} is not on this machine: {error}"
+            return "" if self.folder else str(error)
         return ""
 
     @property

@@ -34,7 +34,7 @@ def facts(case: DatasetCase) -> None:
 
 
 def arguments(case: DatasetCase) -> None:
-    """All arguments are named, annotated, and have a default or are required."""
+    """All arguments are named, and annotated with plain types."""
     require_arguments(case, defaults=False)
 
 

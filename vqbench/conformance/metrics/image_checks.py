@@ -47,7 +47,7 @@ def identical_images_are_ideal(case: MetricCase) -> None:
     if ideal is None:
         raise Skip("declares no value that identical images have; if one exists, declare it: ideal = 0.0")
     value = case.value(case.batch(noise=0))
-    if value != ideal and not math.isclose(value, ideal, rel_tol=1e-5, abs_tol=1e-5):
+    if value != ideal and not math.isclose(value, ideal, rel_tol=1e-3, abs_tol=1e-3):
         raise Fail(
             f"identical images give {value:g}, but `ideal` is {ideal:g}", "correct the value, or what is declared"
         )

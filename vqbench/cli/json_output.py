@@ -1,0 +1,280 @@
+"""The JSON that commands print: every key, its type and its meaning.
+
+Keys are snake_case. Keys that are names of plugins, protocols or files stay as these are. ``docs/reference/json.md`` is
+made from this module, and a test validates the output of every command against it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import ConfigDict, Field, TypeAdapter, with_config
+from typing_extensions import TypedDict
+
+EXACT = ConfigDict(extra="forbid", strict=True)
+Number = float | int | Literal["inf", "-inf", "nan"] | None  # JSON has no word for infinity
+
+
+def _about(text: str) -> Any:
+    return Field(description=text)
+
+
+Key = Annotated[str, _about("key of the run")]
+Row = Annotated[str, _about("row of the table; a second stage also names its recipe")]
+DatasetName = Annotated[str, _about("data set, as the suite names it")]
+SeedNumber = Annotated[int, _about("seed of the run")]
+SuiteName = Annotated[str, _about("name of the suite")]
+
+
+@with_config(EXACT)
+class ListedJson(TypedDict):
+    """One entry of ``vqbench list KIND --json``, which is an array."""
+
+    name: Annotated[str, _about("name; of runs, the key")]
+    about: Annotated[str, _about("what it is, or BROKEN and why; of runs, suite and row")]
+    origin: NotRequired[Annotated[str, _about("plugins: built-in, a file, a package, or `preset of NAME`")]]
+    year: NotRequired[Annotated[int | None, _about("quantizers: year of the paper")]]
+    paper: NotRequired[Annotated[str, _about("quantizers: authors, title, place, year, arXiv number")]]
+    use: NotRequired[Annotated[Literal["train", "measure"], _about("protocols: what it is a protocol of")]]
+    dataset: NotRequired[Annotated[str, _about("runs: data set")]]
+    quantizer: NotRequired[Annotated[str, _about("runs: quantizer")]]
+    recipe: NotRequired[Annotated[str, _about("runs: recipe")]]
+    seed: NotRequired[Annotated[int, _about("runs: seed")]]
+    date: NotRequired[Annotated[str | None, _about("runs: when the record was written, UTC")]]
+
+
+@with_config(ConfigDict(extra="allow", strict=True))
+class InfoJson(TypedDict):
+    """``vqbench info KIND NAME --json`` of a plugin.
+
+    Suites print their keys, and protocols their settings with value and reason.
+    """
+
+    name: Annotated[str, _about("name")]
+    file: Annotated[str | None, _about("file of its source")]
+    version: NotRequired[Annotated[int, _about("raised when a change of the code changes results")]]
+    preset_of: NotRequired[Annotated[str, _about("presets: plugin and arguments")]]
+    arguments: NotRequired[Annotated[dict[str, Any], _about("argument -> default")]]
+    about: Annotated[str | None, _about("docstring")]
+
+
+@with_config(EXACT)
+class PlannedJson(TypedDict):
+    """One run of ``vqbench plan``."""
+
+    row: Row
+    dataset: DatasetName
+    seed: SeedNumber
+    key: Key
+    state: Annotated[str, _about("done, to do, to measure, failed, or what is damaged")]
+    updates: Annotated[int | None, _about("updates of the optimizer; null if unknown")]
+    seconds: Annotated[float | None, _about("of training, measured or expected; null if unknown")]
+    shared_with: Annotated[list[str], _about("other suites with the same run")]
+
+
+@with_config(EXACT)
+class PlanJson(TypedDict):
+    """``vqbench plan SUITE --json``."""
+
+    suite: SuiteName
+    runs: Annotated[list[PlannedJson], _about("one per cell; several cells may be one run")]
+    distinct: Annotated[int, _about("number of distinct runs")]
+    left: Annotated[int, _about("of these, those that `vqbench run` would work on")]
+
+
+@with_config(EXACT)
+class ForecastDeviceJson(TypedDict):
+    """What a suite takes on one kind of device, from measured seconds."""
+
+    device: str
+    left: Annotated[int, _about("runs that are not done")]
+    counted: Annotated[int, _about("of these, those with known times")]
+    training_seconds: float
+    measuring_seconds: float
+    not_counted: Annotated[dict[str, int], _about("kind of run without a measured time -> number")]
+    measuring_not_counted: dict[str, int]
+    jobs: Annotated[list[dict[str, Any]], _about("per --jobs: makespan, busy, at_least, device_hours")]
+
+
+@with_config(EXACT)
+class ForecastJson(TypedDict):
+    """``vqbench plan SUITE --cost --json``."""
+
+    suite: SuiteName
+    left: Annotated[int, _about("runs that are not done")]
+    devices: list[ForecastDeviceJson]
+
+
+@with_config(EXACT)
+class RunStateJson(TypedDict):
+    """One run of ``vqbench status``."""
+
+    row: Row
+    dataset: DatasetName
+    seed: SeedNumber
+    key: Key
+    state: Annotated[str, _about("done, running, stopped, failed, not begun ..., with the reason")]
+    seconds: Annotated[float | None, _about("of training; null without a record")]
+    date: Annotated[str | None, _about("of the record, UTC; null without one")]
+
+
+@with_config(EXACT)
+class OtherSettingsJson(TypedDict):
+    """Settings under which the store has other runs of the suite."""
+
+    finished: Annotated[int, _about("of these runs, those with a record")]
+    runs: Annotated[int, _about("number of distinct runs")]
+    command: Annotated[str, _about("command that shows them")]
+
+
+@with_config(EXACT)
+class StatusJson(TypedDict):
+    """``vqbench status SUITE --json``."""
+
+    suite: SuiteName
+    counts: Annotated[dict[str, int], _about("state without its reason -> number of distinct runs")]
+    runs: list[RunStateJson]
+    next: Annotated[str, _about("command that does what is left, or shows the table")]
+    other_settings: list[OtherSettingsJson]
+
+
+@with_config(EXACT)
+class TableCellJson(TypedDict):
+    """One cell of a table."""
+
+    dataset: DatasetName
+    setting: Annotated[str, _about("value of the argument that the table is grouped by")]
+    row: Annotated[str, _about("label of the row")]
+    metric: Annotated[str, _about("name of the metric or column")]
+    values: Annotated[list[Number], _about("one per seed, unrounded")]
+    seeds: Annotated[list[int], _about("seed of each value")]
+    status: Annotated[Literal["ok", "missing", "failed", "none"], _about("none: not defined for the row")]
+    reason: Annotated[str, _about("why there is no value")]
+    paper: Annotated[str | None, _about("printed value, digit for digit")]
+    verdict: Annotated[str | None, _about("of the comparison with the printed value")]
+    rank: Annotated[Literal["best", "second"] | None, _about("among the ranked rows of its block")]
+    marks: Annotated[list[Literal["B", "M", "S"]], _about("letters that `marks` of the table explains")]
+    unranked: Annotated[str, _about("why it is not ranked although it has values")]
+    images: Annotated[int | None, _about("images that each value was measured on")]
+    results: Annotated[list[str], _about("folders of the records")]
+    notes: list[str]
+
+
+@with_config(EXACT)
+class TableJson(TypedDict):
+    """One table of ``vqbench table SUITE --json``, an array of them.
+
+    It has one table per measuring protocol.
+    """
+
+    title: str
+    protocol: Annotated[str, _about("full name of the measuring protocol of all values")]
+    images: Annotated[str, _about("number of images behind the values, in words")]
+    marks: Annotated[dict[str, str], _about("letter -> meaning")]
+    footnotes: list[str]
+    cells: list[TableCellJson]
+
+
+@with_config(EXACT)
+class ChangeJson(TypedDict):
+    """One metric of one kind of run in both states of ``vqbench diff``."""
+
+    what: Annotated[str, _about("data set, quantizer and its arguments")]
+    protocol: str
+    metric: str
+    seeds: Annotated[list[int], _about("seeds that both states have")]
+    images: Annotated[int, _about("images that were compared one by one; 0 for none")]
+    before: Number
+    after: Number
+    low: NotRequired[Annotated[Number, _about("lower end of the 95 % interval of the difference")]]
+    high: NotRequired[Annotated[Number, _about("upper end")]]
+    p_value: NotRequired[Number]
+    p_value_holm: Annotated[Number, _about("after Holm's correction over all comparisons")]
+    verdict: str
+
+
+@with_config(EXACT)
+class DiffJson(TypedDict):
+    """``vqbench diff A B --json``."""
+
+    a: str
+    b: str
+    changes: list[ChangeJson]
+    new: Annotated[list[str], _about("kinds of run that only B has")]
+    gone: Annotated[list[str], _about("kinds of run that only A has")]
+
+
+@with_config(EXACT)
+class GoldenJson(TypedDict):
+    """One group of golden values."""
+
+    name: str
+    state: Annotated[str, _about("PASS, FAIL, or why it was not computed")]
+    about: str
+
+
+@with_config(EXACT)
+class DoctorJson(TypedDict):
+    """``vqbench doctor --json``."""
+
+    versions: Annotated[dict[str, str], _about("package -> version")]
+    processor: str
+    threads: NotRequired[Annotated[int, _about("of torch")]]
+    gpus: NotRequired[list[str]]
+    commit: Annotated[str | None, _about("of the checkout; null if installed")]
+    assets: Annotated[dict[str, str], _about("asset -> state")]
+    cache: Annotated[str, _about("folder of downloads")]
+    broken_plugins: list[str]
+    problems: list[str]
+    golden_check: list[GoldenJson]
+
+
+@with_config(EXACT)
+class CheckJson(TypedDict):
+    """One report of ``vqbench check --json``, which is an array."""
+
+    kind: Annotated[str | None, _about("kind of plugin; null if the file cannot be loaded")]
+    name: str
+    about: str
+    failed: Annotated[bool, _about("whether any check fails")]
+    checks: Annotated[list[dict[str, Any]], _about("check, state, what was found, what to do, where to read")]
+
+
+@with_config(EXACT)
+class ExplainJson(TypedDict):
+    """``vqbench explain RUN --json``."""
+
+    run: Annotated[dict[str, Any], _about("key, quantizer, dataset and seed")]
+    images: Annotated[int, _about("test images")]
+    metrics: Annotated[dict[str, dict[str, Any]], _about("metric -> value per protocol, change, and its steps")]
+    left_out: Annotated[list[str], _about("metrics that are not explained, and why")]
+
+
+@with_config(EXACT)
+class ReportJson(TypedDict):
+    """``vqbench report SUITE --format json``."""
+
+    suite: SuiteName
+    command: Annotated[str, _about("command that makes the runs")]
+    tables: Annotated[list[dict[str, Any]], _about("as `table --json`, with `statistics`")]
+    runs: Annotated[list[dict[str, Any]], _about("every run with its record")]
+
+
+OUTPUTS: dict[str, Any] = {
+    "list": list[ListedJson],
+    "info": InfoJson,
+    "plan": PlanJson,
+    "plan --cost": ForecastJson,
+    "status": StatusJson,
+    "table": list[TableJson],
+    "report": ReportJson,
+    "diff": DiffJson,
+    "explain": ExplainJson,
+    "check": list[CheckJson],
+    "doctor": DoctorJson,
+}
+
+
+def schema(command: str) -> dict[str, Any]:
+    """Return the JSON schema of what ``command`` prints."""
+    return TypeAdapter(OUTPUTS[command]).json_schema()
