@@ -94,7 +94,12 @@ def state(name: str, results: Path) -> Iterator[ResultStore]:
         yield ResultStore(path_of(name))
         return
     root = Path(
-        _git(Path.cwd(), "rev-parse", "--show-toplevel", wrong=f"{name}: not a folder, and this is no git repository")
+        _git(
+            Path.cwd(),
+            "rev-parse",
+            "--show-toplevel",
+            wrong=f"{name}: no folder, and commits and dates need a git checkout, which this is not; name two folders",
+        )
     )
     commit = name
     if re.fullmatch(r"\d{4}-\d{2}-\d{2}", name):
