@@ -46,7 +46,7 @@ def candidates(asset: Asset, folder: Path) -> Iterator[tuple[Path, Form]]:
 
 
 def fitting(asset: Asset, files: Sequence[Path]) -> Iterator[tuple[Path, Form]]:
-    """Yield those of ``files`` whose names are those of ``asset``, cheaper forms first."""
+    """Yield those of ``files`` that ``asset`` may be in, cheaper forms first."""
     for form in asset.forms:
         yield from ((path, form) for path in files if fnmatch.fnmatchcase(path.name, form.pattern))
 
