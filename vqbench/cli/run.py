@@ -109,10 +109,7 @@ def run(
     offline: shared.Offline = False,
     quiet: shared.Quiet = False,
 ) -> None:
-    """Train and evaluate the missing runs, then print the tables.
-
-    The cheapest run is first. The same command resumes what was stopped.
-    """
+    """Train and evaluate the missing runs, then print the tables."""
     from vqbench import assets
     from vqbench.execution import loggers
     from vqbench.execution.executors.executor_options import ExecutorOptions

@@ -62,7 +62,7 @@ def other_settings(suite: str, plan: Plan, store: ResultStore) -> list[OtherSett
 
 
 def settings_of(store: ResultStore) -> list[str]:
-    """Name every suite that ``store`` has runs of, each with the options that give these runs.
+    """Name every suite that ``store`` has runs of, with their options.
 
     Options are only known of suites that are found by their name.
     """
