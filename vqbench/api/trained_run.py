@@ -171,10 +171,9 @@ def load_run(
     device: str = "auto",
     plugins: PLUGIN | Sequence[PLUGIN] = (),
 ) -> TrainedRun:
-    """Load the model of a finished run.
+    """Load the model of a finished run, such as ``vqbench.load_run("quick", "cvq")``.
 
-    >>> run = vqbench.load_run("quick", "cvq")  # doctest: +SKIP
-    >>> codes = run.encode(images)  # doctest: +SKIP
+    The tutorial on trained models is an example from training to export.
 
     Args:
         run: key of a run, the beginning of a key, the path of a run's folder or of a folder that ``vqbench export``
