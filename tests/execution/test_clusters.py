@@ -280,7 +280,7 @@ def test_a_suite_on_ray(cluster: Any, tmp_path: Path) -> None:
     line = command("run", suite, "--plugin", file, "--store", store, "--executor", "ray", "--address", cluster.address)
     done = subprocess.run(line, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr
-    assert "vq on fashion_mnist_5k, seed 42: measuring" in done.stderr
+    assert "[2/2] vq: evaluating\n" in done.stderr
     assert "FAILED: its process ended with exit code 7" in done.stderr
     assert json.loads(next(store.glob("*-bad-*/failed.json")).read_text())["log"][-1] == "alas"
     record = next(store.glob("*/record.json"))
