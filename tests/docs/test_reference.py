@@ -12,7 +12,8 @@ import typer
 from tests.docs.blocks import ROOT
 from vqbench import registry
 from vqbench.cli.app import COMMANDS, EXIT_CODES, app
-from vqbench.planning.suite import Codebook, QuantizerRow, SampleSettings, SuiteSpec, TableSpec
+from vqbench.planning.suite import SuiteSpec
+from vqbench.planning.suite_parts import Codebook, QuantizerRow, SampleSettings, TableSpec
 
 pytest.importorskip("sphinx", reason="the extra docs is not installed")
 
