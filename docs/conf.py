@@ -26,6 +26,7 @@ napoleon_use_ivar = True  # a docstring may describe an attribute that is also a
 nitpick_ignore_regex = [  # not built here
     ("py:.*", r"(torch|nn|np|numpy|pd|pandas|os|pathlib|collections|typing)\..*"),
     ("py:.*", "DataFrame|SuiteLike"),  # imported for type checkers alone
+    ("py:class", "[A-Z]"),  # sizes in a shape, (N, C, H, W)
 ]
 
 # The site opens from disk and loads nothing from elsewhere: system fonts, no remote scripts, no badges.
