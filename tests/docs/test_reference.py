@@ -71,4 +71,5 @@ def test_formulas_are_no_markup() -> None:
         sys.path.pop(0)
     assert rst.plain("|m - m'|² of `a*b`, by --set x") == r"\|m - m'\|² of ``a*b``, by ``--set`` x"
     assert rst.plain("Y. Zhao") == r"\Y. Zhao"
+    assert rst.escaped(["**uint8 in [0, 1]**, 2*K*D"]) == [r"**uint8 in [0, 1]**, 2\*K\*D"]
     assert rst.escaped(["two::", "", "    a * b", "c * d"]) == ["two::", "", "    a * b", r"c \* d"]

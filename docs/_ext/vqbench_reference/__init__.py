@@ -66,7 +66,7 @@ def escape_docstring(app: Sphinx, what: str, name: str, thing: Any, options: Any
 def find(app: Sphinx, env: BuildEnvironment, node: pending_xref, shown: nodes.Element) -> nodes.Node | None:
     """Resolve a Python reference by its last name, as docstrings have them. Other broken references fail.
 
-    A name of vqbench or of another package that no page documents is shown as text.
+    A name of vqbench or of another package that no page documents is shown as text, and so is a letter of a shape.
     """
     if node.get("refdomain") != "py":
         return None
@@ -77,7 +77,7 @@ def find(app: Sphinx, env: BuildEnvironment, node: pending_xref, shown: nodes.El
         return env.domains.python_domain.resolve_xref(env, *place, node, shown)
     inside = [str(node[key]) for key in ("py:module", "py:class") if node.get(key)]
     within = [target, *(".".join([*inside[:count], target]) for count in (1, 2))]
-    if target in types() or any(name.startswith("vqbench.") and exists(name) for name in within):
+    if len(target) == 1 or target in types() or any(name.startswith("vqbench.") and exists(name) for name in within):
         return shown
     return None
 

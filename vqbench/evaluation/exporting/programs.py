@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vqbench.backbone import Autoencoder
-from vqbench.errors import UsageError
+from vqbench.errors import UsageError, counted
 from vqbench.evaluation.coding import ImageCoder
 from vqbench.evaluation.image_arrays import to_user
 from vqbench.functional.precision import initial_products
@@ -109,7 +109,7 @@ def _exported(module: nn.Module, given: Tensor) -> bytes:
         else:
             same = torch.equal(expected, actual)
         if not same:
-            raise _Differs(f"the program's result differs from the model's for {count} images")
+            raise _Differs(f"the program's result differs from the model's for {counted(count, 'image')}")
     return buffer.getvalue()
 
 
