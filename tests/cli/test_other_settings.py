@@ -221,3 +221,21 @@ def test_a_change_of_settings_is_not_called_another_version(
         shown = capsys.readouterr().err
         assert "  vqbench table tiny.yaml  # 2 of 2 runs finished" in shown
         assert "other versions" not in shown
+
+
+def test_without_a_suite_the_suites_of_the_store_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where a store has runs of another suite alone, the default one is not shown without a word of it."""
+    monkeypatch.chdir(tmp_path)
+    suite = write(tmp_path, "vq")
+    store_runs(Selection(), suite, ResultStore("runs"))
+    for command in ("status", "table"):
+        assert vqbench(command) == 0
+        expected = f"runs has no run of quick, but runs of other suites:\n  vqbench {command} tiny.yaml\n"
+        assert expected in capsys.readouterr().err
+    assert vqbench("status", "quick") == 0
+    assert "other suites" not in capsys.readouterr().err
+    store_runs(Selection(), Path("quick"), ResultStore("runs"), 1)
+    assert vqbench("status") == 0
+    assert "other suites" not in capsys.readouterr().err

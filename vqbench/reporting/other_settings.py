@@ -83,6 +83,22 @@ def settings_of(store: ResultStore) -> list[str]:
     return list(dict.fromkeys(named))
 
 
+def other_suites(plan: Plan, store: ResultStore) -> list[str]:
+    """Name the suites that ``store`` has runs of if it has none of ``plan``, as a command names them.
+
+    A suite that has no name of its own is the file of its name in the current folder, if there is one.
+    """
+    if any(store.folder(run).exists() for run in plan.runs()):
+        return []
+    named = []
+    for stored in plan_file.stored(store):
+        name = _name_in_file(stored.suite)
+        if name != _name_in_file(plan.suite) and any(store.folder(run).exists() for run in stored.runs()):
+            is_file = name not in known_suites() and Path(f"{name}.yaml").is_file()
+            named.append(f"{name}.yaml" if is_file else name)
+    return list(dict.fromkeys(named))
+
+
 def hint(command: str, suite: str, plan: Plan, stores: Sequence[ResultStore], default: str = "runs") -> str:
     """Name other settings below what ``command`` shows of a ``plan`` without runs.
 
