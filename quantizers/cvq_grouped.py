@@ -59,7 +59,7 @@ class CVQGrouped(Quantizer):
         """Quantize ``z`` (B, dim, H, W); in training, the codebook learns as cvq's."""
         Q.flatten(z, self.dim)  # raises for other shapes
         out = self.chunks(z.reshape(-1, self.chunks.dim, *z.shape[2:]))  # (B·groups, dim/groups, H, W)
-        codes = out.codes.view(len(z), self.depth, *z.shape[2:]).permute(0, 2, 3, 1).contiguous()
+        codes = out.codes.view(z.shape[0], self.depth, *z.shape[2:]).permute(0, 2, 3, 1).contiguous()
         return QuantizerOutput(out.z_q.reshape(z.shape), codes, out.loss, out.logs)
 
     def decode(self, codes: Tensor) -> Tensor:

@@ -66,7 +66,7 @@ class Grouped(Quantizer):
         """Quantize ``z`` (B, dim, H, W), in training as in evaluation."""
         chunks = Q.flatten(z, self.dim).tensor_split(self.depth, dim=1)
         chosen = [Q.assign(chunk, book) for chunk, book in zip(chunks, self.codebooks(), strict=True)]
-        codes = torch.stack(chosen, 1).view(len(z), *z.shape[2:], self.depth)
+        codes = torch.stack(chosen, 1).view(z.shape[0], *z.shape[2:], self.depth)
         z_q = self.decode(codes)
         logs = Q.usage_logs(Q.code_counts(codes, self.num_codes))  # over all chunks
         return QuantizerOutput(Q.straight_through(z, z_q), codes, Q.vq_loss(z, z_q, self.beta), logs)

@@ -82,7 +82,7 @@ class HVQ(Quantizer):
         z_q, codes, kl, commitment = Q.map_chunks(
             weigh_codes, features, self.num_codes, [codebook], noisy=self.training
         )
-        loss = (self.kl * kl + self.commitment * commitment) / len(z)
+        loss = (self.kl * kl + self.commitment * commitment) / z.shape[0]
         counts = Q.code_counts(codes, self.num_codes)
         if self.training and self.reset_every:
             self.reset(counts)

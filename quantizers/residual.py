@@ -83,7 +83,7 @@ class Residual(Quantizer):
             steps.append((residual, codes, fresh))
         if self.training:
             self.learn(steps)
-        codes = torch.stack([codes for _, codes, _ in steps], 1).view(len(z), *z.shape[2:], self.depth)
+        codes = torch.stack([codes for _, codes, _ in steps], 1).view(z.shape[0], *z.shape[2:], self.depth)
         logs = Q.usage_logs(Q.code_counts(codes, self.num_codes))  # over all levels
         return QuantizerOutput(Q.straight_through(z, Q.unflatten(total, z)), codes, loss, logs)
 

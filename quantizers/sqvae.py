@@ -79,9 +79,9 @@ class SQVAE(Quantizer):
         features, shared = Q.flatten(z, self.dim), [self.codebook, self.precision]
         rows, codes, entropy = Q.map_chunks(weigh_codes, features, self.num_codes, shared, noisy=self.training)
         z_q = Q.unflatten(rows, z)
-        gap = self.precision / 2 * (z - z_q).square().sum() / len(z)
+        gap = self.precision / 2 * (z - z_q).square().sum() / z.shape[0]
         logs = Q.usage_logs(Q.code_counts(codes, self.num_codes)) | {"variance": 1 / self.precision.detach()}
-        return QuantizerOutput(z_q, Q.code_map(codes, z), gap - entropy / len(z), logs)
+        return QuantizerOutput(z_q, Q.code_map(codes, z), gap - entropy / z.shape[0], logs)
 
     def decode(self, codes: Tensor) -> Tensor:
         """Return the code vectors (B, dim, H, W) of ``codes`` (B, H, W, 1)."""

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from vqbench.api.suites import Suite as Suite
     from vqbench.api.suites import load_suite as load_suite
     from vqbench.api.suites import plan as plan
+    from vqbench.api.trained_run import TrainedRun as TrainedRun
+    from vqbench.api.trained_run import load_run as load_run
 
 __version__ = "0.1.0"
 
@@ -28,9 +30,11 @@ _MODULES = {  # public name -> its module in vqbench.api, imported on first use:
     "RunProgress": "running",
     "Suite": "suites",
     "SuiteResult": "running",
+    "TrainedRun": "trained_run",
     "create_quantizer": "quantizers",
     "evaluate": "evaluate",
     "list_quantizers": "quantizers",
+    "load_run": "trained_run",
     "load_suite": "suites",
     "plan": "suites",
     "results": "results",

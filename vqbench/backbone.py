@@ -94,7 +94,11 @@ class Autoencoder(nn.Module):
 
         Returns the reconstructions, of the same shape and not clamped, and the quantizer's output.
         """
+        out = self.quantize(x)
+        return self.backbone.decode(out.z_q), out
+
+    def quantize(self, x: Tensor) -> QuantizerOutput:
+        """Encode and quantize images (B, C, S, S) in [-1, 1]."""
         z = self.backbone.encode(x)  # (B, dim, s, s)
         with torch.autocast(z.device.type, enabled=False):  # assignments are decided in float32 at every precision
-            out = strictly(self.quantizer, z.float())
-        return self.backbone.decode(out.z_q), out
+            return strictly(self.quantizer, z.float())

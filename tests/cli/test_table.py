@@ -69,13 +69,16 @@ def test_what_was_not_trained_and_measured_as_printed_gets_no_verdict(
 
 
 def test_output_goes_to_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """-o writes the printed output to a file; a missing folder is reported in one sentence."""
+    """-o writes the printed output to a file; a missing folder is made, and a file in its place is one sentence."""
     words = ("table", "quick", "--store", tmp_path, "--results", tmp_path / "none")
     assert vqbench(*words) == 0
     printed = capsys.readouterr().out
     assert vqbench(*words, "-o", tmp_path / "table.txt") == 0
     assert (tmp_path / "table.txt").read_text() == printed
-    assert vqbench(*words, "-o", tmp_path / "absent" / "table.txt") == 1
+    assert vqbench(*words, "-o", tmp_path / "absent" / "table.txt") == 0
+    assert (tmp_path / "absent" / "table.txt").read_text() == printed
+    capsys.readouterr()
+    assert vqbench(*words, "-o", tmp_path / "table.txt" / "table.txt") == 1
     assert "cannot be written" in capsys.readouterr().err
 
 

@@ -104,7 +104,7 @@ def metric_class(name: str) -> type[Metric]:
 
 
 def explanation(store: ResultStore, run: RunSpec, metrics: list[str] = METRICS) -> Explanation:
-    trained = load_model(store, run.key, "cpu")
+    trained = load_model(store, store.find(run.key), "cpu")
     return explain.explain(run, trained.model, trained.dataset, CPU, metrics, IMAGES, fetch=fetch)
 
 

@@ -354,6 +354,11 @@ def test_both_stages_from_one_command(tmp_path: Path, capsys: pytest.CaptureFixt
     assert kept.shape == (6, 1, 28, 28)
     assert Image.open(folder / "samples.png").size == Image.open(tmp_path / _sampled(tmp_path, second, 6)).size
     assert (folder / "samples.png").read_bytes() == (tmp_path / "6.png").read_bytes()
+    words = ("--store", store, "-n", 6, "-o", tmp_path / "new" / "row.png", "--steps", 2, "--eta", 0.5)
+    assert vqbench("sample", path, "vq", *words) == 0  # of the row, the second stage; into a folder that is made
+    assert (tmp_path / "new" / "row.png").read_bytes() == (tmp_path / "6.png").read_bytes()
+    assert vqbench("sample", path, "vqq", *words) == 2
+    assert "no row 'vqq'; did you mean 'vq'" in capsys.readouterr().err
     assert vqbench("plan", path, "--store", store, "--results", tmp_path) == 0
     assert "diffusion on vq" in (shown := capsys.readouterr().out)
     assert "2 distinct runs, 0 not done" in shown

@@ -83,11 +83,11 @@ def evaluate(
     metrics: Sequence[str] | None = None,
     device: str = "cpu",
 ) -> Evaluation:
-    """Evaluate reconstructions of images by the metrics of the tables.
+    """Evaluate reconstructions of images, by whatever model, as runs are evaluated.
 
-    Whatever model made them: arrays are all that is needed. The code is that of runs, so that the values are comparable
-    with published ones of the same protocol and images. In both arrays, uint8 levels and floats of level / 255 are the
-    same image; nothing is resized, and floats are rounded to 8 bits only where a protocol does so.
+    Returns values with protocol and unit, and values per image; printed, they are a table. They are comparable with
+    those of tables of the same protocol and images. uint8 levels and floats of level / 255 are the same image; nothing
+    is resized, and floats are converted to 8 bits only where a protocol does so.
 
     Args:
         originals: (N, C, H, W) with 1 or 3 channels, uint8 or floats in [0, 1], a numpy array or a tensor.
@@ -95,16 +95,12 @@ def evaluate(
         codes: whole numbers in [0, num_codes): (N, h, w), (N, h, w, depth) or (N, tokens). For usage, perplexity, bits.
         num_codes: size of the codebook.
         protocol: ``clean``, ``official`` (as the released code of CVQ-VAE evaluates), or both.
-        metrics: names as ``vqbench list metrics`` prints them. None: those that need no weights, so neither ``lpips``
-            nor ``rfid`` and ``kid``, whose networks are fetched on first use.
+        metrics: names that ``vqbench list metrics`` prints. None: those that need no weights, which ``lpips``, ``rfid``
+            and ``kid`` fetch on first use.
         device: where networks are computed: auto, cpu, cuda or cuda:N.
 
-    Returns:
-        The values with their protocol and unit, and values per image. Printed, it is a table.
-
     Raises:
-        UsageError: arrays of a wrong type, range or shape, or that do not fit together; codes beyond ``num_codes``; an
-            unknown name; a metric of codes without codes.
+        UsageError: arrays of a wrong type, range or shape; codes beyond ``num_codes``; an unknown name.
         RunError: images that are too few or too small for a metric.
         AssetError: weights of a network that cannot be fetched.
 
@@ -121,16 +117,11 @@ def evaluate(
     PSNR (dB)    10.76  higher
     <BLANKLINE>
     clean: float pixels, Gaussian SSIM, torch-fidelity's FID.
-    >>> evaluation.per_image.psnr.round(1).tolist()[:3]
-    [10.7, 10.7, 10.8]
     """
     from vqbench.evaluation.image_pairs import PairSettings, default_metrics, pairs_of
     from vqbench.training.engine import devices_of
 
-    if (codes is None) != (num_codes is None):
-        raise UsageError("give `codes` and `num_codes` together: usage is a share of the codebook's size")
-    if num_codes is not None and (type(num_codes) is not int or num_codes < 2):
-        raise UsageError(f"num_codes={num_codes!r}: give the size of the codebook, a whole number of at least 2")
+    _require_codebook(codes, num_codes)
     pairs = pairs_of(originals, reconstructions, codes)
     settings = PairSettings(
         protocols=_names(protocol),
@@ -155,6 +146,14 @@ def evaluate_stream(pairs: Iterable[ImagePairs], settings: PairSettings) -> Eval
     fetch(settings.assets())
     measurement = evaluate_pairs(pairs, settings)
     return Evaluation(_values(measurement), _per_image(measurement, settings.protocols))
+
+
+def _require_codebook(codes: Any, num_codes: Any) -> None:
+    """Raise UsageError unless codes and their number are given together."""
+    if (codes is None) != (num_codes is None):
+        raise UsageError("give `codes` and `num_codes` together: usage is a share of the codebook's size")
+    if num_codes is not None and (type(num_codes) is not int or num_codes < 2):
+        raise UsageError(f"num_codes={num_codes!r}: give the size of the codebook, a whole number of at least 2")
 
 
 def _values(measurement: Measurement) -> DataFrame:

@@ -16,9 +16,12 @@ from vqbench import __version__
 from vqbench.cli.check import check
 from vqbench.cli.clean import clean
 from vqbench.cli.completion import VARIABLE, attach, completion
+from vqbench.cli.decode import decode
 from vqbench.cli.diff import diff
 from vqbench.cli.doctor import doctor
+from vqbench.cli.encode import encode
 from vqbench.cli.explain import explain
+from vqbench.cli.export import export
 from vqbench.cli.help_pages import SectionedCommand, SectionedGroup
 from vqbench.cli.info import info
 from vqbench.cli.init import init
@@ -65,6 +68,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "diff": diff,
     "explain": explain,
     "sample": sample,
+    "encode": encode,
+    "decode": decode,
+    "export": export,
     "list": list_,
     "info": info,
     "new": new,

@@ -8,17 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vqbench.cli import options as shared
+from vqbench.cli import trained as trained_run
 from vqbench.cli.options import add_plugins, whole_number
 from vqbench.cli.output import print_json
-from vqbench.errors import Interrupted
 
 if TYPE_CHECKING:
     from vqbench.evaluation.protocol_differences import Explanation
     from vqbench.evaluation.trained_model import TrainedModel
 
-Run = Annotated[
-    str, typer.Argument(metavar="RUN", help="Its key, the beginning of its key, or the name of its folder.")
-]
 Metrics = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME", show_default="all but rfid and kid, which take minutes", help="Explain this metric."),
@@ -30,7 +27,8 @@ TestImages = Annotated[
 
 
 def explain(
-    run: Run,
+    run: trained_run.Run,
+    row: trained_run.Row = None,
     store: shared.StoreToRead = shared.RUNS,
     metrics: Metrics = None,
     test_images: TestImages = None,
@@ -41,14 +39,18 @@ def explain(
     as_json: shared.Json = False,
 ) -> None:
     """Show how each protocol setting changes the values of a run."""
-    from vqbench import assets
+    from vqbench import assets, registry
+    from vqbench.api.finished_runs import find_run
     from vqbench.evaluation.trained_model import load_model
     from vqbench.reporting.protocol_differences import data, text
     from vqbench.store.results import ResultStore
 
     add_plugins(plugin)
+    for name in metrics or ():  # before anything is printed as begun
+        registry.load("metrics", name)
     with assets.no_downloads(offline):
-        trained = load_model(ResultStore(store), run, device)
+        found, record = find_run(ResultStore(store), run, row)
+        trained = load_model(found, record, device)
         explanation = _explain(trained, metrics or (), test_images, quiet)
     if as_json:
         print_json(data(explanation))
@@ -63,18 +65,8 @@ def _explain(trained: TrainedModel, metrics: Sequence[str], test_images: int | N
     """
     from vqbench.evaluation import explain as explaining
     from vqbench.execution.preparation import fetch
-    from vqbench.execution.progress import run_progress
-    from vqbench.execution.stopping import Stop
-    from vqbench.spec import Job
 
-    with Stop() as stop, run_progress([Job(trained.run, {})], quiet) as listener:
-
-        def on_progress(done: int, total: int) -> None:
-            listener.run_advanced(trained.run, done, total)
-            if stop():
-                raise Interrupted("stopped while evaluating; nothing was to be kept")
-
-        listener.run_started(trained.run, "evaluating")
+    with trained_run.progress_of(trained.run, "evaluating", quiet) as on_progress:
         return explaining.explain(
             trained.run,
             trained.model,

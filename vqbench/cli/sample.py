@@ -8,13 +8,10 @@ from typing import Annotated
 import typer
 
 from vqbench.cli import options as shared
+from vqbench.cli import trained as trained_run
 from vqbench.cli.options import add_plugins
 from vqbench.system.paths import path_of
 
-Run = Annotated[
-    str,
-    typer.Argument(metavar="RUN", help="A second stage: its key, the beginning of its key, or the name of its folder."),
-]
 Count = Annotated[int, typer.Option("-n", "--count", metavar="N", min=1, max=10_000, help="Number of images.")]
 Output = Annotated[Path, typer.Option("-o", "--output", metavar="FILE", parser=path_of, help="PNG file to write.")]
 Steps = Annotated[int | None, typer.Option(metavar="N", min=1, max=1000, help="Diffusion: number of DDIM steps.")]
@@ -25,7 +22,8 @@ Temperature = Annotated[
 
 
 def sample(
-    run: Run,
+    run: trained_run.Run,
+    row: trained_run.Row = None,
     store: shared.StoreToRead = shared.RUNS,
     count: Count = 64,
     output: Output = Path("samples.png"),
@@ -39,6 +37,7 @@ def sample(
 
     All runs of a seed and data set start from the same noise, so their images can be compared one by one.
     """
+    from vqbench.api.finished_runs import find_run
     from vqbench.evaluation.trained_model import load_generator, sample_grid
     from vqbench.store.results import ResultStore
     from vqbench.system.stored_files import write_atomically
@@ -46,6 +45,7 @@ def sample(
     add_plugins(plugin)
     given = {"steps": steps, "eta": eta, "temperature": temperature}
     settings = {name: value for name, value in given.items() if value is not None}
-    trained = load_generator(ResultStore(store), run, device, settings)
+    found, record = find_run(ResultStore(store), run, row, second_stage=True)
+    trained = load_generator(found, record.run, device, settings)
     write_atomically(output, sample_grid(trained, count))
     print(output)

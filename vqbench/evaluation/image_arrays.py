@@ -43,7 +43,7 @@ def image_tensor(images: Any, what: str = "images") -> Tensor:
 
 
 def to_model(images: Tensor, what: str = "images") -> Tensor:
-    """Convert uint8, or floats in [0, 1], to float32 in [-1, 1], as models see images.
+    """Convert uint8, or floats in [0, 1], to a model's float32 in [-1, 1].
 
     A float of level / 255 becomes the same number as that level. Raises UsageError for floats beyond [0, 1].
     """
@@ -56,7 +56,7 @@ def to_model(images: Tensor, what: str = "images") -> Tensor:
 
 
 def to_user(x: Tensor) -> Tensor:
-    """Convert a model's images to float32 in [0, 1], clamped: :func:`to_model` undone."""
+    """Convert a model's images to float32 in [0, 1], clamped."""
     return ((x.float() + 1) / 2).clamp(0, 1)
 
 

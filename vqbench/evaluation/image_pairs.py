@@ -79,7 +79,7 @@ class PairSettings:
 
 
 def default_metrics(with_codes: bool) -> list[str]:
-    """List the metrics that need no weights: of pixels, then of codes if there are any."""
+    """List the metrics that need no weights: of pixels, then of codes if any."""
     clean = protocol.MEASURE["clean"]
     classes = {name: registry.load("metrics", name) for name in registry.names("metrics")}
     of_pairs = [name for name, metric in classes.items() if not metric.of_samples and not metric.assets(clean)]

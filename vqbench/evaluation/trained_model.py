@@ -18,6 +18,7 @@ from vqbench.errors import StoreError, UsageError
 from vqbench.evaluation.contact_sheets import grid
 from vqbench.evaluation.samples import sample
 from vqbench.spec import RunSpec
+from vqbench.store.record import Record
 from vqbench.store.results import ResultStore
 from vqbench.training.engine import Engine
 from vqbench.training.latents.generator import Generator
@@ -30,10 +31,14 @@ CHECKPOINT = "best.pt"
 class TrainedModel:
     """The model of a finished run, on its device, and its data set."""
 
-    run: RunSpec
+    record: Record
     dataset: Dataset
-    model: Autoencoder
+    model: Autoencoder  # in evaluation mode
     engine: Engine
+
+    @property
+    def run(self) -> RunSpec:
+        return self.record.run
 
 
 @dataclass(frozen=True)
@@ -45,40 +50,45 @@ class TrainedGenerator:
     settings: Mapping[str, float]  # of its sampler
 
 
-def load_model(store: ResultStore, name: str, device: str = "auto") -> TrainedModel:
-    """Load the model of the run ``name`` of ``store``.
+def load_model(store: ResultStore, record: Record, device: str = "auto") -> TrainedModel:
+    """Load the model of a finished run of ``store``.
 
-    ``name`` is its key, the beginning of its key, or the name of its folder. Raises UsageError for an unknown run, a
-    second stage, or a run trained with other versions of its plugins, and StoreError for a run without a sound
-    checkpoint.
+    Raises UsageError for a second stage, or a run trained with other versions of its plugins, and StoreError for a run
+    without a sound checkpoint.
     """
-    run = store.find(name).run
+    run = record.run
     if run.parent is not None:
-        raise UsageError(f"{name!r} is a second stage, which has no reconstructions; name its first stage {run.parent}")
+        raise UsageError(
+            f"{run.key} is a second stage, which has no reconstructions; name its first stage {run.parent}"
+        )
     path = _checkpoint(store, run)
-    _require_versions(run)
+    require_versions(run)
     require_planned(run)
     registry.refresh(run.dataset.name, run.dataset.args)
     dataset: Any = registry.create("datasets", run.dataset.name, **run.dataset.args)
-    recipe: Any = registry.create("recipes", run.recipe.name, **run.recipe.args)
-    engine = Engine(device, getattr(recipe, "precision", "float32"))  # as when the run was first evaluated
+    engine = engine_of(run, device)
     model = build(run, dataset).to(engine.device)
     _restore(model, path, engine)
-    return TrainedModel(run, dataset, model, engine)
+    return TrainedModel(record, dataset, model.eval(), engine)
+
+
+def engine_of(run: RunSpec, device: str) -> Engine:
+    """Return a device at the precision that ``run`` was evaluated at."""
+    recipe: Any = registry.create("recipes", run.recipe.name, **run.recipe.args)
+    return Engine(device, getattr(recipe, "precision", "float32"))
 
 
 def load_generator(
-    store: ResultStore, name: str, device: str = "auto", settings: Mapping[str, float] = MappingProxyType({})
+    store: ResultStore, run: RunSpec, device: str = "auto", settings: Mapping[str, float] = MappingProxyType({})
 ) -> TrainedGenerator:
-    """Load the generator of the second stage ``name`` of ``store``.
+    """Load the generator of a finished second stage of ``store``.
 
     It includes the first stage, which decodes its samples. ``settings`` of its sampler replace the recipe's own. Raises
-    UsageError for an unknown run, one that is no second stage, or a setting that it is not sampled by, and StoreError
-    where its checkpoint, or that of its first stage, was deleted.
+    UsageError for a run that is no second stage, or a setting that it is not sampled by, and StoreError where its
+    checkpoint, or that of its first stage, was deleted.
     """
-    run = store.find(name).run
     if run.parent is None:
-        raise UsageError(f"{name!r} is a first stage, which generates no images; name a second stage")
+        raise UsageError(f"{run.key} is a first stage, which generates no images; name a second stage")
     first = store.find(run.parent).run
     paths = [_checkpoint(store, each) for each in (first, run)]
     require_planned(run)
@@ -90,7 +100,7 @@ def load_generator(
             raise UsageError(f"--{setting}: {run.recipe.name} is not sampled by it, but by {', '.join(recipe.sampler)}")
     registry.refresh(run.dataset.name, run.dataset.args)
     dataset: Any = registry.create("datasets", run.dataset.name, **run.dataset.args)
-    engine = Engine(device, getattr(recipe, "precision", "float32"))
+    engine = engine_of(run, device)
     model = build(run, dataset).to(engine.device)
     _restore(model, paths[0], engine)
     generator = recipe.generator(model, dataset.channels, dataset.size)
@@ -123,7 +133,7 @@ def _restore(model: nn.Module, path: Path, engine: Engine) -> None:
         model.load_state_dict(weights)
 
 
-def _require_versions(run: RunSpec) -> None:
+def require_versions(run: RunSpec) -> None:
     """Raise UsageError where a plugin of ``run`` has another version now.
 
     To such code, the weights mean nothing.

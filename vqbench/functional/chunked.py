@@ -36,6 +36,8 @@ def map_chunks(
         shared: all other tensors that need a gradient, such as the codebook.
         noisy: whether Gumbel noise is drawn; it is keyed by the features' place in the global batch.
     """
+    if torch.compiler.is_exporting() and not noisy:  # a loop over chunks would fix the number of images
+        return chunk_fn(features, None, *shared)
     if len(features) * num_codes > KEPT:
         recomputed: Callable[..., tuple[Tensor, ...]] = _Recomputed.apply
         return recomputed(chunk_fn, num_codes, noisy, features, *shared)

@@ -59,6 +59,8 @@ def assign(features: Tensor, codebook: Tensor, distance: Distance = "l2", block:
         bias = torch.zeros_like(codebook[:, 0])
     else:
         bias = codebook.square().sum(1) / -2  # argmin ‖z − e‖² = argmax ⟨z, e⟩ − ‖e‖²/2
+    if torch.compiler.is_exporting():  # a loop over blocks would fix the number of images
+        return torch.addmm(bias, features, codebook.T).argmax(1)
     size = max(1, block // len(codebook))
     similarities = features.new_empty(min(size, len(features)), len(codebook))  # reused by all parts, see below
     codes = torch.empty(len(features), dtype=torch.int64, device=features.device)
@@ -235,7 +237,7 @@ def mean_bit_posterior(logits: Tensor) -> Tensor:
     """
     half = logits.shape[1] // 2
     left, right = (_all_patterns(part.sigmoid()) for part in (logits[:, :half], logits[:, half:]))
-    return (left.T @ right).flatten() / len(logits)
+    return (left.T @ right).flatten() / logits.shape[0]
 
 
 def _all_patterns(p: Tensor) -> Tensor:
@@ -243,7 +245,7 @@ def _all_patterns(p: Tensor) -> Tensor:
 
     ``p`` (N, l) are the probabilities of a 1.
     """
-    joint = p.new_ones(len(p), 1)
+    joint = p.new_ones(p.shape[0], 1)
     for p_one in p.unbind(1):
         joint = (joint[:, :, None] * torch.stack([1 - p_one, p_one], 1)[:, None]).flatten(1)
     return joint

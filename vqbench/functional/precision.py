@@ -38,6 +38,9 @@ def _write(values: Values) -> None:
         setting.fp32_precision = value
 
 
+_INITIAL = _read()  # before anything is changed here
+
+
 def allow_tf32(allowed: bool) -> None:
     """Allow or forbid TF32 from here on.
 
@@ -55,6 +58,20 @@ def float32_products(tf32: bool = False) -> Iterator[None]:
     try:
         if tf32:
             allow_tf32(True)
+        yield
+    finally:
+        _write(before)
+
+
+@contextmanager
+def initial_products() -> Iterator[None]:
+    """Set what torch starts with, within this context.
+
+    Its own older code, such as ``torch.export``, cannot read the switches after they were written one by one.
+    """
+    before = _read()
+    _write(_INITIAL)
+    try:
         yield
     finally:
         _write(before)

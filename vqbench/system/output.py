@@ -70,9 +70,11 @@ def fold(text: str, indent: str = "", columns: int | None = None) -> str:
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` as UTF-8, with codes for control characters.
 
-    The locale does not matter. Raises StoreError, also for a pipe without a reader, instead of waiting.
+    The locale does not matter, and a missing folder is made. Raises StoreError, also for a pipe without a reader,
+    instead of waiting.
     """
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "w", encoding="utf-8", newline="", opener=_open_without_waiting) as file:
             file.write(visible(text))
     except OSError as error:

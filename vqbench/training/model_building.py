@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from vqbench import registry, spec
-from vqbench.backbone import Autoencoder
+from vqbench.backbone import Autoencoder, Backbone
 from vqbench.dataset import Dataset
+from vqbench.quantizer import Quantizer
 from vqbench.spec import PARTS, PluginSpec, RunSpec
 
 
@@ -35,13 +36,29 @@ def build(run: RunSpec, dataset: Dataset) -> Autoencoder:
         torch.manual_seed(seeds(kind))
         return registry.load(kind, part.name)(**fixed, **part.args)
 
-    model = Autoencoder(
+    return _joined(
         create("backbones", run.backbone, channels=dataset.channels, dim=run.quantizer.args["dim"]),
         create("quantizers", run.quantizer),
     )
-    # Channels last is faster, on CPUs as on GPUs.
-    fast: Autoencoder = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's overloads lack it
-    return fast
+
+
+def outline(run: RunSpec, channels: int) -> Autoencoder:
+    """Build the modules of ``run`` with any weights, to load trained ones into.
+
+    Neither data nor files of weights are needed. ``channels`` are those of the images.
+    """
+    backbone: type[Backbone] = registry.load("backbones", run.backbone.name)
+    quantizer: type[Quantizer] = registry.load("quantizers", run.quantizer.name)
+    return _joined(
+        backbone.outline(channels=channels, dim=run.quantizer.args["dim"], **run.backbone.args),
+        quantizer(**run.quantizer.args),
+    )
+
+
+def _joined(backbone: Backbone, quantizer: Quantizer) -> Autoencoder:
+    """Join both to the model; channels last is faster, on CPUs as on GPUs."""
+    model: Autoencoder = Autoencoder(backbone, quantizer).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's overloads lack it
+    return model
 
 
 def kept_buffers(model: torch.nn.Module) -> dict[str, Tensor]:

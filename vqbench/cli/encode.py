@@ -1,0 +1,64 @@
+"""``vqbench encode``: images to codes by the model of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vqbench.cli import options as shared
+from vqbench.cli import trained
+from vqbench.cli.output import note
+from vqbench.errors import UsageError, counted
+from vqbench.system.paths import path_of
+
+Words = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="RUN [ROW] IMAGES",
+        show_default=False,
+        help="A run: its key, the beginning of its key, its folder, or a suite and a row. Then a folder of images, one "
+        "image, or an array (N, C, H, W) as .npy or .npz.",
+    ),
+]
+Output = Annotated[Path, typer.Option("-o", "--output", metavar="FILE", parser=path_of, help="File to write, an .npz.")]
+
+
+def encode(
+    words: Words,
+    output: Output = Path("codes.npz"),
+    store: shared.StoreToRead = shared.RUNS,
+    plugin: shared.Plugins = None,
+    device: shared.Device = "auto",
+    quiet: shared.Quiet = False,
+) -> None:
+    """Encode images to codes with a trained model.
+
+    Image files are resized by their shorter side and cropped to the size that the run was trained on; arrays must have
+    it, as uint8 or floats in [0, 1]. The file has codes, names, num_codes, the run's key and the images' size.
+    """
+    import torch
+
+    from vqbench.evaluation import code_files
+    from vqbench.evaluation.image_files import image_source
+
+    if output.suffix != ".npz":
+        raise UsageError(f"-o {output}: codes are written as .npz; give such a name")
+    run, images = trained.run_and_rest(words, "IMAGES")
+    if images.exists() and output.exists() and images.samefile(output):
+        raise UsageError(f"-o {output}: these are the images; give another name")
+    model = trained.load(run, store, device, plugin)
+    channels, size, _ = model.image_shape
+    source = image_source(images, channels, size)
+    parts = []
+    with trained.progress_of(model.spec, "encoding", quiet) as on_progress:
+        for part in source.batches():
+            parts.append(model.encode(part))
+            on_progress(sum(map(len, parts)), len(source))
+    codes = torch.cat(parts)
+    code_files.write(output, code_files.CodeFile.of(model.coder, model.spec, codes, source.names))
+    if source.resized:
+        note(f"{source.resized:,} of {counted(len(source), 'image')} were resized or cropped to {size}x{size} pixels")
+    shape = "x".join(map(str, codes.shape[1:]))
+    print(f"{output}: {counted(len(codes), 'image')}, {shape} codes each, of {model.num_codes:,}")

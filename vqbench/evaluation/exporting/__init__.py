@@ -1,0 +1,1 @@
+"""Export trained models to folders that need no store."""
