@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vqbench.assets import lmdb_file
 from vqbench.assets.image_file import is_image
-from vqbench.datasets import _lmdb
 from vqbench.errors import AssetError
 from vqbench.system.files import MB, open_regular, read_regular
 
@@ -63,10 +63,10 @@ def stamp(status: os.stat_result) -> int:
 
 def scan(root: Path) -> Scan:
     """List all entries below ``root``, sorted by name. Raises AssetError."""
-    if (root / _lmdb.FILE).is_file():
-        changed = stamp(os.stat(root / _lmdb.FILE))
-        entries = [ImageFile(name, size, changed, offset) for name, size, offset in _lmdb.entries(root)]
-        return Scan(sorted(entries, key=_by_name), {_lmdb.FILE: changed})
+    if (root / lmdb_file.FILE).is_file():
+        changed = stamp(os.stat(root / lmdb_file.FILE))
+        entries = [ImageFile(name, size, changed, offset) for name, size, offset in lmdb_file.entries(root)]
+        return Scan(sorted(entries, key=_by_name), {lmdb_file.FILE: changed})
     out = Scan([], {})
     try:
         for folder, names, files in os.walk(root, followlinks=True, onerror=_raise):
@@ -197,4 +197,4 @@ def _container(root: Path, name: str) -> Path:
         if (archive := root / name[: end + 4]).is_file():
             return archive
         end = name.find(".tar/", end + 1)
-    return root / _lmdb.FILE
+    return root / lmdb_file.FILE
