@@ -79,7 +79,7 @@ def test_hidden_and_other_files_are_counted(own: Pairs) -> None:
     """Hidden files and those of other formats are passed over, and a note counts them."""
     (own[1] / "part0" / "._photo.0.jpg").write_bytes(b"from macOS")
     (own[1] / "photo.heic").write_bytes(b"")
-    assert "1 .heic, 1 hidden file." in vqbench.evaluate(*own).table()
+    assert "1 .heic, 1 hidden file." in vqbench.evaluate(*own).table().replace("\n", " ")
 
 
 def test_sizes_differ(own: Pairs, tmp_path: Path) -> None:
@@ -254,5 +254,5 @@ def test_codes_are_matched_by_name(pairs: Pairs, tmp_path: Path) -> None:
     assert found is not None
     assert found.flatten().tolist() == list(range(COUNT))
     np.savez(tmp_path / "other.npz", codes=codes, names=np.array(names) + "x", num_codes=COUNT)
-    with pytest.raises(UsageError, match="no codes of part0/photo.0"):
+    with pytest.raises(UsageError, match="no codes of part0"):
         PairInputs.open(*pairs, tmp_path / "other.npz")

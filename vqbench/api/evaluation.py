@@ -62,7 +62,9 @@ class Evaluation:
 
         require_format(style)
         if style == "csv":
-            frame = self.values.assign(label=self.label or None) if self.label else self.values
+            frame = self.values.copy()
+            if self.label:
+                frame.insert(0, "model", self.label)
             text: str = frame.to_csv(index=False, lineterminator="\n")
             return text.rstrip("\n")
         head, rows = self._cells()
@@ -72,7 +74,7 @@ class Evaluation:
         title = counted(int(self.values.images.iloc[0]), "image")
         title = f"{self.label}: {title}" if self.label else title
         comment = "% " if style == "latex" else ""
-        below = [line for note in self._remarks() for line in textwrap.wrap(note, WIDTH - len(comment))]
+        below = [line for note in self._remarks() for line in _wrapped(note, WIDTH - len(comment))]
         if style == "markdown":
             below = [f"{note}  " for note in self._remarks()]
         return "\n".join([comment + title, "", *lines, "", *(comment + line for line in below)]).rstrip()
@@ -132,6 +134,10 @@ def frame_per_image(
         named = {} if names is None else {"name": list(names)}
         frames.append(pd.DataFrame({"protocol": protocol, "image": range(count), **named, **columns}))
     return pd.concat(frames, ignore_index=True)
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width, break_on_hyphens=False, break_long_words=False)
 
 
 def _cell(value: float, digits: int) -> str:

@@ -49,7 +49,9 @@ class PairSettings:
             if metric.of_samples:
                 raise UsageError(f"metric {name!r} is of generated images, and these are reconstructions; leave it out")
             if metric.needs_codes and self.num_codes is None:
-                raise UsageError(f"metric {name!r} counts codes: give `codes` and `num_codes`, or leave it out")
+                raise UsageError(
+                    f"metric {name!r} counts codes: give codes and the size of their codebook, or leave it out"
+                )
 
     def assets(self) -> list[str]:
         """List the weights that the metrics need under the protocols."""
