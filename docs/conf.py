@@ -22,9 +22,11 @@ myst_heading_anchors = 3  # links to headings, page.md#heading, work here as on 
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
+napoleon_use_ivar = True  # a docstring may describe an attribute that is also a documented property
 nitpick_ignore_regex = [  # not built here
     ("py:.*", r"(torch|nn|np|numpy|pd|pandas|os|pathlib|collections|typing)\..*"),
     ("py:.*", "DataFrame|SuiteLike"),  # imported for type checkers alone
+    ("py:class", "[A-Z]"),  # sizes in a shape, (N, C, H, W)
 ]
 
 # The site opens from disk and loads nothing from elsewhere: system fonts, no remote scripts, no badges.

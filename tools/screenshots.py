@@ -25,7 +25,7 @@ SHOTS = {
 
 
 def main() -> None:
-    """Write the page of ``quick`` into a temporary folder and take every picture of it."""
+    """Write the page of ``quick`` into a temporary folder and take every screenshot of it."""
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as started:
         page_file = Path(folder) / "report.html"
         words = ["-m", "vqbench", "report", "quick", "--store", "results", "-o", str(page_file)]

@@ -124,7 +124,7 @@ def test_wrong_changes_are_one_sentence(arguments: dict[str, object], message: s
     [
         ("quik", "did you mean 'quick'"),
         (3, "a suite is a name, a path or a mapping, not of type int"),
-        ({"name": "mine"}, "suite: train: is missing; add it"),
+        ({"name": "mine"}, "suite: train is missing; add it"),
         ({"name": "mine", "trian": "clean"}, "suite: trian: unknown key; did you mean 'train'"),
     ],
 )

@@ -130,3 +130,18 @@ def test_status_says_what_to_do_next(
     assert "2 runs: 1 done, 1 failed." in shown
     assert "cvq, seed 7: failed: loss became NaN at update 9" in shown
     assert shown.endswith("Next: vqbench run tiny.yaml --store mine --retry-failed --seeds 7\n")
+
+
+def test_diff_names_the_settings_of_states_that_share_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two folders of one suite under different settings have no value in common; what each has is said."""
+    monkeypatch.chdir(tmp_path)
+    store_runs(Selection(only=["vq"], epochs=2), Path("quick"), ResultStore("a"))
+    store_runs(Selection(only=["vq"], sets=["seeds=[7]", "train.clean.epochs=3"]), Path("quick"), ResultStore("b"))
+    assert vqbench("diff", "a", "b") == 0
+    shown = capsys.readouterr().out
+    assert "0 values in both" in shown
+    assert "a has quick --epochs 2\nb has quick --set train.clean.epochs=3 --seeds 7\n" in shown
+    assert vqbench("diff", "a", "a") == 0
+    assert "a has" not in capsys.readouterr().out

@@ -126,7 +126,7 @@ def test_wrong_input_is_one_sentence(run: RunSpec, photos: Path, capsys: pytest.
     (photos / "broken.png").write_bytes(b"\x89PNG")
     said(capsys, 0, "encode", run.key, photos / "small.png", "-o", "c.npz", "-q")
     for words, code, sentence in (
-        (("encode", run.key), 2, "1 words: give RUN IMAGES, or SUITE ROW IMAGES"),
+        (("encode", run.key), 2, "1 word: give RUN IMAGES, or SUITE ROW IMAGES"),
         (("encode", run.key, "none"), 2, "none: no such file or folder"),
         (("encode", run.key, "none.npy"), 2, "none.npy: no such file"),
         (("encode", run.key, "empty"), 2, "empty: no image file is in it"),
@@ -201,7 +201,7 @@ def test_a_program_that_computes_something_else_is_left_out(run: RunSpec, monkey
     )
     made = exporting.programs(trained.coder)
     assert list(made.files) == ["encode.pt2"]
-    assert made.left_out == ["no decode.pt2: the program's result differs from the model's for 1 images"]
+    assert made.left_out == ["no decode.pt2: the program's result differs from the model's for 1 image"]
 
 
 def test_an_interrupted_export_leaves_nothing(run: RunSpec, monkeypatch: pytest.MonkeyPatch) -> None:

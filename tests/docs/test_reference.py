@@ -12,7 +12,8 @@ import typer
 from tests.docs.blocks import ROOT
 from vqbench import registry
 from vqbench.cli.app import COMMANDS, EXIT_CODES, app
-from vqbench.planning.suite import Codebook, QuantizerRow, SampleSettings, SuiteSpec, TableSpec
+from vqbench.planning.suite import SuiteSpec
+from vqbench.planning.suite_parts import Codebook, QuantizerRow, SampleSettings, TableSpec
 
 pytest.importorskip("sphinx", reason="the extra docs is not installed")
 
@@ -70,4 +71,5 @@ def test_formulas_are_no_markup() -> None:
         sys.path.pop(0)
     assert rst.plain("|m - m'|² of `a*b`, by --set x") == r"\|m - m'\|² of ``a*b``, by ``--set`` x"
     assert rst.plain("Y. Zhao") == r"\Y. Zhao"
+    assert rst.escaped(["**uint8 in [0, 1]**, 2*K*D"]) == [r"**uint8 in [0, 1]**, 2\*K\*D"]
     assert rst.escaped(["two::", "", "    a * b", "c * d"]) == ["two::", "", "    a * b", r"c \* d"]

@@ -15,8 +15,8 @@ from vqbench.backbone import Autoencoder
 from vqbench.planning import loading
 from vqbench.planning.overrides import Override
 from vqbench.planning.schema import Problem
-from vqbench.planning.suite import SampleSettings
 from vqbench.planning.suite_files import load_suite
+from vqbench.planning.suite_parts import SampleSettings
 from vqbench.recipe import SecondStage
 from vqbench.store.results import ResultStore
 from vqbench.store.value_name import Sampling

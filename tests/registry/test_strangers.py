@@ -149,7 +149,8 @@ def test_runs_of_unknown_length_come_last() -> None:
     rows = "{vq: {}, label: unknown, train: my_recipe}, {vq: {}, label: known}"
     made = loading.load(suite(quantizer=rows), [])
     jobs = [Job(run, made.wanted(run)) for run in made.runs()]
-    ordered = cost.cheapest_first([made], ResultStore("runs"), jobs)
+    store = ResultStore("runs")
+    ordered = cost.cheapest_first(store, jobs, cost.expected_seconds([made], store, jobs))
     assert [job.run.recipe.name for job in ordered] == ["autoencoder", "my_recipe"]
 
 

@@ -30,8 +30,7 @@ class TrainedRun:
     saw on the same machine and device: images pass through the model in batches of the same size.
 
     Attributes:
-        model: the autoencoder in evaluation mode, on ``device``. It takes and gives images in [-1, 1].
-        spec: data set, backbone, quantizer and recipe with all arguments, seed, and the key.
+        coder: what the methods below call.
         record: the stored values by protocol and metric, the history of the training, and where it was trained.
     """
 
@@ -40,12 +39,15 @@ class TrainedRun:
 
     @property
     def model(self) -> Autoencoder:
-        """The autoencoder, an ``nn.Module`` in evaluation mode."""
+        """The autoencoder, an ``nn.Module`` in evaluation mode.
+
+        It takes and returns images in [-1, 1].
+        """
         return self.coder.model
 
     @property
     def spec(self) -> RunSpec:
-        """What decides the weights of the run, and their key."""
+        """What decides the weights of the run, with all arguments and the key."""
         return self.record.run
 
     @property
@@ -99,7 +101,7 @@ class TrainedRun:
             images: (N, C, S, S), uint8 or floats in [0, 1].
 
         Returns:
-            (N, C, S, S): uint8, rounded, for uint8 images, else float32 in [0, 1]. Evaluate the floats: rounding to
+            (N, C, S, S), rounded uint8 for uint8 images, else float32 in [0, 1]. Evaluate the floats, since rounding to
             8 bits changes values of metrics.
 
         Raises:
@@ -108,7 +110,7 @@ class TrainedRun:
         return self.coder.reconstruct(images)
 
     def export(self, folder: str | Path, *, reconstructions: bool = False) -> ExportedFolder:
-        """Write a folder that :func:`load_run` loads anywhere, as ``vqbench export`` does.
+        """Write a folder that :func:`load_run` loads anywhere.
 
         Weights as safetensors, what is needed to rebuild the model with the digests of all files as JSON, a model card,
         and programs of ``torch.export`` for encoder and decoder. Nothing is a pickle.
@@ -169,10 +171,9 @@ def load_run(
     device: str = "auto",
     plugins: PLUGIN | Sequence[PLUGIN] = (),
 ) -> TrainedRun:
-    """Load the model of a finished run.
+    """Load the model of a finished run, such as ``vqbench.load_run("quick", "cvq")``.
 
-    >>> run = vqbench.load_run("quick", "cvq")  # doctest: +SKIP
-    >>> codes = run.encode(images)  # doctest: +SKIP
+    The tutorial on trained models is an example from training to export.
 
     Args:
         run: key of a run, the beginning of a key, the path of a run's folder or of a folder that ``vqbench export``

@@ -19,9 +19,20 @@ if TYPE_CHECKING:
     from vqbench.assets.cache import cache_folder
     from vqbench.assets.catalogue import CATALOGUE, Asset
     from vqbench.assets.download import Progress
-    from vqbench.assets.fetching import fetch, no_downloads, raw, state, tensors
+    from vqbench.assets.fetching import fetch, no_downloads, raw, state, states, tensors
 
-__all__ = ["CATALOGUE", "Asset", "Progress", "cache_folder", "fetch", "no_downloads", "raw", "state", "tensors"]
+__all__ = [
+    "CATALOGUE",
+    "Asset",
+    "Progress",
+    "cache_folder",
+    "fetch",
+    "no_downloads",
+    "raw",
+    "state",
+    "states",
+    "tensors",
+]
 
 _HOMES = {"CATALOGUE": "catalogue", "Asset": "catalogue", "Progress": "download", "cache_folder": "cache"}
 

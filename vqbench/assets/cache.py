@@ -6,7 +6,7 @@ import fnmatch
 import json
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,7 +42,11 @@ def candidates(asset: Asset, folder: Path) -> Iterator[tuple[Path, Form]]:
 
     Cheaper forms come first, then nearer folders.
     """
-    files = list(_files(folder))
+    return fitting(asset, list(files_below(folder)))
+
+
+def fitting(asset: Asset, files: Sequence[Path]) -> Iterator[tuple[Path, Form]]:
+    """Yield those of ``files`` that ``asset`` may be in, cheaper forms first."""
     for form in asset.forms:
         yield from ((path, form) for path in files if fnmatch.fnmatchcase(path.name, form.pattern))
 
@@ -52,7 +56,7 @@ def form_of(asset: Asset, path: Path) -> Form:
     return next(form for form in asset.forms if fnmatch.fnmatchcase(path.name, form.pattern))
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def files_below(folder: Path) -> Iterator[Path]:
     """Yield all files below ``folder``, level by level.
 
     Links to folders are followed, but each folder is entered once.

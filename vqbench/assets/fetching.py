@@ -6,14 +6,23 @@ import errno
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from filelock import FileLock
 
-from vqbench.assets.cache import cache_folder, candidates, data_folder, digests, recall, remember
+from vqbench.assets.cache import (
+    cache_folder,
+    candidates,
+    data_folder,
+    digests,
+    files_below,
+    fitting,
+    recall,
+    remember,
+)
 from vqbench.assets.catalogue import CATALOGUE, Asset
 from vqbench.assets.content import Content, digest, load_npz, save
 from vqbench.errors import AssetError, UsageError, nearest
@@ -25,21 +34,32 @@ if TYPE_CHECKING:
     from vqbench.assets.download import Progress
     from vqbench.assets.sources import AssetSource
 
+AssetState = Literal["local", "cached", "missing"]
 _no_downloads = False  # set by no_downloads()
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-def state(name: str) -> Literal["local", "cached", "missing"]:
+def state(name: str) -> AssetState:
     """Return whether ``name`` is in the user's folder, in our cache, or missing.
 
     Digests are computed once and remembered until a file changes, so later calls return at once. Raises UsageError for
     an unknown name.
     """
-    asset = _asset(name)
+    return states([name])[name]
+
+
+def states(names: Iterable[str]) -> dict[str, AssetState]:
+    """Return the :func:`state` of several assets; the user's folder is searched once."""
     local = data_folder()
-    if local and _holds_all(asset, local):
-        return "local"
-    return "cached" if _in_cache(asset, []) else "missing"
+    files = list(files_below(local)) if local else []
+    found: dict[str, AssetState] = {}
+    for name in names:
+        asset = _asset(name)
+        if _holds_all(asset, files):
+            found[name] = "local"
+        else:
+            found[name] = "cached" if _in_cache(asset, []) else "missing"
+    return found
 
 
 def fetch(name: str, *, offline: bool = False, progress: Progress | None = None) -> Path:
@@ -171,10 +191,10 @@ def _is_right(asset: Asset, folder: Path, faults: list[str]) -> bool:
     return True
 
 
-def _holds_all(asset: Asset, folder: Path) -> bool:
-    """Return whether files below ``folder`` contain all of ``asset``."""
+def _holds_all(asset: Asset, files: Sequence[Path]) -> bool:
+    """Return whether ``files`` contain all of ``asset``."""
     missing = set(asset.digests)
-    for path, form in candidates(asset, folder):
+    for path, form in fitting(asset, files):
         try:
             actual = digests(asset, path, form)
         except Exception:  # a damaged file can fail in any way; ``fetch`` reports it

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vqbench.cli import options as shared
-from vqbench.cli.options import Selection, suite_or_default
+from vqbench.cli.options import Selection, require_folder, suite_or_default
 from vqbench.errors import counted
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Delete. Without it, files are only listed.")]
@@ -36,6 +36,7 @@ def clean(
     from vqbench.store.checkpoints import delete_checkpoints, find_checkpoints
     from vqbench.store.results import ResultStore
 
+    require_folder(store, default_too=True)
     selection = Selection(only, skip, seeds, metrics, sets, plugin, epochs, batch_size, subset, test_images)
     plan = selection.plan(suite_or_default(suite, "cleaning"), store)
     results = ResultStore(store)

@@ -18,7 +18,7 @@ Words = Annotated[
     typer.Argument(
         metavar="RUN [ROW] CODES",
         show_default=False,
-        help="A run: its key, the beginning of its key, its folder, or a suite and a row. Then a file that `vqbench "
+        help="Key of a run, the beginning of a key, a run's folder, or a suite and a row. Then a file that `vqbench "
         "encode` wrote with it.",
     ),
 ]

@@ -18,7 +18,7 @@ Words = Annotated[
     typer.Argument(
         metavar="RUN [ROW] IMAGES",
         show_default=False,
-        help="A run: its key, the beginning of its key, its folder, or a suite and a row. Then a folder of images, one "
+        help="Key of a run, the beginning of a key, a run's folder, or a suite and a row. Then a folder of images, one "
         "image, or an array (N, C, H, W) as .npy or .npz.",
     ),
 ]

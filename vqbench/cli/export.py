@@ -31,7 +31,9 @@ def export(
     device: shared.Device = "auto",
     quiet: shared.Quiet = False,
 ) -> None:
-    """Export a trained model: safetensors, its description, torch.export programs.
+    """Export a trained model to a folder for use elsewhere.
+
+    It has weights as safetensors, a description with digests, a model card and torch.export programs.
 
     `vqbench.load_run("FOLDER")` loads it anywhere, and so do the commands that take a run.
     """

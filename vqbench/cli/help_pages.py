@@ -30,29 +30,44 @@ class SectionedGroup(TyperGroup):
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write every visible command with its summary, under its heading."""
-        visible = {name: command for name, command in self.commands.items() if not command.hidden}
-        limit = formatter.width - 6 - max(map(len, visible))
-        summaries = {name: command.get_short_help_str(limit) for name, command in visible.items()}
-        width = max(map(len, summaries))
-        for heading, names in _sections(COMMANDS, summaries, "Further commands"):
+        sections = self.sections()
+        width = max(len(name) for _, names in sections for name in names)
+        for heading, names in sections:
+            summaries = {name: self.commands[name].get_short_help_str(formatter.width - 6 - width) for name in names}
             with formatter.section(heading):
-                formatter.write_dl([(name.ljust(width), summaries[name]) for name in names])
+                formatter.write_dl([(name.ljust(width), summary) for name, summary in summaries.items()])
+
+    def sections(self) -> list[tuple[str, list[str]]]:
+        """Return the names of all visible commands under their headings."""
+        visible = [name for name, command in self.commands.items() if not command.hidden]
+        return _sections(COMMANDS, visible, "Further commands")
 
 
 class SectionedCommand(TyperCommand):
     """A command whose help lists many options under :data:`OPTIONS`."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write arguments, own options, then those shared with other commands."""
+        """Write arguments and options under their headings."""
+        for heading, entries in self.sections(ctx):
+            with formatter.section(heading):
+                formatter.write_dl(entries)
+
+    def sections(self, ctx: Any) -> list[tuple[str, list[tuple[str, str]]]]:
+        """Return headings with entries, a name and its meaning.
+
+        Arguments come first, then own options, then those shared with other commands.
+        """
         records = {param: param.get_help_record(ctx) for param in self.get_params(ctx)}
         shown = {str(param.name): record for param, record in records.items() if record}
         arguments = {str(param.name) for param in records if param.param_type_name == "argument"}
         options = [name for name in shown if name not in arguments]
         *shared, own = _sections(OPTIONS if len(options) > FEW else {}, options, "Options")
-        for heading, names in [("Arguments", [name for name in shown if name in arguments]), own, *shared]:
-            if names:
-                with formatter.section(heading):
-                    formatter.write_dl([(_without_type(shown[name][0]), shown[name][1]) for name in names])
+        sections = [("Arguments", [name for name in shown if name in arguments]), own, *shared]
+        return [
+            (heading, [(_without_type(shown[name][0]), shown[name][1]) for name in names])
+            for heading, names in sections
+            if names
+        ]
 
 
 def _without_type(name: str) -> str:

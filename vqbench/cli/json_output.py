@@ -202,6 +202,7 @@ class DiffJson(TypedDict):
     changes: list[ChangeJson]
     new: Annotated[list[str], _about("kinds of run that only B has")]
     gone: Annotated[list[str], _about("kinds of run that only A has")]
+    suites: Annotated[dict[str, list[str]], _about("state -> suites of its runs, with the options of their settings")]
 
 
 @with_config(EXACT)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -111,7 +111,18 @@ class Selection:
         from vqbench.store.results import ResultStore
 
         spec, variant = self._changes().apply(suite)
-        return loading.load_spec(spec, variant, [ResultStore(folder) for folder in folders], refresh)
+        plan = loading.load_spec(spec, variant, [ResultStore(folder) for folder in folders], refresh)
+        for sentence in self._beyond(plan):
+            note(sentence)
+        return plan
+
+    def _beyond(self, plan: Plan) -> Iterator[str]:
+        """Yield a sentence for each data set with fewer images than this selection takes."""
+        for info in plan.datasets.values():
+            if self.subset is not None and self.subset > info.train:
+                yield f"--subset {self.subset}: {info.title} has {info.train:,} training images, all of which are used"
+            if self.test_images is not None and self.test_images > info.test:
+                yield f"--test-images {self.test_images}: {info.title} has {info.test:,}, all of which are used"
 
     def _changes(self) -> SuiteChanges:
         """Parse ``--set`` and ``--seeds``. Raises UsageError for invalid YAML."""
@@ -169,12 +180,12 @@ def suites_or_default(suites: Sequence[str] | None, doing: str) -> list[str]:
     return list(dict.fromkeys(suites or [suite_or_default(None, doing)]))
 
 
-def require_folder(store: Path) -> None:
+def require_folder(store: Path, default_too: bool = False) -> None:
     """Raise UsageError for a --store that does not exist.
 
-    The default one may not exist yet.
+    The default one may not exist yet, unless ``default_too``.
     """
-    if store != RUNS and not store.exists():
+    if (default_too or store != RUNS) and not store.exists():
         raise UsageError(f"--store {store}: this folder does not exist; name one that `vqbench run` has written to")
 
 

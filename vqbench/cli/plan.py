@@ -73,6 +73,7 @@ def _print_matrix(planned: Plan, store: Path, results: Path, as_json: bool) -> N
     from vqbench.assets import cache_folder
     from vqbench.reporting.run_matrix import run_matrix, shared_runs
     from vqbench.store.results import ResultStore
+    from vqbench.system.output import fold
 
     runs = ResultStore(store)
     shared = shared_runs(planned, [runs, ResultStore(results), ResultStore(cache_folder() / "resolved")])
@@ -82,6 +83,8 @@ def _print_matrix(planned: Plan, store: Path, results: Path, as_json: bool) -> N
         print_json(matrix_data(matrix))
     else:
         print(matrix_text(matrix))
+        for remark in (remark for info in planned.datasets.values() for remark in info.notes):
+            print(fold(remark))
 
 
 def matrix_data(matrix: RunMatrix) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from vqbench.cli import options as shared
 from vqbench.cli.options import Selection, suites_or_default
+from vqbench.cli.output import note
 
 if TYPE_CHECKING:
     from vqbench.planning.plan import Plan
@@ -28,10 +29,17 @@ def prepare(
 ) -> None:
     """Fetch and verify the data and weights that suites need."""
     from vqbench import assets
+    from vqbench.assets.cache import data_folder
+    from vqbench.execution import preparation
 
+    if (data := data_folder()) is not None and not data.is_dir():
+        note(f"VQBENCH_DATA is {data}, which is no folder, so nothing is taken from it")
     selection = Selection(only, skip, seeds, metrics, sets, plugin, epochs, batch_size, subset, test_images)
     with assets.no_downloads(offline):
-        for plan in [selection.plan(suite, store, refresh=True) for suite in suites_or_default(suites, "preparing")]:
+        names = suites_or_default(suites, "preparing")
+        plans = [selection.plan(suite, store, refresh=True) for suite in names]
+        preparation.fetch(name for plan in plans for name in preparation.required_assets(plan))
+        for plan in plans:
             _prepare(plan)
 
 
@@ -44,7 +52,7 @@ def _prepare(plan: Plan) -> None:
         print(f"{name}: {path}")
     for dataset, images in preparation.open_datasets(plan):
         print(f"{dataset.title}: {images['train']:,} training and {images['test']:,} test images")
-        for note in dataset.notes:
-            print(note)
+        for remark in dataset.notes:
+            print(remark)
     if not paths:
         print(f"{plan.suite.name} needs nothing that is not part of the package")

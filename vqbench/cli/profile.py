@@ -10,6 +10,7 @@ import typer
 from vqbench.cli import options as shared
 from vqbench.cli.options import add_plugins
 from vqbench.cli.output import print_json
+from vqbench.errors import UsageError
 from vqbench.system.paths import path_of
 
 Names = Annotated[
@@ -31,7 +32,9 @@ Threads = Annotated[
 Step = Annotated[bool, typer.Option(help="Time the whole training step as well.")]
 Cost = Annotated[bool, typer.Option("--cost", help="Show how far the step is from the limits of the machine, too.")]
 Show = Annotated[Path | None, typer.Option(metavar="FILE", parser=path_of, help="Print a saved profile; time nothing.")]
-Methods = Annotated[bool, typer.Option("--methods", help="With --show: print the table of methods.")]
+Methods = Annotated[
+    bool, typer.Option("--methods", help="Print what each method is instead of its times; needs --show.")
+]
 Output = Annotated[
     Path | None, typer.Option("-o", "--output", metavar="FILE", parser=path_of, help="Save the profile.")
 ]
@@ -62,6 +65,8 @@ def profile(
     """
     from vqbench.profiling import profile_driver, profile_tables
 
+    if methods and show is None:
+        raise UsageError("--methods needs --show FILE: it prints what a saved profile knows of its methods")
     if show is not None:
         measured = profile_tables.read(show)
     else:

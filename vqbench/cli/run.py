@@ -13,6 +13,8 @@ from vqbench.cli import options as shared
 from vqbench.cli.options import Selection, suites_or_default
 from vqbench.cli.output import note
 from vqbench.errors import TimeUp, UsageError, counted, sentence, shortened
+from vqbench.execution import loggers
+from vqbench.system.durations import parse_duration
 
 if TYPE_CHECKING:
     from vqbench.execution.stopping import Stop
@@ -109,16 +111,11 @@ def run(
     offline: shared.Offline = False,
     quiet: shared.Quiet = False,
 ) -> None:
-    """Train and evaluate the missing runs, then print the tables.
-
-    The cheapest run is first. The same command resumes what was stopped.
-    """
+    """Train and evaluate the missing runs, then print the tables."""
     from vqbench import assets
-    from vqbench.execution import loggers
     from vqbench.execution.executors.executor_options import ExecutorOptions
     from vqbench.execution.stopping import Stop
     from vqbench.execution.suite_runner import RunOptions
-    from vqbench.system.durations import parse_duration
 
     if timeout is not None and jobs == 0:
         raise UsageError("--timeout stops the process of a run, and --jobs 0 starts none; leave one of them out")
@@ -140,8 +137,7 @@ def run(
             deterministic=deterministic,
             offline=offline,
         )
-        names = suites_or_default(suites, "running")
-        plans = [selection.plan(name, store, refresh=True) for name in names]
+        plans = [selection.plan(name, store, refresh=True) for name in suites_or_default(suites, "running")]
         raise typer.Exit(run_and_print(plans, store, options, stop))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +13,7 @@ from vqbench.cli import options as shared
 from vqbench.cli.options import Selection, require_folder, suite_or_default
 from vqbench.cli.output import print_hint, require_sound
 from vqbench.errors import UsageError, nearest
+from vqbench.system.console import encodable
 from vqbench.system.paths import path_of
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ def table(
     stores = [ResultStore(folder) for folder in (store, results)]
     text = table_text(plan, stores, "json" if as_json else style, paper, notes)
     if output is None:
+        require_encodable(text, style)
         print(text, end="")
     else:
         write_text(output, text)
@@ -86,3 +89,13 @@ def table_text(
     if style == "json":
         return jsontext.dumps([plain(each) for each in tables]) + "\n"
     return render.render(tables, style, paper, all_notes, width())
+
+
+def require_encodable(text: str, style: str) -> None:
+    """Raise UsageError for LaTeX that standard output cannot encode.
+
+    Codes in place of letters would be commands of LaTeX.
+    """
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    if style == "latex" and encodable(text, encoding) != text:
+        raise UsageError(f"standard output is {encoding}, without some letters of this LaTeX; -o FILE writes UTF-8")

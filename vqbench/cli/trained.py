@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vqbench.cli.options import add_plugins
-from vqbench.errors import Interrupted, UsageError
+from vqbench.errors import Interrupted, UsageError, counted
 
 if TYPE_CHECKING:
     from vqbench.api.trained_run import TrainedRun
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 Run = Annotated[
     str,
-    typer.Argument(metavar="RUN", help="Its key, the beginning of its key, its folder, or a suite with the next one."),
+    typer.Argument(
+        metavar="RUN", help="Key of a run, the beginning of a key, a run's folder, or a suite: then give ROW."
+    ),
 ]
 Row = Annotated[
     str | None, typer.Argument(metavar="ROW", show_default=False, help="Label or quantizer of a row, after a suite.")
@@ -41,7 +43,9 @@ def run_and_rest(words: Sequence[str], rest: str) -> tuple[list[str], Path]:
     from vqbench.system.paths import path_of
 
     if len(words) not in (2, 3):
-        raise UsageError(f"{len(words)} words: give RUN {rest}, or SUITE ROW {rest}; quote a label that has spaces")
+        raise UsageError(
+            f"{counted(len(words), 'word')}: give RUN {rest}, or SUITE ROW {rest}; quote a label that has spaces"
+        )
     return list(words[:-1]), path_of(words[-1])
 
 

@@ -47,7 +47,7 @@ def describe() -> Installation:
         threads=threads,
         gpus=gpus,
         commit=provenance.commit(),
-        assets={name: assets.state(name) for name in assets.CATALOGUE},
+        assets=assets.states(assets.CATALOGUE),
         cache=assets.cache_folder(),
         broken_plugins=broken_plugins(),
         problems=problems,

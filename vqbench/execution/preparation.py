@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vqbench import assets, registry
-from vqbench.errors import UsageError
+from vqbench.errors import AssetError, UsageError
 from vqbench.execution.progress import download_progress
 from vqbench.planning.plan import Plan
 from vqbench.store.value_name import ValueName
@@ -29,12 +29,19 @@ def prepare(plan: Plan) -> dict[str, Path]:
 def fetch(names: Iterable[str]) -> dict[str, Path]:
     """Fetch and verify assets and return their paths, with progress on stderr.
 
-    Raises AssetError.
+    Raises AssetError, which names all assets that are missing if the first of them cannot be had.
     """
     paths: dict[str, Path] = {}
-    for name in dict.fromkeys(names):
-        with download_progress(name) as progress:
-            paths[name] = assets.fetch(name, progress=progress)
+    left = list(dict.fromkeys(names))
+    for position, name in enumerate(left):
+        try:
+            with download_progress(name) as progress:
+                paths[name] = assets.fetch(name, progress=progress)
+        except AssetError as error:
+            missing = [other for other in left[position + 1 :] if assets.state(other) == "missing"]
+            if not missing:
+                raise
+            raise AssetError(f"{', '.join([name, *missing])} are missing; {error}") from error
     return paths
 
 

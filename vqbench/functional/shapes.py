@@ -45,7 +45,8 @@ def full_precision(forward: Forward) -> Forward:
     @functools.wraps(forward)
     def wrapped(self: Any, z: Tensor) -> QuantizerOutput:
         exchange = nullcontext() if self.training or world_size() == 1 else WholeBatch()
-        with torch.autocast(z.device.type, enabled=False), exchange:
+        exporting = torch.compiler.is_exporting()  # to a program that torch may not be able to load with such a region
+        with nullcontext() if exporting else torch.autocast(z.device.type, enabled=False), exchange:
             out = strictly(functools.partial(forward, self), z if z.dtype == torch.float64 else z.float())
         out.z_q = out.z_q.to(z.dtype)
         return out

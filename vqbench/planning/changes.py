@@ -16,7 +16,8 @@ from pydantic import ValidationError
 from vqbench import registry
 from vqbench.errors import UsageError, nearest, shortened
 from vqbench.planning.overrides import Override
-from vqbench.planning.suite import QuantizerRow, SuiteSpec
+from vqbench.planning.suite import SuiteSpec
+from vqbench.planning.suite_parts import QuantizerRow
 from vqbench.planning.yamlfile import Document
 
 TRAINED = ("train", "datasets", "backbone", "codebook", "generate", "samples")  # keys whose change a title must state

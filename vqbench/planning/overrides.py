@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vqbench.errors import UsageError, nearest, shortened
-from vqbench.planning.suite import ROW_KEYS
+from vqbench.planning.suite_parts import ROW_KEYS
 from vqbench.planning.yamlfile import Document, KeyPath, inline, parse
 
 

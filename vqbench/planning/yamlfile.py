@@ -34,7 +34,8 @@ class Document:
         """An error with the place and key of ``path`` and a message, on one line."""
         place = next(self.places[path[:n]] for n in range(len(path), -1, -1) if path[:n] in self.places)
         key = ".".join(map(str, path))
-        return UsageError(": ".join(filter(None, (place, key, message))).replace("\n", " "))
+        colon = "" if message.startswith("is ") else ":"  # "seeds.1 is 'a'", but "seeds.1: listed twice"
+        return UsageError(": ".join([place, f"{key}{colon} {message}" if key else message]).replace("\n", " "))
 
 
 class _Loader(yaml.SafeLoader):

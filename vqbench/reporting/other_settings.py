@@ -17,7 +17,7 @@ from vqbench.planning import plan_file
 from vqbench.planning.overrides import Override
 from vqbench.planning.plan import Plan
 from vqbench.planning.suite import SuiteSpec
-from vqbench.planning.suite_files import load_suite
+from vqbench.planning.suite_files import known_suites, load_suite
 from vqbench.store.results import ResultStore
 
 # Keys of a suite that decide which runs it has; rows and seeds are compared one by one.
@@ -59,6 +59,20 @@ def other_settings(suite: str, plan: Plan, store: ResultStore) -> list[OtherSett
             if options not in found or found[options].finished < finished:
                 found[options] = OtherSettings(options, finished, len(runs))
     return sorted(found.values(), key=lambda settings: -settings.finished)
+
+
+def settings_of(store: ResultStore) -> list[str]:
+    """Name every suite that ``store`` has runs of, with their options.
+
+    Options are only known of suites that are found by their name.
+    """
+    named = []
+    for stored in plan_file.stored(store):
+        name = _name_in_file(stored.suite)
+        if any(run in store for run in stored.runs()):
+            words = [name, *_options(load_suite(name), stored.suite)] if name in known_suites() else [name]
+            named.append(shlex.join(words))
+    return list(dict.fromkeys(named))
 
 
 def hint(command: str, suite: str, plan: Plan, stores: Sequence[ResultStore], default: str = "runs") -> str:

@@ -28,6 +28,7 @@ import numpy as np
 
 from vqbench.errors import UsageError
 from vqbench.reporting import statistics
+from vqbench.reporting.other_settings import settings_of
 from vqbench.spec import PARTS, RunSpec
 from vqbench.store.record import Record
 from vqbench.store.results import ResultStore
@@ -65,6 +66,7 @@ class Difference:
     gone: list[str]
     added: list[str]
     damage: list[str]  # one sentence per file that could not be read
+    suites: dict[str, list[str]]  # state -> suites of its runs, with their settings
 
 
 def diff(a: str, b: str, results: Path) -> Difference:
@@ -76,6 +78,7 @@ def diff(a: str, b: str, results: Path) -> Difference:
         old, new = _kinds(before), _kinds(after)
         common = [kind for kind in old if kind in new]
         changes = [change for kind in common for change in _changes(before, after, old[kind], new[kind])]
+        suites = {name: settings_of(store) for name, store in ((a, before), (b, after))}
         damage = [*before.damage.values(), *after.damage.values()]
     tested = [change for change in changes if change.test]
     corrected = statistics.holm([change.test.p_value for change in tested if change.test])
@@ -84,7 +87,7 @@ def diff(a: str, b: str, results: Path) -> Difference:
         change.verdict = _verdict(change)
     gone = [_name(next(iter(old[kind].values())).run) for kind in old if kind not in new]
     added = [_name(next(iter(new[kind].values())).run) for kind in new if kind not in old]
-    return Difference(a, b, changes, gone, added, damage)
+    return Difference(a, b, changes, gone, added, damage, suites)
 
 
 @contextmanager
@@ -94,7 +97,12 @@ def state(name: str, results: Path) -> Iterator[ResultStore]:
         yield ResultStore(path_of(name))
         return
     root = Path(
-        _git(Path.cwd(), "rev-parse", "--show-toplevel", wrong=f"{name}: not a folder, and this is no git repository")
+        _git(
+            Path.cwd(),
+            "rev-parse",
+            "--show-toplevel",
+            wrong=f"{name}: no folder, and commits and dates need a git checkout, which this is not; name two folders",
+        )
     )
     commit = name
     if re.fullmatch(r"\d{4}-\d{2}-\d{2}", name):
@@ -234,6 +242,8 @@ def text(difference: Difference) -> str:
         f"{difference.before} to {difference.after}: {len(changes)} values in both, {len(changes) - len(different)} "
         f"equal, {beyond} changed beyond noise; {len(added)} kinds of run new, {len(gone)} gone"
     )
+    if not changes:
+        lines += [f"{state} has {'; '.join(suites) or 'no suite'}" for state, suites in difference.suites.items()]
     lines += [f"new: {name}" for name in added] + [f"gone: {name}" for name in gone]
     return "\n".join(lines)
 
@@ -249,5 +259,5 @@ def data(difference: Difference) -> dict[str, Any]:
         return {**facts, **numbers, "p_value_holm": change.adjusted, "verdict": change.verdict}
 
     changes = [plain(change) for change in difference.changes]
-    names = {"new": difference.added, "gone": difference.gone}
+    names = {"new": difference.added, "gone": difference.gone, "suites": difference.suites}
     return {"a": difference.before, "b": difference.after, "changes": changes, **names}

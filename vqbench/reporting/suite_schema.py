@@ -14,8 +14,9 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter
 
 from vqbench import registry
-from vqbench.planning.suite import BUDGET, EXTRA_COLUMNS, ROW_KEYS, SAMPLE_KEYS, SuiteSpec
+from vqbench.planning.suite import SuiteSpec
 from vqbench.planning.suite_files import PACKAGE
+from vqbench.planning.suite_parts import BUDGET, EXTRA_COLUMNS, ROW_KEYS, SAMPLE_KEYS
 from vqbench.protocol import MEASURE, TRAIN
 from vqbench.registry import Kind
 

@@ -1,7 +1,8 @@
 """Sphinx extension: the reference, generated from the code whenever the documentation is built.
 
 Directives, for blocks of ``{eval-rst}``: ``vqbench-commands`` (all commands), ``vqbench-suite`` (the keys of suites),
-``vqbench-plugins:: KIND`` (all built-in plugins of a kind), ``vqbench-api:: MODULE`` (the public names of a module).
+``vqbench-plugins:: KIND`` (all built-in plugins of a kind), ``vqbench-api:: MODULE [classes]`` (a module's public
+names).
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ from vqbench_reference import api, commands, plugins, suites
 from vqbench_reference.rst import LABEL, escaped, plain
 
 
-def directive(lines: Callable[..., list[str]], arguments: int) -> type[SphinxDirective]:
+def directive(lines: Callable[..., list[str]], arguments: int, optional: int = 0) -> type[SphinxDirective]:
     """Return a directive that shows the reStructuredText which ``lines`` returns for its arguments."""
 
     class Generated(SphinxDirective):
-        required_arguments = arguments
+        required_arguments, optional_arguments = arguments, optional
 
         def run(self) -> list[nodes.Node]:
             content = StringList(lines(*self.arguments), source=f"<{self.name}>")
@@ -65,7 +66,7 @@ def escape_docstring(app: Sphinx, what: str, name: str, thing: Any, options: Any
 def find(app: Sphinx, env: BuildEnvironment, node: pending_xref, shown: nodes.Element) -> nodes.Node | None:
     """Resolve a Python reference by its last name, as docstrings have them. Other broken references fail.
 
-    A name of vqbench or of another package that no page documents is shown as text.
+    A name of vqbench or of another package that no page documents is shown as text, and so is a letter of a shape.
     """
     if node.get("refdomain") != "py":
         return None
@@ -76,7 +77,7 @@ def find(app: Sphinx, env: BuildEnvironment, node: pending_xref, shown: nodes.El
         return env.domains.python_domain.resolve_xref(env, *place, node, shown)
     inside = [str(node[key]) for key in ("py:module", "py:class") if node.get(key)]
     within = [target, *(".".join([*inside[:count], target]) for count in (1, 2))]
-    if target in types() or any(name.startswith("vqbench.") and exists(name) for name in within):
+    if len(target) == 1 or target in types() or any(name.startswith("vqbench.") and exists(name) for name in within):
         return shown
     return None
 
@@ -119,7 +120,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("vqbench-commands", directive(commands.lines, 0))
     app.add_directive("vqbench-suite", directive(suites.lines, 0))
     app.add_directive("vqbench-plugins", directive(plugins.lines, 1))
-    app.add_directive("vqbench-api", directive(api.lines, 1))
+    app.add_directive("vqbench-api", directive(api.lines, 1, optional=1))
     app.connect("autodoc-process-docstring", escape_docstring, priority=400)  # before napoleon
     app.connect("missing-reference", find)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -10,10 +10,14 @@ import textwrap
 FIELD = re.compile(r"^    ([a-zA-Z]\w*): [^#\n]*  # (.+)$", re.MULTILINE)
 
 
-def lines(module: str) -> list[str]:
-    """Return autodoc's directive for each public name that a module defines or lists in ``__all__``."""
+def lines(module: str, only: str = "") -> list[str]:
+    """Return autodoc's directive for each public name that a module defines or lists in ``__all__``.
+
+    Listed names come functions first. With ``only`` "classes", functions are left out.
+    """
     loaded = importlib.import_module(module)
-    names = getattr(loaded, "__all__", None) or [
+    listed = sorted(getattr(loaded, "__all__", ()), key=lambda name: inspect.isclass(getattr(loaded, name)))
+    names = listed or [
         name
         for name, value in vars(loaded).items()
         if not name.startswith("_") and getattr(value, "__module__", None) == module
@@ -24,7 +28,7 @@ def lines(module: str) -> list[str]:
         if inspect.isclass(value):
             members = [] if issubclass(value, tuple) else ["   :members:"]
             out += [f".. autoclass:: {module}.{name}", *members, ""]
-        elif callable(value):
+        elif callable(value) and only != "classes":
             out += [f".. autofunction:: {module}.{name}", ""]
     return out
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import typer
@@ -15,12 +16,15 @@ def lines() -> list[str]:
     group: Any = typer.main.get_command(app)
     parent = group.context_class(group, info_name="vqbench")
     out = []
-    for name in group.list_commands(parent):
-        command = group.get_command(parent, name)
-        if not command.hidden:
-            out += section(f"vqbench {name}", "-", f"command-{name}")
+    for heading, names in group.sections():
+        out += section(heading, "-")
+        for name in names:
+            command = group.commands[name]
+            out += section(f"vqbench {name}", "~", f"command-{name}")
             out += _command(command, group.context_class(command, info_name=name, parent=parent))
-    out += section("Options of all commands", "-") + _parameters(group, parent)
+    out += section("Options of all commands", "-")
+    records = [parameter.get_help_record(parent) for parameter in group.params]
+    out += _table("Options", [record for record in records if record])
     out += section("Exit codes", "-", "exit-codes")
     return out + table(["code", "meaning"], [[str(number), plain(meaning)] for number, meaning in EXIT_CODES.items()])
 
@@ -28,15 +32,11 @@ def lines() -> list[str]:
 def _command(command: Any, context: Any) -> list[str]:
     paragraphs = [plain(paragraph.replace("\b", "")) for paragraph in (command.help or "").split("\n\n")]
     usage = command.get_usage(context).removeprefix("Usage: ")
-    return [line for each in paragraphs for line in (each, "")] + literal(usage) + _parameters(command, context)
+    tables = [line for heading, entries in command.sections(context) for line in _table(heading, entries)]
+    return [line for each in paragraphs for line in (each, "")] + literal(usage) + tables
 
 
-def _parameters(command: Any, context: Any) -> list[str]:
-    """Tables of arguments and options, under the headings that ``--help`` has."""
-    panels: dict[str, list[list[str]]] = {}
-    for parameter in command.params:
-        if (record := parameter.get_help_record(context)) and parameter.name != "help":
-            kind = "argument" if parameter.param_type_name == "argument" else "option"
-            panel = getattr(parameter, "rich_help_panel", None) or kind
-            panels.setdefault(str(panel), []).append([code(record[0]), plain(record[1])])
-    return [line for panel, rows in panels.items() for line in table([panel, "meaning"], rows, "35 65")]
+def _table(heading: str, entries: Iterable[tuple[str, str]]) -> list[str]:
+    """A table of arguments or options, under the heading that ``--help`` has."""
+    rows = [[code(name), plain(meaning)] for name, meaning in entries if not name.endswith("--help")]
+    return table([plain(heading), "meaning"], rows, "35 65") if rows else []

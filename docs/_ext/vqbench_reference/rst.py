@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 
 LABEL = "label of the next section: "  # a comment that the directives read
 CODE = re.compile(r"(`+[^`]+`+|(?<![\w-])--?[a-z][a-z-]*)")
-LITERAL = re.compile(r"(``.*?``|:[a-z:]+:`[^`]*`|`[^`]*`)", re.DOTALL)
+STRONG = r"(?<!\w)\*\*(?=\S)[^*]+(?<=\S)\*\*(?!\w)"
+LITERAL = re.compile(rf"(``.*?``|:[a-z:]+:`[^`]*`|`[^`]*`|{STRONG})", re.DOTALL)
 
 
 def section(title: str, underline: str, label: str = "") -> list[str]:
@@ -43,7 +44,7 @@ def plain(text: str) -> str:
 
 
 def escaped(lines: Sequence[str]) -> list[str]:
-    """Escape the lines of a docstring, but for its literals, roles and indented blocks of code."""
+    """Escape the lines of a docstring, but for literals, roles, strong text and blocks of code."""
     out: list[str] = []
     block: int | None = None  # the indentation of the line that a block of code follows
     for line in lines:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from vqbench.planning.suite import ROW_KEYS, SAMPLE_KEYS
+from vqbench.planning.suite_parts import ROW_KEYS, SAMPLE_KEYS
 from vqbench.reporting.suite_schema import suite_schema
 from vqbench_reference.rst import code, literal, plain, section, table
 

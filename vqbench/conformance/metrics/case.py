@@ -55,7 +55,7 @@ class MetricCase(Case):
     def batch(self, count: int | None = None, side: int | None = None, channels: int = 3, noise: float = 0.1) -> Batch:
         """Return ``count`` images with reconstructions that are blurred and noisy.
 
-        ``noise`` is the deviation of the noise; with 0, reconstructions are the originals.
+        ``noise`` is the mean deviation of the noise; with 0, reconstructions are the originals.
         """
         count, side = self.count if count is None else count, side or self.side
         originals = waves(count, channels, side)
@@ -63,7 +63,8 @@ class MetricCase(Case):
         if noise:
             draw = torch.Generator().manual_seed(side)
             blurred = F.avg_pool2d(F.pad(originals, (1, 1, 1, 1), mode="replicate"), 3, 1)
-            reconstructions = (blurred + noise * torch.randn(originals.shape, generator=draw)).clamp(0, 1)
+            deviations = noise * torch.linspace(0.5, 1.5, count)[:, None, None, None]  # images differ in quality
+            reconstructions = (blurred + deviations * torch.randn(originals.shape, generator=draw)).clamp(0, 1)
         return Batch(originals, reconstructions, codes_of(reconstructions), torch.arange(count))
 
     def context(self, batch: Batch, quantized: bool = True) -> Context:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from vqbench.planning.plan import Plan
 from vqbench.planning.schema import Plugin
-from vqbench.planning.suite import Codebook
+from vqbench.planning.suite_parts import Codebook
 from vqbench.spec import RunSpec
 
 TRAINING = "official"  # the training protocol of tables B.1, B.3 and B.4
