@@ -202,6 +202,7 @@ class SampleMetric(Metric):
     """
 
     of_samples = True
+    needs_training: ClassVar[bool] = False  # uses `training`, or the images themselves, not features alone
     knobs = (*Metric.knobs, "fid_resize")
 
     @classmethod

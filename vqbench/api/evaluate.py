@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def evaluate(
     originals: Any,
-    reconstructions: Any,
+    reconstructions: Any = None,
     codes: Any = None,
     num_codes: int | None = None,
     *,
@@ -45,7 +45,9 @@ def evaluate(
             ``lpips``, ``rfid`` and ``kid`` fetch on first use.
         device: where networks are computed: auto, cpu, cuda or cuda:N.
         reading: for paths, ``by_order``, ``originals_as``, ``range``, ``array``, ``skip_damaged`` and ``as_rgb``, as
-            the options of ``vqbench measure``; ``label``, a name, and ``store``, a folder that keeps what is measured.
+            the options of ``vqbench measure``; ``label``, a name; ``store``, a folder that keeps what is measured; and
+            ``reference``, a path of images that are no partners, with which metrics of samples compare the
+            reconstructions, or a generator's images if there are no ``reconstructions``.
 
     Raises:
         UsageError: arrays of a wrong type, range or shape; codes beyond ``num_codes``; an unknown name.
@@ -67,7 +69,7 @@ def evaluate(
     clean: float pixels, Gaussian SSIM, torch-fidelity's FID.
     """
     protocols, chosen = _names(protocol), None if metrics is None else _names(metrics)
-    if isinstance(originals, str | Path) and isinstance(reconstructions, str | Path):
+    if isinstance(originals, str | Path) and isinstance(reconstructions, str | Path | None):
         return _of_files(originals, reconstructions, codes, num_codes, protocols, chosen, device, **reading)
     if isinstance(originals, str | Path) or isinstance(reconstructions, str | Path):
         raise UsageError("give two paths or two arrays; np.save writes an array to a file")
@@ -79,7 +81,7 @@ def evaluate(
 
 def _of_files(
     originals: str | Path,
-    reconstructions: str | Path,
+    reconstructions: str | Path | None,
     codes: Any,
     num_codes: int | None,
     protocols: list[str],
@@ -88,9 +90,10 @@ def _of_files(
     *,
     label: str = "",
     store: str | Path | None = None,
+    reference: str | Path | None = None,
     **reading: Any,
 ) -> Evaluation:
-    from vqbench.api.measure import measure_files
+    from vqbench.api.measure_sets import measure_images
     from vqbench.measuring.pair_inputs import ReadingOptions
 
     if codes is not None and not isinstance(codes, str | Path):
@@ -98,12 +101,13 @@ def _of_files(
     known = [each.name for each in fields(ReadingOptions)]
     for name in reading:
         if name not in known:
-            raise UsageError(f"unknown argument {name!r}; {nearest(name, [*known, 'label', 'store'])}")
-    return measure_files(
+            raise UsageError(f"unknown argument {name!r}; {nearest(name, [*known, 'label', 'store', 'reference'])}")
+    return measure_images(
         Path(originals),
-        Path(reconstructions),
+        None if reconstructions is None else Path(reconstructions),
         None if codes is None else Path(codes),
         num_codes,
+        None if reference is None else Path(reference),
         protocols=protocols,
         metrics=metrics,
         options=ReadingOptions(**reading),

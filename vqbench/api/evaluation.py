@@ -79,6 +79,15 @@ class Evaluation:
             below = [f"{note}  " for note in self._remarks()]
         return "\n".join([comment + title, "", *lines, "", *(comment + line for line in below)]).rstrip()
 
+    def joined(self, other: Evaluation) -> Evaluation:
+        """Return the values of both, with the values per image of this one."""
+        import pandas as pd
+
+        values = pd.concat([self.values, other.values], ignore_index=True)
+        notes = list(dict.fromkeys([*self.notes, *other.notes]))
+        about = {**self.about, **{name: each for name, each in other.about.items() if name not in self.about}}
+        return Evaluation(values, self.per_image, self.label, notes, {**about, "notes": notes})
+
     def __repr__(self) -> str:
         return self.table()
 

@@ -282,14 +282,16 @@ class MeasureJson(TypedDict):
     """``vqbench measure ORIGINALS RECONSTRUCTIONS --json``."""
 
     label: Annotated[str, _about("as --label gives it")]
-    originals: ImagesGivenJson
-    reconstructions: ImagesGivenJson
-    codes: Annotated[dict[str, Any] | None, _about("path, num_codes and depth; null without codes")]
-    matched_by: Annotated[Literal["name", "position"], _about("how originals and reconstructions were matched")]
-    damaged: Annotated[dict[str, str], _about("damaged image that was left out -> reason")]
+    originals: NotRequired[ImagesGivenJson]
+    reconstructions: NotRequired[ImagesGivenJson]
+    codes: NotRequired[Annotated[dict[str, Any] | None, _about("path, num_codes and depth; null without codes")]]
+    matched_by: NotRequired[Annotated[Literal["name", "position"], _about("how pairs were matched")]]
+    damaged: NotRequired[Annotated[dict[str, str], _about("damaged image that was left out -> reason")]]
+    resumed_at: NotRequired[Annotated[int, _about("images that an earlier, interrupted call had measured")]]
+    per_image: NotRequired[Annotated[str | None, _about("CSV file of the values per image")]]
+    samples: NotRequired[Annotated[ImagesGivenJson, _about("images that were compared with the reference")]]
+    reference: NotRequired[ImagesGivenJson]
     notes: Annotated[list[str], _about("how the inputs were read, a sentence each")]
-    resumed_at: Annotated[int, _about("images that an earlier, interrupted call had measured")]
-    per_image: Annotated[str | None, _about("CSV file of the values per image")]
     values: list[MeasuredValueJson]
 
 

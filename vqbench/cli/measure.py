@@ -31,7 +31,19 @@ Originals = Annotated[
     ),
 ]
 Reconstructions = Annotated[
-    Path, typer.Argument(metavar="RECONSTRUCTIONS", parser=path_of, help="Likewise, with the same relative names.")
+    Path | None,
+    typer.Argument(
+        metavar="RECONSTRUCTIONS",
+        parser=path_of,
+        show_default=False,
+        help="Likewise, with the same relative names. Without it, the first are a generator's images.",
+    ),
+]
+Reference = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER", parser=path_of, help="Images that are no partners, for FID, KID, precision and the like."
+    ),
 ]
 Codes = Annotated[
     Path | None, typer.Option(metavar="FILE", parser=path_of, help="Codes as .npz or .npy, for usage and the like.")
@@ -72,9 +84,10 @@ Store = Annotated[
 
 def measure(
     originals: Originals,
-    reconstructions: Reconstructions,
+    reconstructions: Reconstructions = None,
     codes: Codes = None,
     num_codes: NumCodes = None,
+    reference: Reference = None,
     protocols: Protocols = None,
     metrics: Metrics = None,
     label: Label = "",
@@ -100,18 +113,19 @@ def measure(
     """
     from vqbench import assets
     from vqbench.api.evaluation import require_format
-    from vqbench.api.measure import measure_files
+    from vqbench.api.measure_sets import measure_images
     from vqbench.measuring.pair_inputs import ReadingOptions
 
     add_plugins(plugin)
     require_format(style)
     options = ReadingOptions(by_order, originals_as, value_range, array, skip_damaged, as_rgb)
     with assets.no_downloads(offline), _progress(quiet) as on_progress:
-        evaluation = measure_files(
+        evaluation = measure_images(
             originals,
             reconstructions,
             codes,
             num_codes,
+            reference,
             protocols=protocols or ["clean"],
             metrics=metrics,
             options=options,
@@ -135,7 +149,7 @@ def _print(evaluation: Evaluation, style: str, output: Path | None, as_json: boo
         print_json(_data(evaluation))
     else:
         print(text)
-    if not as_json and evaluation.about["per_image"]:
+    if not as_json and evaluation.about.get("per_image"):
         note(f"values per image: {evaluation.about['per_image']}")
 
 

@@ -51,11 +51,13 @@ class KeptMeasurement:
             return None
         return content if isinstance(content, dict) else None
 
-    def finish(self, result: Mapping[str, Any], per_image: str) -> None:
+    def finish(self, result: Mapping[str, Any], per_image: str = "") -> None:
         """Write the result, and delete the progress. Raises Unwritable."""
-        write_atomically(self.folder / PER_IMAGE, per_image.encode())
+        if per_image:
+            write_atomically(self.folder / PER_IMAGE, per_image.encode())
         write_atomically(self.folder / RESULT, jsontext.dumps(result).encode())
-        (self.folder / PROGRESS).unlink(missing_ok=True)
+        for left in (self.folder / PROGRESS, *self.folder.glob("features-*.npy")):
+            left.unlink(missing_ok=True)
 
     def save(self, progress: PassProgress, passed: MetricPass) -> None:
         """Write the state of all metrics after whole batches. Raises Unwritable."""

@@ -65,7 +65,7 @@ class PairReader:
                         raise pair
                     damaged.append(pair)
                     continue
-                if waiting and (pair.shape != waiting[0].shape or len(waiting) == _most(waiting[0].shape)):
+                if waiting and (pair.shape != waiting[0].shape or len(waiting) == most_together(waiting[0].shape)):
                     yield self._joined(waiting, pair.place, damaged)
                     waiting, damaged = [], []
                 waiting.append(pair)
@@ -112,7 +112,7 @@ class PairReader:
         if not pairs:
             return PairBatch(torch.empty(0), torch.empty(0), [], position, damaged)
         sides = np.stack([pair.original for pair in pairs]), np.stack([pair.reconstruction for pair in pairs])
-        originals, reconstructions = (_unit(side, scale) for side, scale in zip(sides, self.ranges, strict=True))
+        originals, reconstructions = (as_unit(side, scale) for side, scale in zip(sides, self.ranges, strict=True))
         return PairBatch(originals, reconstructions, [pair.place for pair in pairs], position, damaged)
 
 
@@ -128,7 +128,7 @@ class _Pair(NamedTuple):
         return self.original.shape
 
 
-def _most(shape: Sequence[int]) -> int:
+def most_together(shape: Sequence[int]) -> int:
     """Return how many images of a shape (C, H, W) are a batch."""
     return max(1, min(BATCH, PIXELS // (shape[-2] * shape[-1])))
 
@@ -137,7 +137,7 @@ def _equal_channels(levels: np.ndarray) -> bool:
     return bool((levels == levels[:1]).all())
 
 
-def _unit(images: np.ndarray, scale: ValueRange | None) -> Tensor:
+def as_unit(images: np.ndarray, scale: ValueRange | None) -> Tensor:
     """Convert images to a model's range, [-1, 1]: uint8 if ``scale`` is None."""
     x = torch.from_numpy(images)
     if scale is None:
