@@ -150,12 +150,13 @@ def test_arrays_iterables_and_files_are_one_code(pairs: Pairs) -> None:
 
 @pytest.mark.slow
 def test_lpips_is_that_of_the_package(pairs: Pairs) -> None:
-    """Each image's LPIPS is that of the package ``lpips`` on the same file."""
-    import lpips
+    """Each image's LPIPS is that of the package ``lpips``, its own forward, on the same file."""
+    from vqbench.networks.perceptual import network
 
     found = vqbench.evaluate(*pairs, metrics=["lpips"]).per_image.lpips
-    net = lpips.LPIPS(net="vgg", verbose=False)
+    package = network("vgg", CPU)
+    assert type(package).__module__ == "lpips.lpips"
     for number, files in enumerate(files_of(pairs)):
         x, y = (torch.from_numpy(levels_of(path).transpose(2, 0, 1).copy())[None] / 127.5 - 1 for path in files)
         with torch.no_grad():
-            assert found[number] == pytest.approx(float(net(x, y)), abs=3e-6)
+            assert found[number] == pytest.approx(float(package(x, y)), abs=3e-6)

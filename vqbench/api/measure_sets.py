@@ -87,7 +87,7 @@ def measure_against(
     chosen = list(default_set_metrics() if metrics is None else dict.fromkeys(metrics))
     settings = SetSettings(list(dict.fromkeys(protocols)), chosen, devices_of(device, 1)[0])
     settings.require_images(len(given), len(references))
-    about = {
+    about: dict[str, Any] = {
         **{name: _described(side) for name, side in (("samples", given), ("reference", references))},
         "notes": [*notes, *more, f"Compared with {len(references):,} images of {reference}, which are no partners."],
     }

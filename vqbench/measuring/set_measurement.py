@@ -20,7 +20,7 @@ from vqbench.measuring.inputs.value_range import ValueRange
 from vqbench.measuring.kept_measurement import KeptMeasurement, key_of
 from vqbench.measuring.pair_stream import PART, THREADS, as_unit, most_together
 from vqbench.measuring.value_rows import value_rows
-from vqbench.metric import Context, SampleMetric, Samples
+from vqbench.metric import Context, Samples
 from vqbench.networks import inception
 from vqbench.networks.feature_cache import FeatureCache
 from vqbench.store.record import Value
@@ -76,13 +76,15 @@ class SetSettings:
         """Raise UsageError for unknown names, and metrics that need more than two sets."""
         for name in self.protocols:
             protocol.measuring(name)
-        for name, metric in zip(self.metrics, self.classes(), strict=True):
+        for name in self.metrics:
+            metric: Any = registry.load("metrics", name)
             if not metric.of_samples:
                 raise UsageError(f"metric {name!r} compares pairs; give ORIGINALS and RECONSTRUCTIONS, or leave it out")
             if metric.needs_training:
                 raise UsageError(f"metric {name!r} needs the images that a generator was trained on; leave it out")
 
-    def classes(self) -> list[type[SampleMetric]]:
+    def classes(self) -> list[Any]:
+        """The classes of the metrics, of samples all."""
         return [registry.load("metrics", name) for name in self.metrics]
 
     def assets(self) -> list[str]:
@@ -100,7 +102,7 @@ class SetSettings:
 
 def default_set_metrics() -> list[str]:
     """List the metrics of samples that need no more than two sets of images."""
-    classes = {name: registry.load("metrics", name) for name in registry.names("metrics")}
+    classes: dict[str, Any] = {name: registry.load("metrics", name) for name in registry.names("metrics")}
     return [name for name, metric in classes.items() if metric.of_samples and not metric.needs_training]
 
 
@@ -135,7 +137,8 @@ def measure_set(
                 cache.save()
             done += len(part)
         nothing = torch.empty(0, 3, 1, 1, dtype=torch.uint8)
-        samples = Samples(nothing, nothing, lambda own=features[0]: own, lambda others=features[1]: others)
+        ours, others = (partial(torch.Tensor.detach, each) for each in features)
+        samples = Samples(nothing, nothing, ours, others)
         context = Context(measured, "", None, None, settings.device, keep=False)
         values[name] = {
             metric: Value(
@@ -186,9 +189,7 @@ def _against(rows: list[dict[str, Any]], references: int) -> list[dict[str, Any]
         few = registry.load("metrics", row["metric"]).few
         if row["note"] or references >= few:
             return row
-        return {
-            **row,
-            "note": f"{row['label']} is not ranked: it needs at least {few:,} references, not {references:,}.",
-        }
+        note = f"{row['label']} is not ranked: it needs at least {few:,} references, here {references:,}."
+        return {**row, "note": note}
 
     return [noted(row) for row in rows]
