@@ -33,6 +33,8 @@ COMMANDS = [
     ("table", "ph.yaml", "-o", "PATH"),
     ("run", "ph.yaml", "--store", "PATH", "-q"),
     ("publish", "ph.yaml", "--results", "PATH"),
+    ("verify", "PATH"),
+    ("verify", ".", "--document", "PATH"),
     ("clean", "ph.yaml", "--store", "PATH"),
     ("explain", "abc", "--store", "PATH"),
     ("list", "quantizers", "--plugin", "PATH"),

@@ -62,6 +62,7 @@ LINES: tuple[tuple[str, ...], ...] = (
     ("prepare", "tiny.yaml", "--store", "runs", "--offline"),
     ("doctor", "--json"),
     ("publish", "tiny.yaml", "--store", "runs", "--results", "published"),
+    ("verify", "runs", "--json"),
     ("clean", "tiny.yaml", "--store", "runs", "--yes"),
 )
 

@@ -36,6 +36,7 @@ from vqbench.cli.run import run
 from vqbench.cli.sample import sample
 from vqbench.cli.status import status
 from vqbench.cli.table import table
+from vqbench.cli.verify import verify
 from vqbench.errors import VqbenchError, sentence
 from vqbench.system import console
 from vqbench.system.environment import waiting
@@ -79,6 +80,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "prepare": prepare,
     "doctor": doctor,
     "publish": publish,
+    "verify": verify,
     "clean": clean,
     "completion": completion,
 }

@@ -261,6 +261,30 @@ class ReportJson(TypedDict):
     runs: Annotated[list[dict[str, Any]], _about("every run with its record")]
 
 
+@with_config(EXACT)
+class ProblemJson(TypedDict):
+    """One thing that is wrong with a results folder or a document."""
+
+    path: Annotated[str, _about("file or folder; of documents, with the line")]
+    about: Annotated[str, _about("what is wrong, and what to do")]
+
+
+@with_config(EXACT)
+class VerifyJson(TypedDict):
+    """``vqbench verify FOLDER --json``."""
+
+    store: Annotated[str, _about("the results folder")]
+    sound: Annotated[bool, _about("whether nothing is wrong")]
+    records: Annotated[int, _about("records that can be read")]
+    values: Annotated[int, _about("values of these records")]
+    arrays: Annotated[int, _about("arrays of per-image values")]
+    snapshots: Annotated[int, _about("files of images and code usage")]
+    suites: Annotated[int, _about("resolved suites that can be read")]
+    figures: Annotated[int, _about("regions of documents that were compared")]
+    unfinished: Annotated[list[str], _about("folders of runs without a record yet")]
+    problems: list[ProblemJson]
+
+
 OUTPUTS: dict[str, Any] = {
     "list": list[ListedJson],
     "info": InfoJson,
@@ -273,6 +297,7 @@ OUTPUTS: dict[str, Any] = {
     "explain": ExplainJson,
     "check": list[CheckJson],
     "doctor": DoctorJson,
+    "verify": VerifyJson,
 }
 
 
