@@ -34,6 +34,8 @@ COMMANDS = [
     ("run", "ph.yaml", "--store", "PATH", "-q"),
     ("publish", "ph.yaml", "--results", "PATH"),
     ("verify", "PATH"),
+    ("merge", ".", "PATH"),
+    ("merge", ".", "docs", "-o", "PATH"),
     ("verify", ".", "--document", "PATH"),
     ("clean", "ph.yaml", "--store", "PATH"),
     ("explain", "abc", "--store", "PATH"),

@@ -63,6 +63,7 @@ LINES: tuple[tuple[str, ...], ...] = (
     ("doctor", "--json"),
     ("publish", "tiny.yaml", "--store", "runs", "--results", "published"),
     ("verify", "runs", "--json"),
+    ("merge", "runs", "folder", "-o", "merged", "--json"),
     ("clean", "tiny.yaml", "--store", "runs", "--yes"),
 )
 

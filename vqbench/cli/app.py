@@ -26,6 +26,7 @@ from vqbench.cli.help_pages import SectionedCommand, SectionedGroup
 from vqbench.cli.info import info
 from vqbench.cli.init import init
 from vqbench.cli.list import list_
+from vqbench.cli.merge import merge
 from vqbench.cli.new import new
 from vqbench.cli.plan import plan
 from vqbench.cli.prepare import prepare
@@ -81,6 +82,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "doctor": doctor,
     "publish": publish,
     "verify": verify,
+    "merge": merge,
     "clean": clean,
     "completion": completion,
 }

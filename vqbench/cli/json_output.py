@@ -285,6 +285,28 @@ class VerifyJson(TypedDict):
     problems: list[ProblemJson]
 
 
+@with_config(EXACT)
+class LeftRunJson(TypedDict):
+    """One run that was not merged."""
+
+    name: Annotated[str, _about("name of its folder")]
+    about: Annotated[str, _about("both values of a conflict, or why it is left")]
+
+
+@with_config(EXACT)
+class MergeJson(TypedDict):
+    """``vqbench merge A B --json``."""
+
+    target: Annotated[str, _about("folder that was merged into")]
+    dry_run: Annotated[bool, _about("whether nothing was written")]
+    copied: Annotated[list[str], _about("runs that the target lacked")]
+    completed: Annotated[list[str], _about("runs that got further values or files")]
+    same: Annotated[list[str], _about("runs that lacked nothing")]
+    conflict: Annotated[list[LeftRunJson], _about("runs with different values")]
+    unreadable: Annotated[list[LeftRunJson], _about("runs with damaged files, or of a newer format")]
+    unfinished: Annotated[list[LeftRunJson], _about("runs without a record, or in work")]
+
+
 OUTPUTS: dict[str, Any] = {
     "list": list[ListedJson],
     "info": InfoJson,
@@ -298,6 +320,7 @@ OUTPUTS: dict[str, Any] = {
     "check": list[CheckJson],
     "doctor": DoctorJson,
     "verify": VerifyJson,
+    "merge": MergeJson,
 }
 
 

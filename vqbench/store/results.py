@@ -64,12 +64,12 @@ class ResultStore:
         """
         return self._sound(self.folder(run) / "record.json", run)
 
-    def sound_at(self, path: Path) -> Record | None:
+    def read_at(self, path: Path) -> Record | None:
         """Return the record in the file ``path`` of this folder, of whatever run.
 
-        None if missing or unreadable; an unreadable one is noted in :attr:`damage`.
+        Raises StoreError.
         """
-        return self._sound(path)
+        return self._read(path)
 
     def standing(self, run: RunSpec) -> str:
         """Return the state of a run with a damaged or unreadable file, else "".

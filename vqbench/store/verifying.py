@@ -99,10 +99,12 @@ def _unfinished(folder: Path, found: Verification) -> None:
 def _record(store: ResultStore, folder: Path, found: Verification) -> Record | None:
     """Return the record of ``folder`` if it is sound and its folder's name is right."""
     path = folder / "record.json"
-    record = store.sound_at(path)
-    if record is None:
-        if path in store.damage:
-            found.problems.append(Fault(path, store.damage[path].removeprefix(f"{path}: ")))
+    try:
+        record = store.read_at(path)
+    except StoreError as error:
+        found.problems.append(Fault(path, str(error).removeprefix(f"{path}: ")))
+        return None
+    if record is None:  # removed just now
         return None
     found.records += 1
     found.values += sum(map(len, record.values.values()))
