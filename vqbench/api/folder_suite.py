@@ -11,6 +11,7 @@ from typing import Any
 
 from vqbench import registry
 from vqbench.errors import AssetError, UsageError, counted
+from vqbench.planning.cost import SMALL_BACKBONE, rough_seconds
 from vqbench.planning.schema import Problem, word
 from vqbench.planning.yamlfile import inline
 
@@ -26,9 +27,6 @@ METHODS = {
     "vq_ema": "its codebook as running means of the features",
     "cvq": "unused codes are moved to features of the batch",
 }
-# Seconds on two cores of a server, as measured for the backbone below: per update, per 32x32 image in it, and per run
-# for its process and for evaluating some hundred images.
-UPDATE_SECONDS, IMAGE_SECONDS, RUN_SECONDS = 0.01, 0.0005, 8.0
 COLUMNS = 88  # of a comment
 
 
@@ -75,7 +73,7 @@ def folder_suite(folder: str, name: str) -> FolderSuite:
     batch = 2 ** min(6, max(2, int(math.log2(images / 4))))
     epochs = max(1, round(UPDATES / math.ceil(images / batch)))
     updates = math.ceil(images / batch) * epochs
-    seconds = updates * (UPDATE_SECONDS + IMAGE_SECONDS * batch * (size / 32) ** 2) + RUN_SECONDS
+    seconds = rough_seconds(updates, batch, size)
     chosen = _Choices(
         folder=folder,
         name=name,
@@ -186,7 +184,7 @@ class _Choices:
             "measure: [clean]",
             "",
             _comment(f"All rows share encoder and decoder; an image has {self.size // 4} x {self.size // 4} codes."),
-            "backbone: {conv: {hidden: 64, residual_hidden: 16}}",
+            f"backbone: {{conv: {inline(SMALL_BACKBONE)}}}",
             f"codebook: {{num_codes: {self.codes}, dim: 64}}",
             "",
             _comment("One row each. `vqbench list quantizers` shows more; `vqbench new quantizer NAME` writes yours."),

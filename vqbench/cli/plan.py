@@ -137,6 +137,9 @@ def _expected(matrix: RunMatrix) -> str:
     """The expected time of the training that is left."""
     if all(cell.state == "to measure" for cell in matrix.left):
         return ""
+    if matrix.training_seconds is None and matrix.rough_seconds is not None:
+        minutes = counted(max(1, round(matrix.rough_seconds / 60)), "minute")
+        return f"; about {minutes} on two CPU cores, a rough estimate until one run of each kind was trained here"
     if matrix.training_seconds is None:
         return "; training time unknown until one run of each kind was trained here"
     return f"; about {matrix.training_seconds:.0f} s of training, judging by runs of the same kind"

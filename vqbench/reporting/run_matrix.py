@@ -11,7 +11,7 @@ from typing import Any
 
 from vqbench.errors import VqbenchError
 from vqbench.planning import loading
-from vqbench.planning.cost import kind, median_seconds, updates
+from vqbench.planning.cost import kind, median_seconds, rough_estimate, updates
 from vqbench.planning.plan import Plan
 from vqbench.planning.suite_files import known_suites
 from vqbench.reporting.run_states import row_name
@@ -30,6 +30,7 @@ class MatrixCell:
     state: str  # done, to do, to measure, failed, or what is damaged
     updates: int | None  # None where the recipe cannot say
     seconds: float | None  # measured, else expected from runs of the same kind; None where none was trained
+    rough: float | None  # estimated seconds on two CPU cores, where none was trained; None where unknown
     shared_with: tuple[str, ...]  # names of other suites with the same run
 
 
@@ -65,6 +66,13 @@ class RunMatrix:
         seconds = [cell.seconds for cell in self.left if cell.state != "to measure"]
         return None if None in seconds else sum(each for each in seconds if each is not None)
 
+    @property
+    def rough_seconds(self) -> float | None:
+        """Seconds of the training that is left, estimated for two CPU cores where no such run was trained before."""
+        left = [cell for cell in self.left if cell.state != "to measure"]
+        seconds = [cell.rough if cell.seconds is None else cell.seconds for cell in left]
+        return None if None in seconds else sum(each for each in seconds if each is not None)
+
 
 def run_matrix(plan: Plan, store: ResultStore, shared: Mapping[str, Sequence[str]] = MappingProxyType({})) -> RunMatrix:
     """List every cell of ``plan`` with its state in ``store``.
@@ -89,6 +97,7 @@ def run_matrix(plan: Plan, store: ResultStore, shared: Mapping[str, Sequence[str
                     state=store.standing(run) or failed or _next_step(record, missing),
                     updates=updates(plan, run),
                     seconds=record.made["seconds"] if record else known.get(kind(run)),
+                    rough=rough_estimate(plan, run),
                     shared_with=tuple(shared.get(run.key, ())),
                 )
             )
