@@ -35,7 +35,7 @@ def test_the_suite_of_64_jpegs_runs_as_it_is(
     shown = capsys.readouterr().out
     assert "images: 62 training and 2 test images, shorter side 100 pixels" in shown
     assert "Next: vqbench run my_suite.yaml" in shown
-    [minutes] = re.findall(r"about \d+ minutes? on two CPU cores", shown)
+    [minutes] = re.findall(r"about \d+ minutes? on two CPU cores", " ".join(shown.split()))
     assert vqbench("plan", "my_suite.yaml") == 0
     assert minutes in " ".join(capsys.readouterr().out.split())
     suite = load_suite("my_suite.yaml")

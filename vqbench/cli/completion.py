@@ -92,7 +92,7 @@ def _rows(ctx: Any) -> list[str]:
 
 
 def _runs(ctx: Any) -> list[str]:
-    """Return the folders and keys of the finished runs in the store on the command line."""
+    """Return folders and keys of the finished runs in the store of the command line."""
     store = Path(ctx.params.get("store") or "runs")
     folders = [path.parent.name for path in store.glob("*/record.json")]
     return [*folders, *(folder.rpartition("-")[2] for folder in folders)]

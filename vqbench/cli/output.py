@@ -30,7 +30,10 @@ def print_hint(command: str, suite: str, plan: Plan, stores: Sequence[ResultStor
 
 
 def print_other_suites(command: str, plan: Plan, store: ResultStore, options: Sequence[str] = ()) -> None:
-    """Print which other suites ``store`` has runs of, if it has none of ``plan``, the default one."""
+    """Print which other suites ``store`` has runs of.
+
+    Nothing is printed if it has one of ``plan``, that of the default suite.
+    """
     from vqbench.reporting.other_settings import other_suites
 
     if suites := other_suites(plan, store):

@@ -20,7 +20,10 @@ UPDATE_SECONDS, IMAGE_SECONDS, RUN_SECONDS = 0.01, 0.0005, 8.0
 
 
 def rough_seconds(updates: int, batch: int, size: int) -> float:
-    """Estimate a run with the small backbone on two CPU cores, on square images of ``size`` pixels."""
+    """Estimate the seconds of a run with the small backbone on two CPU cores.
+
+    Images are squares of ``size`` pixels, ``batch`` of them per update.
+    """
     return updates * (UPDATE_SECONDS + IMAGE_SECONDS * batch * (size / 32) ** 2) + RUN_SECONDS
 
 

@@ -80,7 +80,7 @@ def load_suite(source: str | Path | Document, overrides: Iterable[Override] = ()
 
 
 def _read(path: Path) -> Document:
-    """Read the file of a suite; its folders of images are then found from the current folder."""
+    """Read the file of a suite, with its folders as seen from the current one."""
     document = yamlfile.read(path)
     if path.parent == Path() or not isinstance(document.data, dict):
         return document
@@ -93,7 +93,7 @@ def _read(path: Path) -> Document:
 
 
 def _dataset_beside(path: Path, written: Any) -> Any:
-    """Return a data set of the suite at ``path`` with its folder as seen from the current folder."""
+    """Return a data set of the suite at ``path`` with its folder as seen from here."""
     if not isinstance(written, dict):
         return written
     return {
@@ -103,7 +103,7 @@ def _dataset_beside(path: Path, written: Any) -> Any:
 
 
 def _beside(path: Path, folder: Any) -> Any:
-    """Return a relative ``folder`` as beside the file at ``path`` if it exists there, else as it is."""
+    """Return ``folder`` beside the file at ``path`` if it exists there, else as it is."""
     if not isinstance(folder, str) or not folder:
         return folder
     with suppress(OSError, ValueError):

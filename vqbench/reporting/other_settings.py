@@ -84,9 +84,9 @@ def settings_of(store: ResultStore) -> list[str]:
 
 
 def other_suites(plan: Plan, store: ResultStore) -> list[str]:
-    """Name the suites that ``store`` has runs of if it has none of ``plan``, as a command names them.
+    """Name the suites that ``store`` has runs of if it has none of ``plan``.
 
-    A suite that has no name of its own is the file of its name in the current folder, if there is one.
+    They are named as a command names them: a suite that has no name of its own is the file of its name in the current folder, if there is one.
     """
     if any(store.folder(run).exists() for run in plan.runs()):
         return []
@@ -140,7 +140,10 @@ def _name_in_file(suite: SuiteSpec) -> str:
 
 
 def _options(base: SuiteSpec, stored: SuiteSpec, added: Sequence[QuantizerRow] = ()) -> Iterator[str]:
-    """Yield the options that change ``base`` so that it has the runs of ``stored``, but for rows that are ``added``."""
+    """Yield the options that change ``base`` so that it has the runs of ``stored``.
+
+    Rows that are ``added`` are left out.
+    """
     before, after = (each.model_dump(mode="json", exclude_unset=True) for each in (base, stored))
     for key in DECISIVE:
         if key in after and getattr(base, key) != getattr(stored, key):
@@ -160,7 +163,7 @@ def _options(base: SuiteSpec, stored: SuiteSpec, added: Sequence[QuantizerRow] =
 
 
 def _same_settings(ours: SuiteSpec, theirs: SuiteSpec) -> bool:
-    """Whether equal plugins and images would give the rows of both suites the same runs."""
+    """Whether rows of both suites have the same runs with equal plugins and images."""
     return (
         all(getattr(ours, key) == getattr(theirs, key) for key in (*DECISIVE, "reduced"))
         and all(row in ours.quantizers for row in theirs.quantizers)
@@ -172,7 +175,10 @@ def _same_settings(ours: SuiteSpec, theirs: SuiteSpec) -> bool:
 
 
 def _shared_rows(plan: Plan, stored: Plan) -> Plan:
-    """Return ``stored`` with those rows alone that ``plan`` has too, be it with other arguments."""
+    """Return ``stored`` with those rows alone that ``plan`` also has.
+
+    Their arguments may differ.
+    """
     wanted = {(row.quantizer, row.label) for row in plan.suite.quantizers}
     sources = [i for i, row in enumerate(stored.suite.quantizers) if (row.quantizer, row.label) in wanted]
     source_of = [row.source for row in stored.suite.rows()]
@@ -181,7 +187,10 @@ def _shared_rows(plan: Plan, stored: Plan) -> Plan:
 
 
 def _selection(base: SuiteSpec, plan: Plan, stored: Plan, added: Sequence[QuantizerRow]) -> Iterator[str]:
-    """Yield the options that add the plugins and metrics of both plans, and keep the rows of ``stored``."""
+    """Yield the options that repeat plugins, metrics and rows.
+
+    Plugins and metrics are those of both plans, rows those of ``stored``.
+    """
     rows = stored.suite.quantizers
     wanted = dict.fromkeys([*stored.suite.metrics, *plan.suite.metrics])
     metrics = [name for name in wanted if name not in base.metrics and name in registry.names("metrics")]
@@ -203,7 +212,10 @@ def _selection(base: SuiteSpec, plan: Plan, stored: Plan, added: Sequence[Quanti
 
 
 def _added_rows(stored: Plan) -> list[QuantizerRow]:
-    """Return the rows that ``--plugin`` brings: plain ones of quantizers in files, loaded or not."""
+    """Return the rows that ``--plugin`` brings.
+
+    These are plain ones of quantizers in files, loaded or not.
+    """
     loaded, files = registry.names("quantizers"), registry.added("quantizers")
     plugins = stored.inputs.get("plugins", {})
     return [

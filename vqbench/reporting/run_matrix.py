@@ -68,7 +68,10 @@ class RunMatrix:
 
     @property
     def rough_seconds(self) -> float | None:
-        """Seconds of the training that is left, estimated for two CPU cores where no such run was trained before."""
+        """Rough seconds of the training that is left.
+
+        Estimated for two CPU cores where no such run was trained before; None where unknown.
+        """
         left = [cell for cell in self.left if cell.state != "to measure"]
         seconds = [cell.rough if cell.seconds is None else cell.seconds for cell in left]
         return None if None in seconds else sum(each for each in seconds if each is not None)
