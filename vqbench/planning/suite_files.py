@@ -103,7 +103,7 @@ def _dataset_beside(path: Path, written: Any) -> Any:
 
 
 def _beside(path: Path, folder: Any) -> Any:
-    """Return ``folder`` beside the file at ``path`` if it exists there, else as it is."""
+    """Return ``folder`` as beside the file at ``path`` if it exists there."""
     if not isinstance(folder, str) or not folder:
         return folder
     with suppress(OSError, ValueError):

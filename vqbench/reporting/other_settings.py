@@ -86,7 +86,8 @@ def settings_of(store: ResultStore) -> list[str]:
 def other_suites(plan: Plan, store: ResultStore) -> list[str]:
     """Name the suites that ``store`` has runs of if it has none of ``plan``.
 
-    They are named as a command names them: a suite that has no name of its own is the file of its name in the current folder, if there is one.
+    They are named as a command names them: a suite that has no name of its own is the file of its name in the current
+    folder, if there is one.
     """
     if any(store.folder(run).exists() for run in plan.runs()):
         return []
