@@ -62,7 +62,7 @@ Metrics = Annotated[
         "--metrics",
         metavar="NAME",
         show_default="those without a network",
-        help="A metric, or `all`; repeat for several.",
+        help="A metric, or `all`; may be repeated.",
     ),
 ]
 Label = Annotated[str, typer.Option(metavar="NAME", help="Name of the model, for the table.")]
