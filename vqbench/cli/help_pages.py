@@ -13,7 +13,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "Use images and trained runs": ("measure", "explain", "sample", "encode", "decode", "export"),
     "Look up": ("list", "info"),
     "Add your own": ("new", "check", "profile"),
-    "Look after": ("prepare", "doctor", "publish", "clean", "completion"),
+    "Look after": ("prepare", "doctor", "publish", "verify", "merge", "clean", "completion"),
 }
 # Headings and the options below them, by their parameters' names. An option without a heading is under "Options".
 OPTIONS: Mapping[str, tuple[str, ...]] = {

@@ -305,6 +305,52 @@ class ReportJson(TypedDict):
     runs: Annotated[list[dict[str, Any]], _about("every run with its record")]
 
 
+@with_config(EXACT)
+class ProblemJson(TypedDict):
+    """One thing that is wrong with a results folder or a document."""
+
+    path: Annotated[str, _about("file or folder; of documents, with the line")]
+    about: Annotated[str, _about("what is wrong, and what to do")]
+
+
+@with_config(EXACT)
+class VerifyJson(TypedDict):
+    """``vqbench verify FOLDER --json``."""
+
+    store: Annotated[str, _about("the results folder")]
+    sound: Annotated[bool, _about("whether nothing is wrong")]
+    records: Annotated[int, _about("records that can be read")]
+    values: Annotated[int, _about("values of these records")]
+    arrays: Annotated[int, _about("arrays of per-image values")]
+    snapshots: Annotated[int, _about("files of images and code usage")]
+    suites: Annotated[int, _about("resolved suites that can be read")]
+    figures: Annotated[int, _about("regions of documents that were compared")]
+    unfinished: Annotated[list[str], _about("folders of runs without a record yet")]
+    problems: list[ProblemJson]
+
+
+@with_config(EXACT)
+class LeftRunJson(TypedDict):
+    """One run that was not merged."""
+
+    name: Annotated[str, _about("name of its folder")]
+    about: Annotated[str, _about("both values of a conflict, or why it is left")]
+
+
+@with_config(EXACT)
+class MergeJson(TypedDict):
+    """``vqbench merge A B --json``."""
+
+    target: Annotated[str, _about("folder that was merged into")]
+    dry_run: Annotated[bool, _about("whether nothing was written")]
+    copied: Annotated[list[str], _about("runs that the target lacked")]
+    completed: Annotated[list[str], _about("runs that got further values or files")]
+    same: Annotated[list[str], _about("runs that lacked nothing")]
+    conflict: Annotated[list[LeftRunJson], _about("runs with different values")]
+    unreadable: Annotated[list[LeftRunJson], _about("runs with damaged files, or of a newer format")]
+    unfinished: Annotated[list[LeftRunJson], _about("runs without a record, or in work")]
+
+
 OUTPUTS: dict[str, Any] = {
     "list": list[ListedJson],
     "info": InfoJson,
@@ -318,6 +364,8 @@ OUTPUTS: dict[str, Any] = {
     "measure": MeasureJson,
     "check": list[CheckJson],
     "doctor": DoctorJson,
+    "verify": VerifyJson,
+    "merge": MergeJson,
 }
 
 
