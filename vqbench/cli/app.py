@@ -26,6 +26,7 @@ from vqbench.cli.help_pages import SectionedCommand, SectionedGroup
 from vqbench.cli.info import info
 from vqbench.cli.init import init
 from vqbench.cli.list import list_
+from vqbench.cli.measure import measure
 from vqbench.cli.merge import merge
 from vqbench.cli.new import new
 from vqbench.cli.plan import plan
@@ -68,6 +69,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "table": table,
     "report": report,
     "diff": diff,
+    "measure": measure,
     "explain": explain,
     "sample": sample,
     "encode": encode,

@@ -252,6 +252,50 @@ class ExplainJson(TypedDict):
 
 
 @with_config(EXACT)
+class ImagesGivenJson(TypedDict):
+    """Images that `vqbench measure` was given."""
+
+    path: str
+    kind: Annotated[str, _about("folder, tar shards, lmdb environment, or array")]
+    images: Annotated[int, _about("number of images")]
+
+
+@with_config(EXACT)
+class MeasuredValueJson(TypedDict):
+    """One value of ``vqbench measure``."""
+
+    protocol: str
+    images: Annotated[int, _about("number of images that it is of")]
+    metric: str
+    label: Annotated[str, _about("name in the table")]
+    value: Annotated[Number, _about("in `unit`; nan where the metric does not apply")]
+    unit: str
+    higher_is_better: bool
+    digits: Annotated[int, _about("decimals worth printing")]
+    metric_version: int
+    protocol_version: int
+    note: Annotated[str, _about("why it is not ranked, or infinite; may be empty")]
+
+
+@with_config(EXACT)
+class MeasureJson(TypedDict):
+    """``vqbench measure ORIGINALS RECONSTRUCTIONS --json``."""
+
+    label: Annotated[str, _about("as --label gives it")]
+    originals: NotRequired[ImagesGivenJson]
+    reconstructions: NotRequired[ImagesGivenJson]
+    codes: NotRequired[Annotated[dict[str, Any] | None, _about("path, num_codes and depth; null without codes")]]
+    matched_by: NotRequired[Annotated[Literal["name", "position"], _about("how pairs were matched")]]
+    damaged: NotRequired[Annotated[dict[str, str], _about("damaged image that was left out -> reason")]]
+    resumed_at: NotRequired[Annotated[int, _about("images that an earlier, interrupted call had measured")]]
+    per_image: NotRequired[Annotated[str | None, _about("CSV file of the values per image")]]
+    samples: NotRequired[Annotated[ImagesGivenJson, _about("images that were compared with the reference")]]
+    reference: NotRequired[ImagesGivenJson]
+    notes: Annotated[list[str], _about("how the inputs were read, a sentence each")]
+    values: list[MeasuredValueJson]
+
+
+@with_config(EXACT)
 class ReportJson(TypedDict):
     """``vqbench report SUITE --format json``."""
 
@@ -317,6 +361,7 @@ OUTPUTS: dict[str, Any] = {
     "report": ReportJson,
     "diff": DiffJson,
     "explain": ExplainJson,
+    "measure": MeasureJson,
     "check": list[CheckJson],
     "doctor": DoctorJson,
     "verify": VerifyJson,
