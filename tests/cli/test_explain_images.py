@@ -26,7 +26,7 @@ def test_the_verdict_comes_first(pair: tuple[Path, Path], capsys: pytest.Capture
     """A number that nothing explains, one out of range, and one that the base prints have sentences of their own."""
     for target, sentence in (
         ("l1=0.5", "Nothing explains 0.5"),
-        ("ssim=1.5", "Ssim is from -1 to 1, so no setting prints 1.5."),
+        ("ssim=1.5", "Its values are from -1 to 1, so no setting prints 1.5."),
         ("l1=0.0", "prints 0.0 already"),
     ):
         assert vqbench("explain", *pair, "--target", target, "--from", "clean", "-q") == 0

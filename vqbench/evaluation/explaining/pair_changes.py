@@ -50,13 +50,16 @@ def plan(
     require_measurable(classes, (first, last), inputs)
     fetch([asset for metric in classes.values() for under in (first, last) for asset in metric.assets(under)])
     left_out: dict[str, None] = {}  # a set that keeps the order
+    idle: dict[str, None] = {}  # settings that move none of the metrics
 
     def change(knob: str, value: Any, before: Conditions, under: Conditions) -> Iterator[SettingChange]:
         moved = tuple(name for name, metric in classes.items() if moves(knob, metric))
         reason = _reason(knob, before, value, under, inputs, [classes[name] for name in moved], fetch)
-        if reason:
+        if not moved:
+            idle[knob] = None
+        elif reason:
             left_out[reason] = None
-        elif moved:
+        else:
             yield SettingChange(knob, before, under, moved)
 
     knobs = differing(first, last)
@@ -74,7 +77,8 @@ def plan(
         for each in change(setting.knob, value, first, changed(first, {setting.knob: value}))
     ]
     not_tried = [sentence for sentence, moved in NOT_TRIED.items() if any(name in classes for name in moved)]
-    return ExplanationPlan(first, last, classes, cumulative, alone, [*left_out, *not_tried])
+    others = [f"of no effect on these metrics: {', '.join(idle)}"] if idle else []
+    return ExplanationPlan(first, last, classes, cumulative, alone, [*left_out, *not_tried, *others])
 
 
 def image_metrics(names: Sequence[str]) -> dict[str, type[Metric]]:
@@ -109,8 +113,6 @@ def _reason(
     fetch: Fetch,
 ) -> str:
     """Return why a setting that moves ``metrics`` cannot be changed, or empty."""
-    if not metrics:
-        return f"{knob} moves none of these metrics"
     if reason := obstacle(knob, value, before, inputs):
         return reason
     try:

@@ -64,12 +64,12 @@ class Target:
         return value is not None and math.isfinite(value) and self.shown(value) == self.shown(self.value)
 
     def outside(self) -> str:
-        """Return a sentence if no value of the metric is this number, or empty."""
+        """Return a clause if no value of the metric is this number, or empty."""
         low, high = RANGES.get(self.metric, (-math.inf, math.inf))
         if low <= self.value <= high:
             return ""
         between = f"from {low:g} to {high:g}" if high < math.inf else f"{low:g} or more"
-        return f"{self.metric} is {between}, so no setting prints {self.text}"
+        return f"its values are {between}, so no setting prints {self.text}"
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ def _verdict(search: TargetSearch) -> Iterator[str]:
     if target.printed_by(search.base):
         yield f"{plan.base.name} prints {target.text} already: no setting needs to be changed."
     elif not search.same:
-        yield f"Nothing explains {target.text}: no setting, and no pair of settings, prints it. The nearest:"
+        yield f"Nothing explains {target.text}: no setting, and no pair of settings, prints it."
     else:
         first = search.same[0]
         others = len(search.same) - 1
