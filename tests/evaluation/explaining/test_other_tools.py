@@ -16,6 +16,7 @@ from vqbench.errors import AssetError, UsageError
 from vqbench.evaluation.explaining.other_tools import OTHER_TOOLS, named_protocol
 from vqbench.evaluation.explaining.settings import SETTINGS
 from vqbench.networks import inception, perceptual
+from vqbench.networks.compat import ensure_torchvision
 
 __all__ = ["pair"]  # fixture
 
@@ -42,6 +43,7 @@ def test_values_are_those_of_the_tool(tool: str, metric: str, pair: tuple[Path, 
 
 def test_torchmetrics_values(pair: tuple[Path, Path]) -> None:
     """Where torchmetrics is installed, its PSNR and SSIM are those of its protocol."""
+    ensure_torchvision()
     image = pytest.importorskip("torchmetrics.image", reason="torchmetrics is not installed")
     first, second = (torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).double() / 255 for images in arrays(pair))
     for metric, theirs in (
@@ -71,7 +73,7 @@ def test_an_unknown_tool_is_refused() -> None:
 
 
 def test_resizes_of_fid_are_those_of_the_tools() -> None:
-    """clean-fid resizes each channel in floats by Pillow's bicubic filter, pytorch-fid by PyTorch without antialiasing."""
+    """clean-fid resizes by Pillow's bicubic filter in floats, pytorch-fid by PyTorch's bilinear, not antialiased."""
     levels = torch.from_numpy(np.stack(photographs()[:2])).permute(0, 3, 1, 2)
     clean = inception._resized(levels, "clean")
     channel = Image.fromarray(levels[1, 2].float().numpy()).resize((299, 299), Image.Resampling.BICUBIC)

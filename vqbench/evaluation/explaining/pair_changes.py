@@ -77,7 +77,7 @@ def plan(
         for each in change(setting.knob, value, first, changed(first, {setting.knob: value}))
     ]
     not_tried = [sentence for sentence, moved in NOT_TRIED.items() if any(name in classes for name in moved)]
-    others = [f"of no effect on these metrics: {', '.join(idle)}"] if idle else []
+    others = [f"no effect on these metrics: {', '.join(idle)}"] if idle else []
     return ExplanationPlan(first, last, classes, cumulative, alone, [*left_out, *not_tried, *others])
 
 
