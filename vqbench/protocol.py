@@ -105,6 +105,7 @@ class MeasureProtocol:
     psnr_range: float = 1.0  # what PSNR takes the largest pixel difference to be; pixels are in [0, 1]
     psnr_mean: Literal["image", "set"] = "image"  # mean of decibels per image, or decibels of the mean error
     ssim_range: float = 1.0
+    ssim_border: Literal["valid", "reflect"] = "valid"  # positions where the window fits, or all of a mirrored image
     lpips_input: Literal["[-1, 1]", "[0, 1]"] = "[-1, 1]"
     VERSION: int = 1
 
@@ -139,6 +140,7 @@ _MEASURE_REASONS: Mapping[tuple[str, Any], str] = {
     ("psnr_range", 1.0): "pixels are in [0, 1]",
     ("psnr_mean", "image"): "the mean of the decibels of each image, as in papers on tokenizers",
     ("ssim_range", 1.0): "pixels are in [0, 1]",
+    ("ssim_border", "valid"): "only positions where the window fits, as in scikit-image and the paper's code",
     ("lpips_input", "[-1, 1]"): "what the network was trained on",
     # Values of no stored protocol, for `vqbench explain`:
     ("pixels", "round"): "to 8 bits by rounding, as images are saved",
@@ -156,6 +158,7 @@ _MEASURE_REASONS: Mapping[tuple[str, Any], str] = {
     ("psnr_mean", "set"): "the decibels of the mean squared error over all images, torchmetrics' default",
     ("ssim_range", 2.0): "the range of [-1, 1], though pixels are in [0, 1]: larger constants C1 and C2",
     ("ssim_range", 255.0): "the range of 8 bits, though pixels are in [0, 1]: SSIM near 1 for any pair",
+    ("ssim_border", "reflect"): "all positions of an image mirrored at its borders, as torchmetrics",
     ("originals", "given"): "originals have the size of their reconstructions",
     ("originals", "resize:bicubic"): "shorter side by Pillow's bicubic filter, antialiased, then the centre",
     ("originals", "resize:bilinear"): "shorter side by Pillow's bilinear filter, antialiased, then the centre",

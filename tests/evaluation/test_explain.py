@@ -221,6 +221,7 @@ def test_metrics_are_moved_by_the_knobs_that_they_name_and_by_no_other(metric: s
         turned[knob] = explain.varied({"jpeg": None, knob: value})
     for knob, other in (("colour", "grey"), ("psnr_range", 2.0), ("psnr_mean", "set"), ("ssim_range", 2.0)):
         turned[knob] = explain.varied({"jpeg": None, knob: other})
+    turned["ssim_border"] = explain.varied({"jpeg": None, "ssim_border": "reflect"})
     turned["lpips_input"] = explain.varied({"jpeg": None, "lpips_input": "[0, 1]"})
     assert turned.keys() == start.knobs().keys()
     before = states(metric, start, x, y)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from vqbench.evaluation.trained_model import TrainedModel
     from vqbench.protocol import MeasureProtocol
 
+ARRAYS = (".npy", ".npz")
 SLOW = ("rfid", "kid", "lpips")  # metrics whose cost is said before they are computed
 
 Words = Annotated[
@@ -78,7 +79,7 @@ def explain(
     if len(words) > 2:
         raise UsageError(f"{len(words)} words: give RUN, SUITE ROW, or ORIGINALS RECONSTRUCTIONS")
     with assets.no_downloads(offline):
-        if len(words) == 2 and all(Path(word).exists() for word in words):
+        if _are_images(words):
             _explain_images(words, start, end, target, metrics, images, device, quiet, as_json)
             return
         if (start, end, target) != ("official", "clean", None):
@@ -86,6 +87,13 @@ def explain(
                 "--from, --to and --target are of two folders or arrays that exist; `vqbench export` writes a run's"
             )
         _explain_run(words, store, metrics, images, device, quiet, as_json)
+
+
+def _are_images(words: Sequence[str]) -> bool:
+    """Return whether the words name two folders or arrays, and no suite with a row."""
+    if len(words) != 2 or words[0].endswith((".yaml", ".yml")):
+        return False
+    return all(Path(word).exists() for word in words) or any("/" in word or word.endswith(ARRAYS) for word in words)
 
 
 def _explain_run(

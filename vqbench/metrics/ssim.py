@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from vqbench.errors import RunError
 from vqbench.images import distinct
@@ -34,7 +35,7 @@ class SSIM(ImageMetric):
     better = "max"
     ideal = 1.0
     digits = 4
-    knobs = (*ImageMetric.knobs, "ssim", "ssim_range")
+    knobs = (*ImageMetric.knobs, "ssim", "ssim_range", "ssim_border")
     reference = "Wang et al., Image Quality Assessment: From Error Visibility to Structural Similarity, IEEE TIP 2004"
 
     @classmethod
@@ -51,6 +52,8 @@ class SSIM(ImageMetric):
         taps = gaussian_taps() if gaussian else uniform_taps(side)
         unbiased = 1.0 if gaussian else side**2 / (side**2 - 1)
         x, y = distinct(batch.originals), distinct(batch.reconstructions)
+        if protocol.ssim_border == "reflect":
+            x, y = (pad(each, (side // 2,) * 4, mode="reflect") for each in (x, y))
         size = max(1, PIECE // x[0].numel())
         pieces = zip(x.split(size), y.split(size), strict=True)
         maps = (ssim_map(x.double(), y.double(), taps, unbiased, protocol.ssim_range) for x, y in pieces)

@@ -44,7 +44,9 @@ OTHER_TOOLS: Mapping[str, ToolProtocol] = {
             ("psnr", "ssim", "lpips", "rfid"),
             "torchmetrics 1.9: PeakSignalNoiseRatio of the mean error, SSIM of a Gaussian window, LPIPS of AlexNet, "
             "FID by torch-fidelity's network; with data_range=1 and normalize=True for images in [0, 1]",
+            "the package, PSNR and SSIM",
             psnr_mean="set",
+            ssim_border="reflect",
             lpips_net="alex",
         ),
         _tool(

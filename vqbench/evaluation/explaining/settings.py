@@ -61,6 +61,7 @@ SETTINGS: Mapping[str, Setting] = {
         Setting("psnr_mean", "PSNR per image, or of the mean error of all", ("image", "set")),
         Setting("ssim", "the window of SSIM", ("gaussian", "uniform", "uniform7")),
         Setting("ssim_range", "the range of pixels that SSIM assumes", (1.0, 2.0, 255.0)),
+        Setting("ssim_border", "the positions that SSIM averages", ("valid", "reflect")),
         Setting("lpips_net", "the network of LPIPS", ("vgg", "alex")),
         Setting("lpips_input", "the range of what LPIPS's network is given", ("[-1, 1]", "[0, 1]")),
         Setting("fid_resize", "the resize before Inception", (None, 229, "pytorch", "pillow", "clean")),

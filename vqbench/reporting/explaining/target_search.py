@@ -22,7 +22,7 @@ def text(search: TargetSearch) -> str:
     """Print the verdict, then the nearest settings as a table."""
     target = search.plan.target
     parts = ["\n".join(_verdict(search))]
-    if search.candidates and not target.outside():
+    if search.candidates and not target.printed_by(search.base):
         most = max(SHOWN, len(search.same))
         rows = [
             [
