@@ -37,7 +37,7 @@ class Batch:
     _shared: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def shared(self, key: Hashable, compute: Callable[[], Result]) -> Result:
-        """Return ``compute()``, computed once for all metrics of this batch that use ``key``."""
+        """Return ``compute()``, once for all metrics that use ``key``."""
         if key not in self._shared:
             self._shared[key] = compute()
         result: Result = self._shared[key]
