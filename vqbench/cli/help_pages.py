@@ -19,6 +19,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
 OPTIONS: Mapping[str, tuple[str, ...]] = {
     "Change the suite": ("only", "skip", "seeds", "metrics", "sets", "plugin"),
     "Reduce it (a copy, not comparable with full runs)": ("epochs", "batch_size", "subset", "test_images"),
+    "How images are read": ("by_order", "originals_as", "value_range", "array", "skip_damaged", "as_rgb"),
     "Where it runs": ("device", "jobs", "devices", "executor", "address", "cpus_per_run", "gpus_per_run", "slurm"),
     "When it stops": ("time_limit", "timeout", "retry_failed"),
 }

@@ -82,7 +82,7 @@ def load_suite(source: str | Path | Document, overrides: Iterable[Override] = ()
 def _read(path: Path) -> Document:
     """Read the file of a suite, with its folders as seen from the current one."""
     document = yamlfile.read(path)
-    if path.parent == Path() or not isinstance(document.data, dict):
+    if path.parent.resolve() == Path.cwd() or not isinstance(document.data, dict):
         return document
     data = dict(document.data)
     if "data" in data:

@@ -78,7 +78,10 @@ def settings_of(store: ResultStore) -> list[str]:
     for stored in plan_file.stored(store):
         name = _name_in_file(stored.suite)
         if any(run in store for run in stored.runs()):
-            words = [name, *_options(load_suite(name), stored.suite)] if name in known_suites() else [name]
+            words = [name]
+            if name in known_suites():
+                base = load_suite(name)
+                words += [*_options(base, stored.suite), *_only(stored.suite.quantizers, len(base.quantizers))]
             named.append(shlex.join(words))
     return list(dict.fromkeys(named))
 
@@ -207,7 +210,12 @@ def _selection(base: SuiteSpec, plan: Plan, stored: Plan, added: Sequence[Quanti
     changed = any(row not in base.quantizers for row in rows if row not in added)  # then --set has all rows but these
     others = [row for row in rows if row not in added] if changed else base.quantizers
     brought = {path.stem for path in files} & {*registry.added("quantizers"), *(row.quantizer for row in added)}
-    if len(rows) < len(others) + len(brought - {row.quantizer for row in others}):
+    yield from _only(rows, len(others) + len(brought - {row.quantizer for row in others}))
+
+
+def _only(rows: Sequence[QuantizerRow], count: int) -> Iterator[str]:
+    """Yield the options that keep these ``rows``, if they are not all of ``count``."""
+    if len(rows) < count:
         for name in dict.fromkeys(map(_name_of, rows)):
             yield from ("--only", glob.escape(name))
 
