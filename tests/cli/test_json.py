@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
@@ -57,6 +58,8 @@ def test_list_and_info(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
         ("report", ("report", "quick", "--format", "json")),
         ("diff", ("diff", ROOT / "results", ROOT / "results", "--json")),
         ("check", ("check", "vq", "--only", "budget", "--json")),
+        ("verify", ("verify", ROOT / "results", "--document", ROOT / "README.md", "--json")),
+        ("merge", ("merge", ROOT / "results", ROOT / "tests", "--dry-run", "--json")),
     ],
 )
 def test_commands_about_suites_and_results(
@@ -118,3 +121,13 @@ def test_the_reference_page_is_up_to_date() -> None:
         [sys.executable, ROOT / "tools" / "json_reference.py"], capture_output=True, text=True, check=True
     ).stdout
     assert made in (ROOT / "docs" / "reference" / "json.md").read_text(encoding="utf-8")
+
+
+def test_explain_of_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Images without a run, and a target, have schemas of their own."""
+    levels = np.random.default_rng(0).integers(0, 256, (3, 3, 16, 16), dtype=np.uint8)
+    np.save(tmp_path / "a.npy", levels)
+    np.save(tmp_path / "b.npy", 255 - levels)
+    words = ("explain", tmp_path / "a.npy", tmp_path / "b.npy", "--json", "-q")
+    require("explain, of images", printed(capsys, *words))
+    require("explain --target", printed(capsys, *words, "--target", "psnr=8.1"))

@@ -99,7 +99,7 @@ def test_run_asks_for_every_file(ppm_folder: Path, tmp_path: Path, monkeypatch: 
         asked.append(args[-1])
         raise UsageError("as far as this goes")
 
-    monkeypatch.setattr(loading, "load", load)
+    monkeypatch.setattr(loading, "load_spec", load)
     (tmp_path / "runs").mkdir()
     for command in ("run", "table", "status", "plan"):
         assert vqbench(command, suite, "--store", tmp_path / "runs") == 2

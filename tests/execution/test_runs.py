@@ -104,7 +104,7 @@ def test_a_failed_run_is_shown_and_stops_no_other(tmp_path: Path, capsys: pytest
     assert vqbench("plan", suite, "--store", store, "--plugin", plugin) == 0
     planned = capsys.readouterr().out
     assert re.search(r"^broken .* failed ", planned, re.MULTILINE)
-    assert "0 not done; 1 failed: `run --retry-failed` tries them again" in planned
+    assert "0 not done; 1 failed: `run --retry-failed` tries them again" in " ".join(planned.split())
     plugin.write_text(NAN_PLUGIN.replace("torch.nan", "1"))
     fixed = subprocess.run(command(*words, "--retry-failed"), capture_output=True, text=True)
     assert fixed.returncode == 0, fixed.stderr

@@ -44,12 +44,12 @@ LINES = {
     "no layers": (5, "backbone: {vit: {layers: 0}}", "5:18: backbone.vit.layers:", "equal to 1, not 0"),
     "a small image": (4, "datasets: [{photos: {size: 4}}]", "4:22: datasets.0.photos.size:", "equal to 8, not 4"),
     "no steps": (10, "generate: {autoregressive: {steps: 0}}", "10:29: generate.autoregressive.steps:", "not 0"),
-    "no samples": (11, "samples: {count: 0}", "11:11: samples.count:", "greater than or equal to 2"),
-    "too many samples": (11, "samples: {count: 99999999999}", "11:11: samples.count:", "less than or equal to"),
+    "no samples": (11, "samples: {count: 0}", "11:11: samples.count ", "greater than or equal to 2"),
+    "too many samples": (11, "samples: {count: 99999999999}", "11:11: samples.count ", "less than or equal to"),
     "negative weight": (7, "quantizers: [{vq: {beta: -1}}]", "7:20: quantizers.0.vq.beta:", "equal to 0, not -1"),
     "no smoothing": (7, "quantizers: [{vq_ema: {epsilon: 0}}]", "7:24: quantizers.0.vq_ema.epsilon:", "than 0, not 0"),
     "a tower": (7, "quantizers: [{residual: {depth: 100000}}]", "7:26: quantizers.0.residual.depth:", "equal to 1000"),
-    "huge dimension": (6, "codebook: {dim: 99999999999}", "6:12: codebook.dim:", "at most 16,777,216"),
+    "huge dimension": (6, "codebook: {dim: 99999999999}", "6:12: codebook.dim ", "at most 16,777,216"),
 }
 
 

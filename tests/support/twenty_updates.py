@@ -89,6 +89,7 @@ class _NoData:
     """The registry without data sets: what their arguments are needs no files, and no row depends on it here."""
 
     names = staticmethod(registry.names)
+    load = staticmethod(registry.load)
 
     @staticmethod
     def resolve(kind: Any, name: str, given: Any, fixed: Any = None) -> Any:

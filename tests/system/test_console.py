@@ -232,7 +232,8 @@ def test_commands_print_in_every_encoding(
     monkeypatch.setattr(sys, "stdout", out)
     monkeypatch.setattr(sys, "stderr", err)
     code = vqbench(*words)
-    assert (code, err.text) == (0, "")
+    assert code == 0
+    assert all(line.startswith(("vqbench: results has runs of", "  vqbench table")) for line in err.text.splitlines())
     assert len(out.text) > 10
 
 
@@ -255,7 +256,7 @@ def test_run_prints_its_table_and_failures_in_every_encoding(
 def test_a_process_whose_output_is_latin_1(tmp_path: Path) -> None:
     """The whole command under PYTHONIOENCODING=latin-1; what -o writes is UTF-8 all the same."""
     words = [sys.executable, "-m", "vqbench", "table", "quick"]
-    environment = os.environ | {"PYTHONIOENCODING": "latin-1"}
+    environment = os.environ | {"PYTHONIOENCODING": "latin-1", "COLUMNS": "200"}
     shown = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, check=True)
     assert b"l1 v" in shown.stdout
     subprocess.run([*words, "-o", tmp_path / "t.txt"], cwd=ROOT, env=environment, check=True)

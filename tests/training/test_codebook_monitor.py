@@ -15,11 +15,9 @@ import torch
 from tests.recipes.test_autoencoder import Few, every_third, recipe, task
 from vqbench.errors import Damaged, Interrupted
 from vqbench.evaluation.snapshot_writer import SnapshotWriter, choose
-from vqbench.execution import callbacks
 from vqbench.quantizers.identity import Identity
 from vqbench.quantizers.residual import Residual
 from vqbench.quantizers.vq import VQ
-from vqbench.spec import PluginSpec, RunSpec
 from vqbench.store import snapshots
 from vqbench.training.codebook_monitor import LINES, CodebookMonitor
 
@@ -242,39 +240,3 @@ def test_large_files_are_not_published(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(snapshots, "PUBLISHED", 10)
     assert snapshots.copy(tmp_path / "runs", tmp_path / "other") == [tmp_path / "runs" / snapshots.USAGE_FILE]
     assert not (tmp_path / "other").exists()
-
-
-# Listeners ------------------------------------------------------------------------------------------------------------
-
-RUN = RunSpec(*(PluginSpec(name, 1, {}) for name in ("autoencoder", "conv", "few", "vq")), seed=42)
-LOGGED: list[Any] = []
-
-
-def own(run: Any, folder: Path) -> Any:
-    LOGGED.append((run["quantizer"]["name"], folder.name))
-    return lambda epoch: LOGGED.append(epoch["epoch"])
-
-
-def broken(run: Any, folder: Path) -> Any:
-    raise RuntimeError("no server")
-
-
-def test_a_logger_receives_every_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A logger is called once per run and then with each epoch; without one nothing is."""
-    LOGGED.clear()
-    monkeypatch.setattr(callbacks, "load_logger", lambda name: own)
-    for name in ("any:own", None):
-        (tmp_path / str(name)).mkdir()
-        on_epoch = callbacks.epoch_callback(name, RUN, tmp_path, print)
-        recipe().fit(task(tmp_path / str(name), VQ(32, 8), on_epoch=on_epoch))
-    assert [("vq", tmp_path.name), 1, 2] == LOGGED
-
-
-def test_a_broken_logger_costs_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is reported once, and the training ends as it would have."""
-    messages: list[str] = []
-    monkeypatch.setattr(callbacks, "load_logger", lambda name: broken)
-    on_epoch = callbacks.epoch_callback("x:broken", RUN, tmp_path, messages.append)
-    trained = recipe().fit(task(tmp_path, VQ(32, 8), on_epoch=on_epoch))
-    assert len(trained.history) == 2
-    assert messages == ["--logger x:broken failed and is not called again: RuntimeError: no server"]

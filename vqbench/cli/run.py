@@ -13,7 +13,6 @@ from vqbench.cli import options as shared
 from vqbench.cli.options import Selection, suites_or_default
 from vqbench.cli.output import note
 from vqbench.errors import TimeUp, UsageError, counted, sentence, shortened
-from vqbench.execution import loggers
 from vqbench.system.durations import parse_duration
 
 if TYPE_CHECKING:
@@ -113,6 +112,7 @@ def run(
 ) -> None:
     """Train and evaluate the missing runs, then print the tables."""
     from vqbench import assets
+    from vqbench.execution import loggers
     from vqbench.execution.executors.executor_options import ExecutorOptions
     from vqbench.execution.stopping import Stop
     from vqbench.execution.suite_runner import RunOptions

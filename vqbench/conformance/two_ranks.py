@@ -101,7 +101,7 @@ class Ranks:
         try:
             for process in self.processes:
                 assert process.stdin
-                process.stdin.write(json.dumps([self.jobs, json.loads(job.text)]) + "\n")
+                process.stdin.write(json.dumps([self.jobs, json.loads(job.text), os.getcwd()]) + "\n")
                 process.stdin.flush()
             answers = self._answers(files)
         except OSError as error:

@@ -24,7 +24,8 @@ def main(rank: int, folder: Path, patience: float) -> None:
     meeting = (folder / "meeting").as_uri()
     dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2, timeout=timedelta(seconds=patience))
     for line in sys.stdin:
-        number, job = json.loads(line)
+        number, job, working_folder = json.loads(line)
+        os.chdir(working_folder)  # where relative paths of plugins and their data are
         result: dict[str, Any]
         try:
             result = named(job["job"])(Case.from_dict(job["case"]), rank, 2)
