@@ -106,6 +106,15 @@ class Dataset:
         :meth:`canonical_args` may check less: the time of a folder does not show a file that was rewritten in place.
         """
 
+    @classmethod
+    def origin(cls, args: Mapping[str, Any]) -> tuple[str, str]:
+        """Return source and licence of the images that a run with ``args`` used.
+
+        Args:
+            args: Of the run, as :meth:`canonical_args` returns them.
+        """
+        return cls.source, cls.licence
+
     def pixels(self, split: Split) -> Tensor | Images:
         """Return the images of ``split``, as a tensor or to be read in pieces.
 

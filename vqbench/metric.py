@@ -84,7 +84,7 @@ class Metric:
     label: ClassVar[str]  # in the head of a table
     unit: ClassVar[str] = ""
     better: ClassVar[Literal["min", "max"]]
-    ideal: ClassVar[float | None] = None  # value of perfect reconstructions (samples: of the references themselves)
+    ideal: ClassVar[float | None] = None  # best value: of perfect reconstructions (samples: of the references)
     digits: ClassVar[int]  # decimals in a table
     VERSION: ClassVar[int] = 1  # raised by hand when a change of the code changes the value
     reference: ClassVar[str] = ""  # paper or library that defines it

@@ -78,6 +78,12 @@ def test_arguments_do_what_the_options_do(tmp_path: Path) -> None:
     assert suite.metrics == ["l1", "psnr", "usage", "ssim"]
 
 
+def test_an_unknown_metric_is_blamed_on_the_argument() -> None:
+    """From Python an error names the argument, not the option of the command line."""
+    with pytest.raises(UsageError, match=r"^metrics=nosuch: .*unknown metric 'nosuch'"):
+        assert vqbench.load_suite("quick", metrics=["nosuch"]).runs
+
+
 def test_a_suite_is_written_as_a_file_of_the_same_runs(tmp_path: Path) -> None:
     """The text of a changed suite, in a file, plans the same runs on the command line."""
     suite = vqbench.load_suite(write(tmp_path, "vq, cvq"), seeds=[3], set={"quantizers.cvq.decay": 0.9})

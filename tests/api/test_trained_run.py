@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,8 @@ import torch
 import vqbench
 from tests.support import tiny_suite
 from vqbench.errors import Damaged, StoreError, UsageError
+from vqbench.evaluation.exporting.model_card import model_card
+from vqbench.evaluation.image_arrays import image_tensor
 from vqbench.spec import RunSpec
 
 ROWS = "{vq: {}, label: Plain}, {residual: {depth: 2}, label: Two codes}, {identity: {}}, {vq: {}, label: Again}"
@@ -200,6 +205,41 @@ def test_exported_files_hold_what_they_say(exported: Path, run: vqbench.TrainedR
     assert set(about["files"]) == {path.name for path in exported.iterdir()} - {"run.json", "README.md"}
     assert run.spec.key in (exported / "README.md").read_text()
     assert not [path.name for path in exported.iterdir() if b"data.pkl" in path.read_bytes()]
+
+
+def test_exported_files_have_the_mode_of_other_files(run: vqbench.TrainedRun, tmp_path: Path) -> None:
+    """Whoever may read the model card may read the weights, whatever the umask."""
+    before = os.umask(0o027)
+    try:
+        run.export(tmp_path / "shared", reconstructions=True)
+    finally:
+        os.umask(before)
+    modes = {path.name: oct(path.stat().st_mode & 0o777) for path in (tmp_path / "shared").iterdir()}
+    assert set(modes.values()) == {"0o640"}, modes
+    assert "model.safetensors" in modes
+
+
+def test_a_model_card_names_variant_and_arguments(run: vqbench.TrainedRun) -> None:
+    """Three rows of one quantizer differ in card and repr, and a card has all arguments."""
+    args = {**run.spec.quantizer.args, "online": True, "contrastive": False, "distance": "cosine"}
+    online = replace(run.spec.quantizer, name="cvq", args=args)
+    changed = replace(run.record, run=replace(run.spec, quantizer=online))
+    assert ": cvq_online on fashion_mnist_5k" in repr(vqbench.TrainedRun(run.coder, changed))
+    card = model_card(run.coder, changed, {"vqbench": "0", "codes": None, "files": {}}, [])
+    assert card.startswith("# cvq_online on Fashion-MNIST")
+    assert "`contrastive=False`" in card
+    assert "`num_codes=64`" in card
+
+
+def test_arrays_that_are_read_only_are_no_warning(run: vqbench.TrainedRun) -> None:
+    """Read-only arrays, as from a memory map or JAX, are used without a copy and without a warning."""
+    images = run.test_images().numpy()[:2]
+    images.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tensor = image_tensor(images)
+        assert torch.equal(run.encode(images), run.encode(images.copy()))
+    assert tensor.data_ptr() == images.ctypes.data
 
 
 def test_exported_programs_compute_what_the_model_does(exported: Path, run: vqbench.TrainedRun) -> None:

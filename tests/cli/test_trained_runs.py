@@ -75,10 +75,12 @@ def test_a_folder_is_encoded_and_decoded(run: RunSpec, photos: Path, capsys: pyt
     assert np.array_equal(np.asarray(Image.open("back/small.png")), model.reconstruct(grey)[0, 0])
 
 
-def test_resized_images_are_counted(run: RunSpec, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A note says how many images were resized, and there is none for images of the right size."""
+def test_changed_images_are_counted(run: RunSpec, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Notes say how many images were resized and lost colours, and there is none for images that the run takes."""
     assert vqbench("encode", run.key, photos, "-q") == 0
-    assert "2 of 3 images were resized or cropped to 28x28 pixels" in capsys.readouterr().err
+    notes = capsys.readouterr().err
+    assert "2 of 3 images were resized or cropped to 28x28 pixels" in notes
+    assert "2 of 3 images were converted to grey" in notes
     assert vqbench("encode", run.key, photos / "small.png", "-q") == 0
     assert capsys.readouterr().err == ""
 

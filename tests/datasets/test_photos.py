@@ -70,6 +70,16 @@ def test_photographs_of_scikit_image(cache: Path) -> None:
     assert pixels(dataset, "train").float().std() > 40
 
 
+def test_the_origin_of_a_run_is_one_of_the_two(cache: Path) -> None:
+    """A card has the licence of the images that were used: scikit-image's, or a folder's, and never both."""
+    own = Photos.origin({"content": Photos().content})
+    assert own[0].startswith("scikit-image's astronaut")
+    assert "CC0" in own[1]
+    folder = Photos.origin({"content": "0" * 32})
+    assert "0" * 32 in folder[0]
+    assert "scikit-image" not in "".join(folder)
+
+
 def test_shards_name_their_split_by_whole_words(tmp_path: Path) -> None:
     """``latest.tar`` and ``festival.tar`` name no split; beside named shards they are refused."""
     tar(tmp_path / "latest.tar", {f"{number}.png": noise(number) for number in range(40)})

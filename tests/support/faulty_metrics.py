@@ -163,6 +163,27 @@ class WrongWay(Honest):
     better = "max"
 
 
+class SignedError(Honest):
+    """A mean of differences, which is 0 where brighter and darker pixels cancel."""
+
+    def values(self, batch: Batch) -> Tensor:
+        return (batch.originals.double() - batch.reconstructions.double()).mean((1, 2, 3))
+
+
+class SignedOther(Honest):
+    """The same with the other sign."""
+
+    def values(self, batch: Batch) -> Tensor:
+        return (batch.reconstructions.double() - batch.originals.double()).mean((1, 2, 3))
+
+
+class LostContrast(Honest):
+    """Counts contrast that is lost, and subtracts contrast that is added."""
+
+    def values(self, batch: Batch) -> Tensor:
+        return batch.originals.double().std((1, 2, 3)) - batch.reconstructions.double().std((1, 2, 3))
+
+
 class Divides(Honest):
     """Divides by the variance of the originals, which constant images lack."""
 
@@ -229,6 +250,13 @@ class BiasedSamples(HonestSamples):
         return 1 + super().measure(samples)
 
 
+class SignedSamples(HonestSamples):
+    """A difference of means with its sign."""
+
+    def measure(self, samples: Samples) -> float:
+        return float(samples.features.mean() - samples.references.mean())
+
+
 class AnyNumberOfSamples(HonestSamples):
     """Declares a limit that it does not keep."""
 
@@ -254,7 +282,8 @@ FAULTS: dict[str, tuple[type[Metric], ...]] = {
     "two_ranks_are_one": (OutsideState, KeepsMeans),
     "images_agree_with_total": (RootOfMean, Float32Values),
     "identical_images_are_ideal": (NotIdeal,),
-    "worse_images_are_worse": (WrongWay,),
+    "no_image_beats_ideal": (SignedError, SignedOther, LostContrast),
+    "worse_images_are_worse": (WrongWay, SignedError, SignedOther),
     "plain_images": (Divides,),
     "sizes_and_channels": (ColourOnly,),
     "too_few_images": (NoLimit,),
@@ -262,6 +291,7 @@ FAULTS: dict[str, tuple[type[Metric], ...]] = {
     "sample_order_does_not_matter": (FirstSample,),
     "sample_value_repeats": (NoisySamples,),
     "identical_samples_are_ideal": (BiasedSamples,),
+    "no_sample_beats_ideal": (SignedSamples,),
     "too_few_samples": (AnyNumberOfSamples,),
     "training_may_be_large": (TensorOfTraining,),
 }

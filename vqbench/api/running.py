@@ -144,7 +144,8 @@ def run(
         timeout: likewise, of each run, which then counts as failed.
         retry_failed: try again runs that failed earlier.
         deterministic: make a GPU compute the same bits every time; CPUs always do.
-        logger: receives every epoch: tensorboard, FILE.py:name or package.module:name.
+        logger: receives losses every 50 updates, every epoch, and the values: tensorboard, FILE.py:name or
+            package.module:name; see :class:`RunLogger`.
         offline: fetch no data and no weights; fail early and name what is missing.
         on_progress: called in this process with every report about a run.
         quiet: show no progress on stderr; False shows that of ``vqbench run``.

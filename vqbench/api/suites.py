@@ -140,6 +140,7 @@ def load_suite(
         skip=_several(skip),
         overrides=overrides,
         metrics=_several(metrics),
+        metrics_origin="metrics=",
         plugins=[path_of(path).resolve() for path in _several(plugins)],
         sizes={name: whole_number(name, size) for name, size in sizes.items() if size is not None},
         test_images=None if test_images is None else whole_number("test_images", test_images, 2),

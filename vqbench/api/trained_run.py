@@ -157,9 +157,11 @@ class TrainedRun:
         return dataset
 
     def __repr__(self) -> str:
+        from vqbench.evaluation.trained_model import variant
+
         spec, (channels, side, _) = self.spec, self.image_shape
         codes = "no codes" if self.num_codes is None else f"{self.num_codes:,} codes"
-        what = f"{spec.quantizer.name} on {spec.dataset.name}, seed {spec.seed}"
+        what = f"{variant(spec.quantizer)} on {spec.dataset.name}, seed {spec.seed}"
         return f"<TrainedRun {spec.key}: {what}; {channels}x{side}x{side} images, {codes}, on {self.device}>"
 
 

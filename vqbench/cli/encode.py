@@ -35,8 +35,9 @@ def encode(
 ) -> None:
     """Encode images to codes with a trained model.
 
-    Image files are resized by their shorter side and cropped to the size that the run was trained on; arrays must have
-    it, as uint8 or floats in [0, 1]. The file has codes, names, num_codes, the run's key and the images' size.
+    Image files are resized by their shorter side and cropped to the size that the run was trained on, and converted to
+    grey for a run of grey images; arrays must have its size and channels, as uint8 or floats in [0, 1]. The file has
+    codes, names, num_codes, the run's key and the images' size.
     """
     import torch
 
@@ -60,5 +61,7 @@ def encode(
     code_files.write(output, code_files.CodeFile.of(model.coder, model.spec, codes, source.names))
     if source.resized:
         note(f"{source.resized:,} of {counted(len(source), 'image')} were resized or cropped to {size}x{size} pixels")
+    if source.greyed:
+        note(f"{source.greyed:,} of {counted(len(source), 'image')} were converted to grey, as the run's images are")
     shape = "x".join(map(str, codes.shape[1:]))
     print(f"{output}: {counted(len(codes), 'image')}, {shape} codes each, of {model.num_codes:,}")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -24,6 +25,9 @@ OWN: dict[Split, tuple[str, ...]] = {
     "train": ("astronaut", "coffee", "camera", "brick", "grass", "gravel"),
     "test": ("chelsea", "coins"),
 }
+OWN_SOURCE = f"scikit-image's {', '.join(OWN['train'])}; {', '.join(OWN['test'])}"
+OWN_LICENCE = "CC0 or without known restrictions"
+OWN_CONTENT = "6b01f7cfbb36e052bb1e8cdd797d2c21"  # the digest of all crops of these
 CROP, STRIDE = 128, 64
 
 
@@ -39,9 +43,16 @@ class Photos(Photographs):
     """
 
     title: ClassVar[str] = "Photographs"
-    source: ClassVar[str] = f"the user's folder, or scikit-image's {', '.join(OWN['train'])}; {', '.join(OWN['test'])}"
-    licence: ClassVar[str] = "the user's; scikit-image's are CC0 or without known restrictions"
+    source: ClassVar[str] = f"the user's folder, or {OWN_SOURCE}"
+    licence: ClassVar[str] = f"the user's; scikit-image's are {OWN_LICENCE}"
     folders: ClassVar[tuple[str, ...]] = ("photos",)
+
+    @classmethod
+    def origin(cls, args: Mapping[str, Any]) -> tuple[str, str]:
+        """Return those of scikit-image's images, or those of the user's folder."""
+        if args.get("content") == OWN_CONTENT:
+            return OWN_SOURCE, OWN_LICENCE
+        return f"a folder of the user's, with the digest {args['content']}", "that of the images in this folder"
 
     def split(self, root: Path) -> Parts:
         """Split by folders, by the names of shards, or by digest."""

@@ -5,6 +5,7 @@ One rule everywhere: (N, C, H, W) with 1 or 3 channels, either uint8 or floats i
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -94,9 +95,19 @@ def _tensor(array: Any, what: str) -> Tensor:
         array = np.asarray(array)
         if array.dtype.kind == "u" and array.dtype.itemsize > 1:  # which torch has, but computes little with
             array = array.astype(np.int64)
-        return torch.as_tensor(np.ascontiguousarray(array))  # of reversed axes, too
+        return _shared(np.ascontiguousarray(array))  # of reversed axes, too
     except (TypeError, ValueError) as error:
         raise UsageError(f"{what}: not an array of numbers ({error})") from None
+
+
+def _shared(array: np.ndarray) -> Tensor:
+    """Return a tensor of the memory of ``array``.
+
+    It may be read-only: nothing here writes to it.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
+        return torch.as_tensor(array)
 
 
 def _name(dtype: torch.dtype) -> str:

@@ -32,6 +32,7 @@ class ImageSource:
     names: list[str]
     _read: Any  # slice -> (B, C, S, S) uint8 or floating-point
     resized: int = 0  # images whose size was changed, of those read so far
+    greyed: int = 0  # images that lost their colours, likewise
 
     def __len__(self) -> int:
         return len(self.names)
@@ -84,6 +85,7 @@ def _of_files(root: Path, names: list[str], channels: int, size: int) -> ImageSo
         levels = image_file.fit(image, size)  # (3, size, size)
         if channels == 3:
             return levels
+        source.greyed += bool((levels != levels[:1]).any())
         return np.asarray(Image.fromarray(np.ascontiguousarray(levels.transpose(1, 2, 0))).convert("L"))[None]
 
     source._read = read

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from inspect import Parameter
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,7 +18,7 @@ from vqbench.dataset import Dataset
 from vqbench.errors import StoreError, UsageError
 from vqbench.evaluation.contact_sheets import grid
 from vqbench.evaluation.samples import sample
-from vqbench.spec import RunSpec
+from vqbench.spec import PluginSpec, RunSpec
 from vqbench.store.record import Record
 from vqbench.store.results import ResultStore
 from vqbench.training.engine import Engine
@@ -115,6 +116,28 @@ def sample_grid(trained: TrainedGenerator, count: int) -> bytes:
     """
     seeds = spec.seeds(trained.run.seed, trained.run.dataset.name)
     return grid(sample(trained.generator, seeds, range(count), trained.settings))
+
+
+def variant(quantizer: PluginSpec) -> str:
+    """Return a quantizer's preset or name, and further arguments changed.
+
+    >>> from vqbench.spec import PluginSpec
+    >>> variant(PluginSpec("cvq", 1, {"online": True, "contrastive": False, "beta": 0.5}))
+    'cvq_online (beta=0.5)'
+    """
+    cls = registry.load("quantizers", quantizer.name)
+    defaults = {name: default for name, (_, default) in registry.parameters(cls) if default is not Parameter.empty}
+    own = {name: value for name, value in quantizer.args.items() if defaults.get(name, value) != value}
+    fitting = [
+        (preset, args)
+        for preset, (plugin, args) in registry.presets("quantizers").items()
+        if plugin == quantizer.name and all(quantizer.args.get(name) == value for name, value in args.items())
+    ]
+    name, given = max(fitting, key=lambda each: len(each[1].keys() & own.keys()), default=(quantizer.name, {}))
+    if not given.keys() & own.keys():  # the preset of the defaults
+        name, given = quantizer.name, {}
+    further = ", ".join(f"{argument}={value}" for argument, value in own.items() if argument not in given)
+    return f"{name} ({further})" if further else name
 
 
 def _checkpoint(store: ResultStore, run: RunSpec) -> Path:

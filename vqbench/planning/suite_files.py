@@ -118,17 +118,21 @@ def changed_suite(
     metrics: Sequence[str] = (),
     reduced: Mapping[str, int] = MappingProxyType({}),
     test_images: int | None = None,
+    metrics_origin: str = "--metrics ",
 ) -> SuiteSpec:
     """Load a suite with all its changes; see :func:`vqbench.planning.loading.load`."""
     spec = load_suite(source, overrides)
     if metrics:
-        spec = load_suite(source, [*overrides, *_added_metrics(spec, metrics)])
+        spec = load_suite(source, [*overrides, *_added_metrics(spec, metrics, metrics_origin)])
     return spec.reduce(test_images, **reduced) if reduced or test_images else spec
 
 
-def _added_metrics(spec: SuiteSpec, metrics: Sequence[str]) -> list[Override]:
-    """The overrides that add ``metrics`` to the suite and to its table."""
-    origin = f"--metrics {', '.join(metrics)}"
+def _added_metrics(spec: SuiteSpec, metrics: Sequence[str], named: str) -> list[Override]:
+    """Return the overrides that add ``metrics`` to the suite and to its table.
+
+    ``named`` is what an error calls them.
+    """
+    origin = f"{named}{', '.join(metrics)}"
     changes = [Override("metrics", list(dict.fromkeys([*spec.metrics, *metrics])), origin)]
     if spec.table.columns:
         changes.append(Override("table.columns", list(dict.fromkeys([*spec.table.columns, *metrics])), origin))
@@ -146,6 +150,7 @@ class SuiteChanges:
     plugins: Sequence[Path] = ()  # files; their quantizers get a row
     sizes: Mapping[str, int] = field(default_factory=dict)  # arguments of the recipe that make a reduced copy
     test_images: int | None = None  # likewise
+    metrics_origin: str = "--metrics "  # what an error calls ``metrics``
 
     def apply(self, source: str | Path | Document) -> tuple[SuiteSpec, bool]:
         """Load the plugins and the changed suite.
@@ -157,5 +162,5 @@ class SuiteChanges:
         if self.only or self.skip or self.plugins:
             added = [path.stem for path in self.plugins]
             overrides += select_rows(load_suite(source, overrides), self.only, self.skip, added)
-        spec = changed_suite(source, overrides, self.metrics, self.sizes, self.test_images)
+        spec = changed_suite(source, overrides, self.metrics, self.sizes, self.test_images, self.metrics_origin)
         return spec, bool(overrides or self.metrics or self.sizes or self.test_images)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, cast
@@ -21,6 +22,7 @@ IMAGES = 8
 CODES, DEPTH = 16, 2
 SIDE = 32  # pixels, or what the metric needs
 FEATURES = 2048  # as many as Inception's
+IDEAL_TOLERANCE = 1e-3  # relative, and absolute: roots of singular covariances in float64 err by less
 SEEDED = "draw from a torch.Generator with a seed of its own"
 
 
@@ -52,10 +54,13 @@ class MetricCase(Case):
         """Pixels a side that it can measure."""
         return max(SIDE, int(self.cls.smallest(measuring(self.protocol))))
 
-    def batch(self, count: int | None = None, side: int | None = None, channels: int = 3, noise: float = 0.1) -> Batch:
+    def batch(
+        self, count: int | None = None, side: int | None = None, channels: int = 3, noise: float = 0.1, sign: int = 0
+    ) -> Batch:
         """Return ``count`` images with reconstructions that are blurred and noisy.
 
-        ``noise`` is the mean deviation of the noise; with 0, reconstructions are the originals.
+        ``noise`` is the mean deviation of the noise; with 0, reconstructions are the originals. With a ``sign`` of 1
+        the noise only brightens, with -1 it only darkens.
         """
         count, side = self.count if count is None else count, side or self.side
         originals = waves(count, channels, side)
@@ -64,7 +69,8 @@ class MetricCase(Case):
             draw = torch.Generator().manual_seed(side)
             blurred = F.avg_pool2d(F.pad(originals, (1, 1, 1, 1), mode="replicate"), 3, 1)
             deviations = noise * torch.linspace(0.5, 1.5, count)[:, None, None, None]  # images differ in quality
-            reconstructions = (blurred + deviations * torch.randn(originals.shape, generator=draw)).clamp(0, 1)
+            normal = torch.randn(originals.shape, generator=draw)
+            reconstructions = (blurred + deviations * (sign * normal.abs() if sign else normal)).clamp(0, 1)
         return Batch(originals, reconstructions, codes_of(reconstructions), torch.arange(count))
 
     def context(self, batch: Batch, quantized: bool = True) -> Context:
@@ -94,13 +100,16 @@ class MetricCase(Case):
 
     # Generated images -------------------------------------------------------------------------------------------------
 
-    def samples(self, count: int | None = None, references: int | None = None, same: bool = False) -> Samples:
+    def samples(
+        self, count: int | None = None, references: int | None = None, same: bool = False, shift: int = 0
+    ) -> Samples:
         """Return samples and training images, with features that follow from them.
 
-        ``same``: the samples are the references.
+        ``same``: the samples are the references. ``shift``: levels by which the samples are brighter.
         """
         training = (255 * waves(references or 3 * self.count, 3, SIDE)).round().byte()
         images = training if same else (255 * waves(count or 2 * self.count, 3, SIDE, first=1000)).round().byte()
+        images = (images.int() + shift).clamp(0, 255).byte()
         return Samples(images, training, lambda: features_of(images), lambda: features_of(training))
 
     def measured(self, samples: Samples) -> float:
@@ -118,6 +127,16 @@ def of_samples(case: MetricCase) -> bool:
 def of_reconstructions(case: MetricCase) -> bool:
     """Return whether the metric gets batches of reconstructions."""
     return not of_samples(case)
+
+
+def beats(value: float, ideal: float, better: str) -> bool:
+    """Return whether a value is better than the ideal one, by more than tolerance."""
+    return (value < ideal if better == "min" else value > ideal) and not is_ideal(value, ideal)
+
+
+def is_ideal(value: float, ideal: float) -> bool:
+    """Return whether a value is the ideal one, up to tolerance."""
+    return value == ideal or math.isclose(value, ideal, rel_tol=IDEAL_TOLERANCE, abs_tol=IDEAL_TOLERANCE)
 
 
 def number(value: Any) -> float:

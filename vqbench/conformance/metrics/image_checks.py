@@ -7,11 +7,22 @@ from dataclasses import replace
 
 import torch
 
-from vqbench.conformance.metrics.case import MetricCase, chosen, number, of_reconstructions, pieces, without_codes
+from vqbench.conformance.metrics.case import (
+    MetricCase,
+    beats,
+    chosen,
+    is_ideal,
+    number,
+    of_reconstructions,
+    pieces,
+    without_codes,
+)
 from vqbench.conformance.metrics.sum_checks import close
 from vqbench.conformance.outcome import Check, Fail, Skip
 from vqbench.errors import RunError
 from vqbench.protocol import measuring
+
+NOISE = {0: "noisy", 1: "brightened", -1: "darkened"}  # sign -> what images become by noise of it
 
 
 def images_agree_with_total(case: MetricCase) -> None:
@@ -47,22 +58,47 @@ def identical_images_are_ideal(case: MetricCase) -> None:
     if ideal is None:
         raise Skip("declares no value that identical images have; if one exists, declare it: ideal = 0.0")
     value = case.value(case.batch(noise=0))
-    if value != ideal and not math.isclose(value, ideal, rel_tol=1e-3, abs_tol=1e-3):
+    if not is_ideal(value, ideal):
         raise Fail(
             f"identical images give {value:g}, but `ideal` is {ideal:g}", "correct the value, or what is declared"
         )
 
 
+def no_image_beats_ideal(case: MetricCase) -> None:
+    """No noisy reconstructions give a better value than the declared ideal one.
+
+    Of noise of both signs, noise that brightens and noise that darkens, and with the originals in their place.
+    """
+    ideal, better = case.cls.ideal, case.cls.better
+    if ideal is None:
+        raise Skip("declares no ideal value, see `identical_images_are_ideal`")
+    for sign, noise in NOISE.items():
+        batch = case.batch(sign=sign)
+        swapped = replace(batch, originals=batch.reconstructions, reconstructions=batch.originals)
+        for what, each in {f"{noise} reconstructions": batch, f"reconstructions of {noise} originals": swapped}.items():
+            value = case.value(each)
+            if beats(value, ideal, better):
+                raise Fail(
+                    f"{what} give {value:g}, better than `ideal` = {ideal:g}: `better` is {better!r}",
+                    "take absolute values or squares of differences, or correct `ideal`",
+                )
+
+
 def worse_images_are_worse(case: MetricCase) -> None:
-    """More noise in the reconstructions gives a worse value, as ``better`` says."""
+    """More noise in the reconstructions gives a worse value, as ``better`` says.
+
+    Noise of both signs, noise that brightens and noise that darkens.
+    """
     if case.cls.needs_codes:
         raise Skip("measures codes, not pixels")
-    good, bad = case.value(case.batch(noise=0.02)), case.value(case.batch(noise=0.5))
-    if not (bad > good if case.cls.better == "min" else bad < good):
-        raise Fail(
-            f"little noise gives {good:g}, much noise {bad:g}, but `better` is {case.cls.better!r}",
-            "correct the sign, or `better`",
-        )
+    for sign, noise in NOISE.items():
+        good, bad = case.value(case.batch(noise=0.02, sign=sign)), case.value(case.batch(noise=0.5, sign=sign))
+        if not (bad > good if case.cls.better == "min" else bad < good):
+            raise Fail(
+                f"slightly {noise} reconstructions give {good:g}, very {noise} ones {bad:g}, but `better` is "
+                f"{case.cls.better!r}",
+                "correct the sign, or `better`; an error is no difference with a sign",
+            )
 
 
 def plain_images(case: MetricCase) -> None:
@@ -146,6 +182,7 @@ CHECKS = tuple(
     for each in (
         images_agree_with_total,
         identical_images_are_ideal,
+        no_image_beats_ideal,
         worse_images_are_worse,
         plain_images,
         sizes_and_channels,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vqbench.conformance.comparison import same
-from vqbench.conformance.metrics.case import SEEDED, MetricCase, features_of, of_samples
+from vqbench.conformance.metrics.case import SEEDED, MetricCase, beats, features_of, is_ideal, of_samples
 from vqbench.conformance.metrics.sum_checks import close
 from vqbench.conformance.outcome import Check, Fail, Skip
 from vqbench.errors import RunError
@@ -55,10 +55,27 @@ def identical_samples_are_ideal(case: MetricCase) -> None:
     if ideal is None:
         raise Skip("declares no value that identical images have; if one exists, declare it: ideal = 0.0")
     value = case.measured(case.samples(same=True))
-    if value != ideal and not math.isclose(value, ideal, rel_tol=1e-3, abs_tol=1e-3):
+    if not is_ideal(value, ideal):
         raise Fail(
             f"the references themselves give {value:g}, but `ideal` is {ideal:g}", "correct the value, or `ideal`"
         )
+
+
+def no_sample_beats_ideal(case: MetricCase) -> None:
+    """No other samples give a better value than the declared ideal one.
+
+    Neither brighter nor darker ones.
+    """
+    ideal, better = case.cls.ideal, case.cls.better
+    if ideal is None:
+        raise Skip("declares no ideal value, see `identical_samples_are_ideal`")
+    for shift, what in {0: "other", 40: "brighter", -40: "darker"}.items():
+        value = case.measured(case.samples(shift=shift))
+        if beats(value, ideal, better):
+            raise Fail(
+                f"{what} samples give {value:g}, better than `ideal` = {ideal:g}: `better` is {better!r}",
+                "take absolute values or squares of differences, or correct `ideal`",
+            )
 
 
 def too_few_samples(case: MetricCase) -> None:
@@ -118,6 +135,7 @@ CHECKS = tuple(
         sample_order_does_not_matter,
         sample_value_repeats,
         identical_samples_are_ideal,
+        no_sample_beats_ideal,
         too_few_samples,
         training_may_be_large,
     )

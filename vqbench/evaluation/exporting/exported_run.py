@@ -119,10 +119,11 @@ def load(folder: Path, device: str) -> tuple[ImageCoder, Record]:
 
 
 def _write_weights(coder: ImageCoder, record: Record, path: Path) -> None:
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     weights = {name: value.detach().cpu().contiguous().clone() for name, value in coder.model.state_dict().items()}
-    save_file(weights, path, {"format": "pt", "vqbench_run": record.run.key})
+    content = save(weights, {"format": "pt", "vqbench_run": record.run.key})
+    path.write_bytes(content)  # save_file would make a file that no other user can read
 
 
 def _load_weights(model: torch.nn.Module, path: Path) -> None:

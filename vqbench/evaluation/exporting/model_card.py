@@ -7,6 +7,7 @@ from typing import Any
 
 from vqbench import registry
 from vqbench.evaluation.coding import ImageCoder
+from vqbench.evaluation.trained_model import variant
 from vqbench.store.record import Record, Value
 
 DESCRIBED = {
@@ -21,9 +22,10 @@ DESCRIBED = {
 def model_card(coder: ImageCoder, record: Record, about: dict[str, Any], left_out: Sequence[str]) -> str:
     """Write the model card in Markdown: what it is, how to use it, its values."""
     run, dataset = record.run, registry.load("datasets", record.run.dataset.name)
+    source, licence = dataset.origin(run.dataset.args)
     quantizer = registry.load("quantizers", run.quantizer.name)
     lines = [
-        f"# {run.quantizer.name} on {dataset.title}, seed {run.seed}",
+        f"# {variant(run.quantizer)} on {dataset.title}, seed {run.seed}",
         "",
         f"A tokenizer for images, trained and evaluated by vqbench {about['vqbench']} as run `{run.key}`.",
         "",
@@ -54,7 +56,7 @@ def model_card(coder: ImageCoder, record: Record, about: dict[str, Any], left_ou
         "",
         "## Data",
         "",
-        f"{dataset.title}: {dataset.source}. Licence: {dataset.licence}.",
+        f"{dataset.title}: {source}. Licence: {licence}.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -64,6 +66,7 @@ def _facts(coder: ImageCoder, record: Record, about: dict[str, Any], paper: str)
     torch = f"torch {made['versions']['torch']}"
     facts = {
         "method": f"`{run.quantizer.name}` ({paper})",
+        "arguments": ", ".join(f"`{name}={value}`" for name, value in run.quantizer.args.items()),
         "images": f"{coder.channels} x {coder.size} x {coder.size}",
         "backbone": f"`{run.backbone.name}`",
         "trained by": f"`{run.recipe.name}`, {made['seconds']:,.0f} s on {made['device']}, {torch}",
