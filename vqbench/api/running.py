@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vqbench.api.suites import Suite, as_suite, whole_number
-from vqbench.errors import Interrupted, RunError, TimeUp, UsageError, counted
+from vqbench.errors import Interrupted, RunError, TimeUp, UsageError, counted, named
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -279,6 +279,6 @@ class _Listener:
         names = run.key, self._labels[run.key], run.dataset.name, run.seed
         try:
             self._report(RunProgress(*names, activity, done, total, self.ended, len(self._labels)))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._report = None
-            warnings.warn(f"on_progress failed and is not called again: {type(error).__name__}: {error}", stacklevel=2)
+            warnings.warn(f"on_progress failed and is not called again: {named(error)}", stacklevel=2)
