@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -109,8 +110,10 @@ def test_a_recipe_of_other_arguments_is_planned_run_and_shown(capsys: pytest.Cap
     Path("my_recipe.py").write_text(RECIPE)
     words = (suite(train="my_recipe"), "--plugin", "my_recipe.py")
     assert vqbench("plan", *words) == 0
-    line = capsys.readouterr().out.splitlines()[1].split()
-    assert line[line.index("do") + 1] == "?"
+    lines = [re.split(r"  +", line) for line in capsys.readouterr().out.splitlines()]
+    [head] = [line for line in lines if "updates" in line]
+    [row] = [line for line in lines if line[0] == "vq"]
+    assert row[head.index("updates")] == "?"
     assert vqbench("run", *words, "-q", "--jobs", "0") == 0
     assert "Trained under my_recipe (iterations 2, batch 4)" in capsys.readouterr().out
     assert vqbench("plan", *words, "--cost") == 0

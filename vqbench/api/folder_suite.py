@@ -13,6 +13,7 @@ from vqbench import registry
 from vqbench.errors import AssetError, UsageError, counted
 from vqbench.planning.schema import Problem, word
 from vqbench.planning.yamlfile import inline
+from vqbench.system.paths import path_of
 
 SIDES = (16, 32, 64)  # pixels of a side that are chosen among; larger ones take hours on a CPU
 MOST_SHAPES = 400  # images whose size is read
@@ -97,7 +98,7 @@ def folder_suite(folder: str, name: str) -> FolderSuite:
 
 def _opened(folder: str) -> Any:
     """Open the folder as a data set. Raises UsageError for one that cannot be used."""
-    if not Path(folder).is_dir():
+    if not path_of(folder).is_dir():
         raise UsageError(f"{folder}: no such folder; name one that contains images")
     try:
         return registry.create("datasets", "photos", folder=folder, size=max(SIDES), damaged="skip")

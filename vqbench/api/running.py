@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from vqbench.api.suites import Suite, as_suite, whole_number
 from vqbench.errors import Interrupted, RunError, TimeUp, UsageError, counted, named
+from vqbench.system.paths import path_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -161,7 +162,7 @@ def run(
     quick_reduced in runs: 1 done, 0 failed, 0 left
     """
     how = _options(device, jobs, devices, timeout, retry_failed, deterministic, logger, offline, quiet)
-    return _carry_out(as_suite(suite), Path(store), how, _seconds(time_limit), on_progress)
+    return _carry_out(as_suite(suite), path_of(store), how, _seconds(time_limit), on_progress)
 
 
 def _options(

@@ -9,9 +9,9 @@ import typer
 
 from vqbench.cli import options as shared
 from vqbench.cli import trained
+from vqbench.cli.options import given_path
 from vqbench.cli.output import note
 from vqbench.errors import UsageError, counted
-from vqbench.system.paths import path_of
 
 Words = Annotated[
     list[str],
@@ -22,7 +22,9 @@ Words = Annotated[
         "image, or an array (N, C, H, W) as .npy or .npz.",
     ),
 ]
-Output = Annotated[Path, typer.Option("-o", "--output", metavar="FILE", parser=path_of, help="File to write, an .npz.")]
+Output = Annotated[
+    Path, typer.Option("-o", "--output", metavar="FILE", parser=given_path, help="File to write, an .npz.")
+]
 
 
 def encode(
@@ -36,7 +38,8 @@ def encode(
     """Encode images to codes with a trained model.
 
     Image files are resized by their shorter side and cropped to the size that the run was trained on; arrays must have
-    it, as uint8 or floats in [0, 1]. The file has codes, names, num_codes, the run's key and the images' size.
+    it, as uint8 or floats in [0, 1]. The file has codes, names, num_codes, the run's key and the images' size;
+    an existing one is not replaced.
     """
     import torch
 
@@ -46,8 +49,8 @@ def encode(
     if output.suffix != ".npz":
         raise UsageError(f"-o {output}: codes are written as .npz; give such a name")
     run, images = trained.run_and_rest(words, "IMAGES")
-    if images.exists() and output.exists() and images.samefile(output):
-        raise UsageError(f"-o {output}: these are the images; give another name")
+    if output.exists():
+        raise UsageError(f"-o {output}: exists, and no file is replaced; give another name with -o")
     model = trained.load(run, store, device, plugin)
     channels, size, _ = model.image_shape
     source = image_source(images, channels, size)
@@ -59,6 +62,8 @@ def encode(
     codes = torch.cat(parts)
     code_files.write(output, code_files.CodeFile.of(model.coder, model.spec, codes, source.names))
     if source.resized:
-        note(f"{source.resized:,} of {counted(len(source), 'image')} were resized or cropped to {size}x{size} pixels")
+        were = "was" if source.resized == 1 else "were"
+        of = f"{source.resized:,} of {counted(len(source), 'image')}"
+        note(f"{of} {were} resized or cropped to {size}x{size} pixels")
     shape = "x".join(map(str, codes.shape[1:]))
     print(f"{output}: {counted(len(codes), 'image')}, {shape} codes each, of {model.num_codes:,}")
