@@ -239,6 +239,29 @@ def test_a_faulty_plugin_is_one_sentence(
         assert "a fault of vqbench" not in capsys.readouterr().err
 
 
+def test_sys_exit_of_a_plugin_is_a_sentence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command in which a plugin calls sys.exit(0) shows a sentence and fails, and --debug shows where."""
+    head = "from vqbench.quantizers.vq import VQ\n\n\nclass Leaves(VQ):\n    paper = 'none'\n\n"
+    Path("leaves.py").write_text(head + "    def forward(self, z): raise SystemExit(0)\n")
+    words = ("profile", "leaves", "--plugin", "leaves.py", "--size", "64,16,16", "--device", "cpu", "--no-step")
+    vqbench(*words)
+    shown = capsys.readouterr()
+    assert "ended without a result; does the plugin call sys.exit?" in shown.out + shown.err
+
+    def leaves(words: list[str]) -> int:
+        raise SystemExit(0)
+
+    monkeypatch.setattr(app, "_run", leaves)
+    assert vqbench("list") == 1
+    said = capsys.readouterr().err
+    assert "SystemExit: 0: a plugin has called sys.exit" in said
+    assert len(said.splitlines()) == 1
+    assert vqbench("list", "--debug") == 1
+    assert "in leaves" in capsys.readouterr().err
+
+
 def test_a_preset_of_unknown_arguments_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     """A preset that sets what the constructor lacks is refused by its name; its plugin still works."""
     Path("mine.py").write_text(VQ + "    presets = {'loud': {'volume': 11}}\n")
