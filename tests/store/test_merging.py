@@ -219,6 +219,10 @@ def test_a_full_disk_loses_nothing_and_the_merge_resumes(tmp_path: Path, monkeyp
             with pytest.raises(Unwritable, match="No space left on device"):
                 [*merge([a, b], out)]
         assert [fault for fault in verify(out).problems if "no record.json" not in fault.about] == []
+        halves = [folder for folder in out.root.glob("*/") if not (folder / "record.json").exists()]
+        for folder in halves:
+            (folder / ".record.json.4711").write_bytes(b"{")  # as a killed process leaves it
+        assert len(halves) == 1
         [*merge([a, b], out)]
         assert files(out.root) == files(tmp_path / "whole")
 

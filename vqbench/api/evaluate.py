@@ -34,11 +34,9 @@ def evaluate(
 
     Args:
         originals: (N, C, H, W) with 1 or 3 channels, uint8 or floats in [0, 1], a numpy array or a tensor; or an
-            iterable of such batches; or the path of a folder, a tar archive, an lmdb environment or an array file, of
-            which a part is in memory at a time, as ``vqbench measure`` has it.
+            iterable of such batches; or a path, as ``vqbench measure`` takes it, which is read part by part.
         reconstructions: likewise, of the same shape and in the same order; files of the same relative names.
         codes: whole numbers in [0, num_codes): (N, h, w), (N, h, w, depth) or (N, tokens). For usage, perplexity, bits.
-            For iterables an iterable, for paths a path.
         num_codes: size of the codebook.
         protocol: ``clean``, ``official`` (as the released code of CVQ-VAE evaluates), or both.
         metrics: names that ``vqbench list metrics`` prints, or ``all``. None: those that need no weights, which
@@ -46,8 +44,7 @@ def evaluate(
         device: where networks are computed: auto, cpu, cuda or cuda:N.
         reading: for paths, ``by_order``, ``originals_as``, ``range``, ``array``, ``skip_damaged`` and ``as_rgb``, as
             the options of ``vqbench measure``; ``label``, a name; ``store``, a folder that keeps what is measured; and
-            ``reference``, a path of images that are no partners, with which metrics of samples compare the
-            reconstructions, or a generator's images if there are no ``reconstructions``.
+            ``reference``, a path of images that are no partners, for metrics of samples.
 
     Raises:
         UsageError: arrays of a wrong type, range or shape; codes beyond ``num_codes``; an unknown name.

@@ -65,7 +65,7 @@ def measure_against(
     progress: Progress = lambda done, total: None,
     say: Callable[[str], None] = lambda sentence: None,
 ) -> Evaluation:
-    """Evaluate the images at one path against those at another, which are no partners of theirs.
+    """Evaluate the images at one path against others, which are no partners.
 
     See :func:`vqbench.api.measure.measure_files` for the arguments; ``metrics`` are those of samples.
 
@@ -127,7 +127,10 @@ def _described(side: SetInput) -> dict[str, Any]:
 
 
 def _kept_rows(kept: Any) -> list[dict[str, Any]] | None:
-    """Return the values that were finished before; None without any, or if they are damaged."""
+    """Return the values that were finished before.
+
+    None without any, or if they are damaged.
+    """
     if (content := kept.result()) is None:
         return None
     try:

@@ -102,19 +102,22 @@ def _difference(figures: Figures, now: str) -> Fault | None:
 def _reads(program: Any, words: list[str], store: Path) -> bool:
     """Return whether a command reads ``store``.
 
-    Raises UsageError for a wrong command, and for one that does more than to print.
+    Raises UsageError for a wrong command, and for one on ``store`` that does more than print.
     """
-    if not words or words[0] not in PRINTING:
-        raise UsageError(f"only {', '.join(PRINTING)} are run from documents")
+    if not words or words[0] not in program.commands:
+        raise UsageError("no command of this version")
     try:
         values = program.commands[words[0]].make_context(words[0], words[1:]).params
     except Exception as error:  # each version of typer has its own class of click's errors
         raise UsageError(str(getattr(error, "message", error))) from None
-    if values.get("output") is not None or (words[0] == "profile" and not values.get("show")):
-        raise UsageError("it does more than to print stored values")
     paths = [value for value in values.values() if isinstance(value, Path)]
     paths += [Path(str(values[name])) for name in ("a", "b") if words[0] == "diff"]
-    return any(path.resolve().is_relative_to(store) for path in paths)
+    if not any(path.resolve().is_relative_to(store) for path in paths):
+        return False
+    writes = values.get("output") is not None or (words[0] == "profile" and not values.get("show"))
+    if words[0] not in PRINTING or writes:
+        raise UsageError("it does more than print stored values, so it is not run")
+    return True
 
 
 def _output(program: Any, words: list[str]) -> str:

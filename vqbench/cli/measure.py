@@ -58,7 +58,10 @@ Protocols = Annotated[
 Metrics = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="NAME", show_default="those without a network", help="A metric, or `all`; repeat for several."
+        "--metrics",
+        metavar="NAME",
+        show_default="those without a network",
+        help="A metric, or `all`; may be repeated.",
     ),
 ]
 Label = Annotated[str, typer.Option(metavar="NAME", help="Name of the model, for the table.")]
@@ -90,7 +93,7 @@ def measure(
     num_codes: NumCodes = None,
     reference: Reference = None,
     protocols: Protocols = None,
-    metrics: Metrics = None,
+    chosen: Metrics = None,
     label: Label = "",
     by_order: ByOrder = False,
     originals_as: OriginalsAs = None,
@@ -107,7 +110,7 @@ def measure(
     quiet: shared.Quiet = False,
     as_json: shared.Json = False,
 ) -> None:
-    """Measure images and reconstructions of any model: folders or arrays.
+    """Measure the images of any model: folders or arrays.
 
     Images are read part by part. What is interrupted resumes when the same command is called again; values, also those
     of each image, are kept in --store.
@@ -128,7 +131,7 @@ def measure(
             num_codes,
             reference,
             protocols=protocols or ["clean"],
-            metrics=metrics,
+            metrics=chosen,
             options=options,
             device=device,
             label=label,

@@ -91,6 +91,7 @@ def _pass(
     total = len(inputs.matched)
     saved = time.monotonic()
     whole = True  # between two batches, when all metrics have the same images
+    buffers: dict[str, np.ndarray] = {}
     try:
         for batch in inputs.reader.batches(state.position):
             whole = False
@@ -99,6 +100,7 @@ def _pass(
                 x, y = batch.originals.to(settings.device), batch.reconstructions.to(settings.device)
                 codes = inputs.codes_of(batch.places)
                 passed.add(len(state.places), x, y, None if codes is None else codes.to(settings.device))
+                _join_values(passed, buffers, total)
             state.places += batch.places
             state.damaged |= {image.name: image.reason for image in batch.damaged}
             state.position = batch.position
@@ -111,6 +113,21 @@ def _pass(
         if kept is not None and whole and state.position:
             kept.save(state, passed)
         raise
+
+
+def _join_values(passed: MetricPass, buffers: dict[str, np.ndarray], total: int) -> None:
+    """Move the values per image into one array for each metric.
+
+    Many small arrays would split the large free blocks that each batch leaves, so that the heap grew with every batch.
+    """
+    for name, parts in passed.per_image.items():
+        buffer = buffers.setdefault(name, np.empty(total))
+        count = 0
+        for part in parts:
+            if part.base is not buffer:
+                buffer[count : count + len(part)] = part
+            count += len(part)
+        passed.per_image[name] = [buffer[:count]]
 
 
 def key_of_measurement(inputs: PairInputs, settings: PairSettings) -> str:

@@ -1,4 +1,4 @@
-"""Measure a set of images against reference images that are no partners of theirs."""
+"""Measure a set of images against reference images, which are no partners."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class SetInput:
         return len(self.images)
 
     def batches(self, positions: Sequence[int]) -> Iterator[Tensor]:
-        """Yield the images at ``positions``, (B, C, H, W) in [-1, 1], each batch of one size.
+        """Yield the images at ``positions``, (B, C, H, W) in [-1, 1].
 
-        Raises AssetError for a damaged image.
+        Each batch has one size. Raises AssetError for a damaged image.
         """
         starts = range(0, len(positions), PART)
         waiting: list[np.ndarray] = []

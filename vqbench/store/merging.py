@@ -110,6 +110,7 @@ def _merged_under_lock(task: _Merge, name: str) -> MergedRun:
     with locks.lock_folder(folder) as locked:
         if not locked:
             return MergedRun(name, "unfinished", f"a process works on it in {task.target.root}")
+        deletion.clear(task.target.root, folder)  # what a killed merge has half written
         try:
             return _merged(task, name)  # with what the folder has by now
         finally:
