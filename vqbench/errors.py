@@ -97,6 +97,15 @@ def counted(number: int, what: str) -> str:
     return f"{number:,} {what}{'s' * (number != 1)}"
 
 
+def named(error: BaseException) -> str:
+    """Format an error of foreign code: its type, and its message if it has one.
+
+    >>> named(ValueError("too small")), named(SystemExit())
+    ('ValueError: too small', 'SystemExit')
+    """
+    return f"{type(error).__name__}: {error}".removesuffix(": ")
+
+
 LONGEST = 400  # characters of a message, and
 LONG = 240  # of one word of it, such as a path
 

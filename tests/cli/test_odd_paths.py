@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import vqbench
+from tests.support.simulated_suite import write_run
 from vqbench.cli.app import run_words
 from vqbench.errors import LONGEST, UsageError
+from vqbench.planning import loading
+from vqbench.reporting.tables.assemble import tables
+from vqbench.store.results import ResultStore
 from vqbench.system.paths import path_of
 
 LONG = "a" * 300
@@ -77,6 +84,56 @@ def test_an_odd_path_is_one_sentence(command: tuple[str, ...], path: str, capsys
     assert "fault of vqbench" not in said
     assert len(said.splitlines()) == 1
     assert len(said) <= LONGEST + len("vqbench: \n")
+
+
+@pytest.mark.parametrize("command", [each for each in COMMANDS if "data=PATH" not in each], ids=" ".join)
+def test_an_empty_path_is_no_folder(command: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    """An empty word, as of an unset shell variable, is wrong usage and not the current folder; the option is named."""
+    assert run_words([word.replace("PATH", "") for word in command]) == 2
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 1
+    option = next((before for before, word in pairwise(command) if word == "PATH"), "")
+    if option.startswith("-") and option != "--set":
+        assert f"'{option}'" in said or f"'{option}' / " in said or f"/ '{option}'" in said
+        assert "it is empty" in said
+
+
+@pytest.mark.parametrize("call", ["run", "plan", "table"])
+def test_an_empty_store_is_refused_in_python(call: str) -> None:
+    """Functions of Python refuse an empty path of a store likewise."""
+    with pytest.raises(UsageError, match="an empty path"):
+        getattr(vqbench, call)("ph.yaml", store="")
+    with pytest.raises(UsageError, match="an empty path"):
+        vqbench.load_run("abc", store="")
+
+
+@pytest.mark.parametrize("given", [".", "../here", str(Path("..") / "here") + "/."])
+def test_a_store_is_named_by_its_folder(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables name the folder of a store, even if it was given as the working folder."""
+    Path("here").mkdir()
+    monkeypatch.chdir("here")
+    plan, store = loading.load("../ph.yaml", []), ResultStore(given)
+    write_run(store, plan.runs()[0], np.random.default_rng(0), kept=False)
+    [table] = tables(plan, [store])
+    assert any("1 from here/" in line for line in table.caption)
+
+
+LONG_NAMES = [
+    *(("encode", LONG, "file"), ("encode", LONG, "vq", "file"), ("decode", LONG, "vq", "file"), ("export", LONG)),
+    *(("export", LONG, "vq"), ("sample", LONG), ("sample", LONG, "vq"), ("explain", LONG), ("explain", LONG, "vq")),
+    *(("info", "quantizer", LONG), ("new", "quantizer", LONG), ("check", LONG), ("check", f"{LONG}.py")),
+    *(("run", "ph.yaml", "--logger", f"{LONG}.py:f"), ("init", LONG), ("status", LONG), ("profile", LONG)),
+    *(("plan", "ph.yaml", "--only", LONG), ("diff", LONG), ("prepare", LONG), ("list", LONG), ("clean", LONG)),
+]
+
+
+@pytest.mark.parametrize("command", LONG_NAMES, ids=lambda words: " ".join(words).replace(LONG, "LONG"))
+def test_a_name_too_long_for_a_file_is_unknown(command: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    """A name that could be that of a file, but is longer than the system allows, is unknown and no fault of vqbench."""
+    assert run_words(list(command)) == 2
+    said = capsys.readouterr().err
+    assert "fault of vqbench" not in said
+    assert len(said.splitlines()) == 1
 
 
 @pytest.mark.parametrize("variable", ["VQBENCH_CACHE", "VQBENCH_DATA"])

@@ -77,11 +77,13 @@ def test_a_folder_is_encoded_and_decoded(run: RunSpec, photos: Path, capsys: pyt
 
 def test_changed_images_are_counted(run: RunSpec, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Notes say how many images were resized and lost colours, and there is none for images that the run takes."""
+    assert vqbench("encode", run.key, photos / "astronaut.png", "-o", "one.npz", "-q") == 0
+    assert "1 of 1 image was resized or cropped to 28x28 pixels" in capsys.readouterr().err
     assert vqbench("encode", run.key, photos, "-q") == 0
     notes = capsys.readouterr().err
     assert "2 of 3 images were resized or cropped to 28x28 pixels" in notes
     assert "2 of 3 images were converted to grey" in notes
-    assert vqbench("encode", run.key, photos / "small.png", "-q") == 0
+    assert vqbench("encode", run.key, photos / "small.png", "-o", "small.npz", "-q") == 0
     assert capsys.readouterr().err == ""
 
 
@@ -92,6 +94,7 @@ def test_arrays_are_encoded_and_decoded_exactly(run: RunSpec, capsys: pytest.Cap
     np.save("levels.npy", images)
     np.savez("floats.npz", images=images.numpy() / 255, labels=np.zeros(130))
     for name in ("levels.npy", "floats.npz"):
+        Path("c.npz").unlink(missing_ok=True)
         said(capsys, 0, "encode", run.key, name, "-o", "c.npz", "-q")
         with np.load("c.npz") as file:
             assert np.array_equal(file["codes"], model.encode(images))
@@ -101,18 +104,18 @@ def test_arrays_are_encoded_and_decoded_exactly(run: RunSpec, capsys: pytest.Cap
         assert file["names"].tolist()[:2] == ["000000", "000001"]
 
 
-def test_nothing_is_overwritten_but_what_o_names(
-    run: RunSpec, photos: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Neither the images that were encoded nor files in a folder are replaced."""
+def test_nothing_is_overwritten(run: RunSpec, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """No command that uses a trained run replaces a file, be it its input, the default of -o, or in a folder."""
     said(capsys, 0, "encode", run.key, photos, "-o", "c.npz", "-q")
     before = (photos / "astronaut.png").read_bytes()
     assert "photos/astronaut.png: exists" in said(capsys, 2, "decode", run.key, "c.npz", "-o", photos, "-q")
     assert (photos / "astronaut.png").read_bytes() == before
     assert not (photos / "more" / "coffee.png").exists()
-    assert "these are the codes" in said(capsys, 2, "decode", run.key, "c.npz", "-o", "c.npz", "-q")
-    np.savez("i.npz", images=np.zeros((1, 1, 28, 28), np.uint8))
-    assert "these are the images" in said(capsys, 2, "encode", run.key, "i.npz", "-o", "i.npz", "-q")
+    Path("codes.npz").touch()
+    kept = "exists, and no file is replaced; give another name with -o"
+    assert f"c.npz: {kept}" in said(capsys, 2, "decode", run.key, "c.npz", "-o", "c.npz", "-q")
+    assert f"codes.npz: {kept}" in said(capsys, 2, "encode", run.key, photos, "-q")
+    assert Path("codes.npz").read_bytes() == b""
     Path("kept").mkdir()
     Path("kept/file").touch()
     assert "kept: exists and is not empty" in said(capsys, 2, "export", run.key, "-o", "kept", "-q")

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -23,11 +24,11 @@ from tests.support.tiny_suite import assert_same, command, values, vqbench, writ
 from vqbench import registry
 from vqbench.cli import app
 from vqbench.cli.run import run_and_print
-from vqbench.errors import TimeUp, UsageError
+from vqbench.errors import TimeUp, UsageError, VqbenchError
 from vqbench.execution.executors import local
 from vqbench.execution.messages import RunSettings, WorkerReady
 from vqbench.execution.progress import PlainProgress
-from vqbench.execution.stopping import Stop
+from vqbench.execution.stopping import MAX_RESUMES, Stop
 from vqbench.execution.suite_runner import RunOptions
 from vqbench.planning import loading
 from vqbench.planning.cost import cheapest_first, expected_seconds
@@ -237,6 +238,69 @@ def test_a_crash_costs_its_own_run_alone(tmp_path: Path, capsys: pytest.CaptureF
     assert "crashed by signal 11" in failed["segfault"]["reason"]
     assert any("Segmentation fault" in text for text in failed["segfault"]["log"])
     assert {path.parent.name.split("-")[1] for path in store.glob("*/record.json")} == {"killed", "vq"}
+
+
+EXITS = {"leaves": "raise SystemExit(0)", "vanishes": "os._exit(0)", "interrupts": "raise KeyboardInterrupt"}
+
+
+@pytest.mark.usefixtures("fresh_registry")
+def test_a_plugin_that_ends_its_process_fails_its_run_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """sys.exit(0), os._exit(0) and KeyboardInterrupt of a quantizer are failures of its run, tried once; others run."""
+    suite, store = write(tmp_path, ", ".join([*EXITS, "vq"])), tmp_path / "runs"
+    count = f'open("{tmp_path}/" + Path(__file__).stem, "a").write("x")'
+    plugins = [plugin(tmp_path, name, f"{count}; {odd}") for name, odd in EXITS.items()]
+    options = [word for path in plugins for word in ("--plugin", path)]
+    assert vqbench("run", suite, "--store", store, *options) == 1
+    assert {name: (tmp_path / name).read_text() for name in EXITS} == dict.fromkeys(EXITS, "x")
+    failed = {path.parent.name.split("-")[1]: json.loads(path.read_text()) for path in store.glob("*/failed.json")}
+    assert failed["leaves"]["reason"] == "SystemExit: 0"
+    assert failed["interrupts"]["reason"] == "KeyboardInterrupt"
+    early = "its process ended with exit code 0 before its run was done, as by os._exit"
+    assert failed["vanishes"]["reason"].startswith(early)
+    assert {path.parent.name.split("-")[1] for path in store.glob("*/record.json")} == {"vq"}
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("fresh_registry")
+def test_sys_exit_of_a_plugin_is_not_the_exit_of_vqbench(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With --jobs 0, sys.exit(0) of a quantizer is a failed run and exit code 1, and the next run is done."""
+    suite, store = write(tmp_path, "leaves, vq"), tmp_path / "runs"
+    leaves = plugin(tmp_path, "leaves", EXITS["leaves"])
+    assert vqbench("run", suite, "--store", store, "--plugin", leaves, "--jobs", "0") == 1
+    assert "FAILED: SystemExit: 0" in capsys.readouterr().err
+    assert {path.parent.name.split("-")[1] for path in store.glob("*/record.json")} == {"vq"}
+
+
+def test_workers_that_end_before_they_work_are_given_up(tmp_path: Path) -> None:
+    """A process that ends with exit code 0 before it is ready counts as a failed start, so that no start repeats."""
+    ended = SimpleNamespace(
+        job=None, ready=False, leaving=False, log=[], drain=list, process=SimpleNamespace(returncode=0)
+    )
+    ended.exit_reason = lambda: "its process ended with exit code 0"
+    executor = local.LocalExecutor(tmp_path / "runs", RunSettings("cpu"), PlainProgress([], quiet=True), Stop())
+    for _ in range(local.MAX_FAILED_STARTS - 1):
+        executor._workers = [ended]  # type: ignore[list-item]  # what the executor reads of one
+        executor._on_worker_death(ended)  # type: ignore[arg-type]  # likewise
+    executor._workers = [ended]  # type: ignore[list-item]  # likewise
+    with pytest.raises(VqbenchError, match="no worker process can be started"):
+        executor._on_worker_death(ended)  # type: ignore[arg-type]  # likewise
+
+
+def test_a_run_whose_worker_leaves_before_it_is_counted(tmp_path: Path) -> None:
+    """A job that a leaving worker did not receive is queued again, a limited number of times."""
+    plan = loading.load(write(tmp_path, "vq"), [])
+    job = Job(plan.runs()[0], plan.wanted())
+    executor = local.LocalExecutor(tmp_path / "runs", RunSettings("cpu"), PlainProgress([job], quiet=True), Stop())
+    left = SimpleNamespace(job=job, ready=False, leaving=True, drain=list, process=SimpleNamespace(returncode=0))
+    left.exit_reason, left.last_lines = (lambda: "its process ended with exit code 0"), list
+    for times in range(1, 4):
+        executor._workers = [left]  # type: ignore[list-item]  # what the executor reads of one
+        executor._on_worker_death(left)  # type: ignore[arg-type]  # likewise
+        assert len(executor._queue) == (times <= MAX_RESUMES)
+        executor._queue.clear()
+    failure = executor.store.failure(job.run)
+    assert failure is not None
+    assert "ended before it began, 3 times" in failure.reason
 
 
 def test_a_run_that_is_killed_again_and_again_fails(tmp_path: Path) -> None:

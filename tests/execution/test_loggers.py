@@ -126,6 +126,8 @@ def test_a_failed_run_is_closed_as_failed(tmp_path: Path) -> None:
     [
         ("def f(info): return print", "builtin_function_or_method, which has no method log_updates"),
         ("def f(info): 1 / 0", "ZeroDivisionError: division by zero"),
+        ("def f(info): raise SystemExit(0)", "SystemExit: 0"),
+        ("def f(info): raise KeyboardInterrupt", "KeyboardInterrupt"),
     ],
 )
 def test_a_logger_that_fails_stops_no_run(
@@ -138,6 +140,24 @@ def test_a_logger_that_fails_stops_no_run(
     shown = capsys.readouterr().err
     assert shown.count("failed and is not called again") == 1
     assert sentence in shown
+
+
+def test_a_logger_does_not_hide_ctrl_c(tmp_path: Path) -> None:
+    """Where Ctrl-C raises KeyboardInterrupt, it passes through the logger that is called then."""
+    (tmp_path / "mine.py").write_text("def f(info): raise KeyboardInterrupt")
+    shown: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        loggers.GuardedLogger(f"{tmp_path}/mine.py:f", INFO, shown.append).updates(1, {})
+    loggers.GuardedLogger(f"{tmp_path}/mine.py:f", INFO, shown.append, interruptible=False).updates(1, {})
+    assert len(shown) == 1
+
+
+def test_a_logger_that_ends_its_process_fails_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """os._exit(0) of a logger, which nothing can catch, is one failure, and not an endless restart."""
+    (tmp_path / "mine.py").write_text("import os\ndef f(info): os._exit(0)")
+    line = ("run", write(tmp_path, "vq"), "--store", tmp_path / "runs", "--logger", f"{tmp_path}/mine.py:f")
+    assert vqbench(*line) == 1
+    assert "its process ended with exit code 0 before its run was done, as by os._exit" in capsys.readouterr().err
 
 
 def test_tensorboard_is_written(tmp_path: Path) -> None:

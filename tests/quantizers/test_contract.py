@@ -65,7 +65,7 @@ def test_every_quantizer_conforms(name: str) -> None:
     """No built-in quantizer or preset fails a check, and whatever is skipped says why."""
     if name.startswith("lucidrains"):
         pytest.importorskip("vector_quantize_pytorch", reason="a wrapper of vector-quantize-pytorch, an extra")
-    report = testing.check(testing.case(name))
+    report = testing.check(testing.case(name, kind="quantizers"))
     assert not [result for result in report.results if result.state == "FAIL"], report.text
     assert all(result.what for result in report.results if result.state == "SKIP")
     exact = [result for result in report.results if result.check == "decode_inverts_codes" and result.state == "WARN"]

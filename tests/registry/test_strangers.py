@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -109,8 +110,10 @@ def test_a_recipe_of_other_arguments_is_planned_run_and_shown(capsys: pytest.Cap
     Path("my_recipe.py").write_text(RECIPE)
     words = (suite(train="my_recipe"), "--plugin", "my_recipe.py")
     assert vqbench("plan", *words) == 0
-    line = capsys.readouterr().out.splitlines()[1].split()
-    assert line[line.index("do") + 1] == "?"
+    lines = [re.split(r"  +", line) for line in capsys.readouterr().out.splitlines()]
+    [head] = [line for line in lines if "updates" in line]
+    [row] = [line for line in lines if line[0] == "vq"]
+    assert row[head.index("updates")] == "?"
     assert vqbench("run", *words, "-q", "--jobs", "0") == 0
     assert "Trained under my_recipe (iterations 2, batch 4)" in capsys.readouterr().out
     assert vqbench("plan", *words, "--cost") == 0
@@ -234,6 +237,29 @@ def test_a_faulty_plugin_is_one_sentence(
     for others in (("list", "quantizers"), ("info", "quantizer", "mine"), ("check", "mine.py", "--only", "budget")):
         assert vqbench(*others, *(() if others[0] == "check" else ("--plugin", "mine.py"))) in (0, 1, 2)
         assert "a fault of vqbench" not in capsys.readouterr().err
+
+
+def test_sys_exit_of_a_plugin_is_a_sentence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command in which a plugin calls sys.exit(0) shows a sentence and fails, and --debug shows where."""
+    head = "from vqbench.quantizers.vq import VQ\n\n\nclass Leaves(VQ):\n    paper = 'none'\n\n"
+    Path("leaves.py").write_text(head + "    def forward(self, z): raise SystemExit(0)\n")
+    words = ("profile", "leaves", "--plugin", "leaves.py", "--size", "64,16,16", "--device", "cpu", "--no-step")
+    vqbench(*words)
+    shown = capsys.readouterr()
+    assert "ended without a result; does the plugin call sys.exit?" in shown.out + shown.err
+
+    def leaves(words: list[str]) -> int:
+        raise SystemExit(0)
+
+    monkeypatch.setattr(app, "_run", leaves)
+    assert vqbench("list") == 1
+    said = capsys.readouterr().err
+    assert "SystemExit: 0: a plugin has called sys.exit" in said
+    assert len(said.splitlines()) == 1
+    assert vqbench("list", "--debug") == 1
+    assert "in leaves" in capsys.readouterr().err
 
 
 def test_a_preset_of_unknown_arguments_is_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ from vqbench.planning.suite_files import known_suites, load_suite
 from vqbench.spec import RunSpec
 from vqbench.store.record import Record
 from vqbench.store.results import ResultStore
+from vqbench.system.paths import is_file
 
 REDUCED = "_reduced"  # ends the name of a suite's reduced copy
 LISTED = 10  # runs that one sentence lists
@@ -37,7 +38,7 @@ def find_run(
         StoreError: if the record cannot be read.
     """
     folder = Path(name)
-    if row is None and (folder / "record.json").is_file():
+    if row is None and is_file(folder / "record.json"):
         folder = folder.resolve()
         store = ResultStore(folder.parent)
         return store, store.find(folder.name)
@@ -68,7 +69,7 @@ def _plans(store: ResultStore, suite: str) -> list[list[PlannedRun]]:
     ]
     if kept:
         return [plan.entries for plan in kept]
-    if suite in known_suites() or Path(suite).is_file():
+    if suite in known_suites() or is_file(suite):
         return [loading.load(suite, [store]).entries]
     return []
 

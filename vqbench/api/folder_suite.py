@@ -14,6 +14,7 @@ from vqbench.errors import AssetError, UsageError, counted
 from vqbench.planning.cost import SMALL_BACKBONE, rough_seconds
 from vqbench.planning.schema import Problem, word
 from vqbench.planning.yamlfile import inline
+from vqbench.system.paths import path_of
 
 SIDES = (16, 32, 64)  # pixels of a side that are chosen among; larger ones take hours on a CPU
 MOST_SHAPES = 400  # images whose size is read
@@ -95,7 +96,7 @@ def folder_suite(folder: str, name: str) -> FolderSuite:
 
 def require_folder(folder: str) -> None:
     """Raise UsageError unless ``folder`` is a folder."""
-    if not Path(folder).is_dir():
+    if not path_of(folder).is_dir():
         raise UsageError(f"{folder}: no such folder; name one that contains images")
 
 

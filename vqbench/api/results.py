@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vqbench.api.suites import Suite, as_suite, warn_of_damage
 from vqbench.errors import UsageError, nearest
+from vqbench.system.paths import path_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -48,7 +49,7 @@ def table(
     from vqbench.reporting.tables.assemble import tables
     from vqbench.store.results import ResultStore, damage_of
 
-    if Path(store) != Path("runs"):  # which may not exist yet
+    if path_of(store) != Path("runs"):  # which may not exist yet
         _require_folder(store)
     stores = [ResultStore(store), ResultStore(results)]
     chosen = as_suite(suite)
@@ -112,5 +113,5 @@ def results(
 
 def _require_folder(store: str | Path) -> None:
     """Raise UsageError for a store that does not exist."""
-    if not Path(store).exists():
+    if not path_of(store).exists():
         raise UsageError(f"{store}: this folder does not exist; name one that vqbench.run has written to")

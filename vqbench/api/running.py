@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vqbench.api.suites import Suite, as_suite, whole_number
-from vqbench.errors import Interrupted, RunError, TimeUp, UsageError, counted
+from vqbench.errors import Interrupted, RunError, TimeUp, UsageError, counted, named
+from vqbench.system.paths import path_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -162,7 +163,7 @@ def run(
     quick_reduced in runs: 1 done, 0 failed, 0 left
     """
     how = _options(device, jobs, devices, timeout, retry_failed, deterministic, logger, offline, quiet)
-    return _carry_out(as_suite(suite), Path(store), how, _seconds(time_limit), on_progress)
+    return _carry_out(as_suite(suite), path_of(store), how, _seconds(time_limit), on_progress)
 
 
 def _options(
@@ -280,6 +281,6 @@ class _Listener:
         names = run.key, self._labels[run.key], run.dataset.name, run.seed
         try:
             self._report(RunProgress(*names, activity, done, total, self.ended, len(self._labels)))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._report = None
-            warnings.warn(f"on_progress failed and is not called again: {type(error).__name__}: {error}", stacklevel=2)
+            warnings.warn(f"on_progress failed and is not called again: {named(error)}", stacklevel=2)

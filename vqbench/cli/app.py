@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -39,7 +40,7 @@ from vqbench.cli.sample import sample
 from vqbench.cli.status import status
 from vqbench.cli.table import table
 from vqbench.cli.verify import verify
-from vqbench.errors import VqbenchError, sentence
+from vqbench.errors import VqbenchError, named, sentence
 from vqbench.system import console
 from vqbench.system.environment import waiting
 
@@ -131,9 +132,13 @@ def run_words(words: list[str]) -> int:
     with console.guarded():
         try:
             return _run([word for word in words if word != "--debug"])
-        except (Exception, KeyboardInterrupt) as error:
-            if debug:
+        except (Exception, KeyboardInterrupt, SystemExit) as error:
+            if isinstance(error, SystemExit) and VARIABLE in os.environ:
+                raise  # of typer, which answers a shell so
+            if debug and not isinstance(error, SystemExit):
                 raise
+            if debug:
+                traceback.print_exc()  # Python itself shows none for SystemExit
             message, code = _explained(error)
         print(f"vqbench: {sentence(console.one_line(message))}", file=sys.stderr)
         return code
@@ -165,4 +170,6 @@ def _explained(error: BaseException) -> tuple[str, int]:
         return "stopped; what was finished is kept", 130
     if hasattr(error, "format_message"):  # wrong usage; each version of typer brings its own class of click's
         return _wrong_usage(error), 2
-    return f"{type(error).__name__}: {error} (a fault of vqbench; --debug shows where)", 1
+    if isinstance(error, SystemExit):  # vqbench itself raises none
+        return f"{named(error)}: a plugin has called sys.exit; let it raise another error (--debug shows where)", 1
+    return f"{named(error)} (a fault of vqbench; --debug shows where)", 1

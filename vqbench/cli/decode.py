@@ -10,8 +10,8 @@ import typer
 
 from vqbench.cli import options as shared
 from vqbench.cli import trained
+from vqbench.cli.options import given_path
 from vqbench.errors import UsageError, counted
-from vqbench.system.paths import path_of
 
 Words = Annotated[
     list[str],
@@ -28,7 +28,7 @@ Output = Annotated[
         "-o",
         "--output",
         metavar="PATH",
-        parser=path_of,
+        parser=given_path,
         help="Folder for PNG files, or an .npz file for floats in [0, 1].",
     ),
 ]
@@ -56,8 +56,8 @@ def decode(
     as_array = output.suffix == ".npz"
     if output.is_file() and not as_array:
         raise UsageError(f"-o {output}: is a file; name a folder for PNG files, or an .npz file")
-    if as_array and output.exists() and path.exists() and path.samefile(output):
-        raise UsageError(f"-o {output}: these are the codes; give another name")
+    if as_array and output.exists():
+        raise UsageError(f"-o {output}: exists, and no file is replaced; give another name with -o")
     content = code_files.read(path)
     names = content.names if as_array else image_files.png_names(content.names)
     if not as_array and (present := [name for name in names if (output / name).exists()]):

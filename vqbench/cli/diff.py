@@ -8,14 +8,14 @@ from typing import Annotated
 import typer
 
 from vqbench.cli import options as shared
+from vqbench.cli.options import given_path
 from vqbench.cli.output import print_json, require_sound
-from vqbench.system.paths import path_of
 
 Before = Annotated[str, typer.Argument(metavar="A", help="A results folder, a commit of this repository, or a date.")]
 After = Annotated[str, typer.Argument(metavar="B", help="Likewise; changes are shown from A to B.")]
 Results = Annotated[
     Path,
-    typer.Option("--results", metavar="FOLDER", parser=path_of, help="The folder that a commit or date refers to."),
+    typer.Option("--results", metavar="FOLDER", parser=given_path, help="The folder that a commit or date refers to."),
 ]
 
 

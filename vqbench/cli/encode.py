@@ -9,9 +9,9 @@ import typer
 
 from vqbench.cli import options as shared
 from vqbench.cli import trained
+from vqbench.cli.options import given_path
 from vqbench.cli.output import note
 from vqbench.errors import UsageError, counted
-from vqbench.system.paths import path_of
 
 Words = Annotated[
     list[str],
@@ -22,7 +22,9 @@ Words = Annotated[
         "image, or an array (N, C, H, W) as .npy or .npz.",
     ),
 ]
-Output = Annotated[Path, typer.Option("-o", "--output", metavar="FILE", parser=path_of, help="File to write, an .npz.")]
+Output = Annotated[
+    Path, typer.Option("-o", "--output", metavar="FILE", parser=given_path, help="File to write, an .npz.")
+]
 
 
 def encode(
@@ -37,7 +39,7 @@ def encode(
 
     Image files are resized by their shorter side and cropped to the size that the run was trained on, and converted to
     grey for a run of grey images; arrays must have its size and channels, as uint8 or floats in [0, 1]. The file has
-    codes, names, num_codes, the run's key and the images' size.
+    codes, names, num_codes, the run's key and the images' size; an existing one is not replaced.
     """
     import torch
 
@@ -47,8 +49,8 @@ def encode(
     if output.suffix != ".npz":
         raise UsageError(f"-o {output}: codes are written as .npz; give such a name")
     run, images = trained.run_and_rest(words, "IMAGES")
-    if images.exists() and output.exists() and images.samefile(output):
-        raise UsageError(f"-o {output}: these are the images; give another name")
+    if output.exists():
+        raise UsageError(f"-o {output}: exists, and no file is replaced; give another name with -o")
     model = trained.load(run, store, device, plugin)
     channels, size, _ = model.image_shape
     source = image_source(images, channels, size)
@@ -60,8 +62,12 @@ def encode(
     codes = torch.cat(parts)
     code_files.write(output, code_files.CodeFile.of(model.coder, model.spec, codes, source.names))
     if source.resized:
-        note(f"{source.resized:,} of {counted(len(source), 'image')} were resized or cropped to {size}x{size} pixels")
+        note(f"{_share(source.resized, len(source))} resized or cropped to {size}x{size} pixels")
     if source.greyed:
-        note(f"{source.greyed:,} of {counted(len(source), 'image')} were converted to grey, as the run's images are")
+        note(f"{_share(source.greyed, len(source))} converted to grey, as the run's images are")
     shape = "x".join(map(str, codes.shape[1:]))
     print(f"{output}: {counted(len(codes), 'image')}, {shape} codes each, of {model.num_codes:,}")
+
+
+def _share(changed: int, images: int) -> str:
+    return f"{changed:,} of {counted(images, 'image')} {'was' if changed == 1 else 'were'}"

@@ -9,12 +9,12 @@ import typer
 
 from vqbench.cli import options as shared
 from vqbench.cli import trained
+from vqbench.cli.options import given_path
 from vqbench.cli.output import note
-from vqbench.system.paths import path_of
 
 Output = Annotated[
     Path,
-    typer.Option("-o", "--output", metavar="FOLDER", parser=path_of, help="Folder to write, new or empty."),
+    typer.Option("-o", "--output", metavar="FOLDER", parser=given_path, help="Folder to write, new or empty."),
 ]
 Reconstructions = Annotated[
     bool, typer.Option("--reconstructions", help="Also write float32 reconstructions and codes of the test split.")

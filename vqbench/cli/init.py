@@ -8,12 +8,13 @@ from typing import Annotated
 
 import typer
 
+from vqbench.cli.options import given_path
 from vqbench.errors import UsageError, counted
-from vqbench.system.paths import path_of
 
 Folder = Annotated[str, typer.Argument(metavar="FOLDER", help="A folder of images, also of folders or tar shards.")]
 Output = Annotated[
-    Path, typer.Option("-o", "--output", metavar="FILE", parser=path_of, help="Suite to write; its name is the file's.")
+    Path,
+    typer.Option("-o", "--output", metavar="FILE", parser=given_path, help="Suite to write; its name is the file's."),
 ]
 
 

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vqbench.cli import options as shared
-from vqbench.cli.options import add_plugins, whole_number
+from vqbench.cli.options import add_plugins, given_path, whole_number
 from vqbench.cli.output import note, print_json
 from vqbench.errors import Interrupted
-from vqbench.system.paths import path_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +25,7 @@ Originals = Annotated[
     Path,
     typer.Argument(
         metavar="ORIGINALS",
-        parser=path_of,
+        parser=given_path,
         help="A folder of images, tar shards, an lmdb environment, or an array (.npy, .npz, .pt).",
     ),
 ]
@@ -34,7 +33,7 @@ Reconstructions = Annotated[
     Path | None,
     typer.Argument(
         metavar="RECONSTRUCTIONS",
-        parser=path_of,
+        parser=given_path,
         show_default=False,
         help="Likewise, with the same relative names. Without it, the first are a generator's images.",
     ),
@@ -42,11 +41,11 @@ Reconstructions = Annotated[
 Reference = Annotated[
     Path | None,
     typer.Option(
-        metavar="FOLDER", parser=path_of, help="Images that are no partners, for FID, KID, precision and the like."
+        metavar="FOLDER", parser=given_path, help="Images that are no partners, for FID, KID, precision and the like."
     ),
 ]
 Codes = Annotated[
-    Path | None, typer.Option(metavar="FILE", parser=path_of, help="Codes as .npz or .npy, for usage and the like.")
+    Path | None, typer.Option(metavar="FILE", parser=given_path, help="Codes as .npz or .npy, for usage and the like.")
 ]
 NumCodes = Annotated[
     int | None,
@@ -79,9 +78,11 @@ Array = Annotated[str | None, typer.Option(metavar="NAME", help="Which array, of
 SkipDamaged = Annotated[bool, typer.Option("--skip-damaged", help="Leave out pairs with a damaged image.")]
 AsRgb = Annotated[bool, typer.Option("--as-rgb", help="Measure grey against colours, as three equal channels.")]
 Format = Annotated[str, typer.Option("--format", metavar="NAME", help="text, markdown, csv or latex.")]
-Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", parser=path_of, help="Write to a file.")]
+Output = Annotated[
+    Path | None, typer.Option("-o", "--output", metavar="FILE", parser=given_path, help="Write to a file.")
+]
 Store = Annotated[
-    Path, typer.Option("--store", metavar="FOLDER", parser=path_of, help="Keeps values, and what was interrupted.")
+    Path, typer.Option("--store", metavar="FOLDER", parser=given_path, help="Keeps values, and what was interrupted.")
 ]
 
 

@@ -9,20 +9,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vqbench.cli import options as shared
+from vqbench.cli.options import given_path
 from vqbench.cli.output import print_json
 from vqbench.errors import UsageError, counted
-from vqbench.system.paths import path_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from vqbench.store.merging import MergedRun
 
-First = Annotated[Path, typer.Argument(metavar="A", parser=path_of, help="A results folder; without -o, written to.")]
-Second = Annotated[Path, typer.Argument(metavar="B", parser=path_of, help="Another one, which is only read.")]
+First = Annotated[
+    Path, typer.Argument(metavar="A", parser=given_path, help="A results folder; without -o, written to.")
+]
+Second = Annotated[Path, typer.Argument(metavar="B", parser=given_path, help="Another one, which is only read.")]
 Output = Annotated[
     Path | None,
-    typer.Option("-o", "--output", metavar="FOLDER", parser=path_of, help="Merge both into this folder instead of A."),
+    typer.Option(
+        "-o", "--output", metavar="FOLDER", parser=given_path, help="Merge both into this folder instead of A."
+    ),
 ]
 Checkpoints = Annotated[bool, typer.Option("--checkpoints", help="Copy checkpoints, cached latents and samples, too.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Write nothing; show what would be done.")]

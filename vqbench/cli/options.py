@@ -37,6 +37,13 @@ def whole_number(least: int) -> Callable[[str], int]:
     return parse
 
 
+def given_path(text: str) -> Path:
+    """Parse a path of the command line; an empty one is an unset shell variable."""
+    if not text:
+        raise typer.BadParameter("it is empty, as a shell variable is that is not set; write . for the current folder")
+    return path_of(text)
+
+
 # Which suites ---------------------------------------------------------------------------------------------------------
 
 Suite = Annotated[
@@ -58,7 +65,9 @@ Sets = Annotated[
 ]
 RowPlugins = Annotated[
     list[Path] | None,
-    typer.Option("--plugin", metavar="FILE", parser=path_of, help="Load plugins of a .py file; quantizers get a row."),
+    typer.Option(
+        "--plugin", metavar="FILE", parser=given_path, help="Load plugins of a .py file; quantizers get a row."
+    ),
 ]
 Epochs = Annotated[
     int | None, typer.Option(metavar="N", parser=whole_number(1), help="Number of epochs, of both stages.")
@@ -70,16 +79,16 @@ TestImages = Annotated[int | None, typer.Option(metavar="N", parser=whole_number
 # Everything else ------------------------------------------------------------------------------------------------------
 
 Store = Annotated[
-    Path, typer.Option("--store", metavar="FOLDER", parser=path_of, help="Folder of runs, read and written.")
+    Path, typer.Option("--store", metavar="FOLDER", parser=given_path, help="Folder of runs, read and written.")
 ]
 StoreToRead = Annotated[
-    Path, typer.Option("--store", metavar="FOLDER", parser=path_of, help="Folder that runs are read from.")
+    Path, typer.Option("--store", metavar="FOLDER", parser=given_path, help="Folder that runs are read from.")
 ]
 Results = Annotated[
-    Path, typer.Option("--results", metavar="FOLDER", parser=path_of, help="Published records, read after --store.")
+    Path, typer.Option("--results", metavar="FOLDER", parser=given_path, help="Published records, read after --store.")
 ]
 Plugins = Annotated[
-    list[Path] | None, typer.Option("--plugin", metavar="FILE", parser=path_of, help="Load plugins of a .py file.")
+    list[Path] | None, typer.Option("--plugin", metavar="FILE", parser=given_path, help="Load plugins of a .py file.")
 ]
 Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda or cuda:N.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Fetch nothing; fail early and name what is missing.")]

@@ -8,10 +8,9 @@ from typing import Annotated
 import typer
 
 from vqbench.cli import options as shared
-from vqbench.cli.options import add_plugins
+from vqbench.cli.options import add_plugins, given_path
 from vqbench.cli.output import print_json
 from vqbench.errors import UsageError
-from vqbench.system.paths import path_of
 
 Names = Annotated[
     list[str] | None,
@@ -31,12 +30,14 @@ Threads = Annotated[
 ]
 Step = Annotated[bool, typer.Option(help="Time the whole training step as well.")]
 Cost = Annotated[bool, typer.Option("--cost", help="Show how far the step is from the limits of the machine, too.")]
-Show = Annotated[Path | None, typer.Option(metavar="FILE", parser=path_of, help="Print a saved profile; time nothing.")]
+Show = Annotated[
+    Path | None, typer.Option(metavar="FILE", parser=given_path, help="Print a saved profile; time nothing.")
+]
 Methods = Annotated[
     bool, typer.Option("--methods", help="Print what each method is instead of its times; needs --show.")
 ]
 Output = Annotated[
-    Path | None, typer.Option("-o", "--output", metavar="FILE", parser=path_of, help="Save the profile.")
+    Path | None, typer.Option("-o", "--output", metavar="FILE", parser=given_path, help="Save the profile.")
 ]
 Format = Annotated[str, typer.Option("--format", metavar="NAME", help="text or markdown.")]
 

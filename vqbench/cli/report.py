@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vqbench.cli import options as shared
-from vqbench.cli.options import Selection, require_folder, suite_or_default
+from vqbench.cli.options import Selection, given_path, require_folder, suite_or_default
 from vqbench.cli.output import print_hint, require_sound
 from vqbench.errors import UsageError, nearest
-from vqbench.system.paths import path_of
 
 if TYPE_CHECKING:
     from vqbench.reporting.html.suite_view import SuiteView
@@ -25,7 +24,7 @@ Output = Annotated[
     typer.Option(
         *("-o", "--output"),
         metavar="FILE",
-        parser=path_of,
+        parser=given_path,
         show_default="report.html; stdout for json",
         help="File to write.",
     ),

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vqbench.cli import options as shared
-from vqbench.cli.options import Selection, require_folder, suite_or_default
+from vqbench.cli.options import Selection, given_path, require_folder, suite_or_default
 from vqbench.cli.output import print_hint, print_other_suites, require_sound
 from vqbench.errors import UsageError, nearest
 from vqbench.system.console import encodable
-from vqbench.system.paths import path_of
 
 if TYPE_CHECKING:
     from vqbench.planning.plan import Plan
@@ -23,7 +22,9 @@ if TYPE_CHECKING:
 FORMATS = ("text", "markdown", "csv", "latex", "json")
 
 Format = Annotated[str, typer.Option("--format", metavar="NAME", help="text, markdown, csv or latex.")]
-Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", parser=path_of, help="Write to a file.")]
+Output = Annotated[
+    Path | None, typer.Option("-o", "--output", metavar="FILE", parser=given_path, help="Write to a file.")
+]
 Paper = Annotated[bool, typer.Option("--paper", help="Show printed values beside ours, with verdicts.")]
 Notes = Annotated[bool, typer.Option("--notes", help="Print all notes below the table, not only five lines.")]
 

@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vqbench.cli import options as shared
+from vqbench.cli.options import given_path
 from vqbench.cli.output import print_json
 from vqbench.errors import UsageError, counted
-from vqbench.system.paths import path_of
 
 if TYPE_CHECKING:
     from vqbench.store.verifying import Verification
 
 Folder = Annotated[
-    Path, typer.Argument(metavar="FOLDER", show_default="results", parser=path_of, help="The results folder.")
+    Path, typer.Argument(metavar="FOLDER", show_default="results", parser=given_path, help="The results folder.")
 ]
 Documents = Annotated[
     list[Path] | None,
     typer.Option(
         "--document",
         metavar="PATH",
-        parser=path_of,
+        parser=given_path,
         help="Document or folder whose figures are compared; by default README.md and docs/ beside FOLDER.",
     ),
 ]

@@ -114,13 +114,13 @@ def conduct(check: Check, case: Case, slow: bool) -> Result:
                 return Result(check.name, "WARN", f"{finding.what}; the plugin declares: {reason}")
             link = check.link if finding.state in ("FAIL", "WARN") else ""
             return Result(check.name, finding.state, finding.what, finding.do, link)
-        except Exception as error:  # a plugin may fail in any way, which is what the check reports
+        except (Exception, SystemExit) as error:  # a plugin may fail in any way, which is what the check reports
             what = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}{_where(error, case)}"
             return Result(check.name, "FAIL", what, f"make this hold without an error: {check.about}", check.link)
     return Result(check.name, "PASS", check.about)
 
 
-def _where(error: Exception, case: Case) -> str:
+def _where(error: BaseException, case: Case) -> str:
     """The last line of the plugin's own file in the traceback of ``error``."""
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == case.file]
     return f" (line {own[-1].lineno}: {own[-1].line})" if own else ""

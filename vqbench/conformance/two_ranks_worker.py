@@ -29,7 +29,7 @@ def main(rank: int, folder: Path, patience: float) -> None:
         result: dict[str, Any]
         try:
             result = named(job["job"])(Case.from_dict(job["case"]), rank, 2)
-        except Exception as error:  # of a plugin, reported by the parent process
+        except (Exception, SystemExit) as error:  # of a plugin, reported by the parent process
             result = {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
         scratch = folder / f".{number}.{rank}"
         torch.save(result, scratch)

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from vqbench.errors import UsageError
+from vqbench.errors import UsageError, named
 
 if TYPE_CHECKING:
     from vqbench.store.record import Record
@@ -150,10 +150,11 @@ class GuardedLogger:
         name: of the logger; see :func:`load_logger`.
         info: the run.
         log: shows a sentence to the user.
+        interruptible: whether Ctrl-C raises KeyboardInterrupt in this process; else only the logger itself can have.
     """
 
-    def __init__(self, name: str, info: RunInfo, log: Callable[[str], None]) -> None:
-        self.name, self._info, self._log = name, info, log
+    def __init__(self, name: str, info: RunInfo, log: Callable[[str], None], interruptible: bool = True) -> None:
+        self.name, self._info, self._log, self._interruptible = name, info, log, interruptible
         self._logger: RunLogger | None = None
         self._failed = False
 
@@ -182,9 +183,11 @@ class GuardedLogger:
             if self._logger is None:
                 self._logger = _opened(load_logger(self.name), self._info)
             getattr(self._logger, method)(*arguments)
-        except Exception as error:  # a run must not depend on the user's logger
+        except BaseException as error:  # a run must not depend on the user's logger, which may call sys.exit
+            if isinstance(error, KeyboardInterrupt) and self._interruptible:
+                raise
             self._failed = True
-            self._log(f"--logger {self.name} failed and is not called again: {type(error).__name__}: {error}")
+            self._log(f"--logger {self.name} failed and is not called again: {named(error)}")
 
 
 def _opened(logger: Logger, info: RunInfo) -> RunLogger:

@@ -25,6 +25,7 @@ from vqbench.errors import (
     Unwritable,
     UsageError,
     VqbenchError,
+    named,
 )
 from vqbench.evaluation.snapshot_writer import lpips_of
 from vqbench.execution.messages import ProgressListener, RunResult, RunSettings
@@ -42,13 +43,21 @@ ALLOCATION = re.compile(r"tried to allocate ([\d.]+ ?\w+)", re.IGNORECASE)  # in
 
 
 class Runner:
-    """Carries out runs in this process and, on several devices, in a RankPool."""
+    """Carries out runs in this process and, on several devices, in a RankPool.
+
+    ``interruptible`` is whether Ctrl-C raises KeyboardInterrupt here. Where it does not, that error is one of the run.
+    """
 
     def __init__(
-        self, folder: Path, settings: RunSettings, listener: ProgressListener, stopped: Callable[[], bool]
+        self,
+        folder: Path,
+        settings: RunSettings,
+        listener: ProgressListener,
+        stopped: Callable[[], bool],
+        interruptible: bool = True,
     ) -> None:
         self.store, self.settings, self.listener, self.stopped = ResultStore(folder), settings, listener, stopped
-        self.device, self.devices = settings.device, settings.devices
+        self.device, self.devices, self.interruptible = settings.device, settings.devices, interruptible
         self.broken = False  # whether ranks were lost that this process cannot start again
         self._pool: RankPool | None = None
         self._worker: RankWorker | None = None
@@ -80,7 +89,7 @@ class Runner:
         from vqbench.execution.loggers import GuardedLogger, RunInfo
 
         info = RunInfo(job.run.key, job.row, job.run.to_dict(), self.store.folder(job.run))
-        return GuardedLogger(self.settings.logger, info, self.listener.log)
+        return GuardedLogger(self.settings.logger, info, self.listener.log, self.interruptible)
 
     def _carry_out(self, job: Job, logger: GuardedLogger | None) -> RunResult:
         """Train and evaluate what is missing of a run that this process has locked."""
@@ -93,10 +102,10 @@ class Runner:
             record = self._write(job.run, record, worker.carry_out(task, logger))
             if logger is not None:
                 logger.values(record)
-        except (KeyboardInterrupt, Unwritable):
-            self._abandon_ranks()
-            raise
-        except Exception as error:
+        except BaseException as error:  # plugins may raise anything; SystemExit must not end the other runs
+            if isinstance(error, Unwritable) or (isinstance(error, KeyboardInterrupt) and self.interruptible):
+                self._abandon_ranks()
+                raise
             return self._failed(job.run, error)
         return RunResult("done")
 
@@ -149,7 +158,7 @@ class Runner:
         self.store.write(record)
         return record
 
-    def _failed(self, run: RunSpec, error: Exception) -> RunResult:
+    def _failed(self, run: RunSpec, error: BaseException) -> RunResult:
         """Return the result of a failed run, recorded if the run itself is at fault."""
         reason = str(error)
         if isinstance(error, Interrupted | BrokenPipeError):  # the latter where nothing reads the output any more
@@ -236,7 +245,7 @@ def follow(group: RankGroup, settings: RunSettings) -> None:
         try:
             with suppress(VqbenchError):
                 worker.carry_out(task)
-        except Exception as error:
+        except BaseException as error:  # signals are ignored here: plugins have raised it
             traceback.print_exc()
             print(describe(error), file=sys.stderr, flush=True)
             os._exit(1)  # at once: torch would wait for the other ranks
@@ -255,7 +264,7 @@ def require_distributed(run: RunSpec) -> None:
             )
 
 
-def describe(error: Exception) -> str:
+def describe(error: BaseException) -> str:
     """Return why a run failed, in one sentence."""
     if isinstance(error, RunError):
         return str(error)
@@ -270,4 +279,4 @@ def describe(error: Exception) -> str:
 
     if (operation := determinism.refused_operation(error)) is not None:
         return f"--deterministic: {operation} has no deterministic implementation on this device; leave the option out"
-    return f"{type(error).__name__}: {error}"
+    return named(error)

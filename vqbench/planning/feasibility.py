@@ -131,7 +131,7 @@ def _keeps(model: Any, channels: int, size: int) -> bool:
         try:
             image: torch.Tensor = model.decode(model.encode(blank))
             return image.shape == blank.shape
-        except Exception:  # it may need values; training will show
+        except (Exception, SystemExit):  # it may need values; training will show
             return True
 
 
@@ -150,7 +150,7 @@ def _attempt(
         if isinstance(error.__context__, ImportError):
             return None  # of a package that only training needs
         raise suite.error(_at(suite, place, args, str(error), at), str(error)) from None
-    except Exception:  # of a stranger's, which may need values
+    except (Exception, SystemExit):  # of a stranger's, which may need values
         return None
 
 

@@ -16,6 +16,7 @@ from vqbench.planning.changes import narrowed, of_training, select_rows
 from vqbench.planning.overrides import Override, override
 from vqbench.planning.suite import SuiteSpec
 from vqbench.planning.yamlfile import Document
+from vqbench.system.paths import is_file
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -49,17 +50,10 @@ def find_suite(name_or_path: str | Path) -> Path:
     bases = [Path(), *(folders() if Path(given).name == given else [])]
     tried = [base / name for base in bases for name in dict.fromkeys((given, given.removesuffix(".yaml") + ".yaml"))]
     for path in tried:
-        if given and _is_file(path):
+        if given and is_file(path):
             return path
     looked = ", ".join(dict.fromkeys(str(base / given) for base in bases))
     raise UsageError(f"{given!r}: no such suite; looked for {looked} (or .yaml); {nearest(given, known_suites())}")
-
-
-def _is_file(path: Path) -> bool:
-    """Whether a file exists; False, too, if the system refuses an answer."""
-    with suppress(OSError, ValueError):
-        return path.exists() and not path.is_dir()
-    return False
 
 
 def load_suite(source: str | Path | Document, overrides: Iterable[Override] = ()) -> SuiteSpec:

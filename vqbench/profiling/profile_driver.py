@@ -137,6 +137,8 @@ def _measured(job: dict[str, Any]) -> dict[str, Any]:
         raise RunError(f"its process was killed by signal {-done.returncode}; out of memory?")
     if done.returncode:
         raise RunError(f"its process failed: {(done.stderr.strip().splitlines() or ['no output'])[-1]}")
+    if not done.stdout.strip():
+        raise RunError("its process ended without a result; does the plugin call sys.exit?")
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     if result.get("exit_code") == UsageError.exit_code:
         raise UsageError(result["error"])

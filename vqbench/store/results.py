@@ -20,6 +20,7 @@ from vqbench.spec import RunSpec
 from vqbench.store import schema
 from vqbench.store.record import Failure, NewerFormat, Record, lacking
 from vqbench.system import locks, stored_files
+from vqbench.system.paths import path_of
 from vqbench.system.stored_files import half_written, set_aside, write_atomically
 
 LISTED = 10  # runs that one sentence lists
@@ -32,15 +33,24 @@ class ResultStore:
     PARENT begins the key of the first stage, and ``ROOT/suites/`` for what each suite resolved to.
 
     ``damage`` has a sentence for each file that could not be read so far; see :meth:`sound` and :meth:`records`.
-    Raises StoreError if ``root`` exists and is no folder.
+    Raises StoreError if ``root`` exists and is no folder, UsageError if it is empty.
     """
 
     def __init__(self, root: str | Path) -> None:
-        self.root = Path(root)
+        self.root = path_of(root)
         self.damage: dict[Path, str] = {}
         self._unreadable: set[Path] = set()  # of these, files that may be sound: refused by the system, or newer
         if self.root.exists() and not self.root.is_dir():
             raise StoreError(f"{self.root}: not a folder; name another results folder with --store")
+
+    @property
+    def name(self) -> str:
+        """Name of the folder, for tables and pages; that of the working folder for ``.``.
+
+        >>> ResultStore("/home/me/runs").name
+        'runs'
+        """
+        return Path(os.path.abspath(self.root)).name
 
     def folder(self, run: RunSpec) -> Path:
         """Return the folder of ``run``, which need not exist."""

@@ -23,7 +23,7 @@ def enable() -> None:
     torch.backends.cudnn.benchmark = False
 
 
-def refused_operation(error: Exception) -> str | None:
+def refused_operation(error: BaseException) -> str | None:
     """Return the operation in ``error`` that has no deterministic implementation."""
     match = re.match(r"(\S+) does not have a deterministic implementation", str(error))
     return match and match[1]

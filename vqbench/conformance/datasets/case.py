@@ -49,7 +49,7 @@ class DatasetCase(Case):
     def folder(self) -> tuple[str, Path] | None:
         """The argument that names a folder of images, and that folder."""
         for name, value in self.args.items():
-            if isinstance(value, str) and self.cls.on_disk and path_of(value).is_dir():
+            if isinstance(value, str) and value and self.cls.on_disk and path_of(value).is_dir():
                 return name, path_of(value)
         return None
 

@@ -26,7 +26,7 @@ def small_batches(case: QuantizerCase) -> None:
         try:
             steps = [train_step(quantizer, z, seed=seed) for seed in range(2)]
             out = evaluate(quantizer, z)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise Fail(f"{where}: {type(error).__name__}: {str(error)[:200]}", do) from error
         values = [*state(quantizer).values(), *outputs(out).values(), *(step.objective for step in steps)]
         if any(isinstance(value, Tensor) and not value.isfinite().all() for value in values):
@@ -139,7 +139,7 @@ def _compiled(case: QuantizerCase, **how: Any) -> str:
         compiled.forward = torch.compile(forward, **how)  # type: ignore[method-assign]  # as torch.compile documents it
         steps = [train_step(each, case.features(seed=9), seed=9) for each in (plain, compiled)]
         outs = [evaluate(each, case.features(seed=7)) for each in (plain, compiled)]
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
     finally:
         torch._dynamo.reset()

@@ -199,7 +199,7 @@ class LocalExecutor(Executor):
         elif isinstance(message, LogMessage):
             self.listener.log(message.text)
         elif isinstance(message, WorkerExit):
-            worker.ready = False
+            worker.ready, worker.leaving = False, True
             if message.signal is not None and not self.stop():
                 self.stop.on_signal(message.signal)
         elif worker.job is None:
@@ -221,21 +221,22 @@ class LocalExecutor(Executor):
     def _on_worker_death(self, worker: WorkerProcess) -> None:
         """Resume or fail the run of a dead worker.
 
-        A run that had not begun is queued again.
+        A run that had not begun is queued again. Exit code 0 without a last message is a crash, too: a plugin or a
+        logger has ended the process.
         """
         self._workers.remove(worker)
         self._log_lines(worker.drain())
         reason, job, code = worker.exit_reason(), worker.job, worker.process.returncode
-        if job is not None and code != 0:
+        if job is not None and worker.leaving:  # it ended by itself before it received the job
+            self._resume(job, "its process ended before it began", worker.last_lines())
+        elif job is not None:
             if self.timeout is not None and worker.timed_out:
                 reason = f"took longer than --timeout {format_duration(self.timeout)}"
             if -code in KILL_SIGNALS and not worker.timed_out:
                 self._resume(job, reason, worker.last_lines())
             else:
                 self._on_crash(job, reason, worker.last_lines())
-        elif job is not None:  # the worker ended by itself before it received the job
-            self._queue.appendleft(job)
-        elif code != 0 and not worker.ready:
+        elif not worker.ready and not worker.leaving:
             self._failed_starts += 1
             if self._failed_starts >= MAX_FAILED_STARTS:
                 last_line = f" ({worker.log[-1]})" if worker.log else ""

@@ -130,7 +130,7 @@ def main() -> None:
             device = assigned.device
             if device not in runners:
                 settings = replace(setup.settings, device=device)
-                runners[device] = Runner(setup.folder, settings, driver, driver.stop_requested)
+                runners[device] = Runner(setup.folder, settings, driver, driver.stop_requested, False)
             result = runners[device].attempt(assigned.job)
             sys.stdout.flush()
             driver.send(result)

@@ -35,6 +35,7 @@ class WorkerProcess:
         self.job: Job | None = None
         self.started_at = 0.0  # monotonic time at which the job was assigned
         self.ready = self.timed_out = False
+        self.leaving = False  # whether it has sent that it ends by itself, without another job
         self.log: deque[str] = deque(maxlen=KEPT_LINES)
         self._incomplete_line = b""
         self.process = subprocess.Popen(
@@ -113,4 +114,5 @@ class WorkerProcess:
             return "its process was killed by signal 9 (out of memory?)"
         if code < 0:
             return f"its process crashed by signal {-code} ({signal.strsignal(-code)})"
-        return f"its process ended with exit code {code}"
+        early = " before its run was done, as by os._exit" if code == 0 and self.job and not self.leaving else ""
+        return f"its process ended with exit code {code}{early}"

@@ -56,7 +56,7 @@ def _run(view: RunView) -> dict[str, Any]:
         "state": view.state,
         "missing": view.missing,
         "failure": asdict(view.failure) if view.failure else None,
-        "results": view.store.root.name if view.store else None,
+        "results": view.store.name if view.store else None,
         "run": view.run.to_dict(),
         "made": record.made if record else None,
         "values": {p: {m: v.to_dict() for m, v in each.items()} for p, each in record.values.items()} if record else {},

@@ -81,7 +81,7 @@ class RunView:
     @property
     def place(self) -> str:
         """The path of the record from the results folder on, valid on any machine."""
-        return f"{self.store.root.name}/{self.store.folder(self.run).name}/record.json" if self.store else ""
+        return f"{self.store.name}/{self.store.folder(self.run).name}/record.json" if self.store else ""
 
     @property
     def history(self) -> list[dict[str, Any]]:

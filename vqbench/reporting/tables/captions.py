@@ -75,7 +75,7 @@ def _sources(stored: StoredRuns) -> str:
                 rows.setdefault(store, []).append(entry.label)
                 counts.setdefault(store, set()).add(run.key)
     ordered = [store for store in stored.stores if store in counts]
-    parts = [f"{len(counts[store])} from {store.root.name}/" for store in ordered]
+    parts = [f"{len(counts[store])} from {store.name}/" for store in ordered]
     for number, store in enumerate(ordered[1:], 1):
         parts[number] += f": {', '.join(dict.fromkeys(rows[store]))}"
     return "; ".join(parts)

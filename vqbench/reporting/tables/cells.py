@@ -60,7 +60,7 @@ class CellReader:
                 runs=runs,
                 origins={entry.seed: self.stored.origins(entry) for entry in measured},
                 images=self._images(measured, column),
-                sources=list(dict.fromkeys(store.root.name for each in measured if (store := self._store(each)))),
+                sources=list(dict.fromkeys(store.name for each in measured if (store := self._store(each)))),
             )
         if silent or not entries:
             return Cell(status="none", runs=runs)
