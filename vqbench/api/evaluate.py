@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from vqbench.api.arguments import whole_number, words
 from vqbench.errors import UsageError, counted, nearest
 
 if TYPE_CHECKING:
@@ -121,12 +122,12 @@ def evaluate(
     from vqbench.evaluation.image_pairs import PairSettings, default_metrics, pairs_of
     from vqbench.training.engine import devices_of
 
-    _require_codebook(codes, num_codes)
+    size = _codebook_size(codes, num_codes)
     pairs = pairs_of(originals, reconstructions, codes)
     settings = PairSettings(
-        protocols=_names(protocol),
-        metrics=default_metrics(codes is not None) if metrics is None else _names(metrics),
-        num_codes=num_codes,
+        protocols=_names("protocol", protocol),
+        metrics=default_metrics(codes is not None) if metrics is None else _names("metrics", metrics),
+        num_codes=size,
         depth=1 if pairs.codes is None else pairs.codes.shape[-1],
         device=devices_of(device, 1)[0],
     )
@@ -148,12 +149,14 @@ def evaluate_stream(pairs: Iterable[ImagePairs], settings: PairSettings) -> Eval
     return Evaluation(_values(measurement), _per_image(measurement, settings.protocols))
 
 
-def _require_codebook(codes: Any, num_codes: Any) -> None:
-    """Raise UsageError unless codes and their number are given together."""
+def _codebook_size(codes: Any, num_codes: Any) -> int | None:
+    """Return the size of the codebook, if any.
+
+    Raises UsageError unless codes and their number are given together.
+    """
     if (codes is None) != (num_codes is None):
         raise UsageError("give `codes` and `num_codes` together: usage is a share of the codebook's size")
-    if num_codes is not None and (type(num_codes) is not int or num_codes < 2):
-        raise UsageError(f"num_codes={num_codes!r}: give the size of the codebook, a whole number of at least 2")
+    return None if num_codes is None else whole_number("num_codes", num_codes, 2)
 
 
 def _values(measurement: Measurement) -> DataFrame:
@@ -203,8 +206,8 @@ def _per_image(measurement: Measurement, protocols: Sequence[str]) -> DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def _names(names: str | Sequence[str]) -> list[str]:
-    return [names] if isinstance(names, str) else list(dict.fromkeys(names))
+def _names(argument: str, names: str | Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(words(argument, names)))
 
 
 def _notes(values: DataFrame) -> list[str]:
