@@ -169,6 +169,7 @@ def test_wheels_of_checkout_and_sdist_are_equal(wheel: Path, sdist: Path, tmp_pa
     assert not check_release.differences(check_release.wheel_files(wheel), check_release.wheel_files(built))
 
 
+@pytest.mark.slow
 def test_the_installed_sdist_works(sdist: Path, tmp_path: Path) -> None:
     """What an sdist installs prints its version, lists quantizers and trains, away from any checkout.
 

@@ -6,8 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vqbench.api.evaluate import Evaluation as Evaluation
     from vqbench.api.evaluate import evaluate as evaluate
+    from vqbench.api.evaluation import Evaluation as Evaluation
     from vqbench.api.quantizers import QuantizerInfo as QuantizerInfo
     from vqbench.api.quantizers import create_quantizer as create_quantizer
     from vqbench.api.quantizers import list_quantizers as list_quantizers
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _MODULES = {  # public name -> its module in vqbench.api, imported on first use: ``import vqbench`` costs nothing
-    "Evaluation": "evaluate",
+    "Evaluation": "evaluation",
     "QuantizerInfo": "quantizers",
     "RunProgress": "running",
     "Suite": "suites",

@@ -7,7 +7,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +19,9 @@ from vqbench.protocol import MeasureProtocol
 
 if TYPE_CHECKING:
     from vqbench.dataset import Images
+
+Part = TypeVar("Part")
+Result = TypeVar("Result")
 
 
 def to_unit(levels: Tensor) -> Tensor:
@@ -162,13 +165,20 @@ def batches(
     def read(part: Tensor) -> Tensor:
         return images[part] if seed is None else images.augmented(part, seed)
 
-    count = threads or workers()
-    pool = ThreadPoolExecutor(count, thread_name_prefix="vqbench-loader")
-    waiting: deque[Future[Tensor]] = deque()
+    yield from read_ahead(parts, read, threads or workers())
+
+
+def read_ahead(parts: Iterable[Part], read: Callable[[Part], Result], threads: int) -> Iterator[Result]:
+    """Yield ``read(part)`` of all parts in order, computed ahead by threads.
+
+    Twice as many results as threads wait at most. An error of ``read`` is raised where its result is due.
+    """
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="vqbench-loader")
+    waiting: deque[Future[Result]] = deque()
     try:
         for part in parts:
             waiting.append(pool.submit(read, part))
-            if len(waiting) > 2 * count:
+            if len(waiting) > 2 * threads:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

@@ -34,6 +34,14 @@ class Batch:
     reconstructions: Tensor
     codes: Tensor | None
     index: Tensor
+    _shared: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def shared(self, key: Hashable, compute: Callable[[], Result]) -> Result:
+        """Return ``compute()``, once for all metrics that use ``key``."""
+        if key not in self._shared:
+            self._shared[key] = compute()
+        result: Result = self._shared[key]
+        return result
 
 
 @dataclass(frozen=True)
@@ -202,6 +210,7 @@ class SampleMetric(Metric):
     """
 
     of_samples = True
+    needs_training: ClassVar[bool] = False  # uses `training`, or the images themselves, not features alone
     knobs = (*Metric.knobs, "fid_resize")
 
     @classmethod

@@ -129,6 +129,7 @@ WRONG: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     (r"shape \(3, 0\): there is no code", (LEVELS, LEVELS, np.zeros((3, 0), int), 7), {}),
     ("protocol=None: give a text, or several", (LEVELS, LEVELS), {"protocol": None}),
     ("metrics=5: give a text, or several", (LEVELS, LEVELS), {"metrics": 5}),
+    ("5: not an array of numbers; give an array", (5, LEVELS), {}),
     ("sparse, meta, nested or quantized", (torch.zeros(3, 3, 16, 16).to_sparse(), LEVELS), {}),
 ]
 

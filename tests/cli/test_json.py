@@ -57,6 +57,8 @@ def test_list_and_info(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
         ("report", ("report", "quick", "--format", "json")),
         ("diff", ("diff", ROOT / "results", ROOT / "results", "--json")),
         ("check", ("check", "vq", "--only", "budget", "--json")),
+        ("verify", ("verify", ROOT / "results", "--document", ROOT / "README.md", "--json")),
+        ("merge", ("merge", ROOT / "results", ROOT / "tests", "--dry-run", "--json")),
     ],
 )
 def test_commands_about_suites_and_results(

@@ -73,6 +73,7 @@ def test_the_printed_commands_work(kind: str, name: str, here: Path, capsys: pyt
     assert of_record.get(kind) == name or name in values
 
 
+@pytest.mark.slow
 def test_all_kinds_work_together_on_two_devices(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Plugins of all kinds run in a worker and on two devices with equal values, and every command shows them."""
     files = [str(scaffold.write(kind, name)) for kind, name in NAMES.items()]

@@ -93,6 +93,24 @@ def test_images_that_changed_are_named_as_the_reason(
     assert commands_of(shown) == []
 
 
+def test_a_setting_that_was_asked_for_is_no_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Runs of the suite as its file has it, or of some rows and other seeds, are named by a command that shows them."""
+    monkeypatch.chdir(tmp_path)
+    suite, store = write(tmp_path, "vq, cvq, identity"), ResultStore("runs")
+    store_runs(Selection(), suite, store)
+    store_runs(Selection(only=["vq", "cvq"], seeds="7,8"), suite, store)
+    for words in (("--set", "train.clean.epochs=5"), ("--seeds", "9")):
+        assert vqbench("table", "tiny.yaml", *words) == 0
+        shown = capsys.readouterr().err
+        assert "versions" not in shown
+        assert commands_of(shown) == [
+            ["table", "tiny.yaml", "--only", "vq", "--only", "cvq", "--seeds", "7,8"],
+            ["table", "tiny.yaml"],
+        ]
+
+
 def test_runs_of_the_plan_itself_are_no_other_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -142,6 +160,6 @@ def test_diff_names_the_settings_of_states_that_share_nothing(
     assert vqbench("diff", "a", "b") == 0
     shown = capsys.readouterr().out
     assert "0 values in both" in shown
-    assert "a has quick --epochs 2\nb has quick --set train.clean.epochs=3 --seeds 7\n" in shown
+    assert "a has quick --epochs 2 --only vq\nb has quick --set train.clean.epochs=3 --only vq --seeds 7\n" in shown
     assert vqbench("diff", "a", "a") == 0
     assert "a has" not in capsys.readouterr().out

@@ -62,6 +62,8 @@ LINES: tuple[tuple[str, ...], ...] = (
     ("prepare", "tiny.yaml", "--store", "runs", "--offline"),
     ("doctor", "--json"),
     ("publish", "tiny.yaml", "--store", "runs", "--results", "published"),
+    ("verify", "runs", "--json"),
+    ("merge", "runs", "folder", "-o", "merged", "--json"),
     ("clean", "tiny.yaml", "--store", "runs", "--yes"),
 )
 

@@ -11,7 +11,7 @@ import pytest
 from tests.support.image_folders import (
     ppm_noise,
 )
-from vqbench.datasets import _lmdb, _scan
+from vqbench.assets import image_scan, lmdb_file
 from vqbench.datasets.lsun import Lsun
 from vqbench.errors import AssetError
 
@@ -39,9 +39,9 @@ def test_lmdb_is_read_as_its_library_reads_it(environment: Path) -> None:
     with lmdb.open(str(environment), readonly=True, lock=False) as opened, opened.begin() as view:
         wanted = [(bytes(key).decode("latin-1"), bytes(value)) for key, value in view.cursor()]
     data = (environment / "data.mdb").read_bytes()
-    assert [(key, data[place : place + size]) for key, size, place in _lmdb.entries(environment)] == wanted
-    entries = _scan.scan(environment).entries
-    assert [_scan.content(environment, each.name, each.size, each.offset) for each in entries] == [
+    assert [(key, data[place : place + size]) for key, size, place in lmdb_file.entries(environment)] == wanted
+    entries = image_scan.scan(environment).entries
+    assert [image_scan.content(environment, each.name, each.size, each.offset) for each in entries] == [
         value for _, value in wanted
     ]
 
@@ -52,7 +52,7 @@ def test_lmdb_that_is_cut_off_is_one_sentence(environment: Path, share: float) -
     path = environment / "data.mdb"
     os.truncate(path, int(path.stat().st_size * share))
     with pytest.raises(AssetError, match=r"data\.mdb: not a whole lmdb environment .*; fetch it again"):
-        _scan.scan(environment)
+        image_scan.scan(environment)
     with pytest.raises(AssetError):
         Lsun(folder=str(environment.parent))
 
@@ -61,10 +61,10 @@ def test_lmdb_that_leads_round_ends(environment: Path) -> None:
     """A branch that leads back to itself is an error."""
     path = environment / "data.mdb"
     data = bytearray(path.read_bytes())
-    tree = _lmdb._Tree(path.open("rb"))
+    tree = lmdb_file._Tree(path.open("rb"))
     place = tree.root * tree.page
     (node,) = struct.unpack_from("<H", data, place + 16)
     data[place + node : place + node + 6] = tree.root.to_bytes(6, "little")
     path.write_bytes(data)
     with pytest.raises(AssetError, match="is reached twice"):
-        _scan.scan(environment)
+        image_scan.scan(environment)

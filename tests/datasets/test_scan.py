@@ -18,7 +18,8 @@ from tests.support.image_folders import (
     tar,
 )
 from vqbench import registry
-from vqbench.datasets import _index, _scan
+from vqbench.assets import image_scan
+from vqbench.datasets import _index
 from vqbench.datasets.photos import Photos
 from vqbench.errors import AssetError
 
@@ -84,7 +85,7 @@ def test_a_tar_of_a_negative_size_ends(tmp_path: Path) -> None:
     data[148:156] = b"%06o\0 " % sum(data[:512])
     (tmp_path / "a.tar").write_bytes(data)
     with pytest.raises(AssetError, match="not a whole tar archive"):
-        _scan.scan(tmp_path)
+        image_scan.scan(tmp_path)
 
 
 def test_tar_shards_are_the_same_data_set(folder: Path, tmp_path: Path) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from tests.support.fidelity import frechet_inception_distance
 from tests.support.measured_batches import (
@@ -47,6 +49,23 @@ def test_fewer_than_two_images_have_no_rfid(weights: None, monkeypatch: pytest.M
         collector.compute()
 
 
+def test_rfid_and_kid_compute_features_once(weights: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both metrics of one batch need one pass of originals and one of reconstructions, and keep none in memory."""
+    passed: list[int] = []
+
+    def counting(net: nn.Module, x: Tensor, resize: int | None) -> Tensor:
+        passed.append(len(x))
+        return cheap_features(net, x, resize)
+
+    monkeypatch.setattr(inception, "features", counting)
+    batch = batch_of(colour(2))
+    for name in ("rfid", "kid"):
+        collector = metric(name, replace(context(), dataset="", keep=False))
+        collector.update(batch)
+        assert not collector.originals._rows
+    assert passed == [2, 2]
+
+
 def test_features_of_originals_are_computed_once(weights: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next run, and the next process, put reconstructions alone through the network, to the same sums."""
     batch = batch_of(colour(2))
@@ -58,7 +77,7 @@ def test_features_of_originals_are_computed_once(weights: None, monkeypatch: pyt
     for collector in (lambda: this, lambda: this, lambda: metric("rfid")):  # the last as in a new process
         each = collector()
         each.start(context())
-        each.update(batch)
+        each.update(replace(batch))  # another batch of the same images
         each.originals.save()
         states.append(each.state)
     assert passed == [2, 2, 2, 2]  # originals and reconstructions, then reconstructions, and again

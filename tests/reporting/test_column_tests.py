@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from vqbench.reporting.column_tests import judge_columns
+from vqbench.reporting.column_tests import judge_columns, no_comparison
 from vqbench.reporting.tables.table import Cell, Column, Row, RowBlock, Table
 
 
@@ -47,3 +49,17 @@ def test_bold_is_rarely_wrong() -> None:
         rows = [[hard + rng.normal(scale=0.3) + rng.normal(scale=0.5, size=30) for _ in range(4)] for _ in range(4)]
         wrong += judged(*rows) == "significant"
     assert wrong / 250 <= 0.05
+
+
+def test_the_reason_for_no_comparison_is_the_true_one() -> None:
+    """Too few images, one row, equal values, other budgets and no direction are told apart."""
+    table, _ = table_of([[1.0, 2.0]], [[3.0, 4.0]])
+    few = "4 test images, and rows are compared from 100 on"
+    assert no_comparison(replace(table, columns=[replace(table.columns[0], unranked=few)])) == few
+    assert no_comparison(table_of([[1.0, 2.0]])[0]) == "fewer than two rows have values"
+    assert "equal values" in no_comparison(table_of([[1.0, 2.0]], [[2.0, 1.0]])[0])
+    assert no_comparison(replace(table, columns=[replace(table.columns[0], better=None)])).startswith("no column")
+    first, second = table.blocks[0].rows
+    other = replace(second, cells=[replace(second.cells[0], unranked="other budget")])
+    shown = no_comparison(replace(table, blocks=[RowBlock("data", [first, other])]))
+    assert shown == "fewer than two rows compete, the others are not ranked (other budget)"

@@ -114,6 +114,18 @@ def test_runs_of_earlier_versions_are_shown_with_what_they_have(tmp_path: Path) 
     assert "No code counts are stored" in old
 
 
+def test_a_page_without_comparisons_says_why(tmp_path: Path) -> None:
+    """With 4 test images the page gives that as the reason, and counts no comparisons and no columns."""
+    suite, few = simulated_suite(tmp_path), "4 test images, and rows are compared from 100 on"
+    tables = [
+        replace(each, columns=[replace(column, unranked=few) for column in each.columns]) for each in suite.tables
+    ]
+    shown = page.page(replace(suite, tables=tables))
+    assert shown.count(f"No comparison: {few}.") == 2
+    assert "comparisons corrected" not in shown
+    assert "columns have a row" not in shown
+
+
 def test_a_damaged_portrait_costs_its_image_alone(tmp_path: Path) -> None:
     """The page is still written, and names the damaged file."""
     suite = simulated_suite(tmp_path)

@@ -202,7 +202,7 @@ def test_samples_and_references_are_counted(
     changed = replace(generated, sampling=sampling, suite=generated.suite.reduce(images))
     [table] = assemble.tables(changed, [])
     assert table.protocol == ("clean" if images is None else "clean@60")
-    assert {column.key for column in table.columns if not column.ranked} == unranked
+    assert {column.key for column in table.columns if column.unranked} == unranked
     tested = [f"{PSNR_TOO_FEW} {rfid_too_few(60)}"] if images else [rfid_too_few(1_000)]
     assert table.footnotes == [*tested, *further]
     assert f"- {table.footnotes[0]}\n" in render(table, "markdown", all_notes=True)

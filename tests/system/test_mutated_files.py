@@ -22,8 +22,8 @@ from PIL import Image
 from tests.support import odd_images
 from tests.support.script_archive import script_archive
 from tests.support.soak import examples
-from vqbench.assets import array_pickles, forms, image_file, safe_pickle, torch_archives
-from vqbench.datasets import _index, _lmdb, _scan
+from vqbench.assets import array_pickles, forms, image_file, image_scan, lmdb_file, safe_pickle, torch_archives
+from vqbench.datasets import _index
 from vqbench.datasets._idx import idx_images
 from vqbench.errors import AssetError
 from vqbench.system import files
@@ -181,7 +181,7 @@ def tar(packed: bool) -> bytes:
 
 def checked(root: Path) -> None:
     """Read and decode every entry of a folder."""
-    made = _index._checked(root, _scan.scan(root), None)
+    made = _index._checked(root, image_scan.scan(root), None)
     for position in range(len(made)):
         if position not in made.damaged:
             made.read(position)
@@ -221,7 +221,7 @@ def test_mutated_lmdb(tmp_path_factory: pytest.TempPathFactory, environment: byt
     page = data.draw(st.integers(0, len(environment) // 4096 - 1)) * 4096
     start, end = (page, page + 200) if data.draw(st.booleans()) else (page, len(environment))
     changed = environment[:start] + data.draw(mutated(environment[start:end])) + environment[end:]
-    (root / _lmdb.FILE).write_bytes(changed)
+    (root / lmdb_file.FILE).write_bytes(changed)
     ends_well(lambda: checked(root), (AssetError,))
 
 

@@ -6,7 +6,7 @@ import io
 import threading
 import warnings
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -22,6 +22,7 @@ SUFFIXES = frozenset(
     {"jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "gif", "bmp", "dib", "tif", "tiff", "avif", "jp2", "j2k"}
     | {"ppm", "pgm", "pbm", "pnm", "tga", "ico", "pcx", "mpo"}
 )
+GREY = frozenset({"1", "L", "LA", "La"})  # Pillow's modes of 8 bits or fewer
 # Formats that are opened, whatever a file's name: none for which Pillow starts another program (EPS: Ghostscript).
 FORMATS = (
     *("JPEG", "MPO", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "PPM", "AVIF", "JPEG2000", "ICO", "PCX", "TGA"),
@@ -49,6 +50,7 @@ class Decoded:
     image: Image.Image
     peak: int = -1  # the highest level of a deep image (more than 8 bits per channel); -1: not deep
     colour: bool = False  # deep, with colours, of whose 16 bits Pillow keeps the upper 8
+    grey: bool = False  # stored with one channel besides transparency
 
 
 def is_image(name: str) -> bool:
@@ -81,7 +83,8 @@ def examined(data: bytes, bits: int = WORD) -> Decoded:
                 deep = ";16" in str(getattr(image, "tile", ""))
                 image.load()
                 _require_size(image)  # the image within an icon may be larger than its header says
-                return _rgb(_upright(image), deep, bits)
+                grey = image.mode in GREY or image.mode.startswith("I")
+                return replace(_rgb(_upright(image), deep, bits), grey=grey)
     except Unreadable:
         raise
     except UnidentifiedImageError:

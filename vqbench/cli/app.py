@@ -26,6 +26,8 @@ from vqbench.cli.help_pages import SectionedCommand, SectionedGroup
 from vqbench.cli.info import info
 from vqbench.cli.init import init
 from vqbench.cli.list import list_
+from vqbench.cli.measure import measure
+from vqbench.cli.merge import merge
 from vqbench.cli.new import new
 from vqbench.cli.plan import plan
 from vqbench.cli.prepare import prepare
@@ -36,6 +38,7 @@ from vqbench.cli.run import run
 from vqbench.cli.sample import sample
 from vqbench.cli.status import status
 from vqbench.cli.table import table
+from vqbench.cli.verify import verify
 from vqbench.errors import VqbenchError, sentence
 from vqbench.system import console
 from vqbench.system.environment import waiting
@@ -66,6 +69,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "table": table,
     "report": report,
     "diff": diff,
+    "measure": measure,
     "explain": explain,
     "sample": sample,
     "encode": encode,
@@ -79,6 +83,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "prepare": prepare,
     "doctor": doctor,
     "publish": publish,
+    "verify": verify,
+    "merge": merge,
     "clean": clean,
     "completion": completion,
 }

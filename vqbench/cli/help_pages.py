@@ -10,15 +10,16 @@ from typer.core import TyperCommand, TyperGroup
 # Headings and the commands below them. A command without a heading is listed last.
 COMMANDS: Mapping[str, tuple[str, ...]] = {
     "Compare quantizers": ("init", "run", "plan", "status", "table", "report", "diff"),
-    "Use trained runs": ("explain", "sample", "encode", "decode", "export", "evaluate"),
+    "Use images and trained runs": ("measure", "explain", "sample", "encode", "decode", "export"),
     "Look up": ("list", "info"),
     "Add your own": ("new", "check", "profile"),
-    "Look after": ("prepare", "doctor", "publish", "clean", "completion"),
+    "Look after": ("prepare", "doctor", "publish", "verify", "merge", "clean", "completion"),
 }
 # Headings and the options below them, by their parameters' names. An option without a heading is under "Options".
 OPTIONS: Mapping[str, tuple[str, ...]] = {
     "Change the suite": ("only", "skip", "seeds", "metrics", "sets", "plugin"),
     "Reduce it (a copy, not comparable with full runs)": ("epochs", "batch_size", "subset", "test_images"),
+    "How images are read": ("by_order", "originals_as", "value_range", "array", "skip_damaged", "as_rgb"),
     "Where it runs": ("device", "jobs", "devices", "executor", "address", "cpus_per_run", "gpus_per_run", "slurm"),
     "When it stops": ("time_limit", "timeout", "retry_failed"),
 }

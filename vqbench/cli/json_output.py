@@ -252,6 +252,50 @@ class ExplainJson(TypedDict):
 
 
 @with_config(EXACT)
+class ImagesGivenJson(TypedDict):
+    """Images that `vqbench measure` was given."""
+
+    path: str
+    kind: Annotated[str, _about("folder, tar shards, lmdb environment, or array")]
+    images: Annotated[int, _about("number of images")]
+
+
+@with_config(EXACT)
+class MeasuredValueJson(TypedDict):
+    """One value of ``vqbench measure``."""
+
+    protocol: str
+    images: Annotated[int, _about("number of images that it is of")]
+    metric: str
+    label: Annotated[str, _about("name in the table")]
+    value: Annotated[Number, _about("in `unit`; nan where the metric does not apply")]
+    unit: str
+    higher_is_better: bool
+    digits: Annotated[int, _about("decimals worth printing")]
+    metric_version: int
+    protocol_version: int
+    note: Annotated[str, _about("why it is not ranked, or infinite; may be empty")]
+
+
+@with_config(EXACT)
+class MeasureJson(TypedDict):
+    """``vqbench measure ORIGINALS RECONSTRUCTIONS --json``."""
+
+    label: Annotated[str, _about("as --label gives it")]
+    originals: NotRequired[ImagesGivenJson]
+    reconstructions: NotRequired[ImagesGivenJson]
+    codes: NotRequired[Annotated[dict[str, Any] | None, _about("path, num_codes and depth; null without codes")]]
+    matched_by: NotRequired[Annotated[Literal["name", "position"], _about("how pairs were matched")]]
+    damaged: NotRequired[Annotated[dict[str, str], _about("damaged image that was left out -> reason")]]
+    resumed_at: NotRequired[Annotated[int, _about("images that an earlier, interrupted call had measured")]]
+    per_image: NotRequired[Annotated[str | None, _about("CSV file of the values per image")]]
+    samples: NotRequired[Annotated[ImagesGivenJson, _about("images that were compared with the reference")]]
+    reference: NotRequired[ImagesGivenJson]
+    notes: Annotated[list[str], _about("how the inputs were read, a sentence each")]
+    values: list[MeasuredValueJson]
+
+
+@with_config(EXACT)
 class ReportJson(TypedDict):
     """``vqbench report SUITE --format json``."""
 
@@ -259,6 +303,52 @@ class ReportJson(TypedDict):
     command: Annotated[str, _about("command that makes the runs")]
     tables: Annotated[list[dict[str, Any]], _about("as `table --json`, with `statistics`")]
     runs: Annotated[list[dict[str, Any]], _about("every run with its record")]
+
+
+@with_config(EXACT)
+class ProblemJson(TypedDict):
+    """One thing that is wrong with a results folder or a document."""
+
+    path: Annotated[str, _about("file or folder; of documents, with the line")]
+    about: Annotated[str, _about("what is wrong, and what to do")]
+
+
+@with_config(EXACT)
+class VerifyJson(TypedDict):
+    """``vqbench verify FOLDER --json``."""
+
+    store: Annotated[str, _about("the results folder")]
+    sound: Annotated[bool, _about("whether nothing is wrong")]
+    records: Annotated[int, _about("records that can be read")]
+    values: Annotated[int, _about("values of these records")]
+    arrays: Annotated[int, _about("arrays of per-image values")]
+    snapshots: Annotated[int, _about("files of images and code usage")]
+    suites: Annotated[int, _about("resolved suites that can be read")]
+    figures: Annotated[int, _about("regions of documents that were compared")]
+    unfinished: Annotated[list[str], _about("folders of runs without a record yet")]
+    problems: list[ProblemJson]
+
+
+@with_config(EXACT)
+class LeftRunJson(TypedDict):
+    """One run that was not merged."""
+
+    name: Annotated[str, _about("name of its folder")]
+    about: Annotated[str, _about("both values of a conflict, or why it is left")]
+
+
+@with_config(EXACT)
+class MergeJson(TypedDict):
+    """``vqbench merge A B --json``."""
+
+    target: Annotated[str, _about("folder that was merged into")]
+    dry_run: Annotated[bool, _about("whether nothing was written")]
+    copied: Annotated[list[str], _about("runs that the target lacked")]
+    completed: Annotated[list[str], _about("runs that got further values or files")]
+    same: Annotated[list[str], _about("runs that lacked nothing")]
+    conflict: Annotated[list[LeftRunJson], _about("runs with different values")]
+    unreadable: Annotated[list[LeftRunJson], _about("runs with damaged files, or of a newer format")]
+    unfinished: Annotated[list[LeftRunJson], _about("runs without a record, or in work")]
 
 
 OUTPUTS: dict[str, Any] = {
@@ -271,8 +361,11 @@ OUTPUTS: dict[str, Any] = {
     "report": ReportJson,
     "diff": DiffJson,
     "explain": ExplainJson,
+    "measure": MeasureJson,
     "check": list[CheckJson],
     "doctor": DoctorJson,
+    "verify": VerifyJson,
+    "merge": MergeJson,
 }
 
 

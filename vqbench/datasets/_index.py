@@ -24,9 +24,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vqbench.assets import cache_folder, image_file
+from vqbench.assets import cache_folder, image_file, image_scan
 from vqbench.assets.content import replacing
-from vqbench.datasets import _scan
 from vqbench.errors import AbsentData, AssetError
 from vqbench.system.files import MB, load_npz
 
@@ -67,7 +66,7 @@ class Index:
         """Return the bytes of one file. Raises AssetError if they have changed."""
         name, size, offset = self.names[position], int(self.sizes[position]), int(self.offsets[position])
         try:
-            data = _scan.content(self.root, name, size, offset)
+            data = image_scan.content(self.root, name, size, offset)
         except OSError as error:
             raise AssetError(f"{self.root / name}: cannot be read any more ({error.strerror}); restore it") from error
         if _digest(data) != self.digests[position].tobytes():
@@ -87,9 +86,9 @@ def index(root: Path) -> Index:
     if not root.is_dir():
         raise AbsentData(f"{root}: no such folder; set folder to one that contains images")
     known = _load(root)
-    if known is not None and _scan.unchanged(root, known.watched) and not _altered(known, known.damaged):
+    if known is not None and image_scan.unchanged(root, known.watched) and not _altered(known, known.damaged):
         return known
-    checked = _checked(root, _scan.scan(root), known)
+    checked = _checked(root, image_scan.scan(root), known)
     _save(checked)
     return checked
 
@@ -103,7 +102,7 @@ def refresh(known: Index) -> None:
         "they are checked again, and if their content differs, runs on them are new ones",
         file=sys.stderr,
     )
-    _save(_checked(known.root, _scan.scan(known.root), known))
+    _save(_checked(known.root, image_scan.scan(known.root), known))
 
 
 def _altered(known: Index, positions: Iterable[int]) -> list[int]:
@@ -115,7 +114,7 @@ def _altered(known: Index, positions: Iterable[int]) -> list[int]:
         each
         for each in positions
         if not known.offsets[each]
-        and _scan.altered(known.root, known.names[each], int(known.sizes[each]), int(known.stamps[each]))
+        and image_scan.altered(known.root, known.names[each], int(known.sizes[each]), int(known.stamps[each]))
     ]
 
 
@@ -123,7 +122,7 @@ def _digest(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()[:DIGEST]
 
 
-def _checked(root: Path, scan: _scan.Scan, known: Index | None) -> Index:
+def _checked(root: Path, scan: image_scan.Scan, known: Index | None) -> Index:
     """Index all entries: unchanged ones as in ``known``, others by decoding."""
     entries = scan.entries
     checked = Index(
@@ -192,7 +191,7 @@ def _check_all(checked: Index, positions: list[int]) -> Iterator[_CheckedFile]:
 def _check(checked: Index, position: int) -> _CheckedFile:
     try:
         name, size, offset = checked.names[position], int(checked.sizes[position]), int(checked.offsets[position])
-        data = _scan.content(checked.root, name, size, offset)
+        data = image_scan.content(checked.root, name, size, offset)
     except OSError as error:
         return _CheckedFile(position, bytes(DIGEST), f"cannot be read: {error.strerror}")
     digest, known = _digest(data), checked.damaged.get(position, "")

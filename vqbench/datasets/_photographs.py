@@ -22,10 +22,10 @@ import numpy as np
 from vqbench.assets import cache_folder, image_file
 from vqbench.assets.cache import data_folder
 from vqbench.assets.content import replacing
+from vqbench.assets.image_scan import skipped_files
 from vqbench.bounds import Bits, Side
 from vqbench.dataset import Dataset, Split
 from vqbench.datasets._index import Index, refresh
-from vqbench.datasets._scan import skipped_files
 from vqbench.errors import AbsentData, AssetError, UsageError
 from vqbench.system.files import MB, read_regular
 from vqbench.system.paths import path_of

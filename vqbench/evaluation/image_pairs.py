@@ -49,7 +49,9 @@ class PairSettings:
             if metric.of_samples:
                 raise UsageError(f"metric {name!r} is of generated images, and these are reconstructions; leave it out")
             if metric.needs_codes and self.num_codes is None:
-                raise UsageError(f"metric {name!r} counts codes: give `codes` and `num_codes`, or leave it out")
+                raise UsageError(
+                    f"metric {name!r} counts codes: give codes and the size of their codebook, or leave it out"
+                )
 
     def assets(self) -> list[str]:
         """List the weights that the metrics need under the protocols."""
@@ -78,13 +80,17 @@ class PairSettings:
         return [registry.load("metrics", name) for name in self.metrics]
 
 
-def default_metrics(with_codes: bool) -> list[str]:
-    """List the metrics that need no weights: of pixels, then of codes if any."""
+def default_metrics(with_codes: bool, weights: bool = False) -> list[str]:
+    """List the metrics of pairs: of pixels, then of codes if any.
+
+    Those that need the weights of a network are listed only if ``weights``.
+    """
     clean = protocol.MEASURE["clean"]
     classes = {name: registry.load("metrics", name) for name in registry.names("metrics")}
-    of_pairs = [name for name, metric in classes.items() if not metric.of_samples and not metric.assets(clean)]
-    of_codes = [name for name in of_pairs if classes[name].needs_codes]
-    return [name for name in of_pairs if name not in of_codes] + (of_codes if with_codes else [])
+    of_pairs = [name for name, metric in classes.items() if not metric.of_samples]
+    own = [name for name in of_pairs if weights or not classes[name].assets(clean)]
+    of_codes = [name for name in own if classes[name].needs_codes]
+    return [name for name in own if name not in of_codes] + (of_codes if with_codes else [])
 
 
 @torch.no_grad()
@@ -105,7 +111,7 @@ def evaluate_pairs(
         UsageError: Images of different shapes or numbers, of a wrong type or range; codes that do not fit.
         RunError: Images that are too few or too small for a metric.
     """
-    passed = _started(settings)
+    passed = started_pass(settings)
     shape: tuple[int, ...] | None = None
     done = 0
     for pair in pairs:
@@ -142,7 +148,8 @@ def pairs_of(originals: Any, reconstructions: Any, codes: Any = None) -> ImagePa
     return pair
 
 
-def _started(settings: PairSettings) -> MetricPass:
+def started_pass(settings: PairSettings) -> MetricPass:
+    """Return a pass over pairs of images by all metrics and protocols."""
     bits = None if settings.num_codes is None else settings.depth * log2(settings.num_codes)
 
     def context(name: str) -> Context:

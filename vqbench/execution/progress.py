@@ -244,6 +244,45 @@ def run_progress(
 
 
 @contextmanager
+def image_progress(activity: str, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """Show how many images are done: a bar, or a line every few seconds.
+
+    Yields the function to call with ``(done, total)`` images.
+    """
+    current = _Activity(activity)
+
+    def advance(done: int, total: int) -> str:
+        current.first_done = done if current.first_done is None else current.first_done
+        current.done, current.total = done, total
+        return f"{approximate(current.seconds_left())} left" if current.advanced() and done < total else ""
+
+    if quiet or (screen := console.bars()) is None:
+
+        def show(done: int, total: int) -> None:
+            left = advance(done, total)
+            now = time.monotonic()
+            if not quiet and left and now - max(current.started, current.last_shown) >= PLAIN_EVERY:
+                current.last_shown = now
+                print(f"{activity}: {done:,}/{total:,}, {left}", file=sys.stderr, flush=True)
+
+        yield show
+        return
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as Bars
+
+    columns = ("{task.description}", "{task.fields[count]}", "{task.fields[left]}")
+    texts = [TextColumn(each, markup=False) for each in columns]
+    with Bars(texts[0], BarColumn(), *texts[1:], console=screen, transient=True) as bars, console.guarded():
+        bar = bars.add_task(activity, total=None, count="", left="")
+
+        def draw(done: int, total: int) -> None:
+            left = advance(done, total)
+            bars.update(bar, completed=done, total=total, count=f"{done:,}/{total:,}", left=left)
+
+        yield draw
+
+
+@contextmanager
 def download_progress(name: str) -> Iterator[Callable[[int, int | None], None]]:
     """Show the bytes of one download: a bar, or a line every few seconds.
 

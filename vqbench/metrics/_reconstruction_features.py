@@ -25,20 +25,32 @@ class FeatureMetric(Metric):
         super().__init__(context)
         self.net = inception.network(context.device)
         self.originals = feature_cache.FeatureCache(
-            feature_cache.features_path(context.protocol, context.dataset, context.device)
+            feature_cache.features_path(context.protocol, context.dataset, context.device), context.keep
         )
 
     def features(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return features (B, 2048) of originals, if possible cached, and others."""
+        """Return features (B, 2048) of originals, if possible cached, and others.
+
+        They are computed once for all metrics of a batch.
+        """
         resize = self.context.protocol.fid_resize
-        originals = self.originals.get(
-            batch.index.tolist(), lambda places: inception.features(self.net, batch.originals[places], resize)
+
+        def compute(places: list[int]) -> Tensor:
+            return batch.shared(
+                ("originals", resize, *places), lambda: inception.features(self.net, batch.originals[places], resize)
+            )
+
+        originals = self.originals.get(batch.index.tolist(), compute)
+        reconstructions = batch.shared(
+            ("reconstructions", resize), lambda: inception.features(self.net, batch.reconstructions, resize)
         )
-        return originals, inception.features(self.net, batch.reconstructions, resize)
+        return originals, reconstructions
 
 
 def select(batch: Batch, kept: Tensor) -> Batch:
     """Return the images of ``batch`` that are ``kept``, (B,) bool."""
+    if kept.all():
+        return batch  # with what other metrics have computed of it
     here = kept.to(batch.originals.device)
     codes = None if batch.codes is None else batch.codes[here]
     return Batch(batch.originals[here], batch.reconstructions[here], codes, batch.index[kept])

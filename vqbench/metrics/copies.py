@@ -36,6 +36,7 @@ class Copies(SampleMetric):
     unit = "%"
     better = "min"
     digits = 1
+    needs_training = True
     knobs = ()  # depends on the samples as they were generated
     reference = "Alaa et al., How Faithful is your Synthetic Data?, ICML 2022, arXiv 2102.08921"
 

@@ -46,11 +46,11 @@ class FeatureCache:
 
     The file is an (N, 2048) array, the features of the first N images, and its SHA-256. It is replaced as a whole, and
     only by a longer one; a process that has other images than the first N (one rank of several) does not write it.
-    Without a ``path``, features are kept in memory alone.
+    Without a ``path``, features are kept in memory alone, and not even there unless ``keep``.
     """
 
-    def __init__(self, path: Path | None) -> None:
-        self.path = path
+    def __init__(self, path: Path | None, keep: bool = True) -> None:
+        self.path, self._keep = path, keep or path is not None
         self._rows: dict[int, Tensor] = dict(enumerate(torch.from_numpy(self._on_disk())))
 
     def get(self, index: Sequence[int], compute: Callable[[list[int]], Iterable[Tensor]]) -> Tensor:
@@ -59,6 +59,8 @@ class FeatureCache:
         ``compute`` gets the places within ``index`` whose features are missing, and yields those, (2048,) each. A
         feature is kept as soon as it is yielded: after an error in ``compute`` the earlier ones are not lost.
         """
+        if not self._keep:
+            return torch.stack([*compute(list(range(len(index))))])
         missing = [place for place, position in enumerate(index) if position not in self._rows]
         if missing:
             for place, row in zip(missing, compute(missing), strict=True):

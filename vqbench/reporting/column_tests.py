@@ -109,6 +109,29 @@ def judge_columns(table: Table, images: Images) -> dict[ColumnPosition, ColumnTe
     return judged
 
 
+def no_comparison(table: Table) -> str:
+    """Return why no column of ``table`` has a best row that is compared with others."""
+    columns = [column for column in table.columns if column.better is not None]
+    if columns and all(column.unranked for column in columns):
+        return "; ".join(dict.fromkeys(column.unranked for column in columns))
+    slots = [
+        (slot, column) for slot, (_, column) in enumerate(table.slots) if column in columns and not column.unranked
+    ]
+    if not slots:
+        return "no column has a better direction"
+    valued = [
+        [row.cells[slot] for row in block.rows if row.cells[slot].values and not row.upper_bound]
+        for block in table.blocks
+        for slot, _ in slots
+    ]
+    if all(len(cells) < 2 for cells in valued):
+        return "fewer than two rows have values"
+    if all(sum(not cell.unranked for cell in cells) < 2 for cells in valued):
+        reasons = dict.fromkeys(cell.unranked for cells in valued for cell in cells if cell.unranked)
+        return f"fewer than two rows compete, the others are not ranked ({', '.join(reasons)})"
+    return "the rows that compete have equal values, as shown"
+
+
 def _prepared(
     table: Table, block: RowBlock, slot: int, column: Column, placed: Mapping[int, str], images: Images
 ) -> tuple[ColumnTest, list[PairedValues]]:

@@ -27,14 +27,12 @@ MOST = 3  # settings that are listed
 
 @dataclass(frozen=True)
 class OtherSettings:
-    """Other settings of a suite, under which a store has runs of it.
-
-    Without ``options``, the suite is the same, and its runs are of other versions of plugins or of other images.
-    """
+    """Other settings of a suite, under which a store has runs of it."""
 
     options: tuple[str, ...]  # words of the command line
     finished: int  # of its runs, those that have a record
     runs: int
+    outdated: bool = False  # the settings are the same, but the runs are of other versions of plugins, or other images
 
     def command(self, name: str, suite: str, store: str = "") -> str:
         """Return the command ``name`` of vqbench that shows these runs of ``suite``."""
@@ -57,7 +55,7 @@ def other_settings(suite: str, plan: Plan, store: ResultStore) -> list[OtherSett
         if any(run.key not in own and store.folder(run).exists() for run in runs):
             options = tuple(_options(base, stored.suite))
             if options not in found or found[options].finished < finished:
-                found[options] = OtherSettings(options, finished, len(runs))
+                found[options] = OtherSettings(options, finished, len(runs), _alike(base, plan.suite, stored.suite))
     return sorted(found.values(), key=lambda settings: -settings.finished)
 
 
@@ -94,7 +92,7 @@ def hint(command: str, suite: str, plan: Plan, stores: Sequence[ResultStore], de
 
 def sentence(command: str, suite: str, root: str, others: Sequence[OtherSettings], store: str = "") -> str:
     """Name the settings of the runs in ``root``, with one command per line."""
-    changed = [each for each in others if each.options]
+    changed = [each for each in others if not each.outdated]
     lines = [f"{root} has runs of {suite} under other settings:"] if changed else []
     for each in changed[:MOST]:
         finished = f"{each.finished:,} of {counted(each.runs, 'run')} finished"
@@ -103,9 +101,9 @@ def sentence(command: str, suite: str, root: str, others: Sequence[OtherSettings
         lines.append(f"  and under {len(changed) - MOST} more, in {root}/suites")
     lines += [
         f"{root} has {counted(each.runs, 'run')} of {suite} from other versions of its plugins or of its images; "
-        f"vqbench run {suite} makes new ones."
+        f"{each.command('run', suite, store)} makes new ones."
         for each in others
-        if not each.options
+        if each.outdated
     ]
     return "\n".join(lines)
 
@@ -115,19 +113,37 @@ def _name_in_file(suite: SuiteSpec) -> str:
     return suite.name.removesuffix("_reduced") if suite.reduced or suite.test_images else suite.name
 
 
+def _alike(base: SuiteSpec, asked: SuiteSpec, stored: SuiteSpec) -> bool:
+    """Return whether two changes of ``base`` share runs.
+
+    If they do and the keys of these differ, plugins or images have changed in between.
+    """
+    rows = any(row in asked.quantizers for row in stored.quantizers)
+    seeds = not set(asked.seeds).isdisjoint(stored.seeds)
+    return rows and seeds and [*_settings(base, asked)] == [*_settings(base, stored)]
+
+
 def _options(base: SuiteSpec, stored: SuiteSpec) -> Iterator[str]:
     """Yield the options that change ``base`` so that it has the runs of ``stored``."""
+    yield from _settings(base, stored)
+    before, after = (each.model_dump(mode="json", exclude_unset=True)["quantizers"] for each in (base, stored))
+    if not all(row in before for row in after):
+        for path, value in _changes(before, after, "quantizers"):
+            yield from ("--set", str(Override(path, value)))
+    elif len(after) < len(before):
+        for name in dict.fromkeys(row.label or row.quantizer for row in stored.quantizers):
+            yield from ("--only", name)
+    if not set(stored.seeds) <= set(base.seeds):
+        yield from ("--seeds", ",".join(map(str, stored.seeds)))
+
+
+def _settings(base: SuiteSpec, stored: SuiteSpec) -> Iterator[str]:
+    """Yield those of these options that are about neither rows nor seeds."""
     before, after = (each.model_dump(mode="json", exclude_unset=True) for each in (base, stored))
     for key in DECISIVE:
         if key in after and getattr(base, key) != getattr(stored, key):
             for path, value in _changes(before.get(key), after[key], key):
                 yield from ("--set", str(Override(path, value)))
-    rows = before["quantizers"]
-    if not all(row in rows for row in after["quantizers"]):
-        for path, value in _changes(rows, after["quantizers"], "quantizers"):
-            yield from ("--set", str(Override(path, value)))
-    if not set(stored.seeds) <= set(base.seeds):
-        yield from ("--seeds", ",".join(map(str, stored.seeds)))
     for argument, value in stored.reduced.items():
         yield from (f"--{argument.replace('_', '-')}", str(value))
     if stored.test_images:

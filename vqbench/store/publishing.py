@@ -59,11 +59,7 @@ def take_over(record: Record, target: ResultStore) -> str | None:
     new, before = _values(record), _values(old)
     shared = new.keys() & before.keys()
     if shared and all(new[name] == before[name] for name in shared):
-        for protocol, metric in sorted(before.keys() - new.keys()):
-            record.values.setdefault(protocol, {})[metric] = before[protocol, metric]
-        record.unknown = {**old.unknown, **record.unknown}
-        measured = [each for each in old.made.get("measured", []) if each not in record.made.get("measured", [])]
-        record.made["measured"] = [*measured, *record.made.get("measured", [])]
+        record.add_missing(old)
         return None
     (target.folder(record.run) / "per_image.npz").unlink(missing_ok=True)
     lost = ", ".join(f"{metric} under {protocol}" for protocol, metric in sorted(before.keys() - new.keys()))

@@ -114,6 +114,18 @@ class Record:
         history = [{name: _numeric(value) for name, value in epoch.items()} for epoch in content["history"]]
         return cls(run, values, _filled(content["made"]), history, _split(content, schema.RECORD)[1])
 
+    def add_missing(self, other: Record) -> None:
+        """Add the values, evaluations and fields that this record lacks.
+
+        ``other`` is a record of the same weights.
+        """
+        for protocol, metrics in other.values.items():
+            self.values[protocol] = {**metrics, **self.values.get(protocol, {})}
+        self.unknown = {**other.unknown, **self.unknown}
+        own = self.made.get("measured", [])
+        if further := [each for each in other.made.get("measured", []) if each not in own]:
+            self.made["measured"] = [*further, *own]
+
 
 @dataclass(frozen=True)
 class Failure:

@@ -64,6 +64,13 @@ class ResultStore:
         """
         return self._sound(self.folder(run) / "record.json", run)
 
+    def read_at(self, path: Path) -> Record | None:
+        """Return the record in the file ``path`` of this folder, of whatever run.
+
+        Raises StoreError.
+        """
+        return self._read(path)
+
     def standing(self, run: RunSpec) -> str:
         """Return the state of a run with a damaged or unreadable file, else "".
 
@@ -154,7 +161,11 @@ class ResultStore:
 
     def read_images(self, run: RunSpec) -> dict[str, np.ndarray]:
         """Return per-image values, (N,) by "protocol/metric". Raises Damaged."""
-        path = self.folder(run) / "per_image.npz"
+        return self.images_at(self.folder(run) / "per_image.npz")
+
+    @staticmethod
+    def images_at(path: Path) -> dict[str, np.ndarray]:
+        """Return the per-image values in the file ``path``. Raises Damaged."""
         try:
             arrays = stored_files.arrays(path)
             for name, values in arrays.items():

@@ -9,6 +9,7 @@ disk), which says nothing about the content. The files themselves are opened and
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import re
 from collections.abc import Iterator
@@ -174,6 +175,19 @@ def write_atomically(path: Path, *content: bytes | memoryview) -> None:
         except BaseException:
             scratch.unlink(missing_ok=True)
             raise
+
+
+def copy_atomically(source: Path, target: Path) -> None:
+    """Copy a regular file of any size as :func:`write_atomically` writes one.
+
+    Raises StoreError, and ValueError unless ``source`` is a regular file.
+    """
+    with refusals(source), files.open_regular(source) as file:
+        if not os.fstat(file.fileno()).st_size:  # an empty file cannot be mapped
+            write_atomically(target, b"")
+            return
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pages, memoryview(pages) as content:
+            write_atomically(target, content)
 
 
 def is_scratch(name: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from vqbench.reporting.column_tests import ColumnTest, judge_columns
+from vqbench.reporting.column_tests import ColumnTest, judge_columns, no_comparison
 from vqbench.reporting.html.suite_view import RunView, SuiteView
 from vqbench.reporting.tables.formats.layout import Layout, Piece, TextLine, layout
 from vqbench.reporting.tables.table import Cell, Column, Table
@@ -47,6 +47,7 @@ class TableView:
     tests: Sequence[ColumnTest]
     compared: int  # number of comparisons, corrected together
     claims: int  # number of columns in which a row is ahead of all others
+    no_comparison: str  # why there are no tests; empty if there are
 
 
 def table_view(suite: SuiteView, table: Table) -> TableView:
@@ -71,6 +72,7 @@ def table_view(suite: SuiteView, table: Table) -> TableView:
         list(tests.values()),
         sum(len(test.comparisons) for test in tests.values()),
         sum(test.claim == "significant" for test in tests.values()),
+        "" if tests else no_comparison(table),
     )
 
 

@@ -65,9 +65,9 @@ class _TableBuilder:
         if name in EXTRA:
             return EXTRA[name]
         info = self.plan.metrics[name]
-        ranked = self.basis.ranks(info) and name != budgets.BITS  # part of the budget, not a result
+        unranked = f"{info.label} is part of the budget" if name == budgets.BITS else self.basis.unranked(info)
         better: Any = info.better
-        return Column(name, info.label, info.unit, better, info.digits, ranked, info.by_codebook)
+        return Column(name, info.label, info.unit, better, info.digits, unranked, info.by_codebook)
 
     def table(self) -> Table:
         suite = self.plan.suite

@@ -18,9 +18,10 @@ class Basis:
     def __init__(self, plan: Plan, protocol_name: str) -> None:
         self.plan, self.tested = plan, ValueName.parse(protocol_name).images
 
-    def ranks(self, info: MetricInfo) -> bool:
-        """Return whether a metric has enough images for its values to be ranked."""
-        return self.counted(info.of_samples)[0] >= max(info.few, FEW)
+    def unranked(self, info: MetricInfo) -> str:
+        """Return why too few images leave a metric unranked; empty if it has enough."""
+        (count, what), need = self.counted(info.of_samples), max(info.few, FEW)
+        return f"{count:,} {what}, and rows are compared from {need:,} on" if count < need else ""
 
     def counted(self, of_samples: bool) -> tuple[int, str]:
         """Return how many images a value is measured on, and what these are.
@@ -65,7 +66,7 @@ class Basis:
         for of_samples in (False, True):
             by_need: dict[int, list[str]] = {}
             for info in infos:
-                if info.of_samples == of_samples and not self.ranks(info):
+                if info.of_samples == of_samples and self.unranked(info):
                     by_need.setdefault(max(info.few, FEW), []).append(info.label)
             count, what = self.counted(of_samples)
             sentences = []

@@ -150,7 +150,7 @@ def about_marks(marked: Sequence[tuple[str, Mapping[str, list[str]]]], columns: 
             where = f"{label}: " if several and label else ""
             details.setdefault(kind, []).append(where + "; ".join(dict.fromkeys(words)))
     starts = {"B": "Other budget", "M": "Other machine", "S": "Larger learned state"}
-    if ranked := [column.label for column in columns if column.by_codebook and column.ranked]:
+    if ranked := [column.label for column in columns if column.by_codebook and not column.unranked]:
         verb = "is" if len(ranked) == 1 else "are"
         starts["K"] = f"{' and '.join(ranked)} {verb} not ranked for other codebook sizes"
     lines = [f"{start}: {'; '.join(details[kind])}." for kind, start in starts.items() if kind in details]

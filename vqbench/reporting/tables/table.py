@@ -34,7 +34,7 @@ class Column:
     unit: str = ""
     better: Literal["min", "max"] | None = None
     digits: int = 4
-    ranked: bool = True  # False: no cell is marked best; a note below the table says why
+    unranked: str = ""  # why no cell is marked best, such as "4 test images, and rows are compared from 100 on"
     by_codebook: bool = False  # values of codebooks of different size are not ranked against each other
 
     @property
@@ -219,7 +219,7 @@ def ranks(block: RowBlock, slot: int, column: Column) -> dict[int, Rank]:
     the value after a shared best is second. No row is ranked if the column has no direction, fewer than two rows
     compete or all are equal; no cell is ranked that has a reason not to be.
     """
-    if column.better is None or not column.ranked:
+    if column.better is None or column.unranked:
         return {}
     rows = {i: row.cells[slot] for i, row in enumerate(block.rows) if not row.upper_bound}
     shown = {i: cell.shown(column) for i, cell in rows.items() if not cell.unranked}

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vqbench.assets import lmdb_file
 from vqbench.assets.image_file import is_image
-from vqbench.datasets import _lmdb
 from vqbench.errors import AssetError
 from vqbench.system.files import MB, open_regular, read_regular
 
@@ -51,6 +51,7 @@ class Scan:
     passed: Counter[str] = field(
         default_factory=Counter
     )  # suffix -> number of files that are not images by their names
+    hidden: int = 0  # files whose names begin with a dot
 
 
 def stamp(status: os.stat_result) -> int:
@@ -63,10 +64,10 @@ def stamp(status: os.stat_result) -> int:
 
 def scan(root: Path) -> Scan:
     """List all entries below ``root``, sorted by name. Raises AssetError."""
-    if (root / _lmdb.FILE).is_file():
-        changed = stamp(os.stat(root / _lmdb.FILE))
-        entries = [ImageFile(name, size, changed, offset) for name, size, offset in _lmdb.entries(root)]
-        return Scan(sorted(entries, key=_by_name), {_lmdb.FILE: changed})
+    if (root / lmdb_file.FILE).is_file():
+        changed = stamp(os.stat(root / lmdb_file.FILE))
+        entries = [ImageFile(name, size, changed, offset) for name, size, offset in lmdb_file.entries(root)]
+        return Scan(sorted(entries, key=_by_name), {lmdb_file.FILE: changed})
     out = Scan([], {})
     try:
         for folder, names, files in os.walk(root, followlinks=True, onerror=_raise):
@@ -75,6 +76,7 @@ def scan(root: Path) -> Scan:
             names[:] = sorted(name for name in names if not name.startswith("."))
             here = Path(folder).relative_to(root).as_posix()
             out.watched[here] = stamp(os.stat(folder))
+            out.hidden += sum(file.startswith(".") for file in files)
             for file in files:
                 _add(out, root, f"{here}/{file}".removeprefix("./"))
     except OSError as error:
@@ -97,7 +99,7 @@ def _add(out: Scan, root: Path, name: str) -> None:
         out.entries.append(_entry(root, name))
     elif name.endswith(".tar"):
         out.watched[name] = stamp(os.stat(root / name))
-        out.entries += _tar_entries(root, name, out.watched[name], out.passed)
+        out.entries += tar_entries(root, name, out.watched[name], out.passed)
     else:
         _pass(out.passed, name)
 
@@ -140,7 +142,11 @@ class _Heads(io.FileIO):
         return super().read(size) or b""
 
 
-def _tar_entries(root: Path, name: str, changed: int, passed: Counter[str]) -> Iterator[ImageFile]:
+def tar_entries(root: Path, name: str, changed: int, passed: Counter[str]) -> Iterator[ImageFile]:
+    """Yield the images in the archive ``name`` below ``root``.
+
+    Other members are counted in ``passed``; ``changed`` is the stamp of the archive. Raises AssetError.
+    """
     open_regular(root / name, ARCHIVE).close()
     try:
         with _Heads(root / name) as file, tarfile.open(fileobj=file, mode="r:") as archive:
@@ -197,4 +203,4 @@ def _container(root: Path, name: str) -> Path:
         if (archive := root / name[: end + 4]).is_file():
             return archive
         end = name.find(".tar/", end + 1)
-    return root / _lmdb.FILE
+    return root / lmdb_file.FILE

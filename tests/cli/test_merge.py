@@ -1,0 +1,59 @@
+"""`vqbench merge`: summary, conflicts, exit codes, JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.test_json import require
+from tests.store.test_merging import FIRST, SECOND, change_value, files, store
+from tests.support.tiny_suite import vqbench
+
+
+def test_a_merge_says_what_was_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Counts of all runs; a conflict with both values and exit code 1; the other runs are merged."""
+    monkeypatch.chdir(tmp_path)
+    a, b = store(Path("a"), FIRST), store(Path("b"), FIRST, SECOND)
+    assert vqbench("merge", "a", "b", "--dry-run") == 0
+    assert capsys.readouterr().out == "a, if merged: 1 run copied, 1 run there already.\n"
+    change_value(b)
+    before = files(a.root)
+    assert vqbench("merge", "a", "b") == 1
+    out = " ".join(capsys.readouterr().out.split())
+    assert f"conflict: {a.folder(FIRST).name}: clean/psnr is 20.5 in a, 20.25 in b" in out
+    assert out.endswith("a: 1 run copied, 1 run in conflict.")
+    assert before.items() < files(a.root).items()
+
+
+def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The JSON keeps its schema, with conflicts and unfinished runs."""
+    store(tmp_path / "a", FIRST)
+    change_value(b := store(tmp_path / "b", FIRST, SECOND))
+    (b.folder(SECOND) / "record.json").unlink()
+    assert vqbench("merge", tmp_path / "a", tmp_path / "b", "-o", tmp_path / "out", "--json") == 1
+    data = json.loads(capsys.readouterr().out)
+    require("merge", data)
+    assert [len(data[state]) for state in ("copied", "conflict", "unfinished")] == [0, 1, 1]
+
+
+def test_an_unwritable_target_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A target below a file, or one that is a file, is one sentence, and the sources are unchanged."""
+    store(tmp_path / "a", FIRST)
+    store(tmp_path / "b", SECOND)
+    (tmp_path / "file").write_text("")
+    before = files(tmp_path)
+    assert vqbench("merge", tmp_path / "a", tmp_path / "b", "-o", tmp_path / "file") == 1
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize(("a", "b", "words"), [("a", "a", "the same folder"), ("a", "none", "does not exist")])
+def test_wrong_folders(a: str, b: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One folder twice, or one that does not exist, is wrong usage."""
+    store(tmp_path / "a", FIRST)
+    assert vqbench("merge", tmp_path / a, tmp_path / b) == 2
+    assert words in capsys.readouterr().err

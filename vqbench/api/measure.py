@@ -1,0 +1,144 @@
+"""Evaluate files of images: folders, shards and arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vqbench.api.evaluation import Evaluation, frame_of_values, frame_per_image
+
+if TYPE_CHECKING:
+    import torch
+
+    from vqbench.evaluation.image_pairs import PairSettings
+    from vqbench.measuring.kept_measurement import KeptMeasurement
+    from vqbench.measuring.pair_inputs import PairInputs, ReadingOptions
+    from vqbench.measuring.pair_measurement import MeasuredPairs
+
+ALL = "all"  # in place of names of metrics
+Progress = Callable[[int, int], None]
+
+
+def measure_files(
+    originals: Path,
+    reconstructions: Path,
+    codes: Path | None = None,
+    num_codes: int | None = None,
+    *,
+    protocols: Sequence[str] = ("clean",),
+    metrics: Sequence[str] | None = None,
+    options: ReadingOptions | None = None,
+    device: str = "cpu",
+    label: str = "",
+    store: Path | None = None,
+    progress: Progress = lambda done, total: None,
+    say: Callable[[str], None] = lambda sentence: None,
+) -> Evaluation:
+    """Evaluate the images at two paths, reading them part by part.
+
+    Args:
+        originals: a folder, a tar archive, an lmdb environment, or an array as .npy, .npz or .pt.
+        reconstructions: likewise.
+        codes: whole numbers as .npz or .npy.
+        num_codes: size of the codebook; None: as the file of codes has it.
+        protocols: names of measuring protocols.
+        metrics: names; ``all`` for all that apply; None for those that need no weights.
+        options: how inputs are read and matched.
+        device: where networks are computed.
+        label: name of what is evaluated.
+        store: folder that keeps values, and the state of what is interrupted; None: nothing is kept.
+        progress: called with (pairs read, pairs in all); may raise Interrupted.
+        say: called with a sentence when an earlier measurement is resumed or used.
+
+    Raises:
+        UsageError: inputs that do not fit together; an unknown name.
+        DamagedImage: an image that cannot be decoded.
+        AssetError: files that cannot be read, or weights that cannot be fetched.
+        RunError: images that are too few or too small for a metric.
+    """
+    from vqbench.execution.preparation import fetch
+    from vqbench.measuring.kept_measurement import KeptMeasurement
+    from vqbench.measuring.pair_inputs import PairInputs
+    from vqbench.measuring.pair_measurement import key_of_measurement, measure_pairs
+    from vqbench.training.engine import devices_of
+
+    inputs = PairInputs.open(originals, reconstructions, codes, num_codes, options)
+    settings = _settings(inputs, protocols, metrics, devices_of(device, 1)[0])
+    settings.require_images(len(inputs.matched))  # before weights are fetched
+    settings.require_size(*inputs.first_size())
+    kept = None if store is None else KeptMeasurement(store, key_of_measurement(inputs, settings))
+    if kept is not None and (evaluation := _finished(kept, label)) is not None:
+        say(f"measured before; these are the values in {kept.folder}, which may be deleted to measure again")
+        return evaluation
+    fetch(settings.assets())
+    measured = measure_pairs(inputs, settings, kept, progress, say)
+    about = _about(inputs, measured)
+    if kept is not None:
+        _keep(kept, measured, about)
+    return _evaluation(measured.rows, measured.per_image, measured.names, label, about)
+
+
+def _settings(
+    inputs: PairInputs, protocols: Sequence[str], metrics: Sequence[str] | None, device: torch.device
+) -> PairSettings:
+    from vqbench.evaluation.image_pairs import PairSettings, default_metrics
+
+    with_codes = inputs.codes is not None
+    if metrics is None:
+        names = default_metrics(with_codes)
+    elif ALL in metrics:
+        names = default_metrics(with_codes, weights=True)
+    else:
+        names = list(dict.fromkeys(metrics))
+    return PairSettings(list(dict.fromkeys(protocols)), names, inputs.num_codes, inputs.depth, device)
+
+
+def _about(inputs: PairInputs, measured: MeasuredPairs) -> dict[str, Any]:
+    """Return facts about the inputs, as JSON data."""
+    sides = {"originals": inputs.originals, "reconstructions": inputs.reconstructions}
+    codes = inputs.codes
+    return {
+        **{name: {"path": side.path, "kind": side.kind, "images": len(side)} for name, side in sides.items()},
+        "codes": None if codes is None else {"path": codes.path, "num_codes": codes.num_codes, "depth": codes.depth},
+        "matched_by": inputs.matched.by,
+        "damaged": measured.damaged,
+        "notes": measured.notes,
+        "resumed_at": measured.resumed_at,
+        "per_image": None,
+    }
+
+
+def _keep(kept: KeptMeasurement, measured: MeasuredPairs, about: dict[str, Any]) -> None:
+    """Write values and values per image."""
+    from vqbench.measuring.kept_measurement import PER_IMAGE
+    from vqbench.measuring.pair_measurement import per_image_csv
+
+    about["per_image"] = str(kept.folder / PER_IMAGE)
+    kept.finish({"about": about, "values": measured.rows}, per_image_csv(measured.names, measured.per_image))
+
+
+def _finished(kept: KeptMeasurement, label: str) -> Evaluation | None:
+    """Return the evaluation that was finished before.
+
+    None without one, or if its files are damaged.
+    """
+    from vqbench.measuring.kept_measurement import PER_IMAGE
+    from vqbench.measuring.pair_measurement import per_image_of
+
+    if (content := kept.result()) is None:
+        return None
+    try:
+        names, per_image = per_image_of(kept.folder / PER_IMAGE)
+        rows = [{**row, "value": float(row["value"])} for row in content["values"]]
+        return _evaluation(rows, per_image, names, label, content["about"])
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return None
+
+
+def _evaluation(
+    rows: list[dict[str, Any]], per_image: dict[str, Any], names: list[str], label: str, about: dict[str, Any]
+) -> Evaluation:
+    protocols = list(dict.fromkeys(row["protocol"] for row in rows))
+    frame = frame_per_image(per_image, protocols, names, len(names))
+    return Evaluation(frame_of_values(rows), frame, label, about["notes"], about)

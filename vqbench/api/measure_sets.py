@@ -1,0 +1,139 @@
+"""Evaluate a set of images in files against reference images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vqbench.api.evaluation import Evaluation, frame_of_values, frame_per_image
+from vqbench.api.measure import ALL, measure_files
+from vqbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from vqbench.measuring.pair_inputs import ReadingOptions
+    from vqbench.measuring.set_measurement import SetInput
+
+Progress = Callable[[int, int], None]
+
+
+def measure_images(
+    originals: Path,
+    reconstructions: Path | None = None,
+    codes: Path | None = None,
+    num_codes: int | None = None,
+    reference: Path | None = None,
+    *,
+    metrics: Sequence[str] | None = None,
+    **common: Any,
+) -> Evaluation:
+    """Evaluate pairs, or one set of images against a ``reference``, or both.
+
+    Without ``reconstructions``, ``originals`` are a generator's images, and ``metrics`` those of samples. With both,
+    metrics of samples compare reconstructions with the reference. See :func:`measure_files` and
+    :func:`measure_against` for ``common`` arguments and errors.
+    """
+    from vqbench import registry
+
+    if reconstructions is None:
+        if reference is None:
+            raise UsageError("give ORIGINALS and RECONSTRUCTIONS, or a generator's images and --reference FOLDER")
+        if codes is not None or num_codes is not None:
+            raise UsageError("--codes: of reconstructions, and these are a generator's images; leave it out")
+        return measure_against(originals, reference, metrics=None if metrics == [ALL] else metrics, **common)
+    if reference is None:
+        return measure_files(originals, reconstructions, codes, num_codes, metrics=metrics, **common)
+    of_sets = [name for name in metrics or () if name != ALL and registry.load("metrics", name).of_samples]
+    of_pairs = [name for name in metrics or () if name not in of_sets]
+    pairs = measure_files(originals, reconstructions, codes, num_codes, metrics=of_pairs or None, **common)
+    against = measure_against(reconstructions, reference, metrics=of_sets or None, **common)
+    return pairs.joined(against)
+
+
+def measure_against(
+    images: Path,
+    reference: Path,
+    *,
+    protocols: Sequence[str] = ("clean",),
+    metrics: Sequence[str] | None = None,
+    options: ReadingOptions | None = None,
+    device: str = "cpu",
+    label: str = "",
+    store: Path | None = None,
+    progress: Progress = lambda done, total: None,
+    say: Callable[[str], None] = lambda sentence: None,
+) -> Evaluation:
+    """Evaluate the images at one path against others, which are no partners.
+
+    See :func:`vqbench.api.measure.measure_files` for the arguments; ``metrics`` are those of samples.
+
+    Raises:
+        UsageError: the same path twice; other metrics, or one that needs training images.
+        AssetError: an image that cannot be decoded; weights that cannot be fetched.
+        RunError: fewer images than a metric needs.
+    """
+    from vqbench.execution.preparation import fetch
+    from vqbench.measuring.kept_measurement import KeptMeasurement
+    from vqbench.measuring.set_measurement import SetSettings, default_set_metrics, key_of_set, measure_set
+    from vqbench.system.locks import lock_folder
+    from vqbench.training.engine import devices_of
+
+    if images.exists() and reference.exists() and os.path.samefile(images, reference):
+        raise UsageError(f"{images} and the reference {reference} are the same; give a folder of other images")
+    sides = [_set(path, options) for path in (images, reference)]
+    (given, notes), (references, more) = sides
+    chosen = list(default_set_metrics() if metrics is None else dict.fromkeys(metrics))
+    settings = SetSettings(list(dict.fromkeys(protocols)), chosen, devices_of(device, 1)[0])
+    settings.require_images(len(given), len(references))
+    about: dict[str, Any] = {
+        **{name: _described(side) for name, side in (("samples", given), ("reference", references))},
+        "notes": [*notes, *more, f"Compared with {len(references):,} images of {reference}, which are no partners."],
+    }
+    with ExitStack() as held:
+        kept = None if store is None else KeptMeasurement(store, key_of_set(given, references, settings))
+        rows = None if kept is None else _kept_rows(kept)
+        if rows is not None and kept is not None:
+            say(f"measured before; these are the values in {kept.folder}, which may be deleted to measure again")
+        else:
+            if kept is not None and not held.enter_context(lock_folder(kept.folder)):
+                raise UsageError(f"{kept.folder}: another process is measuring these images; wait for it")
+            fetch(settings.assets())
+            rows = measure_set(given, references, settings, kept, progress)
+            if kept is not None:
+                kept.finish({"about": about, "values": rows})
+    frame = frame_per_image({}, settings.protocols, None, len(given))
+    return Evaluation(frame_of_values(rows), frame, label, about["notes"], about)
+
+
+def _set(path: Path, options: ReadingOptions | None) -> tuple[SetInput, list[str]]:
+    """Open one side, and say how it is read."""
+    from vqbench.measuring.inputs.array_input import ArrayFile
+    from vqbench.measuring.inputs.opening import open_input
+    from vqbench.measuring.inputs.value_range import ValueRange, found_range
+    from vqbench.measuring.set_measurement import SetInput
+
+    images = open_input(path, options.array if options else None)
+    if not (isinstance(images, ArrayFile) and images.is_float()):
+        return SetInput(images), images.notes
+    declared = ValueRange.parse(options.range) if options and options.range else None
+    found = found_range(images, declared)
+    return SetInput(images, found.range), [*images.notes, found.sentence(images.path)]
+
+
+def _described(side: SetInput) -> dict[str, Any]:
+    return {"path": side.images.path, "kind": side.images.kind, "images": len(side)}
+
+
+def _kept_rows(kept: Any) -> list[dict[str, Any]] | None:
+    """Return the values that were finished before.
+
+    None without any, or if they are damaged.
+    """
+    if (content := kept.result()) is None:
+        return None
+    try:
+        return [{**row, "value": float(row["value"])} for row in content["values"]]
+    except (KeyError, TypeError, ValueError):
+        return None

@@ -1,0 +1,180 @@
+"""``vqbench measure``: values of images that exist, whatever model made them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vqbench.cli import options as shared
+from vqbench.cli.options import add_plugins, whole_number
+from vqbench.cli.output import note, print_json
+from vqbench.errors import Interrupted
+from vqbench.system.paths import path_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vqbench.api.evaluation import Evaluation
+
+STORE = Path("measured")
+
+Originals = Annotated[
+    Path,
+    typer.Argument(
+        metavar="ORIGINALS",
+        parser=path_of,
+        help="A folder of images, tar shards, an lmdb environment, or an array (.npy, .npz, .pt).",
+    ),
+]
+Reconstructions = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="RECONSTRUCTIONS",
+        parser=path_of,
+        show_default=False,
+        help="Likewise, with the same relative names. Without it, the first are a generator's images.",
+    ),
+]
+Reference = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER", parser=path_of, help="Images that are no partners, for FID, KID, precision and the like."
+    ),
+]
+Codes = Annotated[
+    Path | None, typer.Option(metavar="FILE", parser=path_of, help="Codes as .npz or .npy, for usage and the like.")
+]
+NumCodes = Annotated[
+    int | None,
+    typer.Option(metavar="K", parser=whole_number(2), show_default="as the file has it", help="Size of the codebook."),
+]
+Protocols = Annotated[
+    list[str] | None,
+    typer.Option("--protocol", metavar="NAME", show_default="clean", help="clean or official; repeat."),
+]
+Metrics = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--metrics",
+        metavar="NAME",
+        show_default="those without a network",
+        help="A metric, or `all`; may be repeated.",
+    ),
+]
+Label = Annotated[str, typer.Option(metavar="NAME", help="Name of the model, for the table.")]
+ByOrder = Annotated[bool, typer.Option("--by-order", help="Match by position, files in natural order: 9 before 10.")]
+OriginalsAs = Annotated[
+    str | None,
+    typer.Option(metavar="HOW", help="Prepare larger originals: crop:256, resize:256:bicubic, squash:256:bilinear."),
+]
+Range = Annotated[
+    str | None,
+    typer.Option("--range", metavar="LOW..HIGH", show_default="detected", help="Of float arrays: 0..1, -1..1, 0..255."),
+]
+Array = Annotated[str | None, typer.Option(metavar="NAME", help="Which array, of files with several.")]
+SkipDamaged = Annotated[bool, typer.Option("--skip-damaged", help="Leave out pairs with a damaged image.")]
+AsRgb = Annotated[bool, typer.Option("--as-rgb", help="Measure grey against colours, as three equal channels.")]
+Format = Annotated[str, typer.Option("--format", metavar="NAME", help="text, markdown, csv or latex.")]
+Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", parser=path_of, help="Write to a file.")]
+Store = Annotated[
+    Path, typer.Option("--store", metavar="FOLDER", parser=path_of, help="Keeps values, and what was interrupted.")
+]
+
+
+def measure(
+    originals: Originals,
+    reconstructions: Reconstructions = None,
+    codes: Codes = None,
+    num_codes: NumCodes = None,
+    reference: Reference = None,
+    protocols: Protocols = None,
+    chosen: Metrics = None,
+    label: Label = "",
+    by_order: ByOrder = False,
+    originals_as: OriginalsAs = None,
+    value_range: Range = None,
+    array: Array = None,
+    skip_damaged: SkipDamaged = False,
+    as_rgb: AsRgb = False,
+    style: Format = "text",
+    output: Output = None,
+    store: Store = STORE,
+    plugin: shared.Plugins = None,
+    device: shared.Device = "auto",
+    offline: shared.Offline = False,
+    quiet: shared.Quiet = False,
+    as_json: shared.Json = False,
+) -> None:
+    """Measure the images of any model: folders or arrays.
+
+    Images are read part by part. What is interrupted resumes when the same command is called again; values, also those
+    of each image, are kept in --store.
+    """
+    from vqbench import assets
+    from vqbench.api.evaluation import require_format
+    from vqbench.api.measure_sets import measure_images
+    from vqbench.measuring.pair_inputs import ReadingOptions
+
+    add_plugins(plugin)
+    require_format(style)
+    options = ReadingOptions(by_order, originals_as, value_range, array, skip_damaged, as_rgb)
+    with assets.no_downloads(offline), _progress(quiet) as on_progress:
+        evaluation = measure_images(
+            originals,
+            reconstructions,
+            codes,
+            num_codes,
+            reference,
+            protocols=protocols or ["clean"],
+            metrics=chosen,
+            options=options,
+            device=device,
+            label=label,
+            store=store,
+            progress=on_progress,
+            say=note,
+        )
+    _print(evaluation, style, output, as_json)
+
+
+def _print(evaluation: Evaluation, style: str, output: Path | None, as_json: bool) -> None:
+    from vqbench.system import jsontext
+    from vqbench.system.output import write_text
+
+    text = jsontext.dumps(_data(evaluation)) if as_json else evaluation.table(style)
+    if output is not None:
+        write_text(output, text + "\n")
+    elif as_json:
+        print_json(_data(evaluation))
+    else:
+        print(text)
+    if not as_json and evaluation.about.get("per_image"):
+        note(f"values per image: {evaluation.about['per_image']}")
+
+
+def _data(evaluation: Evaluation) -> dict[str, Any]:
+    """Return the evaluation as JSON data."""
+    return {"label": evaluation.label, **evaluation.about, "values": evaluation.values.to_dict("records")}
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar; yields the function that receives images done and in all.
+
+    It raises Interrupted after a signal.
+    """
+    from vqbench.execution.progress import image_progress
+    from vqbench.execution.stopping import Stop
+
+    with Stop() as stop, stop.graceful(note), image_progress("measuring", quiet) as show:
+
+        def on_progress(done: int, total: int) -> None:
+            show(done, total)
+            if stop():
+                raise stop.cause or Interrupted("stopped; the same command resumes")
+
+        yield on_progress

@@ -1,0 +1,1 @@
+"""Measure images that exist: folders, shards and arrays, to values."""

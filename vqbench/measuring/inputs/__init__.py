@@ -1,0 +1,1 @@
+"""Images and codes as users have them, read part by part."""

@@ -1,0 +1,148 @@
+"""Read pairs of images ahead, and join them to batches as metrics take them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vqbench.errors import UsageError
+from vqbench.evaluation.reconstructions import BATCH
+from vqbench.images import read_ahead, to_unit, workers
+from vqbench.measuring.inputs.image_input import DamagedImage, ImageInput, InputImage
+from vqbench.measuring.inputs.value_range import ValueRange
+from vqbench.measuring.matching import Matched
+
+PART = 20  # pairs that one thread reads at a time
+THREADS = 4  # at most, since what they have read waits in memory
+PIXELS = 2**23  # of a batch: 100 images up to 289x289, fewer of larger ones
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """Pairs of one size, as metrics take them, and where the reading is."""
+
+    originals: Tensor  # (B, C, H, W) float32 in [-1, 1], perhaps beyond
+    reconstructions: Tensor  # likewise
+    places: list[int]  # of the pairs, among all
+    position: int  # pairs that were read up to the end of this batch, damaged ones included
+    damaged: list[DamagedImage]  # met since the batch before
+
+
+@dataclass(frozen=True)
+class PairReader:
+    """Reads matched pairs as batches of up to 100.
+
+    They are the same batches from wherever it starts.
+    """
+
+    originals: ImageInput
+    reconstructions: ImageInput
+    matched: Matched
+    ranges: tuple[ValueRange | None, ValueRange | None] = (None, None)  # of originals, reconstructions; None: uint8
+    skip_damaged: bool = False
+    as_rgb: bool = False  # grey against colours is measured as three equal channels
+
+    def batches(self, position: int = 0) -> Iterator[PairBatch]:
+        """Yield the pairs from ``position`` on, which ends a batch.
+
+        Raises:
+            DamagedImage: a damaged image, unless they are skipped.
+            UsageError: a pair of different sizes or colours.
+        """
+        waiting: list[_Pair] = []
+        damaged: list[DamagedImage] = []
+        total = len(self.matched)
+        starts = range(position, total, PART)
+        for pairs in read_ahead(starts, self._part, min(workers(), THREADS)):
+            for pair in pairs:
+                if isinstance(pair, DamagedImage):
+                    if not self.skip_damaged:
+                        raise pair
+                    damaged.append(pair)
+                    continue
+                if waiting and (pair.shape != waiting[0].shape or len(waiting) == most_together(waiting[0].shape)):
+                    yield self._joined(waiting, pair.place, damaged)
+                    waiting, damaged = [], []
+                waiting.append(pair)
+        if waiting or damaged:
+            yield self._joined(waiting, total, damaged)
+
+    def _part(self, start: int) -> list[_Pair | DamagedImage]:
+        """Read and check the pairs from ``start`` on."""
+        places = range(start, min(start + PART, len(self.matched)))
+        left = self.originals.read([self.matched.originals[place] for place in places])
+        right = self.reconstructions.read([self.matched.reconstructions[place] for place in places])
+        return [self._pair(*each) for each in zip(places, left, right, strict=True)]
+
+    def _pair(
+        self, place: int, original: InputImage | DamagedImage, reconstruction: InputImage | DamagedImage
+    ) -> _Pair | DamagedImage:
+        for image in (original, reconstruction):
+            if isinstance(image, DamagedImage):
+                return image
+        assert isinstance(original, InputImage)
+        assert isinstance(reconstruction, InputImage)
+        name = self.matched.names[place]
+        if original.levels.shape[1:] != reconstruction.levels.shape[1:]:
+            (height, width), (other_height, other_width) = original.levels.shape[1:], reconstruction.levels.shape[1:]
+            raise UsageError(
+                f"{name}: the original has {height}x{width} pixels, its reconstruction {other_height}x{other_width}; "
+                "--originals-as says how originals were prepared, such as resize:256:bicubic"
+            )
+        return _Pair(place, *self._channels(name, original, reconstruction))
+
+    def _channels(self, name: str, *pair: InputImage) -> list[np.ndarray]:
+        """Return both images with one channel if both are grey, else with three."""
+        grey = [image.grey for image in pair]
+        if grey[0] != grey[1]:
+            grey = [image.grey or _equal_channels(image.levels) for image in pair]
+        if all(grey):
+            return [image.levels[:1] for image in pair]
+        if any(grey) and not self.as_rgb:
+            which = ("original is grey, its reconstruction", "reconstruction is grey, its original")[grey[1]]
+            raise UsageError(f"{name}: the {which} has colours; --as-rgb measures grey as three equal channels")
+        return [np.broadcast_to(image.levels, (3, *image.levels.shape[1:])) for image in pair]
+
+    def _joined(self, pairs: Sequence[_Pair], position: int, damaged: list[DamagedImage]) -> PairBatch:
+        if not pairs:
+            return PairBatch(torch.empty(0), torch.empty(0), [], position, damaged)
+        sides = np.stack([pair.original for pair in pairs]), np.stack([pair.reconstruction for pair in pairs])
+        originals, reconstructions = (as_unit(side, scale) for side, scale in zip(sides, self.ranges, strict=True))
+        return PairBatch(originals, reconstructions, [pair.place for pair in pairs], position, damaged)
+
+
+class _Pair(NamedTuple):
+    """One pair of one size, both (C, H, W)."""
+
+    place: int
+    original: np.ndarray
+    reconstruction: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.original.shape
+
+
+def most_together(shape: Sequence[int]) -> int:
+    """Return how many images of a shape (C, H, W) are a batch."""
+    return max(1, min(BATCH, PIXELS // (shape[-2] * shape[-1])))
+
+
+def _equal_channels(levels: np.ndarray) -> bool:
+    return bool((levels == levels[:1]).all())
+
+
+def as_unit(images: np.ndarray, scale: ValueRange | None) -> Tensor:
+    """Convert images to a model's range, [-1, 1]: uint8 if ``scale`` is None."""
+    x = torch.from_numpy(images)
+    if scale is None:
+        return to_unit(x)
+    if scale is ValueRange.SIGNED:
+        return x.float().clamp(-1, 1)
+    low, high = scale.ends
+    return (x.float().clamp(low, high) / (high - low) - 0.5) / 0.5
