@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[1]
 LIGHT = (
     *("api", "bounds", "errors", "protocol", "registry", "spec", "store", "system", "planning", "reporting", "cli"),
     *("execution.executors", "execution.messages", "execution.callbacks", "execution.progress", "execution.stopping"),
-    *("execution.suite_runner", "distributed.launching", "evaluation.protocol_differences"),
+    *("execution.suite_runner", "distributed.launching", "evaluation.explaining.protocol_differences"),
     *("profiling.profile_driver", "profiling.profile_tables", "profiling.subjects"),
 )
 HEAVY = {"vqbench.execution.executors.inline"}  # ... but for these

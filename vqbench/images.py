@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from vqbench.errors import RunError, UsageError
-from vqbench.protocol import MeasureProtocol
+from vqbench.protocol import Colour, MeasureProtocol
 
 if TYPE_CHECKING:
     from vqbench.dataset import Images
@@ -39,7 +39,8 @@ def as_measured(x: Tensor, protocol: MeasureProtocol) -> Tensor:
 
     Returns:
         float32 in [0, 1] on the same device: (B, C, H, W) where pixels stay floats, (B, 3, H, W) where they are
-        converted to 8 bits. Grey is then tiled, as three views of one channel, see :func:`distinct`.
+        converted to 8 bits. Grey is then tiled, as three views of one channel, see :func:`distinct`; so is one that the
+        protocol's ``colour`` makes of RGB.
 
     Raises:
         RunError: ``x`` contains NaN or infinity, which 8 bits would hide.
@@ -55,13 +56,40 @@ def as_measured(x: Tensor, protocol: MeasureProtocol) -> Tensor:
     if protocol.pixels == "float":
         if protocol.jpeg is not None:
             raise UsageError(f"measuring protocol {protocol.name!r}: a JPEG round trip needs pixels of 8 bits")
-        return images
-    levels = truncated(images).cpu().expand(-1, 3, -1, -1)  # Pillow needs them on the CPU
+        return in_colour(images, protocol.colour)
+    eight_bits = truncated if protocol.pixels == "truncate" else rounded
+    levels = eight_bits(images).cpu().expand(-1, 3, -1, -1)  # Pillow needs them on the CPU
     if protocol.jpeg is not None:
         coded = through_jpeg(levels, protocol.jpeg)
         grey = x.shape[1] == 1 and torch.equal(coded, coded[:, :1].expand_as(coded))  # JPEG gave grey no tint
         levels = coded[:, :1].expand_as(coded) if grey else coded
-    return (distinct(levels).to(x.device).float() / 255).expand(-1, 3, -1, -1)
+    return in_colour((distinct(levels).to(x.device).float() / 255).expand(-1, 3, -1, -1), protocol.colour)
+
+
+_WEIGHTS: Mapping[Colour, tuple[float, float, float]] = {  # of red, green and blue in [0, 1]
+    "grey601": (0.299, 0.587, 0.114),
+    "grey709": (0.2125, 0.7154, 0.0721),
+    "y": (65.481 / 255, 128.553 / 255, 24.966 / 255),
+}
+_PILLOW = (19595, 38470, 7471)  # Pillow's weights of levels for its mode L, in units of 2**-16
+
+
+def in_colour(images: Tensor, colour: Colour) -> Tensor:
+    """Convert RGB images (B, 3, H, W) in [0, 1] to grey, tiled; grey stays as it is.
+
+    >>> in_colour(torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1), "grey601").flatten()
+    tensor([0.2990, 0.2990, 0.2990])
+    """
+    if colour == "rgb" or images.shape[1] == 1 or images.stride(1) == 0:
+        return images
+    if colour == "grey":
+        weights = torch.tensor(_PILLOW, dtype=torch.int32, device=images.device)[:, None, None]
+        levels = (rounded(images).int() * weights).sum(1)  # (B, H, W)
+        grey = (levels + 2**15 >> 16).float() / 255
+    else:
+        exact = torch.tensor(_WEIGHTS[colour], dtype=torch.float64, device=images.device)[:, None, None]
+        grey = ((images.double() * exact).sum(1) + (16 / 255 if colour == "y" else 0.0)).float()
+    return grey[:, None].expand(-1, 3, -1, -1)
 
 
 def distinct(images: Tensor) -> Tensor:

@@ -83,6 +83,10 @@ _CLEAN = TrainProtocol(
 TRAIN: Mapping[str, TrainProtocol] = {protocol.name: protocol for protocol in (_OFFICIAL, _CLEAN)}
 
 
+Colour = Literal["rgb", "grey", "grey601", "grey709", "y"]
+FidResize = Literal["pytorch", "pillow", "clean"]
+
+
 @dataclass(frozen=True)
 class MeasureProtocol:
     """How reconstructions become values.
@@ -92,11 +96,17 @@ class MeasureProtocol:
 
     name: str
     summary: str
-    pixels: Literal["truncate", "float"]  # to 8 bits by truncation, or left as float
+    pixels: Literal["truncate", "round", "float"]  # to 8 bits by truncation or rounding, or left as float
     jpeg: int | None  # quality of a JPEG round trip of originals and reconstructions alike
-    ssim: Literal["uniform", "gaussian"]  # window
-    fid_resize: int | None  # side of an additional Pillow resize before the network's own
+    ssim: Literal["uniform", "gaussian", "uniform7"]  # window: 11x11, or 7x7
+    fid_resize: int | FidResize | None  # a side: of an additional Pillow resize before the network's own
     lpips_net: Literal["vgg", "alex"] = "vgg"
+    colour: Colour = "rgb"  # of the images that metrics compare
+    psnr_range: float = 1.0  # what PSNR takes the largest pixel difference to be; pixels are in [0, 1]
+    psnr_mean: Literal["image", "set"] = "image"  # mean of decibels per image, or decibels of the mean error
+    ssim_range: float = 1.0
+    ssim_border: Literal["valid", "reflect"] = "valid"  # positions where the window fits, or all of a mirrored image
+    lpips_input: Literal["[-1, 1]", "[0, 1]"] = "[-1, 1]"
     VERSION: int = 1
 
     def knobs(self) -> dict[str, Knob]:
@@ -126,6 +136,37 @@ _MEASURE_REASONS: Mapping[tuple[str, Any], str] = {
         "vgg",
     ): "released code and most papers: LPIPS v0.1 on VGG16 at native size, input in [-1, 1]",
     ("lpips_net", "alex"): "LPIPS v0.1 on AlexNet, the variant its authors recommend as a metric",
+    ("colour", "rgb"): "all three channels, as in papers on tokenizers; grey images as they are",
+    ("psnr_range", 1.0): "pixels are in [0, 1]",
+    ("psnr_mean", "image"): "the mean of the decibels of each image, as in papers on tokenizers",
+    ("ssim_range", 1.0): "pixels are in [0, 1]",
+    ("ssim_border", "valid"): "only positions where the window fits, as in scikit-image and the paper's code",
+    ("lpips_input", "[-1, 1]"): "what the network was trained on",
+    # Values of no stored protocol, for `vqbench explain`:
+    ("pixels", "round"): "to 8 bits by rounding, as images are saved",
+    ("jpeg", 95): "originals and reconstructions are saved as JPEG of quality 95 and read back",
+    ("ssim", "uniform7"): "scikit-image's default: uniform 7x7 window, sample covariance",
+    ("fid_resize", "pytorch"): "pytorch-fid: PyTorch's bilinear to 299x299, half-pixel centres, no antialiasing",
+    ("fid_resize", "pillow"): "Pillow's bilinear to 299x299, antialiased, in 8 bits",
+    ("fid_resize", "clean"): "clean-fid: Pillow's bicubic to 299x299, antialiased, in floats",
+    ("colour", "grey"): "Pillow's convert('L') and OpenCV: BT.601 weights, rounded to 8 bits",
+    ("colour", "grey601"): "BT.601 weights of red, green and blue, in floats",
+    ("colour", "grey709"): "scikit-image's rgb2gray: BT.709 weights, in floats",
+    ("colour", "y"): "Y of YCbCr between 16 and 235, as MATLAB's rgb2ycbcr and papers on super-resolution",
+    ("psnr_range", 2.0): "the range of [-1, 1], though pixels are in [0, 1]: 6.02 dB more",
+    ("psnr_range", 255.0): "the range of 8 bits, though pixels are in [0, 1]: 48.13 dB more",
+    ("psnr_mean", "set"): "the decibels of the mean squared error over all images, torchmetrics' default",
+    ("ssim_range", 2.0): "the range of [-1, 1], though pixels are in [0, 1]: larger constants C1 and C2",
+    ("ssim_range", 255.0): "the range of 8 bits, though pixels are in [0, 1]: SSIM near 1 for any pair",
+    ("ssim_border", "reflect"): "all positions of an image mirrored at its borders, as torchmetrics",
+    ("originals", "given"): "originals have the size of their reconstructions",
+    ("originals", "resize:bicubic"): "shorter side by Pillow's bicubic filter, antialiased, then the centre",
+    ("originals", "resize:bilinear"): "shorter side by Pillow's bilinear filter, antialiased, then the centre",
+    ("originals", "resize:lanczos"): "shorter side by Pillow's Lanczos filter, antialiased, then the centre",
+    ("originals", "resize:aliased"): "shorter side by PyTorch's bilinear without antialiasing, then the centre",
+    ("originals", "squash:bicubic"): "both sides by Pillow's bicubic filter, whatever the aspect",
+    ("originals", "crop"): "the centre, without a resize",
+    ("lpips_input", "[0, 1]"): "images in [0, 1] given to a network that expects [-1, 1]",
 }
 
 MEASURE: Mapping[str, MeasureProtocol] = {

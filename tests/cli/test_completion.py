@@ -62,6 +62,7 @@ def folder(tmp_path: Path) -> Path:
         ("vqbench status tiny.yaml --skip vq_", ["vq_ema"]),
         ("vqbench table quick --metrics ps", ["psnr"]),
         ("vqbench explain mn", ["mnist-vq-0123456789abcdef"]),
+        ("vqbench explain 01", ["0123456789abcdef"]),
         ("vqbench info prot", ["protocol"]),
         ("vqbench info quantizer cvq_g", ["cvq_grouped"]),
         ("vqbench info protocol of", ["official"]),

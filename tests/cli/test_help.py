@@ -49,3 +49,27 @@ def test_options_are_under_headings(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--timeout" in below["When it stops:"]
     options = re.findall(r"^  (?:-\w, )?(--[a-z-]+)", shown, re.MULTILINE)
     assert len(options) == len(set(options)) == len(signature(app.COMMANDS["run"]).parameters)  # suites, --help
+
+
+def test_usage_lines_name_arguments_plainly(capsys: pytest.CaptureFixture[str]) -> None:
+    """A required argument has no braces, whatever typer's version writes."""
+    for command in app.COMMANDS:
+        assert vqbench(command, "-h") == 0
+        assert "{" not in capsys.readouterr().out.splitlines()[0]
+    assert vqbench("export", "-h") == 0
+    assert capsys.readouterr().out.startswith("Usage: vqbench export [OPTIONS] RUN [ROW]\n")
+
+
+def test_check_changes_no_suite(capsys: pytest.CaptureFixture[str]) -> None:
+    """The options of `check` are not listed as changes of a suite."""
+    assert vqbench("check", "-h") == 0
+    shown = capsys.readouterr().out
+    assert "--only CHECK" in shown
+    assert "Change the suite" not in shown
+
+
+@pytest.mark.parametrize(("command", "named"), [("list", "quantizers, datasets, metrics"), ("info", "quantizer, data")])
+def test_a_missing_argument_is_explained(command: str, named: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without KIND, the kinds are named."""
+    assert vqbench(command) == 2
+    assert f"Missing argument 'KIND': {named}" in capsys.readouterr().err

@@ -106,3 +106,13 @@ def test_what_cannot_work_is_refused_with_a_sentence(
         assert shown.out == ""
     assert sorted(path.name for path in tmp_path.glob("*.y*ml")) == ["mine.yaml"]
     assert (tmp_path / "mine.yaml").read_text() == "name: mine"
+
+
+def test_a_wrong_folder_is_named_before_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a suite in its place already, a folder that does not exist is still the first thing to mend."""
+    monkeypatch.chdir(tmp_path)
+    Path("my_suite.yaml").write_text("")
+    assert vqbench("init", "nonexist") == 2
+    assert "nonexist: no such folder" in capsys.readouterr().err

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
@@ -120,3 +121,13 @@ def test_the_reference_page_is_up_to_date() -> None:
         [sys.executable, ROOT / "tools" / "json_reference.py"], capture_output=True, text=True, check=True
     ).stdout
     assert made in (ROOT / "docs" / "reference" / "json.md").read_text(encoding="utf-8")
+
+
+def test_explain_of_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Images without a run, and a target, have schemas of their own."""
+    levels = np.random.default_rng(0).integers(0, 256, (3, 3, 16, 16), dtype=np.uint8)
+    np.save(tmp_path / "a.npy", levels)
+    np.save(tmp_path / "b.npy", 255 - levels)
+    words = ("explain", tmp_path / "a.npy", tmp_path / "b.npy", "--json", "-q")
+    require("explain, of images", printed(capsys, *words))
+    require("explain --target", printed(capsys, *words, "--target", "psnr=8.1"))

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.image_folders import noise
 from tests.support.tiny_suite import vqbench, write
+from vqbench import registry
 from vqbench.cli.options import Selection
 from vqbench.planning import plan_file
 from vqbench.store.record import Record, Value
 from vqbench.store.results import ResultStore
+
+
+@pytest.fixture
+def clean_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Forget the files that other tests added, and those of this one."""
+    monkeypatch.setattr("vqbench.registry.discovery._files", {})
+    registry.sources.cache_clear()
+    yield
+    registry.sources.cache_clear()
+
 
 MADE = {"seconds": 61.0, "device": "cpu", "threads": 1, "versions": {"torch": "2"}, "date": "2026-01-31T12:30:00Z"}
 
@@ -163,3 +175,85 @@ def test_diff_names_the_settings_of_states_that_share_nothing(
     assert "a has quick --epochs 2 --only vq\nb has quick --set train.clean.epochs=3 --only vq --seeds 7\n" in shown
     assert vqbench("diff", "a", "a") == 0
     assert "a has" not in capsys.readouterr().out
+
+
+ABSOLUTE = """
+from vqbench.images import distinct
+from vqbench.metric import ImageMetric
+
+
+class Absolute(ImageMetric):
+    label, better, digits = "absolute", "min", 4
+
+    def values(self, batch):
+        return (distinct(batch.originals) - distinct(batch.reconstructions)).abs().mean((1, 2, 3))
+"""
+
+
+def test_rows_metrics_and_plugins_of_the_command_are_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], clean_registry: None
+) -> None:
+    """The named command has the plugin's column and the one row of the first, and as many runs as it promised."""
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, "vq, cvq")
+    Path("absolute.py").write_text(ABSOLUTE)
+    plugin = Selection(only=["vq"], metrics=["absolute"], plugins=[Path("absolute.py")], epochs=2)
+    store_runs(plugin, Path("tiny.yaml"), ResultStore("runs"))
+    own = ("--plugin", "absolute.py", "--metrics", "absolute")
+    for command, words in (("table", own), ("table", (*own, "--only", "vq")), ("status", own)):
+        assert vqbench(command, "tiny.yaml", *words) == 0
+        shown = "".join(capsys.readouterr())
+        expected = f"vqbench {command} tiny.yaml --epochs 2 --plugin absolute.py --metrics absolute --only vq"
+        assert f"  {expected}  # 1 of 1 run finished" in shown
+    [words] = commands_of(shown)
+    assert vqbench(*words, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["counts"] == {"done": 1}
+
+
+def test_a_row_of_a_file_is_shown_by_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], clean_registry: None
+) -> None:
+    """Runs of a quantizer in a file are named with --plugin, and not with a list of all rows."""
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, "vq, cvq")
+    Path("mine.py").write_text("from vqbench.quantizers.vq import VQ\n\n\nclass Mine(VQ):\n    pass\n")
+    store_runs(Selection(plugins=[Path("mine.py")], epochs=2), Path("tiny.yaml"), ResultStore("runs"))
+    assert vqbench("status", "tiny.yaml", "--plugin", "mine.py") == 0
+    [words] = commands_of(capsys.readouterr().out)
+    assert words == ["status", "tiny.yaml", "--epochs", "2", "--plugin", "mine.py"]
+    assert vqbench("status", "tiny.yaml") == 0
+    [words] = commands_of(capsys.readouterr().out)
+    assert vqbench(*words, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["counts"] == {"done": 2}  # its rows are those of the command
+
+
+def test_a_change_of_settings_is_not_called_another_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With runs of the plain suite, a table of more epochs names the plain command."""
+    monkeypatch.chdir(tmp_path)
+    suite, store = write(tmp_path, "vq, cvq"), ResultStore("runs")
+    store_runs(Selection(), suite, store)
+    for words in (("--set", "train.clean.epochs=50"), ("--epochs", "3")):
+        assert vqbench("table", "tiny.yaml", *words) == 0
+        shown = capsys.readouterr().err
+        assert "  vqbench table tiny.yaml  # 2 of 2 runs finished" in shown
+        assert "other versions" not in shown
+
+
+def test_without_a_suite_the_suites_of_the_store_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where a store has runs of another suite alone, the default one is not shown without a word of it."""
+    monkeypatch.chdir(tmp_path)
+    suite = write(tmp_path, "vq")
+    store_runs(Selection(), suite, ResultStore("runs"))
+    for command in ("status", "table"):
+        assert vqbench(command) == 0
+        expected = f"runs has no run of quick, but runs of other suites:\n  vqbench {command} tiny.yaml\n"
+        assert expected in capsys.readouterr().err
+    assert vqbench("status", "quick") == 0
+    assert "other suites" not in capsys.readouterr().err
+    store_runs(Selection(), Path("quick"), ResultStore("runs"), 1)
+    assert vqbench("status") == 0
+    assert "other suites" not in capsys.readouterr().err

@@ -13,14 +13,16 @@ from pathlib import Path
 import pytest
 
 from vqbench import registry
-from vqbench.cli import app
+from vqbench.cli import app, check
 from vqbench.conformance import scaffold
+from vqbench.conformance.outcome import Result
 from vqbench.errors import UsageError
 from vqbench.planning import loading
 from vqbench.planning.changes import select_rows
 from vqbench.planning.overrides import Override
 from vqbench.planning.suite_files import load_suite
 from vqbench.store.results import ResultStore
+from vqbench.testing import Report
 
 ROOT = Path(__file__).parents[2]
 
@@ -324,3 +326,14 @@ def test_a_package_s_quantizer_is_checked_and_run(site: Path, here: Path) -> Non
     assert done.returncode == 2
     assert "nowhere_at_all" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_one_fault_is_printed_once(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Checks that fail with the same error are named below the first of them; JSON has each."""
+    results = [Result(name, "FAIL", "IndexError: 64 is too many", f"do {name}") for name in ("shapes", "bits", "sizes")]
+    results.insert(1, Result("budget", "PASS", "The budget is kept."))
+    shown = check.report_text(Report("quantizers", "mine", "", results))
+    assert shown.count("IndexError") == 1
+    assert "and 2 more checks with the same error: bits, sizes" in shown
+    assert shown.endswith("3 FAIL, 1 PASS")
+    assert len(check.report_data(Report("quantizers", "mine", "", results))["checks"]) == 4

@@ -16,8 +16,8 @@ from torch import Tensor
 from vqbench import assets, protocol, registry
 from vqbench.backbone import Autoencoder
 from vqbench.errors import AssetError, RunError, StoreError, UsageError
-from vqbench.evaluation import explain
-from vqbench.evaluation.protocol_differences import Explanation
+from vqbench.evaluation.explaining import trained_run as explain
+from vqbench.evaluation.explaining.protocol_differences import Explanation
 from vqbench.evaluation.reconstructions import Evaluator
 from vqbench.evaluation.trained_model import load_model
 from vqbench.execution.preparation import fetch
@@ -28,7 +28,7 @@ from vqbench.metrics.l1 import L1
 from vqbench.networks import inception
 from vqbench.protocol import MeasureProtocol
 from vqbench.quantizers.vq import VQ
-from vqbench.reporting import protocol_differences
+from vqbench.reporting.explaining import protocol_differences
 from vqbench.spec import PluginSpec, RunSpec
 from vqbench.store.record import Record
 from vqbench.store.results import ResultStore
@@ -212,12 +212,17 @@ def test_metrics_are_moved_by_the_knobs_that_they_name_and_by_no_other(metric: s
     """Changing a setting changes the state of a built-in metric if and only if the metric lists this setting."""
     pixels = registry.load("datasets", "fashion_mnist_5k")().pixels("test")[:3]
     x = to_unit(torch.nn.functional.pad(pixels, (2, 2, 2, 2)))  # 32x32, as AlexNet needs it
+    x = torch.cat([x, x.flip(2), x.flip(3)], 1)  # with colours, for a setting to take them away
     torch.manual_seed(0)
     y = x + 0.2 * torch.randn_like(x)
     start = explain.varied({"jpeg": None})  # from which every knob can be turned
     turned = {"jpeg": protocol.measuring("official")}
     for knob, value in (("pixels", "float"), ("ssim", "gaussian"), ("fid_resize", None), ("lpips_net", "alex")):
         turned[knob] = explain.varied({"jpeg": None, knob: value})
+    for knob, other in (("colour", "grey"), ("psnr_range", 2.0), ("psnr_mean", "set"), ("ssim_range", 2.0)):
+        turned[knob] = explain.varied({"jpeg": None, knob: other})
+    turned["ssim_border"] = explain.varied({"jpeg": None, "ssim_border": "reflect"})
+    turned["lpips_input"] = explain.varied({"jpeg": None, "lpips_input": "[0, 1]"})
     assert turned.keys() == start.knobs().keys()
     before = states(metric, start, x, y)
     for knob, under in turned.items():

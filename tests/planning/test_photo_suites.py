@@ -13,6 +13,7 @@ import yaml
 from PIL import Image
 
 from tests.support import odd_images
+from tests.support.image_folders import noise
 from tests.support.tiny_suite import vqbench
 from vqbench.cli import app
 from vqbench.cli.table import table_text as printed_table
@@ -447,3 +448,28 @@ def test_all_systems_of_photos_quick_are_trained_and_measured(tmp_path: Path, fo
         values = content["values"]["clean"]
         assert {name: value["images"] for name, value in values.items()} == dict.fromkeys(values, 4)
         assert all(isinstance(value["value"], float) for value in values.values())
+
+
+@pytest.mark.parametrize(
+    "args", ["data: pics\ndatasets: [{photos: {size: 32}}]", "datasets: [{photos: {folder: pics, size: 32}}]"]
+)
+def test_a_folder_beside_the_suite_is_found_from_anywhere(
+    args: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A relative folder is one beside the file, else one in the current folder; the keys are the same from anywhere."""
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    images = home / "pics"
+    images.mkdir(parents=True)
+    for number in range(100):
+        (images / f"{number}.png").write_bytes(noise(number))
+    (home / "mine.yaml").write_text(TEXT.replace("datasets: [{photos: {size: 32, damaged: skip}}]", args))
+    monkeypatch.chdir(home)
+    keys = [run.key for run in loading.load("mine.yaml", []).runs()]
+    monkeypatch.chdir(elsewhere)
+    assert [run.key for run in loading.load("../home/mine.yaml", []).runs()] == keys
+    images.rename(elsewhere / "pics")
+    assert [run.key for run in loading.load("../home/mine.yaml", []).runs()] == keys
+    monkeypatch.chdir(tmp_path)
+    assert vqbench("plan", "home/mine.yaml") == 2
+    assert "beside the suite's file or in the current folder" in capsys.readouterr().err

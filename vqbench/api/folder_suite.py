@@ -95,10 +95,15 @@ def folder_suite(folder: str, name: str) -> FolderSuite:
     return FolderSuite(chosen.text(), train, test, sides, size, chosen.minutes, dataset.notes)
 
 
-def _opened(folder: str) -> Any:
-    """Open the folder as a data set. Raises UsageError for one that cannot be used."""
+def require_folder(folder: str) -> None:
+    """Raise UsageError unless ``folder`` is a folder."""
     if not Path(folder).is_dir():
         raise UsageError(f"{folder}: no such folder; name one that contains images")
+
+
+def _opened(folder: str) -> Any:
+    """Open the folder as a data set. Raises UsageError for one that cannot be used."""
+    require_folder(folder)
     try:
         return registry.create("datasets", "photos", folder=folder, size=max(SIDES), damaged="skip")
     except AssetError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -149,6 +149,14 @@ def _run(words: list[str]) -> int:
             sys.stdout.flush()  # here, where a full disk is still an error with a sentence
 
 
+def _wrong_usage(error: Any) -> str:
+    """The sentence for wrong usage; for a missing argument, with what it may be."""
+    message: str = error.format_message()
+    parameter = getattr(error, "param", None)
+    choices = getattr(parameter, "help", None)
+    return f"{message.removesuffix('.')}: {choices}" if choices and message.startswith("Missing argument") else message
+
+
 def _explained(error: BaseException) -> tuple[str, int]:
     """The sentence and the exit code for ``error``."""
     if isinstance(error, VqbenchError):
@@ -156,5 +164,5 @@ def _explained(error: BaseException) -> tuple[str, int]:
     if isinstance(error, KeyboardInterrupt | typer.Abort):
         return "stopped; what was finished is kept", 130
     if hasattr(error, "format_message"):  # wrong usage; each version of typer brings its own class of click's
-        return error.format_message(), 2
+        return _wrong_usage(error), 2
     return f"{type(error).__name__}: {error} (a fault of vqbench; --debug shows where)", 1

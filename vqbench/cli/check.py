@@ -11,7 +11,7 @@ import typer
 
 from vqbench.cli import options as shared
 from vqbench.cli.output import print_json
-from vqbench.errors import UsageError
+from vqbench.errors import UsageError, counted
 
 if TYPE_CHECKING:
     from vqbench.testing import Report
@@ -129,9 +129,17 @@ def report_text(report: Report, width: int = 120) -> str:
     head = f"{kind}{report.name}" + f" ({report.about})" * bool(report.about)
     lines = textwrap.wrap(head, width, subsequent_indent="  ", break_long_words=False)
     column = max([8, *(len(result.check) for result in report.results)])
+    failures: dict[str, list[str]] = {}  # what was observed -> checks, so that one fault is printed once
     for result in report.results:
+        if result.state == "FAIL":
+            failures.setdefault(result.what, []).append(result.check)
+    for result in report.results:
+        first, *others = failures[result.what] if result.state == "FAIL" else [result.check]
+        if result.check != first:
+            continue
         indent = " " * (column + 10)
-        texts = [result.what, f"do: {result.do}" * bool(result.do), f"see {result.link}" * bool(result.link)]
+        same = f"and {counted(len(others), 'more check')} with the same error: {', '.join(others)}" if others else ""
+        texts = [result.what, same, f"do: {result.do}" * bool(result.do), f"see {result.link}" * bool(result.link)]
         begin = f"  {result.state}  {result.check:<{column}}  "
         for text in filter(None, texts):
             lines += _wrapped(text, width, begin, indent)

@@ -92,9 +92,10 @@ def _rows(ctx: Any) -> list[str]:
 
 
 def _runs(ctx: Any) -> list[str]:
-    """Return the folders of the finished runs in the store on the command line."""
+    """Return the folders and keys of the finished runs in the store on the command line."""
     store = Path(ctx.params.get("store") or "runs")
-    return [path.parent.name for path in store.glob("*/record.json")]
+    folders = [path.parent.name for path in store.glob("*/record.json")]
+    return [*folders, *(folder.rpartition("-")[2] for folder in folders)]
 
 
 def _named(ctx: Any) -> list[str]:

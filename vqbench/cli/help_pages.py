@@ -47,6 +47,10 @@ class SectionedGroup(TyperGroup):
 class SectionedCommand(TyperCommand):
     """A command whose help lists many options under :data:`OPTIONS`."""
 
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Write required arguments plainly: newer versions of typer put them in braces."""
+        return [piece.replace("{", "").replace("}", "") for piece in super().collect_usage_pieces(ctx)]
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write arguments and options under their headings."""
         for heading, entries in self.sections(ctx):
@@ -62,7 +66,9 @@ class SectionedCommand(TyperCommand):
         shown = {str(param.name): record for param, record in records.items() if record}
         arguments = {str(param.name) for param in records if param.param_type_name == "argument"}
         options = [name for name in shown if name not in arguments]
-        *shared, own = _sections(OPTIONS if len(options) > FEW else {}, options, "Options")
+        selects = "SUITE" in {param.metavar for param in records}  # else --only and --set mean other things
+        headings = OPTIONS if selects and len(options) > FEW else {}
+        *shared, own = _sections(headings, options, "Options")
         sections = [("Arguments", [name for name in shown if name in arguments]), own, *shared]
         return [
             (heading, [(_without_type(shown[name][0]), shown[name][1]) for name in names])

@@ -22,11 +22,12 @@ def init(folder: Folder, output: Output = Path("my_suite.yaml")) -> None:
 
     It compares four methods in minutes and runs as it is. Change it as you like; nothing else depends on it.
     """
-    from vqbench.api.folder_suite import folder_suite
+    from vqbench.api.folder_suite import folder_suite, require_folder
     from vqbench.planning import loading
     from vqbench.reporting.suite_schema import HEADER, schema_path
     from vqbench.system.output import fold, write_text
 
+    require_folder(folder)
     if output.suffix != ".yaml":
         raise UsageError(f"{output}: a suite is a .yaml file; write -o {output.stem or 'my_suite'}.yaml")
     if output.exists():

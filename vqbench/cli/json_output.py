@@ -252,6 +252,32 @@ class ExplainJson(TypedDict):
 
 
 @with_config(EXACT)
+class ExplainImagesJson(TypedDict):
+    """``vqbench explain ORIGINALS RECONSTRUCTIONS --json``."""
+
+    images: Annotated[int, _about("pairs of images")]
+    metrics: Annotated[dict[str, dict[str, Any]], _about("metric -> value per protocol, change, and its steps")]
+    left_out: Annotated[list[str], _about("settings that were not tried, and why")]
+
+
+@with_config(EXACT)
+class TargetJson(TypedDict):
+    """``vqbench explain ORIGINALS RECONSTRUCTIONS --target METRIC=NUMBER --json``."""
+
+    protocol: Annotated[str, _about("protocol that the search begins under")]
+    target: Annotated[dict[str, Any], _about("metric, value and the number as it was printed")]
+    images: Annotated[int, _about("pairs that were evaluated")]
+    available: Annotated[int, _about("pairs in all")]
+    base: Annotated[float | str | None, _about("value under the protocol")]
+    outside: Annotated[str, _about("why no value can be this number, or empty")]
+    already: Annotated[bool, _about("whether the protocol prints the number itself")]
+    candidates: Annotated[
+        list[dict[str, Any]], _about("settings, value, distance and same_digits, in the order of the table")
+    ]
+    left_out: Annotated[list[str], _about("settings that were not tried, and why")]
+
+
+@with_config(EXACT)
 class ImagesGivenJson(TypedDict):
     """Images that `vqbench measure` was given."""
 
@@ -361,6 +387,8 @@ OUTPUTS: dict[str, Any] = {
     "report": ReportJson,
     "diff": DiffJson,
     "explain": ExplainJson,
+    "explain, of images": ExplainImagesJson,
+    "explain --target": TargetJson,
     "measure": MeasureJson,
     "check": list[CheckJson],
     "doctor": DoctorJson,

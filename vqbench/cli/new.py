@@ -9,7 +9,7 @@ import typer
 Kind = Annotated[
     str, typer.Argument(metavar="KIND", help="What to write: quantizer, metric, dataset, backbone or recipe.")
 ]
-Name = Annotated[str, typer.Argument(help="Its name, such as my_vq.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Its name, such as my_vq.")]
 
 
 def new(kind: Kind, name: Name) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,15 @@ def print_hint(command: str, suite: str, plan: Plan, stores: Sequence[ResultStor
 
     if text := hint(command, suite, plan, stores):
         note(text)
+
+
+def print_other_suites(command: str, plan: Plan, store: ResultStore, options: Sequence[str] = ()) -> None:
+    """Print which other suites ``store`` has runs of, if it has none of ``plan``, the default one."""
+    from vqbench.reporting.other_settings import other_suites
+
+    if suites := other_suites(plan, store):
+        lines = [f"  {shlex.join(['vqbench', command, suite, *options])}" for suite in suites]
+        note("\n".join([f"{store.root} has no run of {plan.suite.name}, but runs of other suites:", *lines]))
 
 
 def print_json(data: Any) -> None:

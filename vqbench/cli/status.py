@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vqbench.cli import options as shared
 from vqbench.cli.options import Selection, require_folder, suite_or_default
-from vqbench.cli.output import print_json
+from vqbench.cli.output import print_json, print_other_suites
 from vqbench.errors import counted
 from vqbench.system.durations import format_duration
 
@@ -66,6 +66,8 @@ def status(
         )
         return
     print(status_text(plan.suite.heading, states, command))
+    if suite is None:
+        print_other_suites("status", plan, results, ["--store", root] if root else [])
     if others:
         print(other_settings.sentence("status", name, store.name, others, root))
 

@@ -11,7 +11,7 @@ import typer
 
 from vqbench.cli import options as shared
 from vqbench.cli.options import Selection, require_folder, suite_or_default
-from vqbench.cli.output import print_hint, require_sound
+from vqbench.cli.output import print_hint, print_other_suites, require_sound
 from vqbench.errors import UsageError, nearest
 from vqbench.system.console import encodable
 from vqbench.system.paths import path_of
@@ -68,6 +68,8 @@ def table(
     else:
         write_text(output, text)
     print_hint("table", name, plan, stores)
+    if suite is None:
+        print_other_suites("table", plan, stores[0], [] if store == shared.RUNS else ["--store", str(store)])
     require_sound(damage_of(stores))
 
 

@@ -45,8 +45,8 @@ def matched(originals: ImageInput, reconstructions: ImageInput, by_order: bool =
 def natural_order(names: Sequence[str]) -> list[int]:
     """Return positions in the order of ``names``, numbers as such: 9 before 10.
 
-    >>> natural_order(["a10", "a9", "a09b"])
-    [1, 2, 0]
+    >>> natural_order(["b1", "a10", "a9"])
+    [2, 1, 0]
     """
 
     def key(position: int) -> list[tuple[int, int, str]]:

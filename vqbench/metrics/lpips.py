@@ -34,7 +34,7 @@ class LPIPS(ImageMetric):
     better = "min"
     ideal = 0.0
     digits = 4
-    knobs = (*ImageMetric.knobs, "lpips_net")
+    knobs = (*ImageMetric.knobs, "lpips_net", "lpips_input")
     reference = "Zhang et al., The Unreasonable Effectiveness of Deep Features, CVPR 2018, arXiv 1801.03924"
 
     @classmethod
@@ -88,5 +88,6 @@ class LPIPS(ImageMetric):
 
         One map (B, channels, h, w) per layer.
         """
-        x = self.net.scaling_layer(2 * images.expand(-1, 3, -1, -1) - 1)
+        x = images.expand(-1, 3, -1, -1)
+        x = self.net.scaling_layer(2 * x - 1 if self.context.protocol.lpips_input == "[-1, 1]" else x)
         return [layer.div_(torch.linalg.vector_norm(layer, dim=1, keepdim=True) + EPS) for layer in self.net.net(x)]

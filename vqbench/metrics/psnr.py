@@ -16,6 +16,9 @@ class PSNR(ImageMetric):
     The MSE is over all values of an image. At least 0; higher is better. It is the mean of the values per image, not
     the value of the data set's mean error, which is smaller. An image without any error has an infinite value, as in
     scikit-image, and so has the mean.
+
+    The protocol's ``psnr_range`` takes the place of 1 in the numerator. With a ``psnr_mean`` of ``set`` the value is
+    that of the mean error of all images; values per image are the same as without.
     """
 
     label = "PSNR"
@@ -23,8 +26,29 @@ class PSNR(ImageMetric):
     better = "max"
     ideal = math.inf
     digits = 2
+    knobs = (*ImageMetric.knobs, "psnr_range", "psnr_mean")
     reference = "scikit-image, peak_signal_noise_ratio(data_range=1)"
 
     def values(self, batch: Batch) -> Tensor:
-        difference = distinct(batch.originals).double() - distinct(batch.reconstructions).double()  # (B, C, H, W)
-        return -10 * difference.square().mean((1, 2, 3)).log10()
+        return self._decibels(_errors(batch))
+
+    def update(self, batch: Batch) -> Tensor:
+        if self.context.protocol.psnr_mean == "image":
+            return super().update(batch)
+        errors = _errors(batch).cpu()  # (B,)
+        self.state["sum"] += errors.sum()
+        self.state["count"] += len(errors)
+        return self._decibels(errors)
+
+    def compute(self) -> float:
+        mean = self.state["sum"] / self.state["count"]
+        return float(mean if self.context.protocol.psnr_mean == "image" else self._decibels(mean))
+
+    def _decibels(self, errors: Tensor) -> Tensor:
+        return 20 * math.log10(self.context.protocol.psnr_range) - 10 * errors.log10()
+
+
+def _errors(batch: Batch) -> Tensor:
+    """Return the mean squared error of each image, (B,) float64."""
+    difference = distinct(batch.originals).double() - distinct(batch.reconstructions).double()  # (B, C, H, W)
+    return difference.square().mean((1, 2, 3))

@@ -15,9 +15,11 @@ from vqbench import assets
 from vqbench.images import rounded
 from vqbench.networks.compat import ensure_torchvision
 from vqbench.networks.precision import inference_float32
+from vqbench.protocol import FidResize
 
 DIM = 2048  # of pool3, the layer that FID is defined on
 VERSION = 1  # raised by hand when a change here changes features, so that cached ones are computed again
+INPUT = 299  # side of the network's input
 CHUNK = 50  # images per pass through the network
 LAYERS = (  # of torch-fidelity's extractor, from the image to pool3
     *("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "MaxPool_1", "Conv2d_3b_1x1", "Conv2d_4a_3x3", "MaxPool_2"),
@@ -47,7 +49,7 @@ def network(device: torch.device) -> nn.Module:
     return net.to(device)
 
 
-def features(net: nn.Module, images: Tensor, resize: int | None) -> Tensor:
+def features(net: nn.Module, images: Tensor, resize: int | FidResize | None) -> Tensor:
     """Compute features (B, 2048) float32, on the CPU.
 
     ``images`` are (B, C, H, W) in [0, 1]; they are rounded to 8 bits.
@@ -55,7 +57,8 @@ def features(net: nn.Module, images: Tensor, resize: int | None) -> Tensor:
     ``resize`` None: torch-fidelity's path, one bilinear resize to 299 as TensorFlow 1 had it, in torch-fidelity's own
     memory layout, so that features are equal bit by bit (channels last is a third faster on CPUs, but moves rFID by
     1e-6 of its value). Else the path of CVQ-VAE's released code: Pillow's bilinear resize to that side, in 8 bits,
-    and from there PyTorch's to 299, with channels last.
+    and from there PyTorch's to 299, with channels last. Else a resize to 299 by name: ``pytorch`` (pytorch-fid),
+    ``pillow`` (bilinear, 8 bits) or ``clean`` (clean-fid: bicubic in floats, clipped to the range of levels).
     """
     levels = rounded(images.expand(-1, 3, -1, -1))  # (B, 3, H, W) uint8
     with inference_float32(images.device):
@@ -66,16 +69,33 @@ def features(net: nn.Module, images: Tensor, resize: int | None) -> Tensor:
         return torch.cat(parts).cpu()
 
 
-def _resized(levels: Tensor, side: int) -> Tensor:
-    """Resize by Pillow to ``side``, then to the network's input.
+def _resized(levels: Tensor, resize: int | FidResize) -> Tensor:
+    """Resize to the network's input: by Pillow, unless ``pytorch``, then by PyTorch.
 
     uint8 (B, 3, H, W) to (B, 3, 299, 299) in [-1, 1].
     """
-    arrays = np.ascontiguousarray(levels.permute(0, 2, 3, 1).cpu().numpy())  # (B, H, W, 3)
-    small = [np.asarray(Image.fromarray(a).resize((side, side), Image.Resampling.BILINEAR)) for a in arrays]
-    unit = torch.from_numpy(np.stack(small)).to(levels.device).permute(0, 3, 1, 2).float() / 255
+    if resize == "clean":
+        return _bicubic_floats(levels)
+    unit = levels.float() / 255
+    if resize != "pytorch":
+        side = INPUT if resize == "pillow" else int(resize)
+        arrays = np.ascontiguousarray(levels.permute(0, 2, 3, 1).cpu().numpy())  # (B, H, W, 3)
+        small = [np.asarray(Image.fromarray(a).resize((side, side), Image.Resampling.BILINEAR)) for a in arrays]
+        unit = torch.from_numpy(np.stack(small)).to(levels.device).permute(0, 3, 1, 2).float() / 255
     unit = unit.contiguous(memory_format=torch.channels_last)
-    return 2 * F.interpolate(unit, size=(299, 299), mode="bilinear", align_corners=False) - 1
+    return 2 * F.interpolate(unit, size=(INPUT, INPUT), mode="bilinear", align_corners=False) - 1
+
+
+def _bicubic_floats(levels: Tensor) -> Tensor:
+    """Resize as clean-fid does: each channel by Pillow's bicubic filter, in floats.
+
+    uint8 (B, 3, H, W) to (B, 3, 299, 299) in [-1, 1], by (level - 128) / 128.
+    """
+    channels = levels.cpu().float().flatten(0, 1).numpy()  # (B * 3, H, W)
+    resized = [np.asarray(Image.fromarray(each).resize((INPUT, INPUT), Image.Resampling.BICUBIC)) for each in channels]
+    x = torch.from_numpy(np.stack(resized)).clamp(0, 255).unflatten(0, (len(levels), 3)).to(levels.device)
+    centred: Tensor = (x - 128) / 128
+    return centred.contiguous(memory_format=torch.channels_last)
 
 
 def _pool3(net: nn.Module, x: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # pydantic is only needed to read suites
     from vqbench.planning.yamlfile import KeyPath
 
 IN_A_FILE = "; name the file of your own by --plugin"  # the end of an error about a name that no plugin has
+RELATIVE = " (a relative folder is one beside the suite's file or in the current folder)"
 
 
 class Registry(Protocol):
@@ -225,4 +226,5 @@ def _resolve(
     except AssetError as error:
         if not isinstance(folder, str) or path_of(folder).is_dir():
             raise
-        raise suite.error((at or {}).get("folder", (*place, "folder")), str(error)) from None
+        rule = "" if path_of(folder).is_absolute() else RELATIVE
+        raise suite.error((at or {}).get("folder", (*place, "folder")), f"{error}{rule}") from None

@@ -75,7 +75,11 @@ class SuiteSpec(Model):
     measure: Annotated[list[str], AfterValidator(distinct)] = Field(description="protocols to evaluate under")
     datasets: Annotated[list[Plugin], AfterValidator(filled)] = Field(description="data sets to train and test on")
     data: Annotated[str, AfterValidator(line)] | None = Field(
-        default=None, description="the folder of images for data sets that are folders, such as photos"
+        default=None,
+        description=(
+            "the folder of images for data sets that are folders, such as photos; a relative one is looked for beside "
+            "the suite's file, then in the current folder"
+        ),
     )
     backbone: Plugin = Field(default=DEFAULT_BACKBONE, description="encoder and decoder, the same for all rows")
     codebook: Codebook = Field(default=Codebook(), description="the budget of all rows; lists are grids")

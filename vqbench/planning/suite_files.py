@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from vqbench import registry
 from vqbench.errors import UsageError, nearest
@@ -64,15 +65,51 @@ def _is_file(path: Path) -> bool:
 def load_suite(source: str | Path | Document, overrides: Iterable[Override] = ()) -> SuiteSpec:
     """Load the suite of a name, a path or a document, changed by ``overrides``.
 
+    A relative folder of images in a file is looked for beside the file, then in the current folder; one in an override
+    is in the current folder.
+
     Raises UsageError with the place of a wrong value.
     """
-    document = source if isinstance(source, Document) else yamlfile.read(find_suite(source))
+    document = source if isinstance(source, Document) else _read(find_suite(source))
     overrides = list(overrides)
     changed = override(document, overrides, SuiteSpec.model_fields)
     suite = SuiteSpec.from_document(narrowed(document, changed, overrides))
     if not overrides:
         return suite
     return suite.model_copy(update={"changed": [*suite.changed, *of_training(document, suite.quantizers, overrides)]})
+
+
+def _read(path: Path) -> Document:
+    """Read the file of a suite; its folders of images are then found from the current folder."""
+    document = yamlfile.read(path)
+    if path.parent == Path() or not isinstance(document.data, dict):
+        return document
+    data = dict(document.data)
+    if "data" in data:
+        data["data"] = _beside(path, data["data"])
+    if isinstance(data.get("datasets"), list):
+        data["datasets"] = [_dataset_beside(path, each) for each in data["datasets"]]
+    return Document(data, document.places)
+
+
+def _dataset_beside(path: Path, written: Any) -> Any:
+    """Return a data set of the suite at ``path`` with its folder as seen from the current folder."""
+    if not isinstance(written, dict):
+        return written
+    return {
+        name: {**args, "folder": _beside(path, args["folder"])} if isinstance(args, dict) and "folder" in args else args
+        for name, args in written.items()
+    }
+
+
+def _beside(path: Path, folder: Any) -> Any:
+    """Return a relative ``folder`` as beside the file at ``path`` if it exists there, else as it is."""
+    if not isinstance(folder, str) or not folder:
+        return folder
+    with suppress(OSError, ValueError):
+        if (path.parent / folder).is_dir():
+            return str(path.parent / folder)
+    return folder
 
 
 def changed_suite(

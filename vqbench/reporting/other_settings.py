@@ -2,22 +2,27 @@
 
 A run is named by all that decides its weights, so a suite with another folder of images, or with fewer epochs, has
 other runs, and its table shows none of those that were made before. A store keeps what each suite resolved to; the
-difference from the suite's file, as options of the command line, shows these runs again.
+difference from the suite's file, as options of the command line, shows these runs again. Rows, metrics and plugin files
+of the command that found none are repeated, so that the next command shows the same rows and columns.
 """
 
 from __future__ import annotations
 
+import glob
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+from vqbench import registry
 from vqbench.errors import counted
 from vqbench.planning import plan_file
 from vqbench.planning.overrides import Override
 from vqbench.planning.plan import Plan
 from vqbench.planning.suite import SuiteSpec
 from vqbench.planning.suite_files import known_suites, load_suite
+from vqbench.planning.suite_parts import QuantizerRow
 from vqbench.store.results import ResultStore
 
 # Keys of a suite that decide which runs it has; rows and seeds are compared one by one.
@@ -32,7 +37,7 @@ class OtherSettings:
     options: tuple[str, ...]  # words of the command line
     finished: int  # of its runs, those that have a record
     runs: int
-    outdated: bool = False  # the settings are the same, but the runs are of other versions of plugins, or other images
+    same: bool = False  # the settings are not other ones: the runs are of other versions of plugins or of other images
 
     def command(self, name: str, suite: str, store: str = "") -> str:
         """Return the command ``name`` of vqbench that shows these runs of ``suite``."""
@@ -50,12 +55,17 @@ def other_settings(suite: str, plan: Plan, store: ResultStore) -> list[OtherSett
     for stored in plan_file.stored(store):
         if _name_in_file(stored.suite) != base.name:
             continue
-        runs = stored.runs()
+        part = _shared_rows(plan, stored)
+        if not any(store.folder(run).exists() for run in part.runs()):
+            part = stored
+        runs = part.runs()
         finished = sum(run in store for run in runs)
         if any(run.key not in own and store.folder(run).exists() for run in runs):
-            options = tuple(_options(base, stored.suite))
+            added = [row for row in _added_rows(part) if row not in base.quantizers]
+            options = (*_options(base, part.suite, added), *_selection(base, plan, part, added))
+            same = _same_settings(plan.suite, part.suite)
             if options not in found or found[options].finished < finished:
-                found[options] = OtherSettings(options, finished, len(runs), _alike(base, plan.suite, stored.suite))
+                found[options] = OtherSettings(options, finished, len(runs), same)
     return sorted(found.values(), key=lambda settings: -settings.finished)
 
 
@@ -70,6 +80,22 @@ def settings_of(store: ResultStore) -> list[str]:
         if any(run in store for run in stored.runs()):
             words = [name, *_options(load_suite(name), stored.suite)] if name in known_suites() else [name]
             named.append(shlex.join(words))
+    return list(dict.fromkeys(named))
+
+
+def other_suites(plan: Plan, store: ResultStore) -> list[str]:
+    """Name the suites that ``store`` has runs of if it has none of ``plan``, as a command names them.
+
+    A suite that has no name of its own is the file of its name in the current folder, if there is one.
+    """
+    if any(store.folder(run).exists() for run in plan.runs()):
+        return []
+    named = []
+    for stored in plan_file.stored(store):
+        name = _name_in_file(stored.suite)
+        if name != _name_in_file(plan.suite) and any(store.folder(run).exists() for run in stored.runs()):
+            is_file = name not in known_suites() and Path(f"{name}.yaml").is_file()
+            named.append(f"{name}.yaml" if is_file else name)
     return list(dict.fromkeys(named))
 
 
@@ -92,7 +118,7 @@ def hint(command: str, suite: str, plan: Plan, stores: Sequence[ResultStore], de
 
 def sentence(command: str, suite: str, root: str, others: Sequence[OtherSettings], store: str = "") -> str:
     """Name the settings of the runs in ``root``, with one command per line."""
-    changed = [each for each in others if not each.outdated]
+    changed = [each for each in others if not each.same]
     lines = [f"{root} has runs of {suite} under other settings:"] if changed else []
     for each in changed[:MOST]:
         finished = f"{each.finished:,} of {counted(each.runs, 'run')} finished"
@@ -101,9 +127,9 @@ def sentence(command: str, suite: str, root: str, others: Sequence[OtherSettings
         lines.append(f"  and under {len(changed) - MOST} more, in {root}/suites")
     lines += [
         f"{root} has {counted(each.runs, 'run')} of {suite} from other versions of its plugins or of its images; "
-        f"{each.command('run', suite, store)} makes new ones."
+        f"vqbench run {suite} makes new ones."
         for each in others
-        if each.outdated
+        if each.same
     ]
     return "\n".join(lines)
 
@@ -113,41 +139,89 @@ def _name_in_file(suite: SuiteSpec) -> str:
     return suite.name.removesuffix("_reduced") if suite.reduced or suite.test_images else suite.name
 
 
-def _alike(base: SuiteSpec, asked: SuiteSpec, stored: SuiteSpec) -> bool:
-    """Return whether two changes of ``base`` share runs.
-
-    If they do and the keys of these differ, plugins or images have changed in between.
-    """
-    rows = any(row in asked.quantizers for row in stored.quantizers)
-    seeds = not set(asked.seeds).isdisjoint(stored.seeds)
-    return rows and seeds and [*_settings(base, asked)] == [*_settings(base, stored)]
-
-
-def _options(base: SuiteSpec, stored: SuiteSpec) -> Iterator[str]:
-    """Yield the options that change ``base`` so that it has the runs of ``stored``."""
-    yield from _settings(base, stored)
-    before, after = (each.model_dump(mode="json", exclude_unset=True)["quantizers"] for each in (base, stored))
-    if not all(row in before for row in after):
-        for path, value in _changes(before, after, "quantizers"):
-            yield from ("--set", str(Override(path, value)))
-    elif len(after) < len(before):
-        for name in dict.fromkeys(row.label or row.quantizer for row in stored.quantizers):
-            yield from ("--only", name)
-    if not set(stored.seeds) <= set(base.seeds):
-        yield from ("--seeds", ",".join(map(str, stored.seeds)))
-
-
-def _settings(base: SuiteSpec, stored: SuiteSpec) -> Iterator[str]:
-    """Yield those of these options that are about neither rows nor seeds."""
+def _options(base: SuiteSpec, stored: SuiteSpec, added: Sequence[QuantizerRow] = ()) -> Iterator[str]:
+    """Yield the options that change ``base`` so that it has the runs of ``stored``, but for rows that are ``added``."""
     before, after = (each.model_dump(mode="json", exclude_unset=True) for each in (base, stored))
     for key in DECISIVE:
         if key in after and getattr(base, key) != getattr(stored, key):
             for path, value in _changes(before.get(key), after[key], key):
                 yield from ("--set", str(Override(path, value)))
+    rows = before["quantizers"]
+    wanted = [row for row, each in zip(after["quantizers"], stored.quantizers, strict=True) if each not in added]
+    if not all(row in rows for row in wanted):
+        for path, value in _changes(rows, wanted, "quantizers"):
+            yield from ("--set", str(Override(path, value)))
+    if list(stored.seeds) != list(base.seeds):
+        yield from ("--seeds", ",".join(map(str, stored.seeds)))
     for argument, value in stored.reduced.items():
         yield from (f"--{argument.replace('_', '-')}", str(value))
     if stored.test_images:
         yield from ("--test-images", str(stored.test_images))
+
+
+def _same_settings(ours: SuiteSpec, theirs: SuiteSpec) -> bool:
+    """Whether equal plugins and images would give the rows of both suites the same runs."""
+    return (
+        all(getattr(ours, key) == getattr(theirs, key) for key in (*DECISIVE, "reduced"))
+        and all(row in ours.quantizers for row in theirs.quantizers)
+        and bool(set(ours.seeds) & set(theirs.seeds))
+    )
+
+
+# Rows, metrics and plugin files ---------------------------------------------------------------------------------------
+
+
+def _shared_rows(plan: Plan, stored: Plan) -> Plan:
+    """Return ``stored`` with those rows alone that ``plan`` has too, be it with other arguments."""
+    wanted = {(row.quantizer, row.label) for row in plan.suite.quantizers}
+    sources = [i for i, row in enumerate(stored.suite.quantizers) if (row.quantizer, row.label) in wanted]
+    source_of = [row.source for row in stored.suite.rows()]
+    suite = stored.suite.model_copy(update={"quantizers": [stored.suite.quantizers[i] for i in sources]})
+    return replace(stored, suite=suite, entries=[each for each in stored.entries if source_of[each.row] in sources])
+
+
+def _selection(base: SuiteSpec, plan: Plan, stored: Plan, added: Sequence[QuantizerRow]) -> Iterator[str]:
+    """Yield the options that add the plugins and metrics of both plans, and keep the rows of ``stored``."""
+    rows = stored.suite.quantizers
+    wanted = dict.fromkeys([*stored.suite.metrics, *plan.suite.metrics])
+    metrics = [name for name in wanted if name not in base.metrics and name in registry.names("metrics")]
+    used = {*metrics, *(row.quantizer for row in added)}
+    used |= {key.partition("/")[2] for each in (plan, stored) for key in each.inputs.get("plugins", {})}
+    files = [path for path in registry.files() if path.stem in used]
+    loaded = registry.names("quantizers")
+    files += [Path(f"{row.quantizer}.py") for row in added if row.quantizer not in loaded]
+    for path in files:
+        yield from ("--plugin", _short(path))
+    for name in metrics:
+        yield from ("--metrics", name)
+    changed = any(row not in base.quantizers for row in rows if row not in added)  # then --set has all rows but these
+    others = [row for row in rows if row not in added] if changed else base.quantizers
+    brought = {path.stem for path in files} & {*registry.added("quantizers"), *(row.quantizer for row in added)}
+    if len(rows) < len(others) + len(brought - {row.quantizer for row in others}):
+        for name in dict.fromkeys(map(_name_of, rows)):
+            yield from ("--only", glob.escape(name))
+
+
+def _added_rows(stored: Plan) -> list[QuantizerRow]:
+    """Return the rows that ``--plugin`` brings: plain ones of quantizers in files, loaded or not."""
+    loaded, files = registry.names("quantizers"), registry.added("quantizers")
+    plugins = stored.inputs.get("plugins", {})
+    return [
+        row
+        for row in stored.suite.quantizers
+        if row == QuantizerRow.model_validate(row.quantizer)
+        and f"quantizers/{row.quantizer}" in plugins
+        and (row.quantizer in files or row.quantizer not in loaded)
+    ]
+
+
+def _name_of(row: QuantizerRow) -> str:
+    return row.label or row.quantizer
+
+
+def _short(path: Path) -> str:
+    """Return the path as a person in the current folder writes it."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _changes(before: Any, after: Any, path: str) -> Iterator[tuple[str, Any]]:

@@ -9,11 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
 
-from vqbench.evaluation.protocol_differences import Explanation, MetricChange, Number, SettingChange, difference
+from vqbench.evaluation.explaining.protocol_differences import (
+    Explanation,
+    MetricChange,
+    Number,
+    SettingChange,
+    difference,
+)
 from vqbench.reporting.tables.table import Column
 
 if TYPE_CHECKING:
     from vqbench.metric import Metric
+
+
+BAR = 24  # columns of the widest bar of a waterfall
 
 
 def text(explanation: Explanation) -> str:
@@ -22,7 +31,10 @@ def text(explanation: Explanation) -> str:
     Changes are those of the values as shown.
     """
     run, plan = explanation.run, explanation.plan
-    title = f"{run.quantizer.name} on {run.dataset.name}, seed {run.seed} ({run.key}), {explanation.images} test images"
+    title = explanation.title
+    if run is not None:
+        on = f"{run.quantizer.name} on {run.dataset.name}, seed {run.seed} ({run.key})"
+        title = f"{on}, {explanation.images} test images"
     columns = [_column(name, metric) for name, metric in plan.metrics.items() if _moves(explanation, name)]
     first, last = [plan.start.name], [f"{plan.end.name}, and all changes"]
     for column in columns:
@@ -32,7 +44,27 @@ def text(explanation: Explanation) -> str:
     cumulative = [first, *_rows(plan.cumulative, columns, explanation.cumulative), last]
     alone = [first, *_rows(plan.alone, columns, explanation.alone)]
     tables = [_grid("one setting after the other", columns, cumulative), _grid("one setting alone", columns, alone)]
-    return "\n\n".join([title, *(tables if columns else []), "\n".join(_remarks(explanation, bool(columns)))])
+    charts = [] if run is not None else [_waterfall(explanation, column) for column in columns]
+    remarks = "\n".join(_remarks(explanation, bool(columns)))
+    return "\n\n".join(filter(None, [title, *(tables if columns else []), *charts, remarks]))
+
+
+def _waterfall(explanation: Explanation, column: Column) -> str:
+    """Draw the changes of one metric as bars from value to value."""
+    changes = list(explanation.cumulative(column.key))
+    finite = [change for change in changes if change.difference is not None]
+    if not finite or len(finite) < len(changes):
+        return ""
+    ends = [end for change in finite for end in (change.before, change.after) if end is not None]
+    low, high = min(ends), max(ends)
+    step = (high - low) / BAR or 1.0
+    width = max(len(change.setting.title) for change in finite)
+    lines = [column.head]
+    for change in finite:
+        left, right = sorted(round((end - low) / step) for end in (change.before, change.after) if end is not None)
+        _, moved = _cells(column, change.before, change.after)
+        lines.append(f"{change.setting.title:{width}}  {moved:>10}  {' ' * left}{'█' * max(1, right - left)}".rstrip())
+    return "\n".join(lines)
 
 
 def _rows(
@@ -92,7 +124,7 @@ def _moves(explanation: Explanation, name: str) -> bool:
 
 def data(explanation: Explanation) -> dict[str, Any]:
     """Convert the explanation to plain data at full precision; infinity is "inf"."""
-    run, plan = explanation.run, explanation.plan
+    plan = explanation.plan
 
     def change(effect: MetricChange) -> dict[str, Any]:
         knob, under = effect.setting.knob, effect.setting.under
@@ -111,11 +143,18 @@ def data(explanation: Explanation) -> dict[str, Any]:
         }
 
     return {
-        "run": {"key": run.key, "quantizer": run.quantizer.name, "dataset": run.dataset.name, "seed": run.seed},
+        **_subject(explanation),
         "images": explanation.images,
         "metrics": {name: metric(name) for name in plan.metrics},
         "left_out": list(plan.left_out),
     }
+
+
+def _subject(explanation: Explanation) -> dict[str, Any]:
+    run = explanation.run
+    if run is None:
+        return {}
+    return {"run": {"key": run.key, "quantizer": run.quantizer.name, "dataset": run.dataset.name, "seed": run.seed}}
 
 
 def _plain(value: Number) -> float | str | None:

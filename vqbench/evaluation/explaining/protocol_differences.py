@@ -69,12 +69,13 @@ class MetricChange:
 
 @dataclass(frozen=True)
 class Explanation:
-    """The measured values of ``run``, on ``images`` images."""
+    """The measured values of ``run``, or of images without a run."""
 
-    run: RunSpec
+    run: RunSpec | None
     images: int
     plan: ExplanationPlan
     values: Mapping[MeasureProtocol, Mapping[str, Number]]  # protocol -> metric -> value
+    title: str = ""  # of what was measured, where it is no run
 
     def __post_init__(self) -> None:
         """Check that the knobs of every metric lead from the start to its end value.
@@ -127,4 +128,4 @@ def _close(one: Number, other: Number) -> bool:
 
 def word(value: Any) -> str:
     """Format the value of a setting; None is "none"."""
-    return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value).lower()

@@ -6,7 +6,7 @@ protocols are evaluated in one pass over the same reconstructions, by the metric
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,9 @@ from vqbench import registry
 from vqbench.backbone import Autoencoder
 from vqbench.dataset import Dataset
 from vqbench.errors import AssetError, UsageError, nearest
-from vqbench.evaluation.protocol_differences import Explanation, ExplanationPlan, SettingChange, word
+from vqbench.evaluation.explaining.pair_changes import Fetch, differing
+from vqbench.evaluation.explaining.protocol_differences import Explanation, ExplanationPlan, SettingChange, word
+from vqbench.evaluation.explaining.settings import ALEXNET
 from vqbench.evaluation.reconstructions import Evaluator
 from vqbench.protocol import MEASURE, MeasureProtocol
 from vqbench.spec import RunSpec
@@ -27,10 +29,8 @@ if TYPE_CHECKING:
 
 START, END = MEASURE["official"], MEASURE["clean"]
 BESIDE = {"lpips_net": "alex"}  # settings that both ends share, with the other value that is worth comparing
-SMALLEST = {"alex": 31}  # side in pixels below which a network leaves nothing of an image
+SMALLEST = {"alex": ALEXNET}  # side in pixels below which a network leaves nothing of an image
 SLOW = ("rfid", "kid")  # metrics that take minutes per setting, so only on request
-
-Fetch = Callable[[Iterable[str]], object]  # fetches assets by name; raises AssetError
 
 
 def explain(
@@ -102,8 +102,7 @@ def steps() -> list[tuple[str, MeasureProtocol]]:
 
     Each comes with the protocol after it; the last one is END.
     """
-    knobs = [knob for knob in START.knobs() if getattr(START, knob) != getattr(END, knob)]
-    knobs.sort(key=lambda knob: knob != "jpeg")  # first, as a JPEG needs the 8 bits that another knob takes away
+    knobs = differing(START, END)
     ends = [{knob: getattr(END, knob) for knob in knobs[: i + 1]} for i in range(len(knobs))]
     return [(knob, END if knob == knobs[-1] else varied(end)) for knob, end in zip(knobs, ends, strict=True)]
 

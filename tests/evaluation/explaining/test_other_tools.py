@@ -1,0 +1,106 @@
+"""Protocols of other tools: their numbers are those of the tools, on the same images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage import metrics
+
+from tests.evaluation.explaining.test_planted_settings import SIDE, arrays, pair, photographs, search
+from vqbench.errors import AssetError, UsageError
+from vqbench.evaluation.explaining.other_tools import OTHER_TOOLS, named_protocol
+from vqbench.evaluation.explaining.settings import SETTINGS
+from vqbench.networks import inception, perceptual
+from vqbench.networks.compat import ensure_torchvision
+
+__all__ = ["pair"]  # fixture
+
+TOLERANCES = {"psnr": 2e-5, "ssim": 2e-6}
+
+
+def of_tool(tool: str, metric: str, originals: list[np.ndarray], others: list[np.ndarray]) -> float:
+    """Compute a metric as ``tool`` does, by scikit-image's functions."""
+    pairs = [(a / 255, b / 255) for a, b in zip(originals, others, strict=True)]
+    if metric == "psnr":
+        return float(np.mean([metrics.peak_signal_noise_ratio(a, b, data_range=1) for a, b in pairs]))
+    data_range = 2 if tool == "llamagen" else 1
+    options: dict[str, Any] = {"channel_axis": 2, "data_range": data_range}
+    return float(np.mean([metrics.structural_similarity(a, b, **options) for a, b in pairs]))
+
+
+@pytest.mark.parametrize("tool", ["scikit-image", "llamagen"])
+@pytest.mark.parametrize("metric", ["psnr", "ssim"])
+def test_values_are_those_of_the_tool(tool: str, metric: str, pair: tuple[Path, Path]) -> None:
+    """scikit-image's defaults, and LlamaGen's arithmetic, give the value of the protocol of that name."""
+    expected = of_tool(tool, metric, *arrays(pair))
+    assert search(pair, f"{metric}=0.5", tool).base == pytest.approx(expected, abs=TOLERANCES[metric])
+
+
+def test_torchmetrics_values(pair: tuple[Path, Path]) -> None:
+    """Where torchmetrics is installed, its PSNR and SSIM are those of its protocol."""
+    ensure_torchvision()
+    image = pytest.importorskip("torchmetrics.image", reason="torchmetrics is not installed")
+    first, second = (torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).double() / 255 for images in arrays(pair))
+    for metric, theirs in (
+        ("psnr", image.PeakSignalNoiseRatio(data_range=1.0)),
+        ("ssim", image.StructuralSimilarityIndexMeasure(data_range=1.0)),
+    ):
+        assert search(pair, f"{metric}=0.5", "torchmetrics").base == pytest.approx(
+            float(theirs(second, first)), abs=TOLERANCES[metric] + 1e-5
+        )
+
+
+@pytest.mark.parametrize("tool", sorted(OTHER_TOOLS))
+def test_every_protocol_has_a_source_and_reasons(tool: str) -> None:
+    """Each says where it is from, and each of its settings is one that explain knows and gives a reason for."""
+    found = OTHER_TOOLS[tool]
+    assert found.source
+    assert found.metrics
+    for knob, value in named_protocol(tool).knobs().items():
+        assert value.reason
+        assert value.value in SETTINGS[knob].values
+
+
+def test_an_unknown_tool_is_refused() -> None:
+    """A misspelt name lists the nearest and all others."""
+    with pytest.raises(UsageError, match="pytorch-fid"):
+        named_protocol("pytorch_fid")
+
+
+def test_resizes_of_fid_are_those_of_the_tools() -> None:
+    """clean-fid resizes by Pillow's bicubic filter in floats, pytorch-fid by PyTorch's bilinear, not antialiased."""
+    levels = torch.from_numpy(np.stack(photographs()[:2])).permute(0, 3, 1, 2)
+    clean = inception._resized(levels, "clean")
+    channel = Image.fromarray(levels[1, 2].float().numpy()).resize((299, 299), Image.Resampling.BICUBIC)
+    expected = (np.asarray(channel).clip(0, 255) - 128) / 128
+    assert np.allclose(clean[1, 2].numpy(), expected, atol=1e-6)
+    plain = torch.nn.functional.interpolate(levels / 255, (299, 299), mode="bilinear", align_corners=False)
+    assert torch.allclose(inception._resized(levels, "pytorch"), 2 * plain - 1, atol=1e-6)
+    pillow = Image.fromarray(photographs()[0]).resize((299, 299), Image.Resampling.BILINEAR)
+    assert np.allclose(
+        inception._resized(levels, "pillow")[0, 1].numpy(), np.asarray(pillow)[..., 1] / 127.5 - 1, atol=1e-6
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", [{"lpips_net": "alex"}, {"lpips_input": "[0, 1]"}])
+def test_planted_settings_of_lpips(setting: dict[str, Any], pair: tuple[Path, Path]) -> None:
+    """LPIPS of AlexNet, and of images in [0, 1], by the package lpips: each explains its number alone."""
+    try:
+        net = perceptual.network(setting.get("lpips_net", "vgg"), torch.device("cpu"))
+    except AssetError as error:
+        pytest.skip(f"the weights of LPIPS are not to be had on this machine: {error}")
+    first, second = (torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) / 255 for images in arrays(pair))
+    if "lpips_input" not in setting:
+        first, second = 2 * first - 1, 2 * second - 1
+    with torch.no_grad():
+        value = float(net(first, second).mean())
+    found = search(pair, f"lpips={value:.4f}")
+    assert found.same[0].settings == setting
+    assert found.same[0].value == pytest.approx(value, abs=3e-6)
+    assert SIDE > 31

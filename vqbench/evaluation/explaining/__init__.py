@@ -1,0 +1,1 @@
+"""Evaluate the same images under other settings: which one makes the difference."""

@@ -1,0 +1,1 @@
+"""Show which settings of the evaluation make the difference."""
