@@ -114,7 +114,7 @@ WRONG: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     ("there is no image", (LEVELS[:0], LEVELS[:0]), {}),
     ("not an array of numbers", ([["a"]], LEVELS), {}),
     ("`codes` and `num_codes` together", (LEVELS, LEVELS, np.zeros((3, 2, 2), int)), {}),
-    ("num_codes=1: give the size", (LEVELS, LEVELS, np.zeros((3, 2, 2), int), 1), {}),
+    ("num_codes=1: give a whole number, at least 2", (LEVELS, LEVELS, np.zeros((3, 2, 2), int), 1), {}),
     ("codes run from 0 to 7, but those of 7 are 0 to 6", (LEVELS, LEVELS, np.arange(12).reshape(3, 4) % 8, 7), {}),
     ("codes of type float64", (LEVELS, LEVELS, np.zeros((3, 2, 2)), 7), {}),
     ("3 originals, but 2 codes", (LEVELS, LEVELS, np.zeros((2, 2, 2), int), 7), {}),
@@ -125,6 +125,12 @@ WRONG: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     ("unknown measuring protocol 'cleen'; did you mean 'clean'", (LEVELS, LEVELS), {"protocol": "cleen"}),
     ("nothing to evaluate", (LEVELS, LEVELS), {"metrics": []}),
     ("unknown device", (LEVELS, LEVELS), {"device": "tpu0"}),
+    ("unknown device None", (LEVELS, LEVELS), {"device": None}),
+    (r"shape \(3, 0\): there is no code", (LEVELS, LEVELS, np.zeros((3, 0), int), 7), {}),
+    ("protocol=None: give a text, or several", (LEVELS, LEVELS), {"protocol": None}),
+    ("metrics=5: give a text, or several", (LEVELS, LEVELS), {"metrics": 5}),
+    ("5: not an array of numbers; give an array", (5, LEVELS), {}),
+    ("sparse, meta, nested or quantized", (torch.zeros(3, 3, 16, 16).to_sparse(), LEVELS), {}),
 ]
 
 

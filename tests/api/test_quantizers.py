@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -88,7 +89,10 @@ def test_a_file_is_created_by_its_path(tmp_path: Path, monkeypatch: pytest.Monke
         ("cvq_onlin", {}, "did you mean 'cvq_online'"),
         ("vq", {"beat": 1.0}, "beta"),
         ("vq", {"beta": "high"}, "beta"),
-        ("vq", {"num_codes": 1}, "num_codes"),
+        ("vq", {"num_codes": 1}, "num_codes=1: give a whole number, at least 2"),
+        ("vq", {"num_codes": "512"}, "num_codes='512': give a whole number"),
+        ("vq", {"num_codes": None}, "num_codes=None: give a whole number"),
+        ("vq", {"dim": 0}, "dim=0: give a whole number, at least 1"),
         ("absent.py", {}, "no such Python file"),
     ],
 )
@@ -96,3 +100,25 @@ def test_mistakes_are_one_sentence(name: str, arguments: dict[str, object], mess
     """A wrong name, argument or value says what is wrong and what would be right."""
     with pytest.raises(UsageError, match=message):
         vqbench.create_quantizer(name, **{"num_codes": 16, "dim": 8, **arguments})  # type: ignore[arg-type]  # wrong on purpose
+
+
+def test_numbers_of_numpy_create_what_plain_numbers_do() -> None:
+    """Sizes and arguments may be scalars of numpy."""
+    quantizer = vqbench.create_quantizer("vq", num_codes=np.int64(16), dim=np.int32(8), beta=np.float64(0.5))  # type: ignore[arg-type]  # numpy's integers are no int to mypy
+    assert type(quantizer.num_codes) is int
+    assert quantizer.num_codes == 16
+
+
+@pytest.mark.parametrize("name", [info.name for info in vqbench.list_quantizers() if "lucidrains" not in str(info)])
+def test_an_empty_batch_is_refused_in_training_and_changes_nothing(name: str) -> None:
+    """No codebook takes up the means of nothing, at the first step or later; a next batch is quantized."""
+    torch.manual_seed(0)
+    quantizer = vqbench.create_quantizer(name, num_codes=16, dim=8)
+    if quantizer.depth == 0:
+        pytest.skip("has no codebook")
+    for _ in range(2):
+        before = {key: value.clone() for key, value in quantizer.state_dict().items()}
+        with pytest.raises(UsageError, match=r"no features of shape \(0, \d, 4, 4\) to train on; skip empty batches"):
+            quantizer(torch.randn(0, 8, 4, 4))
+        assert all(torch.equal(value, before[key]) for key, value in quantizer.state_dict().items())
+        assert quantizer(torch.randn(4, 8, 4, 4)).loss.isfinite()

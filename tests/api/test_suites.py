@@ -265,6 +265,12 @@ def test_many_runs_that_are_left_are_counted(tmp_path: Path) -> None:
         ({"jobs": 0, "timeout": 3}, "jobs=0 starts none"),
         ({"time_limit": "soon"}, "'soon' is no length of time"),
         ({"time_limit": -3}, "-3 is no length of time"),
+        ({"time_limit": [1]}, r"time_limit=\[1\] is no length of time"),
+        ({"timeout": True}, "timeout=True is no length of time"),
+        ({"logger": print}, "logger=.*: give a name: tensorboard"),
+        ({"device": None}, "unknown device None; known: auto"),
+        ({"on_progress": 5}, "on_progress=5: give a function"),
+        ({"store": None}, "store=None: give the folder"),
         ({"logger": "nothing"}, "nothing"),
         ({"device": "cuda:99", "jobs": 0}, "cuda:99"),
     ],
@@ -273,8 +279,68 @@ def test_wrong_arguments_of_a_run_are_one_sentence(arguments: dict[str, object],
     """A wrong argument raises before anything is trained."""
     suite = vqbench.load_suite(write(tmp_path, "vq"), subset=640, test_images=100)
     with pytest.raises(UsageError, match=message):
-        vqbench.run(suite, store=tmp_path / "runs", **arguments)  # type: ignore[arg-type]  # wrong on purpose
+        vqbench.run(suite, **{"store": tmp_path / "runs", **arguments})  # type: ignore[arg-type]  # wrong on purpose
     assert not list(tmp_path.glob("runs/*/record.json"))
+
+
+@pytest.mark.parametrize("arguments", [{"device": "cuda:99"}, {"device": None}, {"on_progress": 5}, {"timeout": []}])
+def test_arguments_are_checked_where_nothing_is_left_to_do(
+    arguments: dict[str, object], trained: tuple[Path, vqbench.Suite, vqbench.SuiteResult]
+) -> None:
+    """A wrong argument raises also if every run is done."""
+    folder, suite, _ = trained
+    with pytest.raises(UsageError):
+        vqbench.run(suite, store=folder / "runs", **arguments)  # type: ignore[arg-type]  # wrong on purpose
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"set": "a=1"}, "set='a=1': give a mapping, such as"),
+        ({"only": None}, "only=None: give a text, or several"),
+        ({"skip": [3]}, r"skip=\[3\]: give a text, or several as a list; 3 is none"),
+        ({"plugins": 5}, "plugins=5: give a text"),
+        ({"epochs": np.float64(2)}, "epochs=.*: give a whole number"),
+        ({"seeds": "a"}, "seeds"),
+        ({"seeds": np.array([0.5])}, "seeds"),
+    ],
+)
+def test_wrong_changes_of_a_suite_are_one_sentence(arguments: dict[str, object], message: str) -> None:
+    """An argument of another type is named with its value and what to give."""
+    with pytest.raises(UsageError, match=message):
+        vqbench.load_suite("quick", **arguments)  # type: ignore[arg-type]  # wrong on purpose
+
+
+def test_numbers_of_numpy_are_plain_numbers() -> None:
+    """Seeds, sizes and values of numpy give the suite that plain numbers give."""
+    plain = vqbench.load_suite("quick", seeds=[0, 1, 2], epochs=2, test_images=100, set={"codebook.num_codes": 64})
+    numpy = vqbench.load_suite(
+        "quick",
+        seeds=np.arange(3),  # type: ignore[arg-type]  # arrays are sequences in all but name
+        epochs=np.int64(2),  # type: ignore[arg-type]  # numpy's integers are no int to mypy
+        test_images=np.int32(100),  # type: ignore[arg-type]  # likewise
+        set={"codebook.num_codes": np.uint8(64)},
+    )
+    assert numpy.to_yaml() == plain.to_yaml()
+    assert vqbench.load_suite("quick", seeds=np.int64(3)).seeds == [3]  # type: ignore[arg-type]  # likewise
+
+
+def test_results_under_other_settings_are_named(trained: tuple[Path, vqbench.Suite, vqbench.SuiteResult]) -> None:
+    """An empty frame comes with the warning that the empty table has."""
+    folder, _, _ = trained
+    with pytest.warns(UserWarning, match="has runs of .* under other settings"):
+        assert vqbench.results(folder / "runs", suite=folder / "tiny.yaml").empty
+    with pytest.warns(UserWarning, match="has runs of .* under other settings"):
+        vqbench.table(folder / "tiny.yaml", store=folder / "runs", results=folder / "runs")
+
+
+def test_a_protocol_has_one_name(trained: tuple[Path, vqbench.Suite, vqbench.SuiteResult]) -> None:
+    """Results, tables and records call the protocol of a reduced run alike, and a table is found by it."""
+    folder, _, result = trained
+    frame = result.table(protocol="clean@100")
+    assert frame.equals(result.table(protocol="clean"))
+    record = ResultStore(folder / "runs").find(result.done[0])
+    assert {frame.attrs["protocol"]} == set(record.values) == set(result.results().protocol) == {"clean@100"}
 
 
 def test_an_interrupt_keeps_the_work_and_raises(tmp_path: Path) -> None:
@@ -337,7 +403,7 @@ def test_results_have_a_row_per_run_metric_and_protocol(
     record = ResultStore(folder / "runs").find(result.done[0])
     row = frame[(frame.key == result.done[0]) & (frame.metric == "psnr")].iloc[0]
     assert row.value == record.values["clean@100"]["psnr"].value
-    assert (row.protocol, row.images, row.num_codes, row.seed) == ("clean", 100, 64, 1)
+    assert (row.protocol, row.images, row.num_codes, row.seed) == ("clean@100", 100, 64, 1)
     assert (row.seconds, row.commit, row.parameters) == (
         record.made["seconds"],
         record.made["commit"],

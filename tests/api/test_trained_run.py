@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -87,6 +88,8 @@ WRONG = [
     (torch.zeros(2, 1, 28, 28, dtype=torch.int32), "give uint8"),
     (torch.full((2, 1, 28, 28), -1.0), r"\(x \+ 1\) / 2"),
     (torch.zeros(0, 1, 28, 28), "no image"),
+    (torch.zeros(2, 1, 28, 28).to_sparse(), "sparse, .* give a dense one"),
+    (torch.zeros(2, 1, 28, 28, device="meta"), "a .*meta, .* give a dense one that has values"),
 ]
 
 
@@ -105,6 +108,8 @@ def test_other_codes_are_refused(run: vqbench.TrainedRun, folder: Path) -> None:
         (torch.zeros(2, 7, 6, 1).long(), r"this model's are \(N, 7, 7, 1\)"),
         (torch.zeros(2, 7, 7, 1), "whole numbers"),
         (torch.zeros(0, 7, 7, 1).long(), "at least one"),
+        (np.full((2, 7, 7, 1), 2**63 + 1, np.uint64), "codes run up to 9223372036854775809, which no int64 holds"),
+        (torch.from_numpy(np.full((2, 7, 7, 1), 2**63 + 1, np.uint64)), "codes run up to 9223372036854775809"),
     ):
         with pytest.raises(UsageError, match=sentence):
             run.decode(codes)
@@ -139,6 +144,18 @@ def test_a_wrong_name_lists_what_exists(folder: Path) -> None:
     ):
         with pytest.raises(UsageError, match=sentence):
             vqbench.load_run(*words, store=store)
+
+
+def test_names_of_another_type_are_refused(folder: Path) -> None:
+    """A run, a store and a device that are none say what to give."""
+    for words, named, sentence in (
+        (None, {}, "run=None: give a key, a folder or the name of a suite"),
+        ("tiny", {"store": None}, "store=None: give the folder of the runs"),
+        ("tiny", {"device": None}, "unknown device None"),
+        ("tiny", {"plugins": 5}, "plugins=5: give a text"),
+    ):
+        with pytest.raises(UsageError, match=sentence):
+            vqbench.load_run(words, "Plain", **{"store": folder / "runs", **named})  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_a_deleted_checkpoint_is_a_sentence(folder: Path, run: vqbench.TrainedRun, tmp_path: Path) -> None:
@@ -252,7 +269,9 @@ def test_exported_programs_compute_what_the_model_does(exported: Path, run: vqbe
         torch.testing.assert_close(decode(codes).detach(), run.decode(codes), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("harm", ["weights", "other weights", "description", "version", "later"])
+@pytest.mark.parametrize(
+    "harm", ["weights", "other weights", "no weights", "description", "size", "channels", "version", "later"]
+)
 def test_a_damaged_export_is_a_sentence(harm: str, exported: Path, tmp_path: Path) -> None:
     """Weights that do not fit their digest, a description that is none, and plugins of another version are refused."""
     copy = tmp_path / "copy"
@@ -268,6 +287,12 @@ def test_a_damaged_export_is_a_sentence(harm: str, exported: Path, tmp_path: Pat
     elif harm == "description":
         del about["images"]
         expected = Damaged, "run.json: not what `vqbench export` wrote"
+    elif harm in ("size", "channels"):
+        about["images"][harm] = {"size": 32, "channels": -1}[harm]
+        expected = Damaged, r"run.json: .* \(its content does not fit its digest\)"
+    elif harm == "no weights":
+        (copy / "model.safetensors").unlink()
+        expected = StoreError, "model.safetensors: cannot be read"
     elif harm == "version":
         about["record"]["run"]["quantizer"]["version"] += 1
         del about["record"]["digest"]
@@ -276,6 +301,9 @@ def test_a_damaged_export_is_a_sentence(harm: str, exported: Path, tmp_path: Pat
     else:
         about["format"] += 1
         expected = StoreError, "exported by a later vqbench"
+    if harm == "version":  # as an export by that version would have it
+        del about["digest"]
+        about["digest"] = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
     (copy / "run.json").write_text(json.dumps(about))
     with pytest.raises(expected[0], match=expected[1]):
         vqbench.load_run(copy)

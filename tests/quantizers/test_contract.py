@@ -65,7 +65,7 @@ def test_every_quantizer_conforms(name: str) -> None:
     """No built-in quantizer or preset fails a check, and whatever is skipped says why."""
     if name.startswith("lucidrains"):
         pytest.importorskip("vector_quantize_pytorch", reason="a wrapper of vector-quantize-pytorch, an extra")
-    report = testing.check(testing.case(name, kind="quantizers"))
+    report = testing.check(testing.case(name, kind="quantizer"))
     assert not [result for result in report.results if result.state == "FAIL"], report.text
     assert all(result.what for result in report.results if result.state == "SKIP")
     exact = [result for result in report.results if result.check == "decode_inverts_codes" and result.state == "WARN"]
@@ -123,7 +123,7 @@ def test_the_codebook_is_all_that_learns(case: str, parameters: int) -> None:
 @pytest.mark.parametrize("name", [name for name in BUILT_IN if name != "identity"])
 def test_bits_are_within_five_percent_of_the_budget(name: str) -> None:
     """At 512 codes a position costs 9 bits within 5 %; where positions share no codes, by depth and codes."""
-    quantizer = testing.case(name, num_codes=512, dim=64).build()
+    quantizer = testing.case(name, kind="quantizer", num_codes=512, dim=64).build()
     assert quantizer.bits == pytest.approx(9, rel=0.05)
     if name != "multiscale":
         assert quantizer.bits == pytest.approx(log2(quantizer.num_codes**quantizer.depth))

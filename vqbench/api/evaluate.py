@@ -8,8 +8,9 @@ from itertools import chain, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vqbench.api.arguments import whole_number, words
 from vqbench.api.evaluation import Evaluation, frame_of_values, frame_per_image
-from vqbench.errors import UsageError, nearest
+from vqbench.errors import UsageError, nearest, shortened
 
 if TYPE_CHECKING:
     from vqbench.evaluation.image_pairs import ImagePairs, PairSettings
@@ -65,7 +66,8 @@ def evaluate(
     <BLANKLINE>
     clean: float pixels, Gaussian SSIM, torch-fidelity's FID.
     """
-    protocols, chosen = _names(protocol), None if metrics is None else _names(metrics)
+    protocols, chosen = _names("protocol", protocol), None if metrics is None else _names("metrics", metrics)
+    num_codes = None if num_codes is None else whole_number("num_codes", num_codes, 2)
     if isinstance(originals, str | Path) and isinstance(reconstructions, str | Path | None):
         return _of_files(originals, reconstructions, codes, num_codes, protocols, chosen, device, **reading)
     if isinstance(originals, str | Path) or isinstance(reconstructions, str | Path):
@@ -125,6 +127,9 @@ def _batches(originals: Any, reconstructions: Any, codes: Any) -> Iterator[Image
         yield pairs_of(originals, reconstructions, codes)
         return
     parts = [originals, reconstructions] + ([] if codes is None else [codes])
+    for each in parts:
+        if not isinstance(each, Iterable):
+            raise UsageError(f"{shortened(repr(each))}: not an array of numbers; give an array, or batches of arrays")
     for batch in zip_longest(*parts):
         if any(each is None for each in batch):
             raise UsageError("one of originals, reconstructions and codes ends before the others; give equally many")
@@ -178,9 +183,7 @@ def _require_codebook(codes: Any, num_codes: Any) -> None:
     """Raise UsageError unless codes and their number are given together."""
     if (codes is None) != (num_codes is None):
         raise UsageError("give `codes` and `num_codes` together: usage is a share of the codebook's size")
-    if num_codes is not None and (type(num_codes) is not int or num_codes < 2):
-        raise UsageError(f"num_codes={num_codes!r}: give the size of the codebook, a whole number of at least 2")
 
 
-def _names(names: str | Sequence[str]) -> list[str]:
-    return [names] if isinstance(names, str) else list(dict.fromkeys(names))
+def _names(argument: str, names: str | Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(words(argument, names)))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vqbench import registry
+from vqbench.api.arguments import plain, whole_number
 from vqbench.errors import UsageError, VqbenchError
 
 if TYPE_CHECKING:
@@ -45,15 +46,14 @@ def create_quantizer(name: str | Path, *, num_codes: int, dim: int, **arguments:
     >>> tuple(out.z_q.shape), tuple(out.codes.shape)
     ((2, 64, 7, 7), (2, 7, 7, 1))
     """
-    if num_codes < 2 or dim < 1:
-        raise UsageError(f"num_codes={num_codes}, dim={dim}: give at least 2 codes and 1 channel")
+    budget = {"num_codes": whole_number("num_codes", num_codes, 2), "dim": whole_number("dim", dim)}
     if str(name).endswith(".py"):
         registry.add_file(name)
         name = Path(name).stem
     known, _, _ = registry.find("quantizers", str(name))
     if missing := registry.lacks("quantizers", known):
         raise UsageError(missing)
-    found = registry.resolve("quantizers", str(name), arguments, {"num_codes": num_codes, "dim": dim})
+    found = registry.resolve("quantizers", str(name), plain(arguments), budget)
     quantizer: Quantizer = registry.create("quantizers", found.name, **found.args)
     return quantizer
 

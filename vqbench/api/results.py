@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vqbench.api.arguments import text_or_path, words
 from vqbench.api.suites import Suite, as_suite, warn_of_damage
 from vqbench.errors import UsageError, nearest
 from vqbench.system.paths import path_of
@@ -32,7 +33,8 @@ def table(
         suite: a suite of :func:`load_suite`, or what it takes.
         store: folder of the runs.
         results: folder of published records, read for runs that ``store`` lacks.
-        protocol: evaluation protocol, if the suite has several; the table's first without.
+        protocol: evaluation protocol, if the suite has several; the table's first without. Either as it is stored, such
+            as ``clean@100`` for the first 100 test images, or without the images, ``clean``.
 
     Raises:
         UsageError: for a wrong suite, a protocol that it has not, or a store that does not exist.
@@ -49,18 +51,21 @@ def table(
     from vqbench.reporting.tables.assemble import tables
     from vqbench.store.results import ResultStore, damage_of
 
-    if path_of(store) != Path("runs"):  # which may not exist yet
+    text_or_path("results", results, "the folder of published records")
+    if path_of(text_or_path("store", store, "the folder of the runs")) != Path("runs"):  # which may not exist yet
         _require_folder(store)
     stores = [ResultStore(store), ResultStore(results)]
     chosen = as_suite(suite)
     resolved = chosen.resolve(stores)
-    by_protocol = {each.protocol.partition("@")[0]: each for each in tables(resolved, stores)}
-    if protocol is not None and protocol not in by_protocol:
-        raise UsageError(f"{resolved.suite.name} is not evaluated by {protocol!r}; {nearest(protocol, by_protocol)}")
+    by_protocol = {each.protocol: each for each in tables(resolved, stores)}
+    chosen_name = next(iter(by_protocol)) if protocol is None else _stored_name(protocol, by_protocol)
+    if chosen_name is None:
+        known = nearest(str(protocol), by_protocol)
+        raise UsageError(f"{resolved.suite.name} is not evaluated by {protocol!r}; {known}")
     if chosen.source and (other := hint("table", chosen.source, resolved, stores)):
         warnings.warn(other, stacklevel=2)
     warn_of_damage(damage_of(stores))
-    return table_frame(by_protocol[protocol or next(iter(by_protocol))])
+    return table_frame(by_protocol[chosen_name])
 
 
 def results(
@@ -72,8 +77,9 @@ def results(
 
     - the run: ``key``, ``dataset``, ``quantizer``, ``arguments`` of the quantizer as JSON, ``num_codes``, ``dim``,
       ``seed``, ``backbone``, ``recipe``, and ``parent``, the key of the run that a second stage builds on;
-    - the value: ``protocol``, ``images`` it is measured on, ``sampling`` of a second stage, ``metric``, ``value`` in
-      the metric's unit (NaN where it does not apply), ``higher_is_better``, ``metric_version``, ``protocol_version``;
+    - the value: ``protocol`` as records and tables name it (``clean``, or ``clean@100`` where only the first 100 test
+      images count), ``images`` it is measured on, ``sampling`` of a second stage, ``metric``, ``value`` in the metric's
+      unit (NaN where it does not apply), ``higher_is_better``, ``metric_version``, ``protocol_version``;
     - the training: ``seconds``, ``parameters``, ``device``, ``devices``, ``commit``, ``torch``, ``date``;
     - ``store``, the folder of the record.
 
@@ -90,25 +96,37 @@ def results(
     >>> result = vqbench.run(suite, store="runs")
     >>> frame = vqbench.results("runs", suite=suite)
     >>> frame[["label", "seed", "protocol", "images", "metric", "higher_is_better"]]
-      label  seed protocol  images metric  higher_is_better
-    0    vq     1    clean     100   psnr              True
-    1    vq     1    clean     100  usage              True
-    2    vq     2    clean     100   psnr              True
-    3    vq     2    clean     100  usage              True
+      label  seed   protocol  images metric  higher_is_better
+    0    vq     1  clean@100     100   psnr              True
+    1    vq     1  clean@100     100  usage              True
+    2    vq     2  clean@100     100   psnr              True
+    3    vq     2  clean@100     100  usage              True
     >>> seeds = frame.groupby(["dataset", "label", "metric"]).value.agg(["mean", "std", "count"])
     >>> seeds["count"].tolist()
     [2, 2]
     """
     from vqbench.reporting.data_frames import results_frame
+    from vqbench.reporting.other_settings import hint
     from vqbench.store.results import ResultStore, damage_of
 
-    folders = [store] if isinstance(store, str | Path) else list(store)
+    folders = words("store", store)
     for folder in folders:
         _require_folder(folder)
     stores = [ResultStore(folder) for folder in folders]
-    frame = results_frame(stores, None if suite is None else as_suite(suite).resolve(stores))
+    chosen = None if suite is None else as_suite(suite)
+    resolved = None if chosen is None else chosen.resolve(stores)
+    frame = results_frame(stores, resolved)
+    if chosen and resolved and chosen.source and (other := hint("table", chosen.source, resolved, stores)):
+        warnings.warn(other, stacklevel=2)
     warn_of_damage(damage_of(stores))
     return frame
+
+
+def _stored_name(protocol: str, stored: Iterable[str]) -> str | None:
+    """Return the stored name that ``protocol`` is, with or without its images."""
+    names = list(stored)
+    short = {name.partition("@")[0]: name for name in names}
+    return protocol if protocol in names else short.get(protocol)
 
 
 def _require_folder(store: str | Path) -> None:

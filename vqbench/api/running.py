@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,7 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vqbench.api.suites import Suite, as_suite, whole_number
+from vqbench.api.arguments import device_name, function, seconds, text_or_path, whole_number
+from vqbench.api.suites import Suite, as_suite
 from vqbench.errors import Interrupted, RunError, TimeUp, UsageError, counted, named
 from vqbench.system.paths import path_of
 
@@ -163,7 +163,9 @@ def run(
     quick_reduced in runs: 1 done, 0 failed, 0 left
     """
     how = _options(device, jobs, devices, timeout, retry_failed, deterministic, logger, offline, quiet)
-    return _carry_out(as_suite(suite), path_of(store), how, _seconds(time_limit), on_progress)
+    limit, report = seconds("time_limit", time_limit), function("on_progress", on_progress)
+    folder = path_of(text_or_path("store", store, "the folder of the runs"))
+    return _carry_out(as_suite(suite), folder, how, limit, report)
 
 
 def _options(
@@ -186,11 +188,14 @@ def _options(
     devices = None if devices is None else whole_number("devices", devices)
     if timeout is not None and jobs == 0:
         raise UsageError("timeout stops the process of a run, and jobs=0 starts none; leave one of them out")
+    if logger is not None and not isinstance(logger, str):
+        raise UsageError(f"logger={logger!r}: give a name: tensorboard, FILE.py:name or package.module:name")
+    device = device_name(device)
     ExecutorOptions().check(device, jobs, devices)
     return RunOptions(
         device=device,
         jobs=jobs,
-        timeout=_seconds(timeout),
+        timeout=seconds("timeout", timeout),
         retry_failed=retry_failed,
         quiet=quiet,
         devices=devices,
@@ -198,17 +203,6 @@ def _options(
         deterministic=deterministic,
         offline=offline,
     )
-
-
-def _seconds(limit: float | str | None) -> float | None:
-    """Return a length of time in seconds. Raises UsageError for what is none."""
-    from vqbench.system.durations import parse_duration
-
-    if isinstance(limit, str):
-        return parse_duration(limit)
-    if limit is not None and not (math.isfinite(limit) and limit > 0):
-        raise UsageError(f"{limit!r} is no length of time; give seconds, or 30s, 8m, 2h or 1h30m")
-    return limit
 
 
 def _carry_out(

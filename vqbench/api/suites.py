@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vqbench import registry
+from vqbench.api.arguments import mapping, plain, text_or_path, whole_number, words
 from vqbench.errors import UsageError, counted, shortened
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def load_suite(
         suite: the name of a suite, the path of its YAML file, or the content of such a file as a mapping.
         only: labels or quantizers of the rows to keep, with ``*`` for any letters.
         skip: likewise, of rows to leave out.
-        seeds: seeds, 0 or more, in place of the suite's.
+        seeds: seeds, 0 or more, in place of the suite's; like all numbers here, plain or of numpy.
         metrics: names of metrics to add.
         set: values by the path of their key, such as ``{"codebook.num_codes": 64}``.
         plugins: .py files with plugins; a quantizer gets a row.
@@ -131,17 +132,19 @@ def load_suite(
     from vqbench.planning.suite_files import SuiteChanges
     from vqbench.system.paths import path_of
 
-    overrides = [_override(path, value) for path, value in (set or {}).items()]
+    values = {} if set is None else mapping("set", set, "{'codebook.num_codes': 64}")
+    overrides = [_override(path, value) for path, value in values.items()]
     if seeds is not None:
-        overrides.append(_override("seeds", [seeds] if isinstance(seeds, int) else seeds))
+        several = plain(seeds)
+        overrides.append(_override("seeds", several if isinstance(several, list) else [several]))
     sizes = {"epochs": epochs, "batch_size": batch_size, "subset": subset}
     changes = SuiteChanges(
-        only=_several(only),
-        skip=_several(skip),
+        only=words("only", only),
+        skip=words("skip", skip),
         overrides=overrides,
-        metrics=_several(metrics),
+        metrics=words("metrics", metrics),
         metrics_origin="metrics=",
-        plugins=[path_of(path).resolve() for path in _several(plugins)],
+        plugins=[path_of(path).resolve() for path in words("plugins", plugins)],
         sizes={name: whole_number(name, size) for name, size in sizes.items() if size is not None},
         test_images=None if test_images is None else whole_number("test_images", test_images, 2),
     )
@@ -179,8 +182,9 @@ def plan(
     from vqbench.reporting.run_matrix import run_matrix
     from vqbench.store.results import ResultStore
 
-    runs = ResultStore(store)
-    resolved = as_suite(suite).resolve([runs, ResultStore(results)])
+    runs = ResultStore(text_or_path("store", store, "the folder of the runs"))
+    published = ResultStore(text_or_path("results", results, "the folder of published records"))
+    resolved = as_suite(suite).resolve([runs, published])
     matrix = run_matrix(resolved, runs)
     warn_of_damage(matrix.damage)
     return plan_frame(resolved, matrix)
@@ -206,7 +210,7 @@ def _source(suite: str | Path | Mapping[str, Any]) -> str | Path | Document:
     from vqbench.planning.yamlfile import Document
 
     if isinstance(suite, Mapping):
-        return Document(_plain(suite))
+        return Document(plain(suite))
     if not isinstance(suite, str | Path):
         raise UsageError(f"a suite is a name, a path or a mapping, not of type {type(suite).__name__}")
     return suite
@@ -222,33 +226,4 @@ def _override(path: str, value: Any) -> Override:
     origin = f"seeds={shortened(str(value))}" if path == "seeds" else f"set={{{path!r}: {shortened(str(value))}}}"
     if not isinstance(path, str) or not all(path.split(".")):
         raise UsageError(f"{origin}: a path is keys joined by dots, such as 'codebook.num_codes'")
-    return Override(path, _plain(value), origin)
-
-
-def whole_number(name: str, value: Any, least: int = 1) -> int:
-    """Return an argument that is a whole number, ``least`` or more.
-
-    Raises UsageError for any other.
-    """
-    if type(value) is not int or value < least:
-        raise UsageError(f"{name}={value!r}: give a whole number, at least {least}")
-    return value
-
-
-def _several(words: str | Path | Sequence[str | Path]) -> list[str]:
-    """One word or path, or several, as a list."""
-    return [str(word) for word in ([words] if isinstance(words, str | Path) else words)]
-
-
-def _plain(value: Any) -> Any:
-    """Return ``value`` as YAML would give it.
-
-    Tuples and ranges become lists, paths text, scalars of numpy plain numbers.
-    """
-    if isinstance(value, Mapping):
-        return {name: _plain(each) for name, each in value.items()}
-    if isinstance(value, tuple | list | range):
-        return [_plain(each) for each in value]
-    if isinstance(value, Path):
-        return str(value)
-    return value.item() if hasattr(value, "item") and not getattr(value, "shape", ()) else value
+    return Override(path, plain(value), origin)

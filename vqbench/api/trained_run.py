@@ -112,8 +112,8 @@ class TrainedRun:
     def export(self, folder: str | Path, *, reconstructions: bool = False) -> ExportedFolder:
         """Write a folder that :func:`load_run` loads anywhere.
 
-        Weights as safetensors, what is needed to rebuild the model with the digests of all files as JSON, a model card,
-        and programs of ``torch.export`` for encoder and decoder. Nothing is a pickle.
+        Weights as safetensors, programs of ``torch.export`` for encoder and decoder, what is needed to rebuild the
+        model with the digests of these files as JSON, and a model card. Nothing is a pickle.
 
         Args:
             folder: a new or an empty folder, which appears as a whole or not at all.
@@ -191,6 +191,7 @@ def load_run(
         StoreError: the weights are not there, or damaged.
     """
     from vqbench import registry
+    from vqbench.api.arguments import device_name, text_or_path, words
     from vqbench.api.finished_runs import find_run
     from vqbench.evaluation.coding import ImageCoder
     from vqbench.evaluation.exporting import exported_run
@@ -198,7 +199,10 @@ def load_run(
     from vqbench.store.results import ResultStore
     from vqbench.system.paths import path_of
 
-    for path in [plugins] if isinstance(plugins, str | Path) else plugins:
+    text_or_path("run", run, "a key, a folder or the name of a suite")
+    text_or_path("store", store, "the folder of the runs")
+    device = device_name(device)
+    for path in words("plugins", plugins):
         registry.add_file(path_of(path))
     if row is None and exported_run.is_exported(path_of(run)):
         coder, record = exported_run.load(path_of(run), device)

@@ -50,8 +50,6 @@ class ImageCoder:
             raise UsageError(
                 f"codes of shape {tuple(checked.shape)}: this model's are (N, {', '.join(map(str, wanted))})"
             )
-        if not len(checked):
-            raise UsageError(f"codes of shape {tuple(checked.shape)}: of no image; give at least one")
         return self._in_batches(checked, self._decoded)
 
     def reconstruct(self, images: Any) -> Tensor:

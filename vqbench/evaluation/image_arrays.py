@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     AnyArray = np.ndarray | Tensor
 
 
+LARGEST = 2**63 - 1  # of int64
+
+
 def image_tensor(images: Any, what: str = "images") -> Tensor:
     """Return ``images`` (N, C, H, W) as a tensor, without a copy where possible.
 
@@ -64,14 +67,16 @@ def to_user(x: Tensor) -> Tensor:
 def code_tensor(codes: Any, what: str = "codes") -> Tensor:
     """Return ``codes`` as an int64 tensor (N, h, w, depth).
 
-    Sequences (N, tokens) become (N, 1, tokens, 1), maps (N, h, w) get a depth of 1. Raises UsageError for other shapes
-    and for numbers that are not whole.
+    Sequences (N, tokens) become (N, 1, tokens, 1), maps (N, h, w) get a depth of 1. Raises UsageError for other shapes,
+    for no codes, and for numbers that are not whole.
     """
     tensor = _tensor(codes, what)
     if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
         raise UsageError(f"{what} of type {_name(tensor.dtype)}: give whole numbers, such as int64")
     if not 2 <= tensor.ndim <= 4:
         raise UsageError(f"{what} of shape {tuple(tensor.shape)}: give (N, h, w, depth), (N, h, w) or (N, tokens)")
+    if not tensor.numel():
+        raise UsageError(f"{what} of shape {tuple(tensor.shape)}: there is no code in it; give at least one")
     if tensor.ndim == 2:
         tensor = tensor[:, None]
     return (tensor if tensor.ndim == 4 else tensor[..., None]).long()
@@ -87,13 +92,19 @@ def require_codes(codes: Tensor, num_codes: int, what: str = "codes") -> None:
 
 
 def _tensor(array: Any, what: str) -> Tensor:
-    if isinstance(array, Tensor):
-        return array.detach()
     import numpy as np
 
+    if isinstance(array, Tensor):
+        if array.layout != torch.strided or array.is_meta or array.is_nested or array.is_quantized:
+            raise UsageError(f"{what}: a sparse, meta, nested or quantized tensor; give a dense one that has values")
+        if array.dtype not in (torch.uint16, torch.uint32, torch.uint64):
+            return array.detach()
+        array = array.cpu().numpy()
     try:
         array = np.asarray(array)
         if array.dtype.kind == "u" and array.dtype.itemsize > 1:  # which torch has, but computes little with
+            if array.size and array.max() > LARGEST:
+                raise UsageError(f"{what} run up to {array.max()}, which no int64 holds; give smaller numbers")
             array = array.astype(np.int64)
         return _shared(np.ascontiguousarray(array))  # of reversed axes, too
     except (TypeError, ValueError) as error:

@@ -40,10 +40,15 @@ def full_precision(forward: Forward) -> Forward:
     Products are true float32, forward and backward; TF32, if allowed, applies to the backbone alone. Distances of
     nearby codes cancel in lower precision, and running statistics lose their small increments. In evaluation the ranks
     exchange nothing: a rank with fewer images left would never join the exchange.
+
+    Raises UsageError for an empty batch in training mode: its means are NaN, and a codebook that took them up would
+    keep them.
     """
 
     @functools.wraps(forward)
     def wrapped(self: Any, z: Tensor) -> QuantizerOutput:
+        if self.training and z.numel() == 0:
+            raise UsageError(f"no features of shape {tuple(z.shape)} to train on; skip empty batches, or call eval()")
         exchange = nullcontext() if self.training or world_size() == 1 else WholeBatch()
         exporting = torch.compiler.is_exporting()  # to a program that torch may not be able to load with such a region
         with nullcontext() if exporting else torch.autocast(z.device.type, enabled=False), exchange:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from vqbench import registry
@@ -159,7 +160,7 @@ def _measured(name: str, metric: str, value: Value, better: str | None) -> dict[
     """The columns that differ between the values of one run."""
     under = ValueName.parse(name)
     return {
-        "protocol": under.protocol,
+        "protocol": str(replace(under, sampling=None)),  # as tables and records name it, so that they can be joined
         "images": value.images,
         "sampling": under.sampling.name if under.sampling else "",
         "metric": metric,

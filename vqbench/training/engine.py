@@ -187,7 +187,7 @@ def devices_of(name: str, count: int) -> list[torch.device]:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-    except RuntimeError:
+    except (RuntimeError, TypeError):
         raise UsageError(f"unknown device {name!r}; known: auto, cpu, cuda, cuda:N") from None
     if device.type not in ("cpu", "cuda"):
         raise UsageError(f"device {name!r} is not supported; known: auto, cpu, cuda, cuda:N")

@@ -1,7 +1,8 @@
 """Write and load folders that hold a trained model for use elsewhere.
 
-``model.safetensors`` are the weights, ``run.json`` is all that is needed to rebuild the model, with the record and the
-digests of all files, ``README.md`` is for people, ``encode.pt2`` and ``decode.pt2`` are programs of ``torch.export``.
+``model.safetensors`` are the weights, ``run.json`` is all that is needed to rebuild the model, with the record, a
+digest of itself and those of the other files but ``README.md``, which is for people. ``encode.pt2`` and ``decode.pt2``
+are programs of ``torch.export``. Loading checks the digests of what it reads: ``run.json`` and the weights.
 Nothing in it is a pickle, and nothing in it is executed when it is loaded.
 """
 
@@ -50,8 +51,8 @@ class ExportedFolder:
 
 
 def is_exported(folder: Path) -> bool:
-    """Return whether ``folder`` is one that :func:`export` wrote."""
-    return (folder / ABOUT).is_file() and (folder / WEIGHTS).is_file()
+    """Return whether ``folder`` has a file that :func:`export` wrote."""
+    return (folder / ABOUT).is_file() or (folder / WEIGHTS).is_file()
 
 
 def export(
@@ -88,6 +89,7 @@ def export(
         about = _about(coder, record)
         about["files"] = {path.name: _digest(path) for path in sorted(scratch.iterdir())}
         (scratch / CARD).write_text(model_card(coder, record, about, made.left_out), encoding="utf-8")
+        about["digest"] = _content_digest(about)
         (scratch / ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
         sizes = {path.name: path.stat().st_size for path in sorted(scratch.iterdir())}
     return ExportedFolder(folder, sizes, made.left_out)
@@ -103,10 +105,12 @@ def load(folder: Path, device: str) -> tuple[ImageCoder, Record]:
         about = stored_files.json_of(folder / ABOUT)
         if about["format"] > FORMAT:
             raise StoreError(f"{folder}: was exported by a later vqbench ({about['vqbench']}); upgrade vqbench")
+        if about.pop("digest") != _content_digest(about):
+            raise ValueError("its content does not fit its digest")
         record = Record.from_content(about["record"])
         channels, size = int(about["images"]["channels"]), int(about["images"]["size"])
         digest = about["files"][WEIGHTS]
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise Damaged(f"{folder / ABOUT}: not what `vqbench export` wrote ({error}); export the run again") from error
     require_versions(record.run)
     require_planned(record.run)
@@ -195,6 +199,11 @@ def _as_a_whole(folder: Path) -> Iterator[Path]:
             shutil.rmtree(scratch, ignore_errors=True)
     except OSError as error:
         raise Unwritable(f"{folder}: cannot write ({error.strerror or error}); name another folder with -o") from error
+
+
+def _content_digest(about: dict[str, Any]) -> str:
+    """Return the sha256 of the content of ``run.json``, but for the digest itself."""
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 
 def _digest(path: Path) -> str:
