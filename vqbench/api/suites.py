@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from vqbench import registry
 from vqbench.api.arguments import mapping, plain, text_or_path, whole_number, words
 from vqbench.errors import UsageError, counted, shortened
+from vqbench.system.paths import path_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -130,10 +131,9 @@ def load_suite(
     (['vq', 'cvq_offline', 'cvq_online', 'cvq'], ['l1', 'ssim'])
     """
     from vqbench.planning.suite_files import SuiteChanges
-    from vqbench.system.paths import path_of
 
-    values = {} if set is None else mapping("set", set, "{'codebook.num_codes': 64}")
-    overrides = [_override(path, value) for path, value in values.items()]
+    values = mapping("set", {} if set is None else set, "{'codebook.num_codes': 64}").items()
+    overrides = [_override(path, value) for path, value in values]
     if seeds is not None:
         several = plain(seeds)
         overrides.append(_override("seeds", several if isinstance(several, list) else [several]))
@@ -149,8 +149,8 @@ def load_suite(
         test_images=None if test_images is None else whole_number("test_images", test_images, 2),
     )
     spec, changed = changes.apply(_source(suite))
-    spec = spec.placed({("reduced", name): f"{name}={size}" for name, size in changes.sizes.items()})
-    return Suite(spec, changed, tuple(changes.plugins), "" if isinstance(suite, Mapping) else str(suite))
+    placed = spec.placed({("reduced", name): f"{name}={size}" for name, size in changes.sizes.items()})
+    return Suite(placed, changed, tuple(changes.plugins), "" if isinstance(suite, Mapping) else str(suite))
 
 
 def plan(
