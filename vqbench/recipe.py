@@ -32,6 +32,7 @@ class Task:
     stopped: Callable[[], bool] = lambda: False  # polled after every update: if true, save and raise Interrupted
     on_epoch: Callable[[Mapping[str, Any]], None] = lambda entry: None  # called with each epoch's entry of the history
     on_updates: Callable[[int, Mapping[str, float]], None] | None = None  # called every 50 updates with mean losses
+    checkpoint_interval: float = 15.0  # least seconds between checkpoints
 
 
 @dataclass

@@ -38,7 +38,6 @@ HEADS = ["quantizer", "data set", "batch", "precision", "ours [s]", "plain [s]",
 
 def measured(chosen: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Yield each row as soon as it is measured."""
-    os.environ["VQBENCH_CHECKPOINT_EVERY"] = "inf"  # read when the recipe is imported: no checkpoint within a step
     from vqbench.system.environment import LARGE_PAGES
 
     os.environ.update(LARGE_PAGES)  # as the processes of `run` have it; for both sides

@@ -142,6 +142,14 @@ def test_checks_leave_the_random_generators_alone() -> None:
     assert np.array_equal(np.random.get_state()[1], before[2])  # type: ignore[index]
 
 
+@pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csr], ids=str)
+def test_sparse_tensors_beside_it_do_not_count(layout: torch.layout) -> None:
+    """A tensor without a storage, which the author's program keeps alive, is none of the quantizer's."""
+    beside = torch.eye(2).to_sparse(layout=layout)
+    assert one(faulty.Template, "memory_stays").state == "PASS"
+    assert beside._nnz() == 2
+
+
 def test_a_failure_shows_where(tmp_path: Path) -> None:
     """A crash of the quantizer is a failure that names the line of its file."""
     path = tmp_path / "my_vq.py"

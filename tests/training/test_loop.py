@@ -17,14 +17,13 @@ from tests.support.ranks import recipe as autoencoder
 from vqbench import spec
 from vqbench.backbone import Autoencoder
 from vqbench.backbones.conv import Conv
-from vqbench.errors import Interrupted, RunError, UsageError
+from vqbench.errors import Interrupted, RunError
 from vqbench.quantizer import QuantizerOutput
 from vqbench.quantizers.identity import Identity
 from vqbench.quantizers.vq import VQ
 from vqbench.recipe import Recipe, Task
 from vqbench.recipes.autoregressive import Autoregressive
 from vqbench.recipes.gan import Gan
-from vqbench.system.environment import CHECKPOINT_EVERY as VARIABLE
 from vqbench.training.codebook_monitor import CodebookMonitor
 from vqbench.training.engine import Engine
 from vqbench.training.loop import epoch_order
@@ -141,7 +140,7 @@ def test_checkpoints_take_a_limited_share_of_the_time(
     """Where a checkpoint takes long to write, the next one is due only after twenty times as long."""
     now = 0.0
     saved: list[int] = []
-    work = task(name, tmp_path)
+    work = task(name, tmp_path, checkpoint_interval=5.0)
     save = work.engine.save
 
     def slow(path: Path, state: dict[str, Any]) -> None:
@@ -155,7 +154,6 @@ def test_checkpoints_take_a_limited_share_of_the_time(
         nonlocal now
         now += 6.0
 
-    monkeypatch.setenv(VARIABLE, "5")
     monkeypatch.setattr("vqbench.training.checkpoint.time.monotonic", lambda: now)
     monkeypatch.setattr(work.engine, "save", slow)
     work.progress = progress
@@ -170,16 +168,6 @@ def test_a_checkpoint_has_the_names_that_older_ones_have(tmp_path: Path) -> None
     assert saved.keys() == {"model", "optimizer", "progress", "watch"}
     names = {"step", "best", "best_epoch", "seconds", "loss", "error", "history", "origins"}
     assert saved["progress"].keys() == names
-
-
-@pytest.mark.parametrize("name", RECIPES)
-def test_a_wrong_time_between_checkpoints_is_named_before_training(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    """What is no number of seconds is named with its variable, and no update is done."""
-    monkeypatch.setenv(VARIABLE, "x")
-    with pytest.raises(UsageError, match=f"^{VARIABLE}=x: not a number of seconds"):
-        RECIPES[name]().fit(task(name, tmp_path, progress=lambda done, total: pytest.fail("an update was done")))
 
 
 def test_the_order_of_images_is_the_same_for_all_quantizers(tmp_path: Path) -> None:

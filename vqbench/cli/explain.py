@@ -15,6 +15,7 @@ from vqbench.cli import trained as trained_run
 from vqbench.cli.options import add_plugins, whole_number
 from vqbench.cli.output import note, print_json
 from vqbench.errors import Interrupted, UsageError
+from vqbench.system.paths import is_file, is_folder
 
 if TYPE_CHECKING:
     from vqbench.evaluation.explaining.protocol_differences import Explanation
@@ -93,7 +94,9 @@ def _are_images(words: Sequence[str]) -> bool:
     """Return whether the words name two folders or arrays, and no suite with a row."""
     if len(words) != 2 or words[0].endswith((".yaml", ".yml")):
         return False
-    return all(Path(word).exists() for word in words) or any("/" in word or word.endswith(ARRAYS) for word in words)
+    return all(is_file(word) or is_folder(word) for word in words) or any(
+        "/" in word or word.endswith(ARRAYS) for word in words
+    )
 
 
 def _explain_run(

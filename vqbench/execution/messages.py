@@ -23,6 +23,7 @@ class RunSettings:
     logger: str | None = None  # receives losses, epochs and values; see vqbench.execution.loggers
     deterministic: bool = False  # see vqbench.system.determinism
     offline: bool = False  # fetch no data and no weights
+    checkpoint_interval: float = 15.0  # least seconds between checkpoints of a training
 
     def downloads(self) -> AbstractContextManager[None]:
         """Return a context in which nothing is downloaded, if these settings are offline."""

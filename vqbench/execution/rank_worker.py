@@ -145,6 +145,7 @@ class RankWorker:
             stopped=self.stopped,
             on_epoch=logger.epoch if logger else lambda entry: None,
             on_updates=logger.updates if logger else None,
+            checkpoint_interval=self.settings.checkpoint_interval,
         )
 
     def _set_checkpoints_aside(self, task: RankTask, error: Damaged) -> None:

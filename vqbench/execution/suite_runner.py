@@ -48,9 +48,13 @@ class RunOptions:
     listen: Listen | None = None  # receives the progress, in place of the terminal
 
     def settings(self, devices: int) -> RunSettings:
-        """Return the settings of all processes, for ``devices`` devices per run."""
+        """Return the settings of all processes, for ``devices`` devices per run.
+
+        Raises UsageError for a wrong interval between checkpoints.
+        """
         plugins = tuple(path.resolve() for path in self.plugins)
-        return RunSettings(self.device, devices, plugins, self.logger, self.deterministic, self.offline)
+        interval = checkpoint_interval()
+        return RunSettings(self.device, devices, plugins, self.logger, self.deterministic, self.offline, interval)
 
 
 @dataclass(frozen=True)

@@ -127,8 +127,7 @@ def _measured(job: dict[str, Any]) -> dict[str, Any]:
 
     Raises RunError if that fails, and UsageError for wrong arguments.
     """
-    timed = {"VQBENCH_CHECKPOINT_EVERY": "inf"}  # the step is timed in the recipe's loop
-    env = {**LARGE_PAGES, **os.environ, **waiting(os.environ), **timed}
+    env = {**LARGE_PAGES, **os.environ, **waiting(os.environ)}
     command = processes.command("vqbench.profiling.profile_worker")
     done = subprocess.run(
         command, input=json.dumps(job), capture_output=True, encoding="utf-8", errors="replace", env=env

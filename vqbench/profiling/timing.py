@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -254,6 +255,7 @@ class StepTimer:
                 monitor=CodebookMonitor(),
                 progress=progress,
                 stopped=lambda: done >= updates,
+                checkpoint_interval=math.inf,  # what is timed is the update
             )
             try:
                 recipe.fit(task)

@@ -20,7 +20,6 @@ from vqbench.spec import RunSpec
 from vqbench.store import schema
 from vqbench.store.record import Failure, NewerFormat, Record, lacking
 from vqbench.system import locks, stored_files
-from vqbench.system.paths import path_of
 from vqbench.system.stored_files import half_written, set_aside, write_atomically
 
 LISTED = 10  # runs that one sentence lists
@@ -37,7 +36,7 @@ class ResultStore:
     """
 
     def __init__(self, root: str | Path) -> None:
-        self.root = path_of(root)
+        self.root = root if isinstance(root, Path) else _parsed(root)
         self.damage: dict[Path, str] = {}
         self._unreadable: set[Path] = set()  # of these, files that may be sound: refused by the system, or newer
         if self.root.exists() and not self.root.is_dir():
@@ -292,3 +291,10 @@ def damage_of(stores: Iterable[ResultStore]) -> list[str]:
 
 def _listed(names: list[str]) -> str:
     return ", ".join(names[:LISTED]) + (", ..." if len(names) > LISTED else "")
+
+
+def _parsed(text: str) -> Path:
+    """Return the path that a user wrote."""
+    from vqbench.system.paths import path_of  # here: a worker is given a path
+
+    return path_of(text)

@@ -41,3 +41,10 @@ def is_file(path: str | Path) -> bool:
     with suppress(OSError, ValueError):
         return os.path.exists(path) and not os.path.isdir(path)
     return False
+
+
+def is_folder(path: str | Path) -> bool:
+    """Return whether a word of the user's is the path of a folder; see :func:`is_file`."""
+    with suppress(OSError, ValueError):
+        return os.path.isdir(path)
+    return False

@@ -71,7 +71,7 @@ class Clock:
 
     Args:
         seconds: spent before this start.
-        interval: least seconds between checkpoints; see :func:`vqbench.system.environment.checkpoint_interval`.
+        interval: least seconds between checkpoints.
     """
 
     def __init__(self, seconds: float, interval: float) -> None:

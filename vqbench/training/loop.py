@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from vqbench.errors import Interrupted, RunError
 from vqbench.quantizer import Quantizer
 from vqbench.recipe import Task, Trained
-from vqbench.system.environment import checkpoint_interval
 from vqbench.training.checkpoint import Clock, Progress, restored
 
 if TYPE_CHECKING:
@@ -113,15 +112,11 @@ def epoch_order(task: Task, epoch: int, images: int) -> Tensor:
 
 
 class TrainingLoop:
-    """Carries out a :class:`Training` for a task.
-
-    Raises UsageError for a wrong interval between checkpoints.
-    """
+    """Carries out a :class:`Training` for a task."""
 
     def __init__(self, task: Task, training: Training) -> None:
         self.task, self.training = task, training
         self.path = task.folder / "last.pt"
-        self.interval = checkpoint_interval()
 
     def run(self) -> Trained:
         """Train to the last update.
@@ -141,7 +136,7 @@ class TrainingLoop:
     def _train(self) -> None:
         task, training, progress = self.task, self.training, self.training.progress
         task.engine.add_origin(progress.origins)
-        clock = Clock(progress.seconds, self.interval)
+        clock = Clock(progress.seconds, task.checkpoint_interval)
         training.begin()
         device = task.engine.device
         self._sums = torch.tensor([getattr(progress, term) for term in training.terms], device=device)  # read seldom

@@ -118,7 +118,7 @@ def _alive() -> tuple[int, int]:
     """Count the tensors that are alive, and their bytes."""
     gc.collect()
     tensors = [each for each in gc.get_objects() if type(each) in (Tensor, nn.Parameter)]  # proxies excluded
-    tensors = [each for each in tensors if each.device.type != "meta"]
+    tensors = [each for each in tensors if each.layout == torch.strided and each.device.type != "meta"]
     storages = {each.untyped_storage().data_ptr(): each.untyped_storage().nbytes() for each in tensors}
     return len(tensors), sum(storages.values())
 

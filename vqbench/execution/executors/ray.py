@@ -37,7 +37,7 @@ QUEUED_AHEAD = 4  # tasks submitted beyond the capacity: no node waits for work,
 MAX_LOSSES = 5  # nodes that one run may lose before it is given up
 NODES_EVERY = 2.0  # seconds between two looks at the cluster's nodes
 # Of the user's variables, those that concern the work and not the machine.
-FORWARDED_VARIABLES = ("VQBENCH_CHECKPOINT_EVERY", "VQBENCH_OFFLINE", determinism.CUBLAS)
+FORWARDED_VARIABLES = ("VQBENCH_OFFLINE", determinism.CUBLAS)
 
 
 class Mailbox:
