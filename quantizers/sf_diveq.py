@@ -34,8 +34,8 @@ class SFDiVeQ(Quantizer):
     Differs from the released code, version 0.1.3 of the package diveq:
 
     - Evaluation, see above; there it is a method ``inference``, and ``eval()`` changes nothing.
-    - The runs are as long as the features of the first kept step times the kept steps allow. There all are kept until
-      the end; with equal batches, as here, this is the same. A run without features leaves its code; there it is NaN.
+    - The length of a run is computed in the first kept step, for as many features in each; there from all kept features
+      at the end. Equal batches give the same. A run without features leaves its code as it was; there it becomes NaN.
     - While z is passed on, codes have a gradient of zero, there none, so that Adam's first steps are larger here.
     """
 

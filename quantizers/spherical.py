@@ -15,8 +15,9 @@ from vqbench.quantizer import Quantizer, QuantizerOutput
 
 
 class Spherical(Quantizer):
-    """Choose the nearest of fixed codes on the unit sphere; nothing about them learns.
+    """Choose the nearest of fixed codes on the unit sphere.
 
+    The codes do not learn.
     u = y/‖y‖ of y = z projected to ``code_dim`` = D' channels, k = argmax_k ⟨u, e_k⟩, ‖e_k‖ = 1, straight-through from
     e_k to u, so the gradient at y is tangential. The decoder gets e_k, projected back to ``dim``. There is no loss.
 

@@ -185,6 +185,14 @@ def test_rare_codes_move_onto_others() -> None:
     assert shares[0] > shares[5]  # it occurred twice as often
 
 
+def test_a_code_counts_once_a_step() -> None:
+    """However many features of a step have it: the packages count steps, not features."""
+    quantizer = NSVQ(6, DIM)
+    for count in (1, 2):
+        quantizer(torch.zeros(2, DIM, 3, 3))
+        assert sorted(quantizer.occurrences.tolist()) == [0] * 5 + [count]
+
+
 def test_nothing_is_replaced_without_a_source_or_when_turned_off() -> None:
     """With every code rare (two features never share one here), or with replace_every 0, the codebook stays."""
     rare, off = NSVQ(6, DIM, replace_every=2, discard=1.0), NSVQ(6, DIM, replace_every=0)
