@@ -29,8 +29,7 @@ class VQEMA(Quantizer):
     ``distance="cosine"``: features u = z/‖z‖, k = argmax ⟨u, e_k⟩, M_k is the average of u and e_k = M_k/‖M_k‖, so the
     decoder gets unit codes; the loss is β·mean((sg e − u)²), straight-through to u. Codes start at U(±√(3/D))/‖·‖, M at
     the codes, so a code that is never used stays. The preset ``vq_ema_cosine`` has the defaults of the cosine codebook
-    of vector-quantize-pytorch, γ = 0.8 and β = 1. Differs from it: there the rotation trick is on by default, and its
-    Laplace smoothing, which the normalisation undoes, is left out here.
+    of vector-quantize-pytorch, γ = 0.8 and β = 1. Differs from it: there the rotation trick is on by default.
     """
 
     paper: ClassVar[str] = (
@@ -86,14 +85,12 @@ class VQEMA(Quantizer):
         self.steps.add_(1)
         self.average_counts.lerp_(counts.to(sums.dtype), 1 - self.decay)
         self.average_sums.lerp_(sums, 1 - self.decay)
-        if self.cosine:
-            self.codebook.copy_(F.normalize(self.average_sums, dim=1))
-            return
         debias = -1 / torch.expm1(self.steps * log(self.decay))  # 1/(1 − γ^t), exact for small t
         n_k = self.average_counts * debias  # (K,)
         n = n_k.sum()
         smoothed = (n_k + self.epsilon) / (n + self.num_codes * self.epsilon) * n
-        self.codebook.copy_(self.average_sums * debias / smoothed[:, None])
+        means = self.average_sums * debias / smoothed[:, None]
+        self.codebook.copy_(F.normalize(means, dim=1) if self.cosine else means)
 
     def decode(self, codes: Tensor) -> Tensor:
         """Return the code vectors (B, dim, H, W) of ``codes`` (B, H, W, 1)."""
