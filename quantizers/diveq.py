@@ -14,14 +14,13 @@ from vqbench.quantizers.nsvq import NSVQ
 class DiVeQ(NSVQ):
     """Quantize with a gradient through the distance to the code, without a loss.
 
-    In training z_q = z + ‖c − z‖·sg(v/‖v‖), v = c − z + n, with c the nearest code and n ~ N(0, ``noise``²·I): almost
-    the code, about ``noise``·√(D − 1) away from it. The decoder's gradient reaches z and, by the length, c. In
-    evaluation z_q = c. Rare codes are replaced as in nsvq.
+    In training z_q = z + ‖c − z‖·sg(v/‖v‖), v = c − z + n, with c the nearest code and n ~ N(0, σ²·I),
+    σ = ``noise``: almost the code, about σ·√(D − 1) away from it. The decoder's gradient reaches z and, by the length,
+    c. In evaluation z_q = c, with a straight-through gradient. Rare codes are replaced as in nsvq.
 
     Codes start at U(0, 1/K), all in the positive orthant, as in the released package.
 
-    ``noise`` is a standard deviation, as in the released code, where it is called a variance (``noise_var``); the paper
-    writes n ~ N(0, σ²·I).
+    The released code calls σ a variance (``noise_var``), but uses it as a standard deviation, as here and in the paper.
 
     Differs from the released code, version 0.1.3 of the package diveq: there ``eval()`` changes nothing, and z_q = c is
     what a method ``inference`` returns. The option ``directional_reparam`` of lucidrains has a deviation of 0.07.

@@ -69,7 +69,7 @@ class FSP(Quantizer):
         Q.require_choice("norm", norm, Norm)
         chosen = Q.scalar_levels(num_codes) if levels is None else Q.parse_levels(levels)
         super().__init__(prod(chosen), dim)
-        self.cdf, self.quantize_rate = CDFS[activation], quantize_rate
+        self.activation, self.quantize_rate = activation, quantize_rate
         self.norm, self.norm_weight = norm, norm_weight
         self.levels = nn.Buffer(torch.tensor(chosen), persistent=False)
         radix = [prod(chosen[:channel]) for channel in range(len(chosen))]
@@ -83,7 +83,7 @@ class FSP(Quantizer):
         In training, perturb it instead; the codes are those of the unperturbed features.
         """
         y = self.project_in(Q.flatten(z, self.dim))  # (N, d)
-        u = self.cdf(y)
+        u = CDFS[self.activation](y)
         digits = (u * self.levels).nan_to_num().long().clamp(max=self.levels - 1)  # NaN: the loss is checked elsewhere
         u_q = Q.straight_through(u, self.middle(digits, u))
         if self.training and self.quantize_rate < 1:

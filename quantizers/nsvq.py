@@ -21,8 +21,9 @@ class NSVQ(Quantizer):
     evaluation z_q = c, with a straight-through gradient.
 
     Every ``replace_every`` training steps (0: never), a code that occurred in less than the share ``discard`` of them
-    becomes a code that did not, drawn in proportion to the steps in which it occurred, plus N(0, ``perturbation``²); at
-    the defaults these are the codes that never occurred in the last 100 steps. The optimizer's moments stay.
+    becomes one of the others, drawn in proportion to the steps in which it occurred, plus N(0, σ²·I),
+    σ = ``perturbation``. At the defaults this replaces the codes that did not occur in the last 100 steps. The
+    optimizer's moments stay.
 
     Codes start at U(0, 1/K), all in the positive orthant, as in the released package.
 

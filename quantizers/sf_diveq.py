@@ -20,14 +20,14 @@ class SFDiVeQ(Quantizer):
     The curve joins the codes c_1 … c_K in their order by straight segments. In training each segment j has one λ_j ~
     U(0, 1) for the whole batch, and z is quantized to the nearest of the K − 1 points (1 − λ_j)·c_j + λ_j·c_{j+1}:
     z_q = z + (1 − λ)·‖c_j − z‖·sg(v/‖v‖) + λ·‖c_{j+1} − z‖·sg(w/‖w‖), v = c_j − z + n, w = c_{j+1} − z + n',
-    n, n' ~ N(0, ``noise``²·I). Its codes are the segments, 0 to K − 2. There is no loss.
+    n and n' ~ N(0, σ²·I), σ = ``noise``. Its codes are the segments, 0 to K − 2. There is no loss.
 
     The first ``skip_steps`` − 1 training steps pass z on. Their last ``average_steps`` keep the features; cut into K
     runs of consecutive ones, the mean of each run is a code.
 
     In evaluation z_q is the nearest code, so a row has the bits of its codes. The released evaluation goes on to the
     nearest point of the two segments at this code: a continuous point, with a smaller error, which has no finite rate
-    and cannot be decoded from codes. The paper's values are of that kind.
+    and cannot be decoded from codes. Errors in the paper are presumably those of the curve.
 
     Codes start at U(0, 1/K), all in the positive orthant.
 
