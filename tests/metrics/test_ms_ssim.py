@@ -39,6 +39,6 @@ def test_what_is_anticorrelated_counts_as_nothing() -> None:
 
 
 def test_ms_ssim_refuses_images_without_a_fifth_scale() -> None:
-    """An image of 160 pixels, which the window does not fit at the coarsest scale, is a clear error."""
-    with pytest.raises(RunError, match="at least 161x161 pixels, these are 160x176"):
-        metric("ms_ssim").update(batch_of(crops(176)[:, :, :160], "clean"))
+    """An image of 175 pixels, which the window does not fit at the coarsest scale, is a clear error."""
+    with pytest.raises(RunError, match="at least 176x176 pixels, these are 175x176"):
+        metric("ms_ssim").update(batch_of(crops(176)[:, :, :175], "clean"))
