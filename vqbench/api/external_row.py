@@ -63,7 +63,9 @@ class ExternalRow:
 def store_row(
     row: ExternalRow, evaluation: Evaluation, inputs: PairInputs, known: KnownImages, store: ResultStore, device: str
 ) -> Path:
-    """Write the row with the values of ``evaluation`` to ``store``; return its folder.
+    """Write the row to ``store`` with the values of ``evaluation``.
+
+    Return its folder.
 
     Raises UsageError where ``store`` has the row with other images.
     """
@@ -126,7 +128,10 @@ def _values(evaluation: Evaluation, known: KnownImages) -> dict[str, dict[str, V
 
 
 def _images(evaluation: Evaluation, known: KnownImages) -> dict[str, np.ndarray]:
-    """Return values per image, (N,) by "protocol/metric", in the order of the test images."""
+    """Return values per image, (N,) by "protocol/metric".
+
+    They are in the order of the test images.
+    """
     images = {}
     for protocol, frame in evaluation.per_image.groupby("protocol", sort=False):
         for metric in [name for name in frame.columns if name not in ("protocol", "image", "name")]:

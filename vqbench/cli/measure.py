@@ -177,7 +177,10 @@ def measure(
 def _external_row(
     suite: str | None, row: str | None, measured_by: str, reference: Path | None, runs: Path
 ) -> ExternalRow | None:
-    """Return the row to store, or None. Raises UsageError for options that do not fit."""
+    """Return the row to store, or None.
+
+    Raises UsageError for options that do not fit.
+    """
     if (suite is None) != (row is None):
         raise UsageError("--suite and --row belong together: the suite's table shows the row; give both")
     if suite is None or row is None:

@@ -57,12 +57,15 @@ class ExternalRecord:
 
     @property
     def folder_name(self) -> str:
-        """The name of its folder in a results folder, such as ``external-my-vq-0123456789ab``."""
+        """The name of its folder, such as ``external-my-vq-0123456789ab``."""
         words = re.sub(r"[^a-z0-9]+", "-", self.label.lower()).strip("-")[:LONGEST].strip("-")
         return f"external-{words or 'row'}-{self.key}"
 
     def to_json(self) -> str:
-        """Return the record as JSON. Raises ValueError for content that could not be read again."""
+        """Return the record as JSON.
+
+        Raises ValueError for content that could not be read again.
+        """
         content = json_safe(
             {
                 **self.unknown,

@@ -56,9 +56,9 @@ def external_records(store: ResultStore) -> Iterator[ExternalRecord]:
 
 
 def images_of(store: ResultStore, record: ExternalRecord) -> dict[str, np.ndarray]:
-    """Return values per image, (N,) by "protocol/metric"; none if they cannot be read.
+    """Return values per image, (N,) by "protocol/metric".
 
-    The damage is noted in ``store``.
+    None are returned if they cannot be read; the damage is noted in ``store``.
     """
     path = folder_of(store, record) / PER_IMAGE
     try:
@@ -69,7 +69,7 @@ def images_of(store: ResultStore, record: ExternalRecord) -> dict[str, np.ndarra
 
 
 def rival(store: ResultStore, record: ExternalRecord) -> Path | None:
-    """Return the folder of a row of the same name with other images or codes, or None."""
+    """Return the folder of a row of the same name with other images, or None."""
     others = (each for each in external_records(store) if each.place == record.place and each.key != record.key)
     return next((folder_of(store, each) for each in others), None)
 

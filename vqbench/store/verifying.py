@@ -119,7 +119,7 @@ def _record(store: ResultStore, folder: Path, found: Verification) -> Record | N
 
 
 def _external(store: ResultStore, per_image: set[tuple[str, int]], found: Verification) -> None:
-    """Check every external row: a sound record, its folder's name, and its values per image."""
+    """Check every external row: record, name of its folder, values per image."""
     for folder in external_rows.folders(store):
         path = folder / external_rows.FILE
         if not within(store.root, folder):

@@ -98,7 +98,10 @@ def _own_images(
 
 
 def _images(cell: Cell, name: str, by_key: Mapping[str, StoredRun], stored: StoredRuns) -> NDArray[np.float64] | None:
-    """Return the values per image of a trained row, (S, N); None where a seed has none."""
+    """Return values per image of a trained row, (S, N).
+
+    None where a seed has none.
+    """
     arrays = [stored.images(by_key[cell.runs[seed]]).get(name) for seed in cell.seeds]
     known = [each for each in arrays if each is not None]
     if not known or len(known) < len(arrays) or len({each.shape for each in known}) > 1:

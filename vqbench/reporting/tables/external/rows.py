@@ -1,4 +1,6 @@
-"""External rows of a suite's table: read from the stores, and put below the trained ones.
+"""Read the external rows of a suite's table from the stores.
+
+They stand below the trained ones.
 
 A row is shown where its data set and its measuring protocol are those of the table, so beside values of the same
 images. It has no setting: a table that is grouped by an argument shows it in every group.
@@ -58,7 +60,10 @@ class ExternalRows:
         return rows
 
     def caption(self) -> list[str]:
-        """Say in one line that these rows were not trained here, when and by whom they were measured."""
+        """Say in one line that these rows were not trained here.
+
+        It also says when they were measured, and by whom.
+        """
         if not self:
             return []
         about = []
