@@ -146,7 +146,8 @@ def measure(
     """Measure the images of any model: folders or arrays.
 
     Images are read part by part. What is interrupted resumes when the same command is called again; values, also those
-    of each image, are kept in --store.
+    of each image, are kept in --store. With --suite and --row they also become a row of that suite's table, if the
+    originals are its test images: marked as not trained by vqbench, and never ranked.
     """
     from vqbench import assets
     from vqbench.api.evaluation import require_format
