@@ -140,6 +140,19 @@ def test_only_beside_the_same_images(here: Folder, capsys: pytest.CaptureFixture
     assert "Mine [E]" in table(capsys, "--test-images", "100")
 
 
+@pytest.mark.parametrize("layout", ["rows", "side_by_side"])
+def test_in_every_group_of_a_setting(here: Folder, layout: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A table by codebook sizes shows the row with each of them, and compares it there."""
+    text = Path("tiny.yaml").read_text().replace("num_codes: 64", "num_codes: [32, 64]")
+    Path("tiny.yaml").write_text(text.replace("table: {", f"table: {{group: num_codes, layout: {layout}, "))
+    assert measure("better.npy", "--metrics", "l1") == 0
+    text = " ".join(table(capsys, "--notes").split())
+    assert text.count("Mine [E,a]") == 2
+    assert "[a] has no setting; the same values in every group" in text
+    assert "num_codes = 64: l1: Mine is" in text
+    assert "num_codes = 32: l1:" not in text  # no run of this size was trained
+
+
 def test_json_and_pages_know_it(here: Folder, capsys: pytest.CaptureFixture[str]) -> None:
     """The JSON of `table` and `list` keeps its schema, and the page of `report` has the row."""
     assert measure("better.npy") == 0

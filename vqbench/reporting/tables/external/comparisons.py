@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from vqbench.reporting import statistics
 from vqbench.reporting.tables.external.rows import ExternalRows
 from vqbench.reporting.tables.stored_runs import StoredRun, StoredRuns
-from vqbench.reporting.tables.table import Cell, Column, Row, Table
+from vqbench.reporting.tables.table import Cell, Column, RowBlock, Table
 from vqbench.system.console import one_line
 
 LEVEL = 0.05
@@ -50,10 +50,9 @@ def comparison_lines(table: Table, external: ExternalRows, stored: StoredRuns) -
     if not found:
         return []
     adjusted = statistics.holm([each.test.p_value for each in found])
-    several = len({each.where for each in found}) > 1
     lines: dict[str, dict[str, list[str]]] = {}
     for each, p_value in zip(found, adjusted, strict=True):
-        place = f"{each.where}: " if several else ""
+        place = f"{each.where}: " if each.where else ""
         words = lines.setdefault(f"{place}{each.column.label}: {each.row} is", {word: [] for word in WORDS})
         words[each.word(p_value)].append(each.other)
     seeds = min(each.test.seeds for each in found)
@@ -77,24 +76,25 @@ def _comparisons(table: Table, external: ExternalRows, stored: StoredRuns) -> It
             if column.better is None or column.unranked:
                 continue
             for row in (row for row in block.rows if row.external):
-                dataset, setting = table.coordinates(block, slot)
-                ours = _own_images(external, dataset or _only(stored), row, column, slot)
+                dataset, where = _place(table, block, slot, stored)
+                ours = external.images(dataset, row.label, column.key) if row.cells[slot].values else None
                 for other in trained if ours is not None else ():
                     theirs = _images(other.cells[slot], f"{table.protocol}/{column.key}", by_key, stored)
                     if theirs is not None and ours is not None and (test := _test(ours, theirs)) is not None:
-                        where = ", ".join(filter(None, (dataset, setting)))
                         yield ExternalComparison(where, one_line(row.label), column, one_line(other.label), test)
 
 
-def _only(stored: StoredRuns) -> str:
-    """Return the data set of a table that does not name it."""
-    return next(iter(stored.plan.datasets))
+def _place(table: Table, block: RowBlock, slot: int, stored: StoredRuns) -> tuple[str, str]:
+    """Return the data set of some cells, and where they are in words.
 
-
-def _own_images(
-    external: ExternalRows, dataset: str, row: Row, column: Column, slot: int
-) -> NDArray[np.float32] | None:
-    return external.images(dataset, row.label, column.key) if row.cells[slot].values else None
+    A table of one data set may not name it: its blocks are then settings.
+    """
+    datasets = stored.plan.datasets
+    dataset, setting = table.coordinates(block, slot)
+    if dataset not in datasets:
+        dataset, setting = next(iter(datasets)), block.label
+    titles = [datasets[dataset].title] if len(datasets) > 1 else []
+    return dataset, ", ".join([*titles, *([setting] if setting else [])])
 
 
 def _images(cell: Cell, name: str, by_key: Mapping[str, StoredRun], stored: StoredRuns) -> NDArray[np.float64] | None:
