@@ -1,4 +1,4 @@
-"""Explain values by the settings of the evaluation: of images that exist, and of trained runs."""
+"""Explain values of images and of trained runs by settings."""
 
 from __future__ import annotations
 
@@ -60,9 +60,10 @@ def explain_images(images: ExplainedImages, options: ExplainOptions) -> Explanat
 
 
 def search_target(images: ExplainedImages, text: str, options: ExplainOptions, pairs: bool = True) -> TargetSearch:
-    """Find the settings, alone or in ``pairs``, that print a number such as ``psnr=29.62``.
+    """Find the settings that print a number such as ``psnr=29.62``.
 
-    ``options.start`` is the protocol to begin under. Raises as :func:`explain_images`.
+    They are tried alone, then in ``pairs``. ``options.start`` is the protocol to begin under. Raises as
+    :func:`explain_images`.
     """
     from vqbench.evaluation.explaining import image_explanation
     from vqbench.evaluation.explaining.other_tools import named_protocol
@@ -98,9 +99,10 @@ def explained_pairs(
 
 
 def explain_run(trained: TrainedModel, options: ExplainOptions, test_images: int | None = None) -> Explanation:
-    """Change one setting after the other, on the first ``test_images`` of a trained run.
+    """Change one setting after the other, on test images of a trained run.
 
-    Raises UsageError for unknown names, AssetError for weights that cannot be fetched.
+    These are the first ``test_images``, all for None. Raises UsageError for unknown names, AssetError for weights that
+    cannot be fetched.
     """
     from vqbench.evaluation.explaining import trained_run
     from vqbench.execution.preparation import fetch

@@ -170,9 +170,9 @@ def _explain_images(
 
 @contextmanager
 def _progress(quiet: bool) -> Iterator[Progress]:
-    """Show a bar; yields the function that receives images done and in all, counted once for each setting.
+    """Show a bar; yields the function that receives images done and in all.
 
-    It raises Interrupted after a signal.
+    They are counted once for each setting. It raises Interrupted after a signal.
     """
     from vqbench.execution.progress import image_progress
     from vqbench.execution.stopping import Stop

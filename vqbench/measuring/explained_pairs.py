@@ -1,4 +1,4 @@
-"""Pairs of images as ``vqbench explain`` reads them: again and again, larger originals at their own size."""
+"""Pairs of images as ``vqbench explain`` reads them: again and again."""
 
 from __future__ import annotations
 
@@ -109,9 +109,9 @@ class ExplainedPairs:
 
 
 class PreparedInput:
-    """Images of 8 bits, each cropped or resized to ``size`` (height, width) as it is read.
+    """Images of 8 bits, each cropped or resized to ``size`` when it is read.
 
-    ``preparation`` is a value of the setting ``originals``.
+    ``size`` is (height, width), ``preparation`` is a value of the setting ``originals``.
     """
 
     def __init__(self, images: ImageInput, preparation: str, size: tuple[int, int]) -> None:
@@ -156,7 +156,7 @@ def prepared(levels: np.ndarray, preparation: str, size: tuple[int, int]) -> np.
 
 
 def _resized(levels: np.ndarray, size: tuple[int, int], kernel: str) -> np.ndarray:
-    """Resize (C, H, W) by one of Pillow's filters, or ``aliased``: PyTorch's bilinear."""
+    """Resize (C, H, W) by a filter of Pillow, or ``aliased``, which is PyTorch's."""
     if kernel == "aliased":
         x = torch.from_numpy(np.ascontiguousarray(levels))[None].float()
         resized = interpolate(x, size=size, mode="bilinear", align_corners=False, antialias=False)

@@ -19,7 +19,7 @@ from vqbench.protocol import MeasureProtocol
 from vqbench.system.durations import approximate
 
 SECONDS = {"rfid": 0.5, "kid": 0.5, "lpips": 1.2}  # per pair of 256x256 on one core: both images through the network
-FRECHET = 30.0  # seconds on one core for the distance of two sets of moments, whatever the number of images
+FRECHET = 15.0  # seconds on one core for the distance of two sets of moments, whatever the number of images
 
 Progress = Callable[[int, int], None]  # receives the images done and in all; may raise Interrupted
 Say = Callable[[str], None]
@@ -57,7 +57,7 @@ def searched(
     say: Say = lambda sentence: None,
     pairs: bool = True,
 ) -> TargetSearch:
-    """Evaluate the base and the settings of ``chosen``, stage by stage until its number is printed.
+    """Evaluate the settings of ``chosen`` until its number is printed.
 
     What a network costs is said before it begins. ``pairs``: whether settings are tried in pairs, too.
     """
@@ -90,7 +90,7 @@ def _cost_of_stages(stages: Sequence[dict[Conditions, list[str]]], inputs: Input
 
 
 def cost(wanted: Mapping[Conditions, Sequence[str]], inputs: Inputs) -> str:
-    """Say how often the images go through a network for the ``wanted`` values, and about how long that takes."""
+    """Say how often images go through a network, and about how long it takes."""
     families = [family for part in Passes.of(wanted).families for family in part]
     larger = inputs.height * inputs.width / 256**2  # times as many pixels, which Inception sees at one size
     seconds = FRECHET * sum("rfid" in names for names in wanted.values())

@@ -109,7 +109,7 @@ class TargetPlan:
         return bool(self.metric.assets(self.base))
 
     def stages(self, pairs: bool = True) -> list[dict[Conditions, list[str]]]:
-        """Return what to evaluate, conditions -> metrics, one stage after the other until the number is printed.
+        """Return what to evaluate, conditions -> metrics, until the number is printed.
 
         A metric of pixels has one stage. One of a network has three, since each setting takes minutes: the base,
         settings alone, and ``pairs``.

@@ -1,4 +1,4 @@
-"""Evaluate metrics under many settings, in as few passes over the images as memory allows."""
+"""Evaluate metrics under many settings, in few passes over the images."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from vqbench.metric import Batch, Context, Metric
 
 STEP = 20  # images between two reports of progress: each is prepared in many ways
 TOGETHER = 16  # conditions evaluated in one pass: each has sums of its own, 67 MB for rFID
+DISTANCE = {"rfid": 30}  # metrics whose value takes as long to compute as the features of so many images
 SIDE = "originals"  # how the state of a metric of sets begins for what references take the place of
 
 
 class ExplainedImages(Protocol):
-    """Pairs of images that can be read again and again, and other images to compare with."""
+    """Pairs of images that can be read again and again, and other images."""
 
     @property
     def facts(self) -> Inputs:
@@ -44,7 +45,10 @@ class ExplainedImages(Protocol):
 
 @dataclass
 class _Family:
-    """Conditions that differ in the number of images and the reference alone: they share metrics."""
+    """Conditions that share metrics.
+
+    They differ in the number of images and the reference alone.
+    """
 
     measured: Conditions
     members: dict[Conditions, list[str]] = field(default_factory=dict)  # conditions -> metrics
@@ -83,9 +87,16 @@ class Passes:
         return cls(parts)
 
     def work(self, inputs: Inputs) -> int:
-        """Count images, once for each time that one is given to metrics."""
+        """Count images, once for each time that one is given to metrics.
+
+        What takes long after that counts as images, too.
+        """
         references = inputs.references or 0
-        return sum(inputs.images + references * bool(family.compared) for part in self.families for family in part)
+        families = [family for part in self.families for family in part]
+        images = sum(inputs.images + references * bool(family.compared) for family in families)
+        return images + sum(
+            DISTANCE.get(name, 0) for each in families for names in each.members.values() for name in names
+        )
 
 
 @torch.no_grad()
@@ -120,7 +131,7 @@ def values_under(
 
 
 class _Pass:
-    """One pass over the images, after one over the references if any are compared with."""
+    """One pass over the images, after one over the references if any."""
 
     def __init__(
         self,
@@ -186,28 +197,27 @@ class _Pass:
     ) -> dict[Conditions, dict[str, Number]]:
         """Compute the values under conditions that have one of these numbers of images."""
         return {
-            under: {name: _value(of_family[name], others.get(name), under) for name in names}
+            under: {name: self._value(name, of_family[name], others.get(name), under) for name in names}
             for family, of_family, others in zip(self.families, self.metrics, references, strict=True)
             for under, names in family.members.items()
             if under.images in counts
         }
 
-
-def _value(metric: Metric, other: Metric | None, under: Conditions) -> Number:
-    """Compute ``metric``, with the originals of ``other`` if it is compared with those."""
-    if under.reference != OTHER:
-        return metric.compute()
-    assert other is not None
-    own = metric.state
-    metric.state = own | {name: state for name, state in other.state.items() if name.startswith(SIDE)}
-    try:
-        return metric.compute()
-    finally:
+    def _value(self, name: str, metric: Metric, other: Metric | None, under: Conditions) -> Number:
+        """Compute a metric, with the originals of ``other`` if it is compared with those."""
+        own = metric.state
+        if under.reference == OTHER:
+            assert other is not None
+            metric.state = own | {key: state for key, state in other.state.items() if key.startswith(SIDE)}
+        value = metric.compute()
         metric.state = own
+        if DISTANCE.get(name):
+            self.advance(DISTANCE[name])
+        return value
 
 
 def _parts(batches: Iterable[tuple[Tensor, ...]], ends: Sequence[int]) -> Iterator[tuple[Tensor, ...]]:
-    """Split batches to few images, none across one of the ``ends``, numbers of images."""
+    """Split batches to few images, none across one of the ``ends``."""
     done = 0
     for sides in batches:
         start, count = 0, len(sides[0])

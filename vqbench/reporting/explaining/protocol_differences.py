@@ -27,9 +27,9 @@ SHORTEST, LONGEST = 8, 24  # columns of the widest bar
 
 
 def text(explanation: Explanation) -> str:
-    """Print the changes one after the other as bars for each metric, then the change of each setting alone as a table.
+    """Print the changes one after the other, then the change of each setting alone.
 
-    Changes are those of the values as shown.
+    The former with bars for each metric, the latter as a table. Changes are those of the values as shown.
     """
     run, plan = explanation.run, explanation.plan
     title = explanation.title
@@ -44,7 +44,7 @@ def text(explanation: Explanation) -> str:
 
 
 def _waterfall(explanation: Explanation, column: Column) -> str:
-    """Print values and changes of one metric, one setting after the other, with bars from value to value."""
+    """Print values and changes of one metric, one setting after the other."""
     plan = explanation.plan
     start, end = explanation.start(column.key), explanation.end(column.key)
     changes = list(explanation.cumulative(column.key))
@@ -61,7 +61,10 @@ def _waterfall(explanation: Explanation, column: Column) -> str:
 
 
 def _bars(steps: Sequence[tuple[Number, Number]], space: int) -> list[str]:
-    """Draw a bar from value to value of each step, in ``space`` columns; none without finite values."""
+    """Draw a bar from value to value of each step, in ``space`` columns.
+
+    None where a value is not finite.
+    """
     ends = [end for step in steps for end in step if end is not None and math.isfinite(end)]
     if len(ends) < 2 * len(steps) or not ends:
         return [""] * len(steps)
@@ -72,7 +75,7 @@ def _bars(steps: Sequence[tuple[Number, Number]], space: int) -> list[str]:
 
 
 def _alone(explanation: Explanation, columns: Sequence[Column]) -> str:
-    """Tabulate the change of each setting alone; a dash where it cannot move the metric."""
+    """Tabulate the change of each setting alone; a dash where it moves nothing."""
     of = {column.key: {change.setting: change for change in explanation.alone(column.key)} for column in columns}
     rows = [[explanation.plan.start.name, *(_shown(column, explanation.start(column.key)) for column in columns)]]
     for setting in explanation.plan.alone:
