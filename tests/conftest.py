@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
+
+from vqbench import registry
+from vqbench.registry import discovery
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -22,3 +26,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         on_gpu = [item for item in items if item.get_closest_marker("gpu")]
         config.hook.pytest_deselected(items=on_gpu)
         items[:] = [item for item in items if item not in on_gpu]
+
+
+@pytest.fixture(autouse=True)
+def _forget_plugin_files() -> Iterator[None]:
+    """Forget the plugin files that a test added, which the next test of the process would list."""
+    before = dict(discovery._files)
+    yield
+    if discovery._files != before:
+        discovery._files.clear()
+        discovery._files.update(before)
+        registry.sources.cache_clear()

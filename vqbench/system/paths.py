@@ -44,7 +44,7 @@ def is_file(path: str | Path) -> bool:
 
 
 def is_folder(path: str | Path) -> bool:
-    """Return whether a word of the user's is the path of a folder; see :func:`is_file`."""
+    """Return whether a word of the user's is the path of a folder."""
     with suppress(OSError, ValueError):
         return os.path.isdir(path)
     return False
