@@ -133,7 +133,7 @@ def test_only_what_changed_travels(tmp_path: Path) -> None:
 
 def test_a_run_stopped_on_one_node_resumes_on_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped mid-training and resumed from the returned files, a run has the weights of the local executor."""
-    first = remote_job(write(tmp_path, "vq"), variables={"VQBENCH_CHECKPOINT_EVERY": "0"})
+    first = remote_job(write(tmp_path, "vq"), settings=RunSettings("cpu", checkpoint_interval=0.0))
     scratch, store = tmp_path / "scratch", tmp_path / "runs"
     scratch.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))  # of this test alone
