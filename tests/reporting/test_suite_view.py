@@ -1,0 +1,70 @@
+"""What a page computes of each run: its name, and the entropy of its codes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vqbench.planning import plan_file
+from vqbench.reporting.html import page
+from vqbench.reporting.html.suite_view import RunView, SuiteView, suite_view
+from vqbench.store.results import ResultStore
+
+RESULTS = Path(__file__).parents[2] / "results"
+
+
+def published(name: str) -> SuiteView:
+    """The view of a published suite."""
+    store = ResultStore(RESULTS)
+    [plan] = [plan for plan in plan_file.stored(store) if plan.name == name]
+    return suite_view(plan, [store], paper=True)
+
+
+@pytest.fixture(scope="module")
+def modern() -> SuiteView:
+    return published("modern_quick")
+
+
+def test_the_entropy_of_a_multi_scale_row_counts_every_cell_once(modern: SuiteView) -> None:
+    """Its grids have 1 + 4 + 16 + 49 cells, not four times 49, in the view as in the page's JSON."""
+    [view] = [view for view in modern.runs if view.run.quantizer.name == "multiscale"]
+    assert view.entropy == pytest.approx(294.74, abs=0.01)
+    [plain] = [run for run in page.data(modern)["runs"] if run["key"] == view.key]
+    assert plain["entropy_bits"] == view.entropy
+
+
+def test_an_entropy_is_at_most_the_uniform_bits(modern: SuiteView) -> None:
+    """Of every published run with codes."""
+    known = [(view.entropy, view.budget.bits) for view in modern.runs if view.entropy is not None]
+    assert len(known) > 20
+    for entropy, bits in known:
+        assert bits is not None
+        assert 0 < entropy <= bits
+
+
+def test_unknown_cells_leave_the_entropy_unknown(modern: SuiteView) -> None:
+    """An old snapshot of a multi-scale run has no entropy, since positions are not cells; other old ones have."""
+    for view in modern.runs:
+        if view.entropy is None:
+            continue
+        assert view.portrait is not None
+        old = _without_cells(view)
+        expected = None if view.run.quantizer.name == "multiscale" else view.entropy
+        assert old.entropy == (None if expected is None else pytest.approx(expected))
+
+
+def _without_cells(view: RunView) -> RunView:
+    assert view.portrait is not None
+    return replace(view, portrait=replace(view.portrait, codes_per_image=None))
+
+
+def test_cells_are_summed_depth_by_depth(modern: SuiteView) -> None:
+    """Two uniform codes for 3 cells and four for 5 are 3·1 + 5·2 bits."""
+    view = modern.runs[1]
+    assert view.portrait is not None
+    counts = np.array([[7, 7, 0, 0], [1, 1, 1, 1]])
+    portrait = replace(view.portrait, counts=counts, codes_per_image=np.array([3, 5]))
+    assert replace(view, portrait=portrait).entropy == pytest.approx(13)
