@@ -89,7 +89,9 @@ def with_claims(table: Table, images: Images) -> Table:
     claimed = {at for at, test in judge_columns(table, images, bootstrap=False).items() if test.claim == "significant"}
     blocks = []
     for b, block in enumerate(table.blocks):
-        best = {slot: ranks(block, slot, column) for slot, (_, column) in enumerate(table.slots) if (b, slot) in claimed}
+        best = {
+            slot: ranks(block, slot, column) for slot, (_, column) in enumerate(table.slots) if (b, slot) in claimed
+        }
         rows = [
             replace(
                 row,

@@ -93,5 +93,5 @@ def _set(name: str, title: str, kept: Sequence[RunView], views: Sequence[RunView
                 "" if np.isnan(scores).all() else f"{SCORE} {', '.join(f'{score:.3f}' for score in scores)}",
             )
         )
-    imageless_runs = [view.name for view in views if view.record and view not in kept]
+    imageless_runs = [view.name for view in views if view.record and view not in kept and not view.second_stage]
     return ImageSet(name, title, originals, rows, imageless_runs, hidden)
