@@ -93,15 +93,21 @@ def _strip(view: RunView) -> tuple[PngImage, str]:
 
 
 def _histogram(counts: np.ndarray) -> tuple[str, str]:
-    """Return an SVG path of codes by falling use, log scale, 256 x 64, and its text."""
+    """Return the path of :func:`usage_path`, and its text."""
+    ordered = np.sort(counts.ravel())[::-1]
+    used = f"{(ordered > 0).sum():,} of {len(ordered):,} codes are used on the test split"
+    text = f"{used}, the most frequent {ordered[0]:,} times"
+    return usage_path(counts), text
+
+
+def usage_path(counts: np.ndarray) -> str:
+    """Return an SVG path of codes by falling use, log scale, in a box of 256 x 64."""
     ordered = np.sort(counts.ravel())[::-1]
     at = np.unique(np.linspace(0, len(ordered) - 1, min(len(ordered), 256)).round().astype(int))
     heights = np.log1p(ordered[at]) / np.log1p(max(1, ordered[0]))
     step = 256 / len(at)
     points = "".join(f"V{64 - 62 * h:.1f}H{step * (i + 1):.1f}" for i, h in enumerate(heights))
-    used = f"{(ordered > 0).sum():,} of {len(ordered):,} codes are used on the test split"
-    text = f"{used}, the most frequent {ordered[0]:,} times"
-    return f"M0,64{points}V64Z", text
+    return f"M0,64{points}V64Z"
 
 
 def _plane(view: RunView) -> PngImage | None:

@@ -17,6 +17,7 @@ SETS = (
     ("median", f"median by {SCORE}"),
     ("best", f"best by {SCORE}"),
 )
+THUMBNAILS, THUMBNAIL_SIDE = 6, 32  # images per row of the atlas, and their pixels at most
 HEAT = np.stack([np.arange(256), np.clip(np.arange(256) * 2 - 256, 0, 255), np.zeros(256)], 1)  # black, red, yellow
 
 
@@ -29,6 +30,7 @@ class RunImages:
     reconstructions: PngImage
     errors: PngImage
     scores: str
+    chosen: Sequence[int] = ()  # positions in the test split
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,27 @@ class ImageSet:
     rows: Sequence[RunImages]
     imageless_runs: Sequence[str]  # runs that keep no images
     hidden: int  # images per row that would make the page too large
+
+
+def thumbnails(view: RunView, originals: bool = False) -> PngImage | None:
+    """Draw the first common images of a run side by side; None where it keeps none.
+
+    ``originals``: those of the test split instead of the reconstructions.
+    """
+    if view.portrait is None:
+        return None
+    at = np.flatnonzero(view.portrait.groups == "same")[:THUMBNAILS]
+    if not len(at):
+        return None
+    images = (view.portrait.originals if originals else view.portrait.reconstructions)[at]
+    side = images.shape[-1]
+    step = -(-side // THUMBNAIL_SIDE)
+    if step > 1:  # means over step x step pixels
+        kept = side // step * step
+        blocks = images[..., :kept, :kept].reshape(*images.shape[:2], kept // step, step, kept // step, step)
+        images = blocks.mean((3, 5)).round().astype(np.uint8)
+    which = ", ".join(map(str, view.portrait.chosen[at]))
+    return png_image(strip(images), f"{'originals' if originals else view.label}: test images {which}")
 
 
 def sets(views: Sequence[RunView], bytes_per_run: int) -> list[ImageSet]:
@@ -91,6 +114,7 @@ def _set(name: str, title: str, kept: Sequence[RunView], views: Sequence[RunView
                     HEAT,
                 ),
                 "" if np.isnan(scores).all() else f"{SCORE} {', '.join(f'{score:.3f}' for score in scores)}",
+                chosen.tolist(),
             )
         )
     imageless_runs = [view.name for view in views if view.record and view not in kept and not view.second_stage]

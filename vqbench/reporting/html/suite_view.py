@@ -101,6 +101,11 @@ class RunView:
         updates = self.budget.updates
         return 1000 * self.record.made["seconds"] / updates if self.record and updates else None
 
+    @property
+    def counts(self) -> np.ndarray | None:
+        """How often each code occurs on the test split, (depth, K); None where unknown."""
+        return self.portrait.counts if self.portrait else None
+
     @cached_property
     def entropy(self) -> float | None:
         """Bits per image at the empirical entropy of the codes, or None.
@@ -141,6 +146,11 @@ class SuiteView:
 
     def of(self, dataset: str) -> list[RunView]:
         return [view for view in self.runs if view.dataset == dataset]
+
+    def tokenizer(self, view: RunView) -> RunView:
+        """Return the first stage of a run: itself, or the run whose codes it models."""
+        parent = self.by_key.get(view.run.parent) if view.run.parent else None
+        return self.tokenizer(parent) if parent else view
 
     def images(self, key: str, name: str) -> np.ndarray | None:
         """Return values per image of the run ``key`` under "protocol/metric", or None."""
