@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from vqbench.planning import plan_file
-from vqbench.reporting.html import page
+from vqbench.reporting.html import images, page
 from vqbench.reporting.html.suite_view import RunView, SuiteView, suite_view
+from vqbench.store import snapshots
 from vqbench.store.results import ResultStore
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -68,3 +69,24 @@ def test_cells_are_summed_depth_by_depth(modern: SuiteView) -> None:
     counts = np.array([[7, 7, 0, 0], [1, 1, 1, 1]])
     portrait = replace(view.portrait, counts=counts, codes_per_image=np.array([3, 5]))
     assert replace(view, portrait=portrait).entropy == pytest.approx(13)
+
+
+def test_second_stages_are_named_apart_from_their_first() -> None:
+    """No two runs of a seed share a name, and no generator is listed among runs without reconstructions."""
+    view = published("generate_codes")
+    names = [run.name for run in view.runs]
+    assert len(set(names)) == len(names)
+    assert {run.label for run in view.runs if run.second_stage} >= {"vq + autoregressive", "cvq + autoregressive"}
+    for kept in images.sets(view.runs, 10**9):
+        assert not any("autoregressive" in name for name in kept.imageless_runs)
+
+
+def test_the_json_names_kept_images_and_samples(tmp_path: Path) -> None:
+    """Test images by group, and the nearest training image of each sample."""
+    view = published("generate_codes")
+    generator = next(run for run in view.runs if run.second_stage)
+    drawn = np.zeros((2, 1, 28, 28), np.uint8)
+    with_samples = replace(generator, samples=snapshots.SampleSnapshot(drawn, drawn, np.array([7, 3])))
+    runs = page.data(replace(view, runs=[*view.runs, with_samples]))["runs"]
+    assert runs[-1]["samples"] == [{"sample": 0, "nearest": 7}, {"sample": 1, "nearest": 3}]
+    assert any(len(run["images"].get("same", [])) >= 8 for run in runs)

@@ -143,5 +143,5 @@ def _set(name: str, title: str, kept: Sequence[RunView], views: Sequence[RunView
                 chosen.tolist(),
             )
         )
-    imageless_runs = [view.name for view in views if view.record and view not in kept]
+    imageless_runs = [view.name for view in views if view.record and view not in kept and not view.second_stage]
     return ImageSet(name, title, originals, rows, imageless_runs, hidden)

@@ -61,9 +61,15 @@ class RunView:
         return self.run.key
 
     @property
+    def second_stage(self) -> bool:
+        """Whether it is a generator on the codes of another run."""
+        return self.run.parent is not None
+
+    @property
     def label(self) -> str:
-        """Its row in the table, or all rows that share the run."""
-        return ", ".join(dict.fromkeys(entry.label for entry in self.entries))
+        """Its row in the table, or all rows that share the run; a second stage has its recipe's name, too."""
+        rows = ", ".join(dict.fromkeys(entry.label for entry in self.entries))
+        return f"{rows} + {self.run.recipe.name}" if self.second_stage else rows
 
     @property
     def name(self) -> str:
