@@ -121,6 +121,19 @@ def test_a_page_without_comparisons_says_why(tmp_path: Path) -> None:
     assert "columns have a row" not in shown
 
 
+def test_generators_show_samples_and_their_neighbours(tmp_path: Path) -> None:
+    """Six samples stand in the row of the atlas; below, all samples and the nearest training image of each."""
+    suite = simulated_suite(tmp_path)
+    view = next(view for view in suite.runs if view.portrait)
+    images = np.random.default_rng(0).integers(0, 256, (2, 8, 1, 28, 28), dtype=np.uint8)
+    kept = snapshots.SampleSnapshot(images[0], images[1], np.arange(100, 108))
+    snapshots.write(suite.stored.stores[0].folder(view.run), kept)
+    text = page.page(suite_view(suite.plan, suite.stored.stores, paper=False))
+    assert f'alt="{view.label}: samples"' in text
+    assert f'alt="{view.name}: samples"' in text
+    assert 'alt="their nearest training images: 100, 101, 102, 103, 104, 105, 106, 107"' in text
+
+
 def test_a_damaged_portrait_costs_its_image_alone(tmp_path: Path) -> None:
     """The page is still written, and names the damaged file."""
     suite = simulated_suite(tmp_path)

@@ -56,6 +56,7 @@ class OpenPage:
     def __init__(self, browser: Any, path: Path, width: int = 1280, **options: Any) -> None:
         self.page = browser.new_page(viewport={"width": width, "height": 900}, reduced_motion="reduce", **options)
         self.faults: list[str] = []
+        self.page.set_default_timeout(15_000)
         self.page.on("console", lambda message: self.faults.append(f"{message.type}: {message.text}"))
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
         self.page.on("dialog", lambda dialog: (self.faults.append(dialog.message), dialog.dismiss()))
@@ -376,6 +377,17 @@ def test_a_print_has_two_or_three_pages(browser: Any, tmp_path: Path) -> None:
     assert 2 <= len(re.findall(rb"/Type\s*/Page\b", printed)) <= 3
     assert opened.faults == []
     opened.page.close()
+
+
+@pytest.mark.parametrize("vision", ["deuteranopia", "protanopia", "achromatopsia"])
+def test_no_colour_is_needed(seen: OpenPage, vision: str) -> None:
+    """Where images are wanted, the plots are kept as they are seen without some colours; each row has its own mark."""
+    seen.page.wait_for_selector("#scatter svg")
+    session = seen.page.context.new_cdp_session(seen.page)
+    session.send("Emulation.setEmulatedVisionDeficiency", {"type": vision})
+    seen.keep(f"plots-{vision}", "plots")
+    marks = seen.page.locator("#scatter .point > path").evaluate_all("all => all.map(e => e.getAttribute('d'))")
+    assert len(marks) == len(set(marks)) > 1
 
 
 def test_screenshots_for_the_documents(seen: OpenPage) -> None:

@@ -14,7 +14,7 @@ from vqbench.reporting import statistics
 from vqbench.reporting.column_tests import ColumnTest, judge_columns
 from vqbench.reporting.html.codebooks import usage_path
 from vqbench.reporting.html.finding import finding, unused_codes
-from vqbench.reporting.html.images import SCORE, thumbnails
+from vqbench.reporting.html.images import SCORE, sample_thumbnails, thumbnails
 from vqbench.reporting.html.suite_view import RunView, SuiteView
 from vqbench.reporting.tables.budget import BITS
 from vqbench.reporting.tables.table import Cell, Column, ColumnGroup, Row, RowBlock, Table
@@ -22,6 +22,7 @@ from vqbench.system.console import one_line
 
 COLUMNS = 4  # of values that a page shows at first
 SCATTER_BYTES = 2_000_000  # of values per image that a page holds, all runs together
+SHOWN = ("axis", "codes", "entropy", "parameters", "milliseconds", "images")  # columns besides the metrics
 FACTS = ("entropy", "bits", "parameters", "milliseconds")
 
 
@@ -39,7 +40,7 @@ def _view(suite: SuiteView, table: Table) -> dict[str, Any]:
         for g, group in enumerate(table.groups or [None]):
             judged = {slot - g * width: test for (at, slot), test in tests.items() if at == b and slot // width == g}
             panels.append(_panel(suite, table, block, group, g * width, judged, corrected))
-    metric = _leading(table.columns)
+    metric = _leading(suite, table.columns)
     return {
         "protocol": table.protocol,
         "key": table.key or table.title,
@@ -48,14 +49,17 @@ def _view(suite: SuiteView, table: Table) -> dict[str, Any]:
         "metric": metric,
         "panels": panels,
         "findings": [_sentence(panels, i) for i in range(width)],
-        "certain": [_claims(panels, i) for i in range(width)],
+        "facts": [name for name in SHOWN if any(_known(row, name) for panel in panels for row in panel["rows"])],
         "unused": unused_codes([row["used"] for panel in panels for row in panel["rows"] if row["used"] is not None]),
     }
 
 
-def _leading(columns: Sequence[Column]) -> int:
-    """Return the position of the column that a page shows first."""
+def _leading(suite: SuiteView, columns: Sequence[Column]) -> int:
+    """Return the position of the leading column: of samples, for generators."""
     ranked = [i for i, column in enumerate(columns) if column.better and not column.unranked and column.key != BITS]
+    infos = suite.plan.metrics
+    of_samples = [i for i in ranked if columns[i].key in infos and infos[columns[i].key].of_samples]
+    ranked = of_samples or ranked
     return next((i for i in ranked if columns[i].label == SCORE), ranked[0] if ranked else 0)
 
 
@@ -79,8 +83,13 @@ def _sentence(panels: Sequence[Mapping[str, Any]], i: int) -> str:
     return " ".join(f"{panel['heading']}: {panel['findings'][i]}" for panel in panels)
 
 
-def _claims(panels: Sequence[Mapping[str, Any]], i: int) -> bool:
-    return any(panel["claims"][i] == "significant" for panel in panels)
+def _known(row: Mapping[str, Any], name: str) -> bool:
+    """Return whether a row has something to show in a column that is no metric."""
+    if name == "axis":
+        return any(cell["mean"] is not None for cell in row["cells"])
+    if name == "entropy":
+        return row["facts"]["entropy"] is not None or row["facts"]["bits"] is not None
+    return (row["facts"][name] if name in FACTS else row[{"codes": "usage"}.get(name, name)]) is not None
 
 
 def _panel(
@@ -102,8 +111,6 @@ def _panel(
         "rows": rows,
         "originals": next((shown for run in runs if (shown := thumbnails(run, originals=True))), None),
         "findings": [finding(block, table.columns[i], start + i, tests.get(i), corrected) for i in slots],
-        "claims": [tests[i].claim if i in tests else "" for i in slots],
-        "leaders": [tests[i].best if i in tests else "" for i in slots],
     }
 
 
@@ -121,7 +128,7 @@ def _row(suite: SuiteView, table: Table, row: Row, start: int) -> dict[str, Any]
         "runs": [run.key for run in runs],
         "usage": usage_path(coded.counts) if coded is not None and coded.counts is not None else None,
         "used": float((coded.counts > 0).mean()) if coded is not None and coded.counts is not None else None,
-        "images": next((shown for run in runs if (shown := thumbnails(run))), None),
+        "images": next((shown for run in runs if (shown := sample_thumbnails(run) or thumbnails(run))), None),
     }
 
 
@@ -150,6 +157,7 @@ def _cell(suite: SuiteView, table: Table, column: Column, cell: Cell) -> dict[st
         "status": cell.status,
         "reason": cell.reason,
         "unranked": cell.unranked,
+        "significant": cell.significant,
         "paper": cell.paper,
         "difference": cell.shown_difference(column),
         "verdict": cell.verdict.outcome.value if cell.verdict else None,

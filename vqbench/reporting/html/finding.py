@@ -35,20 +35,24 @@ def _certainty(test: ColumnTest, corrected: int) -> str:
     """Return whether the lead holds beyond chance, and on what basis."""
     compared = test.comparisons
     if not compared:
-        return "; no comparison is possible"
+        return "; one seed without values per image allows no comparison" if test.claim == "not comparable" else ""
     level = [each.other for each in compared if each.adjusted >= LEVEL]
     seeds = min(each.test.seeds for each in compared)
     images = min((each.test.images for each in compared if each.by_image), default=0)
     basis = " and ".join(filter(None, [f"{images:,} images" if images else "", counted(seeds, "seed")]))
     holm = f"{LEVEL:.0%} after Holm's correction of {corrected}, paired by {basis}".replace("%", " %")
     if seeds == 1:
-        ahead = f"{len(compared) - len(level)} of {len(compared)}" if level else f"all {len(compared)}"
-        return f"; as one trained model each, it is ahead of {ahead} others ({holm})"
+        ahead = f"{len(compared) - len(level)} of {counted(len(compared), 'other')}" if level else _every(len(compared))
+        return f"; as one trained model each, it is ahead of {ahead} ({holm})"
     if test.claim == "significant":
-        return f", ahead of all {len(compared)} others beyond chance ({holm})"
+        return f", ahead of {_every(len(compared))} beyond chance ({holm})"
     others = level or [other for other, _ in test.not_compared]
     names = ", ".join(others[:NAMED]) + (f" and {len(others) - NAMED} more" if len(others) > NAMED else "")
     return f", but not ahead of {names} beyond chance ({holm})"
+
+
+def _every(others: int) -> str:
+    return "the other row" if others == 1 else f"all {others} others"
 
 
 def unused_codes(usages: Sequence[float]) -> str:

@@ -55,15 +55,41 @@ def thumbnails(view: RunView, originals: bool = False) -> PngImage | None:
     at = np.flatnonzero(view.portrait.groups == "same")[:THUMBNAILS]
     if not len(at):
         return None
-    images = (view.portrait.originals if originals else view.portrait.reconstructions)[at]
-    side = images.shape[-1]
-    step = -(-side // THUMBNAIL_SIDE)
-    if step > 1:  # means over step x step pixels
-        kept = side // step * step
-        blocks = images[..., :kept, :kept].reshape(*images.shape[:2], kept // step, step, kept // step, step)
-        images = blocks.mean((3, 5)).round().astype(np.uint8)
+    images = _reduced((view.portrait.originals if originals else view.portrait.reconstructions)[at])
     which = ", ".join(map(str, view.portrait.chosen[at]))
     return png_image(strip(images), f"{'originals' if originals else view.label}: test images {which}")
+
+
+def _reduced(images: np.ndarray) -> np.ndarray:
+    """Reduce (P, C, S, S) images to thumbnails, by means over squares of pixels."""
+    side = images.shape[-1]
+    step = -(-side // THUMBNAIL_SIDE)
+    if step == 1:
+        return images
+    kept = side // step * step
+    blocks = images[..., :kept, :kept].reshape(*images.shape[:2], kept // step, step, kept // step, step)
+    means: np.ndarray = blocks.mean((3, 5)).round().astype(np.uint8)
+    return means
+
+
+def sample_thumbnails(view: RunView) -> PngImage | None:
+    """Draw the first samples of a generator side by side; None for other runs."""
+    if view.samples is None or not len(view.samples.samples):
+        return None
+    return png_image(strip(_reduced(view.samples.samples[:THUMBNAILS])), f"{view.label}: samples")
+
+
+def sample_sheets(views: Sequence[RunView]) -> list[tuple[RunView, PngImage, PngImage]]:
+    """Draw the samples of every generator, and below each its nearest training image."""
+    sheets = []
+    for view in views:
+        if view.samples is not None and len(view.samples.samples):
+            times = magnification(view.samples.samples.shape[-1])
+            which = ", ".join(map(str, view.samples.nearest))
+            samples = png_image(strip(view.samples.samples, 1), f"{view.name}: samples", times)
+            nearest = png_image(strip(view.samples.neighbours, 1), f"their nearest training images: {which}", times)
+            sheets.append((view, samples, nearest))
+    return sheets
 
 
 def sets(views: Sequence[RunView], bytes_per_run: int) -> list[ImageSet]:

@@ -25,6 +25,7 @@ def page(view: SuiteView) -> str:
             "name": name,
             "title": info.title,
             "codebooks": codebooks.codebook_views(view.of(name), room * 2 // 5),
+            "samples": images.sample_sheets(view.of(name)),
             "sets": images.sets(view.of(name), room * 3 // 5),
         }
         for name, info in view.plan.datasets.items()

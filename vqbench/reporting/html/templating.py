@@ -64,6 +64,7 @@ def _environment() -> Any:
         "setting": _setting,
         "embedded": embedded,
         "short": _short,
+        "milliseconds": _milliseconds,
         "combined": _combined,
     }
     return environment
@@ -82,6 +83,10 @@ def _short(value: float | None) -> str:
     if value is None:
         return "–"
     return f"{value / 1e6:,.1f}M" if value >= 1e7 else f"{value / 1e3:,.0f}k" if value >= 1e4 else f"{value:,.0f}"
+
+
+def _milliseconds(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def _combined(data: dict[str, Any], name: str, value: Any) -> dict[str, Any]:

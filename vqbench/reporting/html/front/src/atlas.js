@@ -98,13 +98,13 @@ function draw(changed) {
   const shown = rows().filter((row) => isShown(row.label));
   all(".view").forEach((section, i) => { section.hidden = i !== state.protocol; });
   controls(shown);
-  view().panels.forEach((panel, p) => drawPanel(panel, p, shown.filter((row) => row.p === p)));
+  view().panels.forEach((panel, p) => drawPanel(p, shown.filter((row) => row.p === p)));
   heads();
   if (!changed.length || changed.some((name) => ["columns", "metric", "protocol"].includes(name))) showColumns();
   fit();
 }
 
-function drawPanel(panel, p, shown) {
+function drawPanel(p, shown) {
   const body = document.getElementById(`panel-${state.protocol}-${p}`);
   const inPanel = rows().filter((row) => row.p === p);
   for (const row of inPanel) lineOf(row).hidden = !isShown(row.label);
@@ -115,7 +115,7 @@ function drawPanel(panel, p, shown) {
       const cell = one(`[data-cell="${i}"]`, lineOf(row));
       cell.classList.toggle("best", rank.get(row) === "best");
       cell.classList.toggle("second", rank.get(row) === "second");
-      cell.classList.toggle("ahead", panel.claims[i] === "significant" && panel.leaders[i] === row.label);
+      cell.classList.toggle("ahead", row.cells[i].significant);
     }
   });
   dots(shown);

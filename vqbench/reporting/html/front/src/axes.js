@@ -27,15 +27,16 @@ export function scale(values, range, logarithmic = false) {
 }
 
 // An SVG with axes; `inner` is what the plot draws between them.
-export function frame({ width, height, x, y, xLabel, yLabel, text, ticks = [6, 5] }, inner) {
+export function frame({ width, height, x, y, xLabel, yLabel, text, ticks = [6, 5], wholeX = false }, inner) {
   const [left, right] = x.range();
   const [bottom, top] = y.range();
-  const number = (value) => (Math.abs(value) >= 1e4 ? `${significant(value / 1e3, 3)}k` : significant(value, 3));
+  const number = (s, n) => (s.base ? (value) => significant(value, 3) : s.tickFormat(n));
+  const [xNumber, yNumber] = [number(x, ticks[0]), number(y, ticks[1])];
   const few = (s, n) => { const all = s.ticks(n); const step = Math.ceil(all.length / (n + 2)); return all.filter((_, i) => i % step === 0); };
   const parts = [
     ...few(y, ticks[1]).flatMap((value) => [svg("line", { class: "grid", x1: left, x2: right, y1: y(value), y2: y(value) }),
-      svg("text", { x: left - 5, y: y(value) + 3.5, "text-anchor": "end" }, number(value))]),
-    ...few(x, ticks[0]).map((value) => svg("text", { x: x(value), y: bottom + 14, "text-anchor": "middle" }, number(value))),
+      svg("text", { x: left - 5, y: y(value) + 3.5, "text-anchor": "end" }, yNumber(value))]),
+    ...few(x, ticks[0]).filter((value) => !wholeX || Number.isInteger(value)).map((value) => svg("text", { x: x(value), y: bottom + 14, "text-anchor": "middle" }, xNumber(value))),
     svg("path", { class: "frame", d: `M${left},${top}V${bottom}H${right}` }),
     xLabel && svg("text", { class: "axis", x: (left + right) / 2, y: bottom + 30, "text-anchor": "middle" }, xLabel),
     yLabel && svg("text", { class: "axis", x: left, y: top - 7, "text-anchor": "start" }, yLabel),

@@ -28,7 +28,7 @@ export function isShown(label) {
 export function columnShown(i) {
   const name = typeof i === "number" ? view().columns[i].key : i;
   if (state.columns) return state.columns.includes(name);
-  return typeof i === "number" ? view().columns[i].shown || i === metric() : true;
+  return typeof i === "number" ? view().columns[i].shown || i === metric() : view().facts.includes(i);
 }
 
 export const FACTS = ["axis", "codes", "entropy", "parameters", "milliseconds", "images"];

@@ -137,5 +137,5 @@ function lines([width, height], series, own, names, logarithmic, title) {
       names && !taken.some((box) => box.label === each.row.label) ? svg("text", { class: "name", x: x(epoch) + 9, y: free(taken, 0, y(last) + 4, 1) }, each.row.label) : ""));
     if (names) taken.at(-1).label ??= each.row.label;
   }
-  return frame({ width, height, x, y, ticks: names ? [8, 5] : [3, 2], xLabel: names && "epoch", yLabel: names && title, text: `${title} by epoch: ${own.join(", ")}` }, inner);
+  return frame({ width, height, x, y, wholeX: true, ticks: names ? [8, 5] : [3, 2], xLabel: names && "epoch", yLabel: names && title, text: `${title} by epoch: ${own.join(", ")}` }, inner);
 }
