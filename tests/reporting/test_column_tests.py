@@ -86,6 +86,6 @@ def test_a_lead_beyond_chance_is_marked_alike_in_every_format() -> None:
 def test_a_lead_by_chance_is_best_and_unmarked() -> None:
     """Where the seeds scatter more than the rows differ, or one seed is all, no format has the dagger."""
     for table, images in (table_of([[0.5], [0.9]], [[0.6], [0.8]]), table_of([[0.5]], [[0.9]])):
-        marked = with_claims(table, lambda key, name: images.get(key))
+        marked = with_claims(table, lambda key, name, images=images: images.get(key))  # type: ignore[misc]
         assert not any(place.cell.significant for place in marked.places())
         assert "†" not in render([marked], "text")
