@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from vqbench.planning import plan_file
-from vqbench.reporting.html import images, page
+from vqbench.reporting.html import codebooks, images, page
 from vqbench.reporting.html.suite_view import RunView, SuiteView, suite_view
 from vqbench.store import snapshots
 from vqbench.store.results import ResultStore
@@ -90,3 +93,29 @@ def test_the_json_names_kept_images_and_samples(tmp_path: Path) -> None:
     runs = page.data(replace(view, runs=[*view.runs, with_samples]))["runs"]
     assert runs[-1]["samples"] == [{"sample": 0, "nearest": 7}, {"sample": 1, "nearest": 3}]
     assert any(len(run["images"].get("same", [])) >= 8 for run in runs)
+
+
+def test_unused_codes_are_visible_and_counted(modern: SuiteView) -> None:
+    """Red rings of unused codes are on top of used ones, also where all of them coincide, and the text counts them."""
+    view = next(view for view in modern.runs if view.portrait and view.portrait.codes_at is not None)
+    assert view.portrait is not None
+    assert view.portrait.codes_at is not None
+    count = len(view.portrait.codes_at)
+    counts = np.zeros((1, count), np.int64)
+    counts[0, 0] = 9
+    portrait = replace(view.portrait, counts=counts, codes_at=np.zeros((count, 2), np.float32), codes_per_image=None)
+    plane = codebooks._plane(replace(view, portrait=portrait))
+    assert plane is not None
+    assert f"{count - 1} of them unused" in plane.text
+    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(plane.source.partition(",")[2]))))
+    red, blue = pixels[..., 0].astype(int), pixels[..., 2].astype(int)
+    assert ((red > 150) & (blue < 80) & (pixels[..., 3] > 100)).sum() > 8
+    assert ((blue > 150) & (red < 80)).sum() > 4
+
+
+def test_more_use_is_more_contrast_on_any_page() -> None:
+    """On a white and on a dark background, every stronger shade of a strip is further from the background."""
+    for background in (255.0, 20.0):
+        share = codebooks.SHADES[:, 3:] / 255
+        seen = share * codebooks.SHADES[:, :3] + (1 - share) * background
+        assert (np.diff(np.abs(seen - background).sum(1)) > 0).all()

@@ -178,4 +178,4 @@ def choose(count: int, lpips: np.ndarray | None, large: bool = False) -> tuple[n
 
 def _spread(i: int) -> float:
     """Return the share in [0, 1) whose binary digits are those of ``i`` mirrored: 0, 1/2, 1/4, 3/4, 1/8 ..."""
-    return int(f"{i:b}"[::-1], 2) / 2 ** i.bit_length()
+    return int(f"{i:b}"[::-1], 2) / (1 << i.bit_length())

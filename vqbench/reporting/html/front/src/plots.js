@@ -42,10 +42,10 @@ function unranked(key) {
   return key in QUANTITIES ? "" : view().columns.find((column) => column.key === key)?.unranked ?? "";
 }
 
-// Rows that no other row beats in one quantity without losing in the other.
+// Rows that no other row beats in one quantity without losing in the other; those that the table does not rank are left out.
 export function front(points, xBetter, yBetter) {
   const [sx, sy] = [xBetter === "max" ? -1 : 1, yBetter === "max" ? -1 : 1];
-  const order = points.filter((point) => !point.row.bound).sort((a, b) => sx * (a.x.mean - b.x.mean) || sy * (a.y.mean - b.y.mean));
+  const order = points.filter((point) => !point.row.bound && !point.x.unranked && !point.y.unranked).sort((a, b) => sx * (a.x.mean - b.x.mean) || sy * (a.y.mean - b.y.mean));
   return order.filter((point, i) => order.slice(0, i).every((other) => sy * (point.y.mean - other.y.mean) < 0));
 }
 
