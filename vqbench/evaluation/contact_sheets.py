@@ -32,7 +32,7 @@ def draw(
     mirrored: bool = False,
     progress: Callable[[], None] = lambda: None,
 ) -> None:
-    """Write the grids ``samples.png`` and ``neighbours.png``, and ``samples.npz`` for pages.
+    """Write ``samples.png``, ``neighbours.png`` and, for pages, ``samples.npz``.
 
     The last two have the first samples with the nearest training image of each.
 
