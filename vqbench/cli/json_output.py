@@ -155,6 +155,7 @@ class TableCellJson(TypedDict):
     rank: Annotated[Literal["best", "second"] | None, _about("among the ranked rows of its block")]
     marks: Annotated[list[Literal["B", "M", "S", "E"]], _about("letters that `marks` of the table explains")]
     unranked: Annotated[str, _about("why it is not ranked although it has values")]
+    significant: Annotated[bool, _about("best, and ahead of every other ranked row beyond chance")]
     images: Annotated[int | None, _about("images that each value was measured on")]
     results: Annotated[list[str], _about("folders of the records")]
     notes: list[str]

@@ -11,7 +11,7 @@ from vqbench.cli.output import note
 if TYPE_CHECKING:
     from vqbench.api.evaluation import Evaluation
     from vqbench.measuring.pair_inputs import ReadingOptions
-    from vqbench.reporting.html.measured_page import Levels
+    from vqbench.reporting.html.measured.page_of_folder import Levels
 
 
 def write_report(
@@ -21,7 +21,7 @@ def write_report(
 
     Raises StoreError where ``path`` cannot be written, DamagedImage where an image can no longer be decoded.
     """
-    from vqbench.reporting.html.measured_page import MeasuredTable, measured_page
+    from vqbench.reporting.html.measured.page_of_folder import MeasuredTable, measured_page
     from vqbench.system.output import write_text
 
     def read(names: Sequence[str]) -> Levels:
