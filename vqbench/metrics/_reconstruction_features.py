@@ -10,15 +10,9 @@ from vqbench.metric import Batch, Context, Metric
 from vqbench.networks import feature_cache, inception
 from vqbench.protocol import MeasureProtocol
 
-<<<<<<< HEAD
-SIDES = ("originals", "reconstructions")
-MOST = 10_000  # images whose features are kept in memory: the first ones
-FEW = 1_000  # images below which neighbours among 2,048 features say little
-=======
 MOST = 10_000  # images whose features are kept in memory: the first ones
 FEW = 1_000  # images below which neighbours among 2,048 features say little
 SIDES = ("originals", "reconstructions")
->>>>>>> main
 
 
 class FeatureMetric(Metric):
@@ -85,11 +79,7 @@ class KeptFeatures(FeatureMetric):
 
         Raises RunError for fewer images than the metric needs.
         """
-<<<<<<< HEAD
-        originals, reconstructions = (self.state[side][self.state[f"{side}_seen"] > 0] for side in SIDES)  # (N, 2048)
-=======
         originals, reconstructions = (self.state[side][self.state[f"{side}_seen"] > 0] for side in SIDES)
->>>>>>> main
         count = min(len(originals), len(reconstructions))
         if count < self.fewest:
             raise RunError(f"{self.label} needs at least {self.fewest} images, and was given {count}")
