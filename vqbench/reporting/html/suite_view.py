@@ -67,7 +67,10 @@ class RunView:
 
     @property
     def label(self) -> str:
-        """Its row in the table, or all rows that share the run; a second stage has its recipe's name, too."""
+        """Its row in the table, or all rows that share the run.
+
+        A second stage has the name of its recipe, too.
+        """
         rows = ", ".join(dict.fromkeys(entry.label for entry in self.entries))
         return f"{rows} + {self.run.recipe.name}" if self.second_stage else rows
 
