@@ -100,9 +100,7 @@ class Quantizer(nn.Module):
         return self.depth * log2(self.num_codes)
 
     def codes_per_image(self, height: int, width: int) -> list[int]:
-        """Return how many codes of each depth describe one image.
-
-        ``height`` and ``width`` are those of its code map.
+        """Return how many codes of each depth describe a code map of ``height, width``.
 
         One per position, unless a method repeats a code at several positions, as coarse scales do.
         """

@@ -19,6 +19,7 @@ from vqbench.planning import loading, plan_file
 from vqbench.planning.overrides import Override
 from vqbench.planning.plan import Plan
 from vqbench.reporting.html import page
+from vqbench.reporting.html.measured import svg
 from vqbench.reporting.html.suite_view import suite_view
 from vqbench.store import snapshots
 from vqbench.store.results import ResultStore
@@ -100,6 +101,18 @@ def test_hostile_words_are_text(everything: str) -> None:
     assert len(re.findall(r"<script", everything)) == 2  # the data and the page's own
     assert "<img src=x" not in everything
     assert "style=" not in re.sub(r"<style>.*?</style>|<script>.*?</script>", "", everything, flags=re.S)
+
+
+def test_numbers_of_a_drawing_keep_their_digits() -> None:
+    """Coordinates are rounded to save space, but not what readers see: tick labels and the text alternative."""
+    figure, axes = svg.panel()
+    axes.plot([0, 1], [0.375, 0.376])
+    axes.set_yticks([0.3755])
+    drawn = svg.inline(figure, 'at 0.37551 "<b>')
+    assert ">0.3755</text>" in drawn
+    assert 'aria-label="at 0.37551 &#34;&lt;b&gt;"' in drawn
+    assert "style=" not in drawn
+    assert not re.search(r' d="[^"]*\d\.\d{3}', drawn)
 
 
 def test_runs_of_earlier_versions_are_shown_with_what_they_have(tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ class TableCellJson(TypedDict):
     paper: Annotated[str | None, _about("printed value, digit for digit")]
     verdict: Annotated[str | None, _about("of the comparison with the printed value")]
     rank: Annotated[Literal["best", "second"] | None, _about("among the ranked rows of its block")]
-    marks: Annotated[list[Literal["B", "M", "S"]], _about("letters that `marks` of the table explains")]
+    marks: Annotated[list[Literal["B", "M", "S", "E"]], _about("letters that `marks` of the table explains")]
     unranked: Annotated[str, _about("why it is not ranked although it has values")]
     significant: Annotated[bool, _about("best, and ahead of every other ranked row beyond chance")]
     images: Annotated[int | None, _about("images that each value was measured on")]
@@ -285,6 +285,7 @@ class ImagesGivenJson(TypedDict):
     path: str
     kind: Annotated[str, _about("folder, tar shards, lmdb environment, or array")]
     images: Annotated[int, _about("number of images")]
+    digest: Annotated[str, _about("SHA-256 of the decoded pixels of those measured, whatever their format and order")]
 
 
 @with_config(EXACT)
@@ -350,6 +351,7 @@ class VerifyJson(TypedDict):
     values: Annotated[int, _about("values of these records")]
     arrays: Annotated[int, _about("arrays of per-image values")]
     snapshots: Annotated[int, _about("files of images and code usage")]
+    external: Annotated[int, _about("rows that were not trained by vqbench")]
     suites: Annotated[int, _about("resolved suites that can be read")]
     figures: Annotated[int, _about("regions of documents that were compared")]
     unfinished: Annotated[list[str], _about("folders of runs without a record yet")]

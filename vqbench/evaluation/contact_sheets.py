@@ -32,9 +32,9 @@ def draw(
     mirrored: bool = False,
     progress: Callable[[], None] = lambda: None,
 ) -> None:
-    """Write the grids ``samples.png`` and ``neighbours.png``, and ``samples.npz``.
+    """Write ``samples.png``, ``neighbours.png`` and, for pages, ``samples.npz``.
 
-    The last is for pages; it and the second grid have the first samples with the nearest training image of each.
+    The last two have the first samples with the nearest training image of each.
 
     Args:
         folder: Where the files go.

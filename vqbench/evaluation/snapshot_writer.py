@@ -95,7 +95,7 @@ class SnapshotWriter:
         )
 
     def _codes_per_image(self, z: Tensor, counts: np.ndarray | None) -> np.ndarray | None:
-        """Return the codes per image of each depth (depth,); None without counts."""
+        """Return how many codes of each depth, (depth,), describe one map like ``z``."""
         return None if counts is None else np.array(self.model.quantizer.codes_per_image(*z.shape[-2:]))
 
     def _vectors(self) -> Tensor | None:
@@ -177,8 +177,5 @@ def choose(count: int, lpips: np.ndarray | None, large: bool = False) -> tuple[n
 
 
 def _spread(i: int) -> float:
-    """Return the share in [0, 1) of ``i``: 0, 1/2, 1/4, 3/4, 1/8, 5/8 ...
-
-    Its binary digits are those of ``i``, mirrored.
-    """
+    """Return the share ``i`` of the sequence 0, 1/2, 1/4, 3/4, 1/8 (mirrored bits)."""
     return int(f"{i:b}"[::-1], 2) / (1 << i.bit_length())

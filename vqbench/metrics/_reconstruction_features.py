@@ -1,12 +1,17 @@
-"""The base class of metrics that compare features of reconstructions."""
+"""The base classes of metrics that compare features of reconstructions."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
+from vqbench.errors import RunError
 from vqbench.metric import Batch, Context, Metric
 from vqbench.networks import feature_cache, inception
 from vqbench.protocol import MeasureProtocol
+
+MOST = 10_000  # images whose features are kept in memory: the first ones
+FEW = 1_000  # images below which neighbours among 2,048 features say little
 
 
 class FeatureMetric(Metric):
@@ -45,6 +50,35 @@ class FeatureMetric(Metric):
             ("reconstructions", resize), lambda: inception.features(self.net, batch.reconstructions, resize)
         )
         return originals, reconstructions
+
+
+class KeptFeatures(FeatureMetric):
+    """Compares sets of features image by image, so keeps them: those of the first 10,000 images, 160 MB."""
+
+    def reset(self) -> None:
+        # By position in the test split: a rank has zeros where another one has features, so that states add up.
+        self.state = {side: torch.zeros(MOST, inception.DIM) for side in ("originals", "reconstructions")}
+        self.state["seen"] = torch.zeros(MOST)
+
+    def update(self, batch: Batch) -> None:
+        batch = select(batch, batch.index < MOST)
+        if len(batch.index) == 0:
+            return
+        for side, features in zip(("originals", "reconstructions"), self.features(batch), strict=True):
+            self.state[side][batch.index] = features
+        self.state["seen"][batch.index] += 1
+
+    def kept(self) -> tuple[Tensor, Tensor]:
+        """Return the features of originals and reconstructions, (N, 2048) each.
+
+        Raises RunError for fewer images than the metric needs.
+        """
+        seen = self.state["seen"] > 0  # (MOST,)
+        count = int(seen.sum())
+        if count < self.fewest:
+            raise RunError(f"{self.label} needs at least {self.fewest} images, and was given {count}")
+        self.originals.save()
+        return self.state["originals"][seen], self.state["reconstructions"][seen]
 
 
 def select(batch: Batch, kept: Tensor) -> Batch:

@@ -157,6 +157,11 @@ class SuiteSpec(Model):
         return copy
 
     @property
+    def name_in_file(self) -> str:
+        """The name in its file; a reduced copy has another one."""
+        return self.name.removesuffix("_reduced") if self.reduced or self.test_images else self.name
+
+    @property
     def heading(self) -> str:
         """The title of its tables, with the differences from the suite's file.
 

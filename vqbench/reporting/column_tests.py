@@ -168,7 +168,7 @@ def _prepared(
     level = len(best) > 1
     leader, pairs, not_compared = block.rows[best[0]], [], []
     for i, row in enumerate(block.rows):
-        if i in best or row.upper_bound:
+        if i in best or row.upper_bound or row.external:  # these are compared in tables.external
             continue
         if row.cells[slot].unranked:
             not_compared.append((row.label, row.cells[slot].unranked))

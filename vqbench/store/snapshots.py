@@ -222,10 +222,7 @@ def _fitting(path: Path) -> bytes | None:
 
 
 def _with_fewer(content: Snapshot | SampleSnapshot) -> Iterator[Snapshot | SampleSnapshot]:
-    """Yield copies with ever fewer images.
-
-    Of the common images the first stay, which all runs share.
-    """
+    """Yield copies with ever fewer images; the first common ones stay."""
     if isinstance(content, SampleSnapshot):
         for count in range(len(content.samples) - 1, 0, -1):
             yield SampleSnapshot(content.samples[:count], content.neighbours[:count], content.nearest[:count])

@@ -81,6 +81,6 @@ def _images(view: RunView) -> dict[str, list[int]]:
 
 
 def _samples(view: RunView) -> list[dict[str, int]]:
-    """Return the samples of a generator, each with its nearest training image."""
+    """Return the kept samples of a generator, with their nearest training images."""
     nearest = [] if view.samples is None else view.samples.nearest.tolist()
     return [{"sample": i, "nearest": at} for i, at in enumerate(nearest)]

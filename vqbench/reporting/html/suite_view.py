@@ -67,10 +67,7 @@ class RunView:
 
     @property
     def label(self) -> str:
-        """Its row in the table, or all rows that share the run.
-
-        A second stage has the name of its recipe, too.
-        """
+        """Its row or rows in the table, and the recipe's name for a second stage."""
         rows = ", ".join(dict.fromkeys(entry.label for entry in self.entries))
         return f"{rows} + {self.run.recipe.name}" if self.second_stage else rows
 

@@ -15,6 +15,8 @@ from vqbench.reporting.tables.basis import Basis
 from vqbench.reporting.tables.captions import caption
 from vqbench.reporting.tables.cells import EXTRA, CellReader
 from vqbench.reporting.tables.comparison import against_paper
+from vqbench.reporting.tables.external.comparisons import comparison_lines
+from vqbench.reporting.tables.external.rows import ExternalRows
 from vqbench.reporting.tables.marks import about_marks, mark
 from vqbench.reporting.tables.ranking_lines import ranking_lines
 from vqbench.reporting.tables.stored_runs import StoredRuns
@@ -59,6 +61,7 @@ class _TableBuilder:
         self.plan, self.stored, self.protocol = stored.plan, stored, protocol
         self.basis = Basis(self.plan, protocol)
         self.reader = CellReader(stored, protocol)
+        self.external = ExternalRows(stored, protocol)
         chosen = self.plan.suite.table.columns or [*self.plan.suite.metrics]
         self.columns = [self._column(name) for name in chosen]
 
@@ -79,11 +82,11 @@ class _TableBuilder:
         down = [None] if side_by_side and by_dataset else self._distinct(field)
         marked = [self._block(key, across, field) for key in down]
         blocks = [block for block, _ in marked if block.rows]
-        return Table(
+        table = Table(
             title=suite.heading,
             columns=self.columns,
             blocks=blocks,
-            caption=caption(self.stored, self.protocol),
+            caption=[*caption(self.stored, self.protocol), *self.external.caption()],
             groups=[self._column_group(key) for key in across if key is not None],
             group_by="dataset" if by_dataset else "setting",
             key=suite.name,
@@ -95,6 +98,7 @@ class _TableBuilder:
                 *about_marks([(block.label, notes) for block, notes in marked], self.columns),
             ],
         )
+        return replace(table, footnotes=[*table.footnotes, *comparison_lines(table, self.external, self.stored)])
 
     def _distinct(self, field: str) -> list[Any]:
         return list(dict.fromkeys(getattr(entry, field) for entry in self.plan.entries))
@@ -123,7 +127,9 @@ class _TableBuilder:
             first = entries[0]
             rows.append(Row(label, cells, upper_bound=first.upper_bound, paper=first.paper_row or ""))
         marked = mark(rows, facts, self.columns)
+        here_by_group = [[entry for entry in here if group is None or entry.group == group] for group in across]
+        shown = [*marked.rows, *self.external.rows(here_by_group, self.columns)]
         if key is None:
-            return RowBlock("", marked.rows), marked.notes
+            return RowBlock("", shown), marked.notes
         label = self.plan.datasets[key].title if field == "dataset" else self._setting(key)
-        return RowBlock(label, marked.rows, str(key)), marked.notes
+        return RowBlock(label, shown, str(key)), marked.notes

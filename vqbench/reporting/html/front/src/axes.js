@@ -31,7 +31,7 @@ export function frame({ width, height, x, y, xLabel, yLabel, text, ticks = [6, 5
   const [left, right] = x.range();
   const [bottom, top] = y.range();
   const number = (s, n) => (s.base ? (value) => significant(value, 3) : s.tickFormat(n));
-  const [xNumber, yNumber] = [number(x, ticks[0]), number(y, ticks[1])];
+  const [xNumber, yNumber] = [wholeX ? String : number(x, ticks[0]), number(y, ticks[1])];
   const few = (s, n) => { const all = s.ticks(n); const step = Math.ceil(all.length / (n + 2)); return all.filter((_, i) => i % step === 0); };
   const parts = [
     ...few(y, ticks[1]).flatMap((value) => [svg("line", { class: "grid", x1: left, x2: right, y1: y(value), y2: y(value) }),

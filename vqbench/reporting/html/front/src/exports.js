@@ -90,7 +90,7 @@ function latex() {
 }
 
 // A plot in a file has no style sheet: what the page's sheet says is written into it.
-const STYLES = ["fill", "stroke", "stroke-width", "stroke-dasharray", "opacity", "font-size", "font-family", "text-anchor"];
+const STYLES = ["fill", "stroke", "stroke-width", "stroke-dasharray", "opacity", "font-size", "font-family", "paint-order", "text-anchor"];
 
 function standalone(drawn) {
   const copy = drawn.cloneNode(true);

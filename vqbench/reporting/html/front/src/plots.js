@@ -130,12 +130,17 @@ function lines([width, height], series, own, names, logarithmic, title) {
   const y = scale(points.map(([, v]) => v), [height - (names ? 45 : 20), names ? 22 : 6], logarithmic);
   const path = (each) => each.points.map(([epoch, v], i) => `${i ? "L" : "M"}${x(epoch).toFixed(1)},${y(v).toFixed(1)}`).join("");
   const inner = series.filter((each) => !own.includes(each.row.label)).map((each) => svg("path", { class: "other", d: path(each) }));
-  const taken = [];
-  for (const each of series.filter((candidate) => own.includes(candidate.row.label))) {
+  const named = new Set();
+  let lowest = -Infinity; // names stand below each other in the order of the last values
+  const lastValue = (each) => each.points.at(-1)[1];
+  for (const each of series.filter((candidate) => own.includes(candidate.row.label)).sort((a, b) => lastValue(b) - lastValue(a))) {
     const [epoch, last] = each.points.at(-1);
-    inner.push(svg("g", { "data-method": each.i }, svg("path", { class: "line", stroke: colour(each.i), d: path(each) }), marker(each.i, x(epoch), y(last), each.row.bound, names ? 4 : 3),
-      names && !taken.some((box) => box.label === each.row.label) ? svg("text", { class: "name", x: x(epoch) + 9, y: free(taken, 0, y(last) + 4, 1) }, each.row.label) : ""));
-    if (names) taken.at(-1).label ??= each.row.label;
+    inner.push(svg("g", { "data-method": each.i }, svg("path", { class: "line", stroke: colour(each.i), d: path(each) }), marker(each.i, x(epoch), y(last), each.row.bound, names ? 4 : 3)));
+    if (names && !named.has(each.row.label)) {
+      named.add(each.row.label);
+      lowest = Math.max(lowest + 11, y(last) + 4);
+      inner.at(-1).append(svg("text", { class: "name", x: x(epoch) + 9, y: lowest }, each.row.label));
+    }
   }
   return frame({ width, height, x, y, wholeX: true, ticks: names ? [8, 5] : [3, 2], xLabel: names && "epoch", yLabel: names && title, text: `${title} by epoch: ${own.join(", ")}` }, inner);
 }
