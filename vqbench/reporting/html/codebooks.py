@@ -130,7 +130,7 @@ def _plane(view: RunView) -> PngImage | None:
         at = np.clip((points - middle) / reach, -0.98, 0.98)  # points further out are drawn at the edge
         for x, y in ((at * (1, -1) + 1) * SIDE).tolist():
             box = (x - radius, y - radius, x + radius, y + radius)
-            draw.ellipse(box, outline=colour, width=2) if ring else draw.ellipse(box, fill=colour)
+            draw.ellipse(box, outline=colour, width=3) if ring else draw.ellipse(box, fill=colour)
 
     dots(features, 3, GREY)
     if codes is not None and portrait.counts is not None:
