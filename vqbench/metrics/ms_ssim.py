@@ -13,7 +13,7 @@ from vqbench.metrics.ssim import WINDOW, gaussian_taps, ssim_terms
 from vqbench.protocol import MeasureProtocol
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales, the finest first
-SMALLEST = WINDOW * 2 ** (len(WEIGHTS) - 1)  # 176 pixels: the window fits the coarsest scale
+SMALLEST = WINDOW << len(WEIGHTS) - 1  # 176 pixels: the window fits the coarsest scale
 PIECE = 2**18  # pixel values at a time
 
 
@@ -27,7 +27,7 @@ class MSSSIM(ImageMetric):
     the mean of 2x2 pixels, where an odd last row or column is left out.
 
     Equal to the package ``pytorch-msssim`` where every scale has even sides. RunError for images smaller than 176
-    pixels, so it has no value for small images.
+    pixels, so it is measured where it is asked for by name.
     """
 
     label = "MS-SSIM"
