@@ -30,7 +30,7 @@ def plan_of(inputs: Inputs, start: str, end: str, metrics: Sequence[str], fetch:
 
     Without ``metrics``, those that need no network. Raises UsageError for unknown names.
     """
-    chosen = list(dict.fromkeys(metrics)) or default_metrics(with_codes=False)
+    chosen = list(dict.fromkeys(metrics)) or default_metrics(with_codes=False, side=min(inputs.height, inputs.width))
     return plan(named_protocol(start), named_protocol(end), image_metrics(chosen), inputs, fetch)
 
 

@@ -85,7 +85,7 @@ def programme(
 
     Without ``metrics``, those that need no network.
     """
-    chosen = list(dict.fromkeys(metrics)) or default_metrics(with_codes=True)
+    chosen = list(dict.fromkeys(metrics)) or default_metrics(with_codes=True, side=min(inputs.height, inputs.width))
     return plan(named_protocol(start), named_protocol(end), {name: _metric(name) for name in chosen}, inputs, fetch)
 
 
