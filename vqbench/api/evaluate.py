@@ -40,8 +40,8 @@ def evaluate(
         codes: whole numbers in [0, num_codes): (N, h, w), (N, h, w, depth) or (N, tokens). For usage, perplexity, bits.
         num_codes: size of the codebook.
         protocol: ``clean``, ``official`` (as the released code of CVQ-VAE evaluates), or both.
-        metrics: names that ``vqbench list metrics`` prints, or ``all``. None: those that need no weights, which
-            ``lpips``, ``rfid`` and ``kid`` fetch on first use.
+        metrics: names that ``vqbench list metrics`` prints, or ``all``. None: those that exist for images
+            of this size and need no weights, which ``lpips``, ``rfid`` and ``kid`` fetch on first use.
         device: where networks are computed: auto, cpu, cuda or cuda:N.
         reading: for paths, ``by_order``, ``originals_as``, ``range``, ``array``, ``skip_damaged`` and ``as_rgb``, as
             the options of ``vqbench measure``; ``label``, a name; ``store``, a folder that keeps what is measured; and
@@ -149,9 +149,10 @@ def _of_batches(
 
     if (first := next(pairs, None)) is None:
         raise UsageError("there is no image to evaluate; give at least one")
+    side = min(first.originals.shape[-2:])
     settings = PairSettings(
         protocols=protocols,
-        metrics=default_metrics(num_codes is not None) if metrics is None else metrics,
+        metrics=default_metrics(num_codes is not None, side=side) if metrics is None else metrics,
         num_codes=num_codes,
         depth=1 if first.codes is None else first.codes.shape[-1],
         device=devices_of(device, 1)[0],

@@ -27,7 +27,7 @@ class MSSSIM(ImageMetric):
     the mean of 2x2 pixels, where an odd last row or column is left out.
 
     Equal to the package ``pytorch-msssim`` where every scale has even sides. RunError for images smaller than 176
-    pixels, so it is measured where it is asked for by name.
+    pixels, so it has no value for small images.
     """
 
     label = "MS-SSIM"
