@@ -133,7 +133,7 @@ def test_images_of_several_sizes(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, expected, atol=1e-7)
 
 
-def test_damaged_images(own: Pairs) -> None:
+def test_damaged_images(own: Pairs, tmp_path: Path) -> None:
     """A damaged image is refused by name; --skip-damaged leaves out its pair, and a note names it."""
     expected = vqbench.evaluate(*own).per_image.set_index("name").drop("part1/photo.1")
     path = own[1] / "part1/photo.1.jpg"
@@ -142,8 +142,15 @@ def test_damaged_images(own: Pairs) -> None:
     assert "--skip-damaged" in refused(*own)
     found = vqbench.evaluate(*own, skip_damaged=True)
     assert found.values.images.tolist() == [7, 7, 7]
-    assert "1 pair left out, since an image is damaged" in found.table()
+    assert f"1 pair left out, since an image is damaged: {path}" in found.table().replace("\n", " ")
+    assert found.about["damaged"].keys() == {str(path)}
     np.testing.assert_array_equal(found.per_image.set_index("name").l1, expected.l1)
+    from vqbench.api.measure import measure_files
+    from vqbench.measuring.pair_inputs import ReadingOptions
+
+    measure_files(*own, options=ReadingOptions(skip_damaged=True), store=tmp_path / "store")
+    with pytest.raises(VqbenchError, match=r"photo\.1\.jpg: cannot be used"):  # what was kept is no way around
+        measure_files(*own, store=tmp_path / "store")
     for file in own[1].rglob("*.jpg"):
         file.write_bytes(b"")
     assert "all 8 images are damaged" in refused(*own, skip_damaged=True)

@@ -85,8 +85,9 @@ class Evaluation:
 
         values = pd.concat([self.values, other.values], ignore_index=True)
         notes = list(dict.fromkeys([*self.notes, *other.notes]))
-        about = {**self.about, **{name: each for name, each in other.about.items() if name not in self.about}}
-        return Evaluation(values, self.per_image, self.label, notes, {**about, "notes": notes})
+        damaged = {**self.about.get("damaged", {}), **other.about.get("damaged", {})}
+        about = {**other.about, **self.about, "damaged": damaged, "notes": notes}
+        return Evaluation(values, self.per_image, self.label, notes, about)
 
     def __repr__(self) -> str:
         return self.table()

@@ -284,6 +284,7 @@ class ImagesGivenJson(TypedDict):
     path: str
     kind: Annotated[str, _about("folder, tar shards, lmdb environment, or array")]
     images: Annotated[int, _about("number of images")]
+    digest: Annotated[str, _about("SHA-256 of the decoded pixels of those measured, whatever their format and order")]
 
 
 @with_config(EXACT)
