@@ -159,13 +159,6 @@ _MEASURE_REASONS: Mapping[tuple[str, Any], str] = {
     ("ssim_range", 2.0): "the range of [-1, 1], though pixels are in [0, 1]: larger constants C1 and C2",
     ("ssim_range", 255.0): "the range of 8 bits, though pixels are in [0, 1]: SSIM near 1 for any pair",
     ("ssim_border", "reflect"): "all positions of an image mirrored at its borders, as torchmetrics",
-    ("originals", "given"): "originals have the size of their reconstructions",
-    ("originals", "resize:bicubic"): "shorter side by Pillow's bicubic filter, antialiased, then the centre",
-    ("originals", "resize:bilinear"): "shorter side by Pillow's bilinear filter, antialiased, then the centre",
-    ("originals", "resize:lanczos"): "shorter side by Pillow's Lanczos filter, antialiased, then the centre",
-    ("originals", "resize:aliased"): "shorter side by PyTorch's bilinear without antialiasing, then the centre",
-    ("originals", "squash:bicubic"): "both sides by Pillow's bicubic filter, whatever the aspect",
-    ("originals", "crop"): "the centre, without a resize",
     ("lpips_input", "[0, 1]"): "images in [0, 1] given to a network that expects [-1, 1]",
 }
 

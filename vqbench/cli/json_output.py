@@ -248,7 +248,7 @@ class ExplainJson(TypedDict):
     run: Annotated[dict[str, Any], _about("key, quantizer, dataset and seed")]
     images: Annotated[int, _about("test images")]
     metrics: Annotated[dict[str, dict[str, Any]], _about("metric -> value per protocol, change, and its steps")]
-    left_out: Annotated[list[str], _about("metrics that are not explained, and why")]
+    left_out: Annotated[list[str], _about("settings that were not tried, and why")]
 
 
 @with_config(EXACT)
@@ -274,6 +274,7 @@ class TargetJson(TypedDict):
     candidates: Annotated[
         list[dict[str, Any]], _about("settings, value, distance and same_digits, in the order of the table")
     ]
+    untried: Annotated[int, _about("combinations that were not evaluated, since others print the number")]
     left_out: Annotated[list[str], _about("settings that were not tried, and why")]
 
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from vqbench.metric import Batch, Context, Metric
 from vqbench.networks import feature_cache, inception
 from vqbench.protocol import MeasureProtocol
 
+SIDES = ("originals", "reconstructions")
+
 
 class FeatureMetric(Metric):
     """Compares Inception's features of originals and reconstructions.
 
-    They are the 2048 of pool3, by the extractor of the protocol.
+    They are the 2048 of pool3, by the extractor of the protocol. The images are two sets: a batch may have images on
+    one side alone, and what begins with the name of a side in ``state`` is of that side.
     """
 
+    of_sets = True
     knobs = (*Metric.knobs, "fid_resize")
 
     @classmethod
@@ -40,11 +45,13 @@ class FeatureMetric(Metric):
                 ("originals", resize, *places), lambda: inception.features(self.net, batch.originals[places], resize)
             )
 
-        originals = self.originals.get(batch.index.tolist(), compute)
-        reconstructions = batch.shared(
-            ("reconstructions", resize), lambda: inception.features(self.net, batch.reconstructions, resize)
-        )
-        return originals, reconstructions
+        def compute_others() -> Tensor:
+            return inception.features(self.net, batch.reconstructions, resize)
+
+        nothing = torch.empty(0, inception.DIM)
+        originals = self.originals.get(batch.index.tolist(), compute) if len(batch.originals) else nothing
+        others = len(batch.reconstructions) > 0
+        return originals, batch.shared(("reconstructions", resize), compute_others) if others else nothing
 
 
 def select(batch: Batch, kept: Tensor) -> Batch:
@@ -53,4 +60,7 @@ def select(batch: Batch, kept: Tensor) -> Batch:
         return batch  # with what other metrics have computed of it
     here = kept.to(batch.originals.device)
     codes = None if batch.codes is None else batch.codes[here]
-    return Batch(batch.originals[here], batch.reconstructions[here], codes, batch.index[kept])
+    originals, reconstructions = (
+        side[here] if len(side) else side for side in (batch.originals, batch.reconstructions)
+    )
+    return Batch(originals, reconstructions, codes, batch.index[kept])

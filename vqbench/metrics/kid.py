@@ -7,7 +7,7 @@ import torch
 from vqbench.errors import RunError
 from vqbench.metric import Batch
 from vqbench.metrics._feature_distances import SUBSET_SIZE, kernel_mmd
-from vqbench.metrics._reconstruction_features import FeatureMetric, select
+from vqbench.metrics._reconstruction_features import SIDES, FeatureMetric, select
 from vqbench.networks import inception
 
 MOST = 10_000  # images whose features are kept in memory: the first ones
@@ -36,21 +36,22 @@ class KID(FeatureMetric):
 
     def reset(self) -> None:
         # By position in the test split: a rank has zeros where another one has features, so that states add up.
-        self.state = {side: torch.zeros(MOST, inception.DIM) for side in ("originals", "reconstructions")}
-        self.state["seen"] = torch.zeros(MOST)
+        self.state = {side: torch.zeros(MOST, inception.DIM) for side in SIDES}
+        self.state |= {f"{side}_seen": torch.zeros(MOST) for side in SIDES}
 
     def update(self, batch: Batch) -> None:
         batch = select(batch, batch.index < MOST)
         if len(batch.index) == 0:
             return
-        for side, features in zip(("originals", "reconstructions"), self.features(batch), strict=True):
-            self.state[side][batch.index] = features
-        self.state["seen"][batch.index] += 1
+        for side, features in zip(SIDES, self.features(batch), strict=True):
+            if len(features):
+                self.state[side][batch.index] = features
+                self.state[f"{side}_seen"][batch.index] += 1
 
     def compute(self) -> float:
-        seen = self.state["seen"] > 0  # (MOST,)
-        count = int(seen.sum())
+        originals, reconstructions = (self.state[side][self.state[f"{side}_seen"] > 0] for side in SIDES)  # (N, 2048)
+        count = min(len(originals), len(reconstructions))
         if count < 2:
             raise RunError(f"KID needs at least 2 images, for its kernel between them, and was given {count}")
         self.originals.save()
-        return 1000 * kernel_mmd(self.state["originals"][seen], self.state["reconstructions"][seen])
+        return 1000 * kernel_mmd(originals, reconstructions)
