@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vqbench.cli import model_options as models
 from vqbench.cli import options as shared
 from vqbench.cli.options import add_plugins, given_path, whole_number
 from vqbench.cli.output import note, print_json
@@ -22,10 +23,11 @@ if TYPE_CHECKING:
 STORE = Path("measured")
 
 Originals = Annotated[
-    Path,
+    Path | None,
     typer.Argument(
         metavar="ORIGINALS",
         parser=given_path,
+        show_default=False,
         help="A folder of images, tar shards, an lmdb environment, or an array (.npy, .npz, .pt).",
     ),
 ]
@@ -87,8 +89,13 @@ Store = Annotated[
 
 
 def measure(
-    originals: Originals,
+    originals: Originals = None,
     reconstructions: Reconstructions = None,
+    model: models.Model = None,
+    dataset: models.Dataset = None,
+    model_range: models.ModelRange = None,
+    batch_size: models.BatchSize = None,
+    trust: models.Trust = False,
     codes: Codes = None,
     num_codes: NumCodes = None,
     reference: Reference = None,
@@ -110,7 +117,7 @@ def measure(
     quiet: shared.Quiet = False,
     as_json: shared.Json = False,
 ) -> None:
-    """Measure the images of any model: folders or arrays.
+    """Measure the images of any model: folders, arrays, or the model itself.
 
     Images are read part by part. What is interrupted resumes when the same command is called again; values, also those
     of each image, are kept in --store.
@@ -123,6 +130,7 @@ def measure(
     add_plugins(plugin)
     require_format(style)
     options = ReadingOptions(by_order, originals_as, value_range, array, skip_damaged, as_rgb)
+    made_by = models.chosen_model(model, dataset, model_range, batch_size, trust)
     with assets.no_downloads(offline), _progress(quiet) as on_progress:
         evaluation = measure_images(
             originals,
@@ -130,6 +138,8 @@ def measure(
             codes,
             num_codes,
             reference,
+            model=made_by,
+            dataset=dataset,
             protocols=protocols or ["clean"],
             metrics=chosen,
             options=options,
