@@ -42,6 +42,7 @@ class Quantizer(nn.Module):
 
     paper: ClassVar[str]
     VERSION: ClassVar[int] = 1
+    LATER: ClassVar[Mapping[str, Any]] = {}  # arguments added after runs were published -> what was done before
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     upper_bound: ClassVar[bool] = False  # True: not a method, but a bound for all; never ranked in a table
     packages: ClassVar[tuple[str, ...]] = ()  # modules of other packages that it needs
