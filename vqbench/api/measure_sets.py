@@ -99,6 +99,7 @@ def measure_against(
     chosen = list(default_set_metrics() if metrics is None else dict.fromkeys(metrics))
     settings = SetSettings(list(dict.fromkeys(protocols)), chosen, devices_of(device, 1)[0])
     settings.require_images(len(given), len(references))
+    total = len(settings.protocols) * (len(given) + len(references))
     kept = None if store is None else KeptMeasurement(store, key_of_set(given, references, settings))
     if kept is not None and (finished := _finished(kept, label)) is not None:
         options.require_sound(finished.about["damaged"])
@@ -107,20 +108,13 @@ def measure_against(
     with ExitStack() as held:
         if kept is not None and not held.enter_context(lock_folder(kept.folder)):
             raise UsageError(f"{kept.folder}: another process is measuring these images; wait for it")
-        total = len(settings.protocols) * (len(given) + len(references))
         given, references = (side.examined(lambda: progress(0, total)) for side in (given, references))
-        damaged = {**given.damaged, **references.damaged}
-        options.require_sound(damaged)
+        options.require_sound(damaged := {**given.damaged, **references.damaged})
         settings.require_images(len(given), len(references))
         fetch(settings.assets())
         rows = measure_set(given, references, settings, kept, progress)
         compared = f"Compared with {len(references):,} images of {reference}, which are no partners."
-        about = {
-            "samples": _described(given),
-            "reference": _described(references),
-            "damaged": damaged,
-            "notes": [*notes, *more, compared, *left_out(damaged, "image")],
-        }
+        about = _about(given, references, [*notes, *more, compared, *left_out(damaged, "image")])
         if kept is not None:
             kept.finish({"about": about, "values": rows})
     return _evaluation(rows, label, about)
@@ -139,6 +133,12 @@ def _set(path: Path, options: ReadingOptions) -> tuple[SetInput, list[str]]:
     declared = ValueRange.parse(options.range) if options.range else None
     found = found_range(images, declared)
     return SetInput(images, found.range), [*images.notes, found.sentence(images.path)]
+
+
+def _about(given: SetInput, references: SetInput, notes: list[str]) -> dict[str, Any]:
+    """Return facts about both sides, as JSON data."""
+    sides = {"samples": _described(given), "reference": _described(references)}
+    return {**sides, "damaged": {**given.damaged, **references.damaged}, "notes": notes}
 
 
 def _described(side: SetInput) -> dict[str, Any]:

@@ -83,6 +83,14 @@ Format = Annotated[str, typer.Option("--format", metavar="NAME", help="text, mar
 Output = Annotated[
     Path | None, typer.Option("-o", "--output", metavar="FILE", parser=given_path, help="Write to a file.")
 ]
+Report = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        parser=given_path,
+        help="Write a page (HTML): worst and best images, histograms, digests.",
+    ),
+]
 Store = Annotated[
     Path, typer.Option("--store", metavar="FOLDER", parser=given_path, help="Keeps values, and what was interrupted.")
 ]
@@ -110,6 +118,7 @@ def measure(
     as_rgb: AsRgb = False,
     style: Format = "text",
     output: Output = None,
+    report: Report = None,
     store: Store = STORE,
     plugin: shared.Plugins = None,
     device: shared.Device = "auto",
@@ -125,6 +134,7 @@ def measure(
     from vqbench import assets
     from vqbench.api.evaluation import require_format
     from vqbench.api.measure_sets import measure_images
+    from vqbench.cli.measure_report import write_report
     from vqbench.measuring.pair_inputs import ReadingOptions
 
     add_plugins(plugin)
@@ -149,6 +159,8 @@ def measure(
             progress=on_progress,
             say=note,
         )
+    if report is not None:
+        write_report(evaluation, report, originals, reconstructions, options)
     _print(evaluation, style, output, as_json)
 
 

@@ -1,4 +1,4 @@
-"""Digests of decoded pixels: the same for the same images in any format and order."""
+"""Digests of decoded pixels, which do not depend on format and order."""
 
 from __future__ import annotations
 

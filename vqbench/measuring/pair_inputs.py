@@ -39,7 +39,10 @@ class ReadingOptions:
     as_rgb: bool = False
 
     def require_sound(self, damaged: Mapping[str, str]) -> None:
-        """Raise DamagedImage for one that an earlier call has left out, unless they are skipped now as well."""
+        """Raise DamagedImage for one of ``damaged`` unless they are skipped.
+
+        An earlier call may have skipped them.
+        """
         if damaged and not self.skip_damaged:
             raise DamagedImage(*next(iter(damaged.items())))
 
@@ -201,7 +204,10 @@ def _digest(codes: np.ndarray) -> str:
 
 
 def left_out(damaged: Mapping[str, str], what: str) -> list[str]:
-    """Name the damaged images that were left out, as ``what`` ("pair", "image"); nothing without any."""
+    """Name the damaged images that were left out; no sentence without any.
+
+    ``what`` was left out: "pair" or "image".
+    """
     if not damaged:
         return []
     named = [f"{name} ({reason})" for name, reason in list(damaged.items())[:SOME]]

@@ -99,7 +99,8 @@ class PairReader:
             )
         sides = zip((original, reconstruction), self.ranges, strict=True)
         digests = b"".join(image_digest(image, scale) for image, scale in sides)
-        return _Pair(place, *self._channels(name, original, reconstruction), digests)
+        levels = self._channels(name, original, reconstruction)
+        return _Pair(place, levels[0], levels[1], digests)
 
     def _channels(self, name: str, *pair: InputImage) -> list[np.ndarray]:
         """Return both images with one channel if both are grey, else with three."""

@@ -11,20 +11,20 @@ from typing import Any
 import vqbench
 
 
-def fill(template: str, **context: Any) -> str:
+def fill(template: str, style: str = "page.css", script: str | None = "page.js", **context: Any) -> str:
     """Render one template to HTML.
 
-    Styles and script are part of the page; its security policy allows these two alone, by digest.
+    The files ``style`` and ``script`` are part of the page; its security policy allows these alone, by digest.
     """
-    style, script = (_source(name) for name in ("page.css", "page.js"))
+    css, code = _source(style), "" if script is None else _source(script)
+    scripts = f"script-src {_digest(code)}; " if code else ""
     policy = (
-        f"default-src 'none'; img-src data:; style-src {_digest(style)}; script-src {_digest(script)}; "
-        "base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; img-src data:; style-src {_digest(css)}; {scripts}base-uri 'none'; form-action 'none'"
     )
     # Both are files of this package, in which no closing tag can end their elements early.
     from markupsafe import Markup
 
-    own = {"style": Markup(style), "script": Markup(script), "policy": policy, "version": vqbench.__version__}
+    own = {"style": Markup(css), "script": Markup(code), "policy": policy, "version": vqbench.__version__}
     page: str = _environment().get_template(template).render(**own, **context)
     return page
 
