@@ -84,7 +84,7 @@ TRAIN: Mapping[str, TrainProtocol] = {protocol.name: protocol for protocol in (_
 
 
 Colour = Literal["rgb", "grey", "grey601", "grey709", "y"]
-FidResize = Literal["pytorch", "pillow", "clean"]
+FidResize = Literal["pytorch", "pillow", "clean", "torchmetrics"]
 
 
 @dataclass(frozen=True)
@@ -149,6 +149,7 @@ _MEASURE_REASONS: Mapping[tuple[str, Any], str] = {
     ("fid_resize", "pytorch"): "pytorch-fid: PyTorch's bilinear to 299x299, half-pixel centres, no antialiasing",
     ("fid_resize", "pillow"): "Pillow's bilinear to 299x299, antialiased, in 8 bits",
     ("fid_resize", "clean"): "clean-fid: Pillow's bicubic to 299x299, antialiased, in floats",
+    ("fid_resize", "torchmetrics"): "torchmetrics: PyTorch's bilinear to 299x299, antialiased, in floats",
     ("colour", "grey"): "Pillow's convert('L') and OpenCV: BT.601 weights, rounded to 8 bits",
     ("colour", "grey601"): "BT.601 weights of red, green and blue, in floats",
     ("colour", "grey709"): "scikit-image's rgb2gray: BT.709 weights, in floats",

@@ -101,7 +101,7 @@ SETTINGS: Mapping[str, Setting] = {
         Setting("ssim_border", "the positions that SSIM averages", ("valid", "reflect")),
         Setting("lpips_net", "the network of LPIPS", ("vgg", "alex")),
         Setting("lpips_input", "the range of what LPIPS's network is given", ("[-1, 1]", "[0, 1]")),
-        Setting("fid_resize", "the resize before Inception", (None, 229, "pytorch", "pillow", "clean")),
+        Setting("fid_resize", "the resize before Inception", (None, 229, "pytorch", "pillow", "clean", "torchmetrics")),
         Setting("reference", "the images that FID and KID compare reconstructions with", (PARTNERS, OTHER)),
         Setting("images", "the number of images", ()),  # values depend on how many there are
     )
