@@ -30,6 +30,7 @@ class ModelOptions:
             codes); a folder that diffusers' ``save_pretrained`` wrote, of a VQModel or an AutoencoderKL; a checkpoint
             of taming-transformers; a file of torch.export or TorchScript; a finished run, by its key or folder. In
             Python also the callable itself.
+        dataset: Name of a data set whose test split it reconstructs, in place of originals. None: of a run, its own.
         range: Of the images that it takes and returns: -1..1, 0..1 or 0..255. None: -1..1, unless it looks otherwise.
         batch_size: Images that it is given together. None: those of the evaluation for a run, else up to 100, of 2**20
             pixels together.
@@ -37,6 +38,7 @@ class ModelOptions:
     """
 
     model: Any
+    dataset: str | None = None
     range: str | None = None
     batch_size: int | None = None
     trust: bool = False
@@ -45,7 +47,6 @@ class ModelOptions:
 def measure_model(
     originals: Path | None,
     model: ModelOptions,
-    dataset: str | None = None,
     num_codes: int | None = None,
     *,
     protocols: Sequence[str] = ("clean",),
@@ -60,9 +61,8 @@ def measure_model(
     """Evaluate what a model makes of images, computing a part at a time.
 
     Args:
-        originals: Images, as :func:`vqbench.api.measure.measure_files` takes them.
+        originals: Images, as :func:`vqbench.api.measure.measure_files` takes them; None for those of a data set.
         model: What reconstructs them.
-        dataset: The name of a data set instead, whose test split is taken. Without both, that of the run.
         num_codes: Size of the codebook, where the model does not say it.
         protocols: See :func:`vqbench.api.measure.measure_files`, also for all others.
         metrics: Likewise; codes are counted where the model returns them.
@@ -78,7 +78,7 @@ def measure_model(
         RunError: A model that fails or returns NaN; images that are too few or too small for a metric.
         AssetError: Files that cannot be read.
     """
-    inputs = opened_model(originals, model, dataset, num_codes, options, device)
+    inputs = opened_model(originals, model, num_codes, options, device)
     return measure_opened(
         inputs,
         protocols=protocols,
@@ -94,9 +94,8 @@ def measure_model(
 def opened_model(
     originals: Path | None,
     model: ModelOptions,
-    dataset: str | None = None,
     num_codes: int | None = None,
-    reading: ReadingOptions | None = None,
+    options: ReadingOptions | None = None,
     device: str = "cpu",
 ) -> ModelInputs:
     """Load a model, open the originals, and reconstruct the first.
@@ -106,14 +105,14 @@ def opened_model(
     from vqbench.measuring.models.model_inputs import ModelInputs
     from vqbench.measuring.pair_inputs import ReadingOptions
 
-    if originals is not None and dataset is not None:
-        raise UsageError(f"{originals} and --dataset {dataset}: give one of them")
-    reading = reading or ReadingOptions()
-    if reading.by_order or reading.as_rgb:
+    if originals is not None and model.dataset is not None:
+        raise UsageError(f"{originals} and --dataset {model.dataset}: give one of them")
+    options = options or ReadingOptions()
+    if options.by_order or options.as_rgb:
         raise UsageError("--by-order, --as-rgb: of two sides that exist; a model makes the partner of each original")
     loaded, own = _loaded(model, device)
-    images = _originals(originals, dataset, own, reading)
-    return ModelInputs.open(images, _with_options(loaded, model), num_codes, reading)
+    images = _originals(originals, model.dataset, own, options)
+    return ModelInputs.open(images, _with_options(loaded, model), num_codes, options)
 
 
 def require_originals_alone(**others: Any) -> None:

@@ -29,13 +29,12 @@ def measure_images(
     reference: Path | None = None,
     *,
     model: ModelOptions | None = None,
-    dataset: str | None = None,
     metrics: Sequence[str] | None = None,
     **common: Any,
 ) -> Evaluation:
     """Evaluate pairs, or one set of images against a ``reference``, or both.
 
-    With a ``model``, it is pairs of ``originals``, or of a ``dataset``, and what the model makes of them. Without
+    With a ``model``, it is pairs of ``originals``, or of its data set, and what it makes of them. Without
     ``reconstructions``, ``originals`` are a generator's images, and ``metrics`` those of samples. With both, metrics of
     samples compare reconstructions with the reference. See :func:`measure_files`, :func:`measure_model` and
     :func:`measure_against` for ``common`` arguments and errors.
@@ -44,7 +43,7 @@ def measure_images(
 
     if model is not None:
         require_originals_alone(reconstructions=reconstructions, codes=codes, reference=reference)
-        return measure_model(originals, model, dataset, num_codes, metrics=metrics, **common)
+        return measure_model(originals, model, num_codes, metrics=metrics, **common)
     if originals is None:
         raise UsageError("nothing to measure: give ORIGINALS and RECONSTRUCTIONS, or ORIGINALS and --model")
     if reconstructions is None:

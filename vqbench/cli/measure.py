@@ -149,7 +149,6 @@ def measure(
             num_codes,
             reference,
             model=made_by,
-            dataset=dataset,
             protocols=protocols or ["clean"],
             metrics=chosen,
             options=options,
@@ -160,7 +159,7 @@ def measure(
             say=note,
         )
     if report is not None:
-        write_report(evaluation, report, originals, reconstructions, options)
+        write_report(evaluation, report, originals, made_by or reconstructions, options, device)
     _print(evaluation, style, output, as_json)
 
 

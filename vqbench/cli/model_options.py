@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vqbench.cli.options import whole_number
+from vqbench.cli.options import given_path, whole_number
 from vqbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def chosen_model(
     from vqbench.api.measure_models import ModelOptions
 
     if model is not None:
-        return ModelOptions(model, model_range, batch_size, trust)
+        return ModelOptions(model, dataset, model_range, batch_size, trust)
     given: Mapping[str, Any] = {
         "--dataset": dataset,
         "--model-range": model_range,
@@ -63,3 +64,10 @@ def chosen_model(
         if value is not None:
             raise UsageError(f"{option}: with --model alone; add it, or leave {option} out")
     return None
+
+
+def only_originals(words: Sequence[str]) -> Path | None:
+    """Return the path of the originals, None without one. Raises UsageError for more words."""
+    if len(words) > 1:
+        raise UsageError(f"{' '.join(words)}: with --model, give ORIGINALS alone; it makes the reconstructions")
+    return given_path(words[0]) if words else None

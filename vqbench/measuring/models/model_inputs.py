@@ -61,7 +61,7 @@ class ModelInputs:
     matched: Matched
     options: ReadingOptions
     extremes: FoundRange | None  # of originals that are floats
-    size: tuple[int, int]  # height and width of the first image, in pixels
+    shape: tuple[int, int, int]  # (C, H, W) of the first image, as the model is given it
     codes: ModelCodes | None
     probe: str  # digest of the first reconstruction
     remarks: list[str] = field(default_factory=list)
@@ -84,19 +84,21 @@ class ModelInputs:
         known = originals.names or [f"{place:06}" for place in range(len(originals))]
         order = sorted(range(len(known)), key=lambda place: known[place])
         matched = Matched([known[place] for place in order], order, order, "model")
-        opened = cls(originals, model, matched, options, extremes, (0, 0), None, "")
+        opened = cls(originals, model, matched, options, extremes, (0, 0, 0), None, "")
         first = opened.reader.first()
         output = model.reconstruct(first.levels[None], opened.reader.scale, [first.name], first.place)
         opened.reader.require_range(first, output)
         codes, remarks = _codes(model, output, num_codes)
         probe = hashlib.sha256(output.images.cpu().numpy().tobytes()).hexdigest()
-        size = first.levels.shape[1], first.levels.shape[2]
-        return replace(opened, size=size, codes=codes, probe=probe, remarks=remarks)
+        channels, height, width = first.levels.shape
+        return replace(opened, shape=(channels, height, width), codes=codes, probe=probe, remarks=remarks)
 
     @cached_property
     def reader(self) -> ModelReader:
         """The pairs as batches."""
-        return ModelReader(self)
+        scale = None if self.extremes is None else self.extremes.range
+        depth = None if self.codes is None else self.depth
+        return ModelReader(self.originals, self.model, self.matched, scale, self.options.skip_damaged, depth)
 
     @property
     def reconstructions(self) -> ModelSide:
@@ -117,7 +119,7 @@ class ModelInputs:
 
     def first_size(self) -> tuple[int, int]:
         """Return height and width of the first image."""
-        return self.size
+        return self.shape[1], self.shape[2]
 
     def codes_of(self, places: Sequence[int]) -> Tensor | None:
         """Return None: each batch brings its codes."""
@@ -129,7 +131,7 @@ class ModelInputs:
             notes.append(self.extremes.sentence(self.originals.path))
         if self.options.originals_as:
             notes.append(f"Originals were prepared by {self.options.originals_as}.")
-        model, together = self.model, self.model.batch_size(*self.size)
+        model, together = self.model, self.model.batch_size(*self.first_size())
         notes.append(
             f"Reconstructed by {model.name} ({model.kind}) on {model.device.type}: images and output in "
             f"{model.range.value}, output beyond is clipped, up to {together} images at a time."
@@ -148,20 +150,22 @@ class ModelInputs:
         model = self.model
         digest = hashlib.sha256(json.dumps(model.stamp).encode()).hexdigest()
         facts = {"name": model.name, "kind": model.kind, "digest": digest, "range": model.range.value}
-        return {"model": {**facts, "batch_size": model.batch_size(*self.size), "device": model.device.type}}
+        return {"model": {**facts, "batch_size": model.batch_size(*self.first_size()), "device": model.device.type}}
 
 
+@dataclass(frozen=True)
 class ModelReader:
     """Reads originals ahead, and reconstructs them in batches of up to 100.
 
     They are the same batches from wherever it starts.
     """
 
-    def __init__(self, inputs: ModelInputs) -> None:
-        self.originals, self.model, self.matched = inputs.originals, inputs.model, inputs.matched
-        self.skip_damaged, self.depth = inputs.options.skip_damaged, inputs.depth
-        self.with_codes = inputs.codes is not None
-        self.scale = None if inputs.extremes is None else inputs.extremes.range
+    originals: ImageInput
+    model: ImageModel
+    matched: Matched
+    scale: ValueRange | None  # of originals; None: uint8
+    skip_damaged: bool
+    depth: int | None  # codes per position; None: codes are not counted
 
     def batches(self, position: int = 0) -> Iterator[PairBatch]:
         """Yield the pairs from ``position`` on, which ends a batch.
@@ -257,7 +261,7 @@ class ModelReader:
 
     def _checked(self, codes: Tensor | None) -> Tensor | None:
         """Return codes, if they are counted. Raises UsageError for others than those of the first image."""
-        if not self.with_codes:
+        if self.depth is None:
             return None
         if codes is None or codes.shape[-1] != self.depth:
             has = "no codes" if codes is None else f"codes of depth {codes.shape[-1]}"
