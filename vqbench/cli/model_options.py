@@ -67,7 +67,10 @@ def chosen_model(
 
 
 def only_originals(words: Sequence[str]) -> Path | None:
-    """Return the path of the originals, None without one. Raises UsageError for more words."""
+    """Return the path of the originals, None without one.
+
+    Raises UsageError for more words.
+    """
     if len(words) > 1:
         raise UsageError(f"{' '.join(words)}: with --model, give ORIGINALS alone; it makes the reconstructions")
     return given_path(words[0]) if words else None

@@ -98,7 +98,7 @@ class PairInputs:
 
     @property
     def bits(self) -> float | None:
-        """Bits per position of codes that have another length than their codebook says; no file says so."""
+        """None: no file says that bits are not those of the codebook's size."""
         return None
 
     def described(self) -> dict[str, Any]:

@@ -26,7 +26,10 @@ class ValueRange(Enum):
 
     @classmethod
     def parse(cls, text: str, option: str = "--range") -> ValueRange:
-        """Return the range that ``text``, the value of ``option``, names. Raises UsageError."""
+        """Return the range that ``text`` names, the value of ``option``.
+
+        Raises UsageError.
+        """
         known = {each.value: each for each in cls}
         if text not in known:
             raise UsageError(f"{option} {text!r}: {nearest(text, known)}")

@@ -18,14 +18,14 @@ CLASSES = ("VQModel", "AutoencoderKL")
 
 
 def is_diffusers_folder(folder: Path) -> bool:
-    """Return whether a folder has what ``save_pretrained`` writes, of a model or a pipeline."""
+    """Return whether a folder has what ``save_pretrained`` writes."""
     return (folder / CONFIG).is_file() or (folder / "model_index.json").is_file()
 
 
 def diffusers_model(folder: Path, device: torch.device) -> ImageModel:
-    """Load an autoencoder from a local folder; nothing is fetched, nothing in it runs.
+    """Load an autoencoder from a local folder.
 
-    A VQModel returns its codes. An AutoencoderKL decodes the mode of its posterior, which is deterministic.
+    Nothing is fetched, and nothing in it runs. A VQModel returns its codes. An AutoencoderKL decodes the mode of its posterior, which is deterministic.
 
     Raises UsageError for folders of other models, and without the package diffusers.
     """
@@ -49,7 +49,10 @@ def diffusers_model(folder: Path, device: torch.device) -> ImageModel:
 
 
 def _class_of(folder: Path) -> str:
-    """Return the class that a folder's configuration names. Raises UsageError for others."""
+    """Return the class that a folder's configuration names.
+
+    Raises UsageError for others than :data:`CLASSES`.
+    """
     if not (folder / CONFIG).is_file():
         parts = [
             path.parent.name for path in sorted(folder.glob(f"*/{CONFIG}")) if path.parent.name in ("vae", "vqvae")

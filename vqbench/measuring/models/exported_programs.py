@@ -1,4 +1,4 @@
-"""Programs of torch.export and TorchScript, which are code: loaded only if trusted."""
+"""Programs of torch.export and TorchScript: code, loaded only if trusted."""
 
 from __future__ import annotations
 
@@ -59,7 +59,10 @@ def exported_program(path: Path, device: torch.device, trust: bool) -> ImageMode
 
 
 def _batch_bounds(program: Any, path: Path) -> tuple[int, int | None]:
-    """Return the least and the greatest number of images that a program takes; None for any."""
+    """Return the least and the greatest number of images that a program takes.
+
+    The second is None without a limit.
+    """
     names = program.graph_signature.user_inputs
     inputs = [node for node in program.graph.nodes if node.op == "placeholder" and node.name in names]
     shape: Sequence[Any] = getattr(inputs[0].meta.get("val"), "shape", ()) if inputs else ()

@@ -1,4 +1,4 @@
-"""A model that reconstructs images: what it is given, and what is checked of its output."""
+"""A model that reconstructs images: its input, and checks of its output."""
 
 from __future__ import annotations
 

@@ -260,7 +260,10 @@ class ModelReader:
         return PairBatch(as_unit(levels, self.scale), made, places, digests, position, damaged, codes)
 
     def _checked(self, codes: Tensor | None) -> Tensor | None:
-        """Return codes, if they are counted. Raises UsageError for others than those of the first image."""
+        """Return codes, if they are counted.
+
+        Raises UsageError where their depth is not that of the first image's.
+        """
         if self.depth is None:
             return None
         if codes is None or codes.shape[-1] != self.depth:
@@ -286,7 +289,10 @@ def _codebook(model: ImageModel, given: int | None) -> int | None:
 
 
 def _codes(model: ImageModel, output: ModelOutput, given: int | None) -> tuple[ModelCodes | None, list[str]]:
-    """Return the facts of codes that can be counted, and what a reader must know of others."""
+    """Return the facts of codes that can be counted.
+
+    Also what a reader must know of others. Raises UsageError where there should be codes and are none.
+    """
     if output.codes is None:
         if given is not None:
             raise UsageError(f"--num-codes {given}: {model.name} returns no codes; return (reconstructions, codes)")

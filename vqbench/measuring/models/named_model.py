@@ -18,7 +18,9 @@ CODE = re.compile(r".+\.py:\w+|[A-Za-z_][\w.]*:\w+")  # FILE.py:name, package.mo
 
 
 def named_model(name: str, device: torch.device, trust: bool = False) -> ImageModel | None:
-    """Load the model called ``name``; None if it is neither code, a folder of diffusers nor a file.
+    """Load the model called ``name``.
+
+    None if it is neither code, a folder of diffusers nor a file.
 
     Args:
         name: ``FILE.py:name``, ``package.module:name``, a folder of diffusers, a ``.pt2`` file of torch.export, a file

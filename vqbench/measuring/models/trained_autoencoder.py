@@ -1,4 +1,4 @@
-"""Autoencoders of vqbench: those of finished runs, and those built from checkpoints."""
+"""Autoencoders of vqbench: of finished runs, and of checkpoints."""
 
 from __future__ import annotations
 
