@@ -21,6 +21,7 @@ from tests.support.tiny_suite import vqbench as command
 from vqbench.api.measure_models import ModelOptions, measure_model, opened_model
 from vqbench.backbones.vqgan import VQGAN
 from vqbench.errors import AssetError, Interrupted, RunError, UsageError
+from vqbench.functional.precision import initial_products
 from vqbench.measuring import pair_stream
 
 Pairs = tuple[Path, Path]
@@ -123,7 +124,7 @@ def test_batches(pairs: Pairs) -> None:
 
 
 def test_random_models_are_reproducible(pairs: Pairs, file: Path, tmp_path: Path, monkeypatch: Any) -> None:
-    """Stopped at random batches, a model that draws has the values of one that was not, and the caller's generator too."""
+    """Stopped at random batches, a model that draws has the same values, and the caller's generator is left alone."""
     monkeypatch.setattr(pair_stream, "PIXELS", 5 * SIDE * SIDE)  # five images a batch
     torch.manual_seed(7)
     whole = vqbench.evaluate(pairs[0], model=f"{file}:noisy", metrics=METRICS)
@@ -161,7 +162,6 @@ def test_kept_by_weights(pairs: Pairs, tmp_path: Path) -> None:
         layer.weight *= 1.01
     assert not measured(layer)
     scale = 0.5
-    assert [measured(lambda x: x * scale), measured(lambda x: x * scale)] == [False, False]  # two texts
     function = lambda x: x * scale  # noqa: E731
     assert [measured(function), measured(function)] == [False, True]
     scale = 0.25  # which is neither in its text nor in a module
@@ -178,7 +178,10 @@ def test_kept_by_weights(pairs: Pairs, tmp_path: Path) -> None:
         (lambda x: x.long(), "returns torch.int64; return floats in -1..1, or uint8"),
         (lambda x: {"sample": x}, "returns dict; return a tensor of images"),
         (lambda x: (x, x, x), "returns 3 values"),
-        (lambda x: x.nothing, "fails: AttributeError: 'Tensor' object has no attribute 'nothing' (test_models.py, line"),
+        (
+            lambda x: x.nothing,
+            "fails: AttributeError: 'Tensor' object has no attribute 'nothing' (test_models.py, line",
+        ),
         (lambda x: (x, x), "codes of type float32: give whole numbers"),
         (nn.Identity, "it is a class; give an instance"),
         (3, "it is of type int, which cannot be called"),
@@ -197,7 +200,10 @@ def test_codes_are_checked(pairs: Pairs) -> None:
     for codes, sentence in (
         (lambda x: torch.full((len(x), 2, 2), 8), "run from 8 to 8, but those of 8 are 0 to 7"),
         (lambda x: torch.zeros(len(x) + 1, 4).long(), "returns codes of 2 images"),
-        (lambda x: torch.zeros(len(x), 2, 2, len(x)).long(), "codes of depth 24, and of the first image codes of depth 1"),
+        (
+            lambda x: torch.zeros(len(x), 2, 2, len(x)).long(),
+            "codes of depth 24, and of the first image codes of depth 1",
+        ),
     ):
         with pytest.raises(UsageError) as error:
             vqbench.evaluate(pairs[0], model=lambda x, codes=codes: (x, codes(x)), num_codes=8)
@@ -279,7 +285,8 @@ class Tiny(nn.Module):
 
 def exported(path: Path, batch: int | None) -> Path:
     dynamic = {"x": {0: torch.export.Dim("batch")}} if batch is None else None
-    program = torch.export.export(Tiny(), (torch.zeros(batch or 2, 3, SIDE, SIDE),), dynamic_shapes=dynamic)
+    with initial_products():  # else torch reads settings of which it has two kinds
+        program = torch.export.export(Tiny(), (torch.zeros(batch or 2, 3, SIDE, SIDE),), dynamic_shapes=dynamic)
     torch.export.save(program, path)
     return path
 
@@ -299,7 +306,7 @@ def scripted(path: Path) -> Path:
     ],
 )
 def test_programs_are_code(write: Callable[[Path], Path], pairs: Pairs, tmp_path: Path) -> None:
-    """Programs of torch.export, of any or a fixed batch, and of TorchScript have the module's values; only if trusted."""
+    """Programs of torch.export, for any or a fixed batch, and of TorchScript have the module's values, if trusted."""
     path = write(tmp_path)
     with pytest.raises(UsageError, match="holds code that runs when it is loaded; add --trust"):
         vqbench.evaluate(pairs[0], model=path)
@@ -320,8 +327,16 @@ def test_damaged_programs(pairs: Pairs, tmp_path: Path) -> None:
 
 
 SHAPE = {
-    **{"double_z": False, "z_channels": 16, "resolution": 32, "in_channels": 3, "out_ch": 3, "ch": 32},
-    **{"ch_mult": [1, 1], "num_res_blocks": 1, "attn_resolutions": [16, 8], "dropout": 0.0},
+    "double_z": False,
+    "z_channels": 16,
+    "resolution": 32,
+    "in_channels": 3,
+    "out_ch": 3,
+    "ch": 32,
+    "ch_mult": [1, 1],
+    "num_res_blocks": 1,
+    "attn_resolutions": [16, 8],
+    "dropout": 0.0,
 }
 
 
@@ -364,7 +379,11 @@ def test_configurations_that_do_not_fit(pairs: Pairs, tmp_path: Path) -> None:
         (
             ({"target": "taming.models.vqgan.GumbelVQ"}, UsageError, "a GumbelVQ, which has another quantizer"),
             ({"n_embed": 17}, UsageError, "its codebook has 16 codes of 8 dimensions"),
-            ({"ddconfig": {**SHAPE, "ch": 64}}, AssetError, "of the parameters of this backbone it has in another shape"),
+            (
+                {"ddconfig": {**SHAPE, "ch": 64}},
+                AssetError,
+                "of the parameters of this backbone it has in another shape",
+            ),
             ({"ddconfig": {**SHAPE, "ch_mult": "1,1"}}, UsageError, "ch_mult is '1,1'"),
             ({"ddconfig": None}, UsageError, "not a configuration of taming-transformers"),
         )

@@ -49,10 +49,9 @@ def evaluate(
         metrics: names that ``vqbench list metrics`` prints, or ``all``. None: those that need no weights, which
             ``lpips``, ``rfid`` and ``kid`` fetch on first use.
         device: where networks are computed: auto, cpu, cuda or cuda:N.
-        reading: for paths, ``by_order``, ``originals_as``, ``range``, ``array``, ``skip_damaged`` and ``as_rgb``, as
-            the options of ``vqbench measure``; ``label``, a name; ``store``, a folder that keeps what is measured; and
-            ``reference``, images that are no partners, for metrics of samples. With ``model``, also ``dataset``,
-            ``model_range``, ``batch_size`` and ``trust``.
+        reading: for paths, ``by_order``, ``originals_as``, ``range``, ``array``, ``skip_damaged``, ``as_rgb``,
+            ``label`` and ``reference``, as the options of ``vqbench measure``; ``store``, a folder that keeps values.
+            With ``model`` also ``dataset``, ``model_range``, ``batch_size`` and ``trust``.
 
     Raises:
         UsageError: arrays of a wrong type, range or shape; codes beyond ``num_codes``; an unknown name.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +21,9 @@ from vqbench.system.paths import is_file, is_folder, path_of
 
 if TYPE_CHECKING:
     from vqbench.api.explaining import ExplainOptions, Progress
+    from vqbench.api.measure_models import ModelOptions
     from vqbench.evaluation.explaining.values import ExplainedImages
+    from vqbench.measuring.pair_inputs import ReadingOptions
 
 FILES = (".npy", ".npz", ".pt", ".pth", ".tar")
 
@@ -96,7 +98,7 @@ def explain(
 ) -> None:
     """Show how each setting of the evaluation changes the values."""
     from vqbench import assets, registry
-    from vqbench.api.explaining import ExplainOptions, explained_model, explained_pairs
+    from vqbench.api.explaining import ExplainOptions
     from vqbench.measuring.pair_inputs import ReadingOptions
 
     add_plugins(plugin)
@@ -112,14 +114,8 @@ def explain(
     options = ExplainOptions(start, end, metrics or (), device, say=say)
     reading = ReadingOptions(by_order, originals_as, value_range, array, skip_damaged, as_rgb)
     with assets.no_downloads(offline):
-        if made_by is not None:
-            originals = models.only_originals(words)
-            pairs = explained_model(originals, made_by, other_reference, images, reading, device, say)
-            _explain_images(pairs, options, target, alone, quiet, as_json)
-            return
-        if _are_images(words):
-            paths = path_of(words[0]), path_of(words[1])
-            pairs = explained_pairs(*paths, other_reference, images, reading, say)
+        if made_by is not None or _are_images(words):
+            pairs = _opened(words, made_by, other_reference, images, reading, device, say)
             _explain_images(pairs, options, target, alone, quiet, as_json)
             return
         if target is not None or other_reference is not None or reading != ReadingOptions():
@@ -128,6 +124,23 @@ def explain(
                 "`vqbench export` writes a run's"
             )
         _explain_run(words, store, options, images, quiet, as_json)
+
+
+def _opened(
+    words: Sequence[str],
+    made_by: ModelOptions | None,
+    other_reference: Path | None,
+    images: int | None,
+    reading: ReadingOptions,
+    device: str,
+    say: Callable[[str], None],
+) -> ExplainedImages:
+    """Open two sides that exist, or the originals of a model."""
+    from vqbench.api.explaining import explained_model, explained_pairs
+
+    if made_by is None:
+        return explained_pairs(path_of(words[0]), path_of(words[1]), other_reference, images, reading, say)
+    return explained_model(models.only_originals(words), made_by, other_reference, images, reading, device, say)
 
 
 def _are_images(words: Sequence[str]) -> bool:

@@ -25,7 +25,8 @@ def is_diffusers_folder(folder: Path) -> bool:
 def diffusers_model(folder: Path, device: torch.device) -> ImageModel:
     """Load an autoencoder from a local folder.
 
-    Nothing is fetched, and nothing in it runs. A VQModel returns its codes. An AutoencoderKL decodes the mode of its posterior, which is deterministic.
+    Nothing is fetched, and nothing in it runs. A VQModel returns its codes. An AutoencoderKL decodes the mode of its
+    posterior, which is deterministic.
 
     Raises UsageError for folders of other models, and without the package diffusers.
     """

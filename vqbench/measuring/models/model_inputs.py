@@ -86,7 +86,7 @@ class ModelInputs:
         matched = Matched([known[place] for place in order], order, order, "model")
         opened = cls(originals, model, matched, options, extremes, (0, 0, 0), None, "")
         first = opened.reader.first()
-        output = model.reconstruct(first.levels[None], opened.reader.scale, [first.name], first.place)
+        output = model.reconstruct(np.stack([first.levels]), opened.reader.scale, [first.name], first.place)
         opened.reader.require_range(first, output)
         codes, remarks = _codes(model, output, num_codes)
         probe = hashlib.sha256(output.images.cpu().numpy().tobytes()).hexdigest()
@@ -241,8 +241,8 @@ class ModelReader:
             if not (image.grey or equal_channels(levels)):
                 raise UsageError(f"{name}: it has colours, and {model.name} takes one channel; give grey images")
             levels = levels[:1]
-        elif model.channels == 3:
-            levels = np.broadcast_to(levels, (3, *levels.shape[1:]))
+        elif model.channels == 3 and len(levels) == 1:
+            levels = levels.repeat(3, axis=0)
         return _Original(place, name, levels)
 
     def _joined(self, waiting: Sequence[_Original], position: int, damaged: list[DamagedImage]) -> PairBatch:
