@@ -19,12 +19,12 @@ from typing import Any
 from vqbench.conformance.case import Case
 from vqbench.conformance.catalogue import CHECKS, cases, checks_of, kind_named, known
 from vqbench.conformance.outcome import Check, Result, conduct
-from vqbench.conformance.quantizers import rank_checks
+from vqbench.conformance.quantizers import likeness, rank_checks
 from vqbench.conformance.quantizers.case import QuantizerCase
 from vqbench.errors import UsageError, VqbenchError, nearest
 from vqbench.registry import BrokenPlugin, Kind
 
-__all__ = ["CHECKS", "Case", "Report", "case", "check", "check_named", "conformance", "known"]
+__all__ = ["CHECKS", "Case", "Report", "case", "check", "check_like", "check_named", "conformance", "known"]
 
 
 @dataclass(frozen=True)
@@ -132,6 +132,46 @@ def check_named(
     if not fitting:
         _checks_named(found[0].kind, only)
     return [check(each, slow=slow, only=[name for name in only if name in _names(each.kind)]) for each in fitting]
+
+
+def check_like(
+    candidate: Case,
+    reference: Case,
+    *,
+    names: Mapping[str, str] = MappingProxyType({}),
+    steps: int = likeness.STEPS,
+    free_run: bool = False,
+) -> Report:
+    """Compare a quantizer with another one, step by step.
+
+    Both are trained on the same inputs and random draws in float64. Before each step the reference's state, the
+    optimizer's too, is copied into the candidate. Compared are codes, z_q, loss, gradients, state, and evaluation. The
+    last result is a FAIL that names the first tensor that differs, if any does.
+
+    Args:
+        candidate: the quantizer under test, from :func:`case`.
+        reference: the one that it should equal, with the same num_codes and dim.
+        names: the candidate's name of an entry of the state -> the reference's, where they differ.
+        steps: training steps, at least 1.
+        free_run: copy the state before the first step alone.
+
+    Raises UsageError for other plugins than quantizers, and for states that cannot be mapped.
+
+    >>> check_like(case("vq", beta=1.0), case("vq"), steps=2).results[-1].check
+    'loss'
+    >>> check_like(case("cvq", anchor="random", contrastive=False), case("cvq_online", anchor="random")).failed
+    False
+    """
+    if not isinstance(candidate, QuantizerCase) or not isinstance(reference, QuantizerCase):
+        raise UsageError("only quantizers can be compared with each other; leave out --like for other plugins")
+    if steps < 1:
+        raise UsageError(f"steps must be at least 1, not {steps}")
+    about = f"{candidate.about}; compared with {reference.name}: {reference.about}"
+    for each in (candidate, reference):
+        if lacking := each.missing():
+            return Report("quantizers", candidate.name, about, [Result("ready", "SKIP", *lacking.split(": ", 1))])
+    results = likeness.compare(candidate, reference, names, steps, free_run)
+    return Report("quantizers", candidate.name, about, results)
 
 
 def _names(kind: Kind) -> set[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -78,6 +79,60 @@ def test_stopped_at_random_batches(exported: Path, tmp_path: Path) -> None:
     assert found.about["resumed_at"] > 0
 
 
+KILLED = """
+import sys, time
+from vqbench.measuring import pair_measurement
+from vqbench.measuring.kept_measurement import KeptMeasurement
+
+save = KeptMeasurement.save
+
+def save_and_wait(self, *state):
+    save(self, *state)
+    time.sleep(0.2)
+
+pair_measurement.SAVED_EVERY, KeptMeasurement.save = 0.0, save_and_wait
+from vqbench.cli.app import run_words
+sys.exit(run_words(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("through", ["files", "model"])
+def test_killed_at_random_moments(through: str, exported: Path, tmp_path: Path) -> None:
+    """Killed by SIGKILL three times, and called again, JSON has where it resumed and the values of the record."""
+    expected = stored(exported)["clean"]
+    metrics = [name for name in METRICS if name in expected]
+    originals, reconstructions, codes = map(str, paths(exported))
+    files = [originals, reconstructions, "--codes", codes]
+    words = ["measure", *(files if through == "files" else ["--model", str(exported / "run")])]
+    words += [
+        "--store",
+        str(tmp_path),
+        "--json",
+        "-q",
+        "--device",
+        "cpu",
+        *(word for name in metrics for word in ("--metrics", name)),
+    ]
+    draw = random.Random(0)
+    for attempt in range(4):
+        before = [file.stat().st_mtime_ns for file in tmp_path.rglob("progress.npz")]
+        process = subprocess.Popen([sys.executable, "-c", KILLED, *words], stdout=-1, stderr=-1, text=True)
+        if attempt < 3:
+            deadline = time.monotonic() + 300
+            while [file.stat().st_mtime_ns for file in tmp_path.rglob("progress.npz")] == before:
+                assert time.monotonic() < deadline
+                assert process.poll() is None
+                time.sleep(0.01)
+            time.sleep(draw.random() * 0.3)
+            process.send_signal(signal.SIGKILL)
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == (-signal.SIGKILL if attempt < 3 else 0), err
+    data = json.loads(out)
+    assert data["resumed_at"] >= 300
+    assert f"resumed at image {data['resumed_at'] + 1} of" in err.replace(",", "")
+    assert {row["metric"]: row["value"] for row in data["values"]} == {name: expected[name] for name in metrics}
+
+
 def through_model(exported: Path, **how: object) -> tuple[dict[str, float], dict[str, float], api.Evaluation]:
     """The values of the run as a model, those of its record, and the evaluation."""
     expected = {name: value for name, value in stored(exported)["clean"].items() if name in METRICS}
@@ -113,33 +168,6 @@ def test_the_model_stopped_at_random_batches(exported: Path, tmp_path: Path) -> 
             continue
     assert found == expected
     assert evaluation.about["resumed_at"] > 0
-
-
-def test_killed_while_the_model_computes(exported: Path, tmp_path: Path) -> None:
-    """Killed by SIGKILL wherever it is, the command ends with the values of the record."""
-    words = ["measure", "--model", str(exported / "run"), "--store", str(tmp_path), "--json", "-q", "--device", "cpu"]
-    code = (
-        "import sys; from vqbench.measuring import pair_measurement; pair_measurement.SAVED_EVERY = 0.0\n"
-        "from vqbench.cli.app import run_words; sys.exit(run_words(sys.argv[1:]))"
-    )
-    draw = random.Random(0)
-    for attempt in range(4):
-        process = subprocess.Popen([sys.executable, "-c", code, *words], stdout=-1, stderr=-1, text=True)
-        deadline = time.monotonic() + 60
-        while attempt < 3 and not any(tmp_path.rglob("progress.npz")) and process.poll() is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-        if attempt < 3:
-            time.sleep(draw.random() * 0.2)
-            process.kill()
-        out, err = process.communicate(timeout=60)
-        if process.returncode == 0:
-            break
-    assert process.returncode == 0, err
-    values = {row["metric"]: row["value"] for row in json.loads(out)["values"]}
-    expected = stored(exported)["clean"]
-    assert values == {name: expected[name] for name in values}
-    assert len(values) >= 5
 
 
 def test_what_a_run_is_not_given(exported: Path, tmp_path: Path) -> None:

@@ -56,6 +56,13 @@ def test_one_folder_against_a_reference(pairs: Pairs, tmp_path: Path, capsys: py
 
 
 @pytest.mark.usefixtures("_small_network")
+def test_few_images_are_marked(pairs: Pairs) -> None:
+    """KID of fewer images than a subset has is given, and said to be not ranked."""
+    table = vqbench.evaluate(pairs[1], reference=pairs[0], metrics=["sample_kid"]).table().replace("\n", " ")
+    assert "KID is not ranked: it needs at least 1,000 images, here 24." in table
+
+
+@pytest.mark.usefixtures("_small_network")
 def test_pairs_and_a_reference(pairs: Pairs) -> None:
     """With both, a table has the metrics of pairs, and those of reconstructions against the reference."""
     found = vqbench.evaluate(*pairs, reference=pairs[0], metrics=["l1", "precision"])

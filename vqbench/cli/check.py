@@ -36,6 +36,21 @@ Dim = Annotated[
 ]
 List = Annotated[bool, typer.Option("--list", help="List the checks, of --kind or of every kind, and run none.")]
 Slow = Annotated[bool, typer.Option("--slow", help="Run slow checks, too, such as torch.compile.")]
+Like = Annotated[
+    str | None,
+    typer.Option(metavar="QUANTIZER", help="Compare with this quantizer, step by step: 'cvq(anchor=closest)'."),
+]
+Maps = Annotated[
+    list[str] | None,
+    typer.Option("--map", metavar="NAME=NAME", help="With --like: a name in the plugin's state, and the reference's."),
+]
+Steps = Annotated[
+    int | None, typer.Option(metavar="N", min=1, max=10_000, help="With --like: training steps; by default 20.")
+]
+FreeRun = Annotated[
+    bool,
+    typer.Option("--free-run", help="With --like: copy the state before the first step alone; show where they part."),
+]
 
 
 def check(
@@ -47,6 +62,10 @@ def check(
     num_codes: NumCodes = None,
     dim: Dim = None,
     slow: Slow = False,
+    like: Like = None,
+    maps: Maps = None,
+    steps: Steps = None,
+    free_run: FreeRun = False,
     listed: List = False,
     as_json: shared.Json = False,
 ) -> None:
@@ -54,6 +73,8 @@ def check(
 
     Plugins of all five kinds: quantizers, metrics, data sets, backbones, recipes. Each check ends with PASS, WARN, SKIP
     or FAIL. The exit code is 1 if any fails.
+
+    --like compares a quantizer with another one in place of the checks: it names the first tensor that differs.
     """
     from vqbench import testing
 
@@ -61,13 +82,18 @@ def check(
         _list(kind, as_json)
         return
     subjects = _subjects(plugins, all_plugins, kind)
+    if like is None and (maps or steps or free_run):
+        raise UsageError("--map, --steps and --free-run compare with another quantizer; name it with --like")
     args = dict(map(_argument, sets or ()))
     for option in ("num_codes", "dim"):
         if option in args:
             raise UsageError(f"--set {option}={args[option]}: use --{option.replace('_', '-')}")
     reports = []
     for name, each in subjects:
-        new = testing.check_named(name, args, kind=each, num_codes=num_codes, dim=dim, slow=slow, only=only or ())
+        if like is not None:
+            new = [_compared(name, like, args, maps or [], num_codes, dim, steps, free_run)]
+        else:
+            new = testing.check_named(name, args, kind=each, num_codes=num_codes, dim=dim, slow=slow, only=only or ())
         reports += new
         if not as_json:
             width = shutil.get_terminal_size().columns
@@ -75,6 +101,36 @@ def check(
     if as_json:
         print_json([report_data(report) for report in reports])
     raise typer.Exit(int(any(report.failed for report in reports)))
+
+
+def _compared(
+    name: str,
+    like: str,
+    args: dict[str, Any],
+    maps: list[str],
+    num_codes: int | None,
+    dim: int | None,
+    steps: int | None,
+    free_run: bool,
+) -> Report:
+    """Compare the quantizer ``name`` with the one that ``like`` writes."""
+    from vqbench import testing
+    from vqbench.profiling.subjects import expanded
+
+    written = expanded(like)
+    if len(written) > 1:
+        raise UsageError(f"--like {like}: names {len(written)} quantizers; give one value per argument")
+    [(_, reference, given)] = written
+    pairs = [text.partition("=") for text in maps]
+    if wrong := ["".join(pair) for pair in pairs if not all(pair)]:
+        raise UsageError(f"--map {wrong[0]}: not of the form name=reference, such as embedding.weight=codebook")
+    return testing.check_like(
+        testing.case(name, kind="quantizer", num_codes=num_codes, dim=dim, **args),
+        testing.case(reference, kind="quantizer", num_codes=num_codes, dim=dim, **given),
+        names={own: other for own, _, other in pairs},
+        free_run=free_run,
+        **({} if steps is None else {"steps": steps}),
+    )
 
 
 def _list(kind: str | None, as_json: bool) -> None:

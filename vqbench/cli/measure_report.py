@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from vqbench.api.evaluation import Evaluation
     from vqbench.api.measure_models import ModelOptions
     from vqbench.measuring.pair_inputs import ReadingOptions
-    from vqbench.reporting.html.measured_page import Levels
+    from vqbench.reporting.html.measured.page_of_folder import Levels
 
 
 def write_report(
@@ -29,7 +29,7 @@ def write_report(
 
     Raises StoreError where ``path`` cannot be written, DamagedImage where an image can no longer be decoded.
     """
-    from vqbench.reporting.html.measured_page import MeasuredTable, measured_page
+    from vqbench.reporting.html.measured.page_of_folder import MeasuredTable, measured_page
     from vqbench.system.output import write_text
 
     def read(names: Sequence[str]) -> Levels:
