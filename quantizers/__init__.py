@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from vqbench.quantizers.bsq import BSQ as BSQ
     from vqbench.quantizers.cvq import CVQ as CVQ
     from vqbench.quantizers.cvq_grouped import CVQGrouped as CVQGrouped
+    from vqbench.quantizers.diveq import DiVeQ as DiVeQ
     from vqbench.quantizers.entropy_vq import EntropyVQ as EntropyVQ
+    from vqbench.quantizers.fsp import FSP as FSP
     from vqbench.quantizers.fsq import FSQ as FSQ
     from vqbench.quantizers.grouped import Grouped as Grouped
     from vqbench.quantizers.gumbel import Gumbel as Gumbel
@@ -27,10 +29,13 @@ if TYPE_CHECKING:
     from vqbench.quantizers.lfq import LFQ as LFQ
     from vqbench.quantizers.lucidrains import Lucidrains as Lucidrains
     from vqbench.quantizers.multiscale import MultiScale as MultiScale
+    from vqbench.quantizers.nsvq import NSVQ as NSVQ
     from vqbench.quantizers.offline_kmeans import OfflineKMeans as OfflineKMeans
     from vqbench.quantizers.residual import Residual as Residual
     from vqbench.quantizers.rotation import Rotation as Rotation
+    from vqbench.quantizers.sf_diveq import SFDiVeQ as SFDiVeQ
     from vqbench.quantizers.simvq import SimVQ as SimVQ
+    from vqbench.quantizers.spherical import Spherical as Spherical
     from vqbench.quantizers.sqvae import SQVAE as SQVAE
     from vqbench.quantizers.vq import VQ as VQ
     from vqbench.quantizers.vq_bridge import VQBridge as VQBridge
@@ -42,7 +47,9 @@ _FILES = {  # class -> its file, which needs torch
     "BSQ": "bsq",
     "CVQ": "cvq",
     "CVQGrouped": "cvq_grouped",
+    "DiVeQ": "diveq",
     "EntropyVQ": "entropy_vq",
+    "FSP": "fsp",
     "FSQ": "fsq",
     "Grouped": "grouped",
     "Gumbel": "gumbel",
@@ -53,10 +60,13 @@ _FILES = {  # class -> its file, which needs torch
     "LFQ": "lfq",
     "Lucidrains": "lucidrains",
     "MultiScale": "multiscale",
+    "NSVQ": "nsvq",
     "OfflineKMeans": "offline_kmeans",
     "Residual": "residual",
     "Rotation": "rotation",
+    "SFDiVeQ": "sf_diveq",
     "SimVQ": "simvq",
+    "Spherical": "spherical",
     "SQVAE": "sqvae",
     "VQ": "vq",
     "VQBridge": "vq_bridge",

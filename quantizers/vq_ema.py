@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import log
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -24,12 +25,21 @@ class VQEMA(Quantizer):
 
     As in DeepMind's Sonnet 2, codes start at U(±√(3/D)) and the averages at zero, so after the first step a code that
     was never used is zero. Differs from it: nothing known.
+
+    ``distance="cosine"``: features u = z/‖z‖, k = argmax ⟨u, e_k⟩, M_k is the average of u and e_k = M_k/‖M_k‖, so the
+    decoder gets unit codes; the loss is β·mean((sg e − u)²), straight-through to u. Codes start at U(±√(3/D))/‖·‖, M at
+    the codes, so a code that is never used stays. The preset ``vq_ema_cosine`` has the defaults of the cosine codebook
+    of vector-quantize-pytorch, γ = 0.8 and β = 1. Differs from it: there the rotation trick is on by default.
     """
 
     paper: ClassVar[str] = (
         "A. van den Oord, O. Vinyals, K. Kavukcuoglu, Neural Discrete Representation Learning (appendix A.1), "
         "NeurIPS 2017, arXiv 1711.00937"
     )
+    LATER: ClassVar[Mapping[str, Any]] = {"distance": "l2"}
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "vq_ema_cosine": {"distance": "cosine", "beta": 1.0, "decay": 0.8}
+    }
 
     def __init__(
         self,
@@ -39,18 +49,24 @@ class VQEMA(Quantizer):
         beta: NonNegativeFloat = 0.25,
         decay: Decay = 0.99,
         epsilon: PositiveFloat = 1e-5,
+        distance: Literal["l2", "cosine"] = "l2",
     ) -> None:
         super().__init__(num_codes, dim)
+        Q.require_choice("distance", distance, Q.Distance)
         Q.require(0 < decay < 1, f"decay must lie between 0 and 1, not {decay}")
         self.beta, self.decay, self.epsilon = beta, decay, epsilon
-        self.codebook = nn.Buffer(Q.initial_codebook(num_codes, dim, "sonnet"))
+        self.cosine = distance == "cosine"
+        codebook = Q.initial_codebook(num_codes, dim, "sonnet")
+        self.codebook = nn.Buffer(F.normalize(codebook, dim=1) if self.cosine else codebook)
         self.average_counts = nn.Buffer(torch.zeros(num_codes))
-        self.average_sums = nn.Buffer(torch.zeros(num_codes, dim))
+        self.average_sums = nn.Buffer(self.codebook.clone() if self.cosine else torch.zeros(num_codes, dim))
         self.steps = nn.Buffer(torch.zeros((), dtype=torch.int64))
 
     @Q.full_precision
     def forward(self, z: Tensor) -> QuantizerOutput:
         """Quantize ``z`` (B, dim, H, W); in training, update the codebook after it."""
+        if self.cosine:
+            z = F.normalize(z, dim=1)  # of unit vectors, the code of the smallest distance has the largest cosine
         features = Q.flatten(z, self.dim)
         codes = Q.code_map(Q.assign(features, self.codebook), z)
         z_q = Q.look_up(codes, self.codebook)
@@ -73,7 +89,8 @@ class VQEMA(Quantizer):
         n_k = self.average_counts * debias  # (K,)
         n = n_k.sum()
         smoothed = (n_k + self.epsilon) / (n + self.num_codes * self.epsilon) * n
-        self.codebook.copy_(self.average_sums * debias / smoothed[:, None])
+        means = self.average_sums * debias / smoothed[:, None]
+        self.codebook.copy_(F.normalize(means, dim=1) if self.cosine else means)
 
     def decode(self, codes: Tensor) -> Tensor:
         """Return the code vectors (B, dim, H, W) of ``codes`` (B, H, W, 1)."""

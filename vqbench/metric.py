@@ -94,6 +94,7 @@ class Metric:
     needs_codes: ClassVar[bool] = False  # undefined for a run without a codebook
     exempt: ClassVar[Mapping[str, str]] = {}  # checks of `vqbench check` that it need not pass -> the reason
     of_samples: ClassVar[bool] = False  # measures images that a second stage generates, see SampleMetric
+    of_sets: ClassVar[bool] = False  # compares sets: batches may have one side alone, see FeatureMetric
     knobs: ClassVar[tuple[str, ...]] = ("pixels", "jpeg", "colour")  # settings of a protocol that can change the value
 
     @classmethod

@@ -84,7 +84,7 @@ TRAIN: Mapping[str, TrainProtocol] = {protocol.name: protocol for protocol in (_
 
 
 Colour = Literal["rgb", "grey", "grey601", "grey709", "y"]
-FidResize = Literal["pytorch", "pillow", "clean"]
+FidResize = Literal["pytorch", "pillow", "clean", "torchmetrics"]
 
 
 @dataclass(frozen=True)
@@ -149,6 +149,7 @@ _MEASURE_REASONS: Mapping[tuple[str, Any], str] = {
     ("fid_resize", "pytorch"): "pytorch-fid: PyTorch's bilinear to 299x299, half-pixel centres, no antialiasing",
     ("fid_resize", "pillow"): "Pillow's bilinear to 299x299, antialiased, in 8 bits",
     ("fid_resize", "clean"): "clean-fid: Pillow's bicubic to 299x299, antialiased, in floats",
+    ("fid_resize", "torchmetrics"): "torchmetrics: PyTorch's bilinear to 299x299, antialiased, in floats",
     ("colour", "grey"): "Pillow's convert('L') and OpenCV: BT.601 weights, rounded to 8 bits",
     ("colour", "grey601"): "BT.601 weights of red, green and blue, in floats",
     ("colour", "grey709"): "scikit-image's rgb2gray: BT.709 weights, in floats",
@@ -159,13 +160,6 @@ _MEASURE_REASONS: Mapping[tuple[str, Any], str] = {
     ("ssim_range", 2.0): "the range of [-1, 1], though pixels are in [0, 1]: larger constants C1 and C2",
     ("ssim_range", 255.0): "the range of 8 bits, though pixels are in [0, 1]: SSIM near 1 for any pair",
     ("ssim_border", "reflect"): "all positions of an image mirrored at its borders, as torchmetrics",
-    ("originals", "given"): "originals have the size of their reconstructions",
-    ("originals", "resize:bicubic"): "shorter side by Pillow's bicubic filter, antialiased, then the centre",
-    ("originals", "resize:bilinear"): "shorter side by Pillow's bilinear filter, antialiased, then the centre",
-    ("originals", "resize:lanczos"): "shorter side by Pillow's Lanczos filter, antialiased, then the centre",
-    ("originals", "resize:aliased"): "shorter side by PyTorch's bilinear without antialiasing, then the centre",
-    ("originals", "squash:bicubic"): "both sides by Pillow's bicubic filter, whatever the aspect",
-    ("originals", "crop"): "the centre, without a resize",
     ("lpips_input", "[0, 1]"): "images in [0, 1] given to a network that expects [-1, 1]",
 }
 

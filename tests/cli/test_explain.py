@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -19,14 +20,11 @@ from vqbench.store.results import ResultStore
 __all__ = ["run", "store"]  # fixtures
 
 
-def columns(table: str) -> Iterator[tuple[list[str], list[str]]]:
-    """Values and changes of each metric of a printed table, from the top down, dashes apart."""
-    lines = table.splitlines()
-    rule = lines[1]
-    ends = [i for i, sign in enumerate(rule + " ") if sign == " " and rule[i - 1] == "-"]
-    cells = [[line.ljust(len(rule))[a:b].strip() for a, b in zip([0, *ends], ends, strict=False)] for line in lines[2:]]
-    for place in range(1, len(ends), 2):
-        yield [row[place] for row in cells if row[place] != "–"], [row[place + 1] for row in cells if row[place + 1]]
+def lines_of(block: str) -> Iterator[tuple[str, str, str]]:
+    """Yield setting, value and change of each line of a printed chart, bars left out."""
+    for line in block.splitlines()[1:]:
+        title, value, *change = re.split(r"  +", line.split("█")[0].strip())
+        yield title, value, change[0] if change else ""
 
 
 def test_the_printed_changes_add_up_as_printed(
@@ -36,19 +34,23 @@ def test_the_printed_changes_add_up_as_printed(
     words = ("explain", run.key[:6], "--store", store.root, "--test-images", IMAGES)
     assert vqbench(*words, *(word for metric in METRICS for word in ("--metrics", metric))) == 0
     shown = capsys.readouterr()
-    title, way, alone, remarks = shown.out.split("\n\n")
+    assert all(len(line) <= 80 for line in shown.out.splitlines() if "  " in line)
+    title, *charts, alone, remarks = shown.out.split("\n\n")
     assert title == f"vq on fashion_mnist_5k, seed 42 ({run.key}), 40 test images"
     found = explained(store, run)
-    tables = list(columns(way))
-    assert len(tables) == 3
-    for metric, (values, changes) in zip(("l1", "psnr", "ssim"), tables, strict=True):
-        assert Decimal(values[0]) + sum(map(Decimal, changes[:-1])) == Decimal(values[-1])
+    for metric, chart in zip(("l1", "psnr", "ssim"), charts, strict=True):
+        titles, values, changes = zip(*lines_of(chart), strict=True)
+        assert (titles[0], titles[-1]) == ("official", "clean")
+        assert Decimal(values[0]) + sum(map(Decimal, changes[1:-1])) == Decimal(values[-1])
         assert Decimal(values[0]) + Decimal(changes[-1]) == Decimal(values[-1])
         digits = metric_class(metric).digits + 1
         exact = [found[metric]["official"], *(step["value"] for step in found[metric]["steps"])]
-        assert values == [f"{value:.{digits}f}" for value in [*exact, found[metric]["clean"]]]
-    for values, changes in columns(alone):
-        assert [Decimal(values[0]) + Decimal(change) for change in changes] == [Decimal(v) for v in values[1:]]
+        assert list(values) == [f"{value:.{digits}f}" for value in [*exact, found[metric]["clean"]]]
+        place = ("l1", "psnr", "ssim").index(metric)
+        cells = [re.split(r"  +", line.strip())[1 + place] for line in alone.splitlines()[3:]]
+        steps = [step["value"] for step in found[metric]["alone"]]
+        printed = [Decimal(values[0]) + Decimal(cell) for cell in cells if cell != "–"]
+        assert printed == [Decimal(f"{value:.{digits}f}") for value in steps]
     assert "no setting moves it" in remarks
 
 

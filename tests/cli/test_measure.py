@@ -50,10 +50,14 @@ def test_json(pairs: Pairs, capsys: pytest.CaptureFixture[str]) -> None:
     """JSON keeps its schema, and says what was measured."""
     data: Any = json.loads(printed(capsys, *pairs, "--json"))
     require("measure", data)
+    digest = data["originals"].pop("digest")
+    assert len(digest) == 64
+    assert digest != data["reconstructions"]["digest"]
     assert data["originals"] == {"path": str(pairs[0]), "kind": "folder", "images": 24}
     assert data["resumed_at"] == 0
     assert Path(data["per_image"]).read_text().startswith("protocol,image,name,l1,psnr,ssim\nclean,0,part0/photo.0,")
     again = json.loads(printed(capsys, *pairs, "--json"))
+    assert again["originals"].pop("digest") == digest
     assert again == data
 
 

@@ -17,7 +17,10 @@ from vqbench import assets, protocol, registry
 from vqbench.backbone import Autoencoder
 from vqbench.errors import AssetError, RunError, StoreError, UsageError
 from vqbench.evaluation.explaining import trained_run as explain
+from vqbench.evaluation.explaining.other_tools import named_protocol
+from vqbench.evaluation.explaining.pair_changes import plan
 from vqbench.evaluation.explaining.protocol_differences import Explanation
+from vqbench.evaluation.explaining.settings import ALEXNET, Inputs
 from vqbench.evaluation.reconstructions import Evaluator
 from vqbench.evaluation.trained_model import load_model
 from vqbench.execution.preparation import fetch
@@ -39,13 +42,13 @@ from vqbench.training.engine import Engine
 CPU = torch.device("cpu")
 IMAGES = 40
 METRICS = ["l1", "psnr", "ssim", "usage"]
-SETTINGS: dict[str, dict[str, Any]] = {  # every protocol that explain measures these metrics under, spelled out
-    "official": {},
+WAY: dict[str, dict[str, Any]] = {  # every protocol from official to clean for these metrics, spelled out
     "official+jpeg=none": {"jpeg": None},
     "official+jpeg=none+pixels=float": {"jpeg": None, "pixels": "float"},
     "official+jpeg=none+pixels=float+ssim=gaussian": {"jpeg": None, "pixels": "float", "ssim": "gaussian"},
-    "official+ssim=gaussian": {"ssim": "gaussian"},
+    "clean": {"jpeg": None, "pixels": "float", "ssim": "gaussian", "fid_resize": None},
 }
+PLAIN = Inputs(IMAGES, 28, 28, channels=1, of_run=True)
 
 
 def a_run(quantizer: str = "vq", seed: int = 42) -> RunSpec:
@@ -103,9 +106,13 @@ def metric_class(name: str) -> type[Metric]:
     return registry.load("metrics", name)
 
 
-def explanation(store: ResultStore, run: RunSpec, metrics: list[str] = METRICS) -> Explanation:
+def varied(settings: dict[str, Any]) -> MeasureProtocol:
+    return replace(protocol.measuring("official"), name="varied", **settings)
+
+
+def explanation(store: ResultStore, run: RunSpec, metrics: list[str] = METRICS, **ends: str) -> Explanation:
     trained = load_model(store, store.find(run.key), "cpu")
-    return explain.explain(run, trained.model, trained.dataset, CPU, metrics, IMAGES, fetch=fetch)
+    return explain.explain(run, trained.model, trained.dataset, CPU, metrics, IMAGES, fetch=fetch, **ends)
 
 
 def explained(store: ResultStore, run: RunSpec, metrics: list[str] = METRICS) -> dict[str, Any]:
@@ -158,11 +165,23 @@ def test_each_value_is_that_of_its_settings(store: ResultStore, run: RunSpec) ->
     official = protocol.measuring("official")
     count = 0
     for metric, found in explained(store, run).items():
-        for step in (*found["steps"], *found["alone"]):
-            under = replace(official, name="by hand", **SETTINGS[step["protocol"]])
+        of_steps = [(step, WAY[step["protocol"]]) for step in found["steps"]]
+        for step, settings in of_steps + [(step, {step["knob"]: step["to"]}) for step in found["alone"]]:
+            under = replace(official, name="by hand", **settings)
             assert step["value"] == by_hand(metric, run, under), (metric, step["protocol"])
             count += 1
-    assert count == 2 + 2 + 3 + 1 + 1 + 2  # l1, psnr and ssim on the way, then alone
+    assert count == 2 + 2 + 3 + 3 + 6 + 8  # l1, psnr and ssim on the way, then alone
+
+
+@pytest.mark.parametrize(("start", "end"), [("clean", "official"), ("torchmetrics", "llamagen")])
+def test_from_any_protocol_to_any_other(start: str, end: str, store: ResultStore, run: RunSpec) -> None:
+    """A run is explained between any two named protocols, as images are; both ends are the metric's own values."""
+    found = protocol_differences.data(explanation(store, run, ["psnr", "ssim"], start=start, end=end))["metrics"]
+    for metric, of in found.items():
+        for name in (start, end):
+            assert of[name] == by_hand(metric, run, named_protocol(name))
+        assert sum(step["change"] for step in of["steps"]) == pytest.approx(of["change"], abs=1e-12)
+        assert of["steps"][-1]["value"] == pytest.approx(of[end], rel=1e-6)
 
 
 def test_knobs_stand_only_with_metrics_that_they_can_move(store: ResultStore, run: RunSpec) -> None:
@@ -170,19 +189,21 @@ def test_knobs_stand_only_with_metrics_that_they_can_move(store: ResultStore, ru
     shown = explanation(store, run)
     data = protocol_differences.data(shown)
     knobs = {
-        metric: [[step["knob"] for step in found[part]] for part in ("steps", "alone")]
+        metric: [list(dict.fromkeys(step["knob"] for step in found[part])) for part in ("steps", "alone")]
         for metric, found in data["metrics"].items()
     }
     assert knobs == {
-        "l1": [["jpeg", "pixels"], ["jpeg"]],
-        "psnr": [["jpeg", "pixels"], ["jpeg"]],
-        "ssim": [["jpeg", "pixels", "ssim"], ["jpeg", "ssim"]],
+        "l1": [["jpeg", "pixels"], ["pixels", "jpeg"]],
+        "psnr": [["jpeg", "pixels"], ["pixels", "jpeg", "psnr_range", "psnr_mean"]],
+        "ssim": [["jpeg", "pixels", "ssim"], ["pixels", "jpeg", "ssim", "ssim_range", "ssim_border"]],
         "usage": [[], []],
     }
     assert data["left_out"] == [
-        "fid_resize moves none of these metrics",
-        "pixels cannot be turned alone: a JPEG round trip needs pixels of 8 bits",
-        "lpips_net moves none of these metrics",
+        "originals does not apply: originals and reconstructions are of one size",
+        "pixels cannot be float alone: a JPEG round trip needs pixels of 8 bits",
+        "colour does not apply: the images are grey",
+        "images is not changed for a run; for the images that `vqbench export` writes it is",
+        "no effect on these metrics: fid_resize, lpips_net, lpips_input, reference",
     ]
     assert all(sentence in protocol_differences.text(shown) for sentence in data["left_out"])
 
@@ -211,18 +232,19 @@ OF_RECONSTRUCTIONS = [name for name in registry.names("metrics") if not metric_c
 def test_metrics_are_moved_by_the_knobs_that_they_name_and_by_no_other(metric: str, weights: None) -> None:
     """Changing a setting changes the state of a built-in metric if and only if the metric lists this setting."""
     pixels = registry.load("datasets", "fashion_mnist_5k")().pixels("test")[:3]
-    x = to_unit(torch.nn.functional.pad(pixels, (2, 2, 2, 2)))  # 32x32, as AlexNet needs it
+    border = (max(32, metric_class(metric).smallest(protocol.measuring("clean"))) - 28) // 2  # 32x32 for AlexNet
+    x = to_unit(torch.nn.functional.pad(pixels, (border,) * 4))
     x = torch.cat([x, x.flip(2), x.flip(3)], 1)  # with colours, for a setting to take them away
     torch.manual_seed(0)
     y = x + 0.2 * torch.randn_like(x)
-    start = explain.varied({"jpeg": None})  # from which every knob can be turned
+    start = varied({"jpeg": None})  # from which every knob can be turned
     turned = {"jpeg": protocol.measuring("official")}
     for knob, value in (("pixels", "float"), ("ssim", "gaussian"), ("fid_resize", None), ("lpips_net", "alex")):
-        turned[knob] = explain.varied({"jpeg": None, knob: value})
+        turned[knob] = varied({"jpeg": None, knob: value})
     for knob, other in (("colour", "grey"), ("psnr_range", 2.0), ("psnr_mean", "set"), ("ssim_range", 2.0)):
-        turned[knob] = explain.varied({"jpeg": None, knob: other})
-    turned["ssim_border"] = explain.varied({"jpeg": None, "ssim_border": "reflect"})
-    turned["lpips_input"] = explain.varied({"jpeg": None, "lpips_input": "[0, 1]"})
+        turned[knob] = varied({"jpeg": None, knob: other})
+    turned["ssim_border"] = varied({"jpeg": None, "ssim_border": "reflect"})
+    turned["lpips_input"] = varied({"jpeg": None, "lpips_input": "[0, 1]"})
     assert turned.keys() == start.knobs().keys()
     before = states(metric, start, x, y)
     for knob, under in turned.items():
@@ -243,8 +265,8 @@ def test_a_run_without_codebook_and_a_perfect_image(store: ResultStore) -> None:
         "alone": [],
     }
     assert "Usage is undefined for this run." in protocol_differences.text(shown)
-    what = explain.programme(["psnr"], 28, fetch)
-    values = {under: {"psnr": 30.0} for under in what.wanted()} | {explain.START: {"psnr": math.inf}}
+    what = explain.programme(["psnr"], PLAIN, fetch)
+    values = {under: {"psnr": 30.0} for under in what.wanted()} | {what.start: {"psnr": math.inf}}
     perfect = Explanation(run, IMAGES, what, values)
     found = protocol_differences.data(perfect)["metrics"]["psnr"]
     assert (found["official"], found["change"], found["steps"][0]["change"]) == ("inf", None, None)
@@ -277,26 +299,21 @@ def test_nothing_is_written(store: ResultStore, run: RunSpec, tmp_path: Path, mo
 
 def test_variants_have_names_of_their_own(weights: None) -> None:
     """No two protocols of explain, named ones included, share a name or a file of features."""
-    settings = [("jpeg", None), ("ssim", "gaussian"), ("fid_resize", None), ("lpips_net", "alex")]
-    variants = [explain.varied({knob: value}) for knob, value in settings]
-    variants += [under for _, under in explain.steps()[1:-1]]  # the first is also jpeg alone, the last is clean
-    assert explain.steps()[-1][1] is protocol.measuring("clean")
-    assert explain.steps()[0][1] == variants[0]
-    everything = [*variants, *protocol.MEASURE.values()]
-    assert len({under.name for under in everything}) == len(everything) == 8
+    coloured = replace(PLAIN, height=32, width=32, channels=3)
+    everything = list(explain.programme(["rfid", "ssim", "lpips"], coloured, fetch).wanted())
+    assert {"official", "clean"} < {under.name for under in everything}
+    assert len({under.name for under in everything}) == len(everything) > 15
     paths = {rfid.RFID(Context(under, "0" * 64, None, None, CPU)).originals.path for under in everything}
     assert len(paths) == len(everything)
 
 
-def test_variants_follow_the_versions_of_both_protocols(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variants_follow_the_versions_of_both_protocols() -> None:
     """Raising the version of either protocol renames the feature files of the protocols in between."""
-    before = explain.varied({"jpeg": None}).VERSION
-    for end in ("START", "END"):
-        with monkeypatch.context() as patch:
-            raised = getattr(explain, end)
-            patch.setattr(explain, end, replace(raised, VERSION=raised.VERSION + 1))
-            after = explain.varied({"jpeg": None}).VERSION
-        assert after == before + 1
+    ends = [protocol.measuring(name) for name in ("official", "clean")]
+    for raised in ([0, 0], [0, 1], [1, 0]):
+        pair = [replace(end, VERSION=end.VERSION + more) for end, more in zip(ends, raised, strict=True)]
+        steps = plan(*pair, {"l1": metric_class("l1")}, PLAIN, fetch).cumulative
+        assert {step.under.VERSION for step in steps} == {2 + sum(raised)}
 
 
 @pytest.mark.parametrize(("name", "count"), [("official", 1), ("clean", 1), ("twice", 2)])
@@ -330,7 +347,7 @@ def test_in_explain_metrics_keep_nothing(store: ResultStore, run: RunSpec, monke
 
     monkeypatch.setattr(L1, "start", noting)
     explained(store, run, ["l1"])
-    assert keep == [False] * 4  # official, clean, and two settings between
+    assert keep == [False] * 6  # official, clean, and the settings between and beside
 
 
 # ------------------------------------------------------------------------------------------------- what is to be had
@@ -338,13 +355,13 @@ def test_in_explain_metrics_keep_nothing(store: ResultStore, run: RunSpec, monke
 
 def test_alexnet_is_tried_where_images_and_weights_allow(monkeypatch: pytest.MonkeyPatch) -> None:
     """On 32x32 the other LPIPS net is a single setting; on 28x28, or without its weights, a reason is shown."""
-    assert explain.SMALLEST["alex"] == lpips.SMALLEST["alex"]
+    assert lpips.SMALLEST["alex"] == ALEXNET
     fetched: list[str] = []
     monkeypatch.setattr(assets, "fetch", lambda name, progress: fetched.append(name))
-    small, large = (explain.programme(["lpips"], size, fetch) for size in (28, 32))
+    small, large = (explain.programme(["lpips"], replace(PLAIN, height=side, width=side), fetch) for side in (28, 32))
     assert "lpips_net" not in [change.knob for change in small.alone]
-    assert any("31x31 pixels, and these are 28x28" in sentence for sentence in small.left_out)
-    assert [turn.title for turn in large.alone] == ["jpeg 75 → none", "lpips_net vgg → alex"]
+    assert any("31x31 pixels, and these have 28" in sentence for sentence in small.left_out)
+    assert "lpips_net vgg → alex" in [turn.title for turn in large.alone]
     assert set(fetched) == {"vgg16_lpips", "alexnet_lpips"}
 
     def fetch_all_but_alexnet(name: str, progress: Callable[..., None]) -> None:
@@ -352,19 +369,35 @@ def test_alexnet_is_tried_where_images_and_weights_allow(monkeypatch: pytest.Mon
             raise AssetError("alexnet_lpips is nowhere to be had")
 
     monkeypatch.setattr(assets, "fetch", fetch_all_but_alexnet)
-    without = explain.programme(["lpips"], 32, fetch)
-    assert [change.knob for change in without.alone] == ["jpeg"]
-    assert "lpips_net cannot be turned to alex: alexnet_lpips is nowhere to be had" in without.left_out
+    without = explain.programme(["lpips"], replace(PLAIN, height=32, width=32), fetch)
+    assert "lpips_net" not in [change.knob for change in without.alone]
+    assert "lpips_net cannot be alex: alexnet_lpips is nowhere to be had" in without.left_out
 
 
 def test_all_metrics_but_the_slow_are_explained_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a choice all of reconstructions but rFID and KID are; where rFID is, its resize is last, under clean."""
+    """Without a choice all that need no network are; where rFID is, its resize is last, under clean."""
     monkeypatch.setattr(assets, "fetch", lambda name, progress: None)
-    assert set(explain.programme([], 28, fetch).metrics) == set(OF_RECONSTRUCTIONS) - {"rfid", "kid"}
-    chosen = explain.programme(["rfid"], 28, fetch)
+    clean = protocol.measuring("clean")
+    expected = {name for name in OF_RECONSTRUCTIONS if not metric_class(name).assets(clean)} - {"ms_ssim"}  # too small
+    assert set(explain.programme([], PLAIN, fetch).metrics) == expected
+    chosen = explain.programme(["rfid"], PLAIN, fetch)
     assert [change.knob for change in chosen.cumulative] == ["jpeg", "pixels", "fid_resize"]
-    assert chosen.cumulative[-1].under is protocol.measuring("clean")
-    assert [change.knob for change in chosen.alone] == ["jpeg", "fid_resize"]
+    assert chosen.cumulative[-1].under == chosen.end
+    assert {change.knob for change in chosen.alone} == {"pixels", "jpeg", "fid_resize"}
+
+
+def test_what_networks_cost_is_said_first(store: ResultStore, run: RunSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before a metric with a network is computed, the passes and the time that they take are said."""
+    said: list[str] = []
+
+    def measure(*_: object) -> None:
+        raise InterruptedError(said[0])
+
+    monkeypatch.setattr(assets, "fetch", lambda name, progress: None)
+    monkeypatch.setattr(Evaluator, "measure", measure)
+    trained = load_model(store, store.find(run.key), "cpu")
+    with pytest.raises(InterruptedError, match=r"40 pairs go through the network of rFID \d+ times, about"):
+        explain.explain(run, trained.model, trained.dataset, CPU, ["rfid"], IMAGES, fetch=fetch, say=said.append)
 
 
 def test_a_record_in_another_run_s_folder_is_refused(store: ResultStore, run: RunSpec) -> None:

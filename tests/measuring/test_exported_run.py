@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import random
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -71,3 +75,47 @@ def test_stopped_at_random_batches(exported: Path, tmp_path: Path) -> None:
             continue
     assert {name: found[name] for name in metrics} == {name: expected[name] for name in metrics}
     assert found.about["resumed_at"] > 0
+
+
+KILLED = """
+import sys, time
+from vqbench.measuring import pair_measurement
+from vqbench.measuring.kept_measurement import KeptMeasurement
+
+save = KeptMeasurement.save
+
+def save_and_wait(self, *state):
+    save(self, *state)
+    time.sleep(0.2)
+
+pair_measurement.SAVED_EVERY, KeptMeasurement.save = 0.0, save_and_wait
+from vqbench.cli.app import run_words
+sys.exit(run_words(sys.argv[1:]))
+"""
+
+
+def test_killed_at_random_moments(exported: Path, tmp_path: Path) -> None:
+    """Killed by SIGKILL three times, and called again, JSON has where it resumed and the values of the record."""
+    expected = stored(exported)["clean"]
+    metrics = [name for name in METRICS if name in expected]
+    originals, reconstructions, codes = map(str, paths(exported))
+    words = ["measure", originals, reconstructions, "--codes", codes, "--store", str(tmp_path), "--json", "-q"]
+    words += ["--device", "cpu", *(word for name in metrics for word in ("--metrics", name))]
+    draw = random.Random(0)
+    for attempt in range(4):
+        before = [file.stat().st_mtime_ns for file in tmp_path.rglob("progress.npz")]
+        process = subprocess.Popen([sys.executable, "-c", KILLED, *words], stdout=-1, stderr=-1, text=True)
+        if attempt < 3:
+            deadline = time.monotonic() + 300
+            while [file.stat().st_mtime_ns for file in tmp_path.rglob("progress.npz")] == before:
+                assert time.monotonic() < deadline
+                assert process.poll() is None
+                time.sleep(0.01)
+            time.sleep(draw.random() * 0.3)
+            process.send_signal(signal.SIGKILL)
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == (-signal.SIGKILL if attempt < 3 else 0), err
+    data = json.loads(out)
+    assert data["resumed_at"] >= 300
+    assert f"resumed at image {data['resumed_at'] + 1} of" in err.replace(",", "")
+    assert {row["metric"]: row["value"] for row in data["values"]} == {name: expected[name] for name in metrics}

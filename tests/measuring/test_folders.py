@@ -148,6 +148,25 @@ def test_arrays_iterables_and_files_are_one_code(pairs: Pairs) -> None:
     np.testing.assert_allclose(streamed.values.value, expected, rtol=1e-12)
 
 
+def test_digests_are_of_pixels(pairs: Pairs, tmp_path: Path) -> None:
+    """The digests of a set are the same in every format, type, range and order, and change with one level."""
+    expected = vqbench.evaluate(*pairs, metrics=["l1"]).about
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    left, right = forms(pairs, 0, tmp_path / "a"), forms(pairs, 1, tmp_path / "b")
+    for name in left:
+        found = vqbench.evaluate(left[name], right[name], metrics=["l1"]).about
+        for side in ("originals", "reconstructions"):
+            assert found[side]["digest"] == expected[side]["digest"], name
+    levels = as_array(pairs, 0)
+    np.save(tmp_path / "reversed.npy", levels[::-1])
+    levels[3, 5, 7, 1] ^= 1
+    np.save(tmp_path / "changed.npy", levels)
+    for name, same in (("reversed.npy", True), ("changed.npy", False)):
+        found = vqbench.evaluate(tmp_path / name, right["nhwc.npy"], metrics=["l1"]).about
+        assert (found["originals"]["digest"] == expected["originals"]["digest"]) == same
+
+
 @pytest.mark.slow
 def test_lpips_is_that_of_the_package(pairs: Pairs) -> None:
     """Each image's LPIPS is that of the package ``lpips``, its own forward, on the same file."""

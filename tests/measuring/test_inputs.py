@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import unicodedata
 from pathlib import Path
@@ -13,6 +15,7 @@ from PIL import Image
 
 import vqbench
 from tests.measuring.conftest import COUNT, levels_of, photographs, write_pairs
+from vqbench import registry
 from vqbench.errors import LONGEST, UsageError, VqbenchError
 
 Pairs = tuple[Path, Path]
@@ -29,6 +32,8 @@ def refused(*paths: Path, **options: object) -> str:
     with pytest.raises(VqbenchError) as error:
         vqbench.evaluate(*paths, **options)  # type: ignore[arg-type]
     assert len(str(error.value)) < LONGEST + 200
+    assert "\n" not in str(error.value)
+    assert not re.search(r"[.!?]\s+[A-Z]", str(error.value))  # one sentence
     return str(error.value)
 
 
@@ -133,7 +138,7 @@ def test_images_of_several_sizes(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, expected, atol=1e-7)
 
 
-def test_damaged_images(own: Pairs) -> None:
+def test_damaged_images(own: Pairs, tmp_path: Path) -> None:
     """A damaged image is refused by name; --skip-damaged leaves out its pair, and a note names it."""
     expected = vqbench.evaluate(*own).per_image.set_index("name").drop("part1/photo.1")
     path = own[1] / "part1/photo.1.jpg"
@@ -142,8 +147,15 @@ def test_damaged_images(own: Pairs) -> None:
     assert "--skip-damaged" in refused(*own)
     found = vqbench.evaluate(*own, skip_damaged=True)
     assert found.values.images.tolist() == [7, 7, 7]
-    assert "1 pair left out, since an image is damaged" in found.table()
+    assert f"1 pair left out, since an image is damaged: {path}" in found.table().replace("\n", " ")
+    assert found.about["damaged"].keys() == {str(path)}
     np.testing.assert_array_equal(found.per_image.set_index("name").l1, expected.l1)
+    from vqbench.api.measure import measure_files
+    from vqbench.measuring.pair_inputs import ReadingOptions
+
+    measure_files(*own, options=ReadingOptions(skip_damaged=True), store=tmp_path / "store")
+    with pytest.raises(VqbenchError, match=r"photo\.1\.jpg: cannot be used"):  # what was kept is no way around
+        measure_files(*own, store=tmp_path / "store")
     for file in own[1].rglob("*.jpg"):
         file.write_bytes(b"")
     assert "all 8 images are damaged" in refused(*own, skip_damaged=True)
@@ -154,6 +166,9 @@ def test_the_same_input_twice(own: Pairs, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(own[0])
     for same in (own[0], tmp_path / "link", own[0] / "part0" / ".."):
         assert "are the same" in refused(own[0], same)
+    np.save(tmp_path / "a.npy", np.zeros((4, 3, 32, 32), np.uint8))
+    os.link(tmp_path / "a.npy", tmp_path / "b.npy")  # one file of two names
+    assert "are the same" in refused(tmp_path / "a.npy", tmp_path / "b.npy")
     for file in own[0].rglob("*.png"):
         if "photo.3" in file.name:
             (own[1] / "part1/photo.3.jpg").unlink()
@@ -161,6 +176,16 @@ def test_the_same_input_twice(own: Pairs, tmp_path: Path) -> None:
     found = vqbench.evaluate(*own)
     assert found["psnr"] == np.inf
     assert "PSNR is infinite: 1 image equals its original (part1/photo.3)." in found.table().replace("\n", " ")
+
+
+def test_too_few_images(own: Pairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One image has no rFID; a metric that needs more images than there are is marked as not ranked."""
+    one = [flat(tmp_path / side, photographs(1), ["0.png"]) for side in ("left", "right")]
+    assert "rFID needs at least 2 images, and was given 1" in refused(*one, metrics=["rfid"])
+    monkeypatch.setattr(registry.load("metrics", "psnr"), "few", 2_048)
+    found = vqbench.evaluate(*own, metrics=["l1", "psnr"])
+    assert "PSNR is not ranked: it needs at least 2,048 images, here 8." in found.table()
+    assert found.values.note.tolist()[0] == ""
 
 
 def test_no_images(own: Pairs, tmp_path: Path) -> None:
@@ -188,7 +213,9 @@ def test_arrays_that_are_refused(own: Pairs, tmp_path: Path) -> None:
     assert "has no image" in against("none.npy", good[:0])
     assert "4 originals in" in against("fewer.npy", good[:3])
     assert "contains NaN" in against("nan.npy", np.where(good > 0.5, np.nan, good))
-    assert "looks like 0..1" in against("range.npy", good * 2 - 1)
+    sentence = against("range.npy", good * 2 - 1)
+    assert "looks like 0..1 (" in sentence
+    assert "like -1..1 (" in sentence
     assert "of no usual range" in against("far.npy", good * 1000)
     assert "--range '0-1'" in against("typo.npy", good, range="0-1")
     assert "an array has no names; --by-order" in refused(own[0], tmp_path / "good.npy")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from tests.support.tiny_suite import vqbench as command
 from vqbench import assets
 from vqbench.api.measure_sets import measure_against
 from vqbench.errors import Interrupted, RunError, UsageError
+from vqbench.measuring.inputs.image_input import DamagedImage
 from vqbench.networks import inception
 from vqbench.system.stored_files import write_atomically
 
@@ -54,6 +56,13 @@ def test_one_folder_against_a_reference(pairs: Pairs, tmp_path: Path, capsys: py
 
 
 @pytest.mark.usefixtures("_small_network")
+def test_few_images_are_marked(pairs: Pairs) -> None:
+    """KID of fewer images than a subset has is given, and said to be not ranked."""
+    table = vqbench.evaluate(pairs[1], reference=pairs[0], metrics=["sample_kid"]).table().replace("\n", " ")
+    assert "KID is not ranked: it needs at least 1,000 images, here 24." in table
+
+
+@pytest.mark.usefixtures("_small_network")
 def test_pairs_and_a_reference(pairs: Pairs) -> None:
     """With both, a table has the metrics of pairs, and those of reconstructions against the reference."""
     found = vqbench.evaluate(*pairs, reference=pairs[0], metrics=["l1", "precision"])
@@ -89,6 +98,33 @@ def test_it_resumes(pairs: Pairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "measured before" in said[0]
     write_atomically(next(tmp_path.rglob("measured.json")), b"{")
     assert measure_against(pairs[1], pairs[0], metrics=METRICS, store=tmp_path).values.equals(found.values)
+
+
+@pytest.mark.usefixtures("_small_network")
+def test_damaged_images(pairs: Pairs, tmp_path: Path) -> None:
+    """A damaged image on either side is refused; skipped, it is named below the table."""
+    expected = vqbench.evaluate(pairs[1], reference=pairs[0], metrics=METRICS)
+    reference, samples = (shutil.copytree(root, tmp_path / root.name) for root in pairs)
+    for folder in (reference, samples):
+        (folder / "part0" / "photo.99.png").write_bytes(b"\x89PNG")
+    arguments = {"metrics": METRICS, "store": tmp_path / "store"}
+    for flag in (False, True, False):  # also where the values are in the store already
+        if not flag:
+            with pytest.raises(DamagedImage, match=r"photo.99.png: cannot be used .* --skip-damaged"):
+                vqbench.evaluate(samples, reference=reference, **arguments)
+            continue
+        found = vqbench.evaluate(samples, reference=reference, skip_damaged=True, **arguments)
+        assert found["coverage"] == expected["coverage"]
+        assert found.values.images.tolist() == [24, 24]
+        sentence = "2 images left out, since an image is damaged"
+        assert sentence in found.table().replace("\n", " ")
+        assert len(found.about["damaged"]) == 2
+    both = vqbench.evaluate(*pairs, reference=reference, metrics=["l1", "precision"], skip_damaged=True)
+    assert "1 image left out" in both.table().replace("\n", " ")
+    for file in samples.rglob("*.jpg"):
+        file.write_bytes(b"")
+    with pytest.raises(UsageError, match="all 25 images are damaged"):
+        vqbench.evaluate(samples, reference=reference, metrics=METRICS, skip_damaged=True)
 
 
 def test_refused(pairs: Pairs, tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_pieces_give_what_the_whole_gives(monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setattr(density, "TOGETHER", size)
         for module in (neighbours, density):
             monkeypatch.setattr(module, "distances", watched)
-        values.append(density.density_and_coverage(of_features(made, real), CPU))
+        values.append(density.density_and_coverage(made, real, CPU))
         assert max(compared) == min(size, 61)
         compared.clear()
     assert values[0] == values[1]

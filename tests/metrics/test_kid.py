@@ -14,7 +14,7 @@ from vqbench import assets, registry
 from vqbench.errors import RunError
 from vqbench.images import rounded
 from vqbench.metric import Batch, Context, Metric
-from vqbench.metrics import _feature_distances, kid
+from vqbench.metrics import _feature_distances, _reconstruction_features
 from vqbench.networks import inception
 from vqbench.networks.compat import ensure_torchvision
 from vqbench.protocol import measuring
@@ -106,7 +106,7 @@ def test_a_subset_is_drawn_of_many_and_the_first_count(weights: None, monkeypatc
     """Beyond a subset's size there are many, the same each time; images beyond those that are kept are dropped."""
     monkeypatch.setattr(inception, "features", cheap)
     monkeypatch.setattr(_feature_distances, "SUBSET_SIZE", 5)
-    monkeypatch.setattr(kid, "MOST", 12)
+    monkeypatch.setattr(_reconstruction_features, "MOST", 12)
     originals, reconstructions = noise_and_softened(16)
     values = []
     for count in (12, 12, 16):

@@ -27,6 +27,11 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         if (distance, anchor) != ("cosine", "probability")  # the default
     },
     "fsq-levels": ("fsq", {"levels": "7x5x2"}),
+    "fsp-mixed": ("fsp", {"levels": "6x4", "activation": "laplace", "quantize_rate": 0.5, "norm": "kurt"}),
+    "nsvq-replaces": ("nsvq", {"replace_every": 2, "discard": 1.0}),
+    "sf_diveq-curve": ("sf_diveq", {"skip_steps": 0, "average_steps": 0}),
+    "spherical-fibonacci": ("spherical", {"points": "fibonacci", "code_dim": 3}),
+    "vq_ema-cosine": ("vq_ema", {"distance": "cosine"}),
     "vq_ema_restart-random": ("vq_ema_restart", {"kmeans_iterations": 0}),
     "bsq-commitment": ("bsq", {"commitment": 0.2}),
     **{f"rotation-{codebook}": ("rotation", {"codebook": codebook}) for codebook in ("restart", "gradient", "cvq")},

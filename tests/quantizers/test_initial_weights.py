@@ -19,6 +19,8 @@ NUM_CODES, DIM = 512, 64
 FAN_IN, XAVIER = "U(±1/√fan-in)", "U(±√(6/(fan-in + fan-out)))"
 LINEAR = {"project_in.*": FAN_IN, "project_out.*": FAN_IN}
 SONNET = {"codebook": "U(±√(3/D))", "average_counts": "0", "average_sums": "0"}
+POSITIVE = {"codebook": "U(0, 1/K)"}
+UNIT = "normal vectors divided by their length"
 RESTART = SONNET | {"average_counts": "1", "average_sums": "codes"}
 
 # By quantizer, of every floating-point entry of its state: a distribution as the docstring writes it, a constant, or
@@ -26,8 +28,10 @@ RESTART = SONNET | {"average_counts": "1", "average_sums": "codes"}
 STARTS: dict[str, dict[str, str]] = {
     "bsq": LINEAR,
     "cvq": {"codebook": "U(±1/K)", "usage": "0"},
+    "diveq": POSITIVE,
     "cvq_grouped": {"chunks.codebook": "U(±1/K)", "chunks.usage": "0"},
     "entropy_vq": {"codebook": "U(±√(3/K))"},
+    "fsp": LINEAR,
     "fsq": LINEAR,
     "grouped": {"codebook": "U(±1/K)"},
     "gumbel": {"codebook": "N(0, 1)", "logits.*": "U(±1/√D)", "temperature": "1"},
@@ -37,10 +41,13 @@ STARTS: dict[str, dict[str, str]] = {
     "l2norm_vq": {"codebook": "N(0, 1)", **LINEAR},
     "lfq": LINEAR,
     "multiscale": {"codebook": "U(±1/K)", "convolutions.*": FAN_IN},
+    "nsvq": POSITIVE,
     "offline_kmeans": RESTART,
     "residual": {f"levels.*.{name}": start for name, start in RESTART.items()},
     "rotation": {f"inner.{name}": start for name, start in SONNET.items()},
+    "sf_diveq": POSITIVE | {"run_sums": "0"},
     "simvq": {"frozen": "N(0, 1/D)", "projection.*": "U(±1/√D)"},
+    "spherical": LINEAR | {"codebook": UNIT},
     "sqvae": {"codebook": "N(0, 1)", "log_scale": str(log(10)), "temperature": "1"},
     "vq": {"codebook": "U(±1/K)"},
     "vq_bridge": {"seed": "U(±1/K)", "recover.*": "0", "*.bias": "0", "*.weight": XAVIER},
@@ -56,6 +63,7 @@ CHOSEN = {  # what is chosen by an argument
 # U(±bound) and N(0, deviation²), from the weight's shape (fan-out, fan-in, …), K and D.
 SCALES: dict[str, Callable[[tuple[int, ...], int, int], float]] = {
     "U(±1/K)": lambda shape, k, d: 1 / k,
+    "U(0, 1/K)": lambda shape, k, d: 1 / k / 2,  # around its middle
     "U(±√(3/D))": lambda shape, k, d: sqrt(3 / d),
     "U(±√(3/K))": lambda shape, k, d: sqrt(3 / k),
     "U(±1/√D)": lambda shape, k, d: 1 / sqrt(d),
@@ -63,26 +71,32 @@ SCALES: dict[str, Callable[[tuple[int, ...], int, int], float]] = {
     XAVIER: lambda shape, k, d: sqrt(6 / (shape[0] + shape[1])),
     "N(0, 1)": lambda shape, k, d: 1.0,
     "N(0, 1/D)": lambda shape, k, d: 1 / sqrt(d),
+    UNIT: lambda shape, k, d: 1 / sqrt(shape[1]),  # of many dimensions, each nearly normal
 }
 
 # Arguments that releases fix, as they fix them: in the class, or in the configuration of the published models.
 DEFAULTS: dict[str, dict[str, Any]] = {
     "bsq": {"entropy": 0.1, "diversity": 1.0, "commitment": 0.0, "inverse_temperature": 1.0},
     "cvq": {"distance": "cosine", "anchor": "probability", "beta": 0.25, "decay": 0.99, "temperature": 0.07},
+    "diveq": {"noise": 0.001, "replace_every": 100, "discard": 0.01, "perturbation": 1e-9},
     "entropy_vq": {"beta": 0.25, "entropy": 0.1, "certainty": 1.0, "temperature": 0.01},
-    "fsq": {"epsilon": 1e-3},
+    "fsp": {"activation": "tanh", "quantize_rate": 0.0, "norm": "none"},
+    "fsq": {"epsilon": 1e-3, "bound": "tanh"},
     "gumbel": {"kl": 5e-4, "temperature_start": 1.0, "temperature_end": 1 / 16},
     "ibq": {"beta": 0.25, "entropy": 0.05, "temperature": 0.01},
     "l2norm_vq": {"code_dim": 8, "beta": 0.25},
     "lfq": {"commitment": 0.25, "entropy": 0.1, "diversity": 1.0, "temperature": 0.01},
     "multiscale": {"beta": 0.25},
+    "nsvq": {"replace_every": 100, "discard": 0.01, "perturbation": 1e-9},
     "residual": {"beta": 0.25, "decay": 0.99, "epsilon": 1e-5, "threshold": 1.0},
     "rotation": {"codebook": "ema", "beta": 1.0, "decay": 0.8},
+    "sf_diveq": {"noise": 0.001, "skip_steps": 1000, "average_steps": 50},
     "simvq": {"beta": 0.25},
+    "spherical": {"code_dim": 24},
     "sqvae": {"scale": 10.0, "decay": 1e-5},
     "vq": {"beta": 0.25, "beta_on": "commitment"},
     "vq_bridge": {"patch": 16, "hidden": 256, "blocks": 2, "heads": 4, "beta": 0.25},
-    "vq_ema": {"beta": 0.25, "decay": 0.99, "epsilon": 1e-5},
+    "vq_ema": {"beta": 0.25, "decay": 0.99, "epsilon": 1e-5, "distance": "l2"},
     "vq_ste_plus": {"beta": 0.95, "affine": 10.0, "synchronise": 0.2, "inner_rate": 50.0},
 }
 
@@ -133,6 +147,7 @@ def require_start(name: str, quantizer: Quantizer, key: str, start: str) -> None
         owner = key.replace(".bias", ".weight")  # a bias has the bound of its weight
         codes = NUM_CODES if "codebook" not in key else len(values)
         scale = SCALES[start](tuple(state[owner].shape), codes, DIM)
+        values = values - scale if start.startswith("U(0") else values
         (require_uniform if start.startswith("U") else require_normal)(values, scale)
 
 

@@ -25,6 +25,7 @@ from vqbench.quantizers.rotation import Rotation
 from vqbench.quantizers.simvq import SimVQ
 from vqbench.quantizers.vq import VQ
 from vqbench.quantizers.vq_bridge import VQBridge
+from vqbench.quantizers.vq_ema import VQEMA
 from vqbench.quantizers.vq_ema_restart import VQEMARestart
 
 try:
@@ -80,6 +81,25 @@ def test_running_means(rotation: bool) -> None:
         torch.testing.assert_close(gradient(z, out.z_q, out.loss), gradient(z, z_q, loss), rtol=1e-4, atol=1e-5)
     book = (ours.inner if rotation else ours).codebook
     torch.testing.assert_close(book, theirs.codebook, rtol=1e-5, atol=1e-5)
+
+
+@needs_peer
+def test_running_means_of_unit_features() -> None:
+    """Five steps of the cosine codebook, started alike: codes equal, values, loss, gradient and codebook to 1e-5."""
+    ours = VQEMA(NUM_CODES, DIM, distance="cosine", beta=0.25, decay=0.99)
+    theirs = peer.VectorQuantize(
+        dim=DIM, codebook_size=NUM_CODES, accept_image_fmap=True, use_cosine_sim=True, **AS_OURS
+    )
+    theirs._codebook.embed.data.copy_(ours.codebook)
+    theirs._codebook.embed_avg.data.copy_(ours.codebook)
+    for z in maps():
+        out = ours(z)
+        z_q, codes, loss = theirs(z)
+        assert torch.equal(out.codes[..., 0], codes)
+        torch.testing.assert_close(out.z_q, z_q, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(out.loss, loss.squeeze(), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(gradient(z, out.z_q, out.loss), gradient(z, z_q, loss), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(ours.codebook, theirs.codebook, rtol=1e-5, atol=1e-5)
 
 
 @needs_peer

@@ -33,6 +33,11 @@ def feature_map(batch: int = 5, side: int = 4, seed: int = 1) -> Tensor:
     return torch.randn(batch, DIM, side, side + 1, generator=generator).requires_grad_()
 
 
+def wave(rows: int, columns: int, start: int) -> Tensor:
+    """Numbers in [-1, 1] in closed form, float64: sin 1.7(start + i), row by row."""
+    return torch.sin(1.7 * (start + torch.arange(rows * columns, dtype=torch.float64))).view(rows, columns)
+
+
 def as_map(rows: Tensor) -> Tensor:
     """Features (N, D) as a map (1, D, 1, N)."""
     return rows.T[None, :, None]

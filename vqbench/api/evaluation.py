@@ -67,16 +67,16 @@ class Evaluation:
                 frame.insert(0, "model", self.label)
             text: str = frame.to_csv(index=False, lineterminator="\n")
             return text.rstrip("\n")
-        head, rows = self._cells()
+        head, rows = self.cells()
         align = ["left", *["right"] * (len(head) - 2), "left"]
         drawn = tabulate(rows, head, FORMATS[style], disable_numparse=True, colalign=align)
         lines = [line.rstrip() for line in drawn.splitlines()]
         title = counted(int(self.values.images.iloc[0]), "image")
         title = f"{self.label}: {title}" if self.label else title
         comment = "% " if style == "latex" else ""
-        below = [line for note in self._remarks() for line in _wrapped(note, WIDTH - len(comment))]
+        below = [line for note in self.remarks() for line in _wrapped(note, WIDTH - len(comment))]
         if style == "markdown":
-            below = [f"{note}  " for note in self._remarks()]
+            below = [f"{note}  " for note in self.remarks()]
         return "\n".join([comment + title, "", *lines, "", *(comment + line for line in below)]).rstrip()
 
     def joined(self, other: Evaluation) -> Evaluation:
@@ -85,14 +85,15 @@ class Evaluation:
 
         values = pd.concat([self.values, other.values], ignore_index=True)
         notes = list(dict.fromkeys([*self.notes, *other.notes]))
-        about = {**self.about, **{name: each for name, each in other.about.items() if name not in self.about}}
-        return Evaluation(values, self.per_image, self.label, notes, {**about, "notes": notes})
+        damaged = {**self.about.get("damaged", {}), **other.about.get("damaged", {})}
+        about = {**other.about, **self.about, "damaged": damaged, "notes": notes}
+        return Evaluation(values, self.per_image, self.label, notes, about)
 
     def __repr__(self) -> str:
         return self.table()
 
-    def _cells(self) -> tuple[list[str], list[list[str]]]:
-        """Return the head and the rows of the table."""
+    def cells(self) -> tuple[list[str], list[list[str]]]:
+        """Return the head and the rows of the table, as text."""
         protocols = list(dict.fromkeys(self.values.protocol))
         rows = []
         for _, same in self.values.groupby("metric", sort=False):
@@ -103,7 +104,7 @@ class Evaluation:
             rows.append([name, *cells, "higher" if first.higher_is_better else "lower"])
         return ["metric", *protocols, "better"], rows
 
-    def _remarks(self) -> list[str]:
+    def remarks(self) -> list[str]:
         """Return the sentences below the table."""
         from vqbench.protocol import measuring
 

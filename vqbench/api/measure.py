@@ -69,6 +69,7 @@ def measure_files(
     settings.require_size(*inputs.first_size())
     kept = None if store is None else KeptMeasurement(store, key_of_measurement(inputs, settings))
     if kept is not None and (evaluation := _finished(kept, label)) is not None:
+        inputs.options.require_sound(evaluation.about["damaged"])
         say(f"measured before; these are the values in {kept.folder}, which may be deleted to measure again")
         return evaluation
     fetch(settings.assets())
@@ -98,8 +99,12 @@ def _about(inputs: PairInputs, measured: MeasuredPairs) -> dict[str, Any]:
     """Return facts about the inputs, as JSON data."""
     sides = {"originals": inputs.originals, "reconstructions": inputs.reconstructions}
     codes = inputs.codes
+    given = [
+        {"path": side.path, "kind": side.kind, "images": len(side), "digest": digest}
+        for side, digest in zip(sides.values(), measured.digests, strict=True)
+    ]
     return {
-        **{name: {"path": side.path, "kind": side.kind, "images": len(side)} for name, side in sides.items()},
+        **dict(zip(sides, given, strict=True)),
         "codes": None if codes is None else {"path": codes.path, "num_codes": codes.num_codes, "depth": codes.depth},
         "matched_by": inputs.matched.by,
         "damaged": measured.damaged,

@@ -13,6 +13,7 @@ from vqbench.api.measure import ALL, measure_files
 from vqbench.errors import UsageError
 
 if TYPE_CHECKING:
+    from vqbench.measuring.kept_measurement import KeptMeasurement
     from vqbench.measuring.pair_inputs import ReadingOptions
     from vqbench.measuring.set_measurement import SetInput
 
@@ -71,69 +72,85 @@ def measure_against(
 
     Raises:
         UsageError: the same path twice; other metrics, or one that needs training images.
-        AssetError: an image that cannot be decoded; weights that cannot be fetched.
+        DamagedImage: an image that cannot be decoded, unless they are skipped.
+        AssetError: weights that cannot be fetched.
         RunError: fewer images than a metric needs.
     """
     from vqbench.execution.preparation import fetch
     from vqbench.measuring.kept_measurement import KeptMeasurement
+    from vqbench.measuring.pair_inputs import ReadingOptions, left_out
     from vqbench.measuring.set_measurement import SetSettings, default_set_metrics, key_of_set, measure_set
     from vqbench.system.locks import lock_folder
     from vqbench.training.engine import devices_of
 
+    options = options or ReadingOptions()
     if images.exists() and reference.exists() and os.path.samefile(images, reference):
         raise UsageError(f"{images} and the reference {reference} are the same; give a folder of other images")
-    sides = [_set(path, options) for path in (images, reference)]
-    (given, notes), (references, more) = sides
+    (given, notes), (references, more) = (_set(path, options) for path in (images, reference))
     chosen = list(default_set_metrics() if metrics is None else dict.fromkeys(metrics))
     settings = SetSettings(list(dict.fromkeys(protocols)), chosen, devices_of(device, 1)[0])
     settings.require_images(len(given), len(references))
-    about: dict[str, Any] = {
-        **{name: _described(side) for name, side in (("samples", given), ("reference", references))},
-        "notes": [*notes, *more, f"Compared with {len(references):,} images of {reference}, which are no partners."],
-    }
+    total = len(settings.protocols) * (len(given) + len(references))
+    kept = None if store is None else KeptMeasurement(store, key_of_set(given, references, settings))
+    if kept is not None and (finished := _finished(kept, label)) is not None:
+        options.require_sound(finished.about["damaged"])
+        say(f"measured before; these are the values in {kept.folder}, which may be deleted to measure again")
+        return finished
     with ExitStack() as held:
-        kept = None if store is None else KeptMeasurement(store, key_of_set(given, references, settings))
-        rows = None if kept is None else _kept_rows(kept)
-        if rows is not None and kept is not None:
-            say(f"measured before; these are the values in {kept.folder}, which may be deleted to measure again")
-        else:
-            if kept is not None and not held.enter_context(lock_folder(kept.folder)):
-                raise UsageError(f"{kept.folder}: another process is measuring these images; wait for it")
-            fetch(settings.assets())
-            rows = measure_set(given, references, settings, kept, progress)
-            if kept is not None:
-                kept.finish({"about": about, "values": rows})
-    frame = frame_per_image({}, settings.protocols, None, len(given))
-    return Evaluation(frame_of_values(rows), frame, label, about["notes"], about)
+        if kept is not None and not held.enter_context(lock_folder(kept.folder)):
+            raise UsageError(f"{kept.folder}: another process is measuring these images; wait for it")
+        given, references = (side.examined(lambda: progress(0, total)) for side in (given, references))
+        options.require_sound(damaged := {**given.damaged, **references.damaged})
+        settings.require_images(len(given), len(references))
+        fetch(settings.assets())
+        rows = measure_set(given, references, settings, kept, progress)
+        compared = f"Compared with {len(references):,} images of {reference}, which are no partners."
+        about = _about(given, references, [*notes, *more, compared, *left_out(damaged, "image")])
+        if kept is not None:
+            kept.finish({"about": about, "values": rows})
+    return _evaluation(rows, label, about)
 
 
-def _set(path: Path, options: ReadingOptions | None) -> tuple[SetInput, list[str]]:
+def _set(path: Path, options: ReadingOptions) -> tuple[SetInput, list[str]]:
     """Open one side, and say how it is read."""
     from vqbench.measuring.inputs.array_input import ArrayFile
     from vqbench.measuring.inputs.opening import open_input
     from vqbench.measuring.inputs.value_range import ValueRange, found_range
     from vqbench.measuring.set_measurement import SetInput
 
-    images = open_input(path, options.array if options else None)
+    images = open_input(path, options.array)
     if not (isinstance(images, ArrayFile) and images.is_float()):
         return SetInput(images), images.notes
-    declared = ValueRange.parse(options.range) if options and options.range else None
+    declared = ValueRange.parse(options.range) if options.range else None
     found = found_range(images, declared)
     return SetInput(images, found.range), [*images.notes, found.sentence(images.path)]
 
 
+def _about(given: SetInput, references: SetInput, notes: list[str]) -> dict[str, Any]:
+    """Return facts about both sides, as JSON data."""
+    sides = {"samples": _described(given), "reference": _described(references)}
+    return {**sides, "damaged": {**given.damaged, **references.damaged}, "notes": notes}
+
+
 def _described(side: SetInput) -> dict[str, Any]:
-    return {"path": side.images.path, "kind": side.images.kind, "images": len(side)}
+    return {"path": side.images.path, "kind": side.images.kind, "images": len(side.images), "digest": side.digest}
 
 
-def _kept_rows(kept: Any) -> list[dict[str, Any]] | None:
-    """Return the values that were finished before.
+def _finished(kept: KeptMeasurement, label: str) -> Evaluation | None:
+    """Return the evaluation that was finished before.
 
-    None without any, or if they are damaged.
+    None without one, or if it is damaged.
     """
     if (content := kept.result()) is None:
         return None
     try:
-        return [{**row, "value": float(row["value"])} for row in content["values"]]
+        rows = [{**row, "value": float(row["value"])} for row in content["values"]]
+        return _evaluation(rows, label, content["about"])
     except (KeyError, TypeError, ValueError):
         return None
+
+
+def _evaluation(rows: list[dict[str, Any]], label: str, about: dict[str, Any]) -> Evaluation:
+    protocols = list(dict.fromkeys(row["protocol"] for row in rows))
+    frame = frame_per_image({}, protocols, None, rows[0]["images"])
+    return Evaluation(frame_of_values(rows), frame, label, about["notes"], about)

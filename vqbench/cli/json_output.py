@@ -153,8 +153,9 @@ class TableCellJson(TypedDict):
     paper: Annotated[str | None, _about("printed value, digit for digit")]
     verdict: Annotated[str | None, _about("of the comparison with the printed value")]
     rank: Annotated[Literal["best", "second"] | None, _about("among the ranked rows of its block")]
-    marks: Annotated[list[Literal["B", "M", "S"]], _about("letters that `marks` of the table explains")]
+    marks: Annotated[list[Literal["B", "M", "S", "E"]], _about("letters that `marks` of the table explains")]
     unranked: Annotated[str, _about("why it is not ranked although it has values")]
+    significant: Annotated[bool, _about("best, and ahead of every other ranked row beyond chance")]
     images: Annotated[int | None, _about("images that each value was measured on")]
     results: Annotated[list[str], _about("folders of the records")]
     notes: list[str]
@@ -248,7 +249,7 @@ class ExplainJson(TypedDict):
     run: Annotated[dict[str, Any], _about("key, quantizer, dataset and seed")]
     images: Annotated[int, _about("test images")]
     metrics: Annotated[dict[str, dict[str, Any]], _about("metric -> value per protocol, change, and its steps")]
-    left_out: Annotated[list[str], _about("metrics that are not explained, and why")]
+    left_out: Annotated[list[str], _about("settings that were not tried, and why")]
 
 
 @with_config(EXACT)
@@ -274,6 +275,7 @@ class TargetJson(TypedDict):
     candidates: Annotated[
         list[dict[str, Any]], _about("settings, value, distance and same_digits, in the order of the table")
     ]
+    untried: Annotated[int, _about("combinations that were not evaluated, since others print the number")]
     left_out: Annotated[list[str], _about("settings that were not tried, and why")]
 
 
@@ -284,6 +286,7 @@ class ImagesGivenJson(TypedDict):
     path: str
     kind: Annotated[str, _about("folder, tar shards, lmdb environment, or array")]
     images: Annotated[int, _about("number of images")]
+    digest: Annotated[str, _about("SHA-256 of the decoded pixels of those measured, whatever their format and order")]
 
 
 @with_config(EXACT)
@@ -349,6 +352,7 @@ class VerifyJson(TypedDict):
     values: Annotated[int, _about("values of these records")]
     arrays: Annotated[int, _about("arrays of per-image values")]
     snapshots: Annotated[int, _about("files of images and code usage")]
+    external: Annotated[int, _about("rows that were not trained by vqbench")]
     suites: Annotated[int, _about("resolved suites that can be read")]
     figures: Annotated[int, _about("regions of documents that were compared")]
     unfinished: Annotated[list[str], _about("folders of runs without a record yet")]

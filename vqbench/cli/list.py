@@ -37,7 +37,7 @@ def list_(
         return
     require_folder(store)
     results = ResultStore(store)
-    rows = plugin_facts.runs(results)
+    rows = [*plugin_facts.runs(results), *plugin_facts.external_rows(results)]
     print_json(rows) if as_json else print(runs_text(rows, str(store)))
     require_sound(damage_of([results]))
 
@@ -68,7 +68,14 @@ def runs_text(rows: Sequence[Mapping[str, Any]], store: str) -> str:
         return f"{store} has no finished run; `vqbench run SUITE` trains some"
     ordered = sorted(rows, key=lambda row: row["date"] or "")
     cells = [
-        [row["name"], row["dataset"], row["quantizer"], row["seed"], (row["date"] or "")[:10], row["about"]]
+        [
+            row["name"],
+            row["dataset"],
+            row.get("quantizer", "external"),
+            row.get("seed", ""),
+            (row["date"] or "")[:10],
+            row["about"],
+        ]
         for row in ordered
     ]
     return grid(["key", "data set", "quantizer", "seed", "date", "suite: row"], cells)

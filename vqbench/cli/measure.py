@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vqbench.cli import options as shared
-from vqbench.cli.options import add_plugins, given_path, whole_number
+from vqbench.cli.options import Selection, add_plugins, given_path, whole_number
 from vqbench.cli.output import note, print_json
-from vqbench.errors import Interrupted
+from vqbench.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from vqbench.api.evaluation import Evaluation
+    from vqbench.api.external_row import ExternalRow
 
 STORE = Path("measured")
 
@@ -81,8 +82,35 @@ Format = Annotated[str, typer.Option("--format", metavar="NAME", help="text, mar
 Output = Annotated[
     Path | None, typer.Option("-o", "--output", metavar="FILE", parser=given_path, help="Write to a file.")
 ]
+Report = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        parser=given_path,
+        help="Write a page (HTML): worst and best images, histograms, digests.",
+    ),
+]
 Store = Annotated[
     Path, typer.Option("--store", metavar="FOLDER", parser=given_path, help="Keeps values, and what was interrupted.")
+]
+Suite = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        show_default=False,
+        help="Suite whose table shows --row, and whose metrics are measured.",
+    ),
+]
+Row = Annotated[
+    str | None,
+    typer.Option(metavar="LABEL", show_default=False, help="Store the values as a row of --suite, not trained here."),
+]
+MeasuredBy = Annotated[
+    str,
+    typer.Option("--measured-by", metavar="NAME", show_default=False, help="Who measured, kept with --row."),
+]
+Runs = Annotated[
+    Path, typer.Option("--runs", metavar="FOLDER", parser=given_path, help="Results folder that --row is written to.")
 ]
 
 
@@ -103,7 +131,12 @@ def measure(
     as_rgb: AsRgb = False,
     style: Format = "text",
     output: Output = None,
+    report: Report = None,
     store: Store = STORE,
+    suite: Suite = None,
+    row: Row = None,
+    measured_by: MeasuredBy = "",
+    runs: Runs = shared.RUNS,
     plugin: shared.Plugins = None,
     device: shared.Device = "auto",
     offline: shared.Offline = False,
@@ -113,33 +146,61 @@ def measure(
     """Measure the images of any model: folders or arrays.
 
     Images are read part by part. What is interrupted resumes when the same command is called again; values, also those
-    of each image, are kept in --store.
+    of each image, are kept in --store. With --suite and --row they also become a row of that suite's table, if the
+    originals are its test images: marked as not trained by vqbench, and never ranked.
     """
     from vqbench import assets
     from vqbench.api.evaluation import require_format
     from vqbench.api.measure_sets import measure_images
+    from vqbench.cli.measure_report import write_report
     from vqbench.measuring.pair_inputs import ReadingOptions
 
     add_plugins(plugin)
     require_format(style)
+    external = _external_row(suite, row, measured_by, reference, runs)
     options = ReadingOptions(by_order, originals_as, value_range, array, skip_damaged, as_rgb)
+    paths, folder = (originals, reconstructions, codes), None
+    settings: dict[str, Any] = {"options": options, "device": device, "label": label or row or "", "store": store}
     with assets.no_downloads(offline), _progress(quiet) as on_progress:
-        evaluation = measure_images(
-            originals,
-            reconstructions,
-            codes,
-            num_codes,
-            reference,
-            protocols=protocols or ["clean"],
-            metrics=chosen,
-            options=options,
-            device=device,
-            label=label,
-            store=store,
-            progress=on_progress,
-            say=note,
-        )
+        settings |= {"metrics": chosen, "progress": on_progress, "say": note}
+        if external is None:
+            protocols = protocols or ["clean"]
+            evaluation = measure_images(*paths, num_codes, reference, protocols=protocols, **settings)
+        else:
+            evaluation, folder = _measured_row(external, paths, num_codes, runs, {"protocols": protocols, **settings})
+    if report is not None:
+        write_report(evaluation, report, originals, reconstructions, options)
     _print(evaluation, style, output, as_json)
+    if folder is not None:
+        note(f"stored as a row of {suite}: {folder}")
+
+
+def _external_row(
+    suite: str | None, row: str | None, measured_by: str, reference: Path | None, runs: Path
+) -> ExternalRow | None:
+    """Return the row to store, or None.
+
+    Raises UsageError for options that do not fit.
+    """
+    if (suite is None) != (row is None):
+        raise UsageError("--suite and --row belong together: the suite's table shows the row; give both")
+    if suite is None or row is None:
+        if measured_by:
+            raise UsageError("--measured-by is kept in the record of a row; give --suite and --row, too")
+        return None
+    if reference is not None:
+        raise UsageError("--row: not with --reference, whose values no row of a suite has; leave one out")
+    from vqbench.api.external_row import ExternalRow
+
+    return ExternalRow(row, Selection().plan(suite, runs), measured_by)
+
+
+def _measured_row(
+    row: ExternalRow, paths: Sequence[Path | None], num_codes: int | None, runs: Path, settings: dict[str, Any]
+) -> tuple[Evaluation, Path]:
+    from vqbench.api.external_row import measure_row
+
+    return measure_row(row, paths, num_codes, runs, **settings)
 
 
 def _print(evaluation: Evaluation, style: str, output: Path | None, as_json: bool) -> None:

@@ -47,8 +47,8 @@ def merge(
 
     A run in both is one if all values that both have are equal; values that only one has are added. Where a value
     differs, both are shown and nothing of the run is written. Nothing is ever overwritten; a merge that was stopped is
-    resumed by the same command. Only runs and resolved suites are copied. The exit code is 1 if a run is in conflict
-    or unreadable.
+    resumed by the same command. Only runs, external rows and resolved suites are copied. The exit code is 1 if a run is
+    in conflict or unreadable.
     """
     from vqbench.store import merging
     from vqbench.store.results import ResultStore

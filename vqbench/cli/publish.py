@@ -30,13 +30,14 @@ def publish(
     Checkpoints are not copied.
     """
     from vqbench.planning import plan_file
-    from vqbench.store import publishing, snapshots
+    from vqbench.store import external_rows, publishing, snapshots
     from vqbench.store.results import ResultStore
 
     selection = Selection(only, skip, seeds, metrics, sets, plugin, epochs, batch_size, subset, test_images)
     for plan in [selection.plan(suite, store) for suite in suites_or_default(suites, "publishing")]:
         source, target = ResultStore(store), ResultStore(results)
-        if not any(run in source for run in plan.runs()):
+        external = external_rows.publish(plan.suite.name_in_file, source, target)
+        if not external and not any(run in source for run in plan.runs()):
             name = plan.suite.name
             raise UsageError(f"{store}: no finished run of {name} to publish; `vqbench run {name}` first")
         published = publishing.publish(plan.runs(), source, target)
@@ -48,4 +49,6 @@ def publish(
             print(f"{path}: {limit}", file=sys.stderr)
         runs = counted(len(plan.runs()), "run")
         print(f"{len(published.runs)} of {runs} of {plan.suite.name} published to {results}", file=sys.stderr)
-        require_sound(published.damage)
+        if external:
+            print(f"{counted(len(external), 'external row')} published to {results}", file=sys.stderr)
+        require_sound(list(source.damage.values()))

@@ -68,6 +68,7 @@ def _text(folder: Path, found: Verification, counts: dict[str, int]) -> str:
     parts = [
         f"{counted(found.records, 'record')} with {counted(found.values, 'value')}",
         f"{counted(found.arrays, 'array')} of per-image values",
+        *([counted(found.external, "external row")] if found.external else []),
         counted(found.snapshots, "snapshot"),
         counted(counts["suites"], "resolved suite"),
         f"{counted(counts['figures'], 'region')} of figures in documents",
@@ -86,6 +87,7 @@ def _data(folder: Path, found: Verification, counts: dict[str, int]) -> dict[str
         "values": found.values,
         "arrays": found.arrays,
         "snapshots": found.snapshots,
+        "external": found.external,
         **counts,
         "unfinished": [str(path) for path in found.unfinished],
         "problems": [{"path": str(fault.path), "about": fault.about} for fault in found.problems],

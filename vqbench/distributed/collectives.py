@@ -227,6 +227,12 @@ def feature_uniform(n: int, *shape: int, device: torch.device) -> Tensor:
     return torch.rand((total, *shape), device=device)[start : start + n]
 
 
+def feature_normal(n: int, *shape: int, device: torch.device) -> Tensor:
+    """Draw standard normal numbers (n, *shape), keyed like ``feature_uniform``."""
+    start, total = shard(n)
+    return torch.randn((total, *shape), device=device)[start : start + n]
+
+
 def gumbel(n: int, num_codes: int, device: torch.device) -> Tensor:
     """Draw Gumbel noise (n, num_codes), keyed like ``feature_uniform``."""
     return to_gumbel(feature_uniform(n, num_codes, device=device))

@@ -17,6 +17,7 @@ from vqbench.evaluation.reconstructions import BATCH, Measurement, MetricPass
 from vqbench.metric import Context, Metric
 
 CPU = torch.device("cpu")
+LARGE = 64  # pixels a side; a metric that needs more is measured where it is asked for by name
 ORIGINALS, RECONSTRUCTIONS = "originals", "reconstructions"  # as messages call them
 
 
@@ -83,11 +84,12 @@ class PairSettings:
 def default_metrics(with_codes: bool, weights: bool = False) -> list[str]:
     """List the metrics of pairs: of pixels, then of codes if any.
 
-    Those that need the weights of a network are listed only if ``weights``.
+    Those that need the weights of a network are listed only if ``weights``, and those that exist for large images alone
+    are not.
     """
     clean = protocol.MEASURE["clean"]
     classes = {name: registry.load("metrics", name) for name in registry.names("metrics")}
-    of_pairs = [name for name, metric in classes.items() if not metric.of_samples]
+    of_pairs = [name for name, metric in classes.items() if not metric.of_samples and metric.smallest(clean) <= LARGE]
     own = [name for name in of_pairs if weights or not classes[name].assets(clean)]
     of_codes = [name for name in own if classes[name].needs_codes]
     return [name for name in own if name not in of_codes] + (of_codes if with_codes else [])

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         all_gather,
         all_mean,
         all_sum,
+        feature_normal,
         feature_uniform,
         gather_rows,
         gumbel,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
         world_size,
     )
     from vqbench.functional.anchor_sampling import Anchor, anchors
-    from vqbench.functional.budget import nearest_root, scalar_levels
+    from vqbench.functional.budget import nearest_root, odd_levels, parse_levels, scalar_levels
     from vqbench.functional.chunked import map_chunks
     from vqbench.functional.codes import (
         Distance,
@@ -87,6 +88,7 @@ __all__ = [
     "code_sums",
     "contrastive_loss",
     "entropy",
+    "feature_normal",
     "feature_uniform",
     "flatten",
     "float32_products",
@@ -101,7 +103,9 @@ __all__ = [
     "mean_and_total_entropy",
     "mean_bit_posterior",
     "nearest_root",
+    "odd_levels",
     "pack_bits",
+    "parse_levels",
     "perplexity",
     "require",
     "require_choice",
@@ -126,11 +130,11 @@ __all__ = [
 
 _MODULES = {
     "vqbench.distributed.collectives": (
-        "all_gather all_mean all_sum feature_uniform gather_rows gumbel shard shared_integers shared_normal "
-        "shared_permutation shared_uniform world_size"
+        "all_gather all_mean all_sum feature_normal feature_uniform gather_rows gumbel shard shared_integers "
+        "shared_normal shared_permutation shared_uniform world_size"
     ),
     "vqbench.functional.anchor_sampling": "Anchor anchors",
-    "vqbench.functional.budget": "nearest_root scalar_levels",
+    "vqbench.functional.budget": "nearest_root odd_levels parse_levels scalar_levels",
     "vqbench.functional.chunked": "map_chunks",
     "vqbench.functional.codes": (
         "Distance Init assign bit_entropy code_counts code_sums entropy initial_codebook inner_product_form lloyd "

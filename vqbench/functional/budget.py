@@ -32,6 +32,17 @@ def nearest_root(num_codes: int, depth: int) -> int:
     return min((low, low + 1), key=lambda codes: abs(depth * log2(codes) - log2(num_codes)))
 
 
+def parse_levels(text: str) -> tuple[int, ...]:
+    """Parse the levels of each channel, such as "8x5x5x5".
+
+    Raises UsageError for any other text, and for fewer than 2 levels.
+    """
+    words = text.split("x")
+    require(all(word.isdecimal() for word in words), f"levels must read like 8x5x5x5, not {text!r}")
+    require(min(map(int, words)) >= 2, f"every channel needs at least 2 levels, not {text!r}")
+    return tuple(map(int, words))
+
+
 def scalar_levels(num_codes: int) -> tuple[int, ...]:
     """Return levels per channel whose product is nearest to ``num_codes``.
 
@@ -55,6 +66,30 @@ def scalar_levels(num_codes: int) -> tuple[int, ...]:
         return best
     small = [c for n in range(1, 6) for c in combinations_with_replacement(range(8, 1, -1), n)]
     return min(small, key=lambda levels: (_gap(levels, num_codes), len(levels)))
+
+
+def odd_levels(num_codes: int) -> tuple[int, ...]:
+    """Return odd levels per channel whose product is at most ``num_codes``.
+
+    The product is the nearest to it, the largest level comes first, and there are as few channels as possible.
+
+    Each channel has 5 to 17 levels; 3 only if no such product comes within 5 % of the bits.
+
+    Raises UsageError if ``num_codes`` is below 3.
+
+    >>> odd_levels(512)
+    (11, 9, 5)
+    """
+    require(num_codes >= 3, f"num_codes must be at least 3 for odd levels, not {num_codes}")
+    found: tuple[int, ...] = (3,)
+    for least in (5, 3):
+        most = max(1, int(log(num_codes) / log(least)))
+        choices = [c for n in range(1, most + 1) for c in combinations_with_replacement(range(17, least - 1, -2), n)]
+        fitting = [levels for levels in choices if prod(levels) <= num_codes]
+        found = min(fitting, key=lambda levels: (_gap(levels, num_codes), len(levels)), default=found)
+        if _gap(found, num_codes) <= 0.05:
+            break
+    return found
 
 
 def _gap(levels: tuple[int, ...], num_codes: int) -> float:

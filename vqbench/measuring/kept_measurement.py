@@ -16,11 +16,13 @@ from torch import Tensor
 
 from vqbench.errors import StoreError
 from vqbench.evaluation.reconstructions import MetricPass
+from vqbench.measuring.image_digests import SIZE
 from vqbench.system import jsontext, stored_files
 from vqbench.system.stored_files import write_atomically
 
 PROGRESS, RESULT, PER_IMAGE = "progress.npz", "measured.json", "per_image.csv"
 STATE, IMAGE, ABOUT = "state/", "image/", "about"  # beginnings of the names of arrays
+FORM = 2  # raised by hand when results get other keys, so that earlier ones are not read
 
 
 @dataclass
@@ -30,11 +32,12 @@ class PassProgress:
     position: int = 0  # pairs that were read, which ends a batch
     places: list[int] = field(default_factory=list)  # of the measured ones
     damaged: dict[str, str] = field(default_factory=dict)  # name -> reason, of those left out
+    digests: list[bytes] = field(default_factory=list)  # of the measured pairs, see PairBatch
 
 
 def key_of(facts: Any) -> str:
     """Return 16 hexadecimal digits for inputs and settings, given as JSON data."""
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([FORM, facts], sort_keys=True).encode()).hexdigest()[:16]
 
 
 class KeptMeasurement:
@@ -61,7 +64,10 @@ class KeptMeasurement:
 
     def save(self, progress: PassProgress, passed: MetricPass) -> None:
         """Write the state of all metrics after whole batches. Raises Unwritable."""
-        arrays: dict[str, np.ndarray] = {"places": np.array(progress.places, np.int64)}
+        arrays: dict[str, np.ndarray] = {
+            "places": np.array(progress.places, np.int64),
+            "digests": np.frombuffer(b"".join(progress.digests), np.uint8),
+        }
         for name, metrics in passed.metrics.items():
             for metric, collector in metrics.items():
                 for part, tensor in collector.state.items():
@@ -83,7 +89,8 @@ class KeptMeasurement:
             arrays = stored_files.arrays(self.folder / PROGRESS)
             about = json.loads(arrays[ABOUT].tobytes())
             places = arrays["places"].tolist()
-            progress = PassProgress(int(about["position"]), places, dict(about["damaged"]))
+            digests = [row.tobytes() for row in arrays["digests"].reshape(len(places), 2 * SIZE)] if places else []
+            progress = PassProgress(int(about["position"]), places, dict(about["damaged"]), digests)
             states = [
                 (
                     collector,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,16 +13,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vqbench.errors import UsageError
+from vqbench.errors import UsageError, counted
 from vqbench.measuring.inputs.array_input import ArrayFile
 from vqbench.measuring.inputs.code_input import CodeInput
 from vqbench.measuring.inputs.file_input import ImageFolder
-from vqbench.measuring.inputs.image_input import ImageInput, InputImage
+from vqbench.measuring.inputs.image_input import DamagedImage, ImageInput, InputImage
 from vqbench.measuring.inputs.opening import open_input
 from vqbench.measuring.inputs.preparation import Preparation
 from vqbench.measuring.inputs.value_range import FoundRange, ValueRange, found_range
 from vqbench.measuring.matching import Matched, matched
 from vqbench.measuring.pair_stream import PairReader
+
+SOME = 5  # names in one note
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,14 @@ class ReadingOptions:
     array: str | None = None  # of several in a file
     skip_damaged: bool = False
     as_rgb: bool = False
+
+    def require_sound(self, damaged: Mapping[str, str]) -> None:
+        """Raise DamagedImage for one of ``damaged`` unless they are skipped.
+
+        An earlier call may have skipped them.
+        """
+        if damaged and not self.skip_damaged:
+            raise DamagedImage(*next(iter(damaged.items())))
 
 
 @dataclass(frozen=True)
@@ -178,3 +188,15 @@ def _digest(codes: np.ndarray) -> str:
     import hashlib
 
     return hashlib.sha256(np.ascontiguousarray(codes).data).hexdigest()
+
+
+def left_out(damaged: Mapping[str, str], what: str) -> list[str]:
+    """Name the damaged images that were left out; no sentence without any.
+
+    ``what`` was left out: "pair" or "image".
+    """
+    if not damaged:
+        return []
+    named = [f"{name} ({reason})" for name, reason in list(damaged.items())[:SOME]]
+    more = f" and {len(damaged) - SOME:,} more" if len(damaged) > SOME else ""
+    return [f"{counted(len(damaged), what)} left out, since an image is damaged: {', '.join(named)}{more}."]

@@ -18,13 +18,13 @@ from vqbench import protocol, registry
 from vqbench.errors import UsageError, counted
 from vqbench.evaluation.image_pairs import PairSettings, started_pass
 from vqbench.evaluation.reconstructions import MetricPass
+from vqbench.measuring.image_digests import SIZE, set_digest
 from vqbench.measuring.kept_measurement import KeptMeasurement, PassProgress, key_of
-from vqbench.measuring.pair_inputs import PairInputs
+from vqbench.measuring.pair_inputs import PairInputs, left_out
 from vqbench.measuring.value_rows import value_rows
 from vqbench.system.locks import lock_folder
 
 SAVED_EVERY = 30.0  # seconds between two states on disk
-SOME = 5  # names in one note
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class MeasuredPairs:
     names: list[str]  # of the measured pairs, (N,)
     damaged: dict[str, str]  # name -> reason, of those left out
     notes: list[str]
+    digests: tuple[str, str]  # of the measured originals and reconstructions, see set_digest
     resumed_at: int = 0  # pairs that an earlier call had read
 
 
@@ -69,14 +70,17 @@ def measure_pairs(
         begun = state.position
         if begun:
             say(f"resumed at image {begun + 1:,} of {len(inputs.matched):,}")
+        inputs.options.require_sound(state.damaged)
         _pass(inputs, settings, passed, state, kept, progress)
         if not state.places:
             raise UsageError(f"no image is left to measure: {counted(len(state.damaged), 'pair')} damaged")
         settings.require_images(len(state.places))
         measurement = passed.measurement(passed.counts, [passed.per_image])
     names = [inputs.matched.names[place] for place in state.places]
-    notes = [*inputs.notes(), *_left_out(state.damaged)]
-    return MeasuredPairs(value_rows(measurement, names), measurement.images, names, state.damaged, notes, begun)
+    notes = [*inputs.notes(), *left_out(state.damaged, "pair")]
+    digests = set_digest(each[:SIZE] for each in state.digests), set_digest(each[SIZE:] for each in state.digests)
+    rows = value_rows(measurement, names)
+    return MeasuredPairs(rows, measurement.images, names, state.damaged, notes, digests, begun)
 
 
 def _pass(
@@ -102,6 +106,7 @@ def _pass(
                 passed.add(len(state.places), x, y, None if codes is None else codes.to(settings.device))
                 _join_values(passed, buffers, total)
             state.places += batch.places
+            state.digests += batch.digests
             state.damaged |= {image.name: image.reason for image in batch.damaged}
             state.position = batch.position
             whole = True
@@ -168,11 +173,3 @@ def per_image_of(path: Path) -> tuple[list[str], dict[str, np.ndarray]]:
         for measured in protocols
         for column, metric in enumerate(head[3:], 3)
     }
-
-
-def _left_out(damaged: dict[str, str]) -> list[str]:
-    if not damaged:
-        return []
-    named = [f"{name} ({reason})" for name, reason in list(damaged.items())[:SOME]]
-    more = f" and {len(damaged) - SOME:,} more" if len(damaged) > SOME else ""
-    return [f"{counted(len(damaged), 'pair')} left out, since an image is damaged: {', '.join(named)}{more}."]

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from vqbench.errors import UsageError
 from vqbench.evaluation.reconstructions import BATCH
-from vqbench.images import read_ahead, to_unit, workers
+from vqbench.images import read_ahead, workers
+from vqbench.measuring.image_digests import equal_channels, image_digest
 from vqbench.measuring.inputs.image_input import DamagedImage, ImageInput, InputImage
-from vqbench.measuring.inputs.value_range import ValueRange
+from vqbench.measuring.inputs.value_range import ValueRange, as_unit
 from vqbench.measuring.matching import Matched
 
 PART = 20  # pairs that one thread reads at a time
@@ -29,6 +30,7 @@ class PairBatch:
     originals: Tensor  # (B, C, H, W) float32 in [-1, 1], perhaps beyond
     reconstructions: Tensor  # likewise
     places: list[int]  # of the pairs, among all
+    digests: list[bytes]  # of each pair's decoded pixels: the original's, then the reconstruction's
     position: int  # pairs that were read up to the end of this batch, damaged ones included
     damaged: list[DamagedImage]  # met since the batch before
 
@@ -94,13 +96,16 @@ class PairReader:
                 f"{name}: the original has {height}x{width} pixels, its reconstruction {other_height}x{other_width}; "
                 "--originals-as says how originals were prepared, such as resize:256:bicubic"
             )
-        return _Pair(place, *self._channels(name, original, reconstruction))
+        sides = zip((original, reconstruction), self.ranges, strict=True)
+        digests = b"".join(image_digest(image, scale) for image, scale in sides)
+        levels = self._channels(name, original, reconstruction)
+        return _Pair(place, levels[0], levels[1], digests)
 
     def _channels(self, name: str, *pair: InputImage) -> list[np.ndarray]:
         """Return both images with one channel if both are grey, else with three."""
         grey = [image.grey for image in pair]
         if grey[0] != grey[1]:
-            grey = [image.grey or _equal_channels(image.levels) for image in pair]
+            grey = [image.grey or equal_channels(image.levels) for image in pair]
         if all(grey):
             return [image.levels[:1] for image in pair]
         if any(grey) and not self.as_rgb:
@@ -110,10 +115,11 @@ class PairReader:
 
     def _joined(self, pairs: Sequence[_Pair], position: int, damaged: list[DamagedImage]) -> PairBatch:
         if not pairs:
-            return PairBatch(torch.empty(0), torch.empty(0), [], position, damaged)
+            return PairBatch(torch.empty(0), torch.empty(0), [], [], position, damaged)
         sides = np.stack([pair.original for pair in pairs]), np.stack([pair.reconstruction for pair in pairs])
         originals, reconstructions = (as_unit(side, scale) for side, scale in zip(sides, self.ranges, strict=True))
-        return PairBatch(originals, reconstructions, [pair.place for pair in pairs], position, damaged)
+        places, digests = [pair.place for pair in pairs], [pair.digests for pair in pairs]
+        return PairBatch(originals, reconstructions, places, digests, position, damaged)
 
 
 class _Pair(NamedTuple):
@@ -122,6 +128,7 @@ class _Pair(NamedTuple):
     place: int
     original: np.ndarray
     reconstruction: np.ndarray
+    digests: bytes
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -131,18 +138,3 @@ class _Pair(NamedTuple):
 def most_together(shape: Sequence[int]) -> int:
     """Return how many images of a shape (C, H, W) are a batch."""
     return max(1, min(BATCH, PIXELS // (shape[-2] * shape[-1])))
-
-
-def _equal_channels(levels: np.ndarray) -> bool:
-    return bool((levels == levels[:1]).all())
-
-
-def as_unit(images: np.ndarray, scale: ValueRange | None) -> Tensor:
-    """Convert images to a model's range, [-1, 1]: uint8 if ``scale`` is None."""
-    x = torch.from_numpy(images)
-    if scale is None:
-        return to_unit(x)
-    if scale is ValueRange.SIGNED:
-        return x.float().clamp(-1, 1)
-    low, high = scale.ends
-    return (x.float().clamp(low, high) / (high - low) - 0.5) / 0.5

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 from vqbench import protocol, registry
-from vqbench.errors import AssetError, RunError, UsageError, counted
+from vqbench.errors import RunError, UsageError, counted
 from vqbench.evaluation.reconstructions import Measurement
 from vqbench.images import as_measured, read_ahead, workers
+from vqbench.measuring.image_digests import image_digest, set_digest
 from vqbench.measuring.inputs.image_input import DamagedImage, ImageInput
-from vqbench.measuring.inputs.value_range import ValueRange
+from vqbench.measuring.inputs.value_range import ValueRange, as_unit
 from vqbench.measuring.kept_measurement import KeptMeasurement, key_of
-from vqbench.measuring.pair_stream import PART, THREADS, as_unit, most_together
+from vqbench.measuring.pair_stream import PART, THREADS, most_together
 from vqbench.measuring.value_rows import value_rows
 from vqbench.metric import Context, Samples
 from vqbench.networks import inception
@@ -35,15 +36,44 @@ class SetInput:
 
     images: ImageInput
     range: ValueRange | None = None
+    sound: Sequence[int] | None = None  # positions of images that can be decoded; None: of all
+    damaged: Mapping[str, str] = field(default_factory=dict)  # name -> reason, of the others
+    digest: str = ""  # of the sound ones, see set_digest; empty before they were examined
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.images if self.sound is None else self.sound)
 
-    def batches(self, positions: Sequence[int]) -> Iterator[Tensor]:
-        """Yield the images at ``positions``, (B, C, H, W) in [-1, 1].
+    def examined(self, progress: Callable[[], None]) -> SetInput:
+        """Decode all images once, find the damaged ones, and digest the others.
 
-        Each batch has one size. Raises AssetError for a damaged image.
+        ``progress`` is called now and then; it may raise Interrupted.
         """
+        sound: list[int] = []
+        damaged: dict[str, str] = {}
+        digests: list[bytes] = []
+        starts = range(0, len(self.images), PART)
+        for start, part in zip(starts, read_ahead(starts, self._digests, min(workers(), THREADS)), strict=True):
+            for position, each in enumerate(part, start):
+                if isinstance(each, DamagedImage):
+                    damaged[each.name] = each.reason
+                else:
+                    sound.append(position)
+                    digests.append(each)
+            progress()
+        if not sound:
+            raise UsageError(f"{self.images.path}: all {len(self.images):,} images are damaged")
+        return replace(self, sound=sound, damaged=damaged, digest=set_digest(digests))
+
+    def _digests(self, start: int) -> list[bytes | DamagedImage]:
+        images = self.images.read(range(start, min(start + PART, len(self.images))))
+        return [each if isinstance(each, DamagedImage) else image_digest(each, self.range) for each in images]
+
+    def batches(self, places: Sequence[int]) -> Iterator[Tensor]:
+        """Yield the images at ``places`` among the sound ones, (B, C, H, W) in [-1, 1].
+
+        Each batch has one size. Raises DamagedImage.
+        """
+        positions = places if self.sound is None else [self.sound[place] for place in places]
         starts = range(0, len(positions), PART)
         waiting: list[np.ndarray] = []
         read = partial(self._part, positions)
@@ -60,7 +90,7 @@ class SetInput:
         images = self.images.read(positions[start : start + PART])
         for image in images:
             if isinstance(image, DamagedImage):
-                raise AssetError(f"{image.name}: cannot be used ({image.reason}); repair or remove it")
+                raise image
         return [image.levels for image in images if not isinstance(image, DamagedImage)]
 
 
@@ -119,7 +149,7 @@ def measure_set(
     Features are kept where ``kept`` is, so that an interrupted call is resumed.
 
     Raises:
-        AssetError: A damaged image.
+        DamagedImage: An image cannot be decoded.
         RunError: Too few images.
     """
     total = len(settings.protocols) * (len(images) + len(reference))

@@ -1,20 +1,28 @@
-"""The base class of metrics that compare features of reconstructions."""
+"""The base classes of metrics that compare features of reconstructions."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
+from vqbench.errors import RunError
 from vqbench.metric import Batch, Context, Metric
 from vqbench.networks import feature_cache, inception
 from vqbench.protocol import MeasureProtocol
+
+MOST = 10_000  # images whose features are kept in memory: the first ones
+FEW = 1_000  # images below which neighbours among 2,048 features say little
+SIDES = ("originals", "reconstructions")
 
 
 class FeatureMetric(Metric):
     """Compares Inception's features of originals and reconstructions.
 
-    They are the 2048 of pool3, by the extractor of the protocol.
+    They are the 2048 of pool3, by the extractor of the protocol. The images are two sets: a batch may have images on
+    one side alone, and what begins with the name of a side in ``state`` is of that side.
     """
 
+    of_sets = True
     knobs = (*Metric.knobs, "fid_resize")
 
     @classmethod
@@ -40,10 +48,45 @@ class FeatureMetric(Metric):
                 ("originals", resize, *places), lambda: inception.features(self.net, batch.originals[places], resize)
             )
 
-        originals = self.originals.get(batch.index.tolist(), compute)
-        reconstructions = batch.shared(
-            ("reconstructions", resize), lambda: inception.features(self.net, batch.reconstructions, resize)
-        )
+        def compute_others() -> Tensor:
+            return inception.features(self.net, batch.reconstructions, resize)
+
+        nothing = torch.empty(0, inception.DIM)
+        originals = self.originals.get(batch.index.tolist(), compute) if len(batch.originals) else nothing
+        others = len(batch.reconstructions) > 0
+        return originals, batch.shared(("reconstructions", resize), compute_others) if others else nothing
+
+
+class KeptFeatures(FeatureMetric):
+    """Compares the features of single images, so keeps them.
+
+    Those of the first 10,000 images, which take 160 MB.
+    """
+
+    def reset(self) -> None:
+        # By position in the test split: a rank has zeros where another one has features, so that states add up.
+        self.state = {side: torch.zeros(MOST, inception.DIM) for side in SIDES}
+        self.state |= {f"{side}_seen": torch.zeros(MOST) for side in SIDES}
+
+    def update(self, batch: Batch) -> None:
+        batch = select(batch, batch.index < MOST)
+        if len(batch.index) == 0:
+            return
+        for side, features in zip(SIDES, self.features(batch), strict=True):
+            if len(features):
+                self.state[side][batch.index] = features
+                self.state[f"{side}_seen"][batch.index] += 1
+
+    def kept(self) -> tuple[Tensor, Tensor]:
+        """Return the features of originals (N, 2048) and reconstructions (M, 2048).
+
+        Raises RunError for fewer images than the metric needs.
+        """
+        originals, reconstructions = (self.state[side][self.state[f"{side}_seen"] > 0] for side in SIDES)
+        count = min(len(originals), len(reconstructions))
+        if count < self.fewest:
+            raise RunError(f"{self.label} needs at least {self.fewest} images, and was given {count}")
+        self.originals.save()
         return originals, reconstructions
 
 
@@ -53,4 +96,7 @@ def select(batch: Batch, kept: Tensor) -> Batch:
         return batch  # with what other metrics have computed of it
     here = kept.to(batch.originals.device)
     codes = None if batch.codes is None else batch.codes[here]
-    return Batch(batch.originals[here], batch.reconstructions[here], codes, batch.index[kept])
+    originals, reconstructions = (
+        side[here] if len(side) else side for side in (batch.originals, batch.reconstructions)
+    )
+    return Batch(originals, reconstructions, codes, batch.index[kept])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vqbench.metric import SampleMetric, Samples
-from vqbench.metrics.density import NEIGHBOURS, density_and_coverage
+from vqbench.metrics.density import NEIGHBOURS, of_samples
 
 
 class Coverage(SampleMetric):
@@ -25,4 +25,4 @@ class Coverage(SampleMetric):
     reference = "Naeem et al., Reliable Fidelity and Diversity Metrics, ICML 2020, arXiv 2002.09797"
 
     def measure(self, samples: Samples) -> float:
-        return samples.shared(density_and_coverage, self.context.device)[1]
+        return samples.shared(of_samples, self.context.device)[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from vqbench.errors import RunError
 from vqbench.functional.neighbours import distances, kth_distance
@@ -33,15 +34,19 @@ class Density(SampleMetric):
     reference = "Naeem et al., Reliable Fidelity and Diversity Metrics, ICML 2020, arXiv 2002.09797"
 
     def measure(self, samples: Samples) -> float:
-        return samples.shared(density_and_coverage, self.context.device)[0]
+        return samples.shared(of_samples, self.context.device)[0]
 
 
-def density_and_coverage(samples: Samples, device: torch.device) -> tuple[float, float]:
-    """Compute density and coverage on ``device``, in pieces.
+def of_samples(samples: Samples, device: torch.device) -> tuple[float, float]:
+    """Compute density and coverage of ``samples``; see :func:`density_and_coverage`."""
+    return density_and_coverage(samples.features, samples.references, device)
 
-    Raises RunError for too few references to have neighbours, or no sample.
+
+def density_and_coverage(generated: Tensor, references: Tensor, device: torch.device) -> tuple[float, float]:
+    """Compute density and coverage of features (N, D) among references (M, D).
+
+    On ``device``, in pieces. Raises RunError for too few references to have neighbours, or no sample.
     """
-    references, generated = samples.references, samples.features  # (M, 2048), (N, 2048)
     if len(references) <= NEIGHBOURS or not len(generated):
         raise RunError(
             f"density and coverage need more than {NEIGHBOURS} references and at least one sample, "

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import torch
-
-from vqbench.errors import RunError
-from vqbench.metric import Batch
 from vqbench.metrics._feature_distances import SUBSET_SIZE, kernel_mmd
-from vqbench.metrics._reconstruction_features import FeatureMetric, select
-from vqbench.networks import inception
-
-MOST = 10_000  # images whose features are kept in memory: the first ones
+from vqbench.metrics._reconstruction_features import KeptFeatures
 
 
-class KID(FeatureMetric):
+class KID(KeptFeatures):
     """Squared MMD of features of originals and reconstructions, times 1,000.
 
     E[k(x, x')] + E[k(y, y')] - 2 E[k(x, y)] with the polynomial kernel k(x, y) = (x·y / 2048 + 1)³ on the 2048 features
@@ -34,23 +27,5 @@ class KID(FeatureMetric):
     fewest = 2
     reference = "Bińkowski et al., Demystifying MMD GANs, ICLR 2018, arXiv 1801.01401"
 
-    def reset(self) -> None:
-        # By position in the test split: a rank has zeros where another one has features, so that states add up.
-        self.state = {side: torch.zeros(MOST, inception.DIM) for side in ("originals", "reconstructions")}
-        self.state["seen"] = torch.zeros(MOST)
-
-    def update(self, batch: Batch) -> None:
-        batch = select(batch, batch.index < MOST)
-        if len(batch.index) == 0:
-            return
-        for side, features in zip(("originals", "reconstructions"), self.features(batch), strict=True):
-            self.state[side][batch.index] = features
-        self.state["seen"][batch.index] += 1
-
     def compute(self) -> float:
-        seen = self.state["seen"] > 0  # (MOST,)
-        count = int(seen.sum())
-        if count < 2:
-            raise RunError(f"KID needs at least 2 images, for its kernel between them, and was given {count}")
-        self.originals.save()
-        return 1000 * kernel_mmd(self.state["originals"][seen], self.state["reconstructions"][seen])
+        return 1000 * kernel_mmd(*self.kept())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from vqbench.errors import RunError
 from vqbench.metric import SampleMetric, Samples
 from vqbench.networks.compat import ensure_torchvision
@@ -31,19 +33,25 @@ class Precision(SampleMetric):
     reference = "Kynkäänniemi et al., Improved Precision and Recall Metric, NeurIPS 2019, arXiv 1904.06991"
 
     def measure(self, samples: Samples) -> float:
-        return samples.shared(precision_and_recall)[0]
+        return samples.shared(of_samples)[0]
 
 
-def precision_and_recall(samples: Samples) -> tuple[float, float]:
-    """Compute torch-fidelity's precision and recall.
+def of_samples(samples: Samples) -> tuple[float, float]:
+    """Compute precision and recall of ``samples``; see :func:`precision_and_recall`."""
+    return precision_and_recall(samples.features, samples.references)
 
-    Raises RunError for too few images to have neighbours.
+
+def precision_and_recall(features: Tensor, references: Tensor) -> tuple[float, float]:
+    """Compute precision and recall as torch-fidelity does.
+
+    Features are (N, D) of the samples and (M, D) of the references. Raises RunError for too few images
+    to have neighbours.
     """
-    fewest = min(len(samples.features), len(samples.references))
+    fewest = min(len(features), len(references))
     if fewest <= NEIGHBOURS:
         raise RunError(f"precision and recall need more than {NEIGHBOURS} samples and references, not {fewest}")
     ensure_torchvision()
     from torch_fidelity.metric_prc import calculate_precision_recall_part
 
-    values: tuple[float, float] = calculate_precision_recall_part(samples.features, samples.references, NEIGHBOURS)
+    values: tuple[float, float] = calculate_precision_recall_part(features, references, NEIGHBOURS)
     return values

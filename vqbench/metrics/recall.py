@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vqbench.metric import SampleMetric, Samples
-from vqbench.metrics.precision import NEIGHBOURS, precision_and_recall
+from vqbench.metrics.precision import NEIGHBOURS, of_samples
 
 
 class Recall(SampleMetric):
@@ -25,4 +25,4 @@ class Recall(SampleMetric):
     reference = "Kynkäänniemi et al., Improved Precision and Recall Metric, NeurIPS 2019, arXiv 1904.06991"
 
     def measure(self, samples: Samples) -> float:
-        return samples.shared(precision_and_recall)[1]
+        return samples.shared(of_samples)[1]

@@ -7,7 +7,7 @@ import torch
 from vqbench.errors import RunError
 from vqbench.metric import Batch
 from vqbench.metrics._feature_distances import Moments, frechet_distance, moments_of_sums
-from vqbench.metrics._reconstruction_features import FeatureMetric
+from vqbench.metrics._reconstruction_features import SIDES, FeatureMetric
 from vqbench.networks import inception
 
 
@@ -35,20 +35,21 @@ class RFID(FeatureMetric):
 
     def reset(self) -> None:
         d = inception.DIM
-        self.state = {"count": torch.zeros((), dtype=torch.float64)}
-        for side in ("originals", "reconstructions"):
+        self.state = {}
+        for side in SIDES:
+            self.state[f"{side}_count"] = torch.zeros((), dtype=torch.float64)
             self.state[f"{side}_sum"] = torch.zeros(d, dtype=torch.float64)
             self.state[f"{side}_outer"] = torch.zeros(d, d, dtype=torch.float64)
 
     def update(self, batch: Batch) -> None:
-        self.state["count"] += len(batch.index)
-        for side, features in zip(("originals", "reconstructions"), self.features(batch), strict=True):
+        for side, features in zip(SIDES, self.features(batch), strict=True):
             f = features.double()  # (B, 2048)
+            self.state[f"{side}_count"] += len(f)
             self.state[f"{side}_sum"] += f.sum(0)
             self.state[f"{side}_outer"].addmm_(f.T, f)
 
     def compute(self) -> float:
-        count = int(self.state["count"])
+        count = int(min(self.state[f"{side}_count"] for side in SIDES))
         if count < 2:
             raise RunError(f"rFID needs at least 2 images, for their covariance, and was given {count}")
         self.originals.save()
@@ -56,4 +57,4 @@ class RFID(FeatureMetric):
 
     def moments(self, side: str) -> Moments:
         """Return the moments of the ``originals`` or ``reconstructions`` so far."""
-        return moments_of_sums(self.state["count"], self.state[f"{side}_sum"], self.state[f"{side}_outer"])
+        return moments_of_sums(*(self.state[f"{side}_{of}"] for of in ("count", "sum", "outer")))

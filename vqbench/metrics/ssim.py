@@ -65,6 +65,15 @@ def ssim_map(x: Tensor, y: Tensor, taps: Tensor, unbiased: float, data_range: fl
 
     Images are (B, C, H, W) in [0, 1], the map (B, C, H - n + 1, W - n + 1).
     """
+    luminance, contrast_and_structure = ssim_terms(x, y, taps, unbiased, data_range)
+    return luminance * contrast_and_structure
+
+
+def ssim_terms(x: Tensor, y: Tensor, taps: Tensor, unbiased: float, data_range: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Compute the two factors of SSIM at each position.
+
+    The comparison of luminance, (2 m_x m_y + C1) / (m_x² + m_y² + C1), and that of contrast and structure.
+    """
     c1, c2 = (K1 * data_range) ** 2, (K2 * data_range) ** 2
     mean_x, mean_y = filtered(x, taps), filtered(y, taps)
     product, squares = mean_x * mean_y, mean_x * mean_x + mean_y * mean_y
@@ -72,7 +81,7 @@ def ssim_map(x: Tensor, y: Tensor, taps: Tensor, unbiased: float, data_range: fl
     variances = unbiased * (filtered(x * x + y * y, taps) - squares)  # of x plus that of y
     luminance = (2 * product + c1) / (squares + c1)
     contrast_and_structure = (2 * cov + c2) / (variances + c2)
-    return luminance * contrast_and_structure
+    return luminance, contrast_and_structure
 
 
 def filtered(x: Tensor, taps: Tensor) -> Tensor:

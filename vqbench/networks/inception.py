@@ -58,7 +58,8 @@ def features(net: nn.Module, images: Tensor, resize: int | FidResize | None) -> 
     memory layout, so that features are equal bit by bit (channels last is a third faster on CPUs, but moves rFID by
     1e-6 of its value). Else the path of CVQ-VAE's released code: Pillow's bilinear resize to that side, in 8 bits,
     and from there PyTorch's to 299, with channels last. Else a resize to 299 by name: ``pytorch`` (pytorch-fid),
-    ``pillow`` (bilinear, 8 bits) or ``clean`` (clean-fid: bicubic in floats, clipped to the range of levels).
+    ``pillow`` (bilinear, 8 bits), ``clean`` (clean-fid: bicubic in floats, clipped to the range of levels) or
+    ``torchmetrics`` (bilinear in floats, antialiased).
     """
     levels = rounded(images.expand(-1, 3, -1, -1))  # (B, 3, H, W) uint8
     with inference_float32(images.device):
@@ -76,6 +77,10 @@ def _resized(levels: Tensor, resize: int | FidResize) -> Tensor:
     """
     if resize == "clean":
         return _bicubic_floats(levels)
+    if resize == "torchmetrics":
+        size = (INPUT, INPUT)
+        x = F.interpolate(levels.float(), size=size, mode="bilinear", align_corners=False, antialias=True)
+        return ((x - 128) / 128).contiguous(memory_format=torch.channels_last)
     unit = levels.float() / 255
     if resize != "pytorch":
         side = INPUT if resize == "pillow" else int(resize)

@@ -53,7 +53,7 @@ def other_settings(suite: str, plan: Plan, store: ResultStore) -> list[OtherSett
     own = {run.key for run in plan.runs()}
     found: dict[tuple[str, ...], OtherSettings] = {}
     for stored in plan_file.stored(store):
-        if _name_in_file(stored.suite) != base.name:
+        if stored.suite.name_in_file != base.name:
             continue
         part = _shared_rows(plan, stored)
         if not any(store.folder(run).exists() for run in part.runs()):
@@ -76,7 +76,7 @@ def settings_of(store: ResultStore) -> list[str]:
     """
     named = []
     for stored in plan_file.stored(store):
-        name = _name_in_file(stored.suite)
+        name = stored.suite.name_in_file
         if any(run in store for run in stored.runs()):
             words = [name]
             if name in known_suites():
@@ -96,8 +96,8 @@ def other_suites(plan: Plan, store: ResultStore) -> list[str]:
         return []
     named = []
     for stored in plan_file.stored(store):
-        name = _name_in_file(stored.suite)
-        if name != _name_in_file(plan.suite) and any(store.folder(run).exists() for run in stored.runs()):
+        name = stored.suite.name_in_file
+        if name != plan.suite.name_in_file and any(store.folder(run).exists() for run in stored.runs()):
             is_file = name not in known_suites() and Path(f"{name}.yaml").is_file()
             named.append(f"{name}.yaml" if is_file else name)
     return list(dict.fromkeys(named))
@@ -136,11 +136,6 @@ def sentence(command: str, suite: str, root: str, others: Sequence[OtherSettings
         if each.same
     ]
     return "\n".join(lines)
-
-
-def _name_in_file(suite: SuiteSpec) -> str:
-    """The name that the file of a stored suite has."""
-    return suite.name.removesuffix("_reduced") if suite.reduced or suite.test_images else suite.name
 
 
 def _options(base: SuiteSpec, stored: SuiteSpec, added: Sequence[QuantizerRow] = ()) -> Iterator[str]:

@@ -14,6 +14,7 @@ from vqbench.errors import UsageError, VqbenchError, nearest
 from vqbench.planning import plan_file
 from vqbench.planning.suite_files import known_suites, load_suite
 from vqbench.reporting.run_states import row_name
+from vqbench.store.external_rows import external_records
 from vqbench.store.results import ResultStore
 
 PLUGINS: dict[str, registry.Kind] = {
@@ -145,6 +146,19 @@ def runs(store: ResultStore) -> list[Listed]:
             "about": ", ".join(rows.get(record.run.key, [])),
         }
         for record in store.records()
+    ]
+
+
+def external_rows(store: ResultStore) -> list[Listed]:
+    """List the rows of ``store`` that were not trained by vqbench."""
+    return [
+        {
+            "name": record.key,
+            "dataset": record.dataset["name"],
+            "date": record.made.get("date") or None,
+            "about": f"{record.suite}: {record.label} (external)",
+        }
+        for record in external_records(store)
     ]
 
 

@@ -26,10 +26,12 @@ from typing import Any
 
 import numpy as np
 
-from vqbench.errors import UsageError
+from vqbench.errors import UsageError, counted
 from vqbench.reporting import statistics
 from vqbench.reporting.other_settings import settings_of
 from vqbench.spec import PARTS, RunSpec
+from vqbench.store.external_record import ExternalRecord
+from vqbench.store.external_rows import external_records
 from vqbench.store.record import Record
 from vqbench.store.results import ResultStore
 from vqbench.system.output import grid
@@ -78,6 +80,8 @@ def diff(a: str, b: str, results: Path) -> Difference:
         old, new = _kinds(before), _kinds(after)
         common = [kind for kind in old if kind in new]
         changes = [change for kind in common for change in _changes(before, after, old[kind], new[kind])]
+        rows, others = _external(before), _external(after)
+        changes += [change for name in rows if name in others for change in _row_changes(rows[name], others[name])]
         suites = {name: settings_of(store) for name, store in ((a, before), (b, after))}
         damage = [*before.damage.values(), *after.damage.values()]
     tested = [change for change in changes if change.test]
@@ -87,6 +91,8 @@ def diff(a: str, b: str, results: Path) -> Difference:
         change.verdict = _verdict(change)
     gone = [_name(next(iter(old[kind].values())).run) for kind in old if kind not in new]
     added = [_name(next(iter(new[kind].values())).run) for kind in new if kind not in old]
+    gone += [name for name in rows if name not in others]
+    added += [name for name in others if name not in rows]
     return Difference(a, b, changes, gone, added, damage, suites)
 
 
@@ -193,6 +199,28 @@ def _changes(before: ResultStore, after: ResultStore, old: Seeds, new: Seeds) ->
         yield change
 
 
+def _external(store: ResultStore) -> dict[str, ExternalRecord]:
+    """Return the external rows of a store, by what a reader calls them."""
+    return {
+        f"{each.dataset['name']}: external row {each.label!r} of {each.suite}, {each.images:,} images": each
+        for each in external_records(store)
+    }
+
+
+def _row_changes(old: ExternalRecord, new: ExternalRecord) -> Iterator[Change]:
+    """Compare every value that both states have of one external row.
+
+    Nothing is tested: a row of other reconstructions is another model, and of the same ones it has the same values.
+    """
+    why = "the same images, measured otherwise" if old.key == new.key else "other reconstructions or codes"
+    for protocol in (name for name in old.values if name in new.values):
+        for metric in (name for name in old.values[protocol] if name in new.values[protocol]):
+            x, y = old.values[protocol][metric].value, new.values[protocol][metric].value
+            if x is not None and y is not None:
+                what = f"{new.dataset['name']}: external row {new.label!r} of {new.suite}"
+                yield Change(what, protocol, metric, [], x, y, "equal" if x == y else f"differs; {why}")
+
+
 def _value(record: Record, protocol: str, metric: str) -> float | None:
     value = record.values.get(protocol, {}).get(metric)
     return value.value if value else None
@@ -230,9 +258,8 @@ def text(difference: Difference) -> str:
         test = each.test
         interval = f"{test.low:+.3g} … {test.high:+.3g}" if test else "–"
         p_value = "–" if each.adjusted is None else f"{each.adjusted:.3g}"
-        basis = f"{len(each.seeds)} seed{'s' * (len(each.seeds) != 1)}" + (
-            f", {each.images:,} images" if each.images else ""
-        )
+        basis = counted(len(each.seeds), "seed") if each.seeds else "external"
+        basis += f", {each.images:,} images" if each.images else ""
         numbers = [f"{each.before:.6g}", f"{each.after:.6g}", f"{each.after - each.before:+.3g}", interval, p_value]
         rows.append([each.what, each.protocol, each.metric, *numbers, basis, each.verdict])
     head = ["run", "protocol", "metric", "before", "after", "difference", "95 %", "p, Holm", "basis", "verdict"]

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from vqbench.errors import StoreError, Unwritable
-from vqbench.store import deletion, snapshots
+from vqbench.store import deletion, external_record, external_rows, snapshots
 from vqbench.store.checkpoints import PATTERNS
 from vqbench.store.record import Record, Value
 from vqbench.store.results import ResultStore
@@ -73,6 +73,7 @@ def merge(
             raise
         except (StoreError, ValueError) as error:
             yield MergedRun(name, "unreadable", str(error))
+    yield from _external(task)
     yield from _suites(task)
 
 
@@ -202,6 +203,44 @@ def _write(
         stored_files.copy_atomically(first.folder / "record.json", here / "record.json")
         task.target.forget_failure(first.record.run)
     return changed
+
+
+def _external(task: _Merge) -> Iterator[MergedRun]:
+    """Merge the external rows of all sources, one after the other."""
+    for store in task.sources:
+        for folder in external_rows.folders(store):
+            try:
+                if not deletion.within(store.root, folder):
+                    yield MergedRun(folder.name, "unfinished", f"a link in {store.root}, which is not followed")
+                else:
+                    yield _merged_external(task, store, folder)
+            except Unwritable:
+                raise
+            except (StoreError, ValueError) as error:
+                yield MergedRun(folder.name, "unreadable", str(error))
+
+
+def _merged_external(task: _Merge, store: ResultStore, folder: Path) -> MergedRun:
+    """Merge one external row, or with ``dry_run`` say what would become of it."""
+    record = external_rows.read_at(folder)
+    images = store.images_at(folder / external_rows.PER_IMAGE)
+    name, here = record.folder_name, external_rows.folder_of(task.target, record)
+    if rival := external_rows.rival(task.target, record):
+        about = f"the row {record.label!r} of {record.suite} is {rival.name} in {task.target.root}, of other images"
+        return MergedRun(name, "conflict", about)
+    if not (here / external_rows.FILE).exists():
+        if not task.dry_run:
+            external_rows.write(task.target, record, images)
+        return MergedRun(name, "copied")
+    own = external_rows.read_at(here)
+    if different := external_record.differences(own.values, record.values):
+        about = f"{', '.join(different[:NAMED])} differ between {store.root} and {task.target.root}"
+        return MergedRun(name, "conflict", about)
+    if not own.add_missing(record):
+        return MergedRun(name, "same")
+    if not task.dry_run:
+        external_rows.write(task.target, own, {**images, **task.target.images_at(here / external_rows.PER_IMAGE)})
+    return MergedRun(name, "completed")
 
 
 def _suites(task: _Merge) -> Iterator[MergedRun]:

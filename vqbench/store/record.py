@@ -45,7 +45,7 @@ class Value:
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Value:
         """Return the value that :meth:`to_dict` wrote; its content is checked already."""
-        known, unknown = _split(content, schema.VALUE)
+        known, unknown = split_fields(content, schema.VALUE)
         return cls(**{**known, "value": _numeric(known["value"])}, unknown=unknown)
 
 
@@ -81,7 +81,7 @@ class Record:
             }
         )
         schema.record(content)
-        content["digest"] = _digest(content)
+        content["digest"] = content_digest(content)
         return json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
     @classmethod
@@ -97,7 +97,7 @@ class Record:
         """Return the record of parsed JSON. Raises as :meth:`from_json` does."""
         content = dict(schema.mapping(content, "it"))
         digest = content.pop("digest", None)
-        if digest not in (None, _digest(content)):
+        if digest not in (None, content_digest(content)):
             raise ValueError("its content does not fit its digest")
         number = content.setdefault("format", 1)
         schema.whole(number, "format")
@@ -110,9 +110,14 @@ class Record:
             raise ValueError(str(error)) from error
         if content["key"] != run.key:
             raise ValueError(f"its key is {content['key']!r:.40}, but its run has {run.key}")
-        values = {p: {m: Value.from_dict(v) for m, v in metrics.items()} for p, metrics in content["values"].items()}
         history = [{name: _numeric(value) for name, value in epoch.items()} for epoch in content["history"]]
-        return cls(run, values, _filled(content["made"]), history, _split(content, schema.RECORD)[1])
+        return cls(
+            run,
+            values_from(content["values"]),
+            _filled(content["made"]),
+            history,
+            split_fields(content, schema.RECORD)[1],
+        )
 
     def add_missing(self, other: Record) -> None:
         """Add the values, evaluations and fields that this record lacks.
@@ -182,13 +187,18 @@ def _filled(made: dict[str, Any]) -> dict[str, Any]:
     return filled
 
 
-def _digest(content: dict[str, Any]) -> str:
+def values_from(content: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Value]]:
+    """Return values by protocol and metric, from JSON data that is checked already."""
+    return {protocol: {m: Value.from_dict(v) for m, v in metrics.items()} for protocol, metrics in content.items()}
+
+
+def content_digest(content: dict[str, Any]) -> str:
     """Return the sha256 of a record's content without its digest."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _split(content: Mapping[str, Any], known: Collection[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+def split_fields(content: Mapping[str, Any], known: Collection[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the fields of ``content`` that are known, and the others."""
     return (
         {name: value for name, value in content.items() if name in known},

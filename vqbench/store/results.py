@@ -163,10 +163,14 @@ class ResultStore:
 
     def write_images(self, run: RunSpec, arrays: Mapping[str, np.ndarray]) -> None:
         """Add per-image values, (N,) by "protocol/metric", to those stored of ``run``."""
-        merged = {**self.read_images(run), **arrays}
+        self.write_images_at(self.folder(run) / "per_image.npz", {**self.read_images(run), **arrays})
+
+    @staticmethod
+    def write_images_at(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+        """Write per-image values, (N,) by "protocol/metric", to the file ``path``."""
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, **{name: merged[name].astype(np.float32) for name in sorted(merged)})  # type: ignore[arg-type]  # none is called allow_pickle
-        write_atomically(self.folder(run) / "per_image.npz", buffer.getvalue())
+        np.savez_compressed(buffer, **{name: arrays[name].astype(np.float32) for name in sorted(arrays)})  # type: ignore[arg-type]  # none is called allow_pickle
+        write_atomically(path, buffer.getvalue())
 
     def read_images(self, run: RunSpec) -> dict[str, np.ndarray]:
         """Return per-image values, (N,) by "protocol/metric". Raises Damaged."""

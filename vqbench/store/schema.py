@@ -17,6 +17,9 @@ WORDS = ("nan", "inf", "-inf")  # numbers that JSON lacks
 LARGEST = 2**63  # larger than any count
 LONGEST = 1e12  # seconds
 RECORD = frozenset(("format", "key", "run", "values", "made", "history"))
+EXTERNAL = frozenset(("format", "key", "label", "suite", "dataset", "images", "given", "values", "made"))
+SIDE = frozenset(("name", "kind", "images", "digest"))
+CODES = frozenset(("num_codes", "depth", "digest", "bits_per_image"))
 VALUE = frozenset(("value", "metric_version", "protocol_version", "images"))
 KEY = re.compile(r"[0-9a-f]{16}")
 NAME = re.compile(r"\w[\w.+-]*")  # of a plugin
@@ -83,11 +86,39 @@ def record(content: Any, exact: bool = False) -> None:
     _require_fields(content, RECORD, "it", exact)
     text(content["key"], "key")
     run(content["run"])
-    for protocol, metrics in mapping(content["values"], "values").items():
-        for metric, value in mapping(metrics, f"values: {protocol}").items():
-            _value(value, f"values: {protocol}: {metric}", exact)
+    _values(content["values"], exact)
     made(content["made"])
     history(content["history"])
+
+
+def external(content: Any) -> None:
+    """Check the content of ``external.json``, without its digest."""
+    _require_fields(content, EXTERNAL, "it")
+    for name in ("key", "label", "suite"):
+        text(content[name], name)
+    dataset = content["dataset"]
+    _require_fields(dataset, {"name", "version", "args"}, "dataset")
+    _plugin_name(dataset["name"], "dataset")
+    whole(dataset["version"], "dataset: version")
+    mapping(dataset["args"], "dataset: args")
+    whole(content["images"], "images")
+    given = content["given"]
+    _require_fields(given, {"originals", "reconstructions", "pairs", "codes", "matched_by"}, "given")
+    for side in ("originals", "reconstructions"):
+        _require_fields(given[side], SIDE, f"given: {side}")
+        whole(given[side]["images"], f"given: {side}: images")
+        for name in ("name", "kind", "digest"):
+            text(given[side][name], f"given: {side}: {name}")
+    for name in ("pairs", "matched_by"):
+        text(given[name], f"given: {name}")
+    if given["codes"] is not None:
+        _require_fields(given["codes"], CODES, "given: codes")
+        for name in ("num_codes", "depth"):
+            whole(given["codes"][name], f"given: codes: {name}")
+        text(given["codes"]["digest"], "given: codes: digest")
+        number(given["codes"]["bits_per_image"], "given: codes: bits_per_image")
+    _values(content["values"], exact=False)
+    _known(mapping(content["made"], "made"), {**MEASURED, "by": text}, "made")
 
 
 def run(content: Any) -> None:
@@ -96,9 +127,7 @@ def run(content: Any) -> None:
     RunSpec.from_dict checks the rest.
     """
     for part in PARTS:
-        name = mapping(mapping(content, "run").get(part), f"run: {part}").get("name")
-        if type(name) is not str or not NAME.fullmatch(name):
-            raise ValueError(f"run: {part}: {_shown(name)} is not a plugin's name")
+        _plugin_name(mapping(mapping(content, "run").get(part), f"run: {part}").get("name"), f"run: {part}")
     if content.get("parent") is not None and not (type(content["parent"]) is str and KEY.fullmatch(content["parent"])):
         raise ValueError(f"run: parent is {_shown(content['parent'])}, not a run's key")
 
@@ -142,6 +171,17 @@ def made(content: Any) -> None:
         where = f"made: origins: {position}"
         _require_fields(origin, ORIGIN.keys(), where)
         _known(origin, ORIGIN, where)
+
+
+def _plugin_name(value: Any, where: str) -> None:
+    if type(value) is not str or not NAME.fullmatch(value):
+        raise ValueError(f"{where}: {_shown(value)} is not a plugin's name")
+
+
+def _values(content: Any, exact: bool) -> None:
+    for protocol, metrics in mapping(content, "values").items():
+        for metric, value in mapping(metrics, f"values: {protocol}").items():
+            _value(value, f"values: {protocol}: {metric}", exact)
 
 
 def _value(value: Any, where: str, exact: bool) -> None:

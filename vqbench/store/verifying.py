@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from vqbench.errors import StoreError, counted
-from vqbench.store import snapshots
+from vqbench.store import external_rows, snapshots
 from vqbench.store.deletion import RUN_FOLDER, within
-from vqbench.store.record import Record
+from vqbench.store.record import Record, Value
 from vqbench.store.results import ResultStore
 from vqbench.system import locks
 from vqbench.system.stored_files import half_written
 
+Values = Mapping[str, Mapping[str, Value]]  # by protocol, then by metric
 CLOSE = 1e-5  # relative: a record's value against the mean of its per-image values, which are float32
 BEGUN = ("last.pt", "failed.json")  # a run without a record that has one of these has not finished, or has failed
 
@@ -43,6 +44,7 @@ class Verification:
     values: int = 0
     arrays: int = 0
     snapshots: int = 0
+    external: int = 0  # rows that were not trained here
     unfinished: list[Path] = field(default_factory=list)  # folders of runs that have no record yet
     problems: list[Fault] = field(default_factory=list)
 
@@ -52,7 +54,8 @@ def verify(store: ResultStore) -> Verification:
 
     A record must have its schema, its digest, the key that is the hash of its run, and a folder of its name. Per-image
     values must exist for every metric that any run of the store has them of, be as many as the record says, and have
-    the record's value as their mean. Snapshots must be readable. The first stage of a second one must have a record.
+    the record's value as their mean; the same holds for external rows. Snapshots must be readable. The first stage of
+    a second one must have a record.
     """
     found = Verification()
     records: dict[Path, Record] = {}
@@ -67,14 +70,15 @@ def verify(store: ResultStore) -> Verification:
             _snapshots(folder, found)
             if (arrays := _arrays(store, folder / "per_image.npz", found)) is not None:
                 images[folder] = arrays
-    per_image = {each for folder in images for each in _measured(records[folder], images[folder])}
+    per_image = {each for folder in images for each in _measured(records[folder].values, images[folder])}
     keys = {record.run.key for record in records.values()}
     for folder, record in records.items():
         if folder in images:
-            found.problems += _images(folder / "per_image.npz", record, images[folder], per_image)
+            found.problems += _images(folder / "per_image.npz", record.values, images[folder], per_image)
         if record.run.parent is not None and record.run.parent not in keys:
             about = f"its first stage, {record.run.parent}, has no sound record here; copy that one, too"
             found.problems.append(Fault(folder, about))
+    _external(store, per_image, found)
     return found
 
 
@@ -114,6 +118,28 @@ def _record(store: ResultStore, folder: Path, found: Verification) -> Record | N
     return record
 
 
+def _external(store: ResultStore, per_image: set[tuple[str, int]], found: Verification) -> None:
+    """Check every external row: record, name of its folder, values per image."""
+    for folder in external_rows.folders(store):
+        path = folder / external_rows.FILE
+        if not within(store.root, folder):
+            found.problems.append(Fault(folder, "a link, which is not followed; put the folder itself here"))
+            continue
+        try:
+            record = external_rows.read_at(folder)
+        except StoreError as error:
+            found.problems.append(Fault(path, str(error).removeprefix(f"{path}: ")))
+            continue
+        found.external += 1
+        found.values += sum(map(len, record.values.values()))
+        if folder.name != record.folder_name:
+            about = f"its record is of the row {record.folder_name}; rename the folder to that"
+            found.problems.append(Fault(folder, about))
+        if (arrays := _arrays(store, folder / external_rows.PER_IMAGE, found)) is not None:
+            own = {*_measured(record.values, arrays), *per_image}
+            found.problems += _images(folder / external_rows.PER_IMAGE, record.values, arrays, own)
+
+
 def _arrays(store: ResultStore, path: Path, found: Verification) -> Mapping[str, np.ndarray] | None:
     """Return the per-image values of ``path``, or None if they cannot be read."""
     try:
@@ -129,6 +155,7 @@ def _snapshots(folder: Path, found: Verification) -> None:
     for name, read in (
         (snapshots.USAGE_FILE, snapshots.read_usage),
         (snapshots.SNAPSHOT_FILE, snapshots.read_snapshot),
+        (snapshots.SAMPLES_FILE, snapshots.read_samples),
     ):
         try:
             found.snapshots += read(folder) is not None
@@ -136,20 +163,20 @@ def _snapshots(folder: Path, found: Verification) -> None:
             found.problems.append(Fault(folder / name, str(error).removeprefix(f"{folder / name}: ")))
 
 
-def _measured(record: Record, images: Iterable[str]) -> Iterator[tuple[str, int]]:
-    """Yield metric and version of every array that has a value in ``record``."""
+def _measured(values: Values, images: Iterable[str]) -> Iterator[tuple[str, int]]:
+    """Yield metric and version of every array that has one of the ``values``."""
     for name in images:
         protocol, _, metric = name.rpartition("/")
-        if (value := record.values.get(protocol, {}).get(metric)) is not None:
+        if (value := values.get(protocol, {}).get(metric)) is not None:
             yield metric, value.metric_version
 
 
 def _images(
-    path: Path, record: Record, images: Mapping[str, np.ndarray], per_image: set[tuple[str, int]]
+    path: Path, values: Values, images: Mapping[str, np.ndarray], per_image: set[tuple[str, int]]
 ) -> Iterator[Fault]:
-    """Yield what is wrong with per-image values beside the values of ``record``."""
+    """Yield what is wrong with per-image values beside the ``values`` of a record."""
     missing = []
-    for protocol, metrics in record.values.items():
+    for protocol, metrics in values.items():
         for metric, value in metrics.items():
             name = f"{protocol}/{metric}"
             if name not in images:

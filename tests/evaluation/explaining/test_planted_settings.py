@@ -14,12 +14,12 @@ from skimage import data, metrics
 
 from vqbench.errors import UsageError
 from vqbench.evaluation.explaining.image_explanation import searched
-from vqbench.evaluation.explaining.image_inputs import ImageInputs
 from vqbench.evaluation.explaining.other_tools import named_protocol
 from vqbench.evaluation.explaining.settings import conditions
 from vqbench.evaluation.explaining.target import Target, TargetSearch, target_plan
 from vqbench.evaluation.image_pairs import PairSettings, evaluate_pairs, pairs_of
 from vqbench.execution.preparation import fetch
+from vqbench.measuring.explained_pairs import ExplainedPairs
 
 SIDE, COUNT = 96, 12
 
@@ -56,10 +56,12 @@ def arrays(pair: tuple[Path, Path]) -> tuple[list[np.ndarray], list[np.ndarray]]
     return first, second
 
 
-def search(pair: tuple[Path, Path], text: str, base: str = "clean") -> TargetSearch:
-    inputs = ImageInputs(*pair)
-    plan = target_plan(Target.parse(text), conditions(named_protocol(base), inputs.facts), inputs.facts, fetch)
-    return searched(plan, inputs, "cpu", lambda done: None)
+def search(
+    pair: tuple[Path, Path], text: str, base: str = "clean", other: Path | None = None, pairs: bool = True
+) -> TargetSearch:
+    images = ExplainedPairs(*pair, other)
+    plan = target_plan(Target.parse(text), conditions(named_protocol(base), images.facts), images.facts, fetch)
+    return searched(plan, images, torch.device("cpu"), lambda done, total: None, pairs=pairs)
 
 
 def psnr(one: np.ndarray, other: np.ndarray) -> float:
@@ -184,18 +186,18 @@ def test_an_odd_target_is_refused(text: str) -> None:
 def test_images_that_do_not_belong_together_are_refused(pair: tuple[Path, Path], tmp_path: Path) -> None:
     """Images without a partner are named; the same folder twice is refused."""
     some = write(tmp_path / "some", photographs()[:3])
-    with pytest.raises(UsageError, match=r"12 originals, 3 reconstructions: 9 images .*'003', '004'"):
-        ImageInputs(pair[0], some)
+    with pytest.raises(UsageError, match=r"12 originals, 3 reconstructions: 9 originals without .*003, 004"):
+        ExplainedPairs(pair[0], some)
     with pytest.raises(UsageError, match="are the same"):
-        ImageInputs(pair[0], pair[0] / ".." / "a")
+        ExplainedPairs(pair[0], pair[0] / ".." / "a")
 
 
 def test_arrays_are_as_files_are(pair: tuple[Path, Path], tmp_path: Path) -> None:
     """Arrays of the same pixels give the same value as the files."""
     for name, images in zip("ab", arrays(pair), strict=True):
         np.save(tmp_path / f"{name}.npy", np.stack(images).transpose(0, 3, 1, 2))
-    inputs = ImageInputs(tmp_path / "a.npy", tmp_path / "b.npy")
+    inputs = ExplainedPairs(tmp_path / "a.npy", tmp_path / "b.npy")
     originals, others = next(iter(inputs.batches("given")))
-    files = next(iter(ImageInputs(*pair).batches("given")))
+    files = next(iter(ExplainedPairs(*pair).batches("given")))
     assert torch.equal(originals, files[0])
     assert torch.equal(others, files[1])

@@ -2,63 +2,114 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+import torch
+
+from vqbench import registry
 from vqbench.errors import counted
-from vqbench.evaluation.explaining.image_inputs import ImageInputs
 from vqbench.evaluation.explaining.other_tools import named_protocol
-from vqbench.evaluation.explaining.pair_changes import Fetch, plan
+from vqbench.evaluation.explaining.pair_changes import Fetch, image_metrics, large_enough, plan
 from vqbench.evaluation.explaining.protocol_differences import Explanation, ExplanationPlan, Number
-from vqbench.evaluation.explaining.settings import Conditions
+from vqbench.evaluation.explaining.settings import Conditions, Inputs
 from vqbench.evaluation.explaining.target import TargetPlan, TargetSearch
-from vqbench.evaluation.explaining.values import values_under
+from vqbench.evaluation.explaining.values import ExplainedImages, Passes, values_under
 from vqbench.evaluation.image_pairs import default_metrics
 from vqbench.protocol import MeasureProtocol
-from vqbench.training.engine import Engine
+from vqbench.system.durations import approximate
 
-SECONDS = {"rfid": 0.5, "kid": 0.5, "lpips": 1.2}  # per pair of 256x256 on one core: both images through the network
-FRECHET = 30  # seconds on one core for the distance of two sets of moments, whatever the number of images
+SECONDS = {
+    "inception_fid": 0.5,
+    "vgg16_lpips": 1.2,
+    "alexnet_lpips": 0.1,
+}  # by weights, per pair of 256x256 on one core
+FRECHET = 15.0  # seconds on one core for the distance of two sets of moments, whatever the number of images
 
-OnProgress = Callable[[int], None]  # receives the images done; may raise Interrupted
+Progress = Callable[[int, int], None]  # receives the images done and in all; may raise Interrupted
+Say = Callable[[str], None]
 
 
-def plan_of(inputs: ImageInputs, start: str, end: str, metrics: Sequence[str], fetch: Fetch) -> ExplanationPlan:
+def plan_of(inputs: Inputs, start: str, end: str, metrics: Sequence[str], fetch: Fetch) -> ExplanationPlan:
     """Choose what to evaluate between the protocols named ``start`` and ``end``.
 
     Without ``metrics``, those that need no network. Raises UsageError for unknown names.
     """
-    chosen = list(dict.fromkeys(metrics)) or default_metrics(with_codes=False)
-    return plan(named_protocol(start), named_protocol(end), chosen, inputs.facts, fetch)
+    chosen = list(dict.fromkeys(metrics)) or large_enough(default_metrics(with_codes=False), inputs)
+    return plan(named_protocol(start), named_protocol(end), image_metrics(chosen), inputs, fetch)
 
 
-def explained(chosen: ExplanationPlan, inputs: ImageInputs, device: str, on_progress: OnProgress) -> Explanation:
-    """Evaluate all that ``chosen`` wants."""
+def explained(
+    chosen: ExplanationPlan, images: ExplainedImages, device: torch.device, progress: Progress, say: Say
+) -> Explanation:
+    """Evaluate all that ``chosen`` wants, after its cost was said."""
     wanted = {under: names for under, names in chosen.wanted().items() if isinstance(under, Conditions)}
-    values: dict[MeasureProtocol, dict[str, Number]] = dict(
-        values_under(wanted, inputs.batches, Engine(device).device, on_progress).items()
-    )
-    title = f"{counted(inputs.facts.images, 'pair')} of images, {inputs.size[0]}x{inputs.size[1]}"
-    return Explanation(None, inputs.facts.images, chosen, values, title)
+    if any(metric.assets(chosen.start) for metric in chosen.metrics.values()):
+        say(cost(wanted, images.facts))
+    total = Passes.of(wanted).work(images.facts)
+    found = values_under(wanted, images, device, lambda done: progress(done, total))
+    values: dict[MeasureProtocol, dict[str, Number]] = dict(found.items())
+    facts = images.facts
+    title = f"{counted(facts.images, 'pair')} of images, {facts.height}x{facts.width}"
+    return Explanation(None, facts.images, chosen, values, title)
 
 
-def searched(chosen: TargetPlan, inputs: ImageInputs, device: str, on_progress: OnProgress) -> TargetSearch:
-    """Evaluate the base and all settings of ``chosen``.
+def searched(
+    chosen: TargetPlan,
+    images: ExplainedImages,
+    device: torch.device,
+    progress: Progress,
+    say: Say = lambda sentence: None,
+    pairs: bool = True,
+) -> TargetSearch:
+    """Evaluate the settings of ``chosen`` until its number is printed.
 
-    The base alone for a number that is out of the metric's range.
+    What a network costs is said before it begins. ``pairs``: whether settings are tried in pairs, too.
     """
-    wanted = {chosen.base: [chosen.target.metric]} if chosen.target.outside() else chosen.wanted()
-    values = values_under(wanted, inputs.batches, Engine(device).device, on_progress)
+    stages = chosen.stages(pairs)
+    work = [Passes.of(stage).work(images.facts) for stage in stages]
+    if chosen.slow:
+        say(_cost_of_stages(stages, images.facts))
+    values: dict[Conditions, dict[str, Number]] = {}
+    for number, stage in enumerate(stages):
+        before, total = sum(work[:number]), sum(work[: max(2, number + 1)])
+        if number == 2:
+            say(f"no setting alone prints {chosen.target.text}: for pairs of settings {cost(stage, images.facts)}")
+        values |= values_under(
+            stage,
+            images,
+            device,
+            lambda done, before=before, total=total: progress(before + done, total),  # type: ignore[misc]
+        )
+        if chosen.printed(values):
+            break
     base = values[chosen.base][chosen.target.metric]
-    candidates = [] if chosen.target.outside() else chosen.ranked(values)
-    return TargetSearch(chosen, inputs.facts, base, candidates, inputs.available)
+    return TargetSearch(chosen, images.facts, base, chosen.ranked(values), images.available, pairs)
 
 
-def cost(chosen: TargetPlan, images: int) -> str:
-    """Say how many passes of a network a search takes, and about how long."""
-    count = len(chosen.wanted())
-    distance = FRECHET if chosen.target.metric == "rfid" else 0
-    minutes = count * (images * SECONDS[chosen.target.metric] + distance) / 60
+def _cost_of_stages(stages: Sequence[dict[Conditions, list[str]]], inputs: Inputs) -> str:
+    said = cost({under: names for stage in stages[:2] for under, names in stage.items()}, inputs)
+    if len(stages) < 3:
+        return said
+    return f"{said}; only if no setting alone prints the number, for pairs of settings {cost(stages[2], inputs)}"
+
+
+def cost(wanted: Mapping[Conditions, Sequence[str]], inputs: Inputs) -> str:
+    """Say how often images go through a network, and about how long it takes."""
+    families = [family for part in Passes.of(wanted).families for family in part]
+    larger = inputs.height * inputs.width / 256**2  # times as many pixels, which Inception sees at one size
+    seconds = FRECHET * sum("rfid" in names for names in wanted.values())
+    passes = 0
+    labels: dict[str, None] = {}
+    for family in families:
+        classes = {name: registry.load("metrics", name) for name in family.names}
+        networks = {each: name for name, metric in classes.items() for each in metric.assets(family.measured)}
+        labels |= {classes[name].label: None for name in networks.values()}
+        for network in networks:
+            images = inputs.images + (inputs.references or 0) / 2 * bool(family.compared)
+            seconds += SECONDS.get(network, 1.0) * images * (1 if network == "inception_fid" else larger)
+            passes += 1
+    shown = " and ".join(labels)
     return (
-        f"{counted(count, 'setting')} of {chosen.metric.label}, each a pass of its network over {images:,} pairs: "
-        f"about {minutes:,.0f} minutes per core at 256x256 pixels"
+        f"{counted(inputs.images, 'pair')} go through the network of {shown} {counted(passes, 'time')}, about "
+        f"{approximate(seconds)} on one core"
     )

@@ -43,11 +43,13 @@ OTHER_TOOLS: Mapping[str, ToolProtocol] = {
             "torchmetrics",
             ("psnr", "ssim", "lpips", "rfid"),
             "torchmetrics 1.9: PeakSignalNoiseRatio of the mean error, SSIM of a Gaussian window, LPIPS of AlexNet, "
-            "FID by torch-fidelity's network; with data_range=1 and normalize=True for images in [0, 1]",
-            "the package, PSNR and SSIM",
+            "FID by torch-fidelity's network after an antialiased resize; PSNR, SSIM and LPIPS with data_range=1 and "
+            "normalize=True for images in [0, 1], FID of images of 8 bits",
+            "the package",
             psnr_mean="set",
             ssim_border="reflect",
             lpips_net="alex",
+            fid_resize="torchmetrics",
         ),
         _tool(
             "scikit-image",
@@ -60,6 +62,7 @@ OTHER_TOOLS: Mapping[str, ToolProtocol] = {
             "pytorch-fid",
             ("rfid",),
             "pytorch-fid 0.3, inception.py: F.interpolate to 299, bilinear, align_corners=False, no antialiasing",
+            "the package, on the weights of torch-fidelity",
             fid_resize="pytorch",
         ),
         _tool(
@@ -67,6 +70,7 @@ OTHER_TOOLS: Mapping[str, ToolProtocol] = {
             ("rfid",),
             "clean-fid 0.1.35, resize.py, mode clean: Pillow's bicubic filter per channel in floats; on the weights of "
             "torch-fidelity, as clean-fid's own TorchScript network is not to be had",
+            "the package, on the weights of torch-fidelity",
             fid_resize="clean",
         ),
         _tool(

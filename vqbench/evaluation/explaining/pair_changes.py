@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,9 @@ from vqbench.evaluation.explaining.settings import (
     conditions,
     moves,
     obstacle,
+    values_of,
 )
-from vqbench.protocol import MeasureProtocol
+from vqbench.protocol import MEASURE, MeasureProtocol
 
 if TYPE_CHECKING:
     from vqbench.metric import Metric
@@ -39,14 +40,15 @@ def differing(start: MeasureProtocol, end: MeasureProtocol) -> list[str]:
 
 
 def plan(
-    start: MeasureProtocol, end: MeasureProtocol, metrics: Sequence[str], inputs: Inputs, fetch: Fetch
+    start: MeasureProtocol, end: MeasureProtocol, classes: Mapping[str, type[Metric]], inputs: Inputs, fetch: Fetch
 ) -> ExplanationPlan:
     """Choose what to evaluate: settings in turn, then each alone.
 
-    Raises UsageError for metrics that two sets of images do not have, and AssetError for weights that cannot be had.
+    Raises RunError for images that are too few or too small for a metric, and AssetError for weights that cannot be
+    had.
     """
-    first, last = conditions(start, inputs), conditions(end, inputs)
-    classes = image_metrics(metrics)
+    version = start.VERSION + end.VERSION  # another one whenever either is raised, as features are cached by it
+    first, last = (replace(conditions(each, inputs), VERSION=version) for each in (start, end))
     require_measurable(classes, (first, last), inputs)
     fetch([asset for metric in classes.values() for under in (first, last) for asset in metric.assets(under)])
     left_out: dict[str, None] = {}  # a set that keeps the order
@@ -72,7 +74,7 @@ def plan(
     alone = [
         each
         for setting in SETTINGS.values()
-        for value in setting.values
+        for value in values_of(setting, inputs)
         if value != getattr(first, setting.knob)
         for each in change(setting.knob, value, first, changed(first, {setting.knob: value}))
     ]
@@ -93,12 +95,21 @@ def image_metrics(names: Sequence[str]) -> dict[str, type[Metric]]:
     return classes
 
 
-def require_measurable(classes: dict[str, type[Metric]], ends: Sequence[Conditions], inputs: Inputs) -> None:
+def large_enough(names: Sequence[str], inputs: Inputs) -> list[str]:
+    """Leave out metrics that need larger images."""
+    side = min(inputs.height, inputs.width)
+    classes: dict[str, type[Metric]] = {name: registry.load("metrics", name) for name in names}
+    return [name for name, metric in classes.items() if metric.smallest(MEASURE["clean"]) <= side]
+
+
+def require_measurable(classes: Mapping[str, type[Metric]], ends: Sequence[Conditions], inputs: Inputs) -> None:
     """Raise RunError for images that are too few or too small for a metric."""
     side = min(inputs.height, inputs.width)
     for metric in classes.values():
         if inputs.images < metric.fewest:
             raise RunError(f"{metric.label} needs at least {metric.fewest} images, and was given {inputs.images}")
+        if metric.of_sets and inputs.references is not None and inputs.references < metric.fewest:
+            raise RunError(f"{metric.label} needs at least {metric.fewest} images to compare with: --other-reference")
         if side < (smallest := max(metric.smallest(under) for under in ends)):
             raise RunError(f"{metric.label} needs images of at least {smallest}x{smallest} pixels; leave it out")
 

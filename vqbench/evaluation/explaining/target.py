@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from vqbench.errors import AssetError, UsageError, shortened
 from vqbench.evaluation.explaining.pair_changes import Fetch, image_metrics, require_measurable
-from vqbench.evaluation.explaining.settings import NOT_TRIED, SETTINGS, Conditions, Inputs, changed, moves, obstacle
+from vqbench.evaluation.explaining.settings import (
+    NOT_TRIED,
+    SETTINGS,
+    Conditions,
+    Inputs,
+    changed,
+    moves,
+    obstacle,
+    values_of,
+)
 
 if TYPE_CHECKING:
     from vqbench.evaluation.explaining.protocol_differences import Number
@@ -94,17 +103,39 @@ class TargetPlan:
     tried: Mapping[Conditions, Mapping[str, Any]]  # conditions -> the settings in which they differ from ``base``
     left_out: list[str]
 
-    def wanted(self) -> dict[Conditions, list[str]]:
-        """Return the metric by conditions, the base first."""
-        return {under: [self.target.metric] for under in (self.base, *self.tried)}
+    @property
+    def slow(self) -> bool:
+        """Whether each setting is a pass of a network."""
+        return bool(self.metric.assets(self.base))
+
+    def stages(self, pairs: bool = True) -> list[dict[Conditions, list[str]]]:
+        """Return what to evaluate, conditions -> metrics, until the number is printed.
+
+        A metric of pixels has one stage. One of a network has three, since each setting takes minutes: the base,
+        settings alone, and ``pairs``.
+        """
+        alone = [under for under, settings in self.tried.items() if len(settings) == 1]
+        together = [under for under, settings in self.tried.items() if len(settings) > 1] if pairs else []
+        stages = [[self.base], alone, together] if self.slow else [[self.base, *alone, *together]]
+        if self.target.outside():
+            stages = [[self.base]]
+        return [{under: [self.target.metric] for under in stage} for stage in stages if stage]
+
+    def printed(self, values: Mapping[Conditions, Mapping[str, Number]]) -> bool:
+        """Return whether any of the ``values`` prints the target's digits."""
+        return any(self.target.printed_by(of[self.target.metric]) for of in values.values())
 
     def ranked(self, values: Mapping[Conditions, Mapping[str, Number]]) -> list[Candidate]:
-        """Order all candidates.
+        """Order all candidates that have a value.
 
         Those that print the target's digits come first, among these those of fewest settings; then by distance.
         """
         target = self.target
-        found = [Candidate(settings, values[under][target.metric]) for under, settings in self.tried.items()]
+        found = [
+            Candidate(settings, values[under][target.metric])
+            for under, settings in self.tried.items()
+            if under in values
+        ]
 
         def order(candidate: Candidate) -> tuple[bool, int, float, int]:
             same, count = target.printed_by(candidate.value), len(candidate.settings)
@@ -122,6 +153,12 @@ class TargetSearch:
     base: Number
     candidates: Sequence[Candidate]
     available: int  # images, of which ``inputs.images`` were evaluated
+    pairs: bool = True  # whether pairs of settings were to be tried
+
+    @property
+    def untried(self) -> int:
+        """The number of combinations without a value."""
+        return len(self.plan.tried) - len(self.candidates)
 
     @property
     def same(self) -> list[Candidate]:
@@ -142,7 +179,7 @@ def target_plan(target: Target, base: Conditions, inputs: Inputs, fetch: Fetch) 
     for setting in SETTINGS.values():
         if not moves(setting.knob, metric):
             continue
-        for value in setting.values:
+        for value in values_of(setting, inputs):
             if value == getattr(base, setting.knob):
                 continue
             reason = obstacle(setting.knob, value, base, inputs) or _missing(metric, setting.knob, value, base, fetch)

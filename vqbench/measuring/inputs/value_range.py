@@ -7,8 +7,11 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from vqbench.errors import UsageError, nearest
+from vqbench.images import to_unit
 
 if TYPE_CHECKING:
     from vqbench.measuring.inputs.array_input import ArrayFile
@@ -85,3 +88,14 @@ def _detected(low: float, high: float) -> ValueRange:
     if low < -0.5:
         return ValueRange.SIGNED
     return ValueRange.LEVELS if high > 1.5 else ValueRange.UNIT
+
+
+def as_unit(images: np.ndarray, scale: ValueRange | None) -> Tensor:
+    """Convert images to a model's range, [-1, 1]: uint8 if ``scale`` is None."""
+    x = torch.from_numpy(images)
+    if scale is None:
+        return to_unit(x)
+    if scale is ValueRange.SIGNED:
+        return x.float().clamp(-1, 1)
+    low, high = scale.ends
+    return (x.float().clamp(low, high) / (high - low) - 0.5) / 0.5

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,6 @@ from vqbench.evaluation.explaining.protocol_differences import (
     Explanation,
     MetricChange,
     Number,
-    SettingChange,
     difference,
 )
 from vqbench.reporting.tables.table import Column
@@ -22,13 +21,15 @@ if TYPE_CHECKING:
     from vqbench.metric import Metric
 
 
-BAR = 24  # columns of the widest bar of a waterfall
+WIDTH = 80  # columns of a page
+HEAD = "one setting after the other"
+SHORTEST, LONGEST = 8, 24  # columns of the widest bar
 
 
 def text(explanation: Explanation) -> str:
-    """Print the changes one after the other, and each alone, in two tables.
+    """Print the changes one after the other, then the change of each setting alone.
 
-    Changes are those of the values as shown.
+    The former with bars for each metric, the latter as a table. Changes are those of the values as shown.
     """
     run, plan = explanation.run, explanation.plan
     title = explanation.title
@@ -36,50 +37,55 @@ def text(explanation: Explanation) -> str:
         on = f"{run.quantizer.name} on {run.dataset.name}, seed {run.seed} ({run.key})"
         title = f"{on}, {explanation.images} test images"
     columns = [_column(name, metric) for name, metric in plan.metrics.items() if _moves(explanation, name)]
-    first, last = [plan.start.name], [f"{plan.end.name}, and all changes"]
-    for column in columns:
-        start, end = explanation.start(column.key), explanation.end(column.key)
-        first += [_shown(column, start), ""]
-        last += _cells(column, start, end)
-    cumulative = [first, *_rows(plan.cumulative, columns, explanation.cumulative), last]
-    alone = [first, *_rows(plan.alone, columns, explanation.alone)]
-    tables = [_grid("one setting after the other", columns, cumulative), _grid("one setting alone", columns, alone)]
-    charts = [] if run is not None else [_waterfall(explanation, column) for column in columns]
-    remarks = "\n".join(_remarks(explanation, bool(columns)))
-    return "\n\n".join(filter(None, [title, *(tables if columns else []), *charts, remarks]))
+    charts = [_waterfall(explanation, column) for column in columns]
+    table = _alone(explanation, columns) if plan.alone else ""
+    remarks = "\n".join(_remarks(explanation, "–" in table))
+    return "\n\n".join(filter(None, [title, *charts, table, remarks]))
 
 
 def _waterfall(explanation: Explanation, column: Column) -> str:
-    """Draw the changes of one metric as bars from value to value."""
+    """Print values and changes of one metric, one setting after the other."""
+    plan = explanation.plan
+    start, end = explanation.start(column.key), explanation.end(column.key)
     changes = list(explanation.cumulative(column.key))
-    finite = [change for change in changes if change.difference is not None]
-    if not finite or len(finite) < len(changes):
-        return ""
-    ends = [end for change in finite for end in (change.before, change.after) if end is not None]
-    low, high = min(ends), max(ends)
-    step = (high - low) / BAR or 1.0
-    width = max(len(change.setting.title) for change in finite)
-    lines = [column.head]
-    for change in finite:
-        left, right = sorted(round((end - low) / step) for end in (change.before, change.after) if end is not None)
-        _, moved = _cells(column, change.before, change.after)
-        lines.append(f"{change.setting.title:{width}}  {moved:>10}  {' ' * left}{'█' * max(1, right - left)}".rstrip())
-    return "\n".join(lines)
+    if not changes:
+        return f"{column.head}: {_shown(column, start)} under {plan.start.name} and under {plan.end.name}"
+    rows = [(plan.start.name, _shown(column, start), "")]
+    rows += [(change.setting.title, *_cells(column, change.before, change.after)) for change in changes]
+    rows.append((plan.end.name, *_cells(column, start, end)))
+    widths = [max(len(row[place]) for row in (*rows, (HEAD, column.head, "change"))) for place in range(3)]
+    space = min(LONGEST, max(SHORTEST, WIDTH - sum(widths) - 6))
+    bars = ["", *_bars([(change.before, change.after) for change in changes], space), ""]
+    lines = [(HEAD, column.head, "change", ""), *((*row, bar) for row, bar in zip(rows, bars, strict=True))]
+    return "\n".join(f"{a:{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}  {d}".rstrip() for a, b, c, d in lines)
 
 
-def _rows(
-    settings: Sequence[SettingChange], columns: Sequence[Column], changes: Callable[[str], Iterator[MetricChange]]
-) -> list[list[str]]:
-    """Return one row per setting; a dash where it cannot move the metric."""
-    of = {column.key: {change.setting: change for change in changes(column.key)} for column in columns}
-    rows = []
-    for setting in settings:
-        row = [setting.title]
-        for column in columns:
-            change = of[column.key].get(setting)
-            row += _cells(column, change.before, change.after) if change else ("–", "")
-        rows.append(row)
-    return rows
+def _bars(steps: Sequence[tuple[Number, Number]], space: int) -> list[str]:
+    """Draw a bar from value to value of each step, in ``space`` columns.
+
+    None where a value is not finite.
+    """
+    ends = [end for step in steps for end in step if end is not None and math.isfinite(end)]
+    if len(ends) < 2 * len(steps) or not ends:
+        return [""] * len(steps)
+    low, unit = min(ends), (max(ends) - min(ends)) / space or 1.0
+    places = [sorted(round((end - low) / unit) for end in step if end is not None) for step in steps]
+    starts = [min(left, space - 1) for left, _ in places]
+    return [" " * start + "█" * max(1, right - start) for start, (_, right) in zip(starts, places, strict=True)]
+
+
+def _alone(explanation: Explanation, columns: Sequence[Column]) -> str:
+    """Tabulate the change of each setting alone; a dash where it moves nothing."""
+    of = {column.key: {change.setting: change for change in explanation.alone(column.key)} for column in columns}
+    rows = [[explanation.plan.start.name, *(_shown(column, explanation.start(column.key)) for column in columns)]]
+    for setting in explanation.plan.alone:
+        changes = [(column, of[column.key].get(setting)) for column in columns]
+        cells = [_cells(column, each.before, each.after)[1] if each else "–" for column, each in changes]
+        if any(cell != "–" for cell in cells):
+            rows.append([setting.title, *cells])
+    heads = ["one setting alone: the change", *(column.head for column in columns)]
+    alignment = ["left", *["right"] * len(columns)]
+    return tabulate(rows, heads, "simple", disable_numparse=True, colalign=alignment) if columns else ""
 
 
 def _cells(column: Column, before: Number, after: Number) -> tuple[str, str]:
@@ -91,12 +97,6 @@ def _cells(column: Column, before: Number, after: Number) -> tuple[str, str]:
 
 def _shown(column: Column, value: Number) -> str:
     return "none" if value is None else column.shown(value)
-
-
-def _grid(head: str, columns: Sequence[Column], rows: list[list[str]]) -> str:
-    heads = [head, *(cell for column in columns for cell in (column.head, "change"))]
-    alignment = ["left", *["right"] * (len(heads) - 1)]
-    return tabulate(rows, heads, "simple", disable_numparse=True, colalign=alignment)
 
 
 def _remarks(explanation: Explanation, dashes: bool) -> Iterator[str]:
@@ -128,7 +128,12 @@ def data(explanation: Explanation) -> dict[str, Any]:
 
     def change(effect: MetricChange) -> dict[str, Any]:
         knob, under = effect.setting.knob, effect.setting.under
-        setting = {"knob": knob, "from": getattr(plan.start, knob), "to": getattr(under, knob), "protocol": under.name}
+        setting = {
+            "knob": knob,
+            "from": getattr(effect.setting.start, knob),
+            "to": getattr(under, knob),
+            "protocol": under.name,
+        }
         numbers = {"before": _plain(effect.before), "value": _plain(effect.after), "change": effect.difference}
         return {**setting, **numbers, "reason": under.knobs()[knob].reason}
 

@@ -39,6 +39,11 @@ def text(search: TargetSearch) -> str:
         )
         if (rest := len(search.candidates) - most) > 0:
             parts.append(f"{rest} more combinations are farther; --json lists all.")
+    if search.untried and not target.outside() and not target.printed_by(search.base):
+        why = (
+            "settings were tried alone, as --alone says" if not search.pairs else "one setting alone prints the number"
+        )
+        parts.append(f"{search.untried} pairs of settings were not tried: {why}.")
     if search.plan.left_out:
         parts.append("\n".join(f"{sentence}." for sentence in search.plan.left_out))
     return "\n\n".join(parts)
@@ -57,7 +62,8 @@ def _verdict(search: TargetSearch) -> Iterator[str]:
     if target.printed_by(search.base):
         yield f"{plan.base.name} prints {target.text} already: no setting needs to be changed."
     elif not search.same:
-        yield f"Nothing explains {target.text}: no setting, and no pair of settings, prints it."
+        tried = "no setting alone" if search.untried else "no setting, and no pair of settings,"
+        yield f"Nothing explains {target.text}: {tried} prints it."
     else:
         first = search.same[0]
         others = len(search.same) - 1
@@ -102,6 +108,7 @@ def data(search: TargetSearch) -> dict[str, Any]:
         "outside": target.outside(),
         "already": target.printed_by(search.base),
         "candidates": [candidate(each) for each in search.candidates],
+        "untried": search.untried,
         "left_out": list(plan.left_out),
     }
 

@@ -8,12 +8,15 @@ from typing import Any
 
 from vqbench.planning.plan import Plan
 from vqbench.reporting import paper as paper_values
+from vqbench.reporting.column_tests import with_claims
 from vqbench.reporting.paper.conditions import not_comparable
 from vqbench.reporting.tables import budget as budgets
 from vqbench.reporting.tables.basis import Basis
 from vqbench.reporting.tables.captions import caption
 from vqbench.reporting.tables.cells import EXTRA, CellReader
 from vqbench.reporting.tables.comparison import against_paper
+from vqbench.reporting.tables.external.comparisons import comparison_lines
+from vqbench.reporting.tables.external.rows import ExternalRows
 from vqbench.reporting.tables.marks import about_marks, mark
 from vqbench.reporting.tables.ranking_lines import ranking_lines
 from vqbench.reporting.tables.stored_runs import StoredRuns
@@ -36,7 +39,7 @@ def tables(plan: Plan, stores: Sequence[ResultStore], paper: bool = False) -> li
 def tables_of(stored: StoredRuns, paper: bool = False) -> list[Table]:
     """Like :func:`tables`, from records that were read already."""
     plan = stored.plan
-    ours = [_TableBuilder(stored, name).table() for name in plan.protocols()]
+    ours = [with_claims(_TableBuilder(stored, name).table(), stored.images_of) for name in plan.protocols()]
     if not (paper and plan.suite.paper):
         return ours
     return [_compared(plan.suite.paper, table, stored) for table in ours]
@@ -58,6 +61,7 @@ class _TableBuilder:
         self.plan, self.stored, self.protocol = stored.plan, stored, protocol
         self.basis = Basis(self.plan, protocol)
         self.reader = CellReader(stored, protocol)
+        self.external = ExternalRows(stored, protocol)
         chosen = self.plan.suite.table.columns or [*self.plan.suite.metrics]
         self.columns = [self._column(name) for name in chosen]
 
@@ -78,11 +82,11 @@ class _TableBuilder:
         down = [None] if side_by_side and by_dataset else self._distinct(field)
         marked = [self._block(key, across, field) for key in down]
         blocks = [block for block, _ in marked if block.rows]
-        return Table(
+        table = Table(
             title=suite.heading,
             columns=self.columns,
             blocks=blocks,
-            caption=caption(self.stored, self.protocol),
+            caption=[*caption(self.stored, self.protocol), *self.external.caption()],
             groups=[self._column_group(key) for key in across if key is not None],
             group_by="dataset" if by_dataset else "setting",
             key=suite.name,
@@ -94,6 +98,7 @@ class _TableBuilder:
                 *about_marks([(block.label, notes) for block, notes in marked], self.columns),
             ],
         )
+        return replace(table, footnotes=[*table.footnotes, *comparison_lines(table, self.external, self.stored)])
 
     def _distinct(self, field: str) -> list[Any]:
         return list(dict.fromkeys(getattr(entry, field) for entry in self.plan.entries))
@@ -122,7 +127,9 @@ class _TableBuilder:
             first = entries[0]
             rows.append(Row(label, cells, upper_bound=first.upper_bound, paper=first.paper_row or ""))
         marked = mark(rows, facts, self.columns)
+        here_by_group = [[entry for entry in here if group is None or entry.group == group] for group in across]
+        shown = [*marked.rows, *self.external.rows(here_by_group, self.columns)]
         if key is None:
-            return RowBlock("", marked.rows), marked.notes
+            return RowBlock("", shown), marked.notes
         label = self.plan.datasets[key].title if field == "dataset" else self._setting(key)
-        return RowBlock(label, marked.rows, str(key)), marked.notes
+        return RowBlock(label, shown, str(key)), marked.notes

@@ -36,7 +36,7 @@ def _judged(table: Table, number: str, not_comparable: str) -> Iterator[Cell]:
 def _judge(place: CellPosition, number: str, not_comparable: str) -> Cell:
     cell = place.cell
     printed = paper.lookup(number, place.row.paper or place.row.label, place.dataset, place.column.key, place.setting)
-    if printed is None or (cell.status == "none" and not cell.text):
+    if printed is None or place.row.external or (cell.status == "none" and not cell.text):
         return cell
     if cell.text:  # a setting: shown beside the printed one, without a verdict
         return replace(cell, paper=printed.printed, paper_footnotes=[printed.footnote] if printed.footnote else [])

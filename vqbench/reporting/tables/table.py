@@ -16,11 +16,13 @@ from vqbench.reporting.verdict import Verdict
 from vqbench.system.provenance import Origin
 
 Rank = Literal["best", "second"]
-Mark = Literal["B", "M", "S"]
+Mark = Literal["B", "M", "S", "E"]
 Status = Literal["ok", "missing", "failed", "none"]
 
 # The marks of rows, the same letters in every format; see :mod:`vqbench.reporting.tables.marks`.
-MARKS: Mapping[Mark, str] = {"B": "other budget", "M": "other machine", "S": "larger state"}
+MARKS: Mapping[Mark, str] = {"B": "other budget", "M": "other machine", "S": "larger state", "E": "external"}
+SIGNIFICANT = "†"  # beside a best value, see :func:`vqbench.reporting.column_tests.with_claims`
+BEYOND_CHANCE = f"{SIGNIFICANT} ahead of every other ranked row beyond chance (5 % after Holm's correction)"
 OTHER_SIZE = "other codebook size"  # the reason of a cell that is not ranked and has no letter
 ARROWS = {"min": "↓", "max": "↑", None: ""}
 
@@ -72,6 +74,7 @@ class Cell:
     sources: Sequence[str] = ()  # folders of the records behind the values
     marks: Sequence[Mark] = ()
     unranked: str = ""  # why the cell is not ranked although it has values
+    significant: bool = False  # the best of its block, ahead of every other ranked row beyond chance
 
     def __post_init__(self) -> None:
         if (self.status == "ok") != bool(self.values):
@@ -112,7 +115,7 @@ class Cell:
 class Row:
     """One method: its cells from left to right, group after group.
 
-    An ``upper_bound`` is shown, never ranked.
+    An ``upper_bound`` is shown, never ranked; nor is an ``external`` row, which vqbench did not train.
 
     ``paper`` is the row's name in the printed table, where that is not its label.
     """
@@ -122,6 +125,7 @@ class Row:
     upper_bound: bool = False
     footnotes: Sequence[str] = ()
     paper: str = ""
+    external: bool = False
 
 
 @dataclass(frozen=True)
@@ -203,6 +207,10 @@ class Table:
             for i, row in enumerate(block.rows):
                 for (group, column), cell, rank in zip(self.slots, row.cells, placed, strict=True):
                     yield CellPosition(block, row, group, column, cell, *self._coordinates(block, group), rank.get(i))
+
+    def coordinates(self, block: RowBlock, slot: int) -> tuple[str, str]:
+        """Return data set and setting of the cells of ``block`` in one column of cells."""
+        return self._coordinates(block, self.slots[slot][0])
 
     def _coordinates(self, block: RowBlock, group: ColumnGroup | None) -> tuple[str, str]:
         """Return data set and setting of the cells where ``block`` and ``group`` meet."""

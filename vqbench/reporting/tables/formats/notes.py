@@ -78,7 +78,7 @@ def _basis(table: Table) -> list[str]:
 
 
 def _about_seeds(table: Table) -> str:
-    counts = sorted({len(place.cell.values) for place in table.places()} - {0})
+    counts = sorted({len(place.cell.values) for place in table.places() if not place.row.external} - {0})
     if not counts:
         return ""
     fewest, most = counts[0], counts[-1]

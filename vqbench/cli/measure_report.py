@@ -1,0 +1,37 @@
+"""Write the page of ``vqbench measure --report``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vqbench.cli.output import note
+
+if TYPE_CHECKING:
+    from vqbench.api.evaluation import Evaluation
+    from vqbench.measuring.pair_inputs import ReadingOptions
+    from vqbench.reporting.html.measured.page_of_folder import Levels
+
+
+def write_report(
+    evaluation: Evaluation, path: Path, originals: Path, reconstructions: Path | None, options: ReadingOptions
+) -> None:
+    """Write the page of an evaluation, and of the images that it is of.
+
+    Raises StoreError where ``path`` cannot be written, DamagedImage where an image can no longer be decoded.
+    """
+    from vqbench.reporting.html.measured.page_of_folder import MeasuredTable, measured_page
+    from vqbench.system.output import write_text
+
+    def read(names: Sequence[str]) -> Levels:
+        from vqbench.measuring.pair_inputs import PairInputs
+        from vqbench.measuring.shown_pairs import read_pairs
+
+        assert reconstructions is not None  # there are values per image of pairs alone
+        return read_pairs(PairInputs.open(originals, reconstructions, options=options), names)
+
+    table = MeasuredTable(*evaluation.cells(), evaluation.remarks())
+    frames = evaluation.values, evaluation.per_image
+    write_text(path, measured_page(evaluation.label, table, *frames, evaluation.about, read))
+    note(f"page: {path}")

@@ -1,0 +1,99 @@
+"""Find originals among the test images of data sets, by digests of their pixels."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vqbench.dataset import Dataset
+from vqbench.errors import UsageError
+from vqbench.measuring.image_digests import SIZE, image_digest
+from vqbench.measuring.inputs.image_input import InputImage
+from vqbench.measuring.pair_inputs import PairInputs
+
+PART = 200  # test images that are read at a time
+
+
+@dataclass(frozen=True)
+class KnownImages:
+    """The data set that the originals of some pairs are the test images of."""
+
+    dataset: str  # as it was named
+    every: bool  # whether they are all test images; else they are the first
+    places: np.ndarray  # (N,) of each pair among the test images
+    pairs: str  # digest of originals and reconstructions, in the order of the test images
+
+
+def known_images(
+    inputs: PairInputs, datasets: Mapping[str, Dataset], progress: Callable[[int, int], None]
+) -> KnownImages:
+    """Return the one of ``datasets`` whose test images the originals are.
+
+    All images are decoded once. ``progress`` is called with (pairs read, pairs in all).
+
+    Raises:
+        UsageError: the originals are the test images of none, or not all and not the first of one.
+        DamagedImage: an image that cannot be decoded.
+        AssetError: the images of a data set are not on this machine.
+    """
+    digests = list(_digests(inputs, progress))
+    found = {}
+    for name, dataset in datasets.items():
+        total, places = _places(digests, dataset)
+        if all(place is not None for place in places):
+            order = np.array(places)
+            if sorted(order.tolist()) != list(range(len(order))):
+                raise UsageError(
+                    f"{inputs.originals.path}: {len(order):,} of the {total:,} test images of {dataset.title}, but "
+                    "neither all nor the first; rows are compared on the same images, so give all"
+                )
+            ordered = b"".join(digests[pair] for pair in np.argsort(order))
+            return KnownImages(name, len(order) == total, order, hashlib.sha256(ordered).hexdigest())
+        found[name] = places
+    raise UsageError(_unknown(inputs, datasets, found))
+
+
+def _digests(inputs: PairInputs, progress: Callable[[int, int], None]) -> Iterator[bytes]:
+    """Yield the digests of original and reconstruction, in one, of every pair."""
+    for batch in inputs.reader.batches():
+        yield from batch.digests
+        progress(batch.position, len(inputs.matched))
+
+
+def _places(digests: list[bytes], dataset: Dataset) -> tuple[int, list[int | None]]:
+    """Return the number of test images, and the place of each original among them.
+
+    Equal test images are taken in their order.
+    """
+    pixels: Any = dataset.pixels("test")  # (N, C, S, S) uint8
+    wanted = {digest[:SIZE] for digest in digests}
+    known: dict[bytes, deque[int]] = defaultdict(deque)
+    for start in range(0, len(pixels), PART):
+        for place, levels in enumerate(pixels[start : start + PART].numpy(), start):
+            if (digest := image_digest(InputImage(levels, levels.shape[0] == 1), None)) in wanted:
+                known[digest].append(place)
+    places = [known[digest[:SIZE]].popleft() if known.get(digest[:SIZE]) else None for digest in digests]
+    return len(pixels), places
+
+
+def _unknown(inputs: PairInputs, datasets: Mapping[str, Dataset], found: Mapping[str, list[int | None]]) -> str:
+    """Say that the originals are no test images of any data set, or which are not."""
+    count = len(inputs.matched)
+    known = {name: count - places.count(None) for name, places in found.items()}
+    best = max(known, key=lambda name: known[name])
+    if not known[best]:
+        titles = " or ".join(dict.fromkeys(dataset.title for dataset in datasets.values()))
+        return (
+            f"{inputs.originals.path}: none of its {count:,} images is a test image of {titles}; give the data set's "
+            "own pixels as originals, all or the first of them"
+        )
+    first = inputs.matched.names[found[best].index(None)]
+    return (
+        f"{inputs.originals.path}: {count - known[best]:,} of its {count:,} images are no test images of "
+        f"{datasets[best].title}, or are given twice (first {first}); give all test images and no others"
+    )

@@ -1,0 +1,1 @@
+"""Rows of tables that vqbench measured and did not train."""
