@@ -17,14 +17,13 @@ from vqbench.quantizers.vq import VQ
 class CVQ(VQ):
     """The online clustered codebook: VQ whose unused codes are relocated.
 
-    After every training step, with q_k the share of the step's features that chose code k: p_k ← γp_k + (1 − γ)q_k, α_k
-    = exp(−10·K·p_k/(1 − γ) − 1e-3), e_k ← (1 − α_k)·e_k + α_k·a_k. The anchor a_k is a feature of the batch:
+    After every training step, with q_k the share of the step's features that chose code k: p_k ← γp_k + (1 − γ)q_k,
+    α_k = exp(−10·K·p_k/(1 − γ) − 1e-3), e_k ← (1 − α_k)·e_k + α_k·a_k. The anchor a_k is a feature of the batch:
     ``random``, ``unique`` (without repeats), ``probability`` (softmax over the features of their similarity to the
     code), ``closest`` or ``farthest``. Offline (``online=False``) this happens once, at the first training step.
     ``contrastive`` adds −ln[exp(pos/τ)/(exp(pos/τ) + Σ exp(neg/τ))], which pulls every code towards its most similar
-    features.
-    Assignment, loss and contrastive term, and their gradients, use the codebook before the step's relocation. With
-    several ranks everything, the contrastive term too, is computed over the global batch.
+    features. Assignment, loss and contrastive term, and their gradients, use the codebook before the step's relocation.
+    With several ranks everything, the contrastive term too, is computed over the global batch.
 
     Codes start at U(±1/K), the usage p at 0, as in the released code.
 
