@@ -16,7 +16,7 @@ from vqbench.cli.output import note, print_json
 from vqbench.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from vqbench.api.evaluation import Evaluation
     from vqbench.api.external_row import ExternalRow
@@ -166,12 +166,13 @@ def measure(
     external = _external_row(suite, row, measured_by, reference, runs)
     options = ReadingOptions(by_order, originals_as, value_range, array, skip_damaged, as_rgb)
     made_by = models.chosen_model(model, dataset, model_range, batch_size, trust)
-    paths = originals, reconstructions, codes
-    settings = {"options": options, "device": device, "label": label or row or "", "store": store, "metrics": chosen}
-    settings |= {"model": made_by, "protocols": protocols, "say": note}
+    settings = {"options": options, "device": device, "store": store, "metrics": chosen, "protocols": protocols}
+    settings |= {"label": label or row or "", "model": made_by, "say": note}
     with assets.no_downloads(offline), _progress(quiet) as on_progress:
-        settings |= {"progress": on_progress}
-        evaluation, folder = _measured(external, paths, num_codes, reference, runs, settings)
+        settings["progress"] = on_progress
+        evaluation, folder = _measured(
+            external, (originals, reconstructions, codes), num_codes, reference, runs, settings
+        )
     if report is not None:
         write_report(evaluation, report, originals, made_by or reconstructions, options, device)
     _print(evaluation, style, output, as_json)
