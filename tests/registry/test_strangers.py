@@ -281,6 +281,7 @@ def test_two_files_of_one_name_are_refused(capsys: pytest.CaptureFixture[str]) -
     Path("cvq_offline.py").write_text(VQ)
     assert vqbench("list", "quantizers", "--plugin", "cvq_offline.py") == 2
     assert "'cvq_offline' is a built-in preset" in capsys.readouterr().err
+    assert vqbench("check", "cvq_offline.py", "--only", "budget") == 0, "nothing is registered under the name"
 
 
 # --- check ----------------------------------------------------------------------------------------------------------

@@ -54,16 +54,16 @@ def add_file(path: str | Path) -> None:
 def offered(path: str | Path) -> dict[Kind, type[Any]]:
     """Return the class of each kind that one Python file defines.
 
-    Unlike :func:`add_file`, it makes them known to nobody.
+    Unlike :func:`add_file`, it makes them known to nobody, so a file may have the name of a preset.
 
     Raises:
-        UsageError: there is no such file, or its name is taken.
+        UsageError: there is no such file, or its name is that of a built-in plugin.
         BrokenPlugin: the file cannot be imported, or defines several classes of one kind.
     """
     from vqbench.system.paths import path_of
 
     path = path_of(path).resolve()
-    _require_usable(path)
+    _require_usable(path, presets=False)
     source = PluginSource(path.stem, "file", str(path))
     try:
         source.load()
@@ -72,10 +72,10 @@ def offered(path: str | Path) -> dict[Kind, type[Any]]:
     return {kind: _class_of(kind, source) for kind in CONTRACTS if classes(kind, source)}
 
 
-def _require_usable(path: Path) -> None:
+def _require_usable(path: Path, presets: bool = True) -> None:
     """Raise UsageError unless ``path`` is a Python file whose name is free.
 
-    An edited file is then imported anew.
+    ``presets``: whether the names of presets are taken, too. An edited file is then imported anew.
     """
     if path.suffix != ".py" or not path.is_file():
         raise UsageError(f"{path}: no such Python file; give the path of a .py file")
@@ -88,7 +88,7 @@ def _require_usable(path: Path) -> None:
             raise UsageError(
                 f"{path}: {path.stem!r} is a built-in {kind[:-1]}; rename the file, or runs would be confused"
             )
-    if path.stem in _built_in_presets() and path.stem not in built_in("quantizers"):
+    if presets and path.stem in _built_in_presets() and path.stem not in built_in("quantizers"):
         raise UsageError(f"{path}: {path.stem!r} is a built-in preset; rename the file, or runs would be confused")
     if discovery.was_edited(path):
         discovery.import_file.cache_clear()
