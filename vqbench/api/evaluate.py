@@ -46,8 +46,8 @@ def evaluate(
         model: makes the reconstructions: a callable images -> reconstructions or -> (reconstructions, codes), floats
             (B, C, H, W) in [-1, 1], or a name as of ``vqbench measure --model``. ``originals`` is then a path, or None.
         protocol: ``clean``, ``official`` (as the released code of CVQ-VAE evaluates), or both.
-        metrics: names that ``vqbench list metrics`` prints, or ``all``. None: those that need no weights, which
-            ``lpips``, ``rfid`` and ``kid`` fetch on first use.
+        metrics: names that ``vqbench list metrics`` prints, or ``all``. None: those that exist for images
+            of this size and need no weights, which ``lpips``, ``rfid`` and ``kid`` fetch on first use.
         device: where networks are computed: auto, cpu, cuda or cuda:N.
         reading: for paths, ``by_order``, ``originals_as``, ``range``, ``array``, ``skip_damaged``, ``as_rgb``,
             ``label`` and ``reference``, as the options of ``vqbench measure``; ``store``, a folder that keeps values.
@@ -184,9 +184,10 @@ def _of_batches(
 
     if (first := next(pairs, None)) is None:
         raise UsageError("there is no image to evaluate; give at least one")
+    side = min(first.originals.shape[-2:])
     settings = PairSettings(
         protocols=protocols,
-        metrics=default_metrics(num_codes is not None) if metrics is None else metrics,
+        metrics=default_metrics(num_codes is not None, side=side) if metrics is None else metrics,
         num_codes=num_codes,
         depth=1 if first.codes is None else first.codes.shape[-1],
         device=devices_of(device, 1)[0],

@@ -113,9 +113,9 @@ def _settings(
 
     with_codes = inputs.codes is not None
     if metrics is None:
-        names = default_metrics(with_codes)
+        names = default_metrics(with_codes, side=min(inputs.first_size()))
     elif ALL in metrics:
-        names = default_metrics(with_codes, weights=True)
+        names = default_metrics(with_codes, weights=True, side=min(inputs.first_size()))
     else:
         names = list(dict.fromkeys(metrics))
     return PairSettings(list(dict.fromkeys(protocols)), names, inputs.num_codes, inputs.depth, device, inputs.bits)

@@ -81,15 +81,17 @@ class PairSettings:
         return [registry.load("metrics", name) for name in self.metrics]
 
 
-def default_metrics(with_codes: bool, weights: bool = False) -> list[str]:
+def default_metrics(with_codes: bool, weights: bool = False, side: int | None = None) -> list[str]:
     """List the metrics of pairs: of pixels, then of codes if any.
 
-    Those that need the weights of a network are listed only if ``weights``.
+    Those that need the weights of a network are listed only if ``weights``, and none that does not exist for images of
+    ``side`` pixels, the smaller of height and width.
     """
     clean = protocol.MEASURE["clean"]
     classes = {name: registry.load("metrics", name) for name in registry.names("metrics")}
     of_pairs = [name for name, metric in classes.items() if not metric.of_samples]
     own = [name for name in of_pairs if weights or not classes[name].assets(clean)]
+    own = [name for name in own if side is None or classes[name].smallest(clean) <= side]
     of_codes = [name for name in own if classes[name].needs_codes]
     return [name for name in own if name not in of_codes] + (of_codes if with_codes else [])
 
