@@ -14,7 +14,7 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 import vqbench
-from tests.measuring.conftest import COUNT, levels_of
+from tests.measuring.conftest import COUNT, levels_of, write_pairs
 from vqbench import protocol, registry
 from vqbench.images import as_measured, to_unit
 from vqbench.metric import Batch, Context
@@ -146,6 +146,13 @@ def test_arrays_iterables_and_files_are_one_code(pairs: Pairs) -> None:
     parts = [slice(start, start + 7) for start in range(0, COUNT, 7)]
     streamed = vqbench.evaluate((left[part] for part in parts), (right[part] for part in parts))
     np.testing.assert_allclose(streamed.values.value, expected, rtol=1e-12)
+
+
+def test_metrics_for_the_size(pairs: Pairs, tmp_path: Path) -> None:
+    """Without names, metrics are those that exist for images of this size: MS-SSIM begins at 176 pixels."""
+    assert vqbench.evaluate(*pairs).values.metric.tolist() == ["l1", "psnr", "ssim"]
+    large = write_pairs(tmp_path, count=2, side=176)
+    assert "ms_ssim" in vqbench.evaluate(*large).values.metric.tolist()
 
 
 def test_digests_are_of_pixels(pairs: Pairs, tmp_path: Path) -> None:

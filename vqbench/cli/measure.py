@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vqbench.cli import model_options as models
 from vqbench.cli import options as shared
 from vqbench.cli.options import Selection, add_plugins, given_path, whole_number
 from vqbench.cli.output import note, print_json
@@ -23,10 +24,11 @@ if TYPE_CHECKING:
 STORE = Path("measured")
 
 Originals = Annotated[
-    Path,
+    Path | None,
     typer.Argument(
         metavar="ORIGINALS",
         parser=given_path,
+        show_default=False,
         help="A folder of images, tar shards, an lmdb environment, or an array (.npy, .npz, .pt).",
     ),
 ]
@@ -115,8 +117,13 @@ Runs = Annotated[
 
 
 def measure(
-    originals: Originals,
+    originals: Originals = None,
     reconstructions: Reconstructions = None,
+    model: models.Model = None,
+    dataset: models.Dataset = None,
+    model_range: models.ModelRange = None,
+    batch_size: models.BatchSize = None,
+    trust: models.Trust = False,
     codes: Codes = None,
     num_codes: NumCodes = None,
     reference: Reference = None,
@@ -143,7 +150,7 @@ def measure(
     quiet: shared.Quiet = False,
     as_json: shared.Json = False,
 ) -> None:
-    """Measure the images of any model: folders or arrays.
+    """Measure the images of any model: folders, arrays, or the model itself.
 
     Images are read part by part. What is interrupted resumes when the same command is called again; values, also those
     of each image, are kept in --store. With --suite and --row they also become a row of that suite's table, if the
@@ -151,7 +158,6 @@ def measure(
     """
     from vqbench import assets
     from vqbench.api.evaluation import require_format
-    from vqbench.api.measure_sets import measure_images
     from vqbench.cli.measure_report import write_report
     from vqbench.measuring.pair_inputs import ReadingOptions
 
@@ -159,17 +165,15 @@ def measure(
     require_format(style)
     external = _external_row(suite, row, measured_by, reference, runs)
     options = ReadingOptions(by_order, originals_as, value_range, array, skip_damaged, as_rgb)
-    paths, folder = (originals, reconstructions, codes), None
-    settings: dict[str, Any] = {"options": options, "device": device, "label": label or row or "", "store": store}
+    made_by = models.chosen_model(model, dataset, model_range, batch_size, trust)
+    paths = originals, reconstructions, codes
+    settings = {"options": options, "device": device, "label": label or row or "", "store": store, "metrics": chosen}
+    settings |= {"model": made_by, "protocols": protocols, "say": note}
     with assets.no_downloads(offline), _progress(quiet) as on_progress:
-        settings |= {"metrics": chosen, "progress": on_progress, "say": note}
-        if external is None:
-            protocols = protocols or ["clean"]
-            evaluation = measure_images(*paths, num_codes, reference, protocols=protocols, **settings)
-        else:
-            evaluation, folder = _measured_row(external, paths, num_codes, runs, {"protocols": protocols, **settings})
+        settings |= {"progress": on_progress}
+        evaluation, folder = _measured(external, paths, num_codes, reference, runs, settings)
     if report is not None:
-        write_report(evaluation, report, originals, reconstructions, options)
+        write_report(evaluation, report, originals, made_by or reconstructions, options, device)
     _print(evaluation, style, output, as_json)
     if folder is not None:
         note(f"stored as a row of {suite}: {folder}")
@@ -195,12 +199,22 @@ def _external_row(
     return ExternalRow(row, Selection().plan(suite, runs), measured_by)
 
 
-def _measured_row(
-    row: ExternalRow, paths: Sequence[Path | None], num_codes: int | None, runs: Path, settings: dict[str, Any]
-) -> tuple[Evaluation, Path]:
+def _measured(
+    row: ExternalRow | None,
+    paths: tuple[Path | None, Path | None, Path | None],
+    num_codes: int | None,
+    reference: Path | None,
+    runs: Path,
+    settings: dict[str, Any],
+) -> tuple[Evaluation, Path | None]:
+    """Measure, and return also the folder of the row that was stored, if any."""
     from vqbench.api.external_row import measure_row
+    from vqbench.api.measure_sets import measure_images
 
-    return measure_row(row, paths, num_codes, runs, **settings)
+    if row is not None:
+        return measure_row(row, paths, num_codes, runs, **settings)
+    settings["protocols"] = settings["protocols"] or ["clean"]
+    return measure_images(*paths, num_codes, reference, **settings), None
 
 
 def _print(evaluation: Evaluation, style: str, output: Path | None, as_json: bool) -> None:

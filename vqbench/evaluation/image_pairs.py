@@ -37,6 +37,7 @@ class PairSettings:
     num_codes: int | None = None  # size of the codebook; None without codes
     depth: int = 1  # codes per position
     device: torch.device = CPU
+    bits: float | None = None  # per position; None: those of codes of equal length
 
     def __post_init__(self) -> None:
         """Raise UsageError for unknown names, and metrics that pairs do not have."""
@@ -80,15 +81,17 @@ class PairSettings:
         return [registry.load("metrics", name) for name in self.metrics]
 
 
-def default_metrics(with_codes: bool, weights: bool = False) -> list[str]:
+def default_metrics(with_codes: bool, weights: bool = False, side: int | None = None) -> list[str]:
     """List the metrics of pairs: of pixels, then of codes if any.
 
-    Those that need the weights of a network are listed only if ``weights``.
+    Those that need the weights of a network are listed only if ``weights``, and none that does not exist for images of
+    ``side`` pixels, the smaller of height and width.
     """
     clean = protocol.MEASURE["clean"]
     classes = {name: registry.load("metrics", name) for name in registry.names("metrics")}
     of_pairs = [name for name, metric in classes.items() if not metric.of_samples]
     own = [name for name in of_pairs if weights or not classes[name].assets(clean)]
+    own = [name for name in own if side is None or classes[name].smallest(clean) <= side]
     of_codes = [name for name in own if classes[name].needs_codes]
     return [name for name in own if name not in of_codes] + (of_codes if with_codes else [])
 
@@ -150,7 +153,7 @@ def pairs_of(originals: Any, reconstructions: Any, codes: Any = None) -> ImagePa
 
 def started_pass(settings: PairSettings) -> MetricPass:
     """Return a pass over pairs of images by all metrics and protocols."""
-    bits = None if settings.num_codes is None else settings.depth * log2(settings.num_codes)
+    bits = None if settings.num_codes is None else settings.bits or settings.depth * log2(settings.num_codes)
 
     def context(name: str) -> Context:
         return Context(

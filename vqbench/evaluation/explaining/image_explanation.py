@@ -9,7 +9,7 @@ import torch
 from vqbench import registry
 from vqbench.errors import counted
 from vqbench.evaluation.explaining.other_tools import named_protocol
-from vqbench.evaluation.explaining.pair_changes import Fetch, image_metrics, large_enough, plan
+from vqbench.evaluation.explaining.pair_changes import Fetch, image_metrics, plan
 from vqbench.evaluation.explaining.protocol_differences import Explanation, ExplanationPlan, Number
 from vqbench.evaluation.explaining.settings import Conditions, Inputs
 from vqbench.evaluation.explaining.target import TargetPlan, TargetSearch
@@ -34,7 +34,7 @@ def plan_of(inputs: Inputs, start: str, end: str, metrics: Sequence[str], fetch:
 
     Without ``metrics``, those that need no network. Raises UsageError for unknown names.
     """
-    chosen = list(dict.fromkeys(metrics)) or large_enough(default_metrics(with_codes=False), inputs)
+    chosen = list(dict.fromkeys(metrics)) or default_metrics(with_codes=False, side=min(inputs.height, inputs.width))
     return plan(named_protocol(start), named_protocol(end), image_metrics(chosen), inputs, fetch)
 
 

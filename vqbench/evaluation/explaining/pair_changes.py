@@ -20,7 +20,7 @@ from vqbench.evaluation.explaining.settings import (
     obstacle,
     values_of,
 )
-from vqbench.protocol import MEASURE, MeasureProtocol
+from vqbench.protocol import MeasureProtocol
 
 if TYPE_CHECKING:
     from vqbench.metric import Metric
@@ -93,13 +93,6 @@ def image_metrics(names: Sequence[str]) -> dict[str, type[Metric]]:
         if metric.of_samples or metric.needs_codes or not metric.knobs:
             raise UsageError(f"metric {name!r} is not one of originals and reconstructions alone; leave it out")
     return classes
-
-
-def large_enough(names: Sequence[str], inputs: Inputs) -> list[str]:
-    """Leave out metrics that need larger images."""
-    side = min(inputs.height, inputs.width)
-    classes: dict[str, type[Metric]] = {name: registry.load("metrics", name) for name in names}
-    return [name for name, metric in classes.items() if metric.smallest(MEASURE["clean"]) <= side]
 
 
 def require_measurable(classes: Mapping[str, type[Metric]], ends: Sequence[Conditions], inputs: Inputs) -> None:

@@ -16,7 +16,7 @@ from vqbench.dataset import Dataset
 from vqbench.errors import UsageError, nearest
 from vqbench.evaluation.explaining.image_explanation import Say, cost
 from vqbench.evaluation.explaining.other_tools import named_protocol
-from vqbench.evaluation.explaining.pair_changes import Fetch, large_enough, plan
+from vqbench.evaluation.explaining.pair_changes import Fetch, plan
 from vqbench.evaluation.explaining.protocol_differences import Explanation, ExplanationPlan
 from vqbench.evaluation.explaining.settings import Conditions, Inputs
 from vqbench.evaluation.image_pairs import default_metrics
@@ -85,7 +85,7 @@ def programme(
 
     Without ``metrics``, those that need no network.
     """
-    chosen = list(dict.fromkeys(metrics)) or large_enough(default_metrics(with_codes=True), inputs)
+    chosen = list(dict.fromkeys(metrics)) or default_metrics(with_codes=True, side=min(inputs.height, inputs.width))
     return plan(named_protocol(start), named_protocol(end), {name: _metric(name) for name in chosen}, inputs, fetch)
 
 
