@@ -112,7 +112,13 @@ MeasuredBy = Annotated[
     typer.Option("--measured-by", metavar="NAME", show_default=False, help="Who measured, kept with --row."),
 ]
 Runs = Annotated[
-    Path, typer.Option("--runs", metavar="FOLDER", parser=given_path, help="Results folder that --row is written to.")
+    Path,
+    typer.Option(
+        "--runs",
+        metavar="FOLDER",
+        parser=given_path,
+        help="Results folder: --row is written to it, a RUN read from it.",
+    ),
 ]
 
 
@@ -164,7 +170,7 @@ def measure(
     require_format(style)
     external = _external_row(suite, row, measured_by, reference, runs)
     options = ReadingOptions(by_order, originals_as, value_range, array, skip_damaged, as_rgb)
-    made_by = models.chosen_model(model, dataset, model_range, batch_size, trust)
+    made_by = models.chosen_model(model, dataset, model_range, batch_size, trust, runs)
     settings = {"options": options, "device": device, "label": label or row or "", "store": store, "metrics": chosen}
     settings |= {"model": made_by, "protocols": protocols}
     inputs = originals, reconstructions, codes, num_codes, reference
