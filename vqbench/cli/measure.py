@@ -156,7 +156,7 @@ def measure(
     quiet: shared.Quiet = False,
     as_json: shared.Json = False,
 ) -> None:
-    """Measure the images of any model: folders, arrays, or the model itself.
+    """Measure the images of any model, or a model itself.
 
     Images are read part by part. What is interrupted resumes when the same command is called again; values, also those
     of each image, are kept in --store. With --suite and --row they also become a row of that suite's table, if the
