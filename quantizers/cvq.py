@@ -20,10 +20,10 @@ class CVQ(VQ):
     After every training step, with q_k the share of the step's features that chose code k: p_k ← γp_k + (1 − γ)q_k,
     α_k = exp(−10·K·p_k/(1 − γ) − 1e-3), e_k ← (1 − α_k)·e_k + α_k·a_k. The anchor a_k is a feature of the batch:
     ``random``, ``unique`` (without repeats), ``probability`` (softmax over the features of their similarity to the
-    code) or ``closest``. Offline (``online=False``) this happens once, at the first training step. ``contrastive``
-    adds −ln[exp(pos/τ)/(exp(pos/τ) + Σ exp(neg/τ))], which pulls every code towards its most similar features.
-    Assignment, loss and contrastive term, and their gradients, use the codebook before the step's relocation. With
-    several ranks everything, the contrastive term too, is computed over the global batch.
+    code), ``closest`` or ``farthest``. Offline (``online=False``) this happens once, at the first training step.
+    ``contrastive`` adds −ln[exp(pos/τ)/(exp(pos/τ) + Σ exp(neg/τ))], which pulls every code towards its most similar
+    features. Assignment, loss and contrastive term, and their gradients, use the codebook before the step's relocation.
+    With several ranks everything, the contrastive term too, is computed over the global batch.
 
     Codes start at U(±1/K), the usage p at 0, as in the released code.
 
@@ -39,12 +39,18 @@ class CVQ(VQ):
 
     ``closest`` moves unused codes near one feature to almost the same place. Rounding decides which of such
     near-duplicates is chosen, so its runs are not reproducible on another machine.
+
+    ``farthest`` is the feature least similar to the code. It is not of the paper: public ports of CVQ in the code of
+    Wasserstein-VQ and VQ-Transplant (2025) take it by a slip, since they sort positive distances and keep the last row
+    as the released code does of negative ones. ``cvq_farthest`` is that form, under ``l2``, to measure what the slip
+    does.
     """
 
     paper: ClassVar[str] = "C. Zheng, A. Vedaldi, Online Clustered Codebook, ICCV 2023, arXiv 2307.15139"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "cvq_offline": {"online": False, "contrastive": False},
         "cvq_online": {"online": True, "contrastive": False},
+        "cvq_farthest": {"distance": "l2", "anchor": "farthest", "online": True, "contrastive": False},
     }
 
     def __init__(
@@ -53,7 +59,7 @@ class CVQ(VQ):
         dim: int,
         *,
         distance: Literal["l2", "cosine"] = "cosine",
-        anchor: Literal["random", "unique", "probability", "closest"] = "probability",
+        anchor: Literal["random", "unique", "probability", "closest", "farthest"] = "probability",
         online: bool = True,
         contrastive: bool = True,
         contrastive_gradient: Literal["exact", "released"] = "exact",

@@ -99,6 +99,10 @@ class MultiScale(Quantizer):
         height, width = map(int, self.size.tolist())
         return sum(p * q for p, q in grids(self.depth, height, width)) / (height * width) * log2(self.num_codes)
 
+    def codes_per_image(self, height: int, width: int) -> list[int]:
+        """Return the cells of each scale."""
+        return [p * q for p, q in grids(self.depth, height, width)]
+
 
 def grids(scales: int, height: int, width: int) -> list[tuple[int, int]]:
     """Return the cells (rows, columns) of each scale, the coarsest first."""

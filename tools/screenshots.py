@@ -18,9 +18,10 @@ MARGIN = 8  # pixels around what is shown
 
 # File name: the elements whose common rectangle is shown, and how much of its height at most.
 SHOTS = {
-    "report-table.png": ("#table", 900),
+    "report-table.png": ("header, #atlas", 900),
+    "report-compare.png": ("#compare", 600),
     "report-images.png": ("#images .row-name, #images img.pixels", 1000),
-    "report-codebooks.png": ("#codebooks", 830),
+    "report-codebooks.png": ("details.codebook[open]", 900),
 }
 
 
@@ -32,8 +33,10 @@ def main() -> None:
         subprocess.run([sys.executable, *words], cwd=ROOT, check=True)
         browser = started.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         for name, (selector, height) in SHOTS.items():
-            page = browser.new_page(viewport={"width": 1280, "height": 900})
+            page = browser.new_page(viewport={"width": 1366, "height": 900})
             page.goto(page_file.as_uri())
+            page.wait_for_selector(".stage canvas")
+            page.locator(".codebook").evaluate_all("all => all.slice(1, 3).forEach(each => { each.open = true; })")
             boxes = [box for each in page.locator(selector).all() if (box := each.bounding_box())]  # of visible ones
             page.screenshot(path=ROOT / "docs" / "images" / name, full_page=True, clip=_around(boxes, height))
         browser.close()

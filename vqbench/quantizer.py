@@ -98,3 +98,10 @@ class Quantizer(nn.Module):
         ``depth`` · log2 ``num_codes``, unless a method overrides it.
         """
         return self.depth * log2(self.num_codes)
+
+    def codes_per_image(self, height: int, width: int) -> list[int]:
+        """Return how many codes of each depth describe a code map of ``height, width``.
+
+        One per position, unless a method repeats a code at several positions, as coarse scales do.
+        """
+        return [height * width] * self.depth

@@ -121,7 +121,7 @@ def test_a_rank_that_waits_for_ever_is_caught(monkeypatch: pytest.MonkeyPatch) -
         *(
             ("cvq", {"distance": distance, "anchor": anchor, "contrastive": False})
             for distance in ("l2", "cosine")
-            for anchor in ("random", "unique", "probability", "closest")
+            for anchor in ("random", "unique", "probability", "closest", "farthest")
         ),
     ],
 )

@@ -61,6 +61,12 @@ def test_a_planted_fault_is_named(fault: str, check: str, words: str) -> None:
     assert last.do
 
 
+def test_the_port_with_farthest_anchors_is_cvq_farthest() -> None:
+    """The port with the slip differs from CVQ, and equals the preset that is named after the slip."""
+    candidate, preset = testing.case(CVQPort, fault="farthest"), testing.case("cvq_farthest", kind="quantizer")
+    assert not testing.check_like(candidate, preset, names=NAMES).failed
+
+
 def test_factors_are_named() -> None:
     """A gradient that is a multiple of the reference's is reported with the factor."""
     assert "4 times the reference's" in compared("beta")[-1].what

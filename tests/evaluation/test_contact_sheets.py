@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from tests.support.measured_samples import (
@@ -13,6 +14,7 @@ from tests.support.measured_samples import (
 )
 from vqbench.evaluation import contact_sheets
 from vqbench.images import first_images
+from vqbench.store import snapshots
 
 
 def test_the_nearest_is_shown_as_it_is_nearest(tmp_path: Path) -> None:
@@ -33,6 +35,11 @@ def test_the_nearest_is_shown_as_it_is_nearest(tmp_path: Path) -> None:
         shown = torch.where(mirrored[:, None, None, None], training.flip(-1)[places], training[places])
         expected = contact_sheets.grid(torch.cat([made[:8], shown[:8], made[8:], shown[8:]]))
         assert (tmp_path / "neighbours.png").read_bytes() == expected
+        kept = snapshots.read_samples(tmp_path)
+        assert kept is not None
+        assert np.array_equal(kept.samples, made.numpy())
+        assert np.array_equal(kept.neighbours, shown.numpy())
+        assert np.array_equal(kept.nearest, places.numpy())
         contact_sheets.draw(tmp_path, made, images)
         below = training[contact_sheets.nearest(made, training)]
         expected = contact_sheets.grid(torch.cat([made[:8], below[:8], made[8:], below[8:]]))

@@ -218,7 +218,7 @@ def test_samples_of_other_weights_are_forgotten(tmp_path: Path) -> None:
     assert len(other.made) == 3
     assert files(tmp_path) == WHOLE
     sample_pieces.forget(tmp_path)
-    assert files(tmp_path) == {"samples.png", "neighbours.png"}
+    assert files(tmp_path) == {"samples.png", "neighbours.png", "samples.npz"}
 
 
 def test_what_was_learned_from_reaches_the_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -176,6 +177,18 @@ def test_random_anchors_are_uniform() -> None:
 def test_rejection_rounds_leave_almost_no_code_without_anchor() -> None:
     """At the least acceptance, e⁻², the chance that a code accepts none of its candidates is below 1e-9."""
     assert (1 - torch.tensor(-2.0).exp().item()) ** CANDIDATES < 1e-9
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_farthest_anchors_are_the_least_similar_features(distance: Any) -> None:
+    """The farthest anchor is the feature with the greatest distance, or smallest cosine, computed in NumPy."""
+    features, codebook = rows(50), rows(7, seed=1)
+    z, e = features.double().numpy(), codebook.double().numpy()
+    if distance == "l2":
+        far = ((z[:, None] - e[None]) ** 2).sum(2)
+    else:
+        far = -(z @ e.T) / np.linalg.norm(z, axis=1)[:, None] / np.linalg.norm(e, axis=1)
+    assert torch.equal(Q.anchors("farthest", features, codebook, distance), features[far.argmax(0)])
 
 
 def test_unknown_anchor_is_refused() -> None:

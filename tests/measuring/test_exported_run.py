@@ -1,4 +1,4 @@
-"""A run's exported reconstructions and codes, measured: the values of its record, digit for digit."""
+"""A run's exported reconstructions and codes, or its model, measured: the values of its record, digit for digit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ import vqbench as api
 from tests.support.tiny_suite import vqbench
 from vqbench import registry
 from vqbench.api.measure import measure_files
-from vqbench.errors import Interrupted
+from vqbench.api.measure_models import ModelOptions, measure_model
+from vqbench.errors import Interrupted, UsageError
 
 METRICS = ("l1", "psnr", "ssim", "usage", "perplexity", "bits")
 
@@ -35,6 +36,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     images = registry.create("datasets", "fashion_mnist_5k").pixels("test")  # type: ignore[attr-defined]
     np.save(folder / "originals.npy", images.numpy())
     (folder / "record.json").write_bytes(run.read_bytes())
+    (folder / "run").symlink_to(run.parent)
     return folder
 
 
@@ -94,13 +96,23 @@ sys.exit(run_words(sys.argv[1:]))
 """
 
 
-def test_killed_at_random_moments(exported: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("through", ["files", "model"])
+def test_killed_at_random_moments(through: str, exported: Path, tmp_path: Path) -> None:
     """Killed by SIGKILL three times, and called again, JSON has where it resumed and the values of the record."""
     expected = stored(exported)["clean"]
     metrics = [name for name in METRICS if name in expected]
     originals, reconstructions, codes = map(str, paths(exported))
-    words = ["measure", originals, reconstructions, "--codes", codes, "--store", str(tmp_path), "--json", "-q"]
-    words += ["--device", "cpu", *(word for name in metrics for word in ("--metrics", name))]
+    files = [originals, reconstructions, "--codes", codes]
+    words = ["measure", *(files if through == "files" else ["--model", str(exported / "run")])]
+    words += [
+        "--store",
+        str(tmp_path),
+        "--json",
+        "-q",
+        "--device",
+        "cpu",
+        *(word for name in metrics for word in ("--metrics", name)),
+    ]
     draw = random.Random(0)
     for attempt in range(4):
         before = [file.stat().st_mtime_ns for file in tmp_path.rglob("progress.npz")]
@@ -119,3 +131,54 @@ def test_killed_at_random_moments(exported: Path, tmp_path: Path) -> None:
     assert data["resumed_at"] >= 300
     assert f"resumed at image {data['resumed_at'] + 1} of" in err.replace(",", "")
     assert {row["metric"]: row["value"] for row in data["values"]} == {name: expected[name] for name in metrics}
+
+
+def through_model(exported: Path, **how: object) -> tuple[dict[str, float], dict[str, float], api.Evaluation]:
+    """The values of the run as a model, those of its record, and the evaluation."""
+    expected = {name: value for name, value in stored(exported)["clean"].items() if name in METRICS}
+    found = measure_model(None, ModelOptions(exported / "run"), metrics=list(expected), **how)  # type: ignore[arg-type]
+    return {name: found[name] for name in expected}, expected, found
+
+
+def test_the_model_has_the_values_of_the_record(exported: Path) -> None:
+    """The run as the model, on its data set, one by name or an array, has every digit of its record."""
+    found, expected, evaluation = through_model(exported)
+    assert found == expected
+    assert evaluation.about["model"]["kind"] == "run of vqbench"
+    for originals, dataset in ((exported / "originals.npy", None), (None, "fashion_mnist_5k")):
+        again = api.evaluate(originals, model=exported / "run", dataset=dataset, metrics=list(expected))
+        assert {name: again[name] for name in expected} == expected
+    elsewhere = api.evaluate(exported / "originals.npy", model=exported / "exported", metrics=list(expected))
+    assert {name: elsewhere[name] for name in expected} == expected
+
+
+def test_the_model_stopped_at_random_batches(exported: Path, tmp_path: Path) -> None:
+    """Stopped at random batches, and resumed, the model still has the values of the record."""
+    draw = random.Random(1)
+
+    def stop(done: int, total: int) -> None:
+        if draw.random() < 0.4 and done < total:
+            raise Interrupted("stopped")
+
+    for _ in range(100):
+        try:
+            found, expected, evaluation = through_model(exported, store=tmp_path, progress=stop)
+            break
+        except Interrupted:
+            continue
+    assert found == expected
+    assert evaluation.about["resumed_at"] > 0
+
+
+def test_what_a_run_is_not_given(exported: Path, tmp_path: Path) -> None:
+    """Images of another size, and another range, are refused for a run."""
+    np.save(tmp_path / "larger.npy", np.zeros((4, 1, 32, 32), np.uint8))
+    np.save(tmp_path / "colour.npy", np.arange(4 * 3 * 28 * 28, dtype=np.uint8).reshape(4, 3, 28, 28))
+    for path, more, sentence in (
+        (tmp_path / "larger.npy", {}, "it has 32x32 pixels, and .* takes 28x28"),
+        (tmp_path / "colour.npy", {}, "it has colours, and .* takes one channel"),
+        (exported / "originals.npy", {"model_range": "0..1"}, "takes -1..1, as it was trained"),
+        (exported / "originals.npy", {"batch_size": 200}, "takes 1 to 100 images"),
+    ):
+        with pytest.raises(UsageError, match=sentence):
+            api.evaluate(path, model=exported / "run", **more)

@@ -47,18 +47,20 @@ def table(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 @pytest.mark.parametrize(
     ("words", "mark", "described"),
     [
-        ((), "", True),
-        (("--seeds", "2,3"), "", True),
-        (("--only", "one"), "", True),
-        (("--set", "measure=[official]"), "", True),
-        (("--set", "quantizers=[{vq_ema: {}, label: two}]"), "", True),
-        (("--epochs", "1"), " (REDUCED)", False),
-        (("--test-images", "10"), " (REDUCED)", True),
-        (("--set", "train.clean.epochs=1"), " (CHANGED: train.clean.epochs=1)", False),
-        (("--set", "train={clean: {epochs: 1}}"), " (CHANGED: train={clean: {epochs: 1}})", False),
-        (("--set", "quantizers.vq.beta=2"), " (CHANGED: quantizers.vq.beta=2)", True),
-        (("--set", "quantizers=[{vq: {beta: 2}, label: one}]"), " (CHANGED: quantizers=", True),
-        (("--set", "backbone=conv", "--epochs", "2"), " (REDUCED) (CHANGED: backbone=conv)", False),
+        ((), "A title", True),
+        (("--seeds", "2,3"), "A title", True),
+        (("--only", "one"), "A title (1 of 2 rows)", True),
+        (("--set", "measure=[official]"), "A title", True),
+        (("--set", "quantizers=[{vq_ema: {}, label: two}]"), "A title (1 of 2 rows)", True),
+        (("--epochs", "1"), "A title (REDUCED)", False),
+        (("--test-images", "10"), "A title (REDUCED)", True),
+        (("--set", "train.clean.epochs=1"), "tiny (CHANGED: train.clean.epochs=1)", False),
+        (("--set", "train={clean: {epochs: 1}}"), "tiny (CHANGED: train={clean: {epochs: 1}})", False),
+        (("--set", "quantizers.vq.beta=2"), "tiny (CHANGED: quantizers.vq.beta=2)", False),
+        (("--set", "quantizers=[{vq: {beta: 2}, label: one}]"), "tiny (1 of 2 rows) (CHANGED: quantizers=", False),
+        (("--set", "datasets=[mnist]"), "tiny (CHANGED: datasets=", False),
+        (("--set", "backbone=conv", "--set", "title=Mine"), "Mine (CHANGED: backbone=conv)", False),
+        (("--set", "backbone=conv", "--epochs", "2"), "tiny_reduced (REDUCED) (CHANGED: backbone=conv)", False),
     ],
 )
 def test_a_title_says_what_was_changed(
@@ -66,7 +68,7 @@ def test_a_title_says_what_was_changed(
 ) -> None:
     """Reduced and changed copies are titled so, and lengths of the original training are not repeated."""
     text = table(capsys, *words)
-    assert text.startswith(f"### A title{mark}")
+    assert text.startswith(f"### {mark}".replace("_", "\\_"))
     assert ("330 updates" in text) == described
     assert (" epoch," in text) == ("epochs=1" in mark or ("--epochs" in words and "1" in words) or "epochs: 1" in mark)
 

@@ -49,3 +49,12 @@ def test_multiscale_by_hand() -> None:
     assert out.z_q.flatten().tolist() == pytest.approx([4, 4, 4, 4])
     errors = [(1.44 + 9 + 9 + 4) / 4, (0.04 + 4 + 4 + 1) / 4]
     assert out.loss.item() == pytest.approx(1.25 * sum(errors) / 2)
+
+
+@pytest.mark.parametrize("side", [4, 7, 8])
+def test_every_cell_is_a_code_of_the_image(side: int) -> None:
+    """The codes of an image are the cells of its grids, and as many bits as ``bits`` says."""
+    quantizer = MultiScale(512, 4, side=side)
+    cells = quantizer.codes_per_image(side, side)
+    assert cells[-1] == side**2
+    assert sum(cells) * log2(quantizer.num_codes) == pytest.approx(quantizer.bits * side**2)

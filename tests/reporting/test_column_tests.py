@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from vqbench.reporting.column_tests import judge_columns, no_comparison
+from vqbench.reporting.column_tests import judge_columns, no_comparison, with_claims
+from vqbench.reporting.tables.render import render
 from vqbench.reporting.tables.table import Cell, Column, Row, RowBlock, Table
 
 
@@ -63,3 +64,28 @@ def test_the_reason_for_no_comparison_is_the_true_one() -> None:
     other = replace(second, cells=[replace(second.cells[0], unranked="other budget")])
     shown = no_comparison(replace(table, blocks=[RowBlock("data", [first, other])]))
     assert shown == "fewer than two rows compete, the others are not ranked (other budget)"
+
+
+def three_seeds(gap: float) -> tuple[Table, dict]:
+    """Two rows of three seeds, apart by ``gap``."""
+    return table_of(*[[[0.5 + shift + 0.001 * seed] for seed in range(3)] for shift in (0.0, gap)])
+
+
+def test_a_lead_beyond_chance_is_marked_alike_in_every_format() -> None:
+    """The best value has a dagger where its row is ahead beyond chance, and one line says what it means."""
+    table, images = three_seeds(0.1)
+    marked = with_claims(table, lambda key, name: images.get(key))
+    assert [place.cell.significant for place in marked.places()] == [True, False]
+    for style, mark in (("text", "[†]"), ("markdown", "<sup>†</sup>"), ("latex", r"\textdagger{}"), ("csv", "†")):
+        assert mark in render([marked], style)
+        assert mark not in render([table], style)
+    for style in ("text", "markdown", "latex"):
+        assert "ahead of every other ranked row beyond chance" in render([marked], style).replace("\n", " ")
+
+
+def test_a_lead_by_chance_is_best_and_unmarked() -> None:
+    """Where the seeds scatter more than the rows differ, or one seed is all, no format has the dagger."""
+    for table, images in (table_of([[0.5], [0.9]], [[0.6], [0.8]]), table_of([[0.5]], [[0.9]])):
+        marked = with_claims(table, lambda key, name, images=images: images.get(key))  # type: ignore[misc]
+        assert not any(place.cell.significant for place in marked.places())
+        assert "†" not in render([marked], "text")

@@ -8,6 +8,7 @@ import os
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,8 @@ from tests.support.tiny_suite import vqbench
 from vqbench.planning import loading, plan_file
 from vqbench.planning.overrides import Override
 from vqbench.planning.plan import Plan
-from vqbench.reporting.html import page, svg
+from vqbench.reporting.html import page
+from vqbench.reporting.html.measured import svg
 from vqbench.reporting.html.suite_view import suite_view
 from vqbench.store import snapshots
 from vqbench.store.results import ResultStore
@@ -38,13 +40,19 @@ def quick() -> str:
     return page.page(suite_view(published("quick"), [ResultStore(RESULTS)], paper=True))
 
 
+def model(text: str) -> Any:
+    """Return the data block of a page."""
+    return json.loads(re.search(r'<script type="application/json" id="model">(.*?)</script>', text, re.S)[1])  # type: ignore[index]
+
+
 def test_the_page_of_quick_shows_what_its_table_shows(quick: str) -> None:
-    """Every row and value of `vqbench table quick` is on the page, and links to its record."""
+    """Every row and value of `vqbench table quick` is on the page, and every run has its details."""
     for words in ("cvq_offline", "0.0806", "28.7", "one seed: no claim", "hidden 64", "185,985 trained parameters"):
         assert words in quick, words
-    links = set(re.findall(r'href="#(run-\w+)"', quick))
-    assert len(links) == 8
-    assert links <= set(re.findall(r'id="([^"]+)"', quick))
+    [panel] = model(quick)["views"][0]["panels"]
+    runs = {key for row in panel["rows"] for cell in row["cells"] for key in cell["runs"].values()}
+    assert len(runs) == 8
+    assert {f"run-{key}" for key in runs} <= set(re.findall(r'id="([^"]+)"', quick))
     assert len(quick.encode()) < 3e6
 
 
@@ -90,7 +98,7 @@ def test_hostile_words_are_text(everything: str) -> None:
         if "onerror" in tag:
             unquoted = re.sub(r'"[^"]*"', "", tag)
             assert "onerror" not in unquoted, tag
-    assert len(re.findall(r"<script", everything)) == 1
+    assert len(re.findall(r"<script", everything)) == 2  # the data and the page's own
     assert "<img src=x" not in everything
     assert "style=" not in re.sub(r"<style>.*?</style>|<script>.*?</script>", "", everything, flags=re.S)
 
@@ -121,9 +129,22 @@ def test_a_page_without_comparisons_says_why(tmp_path: Path) -> None:
         replace(each, columns=[replace(column, unranked=few) for column in each.columns]) for each in suite.tables
     ]
     shown = page.page(replace(suite, tables=tables))
-    assert shown.count(f"No comparison: {few}.") == 2
-    assert "comparisons corrected" not in shown
+    assert f"No comparison: {few}." in shown
+    assert model(shown)["views"][0]["findings"][0].endswith(f"l1 is not ranked: {few}.")
     assert "columns have a row" not in shown
+
+
+def test_generators_show_samples_and_their_neighbours(tmp_path: Path) -> None:
+    """Six samples stand in the row of the atlas; below, all samples and the nearest training image of each."""
+    suite = simulated_suite(tmp_path)
+    view = next(view for view in suite.runs if view.portrait)
+    images = np.random.default_rng(0).integers(0, 256, (2, 8, 1, 28, 28), dtype=np.uint8)
+    kept = snapshots.SampleSnapshot(images[0], images[1], np.arange(100, 108))
+    snapshots.write(suite.stored.stores[0].folder(view.run), kept)
+    text = page.page(suite_view(suite.plan, suite.stored.stores, paper=False))
+    assert f'alt="{view.label}: samples"' in text
+    assert f'alt="{view.name}: samples"' in text
+    assert 'alt="their nearest training images: 100, 101, 102, 103, 104, 105, 106, 107"' in text
 
 
 def test_a_damaged_portrait_costs_its_image_alone(tmp_path: Path) -> None:
@@ -159,7 +180,35 @@ def test_equal_budgets_have_no_mark(quick: str) -> None:
     """One parameter more, or an averaged codebook in the place of a trained one, is no other budget."""
     assert "other budget" not in quick
     assert "218,754 trained parameters" in quick
-    assert "<sup>" not in quick
+    assert all(not row["marks"] for row in model(quick)["views"][0]["panels"][0]["rows"])
+
+
+def test_the_finding_says_who_leads_and_how_certain_that_is(quick: str) -> None:
+    """The sentence on top names the leader, its value as in the table, the correction, images and seeds."""
+    view = model(quick)["views"][0]
+    lpips = next(i for i, column in enumerate(view["columns"]) if column["key"] == "lpips")
+    assert view["metric"] == lpips
+    rows = [row for row in view["panels"][0]["rows"] if not row["bound"]]
+    best = min(rows, key=lambda row: row["cells"][lpips]["mean"])
+    sentence = view["findings"][lpips]
+    assert sentence.startswith(
+        f"{best['label']} has the lowest LPIPS ({best['cells'][lpips]['shown']}); as one trained"
+    )
+    assert "paired by 1,000 images and 1 seed" in sentence
+    assert "1 seed: differences between trainings are unknown." in quick
+    assert " methods leave more than half of their codes unused." in view["unused"]
+
+
+def test_one_seed_has_an_interval_over_images_and_more_have_one_over_seeds(quick: str, everything: str) -> None:
+    """An interval says what it covers; a metric that is no mean over images has none for one seed."""
+    columns = [column["key"] for column in model(quick)["views"][0]["columns"]]
+    cells = model(quick)["views"][0]["panels"][0]["rows"][1]["cells"]
+    lpips, usage = (cells[columns.index(name)] for name in ("lpips", "usage"))
+    assert lpips["low"] < lpips["mean"] < lpips["high"]
+    assert lpips["basis"] == "over 1,000 images, one trained model"
+    assert usage["low"] is None
+    bases = {cell["basis"] for row in model(everything)["views"][0]["panels"][0]["rows"] for cell in row["cells"]}
+    assert "over 2 seeds" in bases
 
 
 # Other pages ----------------------------------------------------------------------------------------------------------

@@ -240,16 +240,6 @@ def test_paired_test_refuses_what_cannot_be_paired(a, b, message):
         statistics.paired_test(a, b)
 
 
-@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=12))
-def test_pareto_keeps_what_nothing_dominates(points):
-    """Exactly the points stay that no other one beats in one coordinate without losing in the other."""
-
-    def dominated(p):
-        return any(q[0] <= p[0] and q[1] <= p[1] and q != p for q in points)
-
-    assert sorted(statistics.pareto(points)) == [i for i, p in enumerate(points) if not dominated(p)]
-
-
 def test_entropy_in_bits_is_the_closed_form():
     """Eight codes used alike cost 3 bits, shares of ½, ¼ and two eighths 1.75, and one code alone nothing."""
     assert statistics.entropy_bits([5] * 8 + [0] * 4) == pytest.approx(3.0)

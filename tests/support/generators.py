@@ -24,7 +24,7 @@ SAMPLING = Sampling(10, "test", settings=ONE_STEP)
 NAME = f"clean:{SAMPLING.name}"
 WEIGHTS = {"net.w": torch.ones(3)}
 # The files of samples in a finished folder.
-WHOLE = {f"samples-{SAMPLING.samples_name}.npy", "samples.png", "neighbours.png", "samples.sha256"}
+WHOLE = {f"samples-{SAMPLING.samples_name}.npy", "samples.png", "neighbours.png", "samples.npz", "samples.sha256"}
 
 
 class Split:

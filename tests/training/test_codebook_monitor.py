@@ -223,6 +223,16 @@ def test_every_run_shows_the_same_images() -> None:
     assert set(choose(1000, np.zeros(3))[1]) == {"same"}
 
 
+@pytest.mark.parametrize("count", [1, 5, 64, 1000, 10_000])
+def test_the_first_common_images_are_spread_evenly(count: int) -> None:
+    """64 images are kept, each once, and the first 8 of them are those that all published runs have."""
+    chosen, _ = choose(count, None)
+    assert len(set(chosen.tolist())) == len(chosen) == min(64, count)
+    if count >= 8:
+        assert sorted(chosen[:8].tolist()) == [i * count // 8 for i in range(8)]
+    assert len(choose(count, None, large=True)[0]) == min(16, count)
+
+
 def test_a_damaged_file_says_so(tmp_path: Path) -> None:
     """A truncated file is an error with its name, not an image."""
     watched([[0]])[0].save(tmp_path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from itertools import chain, zip_longest
 from pathlib import Path
@@ -13,15 +13,19 @@ from vqbench.api.evaluation import Evaluation, frame_of_values, frame_per_image
 from vqbench.errors import UsageError, nearest, shortened
 
 if TYPE_CHECKING:
+    from vqbench.api.measure_models import ModelOptions
     from vqbench.evaluation.image_pairs import ImagePairs, PairSettings
+
+MODEL = {"dataset", "model_range", "batch_size", "trust"}  # of ``reading``: how a model reconstructs
 
 
 def evaluate(
-    originals: Any,
+    originals: Any = None,
     reconstructions: Any = None,
     codes: Any = None,
     num_codes: int | None = None,
     *,
+    model: Any = None,
     protocol: str | Sequence[str] = "clean",
     metrics: str | Sequence[str] | None = None,
     device: str = "cpu",
@@ -39,13 +43,15 @@ def evaluate(
         reconstructions: likewise, of the same shape and in the same order; files of the same relative names.
         codes: whole numbers in [0, num_codes): (N, h, w), (N, h, w, depth) or (N, tokens). For usage, perplexity, bits.
         num_codes: size of the codebook.
+        model: makes the reconstructions: a callable images -> reconstructions or -> (reconstructions, codes), floats
+            (B, C, H, W) in [-1, 1], or a name as of ``vqbench measure --model``. ``originals`` is then a path, or None.
         protocol: ``clean``, ``official`` (as the released code of CVQ-VAE evaluates), or both.
         metrics: names that ``vqbench list metrics`` prints, or ``all``. None: those that exist for images
             of this size and need no weights, which ``lpips``, ``rfid`` and ``kid`` fetch on first use.
         device: where networks are computed: auto, cpu, cuda or cuda:N.
-        reading: for paths, ``by_order``, ``originals_as``, ``range``, ``array``, ``skip_damaged`` and ``as_rgb``, as
-            the options of ``vqbench measure``; ``label``, a name; ``store``, a folder that keeps what is measured; and
-            ``reference``, a path of images that are no partners, for metrics of samples.
+        reading: for paths, ``by_order``, ``originals_as``, ``range``, ``array``, ``skip_damaged``, ``as_rgb``,
+            ``label`` and ``reference``, as the options of ``vqbench measure``; ``store``, a folder that keeps values.
+            With ``model`` also ``dataset``, ``model_range``, ``batch_size`` and ``trust``.
 
     Raises:
         UsageError: arrays of a wrong type, range or shape; codes beyond ``num_codes``; an unknown name.
@@ -68,18 +74,45 @@ def evaluate(
     """
     protocols, chosen = _names("protocol", protocol), None if metrics is None else _names("metrics", metrics)
     num_codes = None if num_codes is None else whole_number("num_codes", num_codes, 2)
+    if model is not None:
+        return _of_model(originals, model, reconstructions, codes, num_codes, protocols, chosen, device, **reading)
     if isinstance(originals, str | Path) and isinstance(reconstructions, str | Path | None):
         return _of_files(originals, reconstructions, codes, num_codes, protocols, chosen, device, **reading)
+    return _of_arrays(originals, reconstructions, codes, num_codes, protocols, chosen, device, reading)
+
+
+def _of_arrays(
+    originals: Any,
+    reconstructions: Any,
+    codes: Any,
+    num_codes: int | None,
+    protocols: list[str],
+    metrics: list[str] | None,
+    device: str,
+    reading: Mapping[str, Any],
+) -> Evaluation:
+    """Evaluate arrays. Raises UsageError for what paths alone can have."""
     if isinstance(originals, str | Path) or isinstance(reconstructions, str | Path):
         raise UsageError("give two paths or two arrays; np.save writes an array to a file")
     if reading:
         raise UsageError(f"{', '.join(reading)}: for paths alone; arrays are evaluated as they are")
     _require_codebook(codes, num_codes)
-    return _of_batches(_batches(originals, reconstructions, codes), num_codes, protocols, chosen, device)
+    return _of_batches(_batches(originals, reconstructions, codes), num_codes, protocols, metrics, device)
+
+
+def _of_model(originals: Any, model: Any, *others: Any, **reading: Any) -> Evaluation:
+    """Evaluate what a model makes of images in files, or of a data set."""
+    from vqbench.api.measure_models import ModelOptions
+
+    if not isinstance(originals, str | Path | None):
+        raise UsageError("originals of a model: give a path, or dataset=NAME; np.save writes an array to a file")
+    own = {name: reading.pop(name) for name in MODEL & reading.keys()}
+    options = ModelOptions(model, range=own.pop("model_range", None), **own)
+    return _of_files(originals, *others, model=options, **reading)
 
 
 def _of_files(
-    originals: str | Path,
+    originals: str | Path | None,
     reconstructions: str | Path | None,
     codes: Any,
     num_codes: int | None,
@@ -90,6 +123,7 @@ def _of_files(
     label: str = "",
     store: str | Path | None = None,
     reference: str | Path | None = None,
+    model: ModelOptions | None = None,
     **reading: Any,
 ) -> Evaluation:
     from vqbench.api.measure_sets import measure_images
@@ -102,11 +136,12 @@ def _of_files(
         if name not in known:
             raise UsageError(f"unknown argument {name!r}; {nearest(name, [*known, 'label', 'store', 'reference'])}")
     return measure_images(
-        Path(originals),
+        None if originals is None else Path(originals),
         None if reconstructions is None else Path(reconstructions),
         None if codes is None else Path(codes),
         num_codes,
         None if reference is None else Path(reference),
+        model=model,
         protocols=protocols,
         metrics=metrics,
         options=ReadingOptions(**reading),

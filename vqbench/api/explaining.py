@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from vqbench.api.measure_models import ModelOptions
     from vqbench.evaluation.explaining.protocol_differences import Explanation
     from vqbench.evaluation.explaining.target import TargetSearch
     from vqbench.evaluation.explaining.values import ExplainedImages
@@ -93,6 +94,28 @@ def explained_pairs(
     from vqbench.measuring.explained_pairs import ExplainedPairs
 
     pairs = ExplainedPairs(originals, reconstructions, other_reference, limit, reading)
+    for sentence in pairs.notes():
+        say(sentence)
+    return pairs
+
+
+def explained_model(
+    originals: Path | None,
+    model: ModelOptions,
+    other_reference: Path | None = None,
+    limit: int | None = None,
+    reading: ReadingOptions | None = None,
+    device: str = "cpu",
+    say: Callable[[str], None] = _silent,
+) -> ExplainedImages:
+    """Open images and the model that reconstructs them, to be explained.
+
+    See :func:`vqbench.api.measure_models.measure_model` for what is read and raised.
+    """
+    from vqbench.api.measure_models import opened_model
+    from vqbench.measuring.models.explained_model import ExplainedModel
+
+    pairs = ExplainedModel(opened_model(originals, model, options=reading, device=device), other_reference, limit)
     for sentence in pairs.notes():
         say(sentence)
     return pairs

@@ -173,6 +173,8 @@ def measure_row(
     from vqbench.store.results import ResultStore
 
     originals, reconstructions, codes = paths
+    if settings.pop("model", None) is not None:
+        raise UsageError("--row: of images that exist, not of --model; write its reconstructions to a file, as .npy")
     if originals is None or reconstructions is None:
         raise UsageError("--row: give originals and reconstructions; a row has values of pairs")
     options = settings.get("options") or ReadingOptions()

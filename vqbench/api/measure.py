@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from vqbench.evaluation.image_pairs import PairSettings
     from vqbench.measuring.kept_measurement import KeptMeasurement
+    from vqbench.measuring.models.model_inputs import ModelInputs
     from vqbench.measuring.pair_inputs import PairInputs, ReadingOptions
     from vqbench.measuring.pair_measurement import MeasuredPairs
 
@@ -57,13 +58,38 @@ def measure_files(
         AssetError: files that cannot be read, or weights that cannot be fetched.
         RunError: images that are too few or too small for a metric.
     """
+    from vqbench.measuring.pair_inputs import PairInputs
+
+    inputs = PairInputs.open(originals, reconstructions, codes, num_codes, options)
+    return measure_opened(
+        inputs,
+        protocols=protocols,
+        metrics=metrics,
+        device=device,
+        label=label,
+        store=store,
+        progress=progress,
+        say=say,
+    )
+
+
+def measure_opened(
+    inputs: PairInputs | ModelInputs,
+    *,
+    protocols: Sequence[str],
+    metrics: Sequence[str] | None,
+    device: str,
+    label: str,
+    store: Path | None,
+    progress: Progress,
+    say: Callable[[str], None],
+) -> Evaluation:
+    """Evaluate pairs that were opened; see :func:`measure_files`."""
     from vqbench.execution.preparation import fetch
     from vqbench.measuring.kept_measurement import KeptMeasurement
-    from vqbench.measuring.pair_inputs import PairInputs
     from vqbench.measuring.pair_measurement import key_of_measurement, measure_pairs
     from vqbench.training.engine import devices_of
 
-    inputs = PairInputs.open(originals, reconstructions, codes, num_codes, options)
     settings = _settings(inputs, protocols, metrics, devices_of(device, 1)[0])
     settings.require_images(len(inputs.matched))  # before weights are fetched
     settings.require_size(*inputs.first_size())
@@ -81,7 +107,7 @@ def measure_files(
 
 
 def _settings(
-    inputs: PairInputs, protocols: Sequence[str], metrics: Sequence[str] | None, device: torch.device
+    inputs: PairInputs | ModelInputs, protocols: Sequence[str], metrics: Sequence[str] | None, device: torch.device
 ) -> PairSettings:
     from vqbench.evaluation.image_pairs import PairSettings, default_metrics
 
@@ -92,10 +118,10 @@ def _settings(
         names = default_metrics(with_codes, weights=True, side=min(inputs.first_size()))
     else:
         names = list(dict.fromkeys(metrics))
-    return PairSettings(list(dict.fromkeys(protocols)), names, inputs.num_codes, inputs.depth, device)
+    return PairSettings(list(dict.fromkeys(protocols)), names, inputs.num_codes, inputs.depth, device, inputs.bits)
 
 
-def _about(inputs: PairInputs, measured: MeasuredPairs) -> dict[str, Any]:
+def _about(inputs: PairInputs | ModelInputs, measured: MeasuredPairs) -> dict[str, Any]:
     """Return facts about the inputs, as JSON data."""
     sides = {"originals": inputs.originals, "reconstructions": inputs.reconstructions}
     codes = inputs.codes
@@ -111,6 +137,7 @@ def _about(inputs: PairInputs, measured: MeasuredPairs) -> dict[str, Any]:
         "notes": measured.notes,
         "resumed_at": measured.resumed_at,
         "per_image": None,
+        **inputs.described(),
     }
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vqbench.api.evaluation import Evaluation, frame_of_values, frame_per_image
 from vqbench.api.measure import ALL, measure_files
+from vqbench.api.measure_models import ModelOptions, measure_model, require_originals_alone
 from vqbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,23 +22,30 @@ Progress = Callable[[int, int], None]
 
 
 def measure_images(
-    originals: Path,
+    originals: Path | None,
     reconstructions: Path | None = None,
     codes: Path | None = None,
     num_codes: int | None = None,
     reference: Path | None = None,
     *,
+    model: ModelOptions | None = None,
     metrics: Sequence[str] | None = None,
     **common: Any,
 ) -> Evaluation:
     """Evaluate pairs, or one set of images against a ``reference``, or both.
 
-    Without ``reconstructions``, ``originals`` are a generator's images, and ``metrics`` those of samples. With both,
-    metrics of samples compare reconstructions with the reference. See :func:`measure_files` and
+    With a ``model``, it is pairs of ``originals``, or of its data set, and what it makes of them. Without
+    ``reconstructions``, ``originals`` are a generator's images, and ``metrics`` those of samples. With both, metrics of
+    samples compare reconstructions with the reference. See :func:`measure_files`, :func:`measure_model` and
     :func:`measure_against` for ``common`` arguments and errors.
     """
     from vqbench import registry
 
+    if model is not None:
+        require_originals_alone(reconstructions=reconstructions, codes=codes, reference=reference)
+        return measure_model(originals, model, num_codes, metrics=metrics, **common)
+    if originals is None:
+        raise UsageError("nothing to measure: give ORIGINALS and RECONSTRUCTIONS, or ORIGINALS and --model")
     if reconstructions is None:
         if reference is None:
             raise UsageError("give ORIGINALS and RECONSTRUCTIONS, or a generator's images and --reference FOLDER")

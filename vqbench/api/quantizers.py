@@ -63,7 +63,7 @@ def list_quantizers() -> list[QuantizerInfo]:
 
     >>> import vqbench
     >>> [info.name for info in vqbench.list_quantizers() if info.name.startswith("cvq")]
-    ['cvq', 'cvq_grouped', 'cvq_offline', 'cvq_online']
+    ['cvq', 'cvq_farthest', 'cvq_grouped', 'cvq_offline', 'cvq_online']
     """
     plugins = [_described(name, source.origin) for name, source in registry.sources("quantizers").items()]
     presets = [

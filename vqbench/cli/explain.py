@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vqbench.cli import measure as measuring
+from vqbench.cli import model_options as models
 from vqbench.cli import options as shared
 from vqbench.cli import trained as trained_run
 from vqbench.cli.options import add_plugins, given_path, whole_number
@@ -20,15 +21,18 @@ from vqbench.system.paths import is_file, is_folder, path_of
 
 if TYPE_CHECKING:
     from vqbench.api.explaining import ExplainOptions, Progress
+    from vqbench.api.measure_models import ModelOptions
     from vqbench.evaluation.explaining.values import ExplainedImages
+    from vqbench.measuring.pair_inputs import ReadingOptions
 
 FILES = (".npy", ".npz", ".pt", ".pth", ".tar")
 
 Words = Annotated[
-    list[str],
+    list[str] | None,
     typer.Argument(
         metavar="RUN | SUITE ROW | ORIGINALS RECONSTRUCTIONS",
-        help="A finished run; or two sets of images, of any kind that `vqbench measure` reads.",
+        show_default=False,
+        help="A finished run; or two sets of images, of any kind that `vqbench measure` reads; or those of --model.",
     ),
 ]
 Metrics = Annotated[
@@ -66,7 +70,13 @@ Alone = Annotated[bool, typer.Option("--alone", help="With --target: try each se
 
 
 def explain(
-    words: Words,
+    words: Words = None,
+    model: models.Model = None,
+    dataset: models.Dataset = None,
+    model_range: models.ModelRange = None,
+    batch_size: models.BatchSize = None,
+    trust: models.Trust = False,
+    originals_as: measuring.OriginalsAs = None,
     start: Start = "official",
     end: End = "clean",
     target: TargetOption = None,
@@ -88,21 +98,24 @@ def explain(
 ) -> None:
     """Show how each setting of the evaluation changes the values."""
     from vqbench import assets, registry
-    from vqbench.api.explaining import ExplainOptions, explained_pairs
+    from vqbench.api.explaining import ExplainOptions
     from vqbench.measuring.pair_inputs import ReadingOptions
 
     add_plugins(plugin)
     for name in metrics or ():  # before anything is printed as begun
         registry.load("metrics", name)
-    if len(words) > 2:
-        raise UsageError(f"{len(words)} words: give RUN, SUITE ROW, or ORIGINALS RECONSTRUCTIONS")
+    words = words or []
+    if len(words) > 2 or not (words or model):
+        raise UsageError(
+            f"{len(words)} words: give RUN, SUITE ROW, ORIGINALS RECONSTRUCTIONS, or --model with ORIGINALS"
+        )
+    made_by = models.chosen_model(model, dataset, model_range, batch_size, trust)
     say = (lambda sentence: None) if quiet else note
     options = ExplainOptions(start, end, metrics or (), device, say=say)
-    reading = ReadingOptions(by_order, None, value_range, array, skip_damaged, as_rgb)
+    reading = ReadingOptions(by_order, originals_as, value_range, array, skip_damaged, as_rgb)
     with assets.no_downloads(offline):
-        if _are_images(words):
-            paths = path_of(words[0]), path_of(words[1])
-            pairs = explained_pairs(*paths, other_reference, images, reading, say)
+        if made_by is not None or _are_images(words):
+            pairs = _opened(words, made_by, other_reference, images, reading, device, say)
             _explain_images(pairs, options, target, alone, quiet, as_json)
             return
         if target is not None or other_reference is not None or reading != ReadingOptions():
@@ -111,6 +124,23 @@ def explain(
                 "`vqbench export` writes a run's"
             )
         _explain_run(words, store, options, images, quiet, as_json)
+
+
+def _opened(
+    words: Sequence[str],
+    made_by: ModelOptions | None,
+    other_reference: Path | None,
+    images: int | None,
+    reading: ReadingOptions,
+    device: str,
+    say: Callable[[str], None],
+) -> ExplainedImages:
+    """Open two sides that exist, or the originals of a model."""
+    from vqbench.api.explaining import explained_model, explained_pairs
+
+    if made_by is None:
+        return explained_pairs(path_of(words[0]), path_of(words[1]), other_reference, images, reading, say)
+    return explained_model(models.only_originals(words), made_by, other_reference, images, reading, device, say)
 
 
 def _are_images(words: Sequence[str]) -> bool:

@@ -155,6 +155,7 @@ class TableCellJson(TypedDict):
     rank: Annotated[Literal["best", "second"] | None, _about("among the ranked rows of its block")]
     marks: Annotated[list[Literal["B", "M", "S", "E"]], _about("letters that `marks` of the table explains")]
     unranked: Annotated[str, _about("why it is not ranked although it has values")]
+    significant: Annotated[bool, _about("best, and ahead of every other ranked row beyond chance")]
     images: Annotated[int | None, _about("images that each value was measured on")]
     results: Annotated[list[str], _about("folders of the records")]
     notes: list[str]
@@ -283,9 +284,21 @@ class ImagesGivenJson(TypedDict):
     """Images that `vqbench measure` was given."""
 
     path: str
-    kind: Annotated[str, _about("folder, tar shards, lmdb environment, or array")]
+    kind: Annotated[str, _about("folder, tar shards, lmdb environment, array, data set, or the kind of model")]
     images: Annotated[int, _about("number of images")]
     digest: Annotated[str, _about("SHA-256 of the decoded pixels of those measured, whatever their format and order")]
+
+
+@with_config(EXACT)
+class ModelGivenJson(TypedDict):
+    """The model that ``vqbench measure --model`` was given."""
+
+    name: Annotated[str, _about("as it was given; the key of a run")]
+    kind: Annotated[str, _about("function, module, run of vqbench, VQGAN checkpoint, TorchScript and so on")]
+    digest: Annotated[str, _about("SHA-256 of its kind and weights; of a function, of its file")]
+    range: Annotated[Literal["-1..1", "0..1", "0..255"], _about("of the images that it takes and returns")]
+    batch_size: Annotated[int, _about("images that it is given together, at most")]
+    device: str
 
 
 @with_config(EXACT)
@@ -307,13 +320,14 @@ class MeasuredValueJson(TypedDict):
 
 @with_config(EXACT)
 class MeasureJson(TypedDict):
-    """``vqbench measure ORIGINALS RECONSTRUCTIONS --json``."""
+    """``vqbench measure --json``, of images that exist or of a model."""
 
     label: Annotated[str, _about("as --label gives it")]
     originals: NotRequired[ImagesGivenJson]
     reconstructions: NotRequired[ImagesGivenJson]
     codes: NotRequired[Annotated[dict[str, Any] | None, _about("path, num_codes and depth; null without codes")]]
-    matched_by: NotRequired[Annotated[Literal["name", "position"], _about("how pairs were matched")]]
+    matched_by: NotRequired[Annotated[Literal["name", "position", "model"], _about("how pairs were matched")]]
+    model: NotRequired[Annotated[ModelGivenJson, _about("with --model, what made the reconstructions")]]
     damaged: NotRequired[Annotated[dict[str, str], _about("damaged image that was left out -> reason")]]
     resumed_at: NotRequired[Annotated[int, _about("images that an earlier, interrupted call had measured")]]
     per_image: NotRequired[Annotated[str | None, _about("CSV file of the values per image")]]

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vqbench.cli import model_options as models
 from vqbench.cli import options as shared
 from vqbench.cli.options import Selection, add_plugins, given_path, whole_number
 from vqbench.cli.output import note, print_json
 from vqbench.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from vqbench.api.evaluation import Evaluation
     from vqbench.api.external_row import ExternalRow
@@ -23,10 +24,11 @@ if TYPE_CHECKING:
 STORE = Path("measured")
 
 Originals = Annotated[
-    Path,
+    Path | None,
     typer.Argument(
         metavar="ORIGINALS",
         parser=given_path,
+        show_default=False,
         help="A folder of images, tar shards, an lmdb environment, or an array (.npy, .npz, .pt).",
     ),
 ]
@@ -115,8 +117,13 @@ Runs = Annotated[
 
 
 def measure(
-    originals: Originals,
+    originals: Originals = None,
     reconstructions: Reconstructions = None,
+    model: models.Model = None,
+    dataset: models.Dataset = None,
+    model_range: models.ModelRange = None,
+    batch_size: models.BatchSize = None,
+    trust: models.Trust = False,
     codes: Codes = None,
     num_codes: NumCodes = None,
     reference: Reference = None,
@@ -143,15 +150,13 @@ def measure(
     quiet: shared.Quiet = False,
     as_json: shared.Json = False,
 ) -> None:
-    """Measure the images of any model: folders or arrays.
+    """Measure the images of any model: folders, arrays, or the model itself.
 
     Images are read part by part. What is interrupted resumes when the same command is called again; values, also those
     of each image, are kept in --store. With --suite and --row they also become a row of that suite's table, if the
     originals are its test images: marked as not trained by vqbench, and never ranked.
     """
-    from vqbench import assets
     from vqbench.api.evaluation import require_format
-    from vqbench.api.measure_sets import measure_images
     from vqbench.cli.measure_report import write_report
     from vqbench.measuring.pair_inputs import ReadingOptions
 
@@ -159,17 +164,13 @@ def measure(
     require_format(style)
     external = _external_row(suite, row, measured_by, reference, runs)
     options = ReadingOptions(by_order, originals_as, value_range, array, skip_damaged, as_rgb)
-    paths, folder = (originals, reconstructions, codes), None
-    settings: dict[str, Any] = {"options": options, "device": device, "label": label or row or "", "store": store}
-    with assets.no_downloads(offline), _progress(quiet) as on_progress:
-        settings |= {"metrics": chosen, "progress": on_progress, "say": note}
-        if external is None:
-            protocols = protocols or ["clean"]
-            evaluation = measure_images(*paths, num_codes, reference, protocols=protocols, **settings)
-        else:
-            evaluation, folder = _measured_row(external, paths, num_codes, runs, {"protocols": protocols, **settings})
+    made_by = models.chosen_model(model, dataset, model_range, batch_size, trust)
+    settings = {"options": options, "device": device, "label": label or row or "", "store": store, "metrics": chosen}
+    settings |= {"model": made_by, "protocols": protocols}
+    inputs = originals, reconstructions, codes, num_codes, reference
+    evaluation, folder = _measured(external, inputs, runs, settings, offline, quiet)
     if report is not None:
-        write_report(evaluation, report, originals, reconstructions, options)
+        write_report(evaluation, report, originals, made_by or reconstructions, options, device)
     _print(evaluation, style, output, as_json)
     if folder is not None:
         note(f"stored as a row of {suite}: {folder}")
@@ -195,12 +196,23 @@ def _external_row(
     return ExternalRow(row, Selection().plan(suite, runs), measured_by)
 
 
-def _measured_row(
-    row: ExternalRow, paths: Sequence[Path | None], num_codes: int | None, runs: Path, settings: dict[str, Any]
-) -> tuple[Evaluation, Path]:
-    from vqbench.api.external_row import measure_row
+def _measured(
+    row: ExternalRow | None, inputs: tuple[Any, ...], runs: Path, settings: dict[str, Any], offline: bool, quiet: bool
+) -> tuple[Evaluation, Path | None]:
+    """Measure, and return also the folder of the row that was stored, if any.
 
-    return measure_row(row, paths, num_codes, runs, **settings)
+    ``inputs`` are originals, reconstructions, codes, the size of their codebook, and the reference.
+    """
+    from vqbench import assets
+    from vqbench.api.external_row import measure_row
+    from vqbench.api.measure_sets import measure_images
+
+    with assets.no_downloads(offline), _progress(quiet) as on_progress:
+        settings |= {"progress": on_progress, "say": note}
+        if row is not None:
+            return measure_row(row, inputs[:3], inputs[3], runs, **settings)
+        settings["protocols"] = settings["protocols"] or ["clean"]
+        return measure_images(*inputs, **settings), None
 
 
 def _print(evaluation: Evaluation, style: str, output: Path | None, as_json: bool) -> None:

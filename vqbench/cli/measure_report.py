@@ -10,26 +10,38 @@ from vqbench.cli.output import note
 
 if TYPE_CHECKING:
     from vqbench.api.evaluation import Evaluation
+    from vqbench.api.measure_models import ModelOptions
     from vqbench.measuring.pair_inputs import ReadingOptions
-    from vqbench.reporting.html.measured_page import Levels
+    from vqbench.reporting.html.measured.page_of_folder import Levels
 
 
 def write_report(
-    evaluation: Evaluation, path: Path, originals: Path, reconstructions: Path | None, options: ReadingOptions
+    evaluation: Evaluation,
+    path: Path,
+    originals: Path | None,
+    made_by: Path | ModelOptions | None,
+    options: ReadingOptions,
+    device: str,
 ) -> None:
     """Write the page of an evaluation, and of the images that it is of.
 
+    ``made_by`` are the reconstructions, or the model that makes them.
+
     Raises StoreError where ``path`` cannot be written, DamagedImage where an image can no longer be decoded.
     """
-    from vqbench.reporting.html.measured_page import MeasuredTable, measured_page
+    from vqbench.reporting.html.measured.page_of_folder import MeasuredTable, measured_page
     from vqbench.system.output import write_text
 
     def read(names: Sequence[str]) -> Levels:
+        from vqbench.api.measure_models import ModelOptions, opened_model
         from vqbench.measuring.pair_inputs import PairInputs
         from vqbench.measuring.shown_pairs import read_pairs
 
-        assert reconstructions is not None  # there are values per image of pairs alone
-        return read_pairs(PairInputs.open(originals, reconstructions, options=options), names)
+        if isinstance(made_by, ModelOptions):
+            return read_pairs(opened_model(originals, made_by, options=options, device=device), names)
+        assert originals is not None
+        assert made_by is not None  # there are values per image of pairs alone
+        return read_pairs(PairInputs.open(originals, made_by, options=options), names)
 
     table = MeasuredTable(*evaluation.cells(), evaluation.remarks())
     frames = evaluation.values, evaluation.per_image

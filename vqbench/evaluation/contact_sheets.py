@@ -1,4 +1,4 @@
-"""Draw grids of samples and of their nearest training images."""
+"""Draw and keep samples with their nearest training images."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from torch import Tensor
 from vqbench.dataset import Images
 from vqbench.functional import neighbours
 from vqbench.images import batches, with_progress
+from vqbench.store import snapshots
 from vqbench.system.stored_files import write_atomically
 
 TOGETHER = 100  # training images that are compared at once
 SHOWN = 64  # samples in the grid of samples
-BESIDE = 16  # samples that are shown with their nearest training images
+BESIDE = 32  # samples that are shown with their nearest training images
 COLUMNS = 8
 GAP = 2  # pixels between images
 CPU = torch.device("cpu")
@@ -31,9 +32,9 @@ def draw(
     mirrored: bool = False,
     progress: Callable[[], None] = lambda: None,
 ) -> None:
-    """Write the grids ``samples.png`` and ``neighbours.png``.
+    """Write ``samples.png``, ``neighbours.png`` and, for pages, ``samples.npz``.
 
-    The second shows the first samples with the nearest training image below each.
+    The last two have the first samples with the nearest training image of each.
 
     Args:
         folder: Where the files go.
@@ -46,9 +47,11 @@ def draw(
     """
     write_atomically(folder / "samples.png", grid(samples[:SHOWN]))
     shown = samples[:BESIDE]
-    below = training[nearest(shown, training, device, mirrored, progress)]
+    places = nearest(shown, training, device, mirrored, progress)
+    below = training[places]
     if mirrored:
         below = mirrored_where_nearer(below, shown)
+    snapshots.write(folder, snapshots.SampleSnapshot(shown.numpy(), below.numpy(), places.numpy()))
     pairs = [
         row
         for start in range(0, len(shown), COLUMNS)

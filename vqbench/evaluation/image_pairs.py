@@ -37,6 +37,7 @@ class PairSettings:
     num_codes: int | None = None  # size of the codebook; None without codes
     depth: int = 1  # codes per position
     device: torch.device = CPU
+    bits: float | None = None  # per position; None: those of codes of equal length
 
     def __post_init__(self) -> None:
         """Raise UsageError for unknown names, and metrics that pairs do not have."""
@@ -152,7 +153,7 @@ def pairs_of(originals: Any, reconstructions: Any, codes: Any = None) -> ImagePa
 
 def started_pass(settings: PairSettings) -> MetricPass:
     """Return a pass over pairs of images by all metrics and protocols."""
-    bits = None if settings.num_codes is None else settings.depth * log2(settings.num_codes)
+    bits = None if settings.num_codes is None else settings.bits or settings.depth * log2(settings.num_codes)
 
     def context(name: str) -> Context:
         return Context(

@@ -16,8 +16,10 @@ from vqbench.functional import all_sum, flatten, float32_products
 from vqbench.images import rounded, to_unit
 from vqbench.store import snapshots
 
-SAME, EXTREME = 8, 2  # images that are the same for all runs, and of each of the worst, median and best
-LARGE = 64  # side in pixels above which half as many are kept
+SAME, EXTREME = 64, 2  # images that are the same for all runs, and of each of the worst, median and best
+LARGE = 32  # side in pixels above which fewer are kept
+SAME_LARGE, EXTREME_LARGE = 16, 1
+ENCODED = 16  # images whose features are in the plane
 FEATURES = 600  # in the plane
 DECODED, PATCH = 256, 8  # codes decoded alone at most, and the side of their images
 CODES = 4096  # for larger codebooks, neither positions in the plane nor images of codes are kept
@@ -68,7 +70,7 @@ class SnapshotWriter:
         x = to_unit(originals.to(self.device))
         reconstructions = torch.cat([self.model(part)[0].float() for part in x.split(4)])
         levels = rounded(((reconstructions + 1) / 2).clamp(0, 1).nan_to_num()).cpu()
-        z = self.model.backbone.encode(x[: 2 * SAME]).float()  # (B, dim, s, s)
+        z = self.model.backbone.encode(x[:ENCODED]).float()  # (B, dim, s, s)
         codes_at, features_at, explained = self._plane(z)
         decoded, decoded_codes = self._alone(z.shape[-2:], counts, dataset.size)
         scores = np.full(len(chosen), np.nan) if lpips is None else lpips[np.minimum(chosen, len(lpips) - 1)]
@@ -88,8 +90,13 @@ class SnapshotWriter:
                 explained=explained,
                 decoded=decoded,
                 decoded_codes=decoded_codes,
+                codes_per_image=self._codes_per_image(z, counts),
             ),
         )
+
+    def _codes_per_image(self, z: Tensor, counts: np.ndarray | None) -> np.ndarray | None:
+        """Return how many codes of each depth, (depth,), describe one map like ``z``."""
+        return None if counts is None else np.array(self.model.quantizer.codes_per_image(*z.shape[-2:]))
 
     def _vectors(self) -> Tensor | None:
         """Return the vectors (K, dim) of all codes.
@@ -150,11 +157,14 @@ def lpips_of(images: Mapping[str, np.ndarray]) -> np.ndarray | None:
 def choose(count: int, lpips: np.ndarray | None, large: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Choose images of a test split: their positions, and the group of each.
 
-    The split has ``count`` images. Those of the group ``same`` are spread evenly over the split, for every run alike;
-    those of ``worst``, ``median`` and ``best`` are chosen by LPIPS. ``large``: half as many.
+    The split has ``count`` images. Those of the group ``same`` are spread evenly over the split, for every run alike,
+    and so are the first 2, 4, 8 ... of them; those of ``worst``, ``median`` and ``best`` are chosen by LPIPS.
+    ``large``: fewer.
     """
-    same, extreme = (SAME // 2, EXTREME // 2) if large else (SAME, EXTREME)
-    common = (np.arange(min(same, count)) * count // min(same, count)).astype(np.int64)
+    same, extreme = (SAME_LARGE, EXTREME_LARGE) if large else (SAME, EXTREME)
+    shares = np.array([_spread(i) for i in range(same)])
+    common = np.unique((shares * count).astype(np.int64), return_index=True)[1]  # of fewer images than that, each once
+    common = (shares[np.sort(common)] * count).astype(np.int64)
     chosen, groups = [common], ["same"] * len(common)
     if lpips is not None and len(lpips) >= 3 * extreme and np.isfinite(lpips).all():
         order = np.argsort(-lpips, kind="stable")
@@ -164,3 +174,8 @@ def choose(count: int, lpips: np.ndarray | None, large: bool = False) -> tuple[n
             chosen.append(which.astype(np.int64))
             groups += [name] * len(which)
     return np.concatenate(chosen), np.array(groups)
+
+
+def _spread(i: int) -> float:
+    """Return the share ``i`` of the sequence 0, 1/2, 1/4, 3/4, 1/8 (mirrored bits)."""
+    return int(f"{i:b}"[::-1], 2) / (1 << i.bit_length())

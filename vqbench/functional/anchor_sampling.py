@@ -19,7 +19,7 @@ from vqbench.distributed.collectives import (
 from vqbench.functional.codes import BLOCK, Distance, inner_product_form
 from vqbench.functional.shapes import require_choice
 
-Anchor = Literal["random", "unique", "probability", "closest"]
+Anchor = Literal["random", "unique", "probability", "closest", "farthest"]
 
 CANDIDATES = 144  # rejection rounds: the chance that a code accepts none is at most (1 − e⁻²)^144 < 1e-9
 GROUP = 256  # consecutive features of which one is drawn after their group was, under l2
@@ -33,8 +33,9 @@ def anchors(rule: Anchor, features: Tensor, codebook: Tensor, distance: Distance
 
     Args:
         rule: ``random``: uniformly, with replacement. ``unique``: without replacement, until all N features were used
-            once. ``closest``: the most similar feature, the first among equals. ``probability``: feature i with
-            probability softmax_i(s_ik).
+            once. ``closest``: the most similar feature, the first among equals. ``farthest``: the least similar one,
+            likewise; no rule of the paper, but what some ports of it do. ``probability``: feature i with probability
+            softmax_i(s_ik).
         features: (n, D), those of this rank.
         codebook: (K, D).
         distance: the similarity s_ik: minus the squared distance (``l2``), or the cosine.
@@ -51,6 +52,9 @@ def anchors(rule: Anchor, features: Tensor, codebook: Tensor, distance: Distance
         index = shared_permutation(total, device).repeat(-(-num_codes // total))[:num_codes]
     elif rule == "closest":
         index = closest(*inner_product_form(features, codebook, distance))
+    elif rule == "farthest":
+        a, b = inner_product_form(features, codebook, distance)
+        index = closest(-a, b)
     elif distance == "cosine":
         index = draw_by_rejection(*inner_product_form(features, codebook, distance))
     else:

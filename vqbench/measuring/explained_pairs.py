@@ -18,11 +18,10 @@ from vqbench.errors import UsageError, counted
 from vqbench.evaluation.explaining.settings import Inputs
 from vqbench.measuring.inputs.array_input import ArrayFile
 from vqbench.measuring.inputs.image_input import DamagedImage, ImageInput, InputImage
-from vqbench.measuring.inputs.opening import open_input
 from vqbench.measuring.inputs.preparation import FILTERS
 from vqbench.measuring.inputs.value_range import ValueRange, found_range
 from vqbench.measuring.matching import Matched
-from vqbench.measuring.pair_inputs import PairInputs, ReadingOptions
+from vqbench.measuring.pair_inputs import PairInputs, ReadingOptions, originals_at
 from vqbench.measuring.set_measurement import SetInput
 
 GIVEN = "given"  # preparation of originals that have the size of their reconstructions
@@ -53,8 +52,8 @@ class ExplainedPairs:
     ) -> None:
         inputs = PairInputs.open(originals, reconstructions, options=options)
         self.available = len(inputs.matched)
-        self._inputs = replace(inputs, matched=_spread(inputs.matched, limit))
-        self._other = None if other_reference is None else _other(other_reference, originals, inputs.options)
+        self._inputs = replace(inputs, matched=spread(inputs.matched, limit))
+        self._other = None if other_reference is None else other_images(other_reference, originals, inputs.options)
 
     @cached_property
     def facts(self) -> Inputs:
@@ -166,7 +165,7 @@ def _resized(levels: np.ndarray, size: tuple[int, int], kernel: str) -> np.ndarr
     return np.stack([np.asarray(picture.resize((wide, high), FILTERS[kernel])) for picture in pictures])
 
 
-def _spread(matched: Matched, limit: int | None) -> Matched:
+def spread(matched: Matched, limit: int | None) -> Matched:
     """Return ``limit`` pairs, evenly spread."""
     if limit is None or limit >= len(matched):
         return matched
@@ -179,9 +178,9 @@ def _spread(matched: Matched, limit: int | None) -> Matched:
     )
 
 
-def _other(path: Path, originals: Path, options: ReadingOptions) -> SetInput:
+def other_images(path: Path, originals: Path, options: ReadingOptions) -> SetInput:
     """Open the other images. Raises UsageError if they are the originals."""
-    images = open_input(path, options.array)
+    images = originals_at(path, options)
     if path.resolve() == originals.resolve():
         raise UsageError(f"--other-reference {path}: these are the originals; give the images of another split")
     if not (isinstance(images, ArrayFile) and images.is_float()):

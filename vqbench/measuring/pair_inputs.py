@@ -77,7 +77,7 @@ class PairInputs:
             raise UsageError(f"{originals} and {reconstructions} are the same; give originals and reconstructions")
         if codes is None and num_codes is not None:
             raise UsageError("--num-codes without --codes: give both, since usage is counted from codes")
-        left = _originals(originals, options)
+        left = originals_at(originals, options)
         right = open_input(reconstructions, options.array)
         pairs = matched(left, right, options.by_order)
         given = None if codes is None else CodeInput(codes, num_codes)
@@ -95,6 +95,15 @@ class PairInputs:
     @property
     def num_codes(self) -> int | None:
         return None if self.codes is None else self.codes.num_codes
+
+    @property
+    def bits(self) -> float | None:
+        """None: no file says that bits are not those of the codebook's size."""
+        return None
+
+    def described(self) -> dict[str, Any]:
+        """Return facts beyond those of both sides, as JSON data: none."""
+        return {}
 
     @cached_property
     def reader(self) -> PairReader:
@@ -151,7 +160,11 @@ class PairInputs:
         return f"{names[0]} with {names[1]}"
 
 
-def _originals(path: Path, options: ReadingOptions) -> ImageInput:
+def originals_at(path: Path, options: ReadingOptions) -> ImageInput:
+    """Open originals, prepared as ``options`` say.
+
+    Raises UsageError for arrays that would have to be prepared, AssetError for files that cannot be read.
+    """
     opened = open_input(path, options.array)
     if options.originals_as is None:
         return opened

@@ -20,6 +20,7 @@ from vqbench.evaluation.image_pairs import PairSettings, started_pass
 from vqbench.evaluation.reconstructions import MetricPass
 from vqbench.measuring.image_digests import SIZE, set_digest
 from vqbench.measuring.kept_measurement import KeptMeasurement, PassProgress, key_of
+from vqbench.measuring.models.model_inputs import ModelInputs
 from vqbench.measuring.pair_inputs import PairInputs, left_out
 from vqbench.measuring.value_rows import value_rows
 from vqbench.system.locks import lock_folder
@@ -42,7 +43,7 @@ class MeasuredPairs:
 
 @torch.no_grad()
 def measure_pairs(
-    inputs: PairInputs,
+    inputs: PairInputs | ModelInputs,
     settings: PairSettings,
     kept: KeptMeasurement | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -84,7 +85,7 @@ def measure_pairs(
 
 
 def _pass(
-    inputs: PairInputs,
+    inputs: PairInputs | ModelInputs,
     settings: PairSettings,
     passed: MetricPass,
     state: PassProgress,
@@ -102,7 +103,7 @@ def _pass(
             if batch.places:
                 settings.require_size(*batch.originals.shape[-2:])
                 x, y = batch.originals.to(settings.device), batch.reconstructions.to(settings.device)
-                codes = inputs.codes_of(batch.places)
+                codes = inputs.codes_of(batch.places) if batch.codes is None else batch.codes
                 passed.add(len(state.places), x, y, None if codes is None else codes.to(settings.device))
                 _join_values(passed, buffers, total)
             state.places += batch.places
@@ -135,7 +136,7 @@ def _join_values(passed: MetricPass, buffers: dict[str, np.ndarray], total: int)
         passed.per_image[name] = [buffer[:count]]
 
 
-def key_of_measurement(inputs: PairInputs, settings: PairSettings) -> str:
+def key_of_measurement(inputs: PairInputs | ModelInputs, settings: PairSettings) -> str:
     """Return a name for the measurement of these inputs by these settings.
 
     It changes with any file, by size and time of change, and with the version of anything that decides a value.

@@ -33,6 +33,7 @@ class PairBatch:
     digests: list[bytes]  # of each pair's decoded pixels: the original's, then the reconstruction's
     position: int  # pairs that were read up to the end of this batch, damaged ones included
     damaged: list[DamagedImage]  # met since the batch before
+    codes: Tensor | None = None  # (B, h, w, depth) int64, where the model that reconstructs returns them
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ from dataclasses import replace
 import numpy as np
 
 from vqbench.images import rounded
+from vqbench.measuring.models.model_inputs import ModelInputs
 from vqbench.measuring.pair_inputs import PairInputs
 
 
-def read_pairs(inputs: PairInputs, names: Sequence[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def read_pairs(inputs: PairInputs | ModelInputs, names: Sequence[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return original and reconstruction of the pairs called ``names``.
 
     Each is (C, H, W) uint8; floats are rounded. Raises DamagedImage for one that can no longer be decoded.
@@ -23,7 +24,7 @@ def read_pairs(inputs: PairInputs, names: Sequence[str]) -> dict[str, tuple[np.n
     )
     some = replace(inputs.matched, names=list(names), originals=originals, reconstructions=reconstructions)
     pairs = {}
-    for batch in replace(inputs.reader, matched=some).batches():
+    for batch in replace(inputs, matched=some).reader.batches():
         sides = [rounded((images + 1) / 2).numpy() for images in (batch.originals, batch.reconstructions)]
         pairs.update({names[place]: pair for place, *pair in zip(batch.places, *sides, strict=True)})
     return {name: (pair[0], pair[1]) for name, pair in pairs.items()}

@@ -58,7 +58,10 @@ class FeatureMetric(Metric):
 
 
 class KeptFeatures(FeatureMetric):
-    """Compares sets of features image by image, so keeps them: those of the first 10,000 images, 160 MB."""
+    """Compares the features of single images, so keeps them.
+
+    Those of the first 10,000 images, which take 160 MB.
+    """
 
     def reset(self) -> None:
         # By position in the test split: a rank has zeros where another one has features, so that states add up.

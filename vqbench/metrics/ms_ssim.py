@@ -13,7 +13,7 @@ from vqbench.metrics.ssim import WINDOW, gaussian_taps, ssim_terms
 from vqbench.protocol import MeasureProtocol
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales, the finest first
-SMALLEST = WINDOW * 2 ** (len(WEIGHTS) - 1)  # 176 pixels: the window fits the coarsest scale
+SMALLEST = WINDOW << len(WEIGHTS) - 1  # 176 pixels: the window fits the coarsest scale
 PIECE = 2**18  # pixel values at a time
 
 

@@ -42,9 +42,10 @@ def of_samples(samples: Samples) -> tuple[float, float]:
 
 
 def precision_and_recall(features: Tensor, references: Tensor) -> tuple[float, float]:
-    """Compute torch-fidelity's precision and recall of features (N, D) among references (M, D).
+    """Compute precision and recall as torch-fidelity does.
 
-    Raises RunError for too few images to have neighbours.
+    Features are (N, D) of the samples and (M, D) of the references. Raises RunError for too few images
+    to have neighbours.
     """
     fewest = min(len(features), len(references))
     if fewest <= NEIGHBOURS:

@@ -70,7 +70,7 @@ def ssim_map(x: Tensor, y: Tensor, taps: Tensor, unbiased: float, data_range: fl
 
 
 def ssim_terms(x: Tensor, y: Tensor, taps: Tensor, unbiased: float, data_range: float = 1.0) -> tuple[Tensor, Tensor]:
-    """Compute the two factors of SSIM, each of the shape of the map of :func:`ssim_map`.
+    """Compute the two factors of SSIM at each position.
 
     The comparison of luminance, (2 m_x m_y + C1) / (m_x² + m_y² + C1), and that of contrast and structure.
     """

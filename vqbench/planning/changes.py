@@ -77,6 +77,30 @@ def _words(data: object, key: str) -> list[str]:
     return [name for name in names if isinstance(name, str)]
 
 
+def of_headings(before: Document, suite: SuiteSpec, overrides: Sequence[Override]) -> dict[str, Any]:
+    """Return the keys of a changed ``suite`` that its headings need.
+
+    Title and description of a file describe the file: they are dropped where a training was changed, unless an
+    override sets them.
+    """
+    changed = of_training(before, suite.quantizers, overrides)
+    update: dict[str, Any] = {"changed": [*suite.changed, *changed]}
+    if changed:
+        own = {change.path for change in overrides}
+        update |= {key: None for key in ("title", "description") if key not in own and getattr(suite, key) is not None}
+    if (rows := _rows(before)) is not None and len(suite.rows()) < rows:
+        update["file_rows"] = rows
+    return update
+
+
+def _rows(before: Document) -> int | None:
+    """Count the rows of the suite as written; None if the file alone is no suite."""
+    try:
+        return len(SuiteSpec.from_document(before).rows())
+    except UsageError:
+        return None
+
+
 def of_training(before: Document, rows: Sequence[QuantizerRow], overrides: Sequence[Override]) -> list[str]:
     """The overrides that change what is trained.
 

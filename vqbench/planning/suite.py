@@ -99,6 +99,9 @@ class SuiteSpec(Model):
         default={}, description="arguments of every recipe; written by --epochs, --batch-size and --subset"
     )
     changed: list[str] = Field(default=[], description="training settings changed by --set; written by vqbench")
+    file_rows: int | None = Field(
+        default=None, description="rows of the suite's file, where fewer were chosen; written by vqbench"
+    )
     left_out: list[str] = Field(default=[], description="columns whose metric --set removed; written by vqbench")
     test_images: Annotated[int, Field(ge=2, le=MOST)] | None = Field(
         default=None, description="evaluate on the first test images alone; written by --test-images"
@@ -160,20 +163,26 @@ class SuiteSpec(Model):
 
     @property
     def heading(self) -> str:
-        """The title of its tables, with the differences from the suite's file."""
+        """The title of its tables, with the differences from the suite's file.
+
+        A reduced copy has its name instead where the title states a length or a number of images.
+        """
+        rows = len(self.rows())
         marks = ["REDUCED"] if self.reduced or self.test_images else []
+        marks += [f"{rows} of {self.file_rows} rows"] if self.file_rows else []
         marks += [f"CHANGED: {shortened(', '.join(self.changed), 100)}"] if self.changed else []
-        return " ".join([self.title or self.name, *(f"({mark})" for mark in marks)])
+        title = self.title or self.name
+        wrong = bool(self.reduced) and LENGTHS.search(title) is not None
+        return " ".join([self.name if wrong else title, *(f"({mark})" for mark in marks)])
 
     @property
     def about(self) -> str:
         """The description on one line.
 
-        Empty if it states the length of a training that was changed.
+        Empty for a reduced copy if it states the length of the whole training.
         """
         text = " ".join((self.description or "").split())
-        longer = any(change.startswith(("train", "datasets", "generate")) for change in self.changed)
-        return "" if (self.reduced or longer) and LENGTHS.search(text) else text
+        return "" if self.reduced and LENGTHS.search(text) else text
 
     def rows(self) -> list[SuiteRow]:
         """The rows of the table in the order of the file.

@@ -12,7 +12,7 @@ from typing import Any
 from vqbench import registry
 from vqbench.errors import UsageError, nearest
 from vqbench.planning import yamlfile
-from vqbench.planning.changes import narrowed, of_training, select_rows
+from vqbench.planning.changes import narrowed, of_headings, select_rows
 from vqbench.planning.overrides import Override, override
 from vqbench.planning.suite import SuiteSpec
 from vqbench.planning.yamlfile import Document
@@ -70,7 +70,7 @@ def load_suite(source: str | Path | Document, overrides: Iterable[Override] = ()
     suite = SuiteSpec.from_document(narrowed(document, changed, overrides))
     if not overrides:
         return suite
-    return suite.model_copy(update={"changed": [*suite.changed, *of_training(document, suite.quantizers, overrides)]})
+    return suite.model_copy(update=of_headings(document, suite, overrides))
 
 
 def _read(path: Path) -> Document:

@@ -79,10 +79,38 @@ PairedValues = tuple[
 ColumnPosition = tuple[int, int]  # position of the block, position of the column of cells
 
 
-def judge_columns(table: Table, images: Images) -> dict[ColumnPosition, ColumnTest]:
+def with_claims(table: Table, images: Images) -> Table:
+    """Return ``table`` with the best values that are ahead beyond chance marked so.
+
+    These are the values of rows whose claim is "significant". Nothing is computed for tables of one seed.
+    """
+    if all(len(place.cell.values) < 2 for place in table.places()):
+        return table
+    claimed = {at for at, test in judge_columns(table, images, bootstrap=False).items() if test.claim == "significant"}
+    blocks = []
+    for b, block in enumerate(table.blocks):
+        best = {
+            slot: ranks(block, slot, column) for slot, (_, column) in enumerate(table.slots) if (b, slot) in claimed
+        }
+        rows = [
+            replace(
+                row,
+                cells=[
+                    replace(cell, significant=True) if best.get(slot, {}).get(i) == "best" else cell
+                    for slot, cell in enumerate(row.cells)
+                ],
+            )
+            for i, row in enumerate(block.rows)
+        ]
+        blocks.append(replace(block, rows=rows))
+    return replace(table, blocks=blocks)
+
+
+def judge_columns(table: Table, images: Images, bootstrap: bool = True) -> dict[ColumnPosition, ColumnTest]:
     """Judge every column of every block in which rows compete.
 
     P-values are corrected over the whole table. ``images`` returns the values per image of a run, see :data:`Images`.
+    Without ``bootstrap``, the shares of resamples, which no claim needs, are left out.
     """
     prepared: dict[ColumnPosition, ColumnTest] = {}
     pairs: dict[ColumnPosition, list[PairedValues]] = {}
@@ -103,7 +131,7 @@ def judge_columns(table: Table, images: Images) -> dict[ColumnPosition, ColumnTe
         better = cast(Literal["min", "max"], column_test.column.better)
         comparisons = []
         for (other, a, b, by_image), test in zip(pairs[at], tests[at], strict=True):
-            ahead = statistics.paired_bootstrap(a, b, better, resamples).share if by_image else None
+            ahead = statistics.paired_bootstrap(a, b, better, resamples).share if by_image and bootstrap else None
             comparisons.append(Comparison(other, test, by_image, next(adjusted), ahead))
         judged[at] = replace(column_test, comparisons=comparisons, claim=_claim(column_test, comparisons))
     return judged

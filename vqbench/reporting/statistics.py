@@ -144,20 +144,6 @@ def paired_test(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> PairedT
     return PairedTest(centre, centre - half, centre + half, p_value, seeds, images)
 
 
-def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Return the positions of ``points`` that no other point dominates.
-
-    Less is better in both coordinates; the first one ascends.
-
-    A point is dominated by another that is no worse in either and better in one. Equal points are both kept.
-    """
-    front: list[int] = []
-    for i in sorted(range(len(points)), key=points.__getitem__):
-        if not front or points[i][1] < points[front[-1]][1] or points[i] == points[front[-1]]:
-            front.append(i)
-    return front
-
-
 def entropy_bits(counts: ArrayLike) -> float:
     """Return −Σ q log2 q of the shares of ``counts`` (K,), in 0 ... log2 K bits.
 

@@ -155,6 +155,7 @@ def _snapshots(folder: Path, found: Verification) -> None:
     for name, read in (
         (snapshots.USAGE_FILE, snapshots.read_usage),
         (snapshots.SNAPSHOT_FILE, snapshots.read_snapshot),
+        (snapshots.SAMPLES_FILE, snapshots.read_samples),
     ):
         try:
             found.snapshots += read(folder) is not None

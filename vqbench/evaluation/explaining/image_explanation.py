@@ -18,7 +18,11 @@ from vqbench.evaluation.image_pairs import default_metrics
 from vqbench.protocol import MeasureProtocol
 from vqbench.system.durations import approximate
 
-SECONDS = {"rfid": 0.5, "kid": 0.5, "lpips": 1.2}  # per pair of 256x256 on one core: both images through the network
+SECONDS = {
+    "inception_fid": 0.5,
+    "vgg16_lpips": 1.2,
+    "alexnet_lpips": 0.1,
+}  # by weights, per pair of 256x256 on one core
 FRECHET = 15.0  # seconds on one core for the distance of two sets of moments, whatever the number of images
 
 Progress = Callable[[int, int], None]  # receives the images done and in all; may raise Interrupted
@@ -39,7 +43,7 @@ def explained(
 ) -> Explanation:
     """Evaluate all that ``chosen`` wants, after its cost was said."""
     wanted = {under: names for under, names in chosen.wanted().items() if isinstance(under, Conditions)}
-    if any(name in SECONDS for name in chosen.metrics):
+    if any(metric.assets(chosen.start) for metric in chosen.metrics.values()):
         say(cost(wanted, images.facts))
     total = Passes.of(wanted).work(images.facts)
     found = values_under(wanted, images, device, lambda done: progress(done, total))
@@ -95,13 +99,16 @@ def cost(wanted: Mapping[Conditions, Sequence[str]], inputs: Inputs) -> str:
     larger = inputs.height * inputs.width / 256**2  # times as many pixels, which Inception sees at one size
     seconds = FRECHET * sum("rfid" in names for names in wanted.values())
     passes = 0
+    labels: dict[str, None] = {}
     for family in families:
-        for name in set(family.names) & SECONDS.keys():
-            images = inputs.images + (inputs.references or 0) / 2 * (name in family.compared)
-            seconds += SECONDS[name] * images * (larger if name == "lpips" else 1)
+        classes = {name: registry.load("metrics", name) for name in family.names}
+        networks = {each: name for name, metric in classes.items() for each in metric.assets(family.measured)}
+        labels |= {classes[name].label: None for name in networks.values()}
+        for network in networks:
+            images = inputs.images + (inputs.references or 0) / 2 * bool(family.compared)
+            seconds += SECONDS.get(network, 1.0) * images * (1 if network == "inception_fid" else larger)
             passes += 1
-    labels = dict.fromkeys(name for names in wanted.values() for name in names if name in SECONDS)
-    shown = " and ".join(registry.load("metrics", name).label for name in labels)
+    shown = " and ".join(labels)
     return (
         f"{counted(inputs.images, 'pair')} go through the network of {shown} {counted(passes, 'time')}, about "
         f"{approximate(seconds)} on one core"

@@ -25,11 +25,14 @@ class ValueRange(Enum):
     LEVELS = "0..255"
 
     @classmethod
-    def parse(cls, text: str) -> ValueRange:
-        """Return the range that ``text`` names. Raises UsageError."""
+    def parse(cls, text: str, option: str = "--range") -> ValueRange:
+        """Return the range that ``text`` names, the value of ``option``.
+
+        Raises UsageError.
+        """
         known = {each.value: each for each in cls}
         if text not in known:
-            raise UsageError(f"--range {text!r}: {nearest(text, known)}")
+            raise UsageError(f"{option} {text!r}: {nearest(text, known)}")
         return known[text]
 
     @property

@@ -15,10 +15,8 @@ EPOCHS = 120  # columns of a strip at most; more epochs are subsampled evenly
 LINES = 512  # lines of a strip at most; beyond, codes of similar use share a line
 LEVELS = 16  # shades of a strip
 SIDE = 240  # pixels of a plane
-# From transparent for unused codes over blue to dark; the same on a dark page, where white would glare.
-SHADES = np.stack(
-    [np.linspace(178, 8, LEVELS), np.linspace(206, 48, LEVELS), np.linspace(236, 107, LEVELS), np.full(LEVELS, 255)], 1
-)
+# One blue, from transparent for unused codes to opaque: on a light and on a dark page, more use is more contrast.
+SHADES = np.stack([*(np.full(LEVELS, level) for level in (31, 111, 235)), np.linspace(40, 255, LEVELS)], 1)
 SHADES[0, 3] = 0
 GREY, BLUE, RED = (128, 128, 128, 110), (31, 111, 235, 230), (217, 72, 15, 235)
 
@@ -71,7 +69,7 @@ def _codebook_view(view: RunView, room: int) -> CodebookView:
 def _strip(view: RunView) -> tuple[PngImage, str]:
     """Draw the use of codes: epochs from left to right, one code per line.
 
-    Codes used most at the end come first; darker means more often.
+    Codes used most at the end come first; stronger means more often.
     """
     assert view.curves is not None
     shades = view.curves.shades  # (epochs, lines)
@@ -93,21 +91,27 @@ def _strip(view: RunView) -> tuple[PngImage, str]:
 
 
 def _histogram(counts: np.ndarray) -> tuple[str, str]:
-    """Return an SVG path of codes by falling use, log scale, 256 x 64, and its text."""
+    """Return the path of :func:`usage_path`, and its text."""
+    ordered = np.sort(counts.ravel())[::-1]
+    used = f"{(ordered > 0).sum():,} of {len(ordered):,} codes are used on the test split"
+    text = f"{used}, the most frequent {ordered[0]:,} times"
+    return usage_path(counts), text
+
+
+def usage_path(counts: np.ndarray) -> str:
+    """Return an SVG path of codes by falling use, log scale, in a box of 256 x 64."""
     ordered = np.sort(counts.ravel())[::-1]
     at = np.unique(np.linspace(0, len(ordered) - 1, min(len(ordered), 256)).round().astype(int))
     heights = np.log1p(ordered[at]) / np.log1p(max(1, ordered[0]))
     step = 256 / len(at)
     points = "".join(f"V{64 - 62 * h:.1f}H{step * (i + 1):.1f}" for i, h in enumerate(heights))
-    used = f"{(ordered > 0).sum():,} of {len(ordered):,} codes are used on the test split"
-    text = f"{used}, the most frequent {ordered[0]:,} times"
-    return f"M0,64{points}V64Z", text
+    return f"M0,64{points}V64Z"
 
 
 def _plane(view: RunView) -> PngImage | None:
     """Draw features and codes in the two main directions of the features.
 
-    Features are grey, used codes blue, unused codes red rings.
+    Features are grey, used codes blue, unused codes red rings, on top and wider, since many coincide with others.
     """
     portrait = view.portrait
     if portrait is None or portrait.features_at is None:
@@ -126,15 +130,17 @@ def _plane(view: RunView) -> PngImage | None:
         at = np.clip((points - middle) / reach, -0.98, 0.98)  # points further out are drawn at the edge
         for x, y in ((at * (1, -1) + 1) * SIDE).tolist():
             box = (x - radius, y - radius, x + radius, y + radius)
-            draw.ellipse(box, outline=colour, width=2) if ring else draw.ellipse(box, fill=colour)
+            draw.ellipse(box, outline=colour, width=3) if ring else draw.ellipse(box, fill=colour)
 
     dots(features, 3, GREY)
     if codes is not None and portrait.counts is not None:
         used = portrait.counts.any(0)
-        dots(codes[~used], 5, RED, ring=True)
         dots(codes[used], 5, BLUE)
+        dots(codes[~used], 8, RED, ring=True)
     small = np.asarray(canvas.resize((SIDE, SIDE), Image.Resampling.BOX))
     number = "" if codes is None else f" and {counted(len(codes), 'code')}"
+    if codes is not None and portrait.counts is not None:
+        number += f", {int((~portrait.counts.any(0)).sum()):,} of them unused,"
     return png_image(small, f"{view.name}: {len(features)} features{number} in two dimensions")
 
 

@@ -17,6 +17,7 @@ SETS = (
     ("median", f"median by {SCORE}"),
     ("best", f"best by {SCORE}"),
 )
+THUMBNAILS, THUMBNAIL_SIDE = 6, 32  # images per row of the atlas, and their pixels at most
 HEAT = np.stack([np.arange(256), np.clip(np.arange(256) * 2 - 256, 0, 255), np.zeros(256)], 1)  # black, red, yellow
 
 
@@ -29,6 +30,7 @@ class RunImages:
     reconstructions: PngImage
     errors: PngImage
     scores: str
+    chosen: Sequence[int] = ()  # positions in the test split
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,53 @@ class ImageSet:
     rows: Sequence[RunImages]
     imageless_runs: Sequence[str]  # runs that keep no images
     hidden: int  # images per row that would make the page too large
+
+
+def thumbnails(view: RunView, originals: bool = False) -> PngImage | None:
+    """Draw the first common images of a run side by side; None where it keeps none.
+
+    ``originals``: those of the test split instead of the reconstructions.
+    """
+    if view.portrait is None:
+        return None
+    at = np.flatnonzero(view.portrait.groups == "same")[:THUMBNAILS]
+    if not len(at):
+        return None
+    images = _reduced((view.portrait.originals if originals else view.portrait.reconstructions)[at])
+    which = ", ".join(map(str, view.portrait.chosen[at]))
+    return png_image(strip(images), f"{'originals' if originals else view.label}: test images {which}")
+
+
+def _reduced(images: np.ndarray) -> np.ndarray:
+    """Reduce (P, C, S, S) images to thumbnails, by means over squares of pixels."""
+    side = images.shape[-1]
+    step = -(-side // THUMBNAIL_SIDE)
+    if step == 1:
+        return images
+    kept = side // step * step
+    blocks = images[..., :kept, :kept].reshape(*images.shape[:2], kept // step, step, kept // step, step)
+    means: np.ndarray = blocks.mean((3, 5)).round().astype(np.uint8)
+    return means
+
+
+def sample_thumbnails(view: RunView) -> PngImage | None:
+    """Draw the first samples of a generator side by side; None for other runs."""
+    if view.samples is None or not len(view.samples.samples):
+        return None
+    return png_image(strip(_reduced(view.samples.samples[:THUMBNAILS])), f"{view.label}: samples")
+
+
+def sample_sheets(views: Sequence[RunView]) -> list[tuple[RunView, PngImage, PngImage]]:
+    """Draw the samples of every generator, and below each its nearest training image."""
+    sheets = []
+    for view in views:
+        if view.samples is not None and len(view.samples.samples):
+            times = magnification(view.samples.samples.shape[-1])
+            which = ", ".join(map(str, view.samples.nearest))
+            samples = png_image(strip(view.samples.samples, 1), f"{view.name}: samples", times)
+            nearest = png_image(strip(view.samples.neighbours, 1), f"their nearest training images: {which}", times)
+            sheets.append((view, samples, nearest))
+    return sheets
 
 
 def sets(views: Sequence[RunView], bytes_per_run: int) -> list[ImageSet]:
@@ -91,7 +140,8 @@ def _set(name: str, title: str, kept: Sequence[RunView], views: Sequence[RunView
                     HEAT,
                 ),
                 "" if np.isnan(scores).all() else f"{SCORE} {', '.join(f'{score:.3f}' for score in scores)}",
+                chosen.tolist(),
             )
         )
-    imageless_runs = [view.name for view in views if view.record and view not in kept]
+    imageless_runs = [view.name for view in views if view.record and view not in kept and not view.second_stage]
     return ImageSet(name, title, originals, rows, imageless_runs, hidden)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from vqbench.reporting.column_tests import judge_columns
-from vqbench.reporting.html import codebooks, images, rate_distortion, training_curves
-from vqbench.reporting.html.figures import legend
+from vqbench.reporting.html import codebooks, export, images
+from vqbench.reporting.html.atlas import atlas, runs_of
 from vqbench.reporting.html.page_data import page_data
 from vqbench.reporting.html.suite_view import SuiteView, protocol_settings
-from vqbench.reporting.html.table_view import table_view
+from vqbench.reporting.html.table_tests import table_tests
 from vqbench.reporting.html.templating import fill
 
 BUDGET = 17_000_000  # bytes of images that a page may hold, whatever the number of runs
@@ -18,37 +18,57 @@ STATES = ("done", "partly", "failed", "missing")
 
 def page(view: SuiteView) -> str:
     """Return the page of a suite as HTML."""
-    keys = legend(view)
-    tables = [table_view(view, table) for table in view.tables]
-    protocols = view.plan.protocols()
     room = BUDGET // max(1, len(view.runs))
+    views = atlas(view)
     datasets = [
         {
             "name": name,
             "title": info.title,
-            "codebook": training_curves.curves(view, name, keys, codebook=True),
-            "curves": training_curves.curves(view, name, keys, codebook=False),
-            "trade_offs": [(each, rate_distortion.trade_offs(view, name, each, keys)) for each in protocols],
             "codebooks": codebooks.codebook_views(view.of(name), room * 2 // 5),
+            "samples": images.sample_sheets(view.of(name)),
             "sets": images.sets(view.of(name), room * 3 // 5),
-            "entropy_unknown": [run.name for run in view.of(name) if run.record and run.entropy is None],
         }
         for name, info in view.plan.datasets.items()
     ]
-    states = {state: [run for run in view.runs if run.state == state] for state in STATES}
+    model = {
+        "suite": view.plan.suite.name,
+        "title": _title(view),
+        "views": [_without_images(each) for each in views],
+        "runs": runs_of(view),
+        "csv": export.csv_lines(view.tables),
+    }
     return fill(
         "suite.html.j2",
         view=view,
         suite=view.plan.suite,
-        title=(view.tables[0].title if view.tables else view.plan.suite.name),
+        title=_title(view),
         caption=view.tables[0].caption if view.tables else (),
-        keys=keys,
-        tables=tables,
+        views=views,
+        methods=list(
+            dict.fromkeys(row["label"] for each in views for panel in each["panels"] for row in panel["rows"])
+        ),
+        model=model,
+        tests=[table_tests(view, table) for table in view.tables],
         datasets=datasets,
-        states=states,
+        states={state: [run for run in view.runs if run.state == state] for state in STATES},
         settings=protocol_settings(view.plan),
         score=images.SCORE,
     )
+
+
+def _without_images(view: dict[str, Any]) -> dict[str, Any]:
+    """Return a view of the atlas without what the template alone draws."""
+    drawn = ("usage", "images")
+    panels = [
+        {name: value for name, value in panel.items() if name != "originals"}
+        | {"rows": [{name: value for name, value in row.items() if name not in drawn} for row in panel["rows"]]}
+        for panel in view["panels"]
+    ]
+    return view | {"panels": panels}
+
+
+def _title(view: SuiteView) -> str:
+    return view.tables[0].title if view.tables else view.plan.suite.name
 
 
 def data(view: SuiteView) -> dict[str, Any]:

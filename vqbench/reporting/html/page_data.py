@@ -64,5 +64,23 @@ def _run(view: RunView) -> dict[str, Any]:
         "entropy_bits": view.entropy,
         "milliseconds_per_update": view.milliseconds,
         "history": view.history,
+        "images": _images(view),
+        "samples": _samples(view),
         "notes": list(view.notes),
     }
+
+
+def _images(view: RunView) -> dict[str, list[int]]:
+    """Return the test images that the run keeps, by group; empty without any."""
+    if view.portrait is None:
+        return {}
+    groups, chosen = view.portrait.groups.tolist(), view.portrait.chosen.tolist()
+    return {
+        group: [i for i, own in zip(chosen, groups, strict=True) if own == group] for group in dict.fromkeys(groups)
+    }
+
+
+def _samples(view: RunView) -> list[dict[str, int]]:
+    """Return the kept samples of a generator, with their nearest training images."""
+    nearest = [] if view.samples is None else view.samples.nearest.tolist()
+    return [{"sample": i, "nearest": at} for i, at in enumerate(nearest)]

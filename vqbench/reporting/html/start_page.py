@@ -9,7 +9,10 @@ from pathlib import Path
 from vqbench.errors import StoreError, counted
 from vqbench.planning import plan_file
 from vqbench.planning.plan import Plan
+from vqbench.reporting.html.atlas import atlas
+from vqbench.reporting.html.images import sample_thumbnails, thumbnails
 from vqbench.reporting.html.page import page
+from vqbench.reporting.html.png import PngImage
 from vqbench.reporting.html.suite_view import SuiteView, suite_view
 from vqbench.reporting.html.templating import fill
 from vqbench.store.results import ResultStore, damage_of
@@ -33,6 +36,18 @@ class SuiteCard:
     def latest(self) -> str:
         """The date of the last training; empty without one."""
         return max((view.record.made["date"][:10] for view in self.view.runs if view.record), default="")
+
+    @property
+    def finding(self) -> str:
+        """The finding on the suite's page, for its leading metric; empty without a table."""
+        views = atlas(self.view)
+        findings: list[str] = views[0]["findings"] if views else []
+        return findings[views[0]["metric"]] if findings else ""
+
+    @property
+    def thumbnail(self) -> PngImage | None:
+        """Samples or reconstructions of the first row that keeps some."""
+        return next((shown for run in self.view.runs if (shown := sample_thumbnails(run) or thumbnails(run))), None)
 
     @property
     def devices(self) -> str:

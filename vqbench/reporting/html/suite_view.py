@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -37,6 +38,7 @@ class RunView:
     curves: snapshots.UsageHistory | None
     portrait: snapshots.Snapshot | None
     notes: Sequence[str] = ()  # on files that could not be read
+    samples: snapshots.SampleSnapshot | None = None  # of a generator
 
     @property
     def run(self) -> RunSpec:
@@ -59,9 +61,15 @@ class RunView:
         return self.run.key
 
     @property
+    def second_stage(self) -> bool:
+        """Whether it is a generator on the codes of another run."""
+        return self.run.parent is not None
+
+    @property
     def label(self) -> str:
-        """Its row in the table, or all rows that share the run."""
-        return ", ".join(dict.fromkeys(entry.label for entry in self.entries))
+        """Its row or rows in the table, and the recipe's name for a second stage."""
+        rows = ", ".join(dict.fromkeys(entry.label for entry in self.entries))
+        return f"{rows} + {self.run.recipe.name}" if self.second_stage else rows
 
     @property
     def name(self) -> str:
@@ -93,12 +101,26 @@ class RunView:
         updates = self.budget.updates
         return 1000 * self.record.made["seconds"] / updates if self.record and updates else None
 
+    @property
+    def counts(self) -> np.ndarray | None:
+        """How often each code occurs on the test split, (depth, K); None where unknown."""
+        return self.portrait.counts if self.portrait else None
+
     @cached_property
     def entropy(self) -> float | None:
-        """Bits per image at the empirical entropy of the codes, depth by depth, or None."""
+        """Bits per image at the empirical entropy of the codes, or None.
+
+        The sum over depths, such as the scales of a multi-scale method, of codes per image times their entropy.
+        """
         if self.portrait is None or self.portrait.counts is None:
             return None
-        return self.portrait.positions * sum(map(statistics.entropy_bits, self.portrait.counts))
+        counts, cells = self.portrait.counts, self.portrait.codes_per_image
+        if cells is None:  # a snapshot of an earlier version: one code per position, unless the bits say otherwise
+            cells = np.full(len(counts), self.portrait.positions)
+            uniform = float(cells.sum()) * math.log2(counts.shape[1])
+            if self.budget.bits is not None and not math.isclose(uniform, self.budget.bits, rel_tol=1e-6):
+                return None
+        return float(sum(int(n) * statistics.entropy_bits(each) for n, each in zip(cells, counts, strict=True)))
 
     def value(self, protocol_name: str, metric: str) -> float | None:
         """Return the value of ``metric`` in the version that the table wants, or None."""
@@ -125,6 +147,11 @@ class SuiteView:
     def of(self, dataset: str) -> list[RunView]:
         return [view for view in self.runs if view.dataset == dataset]
 
+    def tokenizer(self, view: RunView) -> RunView:
+        """Return the first stage of a run: itself, or the run whose codes it models."""
+        parent = self.by_key.get(view.run.parent) if view.run.parent else None
+        return self.tokenizer(parent) if parent else view
+
     def images(self, key: str, name: str) -> np.ndarray | None:
         """Return values per image of the run ``key`` under "protocol/metric", or None."""
         return self.stored.images(self.by_key[key].stored).get(name)
@@ -147,13 +174,14 @@ def _run_view(stored: StoredRuns, planned: RunSpec) -> RunView:
     notes: list[str] = []
     curves = _read(snapshots.read_usage, store, run, notes)
     portrait = _read(snapshots.read_snapshot, store, run, notes)
+    samples = _read(snapshots.read_samples, store, run, notes)
     missing: dict[str, list[str]] = {}
     if store is not None:
         missing = store.missing(run, stored.plan.wanted(run))
         stored.images(each)  # notes damage of the file
         notes += [why for path, why in store.damage.items() if path == store.folder(run) / "per_image.npz"]
     budget = budget_of(stored.plan, entries[0], planned, each.record, store.folder(run) if store else None)
-    return RunView(each, entries, missing, budget, curves, portrait, tuple(notes))
+    return RunView(each, entries, missing, budget, curves, portrait, tuple(notes), samples)
 
 
 def _read(reader: Any, store: ResultStore | None, run: RunSpec, notes: list[str]) -> Any:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from functools import cache
+import json
+from functools import cache, partial
 from importlib import resources
 from typing import Any
 
@@ -16,7 +17,7 @@ def fill(template: str, style: str = "page.css", script: str | None = "page.js",
 
     The files ``style`` and ``script`` are part of the page; its security policy allows these alone, by digest.
     """
-    css, code = _source(style), "" if script is None else _source(script)
+    css, code = (_own(name) if name else "" for name in (style, script))
     scripts = f"script-src {_digest(code)}; " if code else ""
     policy = (
         f"default-src 'none'; img-src data:; style-src {_digest(css)}; {scripts}base-uri 'none'; form-action 'none'"
@@ -29,8 +30,22 @@ def fill(template: str, style: str = "page.css", script: str | None = "page.js",
     return page
 
 
-def _source(name: str) -> str:
-    return (resources.files("vqbench.reporting.html") / "templates" / name).read_text(encoding="utf-8")
+def _source(folder: str, name: str) -> str:
+    return (resources.files("vqbench.reporting.html") / folder / name).read_text(encoding="utf-8")
+
+
+def _own(name: str) -> str:
+    """Return a style or a script, built for suites or a template's own."""
+    folder = "front/built" if name in ("page.css", "page.js") else "templates"
+    return _source(folder, name).strip()
+
+
+def embedded(data: Any) -> Any:
+    """Return ``data`` as JSON that no tag can end, for a data block of a page."""
+    from markupsafe import Markup
+
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return Markup(text.replace("<", "\\u003c").replace("&", "\\u0026").replace("\u2028", "\\u2028"))
 
 
 def _digest(text: str) -> str:
@@ -42,13 +57,22 @@ def _environment() -> Any:
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_source),
+        loader=jinja2.FunctionLoader(partial(_source, "templates")),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"significant": _significant, "number": _number, "p": _p_value, "setting": _setting}
+    environment.filters |= {
+        "significant": _significant,
+        "number": _number,
+        "p": _p_value,
+        "setting": _setting,
+        "embedded": embedded,
+        "short": _short,
+        "milliseconds": _milliseconds,
+        "combined": _combined,
+    }
     return environment
 
 
@@ -58,6 +82,21 @@ def _significant(value: float | None, digits: int = 4) -> str:
 
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:,.10g}"
+
+
+def _short(value: float | None) -> str:
+    """Format a number of parameters in thousands or millions."""
+    if value is None:
+        return "–"
+    return f"{value / 1e6:,.1f}M" if value >= 1e7 else f"{value / 1e3:,.0f}k" if value >= 1e4 else f"{value:,.0f}"
+
+
+def _milliseconds(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+
+def _combined(data: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
+    return data | {name: value}
 
 
 def _p_value(value: float) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from vqbench.planning.plan import Plan
 from vqbench.reporting import paper as paper_values
+from vqbench.reporting.column_tests import with_claims
 from vqbench.reporting.paper.conditions import not_comparable
 from vqbench.reporting.tables import budget as budgets
 from vqbench.reporting.tables.basis import Basis
@@ -38,7 +39,7 @@ def tables(plan: Plan, stores: Sequence[ResultStore], paper: bool = False) -> li
 def tables_of(stored: StoredRuns, paper: bool = False) -> list[Table]:
     """Like :func:`tables`, from records that were read already."""
     plan = stored.plan
-    ours = [_TableBuilder(stored, name).table() for name in plan.protocols()]
+    ours = [with_claims(_TableBuilder(stored, name).table(), stored.images_of) for name in plan.protocols()]
     if not (paper and plan.suite.paper):
         return ours
     return [_compared(plan.suite.paper, table, stored) for table in ours]

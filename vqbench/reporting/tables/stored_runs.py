@@ -65,6 +65,11 @@ class StoredRuns:
             self._images[key] = stored.store.images(stored.run)
         return self._images[key]
 
+    def images_of(self, key: str, name: str) -> NDArray[np.float32] | None:
+        """Return values per image of the run ``key`` under "protocol/metric", or None."""
+        stored = next((each for each in self if each.run.key == key), None)
+        return self.images(stored).get(name) if stored else None
+
 
 def find(run: RunSpec, stores: Sequence[ResultStore]) -> StoredRun:
     """Return the record of ``run`` in the first store that has one.

@@ -21,6 +21,8 @@ Status = Literal["ok", "missing", "failed", "none"]
 
 # The marks of rows, the same letters in every format; see :mod:`vqbench.reporting.tables.marks`.
 MARKS: Mapping[Mark, str] = {"B": "other budget", "M": "other machine", "S": "larger state", "E": "external"}
+SIGNIFICANT = "†"  # beside a best value, see :func:`vqbench.reporting.column_tests.with_claims`
+BEYOND_CHANCE = f"{SIGNIFICANT} ahead of every other ranked row beyond chance (5 % after Holm's correction)"
 OTHER_SIZE = "other codebook size"  # the reason of a cell that is not ranked and has no letter
 ARROWS = {"min": "↓", "max": "↑", None: ""}
 
@@ -72,6 +74,7 @@ class Cell:
     sources: Sequence[str] = ()  # folders of the records behind the values
     marks: Sequence[Mark] = ()
     unranked: str = ""  # why the cell is not ranked although it has values
+    significant: bool = False  # the best of its block, ahead of every other ranked row beyond chance
 
     def __post_init__(self) -> None:
         if (self.status == "ok") != bool(self.values):

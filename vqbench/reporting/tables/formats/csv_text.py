@@ -7,7 +7,7 @@ import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from vqbench.reporting.tables.table import CellPosition, Table
+from vqbench.reporting.tables.table import SIGNIFICANT, CellPosition, Table
 from vqbench.system.console import one_line, visible
 
 # The characters that begin a formula in a spreadsheet; the last four are their wide forms.
@@ -54,7 +54,7 @@ _CSV_COLUMNS: Mapping[str, Callable[[Table, CellPosition], str]] = {
     "verdict": lambda table, place: place.cell.verdict.outcome.value if place.cell.verdict else "",
     "notes": lambda table, place: _notes_of(place),
     "rank": lambda table, place: place.rank or "",
-    "marks": lambda table, place: " ".join(place.cell.marks),
+    "marks": lambda table, place: " ".join([*place.cell.marks, *[SIGNIFICANT] * place.cell.significant]),
     "unranked": lambda table, place: place.cell.unranked,
     "images": lambda table, place: "" if place.cell.images is None else str(place.cell.images),
     "results": lambda table, place: " ".join(place.cell.sources),

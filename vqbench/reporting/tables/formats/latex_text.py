@@ -26,6 +26,7 @@ _SPECIAL = {
     "–": r"\textendash{}",
     "—": r"\textemdash{}",
     "…": r"\ldots{}",
+    "†": r"\textdagger{}",
     "’": "'",
     "“": "``",
     "”": "''",

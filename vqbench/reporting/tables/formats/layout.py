@@ -7,7 +7,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vqbench.reporting.tables.formats.notes import LINES, WIDTH, Footnotes, cut, explained, remarks, shortened
-from vqbench.reporting.tables.table import MARKS, Cell, Column, Mark, Rank, Row, RowBlock, Table, ranks
+from vqbench.reporting.tables.table import (
+    BEYOND_CHANCE,
+    MARKS,
+    SIGNIFICANT,
+    Cell,
+    Column,
+    Mark,
+    Rank,
+    Row,
+    RowBlock,
+    Table,
+    ranks,
+)
 from vqbench.reporting.verdict import VerdictKind
 from vqbench.system.console import one_line
 
@@ -78,6 +90,8 @@ class Layout:
             parts.append(f"not ranked: {explained(unranked)}")
         if others := [mark for mark in used if mark not in unranked]:
             parts.append(explained(others))
+        if any(cell.significant for cell in cells):
+            parts.append(BEYOND_CHANCE)
         line = "; ".join(parts)
         return f"{line[0].upper()}{line[1:]}." if parts else ""
 
@@ -137,7 +151,7 @@ def _ours(cell: Cell, column: Column, rank: Rank | None, common: Sequence[Mark],
         return Piece(UNMEASURED[cell.status], marks=notes.marks([*reasons, *cell.footnotes]))
     spread = cell.spread(column)
     tail = f" ± {spread}" if spread is not None else ""
-    own = [mark for mark in cell.marks if mark not in common]
+    own = [SIGNIFICANT] * cell.significant + [mark for mark in cell.marks if mark not in common]
     return Piece(text, rank, tail, (*own, *notes.marks(cell.footnotes)))
 
 

@@ -36,6 +36,7 @@ def _cell(place: CellPosition) -> dict[str, Any]:
         "rank": place.rank,
         "marks": list(cell.marks),
         "unranked": cell.unranked,
+        "significant": cell.significant,
         "images": cell.images,
         "results": list(cell.sources),
         "notes": list(cell.footnotes),

@@ -10,9 +10,8 @@ import numpy as np
 
 from vqbench import protocol
 from vqbench.errors import counted
-from vqbench.reporting.html import svg
-from vqbench.reporting.html.figures import Plot
-from vqbench.reporting.html.measured_pairs import PairGroup, pair_groups, ranking
+from vqbench.reporting.html.measured import svg
+from vqbench.reporting.html.measured.image_pairs import PairGroup, pair_groups, ranking
 from vqbench.reporting.html.templating import fill
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ def measured_page(
     )
 
 
-def _histogram(metric: str, values: DataFrame, per_image: DataFrame) -> Plot:
+def _histogram(metric: str, values: DataFrame, per_image: DataFrame) -> svg.Plot:
     """Draw how many images have which value, a line for each protocol."""
     about = values[values.metric == metric].iloc[0]
     title = f"{about.label} ({about.unit})" if about.unit else about.label
@@ -92,7 +91,7 @@ def _histogram(metric: str, values: DataFrame, per_image: DataFrame) -> Plot:
             axes.stairs(np.histogram(column, edges)[0], edges, color=svg.colour(number), linewidth=1.4)
     svg.label(axes, title, "images")
     notes = [_summary(name, columns[name], finite[name], int(about.digits)) for name in names]
-    return Plot(svg.inline(figure, f"{title}: images per value. {' '.join(notes)}"), title, " ".join(notes))
+    return svg.Plot(svg.inline(figure, f"{title}: images per value. {' '.join(notes)}"), title, " ".join(notes))
 
 
 def _summary(name: str, column: np.ndarray, finite: np.ndarray, digits: int) -> str:

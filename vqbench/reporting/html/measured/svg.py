@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vqbench.system.console import visible
@@ -15,23 +16,24 @@ from vqbench.system.console import visible
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SERIES = 8  # colours of the page; later series differ by dashes
-DASHES = ("", "5 2", "1.5 1.5", "6 2 1.5 2")
-MARKERS = "osD^vPX*"
+SERIES = 8  # colours of the page; later series repeat them
 INK, FAINT = "#0000f0", "#0000f1"  # placeholders for colours of the page
 _PAGE = {INK: "currentColor", FAINT: "var(--line)"} | {f"#0001{i:02x}": f"var(--series-{i})" for i in range(SERIES)}
 _SKIPPED = ("font-family", "font", "-inkscape-font-specification")
 
 
+@dataclass(frozen=True)
+class Plot:
+    """A figure as SVG, its title and the note below it."""
+
+    svg: str
+    title: str
+    note: str = ""
+
+
 def colour(i: int) -> str:
     """Return the colour of series ``i`` for Matplotlib."""
     return f"#0001{i % SERIES:02x}"
-
-
-def dashes(i: int) -> Any:
-    """Return the dashes of series ``i`` for Matplotlib."""
-    lengths = [float(length) for length in DASHES[i // SERIES % len(DASHES)].split()]
-    return (0, lengths) if lengths else "-"
 
 
 def panel(width: float = 3.6, height: float = 2.5) -> tuple[Figure, Any]:

@@ -1,0 +1,1 @@
+"""Models that exist, whoever trained them, as what makes the reconstructions."""
