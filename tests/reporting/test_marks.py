@@ -156,7 +156,7 @@ def test_every_format_marks_the_same(plan: Plan, tmp_path: Path) -> None:
         (["B"], "other budget", None),
     ]
     written = page.page(suite_view(plan, [store], paper=False))
-    assert "e<sup>B</sup>" in written
+    assert '<span class="name">e</span><sup>B</sup>' in written
     assert "Not ranked: B other budget." in written
 
 
@@ -232,7 +232,7 @@ def test_several_seeds_are_ranked_and_marked(suite: Path, tmp_path: Path) -> Non
     column_test = judge_columns(shown, lambda key, name: None)[0, 0]
     assert not column_test.comparisons
     assert dict(column_test.not_compared) == dict.fromkeys("abcd", "other machine")
-    assert "; M other machine." in render(shown)
+    assert "; M other machine;" in render(shown)
 
 
 def test_machines_of_older_records_are_distinguished_by_what_they_have(plan: Plan, tmp_path: Path) -> None:

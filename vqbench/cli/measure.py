@@ -16,7 +16,7 @@ from vqbench.cli.output import note, print_json
 from vqbench.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from vqbench.api.evaluation import Evaluation
     from vqbench.api.external_row import ExternalRow
@@ -156,7 +156,6 @@ def measure(
     of each image, are kept in --store. With --suite and --row they also become a row of that suite's table, if the
     originals are its test images: marked as not trained by vqbench, and never ranked.
     """
-    from vqbench import assets
     from vqbench.api.evaluation import require_format
     from vqbench.cli.measure_report import write_report
     from vqbench.measuring.pair_inputs import ReadingOptions
@@ -166,12 +165,10 @@ def measure(
     external = _external_row(suite, row, measured_by, reference, runs)
     options = ReadingOptions(by_order, originals_as, value_range, array, skip_damaged, as_rgb)
     made_by = models.chosen_model(model, dataset, model_range, batch_size, trust)
-    paths = originals, reconstructions, codes
     settings = {"options": options, "device": device, "label": label or row or "", "store": store, "metrics": chosen}
-    settings |= {"model": made_by, "protocols": protocols, "say": note}
-    with assets.no_downloads(offline), _progress(quiet) as on_progress:
-        settings |= {"progress": on_progress}
-        evaluation, folder = _measured(external, paths, num_codes, reference, runs, settings)
+    settings |= {"model": made_by, "protocols": protocols}
+    inputs = originals, reconstructions, codes, num_codes, reference
+    evaluation, folder = _measured(external, inputs, runs, settings, offline, quiet)
     if report is not None:
         write_report(evaluation, report, originals, made_by or reconstructions, options, device)
     _print(evaluation, style, output, as_json)
@@ -200,21 +197,22 @@ def _external_row(
 
 
 def _measured(
-    row: ExternalRow | None,
-    paths: tuple[Path | None, Path | None, Path | None],
-    num_codes: int | None,
-    reference: Path | None,
-    runs: Path,
-    settings: dict[str, Any],
+    row: ExternalRow | None, inputs: tuple[Any, ...], runs: Path, settings: dict[str, Any], offline: bool, quiet: bool
 ) -> tuple[Evaluation, Path | None]:
-    """Measure, and return also the folder of the row that was stored, if any."""
+    """Measure, and return also the folder of the row that was stored, if any.
+
+    ``inputs`` are originals, reconstructions, codes, the size of their codebook, and the reference.
+    """
+    from vqbench import assets
     from vqbench.api.external_row import measure_row
     from vqbench.api.measure_sets import measure_images
 
-    if row is not None:
-        return measure_row(row, paths, num_codes, runs, **settings)
-    settings["protocols"] = settings["protocols"] or ["clean"]
-    return measure_images(*paths, num_codes, reference, **settings), None
+    with assets.no_downloads(offline), _progress(quiet) as on_progress:
+        settings |= {"progress": on_progress, "say": note}
+        if row is not None:
+            return measure_row(row, inputs[:3], inputs[3], runs, **settings)
+        settings["protocols"] = settings["protocols"] or ["clean"]
+        return measure_images(*inputs, **settings), None
 
 
 def _print(evaluation: Evaluation, style: str, output: Path | None, as_json: bool) -> None:
