@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from vqbench.measuring.models.model_inputs import ModelInputs
     from vqbench.measuring.pair_inputs import ReadingOptions
 
-RUNS = "runs"  # where keys of runs are looked up
-
 
 @dataclass(frozen=True)
 class ModelOptions:
@@ -35,6 +33,7 @@ class ModelOptions:
         batch_size: Images that it is given together. None: those of the evaluation for a run, else up to 100, of 2**20
             pixels together.
         trust: Whether to load files that hold code.
+        runs: Folder that the key of a run is looked up in.
     """
 
     model: Any
@@ -42,6 +41,7 @@ class ModelOptions:
     range: str | None = None
     batch_size: int | None = None
     trust: bool = False
+    runs: str | Path = "runs"
 
 
 def measure_model(
@@ -133,16 +133,16 @@ def _loaded(options: ModelOptions, device: str) -> tuple[ImageModel, tuple[str, 
         return callable_model(options.model, place), None
     name = str(options.model)
     model = named_model(name, place, options.trust)
-    return (model, None) if model is not None else _run(name, device)
+    return (model, None) if model is not None else _run(name, options.runs, device)
 
 
-def _run(name: str, device: str) -> tuple[ImageModel, tuple[str, Dataset]]:
+def _run(name: str, runs: str | Path, device: str) -> tuple[ImageModel, tuple[str, Dataset]]:
     """Load the model of a finished run. Raises UsageError where there is none."""
     from vqbench.api.trained_run import load_run
     from vqbench.measuring.models.trained_autoencoder import run_model
 
     try:
-        trained = load_run(name, store=RUNS, device=device)
+        trained = load_run(name, store=runs, device=device)
     except UsageError as error:
         raise UsageError(
             f"--model {name}: no FILE.py:name, no folder of diffusers, no file; and as a run: {error}"

@@ -109,7 +109,7 @@ def explain(
         raise UsageError(
             f"{len(words)} words: give RUN, SUITE ROW, ORIGINALS RECONSTRUCTIONS, or --model with ORIGINALS"
         )
-    made_by = models.chosen_model(model, dataset, model_range, batch_size, trust)
+    made_by = models.chosen_model(model, dataset, model_range, batch_size, trust, store)
     say = (lambda sentence: None) if quiet else note
     options = ExplainOptions(start, end, metrics or (), device, say=say)
     reading = ReadingOptions(by_order, originals_as, value_range, array, skip_damaged, as_rgb)

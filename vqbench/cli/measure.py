@@ -112,7 +112,13 @@ MeasuredBy = Annotated[
     typer.Option("--measured-by", metavar="NAME", show_default=False, help="Who measured, kept with --row."),
 ]
 Runs = Annotated[
-    Path, typer.Option("--runs", metavar="FOLDER", parser=given_path, help="Results folder that --row is written to.")
+    Path,
+    typer.Option(
+        "--runs",
+        metavar="FOLDER",
+        parser=given_path,
+        help="Results folder: --row is written to it, a RUN read from it.",
+    ),
 ]
 
 
@@ -150,7 +156,7 @@ def measure(
     quiet: shared.Quiet = False,
     as_json: shared.Json = False,
 ) -> None:
-    """Measure the images of any model: folders, arrays, or the model itself.
+    """Measure the images of any model, or a model itself.
 
     Images are read part by part. What is interrupted resumes when the same command is called again; values, also those
     of each image, are kept in --store. With --suite and --row they also become a row of that suite's table, if the
@@ -164,7 +170,7 @@ def measure(
     require_format(style)
     external = _external_row(suite, row, measured_by, reference, runs)
     options = ReadingOptions(by_order, originals_as, value_range, array, skip_damaged, as_rgb)
-    made_by = models.chosen_model(model, dataset, model_range, batch_size, trust)
+    made_by = models.chosen_model(model, dataset, model_range, batch_size, trust, runs)
     settings = {"options": options, "device": device, "label": label or row or "", "store": store, "metrics": chosen}
     settings |= {"model": made_by, "protocols": protocols}
     inputs = originals, reconstructions, codes, num_codes, reference

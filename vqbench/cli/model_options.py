@@ -44,16 +44,18 @@ Trust = Annotated[bool, typer.Option("--trust", help="Load a program of torch.ex
 
 
 def chosen_model(
-    model: str | None, dataset: str | None, model_range: str | None, batch_size: int | None, trust: bool
+    model: str | None, dataset: str | None, model_range: str | None, batch_size: int | None, trust: bool, runs: Path
 ) -> ModelOptions | None:
     """Return the model that the options describe, None without one.
+
+    ``runs`` is the folder that the key of a run is looked up in.
 
     Raises UsageError for options of a model without one.
     """
     from vqbench.api.measure_models import ModelOptions
 
     if model is not None:
-        return ModelOptions(model, dataset, model_range, batch_size, trust)
+        return ModelOptions(model, dataset, model_range, batch_size, trust, runs)
     given: Mapping[str, Any] = {
         "--dataset": dataset,
         "--model-range": model_range,

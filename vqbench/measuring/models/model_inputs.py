@@ -210,7 +210,7 @@ class ModelReader:
         """Raise UsageError if the model's output looks like that of another range."""
         if self.model.declared:
             return
-        x, y = as_unit(first.levels[None], self.scale), output.images
+        x, y = as_unit(np.stack([first.levels]), self.scale), output.images
         low, high = float(y.min()), float(y.max())
         if (float(x.min()) < -0.5 and low >= 0) or max(-low, high) > 3:
             raise UsageError(
