@@ -78,7 +78,7 @@ def searched(
             stage,
             images,
             device,
-            lambda done, before=before, total=total: progress(before + done, total),  # type: ignore[misc]
+            lambda done, before=before, total=total: progress(before + done, total),  # type: ignore[misc]  # mypy infers no type of a lambda with defaults
         )
         if chosen.printed(values):
             break
