@@ -16,8 +16,7 @@ import itertools
 import math
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -29,6 +28,7 @@ from torch import Tensor, nn
 import vqbench.functional as Q
 from vqbench import registry
 from vqbench.backbone import Autoencoder
+from vqbench.conformance.quantizers.paired_steps import float64
 from vqbench.errors import UsageError
 from vqbench.system.output import grid
 
@@ -102,17 +102,6 @@ def load(folder: Path, *names: str) -> list[ModuleType]:
         for name in set(sys.modules) - before:
             if str(getattr(sys.modules[name], "__file__", None) or "").startswith(str(folder)):
                 del sys.modules[name]
-
-
-@contextmanager
-def double_precision() -> Iterator[None]:
-    """Create tensors in float64 within this context, by the reference, too."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 def images(count: int) -> Tensor:
@@ -338,7 +327,7 @@ def compare(folder: Path, steps: int) -> list[Differences]:
     """Run the comparison for the clone in ``folder``. Raises UsageError for an unknown layout."""
     for files, comparison in LAYOUTS.items():
         if all((folder / name).is_file() for name in files):
-            with double_precision():
+            with float64():
                 return comparison(folder, steps)
     wanted = " or ".join(" and ".join(files) for files in LAYOUTS)
     raise UsageError(f"{folder}: no clone of CVQ-VAE or sqvae; it should have {wanted}")

@@ -58,6 +58,17 @@ def without_kmeans(quantizer: Any) -> Any:
     return quantizer
 
 
+def assert_same_steps(ours: nn.Module, theirs: nn.Module) -> None:
+    """Five steps give equal codes, and z_q, loss and gradient to 1e-5."""
+    for z in maps():
+        out = ours(z)
+        z_q, codes, loss = theirs(z)
+        assert torch.equal(out.codes[..., 0], codes)
+        torch.testing.assert_close(out.z_q, z_q, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(out.loss, loss.squeeze(), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(gradient(z, out.z_q, out.loss), gradient(z, z_q, loss), rtol=1e-4, atol=1e-5)
+
+
 @needs_peer
 @pytest.mark.parametrize("rotation", [False, True])
 def test_running_means(rotation: bool) -> None:
@@ -72,13 +83,7 @@ def test_running_means(rotation: bool) -> None:
     if rotation:
         wrapper = Rotation(NUM_CODES, DIM, codebook="restart", decay=0.99)
         wrapper.inner, ours = ours, wrapper
-    for z in maps():
-        out = ours(z)
-        z_q, codes, loss = theirs(z)
-        assert torch.equal(out.codes[..., 0], codes)
-        torch.testing.assert_close(out.z_q, z_q, rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(out.loss, loss.squeeze(), rtol=1e-5, atol=1e-6)
-        torch.testing.assert_close(gradient(z, out.z_q, out.loss), gradient(z, z_q, loss), rtol=1e-4, atol=1e-5)
+    assert_same_steps(ours, theirs)
     book = (ours.inner if rotation else ours).codebook
     torch.testing.assert_close(book, theirs.codebook, rtol=1e-5, atol=1e-5)
 
@@ -92,13 +97,7 @@ def test_running_means_of_unit_features() -> None:
     )
     theirs._codebook.embed.data.copy_(ours.codebook)
     theirs._codebook.embed_avg.data.copy_(ours.codebook)
-    for z in maps():
-        out = ours(z)
-        z_q, codes, loss = theirs(z)
-        assert torch.equal(out.codes[..., 0], codes)
-        torch.testing.assert_close(out.z_q, z_q, rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(out.loss, loss.squeeze(), rtol=1e-5, atol=1e-6)
-        torch.testing.assert_close(gradient(z, out.z_q, out.loss), gradient(z, z_q, loss), rtol=1e-4, atol=1e-5)
+    assert_same_steps(ours, theirs)
     torch.testing.assert_close(ours.codebook, theirs.codebook, rtol=1e-5, atol=1e-5)
 
 

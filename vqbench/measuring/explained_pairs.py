@@ -161,8 +161,8 @@ def _resized(levels: np.ndarray, size: tuple[int, int], kernel: str) -> np.ndarr
         resized = interpolate(x, size=size, mode="bilinear", align_corners=False, antialias=False)
         return resized[0].round().clamp(0, 255).to(torch.uint8).numpy()
     high, wide = size
-    pictures = (Image.fromarray(np.ascontiguousarray(channel)) for channel in levels)
-    return np.stack([np.asarray(picture.resize((wide, high), FILTERS[kernel])) for picture in pictures])
+    planes = (Image.fromarray(np.ascontiguousarray(channel)) for channel in levels)
+    return np.stack([np.asarray(plane.resize((wide, high), FILTERS[kernel])) for plane in planes])
 
 
 def spread(matched: Matched, limit: int | None) -> Matched:

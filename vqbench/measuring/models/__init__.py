@@ -1,1 +1,1 @@
-"""Models that exist, whoever trained them, as what makes the reconstructions."""
+"""Models of any origin that reconstruct the originals of a measurement."""
