@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from vqbench.api.evaluation import Evaluation, frame_of_values, frame_per_image
 
@@ -21,20 +21,36 @@ ALL = "all"  # in place of names of metrics
 Progress = Callable[[int, int], None]
 
 
+class HowToMeasure(TypedDict, total=False):
+    """What a measurement does with its inputs; all may be left out.
+
+    Attributes:
+        protocols: names of measuring protocols; by default clean.
+        metrics: names; ``all`` for all that apply; None for those that need no weights.
+        device: where networks are computed; by default cpu.
+        label: name of what is evaluated.
+        store: folder that keeps values, and the state of what is interrupted; None: nothing is kept.
+        progress: called with (pairs read, pairs in all); may raise Interrupted.
+        say: called with a sentence when an earlier measurement is resumed or used.
+    """
+
+    protocols: Sequence[str]
+    metrics: Sequence[str] | None
+    device: str
+    label: str
+    store: Path | None
+    progress: Progress
+    say: Callable[[str], None]
+
+
 def measure_files(
     originals: Path,
     reconstructions: Path,
     codes: Path | None = None,
     num_codes: int | None = None,
     *,
-    protocols: Sequence[str] = ("clean",),
-    metrics: Sequence[str] | None = None,
     options: ReadingOptions | None = None,
-    device: str = "cpu",
-    label: str = "",
-    store: Path | None = None,
-    progress: Progress = lambda done, total: None,
-    say: Callable[[str], None] = lambda sentence: None,
+    **how: Unpack[HowToMeasure],
 ) -> Evaluation:
     """Evaluate the images at two paths, reading them part by part.
 
@@ -43,14 +59,8 @@ def measure_files(
         reconstructions: likewise.
         codes: whole numbers as .npz or .npy.
         num_codes: size of the codebook; None: as the file of codes has it.
-        protocols: names of measuring protocols.
-        metrics: names; ``all`` for all that apply; None for those that need no weights.
         options: how inputs are read and matched.
-        device: where networks are computed.
-        label: name of what is evaluated.
-        store: folder that keeps values, and the state of what is interrupted; None: nothing is kept.
-        progress: called with (pairs read, pairs in all); may raise Interrupted.
-        say: called with a sentence when an earlier measurement is resumed or used.
+        how: see :class:`HowToMeasure`.
 
     Raises:
         UsageError: inputs that do not fit together; an unknown name.
@@ -61,28 +71,19 @@ def measure_files(
     from vqbench.measuring.pair_inputs import PairInputs
 
     inputs = PairInputs.open(originals, reconstructions, codes, num_codes, options)
-    return measure_opened(
-        inputs,
-        protocols=protocols,
-        metrics=metrics,
-        device=device,
-        label=label,
-        store=store,
-        progress=progress,
-        say=say,
-    )
+    return measure_opened(inputs, **how)
 
 
 def measure_opened(
     inputs: PairInputs | ModelInputs,
     *,
-    protocols: Sequence[str],
-    metrics: Sequence[str] | None,
-    device: str,
-    label: str,
-    store: Path | None,
-    progress: Progress,
-    say: Callable[[str], None],
+    protocols: Sequence[str] = ("clean",),
+    metrics: Sequence[str] | None = None,
+    device: str = "cpu",
+    label: str = "",
+    store: Path | None = None,
+    progress: Progress = lambda done, total: None,
+    say: Callable[[str], None] = lambda sentence: None,
 ) -> Evaluation:
     """Evaluate pairs that were opened; see :func:`measure_files`."""
     from vqbench.execution.preparation import fetch

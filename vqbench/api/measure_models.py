@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from vqbench.api.evaluation import Evaluation
-from vqbench.api.measure import Progress, measure_opened
+from vqbench.api.measure import HowToMeasure, measure_opened
 from vqbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -49,14 +48,8 @@ def measure_model(
     model: ModelOptions,
     num_codes: int | None = None,
     *,
-    protocols: Sequence[str] = ("clean",),
-    metrics: Sequence[str] | None = None,
     options: ReadingOptions | None = None,
-    device: str = "cpu",
-    label: str = "",
-    store: Path | None = None,
-    progress: Progress = lambda done, total: None,
-    say: Callable[[str], None] = lambda sentence: None,
+    **how: Unpack[HowToMeasure],
 ) -> Evaluation:
     """Evaluate what a model makes of images, computing a part at a time.
 
@@ -64,31 +57,17 @@ def measure_model(
         originals: Images, as :func:`vqbench.api.measure.measure_files` takes them; None for those of a data set.
         model: What reconstructs them.
         num_codes: Size of the codebook, where the model does not say it.
-        protocols: See :func:`vqbench.api.measure.measure_files`, also for all others.
-        metrics: Likewise; codes are counted where the model returns them.
         options: How originals are read.
-        device: Where model and networks are computed.
-        label: Likewise.
-        store: Likewise; what was interrupted resumes if originals and weights are the same.
-        progress: Likewise.
-        say: Likewise.
+        how: See :class:`vqbench.api.measure.HowToMeasure`; the model is computed on its device, too. What was
+            interrupted resumes if originals and weights are the same.
 
     Raises:
         UsageError: A model that cannot be loaded, or whose output does not fit the images.
         RunError: A model that fails or returns NaN; images that are too few or too small for a metric.
         AssetError: Files that cannot be read.
     """
-    inputs = opened_model(originals, model, num_codes, options, device)
-    return measure_opened(
-        inputs,
-        protocols=protocols,
-        metrics=metrics,
-        device=device,
-        label=label,
-        store=store,
-        progress=progress,
-        say=say,
-    )
+    inputs = opened_model(originals, model, num_codes, options, how.get("device", "cpu"))
+    return measure_opened(inputs, **how)
 
 
 def opened_model(
