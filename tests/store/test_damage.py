@@ -331,7 +331,7 @@ def suite(tmp_path: Path) -> Path:
 @pytest.fixture
 def plan(suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
     """A store with both runs of the suite, and one of another suite."""
-    monkeypatch.setattr(suite_files, "known_suites", dict)  # no other suite is resolved to see what it shares
+    monkeypatch.setattr(suite_files, "folders", list)  # no other suite is resolved to see what it shares
     loaded, store = loading.load(suite, []), ResultStore(tmp_path / "runs")
     made = {**a_record(a_run()).made, "measured": []}
     values = {"clean": {name: Value(0.5, 1, 1, 1000) for name in ("l1", "psnr", "usage")}}
