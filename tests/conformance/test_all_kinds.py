@@ -28,7 +28,18 @@ PLANTED = [
 ]
 HONEST = [cls for module in SUPPORT.values() for cls in module.HONEST]  # type: ignore[attr-defined]
 NOTHING_TO_PLANT = {"on_gpu"}
-SECONDS = {"rfid", "kid", "fid", "lpips", "diffusion", "rqvae"}  # that take more than a few of them
+SECONDS = {
+    "rprecision",
+    "rrecall",
+    "rdensity",
+    "rcoverage",
+    "rfid",
+    "kid",
+    "fid",
+    "lpips",
+    "diffusion",
+    "rqvae",
+}  # that take more than a few of them
 
 
 def shown(value: object) -> str:
