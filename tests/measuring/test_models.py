@@ -28,7 +28,7 @@ Pairs = tuple[Path, Path]
 METRICS = ["l1", "psnr", "ssim"]
 CODE = """
 import torch
-from beside import LEVELS
+from levels_of_my_model import LEVELS
 
 def coarse(x):  # (B, 3, H, W) in [-1, 1]
     levels = ((x + 1) / 2 * (LEVELS - 1)).round()
@@ -43,7 +43,7 @@ def noisy(x):
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     """A file of functions, one of which is beside it."""
-    (tmp_path / "beside.py").write_text("LEVELS = 6\n")
+    (tmp_path / "levels_of_my_model.py").write_text("LEVELS = 6\n")
     path = tmp_path / f"functions_{tmp_path.name.replace('-', '_')}.py"
     path.write_text(CODE)
     return path
