@@ -171,7 +171,9 @@ class RankWorker:
         writer = SnapshotWriter(model, engine.device)
         progress = self._evaluation_progress(task.run)
         result.measurement = self._evaluator.measure(model, task.missing, progress, see=writer.see)
-        result.write_snapshot = partial(writer.draw, task.folder, dataset, writer.counts())
+        counts = writer.counts()
+        if not dataset.of_features:  # there is no image to keep
+            result.write_snapshot = partial(writer.draw, task.folder, dataset, counts)
 
     def _evaluate_samples(
         self,
