@@ -99,4 +99,5 @@ def select(batch: Batch, kept: Tensor) -> Batch:
     originals, reconstructions = (
         side[here] if len(side) else side for side in (batch.originals, batch.reconstructions)
     )
-    return Batch(originals, reconstructions, codes, batch.index[kept])
+    latents = None if batch.latents is None else batch.latents[here]
+    return Batch(originals, reconstructions, codes, batch.index[kept], latents)
