@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
@@ -56,6 +56,8 @@ class Context:
         bits: Bits per position of the code map; None where nothing is quantized.
         device: Where the images of every batch are.
         depth: Codes per position.
+        codes_per_image: Maps height and width of the code map to the codes of each depth that describe an image, see
+            :meth:`vqbench.quantizer.Quantizer.codes_per_image`; one per position where None.
         keep: False where no other run on the same images follows, so that caching in memory gains nothing.
     """
 
@@ -66,6 +68,7 @@ class Context:
     device: torch.device
     depth: int = 1
     keep: bool = True
+    codes_per_image: Callable[[int, int], Sequence[int]] | None = None
 
 
 class Metric:
@@ -93,6 +96,7 @@ class Metric:
     fewest: ClassVar[int] = 1  # images (of samples: and references) without which no value exists
     needs_codes: ClassVar[bool] = False  # undefined for a run without a codebook
     exempt: ClassVar[Mapping[str, str]] = {}  # checks of `vqbench check` that it need not pass -> the reason
+    rate: ClassVar[bool] = False  # bits that the codes cost: part of the budget, so a table does not rank it
     of_samples: ClassVar[bool] = False  # measures images that a second stage generates, see SampleMetric
     of_sets: ClassVar[bool] = False  # compares sets: batches may have one side alone, see FeatureMetric
     knobs: ClassVar[tuple[str, ...]] = ("pixels", "jpeg", "colour")  # settings of a protocol that can change the value

@@ -186,6 +186,7 @@ class Evaluator:
                 device=self.device,
                 depth=model.quantizer.depth,
                 keep=self.keep,
+                codes_per_image=model.quantizer.codes_per_image if quantized else None,
             )
             metrics[name] = {each: self._metric(each, context) for each in wanted[name]}
         return metrics

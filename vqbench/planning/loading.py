@@ -236,6 +236,7 @@ def _metric_info(name: str) -> MetricInfo:
             metric.few,
             metric.of_samples,
             metric.by_codebook,
+            metric.rate,
         )
 
 
