@@ -165,6 +165,7 @@ class Samples:
         features_of_references: Computes :attr:`references`.
         mirrored: Whether the generator was also trained on the mirror image of each of them.
         progress: Called after each piece of work; may raise Interrupted.
+        bits_of_test_images: Computes :attr:`test_bits`; called once at most.
     """
 
     images: Tensor
@@ -173,6 +174,7 @@ class Samples:
     features_of_references: Callable[[], Tensor]
     mirrored: bool = False
     progress: Callable[[], None] = lambda: None
+    bits_of_test_images: Callable[[], Tensor | None] = lambda: None
     _shared: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
@@ -184,6 +186,14 @@ class Samples:
     def references(self) -> Tensor:
         """Inception's features of the references, (M, 2048), on the CPU."""
         return self.features_of_references()
+
+    @cached_property
+    def test_bits(self) -> Tensor | None:
+        """Bits of the codes of each test image under the generator, (M,) float64.
+
+        They are on the CPU. None for a generator without a likelihood, such as a diffusion model.
+        """
+        return self.bits_of_test_images()
 
     def learned(self, order: Tensor | None = None) -> Iterator[Tensor]:
         """Yield the training images in pieces, read from their files ahead.
@@ -209,13 +219,14 @@ class Samples:
 
 
 class SampleMetric(Metric):
-    """One number about generated images: :meth:`measure` gets all of them at once.
+    """One number about a generator: :meth:`measure` gets all its samples at once.
 
     Undefined for the reconstructions of an autoencoder.
     """
 
     of_samples = True
     needs_training: ClassVar[bool] = False  # uses `training`, or the images themselves, not features alone
+    of_likelihood: ClassVar[bool] = False  # measures `test_bits`, the likelihood of test images, and no samples
     knobs = (*Metric.knobs, "fid_resize")
 
     @classmethod
@@ -231,8 +242,10 @@ class SampleMetric(Metric):
     def compute(self) -> None:
         return None
 
-    def measure(self, samples: Samples) -> float:
+    def measure(self, samples: Samples) -> float | None:
         """Return the value of ``samples``, in ``unit``.
+
+        None where the metric is undefined for such a generator.
 
         Raises:
             RunError: Too few samples or references.

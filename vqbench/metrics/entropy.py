@@ -24,7 +24,7 @@ class Entropy(Usage):
 
     label = "Entropy"
     unit = "bits"
-    better = "min"
+    better = "min"  # type: ignore[assignment]  # counts codes like Usage, whose values are better if higher
     digits = 1
     rate = True
     reference = "C. E. Shannon, A Mathematical Theory of Communication, Bell System Technical Journal 27, 1948"
