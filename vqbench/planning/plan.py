@@ -51,6 +51,7 @@ class MetricInfo:
     few: int = 0  # with fewer images than this, it is not ranked
     of_samples: bool = False  # of a second stage's images, not of reconstructions
     by_codebook: bool = False  # comparable only between codebooks of one size
+    rate: bool = False  # bits that the codes cost, a part of the budget
 
 
 @dataclass(frozen=True)

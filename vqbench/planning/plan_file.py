@@ -228,6 +228,7 @@ METRIC: Checks = {
     "version": schema.whole,
     "few": schema.whole,
     "of_samples": _truth,
+    "rate": _truth,
 }
 DATASET: Checks = {
     "title": schema.text,
