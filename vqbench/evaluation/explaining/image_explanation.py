@@ -13,7 +13,7 @@ from vqbench.evaluation.explaining.pair_changes import Fetch, image_metrics, pla
 from vqbench.evaluation.explaining.protocol_differences import Explanation, ExplanationPlan, Number
 from vqbench.evaluation.explaining.settings import Conditions, Inputs
 from vqbench.evaluation.explaining.target import TargetPlan, TargetSearch
-from vqbench.evaluation.explaining.values import ExplainedImages, Passes, values_under
+from vqbench.evaluation.explaining.values import ExplainedImages, Passes, distance_images, values_under
 from vqbench.evaluation.image_pairs import default_metrics
 from vqbench.protocol import MeasureProtocol
 from vqbench.system.durations import approximate
@@ -23,7 +23,6 @@ SECONDS = {
     "vgg16_lpips": 1.2,
     "alexnet_lpips": 0.1,
 }  # by weights, per pair of 256x256 on one core
-FRECHET = 15.0  # seconds on one core for the distance of two sets of moments, whatever the number of images
 
 Progress = Callable[[int, int], None]  # receives the images done and in all; may raise Interrupted
 Say = Callable[[str], None]
@@ -97,7 +96,8 @@ def cost(wanted: Mapping[Conditions, Sequence[str]], inputs: Inputs) -> str:
     """Say how often images go through a network, and about how long it takes."""
     families = [family for part in Passes.of(wanted).families for family in part]
     larger = inputs.height * inputs.width / 256**2  # times as many pixels, which Inception sees at one size
-    seconds = FRECHET * sum("rfid" in names for names in wanted.values())
+    distances = (distance_images(name, under) for under, names in wanted.items() for name in names)
+    seconds = SECONDS["inception_fid"] * sum(distances)
     passes = 0
     labels: dict[str, None] = {}
     for family in families:
