@@ -8,7 +8,7 @@ import torch
 
 from vqbench import registry
 from vqbench.errors import counted
-from vqbench.evaluation.explaining.other_tools import named_protocol
+from vqbench.evaluation.explaining.named_conditions import named_conditions
 from vqbench.evaluation.explaining.pair_changes import Fetch, image_metrics, plan
 from vqbench.evaluation.explaining.protocol_differences import Explanation, ExplanationPlan, Number
 from vqbench.evaluation.explaining.settings import Conditions, Inputs
@@ -29,12 +29,13 @@ Say = Callable[[str], None]
 
 
 def plan_of(inputs: Inputs, start: str, end: str, metrics: Sequence[str], fetch: Fetch) -> ExplanationPlan:
-    """Choose what to evaluate between the protocols named ``start`` and ``end``.
+    """Choose what to evaluate between the protocols named ``start`` and ``end``, with settings if any.
 
     Without ``metrics``, those that need no network. Raises UsageError for unknown names.
     """
     chosen = list(dict.fromkeys(metrics)) or default_metrics(with_codes=False, side=min(inputs.height, inputs.width))
-    return plan(named_protocol(start), named_protocol(end), image_metrics(chosen), inputs, fetch)
+    ends = (named_conditions(each, inputs) for each in (start, end))
+    return plan(*ends, image_metrics(chosen), inputs, fetch)
 
 
 def explained(
