@@ -302,6 +302,15 @@ class ModelGivenJson(TypedDict):
 
 
 @with_config(EXACT)
+class StoredRowJson(TypedDict):
+    """The row of a suite's table that `vqbench measure --row` stored."""
+
+    label: str
+    suite: SuiteName
+    folder: Annotated[str, _about("where its record is")]
+
+
+@with_config(EXACT)
 class MeasuredValueJson(TypedDict):
     """One value of ``vqbench measure``."""
 
@@ -333,6 +342,7 @@ class MeasureJson(TypedDict):
     per_image: NotRequired[Annotated[str | None, _about("CSV file of the values per image")]]
     samples: NotRequired[Annotated[ImagesGivenJson, _about("images that were compared with the reference")]]
     reference: NotRequired[ImagesGivenJson]
+    row: NotRequired[Annotated[StoredRowJson, _about("with --row, what was stored")]]
     notes: Annotated[list[str], _about("how the inputs were read, a sentence each")]
     values: list[MeasuredValueJson]
 
