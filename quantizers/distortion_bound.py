@@ -35,9 +35,9 @@ class DistortionBound(Quantizer):
     """
 
     paper: ClassVar[str] = (
-        "C. E. Shannon, Coding Theorems for a Discrete Source With a Fidelity Criterion, IRE National Convention Record "
-        "7, 1959; P. L. Zador, Asymptotic Quantization Error of Continuous Signals and the Quantization Dimension, IEEE "
-        "Transactions on Information Theory 28, 1982 (no arXiv versions)"
+        "C. E. Shannon, Coding Theorems for a Discrete Source With a Fidelity Criterion, IRE National Convention "
+        "Record 7, 1959; P. L. Zador, Asymptotic Quantization Error of Continuous Signals and the Quantization "
+        "Dimension, IEEE Transactions on Information Theory 28, 1982 (no arXiv versions)"
     )
     upper_bound: ClassVar[bool] = True
 
@@ -82,4 +82,4 @@ def relative_error(num_codes: int, dim: int, bound: Bound, source: Source) -> fl
     else:
         norm = 2 * pi * ((dim + 2) / dim) ** ((dim + 2) / 2) if source == "gaussian" else 12.0
         factor = CONSTANTS[dim] * norm
-    return factor * num_codes ** (-2 / dim)
+    return factor * float(num_codes) ** (-2 / dim)

@@ -18,6 +18,7 @@ from vqbench.quantizer import Quantizer
 from vqbench.recipe import Recipe, Task, Trained, too_large
 from vqbench.recipes.autoencoder import Decay, rate_factor
 from vqbench.training.checkpoint import Progress
+from vqbench.training.learning_rates import parameter_groups, set_rate
 from vqbench.training.loop import Stateful, Training, TrainingLoop
 
 PIECE = 256  # images that are encoded at once
@@ -29,8 +30,7 @@ class AtomicRecipe(Recipe):
     Its betas are 0.9 and 0.999. The training images are encoded once, by the backbone as it is, which is not trained;
     with a data set of features and the backbone ``patches``, the features are those of the data set. The quantizer then
     learns as in an autoencoder whose decoder is the identity: the error is the mean of (z_q - z)², divided by the
-    variance of the features. A quantizer without parameters, such as one of running means, has no optimizer. The
-    weights after the last epoch are evaluated; the test split is not seen before.
+    variance of the features. The weights after the last epoch are evaluated; the test split is not seen before.
 
     ``decay``: the learning rate is ``constant`` or falls to zero over all updates, ``linear``ly or along half a
     ``cosine``. ``subset``: how many of the first training images to fit to.
@@ -99,8 +99,8 @@ class FittingToFeatures(Training):
         self.quantizer = task.model.quantizer
         self.owner = type(self.quantizer).__name__
         task.engine.setup(task.model.requires_grad_(False))
-        parameters = list(self.quantizer.requires_grad_(True).parameters())
-        self.optimizer = torch.optim.Adam(parameters, lr=recipe.learning_rate) if parameters else None
+        groups = parameter_groups(self.quantizer.requires_grad_(True).parameters(), self.quantizer)
+        self.optimizer = torch.optim.Adam(groups, lr=recipe.learning_rate)  # of nothing, where running means learn
         self.features = self._encoded()  # (N, dim, s, s)
         self.weight = self._weight()
         self.images = len(self.features)
@@ -108,8 +108,7 @@ class FittingToFeatures(Training):
         self.total = self.per_epoch * recipe.epochs
 
     def parts(self) -> Mapping[str, Stateful]:
-        optimizer = {} if self.optimizer is None else {"optimizer": self.optimizer}
-        return {"model": self.task.model, **optimizer}
+        return {"model": self.task.model, "optimizer": self.optimizer}
 
     def replicas(self) -> Mapping[str, nn.Module]:
         return {self.owner: self.quantizer}
@@ -129,19 +128,13 @@ class FittingToFeatures(Training):
             out = task.model.quantize_features(z)
             error = F.mse_loss(out.z_q, z)
             loss = self.quantizer.objective(error, out, z[0].numel(), self.weight)
-            if self.optimizer is not None:
-                self._step(self.optimizer, loss, done)
+            self.optimizer.zero_grad()
+            if loss.requires_grad:  # else no parameter took part, since fixed features have no gradient
+                task.engine.backward(loss)
+            set_rate(self.optimizer, self.recipe.learning_rate * rate_factor(self.recipe.decay, done))
+            self.optimizer.step()
             task.monitor.codes(out.codes)
             return task.engine.mean(torch.stack([loss.detach(), error.detach()]))
-
-    def _step(self, optimizer: torch.optim.Optimizer, loss: Tensor, done: float) -> None:
-        """Take one step of the optimizer, at the learning rate of the share ``done``."""
-        optimizer.zero_grad()
-        if loss.requires_grad:  # else no parameter took part, since features have no gradient here
-            self.task.engine.backward(loss)
-        for group in optimizer.param_groups:
-            group["lr"] = self.recipe.learning_rate * rate_factor(self.recipe.decay, done)
-        optimizer.step()
 
     def end_epoch(self, epoch: int, means: dict[str, float]) -> dict[str, Any]:
         return {**means, "relative_error": means["error"] * self.weight}
@@ -166,7 +159,9 @@ class FittingToFeatures(Training):
         features = torch.cat(parts)
         count = features.numel() // features.shape[1]
         if self.quantizer.depth > 0 and self.quantizer.num_codes > count:
-            raise RunError(f"num_codes {self.quantizer.num_codes} is larger than all {count:,} training features; lower it")
+            raise RunError(
+                f"num_codes {self.quantizer.num_codes} is larger than all {count:,} training features; lower it"
+            )
         return features
 
     def _weight(self) -> float:
