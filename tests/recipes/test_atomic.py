@@ -167,5 +167,5 @@ def test_a_suite_of_features_runs_and_its_table_shows_the_bounds(
     assert found["gaussian, dim = 2, num_codes = 16"]["bound"] == pytest.approx(1 / 16, rel=1e-3)
     assert found["uniform, dim = 1, num_codes = 16"]["Zador"] == pytest.approx(1 / 256, rel=1e-3)
     assert found["uniform, dim = 1, num_codes = 16"]["k-means"] == pytest.approx(1 / 256, rel=0.05)
-    assert vqbench("report", suite, "--store", store, "--out", tmp_path / "page.html") == 0
+    assert vqbench("report", suite, "--store", store, "--output", tmp_path / "page.html") == 0
     assert vqbench("run", suite, "--store", store, "--jobs", 0, "--quiet") == 0  # nothing is left to do
