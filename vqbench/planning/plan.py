@@ -52,6 +52,7 @@ class MetricInfo:
     of_samples: bool = False  # of a second stage's images, not of reconstructions
     by_codebook: bool = False  # comparable only between codebooks of one size
     rate: bool = False  # bits that the codes cost, a part of the budget
+    of_codes: bool = False  # says nothing of images
 
 
 @dataclass(frozen=True)
