@@ -21,6 +21,7 @@ from vqbench.quantizer import Quantizer
 from vqbench.recipe import Recipe, Task, Trained
 from vqbench.training.checkpoint import Progress
 from vqbench.training.engine import Precision, upload
+from vqbench.training.learning_rates import parameter_groups, set_rate
 from vqbench.training.loop import Stateful, Training, TrainingLoop
 
 PREVIEW = 32  # images of the test split that the released code also passes through the model each epoch
@@ -174,7 +175,8 @@ class ReconstructionTraining(Training):
         self.total = self.per_epoch * recipe.epochs
         self.quantizer = task.model.quantizer
         self.owner = type(self.quantizer).__name__
-        self.optimizer = torch.optim.Adam(task.model.parameters(), lr=recipe.learning_rate)
+        groups = parameter_groups(task.model.parameters(), self.quantizer)
+        self.optimizer = torch.optim.Adam(groups, lr=recipe.learning_rate)
         self.model = task.engine.setup(task.model)
 
     def parts(self) -> Mapping[str, Stateful]:
@@ -200,8 +202,7 @@ class ReconstructionTraining(Training):
             loss = self.quantizer.objective(error, out, x[0].numel(), self.weight)
             self.optimizer.zero_grad()
             task.engine.backward(loss)
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.recipe.learning_rate * rate_factor(self.recipe.decay, done)
+            set_rate(self.optimizer, self.recipe.learning_rate * rate_factor(self.recipe.decay, done))
             self.optimizer.step()
             task.monitor.codes(out.codes)
             return task.engine.mean(torch.stack([loss.detach(), error.detach()]))
