@@ -11,12 +11,31 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from vqbench.backbone import Autoencoder
     from vqbench.dataset import Images
     from vqbench.protocol import MeasureProtocol
 
 Result = TypeVar("Result")
 
 TOGETHER = 100  # points, or images, that are compared at once with all others
+
+
+@dataclass(frozen=True)
+class Latents:
+    """What a model's encoder and quantizer made of a batch of images.
+
+    Attributes:
+        features: z, (B, dim, h, w), the encoder's output.
+        quantized: z_q, (B, dim, h, w), from which the reconstructions were decoded; ``features`` themselves where
+            nothing is quantized.
+    """
+
+    features: Tensor
+    quantized: Tensor
+
+    def __getitem__(self, chosen: slice | Tensor) -> Latents:
+        """Return the latents of some images of the batch."""
+        return Latents(self.features[chosen], self.quantized[chosen])
 
 
 @dataclass
@@ -28,12 +47,14 @@ class Batch:
         reconstructions: (B, C, H, W), prepared in the same way.
         codes: (B, h, w, depth) int64 in [0, K); None where nothing is quantized.
         index: (B,) int64 on the CPU: positions in the test split, by which a metric may cache what it computes.
+        latents: From which the reconstructions were decoded; None where images come without their model.
     """
 
     originals: Tensor
     reconstructions: Tensor
     codes: Tensor | None
     index: Tensor
+    latents: Latents | None = None
     _shared: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def shared(self, key: Hashable, compute: Callable[[], Result]) -> Result:
@@ -59,6 +80,10 @@ class Context:
         codes_per_image: Maps height and width of the code map to the codes of each depth that describe an image, see
             :meth:`vqbench.quantizer.Quantizer.codes_per_image`; one per position where None.
         keep: False where no other run on the same images follows, so that caching in memory gains nothing.
+        model: The model, in evaluation mode, on ``device``; only for a metric with ``needs_model``, and None where
+            images come without their model.
+        image_shape: (C, H, W) of the images that the model encodes; None without a model.
+        latent_shape: (dim, h, w) of its feature maps of these images; None without a model.
     """
 
     protocol: MeasureProtocol
@@ -68,6 +93,9 @@ class Context:
     device: torch.device
     depth: int = 1
     keep: bool = True
+    model: Autoencoder | None = None
+    image_shape: tuple[int, int, int] | None = None
+    latent_shape: tuple[int, int, int] | None = None
     codes_per_image: Callable[[int, int], Sequence[int]] | None = None
 
 
@@ -95,6 +123,7 @@ class Metric:
     by_codebook: ClassVar[bool] = False  # values are comparable only between codebooks of the same size
     fewest: ClassVar[int] = 1  # images (of samples: and references) without which no value exists
     needs_codes: ClassVar[bool] = False  # undefined for a run without a codebook
+    needs_model: ClassVar[bool] = False  # uses `context.model`, or `latents`: images alone have no such value
     exempt: ClassVar[Mapping[str, str]] = {}  # checks of `vqbench check` that it need not pass -> the reason
     rate: ClassVar[bool] = False  # bits that the codes cost: part of the budget, so a table does not rank it
     of_samples: ClassVar[bool] = False  # measures images that a second stage generates, see SampleMetric

@@ -218,9 +218,11 @@ def _described(entry: PlannedRun, dataset: Any, shapes: bool) -> PlannedRun:
     """
     from vqbench.planning.feasibility import code_shape
 
-    bound = registry.load("quantizers", entry.run.quantizer.name).upper_bound
+    quantizer = registry.load("quantizers", entry.run.quantizer.name)
     shape = asdict(code_shape(entry.run, dataset.channels, dataset.size)) if shapes else {}
-    return replace(entry, upper_bound=bound, **shape)
+    return replace(
+        entry, upper_bound=quantizer.upper_bound, batch_dependent=quantizer.batch_dependent, **shape
+    )
 
 
 def _metric_info(name: str) -> MetricInfo:

@@ -124,7 +124,8 @@ class _TableBuilder:
             cells = [self.reader.cell(each, column) for each in groups for column in self.columns]
             facts.append([training_facts(self.stored, each) for each in groups])
             first = entries[0]
-            rows.append(Row(label, cells, upper_bound=first.upper_bound, paper=first.paper_row or ""))
+            declared = {"upper_bound": first.upper_bound, "batch_dependent": first.batch_dependent}
+            rows.append(Row(label, cells, paper=first.paper_row or "", **declared))
         marked = mark(rows, facts, self.columns)
         here_by_group = [[entry for entry in here if group is None or entry.group == group] for group in across]
         shown = [*marked.rows, *self.external.rows(here_by_group, self.columns)]
