@@ -13,6 +13,7 @@ from vqbench.protocol import MeasureProtocol
 MOST = 10_000  # images whose features are kept in memory: the first ones
 FEW = 1_000  # images below which neighbours among 2,048 features say little
 SIDES = ("originals", "reconstructions")
+NOTHING = torch.empty(0, inception.DIM)  # features of no images
 
 
 class FeatureMetric(Metric):
@@ -41,6 +42,10 @@ class FeatureMetric(Metric):
 
         They are computed once for all metrics of a batch.
         """
+        return self.features_of_originals(batch), self.features_of_reconstructions(batch)
+
+    def features_of_originals(self, batch: Batch) -> Tensor:
+        """Return features (B, 2048) of the originals, if possible cached."""
         resize = self.context.protocol.fid_resize
 
         def compute(places: list[int]) -> Tensor:
@@ -48,13 +53,18 @@ class FeatureMetric(Metric):
                 ("originals", resize, *places), lambda: inception.features(self.net, batch.originals[places], resize)
             )
 
-        def compute_others() -> Tensor:
-            return inception.features(self.net, batch.reconstructions, resize)
+        return self.originals.get(batch.index.tolist(), compute) if len(batch.originals) else NOTHING
 
-        nothing = torch.empty(0, inception.DIM)
-        originals = self.originals.get(batch.index.tolist(), compute) if len(batch.originals) else nothing
-        others = len(batch.reconstructions) > 0
-        return originals, batch.shared(("reconstructions", resize), compute_others) if others else nothing
+    def features_of_reconstructions(self, batch: Batch) -> Tensor:
+        """Return features (B, 2048) of the reconstructions."""
+        if not len(batch.reconstructions):
+            return NOTHING
+        key = "reconstructions", self.context.protocol.fid_resize
+        return batch.shared(key, lambda: self.features_of_images(batch.reconstructions))
+
+    def features_of_images(self, images: Tensor) -> Tensor:
+        """Return features (B, 2048) of ``images`` (B, C, H, W) as measured."""
+        return inception.features(self.net, images, self.context.protocol.fid_resize)
 
 
 class KeptFeatures(FeatureMetric):
