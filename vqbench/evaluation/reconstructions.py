@@ -197,6 +197,7 @@ class Evaluator:
                 device=self.device,
                 depth=model.quantizer.depth,
                 keep=self.keep,
+                codes_per_image=model.quantizer.codes_per_image if quantized else None,
             )
             for name, measured in protocols.items()
         }

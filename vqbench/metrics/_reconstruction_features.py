@@ -8,7 +8,7 @@ from torch import Tensor
 from vqbench.errors import RunError
 from vqbench.metric import Batch, Context, Metric
 from vqbench.networks import feature_cache, inception
-from vqbench.protocol import MeasureProtocol
+from vqbench.protocol import FidInput, FidResize, MeasureProtocol
 
 MOST = 10_000  # images whose features are kept in memory: the first ones
 FEW = 1_000  # images below which neighbours among 2,048 features say little
@@ -24,7 +24,7 @@ class FeatureMetric(Metric):
     """
 
     of_sets = True
-    knobs = (*Metric.knobs, "fid_resize")
+    knobs = (*Metric.knobs, "fid_resize", "fid_input")
 
     @classmethod
     def assets(cls, protocol: MeasureProtocol) -> tuple[str, ...]:
@@ -46,11 +46,11 @@ class FeatureMetric(Metric):
 
     def features_of_originals(self, batch: Batch) -> Tensor:
         """Return features (B, 2048) of the originals, if possible cached."""
-        resize = self.context.protocol.fid_resize
+        path = self._path()
 
         def compute(places: list[int]) -> Tensor:
             return batch.shared(
-                ("originals", resize, *places), lambda: inception.features(self.net, batch.originals[places], resize)
+                ("originals", path, *places), lambda: inception.features(self.net, batch.originals[places], *path)
             )
 
         return self.originals.get(batch.index.tolist(), compute) if len(batch.originals) else NOTHING
@@ -59,12 +59,16 @@ class FeatureMetric(Metric):
         """Return features (B, 2048) of the reconstructions."""
         if not len(batch.reconstructions):
             return NOTHING
-        key = "reconstructions", self.context.protocol.fid_resize
+        key = "reconstructions", self._path()
         return batch.shared(key, lambda: self.features_of_images(batch.reconstructions))
 
     def features_of_images(self, images: Tensor) -> Tensor:
         """Return features (B, 2048) of ``images`` (B, C, H, W) as measured."""
-        return inception.features(self.net, images, self.context.protocol.fid_resize)
+        return inception.features(self.net, images, *self._path())
+
+    def _path(self) -> tuple[int | FidResize | None, FidInput | None]:
+        """Return how the protocol resizes images, and to what network input."""
+        return self.context.protocol.fid_resize, self.context.protocol.fid_input
 
 
 class KeptFeatures(FeatureMetric):

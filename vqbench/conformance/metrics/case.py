@@ -120,7 +120,13 @@ class MetricCase(Case):
         training = (255 * waves(references or 3 * self.count, 3, SIDE)).round().byte()
         images = training if same else (255 * waves(count or 2 * self.count, 3, SIDE, first=1000)).round().byte()
         images = (images.int() + shift).clamp(0, 255).byte()
-        return Samples(images, training, lambda: features_of(images), lambda: features_of(training))
+        return Samples(
+            images,
+            training,
+            lambda: features_of(images),
+            lambda: features_of(training),
+            bits_of_test_images=lambda: torch.linspace(90, 110, len(training), dtype=torch.float64),
+        )
 
     def measured(self, samples: Samples) -> float:
         """Return the value of ``samples``."""
