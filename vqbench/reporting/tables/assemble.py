@@ -106,7 +106,7 @@ class _TableBuilder:
         """Return the name of a group: as printed if the paper has one, else its value."""
         settings = {entry.paper_setting for entry in self.plan.entries if entry.group == group}
         only = settings.pop() if len(settings) == 1 else None
-        return only or f"{self.plan.suite.table.group} = {group}"
+        return only or self.plan.suite.table.group_text(group)
 
     def _group_label(self, group: Any) -> str:
         return self.plan.datasets[group].title if self.plan.suite.table.group == "dataset" else self._setting(group)
