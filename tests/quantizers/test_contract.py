@@ -31,6 +31,8 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "nsvq-replaces": ("nsvq", {"replace_every": 2, "discard": 1.0}),
     "sf_diveq-curve": ("sf_diveq", {"skip_steps": 0, "average_steps": 0}),
     "spherical-fibonacci": ("spherical", {"points": "fibonacci", "code_dim": 3}),
+    "arcvq-one-positive": ("arcvq", {"positives": 1, "scale": 10.0}),
+    "looc-shuffled": ("looc", {"units": 3, "shuffle_scale": 2}),
     "vq_ema-cosine": ("vq_ema", {"distance": "cosine"}),
     "vq_ema_restart-random": ("vq_ema_restart", {"kmeans_iterations": 0}),
     "bsq-commitment": ("bsq", {"commitment": 0.2}),
