@@ -54,7 +54,6 @@ class ArcVQ(VQ):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "arcvq_vqgan": {"scale": 10.0, "arc_decay": 1e-4, "radius_growth": 5e-5, "beta_on": "codebook"},
     }
-
     exempt: ClassVar[Mapping[str, str]] = {
         "training_agrees": "as released, evaluation takes the codes as the last update left them, not yet bounded",
     }

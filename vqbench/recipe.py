@@ -132,6 +132,7 @@ class SecondStage(Recipe):
     """
 
     second_stage: ClassVar[bool] = True
+    likelihood: ClassVar[bool] = False  # True: its generators say what codes cost, see Generator.code_bits
     sampler: ClassVar[Mapping[str, float]]  # settings that its generators are sampled with -> their defaults
 
     subset: int | None = None  # how many of the first training images it learns from; None: all

@@ -74,7 +74,7 @@ def channels_last(images: Tensor) -> np.ndarray:
     return images.double().permute(0, 2, 3, 1).numpy()
 
 
-def cheap_features(net: torch.nn.Module, images: Tensor, resize: int | None) -> Tensor:
+def cheap_features(net: torch.nn.Module, images: Tensor, resize: int | None, scale: None = None) -> Tensor:
     """Replace Inception's where only sums matter: values of an upscaled image, (B, 2048)."""
     return torch.nn.functional.interpolate(images[:, :1], (32, 64)).flatten(1)
 

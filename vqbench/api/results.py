@@ -73,19 +73,24 @@ def results(
 ) -> DataFrame:
     """Return all stored values: one row per run, evaluation protocol and metric.
 
+    Rows that vqbench did not train follow those of the runs, with ``external`` of True: they have the label that
+    ``vqbench measure --row`` gave them, no seed, quantizer or seconds, and, in ``device``, ``commit``, ``torch`` and
+    ``date``, what they were measured by.
+
     Columns:
 
-    - the run: ``key``, ``dataset``, ``quantizer``, ``arguments`` of the quantizer as JSON, ``num_codes``, ``dim``,
-      ``seed``, ``backbone``, ``recipe``, and ``parent``, the key of the run that a second stage builds on;
+    - the run: ``key``, ``label`` in the suite's table (empty without a suite, unless external), ``dataset``,
+      ``quantizer``, ``arguments`` of the quantizer as JSON, ``num_codes``, ``dim``, ``seed``, ``backbone``, ``recipe``,
+      and ``parent``, the key of the run that a second stage builds on;
     - the value: ``protocol`` as records and tables name it (``clean``, or ``clean@100`` where only the first 100 test
       images count), ``images`` it is measured on, ``sampling`` of a second stage, ``metric``, ``value`` in the metric's
       unit (NaN where it does not apply), ``higher_is_better``, ``metric_version``, ``protocol_version``;
     - the training: ``seconds``, ``parameters``, ``device``, ``devices``, ``commit``, ``torch``, ``date``;
-    - ``store``, the folder of the record.
+    - ``external``, whether vqbench has only measured it, and ``store``, the folder of the record.
 
     Args:
         store: folder of runs or of published records, or several: the first that has a run counts.
-        suite: a suite whose runs and metrics are returned, with the ``label`` of each row.
+        suite: a suite whose runs, external rows and metrics are returned.
 
     Raises:
         UsageError: for a store that does not exist, or a wrong suite.

@@ -23,7 +23,7 @@ class FeatureMetric(Metric):
     """
 
     of_sets = True
-    knobs = (*Metric.knobs, "fid_resize")
+    knobs = (*Metric.knobs, "fid_resize", "fid_input")
 
     @classmethod
     def assets(cls, protocol: MeasureProtocol) -> tuple[str, ...]:
@@ -41,20 +41,21 @@ class FeatureMetric(Metric):
 
         They are computed once for all metrics of a batch.
         """
-        resize = self.context.protocol.fid_resize
+        protocol = self.context.protocol
+        path = protocol.fid_resize, protocol.fid_input
 
         def compute(places: list[int]) -> Tensor:
             return batch.shared(
-                ("originals", resize, *places), lambda: inception.features(self.net, batch.originals[places], resize)
+                ("originals", path, *places), lambda: inception.features(self.net, batch.originals[places], *path)
             )
 
         def compute_others() -> Tensor:
-            return inception.features(self.net, batch.reconstructions, resize)
+            return inception.features(self.net, batch.reconstructions, *path)
 
         nothing = torch.empty(0, inception.DIM)
         originals = self.originals.get(batch.index.tolist(), compute) if len(batch.originals) else nothing
         others = len(batch.reconstructions) > 0
-        return originals, batch.shared(("reconstructions", resize), compute_others) if others else nothing
+        return originals, batch.shared(("reconstructions", path), compute_others) if others else nothing
 
 
 class KeptFeatures(FeatureMetric):
@@ -99,4 +100,5 @@ def select(batch: Batch, kept: Tensor) -> Batch:
     originals, reconstructions = (
         side[here] if len(side) else side for side in (batch.originals, batch.reconstructions)
     )
-    return Batch(originals, reconstructions, codes, batch.index[kept])
+    latents = None if batch.latents is None else batch.latents[here]
+    return Batch(originals, reconstructions, codes, batch.index[kept], latents)

@@ -17,9 +17,9 @@ class RFID(FeatureMetric):
     |m - m'|² + tr(S + S' - 2 (S S')^(1/2)), with the means m and unbiased covariances S of the 2048 features of pool3
     (Heusel et al. 2017, equation 6). At least 0; lower is better.
 
-    Images are in 8 bits, grey tiled to RGB. Under a protocol without an additional resize it is torch-fidelity's FID,
-    extractor and distance; with one (229) it is that of CVQ-VAE's released code: Pillow's resize, the same network, and
-    the root by scipy.
+    Images are in 8 bits, grey tiled to RGB. Under a protocol without an additional resize it is torch-fidelity's FID:
+    its extractor and its distance, below 2,048 images without the distance's rounding errors (2e-6 of the value). With
+    one (229) it is that of CVQ-VAE's released code: Pillow's resize, the same network, and the root by scipy.
 
     It is biased upwards: below 2,048 images the covariances are singular and the value depends strongly on how many
     there are, so it is not ranked; compare only values of equally many images. RunError for fewer than 2.

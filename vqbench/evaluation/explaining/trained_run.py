@@ -15,7 +15,7 @@ from vqbench.backbone import Autoencoder
 from vqbench.dataset import Dataset
 from vqbench.errors import UsageError, nearest
 from vqbench.evaluation.explaining.image_explanation import Say, cost
-from vqbench.evaluation.explaining.other_tools import named_protocol
+from vqbench.evaluation.explaining.named_conditions import named_conditions
 from vqbench.evaluation.explaining.pair_changes import Fetch, plan
 from vqbench.evaluation.explaining.protocol_differences import Explanation, ExplanationPlan
 from vqbench.evaluation.explaining.settings import Conditions, Inputs
@@ -86,7 +86,8 @@ def programme(
     Without ``metrics``, those that need no network.
     """
     chosen = list(dict.fromkeys(metrics)) or default_metrics(with_codes=True, side=min(inputs.height, inputs.width))
-    return plan(named_protocol(start), named_protocol(end), {name: _metric(name) for name in chosen}, inputs, fetch)
+    ends = (named_conditions(each, inputs) for each in (start, end))
+    return plan(*ends, {name: _metric(name) for name in chosen}, inputs, fetch)
 
 
 def _metric(name: str) -> type[Metric]:
