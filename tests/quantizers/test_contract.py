@@ -33,6 +33,8 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "spherical-fibonacci": ("spherical", {"points": "fibonacci", "code_dim": 3}),
     "optvq-heads": ("optvq", {"heads": 2, "iterations": 3}),
     "wasserstein_vq-small_queue": ("wasserstein_vq", {"queue": 32, "codebook_rate": None}),
+    "arcvq-one-positive": ("arcvq", {"positives": 1, "scale": 10.0}),
+    "looc-shuffled": ("looc", {"units": 3, "shuffle_scale": 2}),
     "vq_ema-cosine": ("vq_ema", {"distance": "cosine"}),
     "vq_ema_restart-random": ("vq_ema_restart", {"kmeans_iterations": 0}),
     "bsq-commitment": ("bsq", {"commitment": 0.2}),
