@@ -27,7 +27,12 @@ PIECE = 2**20  # pixel values that are converted to float64 at a time
 
 
 def to_unit(levels: Tensor) -> Tensor:
-    """Convert uint8 to float32 in [-1, 1]: level / 255, then (x - 0.5) / 0.5."""
+    """Convert uint8 to float32 in [-1, 1]: level / 255, then (x - 0.5) / 0.5.
+
+    Features of a data set, which are floats, are returned as they are.
+    """
+    if levels.is_floating_point():
+        return levels
     return (levels.float() / 255 - 0.5) / 0.5
 
 

@@ -52,7 +52,9 @@ class ExternalRow:
         """Return the metrics of the suite that pairs of images have."""
         classes = {name: registry.load("metrics", name) for name in self.plan.metrics}
         return [
-            name for name, metric in classes.items() if not metric.of_samples and (with_codes or not metric.needs_codes)
+            name
+            for name, metric in classes.items()
+            if not (metric.of_samples or metric.needs_model) and (with_codes or not metric.needs_codes)
         ]
 
     def datasets(self) -> dict[str, Any]:

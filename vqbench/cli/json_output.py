@@ -153,7 +153,7 @@ class TableCellJson(TypedDict):
     paper: Annotated[str | None, _about("printed value, digit for digit")]
     verdict: Annotated[str | None, _about("of the comparison with the printed value")]
     rank: Annotated[Literal["best", "second"] | None, _about("among the ranked rows of its block")]
-    marks: Annotated[list[Literal["B", "M", "S", "E"]], _about("letters that `marks` of the table explains")]
+    marks: Annotated[list[Literal["B", "M", "S", "D", "E"]], _about("letters that `marks` of the table explains")]
     unranked: Annotated[str, _about("why it is not ranked although it has values")]
     significant: Annotated[bool, _about("best, and ahead of every other ranked row beyond chance")]
     images: Annotated[int | None, _about("images that each value was measured on")]

@@ -17,6 +17,7 @@ from vqbench.reporting.html.finding import finding, unused_codes
 from vqbench.reporting.html.images import SCORE, sample_thumbnails, thumbnails
 from vqbench.reporting.html.suite_view import RunView, SuiteView
 from vqbench.reporting.tables.budget import BITS
+from vqbench.reporting.tables.formats.layout import layout
 from vqbench.reporting.tables.table import Cell, Column, ColumnGroup, Row, RowBlock, Table
 from vqbench.system.console import one_line
 
@@ -50,8 +51,15 @@ def _view(suite: SuiteView, table: Table) -> dict[str, Any]:
         "panels": panels,
         "findings": [_sentence(panels, i) for i in range(width)],
         "facts": [name for name in SHOWN if any(_known(row, name) for panel in panels for row in panel["rows"])],
+        "legend": _legend(table, panels),
         "unused": unused_codes([row["used"] for panel in panels for row in panel["rows"] if row["used"] is not None]),
     }
+
+
+def _legend(table: Table, panels: Sequence[Mapping[str, Any]]) -> str:
+    """Return what the marks of the table mean, besides those of the best and the second best row."""
+    bound = any(row["bound"] for panel in panels for row in panel["rows"])
+    return " ".join(filter(None, [layout(table).marks, "Hollow dot: upper bound, not ranked." if bound else ""]))
 
 
 def _leading(suite: SuiteView, columns: Sequence[Column]) -> int:

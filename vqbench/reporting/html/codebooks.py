@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -111,7 +112,8 @@ def usage_path(counts: np.ndarray) -> str:
 def _plane(view: RunView) -> PngImage | None:
     """Draw features and codes in the two main directions of the features.
 
-    Features are grey, used codes blue, unused codes red rings, on top and wider, since many coincide with others.
+    Features are small grey dots, used codes blue squares, unused codes red rings, on top and wider, since many coincide
+    with others.
     """
     portrait = view.portrait
     if portrait is None or portrait.features_at is None:
@@ -126,17 +128,16 @@ def _plane(view: RunView) -> PngImage | None:
     canvas = Image.new("RGBA", (twice, twice), (128, 128, 128, 0))
     draw = ImageDraw.Draw(canvas)
 
-    def dots(points: np.ndarray, radius: float, colour: tuple[int, ...], ring: bool = False) -> None:
+    def marks(shape: Callable[..., None], points: np.ndarray, radius: float, **look: Any) -> None:
         at = np.clip((points - middle) / reach, -0.98, 0.98)  # points further out are drawn at the edge
         for x, y in ((at * (1, -1) + 1) * SIDE).tolist():
-            box = (x - radius, y - radius, x + radius, y + radius)
-            draw.ellipse(box, outline=colour, width=3) if ring else draw.ellipse(box, fill=colour)
+            shape((x - radius, y - radius, x + radius, y + radius), **look)
 
-    dots(features, 3, GREY)
+    marks(draw.ellipse, features, 3, fill=GREY)
     if codes is not None and portrait.counts is not None:
         used = portrait.counts.any(0)
-        dots(codes[used], 5, BLUE)
-        dots(codes[~used], 8, RED, ring=True)
+        marks(draw.rectangle, codes[used], 5, fill=BLUE)
+        marks(draw.ellipse, codes[~used], 8, outline=RED, width=3)
     small = np.asarray(canvas.resize((SIDE, SIDE), Image.Resampling.BOX))
     number = "" if codes is None else f" and {counted(len(codes), 'code')}"
     if codes is not None and portrait.counts is not None:

@@ -10,6 +10,7 @@ from importlib import resources
 from typing import Any
 
 import vqbench
+from vqbench.reporting.tables.table import MARKS
 
 
 def fill(template: str, style: str = "page.css", script: str | None = "page.js", **context: Any) -> str:
@@ -72,6 +73,7 @@ def _environment() -> Any:
         "short": _short,
         "milliseconds": _milliseconds,
         "combined": _combined,
+        "marked": lambda mark: MARKS[mark],
     }
     return environment
 

@@ -24,7 +24,7 @@ from vqbench.reporting.html.suite_view import suite_view
 from vqbench.store import snapshots
 from vqbench.store.results import ResultStore
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 RESULTS = ROOT / "results"
 
 
