@@ -22,7 +22,6 @@ from vqbench.reporting.tables.table import Cell, Column, ColumnGroup, Row, RowBl
 from vqbench.system.console import one_line
 
 COLUMNS = 4  # of values that a page shows at first
-SCATTER_BYTES = 2_000_000  # of values per image that a page holds, all runs together
 SHOWN = ("axis", "codes", "entropy", "parameters", "milliseconds", "images")  # columns besides the metrics
 FACTS = ("entropy", "bits", "parameters", "milliseconds")
 
@@ -198,12 +197,15 @@ def _interval(suite: SuiteView, table: Table, column: Column, cell: Cell) -> tup
     return low, high, f"over {len(values):,} images, one trained model"
 
 
-def runs_of(suite: SuiteView) -> dict[str, dict[str, Any]]:
-    """Return the training curves and the values per image of every run."""
+def runs_of(suite: SuiteView, room: int) -> dict[str, dict[str, Any]]:
+    """Return the training curves and the values per image of every run.
+
+    ``room``: bytes that the values of all runs may take together; beyond, every n-th image has values.
+    """
     done = [run for run in suite.runs if run.record]
     arrays = {run.key: suite.stored.images(run.stored) for run in done}
     total = sum(array.size for values in arrays.values() for array in values.values())
-    step = max(1, math.ceil(4 * total * 4 / 3 / SCATTER_BYTES))  # float32 in base64; every step-th image
+    step = max(1, math.ceil(4 * total * 4 / 3 / room))  # float32 in base64; every step-th image
     return {
         run.key: {
             "label": run.label,
