@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from vqbench.quantizers.multiscale import MultiScale as MultiScale
     from vqbench.quantizers.nsvq import NSVQ as NSVQ
     from vqbench.quantizers.offline_kmeans import OfflineKMeans as OfflineKMeans
+    from vqbench.quantizers.optvq import OptVQ as OptVQ
     from vqbench.quantizers.residual import Residual as Residual
     from vqbench.quantizers.rotation import Rotation as Rotation
     from vqbench.quantizers.sf_diveq import SFDiVeQ as SFDiVeQ
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from vqbench.quantizers.vq_ema import VQEMA as VQEMA
     from vqbench.quantizers.vq_ema_restart import VQEMARestart as VQEMARestart
     from vqbench.quantizers.vq_ste_plus import VQSTEPlus as VQSTEPlus
+    from vqbench.quantizers.wasserstein_vq import WassersteinVQ as WassersteinVQ
 
 _FILES = {  # class -> its file, which needs torch
     "BSQ": "bsq",
@@ -62,6 +64,7 @@ _FILES = {  # class -> its file, which needs torch
     "MultiScale": "multiscale",
     "NSVQ": "nsvq",
     "OfflineKMeans": "offline_kmeans",
+    "OptVQ": "optvq",
     "Residual": "residual",
     "Rotation": "rotation",
     "SFDiVeQ": "sf_diveq",
@@ -73,6 +76,7 @@ _FILES = {  # class -> its file, which needs torch
     "VQEMA": "vq_ema",
     "VQEMARestart": "vq_ema_restart",
     "VQSTEPlus": "vq_ste_plus",
+    "WassersteinVQ": "wasserstein_vq",
 }
 __all__ = [*_FILES]  # names, read by ``import *``; type checkers read the imports above
 

@@ -85,6 +85,7 @@ TRAIN: Mapping[str, TrainProtocol] = {protocol.name: protocol for protocol in (_
 
 Colour = Literal["rgb", "grey", "grey601", "grey709", "y"]
 FidResize = Literal["pytorch", "pillow", "clean", "torchmetrics"]
+FidInput = Literal["x/128-1", "x/127.5-1"]
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,9 @@ class MeasureProtocol:
     ssim_range: float = 1.0
     ssim_border: Literal["valid", "reflect"] = "valid"  # positions where the window fits, or all of a mirrored image
     lpips_input: Literal["[-1, 1]", "[0, 1]"] = "[-1, 1]"
+    fid_input: FidInput | None = (
+        None  # what the network gets for a level x of 0 to 255; None: what the resize's tool has
+    )
     VERSION: int = 1
 
     def knobs(self) -> dict[str, Knob]:
@@ -142,6 +146,7 @@ _MEASURE_REASONS: Mapping[tuple[str, Any], str] = {
     ("ssim_range", 1.0): "pixels are in [0, 1]",
     ("ssim_border", "valid"): "only positions where the window fits, as in scikit-image and the paper's code",
     ("lpips_input", "[-1, 1]"): "what the network was trained on",
+    ("fid_input", None): "as the tool of `fid_resize`: from -1 to 0.992 (x/128-1), after Pillow and pytorch-fid to 1",
     # Values of no stored protocol, for `vqbench explain`:
     ("pixels", "round"): "to 8 bits by rounding, as images are saved",
     ("jpeg", 95): "originals and reconstructions are saved as JPEG of quality 95 and read back",
@@ -160,8 +165,16 @@ _MEASURE_REASONS: Mapping[tuple[str, Any], str] = {
     ("ssim_range", 2.0): "the range of [-1, 1], though pixels are in [0, 1]: larger constants C1 and C2",
     ("ssim_range", 255.0): "the range of 8 bits, though pixels are in [0, 1]: SSIM near 1 for any pair",
     ("ssim_border", "reflect"): "all positions of an image mirrored at its borders, as torchmetrics",
+    ("fid_input", "x/128-1"): "levels 0 to 255 become -1 to 0.992: TensorFlow's graph, torch-fidelity, clean-fid",
+    ("fid_input", "x/127.5-1"): "levels 0 to 255 become -1 to 1: pytorch-fid",
     ("lpips_input", "[0, 1]"): "images in [0, 1] given to a network that expects [-1, 1]",
 }
+
+
+def own_fid_input(resize: int | FidResize | None) -> FidInput:
+    """Return what the tool that resizes so gives Inception for a level x."""
+    return "x/128-1" if resize in (None, "clean", "torchmetrics") else "x/127.5-1"
+
 
 MEASURE: Mapping[str, MeasureProtocol] = {
     protocol.name: protocol

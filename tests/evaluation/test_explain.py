@@ -203,7 +203,7 @@ def test_knobs_stand_only_with_metrics_that_they_can_move(store: ResultStore, ru
         "pixels cannot be float alone: a JPEG round trip needs pixels of 8 bits",
         "colour does not apply: the images are grey",
         "images is not changed for a run; for the images that `vqbench export` writes it is",
-        "no effect on these metrics: fid_resize, lpips_net, lpips_input, reference",
+        "no effect on these metrics: fid_resize, lpips_net, lpips_input, fid_input, reference",
     ]
     assert all(sentence in protocol_differences.text(shown) for sentence in data["left_out"])
 
@@ -245,6 +245,7 @@ def test_metrics_are_moved_by_the_knobs_that_they_name_and_by_no_other(metric: s
         turned[knob] = varied({"jpeg": None, knob: other})
     turned["ssim_border"] = varied({"jpeg": None, "ssim_border": "reflect"})
     turned["lpips_input"] = varied({"jpeg": None, "lpips_input": "[0, 1]"})
+    turned["fid_input"] = varied({"jpeg": None, "fid_input": "x/128-1"})
     assert turned.keys() == start.knobs().keys()
     before = states(metric, start, x, y)
     for knob, under in turned.items():
@@ -383,7 +384,7 @@ def test_all_metrics_but_the_slow_are_explained_by_default(monkeypatch: pytest.M
     chosen = explain.programme(["rfid"], PLAIN, fetch)
     assert [change.knob for change in chosen.cumulative] == ["jpeg", "pixels", "fid_resize"]
     assert chosen.cumulative[-1].under == chosen.end
-    assert {change.knob for change in chosen.alone} == {"pixels", "jpeg", "fid_resize"}
+    assert {change.knob for change in chosen.alone} == {"pixels", "jpeg", "fid_resize", "fid_input"}
 
 
 def test_what_networks_cost_is_said_first(store: ResultStore, run: RunSpec, monkeypatch: pytest.MonkeyPatch) -> None:

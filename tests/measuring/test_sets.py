@@ -29,7 +29,7 @@ def _small_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """A network of a few random products instead of Inception, whose weights a machine may not have."""
     project = torch.randn(3 * 8 * 8, inception.DIM, generator=torch.Generator().manual_seed(0)) / 10
 
-    def features(net: None, images: Tensor, resize: int | None) -> Tensor:
+    def features(net: None, images: Tensor, resize: int | None, scale: None = None) -> Tensor:
         small = torch.nn.functional.interpolate(images.expand(-1, 3, -1, -1), size=(8, 8), mode="area")
         return small.flatten(1) @ project
 
@@ -78,7 +78,7 @@ def test_it_resumes(pairs: Pairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     counted: list[int] = []
     features = inception.features
 
-    def counting(net: torch.nn.Module, images: Tensor, resize: int | None) -> Tensor:
+    def counting(net: torch.nn.Module, images: Tensor, resize: int | None, scale: None = None) -> Tensor:
         counted.append(len(images))
         return features(net, images, resize)
 

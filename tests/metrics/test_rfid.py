@@ -53,7 +53,7 @@ def test_rfid_and_kid_compute_features_once(weights: None, monkeypatch: pytest.M
     """Both metrics of one batch need one pass of originals and one of reconstructions, and keep none in memory."""
     passed: list[int] = []
 
-    def counting(net: nn.Module, x: Tensor, resize: int | None) -> Tensor:
+    def counting(net: nn.Module, x: Tensor, resize: int | None, scale: None) -> Tensor:
         passed.append(len(x))
         return cheap_features(net, x, resize)
 
@@ -71,7 +71,7 @@ def test_features_of_originals_are_computed_once(weights: None, monkeypatch: pyt
     batch = batch_of(colour(2))
     passed: list[int] = []
     honest = inception.features
-    monkeypatch.setattr(inception, "features", lambda net, x, r: (passed.append(len(x)), honest(net, x, r))[1])
+    monkeypatch.setattr(inception, "features", lambda net, x, *how: (passed.append(len(x)), honest(net, x, *how))[1])
     states = []
     this = metric("rfid")
     for collector in (lambda: this, lambda: this, lambda: metric("rfid")):  # the last as in a new process
@@ -97,7 +97,7 @@ from vqbench.protocol import measuring
 
 assets.cache_folder = lambda: pathlib.Path({str(tmp_path)!r})
 passed, features = [], inception.features
-inception.features = lambda net, x, side: (passed.append(len(x)), features(net, x, side))[1]
+inception.features = lambda net, x, *how: (passed.append(len(x)), features(net, x, *how))[1]
 collector = registry.load("metrics", "rfid")(Context(measuring("official"), "0" * 64, None, None, torch.device("cpu")))
 x, y = torch.rand(2, 2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 collector.update(Batch(x, y, None, torch.arange(2)))

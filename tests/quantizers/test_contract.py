@@ -31,6 +31,8 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "nsvq-replaces": ("nsvq", {"replace_every": 2, "discard": 1.0}),
     "sf_diveq-curve": ("sf_diveq", {"skip_steps": 0, "average_steps": 0}),
     "spherical-fibonacci": ("spherical", {"points": "fibonacci", "code_dim": 3}),
+    "optvq-heads": ("optvq", {"heads": 2, "iterations": 3}),
+    "wasserstein_vq-small_queue": ("wasserstein_vq", {"queue": 32, "codebook_rate": None}),
     "vq_ema-cosine": ("vq_ema", {"distance": "cosine"}),
     "vq_ema_restart-random": ("vq_ema_restart", {"kmeans_iterations": 0}),
     "bsq-commitment": ("bsq", {"commitment": 0.2}),

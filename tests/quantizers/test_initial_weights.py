@@ -43,6 +43,7 @@ STARTS: dict[str, dict[str, str]] = {
     "multiscale": {"codebook": "U(±1/K)", "convolutions.*": FAN_IN},
     "nsvq": POSITIVE,
     "offline_kmeans": RESTART,
+    "optvq": {"points": "N(0, 1)", "projection.weight": "N(0, 1/D)", "projection.bias": "U(±1/√D)"},
     "residual": {f"levels.*.{name}": start for name, start in RESTART.items()},
     "rotation": {f"inner.{name}": start for name, start in SONNET.items()},
     "sf_diveq": POSITIVE | {"run_sums": "0"},
@@ -54,6 +55,7 @@ STARTS: dict[str, dict[str, str]] = {
     "vq_ema": SONNET,
     "vq_ema_restart": RESTART,
     "vq_ste_plus": {"codes": "U(±1/K)", "scale": "0", "shift": "0"},
+    "wasserstein_vq": {"codebook": "N(0, 0.01²)", "queue": "N(0, 0.01²)"},
 }
 CHOSEN = {  # what is chosen by an argument
     ("vq", "sonnet"): "U(±√(3/D))",
@@ -71,6 +73,7 @@ SCALES: dict[str, Callable[[tuple[int, ...], int, int], float]] = {
     XAVIER: lambda shape, k, d: sqrt(6 / (shape[0] + shape[1])),
     "N(0, 1)": lambda shape, k, d: 1.0,
     "N(0, 1/D)": lambda shape, k, d: 1 / sqrt(d),
+    "N(0, 0.01²)": lambda shape, k, d: 0.01,
     UNIT: lambda shape, k, d: 1 / sqrt(shape[1]),  # of many dimensions, each nearly normal
 }
 
@@ -88,6 +91,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "lfq": {"commitment": 0.25, "entropy": 0.1, "diversity": 1.0, "temperature": 0.01},
     "multiscale": {"beta": 0.25},
     "nsvq": {"replace_every": 100, "discard": 0.01, "perturbation": 1e-9},
+    "optvq": {"beta": 0.25, "epsilon": 10.0, "iterations": 5, "heads": 1},
     "residual": {"beta": 0.25, "decay": 0.99, "epsilon": 1e-5, "threshold": 1.0},
     "rotation": {"codebook": "ema", "beta": 1.0, "decay": 0.8},
     "sf_diveq": {"noise": 0.001, "skip_steps": 1000, "average_steps": 50},
@@ -98,6 +102,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "vq_bridge": {"patch": 16, "hidden": 256, "blocks": 2, "heads": 4, "beta": 0.25},
     "vq_ema": {"beta": 0.25, "decay": 0.99, "epsilon": 1e-5, "distance": "l2"},
     "vq_ste_plus": {"beta": 0.95, "affine": 10.0, "synchronise": 0.2, "inner_rate": 50.0},
+    "wasserstein_vq": {"alpha": 1.0, "beta": 0.1, "gamma": 0.5, "queue": 65536, "codebook_rate": 0.02},
 }
 
 

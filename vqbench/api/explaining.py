@@ -27,8 +27,9 @@ class ExplainOptions:
     """How values are explained, whatever they are of.
 
     Attributes:
-        start: Name of the protocol to begin under, of vqbench or another tool.
-        end: Name of the protocol to end under.
+        start: Name of the protocol to begin under, of vqbench or another tool; settings may follow it, as in
+            ``clean+jpeg=75``.
+        end: Name of the protocol to end under, likewise.
         metrics: Names; empty for those that need no network.
         device: Where metrics compute.
         progress: Called with the images done and in all, counted once for each setting; may raise Interrupted.
@@ -67,14 +68,13 @@ def search_target(images: ExplainedImages, text: str, options: ExplainOptions, p
     :func:`explain_images`.
     """
     from vqbench.evaluation.explaining import image_explanation
-    from vqbench.evaluation.explaining.other_tools import named_protocol
-    from vqbench.evaluation.explaining.settings import conditions
+    from vqbench.evaluation.explaining.named_conditions import named_conditions
     from vqbench.evaluation.explaining.target import Target, target_plan
     from vqbench.execution.preparation import fetch
     from vqbench.training.engine import Engine
 
     target = Target.parse(text)
-    plan = target_plan(target, conditions(named_protocol(options.start), images.facts), images.facts, fetch)
+    plan = target_plan(target, named_conditions(options.start, images.facts), images.facts, fetch)
     device = Engine(options.device).device
     return image_explanation.searched(plan, images, device, options.progress, options.say, pairs)
 

@@ -50,8 +50,13 @@ Images = Annotated[
         help="Evaluate on N images: the first of a run, evenly spread ones of folders.",
     ),
 ]
-Start = Annotated[str, typer.Option("--from", metavar="PROTOCOL", help="Begin under this protocol.")]
-End = Annotated[str, typer.Option("--to", metavar="PROTOCOL", help="End under this protocol.")]
+Start = Annotated[
+    str,
+    typer.Option(
+        "--from", metavar="PROTOCOL", help="Begin under this protocol, with settings if any: clean+jpeg=75+images=100."
+    ),
+]
+End = Annotated[str, typer.Option("--to", metavar="PROTOCOL", help="End under this protocol, likewise.")]
 TargetOption = Annotated[
     str | None,
     typer.Option(

@@ -153,7 +153,7 @@ class TableCellJson(TypedDict):
     paper: Annotated[str | None, _about("printed value, digit for digit")]
     verdict: Annotated[str | None, _about("of the comparison with the printed value")]
     rank: Annotated[Literal["best", "second"] | None, _about("among the ranked rows of its block")]
-    marks: Annotated[list[Literal["B", "M", "S", "E"]], _about("letters that `marks` of the table explains")]
+    marks: Annotated[list[Literal["B", "M", "S", "D", "E"]], _about("letters that `marks` of the table explains")]
     unranked: Annotated[str, _about("why it is not ranked although it has values")]
     significant: Annotated[bool, _about("best, and ahead of every other ranked row beyond chance")]
     images: Annotated[int | None, _about("images that each value was measured on")]
@@ -302,6 +302,15 @@ class ModelGivenJson(TypedDict):
 
 
 @with_config(EXACT)
+class StoredRowJson(TypedDict):
+    """The row of a suite's table that `vqbench measure --row` stored."""
+
+    label: str
+    suite: SuiteName
+    folder: Annotated[str, _about("where its record is")]
+
+
+@with_config(EXACT)
 class MeasuredValueJson(TypedDict):
     """One value of ``vqbench measure``."""
 
@@ -333,6 +342,7 @@ class MeasureJson(TypedDict):
     per_image: NotRequired[Annotated[str | None, _about("CSV file of the values per image")]]
     samples: NotRequired[Annotated[ImagesGivenJson, _about("images that were compared with the reference")]]
     reference: NotRequired[ImagesGivenJson]
+    row: NotRequired[Annotated[StoredRowJson, _about("with --row, what was stored")]]
     notes: Annotated[list[str], _about("how the inputs were read, a sentence each")]
     values: list[MeasuredValueJson]
 

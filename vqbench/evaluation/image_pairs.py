@@ -49,6 +49,11 @@ class PairSettings:
             metric = registry.load("metrics", name)
             if metric.of_samples:
                 raise UsageError(f"metric {name!r} is of generated images, and these are reconstructions; leave it out")
+            if metric.needs_model:
+                raise UsageError(
+                    f"metric {name!r} is of a model that vqbench trained, not of images alone; name it under the "
+                    "metrics of a suite"
+                )
             if metric.needs_codes and self.num_codes is None:
                 raise UsageError(
                     f"metric {name!r} counts codes: give codes and the size of their codebook, or leave it out"
@@ -89,7 +94,7 @@ def default_metrics(with_codes: bool, weights: bool = False, side: int | None = 
     """
     clean = protocol.MEASURE["clean"]
     classes = {name: registry.load("metrics", name) for name in registry.names("metrics")}
-    of_pairs = [name for name, metric in classes.items() if not metric.of_samples]
+    of_pairs = [name for name, metric in classes.items() if not (metric.of_samples or metric.needs_model)]
     own = [name for name in of_pairs if weights or not classes[name].assets(clean)]
     own = [name for name in own if side is None or classes[name].smallest(clean) <= side]
     of_codes = [name for name in own if classes[name].needs_codes]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,8 +16,9 @@ from vqbench.dataset import Dataset
 from vqbench.distributed.group import ALONE, RankGroup
 from vqbench.errors import RunError, UsageError
 from vqbench.images import as_measured, batches, distinct, rounded, to_unit
-from vqbench.metric import Batch, Context, Metric
+from vqbench.metric import Batch, Context, Latents, Metric
 from vqbench.protocol import MeasureProtocol
+from vqbench.spec import Seeds
 from vqbench.store.record import Value
 from vqbench.store.value_name import ValueName
 
@@ -56,7 +58,9 @@ class MetricPass:
         self.counts = dict.fromkeys(metrics, 0)  # name -> images so far
         self.per_image: dict[str, list[np.ndarray]] = {}  # "name/metric" -> values of each batch, (n,)
 
-    def add(self, start: int, x: Tensor, reconstructions: Tensor, codes: Tensor | None) -> None:
+    def add(
+        self, start: int, x: Tensor, reconstructions: Tensor, codes: Tensor | None, latents: Latents | None = None
+    ) -> None:
         """Update all metrics with a batch.
 
         Args:
@@ -64,6 +68,7 @@ class MetricPass:
             x: Originals (B, C, H, W) in [-1, 1].
             reconstructions: (B, C, H, W) in [-1, 1], not clamped.
             codes: (B, h, w, depth) int64; None where nothing is quantized.
+            latents: From which the reconstructions were decoded, if a model of vqbench did it.
         """
         for name, collectors in self.metrics.items():
             limit = self._limits[name]
@@ -75,6 +80,7 @@ class MetricPass:
                 reconstructions=as_measured(reconstructions[here].float(), self.protocols[name]),
                 codes=None if codes is None else codes[here],
                 index=torch.arange(start, start + here.stop),
+                latents=None if latents is None else latents[here],
             )
             self.counts[name] += here.stop
             for metric, collector in collectors.items():
@@ -138,6 +144,7 @@ class Evaluator:
         progress: Callable[[int, int], None] = lambda done, total: None,
         variants: Sequence[MeasureProtocol] = (),
         see: Callable[[Tensor], None] = lambda codes: None,
+        seeds: Seeds | None = None,
     ) -> Measurement:
         """Measure ``model``, in evaluation mode, by the ``wanted`` metrics.
 
@@ -149,6 +156,7 @@ class Evaluator:
             progress: Called with (images done, images in all) of this rank; may raise Interrupted.
             variants: Protocols beyond the stored ones that ``wanted`` may name.
             see: Called with the codes (B, H, W, depth) of every batch of this rank.
+            seeds: Those of the run, for metrics that draw random numbers.
 
         Returns:
             The values on rank 0; nothing on the others.
@@ -159,7 +167,7 @@ class Evaluator:
         """
         protocols = {name: _protocol(name, variants) for name in wanted}
         model.eval()
-        metrics = self.group.on_all_ranks(lambda: self._prepared(model, wanted, protocols))
+        metrics = self.group.on_all_ranks(lambda: self._prepared(model, wanted, protocols, seeds))
         passed = MetricPass(metrics, protocols, self._measured_originals)
         self.group.on_all_ranks(lambda: self._pass(model, passed, progress, see))
         for collectors in metrics.values():
@@ -172,13 +180,16 @@ class Evaluator:
         return passed.measurement({name: self._count(name) for name in metrics}, per_image)
 
     def _prepared(
-        self, model: Autoencoder, wanted: Mapping[str, Sequence[str]], protocols: Mapping[str, MeasureProtocol]
+        self,
+        model: Autoencoder,
+        wanted: Mapping[str, Sequence[str]],
+        protocols: Mapping[str, MeasureProtocol],
+        seeds: Seeds | None,
     ) -> dict[str, dict[str, Metric]]:
         """Start the wanted metrics for ``model``: protocol -> name -> metric."""
         quantized = model.quantizer.depth > 0
-        metrics: dict[str, dict[str, Metric]] = {}
-        for name, measured in protocols.items():
-            context = Context(
+        contexts = {
+            name: Context(
                 protocol=measured,
                 dataset=self.digest,
                 num_codes=model.quantizer.num_codes if quantized else None,
@@ -186,9 +197,27 @@ class Evaluator:
                 device=self.device,
                 depth=model.quantizer.depth,
                 keep=self.keep,
+                codes_per_image=model.quantizer.codes_per_image if quantized else None,
             )
-            metrics[name] = {each: self._metric(each, context) for each in wanted[name]}
-        return metrics
+            for name, measured in protocols.items()
+        }
+        names = {each for name in contexts for each in wanted[name]}
+        of_model = {each for each in names if registry.load("metrics", each).needs_model}
+        known = self._facts(model) if of_model else {}
+        known |= {} if seeds is None else {"seeds": seeds}
+        return {
+            name: {
+                each: self._metric(each, replace(context, **known) if each in of_model else context)
+                for each in wanted[name]
+            }
+            for name, context in contexts.items()
+        }
+
+    def _facts(self, model: Autoencoder) -> dict[str, Any]:
+        """Return what a context has only for metrics that need the model."""
+        first = next(iter(batches(self.pixels, torch.arange(1), 1)))  # (1, C, S, S)
+        features = model.backbone.encode(to_unit(first.to(self.device)))  # (1, dim, h, w)
+        return {"model": model, "image_shape": tuple(first.shape[1:]), "latent_shape": tuple(features.shape[1:])}
 
     def _pass(
         self,
@@ -203,9 +232,11 @@ class Evaluator:
         positions = torch.arange(starts[0], min(starts[-1] + BATCH, total)) if starts else torch.arange(0)
         for start, pixels in zip(starts, batches(self.pixels, positions, BATCH), strict=True):  # decoded ahead
             x = to_unit(pixels.to(self.device))
-            reconstructions, out = model(x)
+            z = model.backbone.encode(x)
+            out = model.quantize_features(z)
             see(out.codes)
-            passed.add(start, x, reconstructions, out.codes if model.quantizer.depth > 0 else None)
+            codes = out.codes if model.quantizer.depth > 0 else None
+            passed.add(start, x, model.backbone.decode(out.z_q), codes, Latents(z, out.z_q))
             progress(min(start + BATCH, total) - starts[0], min(starts[-1] + BATCH, total) - starts[0])
 
     def _check_counts(self, counts: Sequence[Mapping[str, int]]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -41,24 +41,45 @@ def map_chunks(
     if len(features) * num_codes > KEPT:
         recomputed: Callable[..., tuple[Tensor, ...]] = _Recomputed.apply
         return recomputed(chunk_fn, num_codes, noisy, features, *shared)
-    parts = [chunk_fn(features[rows], noise, *shared) for rows, noise in _chunks(features, num_codes, noisy)]
+    cuts = [cut for cut in _cuts(features, num_codes) if cut.rows]
+    pieces = features.split([cut.rows for cut in cuts])  # the gradient of a slice would be as large as all features
+    chunks = zip(pieces, _chunks(features, num_codes, noisy), strict=True)
+    parts = [chunk_fn(piece, noise, *shared) for piece, (_, noise) in chunks]
     return tuple(torch.cat(each) if each[0].ndim else torch.stack(each).sum() for each in zip(*parts, strict=True))
 
 
 def _chunks(features: Tensor, num_codes: int, noisy: bool) -> Iterator[tuple[slice, Tensor | None]]:
     """Yield the rows of each chunk of this rank's features, and its noise.
 
-    Chunks are cut from the global batch and their noise is drawn as a whole, so that all ranks draw alike.
+    Noise is drawn for a chunk of the global batch as a whole, so that all ranks draw alike.
     """
+    done = 0
+    for cut in _cuts(features, num_codes):
+        uniform = torch.rand(cut.count, num_codes, device=features.device) if noisy else None
+        if cut.rows:
+            noise = None if uniform is None else to_gumbel(uniform[cut.skipped : cut.skipped + cut.rows])
+            yield slice(done, done + cut.rows), noise
+            done += cut.rows
+
+
+class _Cut(NamedTuple):
+    """A chunk of the global batch, and the features of this rank in it."""
+
+    count: int
+    skipped: int  # features of ranks before this one
+    rows: int  # features of this rank, perhaps none
+
+
+def _cuts(features: Tensor, num_codes: int) -> list[_Cut]:
+    """Cut the global batch into chunks that fit the cache of a CPU, or fill a GPU."""
     start, total = shard(len(features))
-    size = max(1, codes.BLOCK // 4 // num_codes)  # several matrices of this size are in use at once
+    size = max(1, codes.block_of(features.device) // 4 // num_codes)  # several matrices of this size are in use at once
+    cuts = []
     for left in range(0, total, size):
         count = min(size, total - left)
-        uniform = torch.rand(count, num_codes, device=features.device) if noisy else None
         first, last = max(left, start), min(left + count, start + len(features))
-        if first < last:
-            noise = None if uniform is None else to_gumbel(uniform[first - left : last - left])
-            yield slice(first - start, last - start), noise
+        cuts.append(_Cut(count, first - left, max(0, last - first)))
+    return cuts
 
 
 class _Recomputed(torch.autograd.Function):

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import log2, prod
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,16 @@ class PairInputs:
             self.options.skip_damaged,
             self.options.as_rgb,
         )
+
+    @property
+    def original_range(self) -> ValueRange | None:
+        """Range of originals that are floats; None: uint8."""
+        return None if self.extremes[0] is None else self.extremes[0].range
+
+    @property
+    def bits_per_image(self) -> float | None:
+        """Bits of an image's codes, each of which costs the same; None without codes."""
+        return None if self.codes is None else prod(self.codes.codes.shape[1:]) * log2(self.codes.num_codes)
 
     def codes_of(self, places: Sequence[int]) -> Tensor | None:
         """Return the codes (B, h, w, depth) of some pairs."""

@@ -112,6 +112,8 @@ class SetSettings:
                 raise UsageError(f"metric {name!r} compares pairs; give ORIGINALS and RECONSTRUCTIONS, or leave it out")
             if metric.needs_training:
                 raise UsageError(f"metric {name!r} needs the images that a generator was trained on; leave it out")
+            if metric.of_likelihood:
+                raise UsageError(f"metric {name!r} needs a generator, not its images alone; leave it out")
 
     def classes(self) -> list[Any]:
         """The classes of the metrics, of samples all."""
@@ -133,7 +135,8 @@ class SetSettings:
 def default_set_metrics() -> list[str]:
     """List the metrics of samples that need no more than two sets of images."""
     classes: dict[str, Any] = {name: registry.load("metrics", name) for name in registry.names("metrics")}
-    return [name for name, metric in classes.items() if metric.of_samples and not metric.needs_training]
+    of_samples = {name: metric for name, metric in classes.items() if metric.of_samples}
+    return [name for name, metric in of_samples.items() if not (metric.needs_training or metric.of_likelihood)]
 
 
 @torch.no_grad()

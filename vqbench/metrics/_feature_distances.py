@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 
 import numpy as np
 import scipy.linalg
+import torch
 from torch import Tensor
 
 from vqbench.errors import RunError
 from vqbench.networks.compat import ensure_torchvision
+from vqbench.networks.inception import DIM
 from vqbench.protocol import MeasureProtocol
 
 EPS = 1e-6  # added to the diagonals of both covariances where their product has no finite root
@@ -34,24 +37,59 @@ def moments_of_sums(count: Tensor, total: Tensor, outer: Tensor) -> Moments:
     return mean.numpy(), ((outer - count * mean.outer(mean)) / (count - 1)).numpy()
 
 
+def zero_sums(name: str) -> dict[str, Tensor]:
+    """Return the sums of no features, from whose totals :func:`moments_in` computes moments."""
+    return {
+        f"{name}_count": torch.zeros((), dtype=torch.float64),
+        f"{name}_sum": torch.zeros(DIM, dtype=torch.float64),
+        f"{name}_outer": torch.zeros(DIM, DIM, dtype=torch.float64),
+    }
+
+
+def add_features(state: dict[str, Tensor], name: str, features: Tensor) -> None:
+    """Add ``features`` (B, 2048) to the sums of ``name`` in ``state``."""
+    f = features.double()
+    state[f"{name}_count"] += len(f)
+    state[f"{name}_sum"] += f.sum(0)
+    state[f"{name}_outer"].addmm_(f.T, f)
+
+
+def moments_in(state: Mapping[str, Tensor], name: str) -> Moments:
+    """Compute the moments of the features that were added under ``name``."""
+    return moments_of_sums(*(state[f"{name}_{of}"] for of in ("count", "sum", "outer")))
+
+
 def frechet_distance(protocol: MeasureProtocol, first: Moments, second: Moments) -> float:
     """Compute |m - m'|² + tr(S + S' - 2 (S S')^(1/2)).
 
-    The implementation is torch-fidelity's or, under a ``protocol`` with an additional resize (``fid_resize``), that of
-    CVQ-VAE's released code.
+    The distance is torch-fidelity's, by :func:`factored_distance`. Under a ``protocol`` with an additional resize to a
+    side (``fid_resize``) the implementation is that of CVQ-VAE's released code.
     """
-    if protocol.fid_resize is None:
-        return torch_fidelity_distance(*first, *second)
-    return scipy_distance(*first, *second)
+    if isinstance(protocol.fid_resize, int):
+        return scipy_distance(*first, *second)
+    return factored_distance(*first, *second)
 
 
-def torch_fidelity_distance(mean1: np.ndarray, cov1: np.ndarray, mean2: np.ndarray, cov2: np.ndarray) -> float:
-    """Compute the Fréchet distance as torch-fidelity does: by eigenvalues."""
-    ensure_torchvision()
-    from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
+def factored_distance(mean1: np.ndarray, cov1: np.ndarray, mean2: np.ndarray, cov2: np.ndarray) -> float:
+    """Compute the Fréchet distance by factors of the covariances, also where these are singular.
 
-    one, two = {"mu": mean1, "sigma": cov1}, {"mu": mean2, "sigma": cov2}
-    return float(fid_statistics_to_metric(one, two, verbose=False)[KEY_METRIC_FID])
+    With S = L Lᵀ and S' = L' L'ᵀ, the eigenvalues of S S' are the squared singular values of Lᵀ L', so the trace of its
+    root is their sum. Covariances of N features have rank N - 1, and so have the factors: of fewer than 2,048 images
+    this is exact to rounding and takes half a second. torch-fidelity has the eigenvalues of S S' itself. Those that
+    should be 0 are 1e-16 of the largest there, and their roots 1e-8: its values are up to 2e-6 of a value smaller (6e-5
+    of 44 with 400 images). From 2,048 images on, both agree to 1e-12.
+    """
+    root = np.linalg.svd(_factor(cov1).T @ _factor(cov2), compute_uv=False).sum()
+    shift = mean1 - mean2
+    return float(shift @ shift + np.trace(cov1) + np.trace(cov2) - 2 * root)
+
+
+def _factor(cov: np.ndarray) -> np.ndarray:
+    """Return L (D, R) with L Lᵀ = ``cov`` (D, D) of rank R, by a Cholesky decomposition with pivots."""
+    lower, pivots, rank, _ = scipy.linalg.lapack.dpstrf(cov, lower=1)
+    factor = np.empty((len(cov), rank))
+    factor[pivots - 1] = np.tril(lower)[:, :rank]
+    return factor
 
 
 def scipy_distance(mean1: np.ndarray, cov1: np.ndarray, mean2: np.ndarray, cov2: np.ndarray) -> float:

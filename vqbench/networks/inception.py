@@ -15,7 +15,7 @@ from vqbench import assets
 from vqbench.images import rounded
 from vqbench.networks.compat import ensure_torchvision
 from vqbench.networks.precision import inference_float32
-from vqbench.protocol import FidResize
+from vqbench.protocol import FidInput, FidResize, own_fid_input
 
 DIM = 2048  # of pool3, the layer that FID is defined on
 VERSION = 1  # raised by hand when a change here changes features, so that cached ones are computed again
@@ -49,7 +49,7 @@ def network(device: torch.device) -> nn.Module:
     return net.to(device)
 
 
-def features(net: nn.Module, images: Tensor, resize: int | FidResize | None) -> Tensor:
+def features(net: nn.Module, images: Tensor, resize: int | FidResize | None, scale: FidInput | None = None) -> Tensor:
     """Compute features (B, 2048) float32, on the CPU.
 
     ``images`` are (B, C, H, W) in [0, 1]; they are rounded to 8 bits.
@@ -60,21 +60,37 @@ def features(net: nn.Module, images: Tensor, resize: int | FidResize | None) -> 
     and from there PyTorch's to 299, with channels last. Else a resize to 299 by name: ``pytorch`` (pytorch-fid),
     ``pillow`` (bilinear, 8 bits), ``clean`` (clean-fid: bicubic in floats, clipped to the range of levels) or
     ``torchmetrics`` (bilinear in floats, antialiased).
+
+    ``scale``: what the network is given for a level; None for what the tool of ``resize`` gives it.
     """
     levels = rounded(images.expand(-1, 3, -1, -1))  # (B, 3, H, W) uint8
     with inference_float32(images.device):
-        if resize is None:
+        if resize is None and scale in (None, own_fid_input(None)):
             parts = [net(chunk)[0] for chunk in levels.split(CHUNK)]
         else:
-            parts = [_pool3(net, _resized(chunk, resize)) for chunk in levels.split(CHUNK)]
+            parts = [_pool3(net, _scaled(_resized(chunk, resize), resize, scale)) for chunk in levels.split(CHUNK)]
         return torch.cat(parts).cpu()
 
 
-def _resized(levels: Tensor, resize: int | FidResize) -> Tensor:
-    """Resize to the network's input: by Pillow, unless ``pytorch``, then by PyTorch.
+def _scaled(x: Tensor, resize: int | FidResize | None, scale: FidInput | None) -> Tensor:
+    """Scale what :func:`_resized` gives from its own scale to ``scale``."""
+    own = own_fid_input(resize)
+    if scale in (None, own):
+        return x
+    factor = 128 / 127.5 if own == "x/128-1" else 127.5 / 128
+    return (x + 1) * factor - 1
 
-    uint8 (B, 3, H, W) to (B, 3, 299, 299) in [-1, 1].
+
+def _resized(levels: Tensor, resize: int | FidResize | None) -> Tensor:
+    """Resize to the network's input, in the scale of the tool that does so.
+
+    None as TensorFlow 1, a side by Pillow and then PyTorch. uint8 (B, 3, H, W) to (B, 3, 299, 299) in [-1, 1].
     """
+    if resize is None:
+        from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
+
+        x = interpolate_bilinear_2d_like_tensorflow1x(levels.float(), size=(INPUT, INPUT), align_corners=False)
+        return ((x - 128) / 128).contiguous(memory_format=torch.channels_last)
     if resize == "clean":
         return _bicubic_floats(levels)
     if resize == "torchmetrics":

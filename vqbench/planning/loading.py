@@ -218,9 +218,9 @@ def _described(entry: PlannedRun, dataset: Any, shapes: bool) -> PlannedRun:
     """
     from vqbench.planning.feasibility import code_shape
 
-    bound = registry.load("quantizers", entry.run.quantizer.name).upper_bound
+    quantizer = registry.load("quantizers", entry.run.quantizer.name)
     shape = asdict(code_shape(entry.run, dataset.channels, dataset.size)) if shapes else {}
-    return replace(entry, upper_bound=bound, **shape)
+    return replace(entry, upper_bound=quantizer.upper_bound, batch_dependent=quantizer.batch_dependent, **shape)
 
 
 def _metric_info(name: str) -> MetricInfo:
@@ -236,6 +236,8 @@ def _metric_info(name: str) -> MetricInfo:
             metric.few,
             metric.of_samples,
             metric.by_codebook,
+            metric.rate,
+            metric.needs_codes,
         )
 
 
@@ -254,7 +256,7 @@ def _sampling(spec: SuiteSpec, infos: dict[str, MetricInfo]) -> Sampling | None:
     if of_samples and spec.generate is None:
         raise spec.error(
             ("metrics", spec.metrics.index(of_samples[0])),
-            f"{of_samples[0]!r} measures generated images; give the suite a second stage by `generate`",
+            f"{of_samples[0]!r} measures a second stage; give the suite one by `generate`",
         )
     if spec.generate is not None and not 0 < len(of_samples) < len(infos):
         raise spec.error(
@@ -263,6 +265,13 @@ def _sampling(spec: SuiteSpec, infos: dict[str, MetricInfo]) -> Sampling | None:
     if spec.generate is None:
         return None
     recipe: Any = registry.load("recipes", name := spec.generate.name)
+    for metric in of_samples:
+        cls: Any = registry.load("metrics", metric)
+        if cls.of_likelihood and not recipe.likelihood:
+            raise spec.error(
+                ("metrics", spec.metrics.index(metric)),
+                f"{metric!r} measures the likelihood of codes, which {name!r} does not give; leave it out",
+            )
     try:
         return spec.samples.sampling(name, recipe)
     except Problem as problem:

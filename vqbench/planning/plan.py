@@ -28,6 +28,7 @@ class PlannedRun:
     group: str | int | float | bool | None  # what the table groups by: the data set, or the value of an argument
     run: RunSpec
     upper_bound: bool = False  # an upper bound, not a method
+    batch_dependent: bool = False  # its codes depend on the batch in evaluation too
     paper_row: str | None = None  # the row and the setting of the paper's table that this one corresponds to
     paper_setting: str | None = None
     latent: str | None = None  # the shape of its codes, as "16²×4"; only where the table shows it
@@ -51,6 +52,8 @@ class MetricInfo:
     few: int = 0  # with fewer images than this, it is not ranked
     of_samples: bool = False  # of a second stage's images, not of reconstructions
     by_codebook: bool = False  # comparable only between codebooks of one size
+    rate: bool = False  # bits that the codes cost, a part of the budget
+    of_codes: bool = False  # says nothing of images
 
 
 @dataclass(frozen=True)
@@ -116,9 +119,11 @@ class Plan:
 
     @cached_property
     def _labels(self) -> dict[str, str]:
-        by = self.suite.table.group
+        table = self.suite.table
         return {
-            entry.run.key: entry.label if by == "dataset" else f"{entry.label}, {by}={entry.group}"
+            entry.run.key: entry.label
+            if table.group == "dataset"
+            else f"{entry.label}, {table.group_text(entry.group).replace(' = ', '=')}"
             for entry in reversed(self.entries)
         }
 

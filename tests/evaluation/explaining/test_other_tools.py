@@ -16,6 +16,7 @@ from vqbench.errors import AssetError, UsageError
 from vqbench.evaluation.explaining.other_tools import OTHER_TOOLS, named_protocol
 from vqbench.evaluation.explaining.settings import SETTINGS
 from vqbench.networks import inception, perceptual
+from vqbench.protocol import own_fid_input
 
 __all__ = ["pair"]  # fixture
 
@@ -72,6 +73,34 @@ def test_resizes_of_fid_are_those_of_the_tools() -> None:
     assert np.allclose(
         inception._resized(levels, "pillow")[0, 1].numpy(), np.asarray(pillow)[..., 1] / 127.5 - 1, atol=1e-6
     )
+
+
+@pytest.mark.parametrize("resize", [None, 229, "pytorch", "pillow", "clean", "torchmetrics"])
+def test_inputs_of_inception_are_scaled_as_named(resize: Any) -> None:
+    """Each resize has the scale of its tool, and is brought to the other one."""
+    levels = torch.tensor([0, 128, 255], dtype=torch.uint8).view(3, 1, 1, 1).expand(-1, 3, 32, 32)
+    expected = {"x/128-1": [-1, 0, 127 / 128], "x/127.5-1": [-1, 1 / 255, 1]}
+    for scale in (None, "x/128-1", "x/127.5-1"):
+        x = inception._scaled(inception._resized(levels, resize), resize, scale)
+        assert x.shape == (3, 3, 299, 299)
+        of = torch.tensor(expected[scale or own_fid_input(resize)]).view(3, 1, 1, 1).expand_as(x)
+        torch.testing.assert_close(x, of, atol=1e-6, rtol=0)
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_the_usual_path_is_the_one_by_its_pieces() -> None:
+    """torch-fidelity's features are those of its resize and its scale, and differ from those of the other scale."""
+    try:
+        net = inception.network(torch.device("cpu"))
+    except AssetError as error:
+        pytest.skip(f"the weights of FID are not to be had on this machine: {error}")
+    images = torch.from_numpy(np.stack(photographs()[:2])).permute(0, 3, 1, 2).float() / 255
+    usual = inception.features(net, images, None)
+    pieces = inception._pool3(net, inception._resized((images * 255).round().to(torch.uint8), None))
+    torch.testing.assert_close(pieces, usual, atol=1e-4, rtol=1e-4)
+    assert torch.equal(inception.features(net, images, None, "x/128-1"), usual)
+    assert (inception.features(net, images, None, "x/127.5-1") - usual).abs().max() > 1e-2
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from skimage import data, metrics
 
+from vqbench.api.explaining import ExplainOptions, explain_images
 from vqbench.errors import UsageError
 from vqbench.evaluation.explaining.image_explanation import searched
 from vqbench.evaluation.explaining.other_tools import named_protocol
@@ -20,6 +21,7 @@ from vqbench.evaluation.explaining.target import Target, TargetSearch, target_pl
 from vqbench.evaluation.image_pairs import PairSettings, evaluate_pairs, pairs_of
 from vqbench.execution.preparation import fetch
 from vqbench.measuring.explained_pairs import ExplainedPairs
+from vqbench.reporting.explaining import protocol_differences
 
 SIDE, COUNT = 96, 12
 
@@ -201,3 +203,40 @@ def test_arrays_are_as_files_are(pair: tuple[Path, Path], tmp_path: Path) -> Non
     files = next(iter(ExplainedPairs(*pair).batches("given")))
     assert torch.equal(originals, files[0])
     assert torch.equal(others, files[1])
+
+
+def test_settings_may_follow_a_protocol(pair: tuple[Path, Path]) -> None:
+    """From and to may change settings of a protocol: the steps lead there, and the value is that of the settings."""
+    images = ExplainedPairs(*pair)
+    options = ExplainOptions("clean+psnr_mean=set", "clean+jpeg=75+images=6", ["psnr"])
+    found = explain_images(images, options)
+    titles = [change.setting.title for change in found.cumulative("psnr")]
+    assert titles == ["jpeg none → 75", "psnr_mean set → image", "images 12 → 6"]
+    pairs = zip(*(side[:6] for side in arrays(pair)), strict=True)
+    coded = [psnr(through_jpeg(a, 75), through_jpeg(b, 75)) for a, b in pairs]
+    assert found.end("psnr") == pytest.approx(np.mean(coded), abs=2e-5)
+    assert found.start("psnr") == pytest.approx(planted("mean error", *arrays(pair))[1], abs=2e-5)
+    printed = protocol_differences.text(found)
+    table = printed.split("does not apply")[0].splitlines()[:-1]
+    assert max(map(len, table)) <= 80
+    assert "\nclean, changed  " in printed
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("clean+jpeg", "write settings after the protocol as NAME=VALUE, such as clean.jpeg=75"),
+        ("clean+jpg=75", "unknown setting 'jpg'; .*jpeg"),
+        ("clean+jpeg=40", "jpeg can be none, 75, 95, not '40'"),
+        ("clean+images=13", "images can be 2 to 12, not '13'"),
+        ("clean+images=half", "images can be 2 to 12, not 'half'"),
+        ("clean+jpeg=75+jpeg=95", "has jpeg twice"),
+        ("clean+originals=crop", "originals does not apply"),
+        ("clean+reference=other", "--other-reference FOLDER"),
+        ("claen+jpeg=75", "unknown protocol 'claen'.*clean"),
+    ],
+)
+def test_odd_settings_of_a_protocol_are_refused(text: str, sentence: str, pair: tuple[Path, Path]) -> None:
+    """What follows a protocol is a setting that exists, with a value that it has and that fits the images."""
+    with pytest.raises(UsageError, match=sentence):
+        explain_images(ExplainedPairs(*pair), ExplainOptions("clean", text, ["psnr"]))

@@ -8,12 +8,12 @@ import torch
 
 from vqbench import registry
 from vqbench.errors import counted
-from vqbench.evaluation.explaining.other_tools import named_protocol
+from vqbench.evaluation.explaining.named_conditions import named_conditions
 from vqbench.evaluation.explaining.pair_changes import Fetch, image_metrics, plan
 from vqbench.evaluation.explaining.protocol_differences import Explanation, ExplanationPlan, Number
 from vqbench.evaluation.explaining.settings import Conditions, Inputs
 from vqbench.evaluation.explaining.target import TargetPlan, TargetSearch
-from vqbench.evaluation.explaining.values import ExplainedImages, Passes, values_under
+from vqbench.evaluation.explaining.values import ExplainedImages, Passes, distance_images, values_under
 from vqbench.evaluation.image_pairs import default_metrics
 from vqbench.protocol import MeasureProtocol
 from vqbench.system.durations import approximate
@@ -23,19 +23,19 @@ SECONDS = {
     "vgg16_lpips": 1.2,
     "alexnet_lpips": 0.1,
 }  # by weights, per pair of 256x256 on one core
-FRECHET = 15.0  # seconds on one core for the distance of two sets of moments, whatever the number of images
 
 Progress = Callable[[int, int], None]  # receives the images done and in all; may raise Interrupted
 Say = Callable[[str], None]
 
 
 def plan_of(inputs: Inputs, start: str, end: str, metrics: Sequence[str], fetch: Fetch) -> ExplanationPlan:
-    """Choose what to evaluate between the protocols named ``start`` and ``end``.
+    """Choose what to evaluate between the protocols named ``start`` and ``end``, with settings if any.
 
     Without ``metrics``, those that need no network. Raises UsageError for unknown names.
     """
     chosen = list(dict.fromkeys(metrics)) or default_metrics(with_codes=False, side=min(inputs.height, inputs.width))
-    return plan(named_protocol(start), named_protocol(end), image_metrics(chosen), inputs, fetch)
+    ends = (named_conditions(each, inputs) for each in (start, end))
+    return plan(*ends, image_metrics(chosen), inputs, fetch)
 
 
 def explained(
@@ -97,7 +97,8 @@ def cost(wanted: Mapping[Conditions, Sequence[str]], inputs: Inputs) -> str:
     """Say how often images go through a network, and about how long it takes."""
     families = [family for part in Passes.of(wanted).families for family in part]
     larger = inputs.height * inputs.width / 256**2  # times as many pixels, which Inception sees at one size
-    seconds = FRECHET * sum("rfid" in names for names in wanted.values())
+    distances = (distance_images(name, under) for under, names in wanted.items() for name in names)
+    seconds = SECONDS["inception_fid"] * sum(distances)
     passes = 0
     labels: dict[str, None] = {}
     for family in families:

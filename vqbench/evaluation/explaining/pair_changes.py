@@ -16,6 +16,7 @@ from vqbench.evaluation.explaining.settings import (
     Inputs,
     changed,
     conditions,
+    given,
     moves,
     obstacle,
     values_of,
@@ -48,7 +49,8 @@ def plan(
     had.
     """
     version = start.VERSION + end.VERSION  # another one whenever either is raised, as features are cached by it
-    first, last = (replace(conditions(each, inputs), VERSION=version) for each in (start, end))
+    given_ends = (each if isinstance(each, Conditions) else conditions(each, inputs) for each in (start, end))
+    first, last = (replace(each, VERSION=version) for each in given_ends)
     require_measurable(classes, (first, last), inputs)
     fetch([asset for metric in classes.values() for under in (first, last) for asset in metric.assets(under)])
     left_out: dict[str, None] = {}  # a set that keeps the order
@@ -75,7 +77,7 @@ def plan(
         each
         for setting in SETTINGS.values()
         for value in values_of(setting, inputs)
-        if value != getattr(first, setting.knob)
+        if not given(setting.knob, value, first)
         for each in change(setting.knob, value, first, changed(first, {setting.knob: value}))
     ]
     not_tried = [sentence for sentence, moved in NOT_TRIED.items() if any(name in classes for name in moved)]
@@ -90,7 +92,7 @@ def image_metrics(names: Sequence[str]) -> dict[str, type[Metric]]:
     """
     classes: dict[str, type[Metric]] = {name: registry.load("metrics", name) for name in names}
     for name, metric in classes.items():
-        if metric.of_samples or metric.needs_codes or not metric.knobs:
+        if metric.of_samples or metric.needs_codes or metric.needs_model or not metric.knobs:
             raise UsageError(f"metric {name!r} is not one of originals and reconstructions alone; leave it out")
     return classes
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from vqbench.evaluation.explaining.protocol_differences import word
-from vqbench.protocol import Knob, MeasureProtocol
+from vqbench.protocol import Knob, MeasureProtocol, own_fid_input
 
 if TYPE_CHECKING:
     from vqbench.metric import Metric
@@ -102,6 +102,7 @@ SETTINGS: Mapping[str, Setting] = {
         Setting("lpips_net", "the network of LPIPS", ("vgg", "alex")),
         Setting("lpips_input", "the range of what LPIPS's network is given", ("[-1, 1]", "[0, 1]")),
         Setting("fid_resize", "the resize before Inception", (None, 229, "pytorch", "pillow", "clean", "torchmetrics")),
+        Setting("fid_input", "what Inception is given for a level x", (None, "x/128-1", "x/127.5-1")),
         Setting("reference", "the images that FID and KID compare reconstructions with", (PARTNERS, OTHER)),
         Setting("images", "the number of images", ()),  # values depend on how many there are
     )
@@ -138,6 +139,15 @@ def changed(base: Conditions, settings: Mapping[str, Any]) -> Conditions:
         values["pixels"] = "round"
     name = "+".join([base.name, *(f"{knob}={word(value)}" for knob, value in settings.items())])
     return replace(base, name=name, summary=f"{name}, to explain numbers", **values)
+
+
+def given(knob: str, value: Any, base: MeasureProtocol) -> bool:
+    """Return whether a setting of ``base`` is ``value`` already."""
+    current = getattr(base, knob)
+    if knob == "fid_input":
+        own = own_fid_input(base.fid_resize)
+        value, current = value or own, current or own
+    return bool(value == current)
 
 
 def moves(knob: str, metric: type[Metric]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from vqbench.evaluation.explaining.settings import (
     Conditions,
     Inputs,
     changed,
+    given,
     moves,
     obstacle,
     values_of,
@@ -180,7 +181,7 @@ def target_plan(target: Target, base: Conditions, inputs: Inputs, fetch: Fetch) 
         if not moves(setting.knob, metric):
             continue
         for value in values_of(setting, inputs):
-            if value == getattr(base, setting.knob):
+            if given(setting.knob, value, base):
                 continue
             reason = obstacle(setting.knob, value, base, inputs) or _missing(metric, setting.knob, value, base, fetch)
             if reason and not (setting.knob == "pixels" and base.jpeg is not None):
@@ -202,8 +203,12 @@ def _combined(single: list[tuple[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def _idle(settings: Mapping[str, Any], base: Conditions, inputs: Inputs) -> bool:
-    """Return whether pixels cannot be so, or are so already."""
+    """Return whether pixels cannot be so, or a setting is so already, beside the others."""
     jpeg = settings.get("jpeg", base.jpeg)
+    if "fid_input" in settings and given(
+        "fid_input", settings["fid_input"], replace(changed(base, settings), fid_input=None)
+    ):
+        return True
     pixels = settings.get("pixels")
     return (pixels == "float" and jpeg is not None) or (pixels == "round" and jpeg is None and inputs.eight_bits)
 

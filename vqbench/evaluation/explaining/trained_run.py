@@ -15,14 +15,14 @@ from vqbench.backbone import Autoencoder
 from vqbench.dataset import Dataset
 from vqbench.errors import UsageError, nearest
 from vqbench.evaluation.explaining.image_explanation import Say, cost
-from vqbench.evaluation.explaining.other_tools import named_protocol
+from vqbench.evaluation.explaining.named_conditions import named_conditions
 from vqbench.evaluation.explaining.pair_changes import Fetch, plan
 from vqbench.evaluation.explaining.protocol_differences import Explanation, ExplanationPlan
 from vqbench.evaluation.explaining.settings import Conditions, Inputs
 from vqbench.evaluation.image_pairs import default_metrics
 from vqbench.evaluation.reconstructions import Evaluator
 from vqbench.protocol import MEASURE
-from vqbench.spec import RunSpec
+from vqbench.spec import RunSpec, seeds
 from vqbench.store.value_name import ValueName
 
 if TYPE_CHECKING:
@@ -72,7 +72,11 @@ def explain(
     variants = [under for under in wanted if under.name not in MEASURE]
     evaluator = Evaluator(dataset, device, keep=False)
     measured = evaluator.measure(
-        model, {names[under]: chosen for under, chosen in wanted.items()}, on_progress, variants
+        model,
+        {names[under]: chosen for under, chosen in wanted.items()},
+        on_progress,
+        variants,
+        seeds=seeds(run.seed, run.dataset.name),
     ).values
     values = {under: {metric: each.value for metric, each in measured[name].items()} for under, name in names.items()}
     return Explanation(run, count, what, dict(values.items()))
@@ -86,7 +90,8 @@ def programme(
     Without ``metrics``, those that need no network.
     """
     chosen = list(dict.fromkeys(metrics)) or default_metrics(with_codes=True, side=min(inputs.height, inputs.width))
-    return plan(named_protocol(start), named_protocol(end), {name: _metric(name) for name in chosen}, inputs, fetch)
+    ends = (named_conditions(each, inputs) for each in (start, end))
+    return plan(*ends, {name: _metric(name) for name in chosen}, inputs, fetch)
 
 
 def _metric(name: str) -> type[Metric]:

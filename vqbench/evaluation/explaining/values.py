@@ -14,11 +14,18 @@ from vqbench.evaluation.explaining.protocol_differences import Number
 from vqbench.evaluation.explaining.settings import OTHER, PARTNERS, Conditions, Inputs
 from vqbench.images import as_measured
 from vqbench.metric import Batch, Context, Metric
+from vqbench.protocol import MeasureProtocol
 
 STEP = 20  # images between two reports of progress: each is prepared in many ways
 TOGETHER = 16  # conditions evaluated in one pass: each has sums of its own, 67 MB for rFID
-DISTANCE = {"rfid": 30}  # metrics whose value takes as long to compute as the features of so many images
 SIDE = "originals"  # how the state of a metric of sets begins for what references take the place of
+
+
+def distance_images(name: str, under: MeasureProtocol) -> int:
+    """Return how many pairs take Inception as long as the distance of ``name`` takes after them."""
+    if name != "rfid":
+        return 0
+    return 50 if isinstance(under.fid_resize, int) else 3  # by scipy or by factors; whatever the number of pairs
 
 
 class ExplainedImages(Protocol):
@@ -94,9 +101,8 @@ class Passes:
         references = inputs.references or 0
         families = [family for part in self.families for family in part]
         images = sum(inputs.images + references * bool(family.compared) for family in families)
-        return images + sum(
-            DISTANCE.get(name, 0) for each in families for names in each.members.values() for name in names
-        )
+        members = [member for family in families for member in family.members.items()]
+        return images + sum(distance_images(name, under) for under, names in members for name in names)
 
 
 @torch.no_grad()
@@ -211,8 +217,8 @@ class _Pass:
             metric.state = own | {key: state for key, state in other.state.items() if key.startswith(SIDE)}
         value = metric.compute()
         metric.state = own
-        if DISTANCE.get(name):
-            self.advance(DISTANCE[name])
+        if images := distance_images(name, under):
+            self.advance(images)
         return value
 
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import log2
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,11 +46,15 @@ class ModelSide:
 
 @dataclass(frozen=True)
 class ModelCodes:
-    """The codes that a model returns: their codebook, and codes per position."""
+    """The codes that a model returns: their codebook, and how many an image has."""
 
     path: str
     num_codes: int
-    depth: int
+    shape: tuple[int, ...]  # (h, w, depth) of the first image's
+
+    @property
+    def depth(self) -> int:
+        return self.shape[-1]
 
 
 @dataclass(frozen=True)
@@ -96,9 +101,8 @@ class ModelInputs:
     @cached_property
     def reader(self) -> ModelReader:
         """The pairs as batches."""
-        scale = None if self.extremes is None else self.extremes.range
-        depth = None if self.codes is None else self.depth
-        return ModelReader(self.originals, self.model, self.matched, scale, self.options.skip_damaged, depth)
+        depth, skip = None if self.codes is None else self.depth, self.options.skip_damaged
+        return ModelReader(self.originals, self.model, self.matched, self.original_range, skip, depth)
 
     @property
     def reconstructions(self) -> ModelSide:
@@ -116,6 +120,19 @@ class ModelInputs:
     def bits(self) -> float | None:
         """Bits per position, where these are not those of the codebook's size."""
         return self.model.bits
+
+    @property
+    def original_range(self) -> ValueRange | None:
+        """Range of originals that are floats; None: uint8."""
+        return None if self.extremes is None else self.extremes.range
+
+    @property
+    def bits_per_image(self) -> float | None:
+        """Bits of the first image's codes, each of which costs the same; None without codes."""
+        if self.codes is None:
+            return None
+        height, width, depth = self.codes.shape
+        return height * width * (depth * log2(self.codes.num_codes) if self.bits is None else self.bits)
 
     def first_size(self) -> tuple[int, int]:
         """Return height and width of the first image."""
@@ -299,4 +316,4 @@ def _codes(model: ImageModel, output: ModelOutput, given: int | None) -> tuple[M
         return None, []
     if model.num_codes is None:
         return None, [f"The codes of {model.name} are not counted: --num-codes states the size of its codebook."]
-    return ModelCodes(model.name, model.num_codes, output.codes.shape[-1]), []
+    return ModelCodes(model.name, model.num_codes, tuple(output.codes.shape[1:])), []

@@ -19,6 +19,7 @@ from vqbench.reporting.tables.table import Column
 
 if TYPE_CHECKING:
     from vqbench.metric import Metric
+    from vqbench.protocol import MeasureProtocol
 
 
 WIDTH = 80  # columns of a page
@@ -50,14 +51,20 @@ def _waterfall(explanation: Explanation, column: Column) -> str:
     changes = list(explanation.cumulative(column.key))
     if not changes:
         return f"{column.head}: {_shown(column, start)} under {plan.start.name} and under {plan.end.name}"
-    rows = [(plan.start.name, _shown(column, start), "")]
+    rows = [(_short(plan.start), _shown(column, start), "")]
     rows += [(change.setting.title, *_cells(column, change.before, change.after)) for change in changes]
-    rows.append((plan.end.name, *_cells(column, start, end)))
+    rows.append((_short(plan.end), *_cells(column, start, end)))
     widths = [max(len(row[place]) for row in (*rows, (HEAD, column.head, "change"))) for place in range(3)]
     space = min(LONGEST, max(SHORTEST, WIDTH - sum(widths) - 6))
     bars = ["", *_bars([(change.before, change.after) for change in changes], space), ""]
     lines = [(HEAD, column.head, "change", ""), *((*row, bar) for row, bar in zip(rows, bars, strict=True))]
     return "\n".join(f"{a:{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}  {d}".rstrip() for a, b, c, d in lines)
+
+
+def _short(under: MeasureProtocol) -> str:
+    """Return the name of a protocol, and whether settings follow it, which the table shows."""
+    name, plus, _ = under.name.partition("+")
+    return f"{name}, changed" if plus else name
 
 
 def _bars(steps: Sequence[tuple[Number, Number]], space: int) -> list[str]:
@@ -77,7 +84,7 @@ def _bars(steps: Sequence[tuple[Number, Number]], space: int) -> list[str]:
 def _alone(explanation: Explanation, columns: Sequence[Column]) -> str:
     """Tabulate the change of each setting alone; a dash where it moves nothing."""
     of = {column.key: {change.setting: change for change in explanation.alone(column.key)} for column in columns}
-    rows = [[explanation.plan.start.name, *(_shown(column, explanation.start(column.key)) for column in columns)]]
+    rows = [[_short(explanation.plan.start), *(_shown(column, explanation.start(column.key)) for column in columns)]]
     for setting in explanation.plan.alone:
         changes = [(column, of[column.key].get(setting)) for column in columns]
         cells = [_cells(column, each.before, each.after)[1] if each else "–" for column, each in changes]

@@ -12,8 +12,8 @@ import numpy as np
 
 from vqbench import protocol
 from vqbench.errors import StoreError
+from vqbench.functional.code_entropy import image_entropy_bits
 from vqbench.planning.plan import Plan, PlannedRun
-from vqbench.reporting import statistics
 from vqbench.reporting.tables.assemble import tables_of
 from vqbench.reporting.tables.budget import Budget, budget_of
 from vqbench.reporting.tables.stored_runs import StoredRun, StoredRuns
@@ -120,7 +120,7 @@ class RunView:
             uniform = float(cells.sum()) * math.log2(counts.shape[1])
             if self.budget.bits is not None and not math.isclose(uniform, self.budget.bits, rel_tol=1e-6):
                 return None
-        return float(sum(int(n) * statistics.entropy_bits(each) for n, each in zip(cells, counts, strict=True)))
+        return image_entropy_bits(counts, [int(n) for n in cells])
 
     def value(self, protocol_name: str, metric: str) -> float | None:
         """Return the value of ``metric`` in the version that the table wants, or None."""
