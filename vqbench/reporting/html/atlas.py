@@ -14,7 +14,7 @@ from vqbench.reporting import statistics
 from vqbench.reporting.column_tests import ColumnTest, judge_columns
 from vqbench.reporting.html.codebooks import usage_path
 from vqbench.reporting.html.finding import finding, unused_codes
-from vqbench.reporting.html.images import SCORE, sample_thumbnails, thumbnails
+from vqbench.reporting.html.images import SCORE, row_thumbnails, thumbnails
 from vqbench.reporting.html.suite_view import RunView, SuiteView
 from vqbench.reporting.tables.budget import BITS
 from vqbench.reporting.tables.formats.layout import layout
@@ -113,10 +113,14 @@ def _panel(
     rows = [_row(suite, table, row, start) for row in block.rows]
     runs = [suite.by_key[key] for row in rows for key in row["runs"]]
     slots = range(len(table.columns))
+    sampled = any(run.samples for row in rows for run in suite.generators(runs, row["label"]))
     return {
         "heading": heading,
         "rows": rows,
-        "originals": next((shown for run in runs if (shown := thumbnails(run, originals=True))), None),
+        "originals": None
+        if sampled
+        else next((shown for run in runs if (shown := thumbnails(run, originals=True))), None),
+        "images": "samples" if sampled else "images",
         "findings": [finding(block, table.columns[i], start + i, tests.get(i), corrected) for i in slots],
     }
 
@@ -135,7 +139,7 @@ def _row(suite: SuiteView, table: Table, row: Row, start: int) -> dict[str, Any]
         "runs": [run.key for run in runs],
         "usage": usage_path(coded.counts) if coded is not None and coded.counts is not None else None,
         "used": float((coded.counts > 0).mean()) if coded is not None and coded.counts is not None else None,
-        "images": next((shown for run in runs if (shown := sample_thumbnails(run) or thumbnails(run))), None),
+        "images": row_thumbnails([*suite.generators(runs, one_line(row.label)), *runs]),
     }
 
 

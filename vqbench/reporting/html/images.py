@@ -95,6 +95,12 @@ def sample_thumbnails(view: RunView) -> PngImage | None:
     return png_image(strip(_reduced(view.samples.samples[:THUMBNAILS])), f"{view.label}: samples")
 
 
+def row_thumbnails(views: Sequence[RunView]) -> PngImage | None:
+    """Draw the samples of a row's generator, or else the reconstructions of its first run that keeps some."""
+    sampled = (shown for view in views if (shown := sample_thumbnails(view)))
+    return next(sampled, None) or next((shown for view in views if (shown := thumbnails(view))), None)
+
+
 def sample_sheets(views: Sequence[RunView], bytes_per_run: int) -> list[SampleSheet]:
     """Draw the samples of every generator, and below each its nearest training image.
 

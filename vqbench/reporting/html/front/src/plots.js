@@ -133,6 +133,7 @@ function curves() {
   const keys = [...new Set(drawn.flatMap(({ run }) => run.history.flatMap((epoch) => Object.keys(epoch))))]
     .filter((key) => key !== "epoch" && drawn.some(({ run }) => run.history.some((epoch) => typeof epoch[key] === "number")));
   if (!keys.length) return one("#curves").replaceChildren(el("p", { class: "fine" }, "No row shown has a history of training."));
+  if (drawn.every(({ run }) => run.history.length < 2)) return one("#curves").replaceChildren(el("p", { class: "fine" }, "No curve: every run shown has one epoch."));
   const key = keys.includes(curve) ? curve : keys.includes("error") ? "error" : keys[0];
   const series = drawn.map(({ row, run }) => ({ row, i: methods.indexOf(row.label), points: run.history.map((epoch) => [epoch.epoch, epoch[key]]).filter(([, y]) => typeof y === "number") })).filter((each) => each.points.length);
   const logarithmic = LOGARITHMIC.includes(key) && series.every((each) => each.points.every(([, y]) => y > 0));
