@@ -40,7 +40,7 @@ def prior(tmp_path_factory: pytest.TempPathFactory) -> tuple[Prior, Dataset]:
         z = given.model.backbone.encode(to_unit(given.dataset.pixels("train")[:20]))  # (B, 8, 7, 7)
         features = z.permute(0, 2, 3, 1).flatten(0, 2)  # (N, 8)
         given.model.quantizer.codebook.copy_(features[torch.randperm(len(features))[:32]])
-    recipe(steps=40, dropout=0.3, learning_rate=3e-3, ema=0.9).fit(given)
+    recipe(steps=60, dropout=0.3, learning_rate=1e-2, ema=0.9).fit(given)
     generator = recipe(dropout=0.3).generator(given.model, 1, 28)
     generator.load_state_dict(torch.load(given.folder / "best.pt", weights_only=True))
     return generator.eval(), given.dataset
