@@ -170,8 +170,11 @@ class RankWorker:
             self._evaluator = Evaluator(dataset, engine.device, group=self.group)
         writer = SnapshotWriter(model, engine.device)
         progress = self._evaluation_progress(task.run)
-        result.measurement = self._evaluator.measure(model, task.missing, progress, see=writer.see)
-        result.write_snapshot = partial(writer.draw, task.folder, dataset, writer.counts())
+        seeds = spec.seeds(task.run.seed, task.run.dataset.name)
+        result.measurement = self._evaluator.measure(model, task.missing, progress, see=writer.see, seeds=seeds)
+        counts = writer.counts()
+        if not dataset.of_features:  # there is no image to keep
+            result.write_snapshot = partial(writer.draw, task.folder, dataset, counts)
 
     def _evaluate_samples(
         self,

@@ -220,9 +220,7 @@ def _described(entry: PlannedRun, dataset: Any, shapes: bool) -> PlannedRun:
 
     quantizer = registry.load("quantizers", entry.run.quantizer.name)
     shape = asdict(code_shape(entry.run, dataset.channels, dataset.size)) if shapes else {}
-    return replace(
-        entry, upper_bound=quantizer.upper_bound, batch_dependent=quantizer.batch_dependent, **shape
-    )
+    return replace(entry, upper_bound=quantizer.upper_bound, batch_dependent=quantizer.batch_dependent, **shape)
 
 
 def _metric_info(name: str) -> MetricInfo:

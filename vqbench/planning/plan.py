@@ -119,9 +119,11 @@ class Plan:
 
     @cached_property
     def _labels(self) -> dict[str, str]:
-        by = self.suite.table.group
+        table = self.suite.table
         return {
-            entry.run.key: entry.label if by == "dataset" else f"{entry.label}, {by}={entry.group}"
+            entry.run.key: entry.label
+            if table.group == "dataset"
+            else f"{entry.label}, {table.group_text(entry.group).replace(' = ', '=')}"
             for entry in reversed(self.entries)
         }
 
