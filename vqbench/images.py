@@ -25,7 +25,12 @@ Result = TypeVar("Result")
 
 
 def to_unit(levels: Tensor) -> Tensor:
-    """Convert uint8 to float32 in [-1, 1]: level / 255, then (x - 0.5) / 0.5."""
+    """Convert uint8 to float32 in [-1, 1]: level / 255, then (x - 0.5) / 0.5.
+
+    Features of a data set, which are floats, are returned as they are.
+    """
+    if levels.is_floating_point():
+        return levels
     return (levels.float() / 255 - 0.5) / 0.5
 
 

@@ -59,6 +59,7 @@ class Recipe:
     packages: ClassVar[tuple[str, ...]] = ()  # modules of other packages, without which it cannot train
     install: ClassVar[str] = ""  # what pip installs them by, where that is not their names
     distributed: ClassVar[bool] = False  # True: ``fit`` may be called on several ranks, and divides each batch
+    on_features: ClassVar[bool] = False  # True: data sets of features, without images, will do as well
     second_stage: ClassVar[bool] = False  # True: trains a generator on a trained autoencoder; see SecondStage
     needs_parent: ClassVar[bool] = False  # True: ``task.model`` has the backbone's weights of another run, its parent
     reducible: ClassVar[tuple[str, ...]] = ("epochs", "batch_size", "subset")  # arguments that a reduced copy may set

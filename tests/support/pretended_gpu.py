@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 from unittest import mock
 
 import torch
@@ -83,11 +83,14 @@ class PretendedGpu:
         launches: how often each operation ran there while watched, views left out.
     """
 
+    # Of the process, as a device is: networks are kept from one context to the next. The weak references keep addresses
+    # from being used again.
+    _on_device: ClassVar[dict[int, StorageWeakRef]] = {}
+    _pinned: ClassVar[dict[int, StorageWeakRef]] = {}
+
     def __init__(self) -> None:
         self.findings: Counter[Finding] = Counter()
         self.launches: Counter[str] = Counter()
-        self._on_device: dict[int, StorageWeakRef] = {}  # the weak references keep addresses from being used again
-        self._pinned: dict[int, StorageWeakRef] = {}
         self._wanted: list[torch.device | None] = [None]  # where functions at hand make new tensors
         self._watching = False
         self._open = ExitStack()

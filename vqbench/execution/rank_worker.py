@@ -185,7 +185,9 @@ class RankWorker:
         progress = self._evaluation_progress(task.run)
         seeds = spec.seeds(task.run.seed, task.run.dataset.name)
         result.measurement = self._evaluator.measure(model, task.missing, progress, see=writer.see, seeds=seeds)
-        result.write_snapshot = partial(writer.draw, task.folder, dataset, writer.counts())
+        counts = writer.counts()
+        if not dataset.of_features:  # there is no image to keep
+            result.write_snapshot = partial(writer.draw, task.folder, dataset, counts)
 
     def _evaluate_samples(
         self,

@@ -61,7 +61,7 @@ def expand(suite: SuiteSpec, registry: Registry | None = None) -> list[PlannedRu
         for index, row in enumerate(suite.rows()):
             recipe, backbone = recipes[row.source], backbones[row.source]
             quantizer = _quantizer(suite, registry, row, dataset.name)
-            group = dataset.name if suite.table.group == "dataset" else quantizer.args.get(suite.table.group)
+            group = suite.table.group_of(dataset.name, quantizer.args)
             if (row.label, group) in seen:
                 raise suite.error(
                     ("quantizers", row.source), f"a second row is labelled {row.label!r}; give it a `label` of its own"
@@ -85,9 +85,7 @@ def expand(suite: SuiteSpec, registry: Registry | None = None) -> list[PlannedRu
         entries = _on_parents(suite, registry, entries)
     if second:
         entries = [replace(entry, second=replace(entry.run, recipe=second, parent=entry.run.key)) for entry in entries]
-    known = ["dataset", *dict.fromkeys(name for entry in entries for name in entry.run.quantizer.args)]
-    if (by := suite.table.group) not in known:
-        raise suite.error(("table", "group"), f"no row has an argument {by!r}; {nearest(by, known)}")
+    _require_groups(suite, entries)
     return entries
 
 
@@ -132,6 +130,21 @@ def _on_parents(suite: SuiteSpec, registry: Registry, entries: Sequence[PlannedR
             entry = replace(entry, run=replace(run, parent=parent.key))
         built.append(entry)
     return built
+
+
+def _require_groups(suite: SuiteSpec, entries: Sequence[PlannedRun]) -> None:
+    """Raise UsageError unless the table's groups are of known arguments and data sets."""
+    known = ["dataset", *dict.fromkeys(name for entry in entries for name in entry.run.quantizer.args)]
+    names = suite.table.grouped_by
+    for by in names:
+        if by not in known:
+            raise suite.error(("table", "group"), f"no row has an argument {by!r}; {nearest(by, known)}")
+    if len(suite.datasets) > 1 and "dataset" not in names and suite.table.layout == "rows":
+        raise suite.error(
+            ("table", "group"),
+            f"blocks by {', '.join(names)} would mix {len(suite.datasets)} data sets; group by "
+            f"[dataset, {', '.join(names)}], or set layout to side_by_side",
+        )
 
 
 def _of_rows(

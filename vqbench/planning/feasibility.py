@@ -67,6 +67,9 @@ def _require_recipe(suite: SuiteSpec, part: PluginSpec, place: KeyPath, dataset:
     recipe = _attempt(suite, place, part.args, lambda: registry.load("recipes", part.name)(**part.args))
     if recipe is None:
         return
+    if dataset.of_features and not recipe.on_features:
+        able = [name for name in registry.names("recipes") if registry.load("recipes", name).on_features]
+        raise suite.error(place, f"{part.name} trains on images, and {dataset.title} has features; {' or '.join(able)} will do")
     counts = dataset.counts
     with registry.contained("recipes", part.name):
         wrong = recipe.misfit(counts["train"], counts["test"], dataset.holdout, dataset.size)
@@ -173,6 +176,10 @@ def _require_metrics(suite: SuiteSpec, data: Mapping[str, Any], sampling: Sampli
     for index, name in enumerate(suite.metrics):
         metric: Any = registry.load("metrics", name)
         for dataset in data.values():
+            if dataset.of_features and metric.knobs:
+                raise suite.error(
+                    ("metrics", index), f"{name} measures images, and {dataset.title} has features; leave {name} out"
+                )
             for measured in suite.measure:
                 with registry.contained("metrics", name):
                     side = metric.smallest(protocol.measuring(measured))

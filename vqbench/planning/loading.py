@@ -237,6 +237,7 @@ def _metric_info(name: str) -> MetricInfo:
             metric.of_samples,
             metric.by_codebook,
             metric.rate,
+            metric.needs_codes,
         )
 
 

@@ -53,6 +53,7 @@ class MetricInfo:
     of_samples: bool = False  # of a second stage's images, not of reconstructions
     by_codebook: bool = False  # comparable only between codebooks of one size
     rate: bool = False  # bits that the codes cost, a part of the budget
+    of_codes: bool = False  # says nothing of images
 
 
 @dataclass(frozen=True)
@@ -120,9 +121,11 @@ class Plan:
 
     @cached_property
     def _labels(self) -> dict[str, str]:
-        by = self.suite.table.group
+        table = self.suite.table
         return {
-            entry.run.key: entry.label if by == "dataset" else f"{entry.label}, {by}={entry.group}"
+            entry.run.key: entry.label
+            if table.group == "dataset"
+            else f"{entry.label}, {table.group_text(entry.group).replace(' = ', '=')}"
             for entry in reversed(self.entries)
         }
 

@@ -202,7 +202,7 @@ class SuiteSpec(Model):
         rows = []
         for values in product(*axes.values()):
             chosen = dict(zip(axes, values, strict=True))
-            varied = [name for name in axes if len(axes[name]) > 1 and name != self.table.group]
+            varied = [name for name in axes if len(axes[name]) > 1 and name not in self.table.grouped_by]
             suffix = ", ".join(f"{name}={_text(chosen[name])}" for name in varied)
             label = (written.label or written.quantizer) + (f" ({suffix})" if suffix else "")
             budget = {name: chosen.pop(name) for name in BUDGET}

@@ -106,7 +106,7 @@ class _TableBuilder:
         """Return the name of a group: as printed if the paper has one, else its value."""
         settings = {entry.paper_setting for entry in self.plan.entries if entry.group == group}
         only = settings.pop() if len(settings) == 1 else None
-        return only or f"{self.plan.suite.table.group} = {group}"
+        return only or self.plan.suite.table.group_text(group)
 
     def _group_label(self, group: Any) -> str:
         return self.plan.datasets[group].title if self.plan.suite.table.group == "dataset" else self._setting(group)
@@ -124,8 +124,7 @@ class _TableBuilder:
             cells = [self.reader.cell(each, column) for each in groups for column in self.columns]
             facts.append([training_facts(self.stored, each) for each in groups])
             first = entries[0]
-            declared = {"upper_bound": first.upper_bound, "batch_dependent": first.batch_dependent}
-            rows.append(Row(label, cells, paper=first.paper_row or "", **declared))
+            rows.append(Row(label, cells, first.upper_bound, first.batch_dependent, paper=first.paper_row or ""))
         marked = mark(rows, facts, self.columns)
         here_by_group = [[entry for entry in here if group is None or entry.group == group] for group in across]
         shown = [*marked.rows, *self.external.rows(here_by_group, self.columns)]
