@@ -122,7 +122,7 @@ class RankWorker:
         return result
 
     def _initial_model(self, task: RankTask, engine: Engine, dataset: Dataset) -> Autoencoder:
-        """Build the autoencoder of a run; with trained weights, if it builds on another run."""
+        """Build the autoencoder of a run, with weights of its parent if it has one."""
         model = build(task.run, dataset).to(engine.device)
         if task.first_stage is None:
             return model
@@ -166,7 +166,7 @@ class RankWorker:
             model.load_state_dict(weights)
 
     def _restore_backbone(self, backbone: Backbone, folder: Path, engine: Engine) -> None:
-        """Load the backbone's weights of the run in ``folder``. Raises StoreError or Damaged."""
+        """Load the backbone of the run in ``folder``. Raises StoreError or Damaged."""
         path = self.group.from_first_rank(lambda: _selected_checkpoint(folder))
         weights, start = engine.load(path), "backbone."
         with engine.restoring(path):

@@ -90,7 +90,7 @@ def expand(suite: SuiteSpec, registry: Registry | None = None) -> list[PlannedRu
 
 
 def _require_parent(suite: SuiteSpec, registry: Registry, recipes: Sequence[PluginSpec]) -> None:
-    """Raise UsageError unless the suite names a parent row if, and only if, a recipe needs one."""
+    """Raise UsageError unless a parent is named if, and only if, a recipe needs it."""
     needing = [source for source, recipe in enumerate(recipes) if registry.load("recipes", recipe.name).needs_parent]
     if suite.parent is None:
         if needing:

@@ -29,6 +29,9 @@ class Swap(ReconstructionRecipe):
     A suite names the parent by the label of one of its rows: ``parent: identity``. The row is trained first, with its
     own ``train``, on the same data set and seed; its key is part of the key of each run that builds on it.
 
+    Weights are frozen, modes are not: an encoder with dropout or batch normalization would still differ in training. No
+    built-in backbone has either.
+
     ``epochs``: of the adaptation. The other arguments are those of ``autoencoder``, with the defaults of the protocol
     ``clean``.
     """
@@ -72,9 +75,9 @@ class Swap(ReconstructionRecipe):
 
 @contextmanager
 def frozen_encoder(backbone: Backbone, image: Tensor) -> Iterator[None]:
-    """Freeze all parameters of ``backbone`` that its decoder does not use, within this context.
+    """Freeze the parameters that only the encoder uses, within this context.
 
-    They are found by the gradient of a decoded ``image``, (1, C, S, S) in [-1, 1].
+    The others are found by the gradient of a decoded ``image``, (1, C, S, S) in [-1, 1].
 
     Raises:
         RunError: No trainable parameter is left to the decoder.
