@@ -84,7 +84,7 @@ def row_of(suite: Any, label: str | None, measured_by: str, runs: Path) -> Exter
 
 @dataclass(frozen=True)
 class MeasuredRow:
-    """A row whose images were measured: inputs, values, digests, and which test images they are."""
+    """A measured row: its inputs, values and digests, and which test images they are."""
 
     row: ExternalRow
     inputs: PairInputs | ModelInputs
