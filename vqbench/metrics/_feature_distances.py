@@ -38,7 +38,7 @@ def moments_of_sums(count: Tensor, total: Tensor, outer: Tensor) -> Moments:
 
 
 def zero_sums(name: str) -> dict[str, Tensor]:
-    """Return the sums of no features, from whose totals :func:`moments_in` computes moments."""
+    """Return the sums of no features, for :func:`add_features`."""
     return {
         f"{name}_count": torch.zeros((), dtype=torch.float64),
         f"{name}_sum": torch.zeros(DIM, dtype=torch.float64),

@@ -86,6 +86,10 @@ class SuiteSpec(Model):
     quantizers: Annotated[list[QuantizerRow], AfterValidator(filled)] = Field(
         description="the rows of the table; a list as the value of an argument is a grid, one row per item"
     )
+    parent: Annotated[str, AfterValidator(line)] | None = Field(
+        default=None,
+        description="the label of the row on whose trained runs the rows trained by swap build, with its encoder",
+    )
     seeds: Annotated[list[Seed], AfterValidator(distinct)] = Field(
         default=[42], description="seeds; every row is trained once per seed"
     )
