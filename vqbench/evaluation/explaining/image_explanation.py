@@ -33,8 +33,8 @@ def plan_of(
 ) -> ExplanationPlan:
     """Choose what to evaluate between two protocols, by name, with settings if any.
 
-    Without ``metrics``, those that need no network; with ``steps_only``, no setting alone. Raises UsageError for unknown
-    names.
+    Without ``metrics``, those that need no network; with ``steps_only``, no setting alone. Raises UsageError for
+    unknown names.
     """
     chosen = list(dict.fromkeys(metrics)) or default_metrics(with_codes=False, side=min(inputs.height, inputs.width))
     first, last = named_conditions(start, inputs), named_conditions(end, inputs)
