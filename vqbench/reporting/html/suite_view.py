@@ -23,6 +23,7 @@ from vqbench.store import snapshots
 from vqbench.store.record import Failure, Record
 from vqbench.store.results import ResultStore
 from vqbench.store.value_name import ValueName
+from vqbench.system.console import one_line
 
 State = Literal["done", "partly", "failed", "missing"]
 
@@ -151,6 +152,12 @@ class SuiteView:
         """Return the first stage of a run: itself, or the run whose codes it models."""
         parent = self.by_key.get(view.run.parent) if view.run.parent else None
         return self.tokenizer(parent) if parent else view
+
+    def generators(self, views: Sequence[RunView], label: str) -> list[RunView]:
+        """Return the second stages on some first stages, of the row of this label."""
+        parents = {view.key for view in views}
+        rows = [view for view in self.runs if view.run.parent in parents]
+        return [view for view in rows if any(one_line(entry.label) == label for entry in view.entries)]
 
     def images(self, key: str, name: str) -> np.ndarray | None:
         """Return values per image of the run ``key`` under "protocol/metric", or None."""

@@ -2,15 +2,16 @@
 
 import { figure, frame, scale } from "./axes.js";
 import { el, one, select, significant, svg } from "./dom.js";
-import { change, isShown, metric, onChange, page, rows, state, view } from "./model.js";
+import { change, concerns, isShown, metric, onChange, page, rows, state, view } from "./model.js";
 
 const KEYS = ["a", "b", "image", "mode", "metric", "protocol", "hide", "query"];
 const SIDE = 252; // pixels of a magnified image, at least
 let position = 50;
 let flicker = null;
+let drawn = ""; // what is drawn, so that other changes leave it alone
 
 export function start() {
-  onChange((changed) => { if (!changed.length || changed.some((key) => KEYS.includes(key))) draw(); });
+  onChange((changed) => { if (concerns(changed, ...KEYS)) draw(); });
 }
 
 const keptOf = (row) => row.runs.map((key) => one(`img[data-kept="${key}"]`)).find(Boolean);
@@ -22,17 +23,25 @@ function candidates() {
 
 const id = (row) => (view().panels.length > 1 ? `${row.label} · ${row.panel.heading}` : row.label);
 
+function nothing(box, why) {
+  drawn = "";
+  box.replaceChildren(el("p", { class: "fine" }, why));
+}
+
 function draw() {
-  clearInterval(flicker);
   const known = candidates();
   const box = one("#comparison");
-  if (known.length < 2) return box.replaceChildren(el("p", { class: "fine" }, "Fewer than two rows shown have results."));
+  if (known.length < 2) return nothing(box, "Fewer than two rows shown have results.");
   const better = view().columns[metric()].better === "max" ? -1 : 1;
   const order = known.filter((row) => !row.bound && row.cells[metric()].mean !== null).sort((x, y) => better * (x.cells[metric()].mean - y.cells[metric()].mean));
   const a = known.find((row) => id(row) === state.a) ?? order[0] ?? known[0];
   const rivals = known.filter((row) => row.p === a.p && row !== a);
-  if (!rivals.length) return box.replaceChildren(el("p", { class: "fine" }, "No other row of this data set has results."));
+  if (!rivals.length) return nothing(box, "No other row of this data set has results.");
   const b = rivals.find((row) => id(row) === state.b) ?? order.filter((row) => rivals.includes(row)).at(-1) ?? rivals[0];
+  const now = JSON.stringify([known.map(id), id(a), id(b), state.image, state.mode, metric(), state.protocol]);
+  if (now === drawn) return;
+  drawn = now;
+  clearInterval(flicker);
   const [imgA, imgB] = [keptOf(a), keptOf(b)];
   const common = imgA && imgB ? numbers(imgA).filter((each) => numbers(imgB).includes(each)) : [];
   const pairs = values(a, b);
@@ -87,15 +96,16 @@ function perImage(a, b, { points, step }, common, at) {
     const kept = common.includes(index);
     return svg("circle", { cx: x(vx).toFixed(1), cy: y(vy).toFixed(1), r: kept ? 5 : 2, class: kept ? "kept-image" : "", fill: kept ? "var(--series-1)" : "var(--dot)", opacity: kept ? 1 : 0.4,
       stroke: index === at ? "var(--ink)" : null, "stroke-width": index === at ? 2 : null, "data-image": index, tabindex: kept ? 0 : null, role: kept ? "button" : null,
-      "aria-label": kept ? `test image ${index}: A ${significant(vx)}, B ${significant(vy)}` : null, onclick: () => choose(index),
-      onkeydown: (event) => { if (event.key === "Enter") choose(index); } }, svg("title", {}, `test image ${index}${kept ? "" : ", not kept"}: A ${significant(vx)}, B ${significant(vy)}`));
+      "aria-label": kept ? `test image ${index}: A ${significant(vx)}, B ${significant(vy)}` : null }, svg("title", {}, `test image ${index}${kept ? "" : ", not kept"}: A ${significant(vx)}, B ${significant(vy)}`));
   };
   const sorted = [...points].sort((p, q) => common.includes(p[0]) - common.includes(q[0]));
   const inner = [svg("line", { class: "front", x1: x(low), y1: y(low), x2: x(high), y2: y(high) }), ...sorted.map(dot)];
   const wins = points.filter(([, vx, vy]) => (column.better === "max" ? vx > vy : vx < vy)).length;
   const text = `A is better on ${wins.toLocaleString("en-US")} of ${points.length.toLocaleString("en-US")} test images${step > 1 ? ` (every ${step}th is shown)` : ""}. Large: kept images. `;
-  const drawn = frame({ width, height, x, y, xLabel: `A: ${a.label}, ${column.label}`, yLabel: `B: ${b.label}, ${column.label}`, text }, inner);
-  return figure("per-image", drawn, [text, status]);
+  const plot = frame({ width, height, x, y, xLabel: `A: ${a.label}, ${column.label}`, yLabel: `B: ${b.label}, ${column.label}`, text }, inner);
+  plot.addEventListener("click", (event) => { if (event.target.dataset.image) choose(Number(event.target.dataset.image)); });
+  plot.addEventListener("keydown", (event) => { if (event.key === "Enter" && event.target.dataset.image) choose(Number(event.target.dataset.image)); });
+  return figure("per-image", plot, [text, status]);
 }
 
 function stageOf(stage, a, b, imgA, imgB, index) {
