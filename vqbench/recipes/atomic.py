@@ -167,7 +167,9 @@ class FittingToFeatures(Training):
         features = torch.cat(parts)
         count = features.numel() // features.shape[1]
         if self.quantizer.depth > 0 and self.quantizer.num_codes > count:
-            raise RunError(f"num_codes {self.quantizer.num_codes} is larger than all {count:,} training features; lower it")
+            raise RunError(
+                f"num_codes {self.quantizer.num_codes} is larger than all {count:,} training features; lower it"
+            )
         return features
 
     def _weight(self) -> float:
