@@ -170,7 +170,7 @@ def _sheet(decoded: np.ndarray, used: int) -> np.ndarray:
     line = np.where(np.arange(width) // 6 % 2, 255, 0).astype(np.uint8).reshape(1, width, *[1] * len(channels))
     divider = np.full((5, width, *channels), 127, np.uint8)
     divider[1:4] = np.broadcast_to(line, (3, width, *channels))
-    rows = []
+    rows: list[np.ndarray] = []
     for part in (decoded[:used], decoded[used:]):
         if rows and len(part):
             rows.append(divider)
