@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vqbench.quantizers.arcvq import ArcVQ as ArcVQ
     from vqbench.quantizers.bsq import BSQ as BSQ
     from vqbench.quantizers.cvq import CVQ as CVQ
     from vqbench.quantizers.cvq_grouped import CVQGrouped as CVQGrouped
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from vqbench.quantizers.identity import Identity as Identity
     from vqbench.quantizers.l2norm_vq import L2NormVQ as L2NormVQ
     from vqbench.quantizers.lfq import LFQ as LFQ
+    from vqbench.quantizers.looc import LooC as LooC
     from vqbench.quantizers.lucidrains import Lucidrains as Lucidrains
     from vqbench.quantizers.multiscale import MultiScale as MultiScale
     from vqbench.quantizers.nsvq import NSVQ as NSVQ
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from vqbench.quantizers.wasserstein_vq import WassersteinVQ as WassersteinVQ
 
 _FILES = {  # class -> its file, which needs torch
+    "ArcVQ": "arcvq",
     "BSQ": "bsq",
     "CVQ": "cvq",
     "CVQGrouped": "cvq_grouped",
@@ -60,6 +63,7 @@ _FILES = {  # class -> its file, which needs torch
     "Identity": "identity",
     "L2NormVQ": "l2norm_vq",
     "LFQ": "lfq",
+    "LooC": "looc",
     "Lucidrains": "lucidrains",
     "MultiScale": "multiscale",
     "NSVQ": "nsvq",

@@ -90,10 +90,10 @@ class OptVQ(Quantizer):
         """Return the code (n,) of each of this rank's ``features`` (n, D)."""
         affinity = -self.epsilon * self.cost(Q.squared_distances(features, codebook).sqrt())  # (n, K)
         plan = affinity.exp()  # before it is scaled by u and v
-        _, total = Q.shard(len(features))
+        _, total = Q.shard(features.shape[0])  # not len(), which torch.export takes for a constant
         largest = torch.finfo(plan.dtype).max  # where a sum underflows to 0 each time, its factor grows without end
         u = (1 / (Q.all_sum(plan.sum()) + SMALL)).expand(self.num_codes)  # (K,)
-        v = plan.new_ones(len(features))  # (n,)
+        v = torch.ones_like(plan[:, 0])  # (n,)
         for _ in range(self.iterations):
             u = (u / ((u * Q.all_sum(v @ plan) + SMALL) * self.num_codes)).clamp(max=largest)
             v = (v / ((v * (plan @ u) + SMALL) * total)).clamp(max=largest)
@@ -101,14 +101,14 @@ class OptVQ(Quantizer):
 
     def cost(self, distances: Tensor) -> Tensor:
         """Return ``distances`` (n, K) in deviations of the whole batch's, from 0."""
-        count = Q.shard(len(distances))[1] * self.num_codes
+        count = Q.shard(distances.shape[0])[1] * self.num_codes
         centred = distances - Q.all_sum(distances.sum()) / count
-        deviation = (Q.all_sum(centred.square().sum()) / max(1, count - 1)).sqrt()
+        deviation = (Q.all_sum(centred.square().sum()) / (count - 1)).sqrt()
         scaled = centred / (deviation + 1e-6)
         return scaled - Q.all_gather(scaled.amin()[None]).amin()
 
     def _vectors(self, codes: Tensor, codebook: Tensor) -> Tensor:
-        """Return the concatenated code vectors (B, dim, H, W) of ``codes`` (B, H, W, heads)."""
+        """Return the vectors (B, dim, H, W) of ``codes`` (B, H, W, heads)."""
         return F.embedding(codes, codebook).flatten(3).permute(0, 3, 1, 2)
 
     def decode(self, codes: Tensor) -> Tensor:

@@ -28,7 +28,8 @@ class WassersteinVQ(Quantizer):
     Codes learn at a rate of their own, ``codebook_rate``, constant whatever the recipe's does; with None, at the
     recipe's rate.
 
-    The codes and the queue start at N(0, 0.01²), so the first features are compared with noise.
+    The codes and the queue start at N(0, 0.01²), so the first features are compared with noise. Tables count the queue
+    as learned state, though only training needs it.
 
     The released code has W, its README W². Here are the weights and the rate of its scripts for VQ-VAE; its parser's
     γ is 0. For VQGAN they are 1, 0.2 and 1, a rate of 0.01, and a queue of 32,768.
@@ -96,7 +97,8 @@ class WassersteinVQ(Quantizer):
         own_mean, own_covariance = moments(self.codebook / scale)
         shared = torch.linalg.eigvalsh(root @ own_covariance @ root)
         spread = covariance.trace() + own_covariance.trace() - 2 * (shared.relu() + FLOOR).sqrt().sum()
-        return ((mean - own_mean).square().sum() + spread.relu() + 1e-10).sqrt()
+        squared: Tensor = (mean - own_mean).square().sum() + spread.relu()
+        return (squared + 1e-10).sqrt()
 
     def decode(self, codes: Tensor) -> Tensor:
         """Return the code vectors (B, dim, H, W) of ``codes`` (B, H, W, 1)."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from vqbench.backbone import Autoencoder
     from vqbench.dataset import Images
     from vqbench.protocol import MeasureProtocol
+    from vqbench.spec import Seeds
 
 Result = TypeVar("Result")
 
@@ -65,6 +66,11 @@ class Batch:
         return result
 
 
+def _unseeded(purpose: str, *counters: int) -> int:
+    """Return 0: the seed of whatever is measured without a run."""
+    return 0
+
+
 @dataclass(frozen=True)
 class Context:
     """Facts about a run and its test images, the same for all batches.
@@ -84,6 +90,8 @@ class Context:
             images come without their model.
         image_shape: (C, H, W) of the images that the model encodes; None without a model.
         latent_shape: (dim, h, w) of its feature maps of these images; None without a model.
+        seeds: (purpose, counters ...) -> seed, for random numbers of a measurement: those of the run, so that all rows
+            with one seed draw alike.
     """
 
     protocol: MeasureProtocol
@@ -96,6 +104,7 @@ class Context:
     model: Autoencoder | None = None
     image_shape: tuple[int, int, int] | None = None
     latent_shape: tuple[int, int, int] | None = None
+    seeds: Seeds = _unseeded
     codes_per_image: Callable[[int, int], Sequence[int]] | None = None
 
 

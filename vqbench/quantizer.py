@@ -46,6 +46,7 @@ class Quantizer(nn.Module):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     upper_bound: ClassVar[bool] = False  # True: not a method, but a bound for all; never ranked in a table
     batch_dependent: ClassVar[bool] = False  # True: codes depend on the batch in evaluation too; marked in tables
+    exempt: ClassVar[Mapping[str, str]] = {}  # checks of `vqbench check` that it need not pass -> the reason
     packages: ClassVar[tuple[str, ...]] = ()  # modules of other packages that it needs
     install: ClassVar[str] = ""  # arguments of pip that install them, if not their names
     distributed: ClassVar[bool] = True  # False: not on several ranks, whose codebooks would diverge

@@ -46,7 +46,9 @@ def test_codes_that_depend_on_the_batch_survive(tmp_path: Path) -> None:
     assert [entry.batch_dependent for entry in back.entries[:2]] == [True, False]
 
 
-@pytest.mark.parametrize("change", [{"upper_bound": 1}, {"upper_bound": None}, {"batch_dependent": 0}, {"row": "0"}, {"more": 1}])
+@pytest.mark.parametrize(
+    "change", [{"upper_bound": 1}, {"upper_bound": None}, {"batch_dependent": 0}, {"row": "0"}, {"more": 1}]
+)
 def test_a_wrong_entry_is_refused(tmp_path: Path, change: dict[str, object]) -> None:
     """An entry with a field of a wrong type, or with an unknown one, is damage."""
     content = json.loads(OLD.read_text())

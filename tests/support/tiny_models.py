@@ -43,5 +43,5 @@ def autoencoder(quantizer: str = "vq", **args: Any) -> Autoencoder:
     if isinstance(codebook, torch.nn.Parameter):
         with torch.no_grad():
             features = model.backbone.encode(greys(8).float() / 127.5 - 1).movedim(1, -1).flatten(0, 2)
-            codebook.copy_(features[torch.randperm(len(features))[:CODES]])
+            codebook.copy_(features[torch.randperm(len(features))[: len(codebook)]])
     return model

@@ -35,9 +35,8 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate reconstructions of images, by whatever model, as runs are evaluated.
 
-    Returns values with protocol and unit, and values per image; printed, they are a table. They are comparable with
-    those of tables of the same protocol and images. uint8 levels and floats of level / 255 are the same image; nothing
-    is resized, and floats are converted to 8 bits only where a protocol does so.
+    Returns values, comparable with those of tables of the same protocol and images, and values per image; printed,
+    they are a table. Nothing is resized; floats become 8 bits only where a protocol does so.
 
     Args:
         originals: (N, C, H, W) with 1 or 3 channels, uint8 or floats in [0, 1], a numpy array or a tensor; or an
@@ -47,15 +46,13 @@ def evaluate(
         num_codes: size of the codebook.
         model: makes the reconstructions: a callable images -> reconstructions or -> (reconstructions, codes), floats
             (B, C, H, W) in [-1, 1], or a name as of ``vqbench measure --model``. ``originals`` is then a path, or None.
-        protocol: ``clean``, ``official`` (as the released code of CVQ-VAE evaluates), or both; None: ``clean``, or
-            those of ``suite``.
-        metrics: names that ``vqbench list metrics`` prints, or ``all``. None: those of ``suite``, or those that exist
-            for images of this size and need no weights, which ``lpips``, ``rfid`` and ``kid`` fetch on first use.
+        protocol: ``clean``, ``official`` (as the released code of CVQ-VAE), or both. None: clean, or those of a suite.
+        metrics: names that ``vqbench list metrics`` prints, or ``all``. None: those of a suite, or those for images of
+            this size that need no weights, which ``lpips``, ``rfid`` and ``kid`` fetch on first use.
         device: where networks are computed: auto, cpu, cuda or cuda:N.
         reading: for paths, ``by_order``, ``originals_as``, ``range``, ``array``, ``skip_damaged``, ``as_rgb``,
-            ``label``, ``reference``, ``suite``, ``row``, ``measured_by`` and ``runs``, as the options of ``vqbench
-            measure``; ``store``, a folder that keeps values. With ``model`` also ``dataset``, ``model_range``,
-            ``batch_size`` and ``trust``.
+            ``label``, ``reference``, ``suite``, ``row``, ``measured_by``, ``runs``, with ``model`` also ``dataset``,
+            ``model_range``, ``batch_size``, ``trust``, as options of ``vqbench measure``; ``store`` keeps values.
 
     Raises:
         UsageError: arrays of a wrong type, range or shape; codes beyond ``num_codes``; an unknown name.

@@ -22,6 +22,8 @@ def table(
     store: str | Path = "runs",
     results: str | Path = "results",
     protocol: str | None = None,
+    bd_rate: str | None = None,
+    reference: str | None = None,
 ) -> DataFrame:
     """Return the table of a suite, as ``vqbench table`` prints it.
 
@@ -35,6 +37,9 @@ def table(
         results: folder of published records, read for runs that ``store`` lacks.
         protocol: evaluation protocol, if the suite has several; the table's first without. Either as it is stored, such
             as ``clean@100`` for the first 100 test images, or without the images, ``clean``.
+        bd_rate: a rate metric of the suite, such as ``entropy``: return BD-rates in percent instead, see
+            ``vqbench table --bd-rate``.
+        reference: the row that BD-rates compare with; the first one without.
 
     Raises:
         UsageError: for a wrong suite, a protocol that it has not, or a store that does not exist.
@@ -48,6 +53,7 @@ def table(
     """
     from vqbench.reporting.data_frames import table_frame
     from vqbench.reporting.other_settings import hint
+    from vqbench.reporting.rates.bd_tables import bd_tables
     from vqbench.reporting.tables.assemble import tables
     from vqbench.store.results import ResultStore, damage_of
 
@@ -57,7 +63,8 @@ def table(
     stores = [ResultStore(store), ResultStore(results)]
     chosen = as_suite(suite)
     resolved = chosen.resolve(stores)
-    by_protocol = {each.protocol: each for each in tables(resolved, stores)}
+    found = tables(resolved, stores) if bd_rate is None else bd_tables(resolved, stores, bd_rate, reference)
+    by_protocol = {each.protocol: each for each in found}
     chosen_name = next(iter(by_protocol)) if protocol is None else _stored_name(protocol, by_protocol)
     if chosen_name is None:
         known = nearest(str(protocol), by_protocol)

@@ -18,6 +18,7 @@ from vqbench.errors import RunError, UsageError
 from vqbench.images import as_measured, batches, distinct, rounded, to_unit
 from vqbench.metric import Batch, Context, Latents, Metric
 from vqbench.protocol import MeasureProtocol
+from vqbench.spec import Seeds
 from vqbench.store.record import Value
 from vqbench.store.value_name import ValueName
 
@@ -156,6 +157,7 @@ class Evaluator:
         progress: Callable[[int, int], None] = lambda done, total: None,
         variants: Sequence[MeasureProtocol] = (),
         see: Callable[[Tensor], None] = lambda codes: None,
+        seeds: Seeds | None = None,
     ) -> Measurement:
         """Measure ``model``, in evaluation mode, by the ``wanted`` metrics.
 
@@ -167,6 +169,7 @@ class Evaluator:
             progress: Called with (images done, images in all) of this rank; may raise Interrupted.
             variants: Protocols beyond the stored ones that ``wanted`` may name.
             see: Called with the codes (B, H, W, depth) of every batch of this rank.
+            seeds: Those of the run, for metrics that draw random numbers.
 
         Returns:
             The values on rank 0; nothing on the others.
@@ -177,7 +180,7 @@ class Evaluator:
         """
         protocols = {name: _protocol(name, variants) for name in wanted}
         model.eval()
-        metrics = self.group.on_all_ranks(lambda: self._prepared(model, wanted, protocols))
+        metrics = self.group.on_all_ranks(lambda: self._prepared(model, wanted, protocols, seeds))
         passed = MetricPass(metrics, protocols, self._measured_originals, self.of_features)
         self.group.on_all_ranks(lambda: self._pass(model, passed, progress, see))
         for collectors in metrics.values():
@@ -190,7 +193,11 @@ class Evaluator:
         return passed.measurement({name: self._count(name) for name in metrics}, per_image)
 
     def _prepared(
-        self, model: Autoencoder, wanted: Mapping[str, Sequence[str]], protocols: Mapping[str, MeasureProtocol]
+        self,
+        model: Autoencoder,
+        wanted: Mapping[str, Sequence[str]],
+        protocols: Mapping[str, MeasureProtocol],
+        seeds: Seeds | None,
     ) -> dict[str, dict[str, Metric]]:
         """Start the wanted metrics for ``model``: protocol -> name -> metric."""
         quantized = model.quantizer.depth > 0
@@ -210,6 +217,7 @@ class Evaluator:
         names = {each for name in contexts for each in wanted[name]}
         of_model = {each for each in names if registry.load("metrics", each).needs_model}
         known = self._facts(model) if of_model else {}
+        known |= {} if seeds is None else {"seeds": seeds}
         return {
             name: {
                 each: self._metric(each, replace(context, **known) if each in of_model else context)

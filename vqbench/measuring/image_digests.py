@@ -39,7 +39,7 @@ def set_digest(digests: Iterable[bytes]) -> str:
 
 
 def side_digests(digests: np.ndarray) -> tuple[str, str]:
-    """Return :func:`set_digest` of both sides of ``digests``, (N, bytes) of each pair."""
+    """Return :func:`set_digest` of both sides, of (N, bytes) of each pair."""
     originals, reconstructions = (digests[:, start : start + SIZE] for start in (0, SIZE))
     return set_digest(map(bytes, originals)), set_digest(map(bytes, reconstructions))
 

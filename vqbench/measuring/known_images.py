@@ -31,7 +31,7 @@ class KnownImages:
     places: np.ndarray  # (N,) of each pair among the test images
 
     def digest(self, digests: np.ndarray) -> str:
-        """Return the SHA-256 of ``digests``, (N, bytes) of each pair, in the order of the test images."""
+        """Digest ``digests``, (N, bytes) of each pair, in the order of the test images."""
         return hashlib.sha256(digests[np.argsort(self.places)].tobytes()).hexdigest()
 
 

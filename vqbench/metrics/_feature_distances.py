@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 
 import numpy as np
 import scipy.linalg
+import torch
 from torch import Tensor
 
 from vqbench.errors import RunError
 from vqbench.networks.compat import ensure_torchvision
+from vqbench.networks.inception import DIM
 from vqbench.protocol import MeasureProtocol
 
 EPS = 1e-6  # added to the diagonals of both covariances where their product has no finite root
@@ -34,6 +37,28 @@ def moments_of_sums(count: Tensor, total: Tensor, outer: Tensor) -> Moments:
     return mean.numpy(), ((outer - count * mean.outer(mean)) / (count - 1)).numpy()
 
 
+def zero_sums(name: str) -> dict[str, Tensor]:
+    """Return the sums of no features, for :func:`add_features`."""
+    return {
+        f"{name}_count": torch.zeros((), dtype=torch.float64),
+        f"{name}_sum": torch.zeros(DIM, dtype=torch.float64),
+        f"{name}_outer": torch.zeros(DIM, DIM, dtype=torch.float64),
+    }
+
+
+def add_features(state: dict[str, Tensor], name: str, features: Tensor) -> None:
+    """Add ``features`` (B, 2048) to the sums of ``name`` in ``state``."""
+    f = features.double()
+    state[f"{name}_count"] += len(f)
+    state[f"{name}_sum"] += f.sum(0)
+    state[f"{name}_outer"].addmm_(f.T, f)
+
+
+def moments_in(state: Mapping[str, Tensor], name: str) -> Moments:
+    """Compute the moments of the features that were added under ``name``."""
+    return moments_of_sums(*(state[f"{name}_{of}"] for of in ("count", "sum", "outer")))
+
+
 def frechet_distance(protocol: MeasureProtocol, first: Moments, second: Moments) -> float:
     """Compute |m - m'|² + tr(S + S' - 2 (S S')^(1/2)).
 
@@ -46,7 +71,7 @@ def frechet_distance(protocol: MeasureProtocol, first: Moments, second: Moments)
 
 
 def factored_distance(mean1: np.ndarray, cov1: np.ndarray, mean2: np.ndarray, cov2: np.ndarray) -> float:
-    """Compute the Fréchet distance by factors of the covariances, also where these are singular.
+    """Compute the Fréchet distance by factors of the covariances.
 
     With S = L Lᵀ and S' = L' L'ᵀ, the eigenvalues of S S' are the squared singular values of Lᵀ L', so the trace of its
     root is their sum. Covariances of N features have rank N - 1, and so have the factors: of fewer than 2,048 images
@@ -60,7 +85,7 @@ def factored_distance(mean1: np.ndarray, cov1: np.ndarray, mean2: np.ndarray, co
 
 
 def _factor(cov: np.ndarray) -> np.ndarray:
-    """Return L (D, R) with L Lᵀ = ``cov`` (D, D) of rank R, by a Cholesky decomposition with pivots."""
+    """Return L (D, R) with L Lᵀ = ``cov`` (D, D) of rank R, by pivoted Cholesky."""
     lower, pivots, rank, _ = scipy.linalg.lapack.dpstrf(cov, lower=1)
     factor = np.empty((len(cov), rank))
     factor[pivots - 1] = np.tril(lower)[:, :rank]

@@ -6,7 +6,7 @@ import math
 
 from torch import Tensor
 
-from vqbench.images import distinct
+from vqbench.images import differences
 from vqbench.metric import Batch, ImageMetric
 
 
@@ -50,5 +50,4 @@ class PSNR(ImageMetric):
 
 def _errors(batch: Batch) -> Tensor:
     """Return the mean squared error of each image, (B,) float64."""
-    difference = distinct(batch.originals).double() - distinct(batch.reconstructions).double()  # (B, C, H, W)
-    return difference.square().mean((1, 2, 3))
+    return differences(batch.originals, batch.reconstructions).square_().mean((1, 2, 3))

@@ -220,9 +220,7 @@ def _described(entry: PlannedRun, dataset: Any, shapes: bool) -> PlannedRun:
 
     quantizer = registry.load("quantizers", entry.run.quantizer.name)
     shape = asdict(code_shape(entry.run, dataset.channels, dataset.size)) if shapes else {}
-    return replace(
-        entry, upper_bound=quantizer.upper_bound, batch_dependent=quantizer.batch_dependent, **shape
-    )
+    return replace(entry, upper_bound=quantizer.upper_bound, batch_dependent=quantizer.batch_dependent, **shape)
 
 
 def _metric_info(name: str) -> MetricInfo:
@@ -239,6 +237,7 @@ def _metric_info(name: str) -> MetricInfo:
             metric.of_samples,
             metric.by_codebook,
             metric.rate,
+            metric.needs_codes,
         )
 
 
@@ -303,6 +302,6 @@ def _lengths(spec: SuiteSpec, entries: Sequence[PlannedRun], datasets: Mapping[s
                 try:
                     known[alike] = length(run.recipe, datasets[entry.dataset])
                 except UsageError as error:
-                    raise spec.error(place if run.parent is None else ("generate",), str(error)) from error
+                    raise spec.error(("generate",) if run == entry.second else place, str(error)) from error
             lengths[run.key] = known[alike]
     return lengths

@@ -230,6 +230,7 @@ METRIC: Checks = {
     "few": schema.whole,
     "of_samples": _truth,
     "rate": _truth,
+    "of_codes": _truth,
 }
 DATASET: Checks = {
     "title": schema.text,

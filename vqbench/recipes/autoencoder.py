@@ -20,7 +20,7 @@ from vqbench.images import to_unit
 from vqbench.quantizer import Quantizer
 from vqbench.recipe import Recipe, Task, Trained
 from vqbench.training.checkpoint import Progress
-from vqbench.training.engine import Precision
+from vqbench.training.engine import Precision, upload
 from vqbench.training.learning_rates import parameter_groups, set_rate
 from vqbench.training.loop import Stateful, Training, TrainingLoop
 
@@ -189,7 +189,7 @@ class ReconstructionTraining(Training):
         self.model.train()
 
     def start_epoch(self, epoch: int, order: Tensor, position: int) -> None:
-        self.order = order.to(self.pixels.device)
+        self.order = upload(order, self.pixels.device)
 
     def update(self, step: int, position: int) -> Tensor:
         task, size, done = self.task, self.recipe.batch_size, step / self.total

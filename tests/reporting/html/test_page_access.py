@@ -68,7 +68,7 @@ CONTRAST = """() => {
 def test_a_print_has_two_or_three_pages(browser: Any, modern: Path) -> None:
     """On A4 the atlas and the plots are printed, no control is, and nothing is cut off at the right."""
     opened = OpenPage(browser, modern, 718)  # A4 without margins of 1 cm, at 96 pixels an inch
-    opened.page.wait_for_selector("#curves svg")
+    opened.page.wait_for_selector("#curves svg.plot")
     opened.page.emulate_media(media="print", color_scheme="light")
     assert opened.page.locator(".controls").is_hidden()
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= 718
@@ -86,7 +86,7 @@ SECTIONS = ("atlas", "compare", "plots", "images", "codebooks")
 def test_screenshots_as_seen_without_some_colours(browser: Any, quick_page: Path, vision: str) -> None:
     """Every section is kept as it is seen by all eyes; without colours, nothing but greys is left of it."""
     opened = OpenPage(browser, quick_page, 1366)
-    opened.page.wait_for_selector("#curves svg")
+    opened.page.wait_for_selector("#curves svg.plot")
     opened.page.wait_for_selector(".stage canvas")
     opened.page.locator(".codebook").evaluate_all("all => all.slice(0, 2).forEach(each => { each.open = true; })")
     if vision:
@@ -110,7 +110,7 @@ def marks(opened: OpenPage) -> list[tuple[str, bool]]:
 
 
 def test_marks_of_eight_rows_differ_by_shape(browser: Any, quick_page: Path) -> None:
-    """No two rows of a plot have the same outline; each has it in the scatter plot, on its curve and beside its name."""
+    """No two rows of a plot have the same outline; each has it as a point, on its curve and beside its name."""
     opened = OpenPage(browser, quick_page, 1366)
     opened.page.select_option("#scatter [data-axis=x]", "milliseconds")
     opened.page.wait_for_selector("#scatter svg[aria-label*='training [ms per update]']")
@@ -135,7 +135,7 @@ def test_marks_of_more_rows_are_named(browser: Any, modern: Path) -> None:
 
 
 def test_no_information_is_by_colour_alone(seen: OpenPage) -> None:
-    """Where the reader's own colours replace the page's, best, second, states and choices still differ from the rest."""
+    """Where the reader's own colours replace the page's, best, second, states and choices still differ."""
     seen.page.emulate_media(forced_colors="active")
     look = "e => [getComputedStyle(e).fontWeight, getComputedStyle(e).textDecorationLine, e.textContent].map(String)"
     best, second, other = (

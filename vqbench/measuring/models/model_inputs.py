@@ -24,6 +24,7 @@ from vqbench.measuring.matching import Matched
 from vqbench.measuring.models.image_model import ImageModel, ModelOutput
 from vqbench.measuring.pair_inputs import ReadingOptions
 from vqbench.measuring.pair_stream import PART, THREADS, PairBatch, most_together
+from vqbench.system import freed_memory
 
 
 class _Original(NamedTuple):
@@ -128,7 +129,7 @@ class ModelInputs:
 
     @property
     def bits_per_image(self) -> float | None:
-        """Bits of the first image's codes, each of which costs the same; None without codes."""
+        """Bits of an image's codes, each of which costs the same; None without codes."""
         if self.codes is None:
             return None
         height, width, depth = self.codes.shape
@@ -239,10 +240,12 @@ class ModelReader:
     def _part(self, start: int) -> list[_Original | DamagedImage]:
         places = range(start, min(start + PART, len(self.matched)))
         images = self.originals.read([self.matched.originals[place] for place in places])
-        return [
+        originals = [
             image if isinstance(image, DamagedImage) else self._original(place, image)
             for place, image in zip(places, images, strict=True)
         ]
+        freed_memory.release()
+        return originals
 
     def _original(self, place: int, image: InputImage) -> _Original:
         """Give the image the channels that the model takes. Raises UsageError."""

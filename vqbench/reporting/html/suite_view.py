@@ -23,6 +23,7 @@ from vqbench.store import snapshots
 from vqbench.store.record import Failure, Record
 from vqbench.store.results import ResultStore
 from vqbench.store.value_name import ValueName
+from vqbench.system.console import one_line
 
 State = Literal["done", "partly", "failed", "missing"]
 
@@ -63,7 +64,7 @@ class RunView:
     @property
     def second_stage(self) -> bool:
         """Whether it is a generator on the codes of another run."""
-        return self.run.parent is not None
+        return self.run.parent is not None and all(entry.run.key != self.key for entry in self.entries)
 
     @property
     def label(self) -> str:
@@ -149,8 +150,14 @@ class SuiteView:
 
     def tokenizer(self, view: RunView) -> RunView:
         """Return the first stage of a run: itself, or the run whose codes it models."""
-        parent = self.by_key.get(view.run.parent) if view.run.parent else None
+        parent = self.by_key.get(view.run.parent) if view.run.parent and view.second_stage else None
         return self.tokenizer(parent) if parent else view
+
+    def generators(self, views: Sequence[RunView], label: str) -> list[RunView]:
+        """Return the second stages on some first stages, of the row of this label."""
+        parents = {view.key for view in views}
+        rows = [view for view in self.runs if view.run.parent in parents]
+        return [view for view in rows if any(one_line(entry.label) == label for entry in view.entries)]
 
     def images(self, key: str, name: str) -> np.ndarray | None:
         """Return values per image of the run ``key`` under "protocol/metric", or None."""

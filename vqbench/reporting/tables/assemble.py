@@ -124,8 +124,7 @@ class _TableBuilder:
             cells = [self.reader.cell(each, column) for each in groups for column in self.columns]
             facts.append([training_facts(self.stored, each) for each in groups])
             first = entries[0]
-            declared = {"upper_bound": first.upper_bound, "batch_dependent": first.batch_dependent}
-            rows.append(Row(label, cells, paper=first.paper_row or "", **declared))
+            rows.append(Row(label, cells, first.upper_bound, first.batch_dependent, paper=first.paper_row or ""))
         marked = mark(rows, facts, self.columns)
         here_by_group = [[entry for entry in here if group is None or entry.group == group] for group in across]
         shown = [*marked.rows, *self.external.rows(here_by_group, self.columns)]

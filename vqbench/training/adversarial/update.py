@@ -108,7 +108,7 @@ class GanTrainer:
         g_loss = weight = d_loss = penalty = zero
         if playing:
             g_loss, g_grad = self._generator_loss(batch.images)
-            weight = torch.tensor(config.weight, device=x.device)
+            weight = torch.full((), config.weight, device=x.device)  # no copy from the CPU
             if config.adaptive:
                 last_layer_grads = [mean(each) for each in batch.at_last_layer(gradient, g_grad)]  # then their norms
                 weight = weight * losses.adaptive_weight(*last_layer_grads)

@@ -79,11 +79,12 @@ class Prior(Generator):
             [torch.rand(self.length, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
         )
         device = next(self.net.parameters()).device
+        uniform = uniform.to(device)
         tokens = torch.full((len(seeds),), self._start, device=device)
         codes, seen = [], Seen()
         for place in range(self.length):
             scores, seen = self.net.step(tokens, place, seen)
-            codes.append(drawn(scores, temperature, uniform[:, place].to(device)))
+            codes.append(drawn(scores, temperature, uniform[:, place]))
             tokens = codes[-1] + place % self.shape[2] * self._codes
         return self.decoded(torch.stack(codes, 1))
 

@@ -2,7 +2,7 @@
 
 import { colour, figure, frame, marker, scale, widthOf } from "./axes.js";
 import { el, one, select, significant, svg } from "./dom.js";
-import { change, isShown, methods, metric, onChange, page, rows, state, view } from "./model.js";
+import { change, concerns, isShown, methods, metric, onChange, page, rows, state, view } from "./model.js";
 
 const QUANTITIES = {
   bits: "uniform bits [bits per image]", entropy: "entropy of the codes [bits per image]",
@@ -23,10 +23,21 @@ export function start() {
   onChange(draw);
 }
 
-function draw() {
+let later = 0;
+let drawn = []; // of both plots, until they are drawn again: what has changed
+
+function draw(changed) {
   panel = Math.min(panel, view().panels.length - 1);
-  clearTimeout(draw.later);
-  draw.later = setTimeout(() => { scatter(); curves(); }, 60); // typing in the filter stays quick
+  if (!concerns(changed, "protocol", "hide", "query", "metric", "x", "y")) return;
+  drawn = changed.length ? [...drawn, ...changed] : ["protocol"];
+  clearTimeout(later);
+  later = setTimeout(drawPlots, 150); // typing in the filter stays quick
+}
+
+function drawPlots() {
+  if (concerns(drawn, "protocol", "hide", "query")) later = setTimeout(curves); // a task of its own, so that input comes first
+  drawn = [];
+  scatter();
 }
 
 const shownRows = () => rows().filter((row) => row.p === panel && isShown(row.label));
@@ -85,12 +96,13 @@ function plotted(points, xKey, yKey) {
       svg("title", {}, `${point.row.label}: ${label[xKey]} ${significant(point.x.mean)}; ${label[yKey]} ${significant(point.y.mean)}${point.row.bound ? " (upper bound)" : ""}`));
     if (point.y.low !== null) group.append(svg("line", { class: "bar", stroke: colour(i), x1: px, x2: px, y1: within(y, point.y.low), y2: within(y, point.y.high) }));
     if (point.x.low !== null) group.append(svg("line", { class: "bar", stroke: colour(i), y1: py, y2: py, x1: within(x, point.x.low), x2: within(x, point.x.high) }));
-    group.append(marker(i, px, py, point.row.bound));
+    group.append(marker(i, px, py, point.row.bound || point.row.external));
     const name = names.get(point);
     if (name) group.append(svg("text", { class: best.includes(point) ? "name on-front" : "name", ...name }, point.row.label));
     inner.push(group);
   }
-  const hollow = points.some((point) => point.row.bound) ? " Hollow: upper bound." : "";
+  const kinds = [["bound", "upper bound"], ["external", "not trained here"]].filter(([kind]) => points.some((point) => point.row[kind])).map(([, words]) => words);
+  const hollow = kinds.length ? ` Hollow: ${kinds.join(" or ")}, not ranked.` : "";
   const caption = best.length ? `Dashed: no other row is better in both means (${best.map((point) => point.row.label).join(", ")}).${hollow} ` : reason ? `No front: ${reason}.${hollow} ` : `${hollow} `;
   const text = `${label[yKey]} against ${label[xKey]} of ${points.length} rows. ${caption}`;
   return figure(`${yKey}-${xKey}`, frame({ width, height, x, y, xLabel: label[xKey], yLabel: label[yKey], text }, inner), caption, { class: "scatter-plot" });
@@ -122,6 +134,7 @@ function curves() {
   const keys = [...new Set(drawn.flatMap(({ run }) => run.history.flatMap((epoch) => Object.keys(epoch))))]
     .filter((key) => key !== "epoch" && drawn.some(({ run }) => run.history.some((epoch) => typeof epoch[key] === "number")));
   if (!keys.length) return one("#curves").replaceChildren(el("p", { class: "fine" }, "No row shown has a history of training."));
+  if (drawn.every(({ run }) => run.history.length < 2)) return one("#curves").replaceChildren(el("p", { class: "fine" }, "No curve: every run shown has one epoch."));
   const key = keys.includes(curve) ? curve : keys.includes("error") ? "error" : keys[0];
   const series = drawn.map(({ row, run }) => ({ row, i: methods.indexOf(row.label), points: run.history.map((epoch) => [epoch.epoch, epoch[key]]).filter(([, y]) => typeof y === "number") })).filter((each) => each.points.length);
   const logarithmic = LOGARITHMIC.includes(key) && series.every((each) => each.points.every(([, y]) => y > 0));
@@ -130,18 +143,28 @@ function curves() {
   const title = `${CURVES[key] ?? key}${logarithmic ? ", logarithmic" : ""}`;
   const drawnLines = (size, own, names) => lines(size, series, own, names, logarithmic, title);
   const body = labels.length > MANY
-    ? el("div", { class: "small-multiples" }, labels.map((label) => el("figure", { "data-method": methods.indexOf(label) }, el("figcaption", {}, label), drawnLines([200, 110], [label], false))))
+    ? el("div", { class: "small-multiples" }, allCurves([200, 110], series, logarithmic), labels.map((label) => el("figure", { "data-method": methods.indexOf(label) }, el("figcaption", {}, label), drawnLines([200, 110], [label], false))))
     : figure(`curve-${key}`, drawnLines([widthOf(one("#curves")), 320], labels, true), `Epochs of training; ${title}. `, { class: "curve-plot" });
   one("#curves").replaceChildren(tools, body);
 }
 
-// Curves of the rows in `own`, above those of all others in grey.
-function lines([width, height], series, own, names, logarithmic, title) {
+function scalesOf([width, height], series, names, logarithmic) {
   const points = series.flatMap((each) => each.points);
   const x = scale(points.map(([epoch]) => epoch), [names ? 55 : 38, width - (names ? 170 : 6)]);
   const y = scale(points.map(([, v]) => v), [height - (names ? 45 : 20), names ? 22 : 6], logarithmic);
-  const path = (each) => each.points.map(([epoch, v], i) => `${i ? "L" : "M"}${x(epoch).toFixed(1)},${y(v).toFixed(1)}`).join("");
-  const inner = series.filter((each) => !own.includes(each.row.label)).map((each) => svg("path", { class: "other", d: path(each) }));
+  return [x, y, ({ points: own }) => own.map(([epoch, v], i) => `${i ? "L" : "M"}${x(epoch).toFixed(1)},${y(v).toFixed(1)}`).join("")];
+}
+
+// All curves in grey, drawn once for all small multiples.
+function allCurves(size, series, logarithmic) {
+  const [, , path] = scalesOf(size, series, false, logarithmic);
+  return svg("svg", { width: 0, height: 0, class: "shared", "aria-hidden": "true" }, svg("defs", {}, svg("path", { id: "all-curves", class: "other", d: series.map(path).join("") })));
+}
+
+// Curves of the rows in `own`; of a small multiple, above those of all rows in grey.
+function lines([width, height], series, own, names, logarithmic, title) {
+  const [x, y, path] = scalesOf([width, height], series, names, logarithmic);
+  const inner = names ? [] : [svg("use", { href: "#all-curves" })];
   const named = new Set();
   let lowest = -Infinity; // names stand below each other in the order of the last values
   const lastValue = (each) => each.points.at(-1)[1];
