@@ -169,3 +169,7 @@ def test_a_suite_of_features_runs_and_its_table_shows_the_bounds(
     assert found["uniform, dim = 1, num_codes = 16"]["k-means"] == pytest.approx(1 / 256, rel=0.05)
     assert vqbench("report", suite, "--store", store, "--output", tmp_path / "page.html") == 0
     assert vqbench("run", suite, "--store", store, "--jobs", 0, "--quiet") == 0  # nothing is left to do
+    assert vqbench("verify", store) == 0
+    for command in ("explain", "export"):
+        assert vqbench(command, next(store.glob("gaussian-kmeans-*")).name[-16:], "--store", store) == 2
+        assert "fitted to features of gaussian, so it has no images" in capsys.readouterr().err
