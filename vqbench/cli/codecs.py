@@ -119,7 +119,8 @@ def _shown(path: Path) -> list[dict[str, Any]]:
 
     try:
         found: list[dict[str, Any]] = stored_files.json_of(path)
-        _text(found)
+        if not isinstance(found, list) or not _text(found):
+            raise ValueError("not a list of targets")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{path}: not what `vqbench codecs --json` prints; give such a file") from error
     return found
