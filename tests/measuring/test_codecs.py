@@ -64,6 +64,14 @@ def test_payloads(name: str) -> None:
     assert sizes[0] < sizes[1]
 
 
+def test_jpeg2000_transforms_colours() -> None:
+    """COD states the colour transform for RGB and none for grey, and no file has OpenJPEG's comment."""
+    for image, transform in ((crop(0), 1), (crop(0).convert("L"), 0)):
+        file = CODECS["jpeg2000"].encode(image, 150)
+        assert file[file.index(b"\xff\x52") + 8] == transform
+        assert b"OpenJPEG" not in file
+
+
 def test_payload_of_several_scans_and_restarts() -> None:
     """JPEG's payload is that of all scans; stuffed bytes and restart markers do not end it."""
     buffer = io.BytesIO()
