@@ -108,7 +108,7 @@ class OptVQ(Quantizer):
         return scaled - Q.all_gather(scaled.amin()[None]).amin()
 
     def _vectors(self, codes: Tensor, codebook: Tensor) -> Tensor:
-        """Return the concatenated code vectors (B, dim, H, W) of ``codes`` (B, H, W, heads)."""
+        """Return the vectors (B, dim, H, W) of ``codes`` (B, H, W, heads)."""
         return F.embedding(codes, codebook).flatten(3).permute(0, 3, 1, 2)
 
     def decode(self, codes: Tensor) -> Tensor:

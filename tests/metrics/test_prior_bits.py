@@ -17,8 +17,10 @@ from vqbench import spec
 from vqbench.backbone import Autoencoder
 from vqbench.backbones.conv import Conv
 from vqbench.dataset import Dataset
+from vqbench.errors import UsageError
 from vqbench.evaluation.samples import SampleEvaluator
 from vqbench.images import to_unit
+from vqbench.measuring.set_measurement import SetSettings, default_set_metrics
 from vqbench.metric import Samples
 from vqbench.quantizers.residual import Residual
 from vqbench.quantizers.vq import VQ
@@ -38,7 +40,7 @@ def prior(tmp_path_factory: pytest.TempPathFactory) -> tuple[Prior, Dataset]:
         z = given.model.backbone.encode(to_unit(given.dataset.pixels("train")[:20]))  # (B, 8, 7, 7)
         features = z.permute(0, 2, 3, 1).flatten(0, 2)  # (N, 8)
         given.model.quantizer.codebook.copy_(features[torch.randperm(len(features))[:32]])
-    recipe(steps=40, dropout=0.3, learning_rate=3e-3, ema=0.9).fit(given)
+    recipe(steps=60, dropout=0.3, learning_rate=1e-2, ema=0.9).fit(given)
     generator = recipe(dropout=0.3).generator(given.model, 1, 28)
     generator.load_state_dict(torch.load(given.folder / "best.pt", weights_only=True))
     return generator.eval(), given.dataset
@@ -135,3 +137,10 @@ def test_images_alone_have_no_prior_bits() -> None:
     """Samples that come without a generator have no bits."""
     nothing = torch.zeros(0, 1, 2, 2, dtype=torch.uint8)
     assert Samples(nothing, nothing, lambda: nothing, lambda: nothing).test_bits is None
+
+
+def test_sets_of_images_are_not_asked_for_bits() -> None:
+    """Measured folders of images have no prior: the metric is no default there, and named it is refused."""
+    assert not {"prior_bits", "bits_dim"} & set(default_set_metrics())
+    with pytest.raises(UsageError, match="'prior_bits' needs a generator, not its images alone"):
+        SetSettings(["clean"], ["prior_bits"], torch.device("cpu"))

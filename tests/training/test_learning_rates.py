@@ -20,6 +20,7 @@ from vqbench.quantizer import Quantizer
 from vqbench.quantizers.vq import VQ
 from vqbench.quantizers.wasserstein_vq import WassersteinVQ
 from vqbench.recipe import Recipe, Task
+from vqbench.recipes.atomic import AtomicRecipe
 from vqbench.recipes.autoencoder import ReconstructionTraining
 from vqbench.recipes.gan import Gan
 from vqbench.training.adversarial.update import AdamConfig
@@ -28,6 +29,7 @@ from vqbench.training.engine import Engine
 from vqbench.training.learning_rates import parameter_groups, set_rate
 
 RECIPES: dict[str, Recipe] = {
+    "atomic": AtomicRecipe(epochs=2, batch_size=75, learning_rate=1e-3, decay="linear"),  # of 300 images
     "autoencoder": autoencoder(decay="linear"),
     "gan": Gan(steps=8, batch_size=64, learning_rate=1e-3, perceptual=0.0, adversarial=0.0, schedule="cosine"),
 }
@@ -78,6 +80,14 @@ def test_declared_rates_have_groups_of_their_own() -> None:
     assert len(optimizer.param_groups[0]["params"]) == len([*subject.parameters()]) - 1
 
 
+def test_all_parameters_may_have_rates_of_their_own() -> None:
+    """A quantizer that is fitted alone leaves the first group empty, which a schedule may set all the same."""
+    quantizer = WassersteinVQ(32, 8, queue=8)
+    optimizer = torch.optim.Adam(parameter_groups(quantizer.parameters(), quantizer), lr=3e-4)
+    set_rate(optimizer, 1e-5)
+    assert [(len(group["params"]), group["lr"]) for group in optimizer.param_groups] == [(0, 1e-5), (1, 0.02)]
+
+
 def test_frozen_parameters_have_no_group() -> None:
     """In a GAN's second phase, of the decoder alone, the codes do not learn at any rate."""
     subject = model(WassersteinVQ(32, 8, queue=8))
@@ -116,7 +126,10 @@ def test_stopped_anywhere_it_resumes_exactly(name: str, tmp_path: Path) -> None:
     assert stops >= 2
     expected = whole.model.state_dict()
     assert all(torch.equal(expected[key], value) for key, value in part.model.state_dict().items())
-    assert expected["quantizer.queue"].abs().max() > 0.1  # no longer the noise that it started as
+    assert not torch.equal(expected["quantizer.queue"], task(tmp_path).model.state_dict()["quantizer.queue"])
+    groups = torch.load(tmp_path / "parts" / "last.pt", weights_only=True)["optimizer"]["param_groups"]
+    assert groups[0]["lr"] < 1e-3, "the recipe's rate decays"
+    assert [group["lr"] for group in groups[1:]] == [0.02]
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ class ExplainOptions:
             ``clean+jpeg=75``.
         end: Name of the protocol to end under, likewise.
         metrics: Names; empty for those that need no network.
+        steps_only: Change settings one after the other, none alone.
         device: Where metrics compute.
         progress: Called with the images done and in all, counted once for each setting; may raise Interrupted.
         say: Receives what the computation costs, before it begins, and how images are read.
@@ -39,6 +40,7 @@ class ExplainOptions:
     start: str = "official"
     end: str = "clean"
     metrics: Sequence[str] = ()
+    steps_only: bool = False
     device: str = "cpu"
     progress: Progress = lambda done, total: None
     say: Callable[[str], None] = field(default=_silent)
@@ -56,7 +58,9 @@ def explain_images(images: ExplainedImages, options: ExplainOptions) -> Explanat
     from vqbench.execution.preparation import fetch
     from vqbench.training.engine import Engine
 
-    plan = image_explanation.plan_of(images.facts, options.start, options.end, options.metrics, fetch)
+    plan = image_explanation.plan_of(
+        images.facts, options.start, options.end, options.metrics, fetch, options.steps_only
+    )
     device = Engine(options.device).device
     return image_explanation.explained(plan, images, device, options.progress, options.say)
 
@@ -139,6 +143,7 @@ def explain_run(trained: TrainedModel, options: ExplainOptions, test_images: int
         test_images,
         start=options.start,
         end=options.end,
+        steps_only=options.steps_only,
         fetch=fetch,
         on_progress=options.progress,
         say=options.say,

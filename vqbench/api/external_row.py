@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from vqbench.store.record import Value
 
 LONGEST = 60  # letters of a label
+BITS = "bits"  # the metric of a rate
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ class MeasuredRow:
     evaluation: Evaluation
     digests: np.ndarray  # (N, bytes) uint8 of each pair: original, reconstruction and, if any, codes
     known: KnownImages
+    rate: Mapping[str, Any] | None = None  # of reconstructions without codes: bits_per_image, and how it was counted
 
     def record(self, device: str) -> ExternalRecord:
         """Return what is stored of it."""
@@ -106,6 +108,8 @@ class MeasuredRow:
         given |= {"matched_by": self.inputs.matched.by}
         if model := about.get("model"):
             given["model"] = {**model, "name": Path(model["name"]).name}
+        if self.rate is not None:
+            given["rate"] = dict(self.rate)
         by = {"by": self.row.measured_by} if self.row.measured_by else {}
         return ExternalRecord(
             label=self.row.label,
@@ -113,7 +117,7 @@ class MeasuredRow:
             dataset=dataset.to_dict(),
             images=len(self.known.places),
             given=given,
-            values=_values(self.evaluation, self.known),
+            values=_with_bits(_values(self.evaluation, self.known), self.rate),
             made={**current_provenance(devices_of(device, 1)[0]), **by},
         )
 
@@ -145,6 +149,18 @@ def _values(evaluation: Evaluation, known: KnownImages) -> dict[str, dict[str, V
         versions = int(each["metric_version"]), int(each["protocol_version"])
         name = _name(each["protocol"], known)
         values.setdefault(name, {})[each["metric"]] = Value(value, *versions, int(each["images"]))
+    return values
+
+
+def _with_bits(values: dict[str, dict[str, Value]], rate: Mapping[str, Any] | None) -> dict[str, dict[str, Value]]:
+    """Add the rate of reconstructions without codes, as the metric that counts bits of codes."""
+    from vqbench.store.record import Value
+
+    if rate is not None:
+        for metrics in values.values():
+            one = next(iter(metrics.values()))
+            version = registry.version("metrics", BITS)
+            metrics[BITS] = Value(float(rate["bits_per_image"]), version, one.protocol_version, one.images)
     return values
 
 
@@ -204,11 +220,7 @@ def measure_row(
             do not fit together.
         AssetError: Files that cannot be read, or weights that cannot be fetched.
     """
-    from vqbench.api.measure import measure_digested
-    from vqbench.measuring.known_images import known_images
     from vqbench.measuring.pair_inputs import ReadingOptions
-    from vqbench.store import external_rows
-    from vqbench.store.results import ResultStore
 
     if reference is not None:
         raise UsageError(
@@ -217,11 +229,32 @@ def measure_row(
         )
     options, device = options or ReadingOptions(), how.get("device", "cpu")
     inputs = _opened(originals, reconstructions, codes, num_codes, model, options, device)
+    return store_measured(row, inputs, runs, **how)
+
+
+def store_measured(
+    row: ExternalRow,
+    inputs: PairInputs | ModelInputs,
+    runs: Path,
+    rate: Mapping[str, Any] | None = None,
+    **how: Unpack[HowToMeasure],
+) -> Evaluation:
+    """Measure pairs that were opened, and store their values as a row.
+
+    ``rate`` has ``bits_per_image`` of reconstructions without codes, and in words how it was counted. See
+    :func:`measure_row` for the rest.
+    """
+    from vqbench.api.measure import measure_digested
+    from vqbench.measuring.known_images import known_images
+    from vqbench.store import external_rows
+    from vqbench.store.results import ResultStore
+
+    device = how.get("device", "cpu")
     known = known_images(inputs, row.datasets(), how.get("progress", lambda done, total: None))
     how["protocols"] = how.get("protocols") or row.protocols()
     how["metrics"] = how.get("metrics") or row.metrics(inputs.codes is not None)
     evaluation, digests = measure_digested(inputs, **how)
-    measured = MeasuredRow(row, inputs, evaluation, digests, known)
+    measured = MeasuredRow(row, inputs, evaluation, digests, known, rate)
     folder = external_rows.write(ResultStore(runs), measured.record(device), _images(evaluation, known))
     facts = {"label": row.label, "suite": row.plan.suite.name, "folder": str(folder)}
     return replace(evaluation, about={**evaluation.about, "row": facts})

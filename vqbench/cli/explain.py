@@ -71,6 +71,7 @@ OtherReference = Annotated[
         help="Images: compare with these as well, such as another split (FID, KID).",
     ),
 ]
+Steps = Annotated[bool, typer.Option("--steps", help="Change settings one after the other only, none alone.")]
 Alone = Annotated[bool, typer.Option("--alone", help="With --target: try each setting alone, none in pairs.")]
 
 
@@ -84,6 +85,7 @@ def explain(
     originals_as: measuring.OriginalsAs = None,
     start: Start = "official",
     end: End = "clean",
+    steps: Steps = False,
     target: TargetOption = None,
     other_reference: OtherReference = None,
     alone: Alone = False,
@@ -116,7 +118,7 @@ def explain(
         )
     made_by = models.chosen_model(model, dataset, model_range, batch_size, trust, store)
     say = (lambda sentence: None) if quiet else note
-    options = ExplainOptions(start, end, metrics or (), device, say=say)
+    options = ExplainOptions(start, end, metrics or (), steps, device, say=say)
     reading = ReadingOptions(by_order, originals_as, value_range, array, skip_damaged, as_rgb)
     with assets.no_downloads(offline):
         if made_by is not None or _are_images(words):
@@ -187,6 +189,8 @@ def _explain_images(
     from vqbench.api.explaining import explain_images, search_target
     from vqbench.reporting.explaining import protocol_differences, target_search
 
+    if target is not None and options.steps_only:
+        raise UsageError("--target tries each setting alone, and --steps none; give one of them")
     with _progress(quiet) as on_progress:
         options = replace(options, progress=on_progress)
         if target is None:

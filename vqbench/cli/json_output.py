@@ -352,6 +352,25 @@ class MeasureJson(TypedDict):
 
 
 @with_config(EXACT)
+class CodecJson(TypedDict):
+    """The files of one codec and target, of ``vqbench codecs --json``."""
+
+    row: Annotated[str, _about("label of the row")]
+    codec: Annotated[str, _about("jpeg, webp, avif or jpeg2000")]
+    target_bits: Annotated[int, _about("bits an image may need")]
+    counted: Annotated[str, _about("whole files, or what of them")]
+    bits: Annotated[float, _about("mean of what is counted, per image")]
+    file_bits: Annotated[float, _about("mean of whole files, per image")]
+    settings: Annotated[list[int], _about("lowest and highest setting of an image")]
+    images: int
+    over: Annotated[int, _about("images whose smallest file needs more than the target")]
+    reached: Annotated[bool, _about("whether the mean is within the target; else nothing was measured")]
+    folder: Annotated[str, _about("where the files are")]
+    values: list[MeasuredValueJson]
+    stored: Annotated[StoredRowJson | None, _about("with --suite, the row that was stored")]
+
+
+@with_config(EXACT)
 class ReportJson(TypedDict):
     """``vqbench report SUITE --format json``."""
 
@@ -421,6 +440,7 @@ OUTPUTS: dict[str, Any] = {
     "explain, of images": ExplainImagesJson,
     "explain --target": TargetJson,
     "measure": MeasureJson,
+    "codecs": list[CodecJson],
     "check": list[CheckJson],
     "doctor": DoctorJson,
     "verify": VerifyJson,

@@ -209,7 +209,7 @@ def _measured(
     from vqbench.api.external_row import measure_row
     from vqbench.api.measure_sets import measure_images
 
-    with assets.no_downloads(offline), _progress(quiet) as on_progress:
+    with assets.no_downloads(offline), image_work("measuring", quiet) as on_progress:
         settings |= {"progress": on_progress, "say": note}
         if row is not None:
             return measure_row(row, *inputs, runs=runs, **settings)
@@ -238,7 +238,7 @@ def _data(evaluation: Evaluation) -> dict[str, Any]:
 
 
 @contextmanager
-def _progress(quiet: bool) -> Iterator[Callable[[int, int], None]]:
+def image_work(activity: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
     """Show a bar; yields the function that receives images done and in all.
 
     It raises Interrupted after a signal.
@@ -246,7 +246,7 @@ def _progress(quiet: bool) -> Iterator[Callable[[int, int], None]]:
     from vqbench.execution.progress import image_progress
     from vqbench.execution.stopping import Stop
 
-    with Stop() as stop, stop.graceful(note), image_progress("measuring", quiet) as show:
+    with Stop() as stop, stop.graceful(note), image_progress(activity, quiet) as show:
 
         def on_progress(done: int, total: int) -> None:
             show(done, total)

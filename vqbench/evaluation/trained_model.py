@@ -58,7 +58,7 @@ def load_model(store: ResultStore, record: Record, device: str = "auto") -> Trai
     without a sound checkpoint.
     """
     run = record.run
-    if run.parent is not None:
+    if is_second_stage(run):
         raise UsageError(
             f"{run.key} is a second stage, which has no reconstructions; name its first stage {run.parent}"
         )
@@ -71,6 +71,11 @@ def load_model(store: ResultStore, record: Record, device: str = "auto") -> Trai
     model = build(run, dataset).to(engine.device)
     _restore(model, path, engine)
     return TrainedModel(record, dataset, model.eval(), engine)
+
+
+def is_second_stage(run: RunSpec) -> bool:
+    """Return whether ``run`` trained a generator on the codes of another run."""
+    return run.parent is not None and bool(registry.load("recipes", run.recipe.name).second_stage)
 
 
 def engine_of(run: RunSpec, device: str) -> Engine:
@@ -88,7 +93,7 @@ def load_generator(
     UsageError for a run that is no second stage, or a setting that it is not sampled by, and StoreError where its
     checkpoint, or that of its first stage, was deleted.
     """
-    if run.parent is None:
+    if run.parent is None or not is_second_stage(run):
         raise UsageError(f"{run.key} is a first stage, which generates no images; name a second stage")
     first = store.find(run.parent).run
     paths = [_checkpoint(store, each) for each in (first, run)]

@@ -57,7 +57,7 @@ def _chunks(features: Tensor, num_codes: int, noisy: bool, of_batch: bool) -> It
     """
     done = 0
     for cut in _cuts(features, num_codes, of_batch):
-        uniform = torch.rand(cut.count, num_codes, device=features.device) if noisy else None
+        uniform = torch.rand(cut.drawn, num_codes, device=features.device) if noisy else None
         if cut.rows:
             noise = None if uniform is None else to_gumbel(uniform[cut.skipped : cut.skipped + cut.rows])
             yield slice(done, done + cut.rows), noise
@@ -67,7 +67,7 @@ def _chunks(features: Tensor, num_codes: int, noisy: bool, of_batch: bool) -> It
 class _Cut(NamedTuple):
     """A chunk of the global batch, and the features of this rank in it."""
 
-    count: int
+    drawn: int  # features, whose noise is drawn
     skipped: int  # features of ranks before this one
     rows: int  # features of this rank, perhaps none
 

@@ -80,6 +80,21 @@ class PairInputs:
             raise UsageError("--num-codes without --codes: give both, since usage is counted from codes")
         left = originals_at(originals, options)
         right = open_input(reconstructions, options.array)
+        return cls.of_opened(left, right, options, codes, num_codes)
+
+    @classmethod
+    def of_opened(
+        cls,
+        left: ImageInput,
+        right: ImageInput,
+        options: ReadingOptions,
+        codes: Path | None = None,
+        num_codes: int | None = None,
+    ) -> PairInputs:
+        """Match originals and reconstructions that were opened.
+
+        See :meth:`open` for the rest.
+        """
         pairs = matched(left, right, options.by_order)
         given = None if codes is None else CodeInput(codes, num_codes)
         places = np.empty(0, np.int64)

@@ -38,7 +38,7 @@ def moments_of_sums(count: Tensor, total: Tensor, outer: Tensor) -> Moments:
 
 
 def zero_sums(name: str) -> dict[str, Tensor]:
-    """Return the sums of no features, from whose totals :func:`moments_in` computes moments."""
+    """Return the sums of no features, for :func:`add_features`."""
     return {
         f"{name}_count": torch.zeros((), dtype=torch.float64),
         f"{name}_sum": torch.zeros(DIM, dtype=torch.float64),
@@ -71,7 +71,7 @@ def frechet_distance(protocol: MeasureProtocol, first: Moments, second: Moments)
 
 
 def factored_distance(mean1: np.ndarray, cov1: np.ndarray, mean2: np.ndarray, cov2: np.ndarray) -> float:
-    """Compute the Fréchet distance by factors of the covariances, also where these are singular.
+    """Compute the Fréchet distance by factors of the covariances.
 
     With S = L Lᵀ and S' = L' L'ᵀ, the eigenvalues of S S' are the squared singular values of Lᵀ L', so the trace of its
     root is their sum. Covariances of N features have rank N - 1, and so have the factors: of fewer than 2,048 images
@@ -85,7 +85,7 @@ def factored_distance(mean1: np.ndarray, cov1: np.ndarray, mean2: np.ndarray, co
 
 
 def _factor(cov: np.ndarray) -> np.ndarray:
-    """Return L (D, R) with L Lᵀ = ``cov`` (D, D) of rank R, by a Cholesky decomposition with pivots."""
+    """Return L (D, R) with L Lᵀ = ``cov`` (D, D) of rank R, by pivoted Cholesky."""
     lower, pivots, rank, _ = scipy.linalg.lapack.dpstrf(cov, lower=1)
     factor = np.empty((len(cov), rank))
     factor[pivots - 1] = np.tril(lower)[:, :rank]

@@ -78,7 +78,10 @@ class InterpolatedFID(FeatureMetric):
 
     @torch.no_grad()
     def _moments(self, features: Tensor) -> Moments:
-        """Quantize and decode ``features`` (N, dim·h·w); return the moments of the images."""
+        """Return the moments of the images that ``features`` (N, dim·h·w) become.
+
+        They are quantized and decoded.
+        """
         model, shape = self.context.model, self.context.latent_shape
         if model is None or shape is None:
             raise RunError("iFID needs the model of a run, and these images came without one")
@@ -90,7 +93,10 @@ class InterpolatedFID(FeatureMetric):
 
 
 def nearest_by_angle(rows: Tensor) -> Tensor:
-    """Return the position (N,) of the other row at the smallest angle to each of ``rows`` (N, D)."""
+    """Return the position (N,) of the row at the smallest angle to each other one.
+
+    ``rows`` are (N, D).
+    """
     unit, nearest = F.normalize(rows, dim=1), []
     with float32_products():
         for start in range(0, len(rows), TOGETHER):
@@ -102,9 +108,10 @@ def nearest_by_angle(rows: Tensor) -> Tensor:
 
 
 def slerp(first: Tensor, second: Tensor, share: float) -> Tensor:
-    """Interpolate rows (N, D) on the sphere: sin((1−t)θ)/sin θ · a + sin(tθ)/sin θ · b.
+    """Interpolate rows (N, D) along the arc between them.
 
-    θ is the angle between a and b, t the ``share`` of the way to b. On a line where the sine is below 1e-6.
+    sin((1−t)θ)/sin θ · a + sin(tθ)/sin θ · b, where θ is the angle between a and b, t the ``share`` of the way to b. On
+    a line where the sine is below 1e-6.
     """
     cosine = (F.normalize(first, dim=1) * F.normalize(second, dim=1)).sum(1, keepdim=True).clamp(-1, 1)
     angle = cosine.acos()  # (N, 1)

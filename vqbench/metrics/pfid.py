@@ -75,7 +75,10 @@ class PerturbedFID(RFID):
         return model.quantizer.codes_per_image(*shape[1:]) == [shape[1] * shape[2]] * model.quantizer.depth
 
     def _draws(self, index: Tensor, shape: tuple[int, ...], count: int) -> tuple[Tensor, Tensor]:
-        """Draw which codes (B, h, w, depth) are replaced, and by which of the ``count`` nearest."""
+        """Draw which codes are replaced, and by which of the ``count`` nearest.
+
+        Both are (B, h, w, depth).
+        """
         changed, ranks = [], []
         for position in index.tolist():
             draw = torch.Generator().manual_seed(self.context.seeds("pfid", position))

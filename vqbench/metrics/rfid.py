@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from vqbench.errors import RunError
 from vqbench.metric import Batch
 from vqbench.metrics._feature_distances import Moments, add_features, frechet_distance, moments_in, zero_sums
@@ -25,7 +27,7 @@ class RFID(FeatureMetric):
 
     label = "rFID"
     better = "min"
-    ideal = 0.0
+    ideal: ClassVar[float | None] = 0.0
     digits = 2
     in_paper = True
     few = inception.DIM

@@ -87,9 +87,10 @@ def _resized(levels: Tensor, resize: int | FidResize | None) -> Tensor:
     None as TensorFlow 1, a side by Pillow and then PyTorch. uint8 (B, 3, H, W) to (B, 3, 299, 299) in [-1, 1].
     """
     if resize is None:
+        ensure_torchvision()
         from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
 
-        x = interpolate_bilinear_2d_like_tensorflow1x(levels.float(), size=(INPUT, INPUT), align_corners=False)
+        x: Tensor = interpolate_bilinear_2d_like_tensorflow1x(levels.float(), size=(INPUT, INPUT), align_corners=False)
         return ((x - 128) / 128).contiguous(memory_format=torch.channels_last)
     if resize == "clean":
         return _bicubic_floats(levels)

@@ -305,6 +305,6 @@ def _lengths(spec: SuiteSpec, entries: Sequence[PlannedRun], datasets: Mapping[s
                 try:
                     known[alike] = length(run.recipe, datasets[entry.dataset])
                 except UsageError as error:
-                    raise spec.error(place if run.parent is None else ("generate",), str(error)) from error
+                    raise spec.error(("generate",) if run == entry.second else place, str(error)) from error
             lengths[run.key] = known[alike]
     return lengths

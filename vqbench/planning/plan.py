@@ -99,12 +99,14 @@ class Plan:
         return self.lengths.get(run.key) or Length()
 
     def runs(self) -> list[RunSpec]:
-        """Every distinct run once, in order, first stages before second ones."""
-        runs = [entry.run for entry in self.entries] + [entry.second for entry in self.entries if entry.second]
+        """Every distinct run once, in order, each after the one that it builds on."""
+        runs = [entry.run for entry in self.entries if entry.run.parent is None]
+        runs += [entry.run for entry in self.entries if entry.run.parent is not None]
+        runs += [entry.second for entry in self.entries if entry.second]
         return list({run.key: run for run in runs}.values())
 
     def first_of(self, run: RunSpec) -> RunSpec | None:
-        """The run that ``run`` builds on, if it is a second stage."""
+        """The run that ``run`` builds on, if there is one."""
         return None if run.parent is None else self._first.get(run.parent)
 
     @cached_property
@@ -116,7 +118,7 @@ class Plan:
 
         It includes the argument that the table groups by, unless it groups by data set.
         """
-        return self._labels[run.key if run.parent is None else run.parent]
+        return self._labels[run.key] if run.key in self._labels else self._labels[run.parent or ""]
 
     @cached_property
     def _labels(self) -> dict[str, str]:
@@ -130,7 +132,15 @@ class Plan:
 
     def wanted(self, run: RunSpec | None = None) -> RequiredMetrics:
         """The numbers that ``run`` must have."""
-        return self.wanted_of(run is not None and run.parent is not None)
+        return self.wanted_of(run is not None and self.generates(run))
+
+    def generates(self, run: RunSpec) -> bool:
+        """Whether ``run`` is a second stage."""
+        return run.key in self._seconds
+
+    @cached_property
+    def _seconds(self) -> set[str]:
+        return {entry.second.key for entry in self.entries if entry.second}
 
     def wanted_of(self, second: bool) -> RequiredMetrics:
         """The values that a second stage must have, or those of any other run."""

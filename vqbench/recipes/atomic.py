@@ -18,6 +18,7 @@ from vqbench.quantizer import Quantizer
 from vqbench.recipe import Recipe, Task, Trained, too_large
 from vqbench.recipes.autoencoder import Decay, rate_factor
 from vqbench.training.checkpoint import Progress
+from vqbench.training.learning_rates import parameter_groups, set_rate
 from vqbench.training.loop import Stateful, Training, TrainingLoop
 
 PIECE = 256  # images that are encoded at once
@@ -100,7 +101,8 @@ class FittingToFeatures(Training):
         self.owner = type(self.quantizer).__name__
         task.engine.setup(task.model.requires_grad_(False))
         parameters = list(self.quantizer.requires_grad_(True).parameters())
-        self.optimizer = torch.optim.Adam(parameters, lr=recipe.learning_rate) if parameters else None
+        groups = parameter_groups(parameters, self.quantizer)
+        self.optimizer = torch.optim.Adam(groups, lr=recipe.learning_rate) if parameters else None
         self.features = self._encoded()  # (N, dim, s, s)
         self.weight = self._weight()
         self.images = len(self.features)
@@ -139,8 +141,7 @@ class FittingToFeatures(Training):
         optimizer.zero_grad()
         if loss.requires_grad:  # else no parameter took part, since features have no gradient here
             self.task.engine.backward(loss)
-        for group in optimizer.param_groups:
-            group["lr"] = self.recipe.learning_rate * rate_factor(self.recipe.decay, done)
+        set_rate(optimizer, self.recipe.learning_rate * rate_factor(self.recipe.decay, done))
         optimizer.step()
 
     def end_epoch(self, epoch: int, means: dict[str, float]) -> dict[str, Any]:
@@ -166,7 +167,9 @@ class FittingToFeatures(Training):
         features = torch.cat(parts)
         count = features.numel() // features.shape[1]
         if self.quantizer.depth > 0 and self.quantizer.num_codes > count:
-            raise RunError(f"num_codes {self.quantizer.num_codes} is larger than all {count:,} training features; lower it")
+            raise RunError(
+                f"num_codes {self.quantizer.num_codes} is larger than all {count:,} training features; lower it"
+            )
         return features
 
     def _weight(self) -> float:

@@ -1,4 +1,4 @@
-"""Learning rates of an optimizer: the recipe's, and those that a quantizer declares."""
+"""An optimizer's learning rates: the recipe's, and those a quantizer declares."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def parameter_groups(parameters: Iterable[nn.Parameter], quantizer: Quantizer | 
 
 
 def quantizer_rates(quantizer: Quantizer) -> dict[nn.Parameter, float]:
-    """Return the learning rate of each parameter for which ``quantizer`` declares one.
+    """Return the learning rates that ``quantizer`` declares, by parameter.
 
     Raises RunError for a rate of no parameter, and for one that is not above 0.
     """

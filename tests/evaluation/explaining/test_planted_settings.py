@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +221,12 @@ def test_settings_may_follow_a_protocol(pair: tuple[Path, Path]) -> None:
     table = printed.split("does not apply")[0].splitlines()[:-1]
     assert max(map(len, table)) <= 80
     assert "\nclean, changed  " in printed
+    steps = explain_images(images, replace(options, steps_only=True))
+    assert [change.after for change in steps.cumulative("psnr")] == [
+        change.after for change in found.cumulative("psnr")
+    ]
+    assert not list(steps.alone("psnr"))
+    assert "alone" not in protocol_differences.text(steps)
 
 
 @pytest.mark.parametrize(

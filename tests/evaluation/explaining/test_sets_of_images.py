@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from scipy.linalg import sqrtm
 from torch import Tensor
 
 from tests.evaluation.explaining.test_planted_settings import photographs, search, through_jpeg, write
@@ -169,11 +168,12 @@ def tiled(images: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def frechet(first: np.ndarray, second: np.ndarray) -> float:
-    """The distance of features, by its formula."""
-    covariances = [np.cov(each, rowvar=False) for each in (first, second)]
-    root = sqrtm(covariances[0] @ covariances[1])
-    shift = first.mean(0) - second.mean(0)
-    return float(shift @ shift + np.trace(covariances[0]) + np.trace(covariances[1]) - 2 * np.trace(root).real)
+    """The distance of features by its formula, the root's trace as the singular values of their products."""
+    centred = [each - each.mean(0) for each in (first, second)]
+    traces = sum((each**2).sum() / (len(each) - 1) for each in centred)
+    root = np.linalg.svd(centred[0] @ centred[1].T, compute_uv=False).sum()
+    root /= np.sqrt((len(first) - 1) * (len(second) - 1))
+    return float(((first.mean(0) - second.mean(0)) ** 2).sum() + traces - 2 * root)
 
 
 @pytest.fixture

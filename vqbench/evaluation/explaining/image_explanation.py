@@ -28,14 +28,17 @@ Progress = Callable[[int, int], None]  # receives the images done and in all; ma
 Say = Callable[[str], None]
 
 
-def plan_of(inputs: Inputs, start: str, end: str, metrics: Sequence[str], fetch: Fetch) -> ExplanationPlan:
-    """Choose what to evaluate between the protocols named ``start`` and ``end``, with settings if any.
+def plan_of(
+    inputs: Inputs, start: str, end: str, metrics: Sequence[str], fetch: Fetch, steps_only: bool = False
+) -> ExplanationPlan:
+    """Choose what to evaluate between two protocols, by name, with settings if any.
 
-    Without ``metrics``, those that need no network. Raises UsageError for unknown names.
+    Without ``metrics``, those that need no network; with ``steps_only``, no setting alone. Raises UsageError for
+    unknown names.
     """
     chosen = list(dict.fromkeys(metrics)) or default_metrics(with_codes=False, side=min(inputs.height, inputs.width))
-    ends = (named_conditions(each, inputs) for each in (start, end))
-    return plan(*ends, image_metrics(chosen), inputs, fetch)
+    first, last = named_conditions(start, inputs), named_conditions(end, inputs)
+    return plan(first, last, image_metrics(chosen), inputs, fetch, steps_only)
 
 
 def explained(

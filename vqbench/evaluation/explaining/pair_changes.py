@@ -41,9 +41,14 @@ def differing(start: MeasureProtocol, end: MeasureProtocol) -> list[str]:
 
 
 def plan(
-    start: MeasureProtocol, end: MeasureProtocol, classes: Mapping[str, type[Metric]], inputs: Inputs, fetch: Fetch
+    start: MeasureProtocol,
+    end: MeasureProtocol,
+    classes: Mapping[str, type[Metric]],
+    inputs: Inputs,
+    fetch: Fetch,
+    steps_only: bool = False,
 ) -> ExplanationPlan:
-    """Choose what to evaluate: settings in turn, then each alone.
+    """Choose what to evaluate: settings in turn, then each alone unless ``steps_only``.
 
     Raises RunError for images that are too few or too small for a metric, and AssetError for weights that cannot be
     had.
@@ -75,7 +80,7 @@ def plan(
     cumulative = [each for knob, before, under in steps for each in change(knob, getattr(under, knob), before, under)]
     alone = [
         each
-        for setting in SETTINGS.values()
+        for setting in (() if steps_only else SETTINGS.values())
         for value in values_of(setting, inputs)
         if not given(setting.knob, value, first)
         for each in change(setting.knob, value, first, changed(first, {setting.knob: value}))

@@ -39,6 +39,7 @@ def explain(
     *,
     start: str = "official",
     end: str = "clean",
+    steps_only: bool = False,
     fetch: Fetch,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     say: Say = lambda sentence: None,
@@ -54,6 +55,7 @@ def explain(
         test_images: number of test images, from the first on; None for all.
         start: name of a protocol, of vqbench or of another tool.
         end: likewise.
+        steps_only: change settings one after the other, none alone.
         fetch: fetches the assets that the data set and the metrics need.
         on_progress: receives the images done and the images in all; may raise Interrupted.
         say: receives what networks cost, before they begin.
@@ -64,7 +66,7 @@ def explain(
     available = len(dataset.pixels("test"))
     count = min(test_images or available, available)
     inputs = Inputs(count, dataset.size, dataset.size, dataset.channels, of_run=True)
-    what = programme(metrics, inputs, fetch, start, end)
+    what = programme(metrics, inputs, fetch, start, end, steps_only)
     wanted = {under: chosen for under, chosen in what.wanted().items() if isinstance(under, Conditions)}
     if any(metric.assets(what.start) for metric in what.metrics.values()):
         say(cost(wanted, inputs))
@@ -83,15 +85,20 @@ def explain(
 
 
 def programme(
-    metrics: Sequence[str], inputs: Inputs, fetch: Fetch, start: str = "official", end: str = "clean"
+    metrics: Sequence[str],
+    inputs: Inputs,
+    fetch: Fetch,
+    start: str = "official",
+    end: str = "clean",
+    steps_only: bool = False,
 ) -> ExplanationPlan:
     """Choose the settings that explain ``metrics``, and fetch their weights.
 
     Without ``metrics``, those that need no network.
     """
     chosen = list(dict.fromkeys(metrics)) or default_metrics(with_codes=True, side=min(inputs.height, inputs.width))
-    ends = (named_conditions(each, inputs) for each in (start, end))
-    return plan(*ends, {name: _metric(name) for name in chosen}, inputs, fetch)
+    first, last = named_conditions(start, inputs), named_conditions(end, inputs)
+    return plan(first, last, {name: _metric(name) for name in chosen}, inputs, fetch, steps_only)
 
 
 def _metric(name: str) -> type[Metric]:

@@ -62,7 +62,7 @@ def _waterfall(explanation: Explanation, column: Column) -> str:
 
 
 def _short(under: MeasureProtocol) -> str:
-    """Return the name of a protocol, and whether settings follow it, which the table shows."""
+    """Return the name of a protocol, and whether settings follow it."""
     name, plus, _ = under.name.partition("+")
     return f"{name}, changed" if plus else name
 

@@ -57,8 +57,12 @@ def _view(suite: SuiteView, table: Table) -> dict[str, Any]:
 
 def _legend(table: Table, panels: Sequence[Mapping[str, Any]]) -> str:
     """Return what the marks of the table mean, besides those of the best and the second best row."""
-    bound = any(row["bound"] for panel in panels for row in panel["rows"])
-    return " ".join(filter(None, [layout(table).marks, "Hollow dot: upper bound, not ranked." if bound else ""]))
+    rows = [row for panel in panels for row in panel["rows"]]
+    hollow = {
+        "Hollow dot: upper bound, not ranked.": any(row["bound"] for row in rows),
+        "Hollow square: row not trained here, not ranked.": any(row["external"] for row in rows),
+    }
+    return " ".join(filter(None, [layout(table).marks, *(words for words, shown in hollow.items() if shown)]))
 
 
 def _leading(suite: SuiteView, columns: Sequence[Column]) -> int:
@@ -132,6 +136,7 @@ def _row(suite: SuiteView, table: Table, row: Row, start: int) -> dict[str, Any]
     return {
         "label": one_line(row.label),
         "bound": row.upper_bound,
+        "external": row.external,
         "notes": [one_line(note) for note in row.footnotes],
         "marks": list(dict.fromkeys(mark for cell in cells for mark in cell.marks)),
         "cells": [_cell(suite, table, column, cell) for column, cell in zip(table.columns, cells, strict=True)],

@@ -135,9 +135,9 @@ def sets(views: Sequence[RunView], bytes_per_run: int) -> list[ImageSet]:
     ``bytes_per_run``: bytes that the images of one run may take.
     """
     kept = [view for view in views if view.portrait is not None and len(view.portrait.chosen)]
-    shares = {"same": 2}  # the others have fewer images and get half as much each
+    shares = {"same": 5}  # of eight; the others have few images
     return (
-        [_set(name, title, kept, views, bytes_per_run * shares.get(name, 1) // 5) for name, title in SETS]
+        [_set(name, title, kept, views, bytes_per_run * shares.get(name, 1) // 8) for name, title in SETS]
         if kept
         else []
     )

@@ -27,15 +27,15 @@ def page(view: SuiteView) -> str:
         {
             "name": name,
             "title": info.title,
-            "codebooks": codebooks.codebook_views(view.of(name), room * 2 // 5),
+            "codebooks": codebooks.codebook_views(view.of(name), room // 5),
             "samples": images.sample_sheets(view.of(name), room),
-            "sets": images.sets(view.of(name), room * 3 // 5),
+            "sets": images.sets(view.of(name), room * 4 // 5),
         }
         for name, info in view.plan.datasets.items()
     ]
     model = {
         "suite": view.plan.suite.name,
-        "title": _title(view),
+        "title": view.plan.suite.plain_title,
         "views": [_without_images(each) for each in views],
         "runs": runs_of(view, int(VALUES * whole)),
         "csv": export.csv_lines(view.tables),
@@ -44,7 +44,7 @@ def page(view: SuiteView) -> str:
         "suite.html.j2",
         view=view,
         suite=view.plan.suite,
-        title=_title(view),
+        title=view.plan.suite.plain_title,
         caption=view.tables[0].caption if view.tables else (),
         views=views,
         methods=list(
@@ -73,10 +73,6 @@ def _without_images(view: dict[str, Any]) -> dict[str, Any]:
 def _rows(view: SuiteView) -> int:
     """Return the number of rows of the atlas, which is about that of methods times data sets."""
     return max((sum(len(block.rows) for block in table.blocks) for table in view.tables), default=len(view.runs))
-
-
-def _title(view: SuiteView) -> str:
-    return view.tables[0].title if view.tables else view.plan.suite.name
 
 
 def data(view: SuiteView) -> dict[str, Any]:

@@ -64,7 +64,7 @@ class RunView:
     @property
     def second_stage(self) -> bool:
         """Whether it is a generator on the codes of another run."""
-        return self.run.parent is not None
+        return self.run.parent is not None and all(entry.run.key != self.key for entry in self.entries)
 
     @property
     def label(self) -> str:
@@ -150,7 +150,7 @@ class SuiteView:
 
     def tokenizer(self, view: RunView) -> RunView:
         """Return the first stage of a run: itself, or the run whose codes it models."""
-        parent = self.by_key.get(view.run.parent) if view.run.parent else None
+        parent = self.by_key.get(view.run.parent) if view.run.parent and view.second_stage else None
         return self.tokenizer(parent) if parent else view
 
     def generators(self, views: Sequence[RunView], label: str) -> list[RunView]:

@@ -71,13 +71,13 @@ class _BDTable:
         return _column(name, self.plan.metrics[name])
 
     def _axis(self) -> str:
-        axis = self.plan.suite.table.group
-        if axis == "dataset":
+        axes = [name for name in self.plan.suite.table.grouped_by if name != "dataset"]
+        if len(axes) != 1:
             raise UsageError(
                 "a BD-rate compares curves, and this suite's rows are points: give it several values of an argument "
-                "and group its table by that, such as --set table.group=num_codes"
+                "and group its table by that alone, such as --set table.group=num_codes"
             )
-        return axis
+        return axes[0]
 
     def _reference(self, label: str | None) -> str:
         if label is not None and label not in self.labels:
@@ -106,7 +106,8 @@ class _BDTable:
         )
 
     def _about(self) -> list[str]:
-        values = list(dict.fromkeys(str(each.group) for each in self.plan.entries))
+        found = dict.fromkeys(each.run.quantizer.args.get(self.axis) for each in self.plan.entries)
+        values = [str(value) for value in found if value is not None]
         return [
             f"Mean difference in bits ({self.rate.label}) from {self.reference} at equal values of a metric; below 0, "
             "fewer bits.",

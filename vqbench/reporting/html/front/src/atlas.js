@@ -136,7 +136,8 @@ function dots(shown) {
     const parts = [svg("line", { x1: 0, x2: WIDTH, y1: HEIGHT / 2, y2: HEIGHT / 2, class: "rail" })];
     if (bound) parts.push(svg("line", { x1: x(bound.cells[metric()].mean), x2: x(bound.cells[metric()].mean), y1: 0, y2: HEIGHT, class: "bound" }));
     if (cell.low !== null) parts.push(svg("line", { x1: Math.max(0, x(cell.low)), x2: Math.min(WIDTH, x(cell.high)), y1: HEIGHT / 2, y2: HEIGHT / 2, class: "interval" }));
-    if (cell.mean !== null) parts.push(svg("circle", { cx: x(cell.mean), cy: HEIGHT / 2, r: 4.5, class: row.bound ? "dot hollow" : "dot" }));
+    if (cell.mean !== null) parts.push(row.external ? svg("rect", { x: x(cell.mean) - 4, y: HEIGHT / 2 - 4, width: 8, height: 8, class: "hollow" })
+      : svg("circle", { cx: x(cell.mean), cy: HEIGHT / 2, r: 4.5, class: row.bound ? "dot hollow" : "dot" }));
     one(".axis-cell", lineOf(row)).replaceChildren(svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, width: WIDTH, height: HEIGHT, role: "img", "aria-label": described(cell) }, parts));
   }
 }

@@ -37,8 +37,10 @@ export const widthOf = (box) => Math.max(340, Math.min(1100, box.clientWidth || 
 export function scale(values, range, logarithmic = false) {
   const known = values.filter((value) => Number.isFinite(value) && (!logarithmic || value > 0));
   let [low, high] = [Math.min(...known), Math.max(...known)];
-  if (low === high) [low, high] = logarithmic ? [low / 2, high * 2] : [low - (Math.abs(low) || 1) / 10, high + (Math.abs(high) || 1) / 10];
-  return logarithmic ? scaleLog().domain([low / 1.1, high * 1.1]).range(range) : scaleLinear().domain([low, high]).range(range).nice();
+  const only = low === high ? low : null; // a plot of one value has one tick, at that value
+  if (only !== null) [low, high] = logarithmic ? [low / 2, high * 2] : [low - (Math.abs(low) || 1) / 10, high + (Math.abs(high) || 1) / 10];
+  const made = logarithmic ? scaleLog().domain([low / 1.1, high * 1.1]).range(range) : scaleLinear().domain([low, high]).range(range).nice();
+  return only === null ? made : Object.assign(made, { ticks: () => [only], tickFormat: () => (value) => significant(value) });
 }
 
 // An SVG with axes; `inner` is what the plot draws between them.

@@ -96,12 +96,13 @@ function plotted(points, xKey, yKey) {
       svg("title", {}, `${point.row.label}: ${label[xKey]} ${significant(point.x.mean)}; ${label[yKey]} ${significant(point.y.mean)}${point.row.bound ? " (upper bound)" : ""}`));
     if (point.y.low !== null) group.append(svg("line", { class: "bar", stroke: colour(i), x1: px, x2: px, y1: within(y, point.y.low), y2: within(y, point.y.high) }));
     if (point.x.low !== null) group.append(svg("line", { class: "bar", stroke: colour(i), y1: py, y2: py, x1: within(x, point.x.low), x2: within(x, point.x.high) }));
-    group.append(marker(i, px, py, point.row.bound));
+    group.append(marker(i, px, py, point.row.bound || point.row.external));
     const name = names.get(point);
     if (name) group.append(svg("text", { class: best.includes(point) ? "name on-front" : "name", ...name }, point.row.label));
     inner.push(group);
   }
-  const hollow = points.some((point) => point.row.bound) ? " Hollow: upper bound." : "";
+  const kinds = [["bound", "upper bound"], ["external", "not trained here"]].filter(([kind]) => points.some((point) => point.row[kind])).map(([, words]) => words);
+  const hollow = kinds.length ? ` Hollow: ${kinds.join(" or ")}, not ranked.` : "";
   const caption = best.length ? `Dashed: no other row is better in both means (${best.map((point) => point.row.label).join(", ")}).${hollow} ` : reason ? `No front: ${reason}.${hollow} ` : `${hollow} `;
   const text = `${label[yKey]} against ${label[xKey]} of ${points.length} rows. ${caption}`;
   return figure(`${yKey}-${xKey}`, frame({ width, height, x, y, xLabel: label[xKey], yLabel: label[yKey], text }, inner), caption, { class: "scatter-plot" });
