@@ -54,6 +54,7 @@ class MetricInfo:
     by_codebook: bool = False  # comparable only between codebooks of one size
     rate: bool = False  # bits that the codes cost, a part of the budget
     of_codes: bool = False  # says nothing of images
+    groups: Sequence[str] = ()  # that it is in under the suite's protocols
 
 
 @dataclass(frozen=True)
