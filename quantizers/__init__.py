@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vqbench.quantizers.arcvq import ArcVQ as ArcVQ
     from vqbench.quantizers.bsq import BSQ as BSQ
     from vqbench.quantizers.cvq import CVQ as CVQ
     from vqbench.quantizers.cvq_grouped import CVQGrouped as CVQGrouped
@@ -27,10 +28,12 @@ if TYPE_CHECKING:
     from vqbench.quantizers.identity import Identity as Identity
     from vqbench.quantizers.l2norm_vq import L2NormVQ as L2NormVQ
     from vqbench.quantizers.lfq import LFQ as LFQ
+    from vqbench.quantizers.looc import LooC as LooC
     from vqbench.quantizers.lucidrains import Lucidrains as Lucidrains
     from vqbench.quantizers.multiscale import MultiScale as MultiScale
     from vqbench.quantizers.nsvq import NSVQ as NSVQ
     from vqbench.quantizers.offline_kmeans import OfflineKMeans as OfflineKMeans
+    from vqbench.quantizers.optvq import OptVQ as OptVQ
     from vqbench.quantizers.residual import Residual as Residual
     from vqbench.quantizers.rotation import Rotation as Rotation
     from vqbench.quantizers.sf_diveq import SFDiVeQ as SFDiVeQ
@@ -42,8 +45,10 @@ if TYPE_CHECKING:
     from vqbench.quantizers.vq_ema import VQEMA as VQEMA
     from vqbench.quantizers.vq_ema_restart import VQEMARestart as VQEMARestart
     from vqbench.quantizers.vq_ste_plus import VQSTEPlus as VQSTEPlus
+    from vqbench.quantizers.wasserstein_vq import WassersteinVQ as WassersteinVQ
 
 _FILES = {  # class -> its file, which needs torch
+    "ArcVQ": "arcvq",
     "BSQ": "bsq",
     "CVQ": "cvq",
     "CVQGrouped": "cvq_grouped",
@@ -58,10 +63,12 @@ _FILES = {  # class -> its file, which needs torch
     "Identity": "identity",
     "L2NormVQ": "l2norm_vq",
     "LFQ": "lfq",
+    "LooC": "looc",
     "Lucidrains": "lucidrains",
     "MultiScale": "multiscale",
     "NSVQ": "nsvq",
     "OfflineKMeans": "offline_kmeans",
+    "OptVQ": "optvq",
     "Residual": "residual",
     "Rotation": "rotation",
     "SFDiVeQ": "sf_diveq",
@@ -73,6 +80,7 @@ _FILES = {  # class -> its file, which needs torch
     "VQEMA": "vq_ema",
     "VQEMARestart": "vq_ema_restart",
     "VQSTEPlus": "vq_ste_plus",
+    "WassersteinVQ": "wasserstein_vq",
 }
 __all__ = [*_FILES]  # names, read by ``import *``; type checkers read the imports above
 

@@ -99,6 +99,9 @@ class Autoencoder(nn.Module):
 
     def quantize(self, x: Tensor) -> QuantizerOutput:
         """Encode and quantize images (B, C, S, S) in [-1, 1]."""
-        z = self.backbone.encode(x)  # (B, dim, s, s)
+        return self.quantize_features(self.backbone.encode(x))
+
+    def quantize_features(self, z: Tensor) -> QuantizerOutput:
+        """Quantize features ``z`` (B, dim, s, s) of the encoder."""
         with torch.autocast(z.device.type, enabled=False):  # assignments are decided in float32 at every precision
             return strictly(self.quantizer, z.float())

@@ -1,4 +1,4 @@
-"""The contract of a data set: two splits of uint8 images."""
+"""The contract of a data set: two splits of uint8 images, or of features."""
 
 from __future__ import annotations
 
@@ -80,6 +80,7 @@ class Dataset:
     VERSION: ClassVar[int] = 1  # raised by hand when a change of the code changes the images
     exempt: ClassVar[Mapping[str, str]] = {}  # checks of `vqbench check` that it need not pass -> the reason
     check_args: ClassVar[Mapping[str, Any]] = {}  # of a small one, by which `vqbench check` tests the class
+    of_features: ClassVar[bool] = False  # True: pixels() are features (N, channels, 1, 1) in float32, any channels
     on_disk: ClassVar[bool] = False  # True: a folder of this machine that a suite names, so its content may change
 
     @classmethod
@@ -118,7 +119,7 @@ class Dataset:
     def pixels(self, split: Split) -> Tensor | Images:
         """Return the images of ``split``, as a tensor or to be read in pieces.
 
-        (N, channels, size, size) uint8 on the CPU.
+        (N, channels, size, size) uint8 on the CPU; float32 of a data set of features.
 
         Raises:
             AssetError: The images are not on this machine and cannot be fetched.

@@ -23,9 +23,16 @@ if TYPE_CHECKING:
 Part = TypeVar("Part")
 Result = TypeVar("Result")
 
+PIECE = 2**20  # pixel values that are converted to float64 at a time
+
 
 def to_unit(levels: Tensor) -> Tensor:
-    """Convert uint8 to float32 in [-1, 1]: level / 255, then (x - 0.5) / 0.5."""
+    """Convert uint8 to float32 in [-1, 1]: level / 255, then (x - 0.5) / 0.5.
+
+    Features of a data set, which are floats, are returned as they are.
+    """
+    if levels.is_floating_point():
+        return levels
     return (levels.float() / 255 - 0.5) / 0.5
 
 
@@ -99,6 +106,19 @@ def distinct(images: Tensor) -> Tensor:
     need not compute it three times.
     """
     return images[:, :1] if images.stride(1) == 0 else images
+
+
+def differences(batch: Tensor, others: Tensor) -> Tensor:
+    """Compute ``batch`` - ``others``, (B, C, H, W), in float64.
+
+    Images are converted a few at a time, since float64 copies of both batches would double the memory of a measurement.
+    """
+    batch, others = distinct(batch), distinct(others)
+    result = torch.empty_like(batch if batch.shape[1] >= others.shape[1] else others, dtype=torch.float64)
+    size = max(1, PIECE // batch[0].numel())
+    for part, x, y in zip(result.split(size), batch.split(size), others.split(size), strict=True):
+        part.copy_(x).sub_(y)
+    return result
 
 
 def truncated(images: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
@@ -11,12 +11,32 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from vqbench.backbone import Autoencoder
     from vqbench.dataset import Images
     from vqbench.protocol import MeasureProtocol
+    from vqbench.spec import Seeds
 
 Result = TypeVar("Result")
 
 TOGETHER = 100  # points, or images, that are compared at once with all others
+
+
+@dataclass(frozen=True)
+class Latents:
+    """What a model's encoder and quantizer made of a batch of images.
+
+    Attributes:
+        features: z, (B, dim, h, w), the encoder's output.
+        quantized: z_q, (B, dim, h, w), from which the reconstructions were decoded; ``features`` themselves where
+            nothing is quantized.
+    """
+
+    features: Tensor
+    quantized: Tensor
+
+    def __getitem__(self, chosen: slice | Tensor) -> Latents:
+        """Return the latents of some images of the batch."""
+        return Latents(self.features[chosen], self.quantized[chosen])
 
 
 @dataclass
@@ -28,12 +48,14 @@ class Batch:
         reconstructions: (B, C, H, W), prepared in the same way.
         codes: (B, h, w, depth) int64 in [0, K); None where nothing is quantized.
         index: (B,) int64 on the CPU: positions in the test split, by which a metric may cache what it computes.
+        latents: From which the reconstructions were decoded; None where images come without their model.
     """
 
     originals: Tensor
     reconstructions: Tensor
     codes: Tensor | None
     index: Tensor
+    latents: Latents | None = None
     _shared: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def shared(self, key: Hashable, compute: Callable[[], Result]) -> Result:
@@ -42,6 +64,11 @@ class Batch:
             self._shared[key] = compute()
         result: Result = self._shared[key]
         return result
+
+
+def _unseeded(purpose: str, *counters: int) -> int:
+    """Return 0: the seed of whatever is measured without a run."""
+    return 0
 
 
 @dataclass(frozen=True)
@@ -56,7 +83,15 @@ class Context:
         bits: Bits per position of the code map; None where nothing is quantized.
         device: Where the images of every batch are.
         depth: Codes per position.
+        codes_per_image: Maps height and width of the code map to the codes of each depth that describe an image, see
+            :meth:`vqbench.quantizer.Quantizer.codes_per_image`; one per position where None.
         keep: False where no other run on the same images follows, so that caching in memory gains nothing.
+        model: The model, in evaluation mode, on ``device``; only for a metric with ``needs_model``, and None where
+            images come without their model.
+        image_shape: (C, H, W) of the images that the model encodes; None without a model.
+        latent_shape: (dim, h, w) of its feature maps of these images; None without a model.
+        seeds: (purpose, counters ...) -> seed, for random numbers of a measurement: those of the run, so that all rows
+            with one seed draw alike.
     """
 
     protocol: MeasureProtocol
@@ -66,6 +101,11 @@ class Context:
     device: torch.device
     depth: int = 1
     keep: bool = True
+    model: Autoencoder | None = None
+    image_shape: tuple[int, int, int] | None = None
+    latent_shape: tuple[int, int, int] | None = None
+    seeds: Seeds = _unseeded
+    codes_per_image: Callable[[int, int], Sequence[int]] | None = None
 
 
 class Metric:
@@ -92,7 +132,10 @@ class Metric:
     by_codebook: ClassVar[bool] = False  # values are comparable only between codebooks of the same size
     fewest: ClassVar[int] = 1  # images (of samples: and references) without which no value exists
     needs_codes: ClassVar[bool] = False  # undefined for a run without a codebook
+    needs_model: ClassVar[bool] = False  # uses `context.model`, or `latents`: images alone have no such value
     exempt: ClassVar[Mapping[str, str]] = {}  # checks of `vqbench check` that it need not pass -> the reason
+    in_paper: ClassVar[bool] = False  # printed in the tables of the paper that vqbench reproduces
+    rate: ClassVar[bool] = False  # bits that the codes cost: part of the budget, so a table does not rank it
     of_samples: ClassVar[bool] = False  # measures images that a second stage generates, see SampleMetric
     of_sets: ClassVar[bool] = False  # compares sets: batches may have one side alone, see FeatureMetric
     knobs: ClassVar[tuple[str, ...]] = ("pixels", "jpeg", "colour")  # settings of a protocol that can change the value
@@ -161,6 +204,7 @@ class Samples:
         features_of_references: Computes :attr:`references`.
         mirrored: Whether the generator was also trained on the mirror image of each of them.
         progress: Called after each piece of work; may raise Interrupted.
+        bits_of_test_images: Computes :attr:`test_bits`; called once at most.
     """
 
     images: Tensor
@@ -169,6 +213,7 @@ class Samples:
     features_of_references: Callable[[], Tensor]
     mirrored: bool = False
     progress: Callable[[], None] = lambda: None
+    bits_of_test_images: Callable[[], Tensor | None] = lambda: None
     _shared: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
@@ -180,6 +225,14 @@ class Samples:
     def references(self) -> Tensor:
         """Inception's features of the references, (M, 2048), on the CPU."""
         return self.features_of_references()
+
+    @cached_property
+    def test_bits(self) -> Tensor | None:
+        """Bits of the codes of each test image under the generator, (M,) float64.
+
+        They are on the CPU. None for a generator without a likelihood, such as a diffusion model.
+        """
+        return self.bits_of_test_images()
 
     def learned(self, order: Tensor | None = None) -> Iterator[Tensor]:
         """Yield the training images in pieces, read from their files ahead.
@@ -205,13 +258,14 @@ class Samples:
 
 
 class SampleMetric(Metric):
-    """One number about generated images: :meth:`measure` gets all of them at once.
+    """One number about a generator: :meth:`measure` gets all its samples at once.
 
     Undefined for the reconstructions of an autoencoder.
     """
 
     of_samples = True
     needs_training: ClassVar[bool] = False  # uses `training`, or the images themselves, not features alone
+    of_likelihood: ClassVar[bool] = False  # measures `test_bits`, the likelihood of test images, and no samples
     knobs = (*Metric.knobs, "fid_resize")
 
     @classmethod
@@ -227,8 +281,10 @@ class SampleMetric(Metric):
     def compute(self) -> None:
         return None
 
-    def measure(self, samples: Samples) -> float:
+    def measure(self, samples: Samples) -> float | None:
         """Return the value of ``samples``, in ``unit``.
+
+        None where the metric is undefined for such a generator.
 
         Raises:
             RunError: Too few samples or references.

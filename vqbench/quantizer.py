@@ -45,6 +45,8 @@ class Quantizer(nn.Module):
     LATER: ClassVar[Mapping[str, Any]] = {}  # arguments added after runs were published -> what was done before
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     upper_bound: ClassVar[bool] = False  # True: not a method, but a bound for all; never ranked in a table
+    batch_dependent: ClassVar[bool] = False  # True: codes depend on the batch in evaluation too; marked in tables
+    exempt: ClassVar[Mapping[str, str]] = {}  # checks of `vqbench check` that it need not pass -> the reason
     packages: ClassVar[tuple[str, ...]] = ()  # modules of other packages that it needs
     install: ClassVar[str] = ""  # arguments of pip that install them, if not their names
     distributed: ClassVar[bool] = True  # False: not on several ranks, whose codebooks would diverge
@@ -90,6 +92,13 @@ class Quantizer(nn.Module):
 
         Called before every training step; does nothing by default.
         """
+
+    def learning_rates(self) -> Mapping[str, float]:
+        """Return learning rates of its own: name of a parameter -> rate, above 0.
+
+        A recipe gives the parameter this rate instead of its own, and keeps it constant. None by default.
+        """
+        return {}
 
     @property
     def bits(self) -> float:

@@ -59,7 +59,9 @@ class Recipe:
     packages: ClassVar[tuple[str, ...]] = ()  # modules of other packages, without which it cannot train
     install: ClassVar[str] = ""  # what pip installs them by, where that is not their names
     distributed: ClassVar[bool] = False  # True: ``fit`` may be called on several ranks, and divides each batch
+    on_features: ClassVar[bool] = False  # True: data sets of features, without images, will do as well
     second_stage: ClassVar[bool] = False  # True: trains a generator on a trained autoencoder; see SecondStage
+    needs_parent: ClassVar[bool] = False  # True: ``task.model`` has the backbone's weights of another run, its parent
     reducible: ClassVar[tuple[str, ...]] = ("epochs", "batch_size", "subset")  # arguments that a reduced copy may set
     replaces: ClassVar[Mapping[str, tuple[str, ...]]] = {}  # argument of a reduced copy -> those that give way to it
     scaling: ClassVar[tuple[str, ...]] = ()  # arguments that change how many updates there are, not what one costs
@@ -132,6 +134,7 @@ class SecondStage(Recipe):
     """
 
     second_stage: ClassVar[bool] = True
+    likelihood: ClassVar[bool] = False  # True: its generators say what codes cost, see Generator.code_bits
     sampler: ClassVar[Mapping[str, float]]  # settings that its generators are sampled with -> their defaults
 
     subset: int | None = None  # how many of the first training images it learns from; None: all

@@ -93,14 +93,15 @@ class Job:
     run: RunSpec
     required: RequiredMetrics
     retry_failed: bool = False  # whether to try again a run that failed earlier
-    first_stage: RunSpec | None = None  # of a second stage: the run that must be done before
+    first_stage: RunSpec | None = None  # the run that must be done before, if it builds on one
     label: str = ""  # of its row in a suite's table; "": its quantizer's name
+    generates: bool = True  # where it builds on another run: whether it is a second stage
 
     @property
     def row(self) -> str:
         """The name of its row; of a second stage, its recipe and the row it builds on."""
         label = self.label or self.run.quantizer.name
-        return label if self.run.parent is None else f"{self.run.recipe.name} on {label}"
+        return f"{self.run.recipe.name} on {label}" if self.run.parent is not None and self.generates else label
 
     def __str__(self) -> str:
         return f"{self.row} on {self.run.dataset.name}, seed {self.run.seed} ({self.run.key})"

@@ -398,7 +398,8 @@ def test_results_have_a_row_per_run_metric_and_protocol(
     folder, _, result = trained
     frame = vqbench.results(folder / "runs")
     assert len(frame) == 4 * 3
-    assert "label" not in frame
+    assert set(frame.label) == {""}  # without a suite
+    assert not frame.external.any()
     assert set(frame.key) == set(result.done)
     record = ResultStore(folder / "runs").find(result.done[0])
     row = frame[(frame.key == result.done[0]) & (frame.metric == "psnr")].iloc[0]

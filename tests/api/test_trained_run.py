@@ -17,9 +17,11 @@ import torch
 
 import vqbench
 from tests.support import tiny_suite
+from vqbench.backbone import Autoencoder
 from vqbench.errors import Damaged, StoreError, UsageError
 from vqbench.evaluation.exporting.model_card import model_card
 from vqbench.evaluation.image_arrays import image_tensor
+from vqbench.quantizers.optvq import OptVQ
 from vqbench.spec import RunSpec
 
 ROWS = "{vq: {}, label: Plain}, {residual: {depth: 2}, label: Two codes}, {identity: {}}, {vq: {}, label: Again}"
@@ -246,6 +248,15 @@ def test_a_model_card_names_variant_and_arguments(run: vqbench.TrainedRun) -> No
     assert card.startswith("# cvq_online on Fashion-MNIST")
     assert "`contrastive=False`" in card
     assert "`num_codes=64`" in card
+
+
+def test_a_model_card_says_that_codes_depend_on_the_batch(run: vqbench.TrainedRun) -> None:
+    """For a method that declares it, beside the number of codes; for others, nothing."""
+    about = {"vqbench": "0", "codes": {"shape": [7, 7, 1], "num_codes": 64, "bits": 294.0}, "files": {}}
+    sentence = "; they depend on the other images of the batch, at most 100 here |"
+    assert sentence not in model_card(run.coder, run.record, about, [])
+    dependent = Autoencoder(run.coder.model.backbone, OptVQ(64, 8))
+    assert f"294 bits an image{sentence}" in model_card(replace(run.coder, model=dependent), run.record, about, [])
 
 
 def test_arrays_that_are_read_only_are_no_warning(run: vqbench.TrainedRun) -> None:

@@ -3,6 +3,7 @@
     python tests/benchmarks/measure_speed.py                # measures, prints tables
     python tests/benchmarks/measure_speed.py -o FILE        # and saves the measurement as JSON
     python tests/benchmarks/measure_speed.py --show FILE    # its tables, in Markdown, without torch
+    python tests/benchmarks/measure_speed.py --images 0     # memory alone
 
 Speed: LPIPS and rFID of all pairs, from files to values, against the bare forward passes of VGG16 and Inception on both
 sides of the same pairs, ready in memory in the layout that suits each network (`clean` rFID: in torch-fidelity's).
@@ -42,7 +43,7 @@ print(json.dumps({"images": int(found.values.images.iloc[0]), "peak": peak}))
 
 def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=200, help="pairs for the speed (default 200)")
+    parser.add_argument("--images", type=int, default=200, help="pairs for the speed (default 200); 0: none")
     parser.add_argument("--few", type=int, default=500, help="pairs for the smaller peak (default 500)")
     parser.add_argument("--many", type=int, default=8_000, help="pairs for the larger peak (default 8000)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the tables")
@@ -59,26 +60,33 @@ def tables(found: dict[str, Any], style: str) -> str:
     """Format the measurement."""
     from tabulate import tabulate
 
-    machine, speed = found["machine"], found["speed"]
-    wall, cpu = speed["seconds"], speed["cpu_seconds"]
-    ratios = [f"{each['ours'] / each['bare']:.3f}" for each in (wall, cpu)]
-    row = [f"{speed['images']:,}", *(f"{wall[side]:.1f}" for side in ("ours", "bare", "end")), *ratios]
-    heads = ["pairs", "measure [s]", "networks alone [s]", "distance, once [s]", "measure ÷ networks", "CPU time"]
+    machine = found["machine"]
     peaks = [[f"{each['images']:,}", f"{each['peak'] / 1e6:,.0f}"] for each in found["memory"]]
     more = (found["memory"][1]["peak"] - found["memory"][0]["peak"]) / 1e6
     return "\n".join(
         [
             f"{machine['device']}, threads: {machine['threads']}, torch {machine['versions']['torch']}, "
             f"commit {machine['commit']}, load {found['load']:.1f} at the start; pairs of {SIDE}x{SIDE} pixels in "
-            f"folders, in turns of {TURN}.",
+            "folders.",
             "",
-            tabulate([row], heads, style, disable_numparse=True, colalign=["right"] * 6),
-            "",
+            *([] if found["speed"] is None else speed_table(found["speed"], style)),
             f"Peak memory of a process that measures l1, PSNR and SSIM; the difference is {more:+,.0f} MB.",
             "",
             tabulate(peaks, ["pairs", "peak [MB]"], style, disable_numparse=True, colalign=["right"] * 2),
         ]
     )
+
+
+def speed_table(speed: dict[str, Any], style: str) -> list[str]:
+    """Format the seconds of measuring and of the networks alone."""
+    from tabulate import tabulate
+
+    wall, cpu = speed["seconds"], speed["cpu_seconds"]
+    ratios = [f"{each['ours'] / each['bare']:.3f}" for each in (wall, cpu)]
+    row = [f"{speed['images']:,}", *(f"{wall[side]:.1f}" for side in ("ours", "bare", "end")), *ratios]
+    heads = ["pairs", "measure [s]", "networks alone [s]", "distance, once [s]", "measure ÷ networks", "CPU time"]
+    drawn = tabulate([row], heads, style, disable_numparse=True, colalign=["right"] * 6)
+    return [f"LPIPS and rFID, in turns of {TURN} pairs.", "", drawn, ""]
 
 
 # ----------------------------------------------------------------------------------------------------------- measuring
@@ -95,7 +103,7 @@ def measured(chosen: argparse.Namespace) -> dict[str, Any]:
         folder = Path(name)
         photographs(folder / "all", min(DISTINCT, max(chosen.images, chosen.many)))
         memory = [peak(linked(folder, count)) for count in (chosen.few, chosen.many)]
-        speed = networks(linked(folder, chosen.images))
+        speed = networks(linked(folder, chosen.images)) if chosen.images else None
     return {"machine": current_provenance(torch.device("cpu")), "load": load, "speed": speed, "memory": memory}
 
 

@@ -11,10 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+import vqbench as api
 from tests.cli.test_json import require
 from tests.support.tiny_suite import vqbench, write
 from vqbench import registry
+from vqbench.errors import UsageError
+from vqbench.images import to_unit
 from vqbench.store import deletion, external_rows
 from vqbench.store.results import ResultStore
 
@@ -167,6 +171,85 @@ def test_json_and_pages_know_it(here: Folder, capsys: pytest.CaptureFixture[str]
     assert listed[-1]["about"] == "tiny: Mine (external)"
     assert vqbench("report", "tiny.yaml", "--subset", "600", "--seeds", "1,2", "-o", "page.html") == 0
     assert "Mine" in (here / "page.html").read_text()
+
+
+MODEL = """
+import torch
+
+def blocks(x):
+    y = torch.nn.functional.avg_pool2d(x, 4)
+    codes = ((y[:, 0] + 1) * 7.5).round().long()
+    return torch.nn.functional.interpolate(y, scale_factor=4.0), codes
+"""
+
+
+def test_a_model_makes_the_row_of_its_files(here: Folder) -> None:
+    """`--model` on the data set, and the files that the model writes, are the same pairs, values, codes and rate."""
+    Path("model.py").write_text(MODEL)
+    scope: dict[str, Any] = {}
+    exec(MODEL, scope)
+    made, codes = scope["blocks"](to_unit(torch.from_numpy(np.load("originals.npy"))))
+    np.save("blocks.npy", made.numpy())
+    np.save("blocks_codes.npy", codes.numpy())
+    common = ("--suite", "tiny.yaml", "--device", "cpu", "-q", "--num-codes", 16)
+    model = ("--model", "model.py:blocks", "--dataset", "fashion_mnist_5k", "--row", "Model")
+    assert vqbench("measure", *model, *common) == 0
+    assert vqbench("measure", *model, *common, "--runs", "again") == 0  # from the values that were kept
+    (again,) = external_rows.external_records(ResultStore("again"))
+    files = ("originals.npy", "blocks.npy", "--codes", "blocks_codes.npy", "--range", "-1..1", "--row", "Files")
+    assert vqbench("measure", *files, *common) == 0
+    theirs, ours = external_rows.external_records(ResultStore("runs"))
+    assert (ours.label, theirs.label) == ("Model", "Files")
+    assert again.key == ours.key
+    assert ours.values == again.values == theirs.values
+    for name in ("pairs", "codes"):
+        assert ours.given[name] == theirs.given[name]
+    assert ours.given["codes"]["bits_per_image"] == 4 * 7 * 7
+    assert ours.given["model"]["name"] == "model.py:blocks"
+    assert ours.given["reconstructions"]["digest"] == theirs.given["reconstructions"]["digest"]
+
+
+def test_a_run_is_no_external_row(here: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+    """What vqbench trained is not stored as a row that it did not train."""
+    run = Path("runs") / Path("run").read_text()
+    assert vqbench("measure", "--model", run, "--suite", "tiny.yaml", "--row", "Mine", "-q") == 2
+    assert "is a run of vqbench, and external rows are of models that it did not train" in " ".join(
+        capsys.readouterr().err.split()
+    )
+
+
+def test_python_stores_the_same_row(here: Folder) -> None:
+    """`vqbench.evaluate(suite=, row=)` writes the record that the command writes, and `about` says where."""
+    assert measure("better.npy", "--measured-by", "Jo", "--runs", "theirs") == 0
+    files = ("originals.npy", "better.npy")
+    evaluation = api.evaluate(*files, suite="tiny.yaml", row="Mine", measured_by="Jo", runs="ours")
+    folder = stored(here, "ours")
+    assert evaluation.about["row"] == {"label": "Mine", "suite": "tiny", "folder": f"ours/{folder.name}"}
+    ours, theirs = (external_rows.read_at(stored(here, root)) for root in ("ours", "theirs"))
+    assert ours.given == theirs.given
+    assert ours.values == theirs.values
+    assert ours.made["by"] == "Jo"
+    for wrong in ({"suite": "tiny.yaml"}, {"row": "Mine"}, {"measured_by": "Jo"}):
+        with pytest.raises(UsageError, match="suite and row"):
+            api.evaluate(*files, **wrong)
+    with pytest.raises(UsageError, match="for paths alone"):
+        api.evaluate(np.load(files[0]), np.load(files[1]), suite="tiny.yaml", row="Mine")
+
+
+def test_results_have_it_without_a_training(here: Folder) -> None:
+    """`vqbench.results` marks its values as external and says nothing of a training; runs stay as they are."""
+    before = api.results("runs")
+    assert measure("better.npy") == 0
+    frame = api.results("runs")
+    assert frame[~frame.external].equals(before)
+    own = frame[frame.external]
+    assert set(own.label) == {"Mine"}
+    assert dict(zip(own.metric, own.value, strict=True))["psnr"] == pytest.approx(45, abs=2)
+    assert own[["seed", "seconds", "parameters", "dim"]].isna().all().all()
+    assert set(own.quantizer) == {""}
+    suite = api.load_suite("tiny.yaml", seeds=[1, 2], subset=600)
+    assert list(dict.fromkeys(api.results("runs", suite=suite).label)) == ["vq", "hvq", "Mine"]
+    assert not api.results("runs", suite="quick").external.any()
 
 
 NOT_STORED = {  # words, originals and reconstructions, the sentence

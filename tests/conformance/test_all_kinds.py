@@ -34,6 +34,8 @@ SECONDS = {
     "rdensity",
     "rcoverage",
     "rfid",
+    "pfid",
+    "ifid",
     "kid",
     "fid",
     "lpips",

@@ -23,7 +23,8 @@ from vqbench.metric import Metric
 from vqbench.networks import inception
 from vqbench.protocol import MEASURE
 
-NAMES = ("l1", "psnr", "ssim", "lpips", "rfid", "usage", "perplexity", "bits")
+NAMES = ("l1", "psnr", "ssim", "lpips", "rfid", "usage", "perplexity", "bits", "entropy")
+CODED = ("usage", "perplexity", "bits", "entropy")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -37,9 +38,19 @@ def test_every_metric_says_what_a_table_needs(name: str) -> None:
     assert cls.better == {"psnr": "max", "ssim": "max", "usage": "max", "perplexity": "max"}.get(name, "min")
     assert (
         cls.digits
-        == {"l1": 4, "ssim": 4, "lpips": 4, "psnr": 2, "rfid": 2, "usage": 1, "perplexity": 1, "bits": 0}[name]
+        == {
+            "l1": 4,
+            "ssim": 4,
+            "lpips": 4,
+            "psnr": 2,
+            "rfid": 2,
+            "usage": 1,
+            "perplexity": 1,
+            "bits": 0,
+            "entropy": 1,
+        }[name]
     )
-    assert cls.needs_codes == (name in ("usage", "perplexity", "bits"))
+    assert cls.needs_codes == (name in CODED)
 
 
 @pytest.mark.parametrize("protocol", MEASURE)
@@ -80,7 +91,7 @@ def test_each_image_is_counted_once(name: str, weights: None, monkeypatch: pytes
         assert counts
 
 
-@pytest.mark.parametrize("name", ["usage", "perplexity", "bits"])
+@pytest.mark.parametrize("name", CODED)
 def test_nothing_is_said_of_a_run_without_a_codebook(name: str) -> None:
     """Without codes the value is None, not zero."""
     collector = metric(name, context(num_codes=None, bits=None))
@@ -88,7 +99,7 @@ def test_nothing_is_said_of_a_run_without_a_codebook(name: str) -> None:
     assert collector.compute() is None
 
 
-@pytest.mark.parametrize("name", ["usage", "perplexity", "bits"])
+@pytest.mark.parametrize("name", CODED)
 def test_no_images_give_no_number(name: str) -> None:
     """Without any image the value is an error, not 0 and not NaN."""
     with pytest.raises(RunError, match="was given none"):

@@ -36,7 +36,19 @@ def test_a_plan_survives(tmp_path: Path) -> None:
     assert all("upper_bound" in entry and "ceiling" not in entry for entry in entries)
 
 
-@pytest.mark.parametrize("change", [{"upper_bound": 1}, {"upper_bound": None}, {"row": "0"}, {"more": 1}])
+def test_codes_that_depend_on_the_batch_survive(tmp_path: Path) -> None:
+    """What a plan says of them is written and read back; plans of earlier versions say nothing, which is no."""
+    [plan] = [plan for plan in plan_file.stored(ResultStore(RESULTS)) if plan.name == "quick"]
+    assert not any(entry.batch_dependent for entry in plan.entries)
+    plan.entries[0] = replace(plan.entries[0], batch_dependent=True)
+    plan_file.save(plan, store := ResultStore(tmp_path))
+    [back] = plan_file.stored(store)
+    assert [entry.batch_dependent for entry in back.entries[:2]] == [True, False]
+
+
+@pytest.mark.parametrize(
+    "change", [{"upper_bound": 1}, {"upper_bound": None}, {"batch_dependent": 0}, {"row": "0"}, {"more": 1}]
+)
 def test_a_wrong_entry_is_refused(tmp_path: Path, change: dict[str, object]) -> None:
     """An entry with a field of a wrong type, or with an unknown one, is damage."""
     content = json.loads(OLD.read_text())

@@ -20,12 +20,14 @@ FAN_IN, XAVIER = "U(±1/√fan-in)", "U(±√(6/(fan-in + fan-out)))"
 LINEAR = {"project_in.*": FAN_IN, "project_out.*": FAN_IN}
 SONNET = {"codebook": "U(±√(3/D))", "average_counts": "0", "average_sums": "0"}
 POSITIVE = {"codebook": "U(0, 1/K)"}
+CUBE = "U(±1/K) divided by their length"
 UNIT = "normal vectors divided by their length"
 RESTART = SONNET | {"average_counts": "1", "average_sums": "codes"}
 
 # By quantizer, of every floating-point entry of its state: a distribution as the docstring writes it, a constant, or
 # "codes" for a copy of the codebook.
 STARTS: dict[str, dict[str, str]] = {
+    "arcvq": {"codebook": CUBE},
     "bsq": LINEAR,
     "cvq": {"codebook": "U(±1/K)", "usage": "0"},
     "diveq": POSITIVE,
@@ -40,9 +42,11 @@ STARTS: dict[str, dict[str, str]] = {
     "identity": {},
     "l2norm_vq": {"codebook": "N(0, 1)", **LINEAR},
     "lfq": LINEAR,
+    "looc": {"grouped.chunks.codebook": "U(±1/K)", "grouped.chunks.usage": "0"},
     "multiscale": {"codebook": "U(±1/K)", "convolutions.*": FAN_IN},
     "nsvq": POSITIVE,
     "offline_kmeans": RESTART,
+    "optvq": {"points": "N(0, 1)", "projection.weight": "N(0, 1/D)", "projection.bias": "U(±1/√D)"},
     "residual": {f"levels.*.{name}": start for name, start in RESTART.items()},
     "rotation": {f"inner.{name}": start for name, start in SONNET.items()},
     "sf_diveq": POSITIVE | {"run_sums": "0"},
@@ -54,6 +58,7 @@ STARTS: dict[str, dict[str, str]] = {
     "vq_ema": SONNET,
     "vq_ema_restart": RESTART,
     "vq_ste_plus": {"codes": "U(±1/K)", "scale": "0", "shift": "0"},
+    "wasserstein_vq": {"codebook": "N(0, 0.01²)", "queue": "N(0, 0.01²)"},
 }
 CHOSEN = {  # what is chosen by an argument
     ("vq", "sonnet"): "U(±√(3/D))",
@@ -71,11 +76,13 @@ SCALES: dict[str, Callable[[tuple[int, ...], int, int], float]] = {
     XAVIER: lambda shape, k, d: sqrt(6 / (shape[0] + shape[1])),
     "N(0, 1)": lambda shape, k, d: 1.0,
     "N(0, 1/D)": lambda shape, k, d: 1 / sqrt(d),
+    "N(0, 0.01²)": lambda shape, k, d: 0.01,
     UNIT: lambda shape, k, d: 1 / sqrt(shape[1]),  # of many dimensions, each nearly normal
 }
 
 # Arguments that releases fix, as they fix them: in the class, or in the configuration of the published models.
 DEFAULTS: dict[str, dict[str, Any]] = {
+    "arcvq": {"beta": 0.25, "scale": 5.0, "margin": 0.1, "positives": 3, "arc_decay": 5e-4, "radius_growth": 3e-4},
     "bsq": {"entropy": 0.1, "diversity": 1.0, "commitment": 0.0, "inverse_temperature": 1.0},
     "cvq": {"distance": "cosine", "anchor": "probability", "beta": 0.25, "decay": 0.99, "temperature": 0.07},
     "diveq": {"noise": 0.001, "replace_every": 100, "discard": 0.01, "perturbation": 1e-9},
@@ -86,8 +93,10 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "ibq": {"beta": 0.25, "entropy": 0.05, "temperature": 0.01},
     "l2norm_vq": {"code_dim": 8, "beta": 0.25},
     "lfq": {"commitment": 0.25, "entropy": 0.1, "diversity": 1.0, "temperature": 0.01},
+    "looc": {"shuffle_scale": 0, "distance": "cosine", "anchor": "closest", "beta": 0.25},
     "multiscale": {"beta": 0.25},
     "nsvq": {"replace_every": 100, "discard": 0.01, "perturbation": 1e-9},
+    "optvq": {"beta": 0.25, "epsilon": 10.0, "iterations": 5, "heads": 1},
     "residual": {"beta": 0.25, "decay": 0.99, "epsilon": 1e-5, "threshold": 1.0},
     "rotation": {"codebook": "ema", "beta": 1.0, "decay": 0.8},
     "sf_diveq": {"noise": 0.001, "skip_steps": 1000, "average_steps": 50},
@@ -98,6 +107,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "vq_bridge": {"patch": 16, "hidden": 256, "blocks": 2, "heads": 4, "beta": 0.25},
     "vq_ema": {"beta": 0.25, "decay": 0.99, "epsilon": 1e-5, "distance": "l2"},
     "vq_ste_plus": {"beta": 0.95, "affine": 10.0, "synchronise": 0.2, "inner_rate": 50.0},
+    "wasserstein_vq": {"alpha": 1.0, "beta": 0.1, "gamma": 0.5, "queue": 65536, "codebook_rate": 0.02},
 }
 
 
@@ -136,11 +146,23 @@ def require_normal(values: Tensor, deviation: float) -> None:
     assert units.abs().max() > 3
 
 
+def require_cube(values: Tensor) -> None:
+    """Vectors of length 1 whose directions are those of points in a cube, not of a sphere.
+
+    The kurtosis of their entries is 1.8 as a uniform distribution's, where normal vectors have 3.
+    """
+    torch.testing.assert_close(values.norm(dim=1), torch.ones(len(values)))
+    assert abs(values.mean()) <= 5 / sqrt(values.numel() * values.shape[1])
+    assert (values**4).mean().item() / values.square().mean().item() ** 2 == pytest.approx(1.8, abs=0.05)
+
+
 def require_start(name: str, quantizer: Quantizer, key: str, start: str) -> None:
     state = quantizer.state_dict()
     values = state[key]
     if start == "codes":
         assert torch.equal(values, state[key.replace("average_sums", "codebook")])
+    elif start == CUBE:
+        require_cube(values)
     elif start not in SCALES:
         torch.testing.assert_close(values, torch.full_like(values, float(start)))
     else:
@@ -158,7 +180,8 @@ def test_quantizers_start_as_their_docstrings_state(name: str) -> None:
     for key, values in quantizer.state_dict().items():
         if values.is_floating_point():
             start = start_of(name, key)
-            assert start not in SCALES or start in text(name), f"{name} does not state that {key} starts at {start}"
+            stated = start not in {*SCALES, CUBE} or start in text(name)
+            assert stated, f"{name} does not state that {key} starts at {start}"
             require_start(name, quantizer, key, start)
 
 

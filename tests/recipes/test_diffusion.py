@@ -315,9 +315,10 @@ def test_how_it_was_sampled_is_in_the_name_of_a_number() -> None:
 @pytest.mark.parametrize(
     ("sets", "sentence"),
     [
-        (["generate=null"], "'copies' measures generated images; give the suite a second stage"),
+        (["generate=null"], "'copies' measures a second stage; give the suite one by `generate`"),
         (["metrics=[copies]", "table.columns=[copies]"], "needs at least one metric of samples"),
         (["metrics=[psnr]", "table.columns=[psnr]"], "needs at least one metric of samples"),
+        (["metrics=[psnr, prior_bits]", "table.columns=[psnr]"], "the likelihood of codes, which 'diffusion' does not"),
         (["generate.diffusion.chanels=8"], "no argument 'chanels'"),
         (["samples.eta=2"], "samples.eta is 2; it should be a number from 0 to 1"),
         (["samples.steps=400"], "samples.steps is 400; it should be a divisor of 1,000, such as"),

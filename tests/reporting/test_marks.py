@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -156,7 +157,7 @@ def test_every_format_marks_the_same(plan: Plan, tmp_path: Path) -> None:
         (["B"], "other budget", None),
     ]
     written = page.page(suite_view(plan, [store], paper=False))
-    assert '<span class="name">e</span><sup>B</sup>' in written
+    assert re.search(r'<span class="name">e</span><sup[^>]*>B</sup>', written)
     assert "Not ranked: B other budget." in written
 
 
@@ -169,6 +170,29 @@ def test_a_larger_state_is_marked_and_ranked(plan: Plan, tmp_path: Path) -> None
     assert ranked(shown) == {"e": "best", "d": "second"}
     states = [place.cell.shown(place.column) for place in shown.places() if place.column.key == "state"]
     assert states == ["1000", "1000", "1000", "1000", "1250", "1251"]
+
+
+def test_codes_that_depend_on_the_batch_are_marked_and_ranked(tmp_path: Path) -> None:
+    """A row of a method that declares it has D in text, Markdown, LaTeX, CSV, JSON and page, and a note names it."""
+    (tmp_path / "marks.yaml").write_text(SUITE.replace("{residual: {}, label: e}", "{optvq: {}, label: e}"))
+    plan = loading.load(tmp_path / "marks.yaml", [])
+    assert [entry.label for entry in plan.entries if entry.batch_dependent] == ["e"]
+    fill(plan, store := ResultStore(tmp_path / "store"))
+    shown = table(plan, store)
+    assert marks(shown) == {"e": ["D"]}
+    assert ranked(shown) == {"e": "best", "d": "second"}
+    text, markdown, latex = (render(shown, form) for form in ("text", "markdown", "latex"))
+    assert "\ne [D] " in text
+    assert "| e<sup>D</sup> " in markdown
+    assert "\ne\\textsuperscript{D} & " in latex
+    assert all("; D codes depend on the batch." in rendered for rendered in (text, markdown, latex))
+    assert "Codes depend on the other images of the batch, in evaluation too: e." in shown.footnotes
+    rows = [row for row in csv.DictReader(io.StringIO(render(shown, "csv"))) if row["metric"] == "psnr"]
+    assert {row["row"]: row["marks"] for row in rows if row["row"] in "de"} == {"d": "", "e": "D"}
+    assert plain(shown)["marks"]["D"] == "codes depend on the batch"
+    assert [cell["marks"] for cell in plain(shown)["cells"] if cell["metric"] == "psnr"][-2:] == [[], ["D"]]
+    written = page.page(suite_view(plan, [store], paper=False))
+    assert re.search(r'<span class="name">e</span><sup[^>]*codes depend on the batch[^>]*>D</sup>', written)
 
 
 def test_a_state_that_is_not_known_is_not_marked(plan: Plan, tmp_path: Path) -> None:

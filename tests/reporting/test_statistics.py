@@ -238,13 +238,3 @@ def test_paired_test_refuses_what_cannot_be_paired(a, b, message):
     """A single pair, other seeds and not-a-number have one error message each."""
     with pytest.raises(UsageError, match=message):
         statistics.paired_test(a, b)
-
-
-def test_entropy_in_bits_is_the_closed_form():
-    """Eight codes used alike cost 3 bits, shares of ½, ¼ and two eighths 1.75, and one code alone nothing."""
-    assert statistics.entropy_bits([5] * 8 + [0] * 4) == pytest.approx(3.0)
-    assert statistics.entropy_bits([4, 2, 1, 1]) == pytest.approx(1.75)
-    assert statistics.entropy_bits([7, 0]) == 0.0
-    for bad in ([0, 0], [-1, 2], [[1, 2]]):
-        with pytest.raises(UsageError, match="at least one code"):
-            statistics.entropy_bits(bad)

@@ -6,6 +6,7 @@ import math
 import os
 import random
 import time
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -271,6 +272,22 @@ class CentresOnBatch(Template):
         return super().forward(z - z.mean((0, 2, 3), keepdim=True))
 
 
+class DeclaresItsBatch(CentresOnBatch):
+    """Says that its codes depend on the batch: allowed, with a warning."""
+
+    batch_dependent: ClassVar[bool] = True
+
+
+class RateOfNothing(Template):
+    def learning_rates(self) -> Mapping[str, float]:
+        return {"embedding": 0.02}
+
+
+class RateOfZero(Template):
+    def learning_rates(self) -> Mapping[str, float]:
+        return {next(name for name, _ in self.named_parameters()): 0.0}
+
+
 class QuantizesLate(Template):
     """Returns the features unchanged until the end of its schedule."""
 
@@ -531,6 +548,7 @@ FAULTS: dict[str, tuple[type[Quantizer], ...]] = {  # the check that must catch 
     "decode_inverts_codes": (SendsMoreThanCodes,),
     "true_bits": (CheapBits, DearBits, RefusesLastCode),
     "annealing": (AnnealsToInfinity,),
+    "own_rates": (RateOfNothing, RateOfZero),
     "encoder_learns": (NoStraightThrough, FirstImageOnly),
     "everything_learns": (CodebookWithoutGradient,),
     "objective_is_a_loss": (ForgetsItsLoss, ValueForObjective),
@@ -553,6 +571,7 @@ FAULTS: dict[str, tuple[type[Quantizer], ...]] = {  # the check that must catch 
 }
 WARNED: dict[str, tuple[type[Quantizer], ...]] = {  # likewise, what is allowed with a warning
     "training_agrees": (CentresInTraining, SamplesInTraining, QuantizesLate),
+    "batch_order": (DeclaresItsBatch,),
     "two_ranks_are_one": (LocalContrast,),
     "compiles": (AsksTheDevice,),
 }

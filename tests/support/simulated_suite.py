@@ -54,11 +54,31 @@ def simulated_suite(folder: Path, kept: bool = True) -> SuiteView:
     return suite_view(plan, [store], paper=True, command="vqbench run page.yaml")
 
 
-def write_run(store: ResultStore, run: RunSpec, rng: np.random.Generator, kept: bool, lacking: str = "") -> None:
-    """Write a record with plausible numbers, and the files that a training keeps beside it."""
-    images = {f"clean/{metric}": rng.uniform(0.1, 0.2, 50).astype(np.float32) for metric in ("l1", "lpips")}
+def many_rows(folder: Path, rows: int, images: int = 1000) -> SuiteView:
+    """Return a suite of so many rows on CIFAR10, all complete, whose images are noise, which no PNG makes small."""
+    folder.mkdir(exist_ok=True)
+    quantizers = [{"vq": {"beta": round(0.01 * (i + 1), 2)}, "label": f"method {i + 1}"} for i in range(rows)]
+    content = {"name": "rows", "title": f"{rows} rows", "datasets": ["cifar10"], "quantizers": quantizers, "seeds": [1]}
+    content |= {"train": {"clean": {"epochs": 3, "batch_size": 64}}, "measure": ["clean"]}
+    content |= {"metrics": ["l1", "lpips", "usage", "perplexity", "bits"]}
+    (folder / "rows.yaml").write_text(json.dumps(content))  # YAML, too
+    plan, store = loading.load(folder / "rows.yaml", []), ResultStore(folder / "runs")
+    rng = np.random.default_rng(0)
+    for run in plan.runs():
+        write_run(store, run, rng, kept=True, images=images)
+    return suite_view(plan, [store], paper=False)
+
+
+def write_run(
+    store: ResultStore, run: RunSpec, rng: np.random.Generator, kept: bool, lacking: str = "", images: int = 50
+) -> None:
+    """Write a record with plausible numbers, and the files that a training keeps beside it.
+
+    ``images``: number of test images.
+    """
+    per_image = {f"clean/{metric}": rng.uniform(0.1, 0.2, images).astype(np.float32) for metric in ("l1", "lpips")}
     coded = run.quantizer.name != "identity"
-    values = {metric: float(images[f"clean/{metric}"].mean()) for metric in ("l1", "lpips")}
+    values = {metric: float(per_image[f"clean/{metric}"].mean()) for metric in ("l1", "lpips")}
     values |= dict.fromkeys(("usage", "perplexity", "bits"), None) if not coded else {}  # type: ignore[arg-type]
     values |= {"usage": 40.0 + run.seed, "perplexity": 100.0 * rng.uniform(), "bits": 441.0} if coded else {}
     values.pop(lacking, None)
@@ -70,11 +90,11 @@ def write_run(store: ResultStore, run: RunSpec, rng: np.random.Generator, kept: 
         | ({"usage": 10.0 * e, "perplexity": 2.0 * e, "dead": 512 - 50 * e, "revived": e - 1} if coded else {})
         for e in (1, 2, 3)
     ]
-    stored = {metric: Value(value, 1, 1, 50) for metric, value in values.items()}
-    store.write_images(run, images)
+    stored = {metric: Value(value, 1, 1, images) for metric, value in values.items()}
+    store.write_images(run, per_image)
     if kept:
         side, channels = (32, 3) if run.dataset.name == "cifar10" else (28, 1)
-        chosen, groups = choose(50, images["clean/lpips"])
+        chosen, groups = choose(images, per_image["clean/lpips"])
         images_of_sets = rng.integers(0, 256, (2, len(chosen), channels, side, side), dtype=np.uint8)
         counts = rng.poisson(rng.exponential(20, (1, 512))) * (rng.uniform(size=(1, 512)) < 0.4) if coded else None
         folder = store.folder(run)
@@ -92,7 +112,7 @@ def write_run(store: ResultStore, run: RunSpec, rng: np.random.Generator, kept: 
                 counts=counts,
                 chosen=chosen,
                 groups=groups,
-                scores=images["clean/lpips"][chosen],
+                scores=per_image["clean/lpips"][chosen],
                 originals=images_of_sets[0],
                 reconstructions=images_of_sets[1],
                 codes_at=plane[:512] if coded else None,

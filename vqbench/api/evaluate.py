@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from vqbench.api.measure_models import ModelOptions
     from vqbench.evaluation.image_pairs import ImagePairs, PairSettings
 
+CLEAN = ["clean"]  # the protocols that count unless others are chosen
 MODEL = {"dataset", "model_range", "batch_size", "trust"}  # of ``reading``: how a model reconstructs
+ROW = {"suite", "row", "measured_by", "runs"}  # of ``reading``: where values become a row
 
 
 def evaluate(
@@ -26,16 +28,15 @@ def evaluate(
     num_codes: int | None = None,
     *,
     model: Any = None,
-    protocol: str | Sequence[str] = "clean",
+    protocol: str | Sequence[str] | None = None,
     metrics: str | Sequence[str] | None = None,
     device: str = "cpu",
     **reading: Any,
 ) -> Evaluation:
     """Evaluate reconstructions of images, by whatever model, as runs are evaluated.
 
-    Returns values with protocol and unit, and values per image; printed, they are a table. They are comparable with
-    those of tables of the same protocol and images. uint8 levels and floats of level / 255 are the same image; nothing
-    is resized, and floats are converted to 8 bits only where a protocol does so.
+    Returns values, comparable with those of tables of the same protocol and images, and values per image; printed,
+    they are a table. Nothing is resized; floats become 8 bits only where a protocol does so.
 
     Args:
         originals: (N, C, H, W) with 1 or 3 channels, uint8 or floats in [0, 1], a numpy array or a tensor; or an
@@ -45,13 +46,13 @@ def evaluate(
         num_codes: size of the codebook.
         model: makes the reconstructions: a callable images -> reconstructions or -> (reconstructions, codes), floats
             (B, C, H, W) in [-1, 1], or a name as of ``vqbench measure --model``. ``originals`` is then a path, or None.
-        protocol: ``clean``, ``official`` (as the released code of CVQ-VAE evaluates), or both.
-        metrics: names that ``vqbench list metrics`` prints, or ``all``. None: those that exist for images
-            of this size and need no weights, which ``lpips``, ``rfid`` and ``kid`` fetch on first use.
+        protocol: ``clean``, ``official`` (as the released code of CVQ-VAE), or both. None: clean, or those of a suite.
+        metrics: names that ``vqbench list metrics`` prints, or a group: ``fast`` (no weights), ``paper`` or ``all``.
+            None: those of a suite, or ``fast``. ``lpips``, ``rfid`` and ``kid`` fetch their weights on first use.
         device: where networks are computed: auto, cpu, cuda or cuda:N.
         reading: for paths, ``by_order``, ``originals_as``, ``range``, ``array``, ``skip_damaged``, ``as_rgb``,
-            ``label`` and ``reference``, as the options of ``vqbench measure``; ``store``, a folder that keeps values.
-            With ``model`` also ``dataset``, ``model_range``, ``batch_size`` and ``trust``.
+            ``label``, ``reference``, ``suite``, ``row``, ``measured_by``, ``runs``, with ``model`` also ``dataset``,
+            ``model_range``, ``batch_size``, ``trust``, as options of ``vqbench measure``; ``store`` keeps values.
 
     Raises:
         UsageError: arrays of a wrong type, range or shape; codes beyond ``num_codes``; an unknown name.
@@ -72,13 +73,14 @@ def evaluate(
     <BLANKLINE>
     clean: float pixels, Gaussian SSIM, torch-fidelity's FID.
     """
-    protocols, chosen = _names("protocol", protocol), None if metrics is None else _names("metrics", metrics)
+    protocols = [] if protocol is None else _names("protocol", protocol)
+    chosen = None if metrics is None else _names("metrics", metrics)
     num_codes = None if num_codes is None else whole_number("num_codes", num_codes, 2)
     if model is not None:
         return _of_model(originals, model, reconstructions, codes, num_codes, protocols, chosen, device, **reading)
     if isinstance(originals, str | Path) and isinstance(reconstructions, str | Path | None):
         return _of_files(originals, reconstructions, codes, num_codes, protocols, chosen, device, **reading)
-    return _of_arrays(originals, reconstructions, codes, num_codes, protocols, chosen, device, reading)
+    return _of_arrays(originals, reconstructions, codes, num_codes, protocols or CLEAN, chosen, device, reading)
 
 
 def _of_arrays(
@@ -126,29 +128,28 @@ def _of_files(
     model: ModelOptions | None = None,
     **reading: Any,
 ) -> Evaluation:
+    from vqbench.api.external_row import measure_row, row_of
     from vqbench.api.measure_sets import measure_images
     from vqbench.measuring.pair_inputs import ReadingOptions
 
     if codes is not None and not isinstance(codes, str | Path):
         raise UsageError("codes of images in files: give the path of a file, .npz or .npy")
+    own = {name: reading.pop(name) for name in ROW & reading.keys()}
     known = [each.name for each in fields(ReadingOptions)]
     for name in reading:
         if name not in known:
-            raise UsageError(f"unknown argument {name!r}; {nearest(name, [*known, 'label', 'store', 'reference'])}")
-    return measure_images(
-        None if originals is None else Path(originals),
-        None if reconstructions is None else Path(reconstructions),
-        None if codes is None else Path(codes),
-        num_codes,
-        None if reference is None else Path(reference),
-        model=model,
-        protocols=protocols,
-        metrics=metrics,
-        options=ReadingOptions(**reading),
-        device=device,
-        label=label,
-        store=None if store is None else Path(store),
+            others = ["label", "store", "reference", *sorted(ROW)]
+            raise UsageError(f"unknown argument {name!r}; {nearest(name, [*known, *others])}")
+    runs = Path(own.pop("runs", "runs"))
+    row = row_of(own.pop("suite", None), own.pop("row", None), own.pop("measured_by", ""), runs)
+    first, second, third, other = (
+        None if p is None else Path(p) for p in (originals, reconstructions, codes, reference)
     )
+    how: dict[str, Any] = {"model": model, "metrics": metrics, "options": ReadingOptions(**reading), "device": device}
+    how |= {"label": label, "store": None if store is None else Path(store)}
+    if row is not None:
+        return measure_row(row, first, second, third, num_codes, other, runs=runs, protocols=protocols, **how)
+    return measure_images(first, second, third, num_codes, other, protocols=protocols or CLEAN, **how)
 
 
 def _batches(originals: Any, reconstructions: Any, codes: Any) -> Iterator[ImagePairs]:
@@ -179,7 +180,7 @@ def _of_batches(
     device: str,
 ) -> Evaluation:
     """Evaluate batches of pairs as they come, of which one is in memory."""
-    from vqbench.evaluation.image_pairs import PairSettings, default_metrics
+    from vqbench.evaluation.image_pairs import PairSettings, chosen_metrics
     from vqbench.training.engine import devices_of
 
     if (first := next(pairs, None)) is None:
@@ -187,7 +188,7 @@ def _of_batches(
     side = min(first.originals.shape[-2:])
     settings = PairSettings(
         protocols=protocols,
-        metrics=default_metrics(num_codes is not None, side=side) if metrics is None else metrics,
+        metrics=chosen_metrics(metrics, num_codes is not None, side),
         num_codes=num_codes,
         depth=1 if first.codes is None else first.codes.shape[-1],
         device=devices_of(device, 1)[0],

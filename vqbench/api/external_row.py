@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import isnan, log2, prod
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
@@ -16,14 +15,17 @@ from vqbench.errors import UsageError
 
 if TYPE_CHECKING:
     from vqbench.api.evaluation import Evaluation
+    from vqbench.api.measure import HowToMeasure
+    from vqbench.api.measure_models import ModelOptions
     from vqbench.measuring.known_images import KnownImages
-    from vqbench.measuring.pair_inputs import PairInputs
+    from vqbench.measuring.models.model_inputs import ModelInputs
+    from vqbench.measuring.pair_inputs import PairInputs, ReadingOptions
     from vqbench.planning.plan import Plan
     from vqbench.store.external_record import ExternalRecord
     from vqbench.store.record import Value
-    from vqbench.store.results import ResultStore
 
 LONGEST = 60  # letters of a label
+BITS = "bits"  # the metric of a rate
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,9 @@ class ExternalRow:
         """Return the metrics of the suite that pairs of images have."""
         classes = {name: registry.load("metrics", name) for name in self.plan.metrics}
         return [
-            name for name, metric in classes.items() if not metric.of_samples and (with_codes or not metric.needs_codes)
+            name
+            for name, metric in classes.items()
+            if not (metric.of_samples or metric.needs_model) and (with_codes or not metric.needs_codes)
         ]
 
     def datasets(self) -> dict[str, Any]:
@@ -60,59 +64,80 @@ class ExternalRow:
         return {name: registry.create("datasets", part.name, **part.args) for name, part in parts.items()}
 
 
-def store_row(
-    row: ExternalRow, evaluation: Evaluation, inputs: PairInputs, known: KnownImages, store: ResultStore, device: str
-) -> Path:
-    """Write the row to ``store`` with the values of ``evaluation``.
+def row_of(suite: Any, label: str | None, measured_by: str, runs: Path) -> ExternalRow | None:
+    """Return the row to store, None without a label.
 
-    Return its folder.
+    ``suite`` is what :func:`vqbench.load_suite` takes or returns; its plan is read from ``runs`` if it is current.
 
-    Raises UsageError where ``store`` has the row with other images.
+    Raises UsageError for arguments that do not fit.
     """
-    from vqbench.store import external_rows
+    from vqbench.api.suites import as_suite
+    from vqbench.store.results import ResultStore
 
-    record = _record(row, evaluation, inputs, known, device)
-    return external_rows.write(store, record, _images(evaluation, known))
+    if (suite is None) != (label is None):
+        raise UsageError("suite and row belong together: the suite's table shows the row; give both")
+    if suite is None or label is None:
+        if measured_by:
+            raise UsageError("measured_by is kept in the record of a row; give suite and row, too")
+        return None
+    return ExternalRow(label, as_suite(suite).resolve([ResultStore(runs)]), measured_by)
 
 
-def _record(
-    row: ExternalRow, evaluation: Evaluation, inputs: PairInputs, known: KnownImages, device: str
-) -> ExternalRecord:
-    from vqbench.store.external_record import ExternalRecord
-    from vqbench.system.provenance import current_provenance
-    from vqbench.training.engine import devices_of
+@dataclass(frozen=True)
+class MeasuredRow:
+    """A measured row: its inputs, values and digests, and which test images they are."""
 
-    dataset = next(entry.run.dataset for entry in row.plan.entries if entry.dataset == known.dataset)
-    sides = {name: _side(evaluation.about[name]) for name in ("originals", "reconstructions")}
-    by = {"by": row.measured_by} if row.measured_by else {}
-    return ExternalRecord(
-        label=row.label,
-        suite=row.plan.suite.name_in_file,
-        dataset=dataset.to_dict(),
-        images=len(known.places),
-        given={**sides, "pairs": known.pairs, "codes": _codes(inputs), "matched_by": inputs.matched.by},
-        values=_values(evaluation, known),
-        made={**current_provenance(devices_of(device, 1)[0]), **by},
-    )
+    row: ExternalRow
+    inputs: PairInputs | ModelInputs
+    evaluation: Evaluation
+    digests: np.ndarray  # (N, bytes) uint8 of each pair: original, reconstruction and, if any, codes
+    known: KnownImages
+    rate: Mapping[str, Any] | None = None  # of reconstructions without codes: bits_per_image, and how it was counted
+
+    def record(self, device: str) -> ExternalRecord:
+        """Return what is stored of it."""
+        from vqbench.measuring.image_digests import SIZE
+        from vqbench.store.external_record import ExternalRecord
+        from vqbench.system.provenance import current_provenance
+        from vqbench.training.engine import devices_of
+
+        entries, about = self.row.plan.entries, self.evaluation.about
+        dataset = next(entry.run.dataset for entry in entries if entry.dataset == self.known.dataset)
+        given: dict[str, Any] = {name: _side(about[name]) for name in ("originals", "reconstructions")}
+        given |= {"pairs": self.known.digest(self.digests[:, : 2 * SIZE]), "codes": self._codes()}
+        given |= {"matched_by": self.inputs.matched.by}
+        if model := about.get("model"):
+            given["model"] = {**model, "name": Path(model["name"]).name}
+        if self.rate is not None:
+            given["rate"] = dict(self.rate)
+        by = {"by": self.row.measured_by} if self.row.measured_by else {}
+        return ExternalRecord(
+            label=self.row.label,
+            suite=self.row.plan.suite.name_in_file,
+            dataset=dataset.to_dict(),
+            images=len(self.known.places),
+            given=given,
+            values=_with_bits(_values(self.evaluation, self.known), self.rate),
+            made={**current_provenance(devices_of(device, 1)[0]), **by},
+        )
+
+    def _codes(self) -> dict[str, Any] | None:
+        """Return facts about the codes; every code costs the same bits."""
+        from vqbench.measuring.image_digests import SIZE
+
+        if self.inputs.codes is None:
+            return None
+        return {
+            "num_codes": self.inputs.num_codes,
+            "depth": self.inputs.depth,
+            "digest": self.known.digest(self.digests[:, 2 * SIZE :]),
+            "bits_per_image": self.inputs.bits_per_image,
+        }
 
 
 def _side(about: Mapping[str, Any]) -> dict[str, Any]:
     """Return what was given of one side, without the folders of this machine."""
     return {"name": Path(about["path"]).name, **{name: about[name] for name in ("kind", "images", "digest")}}
-
-
-def _codes(inputs: PairInputs) -> dict[str, Any] | None:
-    """Return what was given of the codes; every code costs the same bits."""
-    if inputs.codes is None:
-        return None
-    codes, size = inputs.codes.codes, inputs.codes.num_codes  # (N, h, w, depth)
-    ordered = np.ascontiguousarray(codes[inputs.code_places].astype(np.int64))
-    return {
-        "num_codes": size,
-        "depth": inputs.depth,
-        "digest": hashlib.sha256(ordered.tobytes()).hexdigest(),
-        "bits_per_image": prod(codes.shape[1:]) * log2(size),
-    }
 
 
 def _values(evaluation: Evaluation, known: KnownImages) -> dict[str, dict[str, Value]]:
@@ -124,6 +149,18 @@ def _values(evaluation: Evaluation, known: KnownImages) -> dict[str, dict[str, V
         versions = int(each["metric_version"]), int(each["protocol_version"])
         name = _name(each["protocol"], known)
         values.setdefault(name, {})[each["metric"]] = Value(value, *versions, int(each["images"]))
+    return values
+
+
+def _with_bits(values: dict[str, dict[str, Value]], rate: Mapping[str, Any] | None) -> dict[str, dict[str, Value]]:
+    """Add the rate of reconstructions without codes, as the metric that counts bits of codes."""
+    from vqbench.store.record import Value
+
+    if rate is not None:
+        for metrics in values.values():
+            one = next(iter(metrics.values()))
+            version = registry.version("metrics", BITS)
+            metrics[BITS] = Value(float(rate["bits_per_image"]), version, one.protocol_version, one.images)
     return values
 
 
@@ -149,41 +186,106 @@ def _name(protocol: str, known: KnownImages) -> str:
 
 
 def measure_row(
-    row: ExternalRow, paths: Sequence[Path | None], num_codes: int | None, runs: Path, **settings: Any
-) -> tuple[Evaluation, Path]:
+    row: ExternalRow,
+    originals: Path | None,
+    reconstructions: Path | None,
+    codes: Path | None,
+    num_codes: int | None,
+    reference: Path | None,
+    *,
+    runs: Path,
+    model: ModelOptions | None = None,
+    options: ReadingOptions | None = None,
+    **how: Unpack[HowToMeasure],
+) -> Evaluation:
     """Measure images and store their values as a row of a suite's table.
 
     Args:
         row: What the row is called, and where it is shown.
-        paths: Of originals, reconstructions and codes; None without codes.
-        num_codes: Size of the codebook; None: as the file of codes has it.
+        originals: Images, as :func:`vqbench.api.measure.measure_files` takes them; None for the data set of a model.
+        reconstructions: Likewise; None with a model.
+        codes: Codes of the reconstructions, None without.
+        num_codes: Size of the codebook; None: as the file of codes, or the model, has it.
+        reference: Must be None; see Raises.
         runs: Results folder that the row is written to.
-        settings: As :func:`vqbench.api.measure.measure_files` takes them.
+        model: What makes the reconstructions, in their place.
+        options: How inputs are read and matched.
+        how: See :class:`vqbench.api.measure.HowToMeasure`; protocols and metrics are by default those of the suite.
 
     Returns:
-        The values, and the folder of the row.
+        The values; ``about["row"]`` has label, suite and folder of the row.
 
     Raises:
-        UsageError: Originals that are no test images of the suite, or inputs that do not fit together.
+        UsageError: Originals that are no test images of the suite, a finished run as model, a reference, or inputs that
+            do not fit together.
         AssetError: Files that cannot be read, or weights that cannot be fetched.
     """
-    from vqbench.api.measure import measure_files
+    from vqbench.measuring.pair_inputs import ReadingOptions
+
+    if reference is not None:
+        raise UsageError(
+            "--row: not with --reference; rows are of pairs, since values of samples are named by the settings of a "
+            "sampler, which images do not have. Leave one out"
+        )
+    options, device = options or ReadingOptions(), how.get("device", "cpu")
+    inputs = _opened(originals, reconstructions, codes, num_codes, model, options, device)
+    return store_measured(row, inputs, runs, **how)
+
+
+def store_measured(
+    row: ExternalRow,
+    inputs: PairInputs | ModelInputs,
+    runs: Path,
+    rate: Mapping[str, Any] | None = None,
+    **how: Unpack[HowToMeasure],
+) -> Evaluation:
+    """Measure pairs that were opened, and store their values as a row.
+
+    ``rate`` has ``bits_per_image`` of reconstructions without codes, and in words how it was counted. See
+    :func:`measure_row` for the rest.
+    """
+    from vqbench.api.measure import measure_digested
     from vqbench.measuring.known_images import known_images
-    from vqbench.measuring.pair_inputs import PairInputs, ReadingOptions
+    from vqbench.store import external_rows
     from vqbench.store.results import ResultStore
 
-    originals, reconstructions, codes = paths
-    if settings.pop("model", None) is not None:
-        raise UsageError("--row: of images that exist, not of --model; write its reconstructions to a file, as .npy")
-    if originals is None or reconstructions is None:
-        raise UsageError("--row: give originals and reconstructions; a row has values of pairs")
-    options = settings.get("options") or ReadingOptions()
+    device = how.get("device", "cpu")
+    known = known_images(inputs, row.datasets(), how.get("progress", lambda done, total: None))
+    how["protocols"] = how.get("protocols") or row.protocols()
+    how["metrics"] = how.get("metrics") or row.metrics(inputs.codes is not None)
+    evaluation, digests = measure_digested(inputs, **how)
+    measured = MeasuredRow(row, inputs, evaluation, digests, known, rate)
+    folder = external_rows.write(ResultStore(runs), measured.record(device), _images(evaluation, known))
+    facts = {"label": row.label, "suite": row.plan.suite.name, "folder": str(folder)}
+    return replace(evaluation, about={**evaluation.about, "row": facts})
+
+
+def _opened(
+    originals: Path | None,
+    reconstructions: Path | None,
+    codes: Path | None,
+    num_codes: int | None,
+    model: ModelOptions | None,
+    options: ReadingOptions,
+    device: str,
+) -> PairInputs | ModelInputs:
+    """Open the pairs of a row. Raises UsageError for what no row can be of."""
+    from vqbench.api.measure_models import opened_model, require_originals_alone
+    from vqbench.measuring.models.trained_autoencoder import RUN
+    from vqbench.measuring.pair_inputs import PairInputs
+
     for name, given in (("--skip-damaged", options.skip_damaged), ("--as-rgb", options.as_rgb)):
         if given:
             raise UsageError(f"--row: not with {name}, since rows are compared on the same images; leave it out")
-    inputs = PairInputs.open(originals, reconstructions, codes, num_codes, options)
-    known = known_images(inputs, row.datasets(), settings["progress"])
-    settings["protocols"] = settings.get("protocols") or row.protocols()
-    settings["metrics"] = settings.get("metrics") or row.metrics(codes is not None)
-    evaluation = measure_files(originals, reconstructions, codes, num_codes, **settings)
-    return evaluation, store_row(row, evaluation, inputs, known, ResultStore(runs), settings["device"])
+    if model is not None:
+        require_originals_alone(reconstructions=reconstructions, codes=codes)
+        inputs = opened_model(originals, model, num_codes, options, device)
+        if inputs.model.kind == RUN:
+            raise UsageError(
+                f"--row: {inputs.model.name} is a run of vqbench, and external rows are of models that it did not "
+                "train; its suite's table has its row"
+            )
+        return inputs
+    if originals is None or reconstructions is None:
+        raise UsageError("--row: give originals and reconstructions, or --model; a row has values of pairs")
+    return PairInputs.open(originals, reconstructions, codes, num_codes, options)

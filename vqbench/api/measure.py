@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 from vqbench.api.evaluation import Evaluation, frame_of_values, frame_per_image
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
     from vqbench.evaluation.image_pairs import PairSettings
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from vqbench.measuring.pair_inputs import PairInputs, ReadingOptions
     from vqbench.measuring.pair_measurement import MeasuredPairs
 
-ALL = "all"  # in place of names of metrics
 Progress = Callable[[int, int], None]
 
 
@@ -26,7 +26,7 @@ class HowToMeasure(TypedDict, total=False):
 
     Attributes:
         protocols: names of measuring protocols; by default clean.
-        metrics: names; ``all`` for all that apply; None for those that need no weights.
+        metrics: names, or a group of metrics: ``fast``, ``paper`` or ``all``; None: ``fast``, those that need no weights.
         device: where networks are computed; by default cpu.
         label: name of what is evaluated.
         store: folder that keeps values, and the state of what is interrupted; None: nothing is kept.
@@ -74,7 +74,12 @@ def measure_files(
     return measure_opened(inputs, **how)
 
 
-def measure_opened(
+def measure_opened(inputs: PairInputs | ModelInputs, **how: Unpack[HowToMeasure]) -> Evaluation:
+    """Evaluate pairs that were opened; see :func:`measure_files`."""
+    return measure_digested(inputs, **how)[0]
+
+
+def measure_digested(
     inputs: PairInputs | ModelInputs,
     *,
     protocols: Sequence[str] = ("clean",),
@@ -84,8 +89,11 @@ def measure_opened(
     store: Path | None = None,
     progress: Progress = lambda done, total: None,
     say: Callable[[str], None] = lambda sentence: None,
-) -> Evaluation:
-    """Evaluate pairs that were opened; see :func:`measure_files`."""
+) -> tuple[Evaluation, np.ndarray]:
+    """Evaluate pairs that were opened; return also the digests of each, (N, bytes).
+
+    See :func:`measure_files`.
+    """
     from vqbench.execution.preparation import fetch
     from vqbench.measuring.kept_measurement import KeptMeasurement
     from vqbench.measuring.pair_measurement import key_of_measurement, measure_pairs
@@ -95,40 +103,36 @@ def measure_opened(
     settings.require_images(len(inputs.matched))  # before weights are fetched
     settings.require_size(*inputs.first_size())
     kept = None if store is None else KeptMeasurement(store, key_of_measurement(inputs, settings))
-    if kept is not None and (evaluation := _finished(kept, label)) is not None:
-        inputs.options.require_sound(evaluation.about["damaged"])
+    if kept is not None and (finished := _finished(kept, label)) is not None:
+        inputs.options.require_sound(finished[0].about["damaged"])
         say(f"measured before; these are the values in {kept.folder}, which may be deleted to measure again")
-        return evaluation
+        return finished
     fetch(settings.assets())
     measured = measure_pairs(inputs, settings, kept, progress, say)
     about = _about(inputs, measured)
     if kept is not None:
         _keep(kept, measured, about)
-    return _evaluation(measured.rows, measured.per_image, measured.names, label, about)
+    return _evaluation(measured.rows, measured.per_image, measured.names, label, about), measured.digests
 
 
 def _settings(
     inputs: PairInputs | ModelInputs, protocols: Sequence[str], metrics: Sequence[str] | None, device: torch.device
 ) -> PairSettings:
-    from vqbench.evaluation.image_pairs import PairSettings, default_metrics
+    from vqbench.evaluation.image_pairs import PairSettings, chosen_metrics
 
-    with_codes = inputs.codes is not None
-    if metrics is None:
-        names = default_metrics(with_codes, side=min(inputs.first_size()))
-    elif ALL in metrics:
-        names = default_metrics(with_codes, weights=True, side=min(inputs.first_size()))
-    else:
-        names = list(dict.fromkeys(metrics))
+    names = chosen_metrics(metrics, inputs.codes is not None, min(inputs.first_size()))
     return PairSettings(list(dict.fromkeys(protocols)), names, inputs.num_codes, inputs.depth, device, inputs.bits)
 
 
 def _about(inputs: PairInputs | ModelInputs, measured: MeasuredPairs) -> dict[str, Any]:
     """Return facts about the inputs, as JSON data."""
+    from vqbench.measuring.image_digests import side_digests
+
     sides = {"originals": inputs.originals, "reconstructions": inputs.reconstructions}
     codes = inputs.codes
     given = [
         {"path": side.path, "kind": side.kind, "images": len(side), "digest": digest}
-        for side, digest in zip(sides.values(), measured.digests, strict=True)
+        for side, digest in zip(sides.values(), side_digests(measured.digests), strict=True)
     ]
     return {
         **dict(zip(sides, given, strict=True)),
@@ -143,29 +147,33 @@ def _about(inputs: PairInputs | ModelInputs, measured: MeasuredPairs) -> dict[st
 
 
 def _keep(kept: KeptMeasurement, measured: MeasuredPairs, about: dict[str, Any]) -> None:
-    """Write values and values per image."""
+    """Write values, values per image, and digests."""
     from vqbench.measuring.kept_measurement import PER_IMAGE
     from vqbench.measuring.pair_measurement import per_image_csv
 
     about["per_image"] = str(kept.folder / PER_IMAGE)
-    kept.finish({"about": about, "values": measured.rows}, per_image_csv(measured.names, measured.per_image))
+    per_image = per_image_csv(measured.names, measured.per_image)
+    kept.finish({"about": about, "values": measured.rows}, per_image, measured.digests)
 
 
-def _finished(kept: KeptMeasurement, label: str) -> Evaluation | None:
-    """Return the evaluation that was finished before.
+def _finished(kept: KeptMeasurement, label: str) -> tuple[Evaluation, np.ndarray] | None:
+    """Return the evaluation that was finished before, and the digests of its pairs.
 
     None without one, or if its files are damaged.
     """
-    from vqbench.measuring.kept_measurement import PER_IMAGE
+    from vqbench.errors import StoreError
+    from vqbench.measuring.kept_measurement import DIGESTS, PER_IMAGE
     from vqbench.measuring.pair_measurement import per_image_of
+    from vqbench.system import stored_files
 
     if (content := kept.result()) is None:
         return None
     try:
         names, per_image = per_image_of(kept.folder / PER_IMAGE)
+        digests = stored_files.array(stored_files.content(kept.folder / DIGESTS)).reshape(len(names), -1)
         rows = [{**row, "value": float(row["value"])} for row in content["values"]]
-        return _evaluation(rows, per_image, names, label, content["about"])
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return _evaluation(rows, per_image, names, label, content["about"]), digests
+    except (OSError, StoreError, ValueError, KeyError, TypeError, IndexError):
         return None
 
 

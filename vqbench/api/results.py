@@ -22,6 +22,8 @@ def table(
     store: str | Path = "runs",
     results: str | Path = "results",
     protocol: str | None = None,
+    bd_rate: str | None = None,
+    reference: str | None = None,
 ) -> DataFrame:
     """Return the table of a suite, as ``vqbench table`` prints it.
 
@@ -35,6 +37,9 @@ def table(
         results: folder of published records, read for runs that ``store`` lacks.
         protocol: evaluation protocol, if the suite has several; the table's first without. Either as it is stored, such
             as ``clean@100`` for the first 100 test images, or without the images, ``clean``.
+        bd_rate: a rate metric of the suite, such as ``entropy``: return BD-rates in percent instead, see
+            ``vqbench table --bd-rate``.
+        reference: the row that BD-rates compare with; the first one without.
 
     Raises:
         UsageError: for a wrong suite, a protocol that it has not, or a store that does not exist.
@@ -48,6 +53,7 @@ def table(
     """
     from vqbench.reporting.data_frames import table_frame
     from vqbench.reporting.other_settings import hint
+    from vqbench.reporting.rates.bd_tables import bd_tables
     from vqbench.reporting.tables.assemble import tables
     from vqbench.store.results import ResultStore, damage_of
 
@@ -57,7 +63,8 @@ def table(
     stores = [ResultStore(store), ResultStore(results)]
     chosen = as_suite(suite)
     resolved = chosen.resolve(stores)
-    by_protocol = {each.protocol: each for each in tables(resolved, stores)}
+    found = tables(resolved, stores) if bd_rate is None else bd_tables(resolved, stores, bd_rate, reference)
+    by_protocol = {each.protocol: each for each in found}
     chosen_name = next(iter(by_protocol)) if protocol is None else _stored_name(protocol, by_protocol)
     if chosen_name is None:
         known = nearest(str(protocol), by_protocol)
@@ -73,19 +80,24 @@ def results(
 ) -> DataFrame:
     """Return all stored values: one row per run, evaluation protocol and metric.
 
+    Rows that vqbench did not train follow those of the runs, with ``external`` of True: they have the label that
+    ``vqbench measure --row`` gave them, no seed, quantizer or seconds, and, in ``device``, ``commit``, ``torch`` and
+    ``date``, what they were measured by.
+
     Columns:
 
-    - the run: ``key``, ``dataset``, ``quantizer``, ``arguments`` of the quantizer as JSON, ``num_codes``, ``dim``,
-      ``seed``, ``backbone``, ``recipe``, and ``parent``, the key of the run that a second stage builds on;
+    - the run: ``key``, ``label`` in the suite's table (empty without a suite, unless external), ``dataset``,
+      ``quantizer``, ``arguments`` of the quantizer as JSON, ``num_codes``, ``dim``, ``seed``, ``backbone``, ``recipe``,
+      and ``parent``, the key of the run that a second stage builds on;
     - the value: ``protocol`` as records and tables name it (``clean``, or ``clean@100`` where only the first 100 test
       images count), ``images`` it is measured on, ``sampling`` of a second stage, ``metric``, ``value`` in the metric's
       unit (NaN where it does not apply), ``higher_is_better``, ``metric_version``, ``protocol_version``;
     - the training: ``seconds``, ``parameters``, ``device``, ``devices``, ``commit``, ``torch``, ``date``;
-    - ``store``, the folder of the record.
+    - ``external``, whether vqbench has only measured it, and ``store``, the folder of the record.
 
     Args:
         store: folder of runs or of published records, or several: the first that has a run counts.
-        suite: a suite whose runs and metrics are returned, with the ``label`` of each row.
+        suite: a suite whose runs, external rows and metrics are returned.
 
     Raises:
         UsageError: for a store that does not exist, or a wrong suite.

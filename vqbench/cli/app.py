@@ -16,6 +16,7 @@ import typer
 from vqbench import __version__
 from vqbench.cli.check import check
 from vqbench.cli.clean import clean
+from vqbench.cli.codecs import codecs
 from vqbench.cli.completion import VARIABLE, attach, completion
 from vqbench.cli.decode import decode
 from vqbench.cli.diff import diff
@@ -71,6 +72,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "report": report,
     "diff": diff,
     "measure": measure,
+    "codecs": codecs,
     "explain": explain,
     "sample": sample,
     "encode": encode,

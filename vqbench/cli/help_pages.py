@@ -10,7 +10,7 @@ from typer.core import TyperCommand, TyperGroup
 # Headings and the commands below them. A command without a heading is listed last.
 COMMANDS: Mapping[str, tuple[str, ...]] = {
     "Compare quantizers": ("init", "run", "plan", "status", "table", "report", "diff"),
-    "Use images and trained runs": ("measure", "explain", "sample", "encode", "decode", "export"),
+    "Use images and trained runs": ("measure", "codecs", "explain", "sample", "encode", "decode", "export"),
     "Look up": ("list", "info"),
     "Add your own": ("new", "check", "profile"),
     "Look after": ("prepare", "doctor", "publish", "verify", "merge", "clean", "completion"),

@@ -93,6 +93,10 @@ class ForecastDeviceJson(TypedDict):
     measuring_seconds: float
     not_counted: Annotated[dict[str, int], _about("kind of run without a measured time -> number")]
     measuring_not_counted: dict[str, int]
+    measuring_by_group: Annotated[
+        dict[str, dict[str, Any]],
+        _about("group of metrics -> values left, runs, seconds, runs not_timed, at_most; groups overlap"),
+    ]
     jobs: Annotated[list[dict[str, Any]], _about("per --jobs: makespan, busy, at_least, device_hours")]
 
 
@@ -153,7 +157,7 @@ class TableCellJson(TypedDict):
     paper: Annotated[str | None, _about("printed value, digit for digit")]
     verdict: Annotated[str | None, _about("of the comparison with the printed value")]
     rank: Annotated[Literal["best", "second"] | None, _about("among the ranked rows of its block")]
-    marks: Annotated[list[Literal["B", "M", "S", "E"]], _about("letters that `marks` of the table explains")]
+    marks: Annotated[list[Literal["B", "M", "S", "D", "E"]], _about("letters that `marks` of the table explains")]
     unranked: Annotated[str, _about("why it is not ranked although it has values")]
     significant: Annotated[bool, _about("best, and ahead of every other ranked row beyond chance")]
     images: Annotated[int | None, _about("images that each value was measured on")]
@@ -302,6 +306,15 @@ class ModelGivenJson(TypedDict):
 
 
 @with_config(EXACT)
+class StoredRowJson(TypedDict):
+    """The row of a suite's table that `vqbench measure --row` stored."""
+
+    label: str
+    suite: SuiteName
+    folder: Annotated[str, _about("where its record is")]
+
+
+@with_config(EXACT)
 class MeasuredValueJson(TypedDict):
     """One value of ``vqbench measure``."""
 
@@ -333,8 +346,28 @@ class MeasureJson(TypedDict):
     per_image: NotRequired[Annotated[str | None, _about("CSV file of the values per image")]]
     samples: NotRequired[Annotated[ImagesGivenJson, _about("images that were compared with the reference")]]
     reference: NotRequired[ImagesGivenJson]
+    row: NotRequired[Annotated[StoredRowJson, _about("with --row, what was stored")]]
     notes: Annotated[list[str], _about("how the inputs were read, a sentence each")]
     values: list[MeasuredValueJson]
+
+
+@with_config(EXACT)
+class CodecJson(TypedDict):
+    """The files of one codec and target, of ``vqbench codecs --json``."""
+
+    row: Annotated[str, _about("label of the row")]
+    codec: Annotated[str, _about("jpeg, webp, avif or jpeg2000")]
+    target_bits: Annotated[int, _about("bits an image may need")]
+    counted: Annotated[str, _about("whole files, or what of them")]
+    bits: Annotated[float, _about("mean of what is counted, per image")]
+    file_bits: Annotated[float, _about("mean of whole files, per image")]
+    settings: Annotated[list[int], _about("lowest and highest setting of an image")]
+    images: int
+    over: Annotated[int, _about("images whose smallest file needs more than the target")]
+    reached: Annotated[bool, _about("whether the mean is within the target; else nothing was measured")]
+    folder: Annotated[str, _about("where the files are")]
+    values: list[MeasuredValueJson]
+    stored: Annotated[StoredRowJson | None, _about("with --suite, the row that was stored")]
 
 
 @with_config(EXACT)
@@ -407,6 +440,7 @@ OUTPUTS: dict[str, Any] = {
     "explain, of images": ExplainImagesJson,
     "explain --target": TargetJson,
     "measure": MeasureJson,
+    "codecs": list[CodecJson],
     "check": list[CheckJson],
     "doctor": DoctorJson,
     "verify": VerifyJson,

@@ -63,8 +63,8 @@ Metrics = Annotated[
     typer.Option(
         "--metrics",
         metavar="NAME",
-        show_default="those without a network",
-        help="A metric, or `all`; may be repeated.",
+        show_default="fast",
+        help="A metric, or a group: fast (no network), paper, all; repeat.",
     ),
 ]
 Label = Annotated[str, typer.Option(metavar="NAME", help="Name of the model, for the table.")]
@@ -168,23 +168,21 @@ def measure(
 
     add_plugins(plugin)
     require_format(style)
-    external = _external_row(suite, row, measured_by, reference, runs)
+    external = _external_row(suite, row, measured_by, runs)
     options = ReadingOptions(by_order, originals_as, value_range, array, skip_damaged, as_rgb)
     made_by = models.chosen_model(model, dataset, model_range, batch_size, trust, runs)
     settings = {"options": options, "device": device, "label": label or row or "", "store": store, "metrics": chosen}
     settings |= {"model": made_by, "protocols": protocols}
     inputs = originals, reconstructions, codes, num_codes, reference
-    evaluation, folder = _measured(external, inputs, runs, settings, offline, quiet)
+    evaluation = _measured(external, inputs, runs, settings, offline, quiet)
     if report is not None:
         write_report(evaluation, report, originals, made_by or reconstructions, options, device)
     _print(evaluation, style, output, as_json)
-    if folder is not None:
-        note(f"stored as a row of {suite}: {folder}")
+    if stored := evaluation.about.get("row"):
+        note(f"stored as a row of {suite}: {stored['folder']}")
 
 
-def _external_row(
-    suite: str | None, row: str | None, measured_by: str, reference: Path | None, runs: Path
-) -> ExternalRow | None:
+def _external_row(suite: str | None, row: str | None, measured_by: str, runs: Path) -> ExternalRow | None:
     """Return the row to store, or None.
 
     Raises UsageError for options that do not fit.
@@ -195,8 +193,6 @@ def _external_row(
         if measured_by:
             raise UsageError("--measured-by is kept in the record of a row; give --suite and --row, too")
         return None
-    if reference is not None:
-        raise UsageError("--row: not with --reference, whose values no row of a suite has; leave one out")
     from vqbench.api.external_row import ExternalRow
 
     return ExternalRow(row, Selection().plan(suite, runs), measured_by)
@@ -204,8 +200,8 @@ def _external_row(
 
 def _measured(
     row: ExternalRow | None, inputs: tuple[Any, ...], runs: Path, settings: dict[str, Any], offline: bool, quiet: bool
-) -> tuple[Evaluation, Path | None]:
-    """Measure, and return also the folder of the row that was stored, if any.
+) -> Evaluation:
+    """Measure, and store the row, if any.
 
     ``inputs`` are originals, reconstructions, codes, the size of their codebook, and the reference.
     """
@@ -213,12 +209,12 @@ def _measured(
     from vqbench.api.external_row import measure_row
     from vqbench.api.measure_sets import measure_images
 
-    with assets.no_downloads(offline), _progress(quiet) as on_progress:
+    with assets.no_downloads(offline), image_work("measuring", quiet) as on_progress:
         settings |= {"progress": on_progress, "say": note}
         if row is not None:
-            return measure_row(row, inputs[:3], inputs[3], runs, **settings)
+            return measure_row(row, *inputs, runs=runs, **settings)
         settings["protocols"] = settings["protocols"] or ["clean"]
-        return measure_images(*inputs, **settings), None
+        return measure_images(*inputs, **settings)
 
 
 def _print(evaluation: Evaluation, style: str, output: Path | None, as_json: bool) -> None:
@@ -242,7 +238,7 @@ def _data(evaluation: Evaluation) -> dict[str, Any]:
 
 
 @contextmanager
-def _progress(quiet: bool) -> Iterator[Callable[[int, int], None]]:
+def image_work(activity: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
     """Show a bar; yields the function that receives images done and in all.
 
     It raises Interrupted after a signal.
@@ -250,7 +246,7 @@ def _progress(quiet: bool) -> Iterator[Callable[[int, int], None]]:
     from vqbench.execution.progress import image_progress
     from vqbench.execution.stopping import Stop
 
-    with Stop() as stop, stop.graceful(note), image_progress("measuring", quiet) as show:
+    with Stop() as stop, stop.graceful(note), image_progress(activity, quiet) as show:
 
         def on_progress(done: int, total: int) -> None:
             show(done, total)

@@ -17,6 +17,7 @@ from vqbench.system.console import encodable
 
 if TYPE_CHECKING:
     from vqbench.planning.plan import Plan
+    from vqbench.reporting.tables.table import Table
     from vqbench.store.results import ResultStore
 
 FORMATS = ("text", "markdown", "csv", "latex", "json")
@@ -28,6 +29,15 @@ Output = Annotated[
 Paper = Annotated[bool, typer.Option("--paper", help="Show printed values beside ours, with verdicts.")]
 Notes = Annotated[bool, typer.Option("--notes", help="Print all notes below the table, not only five lines.")]
 
+BDRates = Annotated[
+    str | None,
+    typer.Option("--bd-rate", metavar="RATE", help="Show BD-rates in a rate metric, such as entropy, instead."),
+]
+Reference = Annotated[
+    str | None,
+    typer.Option("--reference", metavar="ROW", help="Compare with this row (--bd-rate; default: the first)."),
+]
+
 
 def table(
     suite: shared.Suite = None,
@@ -37,6 +47,8 @@ def table(
     output: Output = None,
     paper: Paper = False,
     notes: Notes = False,
+    bd_rate: BDRates = None,
+    reference: Reference = None,
     only: shared.Only = None,
     skip: shared.Skip = None,
     seeds: shared.Seeds = None,
@@ -51,18 +63,27 @@ def table(
 ) -> None:
     """Print the tables of a suite from stored results.
 
-    Nothing is trained or evaluated. Image folders are compared by their times only: the next `vqbench run` finds an
-    image that was rewritten in place.
+    Nothing is trained or evaluated. `--bd-rate` shows instead by how many percent the bits of each row differ from a
+    reference row's at equal quality; it needs a suite with several codebook sizes, such as rates_quick. Image folders
+    are compared by their times only: the next `vqbench run` finds an image that was rewritten in place.
     """
     from vqbench.store.results import ResultStore, damage_of
     from vqbench.system.output import write_text
 
+    if reference is not None and bd_rate is None:
+        raise UsageError("--reference belongs to --bd-rate; give both, or neither")
+    if paper and bd_rate is not None:
+        raise UsageError("--paper and --bd-rate exclude each other; no BD-rate is printed in the paper")
     require_folder(store)
     selection = Selection(only, skip, seeds, metrics, sets, plugin, epochs, batch_size, subset, test_images)
     name = suite_or_default(suite, "showing")
     plan = selection.plan(name, store, results)
     stores = [ResultStore(folder) for folder in (store, results)]
-    text = table_text(plan, stores, "json" if as_json else style, paper, notes)
+    written = "json" if as_json else style
+    if bd_rate is None:
+        text = table_text(plan, stores, written, paper, notes)
+    else:
+        text = bd_rate_text(plan, stores, written, bd_rate, reference, notes)
     if output is None:
         require_encodable(text, style)
         print(text, end="")
@@ -81,14 +102,36 @@ def table_text(
 
     Raises UsageError unless ``style`` is one of :data:`FORMATS`.
     """
-    from vqbench.reporting.tables import assemble, render
+    from vqbench.reporting.tables import assemble
+
+    _require_format(style)
+    return _rendered(assemble.tables(plan, stores, paper), style, paper, all_notes)
+
+
+def bd_rate_text(
+    plan: Plan, stores: Sequence[ResultStore], style: str, rate: str, reference: str | None, all_notes: bool = False
+) -> str:
+    """Write the tables of BD-rates of ``plan``, one per measuring protocol.
+
+    Raises UsageError unless ``style`` is one of :data:`FORMATS`, and for a suite without such curves.
+    """
+    from vqbench.reporting.rates.bd_tables import bd_tables
+
+    _require_format(style)
+    return _rendered(bd_tables(plan, stores, rate, reference), style, False, all_notes)
+
+
+def _require_format(style: str) -> None:
+    if style not in FORMATS:
+        raise UsageError(f"unknown format {style!r}; {nearest(style, FORMATS)}")
+
+
+def _rendered(tables: Sequence[Table], style: str, paper: bool, all_notes: bool) -> str:
+    from vqbench.reporting.tables import render
     from vqbench.reporting.tables.formats.plain import plain
     from vqbench.system import jsontext
     from vqbench.system.output import width
 
-    if style not in FORMATS:
-        raise UsageError(f"unknown format {style!r}; {nearest(style, FORMATS)}")
-    tables = assemble.tables(plan, stores, paper)
     if style == "json":
         return jsontext.dumps([plain(each) for each in tables]) + "\n"
     return render.render(tables, style, paper, all_notes, width())

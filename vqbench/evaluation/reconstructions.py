@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,12 +16,14 @@ from vqbench.dataset import Dataset
 from vqbench.distributed.group import ALONE, RankGroup
 from vqbench.errors import RunError, UsageError
 from vqbench.images import as_measured, batches, distinct, rounded, to_unit
-from vqbench.metric import Batch, Context, Metric
+from vqbench.metric import Batch, Context, Latents, Metric
 from vqbench.protocol import MeasureProtocol
+from vqbench.spec import Seeds
 from vqbench.store.record import Value
 from vqbench.store.value_name import ValueName
 
 BATCH = 100  # images per batch, of the model and of the metrics
+FEATURES = 2048  # likewise, of a data set of features
 
 Prepare = Callable[[Tensor, int, MeasureProtocol], Tensor]  # originals in [-1, 1], position of the first, protocol
 
@@ -43,6 +46,7 @@ class MetricPass:
             the name are left out.
         protocols: The protocol of each of these names.
         prepare: Prepares the originals of a batch; by default :func:`vqbench.images.as_measured`.
+        of_features: Originals are features, which no protocol prepares; metrics get both sides as they are.
     """
 
     def __init__(
@@ -50,13 +54,16 @@ class MetricPass:
         metrics: Mapping[str, Mapping[str, Metric]],
         protocols: Mapping[str, MeasureProtocol],
         prepare: Prepare = lambda x, start, measured: as_measured(x, measured),
+        of_features: bool = False,
     ) -> None:
-        self.metrics, self.protocols, self._prepare = metrics, protocols, prepare
+        self.metrics, self.protocols, self._prepare, self.of_features = metrics, protocols, prepare, of_features
         self._limits = {name: ValueName.parse(name).images for name in metrics}
         self.counts = dict.fromkeys(metrics, 0)  # name -> images so far
         self.per_image: dict[str, list[np.ndarray]] = {}  # "name/metric" -> values of each batch, (n,)
 
-    def add(self, start: int, x: Tensor, reconstructions: Tensor, codes: Tensor | None) -> None:
+    def add(
+        self, start: int, x: Tensor, reconstructions: Tensor, codes: Tensor | None, latents: Latents | None = None
+    ) -> None:
         """Update all metrics with a batch.
 
         Args:
@@ -64,23 +71,34 @@ class MetricPass:
             x: Originals (B, C, H, W) in [-1, 1].
             reconstructions: (B, C, H, W) in [-1, 1], not clamped.
             codes: (B, h, w, depth) int64; None where nothing is quantized.
+            latents: From which the reconstructions were decoded, if a model of vqbench did it.
         """
         for name, collectors in self.metrics.items():
             limit = self._limits[name]
             here = slice(len(x) if limit is None else max(0, min(len(x), limit - start)))  # empty beyond the limit
             if here.stop == 0:
                 continue
+            originals, reconstructed = self._both(x, reconstructions, start, here, self.protocols[name])
             batch = Batch(
-                originals=self._prepare(x, start, self.protocols[name])[here],
-                reconstructions=as_measured(reconstructions[here].float(), self.protocols[name]),
+                originals=originals,
+                reconstructions=reconstructed,
                 codes=None if codes is None else codes[here],
                 index=torch.arange(start, start + here.stop),
+                latents=None if latents is None else latents[here],
             )
             self.counts[name] += here.stop
             for metric, collector in collectors.items():
                 each = collector.update(batch)
                 if each is not None:
                     self.per_image.setdefault(f"{name}/{metric}", []).append(each.numpy())
+
+    def _both(
+        self, x: Tensor, reconstructions: Tensor, start: int, here: slice, measured: MeasureProtocol
+    ) -> tuple[Tensor, Tensor]:
+        """Return originals and reconstructions as ``measured`` prepares them."""
+        if self.of_features:
+            return x[here], reconstructions[here]
+        return self._prepare(x, start, measured)[here], as_measured(reconstructions[here].float(), measured)
 
     def measurement(
         self, counts: Mapping[str, int], per_image: Sequence[Mapping[str, list[np.ndarray]]]
@@ -125,7 +143,8 @@ class Evaluator:
 
     def __init__(self, dataset: Dataset, device: torch.device, keep: bool = True, group: RankGroup = ALONE) -> None:
         self.dataset, self.device, self.keep, self.group = dataset, device, keep, group
-        self.pixels = dataset.pixels("test")  # (N, C, S, S) uint8
+        self.pixels = dataset.pixels("test")  # (N, C, S, S) uint8, or float32 of features
+        self.of_features = isinstance(self.pixels, Tensor) and self.pixels.is_floating_point()
         self.digest = dataset.digest("test")
         self._metrics: dict[tuple[MeasureProtocol, str], Metric] = {}
         self._originals: dict[tuple[MeasureProtocol, int], Tensor] = {}
@@ -138,6 +157,7 @@ class Evaluator:
         progress: Callable[[int, int], None] = lambda done, total: None,
         variants: Sequence[MeasureProtocol] = (),
         see: Callable[[Tensor], None] = lambda codes: None,
+        seeds: Seeds | None = None,
     ) -> Measurement:
         """Measure ``model``, in evaluation mode, by the ``wanted`` metrics.
 
@@ -149,6 +169,7 @@ class Evaluator:
             progress: Called with (images done, images in all) of this rank; may raise Interrupted.
             variants: Protocols beyond the stored ones that ``wanted`` may name.
             see: Called with the codes (B, H, W, depth) of every batch of this rank.
+            seeds: Those of the run, for metrics that draw random numbers.
 
         Returns:
             The values on rank 0; nothing on the others.
@@ -159,8 +180,8 @@ class Evaluator:
         """
         protocols = {name: _protocol(name, variants) for name in wanted}
         model.eval()
-        metrics = self.group.on_all_ranks(lambda: self._prepared(model, wanted, protocols))
-        passed = MetricPass(metrics, protocols, self._measured_originals)
+        metrics = self.group.on_all_ranks(lambda: self._prepared(model, wanted, protocols, seeds))
+        passed = MetricPass(metrics, protocols, self._measured_originals, self.of_features)
         self.group.on_all_ranks(lambda: self._pass(model, passed, progress, see))
         for collectors in metrics.values():
             for collector in collectors.values():
@@ -172,13 +193,16 @@ class Evaluator:
         return passed.measurement({name: self._count(name) for name in metrics}, per_image)
 
     def _prepared(
-        self, model: Autoencoder, wanted: Mapping[str, Sequence[str]], protocols: Mapping[str, MeasureProtocol]
+        self,
+        model: Autoencoder,
+        wanted: Mapping[str, Sequence[str]],
+        protocols: Mapping[str, MeasureProtocol],
+        seeds: Seeds | None,
     ) -> dict[str, dict[str, Metric]]:
         """Start the wanted metrics for ``model``: protocol -> name -> metric."""
         quantized = model.quantizer.depth > 0
-        metrics: dict[str, dict[str, Metric]] = {}
-        for name, measured in protocols.items():
-            context = Context(
+        contexts = {
+            name: Context(
                 protocol=measured,
                 dataset=self.digest,
                 num_codes=model.quantizer.num_codes if quantized else None,
@@ -186,9 +210,27 @@ class Evaluator:
                 device=self.device,
                 depth=model.quantizer.depth,
                 keep=self.keep,
+                codes_per_image=model.quantizer.codes_per_image if quantized else None,
             )
-            metrics[name] = {each: self._metric(each, context) for each in wanted[name]}
-        return metrics
+            for name, measured in protocols.items()
+        }
+        names = {each for name in contexts for each in wanted[name]}
+        of_model = {each for each in names if registry.load("metrics", each).needs_model}
+        known = self._facts(model) if of_model else {}
+        known |= {} if seeds is None else {"seeds": seeds}
+        return {
+            name: {
+                each: self._metric(each, replace(context, **known) if each in of_model else context)
+                for each in wanted[name]
+            }
+            for name, context in contexts.items()
+        }
+
+    def _facts(self, model: Autoencoder) -> dict[str, Any]:
+        """Return what a context has only for metrics that need the model."""
+        first = next(iter(batches(self.pixels, torch.arange(1), 1)))  # (1, C, S, S)
+        features = model.backbone.encode(to_unit(first.to(self.device)))  # (1, dim, h, w)
+        return {"model": model, "image_shape": tuple(first.shape[1:]), "latent_shape": tuple(features.shape[1:])}
 
     def _pass(
         self,
@@ -199,14 +241,17 @@ class Evaluator:
     ) -> None:
         """Reconstruct this rank's images, and add them to ``passed``."""
         total = max(self._count(name) for name in passed.metrics)
-        starts = self.group.own_items(range(0, total, BATCH))
-        positions = torch.arange(starts[0], min(starts[-1] + BATCH, total)) if starts else torch.arange(0)
-        for start, pixels in zip(starts, batches(self.pixels, positions, BATCH), strict=True):  # decoded ahead
+        size = FEATURES if self.of_features else BATCH
+        starts = self.group.own_items(range(0, total, size))
+        positions = torch.arange(starts[0], min(starts[-1] + size, total)) if starts else torch.arange(0)
+        for start, pixels in zip(starts, batches(self.pixels, positions, size), strict=True):  # decoded ahead
             x = to_unit(pixels.to(self.device))
-            reconstructions, out = model(x)
+            z = model.backbone.encode(x)
+            out = model.quantize_features(z)
             see(out.codes)
-            passed.add(start, x, reconstructions, out.codes if model.quantizer.depth > 0 else None)
-            progress(min(start + BATCH, total) - starts[0], min(starts[-1] + BATCH, total) - starts[0])
+            codes = out.codes if model.quantizer.depth > 0 else None
+            passed.add(start, x, model.backbone.decode(out.z_q), codes, Latents(z, out.z_q))
+            progress(min(start + size, total) - starts[0], min(starts[-1] + size, total) - starts[0])
 
     def _check_counts(self, counts: Sequence[Mapping[str, int]]) -> None:
         """Raise RunError unless the ranks together measured every image once."""

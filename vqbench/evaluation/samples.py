@@ -13,6 +13,7 @@ from torch import Tensor
 
 from vqbench import registry
 from vqbench.dataset import Dataset, Images
+from vqbench.distributed.collectives import WholeBatch
 from vqbench.distributed.group import ALONE, RankGroup
 from vqbench.errors import RunError
 from vqbench.evaluation import contact_sheets
@@ -102,7 +103,7 @@ class SampleEvaluator:
             step = partial(progress, sampling.count, sampling.count)
             images = self._samples(generator, seeds, folder, sampling, progress)
             for name in names:
-                measure = partial(self._values, name, wanted[name], images, training, mirrored, step)
+                measure = partial(self._values, name, wanted[name], generator, images, training, mirrored, step)
                 values[name] = self.group.from_first_rank(measure, patient=True)
             draw = partial(contact_sheets.draw, folder, images, training, self.device, mirrored, step)
             self.group.from_first_rank(draw, patient=True)
@@ -112,12 +113,16 @@ class SampleEvaluator:
         self,
         name: str,
         metrics: Sequence[str],
+        generator: Generator,
         images: Tensor,
         training: Tensor | Images,
         mirrored: bool = False,
         progress: Progress = lambda: None,
     ) -> dict[str, Value]:
-        """Measure the samples ``images`` under the protocol and sampling of ``name``."""
+        """Measure ``generator`` and its samples ``images``.
+
+        Under the protocol and sampling of ``name``.
+        """
         measured = ValueName.parse(name).measuring
         context = Context(measured, self.dataset.digest("test"), num_codes=None, bits=None, device=self.device)
         samples = Samples(
@@ -127,15 +132,37 @@ class SampleEvaluator:
             partial(self._reference_features, name, _sampling(name), measured, progress),
             mirrored,
             progress,
+            partial(self._test_bits, generator, self._tested(name), progress),
         )
         values = {}
         for metric in metrics:
             cls: Any = registry.load("metrics", metric)
             one: SampleMetric = cls(context)
             version = registry.version("metrics", metric)
-            values[metric] = Value(one.measure(samples), version, measured.VERSION, len(images))
+            count = self._tested(name) if one.of_likelihood else len(images)
+            values[metric] = Value(one.measure(samples), version, measured.VERSION, count)
             progress()
         return values
+
+    def _tested(self, name: str) -> int:
+        """Return how many test images values of ``name`` are measured on."""
+        count = len(self.dataset.pixels("test"))
+        return min(ValueName.parse(name).images or count, count)
+
+    def _test_bits(self, generator: Generator, count: int, progress: Progress) -> Tensor | None:
+        """Return the bits (count,) of the codes of the first ``count`` test images.
+
+        None where the generator has no likelihood.
+        """
+        parts = []
+        pieces = batches(self.dataset.pixels("test"), torch.arange(count), TOGETHER)
+        with WholeBatch():  # the other ranks do not take part
+            for piece in with_progress(pieces, progress):
+                bits = generator.code_bits(to_unit(piece.to(self.device)))
+                if bits is None:
+                    return None
+                parts.append(bits.double().cpu())
+        return torch.cat(parts)
 
     def _samples(
         self, generator: Generator, seeds: Seeds, folder: Path, sampling: Sampling, progress: OnSamples

@@ -54,15 +54,19 @@ class TrainedGenerator:
 def load_model(store: ResultStore, record: Record, device: str = "auto") -> TrainedModel:
     """Load the model of a finished run of ``store``.
 
-    Raises UsageError for a second stage, or a run trained with other versions of its plugins, and StoreError for a run
-    without a sound checkpoint.
+    Raises UsageError for a second stage, a run on features, or a run trained with other versions of its plugins, and
+    StoreError for a run without a sound checkpoint.
     """
     run = record.run
-    if run.parent is not None:
+    if is_second_stage(run):
         raise UsageError(
             f"{run.key} is a second stage, which has no reconstructions; name its first stage {run.parent}"
         )
     path = _checkpoint(store, run)
+    if registry.load("datasets", run.dataset.name).of_features:
+        raise UsageError(
+            f"{run.key} was fitted to features of {run.dataset.name}, so it has no images; its codebook is in {path}"
+        )
     require_versions(run)
     require_planned(run)
     registry.refresh(run.dataset.name, run.dataset.args)
@@ -71,6 +75,11 @@ def load_model(store: ResultStore, record: Record, device: str = "auto") -> Trai
     model = build(run, dataset).to(engine.device)
     _restore(model, path, engine)
     return TrainedModel(record, dataset, model.eval(), engine)
+
+
+def is_second_stage(run: RunSpec) -> bool:
+    """Return whether ``run`` trained a generator on the codes of another run."""
+    return run.parent is not None and bool(registry.load("recipes", run.recipe.name).second_stage)
 
 
 def engine_of(run: RunSpec, device: str) -> Engine:
@@ -88,7 +97,7 @@ def load_generator(
     UsageError for a run that is no second stage, or a setting that it is not sampled by, and StoreError where its
     checkpoint, or that of its first stage, was deleted.
     """
-    if run.parent is None:
+    if run.parent is None or not is_second_stage(run):
         raise UsageError(f"{run.key} is a first stage, which generates no images; name a second stage")
     first = store.find(run.parent).run
     paths = [_checkpoint(store, each) for each in (first, run)]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vqbench import registry, spec
-from vqbench.backbone import Autoencoder
+from vqbench.backbone import Autoencoder, Backbone
 from vqbench.dataset import Dataset
 from vqbench.distributed.group import ALONE, RankGroup
 from vqbench.errors import Damaged, Interrupted, StoreError, UsageError
@@ -43,7 +43,7 @@ class RankTask:
     folder: Path  # of its checkpoints, which only rank 0 reads and writes
     missing: dict[str, list[str]]  # protocol -> metrics to evaluate
     train: bool
-    first_stage: Path | None = None  # the folder of the run whose autoencoder a second stage is trained on
+    first_stage: Path | None = None  # the folder of the run whose model, or backbone, this one builds on
 
 
 @dataclass
@@ -122,11 +122,15 @@ class RankWorker:
         return result
 
     def _initial_model(self, task: RankTask, engine: Engine, dataset: Dataset) -> Autoencoder:
-        """Build the autoencoder of a run; for a second stage, with the trained weights."""
+        """Build the autoencoder of a run, with weights of its parent if it has one."""
         model = build(task.run, dataset).to(engine.device)
-        if task.first_stage is not None:
+        if task.first_stage is None:
+            return model
+        if not registry.load("recipes", task.run.recipe.name).needs_parent:
             self._restore(model, task.first_stage, engine)
             model.requires_grad_(False)
+        elif task.train:
+            self._restore_backbone(model.backbone, task.first_stage, engine)
         return model
 
     def _training(
@@ -161,6 +165,15 @@ class RankWorker:
         with engine.restoring(path):
             model.load_state_dict(weights)
 
+    def _restore_backbone(self, backbone: Backbone, folder: Path, engine: Engine) -> None:
+        """Load the backbone of the run in ``folder``. Raises StoreError or Damaged."""
+        path = self.group.from_first_rank(lambda: _selected_checkpoint(folder))
+        weights, start = engine.load(path), "backbone."
+        with engine.restoring(path):
+            backbone.load_state_dict(
+                {name.removeprefix(start): each for name, each in weights.items() if name.startswith(start)}
+            )
+
     def _evaluate_reconstructions(
         self, task: RankTask, engine: Engine, dataset: Dataset, model: Autoencoder, result: RankResult
     ) -> None:
@@ -170,8 +183,11 @@ class RankWorker:
             self._evaluator = Evaluator(dataset, engine.device, group=self.group)
         writer = SnapshotWriter(model, engine.device)
         progress = self._evaluation_progress(task.run)
-        result.measurement = self._evaluator.measure(model, task.missing, progress, see=writer.see)
-        result.write_snapshot = partial(writer.draw, task.folder, dataset, writer.counts())
+        seeds = spec.seeds(task.run.seed, task.run.dataset.name)
+        result.measurement = self._evaluator.measure(model, task.missing, progress, see=writer.see, seeds=seeds)
+        counts = writer.counts()
+        if not dataset.of_features:  # there is no image to keep
+            result.write_snapshot = partial(writer.draw, task.folder, dataset, counts)
 
     def _evaluate_samples(
         self,

@@ -254,7 +254,7 @@ def follow(group: RankGroup, settings: RunSettings) -> None:
 def require_distributed(run: RunSpec) -> None:
     """Raise NotDistributed unless quantizer and recipe support several devices."""
     plugins: dict[str, Any] = {run.recipe.name: registry.load("recipes", run.recipe.name)}
-    if run.parent is None:  # else its codebook is not learned any more
+    if not plugins[run.recipe.name].second_stage:  # else its codebook is not learned any more
         plugins[run.quantizer.name] = registry.load("quantizers", run.quantizer.name)
     for name, plugin in plugins.items():
         if not plugin.distributed:

@@ -130,14 +130,16 @@ def missing_jobs(plans: Sequence[Plan], store: ResultStore, retry_failed: bool, 
     wanted: dict[str, RequiredMetrics] = {}
     runs, firsts = {}, {}
     labels: dict[str, str] = {}
+    seconds: dict[str, bool] = {}
     for plan in plans:
         for run in plan.runs():
             runs[run.key], firsts[run.key] = run, plan.first_of(run)
             labels.setdefault(run.key, plan.label(run))
+            seconds[run.key] = plan.generates(run)
             for name, metrics in plan.wanted(run).items():
                 wanted.setdefault(run.key, {}).setdefault(name, {}).update(metrics)
     return [
-        Job(run, wanted[key], retry_failed, firsts[key], labels[key])
+        Job(run, wanted[key], retry_failed, firsts[key], labels[key], seconds[key])
         for key, run in runs.items()
         if _lacks(store, run, wanted[key], notify)
     ]
@@ -207,6 +209,6 @@ def _require_sent_files(jobs: Sequence[Job], executor: str) -> None:
     """
     if executor != "local" and any(job.first_stage is not None for job in jobs):
         raise UsageError(
-            f"second stages build on files of their first, which --executor {executor} does not send along; "
+            f"some runs build on files of another run, which --executor {executor} does not send along; "
             "leave the option out"
         )

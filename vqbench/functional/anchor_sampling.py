@@ -16,7 +16,7 @@ from vqbench.distributed.collectives import (
     shared_permutation,
     shared_uniform,
 )
-from vqbench.functional.codes import BLOCK, Distance, inner_product_form
+from vqbench.functional.codes import Distance, block_of, inner_product_form
 from vqbench.functional.shapes import require_choice
 
 Anchor = Literal["random", "unique", "probability", "closest", "farthest"]
@@ -91,7 +91,7 @@ def similarity_at(a: Tensor, b: Tensor, index: Tensor) -> Tensor:
     return all_sum(torch.where(here, similarity, 0)).masked_fill(index >= total, -torch.inf)
 
 
-def closest(a: Tensor, b: Tensor, block: int = BLOCK) -> Tensor:
+def closest(a: Tensor, b: Tensor, block: int | None = None) -> Tensor:
     """Return the global index (K,) of the feature most similar to each code.
 
     The lowest index among equals. ``a`` (N, D') and ``b`` (K, D') are from ``inner_product_form``.
@@ -99,7 +99,7 @@ def closest(a: Tensor, b: Tensor, block: int = BLOCK) -> Tensor:
     start, _ = shard(len(a))
     best = a.new_full((len(b),), -torch.inf)
     index = torch.zeros(len(b), dtype=torch.int64, device=a.device)
-    size = max(1, block // len(b))
+    size = max(1, (block or block_of(a.device)) // len(b))
     similarities = a.new_empty(len(b) * min(size, len(a)))  # reused by all parts, as in ``assign``
     for part in a.split(size):
         s = torch.mm(b, part.T, out=similarities[: len(b) * len(part)].view(len(b), -1))
@@ -111,7 +111,7 @@ def closest(a: Tensor, b: Tensor, block: int = BLOCK) -> Tensor:
     return all_gather(index[None]).gather(0, rank)[0]
 
 
-def draw_by_rejection(a: Tensor, b: Tensor, block: int = BLOCK) -> Tensor:
+def draw_by_rejection(a: Tensor, b: Tensor, block: int | None = None) -> Tensor:
     """Draw a global index (K,) with probability softmax_i(s_ik), s in [−1, 1].
 
     Candidates are drawn uniformly and accepted with probability exp(s_ik − 1), which is at least e⁻²; the first
@@ -119,7 +119,7 @@ def draw_by_rejection(a: Tensor, b: Tensor, block: int = BLOCK) -> Tensor:
     """
     _, total = shard(len(a))
     drawn = []
-    for part in b.split(max(1, block // (CANDIDATES * a.shape[1]))):
+    for part in b.split(max(1, (block or block_of(a.device)) // (CANDIDATES * a.shape[1]))):
         index = shared_integers(total, len(part), CANDIDATES, device=a.device)  # (k, C)
         accepted = shared_uniform(len(part), CANDIDATES, device=a.device) < (similarity_at(a, part, index) - 1).exp()
         first = accepted.int().argmax(1, keepdim=True)  # the first of the largest, or 0
@@ -127,13 +127,14 @@ def draw_by_rejection(a: Tensor, b: Tensor, block: int = BLOCK) -> Tensor:
     return torch.cat(drawn)
 
 
-def draw_by_inversion(a: Tensor, b: Tensor, block: int = BLOCK) -> Tensor:
+def draw_by_inversion(a: Tensor, b: Tensor, block: int | None = None) -> Tensor:
     """Draw a global index (K,) with probability softmax_i(s_ik), for any s.
 
     The inverse of the cumulative distribution is applied twice: first a group of consecutive features is drawn by the
     group's mass, then a feature of the group. Masses are normalised by their log-sum-exp, so that no underflow leaves
     a code without a feature.
     """
+    block = block or block_of(a.device)
     group = invert(group_masses(a, b, block).T, shared_uniform(len(b), device=a.device))  # (K,)
     within = torch.arange(GROUP, device=a.device)
     size = max(1, block // (GROUP * a.shape[1]))

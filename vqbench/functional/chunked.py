@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ ChunkFn = Callable[..., tuple[Tensor, ...]]  # (rows (n, D), noise (n, K) or Non
 
 
 def map_chunks(
-    chunk_fn: ChunkFn, features: Tensor, num_codes: int, shared: Sequence[Tensor], noisy: bool
+    chunk_fn: ChunkFn, features: Tensor, num_codes: int, shared: Sequence[Tensor], noisy: bool, of_batch: bool = True
 ) -> tuple[Tensor, ...]:
     """Apply ``chunk_fn`` to ``features`` (N, D), a chunk at a time.
 
@@ -35,30 +35,53 @@ def map_chunks(
         num_codes: K.
         shared: all other tensors that need a gradient, such as the codebook.
         noisy: whether Gumbel noise is drawn; it is keyed by the features' place in the global batch.
+        of_batch: False for rows that are the same on all ranks, such as codes, against each rank's ``num_codes``
+            features in ``shared``. They have no noise.
     """
     if torch.compiler.is_exporting() and not noisy:  # a loop over chunks would fix the number of images
         return chunk_fn(features, None, *shared)
     if len(features) * num_codes > KEPT:
         recomputed: Callable[..., tuple[Tensor, ...]] = _Recomputed.apply
-        return recomputed(chunk_fn, num_codes, noisy, features, *shared)
-    parts = [chunk_fn(features[rows], noise, *shared) for rows, noise in _chunks(features, num_codes, noisy)]
+        return recomputed(chunk_fn, num_codes, noisy, of_batch, features, *shared)
+    cuts = [cut for cut in _cuts(features, num_codes, of_batch) if cut.rows]
+    pieces = features.split([cut.rows for cut in cuts])  # the gradient of a slice would be as large as all features
+    chunks = zip(pieces, _chunks(features, num_codes, noisy, of_batch), strict=True)
+    parts = [chunk_fn(piece, noise, *shared) for piece, (_, noise) in chunks]
     return tuple(torch.cat(each) if each[0].ndim else torch.stack(each).sum() for each in zip(*parts, strict=True))
 
 
-def _chunks(features: Tensor, num_codes: int, noisy: bool) -> Iterator[tuple[slice, Tensor | None]]:
+def _chunks(features: Tensor, num_codes: int, noisy: bool, of_batch: bool) -> Iterator[tuple[slice, Tensor | None]]:
     """Yield the rows of each chunk of this rank's features, and its noise.
 
-    Chunks are cut from the global batch and their noise is drawn as a whole, so that all ranks draw alike.
+    Noise is drawn for a chunk of the global batch as a whole, so that all ranks draw alike.
     """
-    start, total = shard(len(features))
-    size = max(1, codes.BLOCK // 4 // num_codes)  # several matrices of this size are in use at once
+    done = 0
+    for cut in _cuts(features, num_codes, of_batch):
+        uniform = torch.rand(cut.drawn, num_codes, device=features.device) if noisy else None
+        if cut.rows:
+            noise = None if uniform is None else to_gumbel(uniform[cut.skipped : cut.skipped + cut.rows])
+            yield slice(done, done + cut.rows), noise
+            done += cut.rows
+
+
+class _Cut(NamedTuple):
+    """A chunk of the global batch, and the features of this rank in it."""
+
+    drawn: int  # features, whose noise is drawn
+    skipped: int  # features of ranks before this one
+    rows: int  # features of this rank, perhaps none
+
+
+def _cuts(features: Tensor, num_codes: int, of_batch: bool) -> list[_Cut]:
+    """Cut the global batch into chunks that fit the cache of a CPU, or fill a GPU."""
+    start, total = shard(len(features)) if of_batch else (0, len(features))
+    size = max(1, codes.block_of(features.device) // 4 // num_codes)  # several matrices of this size are in use at once
+    cuts = []
     for left in range(0, total, size):
         count = min(size, total - left)
-        uniform = torch.rand(count, num_codes, device=features.device) if noisy else None
         first, last = max(left, start), min(left + count, start + len(features))
-        if first < last:
-            noise = None if uniform is None else to_gumbel(uniform[first - left : last - left])
-            yield slice(first - start, last - start), noise
+        cuts.append(_Cut(count, first - left, max(0, last - first)))
+    return cuts
 
 
 class _Recomputed(torch.autograd.Function):
@@ -68,11 +91,13 @@ class _Recomputed(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, chunk_fn: ChunkFn, num_codes: int, noisy: bool, features: Tensor, *shared: Tensor) -> Any:
-        ctx.arguments, ctx.state = (chunk_fn, num_codes, noisy), _generator_state(features.device)
+    def forward(
+        ctx: Any, chunk_fn: ChunkFn, num_codes: int, noisy: bool, of_batch: bool, features: Tensor, *shared: Tensor
+    ) -> Any:
+        ctx.arguments, ctx.state = (chunk_fn, num_codes, noisy, of_batch), _generator_state(features.device)
         ctx.save_for_backward(features, *shared)
         results: list[Tensor] = []
-        for rows, noise in _chunks(features, num_codes, noisy):
+        for rows, noise in _chunks(features, num_codes, noisy, of_batch):
             parts = chunk_fn(features[rows], noise, *shared)
             if not results:  # all at once: small results between the chunks would scatter the heap
                 results = [part.new_zeros((len(features), *part.shape[1:]) if part.ndim else ()) for part in parts]
@@ -85,19 +110,19 @@ class _Recomputed(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *upstream: Tensor) -> Any:
         features, *shared = ctx.saved_tensors
-        chunk_fn, num_codes, noisy = ctx.arguments
+        chunk_fn, *options = ctx.arguments
         leaves = [tensor.detach().requires_grad_() for tensor in shared]
         gradient = torch.empty_like(features)
         devices = [features.device] if features.device.type == "cuda" else []
         with torch.random.fork_rng(devices), torch.enable_grad():
             _set_generator_state(ctx.state, features.device)
-            for rows, noise in _chunks(features, num_codes, noisy):
+            for rows, noise in _chunks(features, *options):
                 chunk = features[rows].detach().requires_grad_()
                 pairs = [p for p in zip(chunk_fn(chunk, noise, *leaves), upstream, strict=True) if p[0].requires_grad]
                 torch.autograd.backward([r for r, _ in pairs], [g[rows] if r.ndim else g for r, g in pairs])
                 gradient[rows] = chunk.grad
                 del chunk, pairs
-        return None, None, None, gradient, *(leaf.grad for leaf in leaves)
+        return None, None, None, None, gradient, *(leaf.grad for leaf in leaves)
 
 
 def _generator_state(device: torch.device) -> Tensor:

@@ -15,6 +15,12 @@ Distance = Literal["l2", "cosine"]
 Init = Literal["uniform", "sonnet", "maskgit", "normal"]
 
 BLOCK = 2**22  # entries of a similarity matrix in memory at once: 16 MiB in float32, which fits a CPU's cache
+GPU_BLOCK = 2**27  # 512 MiB: on a GPU, small blocks would be hundreds of launches
+
+
+def block_of(device: torch.device) -> int:
+    """Return how many entries of a similarity matrix are in memory at once."""
+    return BLOCK if device.type == "cpu" else GPU_BLOCK
 
 
 def inner_product_form(features: Tensor, codebook: Tensor, distance: Distance) -> tuple[Tensor, Tensor]:
@@ -41,7 +47,7 @@ def squared_distances(features: Tensor, codebook: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def assign(features: Tensor, codebook: Tensor, distance: Distance = "l2", block: int = BLOCK) -> Tensor:
+def assign(features: Tensor, codebook: Tensor, distance: Distance = "l2", block: int | None = None) -> Tensor:
     """Return the most similar code of every feature, (N,) int64.
 
     The lowest index among equals.
@@ -52,7 +58,7 @@ def assign(features: Tensor, codebook: Tensor, distance: Distance = "l2", block:
         features: (N, D).
         codebook: (K, D).
         distance: ``l2``, or ``cosine``.
-        block: similarities in memory at once.
+        block: similarities in memory at once; without it, what the device takes.
     """
     if distance == "cosine":
         codebook = F.normalize(codebook, dim=1)
@@ -61,7 +67,7 @@ def assign(features: Tensor, codebook: Tensor, distance: Distance = "l2", block:
         bias = codebook.square().sum(1) / -2  # argmin ‖z − e‖² = argmax ⟨z, e⟩ − ‖e‖²/2
     if torch.compiler.is_exporting():  # a loop over blocks would fix the number of images
         return torch.addmm(bias, features, codebook.T).argmax(1)
-    size = max(1, block // len(codebook))
+    size = max(1, (block or block_of(features.device)) // len(codebook))
     similarities = features.new_empty(min(size, len(features)), len(codebook))  # reused by all parts, see below
     codes = torch.empty(len(features), dtype=torch.int64, device=features.device)
     for part, chosen in zip(features.split(size), codes.split(size), strict=True):

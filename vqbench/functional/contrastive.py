@@ -74,7 +74,7 @@ class _Contrast(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, b: Tensor, a: Tensor, temperature: float) -> Tensor:
-        size = max(1, 2 * codes.BLOCK // len(a))
+        size = max(1, 2 * codes.block_of(a.device) // len(a))
         size = size // TILE * TILE or size
         transposed = a.T.contiguous()  # (D', N)
         own = own_rows(b)

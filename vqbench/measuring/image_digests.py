@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from vqbench.images import rounded, to_unit
 from vqbench.measuring.inputs.image_input import InputImage
@@ -35,6 +36,23 @@ def image_digest(image: InputImage, scale: ValueRange | None) -> bytes:
 def set_digest(digests: Iterable[bytes]) -> str:
     """Return the SHA-256 of a set of images, from the sorted digests of each."""
     return hashlib.sha256(b"".join(sorted(digests))).hexdigest()
+
+
+def side_digests(digests: np.ndarray) -> tuple[str, str]:
+    """Return :func:`set_digest` of both sides, of (N, bytes) of each pair."""
+    originals, reconstructions = (digests[:, start : start + SIZE] for start in (0, SIZE))
+    return set_digest(map(bytes, originals)), set_digest(map(bytes, reconstructions))
+
+
+def with_codes(digests: list[bytes], codes: Tensor | None) -> list[bytes]:
+    """Add the SHA-256 of its codes, (B, h, w, depth), to the digests of each pair."""
+    if codes is None:
+        return digests
+    arrays = codes.cpu().to(torch.int64).numpy()
+    return [
+        each + hashlib.sha256(np.ascontiguousarray(own).data).digest()
+        for each, own in zip(digests, arrays, strict=True)
+    ]
 
 
 def equal_channels(levels: np.ndarray) -> bool:

@@ -16,13 +16,12 @@ from torch import Tensor
 
 from vqbench.errors import StoreError
 from vqbench.evaluation.reconstructions import MetricPass
-from vqbench.measuring.image_digests import SIZE
 from vqbench.system import jsontext, stored_files
 from vqbench.system.stored_files import write_atomically
 
-PROGRESS, RESULT, PER_IMAGE = "progress.npz", "measured.json", "per_image.csv"
+PROGRESS, RESULT, PER_IMAGE, DIGESTS = "progress.npz", "measured.json", "per_image.csv", "digests.npy"
 STATE, IMAGE, ABOUT = "state/", "image/", "about"  # beginnings of the names of arrays
-FORM = 2  # raised by hand when results get other keys, so that earlier ones are not read
+FORM = 3  # raised by hand when results get other keys, so that earlier ones are not read
 
 
 @dataclass
@@ -32,7 +31,7 @@ class PassProgress:
     position: int = 0  # pairs that were read, which ends a batch
     places: list[int] = field(default_factory=list)  # of the measured ones
     damaged: dict[str, str] = field(default_factory=dict)  # name -> reason, of those left out
-    digests: list[bytes] = field(default_factory=list)  # of the measured pairs, see PairBatch
+    digests: list[bytes] = field(default_factory=list)  # of the measured pairs and their codes
 
 
 def key_of(facts: Any) -> str:
@@ -54,10 +53,14 @@ class KeptMeasurement:
             return None
         return content if isinstance(content, dict) else None
 
-    def finish(self, result: Mapping[str, Any], per_image: str = "") -> None:
+    def finish(self, result: Mapping[str, Any], per_image: str = "", digests: np.ndarray | None = None) -> None:
         """Write the result, and delete the progress. Raises Unwritable."""
         if per_image:
             write_atomically(self.folder / PER_IMAGE, per_image.encode())
+        if digests is not None:
+            buffer = io.BytesIO()
+            np.save(buffer, digests)
+            write_atomically(self.folder / DIGESTS, buffer.getbuffer())
         write_atomically(self.folder / RESULT, jsontext.dumps(result).encode())
         for left in (self.folder / PROGRESS, *self.folder.glob("features-*.npy")):
             left.unlink(missing_ok=True)
@@ -89,7 +92,7 @@ class KeptMeasurement:
             arrays = stored_files.arrays(self.folder / PROGRESS)
             about = json.loads(arrays[ABOUT].tobytes())
             places = arrays["places"].tolist()
-            digests = [row.tobytes() for row in arrays["digests"].reshape(len(places), 2 * SIZE)] if places else []
+            digests = [row.tobytes() for row in arrays["digests"].reshape(len(places), -1)] if places else []
             progress = PassProgress(int(about["position"]), places, dict(about["damaged"]), digests)
             states = [
                 (

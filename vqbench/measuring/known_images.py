@@ -12,11 +12,14 @@ import numpy as np
 
 from vqbench.dataset import Dataset
 from vqbench.errors import UsageError
-from vqbench.measuring.image_digests import SIZE, image_digest
-from vqbench.measuring.inputs.image_input import InputImage
+from vqbench.images import read_ahead, workers
+from vqbench.measuring.image_digests import image_digest
+from vqbench.measuring.inputs.image_input import DamagedImage, InputImage
+from vqbench.measuring.models.model_inputs import ModelInputs
 from vqbench.measuring.pair_inputs import PairInputs
+from vqbench.measuring.pair_stream import PART, THREADS
 
-PART = 200  # test images that are read at a time
+SPLIT_PART = 200  # test images that are read at a time
 
 
 @dataclass(frozen=True)
@@ -26,15 +29,18 @@ class KnownImages:
     dataset: str  # as it was named
     every: bool  # whether they are all test images; else they are the first
     places: np.ndarray  # (N,) of each pair among the test images
-    pairs: str  # digest of originals and reconstructions, in the order of the test images
+
+    def digest(self, digests: np.ndarray) -> str:
+        """Digest ``digests``, (N, bytes) of each pair, in the order of the test images."""
+        return hashlib.sha256(digests[np.argsort(self.places)].tobytes()).hexdigest()
 
 
 def known_images(
-    inputs: PairInputs, datasets: Mapping[str, Dataset], progress: Callable[[int, int], None]
+    inputs: PairInputs | ModelInputs, datasets: Mapping[str, Dataset], progress: Callable[[int, int], None]
 ) -> KnownImages:
     """Return the one of ``datasets`` whose test images the originals are.
 
-    All images are decoded once. ``progress`` is called with (pairs read, pairs in all).
+    All originals are decoded once. ``progress`` is called with (images read, images in all).
 
     Raises:
         UsageError: the originals are the test images of none, or not all and not the first of one.
@@ -52,17 +58,24 @@ def known_images(
                     f"{inputs.originals.path}: {len(order):,} of the {total:,} test images of {dataset.title}, but "
                     "neither all nor the first; rows are compared on the same images, so give all"
                 )
-            ordered = b"".join(digests[pair] for pair in np.argsort(order))
-            return KnownImages(name, len(order) == total, order, hashlib.sha256(ordered).hexdigest())
+            return KnownImages(name, len(order) == total, order)
         found[name] = places
     raise UsageError(_unknown(inputs, datasets, found))
 
 
-def _digests(inputs: PairInputs, progress: Callable[[int, int], None]) -> Iterator[bytes]:
-    """Yield the digests of original and reconstruction, in one, of every pair."""
-    for batch in inputs.reader.batches():
-        yield from batch.digests
-        progress(batch.position, len(inputs.matched))
+def _digests(inputs: PairInputs | ModelInputs, progress: Callable[[int, int], None]) -> Iterator[bytes]:
+    """Yield the digest of every original, in the order of the pairs."""
+    total = len(inputs.matched)
+
+    def part(start: int) -> list[InputImage | DamagedImage]:
+        return inputs.originals.read(inputs.matched.originals[start : start + PART])
+
+    for images in read_ahead(range(0, total, PART), part, min(workers(), THREADS)):
+        for image in images:
+            if isinstance(image, DamagedImage):
+                raise image
+            yield image_digest(image, inputs.original_range)
+        progress(0, total)
 
 
 def _places(digests: list[bytes], dataset: Dataset) -> tuple[int, list[int | None]]:
@@ -71,17 +84,19 @@ def _places(digests: list[bytes], dataset: Dataset) -> tuple[int, list[int | Non
     Equal test images are taken in their order.
     """
     pixels: Any = dataset.pixels("test")  # (N, C, S, S) uint8
-    wanted = {digest[:SIZE] for digest in digests}
+    wanted = set(digests)
     known: dict[bytes, deque[int]] = defaultdict(deque)
-    for start in range(0, len(pixels), PART):
-        for place, levels in enumerate(pixels[start : start + PART].numpy(), start):
+    for start in range(0, len(pixels), SPLIT_PART):
+        for place, levels in enumerate(pixels[start : start + SPLIT_PART].numpy(), start):
             if (digest := image_digest(InputImage(levels, levels.shape[0] == 1), None)) in wanted:
                 known[digest].append(place)
-    places = [known[digest[:SIZE]].popleft() if known.get(digest[:SIZE]) else None for digest in digests]
+    places = [known[digest].popleft() if known.get(digest) else None for digest in digests]
     return len(pixels), places
 
 
-def _unknown(inputs: PairInputs, datasets: Mapping[str, Dataset], found: Mapping[str, list[int | None]]) -> str:
+def _unknown(
+    inputs: PairInputs | ModelInputs, datasets: Mapping[str, Dataset], found: Mapping[str, list[int | None]]
+) -> str:
     """Say that the originals are no test images of any data set, or which are not."""
     count = len(inputs.matched)
     known = {name: count - places.count(None) for name, places in found.items()}

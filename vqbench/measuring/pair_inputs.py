@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import log2, prod
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,21 @@ class PairInputs:
             raise UsageError("--num-codes without --codes: give both, since usage is counted from codes")
         left = originals_at(originals, options)
         right = open_input(reconstructions, options.array)
+        return cls.of_opened(left, right, options, codes, num_codes)
+
+    @classmethod
+    def of_opened(
+        cls,
+        left: ImageInput,
+        right: ImageInput,
+        options: ReadingOptions,
+        codes: Path | None = None,
+        num_codes: int | None = None,
+    ) -> PairInputs:
+        """Match originals and reconstructions that were opened.
+
+        See :meth:`open` for the rest.
+        """
         pairs = matched(left, right, options.by_order)
         given = None if codes is None else CodeInput(codes, num_codes)
         places = np.empty(0, np.int64)
@@ -117,6 +133,16 @@ class PairInputs:
             self.options.skip_damaged,
             self.options.as_rgb,
         )
+
+    @property
+    def original_range(self) -> ValueRange | None:
+        """Range of originals that are floats; None: uint8."""
+        return None if self.extremes[0] is None else self.extremes[0].range
+
+    @property
+    def bits_per_image(self) -> float | None:
+        """Bits of an image's codes, each of which costs the same; None without codes."""
+        return None if self.codes is None else prod(self.codes.codes.shape[1:]) * log2(self.codes.num_codes)
 
     def codes_of(self, places: Sequence[int]) -> Tensor | None:
         """Return the codes (B, h, w, depth) of some pairs."""

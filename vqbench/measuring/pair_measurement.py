@@ -18,7 +18,7 @@ from vqbench import protocol, registry
 from vqbench.errors import UsageError, counted
 from vqbench.evaluation.image_pairs import PairSettings, started_pass
 from vqbench.evaluation.reconstructions import MetricPass
-from vqbench.measuring.image_digests import SIZE, set_digest
+from vqbench.measuring.image_digests import with_codes
 from vqbench.measuring.kept_measurement import KeptMeasurement, PassProgress, key_of
 from vqbench.measuring.models.model_inputs import ModelInputs
 from vqbench.measuring.pair_inputs import PairInputs, left_out
@@ -37,7 +37,7 @@ class MeasuredPairs:
     names: list[str]  # of the measured pairs, (N,)
     damaged: dict[str, str]  # name -> reason, of those left out
     notes: list[str]
-    digests: tuple[str, str]  # of the measured originals and reconstructions, see set_digest
+    digests: np.ndarray  # (N, bytes) uint8 of each pair: original, reconstruction and, if any, codes
     resumed_at: int = 0  # pairs that an earlier call had read
 
 
@@ -79,7 +79,7 @@ def measure_pairs(
         measurement = passed.measurement(passed.counts, [passed.per_image])
     names = [inputs.matched.names[place] for place in state.places]
     notes = [*inputs.notes(), *left_out(state.damaged, "pair")]
-    digests = set_digest(each[:SIZE] for each in state.digests), set_digest(each[SIZE:] for each in state.digests)
+    digests = np.frombuffer(b"".join(state.digests), np.uint8).reshape(len(names), -1)
     rows = value_rows(measurement, names)
     return MeasuredPairs(rows, measurement.images, names, state.damaged, notes, digests, begun)
 
@@ -106,8 +106,8 @@ def _pass(
                 codes = inputs.codes_of(batch.places) if batch.codes is None else batch.codes
                 passed.add(len(state.places), x, y, None if codes is None else codes.to(settings.device))
                 _join_values(passed, buffers, total)
+                state.digests += with_codes(batch.digests, codes)
             state.places += batch.places
-            state.digests += batch.digests
             state.damaged |= {image.name: image.reason for image in batch.damaged}
             state.position = batch.position
             whole = True

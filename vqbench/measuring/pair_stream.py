@@ -17,6 +17,7 @@ from vqbench.measuring.image_digests import equal_channels, image_digest
 from vqbench.measuring.inputs.image_input import DamagedImage, ImageInput, InputImage
 from vqbench.measuring.inputs.value_range import ValueRange, as_unit
 from vqbench.measuring.matching import Matched
+from vqbench.system import freed_memory
 
 PART = 20  # pairs that one thread reads at a time
 THREADS = 4  # at most, since what they have read waits in memory
@@ -80,7 +81,10 @@ class PairReader:
         places = range(start, min(start + PART, len(self.matched)))
         left = self.originals.read([self.matched.originals[place] for place in places])
         right = self.reconstructions.read([self.matched.reconstructions[place] for place in places])
-        return [self._pair(*each) for each in zip(places, left, right, strict=True)]
+        pairs = [self._pair(*each) for each in zip(places, left, right, strict=True)]
+        del left, right  # what images were decoded in
+        freed_memory.release()
+        return pairs
 
     def _pair(
         self, place: int, original: InputImage | DamagedImage, reconstruction: InputImage | DamagedImage
@@ -114,12 +118,17 @@ class PairReader:
             raise UsageError(f"{name}: the {which} has colours; --as-rgb measures grey as three equal channels")
         return [np.broadcast_to(image.levels, (3, *image.levels.shape[1:])) for image in pair]
 
-    def _joined(self, pairs: Sequence[_Pair], position: int, damaged: list[DamagedImage]) -> PairBatch:
+    def _joined(self, pairs: list[_Pair], position: int, damaged: list[DamagedImage]) -> PairBatch:
+        """Join ``pairs`` to a batch, and empty the list.
+
+        So they are in memory once while the batch is measured.
+        """
         if not pairs:
             return PairBatch(torch.empty(0), torch.empty(0), [], [], position, damaged)
         sides = np.stack([pair.original for pair in pairs]), np.stack([pair.reconstruction for pair in pairs])
-        originals, reconstructions = (as_unit(side, scale) for side, scale in zip(sides, self.ranges, strict=True))
         places, digests = [pair.place for pair in pairs], [pair.digests for pair in pairs]
+        pairs.clear()
+        originals, reconstructions = (as_unit(side, scale) for side, scale in zip(sides, self.ranges, strict=True))
         return PairBatch(originals, reconstructions, places, digests, position, damaged)
 
 

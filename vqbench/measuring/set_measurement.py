@@ -24,6 +24,7 @@ from vqbench.measuring.value_rows import value_rows
 from vqbench.metric import Context, Samples
 from vqbench.networks import inception
 from vqbench.networks.feature_cache import FeatureCache
+from vqbench.registry import metric_groups
 from vqbench.store.record import Value
 
 SAVED = 2_000  # images after which features are first saved, then after twice as many, and so on
@@ -112,6 +113,8 @@ class SetSettings:
                 raise UsageError(f"metric {name!r} compares pairs; give ORIGINALS and RECONSTRUCTIONS, or leave it out")
             if metric.needs_training:
                 raise UsageError(f"metric {name!r} needs the images that a generator was trained on; leave it out")
+            if metric.of_likelihood:
+                raise UsageError(f"metric {name!r} needs a generator, not its images alone; leave it out")
 
     def classes(self) -> list[Any]:
         """The classes of the metrics, of samples all."""
@@ -130,10 +133,11 @@ class SetSettings:
                 raise RunError(f"{metric.label} needs at least {needed} on both sides, and was given {min(counts)}")
 
 
-def default_set_metrics() -> list[str]:
-    """List the metrics of samples that need no more than two sets of images."""
-    classes: dict[str, Any] = {name: registry.load("metrics", name) for name in registry.names("metrics")}
-    return [name for name, metric in classes.items() if metric.of_samples and not metric.needs_training]
+def default_set_metrics(group: str = "all") -> list[str]:
+    """List the metrics of ``group`` that compare samples, and need no more than two sets of images."""
+    classes: dict[str, Any] = {name: registry.load("metrics", name) for name in metric_groups.members(group)}
+    of_samples = {name: metric for name, metric in classes.items() if metric.of_samples}
+    return [name for name, metric in of_samples.items() if not (metric.needs_training or metric.of_likelihood)]
 
 
 @torch.no_grad()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 
 import numpy as np
 import scipy.linalg
+import torch
 from torch import Tensor
 
 from vqbench.errors import RunError
 from vqbench.networks.compat import ensure_torchvision
+from vqbench.networks.inception import DIM
 from vqbench.protocol import MeasureProtocol
 
 EPS = 1e-6  # added to the diagonals of both covariances where their product has no finite root
@@ -32,6 +35,28 @@ def moments_of_sums(count: Tensor, total: Tensor, outer: Tensor) -> Moments:
     """
     mean = total / count
     return mean.numpy(), ((outer - count * mean.outer(mean)) / (count - 1)).numpy()
+
+
+def zero_sums(name: str) -> dict[str, Tensor]:
+    """Return the sums of no features, for :func:`add_features`."""
+    return {
+        f"{name}_count": torch.zeros((), dtype=torch.float64),
+        f"{name}_sum": torch.zeros(DIM, dtype=torch.float64),
+        f"{name}_outer": torch.zeros(DIM, DIM, dtype=torch.float64),
+    }
+
+
+def add_features(state: dict[str, Tensor], name: str, features: Tensor) -> None:
+    """Add ``features`` (B, 2048) to the sums of ``name`` in ``state``."""
+    f = features.double()
+    state[f"{name}_count"] += len(f)
+    state[f"{name}_sum"] += f.sum(0)
+    state[f"{name}_outer"].addmm_(f.T, f)
+
+
+def moments_in(state: Mapping[str, Tensor], name: str) -> Moments:
+    """Compute the moments of the features that were added under ``name``."""
+    return moments_of_sums(*(state[f"{name}_{of}"] for of in ("count", "sum", "outer")))
 
 
 def frechet_distance(protocol: MeasureProtocol, first: Moments, second: Moments) -> float:

@@ -8,11 +8,12 @@ from torch import Tensor
 from vqbench.errors import RunError
 from vqbench.metric import Batch, Context, Metric
 from vqbench.networks import feature_cache, inception
-from vqbench.protocol import MeasureProtocol
+from vqbench.protocol import FidInput, FidResize, MeasureProtocol
 
 MOST = 10_000  # images whose features are kept in memory: the first ones
 FEW = 1_000  # images below which neighbours among 2,048 features say little
 SIDES = ("originals", "reconstructions")
+NOTHING = torch.empty(0, inception.DIM)  # features of no images
 
 
 class FeatureMetric(Metric):
@@ -41,21 +42,33 @@ class FeatureMetric(Metric):
 
         They are computed once for all metrics of a batch.
         """
-        protocol = self.context.protocol
-        path = protocol.fid_resize, protocol.fid_input
+        return self.features_of_originals(batch), self.features_of_reconstructions(batch)
+
+    def features_of_originals(self, batch: Batch) -> Tensor:
+        """Return features (B, 2048) of the originals, if possible cached."""
+        path = self._path()
 
         def compute(places: list[int]) -> Tensor:
             return batch.shared(
                 ("originals", path, *places), lambda: inception.features(self.net, batch.originals[places], *path)
             )
 
-        def compute_others() -> Tensor:
-            return inception.features(self.net, batch.reconstructions, *path)
+        return self.originals.get(batch.index.tolist(), compute) if len(batch.originals) else NOTHING
 
-        nothing = torch.empty(0, inception.DIM)
-        originals = self.originals.get(batch.index.tolist(), compute) if len(batch.originals) else nothing
-        others = len(batch.reconstructions) > 0
-        return originals, batch.shared(("reconstructions", path), compute_others) if others else nothing
+    def features_of_reconstructions(self, batch: Batch) -> Tensor:
+        """Return features (B, 2048) of the reconstructions."""
+        if not len(batch.reconstructions):
+            return NOTHING
+        key = "reconstructions", self._path()
+        return batch.shared(key, lambda: self.features_of_images(batch.reconstructions))
+
+    def features_of_images(self, images: Tensor) -> Tensor:
+        """Return features (B, 2048) of ``images`` (B, C, H, W) as measured."""
+        return inception.features(self.net, images, *self._path())
+
+    def _path(self) -> tuple[int | FidResize | None, FidInput | None]:
+        """Return how the protocol resizes images, and to what network input."""
+        return self.context.protocol.fid_resize, self.context.protocol.fid_input
 
 
 class KeptFeatures(FeatureMetric):
@@ -100,4 +113,5 @@ def select(batch: Batch, kept: Tensor) -> Batch:
     originals, reconstructions = (
         side[here] if len(side) else side for side in (batch.originals, batch.reconstructions)
     )
-    return Batch(originals, reconstructions, codes, batch.index[kept])
+    latents = None if batch.latents is None else batch.latents[here]
+    return Batch(originals, reconstructions, codes, batch.index[kept], latents)

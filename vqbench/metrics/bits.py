@@ -19,6 +19,7 @@ class Bits(Metric):
     label = "Bits"
     better = "min"
     digits = 0
+    rate = True
     reference = "height x width of the code map x bits per position"
     needs_codes = True
     knobs = ()  # depends on the codes alone

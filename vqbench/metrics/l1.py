@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from vqbench.images import distinct
+from vqbench.images import differences
 from vqbench.metric import Batch, ImageMetric
 
 
@@ -18,8 +18,8 @@ class L1(ImageMetric):
     better = "min"
     ideal = 0.0
     digits = 4
+    in_paper = True
     reference = "mean |x - y|"
 
     def values(self, batch: Batch) -> Tensor:
-        difference = distinct(batch.originals).double() - distinct(batch.reconstructions).double()  # (B, C, H, W)
-        return difference.abs().mean((1, 2, 3))
+        return differences(batch.originals, batch.reconstructions).abs_().mean((1, 2, 3))

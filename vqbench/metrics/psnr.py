@@ -6,7 +6,7 @@ import math
 
 from torch import Tensor
 
-from vqbench.images import distinct
+from vqbench.images import differences
 from vqbench.metric import Batch, ImageMetric
 
 
@@ -26,6 +26,7 @@ class PSNR(ImageMetric):
     better = "max"
     ideal = math.inf
     digits = 2
+    in_paper = True
     knobs = (*ImageMetric.knobs, "psnr_range", "psnr_mean")
     reference = "scikit-image, peak_signal_noise_ratio(data_range=1)"
 
@@ -50,5 +51,4 @@ class PSNR(ImageMetric):
 
 def _errors(batch: Batch) -> Tensor:
     """Return the mean squared error of each image, (B,) float64."""
-    difference = distinct(batch.originals).double() - distinct(batch.reconstructions).double()  # (B, C, H, W)
-    return difference.square().mean((1, 2, 3))
+    return differences(batch.originals, batch.reconstructions).square_().mean((1, 2, 3))

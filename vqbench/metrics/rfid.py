@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch
+from typing import ClassVar
 
 from vqbench.errors import RunError
 from vqbench.metric import Batch
-from vqbench.metrics._feature_distances import Moments, frechet_distance, moments_of_sums
+from vqbench.metrics._feature_distances import Moments, add_features, frechet_distance, moments_in, zero_sums
 from vqbench.metrics._reconstruction_features import SIDES, FeatureMetric
 from vqbench.networks import inception
 
@@ -27,34 +27,27 @@ class RFID(FeatureMetric):
 
     label = "rFID"
     better = "min"
-    ideal = 0.0
+    ideal: ClassVar[float | None] = 0.0
     digits = 2
+    in_paper = True
     few = inception.DIM
     fewest = 2
     reference = "Heusel et al., GANs Trained by a Two Time-Scale Update Rule, NeurIPS 2017, arXiv 1706.08500"
 
     def reset(self) -> None:
-        d = inception.DIM
-        self.state = {}
-        for side in SIDES:
-            self.state[f"{side}_count"] = torch.zeros((), dtype=torch.float64)
-            self.state[f"{side}_sum"] = torch.zeros(d, dtype=torch.float64)
-            self.state[f"{side}_outer"] = torch.zeros(d, d, dtype=torch.float64)
+        self.state = {name: zeros for side in SIDES for name, zeros in zero_sums(side).items()}
 
     def update(self, batch: Batch) -> None:
         for side, features in zip(SIDES, self.features(batch), strict=True):
-            f = features.double()  # (B, 2048)
-            self.state[f"{side}_count"] += len(f)
-            self.state[f"{side}_sum"] += f.sum(0)
-            self.state[f"{side}_outer"].addmm_(f.T, f)
+            add_features(self.state, side, features)
 
     def compute(self) -> float:
         count = int(min(self.state[f"{side}_count"] for side in SIDES))
         if count < 2:
-            raise RunError(f"rFID needs at least 2 images, for their covariance, and was given {count}")
+            raise RunError(f"{self.label} needs at least 2 images, for their covariance, and was given {count}")
         self.originals.save()
         return frechet_distance(self.context.protocol, self.moments("originals"), self.moments("reconstructions"))
 
     def moments(self, side: str) -> Moments:
         """Return the moments of the ``originals`` or ``reconstructions`` so far."""
-        return moments_of_sums(*(self.state[f"{side}_{of}"] for of in ("count", "sum", "outer")))
+        return moments_in(self.state, side)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -35,6 +37,7 @@ class SSIM(ImageMetric):
     better = "max"
     ideal = 1.0
     digits = 4
+    in_paper = True
     knobs = (*ImageMetric.knobs, "ssim", "ssim_range", "ssim_border")
     reference = "Wang et al., Image Quality Assessment: From Error Visibility to Structural Similarity, IEEE TIP 2004"
 
@@ -90,18 +93,20 @@ def filtered(x: Tensor, taps: Tensor) -> Tensor:
     Its weights are the outer product of ``taps``.
     """
     height, width = x.shape[-2:]
-    return band(taps, height).to(x) @ x @ band(taps, width).T.to(x)
+    weights = tuple(taps.tolist())
+    return band(weights, height, x.device).to(x.dtype) @ x @ band(weights, width, x.device).T.to(x.dtype)
 
 
-def band(taps: Tensor, size: int) -> Tensor:
-    """Return the 1-D filter ``taps`` (n,) as a matrix (size - n + 1, size).
+@lru_cache(maxsize=16)
+def band(taps: tuple[float, ...], size: int, device: torch.device) -> Tensor:
+    """Return the 1-D filter ``taps`` (n,) as a matrix (size - n + 1, size), float64.
 
     Row i has the taps from column i on.
     """
     rows = torch.arange(size - len(taps) + 1)[:, None]
-    matrix = torch.zeros(len(rows), size, dtype=taps.dtype)
-    matrix[rows, rows + torch.arange(len(taps))] = taps
-    return matrix
+    matrix = torch.zeros(len(rows), size, dtype=torch.float64)
+    matrix[rows, rows + torch.arange(len(taps))] = torch.tensor(taps, dtype=torch.float64)
+    return matrix.to(device)
 
 
 def uniform_taps(side: int = WINDOW) -> Tensor:

@@ -20,7 +20,8 @@ from vqbench.planning.suite import SuiteSpec
 from vqbench.planning.suite_parts import QuantizerRow
 from vqbench.planning.yamlfile import Document
 
-TRAINED = ("train", "datasets", "backbone", "codebook", "generate", "samples")  # keys whose change a title must state
+# Keys whose change a title must state.
+TRAINED = ("train", "parent", "datasets", "backbone", "codebook", "generate", "samples")
 
 
 def narrowed(before: Document, after: Document, overrides: Sequence[Override]) -> Document:
@@ -133,12 +134,13 @@ def select_rows(
 
     None is needed if these are all that it has. A quantizer of ``added`` (None: of every file of the user's) that no
     row names gets a row, with its defaults. ``only`` and ``skip`` are labels or names of quantizers, with ``*`` and
-    ``?`` for any letters; they choose rows as the file has them, so of a grid all or none. Raises UsageError for a
+    ``?`` for any letters; they choose rows as the file has them, so of a grid all or none. ``only`` keeps the row that
+    others build on, too. Raises UsageError for a
     pattern that fits no row, and if no row is left.
     """
     rows = list(suite.quantizers)
     everything = [*rows, *(QuantizerRow.model_validate(name) for name in _unnamed(rows, added))]
-    kept = [row for row in everything if not only or _fits(row, only)]
+    kept = [row for row in everything if not only or _fits(row, only) or suite.parent in _names(row)]
     kept = [row for row in kept if not _fits(row, skip)]
     for pattern in (*only, *skip):
         if not any(_fits(row, [pattern]) for row in everything):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -54,39 +54,97 @@ def expand(suite: SuiteSpec, registry: Registry | None = None) -> list[PlannedRu
         suite, "backbone", suite.backbone, lambda plugin, place: _backbone(suite, registry, plugin, place)
     )
     entries = []
+    _require_parent(suite, registry, recipes)
     for position, dataset in enumerate(suite.datasets):
         data = dataset_part(suite, registry, position)
         seen: set[tuple[str, Any]] = set()
         for index, row in enumerate(suite.rows()):
             recipe, backbone = recipes[row.source], backbones[row.source]
             quantizer = _quantizer(suite, registry, row, dataset.name)
-            group = dataset.name if suite.table.group == "dataset" else quantizer.args.get(suite.table.group)
+            group = suite.table.group_of(dataset.name, quantizer.args)
             if (row.label, group) in seen:
                 raise suite.error(
                     ("quantizers", row.source), f"a second row is labelled {row.label!r}; give it a `label` of its own"
                 )
             seen.add((row.label, group))
             paper = suite.quantizers[row.source].paper
-            for seed in suite.seeds:
-                run = RunSpec(recipe, backbone, data, quantizer, seed)
-                generator = replace(run, recipe=second, parent=run.key) if second else None
-                entries.append(
-                    PlannedRun(
-                        label=row.label,
-                        row=index,
-                        dataset=dataset.name,
-                        seed=seed,
-                        group=group,
-                        run=run,
-                        paper_row=paper.row if paper else None,
-                        paper_setting=paper.setting if paper else None,
-                        second=generator,
-                    )
+            entries += [
+                PlannedRun(
+                    label=row.label,
+                    row=index,
+                    dataset=dataset.name,
+                    seed=seed,
+                    group=group,
+                    run=RunSpec(recipe, backbone, data, quantizer, seed),
+                    paper_row=paper.row if paper else None,
+                    paper_setting=paper.setting if paper else None,
                 )
-    known = ["dataset", *dict.fromkeys(name for entry in entries for name in entry.run.quantizer.args)]
-    if (by := suite.table.group) not in known:
-        raise suite.error(("table", "group"), f"no row has an argument {by!r}; {nearest(by, known)}")
+                for seed in suite.seeds
+            ]
+    if suite.parent is not None:
+        entries = _on_parents(suite, registry, entries)
+    if second:
+        entries = [replace(entry, second=replace(entry.run, recipe=second, parent=entry.run.key)) for entry in entries]
+    _require_groups(suite, entries)
     return entries
+
+
+def _require_parent(suite: SuiteSpec, registry: Registry, recipes: Sequence[PluginSpec]) -> None:
+    """Raise UsageError unless a parent is named if, and only if, a recipe needs it."""
+    needing = [source for source, recipe in enumerate(recipes) if registry.load("recipes", recipe.name).needs_parent]
+    if suite.parent is None:
+        if needing:
+            name = recipes[needing[0]].name
+            own = suite.quantizers[needing[0]].train is not None
+            place: KeyPath = ("quantizers", needing[0], "train") if own else ("train",)
+            why = f"{name!r} puts a quantizer into a trained run; name the row that is trained before, by its label"
+            raise suite.error(place, f"{why}, under the suite's key `parent`")
+        return
+    if not needing:
+        raise suite.error(("parent",), "no row builds on another one; train rows by `swap`, or leave `parent` out")
+    own_labels = [row.label for row in suite.rows() if row.source not in needing]
+    found = own_labels.count(suite.parent)
+    if found == 0:
+        known = nearest(suite.parent, own_labels) if own_labels else "give one a `train` of its own"
+        raise suite.error(("parent",), f"no row with a training of its own has the label {suite.parent!r}; {known}")
+    if found > 1:
+        raise suite.error(("parent",), f"{found} rows have the label {suite.parent!r}; the parent has to be one row")
+
+
+def _on_parents(suite: SuiteSpec, registry: Registry, entries: Sequence[PlannedRun]) -> list[PlannedRun]:
+    """Give the runs of recipes that need it the key of the parent row's run.
+
+    It is the run on the same data set, with the same seed. Raises UsageError where the backbones differ.
+    """
+    parents = {(entry.dataset, entry.seed): entry.run for entry in entries if entry.label == suite.parent}
+    sources = [row.source for row in suite.rows()]
+    built = []
+    for entry in entries:
+        run, parent = entry.run, parents[entry.dataset, entry.seed]
+        if registry.load("recipes", run.recipe.name).needs_parent:
+            widths = run.quantizer.args["dim"], parent.quantizer.args["dim"]
+            if run.backbone != parent.backbone or widths[0] != widths[1]:
+                place: KeyPath = ("quantizers", sources[entry.row])
+                what = f"dim {widths[0]}, not {widths[1]}" if widths[0] != widths[1] else "another backbone"
+                raise suite.error(place, f"has {what}, and is swapped into {suite.parent!r}; give both the same")
+            entry = replace(entry, run=replace(run, parent=parent.key))
+        built.append(entry)
+    return built
+
+
+def _require_groups(suite: SuiteSpec, entries: Sequence[PlannedRun]) -> None:
+    """Raise UsageError unless the table's groups are of known arguments and data sets."""
+    known = ["dataset", *dict.fromkeys(name for entry in entries for name in entry.run.quantizer.args)]
+    names = suite.table.grouped_by
+    for by in names:
+        if by not in known:
+            raise suite.error(("table", "group"), f"no row has an argument {by!r}; {nearest(by, known)}")
+    if len(suite.datasets) > 1 and "dataset" not in names and suite.table.layout == "rows":
+        raise suite.error(
+            ("table", "group"),
+            f"blocks by {', '.join(names)} would mix {len(suite.datasets)} data sets; group by "
+            f"[dataset, {', '.join(names)}], or set layout to side_by_side",
+        )
 
 
 def _of_rows(

@@ -28,6 +28,7 @@ class PlannedRun:
     group: str | int | float | bool | None  # what the table groups by: the data set, or the value of an argument
     run: RunSpec
     upper_bound: bool = False  # an upper bound, not a method
+    batch_dependent: bool = False  # its codes depend on the batch in evaluation too
     paper_row: str | None = None  # the row and the setting of the paper's table that this one corresponds to
     paper_setting: str | None = None
     latent: str | None = None  # the shape of its codes, as "16²×4"; only where the table shows it
@@ -51,6 +52,9 @@ class MetricInfo:
     few: int = 0  # with fewer images than this, it is not ranked
     of_samples: bool = False  # of a second stage's images, not of reconstructions
     by_codebook: bool = False  # comparable only between codebooks of one size
+    rate: bool = False  # bits that the codes cost, a part of the budget
+    of_codes: bool = False  # says nothing of images
+    groups: Sequence[str] = ()  # that it is in under the suite's protocols
 
 
 @dataclass(frozen=True)
@@ -95,12 +99,14 @@ class Plan:
         return self.lengths.get(run.key) or Length()
 
     def runs(self) -> list[RunSpec]:
-        """Every distinct run once, in order, first stages before second ones."""
-        runs = [entry.run for entry in self.entries] + [entry.second for entry in self.entries if entry.second]
+        """Every distinct run once, in order, each after the one that it builds on."""
+        runs = [entry.run for entry in self.entries if entry.run.parent is None]
+        runs += [entry.run for entry in self.entries if entry.run.parent is not None]
+        runs += [entry.second for entry in self.entries if entry.second]
         return list({run.key: run for run in runs}.values())
 
     def first_of(self, run: RunSpec) -> RunSpec | None:
-        """The run that ``run`` builds on, if it is a second stage."""
+        """The run that ``run`` builds on, if there is one."""
         return None if run.parent is None else self._first.get(run.parent)
 
     @cached_property
@@ -112,19 +118,29 @@ class Plan:
 
         It includes the argument that the table groups by, unless it groups by data set.
         """
-        return self._labels[run.key if run.parent is None else run.parent]
+        return self._labels[run.key] if run.key in self._labels else self._labels[run.parent or ""]
 
     @cached_property
     def _labels(self) -> dict[str, str]:
-        by = self.suite.table.group
-        return {
-            entry.run.key: entry.label if by == "dataset" else f"{entry.label}, {by}={entry.group}"
-            for entry in reversed(self.entries)
-        }
+        return {entry.run.key: self._label(entry) for entry in reversed(self.entries)}
+
+    def _label(self, entry: PlannedRun) -> str:
+        table = self.suite.table
+        if table.group == "dataset":
+            return entry.label
+        return f"{entry.label}, {table.group_text(entry.group).replace(' = ', '=')}"
 
     def wanted(self, run: RunSpec | None = None) -> RequiredMetrics:
         """The numbers that ``run`` must have."""
-        return self.wanted_of(run is not None and run.parent is not None)
+        return self.wanted_of(run is not None and self.generates(run))
+
+    def generates(self, run: RunSpec) -> bool:
+        """Whether ``run`` is a second stage."""
+        return run.key in self._seconds
+
+    @cached_property
+    def _seconds(self) -> set[str]:
+        return {entry.second.key for entry in self.entries if entry.second}
 
     def wanted_of(self, second: bool) -> RequiredMetrics:
         """The values that a second stage must have, or those of any other run."""

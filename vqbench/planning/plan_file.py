@@ -215,6 +215,7 @@ ENTRY: Checks = {
     "key": schema.text,
     "second": _maybe(schema.mapping),
     "upper_bound": _truth,
+    "batch_dependent": _truth,
     "paper_row": _maybe(schema.text),
     "paper_setting": _maybe(schema.text),
     "latent": _maybe(schema.text),
@@ -228,6 +229,9 @@ METRIC: Checks = {
     "version": schema.whole,
     "few": schema.whole,
     "of_samples": _truth,
+    "rate": _truth,
+    "of_codes": _truth,
+    "groups": schema.texts,
 }
 DATASET: Checks = {
     "title": schema.text,

@@ -39,6 +39,7 @@ from vqbench.protocol import MEASURE
 MAX_ROWS = 10_000
 MAX_RUNS = 200_000
 LENGTHS = re.compile(r"\d+ (updates|epochs|images)")
+LONGEST_CHANGE = 40  # letters of a changed setting that is shown with its value
 DEFAULT_BACKBONE = Plugin.model_validate("conv")  # of the paper; for suites without the key ``backbone``
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
@@ -85,6 +86,10 @@ class SuiteSpec(Model):
     codebook: Codebook = Field(default=Codebook(), description="the budget of all rows; lists are grids")
     quantizers: Annotated[list[QuantizerRow], AfterValidator(filled)] = Field(
         description="the rows of the table; a list as the value of an argument is a grid, one row per item"
+    )
+    parent: Annotated[str, AfterValidator(line)] | None = Field(
+        default=None,
+        description="the label of the row on whose trained runs the rows trained by swap build, with its encoder",
     )
     seeds: Annotated[list[Seed], AfterValidator(distinct)] = Field(
         default=[42], description="seeds; every row is trained once per seed"
@@ -171,9 +176,22 @@ class SuiteSpec(Model):
         marks = ["REDUCED"] if self.reduced or self.test_images else []
         marks += [f"{rows} of {self.file_rows} rows"] if self.file_rows else []
         marks += [f"CHANGED: {shortened(', '.join(self.changed), 100)}"] if self.changed else []
+        return " ".join([self.plain_title, *(f"({mark})" for mark in marks)])
+
+    @property
+    def plain_title(self) -> str:
+        """The title without the differences from the suite's file."""
         title = self.title or self.name
-        wrong = bool(self.reduced) and LENGTHS.search(title) is not None
-        return " ".join([self.name if wrong else title, *(f"({mark})" for mark in marks)])
+        return self.name if self.reduced and LENGTHS.search(title) else title
+
+    @property
+    def differences(self) -> list[str]:
+        """The differences from the suite's file, in words."""
+        reduced = [f"{name.replace('_', ' ')} {value}" for name, value in self.reduced.items()]
+        reduced += [f"the first {self.test_images:,} test images"] if self.test_images else []
+        rows = [f"{len(self.rows())} of {self.file_rows} rows"] if self.file_rows else []
+        changed = [each if len(each) <= LONGEST_CHANGE else each.partition("=")[0] for each in self.changed]
+        return [*(f"reduced to {each}" for each in reduced), *rows, *(f"changed {each}" for each in changed)]
 
     @property
     def about(self) -> str:
@@ -198,7 +216,7 @@ class SuiteSpec(Model):
         rows = []
         for values in product(*axes.values()):
             chosen = dict(zip(axes, values, strict=True))
-            varied = [name for name in axes if len(axes[name]) > 1 and name != self.table.group]
+            varied = [name for name in axes if len(axes[name]) > 1 and name not in self.table.grouped_by]
             suffix = ", ".join(f"{name}={_text(chosen[name])}" for name in varied)
             label = (written.label or written.quantizer) + (f" ({suffix})" if suffix else "")
             budget = {name: chosen.pop(name) for name in BUDGET}

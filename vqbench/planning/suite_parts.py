@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
@@ -139,16 +140,35 @@ class SampleSettings(Model):
 class TableSpec(Model):
     """The layout of the table: blocks of rows, or groups of columns.
 
-    Both are by data set or by an argument's value.
+    Both are by data set, by an argument's value, or by several of these.
     """
 
     layout: Literal["rows", "side_by_side"] = Field(
         default="rows", description="groups as blocks of rows, or as groups of columns"
     )
-    group: str = Field(default="dataset", description="what makes a group: dataset, or an argument of the quantizers")
+    group: str | Annotated[list[str], AfterValidator(distinct)] = Field(
+        default="dataset",
+        description="what makes a group: dataset, or an argument of the quantizers; a list of these: each combination",
+    )
     columns: Annotated[list[str], AfterValidator(distinct)] | None = Field(
         default=None, description="metrics and facts of runs to show, in this order; null: all metrics"
     )
     protocol: str | None = Field(
         default=None, description="the measuring protocol whose values are shown; null: the first of measure"
     )
+
+    @property
+    def grouped_by(self) -> list[str]:
+        """The names that make a group: ``dataset``, or arguments of quantizers."""
+        return [self.group] if isinstance(self.group, str) else self.group
+
+    def group_of(self, dataset: str, args: Mapping[str, Any]) -> Any:
+        """Return the group of a run: a name or value or, of several, text."""
+        values = {**args, "dataset": dataset}
+        if isinstance(self.group, str):
+            return values.get(self.group)
+        return ", ".join(dataset if name == "dataset" else f"{name} = {values.get(name)}" for name in self.group)
+
+    def group_text(self, group: Any) -> str:
+        """Return a value of :meth:`group_of` as a heading, such as "dim = 4"."""
+        return f"{self.group} = {group}" if isinstance(self.group, str) else str(group)

@@ -20,7 +20,8 @@ from vqbench.images import to_unit
 from vqbench.quantizer import Quantizer
 from vqbench.recipe import Recipe, Task, Trained
 from vqbench.training.checkpoint import Progress
-from vqbench.training.engine import Precision
+from vqbench.training.engine import Precision, upload
+from vqbench.training.learning_rates import parameter_groups, set_rate
 from vqbench.training.loop import Stateful, Training, TrainingLoop
 
 PREVIEW = 32  # images of the test split that the released code also passes through the model each epoch
@@ -174,7 +175,8 @@ class ReconstructionTraining(Training):
         self.total = self.per_epoch * recipe.epochs
         self.quantizer = task.model.quantizer
         self.owner = type(self.quantizer).__name__
-        self.optimizer = torch.optim.Adam(task.model.parameters(), lr=recipe.learning_rate)
+        groups = parameter_groups(task.model.parameters(), self.quantizer)
+        self.optimizer = torch.optim.Adam(groups, lr=recipe.learning_rate)
         self.model = task.engine.setup(task.model)
 
     def parts(self) -> Mapping[str, Stateful]:
@@ -187,7 +189,7 @@ class ReconstructionTraining(Training):
         self.model.train()
 
     def start_epoch(self, epoch: int, order: Tensor, position: int) -> None:
-        self.order = order.to(self.pixels.device)
+        self.order = upload(order, self.pixels.device)
 
     def update(self, step: int, position: int) -> Tensor:
         task, size, done = self.task, self.recipe.batch_size, step / self.total
@@ -200,8 +202,7 @@ class ReconstructionTraining(Training):
             loss = self.quantizer.objective(error, out, x[0].numel(), self.weight)
             self.optimizer.zero_grad()
             task.engine.backward(loss)
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.recipe.learning_rate * rate_factor(self.recipe.decay, done)
+            set_rate(self.optimizer, self.recipe.learning_rate * rate_factor(self.recipe.decay, done))
             self.optimizer.step()
             task.monitor.codes(out.codes)
             return task.engine.mean(torch.stack([loss.detach(), error.detach()]))

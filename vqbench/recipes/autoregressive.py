@@ -48,6 +48,7 @@ class Autoregressive(LatentRecipe):
         "dropout": 0.0,
         "ema": 0.9,
     }
+    likelihood = True
     sampler: ClassVar[Mapping[str, float]] = {"temperature": 1.0}
 
     def __init__(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from vqbench.backbone import Autoencoder
 from vqbench.bounds import Decay, Layers, PositiveFloat, PositiveInt, Width, whole
 from vqbench.errors import UsageError, shortened
-from vqbench.training.engine import Precision
+from vqbench.training.engine import Precision, upload
 from vqbench.training.latents.denoiser import STEPS, Denoiser, require_diffusers, scheduler, unet
 from vqbench.training.latents.recipe import LatentRecipe
 
@@ -97,6 +97,7 @@ class Diffusion(LatentRecipe):
             blank = torch.zeros(1, channels, size, size, device=parameter.device)
             shape = first.eval().backbone.encode(blank).shape[1:]
         net = unet(shape[0], self.channels, self.multipliers, self.attention, self.blocks)
+        self._chain.alphas_cumprod = self._chain.alphas_cumprod.to(parameter.device)  # else copied by the first update
         return Denoiser(net, first, shape, len(self.multipliers)).to(parameter.device)
 
     def standardize(self, generator: Denoiser, moments: Callable[[bool], tuple[Tensor, Tensor]]) -> None:
@@ -106,7 +107,7 @@ class Diffusion(LatentRecipe):
     def batch(self, generator: Denoiser, rows: Tensor) -> tuple[Tensor, ...]:
         """Return standardized features, noise (B, dim, s, s) and steps (B,)."""
         z = generator.standardized(rows)
-        return z, torch.randn(z.shape).to(z.device), torch.randint(STEPS, z.shape[:1]).to(z.device)
+        return z, upload(torch.randn(z.shape), z.device), upload(torch.randint(STEPS, z.shape[:1]), z.device)
 
     def loss(self, model: nn.Module, z: Tensor, noise: Tensor, t: Tensor) -> Tensor:  # type: ignore[override]  # what its own batch gives
         return F.mse_loss(model(self._chain.add_noise(z, noise, t), t), noise)

@@ -32,7 +32,7 @@ from vqbench.training.adversarial.schedule import RateSchedule, Schedule
 from vqbench.training.adversarial.update import TERMS, AdamConfig, GanConfig, GanTrainer
 from vqbench.training.checkpoint import Progress
 from vqbench.training.ema import WeightAverage
-from vqbench.training.engine import Precision
+from vqbench.training.engine import Precision, upload
 from vqbench.training.loop import Stateful, Training, TrainingLoop
 
 
@@ -231,7 +231,7 @@ class GanTraining(Training):
         if step == self.first_phase:
             self.trainer.begin_refinement()
             self.reconstruction = self._reconstruction(refining=True)
-        x = to_unit(next(self.batches).to(task.engine.device))  # (B / ranks, C, S, S) in [-1, 1]
+        x = to_unit(upload(next(self.batches), task.engine.device))  # (B / ranks, C, S, S) in [-1, 1]
         self.quantizer.anneal(min(1.0, step / max(1, self.first_phase)))
         self.trainer.set_rate(self._rate(step))
         playing, penalized = recipe.game.plays(step), recipe.game.penalizes(step)

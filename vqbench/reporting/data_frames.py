@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,9 @@ from vqbench.planning.plan import Plan
 from vqbench.reporting.run_matrix import RunMatrix
 from vqbench.reporting.run_states import row_name
 from vqbench.reporting.tables.table import Table
-from vqbench.spec import RunSpec
+from vqbench.spec import RequiredMetrics, RunSpec
+from vqbench.store.external_record import ExternalRecord
+from vqbench.store.external_rows import external_records
 from vqbench.store.record import Record, Value
 from vqbench.store.results import ResultStore
 from vqbench.store.value_name import ValueName
@@ -25,7 +27,14 @@ from vqbench.store.value_name import ValueName
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-WHOLE = ("num_codes", "dim", "parameters", "updates")  # columns of whole numbers, some of which may be unknown
+WHOLE = (
+    "num_codes",
+    "dim",
+    "seed",
+    "parameters",
+    "devices",
+    "updates",
+)  # columns of whole numbers, some of which may be unknown
 
 
 # The table of a suite -------------------------------------------------------------------------------------------------
@@ -95,7 +104,7 @@ COLUMNS = (
     *("key", "label", "dataset", "quantizer", "arguments", "num_codes", "dim", "seed", "backbone", "recipe", "parent"),
     *("protocol", "images", "sampling", "metric", "value", "higher_is_better", "metric_version", "protocol_version"),
     *FACTS,
-    "store",
+    *("external", "store"),
 )
 
 
@@ -103,7 +112,7 @@ def results_frame(stores: Sequence[ResultStore], plan: Plan | None = None) -> Da
     """Return one row per run, protocol and metric of the records in ``stores``.
 
     The first store that has a run counts. With a ``plan``, only its runs and metrics are returned, with the labels of
-    its rows: a run that has two labels has the rows of both.
+    its rows: a run that has two labels has the rows of both. External rows, which were not trained here, come last.
     """
     import pandas as pd
 
@@ -112,13 +121,39 @@ def results_frame(stores: Sequence[ResultStore], plan: Plan | None = None) -> Da
     found = _first_records(stores)
     for key in found if labels is None else [key for key in labels if key in found]:
         record, store = found[key]
-        facts = {**_parts(record.run), **{name: fact(record) for name, fact in FACTS.items()}, "store": store}
+        facts = {**_parts(record.run), **{name: fact(record) for name, fact in FACTS.items()}}
+        facts |= {"external": False, "store": store}
         for label in ("",) if labels is None else labels[key]:
             for name, metric, value in _values(record, plan):
                 better = _better(metric) if plan is None else plan.metrics[metric].better
                 rows.append({"key": key, "label": label, **facts, **_measured(name, metric, value, better)})
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    return _typed(frame.drop(columns="label") if plan is None else frame)
+    rows += _external(stores, plan)
+    return _typed(pd.DataFrame(rows, columns=list(COLUMNS)))
+
+
+def _external(stores: Sequence[ResultStore], plan: Plan | None) -> list[dict[str, Any]]:
+    """Return the rows of external records.
+
+    They have no facts of a training; device, commit, torch and date are those of the measurement.
+    """
+    datasets = None if plan is None else [entry.run.dataset.to_dict() for entry in plan.entries]
+    found: dict[Any, tuple[ExternalRecord, str]] = {}
+    for store in stores:
+        for record in external_records(store):
+            if plan is None or (record.suite == plan.suite.name_in_file and record.dataset in (datasets or ())):
+                found.setdefault(record.place, (record, str(store.root)))
+    rows = []
+    for record, root in found.values():
+        codes = record.given["codes"]
+        parts = {"key": record.key, "label": record.label, "dataset": record.dataset["name"]}
+        parts |= dict.fromkeys(("quantizer", "arguments", "backbone", "recipe", "parent"), "")
+        parts |= {"num_codes": None if codes is None else codes["num_codes"], "external": True, "store": root}
+        parts |= {"device": record.made.get("device"), "date": record.made.get("date")}
+        parts |= {"commit": record.made.get("commit"), "torch": record.made.get("versions", {}).get("torch")}
+        for name, metric, value in _chosen(record.values, None if plan is None else plan.wanted()):
+            better = _better(metric) if plan is None else plan.metrics[metric].better
+            rows.append({**parts, **_measured(name, metric, value, better)})
+    return rows
 
 
 def _first_records(stores: Iterable[ResultStore]) -> dict[str, tuple[Record, str]]:
@@ -146,12 +181,19 @@ def _values(record: Record, plan: Plan | None) -> Iterable[tuple[str, str, Value
 
     Each as (name of the value, metric, value).
     """
-    if plan is None:
-        yield from ((name, metric, value) for name, values in record.values.items() for metric, value in values.items())
+    return _chosen(record.values, None if plan is None else plan.wanted(record.run))
+
+
+def _chosen(
+    values: Mapping[str, Mapping[str, Value]], wanted: RequiredMetrics | None
+) -> Iterator[tuple[str, str, Value]]:
+    """Yield the values that are ``wanted``, or all, as :func:`_values` does."""
+    if wanted is None:
+        yield from ((name, metric, value) for name, metrics in values.items() for metric, value in metrics.items())
         return
-    for name, metrics in plan.wanted(record.run).items():
+    for name, metrics in wanted.items():
         for metric, versions in metrics.items():
-            value = record.values.get(name, {}).get(metric)
+            value = values.get(name, {}).get(metric)
             if value is not None and (value.metric_version, value.protocol_version) == versions:
                 yield name, metric, value
 

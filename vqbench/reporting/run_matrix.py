@@ -89,7 +89,7 @@ def run_matrix(plan: Plan, store: ResultStore, shared: Mapping[str, Sequence[str
         cells = []
         for entry, run in ((each, run) for each in plan.entries for run in each.stages()):
             record = records.get(run.key)
-            missing = lacking(record, wanted[run.parent is not None])
+            missing = lacking(record, wanted[run == entry.second])
             failed = "failed" if missing and store.obstacle(run) else ""
             cells.append(
                 MatrixCell(

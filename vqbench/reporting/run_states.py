@@ -52,7 +52,7 @@ def run_states(plan: Plan, store: ResultStore) -> list[RunState]:
 
 def row_name(entry: PlannedRun, run: RunSpec) -> str:
     """Name a run in a list by its row; a second stage also by its recipe."""
-    return entry.label if run.parent is None else f"{run.recipe.name} on {entry.label}"
+    return f"{run.recipe.name} on {entry.label}" if run == entry.second else entry.label
 
 
 def counts(states: Iterable[RunState]) -> dict[str, int]:

@@ -144,18 +144,6 @@ def paired_test(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> PairedT
     return PairedTest(centre, centre - half, centre + half, p_value, seeds, images)
 
 
-def entropy_bits(counts: ArrayLike) -> float:
-    """Return −Σ q log2 q of the shares of ``counts`` (K,), in 0 ... log2 K bits.
-
-    An ideal code needs so many bits per symbol on average.
-    """
-    counts = np.asarray(counts, dtype=np.float64)
-    if counts.ndim != 1 or (counts < 0).any() or not counts.sum() > 0:
-        raise UsageError(f"an entropy needs counts of at least one code, got shape {counts.shape}")
-    shares = counts[counts > 0] / counts.sum()
-    return float(-(shares * np.log2(shares)).sum()) + 0.0  # no negative zero
-
-
 def _per_image(values: ArrayLike, name: str) -> NDArray[np.float64]:
     array = np.atleast_2d(np.asarray(values, dtype=np.float64))
     if array.ndim != 2 or array.size == 0:

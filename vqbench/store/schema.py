@@ -117,6 +117,9 @@ def external(content: Any) -> None:
             whole(given["codes"][name], f"given: codes: {name}")
         text(given["codes"]["digest"], "given: codes: digest")
         number(given["codes"]["bits_per_image"], "given: codes: bits_per_image")
+    if "rate" in given:
+        number(mapping(given["rate"], "given: rate").get("bits_per_image"), "given: rate: bits_per_image")
+        _known(given["rate"], {"counted": text, "codec": text}, "given: rate")
     _values(content["values"], exact=False)
     _known(mapping(content["made"], "made"), {**MEASURED, "by": text}, "made")
 

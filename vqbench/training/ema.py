@@ -25,8 +25,9 @@ class WeightAverage:
     def update(self, step: int) -> None:
         """Add the parameters as they are after update ``step``."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        for name, value in self.model.named_parameters():
-            self.values[name].lerp_(value, 1 - decay)
+        parameters = dict(self.model.named_parameters())
+        averages = [self.values[name] for name in parameters]
+        torch._foreach_lerp_(averages, [*parameters.values()], 1 - decay)  # on a GPU, a few launches for all
 
     def averaged_state(self) -> dict[str, Tensor]:
         """Return the state of the model with its parameters averaged."""

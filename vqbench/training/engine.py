@@ -154,6 +154,11 @@ class Engine:
             )
 
 
+def upload(values: Tensor, device: torch.device) -> Tensor:
+    """Return values of the CPU on a device, without waiting for the copy to a GPU."""
+    return values if device.type == "cpu" else values.pin_memory().to(device, non_blocking=True)
+
+
 def _digest(value: Tensor) -> str:
     return hashlib.sha256(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data).hexdigest()
 

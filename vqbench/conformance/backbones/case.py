@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vqbench.backbone import Backbone
 from vqbench.conformance.case import Case
+from vqbench.conformance.outcome import Skip
 from vqbench.errors import UsageError
 from vqbench.registry import Kind
 
@@ -55,6 +56,12 @@ class BackboneCase(Case):
         return backbone
 
 
+def weights_exist(case: BackboneCase) -> None:
+    """Raise Skip for a backbone without weights."""
+    if not list(case.build().parameters()):
+        raise Skip("has no weights")
+
+
 def train_step(backbone: Backbone, x: Tensor, seed: int) -> Tensor:
     """Train one step on the squared error, seeded; return the loss ().
 
@@ -64,7 +71,8 @@ def train_step(backbone: Backbone, x: Tensor, seed: int) -> Tensor:
     backbone.train()
     backbone.zero_grad()
     loss = F.mse_loss(backbone.decode(backbone.encode(x)).float(), x)
-    loss.backward()
+    if loss.requires_grad:  # not without weights
+        loss.backward()
     with torch.no_grad():
         for parameter in backbone.parameters():
             if parameter.grad is not None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from vqbench.backbone import Backbone
-from vqbench.conformance.backbones.case import BackboneCase, reconstruct, refines, train_step
+from vqbench.conformance.backbones.case import BackboneCase, reconstruct, refines, train_step, weights_exist
 from vqbench.conformance.comparison import differing, same, state
 from vqbench.conformance.outcome import Check, Fail, Skip
 
@@ -200,19 +200,14 @@ def codebook_fits(case: BackboneCase) -> None:
         raise Fail(f"codebook is {codebook.dtype} {tuple(codebook.shape)}", f"make it (K, {case.dim}) float32")
 
 
-CHECKS = tuple(
-    map(
-        Check,
-        (
-            every_parameter_learns,
-            images_learn,
-            last_layer_is_last,
-            one_seed_one_model,
-            state_is_complete,
-            checkpointable,
-            evaluation_is_fixed,
-            second_phase,
-            codebook_fits,
-        ),
-    )
+CHECKS = (
+    Check(every_parameter_learns, only_if=weights_exist),
+    Check(images_learn),
+    Check(last_layer_is_last, only_if=weights_exist),
+    Check(one_seed_one_model, only_if=weights_exist),
+    Check(state_is_complete, only_if=weights_exist),
+    Check(checkpointable, only_if=weights_exist),
+    Check(evaluation_is_fixed),
+    Check(second_phase),
+    Check(codebook_fits),
 )

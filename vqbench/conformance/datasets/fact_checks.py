@@ -9,13 +9,16 @@ from vqbench.assets import CATALOGUE
 from vqbench.conformance.datasets.case import SPLITS, DatasetCase
 from vqbench.conformance.declarations import require_arguments, require_documented
 from vqbench.conformance.outcome import Check, Fail
+from vqbench.dataset import Dataset
 
 
 def facts(case: DatasetCase) -> None:
     """Title, source, licence, channels, size, counts and holdout are declared."""
     require_documented(case, "title", "source", "licence")
     dataset = case.build()
-    if getattr(dataset, "channels", None) not in (1, 3):
+    if dataset.of_features:
+        _require_vectors(dataset)
+    elif getattr(dataset, "channels", None) not in (1, 3):
         raise Fail(f"`channels` is {getattr(dataset, 'channels', None)!r}", "make it 1 (grey) or 3 (colour)")
     if type(getattr(dataset, "size", None)) is not int or dataset.size < 1:
         raise Fail(f"`size` is {getattr(dataset, 'size', None)!r}", "make it height and width in pixels")
@@ -31,6 +34,15 @@ def facts(case: DatasetCase) -> None:
         raise Fail(f"`assets` names {', '.join(absent)}", f"name assets of vqbench: {', '.join(CATALOGUE)}")
     if not all(isinstance(note, str) for note in dataset.notes):
         raise Fail(f"`notes` is {dataset.notes!r}", "make it sentences that stand below every table")
+
+
+def _require_vectors(dataset: Dataset) -> None:
+    """Raise Fail unless the features are maps of one position."""
+    channels, size = getattr(dataset, "channels", None), getattr(dataset, "size", None)
+    if type(channels) is not int or channels < 1 or size != 1:
+        raise Fail(
+            f"`channels` is {channels!r} and `size` {size!r}", "make them the dimensions of a feature, 1 or more, and 1"
+        )
 
 
 def arguments(case: DatasetCase) -> None:

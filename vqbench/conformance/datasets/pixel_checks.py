@@ -22,23 +22,27 @@ COMMON = 0.01  # share of test images that may also be training images, as in of
 def images(case: DatasetCase) -> None:
     """Both splits are (N, channels, size, size) uint8, as many as declared.
 
-    Every call returns the same.
+    Features are float32. Every call returns the same.
     """
     dataset = case.build()
+    dtype, levels = (torch.float32, "numbers") if dataset.of_features else (torch.uint8, "levels from 0 to 255")
     for split in SPLITS:
         pixels = dataset.pixels(split)
         if len(pixels) != dataset.counts[split]:
             raise Fail(f"{split} has {len(pixels):,} images, not {dataset.counts[split]:,}", "correct `counts`")
         read = first(pixels, PROBE)
         wanted = (len(read), dataset.channels, dataset.size, dataset.size)
-        if read.shape != wanted or read.dtype != torch.uint8 or read.device.type != "cpu":
+        if read.shape != wanted or read.dtype != dtype or read.device.type != "cpu":
             raise Fail(
                 f"{split} images are {str(read.dtype).removeprefix('torch.')} {tuple(read.shape)} on {read.device}",
-                f"return uint8 {wanted} on the CPU: levels from 0 to 255, channels before height and width",
+                f"return {str(dtype).removeprefix('torch.')} {wanted} on the CPU: {levels}, channels before height and "
+                "width",
             )
         if not torch.equal(first(dataset.pixels(split), PROBE), read):
             raise Fail(f"pixels({split!r}) returns other images at the next call", "draw with a seed, in a fixed order")
-        if len(read) > 1 and int(read.max()) <= 1:
+        if dataset.of_features and not read.isfinite().all():
+            raise Fail(f"{split} features contain NaN or infinity", "return finite numbers")
+        if len(read) > 1 and not dataset.of_features and int(read.max()) <= 1:
             raise Fail(f"no level of {len(read)} {split} images is above 1", "return levels from 0 to 255")
         if len(read) > 1 and (read == read[:1]).all():
             raise Warn(f"the first {len(read)} {split} images are all the same")

@@ -167,11 +167,19 @@ def _samples() -> Values:
     features = wave("samples", 64, 16), wave("references", 64, 16) * 1.1
     for each in protocol.MEASURE:
         context, _ = _batch(each)
-        samples = Samples(_levels(), _levels("train"), lambda: features[0], lambda: features[1])
+        samples = Samples(
+            _levels(),
+            _levels("train"),
+            lambda: features[0],
+            lambda: features[1],
+            bits_of_test_images=lambda: 100 + wave("bits", 8).double(),
+        )
         for name in registry.names("metrics"):
             cls: type[Metric] = registry.load("metrics", name)
             if issubclass(cls, SampleMetric):
-                values[f"{name} under {each}"] = cls(context).measure(samples)
+                value = cls(context).measure(samples)
+                assert value is not None
+                values[f"{name} under {each}"] = value
     return values
 
 
@@ -192,7 +200,7 @@ GROUPS = (
     ValueGroup("backbone", _backbone, 1e-4),
     ValueGroup("quantizers", _quantizers, 1e-4),
     ValueGroup("metrics of pixels", lambda: _measured("l1", "psnr", "ssim"), 1e-3),
-    ValueGroup("metrics of codes", lambda: _measured("usage", "perplexity", "bits"), 1e-6),
+    ValueGroup("metrics of codes", lambda: _measured("usage", "perplexity", "bits", "entropy"), 1e-6),
     ValueGroup("metrics of samples", _samples, 1e-4),
     ValueGroup("LPIPS", lambda: _measured("lpips"), 1e-3, "vgg16_lpips"),
     ValueGroup("Inception features", _inception, 1e-3, "inception_fid"),

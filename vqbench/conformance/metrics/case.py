@@ -14,7 +14,8 @@ from torch import Tensor
 
 from vqbench import assets
 from vqbench.conformance.case import Case
-from vqbench.metric import Batch, Context, Metric, SampleMetric, Samples
+from vqbench.conformance.metrics.tiny_model import LATENT, tiny_model
+from vqbench.metric import Batch, Context, Latents, Metric, SampleMetric, Samples
 from vqbench.protocol import measuring
 from vqbench.registry import Kind
 
@@ -71,11 +72,15 @@ class MetricCase(Case):
             deviations = noise * torch.linspace(0.5, 1.5, count)[:, None, None, None]  # images differ in quality
             normal = torch.randn(originals.shape, generator=draw)
             reconstructions = (blurred + deviations * (sign * normal.abs() if sign else normal)).clamp(0, 1)
-        return Batch(originals, reconstructions, codes_of(reconstructions), torch.arange(count))
+        if not self.cls.needs_model:
+            return Batch(originals, reconstructions, codes_of(reconstructions), torch.arange(count))
+        model = tiny_model(CODES, channels, side)  # the noise of the images is that of the codes and features
+        z, z_q = (model.backbone.encode(2 * images - 1) for images in (originals, reconstructions))
+        return Batch(originals, reconstructions, model.quantize_features(z).codes, torch.arange(count), Latents(z, z_q))
 
     def context(self, batch: Batch, quantized: bool = True) -> Context:
         """Return the context of a run on the originals of ``batch``."""
-        return Context(
+        context = Context(
             protocol=measuring(self.protocol),
             dataset=hashlib.sha256(batch.originals.contiguous().numpy().tobytes()).hexdigest(),
             num_codes=CODES if quantized else None,
@@ -83,6 +88,11 @@ class MetricCase(Case):
             device=torch.device("cpu"),
             depth=DEPTH if quantized else 1,
         )
+        if not self.cls.needs_model:
+            return context
+        channels, side = batch.originals.shape[1:3]
+        model = tiny_model(CODES, channels, side, quantized)
+        return replace(context, model=model, image_shape=(channels, side, side), latent_shape=LATENT)
 
     def metric(self, batch: Batch, quantized: bool = True) -> Metric:
         """Construct the metric and start it for the images of ``batch``."""
@@ -110,7 +120,13 @@ class MetricCase(Case):
         training = (255 * waves(references or 3 * self.count, 3, SIDE)).round().byte()
         images = training if same else (255 * waves(count or 2 * self.count, 3, SIDE, first=1000)).round().byte()
         images = (images.int() + shift).clamp(0, 255).byte()
-        return Samples(images, training, lambda: features_of(images), lambda: features_of(training))
+        return Samples(
+            images,
+            training,
+            lambda: features_of(images),
+            lambda: features_of(training),
+            bits_of_test_images=lambda: torch.linspace(90, 110, len(training), dtype=torch.float64),
+        )
 
     def measured(self, samples: Samples) -> float:
         """Return the value of ``samples``."""
@@ -153,7 +169,8 @@ def pieces(batch: Batch, sizes: Sequence[int]) -> list[Batch]:
 def chosen(batch: Batch, places: Tensor) -> Batch:
     """Return the images at ``places`` (B,) of a batch, each with its own index."""
     codes = None if batch.codes is None else batch.codes[places]
-    return Batch(batch.originals[places], batch.reconstructions[places], codes, batch.index[places])
+    latents = None if batch.latents is None else batch.latents[places]
+    return Batch(batch.originals[places], batch.reconstructions[places], codes, batch.index[places], latents)
 
 
 def without_codes(batch: Batch) -> Batch:

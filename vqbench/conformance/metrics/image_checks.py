@@ -89,8 +89,8 @@ def worse_images_are_worse(case: MetricCase) -> None:
 
     Noise of both signs, noise that brightens and noise that darkens.
     """
-    if case.cls.needs_codes:
-        raise Skip("measures codes, not pixels")
+    if case.cls.needs_codes or case.cls.needs_model:
+        raise Skip("measures codes or features, not pixels")
     for sign, noise in NOISE.items():
         good, bad = case.value(case.batch(noise=0.02, sign=sign)), case.value(case.batch(noise=0.5, sign=sign))
         if not (bad > good if case.cls.better == "min" else bad < good):

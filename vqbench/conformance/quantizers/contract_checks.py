@@ -11,7 +11,9 @@ from torch import Tensor
 from vqbench.conformance.declarations import require_arguments, require_documented
 from vqbench.conformance.outcome import Check, Fail, Warn
 from vqbench.conformance.quantizers.case import QuantizerCase, codes_exist, evaluate, train_step
+from vqbench.errors import RunError
 from vqbench.quantizer import Quantizer, QuantizerOutput
+from vqbench.training.learning_rates import quantizer_rates
 
 
 def constructor(case: QuantizerCase) -> None:
@@ -154,6 +156,14 @@ def annealing(case: QuantizerCase) -> None:
             raise Fail(f"the objective is {float(outcome.objective)} at progress {progress}", "bound the schedule")
 
 
+def own_rates(case: QuantizerCase) -> None:
+    """Each learning rate of its own is positive, and that of a parameter."""
+    try:
+        quantizer_rates(case.build())
+    except RunError as error:
+        raise Fail(str(error), "return {name of a parameter: rate} from learning_rates") from error
+
+
 CHECKS = (
     Check(constructor, "CompVis/taming-transformers#267"),
     Check(budget),
@@ -162,4 +172,5 @@ CHECKS = (
     Check(decode_inverts_codes, only_if=codes_exist),
     Check(true_bits, only_if=codes_exist),
     Check(annealing),
+    Check(own_rates),
 )

@@ -97,7 +97,7 @@ def image_metrics(names: Sequence[str]) -> dict[str, type[Metric]]:
     """
     classes: dict[str, type[Metric]] = {name: registry.load("metrics", name) for name in names}
     for name, metric in classes.items():
-        if metric.of_samples or metric.needs_codes or not metric.knobs:
+        if metric.of_samples or metric.needs_codes or metric.needs_model or not metric.knobs:
             raise UsageError(f"metric {name!r} is not one of originals and reconstructions alone; leave it out")
     return classes
 

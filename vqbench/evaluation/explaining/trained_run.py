@@ -22,7 +22,7 @@ from vqbench.evaluation.explaining.settings import Conditions, Inputs
 from vqbench.evaluation.image_pairs import default_metrics
 from vqbench.evaluation.reconstructions import Evaluator
 from vqbench.protocol import MEASURE
-from vqbench.spec import RunSpec
+from vqbench.spec import RunSpec, seeds
 from vqbench.store.value_name import ValueName
 
 if TYPE_CHECKING:
@@ -74,7 +74,11 @@ def explain(
     variants = [under for under in wanted if under.name not in MEASURE]
     evaluator = Evaluator(dataset, device, keep=False)
     measured = evaluator.measure(
-        model, {names[under]: chosen for under, chosen in wanted.items()}, on_progress, variants
+        model,
+        {names[under]: chosen for under, chosen in wanted.items()},
+        on_progress,
+        variants,
+        seeds=seeds(run.seed, run.dataset.name),
     ).values
     values = {under: {metric: each.value for metric, each in measured[name].items()} for under, name in names.items()}
     return Explanation(run, count, what, dict(values.items()))

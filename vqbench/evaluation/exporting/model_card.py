@@ -7,6 +7,7 @@ from typing import Any
 
 from vqbench import registry
 from vqbench.evaluation.coding import ImageCoder
+from vqbench.evaluation.reconstructions import BATCH
 from vqbench.evaluation.trained_model import variant
 from vqbench.store.record import Record, Value
 
@@ -74,6 +75,8 @@ def _facts(coder: ImageCoder, record: Record, about: dict[str, Any], paper: str)
     if codes := about["codes"]:
         shape = " x ".join(map(str, codes["shape"]))
         facts["codes"] = f"{shape} of {codes['num_codes']:,}: {codes['bits']:,.0f} bits an image"
+        if coder.model.quantizer.batch_dependent:
+            facts["codes"] += f"; they depend on the other images of the batch, at most {BATCH} here"
     return ["| | |", "|---|---|", *(f"| {name} | {fact} |" for name, fact in facts.items())]
 
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import log2
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +24,7 @@ from vqbench.measuring.matching import Matched
 from vqbench.measuring.models.image_model import ImageModel, ModelOutput
 from vqbench.measuring.pair_inputs import ReadingOptions
 from vqbench.measuring.pair_stream import PART, THREADS, PairBatch, most_together
+from vqbench.system import freed_memory
 
 
 class _Original(NamedTuple):
@@ -45,11 +47,15 @@ class ModelSide:
 
 @dataclass(frozen=True)
 class ModelCodes:
-    """The codes that a model returns: their codebook, and codes per position."""
+    """The codes that a model returns: their codebook, and how many an image has."""
 
     path: str
     num_codes: int
-    depth: int
+    shape: tuple[int, ...]  # (h, w, depth) of the first image's
+
+    @property
+    def depth(self) -> int:
+        return self.shape[-1]
 
 
 @dataclass(frozen=True)
@@ -96,9 +102,8 @@ class ModelInputs:
     @cached_property
     def reader(self) -> ModelReader:
         """The pairs as batches."""
-        scale = None if self.extremes is None else self.extremes.range
-        depth = None if self.codes is None else self.depth
-        return ModelReader(self.originals, self.model, self.matched, scale, self.options.skip_damaged, depth)
+        depth, skip = None if self.codes is None else self.depth, self.options.skip_damaged
+        return ModelReader(self.originals, self.model, self.matched, self.original_range, skip, depth)
 
     @property
     def reconstructions(self) -> ModelSide:
@@ -116,6 +121,19 @@ class ModelInputs:
     def bits(self) -> float | None:
         """Bits per position, where these are not those of the codebook's size."""
         return self.model.bits
+
+    @property
+    def original_range(self) -> ValueRange | None:
+        """Range of originals that are floats; None: uint8."""
+        return None if self.extremes is None else self.extremes.range
+
+    @property
+    def bits_per_image(self) -> float | None:
+        """Bits of an image's codes, each of which costs the same; None without codes."""
+        if self.codes is None:
+            return None
+        height, width, depth = self.codes.shape
+        return height * width * (depth * log2(self.codes.num_codes) if self.bits is None else self.bits)
 
     def first_size(self) -> tuple[int, int]:
         """Return height and width of the first image."""
@@ -222,10 +240,12 @@ class ModelReader:
     def _part(self, start: int) -> list[_Original | DamagedImage]:
         places = range(start, min(start + PART, len(self.matched)))
         images = self.originals.read([self.matched.originals[place] for place in places])
-        return [
+        originals = [
             image if isinstance(image, DamagedImage) else self._original(place, image)
             for place, image in zip(places, images, strict=True)
         ]
+        freed_memory.release()
+        return originals
 
     def _original(self, place: int, image: InputImage) -> _Original:
         """Give the image the channels that the model takes. Raises UsageError."""
@@ -299,4 +319,4 @@ def _codes(model: ImageModel, output: ModelOutput, given: int | None) -> tuple[M
         return None, []
     if model.num_codes is None:
         return None, [f"The codes of {model.name} are not counted: --num-codes states the size of its codebook."]
-    return ModelCodes(model.name, model.num_codes, output.codes.shape[-1]), []
+    return ModelCodes(model.name, model.num_codes, tuple(output.codes.shape[1:])), []

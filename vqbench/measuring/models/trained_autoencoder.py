@@ -12,6 +12,8 @@ from vqbench.backbone import Autoencoder
 from vqbench.evaluation.reconstructions import BATCH
 from vqbench.measuring.models.image_model import ImageModel, weights_digest
 
+RUN = "run of vqbench"  # the kind of model that a finished run has
+
 
 def autoencoder_model(
     autoencoder: Autoencoder, name: str, kind: str, device: torch.device, channels: int, stamp: tuple[Any, ...] = ()
@@ -39,5 +41,5 @@ def autoencoder_model(
 
 def run_model(autoencoder: Autoencoder, key: str, device: torch.device, channels: int, size: int) -> ImageModel:
     """Return the model of a finished run, in the batches that its evaluation has."""
-    model = autoencoder_model(autoencoder, key, "run of vqbench", device, channels, ("run", key))
+    model = autoencoder_model(autoencoder, key, RUN, device, channels, ("run", key))
     return replace(model, size=size, most=BATCH)

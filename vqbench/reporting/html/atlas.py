@@ -14,14 +14,14 @@ from vqbench.reporting import statistics
 from vqbench.reporting.column_tests import ColumnTest, judge_columns
 from vqbench.reporting.html.codebooks import usage_path
 from vqbench.reporting.html.finding import finding, unused_codes
-from vqbench.reporting.html.images import SCORE, sample_thumbnails, thumbnails
+from vqbench.reporting.html.images import SCORE, row_thumbnails, thumbnails
 from vqbench.reporting.html.suite_view import RunView, SuiteView
 from vqbench.reporting.tables.budget import BITS
+from vqbench.reporting.tables.formats.layout import layout
 from vqbench.reporting.tables.table import Cell, Column, ColumnGroup, Row, RowBlock, Table
 from vqbench.system.console import one_line
 
 COLUMNS = 4  # of values that a page shows at first
-SCATTER_BYTES = 2_000_000  # of values per image that a page holds, all runs together
 SHOWN = ("axis", "codes", "entropy", "parameters", "milliseconds", "images")  # columns besides the metrics
 FACTS = ("entropy", "bits", "parameters", "milliseconds")
 
@@ -50,8 +50,19 @@ def _view(suite: SuiteView, table: Table) -> dict[str, Any]:
         "panels": panels,
         "findings": [_sentence(panels, i) for i in range(width)],
         "facts": [name for name in SHOWN if any(_known(row, name) for panel in panels for row in panel["rows"])],
+        "legend": _legend(table, panels),
         "unused": unused_codes([row["used"] for panel in panels for row in panel["rows"] if row["used"] is not None]),
     }
+
+
+def _legend(table: Table, panels: Sequence[Mapping[str, Any]]) -> str:
+    """Return what the marks of the table mean, besides those of the best and the second best row."""
+    rows = [row for panel in panels for row in panel["rows"]]
+    hollow = {
+        "Hollow dot: upper bound, not ranked.": any(row["bound"] for row in rows),
+        "Hollow square: row not trained here, not ranked.": any(row["external"] for row in rows),
+    }
+    return " ".join(filter(None, [layout(table).marks, *(words for words, shown in hollow.items() if shown)]))
 
 
 def _leading(suite: SuiteView, columns: Sequence[Column]) -> int:
@@ -106,10 +117,14 @@ def _panel(
     rows = [_row(suite, table, row, start) for row in block.rows]
     runs = [suite.by_key[key] for row in rows for key in row["runs"]]
     slots = range(len(table.columns))
+    sampled = any(run.samples for row in rows for run in suite.generators(runs, row["label"]))
     return {
         "heading": heading,
         "rows": rows,
-        "originals": next((shown for run in runs if (shown := thumbnails(run, originals=True))), None),
+        "originals": None
+        if sampled
+        else next((shown for run in runs if (shown := thumbnails(run, originals=True))), None),
+        "images": "samples" if sampled else "images",
         "findings": [finding(block, table.columns[i], start + i, tests.get(i), corrected) for i in slots],
     }
 
@@ -121,6 +136,7 @@ def _row(suite: SuiteView, table: Table, row: Row, start: int) -> dict[str, Any]
     return {
         "label": one_line(row.label),
         "bound": row.upper_bound,
+        "external": row.external,
         "notes": [one_line(note) for note in row.footnotes],
         "marks": list(dict.fromkeys(mark for cell in cells for mark in cell.marks)),
         "cells": [_cell(suite, table, column, cell) for column, cell in zip(table.columns, cells, strict=True)],
@@ -128,7 +144,7 @@ def _row(suite: SuiteView, table: Table, row: Row, start: int) -> dict[str, Any]
         "runs": [run.key for run in runs],
         "usage": usage_path(coded.counts) if coded is not None and coded.counts is not None else None,
         "used": float((coded.counts > 0).mean()) if coded is not None and coded.counts is not None else None,
-        "images": next((shown for run in runs if (shown := sample_thumbnails(run) or thumbnails(run))), None),
+        "images": row_thumbnails([*suite.generators(runs, one_line(row.label)), *runs]),
     }
 
 
@@ -190,12 +206,15 @@ def _interval(suite: SuiteView, table: Table, column: Column, cell: Cell) -> tup
     return low, high, f"over {len(values):,} images, one trained model"
 
 
-def runs_of(suite: SuiteView) -> dict[str, dict[str, Any]]:
-    """Return the training curves and the values per image of every run."""
+def runs_of(suite: SuiteView, room: int) -> dict[str, dict[str, Any]]:
+    """Return the training curves and the values per image of every run.
+
+    ``room``: bytes that the values of all runs may take together; beyond, every n-th image has values.
+    """
     done = [run for run in suite.runs if run.record]
     arrays = {run.key: suite.stored.images(run.stored) for run in done}
     total = sum(array.size for values in arrays.values() for array in values.values())
-    step = max(1, math.ceil(4 * total * 4 / 3 / SCATTER_BYTES))  # float32 in base64; every step-th image
+    step = max(1, math.ceil(4 * total * 4 / 3 / room))  # float32 in base64; every step-th image
     return {
         run.key: {
             "label": run.label,

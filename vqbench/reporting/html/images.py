@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -32,6 +32,11 @@ class RunImages:
     scores: str
     chosen: Sequence[int] = ()  # positions in the test split
 
+    @property
+    def size(self) -> int:
+        """Bytes in the page."""
+        return sum(each.size for each in (self.originals, self.reconstructions, self.errors) if each)
+
 
 @dataclass(frozen=True)
 class ImageSet:
@@ -43,6 +48,17 @@ class ImageSet:
     rows: Sequence[RunImages]
     imageless_runs: Sequence[str]  # runs that keep no images
     hidden: int  # images per row that would make the page too large
+
+
+@dataclass(frozen=True)
+class SampleSheet:
+    """Samples of one generator, above the nearest training image of each."""
+
+    view: RunView
+    samples: PngImage
+    nearest: PngImage
+    shown: int
+    hidden: int  # that would make the page too large
 
 
 def thumbnails(view: RunView, originals: bool = False) -> PngImage | None:
@@ -79,17 +95,38 @@ def sample_thumbnails(view: RunView) -> PngImage | None:
     return png_image(strip(_reduced(view.samples.samples[:THUMBNAILS])), f"{view.label}: samples")
 
 
-def sample_sheets(views: Sequence[RunView]) -> list[tuple[RunView, PngImage, PngImage]]:
-    """Draw the samples of every generator, and below each its nearest training image."""
+def row_thumbnails(views: Sequence[RunView]) -> PngImage | None:
+    """Draw the samples of a row's generator, or else the reconstructions of its first run that keeps some."""
+    sampled = (shown for view in views if (shown := sample_thumbnails(view)))
+    return next(sampled, None) or next((shown for view in views if (shown := thumbnails(view))), None)
+
+
+def sample_sheets(views: Sequence[RunView], bytes_per_run: int) -> list[SampleSheet]:
+    """Draw the samples of every generator, and below each its nearest training image.
+
+    ``bytes_per_run``: bytes that the samples of one run may take.
+    """
     sheets = []
     for view in views:
         if view.samples is not None and len(view.samples.samples):
-            times = magnification(view.samples.samples.shape[-1])
-            which = ", ".join(map(str, view.samples.nearest))
-            samples = png_image(strip(view.samples.samples, 1), f"{view.name}: samples", times)
-            nearest = png_image(strip(view.samples.neighbours, 1), f"their nearest training images: {which}", times)
-            sheets.append((view, samples, nearest))
+            sheet = _sample_sheet(view, len(view.samples.samples))
+            few = max(1, sheet.shown * bytes_per_run // (sheet.samples.size + sheet.nearest.size))
+            sheets.append(sheet if few >= sheet.shown else _sample_sheet(view, few))
     return sheets
+
+
+def _sample_sheet(view: RunView, few: int) -> SampleSheet:
+    assert view.samples is not None
+    samples, nearest = view.samples.samples[:few], view.samples.nearest[:few]
+    times = magnification(samples.shape[-1])
+    which = ", ".join(map(str, nearest))
+    return SampleSheet(
+        view,
+        png_image(strip(samples, 1), f"{view.name}: samples", times),
+        png_image(strip(view.samples.neighbours[:few], 1), f"their nearest training images: {which}", times),
+        few,
+        len(view.samples.samples) - few,
+    )
 
 
 def sets(views: Sequence[RunView], bytes_per_run: int) -> list[ImageSet]:
@@ -98,50 +135,63 @@ def sets(views: Sequence[RunView], bytes_per_run: int) -> list[ImageSet]:
     ``bytes_per_run``: bytes that the images of one run may take.
     """
     kept = [view for view in views if view.portrait is not None and len(view.portrait.chosen)]
-    shares = {"same": 2}  # the others have fewer images and get half as much each
+    shares = {"same": 5}  # of eight; the others have few images
     return (
-        [_set(name, title, kept, views, bytes_per_run * shares.get(name, 1) // 5) for name, title in SETS]
+        [_set(name, title, kept, views, bytes_per_run * shares.get(name, 1) // 8) for name, title in SETS]
         if kept
         else []
     )
 
 
 def _set(name: str, title: str, kept: Sequence[RunView], views: Sequence[RunView], bytes_per_run: int) -> ImageSet:
-    rows, originals, hidden, shown = [], None, 0, None
-    for view in kept:
-        assert view.portrait is not None
-        at = np.flatnonzero(view.portrait.groups == name)
-        cost = max(1, 4 * view.portrait.originals[0].size)  # in the page: original, reconstruction and error, in base64
-        few = at[: max(1, bytes_per_run // cost)]
-        hidden = max(hidden, len(at) - len(few))
-        if not len(few):
-            continue
-        chosen = view.portrait.chosen[few]
-        before, after = view.portrait.originals[few], view.portrait.reconstructions[few]
-        which = ", ".join(map(str, chosen))
-        times = magnification(before.shape[-1])
-        ours = png_image(strip(before, 1), f"originals: test images {which}", times)
-        if name == "same" and originals is None:
-            originals, shown = ours, view.portrait.originals[few]
-        common = name == "same" and shown is not None and np.array_equal(shown, before)
-        error = (
-            np.abs(before.astype(np.int16) - after).max(1).astype(np.uint8)
-        )  # (P, S, S), the largest of the channels
-        scores = view.portrait.scores[few]
-        rows.append(
-            RunImages(
-                view,
-                None if common else ours,
-                png_image(strip(after, 1), f"{view.name}: reconstructions of test images {which}", times),
-                png_image(
-                    strip(error[:, None], 1, between=0),
-                    f"{view.name}: absolute errors of test images {which}, black for none, yellow for 255",
-                    times,
-                    HEAT,
-                ),
-                "" if np.isnan(scores).all() else f"{SCORE} {', '.join(f'{score:.3f}' for score in scores)}",
-                chosen.tolist(),
-            )
-        )
+    rows = _rows(kept, name)
+    if not rows:
+        return ImageSet(name, title, None, [], [view.name for view in kept], 0)
+    most = max(len(row.chosen) for row in rows)
+    fitting = [bytes_per_run * len(row.chosen) // row.size for row in rows]
+    few = max(1, min([most, *fitting]))  # the same number in every row, so that columns are the same images
+    if few < most:
+        rows = _rows(kept, name, few)
+    originals = _run_images(rows[0].view, _positions(rows[0].view, name)[:few]).originals if name == "same" else None
     imageless_runs = [view.name for view in views if view.record and view not in kept and not view.second_stage]
-    return ImageSet(name, title, originals, rows, imageless_runs, hidden)
+    return ImageSet(name, title, originals, rows, imageless_runs, most - few)
+
+
+def _rows(kept: Sequence[RunView], name: str, few: int | None = None) -> list[RunImages]:
+    """Draw the first ``few`` images of one set, all without it, of every run that keeps some.
+
+    Common images have no originals of their own.
+    """
+    rows = [_run_images(view, at[:few]) for view in kept if len(at := _positions(view, name))]
+    if name != "same" or not rows:
+        return rows
+    common = rows[0].originals
+    return [replace(row, originals=None if row.originals == common else row.originals) for row in rows]
+
+
+def _positions(view: RunView, name: str) -> np.ndarray:
+    """Return the positions of a set among the images that a run keeps."""
+    return np.flatnonzero(view.portrait.groups == name) if view.portrait is not None else np.zeros(0, np.int64)
+
+
+def _run_images(view: RunView, at: np.ndarray) -> RunImages:
+    assert view.portrait is not None
+    chosen = view.portrait.chosen[at]
+    before, after = view.portrait.originals[at], view.portrait.reconstructions[at]
+    which = ", ".join(map(str, chosen))
+    times = magnification(before.shape[-1])
+    error = np.abs(before.astype(np.int16) - after).max(1).astype(np.uint8)  # (P, S, S), the largest of the channels
+    scores = view.portrait.scores[at]
+    return RunImages(
+        view,
+        png_image(strip(before, 1), f"originals: test images {which}", times),
+        png_image(strip(after, 1), f"{view.name}: reconstructions of test images {which}", times),
+        png_image(
+            strip(error[:, None], 1, between=0),
+            f"{view.name}: absolute errors of test images {which}, black for none, yellow for 255",
+            times,
+            HEAT,
+        ),
+        "" if np.isnan(scores).all() else f"{SCORE} {', '.join(f'{score:.3f}' for score in scores)}",
+        chosen.tolist(),
+    )

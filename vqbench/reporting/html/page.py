@@ -12,36 +12,39 @@ from vqbench.reporting.html.suite_view import SuiteView, protocol_settings
 from vqbench.reporting.html.table_tests import table_tests
 from vqbench.reporting.html.templating import fill
 
-BUDGET = 17_000_000  # bytes of images that a page may hold, whatever the number of runs
+LARGEST = 20_000_000  # bytes of a page
+FIRST, EACH = 1_300_000, 185_000  # bytes of a page for all rows, and more for each: 3 MB with 8, 6 MB with 24
+IMAGES, VALUES = 0.74, 0.12  # shares for images, and for values of test images
 STATES = ("done", "partly", "failed", "missing")
 
 
 def page(view: SuiteView) -> str:
     """Return the page of a suite as HTML."""
-    room = BUDGET // max(1, len(view.runs))
+    whole = min(LARGEST, FIRST + EACH * _rows(view))
+    room = int(IMAGES * whole) // max(1, sum(run.portrait is not None or run.samples is not None for run in view.runs))
     views = atlas(view)
     datasets = [
         {
             "name": name,
             "title": info.title,
-            "codebooks": codebooks.codebook_views(view.of(name), room * 2 // 5),
-            "samples": images.sample_sheets(view.of(name)),
-            "sets": images.sets(view.of(name), room * 3 // 5),
+            "codebooks": codebooks.codebook_views(view.of(name), room // 5),
+            "samples": images.sample_sheets(view.of(name), room),
+            "sets": images.sets(view.of(name), room * 4 // 5),
         }
         for name, info in view.plan.datasets.items()
     ]
     model = {
         "suite": view.plan.suite.name,
-        "title": _title(view),
+        "title": view.plan.suite.plain_title,
         "views": [_without_images(each) for each in views],
-        "runs": runs_of(view),
+        "runs": runs_of(view, int(VALUES * whole)),
         "csv": export.csv_lines(view.tables),
     }
     return fill(
         "suite.html.j2",
         view=view,
         suite=view.plan.suite,
-        title=_title(view),
+        title=view.plan.suite.plain_title,
         caption=view.tables[0].caption if view.tables else (),
         views=views,
         methods=list(
@@ -67,8 +70,9 @@ def _without_images(view: dict[str, Any]) -> dict[str, Any]:
     return view | {"panels": panels}
 
 
-def _title(view: SuiteView) -> str:
-    return view.tables[0].title if view.tables else view.plan.suite.name
+def _rows(view: SuiteView) -> int:
+    """Return the number of rows of the atlas, which is about that of methods times data sets."""
+    return max((sum(len(block.rows) for block in table.blocks) for table in view.tables), default=len(view.runs))
 
 
 def data(view: SuiteView) -> dict[str, Any]:

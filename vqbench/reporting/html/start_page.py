@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from vqbench.errors import StoreError, counted
 from vqbench.planning import plan_file
 from vqbench.planning.plan import Plan
 from vqbench.reporting.html.atlas import atlas
-from vqbench.reporting.html.images import sample_thumbnails, thumbnails
 from vqbench.reporting.html.page import page
 from vqbench.reporting.html.png import PngImage
 from vqbench.reporting.html.suite_view import SuiteView, suite_view
@@ -37,17 +37,17 @@ class SuiteCard:
         """The date of the last training; empty without one."""
         return max((view.record.made["date"][:10] for view in self.view.runs if view.record), default="")
 
-    @property
-    def finding(self) -> str:
-        """The finding on the suite's page, for its leading metric; empty without a table."""
+    @cached_property
+    def leading(self) -> tuple[str, PngImage | None]:
+        """The finding on the suite's page for its leading metric, and images of the row that leads."""
         views = atlas(self.view)
-        findings: list[str] = views[0]["findings"] if views else []
-        return findings[views[0]["metric"]] if findings else ""
-
-    @property
-    def thumbnail(self) -> PngImage | None:
-        """Samples or reconstructions of the first row that keeps some."""
-        return next((shown for run in self.view.runs if (shown := sample_thumbnails(run) or thumbnails(run))), None)
+        if not views or not views[0]["findings"]:
+            return "", None
+        i, rows = views[0]["metric"], [row for panel in views[0]["panels"] for row in panel["rows"]]
+        sign = -1 if views[0]["columns"][i]["better"] == "max" else 1
+        ranked = [row for row in rows if row["cells"][i]["mean"] is not None and not row["bound"]]
+        ranked.sort(key=lambda row: sign * row["cells"][i]["mean"])
+        return views[0]["findings"][i], next((row["images"] for row in ranked if row["images"]), None)
 
     @property
     def devices(self) -> str:

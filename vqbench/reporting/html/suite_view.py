@@ -12,8 +12,8 @@ import numpy as np
 
 from vqbench import protocol
 from vqbench.errors import StoreError
+from vqbench.functional.code_entropy import image_entropy_bits
 from vqbench.planning.plan import Plan, PlannedRun
-from vqbench.reporting import statistics
 from vqbench.reporting.tables.assemble import tables_of
 from vqbench.reporting.tables.budget import Budget, budget_of
 from vqbench.reporting.tables.stored_runs import StoredRun, StoredRuns
@@ -23,6 +23,7 @@ from vqbench.store import snapshots
 from vqbench.store.record import Failure, Record
 from vqbench.store.results import ResultStore
 from vqbench.store.value_name import ValueName
+from vqbench.system.console import one_line
 
 State = Literal["done", "partly", "failed", "missing"]
 
@@ -63,7 +64,7 @@ class RunView:
     @property
     def second_stage(self) -> bool:
         """Whether it is a generator on the codes of another run."""
-        return self.run.parent is not None
+        return self.run.parent is not None and all(entry.run.key != self.key for entry in self.entries)
 
     @property
     def label(self) -> str:
@@ -120,7 +121,7 @@ class RunView:
             uniform = float(cells.sum()) * math.log2(counts.shape[1])
             if self.budget.bits is not None and not math.isclose(uniform, self.budget.bits, rel_tol=1e-6):
                 return None
-        return float(sum(int(n) * statistics.entropy_bits(each) for n, each in zip(cells, counts, strict=True)))
+        return image_entropy_bits(counts, [int(n) for n in cells])
 
     def value(self, protocol_name: str, metric: str) -> float | None:
         """Return the value of ``metric`` in the version that the table wants, or None."""
@@ -149,8 +150,14 @@ class SuiteView:
 
     def tokenizer(self, view: RunView) -> RunView:
         """Return the first stage of a run: itself, or the run whose codes it models."""
-        parent = self.by_key.get(view.run.parent) if view.run.parent else None
+        parent = self.by_key.get(view.run.parent) if view.run.parent and view.second_stage else None
         return self.tokenizer(parent) if parent else view
+
+    def generators(self, views: Sequence[RunView], label: str) -> list[RunView]:
+        """Return the second stages on some first stages, of the row of this label."""
+        parents = {view.key for view in views}
+        rows = [view for view in self.runs if view.run.parent in parents]
+        return [view for view in rows if any(one_line(entry.label) == label for entry in view.entries)]
 
     def images(self, key: str, name: str) -> np.ndarray | None:
         """Return values per image of the run ``key`` under "protocol/metric", or None."""

@@ -10,6 +10,7 @@ from importlib import resources
 from typing import Any
 
 import vqbench
+from vqbench.reporting.tables.table import MARKS
 
 
 def fill(template: str, style: str = "page.css", script: str | None = "page.js", **context: Any) -> str:
@@ -72,8 +73,21 @@ def _environment() -> Any:
         "short": _short,
         "milliseconds": _milliseconds,
         "combined": _combined,
+        "cut": cut,
+        "marked": lambda mark: MARKS[mark],
     }
     return environment
+
+
+def cut(text: str, length: int = 160) -> str:
+    """Cut ``text`` at the end of a word to about ``length`` characters.
+
+    >>> cut("rows of another suite", 15)
+    'rows of another …'
+    """
+    if len(text) <= length:
+        return text
+    return f"{text[: length + 1].rpartition(' ')[0] or text[:length]} …"
 
 
 def _significant(value: float | None, digits: int = 4) -> str:

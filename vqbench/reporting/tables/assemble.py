@@ -10,7 +10,6 @@ from vqbench.planning.plan import Plan
 from vqbench.reporting import paper as paper_values
 from vqbench.reporting.column_tests import with_claims
 from vqbench.reporting.paper.conditions import not_comparable
-from vqbench.reporting.tables import budget as budgets
 from vqbench.reporting.tables.basis import Basis
 from vqbench.reporting.tables.captions import caption
 from vqbench.reporting.tables.cells import EXTRA, CellReader
@@ -69,7 +68,7 @@ class _TableBuilder:
         if name in EXTRA:
             return EXTRA[name]
         info = self.plan.metrics[name]
-        unranked = f"{info.label} is part of the budget" if name == budgets.BITS else self.basis.unranked(info)
+        unranked = f"{info.label} is part of the budget" if info.rate else self.basis.unranked(info)
         better: Any = info.better
         return Column(name, info.label, info.unit, better, info.digits, unranked, info.by_codebook)
 
@@ -107,7 +106,7 @@ class _TableBuilder:
         """Return the name of a group: as printed if the paper has one, else its value."""
         settings = {entry.paper_setting for entry in self.plan.entries if entry.group == group}
         only = settings.pop() if len(settings) == 1 else None
-        return only or f"{self.plan.suite.table.group} = {group}"
+        return only or self.plan.suite.table.group_text(group)
 
     def _group_label(self, group: Any) -> str:
         return self.plan.datasets[group].title if self.plan.suite.table.group == "dataset" else self._setting(group)
@@ -125,7 +124,7 @@ class _TableBuilder:
             cells = [self.reader.cell(each, column) for each in groups for column in self.columns]
             facts.append([training_facts(self.stored, each) for each in groups])
             first = entries[0]
-            rows.append(Row(label, cells, upper_bound=first.upper_bound, paper=first.paper_row or ""))
+            rows.append(Row(label, cells, first.upper_bound, first.batch_dependent, paper=first.paper_row or ""))
         marked = mark(rows, facts, self.columns)
         here_by_group = [[entry for entry in here if group is None or entry.group == group] for group in across]
         shown = [*marked.rows, *self.external.rows(here_by_group, self.columns)]

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from vqbench.dataset import Split
 from vqbench.planning.plan import MetricInfo, Plan
-from vqbench.reporting.tables.budget import BITS
 from vqbench.store.value_name import ValueName
 
 FEW = 100  # with fewer images, no metric is ranked
@@ -61,7 +60,11 @@ class Basis:
 
     def too_few(self, metrics: Sequence[str]) -> list[str]:
         """Name metrics that too few images, or samples, keep unranked: up to two notes."""
-        infos = [self.plan.metrics[name] for name in metrics if name in self.plan.metrics and name != BITS]
+        infos = [
+            self.plan.metrics[name]
+            for name in metrics
+            if name in self.plan.metrics and not self.plan.metrics[name].rate
+        ]
         notes = []
         for of_samples in (False, True):
             by_need: dict[int, list[str]] = {}

@@ -4,6 +4,7 @@ B, another budget (:mod:`vqbench.reporting.tables.budget`): not ranked.
 M, trained on other machines than most rows of the block: not ranked with one seed, since the effect of the machine is
 unknown; ranked with several seeds, whose spread bounds it.
 S, a learned state of more than 1.25 times the median of the block: ranked.
+D, codes that depend on the batch in evaluation too, as the method declares: ranked.
 
 Of the machines that trained a block, the most frequent is the reference. Where two are equally frequent, none is, and
 all rows are marked. Upper bounds are marked like other rows, but no row is compared with them.
@@ -79,6 +80,7 @@ class _ColumnGroupMarks:
             "B": bool(self.differences[number]),
             "M": bool(facts and self.counted) and facts.machines != self.machines,
             "S": state is not None and self.state is not None and state > budgets.LARGER * self.state,
+            "D": bool(facts) and self.rows[number].batch_dependent,
         }
         return [kind for kind, is_so in applies.items() if is_so]
 
@@ -109,6 +111,7 @@ class _ColumnGroupMarks:
             "B": [f"{self._label(i)} ({self._budget(i)})" for i, each in enumerate(marks) if "B" in each],
             "M": [f"{self._label(i)} ({_names(self.trained[i])})" for i, each in enumerate(marks) if "M" in each],
             "S": [f"{self._label(i)} ({self._state(i)})" for i, each in enumerate(marks) if "S" in each],
+            "D": [self._label(i) for i, each in enumerate(marks) if "D" in each],
             "K": [f"{self._label(i)} ({_codes(size)})" for i, size in self.sizes.items() if size != self.size],
         }
         return {kind: words for kind, words in notes.items() if words}
@@ -149,7 +152,12 @@ def about_marks(marked: Sequence[tuple[str, Mapping[str, list[str]]]], columns: 
         for kind, words in notes.items():
             where = f"{label}: " if several and label else ""
             details.setdefault(kind, []).append(where + "; ".join(dict.fromkeys(words)))
-    starts = {"B": "Other budget", "M": "Other machine", "S": "Larger learned state"}
+    starts = {
+        "B": "Other budget",
+        "M": "Other machine",
+        "S": "Larger learned state",
+        "D": "Codes depend on the other images of the batch, in evaluation too",
+    }
     if ranked := [column.label for column in columns if column.by_codebook and not column.unranked]:
         verb = "is" if len(ranked) == 1 else "are"
         starts["K"] = f"{' and '.join(ranked)} {verb} not ranked for other codebook sizes"

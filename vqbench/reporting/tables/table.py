@@ -16,11 +16,17 @@ from vqbench.reporting.verdict import Verdict
 from vqbench.system.provenance import Origin
 
 Rank = Literal["best", "second"]
-Mark = Literal["B", "M", "S", "E"]
+Mark = Literal["B", "M", "S", "D", "E"]
 Status = Literal["ok", "missing", "failed", "none"]
 
 # The marks of rows, the same letters in every format; see :mod:`vqbench.reporting.tables.marks`.
-MARKS: Mapping[Mark, str] = {"B": "other budget", "M": "other machine", "S": "larger state", "E": "external"}
+MARKS: Mapping[Mark, str] = {
+    "B": "other budget",
+    "M": "other machine",
+    "S": "larger state",
+    "D": "codes depend on the batch",
+    "E": "external",
+}
 SIGNIFICANT = "†"  # beside a best value, see :func:`vqbench.reporting.column_tests.with_claims`
 BEYOND_CHANCE = f"{SIGNIFICANT} ahead of every other ranked row beyond chance (5 % after Holm's correction)"
 OTHER_SIZE = "other codebook size"  # the reason of a cell that is not ranked and has no letter
@@ -115,7 +121,8 @@ class Cell:
 class Row:
     """One method: its cells from left to right, group after group.
 
-    An ``upper_bound`` is shown, never ranked; nor is an ``external`` row, which vqbench did not train.
+    An ``upper_bound`` is shown, never ranked; nor is an ``external`` row, which vqbench did not train. The codes of a
+    ``batch_dependent`` row depend on the batch in evaluation too.
 
     ``paper`` is the row's name in the printed table, where that is not its label.
     """
@@ -123,6 +130,7 @@ class Row:
     label: str
     cells: Sequence[Cell]
     upper_bound: bool = False
+    batch_dependent: bool = False
     footnotes: Sequence[str] = ()
     paper: str = ""
     external: bool = False

@@ -16,6 +16,7 @@ from vqbench.training.adversarial.losses import GanLoss
 from vqbench.training.adversarial.passes import BatchPass, FullBatch, MicroBatches
 from vqbench.training.adversarial.reconstruction import Reconstruction
 from vqbench.training.engine import Engine
+from vqbench.training.learning_rates import parameter_groups, set_rate
 
 TERMS = ("reconstruction", "quantizer", "adversarial", "weight", "discriminator", "r1")
 
@@ -32,9 +33,8 @@ class AdamConfig:
     def over(self, module: nn.Module) -> torch.optim.Optimizer:
         """Return an optimizer of the parameters that require a gradient."""
         parameters = [each for each in module.parameters() if each.requires_grad]
-        return torch.optim.AdamW(
-            parameters, lr=self.rate, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay
-        )
+        groups = parameter_groups(parameters, module.quantizer if isinstance(module, Autoencoder) else None)
+        return torch.optim.AdamW(groups, lr=self.rate, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay)
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,7 @@ class GanTrainer:
     def set_rate(self, rate: float) -> None:
         """Set the learning rate of the next update."""
         for optimizer in (self.optimizer, self.opponent):
-            for group in optimizer.param_groups:
-                group["lr"] = rate
+            set_rate(optimizer, rate)
 
     def update(self, x: Tensor, reconstruction: Reconstruction, playing: bool, penalized: bool) -> Tensor:
         """Update the model, then the discriminator; return TERMS, (6,).
@@ -109,7 +108,7 @@ class GanTrainer:
         g_loss = weight = d_loss = penalty = zero
         if playing:
             g_loss, g_grad = self._generator_loss(batch.images)
-            weight = torch.tensor(config.weight, device=x.device)
+            weight = torch.full((), config.weight, device=x.device)  # no copy from the CPU
             if config.adaptive:
                 last_layer_grads = [mean(each) for each in batch.at_last_layer(gradient, g_grad)]  # then their norms
                 weight = weight * losses.adaptive_weight(*last_layer_grads)

@@ -19,6 +19,7 @@ from vqbench.errors import Interrupted, RunError, Unwritable
 from vqbench.images import batches, to_unit
 from vqbench.recipe import Task
 from vqbench.store import deletion
+from vqbench.training.engine import upload
 
 IN_MEMORY = 2**31  # bytes; more than that is kept in a file
 PIECE = 500  # images that are encoded at once; fewer of large ones
@@ -59,8 +60,8 @@ class LatentCache:
 
     def _at(self, places: Tensor) -> Tensor:
         if isinstance(self.values, Tensor):
-            return self.values[places.to(self.device)]
-        return torch.from_numpy(self.values[places.numpy()]).to(self.device)
+            return self.values[upload(places, self.device)]
+        return upload(torch.from_numpy(self.values[places.numpy()]), self.device)
 
 
 class LatentEncoder:

@@ -70,6 +70,14 @@ class Generator(nn.Module):
         images += [self.decode(some) for some in latents[1:].split(together) if len(some)]
         return torch.cat(images)
 
+    def code_bits(self, x: Tensor) -> Tensor | None:
+        """Return the bits (B,) that the codes of images ``x`` (B, C, S, S) cost.
+
+        The negative log2-likelihood of all codes of an image, in float64: the length that an arithmetic coder reaches
+        which knows the generator. ``x`` is in [-1, 1]. None where the generator has no likelihood.
+        """
+        return None
+
     def sample(self, seeds: Sequence[int], **settings: Any) -> Tensor:
         """Sample images (len(seeds), C, S, S) in [-1, 1], one per seed.
 

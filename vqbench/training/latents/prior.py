@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from math import prod
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from vqbench.backbone import Autoencoder
@@ -13,6 +15,8 @@ from vqbench.functional.anchor_sampling import cumulative
 from vqbench.functional.precision import float32_products, strictly
 from vqbench.training.latents.generator import Generator
 from vqbench.training.latents.transformer import CausalTransformer, Seen
+
+SCORES = 2**24  # of codes in memory at once: 128 MiB in float64
 
 
 class Prior(Generator):
@@ -54,17 +58,33 @@ class Prior(Generator):
         return self.first.backbone.decode(z_q)
 
     @torch.no_grad()
+    def code_bits(self, x: Tensor) -> Tensor:
+        """Return −Σ log2 p(code | codes before it) of each image, (B,) float64.
+
+        ``x`` (B, C, S, S) in [-1, 1]. Probabilities are those of temperature 1. A code that a quantizer repeats at
+        several positions is paid for at each, as far as the prior has not learned to repeat it.
+        """
+        codes = self.encode(x).flatten(1).long()  # (B, L)
+        together = max(1, SCORES // (self.length * self._codes))
+        nats = [
+            F.cross_entropy(self(self.before(some)).double().transpose(1, 2), some, reduction="none").sum(1)
+            for some in codes.split(together)
+        ]
+        return torch.cat(nats) / math.log(2)
+
+    @torch.no_grad()
     def sample(self, seeds: Sequence[int], *, temperature: float) -> Tensor:  # type: ignore[override]  # the settings of its own sampler
         """Sample each code by the softmax of its scores / ``temperature``."""
         uniform = torch.stack(
             [torch.rand(self.length, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
         )
         device = next(self.net.parameters()).device
+        uniform = uniform.to(device)
         tokens = torch.full((len(seeds),), self._start, device=device)
         codes, seen = [], Seen()
         for place in range(self.length):
             scores, seen = self.net.step(tokens, place, seen)
-            codes.append(drawn(scores, temperature, uniform[:, place].to(device)))
+            codes.append(drawn(scores, temperature, uniform[:, place]))
             tokens = codes[-1] + place % self.shape[2] * self._codes
         return self.decoded(torch.stack(codes, 1))
 

@@ -69,7 +69,9 @@ class ExternalRows:
         about = []
         for (_, label), (record, _) in self._found.items():
             by = f" by {one_line(record.made['by'])}" if record.made.get("by") else ""
-            about.append(f"{one_line(label)} (measured {str(record.made.get('date', ''))[:10]}{by})")
+            rate = record.given.get("rate")
+            bits = f", {rate['bits_per_image']:,.0f} bits per image" if rate else ""
+            about.append(f"{one_line(label)} (measured {str(record.made.get('date', ''))[:10]}{by}{bits})")
         return [f"E: not trained by vqbench, so of unknown budget and never ranked: {', '.join(dict.fromkeys(about))}."]
 
     def images(self, dataset: str, label: str, metric: str) -> np.ndarray | None:

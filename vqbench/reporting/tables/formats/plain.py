@@ -39,5 +39,5 @@ def _cell(place: CellPosition) -> dict[str, Any]:
         "significant": cell.significant,
         "images": cell.images,
         "results": list(cell.sources),
-        "notes": list(cell.footnotes),
+        "notes": [*place.row.footnotes, *cell.footnotes],
     }

@@ -2,7 +2,7 @@
 
 import { scaleLinear } from "d3-scale";
 import { all, el, one, svg } from "./dom.js";
-import { FACTS, change, columnShown, isShown, methods, metric, onChange, rows, shownColumns, state, view } from "./model.js";
+import { FACTS, change, concerns, columnShown, isShown, methods, metric, onChange, rows, shownColumns, state, view } from "./model.js";
 
 const WIDTH = 160;
 const HEIGHT = 22;
@@ -11,6 +11,7 @@ const LABELS = {
 };
 
 const lineOf = (row) => document.getElementById(`row-${state.protocol}-${row.p}-${row.r}`);
+const cellOf = (row, i) => lineOf(row).children[2 + i]; // after the name and the axis
 
 export function start() {
   fillControls();
@@ -96,29 +97,33 @@ export function ranks(panelRows, i) {
 
 function draw(changed) {
   const shown = rows().filter((row) => isShown(row.label));
-  all(".view").forEach((section, i) => { section.hidden = i !== state.protocol; });
-  controls(shown);
-  view().panels.forEach((panel, p) => drawPanel(p, shown.filter((row) => row.p === p)));
+  if (concerns(changed, "protocol")) all(".view").forEach((section, i) => { section.hidden = i !== state.protocol; });
+  controls(shown, changed);
+  view().panels.forEach((panel, p) => drawPanel(p, shown.filter((row) => row.p === p), changed));
   heads();
-  if (!changed.length || changed.some((name) => ["columns", "metric", "protocol"].includes(name))) showColumns();
-  fit();
+  if (concerns(changed, "columns", "metric", "protocol")) showColumns();
+  if (concerns(changed, "columns", "metric", "protocol", "hide", "query")) fit();
 }
 
-function drawPanel(p, shown) {
+function drawPanel(p, shown, changed) {
   const body = document.getElementById(`panel-${state.protocol}-${p}`);
   const inPanel = rows().filter((row) => row.p === p);
+  const order = sorted(inPanel).map(lineOf);
+  if (order.some((line, i) => line !== body.children[body.children.length - order.length + i])) body.append(...order);
+  if (!concerns(changed, "protocol", "metric", "hide", "query")) return;
   for (const row of inPanel) lineOf(row).hidden = !isShown(row.label);
-  body.append(...sorted(inPanel).map(lineOf));
-  view().columns.forEach((column, i) => {
-    const rank = ranks(shown, i);
-    for (const row of shown) {
-      const cell = one(`[data-cell="${i}"]`, lineOf(row));
-      cell.classList.toggle("best", rank.get(row) === "best");
-      cell.classList.toggle("second", rank.get(row) === "second");
-      cell.classList.toggle("ahead", row.cells[i].significant);
-    }
-  });
+  if (concerns(changed, "protocol", "hide", "query")) view().columns.forEach((column, i) => mark(shown, i));
   dots(shown);
+}
+
+function mark(shown, i) {
+  const rank = ranks(shown, i);
+  for (const row of shown) {
+    const { classList } = cellOf(row, i);
+    classList.toggle("best", rank.get(row) === "best");
+    classList.toggle("second", rank.get(row) === "second");
+    classList.toggle("ahead", row.cells[i].significant);
+  }
 }
 
 function dots(shown) {
@@ -131,7 +136,8 @@ function dots(shown) {
     const parts = [svg("line", { x1: 0, x2: WIDTH, y1: HEIGHT / 2, y2: HEIGHT / 2, class: "rail" })];
     if (bound) parts.push(svg("line", { x1: x(bound.cells[metric()].mean), x2: x(bound.cells[metric()].mean), y1: 0, y2: HEIGHT, class: "bound" }));
     if (cell.low !== null) parts.push(svg("line", { x1: Math.max(0, x(cell.low)), x2: Math.min(WIDTH, x(cell.high)), y1: HEIGHT / 2, y2: HEIGHT / 2, class: "interval" }));
-    if (cell.mean !== null) parts.push(svg("circle", { cx: x(cell.mean), cy: HEIGHT / 2, r: 4.5, class: row.bound ? "dot hollow" : "dot" }));
+    if (cell.mean !== null) parts.push(row.external ? svg("rect", { x: x(cell.mean) - 4, y: HEIGHT / 2 - 4, width: 8, height: 8, class: "hollow" })
+      : svg("circle", { cx: x(cell.mean), cy: HEIGHT / 2, r: 4.5, class: row.bound ? "dot hollow" : "dot" }));
     one(".axis-cell", lineOf(row)).replaceChildren(svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, width: WIDTH, height: HEIGHT, role: "img", "aria-label": described(cell) }, parts));
   }
 }
@@ -164,19 +170,20 @@ function heads() {
   }
 }
 
-function controls(shown) {
+function controls(shown, changed) {
   const total = rows().length;
-  one("#query").value = state.query;
+  if (one("#query").value !== state.query) one("#query").value = state.query;
   one("#count").textContent = shown.length === total ? `${total} rows` : `${shown.length} of ${total} rows`;
   one("#reset").hidden = shown.length === total && state.columns === null && state.sort === "metric" && state.metric === null;
-  for (const box of all("[data-row]")) box.checked = !state.hide.includes(methods[box.dataset.row]);
-  const menu = one("#metric");
-  menu.replaceChildren(...view().columns.map((column, i) => el("option", { value: i, selected: i === metric() }, column.head)));
-  menu.value = metric();
+  if (concerns(changed, "hide")) for (const box of all("[data-row]")) box.checked = !state.hide.includes(methods[box.dataset.row]);
+  if (concerns(changed, "protocol")) one("#metric").replaceChildren(...view().columns.map((column, i) => el("option", { value: i }, column.head)));
+  one("#metric").value = metric();
   if (one("#protocol")) one("#protocol").value = state.protocol;
-  one("#finding").textContent = view().findings[metric()];
-  one("#unused").textContent = view().unused;
-  columnsMenu();
+  if (concerns(changed, "metric", "protocol")) {
+    one("#finding").textContent = view().findings[metric()];
+    one("#unused").textContent = view().unused;
+  }
+  if (concerns(changed, "columns", "metric", "protocol")) columnsMenu();
 }
 
 function showColumns() {
@@ -185,7 +192,11 @@ function showColumns() {
   for (const name of FACTS) for (const cell of all(`[data-fact="${name}"]`, section)) cell.hidden = !columnShown(name);
 }
 
+let highlighted;
+
 function highlight(method) {
+  if (method === highlighted) return;
+  highlighted = method;
   for (const each of all(".hot")) each.classList.remove("hot");
   document.body.classList.toggle("highlighting", method !== undefined);
   if (method !== undefined) for (const each of all(`[data-method="${method}"]`)) each.classList.add("hot");

@@ -4,26 +4,43 @@ import { scaleLinear, scaleLog } from "d3-scale";
 import { el, significant, svg } from "./dom.js";
 
 const COLOURS = 8;
+// Eight outlines that differ without their colours, each of about the same area, for a radius r.
 const MARKERS = [
   (r) => `M${-r},0a${r},${r} 0 1,0 ${2 * r},0a${r},${r} 0 1,0 ${-2 * r},0Z`,
-  (r) => `M${-r},${-r}H${r}V${r}H${-r}Z`,
-  (r) => `M0,${-1.3 * r}L${1.2 * r},${r}H${-1.2 * r}Z`,
-  (r) => `M0,${-1.4 * r}L${1.4 * r},0L0,${1.4 * r}L${-1.4 * r},0Z`,
-  (r) => `M0,${1.3 * r}L${1.2 * r},${-r}H${-1.2 * r}Z`,
+  (r) => polygon([[-r, -r], [r, -r], [r, r], [-r, r]]),
+  (r) => polygon([[0, -1.3 * r], [1.2 * r, r], [-1.2 * r, r]]),
+  (r) => polygon([[0, -1.4 * r], [1.4 * r, 0], [0, 1.4 * r], [-1.4 * r, 0]]),
+  (r) => polygon([[0, 1.3 * r], [1.2 * r, -r], [-1.2 * r, -r]]),
+  (r) => polygon(plus(r)),
+  (r) => polygon(Array.from({ length: 10 }, (_, k) => [1.5, 0.62].map((reach) => reach * r)[k % 2]).map((reach, k) => turned([0, -reach], k * 36))),
+  (r) => polygon(plus(r).map((corner) => turned(corner, 45))),
 ];
+
+const polygon = (corners) => `M${corners.map(([x, y]) => `${+x.toFixed(2)},${+y.toFixed(2)}`).join("L")}Z`;
+const plus = (r) => [[-0.5, -1.4], [0.5, -1.4], [0.5, -0.5], [1.4, -0.5], [1.4, 0.5], [0.5, 0.5], [0.5, 1.4], [-0.5, 1.4], [-0.5, 0.5], [-1.4, 0.5], [-1.4, -0.5], [-0.5, -0.5]].map(([x, y]) => [x * r, y * r]);
+
+function turned([x, y], degrees) {
+  const [sin, cos] = [Math.sin((degrees * Math.PI) / 180), Math.cos((degrees * Math.PI) / 180)];
+  return [x * cos - y * sin, x * sin + y * cos];
+}
 
 export const colour = (i) => `var(--series-${i % COLOURS})`;
 
 export function marker(i, x, y, hollow, r = 4.5) {
-  const shape = MARKERS[(i + Math.floor(i / COLOURS)) % MARKERS.length];
-  return svg("path", { d: shape(r), transform: `translate(${x},${y})`, fill: hollow ? "var(--ground)" : colour(i), stroke: colour(i), "stroke-width": 1.5 });
+  const shape = MARKERS[(i + 3 * Math.floor(i / COLOURS)) % MARKERS.length];
+  return svg("path", { class: "marker", d: shape(r), transform: `translate(${x},${y})`, fill: hollow ? "var(--ground)" : colour(i), stroke: colour(i), "stroke-width": 1.5 });
 }
+
+// The width of a plot in the page: that of its section, within limits in which its text stays readable.
+export const widthOf = (box) => Math.max(340, Math.min(1100, box.clientWidth || 760));
 
 export function scale(values, range, logarithmic = false) {
   const known = values.filter((value) => Number.isFinite(value) && (!logarithmic || value > 0));
   let [low, high] = [Math.min(...known), Math.max(...known)];
-  if (low === high) [low, high] = logarithmic ? [low / 2, high * 2] : [low - (Math.abs(low) || 1) / 10, high + (Math.abs(high) || 1) / 10];
-  return (logarithmic ? scaleLog() : scaleLinear()).domain([low, high]).range(range).nice();
+  const only = low === high ? low : null; // a plot of one value has one tick, at that value
+  if (only !== null) [low, high] = logarithmic ? [low / 2, high * 2] : [low - (Math.abs(low) || 1) / 10, high + (Math.abs(high) || 1) / 10];
+  const made = logarithmic ? scaleLog().domain([low / 1.1, high * 1.1]).range(range) : scaleLinear().domain([low, high]).range(range).nice();
+  return only === null ? made : Object.assign(made, { ticks: () => [only], tickFormat: () => (value) => significant(value) });
 }
 
 // An SVG with axes; `inner` is what the plot draws between them.

@@ -1,16 +1,19 @@
 // Two rows side by side: slider or flicker, error maps, and the values of every test image of A against B.
 
 import { figure, frame, scale } from "./axes.js";
-import { el, one, select, significant, svg } from "./dom.js";
-import { change, isShown, metric, onChange, page, rows, state, view } from "./model.js";
+import { all, el, one, select, significant, svg } from "./dom.js";
+import { change, concerns, isShown, metric, onChange, page, rows, state, view } from "./model.js";
 
 const KEYS = ["a", "b", "image", "mode", "metric", "protocol", "hide", "query"];
-const SIDE = 252; // pixels of a magnified image, at least
+const SIDE = 308; // pixels of a magnified image, at least
+const ZOOMS = [1, 2, 4];
 let position = 50;
+let zoom = 1; // of the large images, which move in frames of one size
 let flicker = null;
+let drawn = ""; // what is drawn, so that other changes leave it alone
 
 export function start() {
-  onChange((changed) => { if (!changed.length || changed.some((key) => KEYS.includes(key))) draw(); });
+  onChange((changed) => { if (concerns(changed, ...KEYS)) draw(); });
 }
 
 const keptOf = (row) => row.runs.map((key) => one(`img[data-kept="${key}"]`)).find(Boolean);
@@ -22,17 +25,25 @@ function candidates() {
 
 const id = (row) => (view().panels.length > 1 ? `${row.label} · ${row.panel.heading}` : row.label);
 
+function nothing(box, why) {
+  drawn = "";
+  box.replaceChildren(el("p", { class: "fine" }, why));
+}
+
 function draw() {
-  clearInterval(flicker);
   const known = candidates();
   const box = one("#comparison");
-  if (known.length < 2) return box.replaceChildren(el("p", { class: "fine" }, "Fewer than two rows shown have results."));
+  if (known.length < 2) return nothing(box, "Fewer than two rows shown have results.");
   const better = view().columns[metric()].better === "max" ? -1 : 1;
   const order = known.filter((row) => !row.bound && row.cells[metric()].mean !== null).sort((x, y) => better * (x.cells[metric()].mean - y.cells[metric()].mean));
   const a = known.find((row) => id(row) === state.a) ?? order[0] ?? known[0];
   const rivals = known.filter((row) => row.p === a.p && row !== a);
-  if (!rivals.length) return box.replaceChildren(el("p", { class: "fine" }, "No other row of this data set has results."));
+  if (!rivals.length) return nothing(box, "No other row of this data set has results.");
   const b = rivals.find((row) => id(row) === state.b) ?? order.filter((row) => rivals.includes(row)).at(-1) ?? rivals[0];
+  const now = JSON.stringify([known.map(id), id(a), id(b), state.image, state.mode, metric(), state.protocol]);
+  if (now === drawn) return;
+  drawn = now;
+  clearInterval(flicker);
   const [imgA, imgB] = [keptOf(a), keptOf(b)];
   const common = imgA && imgB ? numbers(imgA).filter((each) => numbers(imgB).includes(each)) : [];
   const pairs = values(a, b);
@@ -42,7 +53,9 @@ function draw() {
     el("button", { type: "button", onclick: () => change({ a: id(b), b: id(a) }) }, "swap"),
     common.length > 0 && el("label", {}, "test image ", select(common.map((each) => [each, each]), at, { "data-pick": "image", onchange: (event) => change({ image: event.target.value }) })),
     common.length > 0 && pairs && el("button", { type: "button", "data-pick": "lead", onclick: () => change({ image: String(largestLead(common, pairs)) }) }, "where A beats B most"),
-    common.length > 0 && el("label", {}, "show ", select([["slider", "slider"], ["flicker", "flicker"], ["side", "side by side"]], state.mode, { "data-pick": "mode", onchange: (event) => change({ mode: event.target.value }) })));
+    common.length > 0 && el("label", {}, "show ", select([["slider", "slider"], ["flicker", "flicker"], ["side", "side by side"]], state.mode, { "data-pick": "mode", onchange: (event) => change({ mode: event.target.value }) })),
+    common.length > 0 && el("span", { class: "zoom", role: "group", "aria-label": "Zoom" }, [["−", -1, "smaller"], ["+", 1, "larger"]].map(([sign, step, name]) =>
+      el("button", { type: "button", "data-pick": name, "aria-label": `${name} images`, onclick: () => zoomTo(ZOOMS.indexOf(zoom) + step) }, sign)), el("output", { "data-pick": "zoom" }, `${zoom} ×`)));
   const stage = el("div", { class: "stage" });
   const scatter = pairs ? perImage(a, b, pairs, common, at) : el("p", { class: "fine" }, `No values per image of ${view().columns[metric()].label} are stored for both rows.`);
   box.replaceChildren(tools, el("div", { class: "pair" }, stage, scatter));
@@ -87,15 +100,16 @@ function perImage(a, b, { points, step }, common, at) {
     const kept = common.includes(index);
     return svg("circle", { cx: x(vx).toFixed(1), cy: y(vy).toFixed(1), r: kept ? 5 : 2, class: kept ? "kept-image" : "", fill: kept ? "var(--series-1)" : "var(--dot)", opacity: kept ? 1 : 0.4,
       stroke: index === at ? "var(--ink)" : null, "stroke-width": index === at ? 2 : null, "data-image": index, tabindex: kept ? 0 : null, role: kept ? "button" : null,
-      "aria-label": kept ? `test image ${index}: A ${significant(vx)}, B ${significant(vy)}` : null, onclick: () => choose(index),
-      onkeydown: (event) => { if (event.key === "Enter") choose(index); } }, svg("title", {}, `test image ${index}${kept ? "" : ", not kept"}: A ${significant(vx)}, B ${significant(vy)}`));
+      "aria-label": kept ? `test image ${index}: A ${significant(vx)}, B ${significant(vy)}` : null }, svg("title", {}, `test image ${index}${kept ? "" : ", not kept"}: A ${significant(vx)}, B ${significant(vy)}`));
   };
   const sorted = [...points].sort((p, q) => common.includes(p[0]) - common.includes(q[0]));
   const inner = [svg("line", { class: "front", x1: x(low), y1: y(low), x2: x(high), y2: y(high) }), ...sorted.map(dot)];
   const wins = points.filter(([, vx, vy]) => (column.better === "max" ? vx > vy : vx < vy)).length;
   const text = `A is better on ${wins.toLocaleString("en-US")} of ${points.length.toLocaleString("en-US")} test images${step > 1 ? ` (every ${step}th is shown)` : ""}. Large: kept images. `;
-  const drawn = frame({ width, height, x, y, xLabel: `A: ${a.label}, ${column.label}`, yLabel: `B: ${b.label}, ${column.label}`, text }, inner);
-  return figure("per-image", drawn, [text, status]);
+  const plot = frame({ width, height, x, y, xLabel: `A: ${a.label}, ${column.label}`, yLabel: `B: ${b.label}, ${column.label}`, text }, inner);
+  plot.addEventListener("click", (event) => { if (event.target.dataset.image) choose(Number(event.target.dataset.image)); });
+  plot.addEventListener("keydown", (event) => { if (event.key === "Enter" && event.target.dataset.image) choose(Number(event.target.dataset.image)); });
+  return figure("per-image", plot, [text, status]);
 }
 
 function stageOf(stage, a, b, imgA, imgB, index) {
@@ -142,6 +156,34 @@ function canvas(content) {
   return drawn;
 }
 
+// A frame of the size of the image, in which it is enlarged: + and − zoom, arrow keys move, a double click zooms in.
+function framed(drawn) {
+  const frame = el("div", { class: "frame", tabindex: 0, role: "group", "aria-label": "Image: + and − zoom, arrow keys move", "data-pick": "frame",
+    onkeydown: (event) => { const step = { "+": 1, "=": 1, "-": -1, 0: -ZOOMS.length }[event.key]; if (step) { event.preventDefault(); zoomTo(ZOOMS.indexOf(zoom) + step); } },
+    ondblclick: () => zoomTo((ZOOMS.indexOf(zoom) + 1) % ZOOMS.length),
+    onscroll: () => { for (const other of all("#comparison .frame")) if (other !== frame) other.scrollTo(frame.scrollLeft, frame.scrollTop); } }, drawn);
+  frame.dataset.side = drawn.style.width;
+  sized(frame);
+  return frame;
+}
+
+function sized(frame) {
+  frame.style.width = frame.style.height = `${parseFloat(frame.dataset.side) + 2}px`;
+  frame.firstChild.style.width = `${parseFloat(frame.dataset.side) * zoom}px`;
+}
+
+// The middle of what is seen stays in the middle.
+function zoomTo(index) {
+  const before = zoom;
+  zoom = ZOOMS[Math.max(0, Math.min(ZOOMS.length - 1, index))];
+  for (const frame of all("#comparison .frame")) {
+    const [x, y] = [frame.scrollLeft + frame.clientWidth / 2, frame.scrollTop + frame.clientHeight / 2];
+    sized(frame);
+    frame.scrollTo((x * zoom) / before - frame.clientWidth / 2, (y * zoom) / before - frame.clientHeight / 2);
+  }
+  one("#comparison [data-pick=zoom]").textContent = `${zoom} ×`;
+}
+
 function enlarged(drawn, part = 1) {
   const times = Math.max(1, Math.round(SIDE / part / drawn.height));
   drawn.style.width = `${drawn.width * times}px`;
@@ -151,7 +193,8 @@ function enlarged(drawn, part = 1) {
 function shown(drawn, caption, part = 1) {
   drawn.setAttribute("role", "img");
   drawn.setAttribute("aria-label", caption);
-  return el("figure", {}, enlarged(drawn, part), el("figcaption", {}, caption));
+  enlarged(drawn, part);
+  return el("figure", {}, part === 1 ? framed(drawn) : drawn, el("figcaption", {}, caption));
 }
 
 function bar(top) {
@@ -189,11 +232,11 @@ function shared(drawnA, drawnB, a, b) {
     const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
     if (!still) flicker = setInterval(step, 700);
     both.setAttribute("aria-label", `${a.label} and ${b.label} in turn`);
-    return el("figure", {}, both, caption, still && el("button", { type: "button", class: "tool", onclick: step }, "other"));
+    return el("figure", {}, framed(both), caption, still && el("button", { type: "button", class: "tool", onclick: step }, "other"));
   }
   paint(position / 100);
   both.setAttribute("aria-label", `left ${a.label}, right ${b.label}`);
   caption.textContent = `left A: ${a.label}; right B: ${b.label}`;
-  return el("figure", {}, both, el("input", { type: "range", min: 0, max: 100, value: position, "aria-label": "share of the width that shows A", "data-pick": "slider",
+  return el("figure", {}, framed(both), el("input", { type: "range", min: 0, max: 100, value: position, "aria-label": "share of the width that shows A", "data-pick": "slider",
     oninput: (event) => { position = Number(event.target.value); paint(position / 100); } }), caption);
 }

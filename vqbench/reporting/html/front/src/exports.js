@@ -73,20 +73,24 @@ function json() {
 const COMMANDS = { "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "↑": "$\\uparrow$", "↓": "$\\downarrow$", "×": "$\\times$", "–": "--", "−": "$-$" };
 const tex = (text) => text.replace(/[\\~^↑↓×–−]|[&%$#_{}]/g, (letter) => COMMANDS[letter] ?? `\\${letter}`);
 
+const marked = (marks) => (marks.length ? `\\textsuperscript{${marks.join(",")}}` : "");
+
 function latex() {
   const columns = shownColumns();
   const lines = view().panels.flatMap((panel, p) => {
     const shown = shownRows().filter((row) => row.p === p);
     const rank = new Map(columns.map((i) => [i, ranks(shown, i)]));
     const cell = (row, i) => {
-      const text = tex(row.cells[i].shown ?? "–") + (row.cells[i].spread ? ` $\\pm$ ${row.cells[i].spread}` : "");
-      return { best: `\\textbf{${text}}`, second: `\\underline{${text}}` }[rank.get(i).get(row)] ?? text;
+      const { shown: value, spread, significant } = row.cells[i];
+      const text = tex(value ?? "–");
+      const ranked = { best: `\\textbf{${text}}`, second: `\\underline{${text}}` }[rank.get(i).get(row)] ?? text;
+      return ranked + (spread ? ` $\\pm$ ${spread}` : "") + marked(significant ? ["\\textdagger{}"] : []);
     };
     const heading = view().panels.length > 1 ? [`\\multicolumn{${columns.length + 1}}{l}{\\emph{${tex(panel.heading)}}} \\\\`] : [];
-    return [...heading, ...shown.map((row) => `${[tex(row.label), ...columns.map((i) => cell(row, i))].join(" & ")} \\\\`)];
+    return [...heading, ...shown.map((row) => `${[tex(row.label) + marked(row.marks), ...columns.map((i) => cell(row, i))].join(" & ")} \\\\`)];
   });
   const head = ["Method", ...columns.map((i) => tex(view().columns[i].head))].join(" & ");
-  return ["% needs \\usepackage{booktabs}", `\\begin{tabular}{l${"r".repeat(columns.length)}}`, "\\toprule", `${head} \\\\`, "\\midrule", ...lines, "\\bottomrule", "\\end{tabular}", ""].join("\n");
+  return ["% needs \\usepackage{booktabs}", `\\begin{tabular}{l${"r".repeat(columns.length)}}`, "\\toprule", `${head} \\\\`, "\\midrule", ...lines, "\\bottomrule", "\\end{tabular}", `% ${view().legend}`, ""].join("\n");
 }
 
 // A plot in a file has no style sheet: what the page's sheet says is written into it.

@@ -16,9 +16,15 @@ export const metric = () => (state.metric === null ? view().metric : state.metri
 // All methods of the suite in the order of its table; the position decides colour and marker.
 export const methods = [...new Set(page.views.flatMap((v) => v.panels.flatMap((p) => p.rows.map((r) => r.label))))];
 
+const known = new Map(); // view -> its rows
+
 export function rows() {
-  return view().panels.flatMap((panel, p) => panel.rows.map((row, r) => ({ ...row, panel, p, r })));
+  if (!known.has(view())) known.set(view(), view().panels.flatMap((panel, p) => panel.rows.map((row, r) => ({ ...row, panel, p, r }))));
+  return known.get(view());
 }
+
+// Whether a listener that draws what `names` decide has to draw again; the first draw names no change.
+export const concerns = (changed, ...names) => !changed.length || changed.some((name) => names.includes(name));
 
 export function isShown(label) {
   const words = state.query.toLowerCase().split(/\s+/).filter(Boolean);

@@ -1,5 +1,5 @@
 import { all } from "./dom.js";
-import { isShown, onChange } from "./model.js";
+import { concerns, isShown, onChange } from "./model.js";
 
 // The sections below the atlas: sets of images, and what is folded around a linked run.
 
@@ -27,7 +27,8 @@ function unfold() {
 }
 
 // Rows hidden in the atlas are hidden in the sections below, too.
-function follow() {
+function follow(changed) {
+  if (!concerns(changed, "hide", "query")) return;
   for (const each of all("[data-label]")) each.hidden = !isShown(each.dataset.label);
 }
 

@@ -17,7 +17,7 @@ from vqbench.reporting.html.suite_view import RunView, SuiteView, suite_view
 from vqbench.store import snapshots
 from vqbench.store.results import ResultStore
 
-RESULTS = Path(__file__).parents[2] / "results"
+RESULTS = Path(__file__).parents[3] / "results"
 
 
 def published(name: str) -> SuiteView:

@@ -1,0 +1,1 @@
+"""Classical image codecs at a target number of bits."""

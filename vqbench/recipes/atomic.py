@@ -1,0 +1,172 @@
+"""A quantizer alone: fitted to features that are held fixed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vqbench.bounds import PositiveFloat, PositiveInt
+from vqbench.errors import RunError, counted
+from vqbench.images import batches, first_images, to_unit
+from vqbench.quantizer import Quantizer
+from vqbench.recipe import Recipe, Task, Trained, too_large
+from vqbench.recipes.autoencoder import Decay, rate_factor
+from vqbench.training.checkpoint import Progress
+from vqbench.training.learning_rates import parameter_groups, set_rate
+from vqbench.training.loop import Stateful, Training, TrainingLoop
+
+PIECE = 256  # images that are encoded at once
+
+
+class AtomicRecipe(Recipe):
+    """Adam on the quantizer's ``objective`` alone, of features that are held fixed.
+
+    Its betas are 0.9 and 0.999. The training images are encoded once, by the backbone as it is, which is not trained;
+    with a data set of features and the backbone ``patches``, the features are those of the data set. The quantizer then
+    learns as in an autoencoder whose decoder is the identity: the error is the mean of (z_q - z)², divided by the
+    variance of the features. The weights after the last epoch are evaluated; the test split is not seen before.
+
+    ``decay``: the learning rate is ``constant`` or falls to zero over all updates, ``linear``ly or along half a
+    ``cosine``. ``subset``: how many of the first training images to fit to.
+
+    Each image counts as ``batch_size`` counts it; of a data set of features, an image is one feature. A ``batch_size``
+    of all images gives a method that computes its codebook at once, such as k-means, all features.
+    """
+
+    VERSION = 1
+    check_args: ClassVar = {"epochs": 2, "batch_size": 6, "learning_rate": 1e-3}
+    exempt: ClassVar = {"nan_is_an_error": "the decoder, which the check breaks, takes no part in the training"}
+    distributed = True
+    on_features = True
+    scaling = ("epochs", "subset")
+
+    def __init__(
+        self,
+        *,
+        epochs: PositiveInt,
+        batch_size: PositiveInt,
+        learning_rate: PositiveFloat,
+        decay: Decay = "constant",
+        subset: PositiveInt | None = None,
+    ) -> None:
+        self.epochs, self.batch_size, self.learning_rate = epochs, batch_size, learning_rate
+        self.decay, self.subset = decay, subset
+
+    def images(self, train: int, holdout: int) -> int:
+        return min(train, self.subset or train)
+
+    def updates(self, images: int) -> int:
+        return math.ceil(images / self.batch_size) * self.epochs
+
+    def images_shown(self, images: int) -> int:
+        return images * self.epochs
+
+    def about(self) -> str:
+        rate = f"learning rate {self.learning_rate:g}" + f" with {self.decay} decay" * (self.decay != "constant")
+        return f"{counted(self.epochs, 'epoch')}, batch {self.batch_size}, {rate}, fixed features"
+
+    def misfit(self, train: int, test: int, holdout: int, size: int) -> str | None:
+        return too_large(self.batch_size, train, self.subset)
+
+    def fit(self, task: Task) -> Trained:
+        return TrainingLoop(task, FittingToFeatures(self, task)).run()
+
+
+@dataclass
+class FittingProgress(Progress):
+    """The progress of a fit to features."""
+
+    loss: float = 0.0  # sums over the updates of the epoch so far
+    error: float = 0.0
+
+
+class FittingToFeatures(Training):
+    """Adam on the quantizer's objective; the error is that of the features."""
+
+    terms = ("loss", "error")
+    quantizer: Quantizer
+    progress: FittingProgress
+
+    def __init__(self, recipe: AtomicRecipe, task: Task) -> None:
+        self.recipe, self.task = recipe, task
+        self.progress = FittingProgress()
+        self.quantizer = task.model.quantizer
+        self.owner = type(self.quantizer).__name__
+        task.engine.setup(task.model.requires_grad_(False))
+        groups = parameter_groups(self.quantizer.requires_grad_(True).parameters(), self.quantizer)
+        self.optimizer = torch.optim.Adam(groups, lr=recipe.learning_rate)  # of nothing, where running means learn
+        self.features = self._encoded()  # (N, dim, s, s)
+        self.weight = self._weight()
+        self.images = len(self.features)
+        self.per_epoch = math.ceil(self.images / recipe.batch_size)  # the last batch may be smaller
+        self.total = self.per_epoch * recipe.epochs
+
+    def parts(self) -> Mapping[str, Stateful]:
+        return {"model": self.task.model, "optimizer": self.optimizer}
+
+    def replicas(self) -> Mapping[str, nn.Module]:
+        return {self.owner: self.quantizer}
+
+    def begin(self) -> None:
+        self.quantizer.train()
+
+    def start_epoch(self, epoch: int, order: Tensor, position: int) -> None:
+        self.order = order.to(self.features.device)
+
+    def update(self, step: int, position: int) -> Tensor:
+        task, size, done = self.task, self.recipe.batch_size, step / self.total
+        index = self.order[position * size : (position + 1) * size]  # (B,)
+        with task.engine.batch(len(index), task.model) as own:
+            z = self.features[index[own]]  # (B, dim, s, s)
+            self.quantizer.anneal(done)
+            out = task.model.quantize_features(z)
+            error = F.mse_loss(out.z_q, z)
+            loss = self.quantizer.objective(error, out, z[0].numel(), self.weight)
+            self.optimizer.zero_grad()
+            if loss.requires_grad:  # else no parameter took part, since fixed features have no gradient
+                task.engine.backward(loss)
+            set_rate(self.optimizer, self.recipe.learning_rate * rate_factor(self.recipe.decay, done))
+            self.optimizer.step()
+            task.monitor.codes(out.codes)
+            return task.engine.mean(torch.stack([loss.detach(), error.detach()]))
+
+    def end_epoch(self, epoch: int, means: dict[str, float]) -> dict[str, Any]:
+        return {**means, "relative_error": means["error"] * self.weight}
+
+    def finish(self) -> None:
+        self.task.engine.save(self.task.folder / "best.pt", self.task.model.state_dict())
+
+    @torch.no_grad()
+    def _encoded(self) -> Tensor:
+        """Encode the training images once: (N, dim, s, s) on the device.
+
+        Raises RunError where the data do not fit the recipe or the codebook.
+        """
+        recipe, data, model = self.recipe, self.task.dataset, self.task.model
+        pixels = data.pixels("train")
+        if wrong := recipe.misfit(len(pixels), 0, 0, 0):
+            raise RunError(wrong)
+        images = first_images(pixels, recipe.subset)
+        model.backbone.eval()
+        pieces = batches(images, torch.arange(len(images)), PIECE)
+        parts = [model.backbone.encode(to_unit(piece.to(self.task.engine.device))).float() for piece in pieces]
+        features = torch.cat(parts)
+        count = features.numel() // features.shape[1]
+        if self.quantizer.depth > 0 and self.quantizer.num_codes > count:
+            raise RunError(
+                f"num_codes {self.quantizer.num_codes} is larger than all {count:,} training features; lower it"
+            )
+        return features
+
+    def _weight(self) -> float:
+        """Return the factor of the error: 1 / mean variance of the dimensions."""
+        spread = float(self.features.double().var((0, 2, 3), correction=0).mean())
+        if spread == 0:
+            raise RunError("all training features are equal, so that no error can be divided by their variance")
+        return 1 / spread

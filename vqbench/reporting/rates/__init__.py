@@ -1,0 +1,1 @@
+"""Rows compared at equal quality: what each of them costs in bits."""
