@@ -21,7 +21,8 @@ class Compressed(NamedTuple):
 def compressed(image: Image.Image, codec: ImageCodec, target: float, headers: bool) -> Compressed:
     """Compress ``image`` by the highest setting within ``target`` bits.
 
-    It is found by bisection, since sizes hardly ever fall from one setting to the next. Where the lowest needs more, it is taken, and marked.
+    It is found by bisection, since sizes hardly ever fall from one setting to the next. Where the lowest needs more, it
+    is taken, and marked.
     """
 
     def at(setting: int) -> Compressed:
