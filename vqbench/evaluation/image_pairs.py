@@ -104,7 +104,7 @@ def default_metrics(with_codes: bool, side: int | None = None, group: str = "fas
     ``side`` pixels, the smaller of height and width.
     """
     clean = protocol.MEASURE["clean"]
-    classes = {name: registry.load("metrics", name) for name in metric_groups.members(group)}
+    classes = {name: registry.load("metrics", name) for name in metric_groups.members(group, [clean])}
     own = [name for name, metric in classes.items() if not (metric.of_samples or metric.needs_model)]
     own = [name for name in own if side is None or classes[name].smallest(clean) <= side]
     of_codes = [name for name in own if classes[name].needs_codes]

@@ -175,20 +175,20 @@ def cost_by_group(plan: Plan, left: Iterable[tuple[RunSpec, Metrics]], known: Me
         for group in info.groups:
             of_group.setdefault(group, set()).add(metric)
     costs = {}
-    lacking_of = list(left)
+    lacked = list(left)
     for group, names in of_group.items():
-        pairs = [(run, frozenset(each for each in metrics if each[1] in names)) for run, metrics in lacking_of]
+        pairs = [(run, frozenset(each for each in metrics if each[1] in names)) for run, metrics in lacked]
         pairs = [(run, metrics) for run, metrics in pairs if metrics]
         exact = [known.measured(run, metrics) for run, metrics in pairs]
         bounds = [
-            known.at_most(run, metrics) if e is None else e for e, (run, metrics) in zip(exact, pairs, strict=True)
+            known.at_most(*pair) if seconds is None else seconds for seconds, pair in zip(exact, pairs, strict=True)
         ]
         costs[group] = GroupCost(
             values=sum(len(metrics) for _, metrics in pairs),
             runs=len(pairs),
             seconds=sum(filter(None, bounds)),
             not_timed=bounds.count(None),
-            at_most=any(e is None and bound is not None for e, bound in zip(exact, bounds, strict=True)),
+            at_most=any(first is None and bound is not None for first, bound in zip(exact, bounds, strict=True)),
         )
     return {group: cost for group, cost in costs.items() if cost.values}
 
