@@ -88,7 +88,7 @@ class PairSettings:
 
 
 def chosen_metrics(given: Sequence[str] | None, with_codes: bool, side: int | None = None) -> list[str]:
-    """List the metrics that ``given`` names ask for, a group of them by its metrics of pairs.
+    """List the metrics of ``given`` names, a group by its metrics of pairs.
 
     None: those of :func:`default_metrics`. Raises UsageError for a mix of groups.
     """

@@ -50,7 +50,10 @@ class MeasuredTimes:
         return None if seconds is None else statistics.median(seconds)
 
     def at_most(self, run: RunSpec, metrics: Metrics) -> float | None:
-        """Seconds in which these metrics of ``run``, and perhaps more of them, were measured; None if never."""
+        """Seconds of a pass with these metrics of ``run``, and perhaps more.
+
+        None if there was none.
+        """
         like = _measured_like(run)
         passes = ((of, timed, seconds) for (of, timed), seconds in self.measuring.items() if of == like)
         return min((statistics.median(seconds) for _, timed, seconds in passes if metrics <= timed), default=None)
@@ -166,9 +169,9 @@ class GroupCost:
 
 
 def cost_by_group(plan: Plan, left: Iterable[tuple[RunSpec, Metrics]], known: MeasuredTimes) -> dict[str, GroupCost]:
-    """Return what measuring the metrics that runs lack would take, if those of one group were measured alone.
+    """Compute what measuring the metrics that runs lack takes, by group.
 
-    A group that has all that is left is the whole; groups overlap, so costs do not add up.
+    Each cost is that of measuring the group alone. A group that has all that is left is the whole; groups overlap, so costs do not add up.
     """
     of_group: dict[str, set[str]] = {}
     for metric, info in plan.metrics.items():
