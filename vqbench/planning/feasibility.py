@@ -72,7 +72,7 @@ def _require_recipe(suite: SuiteSpec, part: PluginSpec, place: KeyPath, dataset:
     if dataset.of_features and not recipe.on_features:
         able = [name for name in registry.names("recipes") if registry.load("recipes", name).on_features]
         raise suite.error(
-            place, f"{part.name} trains on images, and {dataset.title} has features; {' or '.join(able)} will do"
+            place, f"{part.name} trains on images, and {dataset.title} has features; take {' or '.join(able)}"
         )
     counts = dataset.counts
     with registry.contained("recipes", part.name):
