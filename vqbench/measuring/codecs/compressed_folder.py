@@ -89,8 +89,8 @@ def compress(
 ) -> CompressedFolder:
     """Compress all images to files below ``root``.
 
-    Files of an earlier call are used. Each image has the highest setting within the target. Files have the names of the originals, or numbers. Where the
-    target is out of reach on average, files are deleted.
+    Files of an earlier call are used. Each image has the highest setting within the target. Files have the names of the
+    originals, or numbers. Where the target is out of reach on average, files are deleted.
 
     Raises:
         UsageError: The folder has other files; a codec that this Pillow lacks; images that are floats.

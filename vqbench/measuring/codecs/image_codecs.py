@@ -85,7 +85,7 @@ def _end_of_scan(data: bytes, place: int) -> int:
 def webp_payload(data: bytes) -> int:
     """Count the bytes of the ``VP8`` chunk's content.
 
-    It begins with the frame header of 10 bytes. The RIFF header and the chunk's own (20 bytes together) are not counted.
+    It begins with the frame header of 10 bytes. The RIFF header and the chunk's own, 20 bytes together, do not count.
     """
     place = 12
     while place < len(data):
@@ -119,7 +119,8 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, int]]:
 def jpeg2000_payload(data: bytes) -> int:
     """Count the bytes of all tile-parts after their SOD marker.
 
-    These are packets with their headers. The main header (SIZ, COD, QCD, ...), those of tile-parts (SOT to SOD) and EOC are not counted.
+    These are packets with their headers. The main header (SIZ, COD, QCD, ...), those of tile-parts (SOT to SOD) and EOC
+    are not counted.
     """
     place, count = data.index(SOT), 0
     while data[place : place + 2] == SOT:
