@@ -40,7 +40,7 @@ SHOTS = {
     "report-compare.png": Screenshot("#h-compare, #comparison", 700, prepare=COMPARED),
     "report-plots.png": Screenshot("#scatter", 520, "modern_quick"),
     "report-images.png": Screenshot(".set:not([hidden]) .row-name, .set:not([hidden]) img.pixels", 900, width=1000),
-    "report-codebooks.png": Screenshot("details.codebook[open]", 580, prepare=OPEN),
+    "report-codebooks.png": Screenshot("details.codebook[open]", 528, prepare=OPEN),
 }
 
 
