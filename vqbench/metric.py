@@ -134,6 +134,7 @@ class Metric:
     needs_codes: ClassVar[bool] = False  # undefined for a run without a codebook
     needs_model: ClassVar[bool] = False  # uses `context.model`, or `latents`: images alone have no such value
     exempt: ClassVar[Mapping[str, str]] = {}  # checks of `vqbench check` that it need not pass -> the reason
+    in_paper: ClassVar[bool] = False  # printed in the tables of the paper that vqbench reproduces
     rate: ClassVar[bool] = False  # bits that the codes cost: part of the budget, so a table does not rank it
     of_samples: ClassVar[bool] = False  # measures images that a second stage generates, see SampleMetric
     of_sets: ClassVar[bool] = False  # compares sets: batches may have one side alone, see FeatureMetric

@@ -9,6 +9,7 @@ import torch
 import vqbench
 from tests.support.tiny_models import TestImages, autoencoder, greys
 from vqbench.errors import UsageError
+from vqbench.evaluation.image_pairs import default_metrics
 from vqbench.evaluation.reconstructions import Evaluator
 from vqbench.images import as_measured, to_unit
 from vqbench.protocol import measuring
@@ -38,3 +39,10 @@ def test_images_alone_have_no_stability() -> None:
     images = np.zeros((4, 1, 8, 8), np.uint8)
     with pytest.raises(UsageError, match="under the metrics of a suite"):
         vqbench.evaluate(images, images, metrics=["stability"])
+
+
+def test_pairs_of_images_do_not_have_metrics_of_models_by_default() -> None:
+    """What is measured of images alone, without a choice, has no metric that needs the model."""
+    chosen = default_metrics(with_codes=True, weights=True)
+    assert "usage" in chosen
+    assert not {"relative_error", "stability", "pfid", "ifid"} & set(chosen)

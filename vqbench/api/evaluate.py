@@ -47,8 +47,8 @@ def evaluate(
         model: makes the reconstructions: a callable images -> reconstructions or -> (reconstructions, codes), floats
             (B, C, H, W) in [-1, 1], or a name as of ``vqbench measure --model``. ``originals`` is then a path, or None.
         protocol: ``clean``, ``official`` (as the released code of CVQ-VAE), or both. None: clean, or those of a suite.
-        metrics: names that ``vqbench list metrics`` prints, or ``all``. None: those of a suite, or those for images of
-            this size that need no weights, which ``lpips``, ``rfid`` and ``kid`` fetch on first use.
+        metrics: names that ``vqbench list metrics`` prints, or a group: ``fast`` (no weights), ``paper`` or ``all``.
+            None: those of a suite, or ``fast``. ``lpips``, ``rfid`` and ``kid`` fetch their weights on first use.
         device: where networks are computed: auto, cpu, cuda or cuda:N.
         reading: for paths, ``by_order``, ``originals_as``, ``range``, ``array``, ``skip_damaged``, ``as_rgb``,
             ``label``, ``reference``, ``suite``, ``row``, ``measured_by``, ``runs``, with ``model`` also ``dataset``,
@@ -180,7 +180,7 @@ def _of_batches(
     device: str,
 ) -> Evaluation:
     """Evaluate batches of pairs as they come, of which one is in memory."""
-    from vqbench.evaluation.image_pairs import PairSettings, default_metrics
+    from vqbench.evaluation.image_pairs import PairSettings, chosen_metrics
     from vqbench.training.engine import devices_of
 
     if (first := next(pairs, None)) is None:
@@ -188,7 +188,7 @@ def _of_batches(
     side = min(first.originals.shape[-2:])
     settings = PairSettings(
         protocols=protocols,
-        metrics=default_metrics(num_codes is not None, side=side) if metrics is None else metrics,
+        metrics=chosen_metrics(metrics, num_codes is not None, side),
         num_codes=num_codes,
         depth=1 if first.codes is None else first.codes.shape[-1],
         device=devices_of(device, 1)[0],

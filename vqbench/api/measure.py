@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from vqbench.measuring.pair_inputs import PairInputs, ReadingOptions
     from vqbench.measuring.pair_measurement import MeasuredPairs
 
-ALL = "all"  # in place of names of metrics
 Progress = Callable[[int, int], None]
 
 
@@ -27,7 +26,7 @@ class HowToMeasure(TypedDict, total=False):
 
     Attributes:
         protocols: names of measuring protocols; by default clean.
-        metrics: names; ``all`` for all that apply; None for those that need no weights.
+        metrics: names, or a group of them: ``fast`` (no weights), ``paper`` or ``all``; None: ``fast``.
         device: where networks are computed; by default cpu.
         label: name of what is evaluated.
         store: folder that keeps values, and the state of what is interrupted; None: nothing is kept.
@@ -119,15 +118,9 @@ def measure_digested(
 def _settings(
     inputs: PairInputs | ModelInputs, protocols: Sequence[str], metrics: Sequence[str] | None, device: torch.device
 ) -> PairSettings:
-    from vqbench.evaluation.image_pairs import PairSettings, default_metrics
+    from vqbench.evaluation.image_pairs import PairSettings, chosen_metrics
 
-    with_codes = inputs.codes is not None
-    if metrics is None:
-        names = default_metrics(with_codes, side=min(inputs.first_size()))
-    elif ALL in metrics:
-        names = default_metrics(with_codes, weights=True, side=min(inputs.first_size()))
-    else:
-        names = list(dict.fromkeys(metrics))
+    names = chosen_metrics(metrics, inputs.codes is not None, min(inputs.first_size()))
     return PairSettings(list(dict.fromkeys(protocols)), names, inputs.num_codes, inputs.depth, device, inputs.bits)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vqbench.api.evaluation import Evaluation, frame_of_values, frame_per_image
-from vqbench.api.measure import ALL, measure_files
+from vqbench.api.measure import measure_files
 from vqbench.api.measure_models import ModelOptions, measure_model, require_originals_alone
 from vqbench.errors import UsageError
 
@@ -40,6 +40,7 @@ def measure_images(
     :func:`measure_against` for ``common`` arguments and errors.
     """
     from vqbench import registry
+    from vqbench.registry import metric_groups
 
     if model is not None:
         require_originals_alone(reconstructions=reconstructions, codes=codes, reference=reference)
@@ -51,10 +52,11 @@ def measure_images(
             raise UsageError("give ORIGINALS and RECONSTRUCTIONS, or a generator's images and --reference FOLDER")
         if codes is not None or num_codes is not None:
             raise UsageError("--codes: of reconstructions, and these are a generator's images; leave it out")
-        return measure_against(originals, reference, metrics=None if metrics == [ALL] else metrics, **common)
+        return measure_against(originals, reference, metrics=metrics, **common)
     if reference is None:
         return measure_files(originals, reconstructions, codes, num_codes, metrics=metrics, **common)
-    of_sets = [name for name in metrics or () if name != ALL and registry.load("metrics", name).of_samples]
+    single = [name for name in metrics or () if name not in metric_groups.GROUPS]
+    of_sets = [name for name in single if registry.load("metrics", name).of_samples]
     of_pairs = [name for name in metrics or () if name not in of_sets]
     pairs = measure_files(originals, reconstructions, codes, num_codes, metrics=of_pairs or None, **common)
     against = measure_against(reconstructions, reference, metrics=of_sets or None, **common)
@@ -88,6 +90,7 @@ def measure_against(
     from vqbench.measuring.kept_measurement import KeptMeasurement
     from vqbench.measuring.pair_inputs import ReadingOptions, left_out
     from vqbench.measuring.set_measurement import SetSettings, default_set_metrics, key_of_set, measure_set
+    from vqbench.registry import metric_groups
     from vqbench.system.locks import lock_folder
     from vqbench.training.engine import devices_of
 
@@ -95,7 +98,7 @@ def measure_against(
     if images.exists() and reference.exists() and os.path.samefile(images, reference):
         raise UsageError(f"{images} and the reference {reference} are the same; give a folder of other images")
     (given, notes), (references, more) = (_set(path, options) for path in (images, reference))
-    chosen = list(default_set_metrics() if metrics is None else dict.fromkeys(metrics))
+    chosen = default_set_metrics() if metrics is None else metric_groups.expanded(metrics, default_set_metrics)
     settings = SetSettings(list(dict.fromkeys(protocols)), chosen, devices_of(device, 1)[0])
     settings.require_images(len(given), len(references))
     total = len(settings.protocols) * (len(given) + len(references))

@@ -112,7 +112,7 @@ def load_suite(
         only: labels or quantizers of the rows to keep, with ``*`` for any letters.
         skip: likewise, of rows to leave out.
         seeds: seeds, 0 or more, in place of the suite's; like all numbers here, plain or of numpy.
-        metrics: names of metrics to add.
+        metrics: names of metrics to add, or a group to measure instead: ``fast``, ``paper`` or ``all``.
         set: values by the path of their key, such as ``{"codebook.num_codes": 64}``.
         plugins: .py files with plugins; a quantizer gets a row.
         epochs: of a reduced copy, the number of epochs, at least 1.

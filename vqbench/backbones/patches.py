@@ -32,7 +32,7 @@ class Patches(Backbone):
         if dim > values:
             patch = "one value" if side == channels == 1 else f"{channels} x {side} x {side} values"
             raise UsageError(
-                f"patches of {patch} have no dim of {dim}; set dim of the codebook to {values} or less, or a larger side"
+                f"patches of {patch} have no dim of {dim}; set the codebook's dim to {values} or less, or a larger side"
             )
         self.dim, self.left_out, self.side = dim, values - dim, side
         self.factor = side

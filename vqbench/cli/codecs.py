@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from vqbench.api.evaluation import Evaluation
-    from vqbench.measuring.codecs.compressed_folder import CompressedFolder, Target
+    from vqbench.measuring.codecs.compressed_folder import CompressedFolder, RateTarget
     from vqbench.measuring.inputs.image_input import ImageInput
     from vqbench.measuring.pair_inputs import PairInputs
     from vqbench.planning.plan import Plan
 
+STYLES = {"text": "simple", "markdown": "pipe"}  # name -> tabulate's
 COUNTED = {"files": (True,), "payload": (False,), "both": (True, False)}  # name -> whether headers count, in turn
 
 Bits = Annotated[
@@ -49,6 +50,7 @@ Output = Annotated[
     Path,
     typer.Option("-o", "--output", metavar="FOLDER", parser=given_path, help="Folder that the files are written to."),
 ]
+Format = Annotated[str, typer.Option("--format", metavar="NAME", help="text or markdown.")]
 Show = Annotated[
     Path | None,
     typer.Option(metavar="FILE", parser=given_path, help="Print the table of what --json has printed to a file."),
@@ -69,6 +71,7 @@ def codecs(
     store: Store = STORE,
     runs: Runs = shared.RUNS,
     show: Show = None,
+    style: Format = "text",
     plugin: shared.Plugins = None,
     device: shared.Device = "auto",
     offline: shared.Offline = False,
@@ -81,8 +84,10 @@ def codecs(
     become rows of the suite's table, marked as not trained by vqbench. Files stay in --output. The exit code is 1 if no
     codec reaches a target.
     """
+    if style not in STYLES:
+        raise UsageError(f"unknown format {style!r}; {nearest(style, STYLES)}")
     if show is not None:
-        return _print(_shown(show), as_json)
+        return _print(_shown(show), style, as_json)
     add_plugins(plugin)
     targets = _targets(bits, chosen, counted)
     if suite is None and (measured_by or sets):
@@ -99,18 +104,18 @@ def codecs(
                 with image_work(f"measuring {target.label}", quiet) as progress:
                     evaluation = _measured(images, files, plan, measured_by, runs, offline, progress, how)
             found.append(_data(files, evaluation))
-    _print(found, as_json)
+    _print(found, style, as_json)
     reached = sum(each["reached"] for each in found)
     if suite is not None and reached:
         note(f"stored in {runs}: {counted_in_words(reached, 'row')} of {suite}")
     raise typer.Exit(int(not reached))
 
 
-def _print(found: list[dict[str, Any]], as_json: bool) -> None:
+def _print(found: list[dict[str, Any]], style: str, as_json: bool) -> None:
     if as_json:
         print_json(found)
     else:
-        print(_text(found))
+        print(_text(found, style))
 
 
 def _shown(path: Path) -> list[dict[str, Any]]:
@@ -119,15 +124,19 @@ def _shown(path: Path) -> list[dict[str, Any]]:
 
     try:
         found: list[dict[str, Any]] = stored_files.json_of(path)
-        _text(found)
+        if not isinstance(found, list) or not _text(found):
+            raise ValueError("not a list of targets")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{path}: not what `vqbench codecs --json` prints; give such a file") from error
     return found
 
 
-def _targets(bits: Sequence[int], chosen: Sequence[str] | None, counted: str) -> list[Target]:
-    """Return what is to be reached, codec by codec. Raises UsageError for unknown names."""
-    from vqbench.measuring.codecs.compressed_folder import Target
+def _targets(bits: Sequence[int], chosen: Sequence[str] | None, counted: str) -> list[RateTarget]:
+    """Return what is to be reached, codec by codec.
+
+    Raises UsageError for unknown names.
+    """
+    from vqbench.measuring.codecs.compressed_folder import RateTarget
     from vqbench.measuring.codecs.image_codecs import CODECS
 
     if not bits:
@@ -138,7 +147,7 @@ def _targets(bits: Sequence[int], chosen: Sequence[str] | None, counted: str) ->
     if counted not in COUNTED:
         raise UsageError(f"--count {counted}: {nearest(counted, COUNTED)}")
     names = list(dict.fromkeys(chosen)) if chosen else [name for name, codec in CODECS.items() if codec.available]
-    return [Target(name, each, headers) for each in bits for name in names for headers in COUNTED[counted]]
+    return [RateTarget(name, each, headers) for each in bits for name in names for headers in COUNTED[counted]]
 
 
 def _inputs(originals: Path | None, plan: Plan | None, output: Path) -> list[tuple[Path, ImageInput]]:
@@ -159,7 +168,7 @@ def _inputs(originals: Path | None, plan: Plan | None, output: Path) -> list[tup
     return [(output / name, SplitInput.of_dataset(name, dataset)) for name, dataset in datasets.items()]
 
 
-def _compressed(images: ImageInput, target: Target, root: Path, progress: Any) -> CompressedFolder:
+def _compressed(images: ImageInput, target: RateTarget, root: Path, progress: Any) -> CompressedFolder:
     from vqbench.measuring.codecs.compressed_folder import compress
 
     return compress(images, target, root, progress)
@@ -196,12 +205,15 @@ def _pairs(images: ImageInput, files: CompressedFolder) -> PairInputs:
     return PairInputs.of_opened(images, ImageFolder(files.folder), ReadingOptions(by_order=images.names is None))
 
 
-def _text(found: Sequence[Mapping[str, Any]]) -> str:
-    """Format JSON data of targets: one table per protocol, with what is out of reach below."""
+def _text(found: Sequence[Mapping[str, Any]], style: str = "text") -> str:
+    """Format JSON data of targets: one table per protocol, and sentences below."""
     from tabulate import tabulate
 
     from vqbench.protocol import measuring
     from vqbench.system.output import fold
+
+    def sentence(text: str) -> str:
+        return f"{text}  " if style == "markdown" else fold(text)  # two spaces: a line of its own
 
     lines = []
     for protocol in dict.fromkeys(value["protocol"] for each in found for value in each["values"]):
@@ -213,18 +225,20 @@ def _text(found: Sequence[Mapping[str, Any]]) -> str:
             low, high = each["settings"]
             start = [each["row"], f"{each['bits']:,.0f}", f"{low} to {high}" if low < high else f"{low}"]
             rows.append([*start, *(f"{value['value']:.{value['digits']}f}" for value in values)])
-        drawn = tabulate(rows, heads, disable_numparse=True, colalign=["left", *["right"] * (len(heads) - 1)])
+        drawn = tabulate(
+            rows, heads, STYLES[style], disable_numparse=True, colalign=["left", *["right"] * (len(heads) - 1)]
+        )
         lines += [*(line.rstrip() for line in drawn.splitlines()), ""]
-        lines.append(fold(f"{protocol}: {measuring(protocol).summary}."))
+        lines.append(sentence(f"{protocol}: {measuring(protocol).summary}."))
     notes = dict.fromkeys(value["note"] for each in found for value in each["values"] if value["note"])
-    lines += map(fold, [*filter(None, map(_beyond, found)), *notes])
+    lines += map(sentence, [*filter(None, map(_beyond, found)), *notes])
     if any(each["reached"] for each in found):
-        lines.append(fold("Bits are means over images; each image has the best setting within the target."))
+        lines.append(sentence("Bits are means over images; each image has the best setting within the target."))
     return "\n".join(lines)
 
 
 def _beyond(each: Mapping[str, Any]) -> str:
-    """Say that a target is out of reach, or that some images are beyond it; else nothing."""
+    """Say that a target is out of reach, or some images are beyond it."""
     if not each["over"]:
         return ""
     images = f"{each['over']:,} of {counted_in_words(each['images'], 'image')} need more by the lowest setting"

@@ -15,6 +15,7 @@ import typer
 from typer.models import ParameterInfo
 
 from vqbench.errors import UsageError, VqbenchError, nearest
+from vqbench.registry.metric_groups import GROUPS
 
 SHELLS = ("bash", "zsh", "fish")
 KINDS = ("quantizers", "datasets", "metrics", "backbones", "recipes", "suites", "protocols", "runs")
@@ -119,7 +120,7 @@ PROPOSALS: Mapping[str, Callable[[Any, str], list[str]]] = {
     "row": _proposed(_rows),
     "run": _proposed(lambda ctx: [*_runs(ctx), *_suites(ctx)]),
     "words": _proposed(lambda ctx: [*_runs(ctx), *_suites(ctx)]),
-    "metrics": _proposed(lambda ctx: _plugins("metrics")),
+    "metrics": _proposed(lambda ctx: [*_plugins("metrics"), *GROUPS]),
     "names": _proposed(lambda ctx: _plugins("quantizers")),
     "plugins": _proposed(lambda ctx: _plugins("quantizers")),
     "list kind": _proposed(lambda ctx: KINDS),

@@ -93,6 +93,10 @@ class ForecastDeviceJson(TypedDict):
     measuring_seconds: float
     not_counted: Annotated[dict[str, int], _about("kind of run without a measured time -> number")]
     measuring_not_counted: dict[str, int]
+    measuring_by_group: Annotated[
+        dict[str, dict[str, Any]],
+        _about("group of metrics -> values left, runs, seconds, runs not_timed, at_most; groups overlap"),
+    ]
     jobs: Annotated[list[dict[str, Any]], _about("per --jobs: makespan, busy, at_least, device_hours")]
 
 

@@ -63,8 +63,8 @@ Metrics = Annotated[
     typer.Option(
         "--metrics",
         metavar="NAME",
-        show_default="those without a network",
-        help="A metric, or `all`; may be repeated.",
+        show_default="fast",
+        help="A metric, or a group: fast (no network), paper, all; repeat.",
     ),
 ]
 Label = Annotated[str, typer.Option(metavar="NAME", help="Name of the model, for the table.")]

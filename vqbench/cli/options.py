@@ -59,7 +59,9 @@ Only = Annotated[
 ]
 Skip = Annotated[list[str] | None, typer.Option(metavar="ROW", help="All but rows of this label or quantizer.")]
 Seeds = Annotated[str | None, typer.Option(metavar="N,N,...", help="Replace the seeds, such as 1,2,3.")]
-Metrics = Annotated[list[str] | None, typer.Option(metavar="NAME", help="Add a metric to the suite.")]
+Metrics = Annotated[
+    list[str] | None, typer.Option(metavar="NAME", help="Add a metric, or measure a group alone: fast, paper, all.")
+]
 Sets = Annotated[
     list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a key, such as codebook.num_codes=64.")
 ]

@@ -39,7 +39,7 @@ class MemorylessSource(Dataset):
         """Return the features of ``split``: (N, dim, 1, 1) float32."""
         import torch  # a plan needs this module, but no torch
 
-        generator = np.random.default_rng([self.seed, len(split)])  # of its own for each split
+        generator = np.random.default_rng([self.seed, ("train", "test").index(split)])  # of its own for each split
         values = self.draw(generator, (self.counts[split], self.channels))
         return torch.from_numpy(values.astype(np.float32))[:, :, None, None]
 

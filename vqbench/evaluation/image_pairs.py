@@ -15,6 +15,7 @@ from vqbench.errors import RunError, UsageError, counted
 from vqbench.evaluation.image_arrays import code_tensor, image_tensor, require_codes, to_model
 from vqbench.evaluation.reconstructions import BATCH, Measurement, MetricPass
 from vqbench.metric import Context, Metric
+from vqbench.registry import metric_groups
 
 CPU = torch.device("cpu")
 ORIGINALS, RECONSTRUCTIONS = "originals", "reconstructions"  # as messages call them
@@ -86,16 +87,25 @@ class PairSettings:
         return [registry.load("metrics", name) for name in self.metrics]
 
 
-def default_metrics(with_codes: bool, weights: bool = False, side: int | None = None) -> list[str]:
+def chosen_metrics(given: Sequence[str] | None, with_codes: bool, side: int | None = None) -> list[str]:
+    """List the metrics of ``given`` names, a group by its metrics of pairs.
+
+    None: those of :func:`default_metrics`. Raises UsageError for a mix of groups.
+    """
+    if given is None:
+        return default_metrics(with_codes, side=side)
+    return metric_groups.expanded(given, lambda group: default_metrics(with_codes, side, group))
+
+
+def default_metrics(with_codes: bool, side: int | None = None, group: str = "fast") -> list[str]:
     """List the metrics of pairs: of pixels, then of codes if any.
 
-    Those that need the weights of a network are listed only if ``weights``, and none that does not exist for images of
+    They are those of ``group``, by default the ones without a network, and none that does not exist for images of
     ``side`` pixels, the smaller of height and width.
     """
     clean = protocol.MEASURE["clean"]
-    classes = {name: registry.load("metrics", name) for name in registry.names("metrics")}
-    of_pairs = [name for name, metric in classes.items() if not (metric.of_samples or metric.needs_model)]
-    own = [name for name in of_pairs if weights or not classes[name].assets(clean)]
+    classes = {name: registry.load("metrics", name) for name in metric_groups.members(group, [clean])}
+    own = [name for name, metric in classes.items() if not (metric.of_samples or metric.needs_model)]
     own = [name for name in own if side is None or classes[name].smallest(clean) <= side]
     of_codes = [name for name in own if classes[name].needs_codes]
     return [name for name in own if name not in of_codes] + (of_codes if with_codes else [])

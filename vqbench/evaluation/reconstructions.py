@@ -23,6 +23,7 @@ from vqbench.store.record import Value
 from vqbench.store.value_name import ValueName
 
 BATCH = 100  # images per batch, of the model and of the metrics
+FEATURES = 2048  # likewise, of a data set of features
 
 Prepare = Callable[[Tensor, int, MeasureProtocol], Tensor]  # originals in [-1, 1], position of the first, protocol
 
@@ -45,6 +46,7 @@ class MetricPass:
             the name are left out.
         protocols: The protocol of each of these names.
         prepare: Prepares the originals of a batch; by default :func:`vqbench.images.as_measured`.
+        of_features: Originals are features, which no protocol prepares; metrics get both sides as they are.
     """
 
     def __init__(
@@ -52,8 +54,9 @@ class MetricPass:
         metrics: Mapping[str, Mapping[str, Metric]],
         protocols: Mapping[str, MeasureProtocol],
         prepare: Prepare = lambda x, start, measured: as_measured(x, measured),
+        of_features: bool = False,
     ) -> None:
-        self.metrics, self.protocols, self._prepare = metrics, protocols, prepare
+        self.metrics, self.protocols, self._prepare, self.of_features = metrics, protocols, prepare, of_features
         self._limits = {name: ValueName.parse(name).images for name in metrics}
         self.counts = dict.fromkeys(metrics, 0)  # name -> images so far
         self.per_image: dict[str, list[np.ndarray]] = {}  # "name/metric" -> values of each batch, (n,)
@@ -75,9 +78,10 @@ class MetricPass:
             here = slice(len(x) if limit is None else max(0, min(len(x), limit - start)))  # empty beyond the limit
             if here.stop == 0:
                 continue
+            originals, reconstructed = self._both(x, reconstructions, start, here, self.protocols[name])
             batch = Batch(
-                originals=self._prepare(x, start, self.protocols[name])[here],
-                reconstructions=as_measured(reconstructions[here].float(), self.protocols[name]),
+                originals=originals,
+                reconstructions=reconstructed,
                 codes=None if codes is None else codes[here],
                 index=torch.arange(start, start + here.stop),
                 latents=None if latents is None else latents[here],
@@ -87,6 +91,14 @@ class MetricPass:
                 each = collector.update(batch)
                 if each is not None:
                     self.per_image.setdefault(f"{name}/{metric}", []).append(each.numpy())
+
+    def _both(
+        self, x: Tensor, reconstructions: Tensor, start: int, here: slice, measured: MeasureProtocol
+    ) -> tuple[Tensor, Tensor]:
+        """Return originals and reconstructions as ``measured`` prepares them."""
+        if self.of_features:
+            return x[here], reconstructions[here]
+        return self._prepare(x, start, measured)[here], as_measured(reconstructions[here].float(), measured)
 
     def measurement(
         self, counts: Mapping[str, int], per_image: Sequence[Mapping[str, list[np.ndarray]]]
@@ -131,7 +143,8 @@ class Evaluator:
 
     def __init__(self, dataset: Dataset, device: torch.device, keep: bool = True, group: RankGroup = ALONE) -> None:
         self.dataset, self.device, self.keep, self.group = dataset, device, keep, group
-        self.pixels = dataset.pixels("test")  # (N, C, S, S) uint8
+        self.pixels = dataset.pixels("test")  # (N, C, S, S) uint8, or float32 of features
+        self.of_features = isinstance(self.pixels, Tensor) and self.pixels.is_floating_point()
         self.digest = dataset.digest("test")
         self._metrics: dict[tuple[MeasureProtocol, str], Metric] = {}
         self._originals: dict[tuple[MeasureProtocol, int], Tensor] = {}
@@ -168,7 +181,7 @@ class Evaluator:
         protocols = {name: _protocol(name, variants) for name in wanted}
         model.eval()
         metrics = self.group.on_all_ranks(lambda: self._prepared(model, wanted, protocols, seeds))
-        passed = MetricPass(metrics, protocols, self._measured_originals)
+        passed = MetricPass(metrics, protocols, self._measured_originals, self.of_features)
         self.group.on_all_ranks(lambda: self._pass(model, passed, progress, see))
         for collectors in metrics.values():
             for collector in collectors.values():
@@ -228,16 +241,17 @@ class Evaluator:
     ) -> None:
         """Reconstruct this rank's images, and add them to ``passed``."""
         total = max(self._count(name) for name in passed.metrics)
-        starts = self.group.own_items(range(0, total, BATCH))
-        positions = torch.arange(starts[0], min(starts[-1] + BATCH, total)) if starts else torch.arange(0)
-        for start, pixels in zip(starts, batches(self.pixels, positions, BATCH), strict=True):  # decoded ahead
+        size = FEATURES if self.of_features else BATCH
+        starts = self.group.own_items(range(0, total, size))
+        positions = torch.arange(starts[0], min(starts[-1] + size, total)) if starts else torch.arange(0)
+        for start, pixels in zip(starts, batches(self.pixels, positions, size), strict=True):  # decoded ahead
             x = to_unit(pixels.to(self.device))
             z = model.backbone.encode(x)
             out = model.quantize_features(z)
             see(out.codes)
             codes = out.codes if model.quantizer.depth > 0 else None
             passed.add(start, x, model.backbone.decode(out.z_q), codes, Latents(z, out.z_q))
-            progress(min(start + BATCH, total) - starts[0], min(starts[-1] + BATCH, total) - starts[0])
+            progress(min(start + size, total) - starts[0], min(starts[-1] + size, total) - starts[0])
 
     def _check_counts(self, counts: Sequence[Mapping[str, int]]) -> None:
         """Raise RunError unless the ranks together measured every image once."""

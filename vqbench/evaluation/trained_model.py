@@ -54,8 +54,8 @@ class TrainedGenerator:
 def load_model(store: ResultStore, record: Record, device: str = "auto") -> TrainedModel:
     """Load the model of a finished run of ``store``.
 
-    Raises UsageError for a second stage, or a run trained with other versions of its plugins, and StoreError for a run
-    without a sound checkpoint.
+    Raises UsageError for a second stage, a run on features, or a run trained with other versions of its plugins, and
+    StoreError for a run without a sound checkpoint.
     """
     run = record.run
     if is_second_stage(run):
@@ -63,6 +63,10 @@ def load_model(store: ResultStore, record: Record, device: str = "auto") -> Trai
             f"{run.key} is a second stage, which has no reconstructions; name its first stage {run.parent}"
         )
     path = _checkpoint(store, run)
+    if registry.load("datasets", run.dataset.name).of_features:
+        raise UsageError(
+            f"{run.key} was fitted to features of {run.dataset.name}, so it has no images; its codebook is in {path}"
+        )
     require_versions(run)
     require_planned(run)
     registry.refresh(run.dataset.name, run.dataset.args)

@@ -24,6 +24,7 @@ from vqbench.measuring.value_rows import value_rows
 from vqbench.metric import Context, Samples
 from vqbench.networks import inception
 from vqbench.networks.feature_cache import FeatureCache
+from vqbench.registry import metric_groups
 from vqbench.store.record import Value
 
 SAVED = 2_000  # images after which features are first saved, then after twice as many, and so on
@@ -132,9 +133,13 @@ class SetSettings:
                 raise RunError(f"{metric.label} needs at least {needed} on both sides, and was given {min(counts)}")
 
 
-def default_set_metrics() -> list[str]:
-    """List the metrics of samples that need no more than two sets of images."""
-    classes: dict[str, Any] = {name: registry.load("metrics", name) for name in registry.names("metrics")}
+def default_set_metrics(group: str = "all") -> list[str]:
+    """List metrics of samples that need no more than two sets of images.
+
+    They are those of ``group``.
+    """
+    names = metric_groups.members(group, [protocol.MEASURE["clean"]])
+    classes: dict[str, Any] = {name: registry.load("metrics", name) for name in names}
     of_samples = {name: metric for name, metric in classes.items() if metric.of_samples}
     return [name for name, metric in of_samples.items() if not (metric.needs_training or metric.of_likelihood)]
 

@@ -23,6 +23,7 @@ class Entropy(Usage):
     """
 
     label = "Entropy"
+    in_paper = False
     unit = "bits"
     better = "min"  # type: ignore[assignment]  # counts codes like Usage, whose values are better if higher
     digits = 1

@@ -18,6 +18,7 @@ class L1(ImageMetric):
     better = "min"
     ideal = 0.0
     digits = 4
+    in_paper = True
     reference = "mean |x - y|"
 
     def values(self, batch: Batch) -> Tensor:

@@ -34,6 +34,7 @@ class LPIPS(ImageMetric):
     better = "min"
     ideal = 0.0
     digits = 4
+    in_paper = True
     knobs = (*ImageMetric.knobs, "lpips_net", "lpips_input")
     reference = "Zhang et al., The Unreasonable Effectiveness of Deep Features, CVPR 2018, arXiv 1801.03924"
 

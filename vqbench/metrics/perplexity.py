@@ -14,6 +14,7 @@ class Perplexity(Usage):
     """
 
     label = "Perplexity"
+    in_paper = False
     unit = ""
     better = "max"
     digits = 1

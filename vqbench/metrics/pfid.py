@@ -37,6 +37,7 @@ class PerturbedFID(RFID):
     """
 
     label = "pFID"
+    in_paper = False
     ideal = None
     reference = "Qiu et al., Robust Latent Matters: Boosting Image Generation with Sampling Error Synthesis, 2503.08354"
     needs_codes = True

@@ -26,6 +26,7 @@ class PSNR(ImageMetric):
     better = "max"
     ideal = math.inf
     digits = 2
+    in_paper = True
     knobs = (*ImageMetric.knobs, "psnr_range", "psnr_mean")
     reference = "scikit-image, peak_signal_noise_ratio(data_range=1)"
 

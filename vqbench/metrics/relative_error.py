@@ -20,8 +20,8 @@ class RelativeError(Metric):
 
     It compares quantizers on equal features alone: an encoder that is trained with a quantizer may place its features
     close to the codes, or not at all. A quantizer that projects features before it looks up codes (unit vectors, signs)
-    may exceed 1 where the decoder has learned to read what is left of them. Undefined without a codebook; RunError if
-    all features are equal.
+    may exceed 1 where the decoder has learned to read what is left of them. Undefined where nothing is quantized, so
+    z_q = z; RunError if all features are equal.
     """
 
     label = "Rel. error"
@@ -29,12 +29,11 @@ class RelativeError(Metric):
     ideal = 0.0
     digits = 4
     reference = "‖z − z_q‖² / Var z, the quantization error of Gersho and Gray, Vector Quantization, 1992, normalised"
-    needs_codes = True
     needs_model = True
     knobs = ()  # depends on features alone
 
     def reset(self) -> None:
-        if self.context.latent_shape is None or self.context.num_codes is None:
+        if self.context.latent_shape is None:
             self.state = {}
             return
         self.state = {name: torch.zeros((), dtype=torch.float64) for name in SUMS}
@@ -48,7 +47,7 @@ class RelativeError(Metric):
             self.state[name] += value.cpu()
 
     def compute(self) -> float | None:
-        if not self.state:
+        if not self.state or (self.context.num_codes is None and self.state["count"] > 0 and not self.state["error"]):
             return None
         value = error_of_sums(self.state)
         if math.isnan(value):

@@ -29,6 +29,7 @@ class RFID(FeatureMetric):
     better = "min"
     ideal: ClassVar[float | None] = 0.0
     digits = 2
+    in_paper = True
     few = inception.DIM
     fewest = 2
     reference = "Heusel et al., GANs Trained by a Two Time-Scale Update Rule, NeurIPS 2017, arXiv 1706.08500"

@@ -37,6 +37,7 @@ class SSIM(ImageMetric):
     better = "max"
     ideal = 1.0
     digits = 4
+    in_paper = True
     knobs = (*ImageMetric.knobs, "ssim", "ssim_range", "ssim_border")
     reference = "Wang et al., Image Quality Assessment: From Error Visibility to Structural Similarity, IEEE TIP 2004"
 

@@ -21,6 +21,7 @@ class Usage(Metric):
     unit = "%"
     better = "max"
     digits = 1
+    in_paper = True
     reference = "codes with at least one assignment over the split, divided by the size of the codebook"
     needs_codes = True
     knobs = ()  # depends on the codes alone

@@ -14,9 +14,11 @@ from typing import Any, TypeVar
 
 from vqbench import protocol, registry
 from vqbench.errors import AssetError, UsageError
+from vqbench.planning.expansion import dataset_part
 from vqbench.planning.plan import PlannedRun
 from vqbench.planning.suite import SuiteSpec
 from vqbench.planning.yamlfile import KeyPath
+from vqbench.registry import metric_groups
 from vqbench.spec import PluginSpec, RunSpec
 from vqbench.store.value_name import Sampling
 
@@ -70,7 +72,7 @@ def _require_recipe(suite: SuiteSpec, part: PluginSpec, place: KeyPath, dataset:
     if dataset.of_features and not recipe.on_features:
         able = [name for name in registry.names("recipes") if registry.load("recipes", name).on_features]
         raise suite.error(
-            place, f"{part.name} trains on images, and {dataset.title} has features; {' or '.join(able)} will do"
+            place, f"{part.name} trains on images, and {dataset.title} has features; take {' or '.join(able)}"
         )
     counts = dataset.counts
     with registry.contained("recipes", part.name):
@@ -176,28 +178,55 @@ def _at(
 
 def _require_metrics(suite: SuiteSpec, data: Mapping[str, Any], sampling: Sampling | None) -> None:
     for index, name in enumerate(suite.metrics):
-        metric: Any = registry.load("metrics", name)
         for dataset in data.values():
-            if dataset.of_features and metric.knobs:
-                raise suite.error(
-                    ("metrics", index), f"{name} measures images, and {dataset.title} has features; leave {name} out"
-                )
-            for measured in suite.measure:
-                with registry.contained("metrics", name):
-                    side = metric.smallest(protocol.measuring(measured))
-                if dataset.size < side:
-                    raise suite.error(
-                        ("metrics", index),
-                        f"{name} under {measured} needs images of {side}x{side} pixels or more, {dataset.title} has "
-                        f"{dataset.size}x{dataset.size}; leave {name} out, or take larger images",
-                    )
-            count, what = _images(dataset, metric.of_samples, sampling, suite.test_images)
-            if count < metric.fewest:
-                raise suite.error(
-                    ("metrics", index),
-                    f"{name} needs {metric.fewest} {what} or more, {dataset.title} gives {count}; leave {name} out, or "
-                    "take more images",
-                )
+            if problem := _obstacle(suite, name, dataset, sampling):
+                raise suite.error(("metrics", index), problem)
+
+
+def _obstacle(suite: SuiteSpec, name: str, dataset: Any, sampling: Sampling | None) -> str | None:
+    """Return why ``name`` cannot be measured on ``dataset``; None if it can."""
+    metric: Any = registry.load("metrics", name)
+    if dataset.of_features and metric.knobs:
+        return f"{name} measures images, and {dataset.title} has features; leave {name} out"
+    for measured in suite.measure:
+        with registry.contained("metrics", name):
+            side = metric.smallest(protocol.measuring(measured))
+        if dataset.size < side:
+            return (
+                f"{name} under {measured} needs images of {side}x{side} pixels or more, {dataset.title} has "
+                f"{dataset.size}x{dataset.size}; leave {name} out, or take larger images"
+            )
+    count, what = _images(dataset, metric.of_samples, sampling, suite.test_images)
+    if count < metric.fewest:
+        return (
+            f"{name} needs {metric.fewest} {what} or more, {dataset.title} gives {count}; leave {name} out, or "
+            "take more images"
+        )
+    return None
+
+
+def applicable_metrics(suite: SuiteSpec, group: str) -> list[str]:
+    """List the metrics of ``group`` that ``suite`` can measure on all its data sets.
+
+    Its own come first, in its order. Metrics of samples apply where the suite has a second stage.
+    """
+    parts = [dataset_part(suite, registry, position) for position in range(len(suite.datasets))]
+    data = [registry.create("datasets", part.name, **part.args) for part in parts]
+    recipe: Any = None
+    sampling = None
+    if suite.generate is not None:
+        recipe = registry.load("recipes", suite.generate.name)
+        sampling = suite.samples.sampling(suite.generate.name, recipe)
+
+    def applies(name: str) -> bool:
+        metric: Any = registry.load("metrics", name)
+        if metric.of_samples and (recipe is None or (metric.of_likelihood and not recipe.likelihood)):
+            return False
+        return all(_obstacle(suite, name, dataset, sampling) is None for dataset in data)
+
+    known = metric_groups.members(group, [protocol.measuring(name) for name in suite.measure])
+    own = [name for name in suite.metrics if name in known]
+    return [name for name in dict.fromkeys([*own, *known]) if applies(name)]
 
 
 def _images(dataset: Any, of_samples: bool, sampling: Sampling | None, tested: int | None) -> tuple[int, str]:

@@ -13,14 +13,14 @@ import json
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from vqbench import registry
 from vqbench.errors import counted
 from vqbench.planning.cost import cheapest_first, expected_seconds, updates, updates_of
 from vqbench.planning.plan import Plan
-from vqbench.spec import Job, RequiredMetrics, RunSpec
+from vqbench.spec import Job, RunSpec
 from vqbench.store.record import Record, lacking
 from vqbench.store.results import ResultStore
 from vqbench.system.durations import format_duration
@@ -48,6 +48,15 @@ class MeasuredTimes:
         """Seconds to measure just these metrics of ``run``; None if never done here."""
         seconds = self.measuring.get((_measured_like(run), metrics))
         return None if seconds is None else statistics.median(seconds)
+
+    def at_most(self, run: RunSpec, metrics: Metrics) -> float | None:
+        """Seconds of a pass with these metrics of ``run``, and perhaps more.
+
+        None if there was none.
+        """
+        like = _measured_like(run)
+        passes = ((of, timed, seconds) for (of, timed), seconds in self.measuring.items() if of == like)
+        return min((statistics.median(seconds) for _, timed, seconds in passes if metrics <= timed), default=None)
 
 
 @dataclass(frozen=True)
@@ -141,6 +150,53 @@ def _passes(record: Record) -> list[tuple[str, Metrics, float]]:
 
 
 @dataclass(frozen=True)
+class GroupCost:
+    """What is left to measure of one group of metrics, on one device."""
+
+    values: int  # of all runs and protocols
+    runs: int  # that lack one of them
+    seconds: float  # of the runs that were timed
+    not_timed: int  # runs
+    at_most: bool  # seconds are of more metrics than these, for a run at least
+
+    @property
+    def takes(self) -> str:
+        """The seconds for a table, with what they leave out."""
+        if self.not_timed == self.runs:
+            return "not timed here"
+        timed = ("at most " if self.at_most else "") + format_duration(self.seconds)
+        return timed + (f", without {counted(self.not_timed, 'run')} not timed here" if self.not_timed else "")
+
+
+def cost_by_group(plan: Plan, left: Iterable[tuple[RunSpec, Metrics]], known: MeasuredTimes) -> dict[str, GroupCost]:
+    """Compute what measuring the metrics that runs lack takes, by group.
+
+    Each cost is that of measuring the group alone. A group that has all that is left is the whole; groups overlap, so costs do not add up.
+    """
+    of_group: dict[str, set[str]] = {}
+    for metric, info in plan.metrics.items():
+        for group in info.groups:
+            of_group.setdefault(group, set()).add(metric)
+    costs = {}
+    lacked = list(left)
+    for group, names in of_group.items():
+        pairs = [(run, frozenset(each for each in metrics if each[1] in names)) for run, metrics in lacked]
+        pairs = [(run, metrics) for run, metrics in pairs if metrics]
+        exact = [known.measured(run, metrics) for run, metrics in pairs]
+        bounds = [
+            known.at_most(*pair) if seconds is None else seconds for seconds, pair in zip(exact, pairs, strict=True)
+        ]
+        costs[group] = GroupCost(
+            values=sum(len(metrics) for _, metrics in pairs),
+            runs=len(pairs),
+            seconds=sum(filter(None, bounds)),
+            not_timed=bounds.count(None),
+            at_most=any(first is None and bound is not None for first, bound in zip(exact, bounds, strict=True)),
+        )
+    return {group: cost for group, cost in costs.items() if cost.values}
+
+
+@dataclass(frozen=True)
 class Forecast:
     """The expected time of a suite, and the files that could not be read."""
 
@@ -167,13 +223,14 @@ def forecast(plan: Plan, store: ResultStore, results: ResultStore, side_by_side:
             if train is None:
                 untrained[f"{entry.label} on {entry.dataset}"] += 1
                 continue
-            measure = known.measured(job.run, _pairs(lacking(store.sound(job.run), job.required)))
+            measure = known.measured(job.run, _lacking(store, job))
             if measure is None:
                 unmeasured[f"{entry.label} on {entry.dataset}"] += 1
             seconds.append(train + (measure or 0.0))
             training, measuring = training + train, measuring + (measure or 0.0)
         lines = [simulate(seconds, number) for number in side_by_side]
-        blocks.append(_block(device, len(jobs), seconds, (training, measuring), untrained, unmeasured, lines))
+        groups = cost_by_group(plan, [(job.run, _lacking(store, job)) for job in jobs], known)
+        blocks.append(_block(device, len(jobs), seconds, (training, measuring), untrained, unmeasured, lines, groups))
         data.append(
             {
                 "device": device,
@@ -183,6 +240,7 @@ def forecast(plan: Plan, store: ResultStore, results: ResultStore, side_by_side:
                 "measuring_seconds": measuring,
                 "not_counted": dict(untrained),
                 "measuring_not_counted": dict(unmeasured),
+                "measuring_by_group": {name: asdict(cost) for name, cost in groups.items()},
                 "jobs": [{**vars(line), "device_hours": sum(seconds) / 3600} for line in lines],
             }
         )
@@ -200,7 +258,8 @@ def forecast(plan: Plan, store: ResultStore, results: ResultStore, side_by_side:
     )
 
 
-def _pairs(missing: RequiredMetrics | dict[str, list[str]]) -> Metrics:
+def _lacking(store: ResultStore, job: Job) -> Metrics:
+    missing = lacking(store.sound(job.run), job.required)
     return frozenset((protocol, name) for protocol, names in missing.items() for name in names)
 
 
@@ -212,6 +271,7 @@ def _block(
     untrained: Counter[str],
     unmeasured: Counter[str],
     lines: Sequence[Simulated],
+    groups: Mapping[str, GroupCost],
 ) -> str:
     """The paragraph on one device."""
     sentences = [f"{device}: {len(seconds)} of {counted(left, 'run')} by measured seconds"]
@@ -230,6 +290,9 @@ def _block(
         sentences.append(grid(["jobs", "takes", "busy", "device hours", "no order takes less than"], rows))
     sentences += [f"not counted, no such run was trained here: {_names(untrained)}"] if untrained else []
     sentences += [f"measuring not counted, it was not timed here: {_names(unmeasured)}"] if unmeasured else []
+    if groups:
+        rows = [[name, cost.values, cost.takes] for name, cost in groups.items()]
+        sentences.append(grid(["measuring, by --metrics", "values left", "takes"], rows))
     if seconds:
         sentences.append("Each job has such a device to itself. Starts of processes, downloads, queues: not counted.")
     return "\n".join(sentences)

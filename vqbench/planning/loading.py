@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 import vqbench
-from vqbench import registry
+from vqbench import protocol, registry
 from vqbench.errors import AbsentData, AssetError, StoreError, UsageError, VqbenchError
 from vqbench.planning import expansion, plan_file
 from vqbench.planning.cost import length
@@ -27,6 +27,7 @@ from vqbench.planning.plan import DatasetInfo, Length, MetricInfo, Plan, Planned
 from vqbench.planning.schema import Problem
 from vqbench.planning.suite import SuiteSpec
 from vqbench.planning.suite_files import changed_suite, load_suite
+from vqbench.registry import metric_groups
 from vqbench.spec import PluginSpec
 from vqbench.store.results import ResultStore
 from vqbench.store.value_name import Sampling
@@ -47,7 +48,7 @@ def load(
         suite: the suite's name, or the path of its file.
         stores: results folders whose kept plans are looked at.
         overrides: changes of the suite.
-        metrics: metrics that are added to those of the suite.
+        metrics: metrics that are added to those of the suite; a group of them takes their place.
         reduced: arguments of the recipe that make a smaller copy of the suite, under another name.
         test_images: likewise, only the first so many test images are measured.
         refresh: look at every image file in folders of this machine, so that images rewritten in place make other
@@ -183,7 +184,7 @@ def resolve(spec: SuiteSpec, digest: str, variant: bool, whole: bool = True) -> 
             data[entry.dataset] = registry.create("datasets", entry.run.dataset.name, **entry.run.dataset.args)
     shapes = whole and bool({"latent", "codes"} & set(spec.table.columns or []))
     entries = [_described(entry, data[entry.dataset], shapes) for entry in expanded]
-    infos = {name: _metric_info(name) for name in spec.metrics}
+    infos = {name: _metric_info(name, spec.measure) for name in spec.metrics}
     sampling = _sampling(spec, infos)
     parts = {entry.dataset: entry.run.dataset for entry in entries}
     datasets = {name: _dataset_info(part, data[name]) for name, part in parts.items()}
@@ -223,9 +224,10 @@ def _described(entry: PlannedRun, dataset: Any, shapes: bool) -> PlannedRun:
     return replace(entry, upper_bound=quantizer.upper_bound, batch_dependent=quantizer.batch_dependent, **shape)
 
 
-def _metric_info(name: str) -> MetricInfo:
+def _metric_info(name: str, measure: Sequence[str]) -> MetricInfo:
     metric = registry.load("metrics", name)
     version = registry.version("metrics", name)
+    groups = metric_groups.groups_of(name, [protocol.measuring(each) for each in measure])
     with registry.contained("metrics", name):
         return MetricInfo(
             metric.label,
@@ -238,6 +240,7 @@ def _metric_info(name: str) -> MetricInfo:
             metric.by_codebook,
             metric.rate,
             metric.needs_codes,
+            list(groups),
         )
 
 

@@ -54,6 +54,7 @@ class MetricInfo:
     by_codebook: bool = False  # comparable only between codebooks of one size
     rate: bool = False  # bits that the codes cost, a part of the budget
     of_codes: bool = False  # says nothing of images
+    groups: Sequence[str] = ()  # that it is in under the suite's protocols
 
 
 @dataclass(frozen=True)
@@ -121,13 +122,13 @@ class Plan:
 
     @cached_property
     def _labels(self) -> dict[str, str]:
+        return {entry.run.key: self._label(entry) for entry in reversed(self.entries)}
+
+    def _label(self, entry: PlannedRun) -> str:
         table = self.suite.table
-        return {
-            entry.run.key: entry.label
-            if table.group == "dataset"
-            else f"{entry.label}, {table.group_text(entry.group).replace(' = ', '=')}"
-            for entry in reversed(self.entries)
-        }
+        if table.group == "dataset":
+            return entry.label
+        return f"{entry.label}, {table.group_text(entry.group).replace(' = ', '=')}"
 
     def wanted(self, run: RunSpec | None = None) -> RequiredMetrics:
         """The numbers that ``run`` must have."""

@@ -231,6 +231,7 @@ METRIC: Checks = {
     "of_samples": _truth,
     "rate": _truth,
     "of_codes": _truth,
+    "groups": schema.texts,
 }
 DATASET: Checks = {
     "title": schema.text,

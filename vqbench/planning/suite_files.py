@@ -16,6 +16,7 @@ from vqbench.planning.changes import narrowed, of_headings, select_rows
 from vqbench.planning.overrides import Override, override
 from vqbench.planning.suite import SuiteSpec
 from vqbench.planning.yamlfile import Document
+from vqbench.registry import metric_groups
 from vqbench.system.paths import is_file
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -117,19 +118,35 @@ def changed_suite(
     """Load a suite with all its changes; see :func:`vqbench.planning.loading.load`."""
     spec = load_suite(source, overrides)
     if metrics:
-        spec = load_suite(source, [*overrides, *_added_metrics(spec, metrics, metrics_origin)])
+        smaller = spec.reduce(test_images, **reduced) if reduced or test_images else spec
+        changes = _of_metrics(smaller, _wanted_metrics(smaller, metrics, metrics_origin), metrics, metrics_origin)
+        spec = load_suite(source, [*overrides, *changes])
     return spec.reduce(test_images, **reduced) if reduced or test_images else spec
 
 
-def _added_metrics(spec: SuiteSpec, metrics: Sequence[str], named: str) -> list[Override]:
-    """Return the overrides that add ``metrics`` to the suite and to its table.
+def _wanted_metrics(spec: SuiteSpec, given: Sequence[str], named: str) -> list[str]:
+    """Add metrics of ``given`` names to those of a suite.
 
-    ``named`` is what an error calls them.
+    A group takes the place of the suite's own. ``named`` is what an error calls them.
     """
-    origin = f"{named}{', '.join(metrics)}"
-    changes = [Override("metrics", list(dict.fromkeys([*spec.metrics, *metrics])), origin)]
+    from vqbench.planning.feasibility import applicable_metrics
+
+    if not metric_groups.GROUPS.keys() & set(given):
+        return list(dict.fromkeys([*spec.metrics, *given]))
+    try:
+        return metric_groups.expanded(given, lambda group: applicable_metrics(spec, group))
+    except UsageError as error:
+        raise UsageError(f"{named}{', '.join(given)}: {error}") from None
+
+
+def _of_metrics(spec: SuiteSpec, wanted: Sequence[str], given: Sequence[str], named: str) -> list[Override]:
+    """Return the overrides that give a suite and its table ``wanted`` metrics."""
+    origin = f"{named}{', '.join(given)}"
+    changes = [Override("metrics", list(wanted), origin)]
     if spec.table.columns:
-        changes.append(Override("table.columns", list(dict.fromkeys([*spec.table.columns, *metrics])), origin))
+        kept = [name for name in spec.table.columns if name not in spec.metrics or name in wanted]
+        added = [name for name in wanted if name in given or name not in spec.metrics]
+        changes.append(Override("table.columns", list(dict.fromkeys([*kept, *added])), origin))
     return changes
 
 
@@ -140,7 +157,7 @@ class SuiteChanges:
     only: Sequence[str] = ()  # labels or quantizers of the rows to keep, with * and ?
     skip: Sequence[str] = ()  # likewise, of rows to leave out
     overrides: Sequence[Override] = ()
-    metrics: Sequence[str] = ()  # added to the suite's
+    metrics: Sequence[str] = ()  # added to the suite's; a group takes their place
     plugins: Sequence[Path] = ()  # files; their quantizers get a row
     sizes: Mapping[str, int] = field(default_factory=dict)  # arguments of the recipe that make a reduced copy
     test_images: int | None = None  # likewise

@@ -30,8 +30,7 @@ class AtomicRecipe(Recipe):
     Its betas are 0.9 and 0.999. The training images are encoded once, by the backbone as it is, which is not trained;
     with a data set of features and the backbone ``patches``, the features are those of the data set. The quantizer then
     learns as in an autoencoder whose decoder is the identity: the error is the mean of (z_q - z)², divided by the
-    variance of the features. A quantizer without parameters, such as one of running means, has no optimizer. The
-    weights after the last epoch are evaluated; the test split is not seen before.
+    variance of the features. The weights after the last epoch are evaluated; the test split is not seen before.
 
     ``decay``: the learning rate is ``constant`` or falls to zero over all updates, ``linear``ly or along half a
     ``cosine``. ``subset``: how many of the first training images to fit to.
@@ -100,9 +99,8 @@ class FittingToFeatures(Training):
         self.quantizer = task.model.quantizer
         self.owner = type(self.quantizer).__name__
         task.engine.setup(task.model.requires_grad_(False))
-        parameters = list(self.quantizer.requires_grad_(True).parameters())
-        groups = parameter_groups(parameters, self.quantizer)
-        self.optimizer = torch.optim.Adam(groups, lr=recipe.learning_rate) if parameters else None
+        groups = parameter_groups(self.quantizer.requires_grad_(True).parameters(), self.quantizer)
+        self.optimizer = torch.optim.Adam(groups, lr=recipe.learning_rate)  # of nothing, where running means learn
         self.features = self._encoded()  # (N, dim, s, s)
         self.weight = self._weight()
         self.images = len(self.features)
@@ -110,8 +108,7 @@ class FittingToFeatures(Training):
         self.total = self.per_epoch * recipe.epochs
 
     def parts(self) -> Mapping[str, Stateful]:
-        optimizer = {} if self.optimizer is None else {"optimizer": self.optimizer}
-        return {"model": self.task.model, **optimizer}
+        return {"model": self.task.model, "optimizer": self.optimizer}
 
     def replicas(self) -> Mapping[str, nn.Module]:
         return {self.owner: self.quantizer}
@@ -131,18 +128,13 @@ class FittingToFeatures(Training):
             out = task.model.quantize_features(z)
             error = F.mse_loss(out.z_q, z)
             loss = self.quantizer.objective(error, out, z[0].numel(), self.weight)
-            if self.optimizer is not None:
-                self._step(self.optimizer, loss, done)
+            self.optimizer.zero_grad()
+            if loss.requires_grad:  # else no parameter took part, since fixed features have no gradient
+                task.engine.backward(loss)
+            set_rate(self.optimizer, self.recipe.learning_rate * rate_factor(self.recipe.decay, done))
+            self.optimizer.step()
             task.monitor.codes(out.codes)
             return task.engine.mean(torch.stack([loss.detach(), error.detach()]))
-
-    def _step(self, optimizer: torch.optim.Optimizer, loss: Tensor, done: float) -> None:
-        """Take one step of the optimizer, at the learning rate of the share ``done``."""
-        optimizer.zero_grad()
-        if loss.requires_grad:  # else no parameter took part, since features have no gradient here
-            self.task.engine.backward(loss)
-        set_rate(optimizer, self.recipe.learning_rate * rate_factor(self.recipe.decay, done))
-        optimizer.step()
 
     def end_epoch(self, epoch: int, means: dict[str, float]) -> dict[str, Any]:
         return {**means, "relative_error": means["error"] * self.weight}

@@ -1,4 +1,4 @@
-"""JPEG, WebP, AVIF and JPEG 2000 as Pillow writes them, and the bytes of their payload.
+"""JPEG, WebP, AVIF and JPEG 2000 as Pillow writes them, and their payloads.
 
 The payload is a file without its headers, which say size and settings: it is to a file what the codes are to a
 tokenizer's decoder, which knows the rest. It is a lower bound, since headers also hold what was fitted to the image
@@ -16,7 +16,7 @@ from PIL import Image, features
 
 SOI, EOI, SOS, TEM = 0xD8, 0xD9, 0xDA, 0x01  # markers of JPEG; each follows a byte 0xFF
 SOT, SOD, COM = b"\xff\x90", b"\xff\x93", b"\xff\x64"  # of JPEG 2000: a tile-part begins, its data begins, comment
-RESOLUTIONS = 5  # halvings of JPEG 2000's wavelets at most
+HALVINGS, SMALLEST = 5, 8  # of JPEG 2000's wavelets: how often at most, and to which side in pixels
 COARSEST, STEPS = 24.0 / 4000, 240  # least bits per pixel of JPEG 2000, and settings from there to 24
 
 
@@ -83,9 +83,9 @@ def _end_of_scan(data: bytes, place: int) -> int:
 
 
 def webp_payload(data: bytes) -> int:
-    """Count the bytes of the ``VP8`` chunk's content, which begins with the frame header of 10 bytes.
+    """Count the bytes of the ``VP8`` chunk's content.
 
-    The RIFF header and the chunk's own (20 bytes together) are not counted.
+    It begins with the frame header of 10 bytes. The RIFF header and the chunk's own (20 bytes together) are not counted.
     """
     place = 12
     while place < len(data):
@@ -97,7 +97,7 @@ def webp_payload(data: bytes) -> int:
 
 
 def avif_payload(data: bytes) -> int:
-    """Count the bytes of the content of ``mdat`` boxes: the AV1 bitstream, sequence header included."""
+    """Count the bytes of the content of ``mdat`` boxes: the AV1 bitstream."""
     found = [length for kind, length in _boxes(data) if kind == b"mdat"]
     if not found:
         raise ValueError("an AVIF file without an mdat box")
@@ -117,9 +117,9 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, int]]:
 
 
 def jpeg2000_payload(data: bytes) -> int:
-    """Count the bytes of all tile-parts after their SOD marker: packets with their headers.
+    """Count the bytes of all tile-parts after their SOD marker.
 
-    The main header (SIZ, COD, QCD, ...), those of tile-parts (SOT to SOD) and EOC are not counted.
+    These are packets with their headers. The main header (SIZ, COD, QCD, ...), those of tile-parts (SOT to SOD) and EOC are not counted.
     """
     place, count = data.index(SOT), 0
     while data[place : place + 2] == SOT:
@@ -148,12 +148,15 @@ def _avif(setting: int, image: Image.Image) -> dict[str, Any]:
 
 
 def _jpeg2000(setting: int, image: Image.Image) -> dict[str, Any]:
-    """Settings are geometric steps of the bits per pixel that the rate control aims at."""
+    """Settings are geometric steps of the bits per pixel to aim at.
+
+    Colours are transformed to luminance and chrominance, which Pillow does not do by itself.
+    """
     bits = COARSEST * (24 / COARSEST) ** (setting / (STEPS - 1))
-    levels = min(RESOLUTIONS, min(image.size).bit_length() - 1)
-    rate = 8 * len(image.getbands()) / bits
-    how = {"no_jp2": True, "irreversible": True, "quality_mode": "rates", "quality_layers": [rate]}
-    return {**how, "num_resolutions": levels + 1}
+    halvings = min(HALVINGS, max(0, (min(image.size) // SMALLEST).bit_length() - 1))
+    channels = len(image.getbands())
+    how = {"no_jp2": True, "irreversible": True, "quality_mode": "rates", "quality_layers": [8 * channels / bits]}
+    return {**how, "num_resolutions": halvings + 1, "mct": int(channels == 3)}
 
 
 def _without_comment(data: bytes) -> bytes:
@@ -192,7 +195,7 @@ CODECS = {
             *("jpeg2000", "JPEG 2000", "j2k", "jpg_2000", "JPEG2000", range(STEPS)),
             _jpeg2000,
             jpeg2000_payload,
-            "a bare codestream, one tile, irreversible 9/7 wavelets, one layer by OpenJPEG's rate control",
+            "a bare codestream, one tile, YCbCr, irreversible 9/7 wavelets, one layer by OpenJPEG's rate control",
             "the data of its tile-parts after SOD",
             _without_comment,
         ),
