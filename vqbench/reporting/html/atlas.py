@@ -59,7 +59,7 @@ def _view(suite: SuiteView, table: Table) -> dict[str, Any]:
 
 
 def _legend(table: Table, panels: Sequence[Mapping[str, Any]]) -> str:
-    """Return what the marks of the table mean, besides those of the best and the second best row."""
+    """Explain the marks of the table other than best and second best."""
     rows = [row for panel in panels for row in panel["rows"]]
     hollow = {
         "Hollow dot: upper bound, not ranked.": any(row["bound"] for row in rows),
@@ -78,7 +78,7 @@ def _leading(suite: SuiteView, columns: Sequence[Column]) -> int:
 
 
 def _first(columns: Sequence[Column], metric: int, most: int) -> set[int]:
-    """Return the positions of the columns that a page shows at first, at ``most`` so many."""
+    """Return the positions of ``most`` columns or fewer, shown at first."""
     order = sorted(
         range(len(columns)), key=lambda i: (i != metric, not columns[i].better, bool(columns[i].unranked), i)
     )

@@ -79,7 +79,7 @@ def _without_images(view: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rows(view: SuiteView) -> int:
-    """Return the number of rows of the atlas, which is about that of methods times data sets."""
+    """Return the number of rows of the atlas."""
     return max((sum(len(block.rows) for block in table.blocks) for table in view.tables), default=len(view.runs))
 
 
