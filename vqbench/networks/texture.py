@@ -1,4 +1,4 @@
-"""VGG16's maps without aliasing, and the similarity of their texture and structure: DISTS."""
+"""The network of DISTS: VGG16 without aliasing, and its maps compared."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SMALL = 1e-6  # c1 and c2 of both similarities
 
 
 class TextureNetwork(nn.Module):
-    """VGG16's convolutions with L2 pooling in place of max pooling, and the weights of their channels.
+    """VGG16 with L2 pooling in place of max pooling, and weights of channels.
 
     Args:
         trunk: ``features.N.weight`` and ``features.N.bias`` of torchvision's VGG16.
@@ -47,7 +47,10 @@ class TextureNetwork(nn.Module):
         self.register_buffer("beta", heads["beta"].flatten() / total)
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """Compute the maps of images (B, 3, H, W) in [0, 1], which are the first map themselves."""
+        """Compute the maps of images (B, 3, H, W) in [0, 1].
+
+        The first of them is the images themselves.
+        """
         x = (images - self.get_buffer("mean")) / self.get_buffer("std")
         maps = [images]
         for stage, places in enumerate(STAGES):
@@ -60,7 +63,10 @@ class TextureNetwork(nn.Module):
         return maps
 
     def pooled(self, x: Tensor) -> Tensor:
-        """Halve a map (B, C, h, w): the root of the weighted mean of squares in windows of 3x3."""
+        """Halve the sides of a map (B, C, h, w).
+
+        Values are roots of weighted means of squares, in windows of 3x3.
+        """
         taps = self.get_buffer("taps").expand(x.shape[1], 1, -1, -1)
         return (F.conv2d(x.square(), taps, stride=2, padding=1, groups=x.shape[1]) + 1e-12).sqrt()
 
@@ -75,9 +81,9 @@ class TextureNetwork(nn.Module):
 
 
 def similarities(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute the similarity of means, and that of variations about them, (B, C) each.
+    """Compute the similarity of means, and of variations about them.
 
-    Maps are (B, C, h, w). (2 m m' + c) / (m² + m'² + c) and (2 cov + c) / (var + var' + c).
+    Both are (B, C), of maps (B, C, h, w): (2 m m' + c) / (m² + m'² + c) and (2 cov + c) / (var + var' + c).
     """
     mean_x, mean_y = x.mean((2, 3), keepdim=True), y.mean((2, 3), keepdim=True)
     x, y = x - mean_x, y - mean_y
