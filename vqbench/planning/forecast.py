@@ -171,7 +171,8 @@ class GroupCost:
 def cost_by_group(plan: Plan, left: Iterable[tuple[RunSpec, Metrics]], known: MeasuredTimes) -> dict[str, GroupCost]:
     """Compute what measuring the metrics that runs lack takes, by group.
 
-    Each cost is that of measuring the group alone. A group that has all that is left is the whole; groups overlap, so costs do not add up.
+    Each cost is that of measuring the group alone. A group that has all that is left is the whole; groups overlap, so
+    costs do not add up.
     """
     of_group: dict[str, set[str]] = {}
     for metric, info in plan.metrics.items():
