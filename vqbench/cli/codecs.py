@@ -78,7 +78,7 @@ def codecs(
     quiet: shared.Quiet = False,
     as_json: shared.Json = False,
 ) -> None:
-    """Compress images by classical codecs to a number of bits, and measure them.
+    """Compress images by classical codecs, and measure the files.
 
     Each image gets the highest quality within --bits, of the whole file or of its payload alone. With --suite, values
     become rows of the suite's table, marked as not trained by vqbench. Files stay in --output. The exit code is 1 if no
