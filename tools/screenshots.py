@@ -1,53 +1,78 @@
-"""Take the screenshots of the documentation anew, from the page of the published runs of ``quick``.
+"""Take the screenshots of the documentation anew, from the pages of the published runs.
 
-``python tools/screenshots.py`` needs Chromium and the package playwright (extra ``dev``).
+``python tools/screenshots.py [NAME ...]`` needs Chromium and the package playwright (extra ``dev``).
 """
 
 from __future__ import annotations
 
+import io
 import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from PIL import Image, ImageOps
 from playwright.sync_api import FloatRect, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
-MARGIN = 8  # pixels around what is shown
+MARGIN = 12  # pixels around what is shown
+BORDER, GREY = 1, "#9aa1ad"  # of each image: a grey that is seen on a light and on a dark page
 
-# File name: the elements whose common rectangle is shown, and how much of its height at most.
+
+@dataclass(frozen=True)
+class Screenshot:
+    """What one image shows."""
+
+    selector: str  # elements whose common rectangle is shown
+    height: int  # of that rectangle at most
+    suite: str = "quick"
+    width: int = 1366  # of the window
+    prepare: str = "() => {}"  # a script that is run first
+
+
+COMPARED = "() => { location.hash = '#view:mode=side&a=vq_ema&b=cvq_offline'; }"
+OPEN = "() => [4, 5].forEach(i => { document.querySelectorAll('.codebook')[i].open = true; })"
 SHOTS = {
-    "report-table.png": ("header, #atlas", 900),
-    "report-compare.png": ("#compare", 600),
-    "report-images.png": ("#images .row-name, #images img.pixels", 1000),
-    "report-codebooks.png": ("details.codebook[open]", 900),
+    "report-table.png": Screenshot("header.full, #atlas", 1010, "modern_quick"),
+    "report-compare.png": Screenshot("#h-compare, #comparison", 700, prepare=COMPARED),
+    "report-plots.png": Screenshot("#scatter", 520, "modern_quick"),
+    "report-images.png": Screenshot(".set:not([hidden]) .row-name, .set:not([hidden]) img.pixels", 900, width=1000),
+    "report-codebooks.png": Screenshot("details.codebook[open]", 528, prepare=OPEN),
 }
 
 
-def main() -> None:
-    """Write the page of ``quick`` into a temporary folder and take every screenshot of it."""
+def main(names: list[str]) -> None:
+    """Write the pages into a temporary folder and take the screenshots ``names`` of them, all without any."""
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as started:
-        page_file = Path(folder) / "report.html"
-        words = ["-m", "vqbench", "report", "quick", "--store", "results", "-o", str(page_file)]
+        words = ["-m", "vqbench", "report", "--index", "--store", "results", "-o", folder]
         subprocess.run([sys.executable, *words], cwd=ROOT, check=True)
         browser = started.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        for name, (selector, height) in SHOTS.items():
-            page = browser.new_page(viewport={"width": 1366, "height": 900})
-            page.goto(page_file.as_uri())
-            page.wait_for_selector(".stage canvas")
-            page.locator(".codebook").evaluate_all("all => all.slice(1, 3).forEach(each => { each.open = true; })")
-            boxes = [box for each in page.locator(selector).all() if (box := each.bounding_box())]  # of visible ones
-            page.screenshot(path=ROOT / "docs" / "images" / name, full_page=True, clip=_around(boxes, height))
+        for name in names or SHOTS:
+            _take(browser, SHOTS[name], Path(folder), ROOT / "docs" / "images" / name)
         browser.close()
 
 
-def _around(boxes: list[FloatRect], height: float) -> FloatRect:
-    left, top = (min(box[side] for box in boxes) - MARGIN for side in ("x", "y"))
-    right = max(box["x"] + box["width"] for box in boxes) + MARGIN
+def _take(browser: Any, shot: Screenshot, folder: Path, target: Path) -> None:
+    page = browser.new_page(viewport={"width": shot.width, "height": 900}, reduced_motion="reduce")
+    page.goto((folder / f"{shot.suite}.html").as_uri())
+    page.wait_for_selector("#curves svg.plot")
+    page.evaluate(shot.prepare)
+    page.wait_for_timeout(1000)
+    boxes = [box for each in page.locator(shot.selector).all() if (box := each.bounding_box())]  # of visible ones
+    taken = Image.open(io.BytesIO(page.screenshot(full_page=True, clip=_around(boxes, shot)))).convert("RGB")
+    ImageOps.expand(taken, BORDER, GREY).save(target, optimize=True)
+    page.close()
+
+
+def _around(boxes: list[FloatRect], shot: Screenshot) -> FloatRect:
+    left, top = (max(0, min(box[side] for box in boxes) - MARGIN) for side in ("x", "y"))
+    right = min(shot.width, max(box["x"] + box["width"] for box in boxes) + MARGIN)
     bottom = max(box["y"] + box["height"] for box in boxes) + MARGIN
-    return {"x": left, "y": top, "width": right - left, "height": min(height, bottom - top)}
+    return {"x": left, "y": top, "width": right - left, "height": min(shot.height, bottom - top)}
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

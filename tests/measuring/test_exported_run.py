@@ -23,7 +23,7 @@ from vqbench.errors import AssetError, Interrupted, UsageError
 
 METRICS = ("l1", "psnr", "ssim", "usage", "perplexity", "bits")
 NETWORKS = ("l1", "lpips", "rfid")  # compared on fewer images, which take seconds
-FEW = 110  # test images of these: two batches, the second of ten
+FEW = 200  # test images of these: two whole batches, as kept features are of whole ones
 
 
 def trained(folder: Path, *words: str) -> Path:

@@ -153,7 +153,7 @@ def _values(evaluation: Evaluation, known: KnownImages) -> dict[str, dict[str, V
 
 
 def _with_bits(values: dict[str, dict[str, Value]], rate: Mapping[str, Any] | None) -> dict[str, dict[str, Value]]:
-    """Add the rate of reconstructions without codes, as the metric that counts bits of codes."""
+    """Add the rate of reconstructions without codes as the metric ``bits``."""
     from vqbench.store.record import Value
 
     if rate is not None:

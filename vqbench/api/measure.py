@@ -26,7 +26,7 @@ class HowToMeasure(TypedDict, total=False):
 
     Attributes:
         protocols: names of measuring protocols; by default clean.
-        metrics: names, or a group of metrics: ``fast``, ``paper`` or ``all``; None: ``fast``, those that need no weights.
+        metrics: names, or a group of them: ``fast`` (no weights), ``paper`` or ``all``; None: ``fast``.
         device: where networks are computed; by default cpu.
         label: name of what is evaluated.
         store: folder that keeps values, and the state of what is interrupted; None: nothing is kept.

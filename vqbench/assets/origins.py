@@ -114,6 +114,13 @@ def _trunk(net: str, official: Address, checkpoints: str) -> Origins:
     )
 
 
+_DISTS = Origins(
+    forms=(Form("dists.npz", forms.read_npz), Form("DISTS_pytorch-0.1-*.whl", forms.read_dists_wheel)),
+    sources=(
+        Wheel(20_501, "dists-pytorch", "0.1", "73e54ce13e7cf3ca962ee8e433d129884ec3dc75e00a27af90525e1da760ac61"),
+    ),
+)
+
 ORIGINS: Mapping[str, Origins] = {
     "mnist": _MNIST,
     "fashion_mnist": _FASHION_MNIST,
@@ -124,6 +131,7 @@ ORIGINS: Mapping[str, Origins] = {
         Address(553_433_881, "https://download.pytorch.org/models/", ("vgg16-397923af.pth",)),
         "vgg16-*.pth",
     ),
+    "dists": _DISTS,
     "alexnet_lpips": _trunk(
         "alexnet",
         Address(244_408_911, "https://download.pytorch.org/models/", ("alexnet-owt-7be5be79.pth",)),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from vqbench.api.evaluation import Evaluation
-    from vqbench.measuring.codecs.compressed_folder import CompressedFolder, Target
+    from vqbench.measuring.codecs.compressed_folder import CompressedFolder, RateTarget
     from vqbench.measuring.inputs.image_input import ImageInput
     from vqbench.measuring.pair_inputs import PairInputs
     from vqbench.planning.plan import Plan
@@ -78,7 +78,7 @@ def codecs(
     quiet: shared.Quiet = False,
     as_json: shared.Json = False,
 ) -> None:
-    """Compress images by classical codecs to a number of bits, and measure them.
+    """Compress images by classical codecs, and measure the files.
 
     Each image gets the highest quality within --bits, of the whole file or of its payload alone. With --suite, values
     become rows of the suite's table, marked as not trained by vqbench. Files stay in --output. The exit code is 1 if no
@@ -131,9 +131,12 @@ def _shown(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _targets(bits: Sequence[int], chosen: Sequence[str] | None, counted: str) -> list[Target]:
-    """Return what is to be reached, codec by codec. Raises UsageError for unknown names."""
-    from vqbench.measuring.codecs.compressed_folder import Target
+def _targets(bits: Sequence[int], chosen: Sequence[str] | None, counted: str) -> list[RateTarget]:
+    """Return what is to be reached, codec by codec.
+
+    Raises UsageError for unknown names.
+    """
+    from vqbench.measuring.codecs.compressed_folder import RateTarget
     from vqbench.measuring.codecs.image_codecs import CODECS
 
     if not bits:
@@ -144,7 +147,7 @@ def _targets(bits: Sequence[int], chosen: Sequence[str] | None, counted: str) ->
     if counted not in COUNTED:
         raise UsageError(f"--count {counted}: {nearest(counted, COUNTED)}")
     names = list(dict.fromkeys(chosen)) if chosen else [name for name, codec in CODECS.items() if codec.available]
-    return [Target(name, each, headers) for each in bits for name in names for headers in COUNTED[counted]]
+    return [RateTarget(name, each, headers) for each in bits for name in names for headers in COUNTED[counted]]
 
 
 def _inputs(originals: Path | None, plan: Plan | None, output: Path) -> list[tuple[Path, ImageInput]]:
@@ -165,7 +168,7 @@ def _inputs(originals: Path | None, plan: Plan | None, output: Path) -> list[tup
     return [(output / name, SplitInput.of_dataset(name, dataset)) for name, dataset in datasets.items()]
 
 
-def _compressed(images: ImageInput, target: Target, root: Path, progress: Any) -> CompressedFolder:
+def _compressed(images: ImageInput, target: RateTarget, root: Path, progress: Any) -> CompressedFolder:
     from vqbench.measuring.codecs.compressed_folder import compress
 
     return compress(images, target, root, progress)
@@ -203,7 +206,7 @@ def _pairs(images: ImageInput, files: CompressedFolder) -> PairInputs:
 
 
 def _text(found: Sequence[Mapping[str, Any]], style: str = "text") -> str:
-    """Format JSON data of targets: one table per protocol, with what is out of reach below."""
+    """Format JSON data of targets: one table per protocol, and sentences below."""
     from tabulate import tabulate
 
     from vqbench.protocol import measuring
@@ -235,7 +238,7 @@ def _text(found: Sequence[Mapping[str, Any]], style: str = "text") -> str:
 
 
 def _beyond(each: Mapping[str, Any]) -> str:
-    """Say that a target is out of reach, or that some images are beyond it; else nothing."""
+    """Say that a target is out of reach, or some images are beyond it."""
     if not each["over"]:
         return ""
     images = f"{each['over']:,} of {counted_in_words(each['images'], 'image')} need more by the lowest setting"

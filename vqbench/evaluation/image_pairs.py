@@ -88,7 +88,7 @@ class PairSettings:
 
 
 def chosen_metrics(given: Sequence[str] | None, with_codes: bool, side: int | None = None) -> list[str]:
-    """List the metrics that ``given`` names ask for, a group of them by its metrics of pairs.
+    """List the metrics of ``given`` names, a group by its metrics of pairs.
 
     None: those of :func:`default_metrics`. Raises UsageError for a mix of groups.
     """
@@ -104,7 +104,7 @@ def default_metrics(with_codes: bool, side: int | None = None, group: str = "fas
     ``side`` pixels, the smaller of height and width.
     """
     clean = protocol.MEASURE["clean"]
-    classes = {name: registry.load("metrics", name) for name in metric_groups.members(group)}
+    classes = {name: registry.load("metrics", name) for name in metric_groups.members(group, [clean])}
     own = [name for name, metric in classes.items() if not (metric.of_samples or metric.needs_model)]
     own = [name for name in own if side is None or classes[name].smallest(clean) <= side]
     of_codes = [name for name in own if classes[name].needs_codes]

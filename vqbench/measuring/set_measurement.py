@@ -134,8 +134,12 @@ class SetSettings:
 
 
 def default_set_metrics(group: str = "all") -> list[str]:
-    """List the metrics of ``group`` that compare samples, and need no more than two sets of images."""
-    classes: dict[str, Any] = {name: registry.load("metrics", name) for name in metric_groups.members(group)}
+    """List metrics of samples that need no more than two sets of images.
+
+    They are those of ``group``.
+    """
+    names = metric_groups.members(group, [protocol.MEASURE["clean"]])
+    classes: dict[str, Any] = {name: registry.load("metrics", name) for name in names}
     of_samples = {name: metric for name, metric in classes.items() if metric.of_samples}
     return [name for name, metric in of_samples.items() if not (metric.needs_training or metric.of_likelihood)]
 

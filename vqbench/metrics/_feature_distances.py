@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from vqbench.errors import RunError
+from vqbench.networks import inception
 from vqbench.networks.compat import ensure_torchvision
-from vqbench.networks.inception import DIM
 from vqbench.protocol import MeasureProtocol
 
 EPS = 1e-6  # added to the diagonals of both covariances where their product has no finite root
@@ -41,8 +41,8 @@ def zero_sums(name: str) -> dict[str, Tensor]:
     """Return the sums of no features, for :func:`add_features`."""
     return {
         f"{name}_count": torch.zeros((), dtype=torch.float64),
-        f"{name}_sum": torch.zeros(DIM, dtype=torch.float64),
-        f"{name}_outer": torch.zeros(DIM, DIM, dtype=torch.float64),
+        f"{name}_sum": torch.zeros(inception.DIM, dtype=torch.float64),
+        f"{name}_outer": torch.zeros(inception.DIM, inception.DIM, dtype=torch.float64),
     }
 
 

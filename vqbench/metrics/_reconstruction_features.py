@@ -13,7 +13,6 @@ from vqbench.protocol import FidInput, FidResize, MeasureProtocol
 MOST = 10_000  # images whose features are kept in memory: the first ones
 FEW = 1_000  # images below which neighbours among 2,048 features say little
 SIDES = ("originals", "reconstructions")
-NOTHING = torch.empty(0, inception.DIM)  # features of no images
 
 
 class FeatureMetric(Metric):
@@ -53,12 +52,14 @@ class FeatureMetric(Metric):
                 ("originals", path, *places), lambda: inception.features(self.net, batch.originals[places], *path)
             )
 
-        return self.originals.get(batch.index.tolist(), compute) if len(batch.originals) else NOTHING
+        if not len(batch.originals):
+            return torch.empty(0, inception.DIM)
+        return self.originals.get(batch.index.tolist(), compute)
 
     def features_of_reconstructions(self, batch: Batch) -> Tensor:
         """Return features (B, 2048) of the reconstructions."""
         if not len(batch.reconstructions):
-            return NOTHING
+            return torch.empty(0, inception.DIM)
         key = "reconstructions", self._path()
         return batch.shared(key, lambda: self.features_of_images(batch.reconstructions))
 

@@ -133,7 +133,7 @@ def _on_parents(suite: SuiteSpec, registry: Registry, entries: Sequence[PlannedR
 
 
 def _require_groups(suite: SuiteSpec, entries: Sequence[PlannedRun]) -> None:
-    """Raise UsageError unless the table's groups are of known arguments and data sets."""
+    """Raise UsageError unless the table's groups are known, and mix no data sets."""
     known = ["dataset", *dict.fromkeys(name for entry in entries for name in entry.run.quantizer.args)]
     names = suite.table.grouped_by
     for by in names:

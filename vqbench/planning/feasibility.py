@@ -184,7 +184,7 @@ def _require_metrics(suite: SuiteSpec, data: Mapping[str, Any], sampling: Sampli
 
 
 def _obstacle(suite: SuiteSpec, name: str, dataset: Any, sampling: Sampling | None) -> str | None:
-    """Return why the metric ``name`` cannot be measured on ``dataset``; None if it can."""
+    """Return why ``name`` cannot be measured on ``dataset``; None if it can."""
     metric: Any = registry.load("metrics", name)
     if dataset.of_features and metric.knobs:
         return f"{name} measures images, and {dataset.title} has features; leave {name} out"

@@ -50,7 +50,10 @@ class MeasuredTimes:
         return None if seconds is None else statistics.median(seconds)
 
     def at_most(self, run: RunSpec, metrics: Metrics) -> float | None:
-        """Seconds in which these metrics of ``run``, and perhaps more of them, were measured; None if never."""
+        """Seconds of a pass with these metrics of ``run``, and perhaps more.
+
+        None if there was none.
+        """
         like = _measured_like(run)
         passes = ((of, timed, seconds) for (of, timed), seconds in self.measuring.items() if of == like)
         return min((statistics.median(seconds) for _, timed, seconds in passes if metrics <= timed), default=None)
@@ -166,29 +169,30 @@ class GroupCost:
 
 
 def cost_by_group(plan: Plan, left: Iterable[tuple[RunSpec, Metrics]], known: MeasuredTimes) -> dict[str, GroupCost]:
-    """Return what measuring the metrics that runs lack would take, if those of one group were measured alone.
+    """Compute what measuring the metrics that runs lack takes, by group.
 
-    A group that has all that is left is the whole; groups overlap, so costs do not add up.
+    Each cost is that of measuring the group alone. A group that has all that is left is the whole; groups overlap, so
+    costs do not add up.
     """
     of_group: dict[str, set[str]] = {}
     for metric, info in plan.metrics.items():
         for group in info.groups:
             of_group.setdefault(group, set()).add(metric)
     costs = {}
-    lacking_of = list(left)
+    lacked = list(left)
     for group, names in of_group.items():
-        pairs = [(run, frozenset(each for each in metrics if each[1] in names)) for run, metrics in lacking_of]
+        pairs = [(run, frozenset(each for each in metrics if each[1] in names)) for run, metrics in lacked]
         pairs = [(run, metrics) for run, metrics in pairs if metrics]
         exact = [known.measured(run, metrics) for run, metrics in pairs]
         bounds = [
-            known.at_most(run, metrics) if e is None else e for e, (run, metrics) in zip(exact, pairs, strict=True)
+            known.at_most(*pair) if seconds is None else seconds for seconds, pair in zip(exact, pairs, strict=True)
         ]
         costs[group] = GroupCost(
             values=sum(len(metrics) for _, metrics in pairs),
             runs=len(pairs),
             seconds=sum(filter(None, bounds)),
             not_timed=bounds.count(None),
-            at_most=any(e is None and bound is not None for e, bound in zip(exact, bounds, strict=True)),
+            at_most=any(first is None and bound is not None for first, bound in zip(exact, bounds, strict=True)),
         )
     return {group: cost for group, cost in costs.items() if cost.values}
 

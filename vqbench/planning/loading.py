@@ -240,7 +240,7 @@ def _metric_info(name: str, measure: Sequence[str]) -> MetricInfo:
             metric.by_codebook,
             metric.rate,
             metric.needs_codes,
-            list(groups),
+            groups,
         )
 
 

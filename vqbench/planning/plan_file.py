@@ -71,7 +71,10 @@ def read(path: Path) -> dict[str, Any]:
 def plan_of(spec: SuiteSpec, content: Mapping[str, Any], variant: bool) -> Plan:
     """The plan that a ``content`` which was :func:`read` describes."""
     entries = [_entry_from_dict(entry) for entry in content["entries"]]
-    infos = {name: MetricInfo(**info) for name, info in content["metrics"].items()}
+    infos = {
+        name: MetricInfo(**{**info, "groups": tuple(info.get("groups", ()))})
+        for name, info in content["metrics"].items()
+    }
     datasets = {name: DatasetInfo(**info) for name, info in content["datasets"].items()}
     sampling = _sampling(content["sampling"]) if content.get("sampling") else None
     lengths = {key: Length(**length) for key, length in content.get("lengths", {}).items()}

@@ -125,7 +125,7 @@ def changed_suite(
 
 
 def _wanted_metrics(spec: SuiteSpec, given: Sequence[str], named: str) -> list[str]:
-    """Return the metrics that a suite has after ``given`` names are added.
+    """Add metrics of ``given`` names to those of a suite.
 
     A group takes the place of the suite's own. ``named`` is what an error calls them.
     """
@@ -140,7 +140,7 @@ def _wanted_metrics(spec: SuiteSpec, given: Sequence[str], named: str) -> list[s
 
 
 def _of_metrics(spec: SuiteSpec, wanted: Sequence[str], given: Sequence[str], named: str) -> list[Override]:
-    """Return the overrides that give the suite, and its table, the ``wanted`` metrics."""
+    """Return the overrides that give a suite and its table ``wanted`` metrics."""
     origin = f"{named}{', '.join(given)}"
     changes = [Override("metrics", list(wanted), origin)]
     if spec.table.columns:

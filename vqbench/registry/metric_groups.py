@@ -1,12 +1,13 @@
 """Groups of metrics, by what each metric declares.
 
->>> "psnr" in members("fast"), "rfid" in members("fast"), "rfid" in members("paper")
-(True, False, True)
+>>> from vqbench.protocol import MEASURE
+>>> "psnr" in members("fast", MEASURE.values()), "rfid" in members("fast", MEASURE.values())
+(True, False)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from vqbench.registry.loading import contained, load
 if TYPE_CHECKING:
     from vqbench.protocol import MeasureProtocol
 
-Protocols = Sequence["MeasureProtocol"]
+Protocols = Collection["MeasureProtocol"]
 
 
 @dataclass(frozen=True)
@@ -54,14 +55,11 @@ def groups_of(name: str, protocols: Protocols) -> tuple[str, ...]:
         return tuple(group for group, each in GROUPS.items() if each.has(metric, protocols))
 
 
-def members(group: str, protocols: Protocols = ()) -> list[str]:
+def members(group: str, protocols: Protocols) -> list[str]:
     """List the metrics of a group, whether they apply to some images or not.
 
-    ``protocols`` are the measuring protocols that decide which weights are needed; none: those called clean.
+    ``protocols`` are the measuring protocols, which decide what weights are needed.
     """
-    from vqbench.protocol import MEASURE
-
-    protocols = protocols or [MEASURE["clean"]]
     return [name for name in names("metrics") if group in groups_of(name, protocols)]
 
 

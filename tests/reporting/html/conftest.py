@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import pytest
 
 from tests.support.open_page import CHROMIUM, RESULTS, OpenPage
 from tests.support.simulated_suite import simulated_suite
-from tests.support.tiny_suite import vqbench
+from vqbench.planning import plan_file
 from vqbench.reporting.html import page
+from vqbench.reporting.html.suite_view import suite_view
+from vqbench.store.results import ResultStore
 
 
 @pytest.fixture(scope="module")
@@ -42,18 +45,29 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def modern(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page of the 24 published rows of ``modern_quick``."""
-    return _published("modern_quick", tmp_path_factory.mktemp("modern"))
+    """The page of the first 24 rows of ``modern_quick``, as published."""
+    return _published("modern_quick", tmp_path_factory.mktemp("modern"), 24)
 
 
 @pytest.fixture(scope="module")
 def quick_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page of the 8 published rows of ``quick``."""
-    return _published("quick", tmp_path_factory.mktemp("quick"))
+    """The page of the 8 rows of ``quick``, as published."""
+    return _published("quick", tmp_path_factory.mktemp("quick"), 8)
 
 
-def _published(suite: str, folder: Path) -> Path:
-    assert vqbench("report", suite, "--store", folder, "--results", RESULTS, "-o", folder / "page.html") == 0
+@pytest.fixture(scope="module")
+def seeds_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of three rows of ``quick`` with four seeds each, as published."""
+    return _published("quick-00e038f6", tmp_path_factory.mktemp("seeds"), 3)
+
+
+def _published(name: str, folder: Path, rows: int) -> Path:
+    store = ResultStore(RESULTS)
+    [plan] = [plan for plan in plan_file.stored(store) if plan.name == name]
+    labels = list(dict.fromkeys(entry.label for entry in plan.entries))[:rows]
+    assert len(labels) == rows
+    plan = replace(plan, entries=[entry for entry in plan.entries if entry.label in labels])
+    (folder / "page.html").write_text(page.page(suite_view(plan, [store], paper=True)))
     return folder / "page.html"
 
 

@@ -120,6 +120,29 @@ def test_the_csv_of_a_view_is_that_of_the_command(
     opened.page.close()
 
 
+def test_the_latex_of_a_view_has_the_marks_of_the_command(
+    browser: Any, seeds_page: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Best, second, spread and † of every value are written as `vqbench table --format latex` writes them."""
+    opened = OpenPage(browser, seeds_page)
+    opened.page.evaluate("document.querySelectorAll('.menu').forEach(each => each.open = true)")
+    for key in ("l1", "ssim", "psnr", "lpips", "usage", "perplexity", "seconds"):
+        opened.page.check(f"[data-column={key}]")
+    lines = [line for line in saved(opened, "[data-export=latex]").splitlines() if line.endswith("\\\\")]
+    words = ("--only", "vq", "--only", "vq_ema", "--only", "cvq_online", "--seeds", "42,43,44,45")
+    metrics = ("--set", "metrics=[l1, ssim, psnr, lpips, usage, perplexity]")
+    capsys.readouterr()
+    folders = ("--store", tmp_path, "--results", RESULTS)
+    assert vqbench("table", "quick", "--format", "latex", *folders, *words, *metrics) == 0
+    table = capsys.readouterr().out
+    assert "\\textbf{37.3}" in table
+    for line in lines[1:]:
+        assert line in table
+    assert sum("\\textsuperscript{\\textdagger{}}" in line for line in lines) == 1
+    opened.page.close()
+    assert opened.faults == []
+
+
 def test_twenty_four_rows_fit_on_a_screen(browser: Any, modern: Path) -> None:
     """At 1366 pixels a row takes at most 38, and 24 rows with all that stands above them 1,100."""
     assert modern.stat().st_size < 6e6
@@ -135,6 +158,16 @@ def test_twenty_four_rows_fit_on_a_screen(browser: Any, modern: Path) -> None:
     assert box[1] <= 1100
     assert box[2] <= 1366
     opened.keep("atlas", height=1100)
+    assert opened.faults == []
+    opened.page.close()
+
+
+def test_several_seeds_fit_in_the_width_of_a_laptop(browser: Any, seeds_page: Path) -> None:
+    """With spreads beside the values, too, the images of each row end within 1366 pixels."""
+    opened = OpenPage(browser, seeds_page, 1366)
+    assert opened.page.locator("tr.row .spread:visible").count() >= 9
+    right = opened.page.evaluate("document.querySelector('.atlas').getBoundingClientRect().right")
+    assert right <= 1366
     assert opened.faults == []
     opened.page.close()
 

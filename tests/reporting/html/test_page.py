@@ -198,6 +198,31 @@ def test_one_seed_has_an_interval_over_images_and_more_have_one_over_seeds(quick
     assert "over 2 seeds" in bases
 
 
+def test_reasons_of_rows_that_are_not_compared_are_named_once(everything: str) -> None:
+    """Rows without a comparison are listed after their common reason."""
+    text = html.unescape(everything)
+    lines = re.findall(r"Not compared: (.*?)</p>", text)
+    assert lines
+    for line in lines:
+        reasons = re.findall(r"(?:^|; )([^;()]+) \(", line)
+        assert reasons
+        assert len(reasons) == len(set(reasons))
+    assert any("not run (sqvae)" in line and "failed (hvq)" in line for line in lines)
+
+
+def test_external_rows_are_set_apart(tmp_path: Path) -> None:
+    """A row that was not trained here has a class, and the legend says what its hollow square means."""
+    suite = simulated_suite(tmp_path)
+    [table] = suite.tables
+    block = table.blocks[0]
+    rows = [replace(row, external=row.label == "cvq") for row in block.rows]
+    external = replace(table, blocks=[replace(block, rows=rows), *table.blocks[1:]])
+    text = page.page(replace(suite, tables=[external]))
+    assert len(re.findall(r'<tr class="row external"', text)) == 1
+    assert "Hollow square: row not trained here, not ranked." in text
+    assert "Hollow square" not in page.page(suite)
+
+
 # Other pages ----------------------------------------------------------------------------------------------------------
 
 
@@ -213,6 +238,25 @@ def test_the_index_leads_to_a_page_of_every_suite(tmp_path: Path) -> None:
     assert all((tmp_path / "out" / name).stat().st_size < 3e6 for name in pages)
     assert "4 failed" in start
     assert "<img src=x" not in start
+
+
+def test_a_card_says_how_its_suite_differs_from_the_file(tmp_path: Path) -> None:
+    """The title is whole; what was left out, reduced or changed stands below it, settings of many letters by name."""
+    plan = published("quick-00e038f6")
+    changed = ["generate={diffusion: {steps: 4500, batch_size: 64, channels: 32}}", "codebook.num_codes=64"]
+    suite = plan.suite.model_copy(update={"changed": changed, "reduced": {"batch_size": 8}, "test_images": 100})
+    plan_file.save(replace(plan, suite=suite), ResultStore(tmp_path / "results"))
+    folders = ("--store", tmp_path / "results", "--results", tmp_path, "-o", tmp_path / "out")
+    assert vqbench("report", "--index", *folders) == 0
+    words = (
+        "Differs from suite quick: reduced to batch size 8; reduced to the first 100 test images; 3 of 8 rows; "
+        "changed generate; changed codebook.num_codes=64."
+    )
+    for name in ("index.html", "quick-00e038f6.html"):
+        text = (tmp_path / "out" / name).read_text()
+        assert words in text
+        assert "CHANGED" not in text
+        assert "..." not in re.sub(r"<(style|script).*?</\1>", "", text, flags=re.S)
 
 
 def test_an_index_of_nothing_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from vqbench.planning import plan_file
 from vqbench.reporting.html import codebooks, images, page
+from vqbench.reporting.html.png import PngImage
 from vqbench.reporting.html.suite_view import RunView, SuiteView, suite_view
 from vqbench.store import snapshots
 from vqbench.store.results import ResultStore
@@ -119,3 +120,34 @@ def test_more_use_is_more_contrast_on_any_page() -> None:
         share = codebooks.SHADES[:, 3:] / 255
         seen = share * codebooks.SHADES[:, :3] + (1 - share) * background
         assert (np.diff(np.abs(seen - background).sum(1)) > 0).all()
+
+
+def levels(image: PngImage) -> np.ndarray:
+    """The entries of a PNG in a page."""
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(image.source.partition(",")[2]))))
+
+
+def test_strips_share_one_scale_and_name_their_epochs(modern: SuiteView) -> None:
+    """A code that is used half as often as the most used one of another run is not drawn as strongly."""
+    view = next(view for view in modern.runs if view.curves)
+    strong, weak = (snapshots.UsageHistory(np.full((5, 8), level, np.uint8), 1, 1) for level in (80, 40))
+    drawn = codebooks.codebook_views([replace(view, curves=strong), replace(view, curves=weak)], 10**6)
+    assert [each.strip is not None and int(levels(each.strip).max()) for each in drawn] == [15, 8]
+    assert [each.epochs for each in drawn] == [[1, 5], [1, 5]]
+
+
+def test_a_line_divides_used_from_unused_codes(modern: SuiteView) -> None:
+    """Used codes stand above a line of black and white, the others below it, whatever the order in the file."""
+    view = next(view for view in modern.runs if view.portrait and view.portrait.decoded is not None)
+    assert view.portrait is not None
+    decoded = np.stack([np.full((1, 8, 8), 50 + 50 * (i % 2), np.uint8) for i in range(8)])
+    counts = np.array([[3, 0] * 4])
+    portrait = replace(view.portrait, counts=counts, codes_per_image=None, codes_at=None, features_at=None)
+    portrait = replace(portrait, decoded=decoded, decoded_codes=np.arange(8))
+    [drawn] = codebooks.codebook_views([replace(view, portrait=portrait)], 10**6)
+    assert (drawn.decoded_used, drawn.decoded_count) == (4, 8)
+    assert drawn.decoded is not None
+    sheet = levels(drawn.decoded)
+    line = int(np.flatnonzero((sheet == 0).any(1))[0])
+    assert set(np.unique(sheet[line - 4])) == {50, 127}
+    assert set(np.unique(sheet[line + 6])) == {100, 127}

@@ -48,7 +48,9 @@ def plan(
     fetch: Fetch,
     steps_only: bool = False,
 ) -> ExplanationPlan:
-    """Choose what to evaluate: settings in turn, then each alone unless ``steps_only``.
+    """Choose what to evaluate: settings in turn, then each alone.
+
+    With ``steps_only``, none alone.
 
     Raises RunError for images that are too few or too small for a metric, and AssetError for weights that cannot be
     had.

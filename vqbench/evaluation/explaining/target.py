@@ -203,7 +203,7 @@ def _combined(single: list[tuple[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def _idle(settings: Mapping[str, Any], base: Conditions, inputs: Inputs) -> bool:
-    """Return whether pixels cannot be so, or a setting is so already, beside the others."""
+    """Return whether settings contradict each other, or change nothing."""
     jpeg = settings.get("jpeg", base.jpeg)
     if "fid_input" in settings and given(
         "fid_input", settings["fid_input"], replace(changed(base, settings), fid_input=None)

@@ -22,7 +22,7 @@ SIDE = "originals"  # how the state of a metric of sets begins for what referenc
 
 
 def distance_images(name: str, under: MeasureProtocol) -> int:
-    """Return how many pairs take Inception as long as the distance of ``name`` takes after them."""
+    """Count the pairs that Inception computes in the time of one distance."""
     if name != "rfid":
         return 0
     return 50 if isinstance(under.fid_resize, int) else 3  # by scipy or by factors; whatever the number of pairs

@@ -26,7 +26,7 @@ FACTS = "codec.json"  # written last: a folder with it is whole
 
 
 @dataclass(frozen=True)
-class Target:
+class RateTarget:
     """What files may need: bits an image, of whole files or of their payload."""
 
     codec: str
@@ -55,7 +55,7 @@ class Target:
 class CompressedFolder:
     """The files of one target, and what they need."""
 
-    target: Target
+    target: RateTarget
     folder: Path
     bits: list[int]  # of each image, of what the target counts
     file_bits: list[int]  # likewise, of whole files
@@ -85,12 +85,12 @@ class CompressedFolder:
 
 
 def compress(
-    originals: ImageInput, target: Target, root: Path, progress: Callable[[int, int], None]
+    originals: ImageInput, target: RateTarget, root: Path, progress: Callable[[int, int], None]
 ) -> CompressedFolder:
-    """Compress all images to files below ``root``, or return those of an earlier call.
+    """Compress all images to files below ``root``.
 
-    Each image has the highest setting within the target. Files have the names of the originals, or numbers. Where the
-    target is out of reach on average, files are deleted.
+    Files of an earlier call are used. Each image has the highest setting within the target. Files have the names of the
+    originals, or numbers. Where the target is out of reach on average, files are deleted.
 
     Raises:
         UsageError: The folder has other files; a codec that this Pillow lacks; images that are floats.
@@ -126,7 +126,7 @@ def compress(
     return result
 
 
-def _compressed(originals: ImageInput, target: Target) -> Iterator[Compressed]:
+def _compressed(originals: ImageInput, target: RateTarget) -> Iterator[Compressed]:
     """Yield the images as files, in their order, computed ahead by threads."""
 
     def part(start: int) -> list[Compressed]:
@@ -144,7 +144,7 @@ def _image(image: InputImage | DamagedImage) -> Image.Image:
     return Image.fromarray(levels)
 
 
-def _finished(folder: Path, target: Target, stamp: str) -> CompressedFolder | None:
+def _finished(folder: Path, target: RateTarget, stamp: str) -> CompressedFolder | None:
     """Return what an earlier call has written of the same images; None without it."""
     try:
         facts = stored_files.json_of(folder / FACTS)

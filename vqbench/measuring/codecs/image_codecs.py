@@ -1,4 +1,4 @@
-"""JPEG, WebP, AVIF and JPEG 2000 as Pillow writes them, and the bytes of their payload.
+"""JPEG, WebP, AVIF and JPEG 2000 as Pillow writes them, and their payloads.
 
 The payload is a file without its headers, which say size and settings: it is to a file what the codes are to a
 tokenizer's decoder, which knows the rest. It is a lower bound, since headers also hold what was fitted to the image
@@ -83,9 +83,9 @@ def _end_of_scan(data: bytes, place: int) -> int:
 
 
 def webp_payload(data: bytes) -> int:
-    """Count the bytes of the ``VP8`` chunk's content, which begins with the frame header of 10 bytes.
+    """Count the bytes of the ``VP8`` chunk's content.
 
-    The RIFF header and the chunk's own (20 bytes together) are not counted.
+    It begins with the frame header of 10 bytes. The RIFF header and the chunk's own, 20 bytes together, do not count.
     """
     place = 12
     while place < len(data):
@@ -97,7 +97,7 @@ def webp_payload(data: bytes) -> int:
 
 
 def avif_payload(data: bytes) -> int:
-    """Count the bytes of the content of ``mdat`` boxes: the AV1 bitstream, sequence header included."""
+    """Count the bytes of the content of ``mdat`` boxes: the AV1 bitstream."""
     found = [length for kind, length in _boxes(data) if kind == b"mdat"]
     if not found:
         raise ValueError("an AVIF file without an mdat box")
@@ -117,9 +117,10 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, int]]:
 
 
 def jpeg2000_payload(data: bytes) -> int:
-    """Count the bytes of all tile-parts after their SOD marker: packets with their headers.
+    """Count the bytes of all tile-parts after their SOD marker.
 
-    The main header (SIZ, COD, QCD, ...), those of tile-parts (SOT to SOD) and EOC are not counted.
+    These are packets with their headers. The main header (SIZ, COD, QCD, ...), those of tile-parts (SOT to SOD) and EOC
+    are not counted.
     """
     place, count = data.index(SOT), 0
     while data[place : place + 2] == SOT:
@@ -148,7 +149,7 @@ def _avif(setting: int, image: Image.Image) -> dict[str, Any]:
 
 
 def _jpeg2000(setting: int, image: Image.Image) -> dict[str, Any]:
-    """Settings are geometric steps of the bits per pixel that the rate control aims at.
+    """Settings are geometric steps of the bits per pixel to aim at.
 
     Colours are transformed to luminance and chrominance, which Pillow does not do by itself.
     """

@@ -1,4 +1,4 @@
-"""Find the best setting of a codec within a number of bits. Must not import torch."""
+"""Find the best setting of a codec within a number of bits."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ class Compressed(NamedTuple):
 
 
 def compressed(image: Image.Image, codec: ImageCodec, target: float, headers: bool) -> Compressed:
-    """Compress ``image`` by the highest setting that a bisection finds to need at most ``target`` bits.
+    """Compress ``image`` by the highest setting within ``target`` bits.
 
-    Sizes hardly ever fall from one setting to the next. Where the lowest needs more, it is taken, and marked.
+    It is found by bisection, since sizes hardly ever fall from one setting to the next. Where the lowest needs more, it
+    is taken, and marked.
     """
 
     def at(setting: int) -> Compressed:

@@ -21,7 +21,7 @@ from vqbench.reporting.tables.formats.layout import layout
 from vqbench.reporting.tables.table import Cell, Column, ColumnGroup, Row, RowBlock, Table
 from vqbench.system.console import one_line
 
-COLUMNS = 4  # of values that a page shows at first
+COLUMNS, COLUMNS_OF_SEEDS = 4, 3  # of values that a page shows at first, the latter beside their spread over seeds
 SHOWN = ("axis", "codes", "entropy", "parameters", "milliseconds", "images")  # columns besides the metrics
 FACTS = ("entropy", "bits", "parameters", "milliseconds")
 
@@ -41,11 +41,14 @@ def _view(suite: SuiteView, table: Table) -> dict[str, Any]:
             judged = {slot - g * width: test for (at, slot), test in tests.items() if at == b and slot // width == g}
             panels.append(_panel(suite, table, block, group, g * width, judged, corrected))
     metric = _leading(suite, table.columns)
+    most = COLUMNS if len(suite.plan.suite.seeds) == 1 else COLUMNS_OF_SEEDS
     return {
         "protocol": table.protocol,
         "key": table.key or table.title,
         "basis": table.basis,
-        "columns": [_column(column, i in _first(table.columns, metric)) for i, column in enumerate(table.columns)],
+        "columns": [
+            _column(column, i in _first(table.columns, metric, most)) for i, column in enumerate(table.columns)
+        ],
         "metric": metric,
         "panels": panels,
         "findings": [_sentence(panels, i) for i in range(width)],
@@ -56,7 +59,7 @@ def _view(suite: SuiteView, table: Table) -> dict[str, Any]:
 
 
 def _legend(table: Table, panels: Sequence[Mapping[str, Any]]) -> str:
-    """Return what the marks of the table mean, besides those of the best and the second best row."""
+    """Explain the marks of the table other than best and second best."""
     rows = [row for panel in panels for row in panel["rows"]]
     hollow = {
         "Hollow dot: upper bound, not ranked.": any(row["bound"] for row in rows),
@@ -74,12 +77,12 @@ def _leading(suite: SuiteView, columns: Sequence[Column]) -> int:
     return next((i for i in ranked if columns[i].label == SCORE), ranked[0] if ranked else 0)
 
 
-def _first(columns: Sequence[Column], metric: int) -> set[int]:
-    """Return the positions of the columns that a page shows at first."""
+def _first(columns: Sequence[Column], metric: int, most: int) -> set[int]:
+    """Return the positions of ``most`` columns or fewer, shown at first."""
     order = sorted(
         range(len(columns)), key=lambda i: (i != metric, not columns[i].better, bool(columns[i].unranked), i)
     )
-    return {i for i in order if columns[i].key != BITS and columns[i].better}.intersection(order[:COLUMNS])
+    return {i for i in order if columns[i].key != BITS and columns[i].better}.intersection(order[:most])
 
 
 def _column(column: Column, shown: bool) -> dict[str, Any]:

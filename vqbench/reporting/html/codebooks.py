@@ -19,7 +19,6 @@ SIDE = 240  # pixels of a plane
 # One blue, from transparent for unused codes to opaque: on a light and on a dark page, more use is more contrast.
 SHADES = np.stack([*(np.full(LEVELS, level) for level in (31, 111, 235)), np.linspace(40, 255, LEVELS)], 1)
 SHADES[0, 3] = 0
-FEW = 64  # rings that are drawn bold
 GREY, BLUE, RED = (128, 128, 128, 110), (31, 111, 235, 230), (217, 72, 15, 235)
 
 
@@ -151,7 +150,7 @@ def _plane(view: RunView) -> PngImage | None:
     if codes is not None and portrait.counts is not None:
         used = portrait.counts.any(0)
         marks(draw.rectangle, codes[used], 5, fill=BLUE)
-        marks(draw.ellipse, codes[~used], 8, outline=RED, width=3 if (~used).sum() <= FEW else 1)
+        marks(draw.ellipse, codes[~used], 8, outline=RED, width=3)
     small = np.asarray(canvas.resize((SIDE, SIDE), Image.Resampling.BOX))
     number = "" if codes is None else f" and {counted(len(codes), 'code')}"
     if codes is not None and portrait.counts is not None:

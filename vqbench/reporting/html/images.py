@@ -96,7 +96,7 @@ def sample_thumbnails(view: RunView) -> PngImage | None:
 
 
 def row_thumbnails(views: Sequence[RunView]) -> PngImage | None:
-    """Draw the samples of a row's generator, or else the reconstructions of its first run that keeps some."""
+    """Draw the samples of a row's generator, or else some reconstructions."""
     sampled = (shown for view in views if (shown := sample_thumbnails(view)))
     return next(sampled, None) or next((shown for view in views if (shown := thumbnails(view))), None)
 
@@ -158,9 +158,9 @@ def _set(name: str, title: str, kept: Sequence[RunView], views: Sequence[RunView
 
 
 def _rows(kept: Sequence[RunView], name: str, few: int | None = None) -> list[RunImages]:
-    """Draw the first ``few`` images of one set, all without it, of every run that keeps some.
+    """Draw the first ``few`` images of one set, of every run that keeps some.
 
-    Common images have no originals of their own.
+    Without ``few``, all are drawn. Common images have no originals of their own.
     """
     rows = [_run_images(view, at[:few]) for view in kept if len(at := _positions(view, name))]
     if name != "same" or not rows:

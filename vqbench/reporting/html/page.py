@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vqbench.reporting.column_tests import judge_columns
@@ -14,15 +15,16 @@ from vqbench.reporting.html.templating import fill
 
 LARGEST = 20_000_000  # bytes of a page
 FIRST, EACH = 1_300_000, 185_000  # bytes of a page for all rows, and more for each: 3 MB with 8, 6 MB with 24
-IMAGES, VALUES = 0.74, 0.12  # shares for images, and for values of test images
+IMAGES, VALUES = 0.8, 0.12  # shares for images, and for values of test images
 STATES = ("done", "partly", "failed", "missing")
 
 
 def page(view: SuiteView) -> str:
     """Return the page of a suite as HTML."""
     whole = min(LARGEST, FIRST + EACH * _rows(view))
-    room = int(IMAGES * whole) // max(1, sum(run.portrait is not None or run.samples is not None for run in view.runs))
     views = atlas(view)
+    room = int(IMAGES * whole) - _size(views)
+    room //= max(1, sum(run.portrait is not None or run.samples is not None for run in view.runs))
     datasets = [
         {
             "name": name,
@@ -59,6 +61,12 @@ def page(view: SuiteView) -> str:
     )
 
 
+def _size(views: Sequence[Mapping[str, Any]]) -> int:
+    """Return the bytes of the thumbnails in the atlas."""
+    rows = [row for each in views for panel in each["panels"] for row in panel["rows"]]
+    return sum(row["images"].size for row in rows if row["images"])
+
+
 def _without_images(view: dict[str, Any]) -> dict[str, Any]:
     """Return a view of the atlas without what the template alone draws."""
     drawn = ("usage", "images")
@@ -71,7 +79,7 @@ def _without_images(view: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rows(view: SuiteView) -> int:
-    """Return the number of rows of the atlas, which is about that of methods times data sets."""
+    """Return the number of rows of the atlas."""
     return max((sum(len(block.rows) for block in table.blocks) for table in view.tables), default=len(view.runs))
 
 

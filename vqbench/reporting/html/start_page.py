@@ -39,7 +39,7 @@ class SuiteCard:
 
     @cached_property
     def leading(self) -> tuple[str, PngImage | None]:
-        """The finding on the suite's page for its leading metric, and images of the row that leads."""
+        """The finding for the leading metric, and images of the leading row."""
         views = atlas(self.view)
         if not views or not views[0]["findings"]:
             return "", None

@@ -158,10 +158,10 @@ function canvas(content) {
 
 // A frame of the size of the image, in which it is enlarged: + and − zoom, arrow keys move, a double click zooms in.
 function framed(drawn) {
-  const frame = el("div", { class: "frame", tabindex: 0, role: "group", "aria-label": "Image: + and − zoom, arrow keys move", "data-pick": "frame",
+  const frame = el("div", { class: "pane", tabindex: 0, role: "group", "aria-label": "Image: + and − zoom, arrow keys move", "data-pick": "frame",
     onkeydown: (event) => { const step = { "+": 1, "=": 1, "-": -1, 0: -ZOOMS.length }[event.key]; if (step) { event.preventDefault(); zoomTo(ZOOMS.indexOf(zoom) + step); } },
     ondblclick: () => zoomTo((ZOOMS.indexOf(zoom) + 1) % ZOOMS.length),
-    onscroll: () => { for (const other of all("#comparison .frame")) if (other !== frame) other.scrollTo(frame.scrollLeft, frame.scrollTop); } }, drawn);
+    onscroll: () => { for (const other of all("#comparison .pane")) if (other !== frame) other.scrollTo(frame.scrollLeft, frame.scrollTop); } }, drawn);
   frame.dataset.side = drawn.style.width;
   sized(frame);
   return frame;
@@ -176,7 +176,7 @@ function sized(frame) {
 function zoomTo(index) {
   const before = zoom;
   zoom = ZOOMS[Math.max(0, Math.min(ZOOMS.length - 1, index))];
-  for (const frame of all("#comparison .frame")) {
+  for (const frame of all("#comparison .pane")) {
     const [x, y] = [frame.scrollLeft + frame.clientWidth / 2, frame.scrollTop + frame.clientHeight / 2];
     sized(frame);
     frame.scrollTo((x * zoom) / before - frame.clientWidth / 2, (y * zoom) / before - frame.clientHeight / 2);
