@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ import lmdb
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 import vqbench
-from tests.measuring.conftest import COUNT, levels_of, write_pairs
+from tests.measuring.conftest import COUNT, levels_of, photographs, write_pairs
 from vqbench import protocol, registry
+from vqbench.api.measure import measure_files
 from vqbench.images import as_measured, to_unit
 from vqbench.metric import Batch, Context
 
@@ -119,6 +122,18 @@ def test_every_container_holds_the_same_images(pairs: Pairs, tmp_path: Path) -> 
         found = vqbench.evaluate(*sides).per_image
         assert found.name.tolist() == [name.replace(".", "-") for name in expected.name]
         np.testing.assert_array_equal(found[["l1", "psnr", "ssim"]], expected[["l1", "psnr", "ssim"]])
+
+
+def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
+    """A file name of other bytes is matched, and stands in the values per image by its codes."""
+    photo = Image.fromarray(photographs(1)[0])
+    for side in ("a", "b"):
+        (tmp_path / side).mkdir()
+        photo.save(os.fsencode(tmp_path / side) + b"/\xe9.png")
+    store = tmp_path / "measured"
+    for _ in range(2):  # measured, and read again
+        found = measure_files(tmp_path / "a", tmp_path / "b", metrics=["l1"], store=store)
+        assert found.per_image["name"].tolist() == ["\\udce9"]
 
 
 def test_every_array_holds_the_same_images(pairs: Pairs, tmp_path: Path) -> None:

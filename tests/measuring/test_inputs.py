@@ -222,12 +222,42 @@ def test_arrays_that_are_refused(own: Pairs, tmp_path: Path) -> None:
     (tmp_path / "text.npy").write_text("hello")
     assert "not an array of numbers" in refused(tmp_path / "good.npy", tmp_path / "text.npy")
     np.savez(tmp_path / "two.npz", a=good, b=good)
-    assert "2 arrays (a, b); choose one with --array" in refused(tmp_path / "good.npy", tmp_path / "two.npz")
+    assert "two.npz: 2 arrays (a, b); choose one with --array" in refused(tmp_path / "good.npy", tmp_path / "two.npz")
     torch.save({"model": print}, tmp_path / "code.pt")
     assert "not an array of numbers" in refused(tmp_path / "good.npy", tmp_path / "code.pt")
     np.save(tmp_path / "levels.npy", np.zeros((4, 3, 32, 32), np.uint8))
     np.save(tmp_path / "others.npy", np.ones((4, 3, 32, 32), np.uint8))
     assert "of float arrays only" in refused(tmp_path / "levels.npy", tmp_path / "others.npy", range="0..1")
+
+
+def test_tensors_that_are_refused(tmp_path: Path) -> None:
+    """Tensors without dense values, of 8-bit floats, and files without a tensor are refused, the file named."""
+    good = torch.rand(4, 3, 8, 8)
+    np.save(tmp_path / "good.npy", good.numpy())
+    quantized = torch.quantize_per_tensor(good, 0.01, 0, torch.quint8)
+    for content, sentence in (
+        (good.to_sparse(), "a sparse, meta or quantized tensor"),
+        (quantized, "a sparse, meta or quantized tensor"),
+        (good.to("meta"), "a sparse, meta or quantized tensor"),
+        (good.to(torch.float8_e4m3fn), "float8_e4m3fn has too few digits"),
+        ({"epoch": 3}, "no array is in it"),
+    ):
+        torch.save(content, tmp_path / "other.pt")
+        found = refused(tmp_path / "good.npy", tmp_path / "other.pt")
+        assert sentence in found
+        assert "other.pt: " in found
+    (tmp_path / "other.pt").write_text("hello")
+    assert "not in the format that torch.save writes" in refused(tmp_path / "good.npy", tmp_path / "other.pt")
+
+
+def test_floats_of_other_machines(tmp_path: Path) -> None:
+    """Floats of the other byte order are the same images; longer ones than torch has are refused."""
+    good = np.random.default_rng(0).random((4, 3, 32, 32), np.float32)
+    np.save(tmp_path / "a.npy", good)
+    np.save(tmp_path / "b.npy", good.astype(good.dtype.newbyteorder()))
+    assert vqbench.evaluate(tmp_path / "a.npy", tmp_path / "b.npy", metrics=["l1"])["l1"] == 0
+    np.save(tmp_path / "long.npy", good.astype(np.longdouble))
+    assert "give uint8 (0 to 255), or floats" in refused(tmp_path / "a.npy", tmp_path / "long.npy")
 
 
 def test_overshoot_is_clipped_and_counted(tmp_path: Path) -> None:
@@ -265,6 +295,7 @@ def test_codes(pairs: Pairs, tmp_path: Path) -> None:
     assert "but 24 images" in against(codes[:-1])
     assert "give whole numbers" in against(codes.astype(np.float32))
     assert "codes of shape (384,)" in against(codes.reshape(-1))
+    assert "there is no code in it" in against(codes[:, :0])
     assert "--num-codes is 32" in refused(*pairs, tmp_path / "map.npz", 32)  # type: ignore[arg-type]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,20 @@ def test_batches(pairs: Pairs) -> None:
     assert found.values.value.tolist() == whole.values.value.tolist()
 
 
+def test_a_model_may_reuse_its_buffer(pairs: Pairs) -> None:
+    """Reconstructions and codes that a model overwrites in its next call, as CUDA graphs do, are kept before."""
+    images, codes = torch.empty(7, 3, SIDE, SIDE), torch.empty(7, SIDE, SIDE, dtype=torch.int64)
+
+    def reusing(x: Tensor) -> tuple[Tensor, Tensor]:
+        made = coarse(x)
+        return images[: len(x)].copy_(made[0]), codes[: len(x)].copy_(made[1])
+
+    how: dict[str, Any] = {"batch_size": 7, "num_codes": 216, "metrics": ["l1", "perplexity"]}
+    assert vqbench.evaluate(pairs[0], model=reusing, **how)["l1"] > 0
+    found, expected = (vqbench.evaluate(pairs[0], model=model, **how) for model in (reusing, coarse))
+    assert found.values.value.tolist() == expected.values.value.tolist()
+
+
 def test_random_models_are_reproducible(pairs: Pairs, file: Path, tmp_path: Path, monkeypatch: Any) -> None:
     """Stopped at random batches, a model that draws has the same values, and the caller's generator is left alone."""
     monkeypatch.setattr(pair_stream, "PIXELS", 5 * SIDE * SIDE)  # five images a batch
@@ -182,6 +197,7 @@ def test_kept_by_weights(pairs: Pairs, tmp_path: Path) -> None:
             lambda x: x.nothing,
             "fails: AttributeError: 'Tensor' object has no attribute 'nothing' (test_models.py, line",
         ),
+        (lambda x: sys.exit(0), "fails: SystemExit: 0 (test_models.py, line"),
         (lambda x: (x, x), "codes of type float32: give whole numbers"),
         (nn.Identity, "it is a class; give an instance"),
         (3, "it is of type int, which cannot be called"),
@@ -414,3 +430,17 @@ def test_report_and_json_of_a_model(pairs: Pairs, file: Path, tmp_path: Path, mo
     require("measure", data)
     assert data["matched_by"] == "model"
     assert data["model"]["name"] == f"{file.name}:coarse"
+
+
+def test_what_a_model_prints(pairs: Pairs, tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    """What a model's file prints goes to stderr, so that --json prints JSON alone."""
+    monkeypatch.chdir(tmp_path)
+    how = ("--model-range", "-1..1", "--device", "cpu", "--metrics", "l1", "-q", "--json")
+    for name, *own in (("measure", "--report", "page.html"), ("explain",)):
+        text = "print('imported')\n\ndef model(x):\n    print('called')\n    return x / 2\n"
+        (tmp_path / f"loud_{name}.py").write_text(text)
+        assert command(name, pairs[0], "--model", f"loud_{name}.py:model", *how, *own) == 0
+        shown = capsys.readouterr()
+        assert json.loads(shown.out)
+        assert "imported" in shown.err
+        assert "called" in shown.err

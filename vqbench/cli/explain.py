@@ -15,7 +15,7 @@ from vqbench.cli import model_options as models
 from vqbench.cli import options as shared
 from vqbench.cli import trained as trained_run
 from vqbench.cli.options import add_plugins, given_path, whole_number
-from vqbench.cli.output import note, print_json
+from vqbench.cli.output import note, print_json, prints_to_stderr
 from vqbench.errors import Interrupted, UsageError
 from vqbench.system.paths import is_file, is_folder, path_of
 
@@ -122,7 +122,8 @@ def explain(
     reading = ReadingOptions(by_order, originals_as, value_range, array, skip_damaged, as_rgb)
     with assets.no_downloads(offline):
         if made_by is not None or _are_images(words):
-            pairs = _opened(words, made_by, other_reference, images, reading, device, say)
+            with prints_to_stderr():
+                pairs = _opened(words, made_by, other_reference, images, reading, device, say)
             _explain_images(pairs, options, target, alone, quiet, as_json)
             return
         if target is not None or other_reference is not None or reading != ReadingOptions():
@@ -216,7 +217,7 @@ def _progress(quiet: bool) -> Iterator[Progress]:
     from vqbench.execution.progress import image_progress
     from vqbench.execution.stopping import Stop
 
-    with Stop() as stop, image_progress("evaluating", quiet) as show:
+    with prints_to_stderr(), Stop() as stop, image_progress("evaluating", quiet) as show:
 
         def on_progress(done: int, total: int) -> None:
             show(done, total)

@@ -12,7 +12,7 @@ import typer
 from vqbench.cli import model_options as models
 from vqbench.cli import options as shared
 from vqbench.cli.options import Selection, add_plugins, given_path, whole_number
-from vqbench.cli.output import note, print_json
+from vqbench.cli.output import note, print_json, prints_to_stderr
 from vqbench.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
@@ -176,7 +176,8 @@ def measure(
     inputs = originals, reconstructions, codes, num_codes, reference
     evaluation = _measured(external, inputs, runs, settings, offline, quiet)
     if report is not None:
-        write_report(evaluation, report, originals, made_by or reconstructions, options, device)
+        with prints_to_stderr():
+            write_report(evaluation, report, originals, made_by or reconstructions, options, device)
     _print(evaluation, style, output, as_json)
     if stored := evaluation.about.get("row"):
         note(f"stored as a row of {suite}: {stored['folder']}")
@@ -246,7 +247,7 @@ def image_work(activity: str, quiet: bool) -> Iterator[Callable[[int, int], None
     from vqbench.execution.progress import image_progress
     from vqbench.execution.stopping import Stop
 
-    with Stop() as stop, stop.graceful(note), image_progress(activity, quiet) as show:
+    with prints_to_stderr(), Stop() as stop, stop.graceful(note), image_progress(activity, quiet) as show:
 
         def on_progress(done: int, total: int) -> None:
             show(done, total)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from vqbench.errors import StoreError
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 def note(text: str) -> None:
     """Print one sentence to stderr."""
     print(f"vqbench: {text}", file=sys.stderr, flush=True)
+
+
+def prints_to_stderr() -> redirect_stdout[Any]:
+    """Redirect what a user's code prints: stdout has results alone, such as JSON."""
+    return redirect_stdout(sys.stderr)
 
 
 def print_hint(command: str, suite: str, plan: Plan, stores: Sequence[ResultStore]) -> None:

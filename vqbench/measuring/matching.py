@@ -34,7 +34,7 @@ def matched(originals: ImageInput, reconstructions: ImageInput, by_order: bool =
     left, right = originals.names, reconstructions.names
     if not by_order and (left is None) != (right is None):
         raise UsageError(
-            f"{originals.path} is a {originals.kind}, {reconstructions.path} a {reconstructions.kind}: an array has no "
+            f"{originals.path} ({originals.kind}), {reconstructions.path} ({reconstructions.kind}): an array has no "
             "names; --by-order matches by position, files in natural order"
         )
     if by_order or left is None or right is None:

@@ -41,7 +41,7 @@ class ArrayFile:
         shape, dtype = self._rows.shape, self._rows.dtype
         self._last = _channels_last(shape, str(path))
         self.notes = [f"{path} is read as (N, H, W, C)."] if self._last else []
-        if dtype != np.uint8 and dtype.kind != "f":
+        if dtype != np.uint8 and (dtype.kind != "f" or dtype.itemsize > 8):  # torch has no longer floats
             raise UsageError(f"{path}: images of type {dtype}; give uint8 (0 to 255), or floats")
         if not shape[0]:
             raise UsageError(f"{path}: an array of shape {shape} has no image; give at least one")
@@ -100,7 +100,7 @@ def _npy_rows(path: Path) -> RowReader:
 def _npz_rows(path: Path, array: str | None) -> RowReader:
     archive = zipfile.ZipFile(files.open_regular(path))
     members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-    name = _chosen(members, array)
+    name = _chosen(members, array, path)
     with archive.open(members[name]) as start:
         header = files.npy_header(start.read(files.NPY_HEADER))
     files.require_array(header.dtype, header.shape, members[name].file_size - header.size)
@@ -112,6 +112,7 @@ def _seeking(file: Any, offset: int, header: files.NpyHeader) -> RowReader:
     if header.fortran:
         raise ValueError("the first axis varies fastest; np.save(path, np.ascontiguousarray(array)) writes another")
     row = prod(header.shape[1:]) * header.dtype.itemsize
+    native = header.dtype.newbyteorder("=")  # torch reads no other order of bytes
     lock = threading.Lock()
 
     def read(start: int, stop: int) -> np.ndarray:
@@ -120,9 +121,10 @@ def _seeking(file: Any, offset: int, header: files.NpyHeader) -> RowReader:
             content = file.read((stop - start) * row)
         if len(content) < (stop - start) * row:
             raise EOFError("it is truncated")
-        return np.frombuffer(content, header.dtype).reshape(stop - start, *header.shape[1:])
+        rows = np.frombuffer(content, header.dtype).reshape(stop - start, *header.shape[1:])
+        return rows.astype(native, copy=False)
 
-    return RowReader(header.shape, header.dtype, read)
+    return RowReader(header.shape, native, read)
 
 
 def _torch_rows(path: Path, array: str | None) -> RowReader:
@@ -139,29 +141,37 @@ def _torch_rows(path: Path, array: str | None) -> RowReader:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError:
         raise ValueError("it is a pickle of more than tensors, which is not loaded") from None
+    except RuntimeError as error:
+        if "mmap can only" not in str(error):
+            raise
+        raise ValueError("not in the format that torch.save writes since torch 1.6; save it again") from None
     if isinstance(content, dict):
         tensors = {str(name): value for name, value in content.items() if isinstance(value, torch.Tensor)}
-        content = tensors[_chosen(tensors, array)]
+        content = tensors[_chosen(tensors, array, path)]
     if not isinstance(content, torch.Tensor):
         raise ValueError(f"a {type(content).__name__}, not a tensor")
-    if content.dtype == torch.bfloat16:
-        raise ValueError("bfloat16 has too few digits for images; save them as float32")
+    if content.layout != torch.strided or content.is_meta or content.is_quantized:
+        raise ValueError("a sparse, meta or quantized tensor; save a dense one that has values")
+    if (content.is_floating_point() and content.element_size() < 2) or content.dtype == torch.bfloat16:
+        raise ValueError(f"{str(content.dtype).removeprefix('torch.')} has too few digits for images; save float32")
     tensor = content.detach()
     kind = torch.empty(0, dtype=tensor.dtype).numpy().dtype
     return RowReader(tuple(tensor.shape), kind, lambda start, stop: tensor[start:stop].numpy())
 
 
-def _chosen(arrays: Any, wanted: str | None) -> str:
+def _chosen(arrays: Any, wanted: str | None, path: Path) -> str:
     """Return the name of the array that is meant."""
     if wanted is not None:
         if wanted not in arrays:
-            raise UsageError(f"--array {wanted}: no array of this name; {nearest(wanted, arrays)}")
+            raise UsageError(f"--array {wanted}: no array of this name in {path}; {nearest(wanted, arrays)}")
         return wanted
+    if not arrays:
+        raise ValueError("no array is in it")
     if len(arrays) == 1:
         return str(next(iter(arrays)))
     if NAME in arrays:
         return NAME
-    raise UsageError(f"{len(arrays)} arrays ({', '.join(list(arrays)[:6])}); choose one with --array NAME")
+    raise UsageError(f"{path}: {len(arrays)} arrays ({', '.join(list(arrays)[:6])}); choose one with --array NAME")
 
 
 def _channels_last(shape: tuple[int, ...], path: str) -> bool:

@@ -30,12 +30,14 @@ class CodeInput:
             raise UsageError(f"{path}: codes of type {codes.dtype}; give whole numbers, such as int64")
         if not 2 <= codes.ndim <= 4:
             raise UsageError(f"{path}: codes of shape {codes.shape}; give {SHAPES}")
+        if not codes.size:
+            raise UsageError(f"{path}: codes of shape {codes.shape}: there is no code in it; give at least one")
         codes = codes[:, None] if codes.ndim == 2 else codes
         self.codes = codes if codes.ndim == 4 else codes[..., None]
         self.num_codes = _size(path, arrays, num_codes)
         names = arrays.get(NAMES)
         self.names = [unicodedata.normalize("NFC", str(each)) for each in names] if names is not None else None
-        low, high = (int(codes.min()), int(codes.max())) if codes.size else (0, 0)
+        low, high = int(codes.min()), int(codes.max())
         if low < 0 or high >= self.num_codes:
             raise UsageError(
                 f"{path}: codes run from {low} to {high}, but those of {self.num_codes:,} are 0 to {self.num_codes - 1}"

@@ -82,9 +82,9 @@ def _match_name(entry: ImageFile) -> str:
 
     The path below the folder without its last suffix, so that ``a.b.png`` is ``a.b``. In tar archives, as WebDataset
     has it, the member's path up to the first dot of its file name. In lmdb environments, the key without the suffix of
-    an image.
+    an image. Bytes that are not UTF-8 are replaced by codes, since values per image are stored by this name.
     """
-    name = unicodedata.normalize("NFC", entry.name)
+    name = unicodedata.normalize("NFC", entry.name).encode(errors="backslashreplace").decode()
     _, inside, member = name.partition(".tar/")
     if inside and entry.offset:
         folder, slash, file = member.removeprefix("./").rpartition("/")

@@ -41,7 +41,7 @@ def named_callable(name: str, device: torch.device) -> ImageModel:
         raise UsageError(f"--model {name}: cannot be imported: {cause(error)}") from error
     if not hasattr(module, attribute):
         named = [each for each, value in vars(module).items() if callable(value) and not each.startswith("_")]
-        raise UsageError(f"--model {name}: {nearest(attribute, named)}")
+        raise UsageError(f"--model {name}: nothing of this name in it; {nearest(attribute, named)}")
     file = getattr(module, "__file__", None)
     return callable_model(getattr(module, attribute), device, name, [digest_of_file(Path(file))] if file else [])
 

@@ -94,12 +94,13 @@ class ImageModel:
             raise
         except torch.OutOfMemoryError as error:
             raise RunError(f"{where} needs more memory than {self.device} has; --batch-size gives it fewer") from error
-        except Exception as error:  # code of the user's
+        except (Exception, SystemExit) as error:  # code of the user's
             raise RunError(f"{where} fails: {_cause(error)}") from error
         images, codes = self._separated(output, where)
         self._require_images(images, given.shape, where)
-        unit = from_given(images, self.range)
-        return ModelOutput(unit[:count], None if codes is None else self._checked(codes, len(given), where)[:count])
+        codes = None if codes is None else self._checked(codes, len(given), where)[:count].clone()
+        # Copies, since a model may return the same buffer for each batch, as CUDA graphs do.
+        return ModelOutput(from_given(images, self.range)[:count].clone(), codes)
 
     def _generators(self) -> list[int]:
         return [self.device.index or 0] if self.device.type == "cuda" else []
@@ -174,7 +175,7 @@ def weights_digest(module: nn.Module) -> str:
     return sha.hexdigest()
 
 
-def _cause(error: Exception) -> str:
+def _cause(error: BaseException) -> str:
     """Return what was raised, in one line, with the line of the innermost call."""
     message = " ".join(str(error).split())[:200]
     last = traceback.extract_tb(error.__traceback__)[-1]
