@@ -41,6 +41,8 @@ def test_formats(pairs: Pairs, capsys: pytest.CaptureFixture[str]) -> None:
     for style in ("text", "markdown", "latex"):
         shown = printed(capsys, *both, "--format", style)
         assert all(cell in shown for cell in cells), style
+    latex = printed(capsys, *pairs, "--format", "latex", "--label", "two\nlines")
+    assert latex.startswith("% two lines: 24 images\n")
     rows = list(csv.DictReader(io.StringIO(printed(capsys, *both, "--format", "csv"))))
     assert [float(row["value"]) for row in rows] == expected.values.value.tolist()
     assert {row["model"] for row in rows} == {"JPEG 30"}

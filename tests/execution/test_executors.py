@@ -24,7 +24,7 @@ from tests.support.tiny_suite import assert_same, command, values, vqbench, writ
 from vqbench import registry
 from vqbench.cli import app
 from vqbench.cli.run import run_and_print
-from vqbench.errors import TimeUp, UsageError, VqbenchError
+from vqbench.errors import Evicted, Interrupted, TimeUp, UsageError, VqbenchError
 from vqbench.execution.executors import local
 from vqbench.execution.messages import RunSettings, WorkerReady
 from vqbench.execution.progress import PlainProgress
@@ -701,3 +701,14 @@ def test_the_cheapest_run_comes_first(tmp_path: Path) -> None:
     store.folder(vq_ema).mkdir()
     (store.folder(vq_ema) / "last.pt").touch()
     assert [job.run for job in ordered()] == [sqvae, vq_ema, cvq, vq, hvq]
+
+
+@pytest.mark.parametrize(("resumes", "said"), [(True, "the same command resumes it"), (False, "nothing is kept: run")])
+def test_a_signal_says_what_is_kept(resumes: bool, said: str) -> None:
+    """Work that keeps nothing when it is stopped does not say that the next call resumes it."""
+    for number, kind in ((signal.SIGTERM, Evicted), (signal.SIGINT, Interrupted)):
+        stop = Stop(resumes=resumes)
+        with stop.graceful(lambda text: None):
+            stop.on_signal(number)
+        assert type(stop.cause) is kind
+        assert said in str(stop.cause)

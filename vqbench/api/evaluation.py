@@ -72,7 +72,8 @@ class Evaluation:
         drawn = tabulate(rows, head, FORMATS[style], disable_numparse=True, colalign=align)
         lines = [line.rstrip() for line in drawn.splitlines()]
         title = counted(int(self.values.images.iloc[0]), "image")
-        title = f"{self.label}: {title}" if self.label else title
+        label = " ".join(self.label.split())  # one line, so that a comment of LaTeX holds it
+        title = f"{label}: {title}" if label else title
         comment = "% " if style == "latex" else ""
         below = [line for note in self.remarks() for line in _wrapped(note, WIDTH - len(comment))]
         if style == "markdown":

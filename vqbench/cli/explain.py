@@ -217,7 +217,7 @@ def _progress(quiet: bool) -> Iterator[Progress]:
     from vqbench.execution.progress import image_progress
     from vqbench.execution.stopping import Stop
 
-    with prints_to_stderr(), Stop() as stop, image_progress("evaluating", quiet) as show:
+    with prints_to_stderr(), Stop(resumes=False) as stop, image_progress("evaluating", quiet) as show:
 
         def on_progress(done: int, total: int) -> None:
             show(done, total)

@@ -22,10 +22,12 @@ class Stop:
     A context manager that handles signals. Inside :meth:`graceful`, the first signal requests a clean stop and the
     second ends the work at once; outside, where nothing can be lost, the first ends it. Leaving the context then
     raises the error that has the right exit code: 130 after Ctrl-C, 75 after SIGTERM and SIGUSR1. Python handles
-    signals in its main thread alone: in others, only the time limit stops.
+    signals in its main thread alone: in others, only the time limit stops. ``resumes`` is False for work that keeps
+    nothing when it is stopped.
     """
 
-    def __init__(self, time_limit: float | None = None) -> None:
+    def __init__(self, time_limit: float | None = None, *, resumes: bool = True) -> None:
+        self._resumes = resumes
         self.until = None if time_limit is None else time.monotonic() + time_limit  # seconds
         self.cause: Interrupted | None = None
         self._log: Callable[[str], None] | None = None  # set inside graceful()
@@ -44,6 +46,8 @@ class Stop:
         self.cause = Interrupted("stopped; finished work is kept, and the same command resumes it")
         if number != signal.SIGINT:
             self.cause = Evicted(f"stopped by {name}; the work so far is kept, and the same command resumes it")
+        if not self._resumes:
+            self.cause = type(self.cause)(f"stopped by {name}; nothing is kept: run the same command again")
         self._show(f"stopping{'' if number == signal.SIGINT else f' ({name})'}: saving the work so far")
 
     @contextmanager
