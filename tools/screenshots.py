@@ -33,10 +33,13 @@ class Screenshot:
     prepare: str = "() => {}"  # a script that is run first
 
 
+# Without milliseconds: other work ran beside these trainings.
+COLUMNS = ("l1", "ssim", "lpips", "axis", "codes", "entropy", "parameters", "images")
+UNTIMED = f"() => {{ location.hash = '#view:{'&'.join(f'columns={each}' for each in COLUMNS)}'; }}"
 COMPARED = "() => { location.hash = '#view:mode=side&a=vq_ema&b=cvq_offline'; }"
 OPEN = "() => [4, 5].forEach(i => { document.querySelectorAll('.codebook')[i].open = true; })"
 SHOTS = {
-    "report-table.png": Screenshot("header.full, #atlas", 1010, "modern_quick"),
+    "report-table.png": Screenshot("header.full, #atlas", 1010, "modern_quick", prepare=UNTIMED),
     "report-compare.png": Screenshot("#h-compare, #comparison", 700, prepare=COMPARED),
     "report-plots.png": Screenshot("#scatter", 520, "modern_quick"),
     "report-images.png": Screenshot(".set:not([hidden]) .row-name, .set:not([hidden]) img.pixels", 900, width=1000),
