@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vqbench.quantizers.bsq import BSQ as BSQ
     from vqbench.quantizers.cvq import CVQ as CVQ
     from vqbench.quantizers.cvq_grouped import CVQGrouped as CVQGrouped
+    from vqbench.quantizers.distortion_bound import DistortionBound as DistortionBound
     from vqbench.quantizers.diveq import DiVeQ as DiVeQ
     from vqbench.quantizers.entropy_vq import EntropyVQ as EntropyVQ
     from vqbench.quantizers.fsp import FSP as FSP
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from vqbench.quantizers.hvq import HVQ as HVQ
     from vqbench.quantizers.ibq import IBQ as IBQ
     from vqbench.quantizers.identity import Identity as Identity
+    from vqbench.quantizers.kmeans import KMeans as KMeans
     from vqbench.quantizers.l2norm_vq import L2NormVQ as L2NormVQ
     from vqbench.quantizers.lfq import LFQ as LFQ
     from vqbench.quantizers.looc import LooC as LooC
@@ -53,6 +55,7 @@ _FILES = {  # class -> its file, which needs torch
     "CVQ": "cvq",
     "CVQGrouped": "cvq_grouped",
     "DiVeQ": "diveq",
+    "DistortionBound": "distortion_bound",
     "EntropyVQ": "entropy_vq",
     "FSP": "fsp",
     "FSQ": "fsq",
@@ -61,6 +64,7 @@ _FILES = {  # class -> its file, which needs torch
     "HVQ": "hvq",
     "IBQ": "ibq",
     "Identity": "identity",
+    "KMeans": "kmeans",
     "L2NormVQ": "l2norm_vq",
     "LFQ": "lfq",
     "LooC": "looc",

@@ -92,7 +92,7 @@ def test_codes_give_usage_perplexity_and_bits() -> None:
     originals = images(4)
     codes = np.arange(4 * 16).reshape(4, 4, 4) % 10
     found = vqbench.evaluate(originals, originals, codes, 20)
-    assert found.values.metric.tolist() == ["l1", "psnr", "ssim", "bits", "perplexity", "usage"]
+    assert found.values.metric.tolist() == ["l1", "psnr", "ssim", "bits", "entropy", "perplexity", "usage"]
     assert found["usage"] == 50
     assert found["bits"] == pytest.approx(16 * np.log2(20))
     assert vqbench.evaluate(originals, originals, codes.reshape(4, 16).astype(np.uint16), 20)["usage"] == 50
@@ -127,7 +127,6 @@ WRONG: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     ("unknown device", (LEVELS, LEVELS), {"device": "tpu0"}),
     ("unknown device None", (LEVELS, LEVELS), {"device": None}),
     (r"shape \(3, 0\): there is no code", (LEVELS, LEVELS, np.zeros((3, 0), int), 7), {}),
-    ("protocol=None: give a text, or several", (LEVELS, LEVELS), {"protocol": None}),
     ("metrics=5: give a text, or several", (LEVELS, LEVELS), {"metrics": 5}),
     ("5: not an array of numbers; give an array", (5, LEVELS), {}),
     ("sparse, meta, nested or quantized", (torch.zeros(3, 3, 16, 16).to_sparse(), LEVELS), {}),

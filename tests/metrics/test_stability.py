@@ -43,6 +43,6 @@ def test_images_alone_have_no_stability() -> None:
 
 def test_pairs_of_images_do_not_have_metrics_of_models_by_default() -> None:
     """What is measured of images alone, without a choice, has no metric that needs the model."""
-    chosen = default_metrics(with_codes=True, weights=True)
+    chosen = default_metrics(with_codes=True, group="all")
     assert "usage" in chosen
     assert not {"relative_error", "stability", "pfid", "ifid"} & set(chosen)

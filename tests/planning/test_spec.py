@@ -289,7 +289,8 @@ def test_the_budget_is_a_grid_of_all_rows():
 
 def test_what_a_table_groups_by_is_no_part_of_the_label():
     """A table grouped by an argument has that argument's value as the group, and one label for the row."""
-    entries = expand(suite(TEXT, "codebook.num_codes=[16, 32]", "table.group=num_codes", "seeds=[1]"), Fake())
+    one = ("datasets=[cifar10]", "seeds=[1]")
+    entries = expand(suite(TEXT, "codebook.num_codes=[16, 32]", "table.group=num_codes", *one), Fake())
     assert [(entry.label, entry.group) for entry in entries[:4]] == [("VQ", 16), ("VQ", 32), ("cvq", 16), ("cvq", 32)]
     assert {entry.group for entry in expand(suite(), Fake())} == {"mnist", "cifar10"}
 
@@ -299,9 +300,9 @@ def test_rows_that_a_table_cannot_tell_apart():
     text = TEXT.replace("- cvq", "- {cvq: {online: false}, label: x}\n  - {cvq: {}, label: x}")
     with pytest.raises(UsageError, match=r"tiny.yaml:12:5: quantizers.2: .*'x'"):
         expand(suite(text), Fake())
-    assert len(expand(suite(text, "table={group: online}"), Fake())) == 12
+    assert len(expand(suite(text, "table={group: [dataset, online]}"), Fake())) == 12
     with pytest.raises(UsageError, match=r"quantizers.2: .*'x'"):
-        expand(suite(text, "table={group: online}", "quantizers.1.cvq.online=true"), Fake())
+        expand(suite(text, "table={group: [dataset, online]}", "quantizers.1.cvq.online=true"), Fake())
 
 
 def test_numbers_are_those_of_yaml_1_2():

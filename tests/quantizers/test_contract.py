@@ -52,7 +52,8 @@ OF_VARIANTS = (  # checks that other arguments may break; tests/conformance has 
 BUILT_IN = [name for name in testing.known("quantizers") if not name.startswith("lucidrains")]
 CASES = [name for name in registry.names("quantizers") if name != "lucidrains"] + ["rq", "seqgan", *VARIANTS]
 ALIKE = {"cvq-l2-closest", "identity", "hvq-resets", "sqvae-literal", "vq-cosine", "vq-legacy-sonnet"}  # to a compiler
-COMPILED = [case for case in CASES if case not in ALIKE and not case.endswith(("-random", "-unique"))]
+WAITING = {"kmeans"}  # whose one fit asks whether a code moved
+COMPILED = [case for case in CASES if case not in ALIKE | WAITING and not case.endswith(("-random", "-unique"))]
 
 
 def build(case: str, num_codes: int = NUM_CODES, seed: int = 0) -> Quantizer:
@@ -129,7 +130,7 @@ def test_the_codebook_is_all_that_learns(case: str, parameters: int) -> None:
     assert sum(parameter.numel() for parameter in quantizer.parameters()) == parameters
 
 
-@pytest.mark.parametrize("name", [name for name in BUILT_IN if name != "identity"])
+@pytest.mark.parametrize("name", [name for name in BUILT_IN if not registry.load("quantizers", name).upper_bound])
 def test_bits_are_within_five_percent_of_the_budget(name: str) -> None:
     """At 512 codes a position costs 9 bits within 5 %; where positions share no codes, by depth and codes."""
     quantizer = testing.case(name, kind="quantizer", num_codes=512, dim=64).build()

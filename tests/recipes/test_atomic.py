@@ -14,7 +14,7 @@ from tests.support.tiny_suite import vqbench
 from vqbench import registry, spec
 from vqbench.backbone import Autoencoder, Backbone
 from vqbench.backbones.conv import Conv
-from vqbench.backbones.patches import Patches
+from vqbench.backbones.space_to_depth import SpaceToDepth
 from vqbench.dataset import Dataset
 from vqbench.datasets.gaussian import Gaussian
 from vqbench.errors import RunError
@@ -36,7 +36,7 @@ SHORT = {"epochs": 16, "batch_size": 256}
 
 
 def task(folder: Path, quantizer: Quantizer, dataset: Dataset, backbone: Backbone | None = None) -> Task:
-    model = Autoencoder(backbone or Patches(dataset.channels, quantizer.dim), quantizer)
+    model = Autoencoder(backbone or SpaceToDepth(dataset.channels, quantizer.dim), quantizer)
     return Task(model, dataset, spec.seeds(42, "atomic"), Engine("cpu"), folder, CodebookMonitor())
 
 
@@ -133,7 +133,7 @@ name: alone
 train: {atomic: {epochs: 1, batch_size: 2000, learning_rate: 1e-2}}
 measure: [clean]
 datasets: [{gaussian: {dim: 2, train: 2000, test: 3000}}, {uniform: {dim: 2, train: 2000, test: 3000}}]
-backbone: patches
+backbone: space_to_depth
 codebook: {num_codes: [16], dim: [1, 2]}
 quantizers:
   - {distortion_bound: {}, label: bound, on: {uniform: {source: uniform}}}

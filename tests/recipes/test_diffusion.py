@@ -516,7 +516,7 @@ def test_samples_are_compared_with_the_whole_reference_split(tmp_path: Path, mon
         monkeypatch.setattr(generation.registry, "version", lambda *_: 1)
         evaluator = generation.SampleEvaluator(few, torch.device("cpu"))
         under = f"{name}:{Sampling(130, reference, settings={'steps': 1, 'eta': 0}).name}"  # type: ignore[arg-type]
-        values = evaluator._values(under, ["seen"], made, made)
+        values = evaluator._values(under, ["seen"], None, made, made)  # type: ignore[arg-type]  # no generator is asked
         count = 60 if reference == "test" else 300
         torch.testing.assert_close(seen[0].references[:, :784], expected[reference][:count].flatten(1) / 255)
         torch.testing.assert_close(seen[0].features[:, :784], made.flatten(1) / 255)

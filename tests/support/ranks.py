@@ -76,8 +76,12 @@ class Double(Autoencoder):
     """An autoencoder in float64, so that the order of a sum over ranks changes no nearest neighbour."""
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, QuantizerOutput]:
-        out = self.quantizer(self.backbone.encode(x))
+        out = self.quantize_features(self.backbone.encode(x))
         return self.backbone.decode(out.z_q), out
+
+    def quantize_features(self, z: torch.Tensor) -> QuantizerOutput:
+        out: QuantizerOutput = self.quantizer(z)
+        return out
 
 
 class Diverging(VQEMA):

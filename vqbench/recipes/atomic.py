@@ -18,6 +18,7 @@ from vqbench.quantizer import Quantizer
 from vqbench.recipe import Recipe, Task, Trained, too_large
 from vqbench.recipes.autoencoder import Decay, rate_factor
 from vqbench.training.checkpoint import Progress
+from vqbench.training.engine import upload
 from vqbench.training.learning_rates import parameter_groups, set_rate
 from vqbench.training.loop import Stateful, Training, TrainingLoop
 
@@ -28,8 +29,8 @@ class AtomicRecipe(Recipe):
     """Adam on the quantizer's ``objective`` alone, of features that are held fixed.
 
     Its betas are 0.9 and 0.999. The training images are encoded once, by the backbone as it is, which is not trained;
-    with a data set of features and the backbone ``patches``, the features are those of the data set. The quantizer then
-    learns as in an autoencoder whose decoder is the identity: the error is the mean of (z_q - z)², divided by the
+    with a data set of features and the backbone ``space_to_depth``, the features are those of the data set. The
+    quantizer then learns as in an autoencoder whose decoder is the identity: the error is the mean of (z_q - z)², divided by the
     variance of the features. The weights after the last epoch are evaluated; the test split is not seen before.
 
     ``decay``: the learning rate is ``constant`` or falls to zero over all updates, ``linear``ly or along half a
@@ -117,7 +118,7 @@ class FittingToFeatures(Training):
         self.quantizer.train()
 
     def start_epoch(self, epoch: int, order: Tensor, position: int) -> None:
-        self.order = order.to(self.features.device)
+        self.order = upload(order, self.features.device)
 
     def update(self, step: int, position: int) -> Tensor:
         task, size, done = self.task, self.recipe.batch_size, step / self.total

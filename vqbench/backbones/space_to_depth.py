@@ -12,7 +12,7 @@ from vqbench.bounds import Width
 from vqbench.errors import UsageError
 
 
-class Patches(Backbone):
+class SpaceToDepth(Backbone):
     """Cut images into patches, whose values are the features, and put them back.
 
     A patch of ``side`` x ``side`` pixels has C·side² values, channel by channel. The first ``dim`` of them are encoded;
