@@ -31,7 +31,8 @@ class AtomicRecipe(Recipe):
     Its betas are 0.9 and 0.999. The training images are encoded once, by the backbone as it is, which is not trained;
     with a data set of features and the backbone ``space_to_depth``, the features are those of the data set. The
     quantizer then learns as in an autoencoder whose decoder is the identity: the error is the mean of (z_q - z)²,
-    divided by the variance of the features. The weights after the last epoch are evaluated; the test split is not seen before.
+    divided by the variance of the features. The weights after the last epoch are evaluated; the test split is not seen
+    before.
 
     ``decay``: the learning rate is ``constant`` or falls to zero over all updates, ``linear``ly or along half a
     ``cosine``. ``subset``: how many of the first training images to fit to.
