@@ -130,7 +130,7 @@ def test_the_codebook_is_all_that_learns(case: str, parameters: int) -> None:
     assert sum(parameter.numel() for parameter in quantizer.parameters()) == parameters
 
 
-@pytest.mark.parametrize("name", [name for name in BUILT_IN if not registry.load("quantizers", name).upper_bound])
+@pytest.mark.parametrize("name", [name for name in BUILT_IN if name not in ("identity", "distortion_bound")])  # bounds
 def test_bits_are_within_five_percent_of_the_budget(name: str) -> None:
     """At 512 codes a position costs 9 bits within 5 %; where positions share no codes, by depth and codes."""
     quantizer = testing.case(name, kind="quantizer", num_codes=512, dim=64).build()
