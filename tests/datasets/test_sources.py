@@ -18,7 +18,7 @@ name: alone
 train: {atomic: {epochs: 1, batch_size: 64, learning_rate: 1e-2}}
 measure: [clean]
 datasets: [{gaussian: {dim: 4}}]
-backbone: patches
+backbone: space_to_depth
 codebook: {num_codes: 8, dim: 4}
 quantizers: [vq]
 metrics: [relative_error]

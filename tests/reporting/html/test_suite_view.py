@@ -35,7 +35,7 @@ def modern() -> SuiteView:
 
 def test_the_entropy_of_a_multi_scale_row_counts_every_cell_once(modern: SuiteView) -> None:
     """Its grids have 1 + 4 + 16 + 49 cells, not four times 49, in the view as in the page's JSON."""
-    [view] = [view for view in modern.runs if view.run.quantizer.name == "multiscale"]
+    [view] = [view for view in modern.runs if view.run.quantizer.name == "multiscale" and view.run.seed == 42]
     assert view.entropy == pytest.approx(294.74, abs=0.01)
     [plain] = [run for run in page.data(modern)["runs"] if run["key"] == view.key]
     assert plain["entropy_bits"] == view.entropy

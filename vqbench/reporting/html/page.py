@@ -15,6 +15,7 @@ from vqbench.reporting.html.templating import fill
 
 LARGEST = 20_000_000  # bytes of a page
 FIRST, EACH = 1_300_000, 185_000  # bytes of a page for all rows, and more for each: 3 MB with 8, 6 MB with 24
+RUN = 8_000  # bytes of numbers that a further seed of a row takes
 IMAGES, VALUES = 0.8, 0.12  # shares for images, and for values of test images
 STATES = ("done", "partly", "failed", "missing")
 
@@ -23,7 +24,7 @@ def page(view: SuiteView) -> str:
     """Return the page of a suite as HTML."""
     whole = min(LARGEST, FIRST + EACH * _rows(view))
     views = atlas(view)
-    room = int(IMAGES * whole) - _size(views)
+    room = max(0, int(IMAGES * whole) - _size(views) - RUN * max(0, len(view.runs) - _rows(view)))
     room //= max(1, sum(run.portrait is not None or run.samples is not None for run in view.runs))
     datasets = [
         {
