@@ -52,7 +52,7 @@ def test_values_are_independent_with_mean_0_and_variance_1(cls: type[MemorylessS
 
 
 def test_the_seed_decides_and_other_seeds_are_other_features() -> None:
-    """The same arguments give the same bits, and the digest tells another seed."""
+    """The same arguments give the same bits, and another seed has another digest."""
     digests = [Gaussian(dim=2, train=100, test=50, seed=seed).digest("test") for seed in (0, 0, 1)]
     assert digests[0] == digests[1] != digests[2]
 

@@ -18,8 +18,8 @@ class MemorylessSource(Dataset):
     """Features whose values are independent, with mean 0 and variance 1.
 
     An image is one feature. The first D of its ``dim`` values are a source of D dimensions, so that one data set serves
-    codebooks of every dimension up to ``dim``. Splits are drawn apart; the digest of the test split tells whether
-    numpy's generator, whose stream may change between versions, has drawn the same.
+    codebooks of every dimension up to ``dim``. Splits are drawn apart; if numpy's generator, whose stream may
+    change between versions, draws others, the digest of the test split differs.
     """
 
     of_features: ClassVar[bool] = True
