@@ -1,46 +1,35 @@
 """The JSON that commands print: every key, its type and its meaning.
 
 Keys are snake_case. Keys that are names of plugins, protocols or files stay as these are. ``docs/reference/json.md`` is
-made from this module, and a test validates the output of every command against it.
+made from this module and those it imports, and a test validates the output of every command against it.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import ConfigDict, Field, TypeAdapter, with_config
+from pydantic import ConfigDict, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
-EXACT = ConfigDict(extra="forbid", strict=True)
-Number = float | int | Literal["inf", "-inf", "nan"] | None  # JSON has no word for infinity
-
-
-def _about(text: str) -> Any:
-    return Field(description=text)
-
-
-Key = Annotated[str, _about("key of the run")]
-Row = Annotated[str, _about("row of the table; a second stage also names its recipe")]
-DatasetName = Annotated[str, _about("data set, as the suite names it")]
-SeedNumber = Annotated[int, _about("seed of the run")]
-SuiteName = Annotated[str, _about("name of the suite")]
+from vqbench.cli.json_fields import EXACT, DatasetName, Key, Number, Row, SeedNumber, SuiteName, meaning
+from vqbench.cli.json_of_images import CodecJson, ExplainImagesJson, ExplainJson, MeasureJson, TargetJson
 
 
 @with_config(EXACT)
 class ListedJson(TypedDict):
     """One entry of ``vqbench list KIND --json``, which is an array."""
 
-    name: Annotated[str, _about("name; of runs, the key")]
-    about: Annotated[str, _about("what it is, or BROKEN and why; of runs, suite and row")]
-    origin: NotRequired[Annotated[str, _about("plugins: built-in, a file, a package, or `preset of NAME`")]]
-    year: NotRequired[Annotated[int | None, _about("quantizers: year of the paper")]]
-    paper: NotRequired[Annotated[str, _about("quantizers: authors, title, place, year, arXiv number")]]
-    use: NotRequired[Annotated[Literal["train", "measure"], _about("protocols: what it is a protocol of")]]
-    dataset: NotRequired[Annotated[str, _about("runs: data set")]]
-    quantizer: NotRequired[Annotated[str, _about("runs: quantizer")]]
-    recipe: NotRequired[Annotated[str, _about("runs: recipe")]]
-    seed: NotRequired[Annotated[int, _about("runs: seed")]]
-    date: NotRequired[Annotated[str | None, _about("runs: when the record was written, UTC")]]
+    name: Annotated[str, meaning("name; of runs, the key")]
+    about: Annotated[str, meaning("what it is, or BROKEN and why; of runs, suite and row")]
+    origin: NotRequired[Annotated[str, meaning("plugins: built-in, a file, a package, or `preset of NAME`")]]
+    year: NotRequired[Annotated[int | None, meaning("quantizers: year of the paper")]]
+    paper: NotRequired[Annotated[str, meaning("quantizers: authors, title, place, year, arXiv number")]]
+    use: NotRequired[Annotated[Literal["train", "measure"], meaning("protocols: what it is a protocol of")]]
+    dataset: NotRequired[Annotated[str, meaning("runs: data set")]]
+    quantizer: NotRequired[Annotated[str, meaning("runs: quantizer")]]
+    recipe: NotRequired[Annotated[str, meaning("runs: recipe")]]
+    seed: NotRequired[Annotated[int, meaning("runs: seed")]]
+    date: NotRequired[Annotated[str | None, meaning("runs: when the record was written, UTC")]]
 
 
 @with_config(ConfigDict(extra="allow", strict=True))
@@ -50,12 +39,12 @@ class InfoJson(TypedDict):
     Suites print their keys, and protocols their settings with value and reason.
     """
 
-    name: Annotated[str, _about("name")]
-    file: Annotated[str | None, _about("file of its source")]
-    version: NotRequired[Annotated[int, _about("raised when a change of the code changes results")]]
-    preset_of: NotRequired[Annotated[str, _about("presets: plugin and arguments")]]
-    arguments: NotRequired[Annotated[dict[str, Any], _about("argument -> default")]]
-    about: Annotated[str | None, _about("docstring")]
+    name: Annotated[str, meaning("name")]
+    file: Annotated[str | None, meaning("file of its source")]
+    version: NotRequired[Annotated[int, meaning("raised when a change of the code changes results")]]
+    preset_of: NotRequired[Annotated[str, meaning("presets: plugin and arguments")]]
+    arguments: NotRequired[Annotated[dict[str, Any], meaning("argument -> default")]]
+    about: Annotated[str | None, meaning("docstring")]
 
 
 @with_config(EXACT)
@@ -66,10 +55,10 @@ class PlannedJson(TypedDict):
     dataset: DatasetName
     seed: SeedNumber
     key: Key
-    state: Annotated[str, _about("done, to do, to measure, failed, or what is damaged")]
-    updates: Annotated[int | None, _about("updates of the optimizer; null if unknown")]
-    seconds: Annotated[float | None, _about("of training, measured or expected; null if unknown")]
-    shared_with: Annotated[list[str], _about("other suites with the same run")]
+    state: Annotated[str, meaning("done, to do, to measure, failed, or what is damaged")]
+    updates: Annotated[int | None, meaning("updates of the optimizer; null if unknown")]
+    seconds: Annotated[float | None, meaning("of training, measured or expected; null if unknown")]
+    shared_with: Annotated[list[str], meaning("other suites with the same run")]
 
 
 @with_config(EXACT)
@@ -77,9 +66,9 @@ class PlanJson(TypedDict):
     """``vqbench plan SUITE --json``."""
 
     suite: SuiteName
-    runs: Annotated[list[PlannedJson], _about("one per cell; several cells may be one run")]
-    distinct: Annotated[int, _about("number of distinct runs")]
-    left: Annotated[int, _about("of these, those that `vqbench run` would work on")]
+    runs: Annotated[list[PlannedJson], meaning("one per cell; several cells may be one run")]
+    distinct: Annotated[int, meaning("number of distinct runs")]
+    left: Annotated[int, meaning("of these, those that `vqbench run` would work on")]
 
 
 @with_config(EXACT)
@@ -87,17 +76,17 @@ class ForecastDeviceJson(TypedDict):
     """What a suite takes on one kind of device, from measured seconds."""
 
     device: str
-    left: Annotated[int, _about("runs that are not done")]
-    counted: Annotated[int, _about("of these, those with known times")]
+    left: Annotated[int, meaning("runs that are not done")]
+    counted: Annotated[int, meaning("of these, those with known times")]
     training_seconds: float
     measuring_seconds: float
-    not_counted: Annotated[dict[str, int], _about("kind of run without a measured time -> number")]
+    not_counted: Annotated[dict[str, int], meaning("kind of run without a measured time -> number")]
     measuring_not_counted: dict[str, int]
     measuring_by_group: Annotated[
         dict[str, dict[str, Any]],
-        _about("group of metrics -> values left, runs, seconds, runs not_timed, at_most; groups overlap"),
+        meaning("group of metrics -> values left, runs, seconds, runs not_timed, at_most; groups overlap"),
     ]
-    jobs: Annotated[list[dict[str, Any]], _about("per --jobs: makespan, busy, at_least, device_hours")]
+    jobs: Annotated[list[dict[str, Any]], meaning("per --jobs: makespan, busy, at_least, device_hours")]
 
 
 @with_config(EXACT)
@@ -105,7 +94,7 @@ class ForecastJson(TypedDict):
     """``vqbench plan SUITE --cost --json``."""
 
     suite: SuiteName
-    left: Annotated[int, _about("runs that are not done")]
+    left: Annotated[int, meaning("runs that are not done")]
     devices: list[ForecastDeviceJson]
 
 
@@ -117,18 +106,18 @@ class RunStateJson(TypedDict):
     dataset: DatasetName
     seed: SeedNumber
     key: Key
-    state: Annotated[str, _about("done, running, stopped, failed, not begun ..., with the reason")]
-    seconds: Annotated[float | None, _about("of training; null without a record")]
-    date: Annotated[str | None, _about("of the record, UTC; null without one")]
+    state: Annotated[str, meaning("done, running, stopped, failed, not begun ..., with the reason")]
+    seconds: Annotated[float | None, meaning("of training; null without a record")]
+    date: Annotated[str | None, meaning("of the record, UTC; null without one")]
 
 
 @with_config(EXACT)
 class OtherSettingsJson(TypedDict):
     """Settings under which the store has other runs of the suite."""
 
-    finished: Annotated[int, _about("of these runs, those with a record")]
-    runs: Annotated[int, _about("number of distinct runs")]
-    command: Annotated[str, _about("command that shows them")]
+    finished: Annotated[int, meaning("of these runs, those with a record")]
+    runs: Annotated[int, meaning("number of distinct runs")]
+    command: Annotated[str, meaning("command that shows them")]
 
 
 @with_config(EXACT)
@@ -136,9 +125,9 @@ class StatusJson(TypedDict):
     """``vqbench status SUITE --json``."""
 
     suite: SuiteName
-    counts: Annotated[dict[str, int], _about("state without its reason -> number of distinct runs")]
+    counts: Annotated[dict[str, int], meaning("state without its reason -> number of distinct runs")]
     runs: list[RunStateJson]
-    next: Annotated[str, _about("command that does what is left, or shows the table")]
+    next: Annotated[str, meaning("command that does what is left, or shows the table")]
     other_settings: list[OtherSettingsJson]
 
 
@@ -147,21 +136,21 @@ class TableCellJson(TypedDict):
     """One cell of a table."""
 
     dataset: DatasetName
-    setting: Annotated[str, _about("value of the argument that the table is grouped by")]
-    row: Annotated[str, _about("label of the row")]
-    metric: Annotated[str, _about("name of the metric or column")]
-    values: Annotated[list[Number], _about("one per seed, unrounded")]
-    seeds: Annotated[list[int], _about("seed of each value")]
-    status: Annotated[Literal["ok", "missing", "failed", "none"], _about("none: not defined for the row")]
-    reason: Annotated[str, _about("why there is no value")]
-    paper: Annotated[str | None, _about("printed value, digit for digit")]
-    verdict: Annotated[str | None, _about("of the comparison with the printed value")]
-    rank: Annotated[Literal["best", "second"] | None, _about("among the ranked rows of its block")]
-    marks: Annotated[list[Literal["B", "M", "S", "D", "E"]], _about("letters that `marks` of the table explains")]
-    unranked: Annotated[str, _about("why it is not ranked although it has values")]
-    significant: Annotated[bool, _about("best, and ahead of every other ranked row beyond chance")]
-    images: Annotated[int | None, _about("images that each value was measured on")]
-    results: Annotated[list[str], _about("folders of the records")]
+    setting: Annotated[str, meaning("value of the argument that the table is grouped by")]
+    row: Annotated[str, meaning("label of the row")]
+    metric: Annotated[str, meaning("name of the metric or column")]
+    values: Annotated[list[Number], meaning("one per seed, unrounded")]
+    seeds: Annotated[list[int], meaning("seed of each value")]
+    status: Annotated[Literal["ok", "missing", "failed", "none"], meaning("none: not defined for the row")]
+    reason: Annotated[str, meaning("why there is no value")]
+    paper: Annotated[str | None, meaning("printed value, digit for digit")]
+    verdict: Annotated[str | None, meaning("of the comparison with the printed value")]
+    rank: Annotated[Literal["best", "second"] | None, meaning("among the ranked rows of its block")]
+    marks: Annotated[list[Literal["B", "M", "S", "D", "E"]], meaning("letters that `marks` of the table explains")]
+    unranked: Annotated[str, meaning("why it is not ranked although it has values")]
+    significant: Annotated[bool, meaning("best, and ahead of every other ranked row beyond chance")]
+    images: Annotated[int | None, meaning("images that each value was measured on")]
+    results: Annotated[list[str], meaning("folders of the records")]
     notes: list[str]
 
 
@@ -173,9 +162,9 @@ class TableJson(TypedDict):
     """
 
     title: str
-    protocol: Annotated[str, _about("full name of the measuring protocol of all values")]
-    images: Annotated[str, _about("number of images behind the values, in words")]
-    marks: Annotated[dict[str, str], _about("letter -> meaning")]
+    protocol: Annotated[str, meaning("full name of the measuring protocol of all values")]
+    images: Annotated[str, meaning("number of images behind the values, in words")]
+    marks: Annotated[dict[str, str], meaning("letter -> meaning")]
     footnotes: list[str]
     cells: list[TableCellJson]
 
@@ -184,17 +173,17 @@ class TableJson(TypedDict):
 class ChangeJson(TypedDict):
     """One metric of one kind of run in both states of ``vqbench diff``."""
 
-    what: Annotated[str, _about("data set, quantizer and its arguments")]
+    what: Annotated[str, meaning("data set, quantizer and its arguments")]
     protocol: str
     metric: str
-    seeds: Annotated[list[int], _about("seeds that both states have")]
-    images: Annotated[int, _about("images that were compared one by one; 0 for none")]
+    seeds: Annotated[list[int], meaning("seeds that both states have")]
+    images: Annotated[int, meaning("images that were compared one by one; 0 for none")]
     before: Number
     after: Number
-    low: NotRequired[Annotated[Number, _about("lower end of the 95 % interval of the difference")]]
-    high: NotRequired[Annotated[Number, _about("upper end")]]
+    low: NotRequired[Annotated[Number, meaning("lower end of the 95 % interval of the difference")]]
+    high: NotRequired[Annotated[Number, meaning("upper end")]]
     p_value: NotRequired[Number]
-    p_value_holm: Annotated[Number, _about("after Holm's correction over all comparisons")]
+    p_value_holm: Annotated[Number, meaning("after Holm's correction over all comparisons")]
     verdict: str
 
 
@@ -205,9 +194,9 @@ class DiffJson(TypedDict):
     a: str
     b: str
     changes: list[ChangeJson]
-    new: Annotated[list[str], _about("kinds of run that only B has")]
-    gone: Annotated[list[str], _about("kinds of run that only A has")]
-    suites: Annotated[dict[str, list[str]], _about("state -> suites of its runs, with the options of their settings")]
+    new: Annotated[list[str], meaning("kinds of run that only B has")]
+    gone: Annotated[list[str], meaning("kinds of run that only A has")]
+    suites: Annotated[dict[str, list[str]], meaning("state -> suites of its runs, with the options of their settings")]
 
 
 @with_config(EXACT)
@@ -215,7 +204,7 @@ class GoldenJson(TypedDict):
     """One group of golden values."""
 
     name: str
-    state: Annotated[str, _about("PASS, FAIL, or why it was not computed")]
+    state: Annotated[str, meaning("PASS, FAIL, or why it was not computed")]
     about: str
 
 
@@ -223,13 +212,13 @@ class GoldenJson(TypedDict):
 class DoctorJson(TypedDict):
     """``vqbench doctor --json``."""
 
-    versions: Annotated[dict[str, str], _about("package -> version")]
+    versions: Annotated[dict[str, str], meaning("package -> version")]
     processor: str
-    threads: NotRequired[Annotated[int, _about("of torch")]]
+    threads: NotRequired[Annotated[int, meaning("of torch")]]
     gpus: NotRequired[list[str]]
-    commit: Annotated[str | None, _about("of the checkout; null if installed")]
-    assets: Annotated[dict[str, str], _about("asset -> state")]
-    cache: Annotated[str, _about("folder of downloads")]
+    commit: Annotated[str | None, meaning("of the checkout; null if installed")]
+    assets: Annotated[dict[str, str], meaning("asset -> state")]
+    cache: Annotated[str, meaning("folder of downloads")]
     broken_plugins: list[str]
     problems: list[str]
     golden_check: list[GoldenJson]
@@ -239,135 +228,11 @@ class DoctorJson(TypedDict):
 class CheckJson(TypedDict):
     """One report of ``vqbench check --json``, which is an array."""
 
-    kind: Annotated[str | None, _about("kind of plugin; null if the file cannot be loaded")]
+    kind: Annotated[str | None, meaning("kind of plugin; null if the file cannot be loaded")]
     name: str
     about: str
-    failed: Annotated[bool, _about("whether any check fails")]
-    checks: Annotated[list[dict[str, Any]], _about("check, state, what was found, what to do, where to read")]
-
-
-@with_config(EXACT)
-class ExplainJson(TypedDict):
-    """``vqbench explain RUN --json``."""
-
-    run: Annotated[dict[str, Any], _about("key, quantizer, dataset and seed")]
-    images: Annotated[int, _about("test images")]
-    metrics: Annotated[dict[str, dict[str, Any]], _about("metric -> value per protocol, change, and its steps")]
-    left_out: Annotated[list[str], _about("settings that were not tried, and why")]
-
-
-@with_config(EXACT)
-class ExplainImagesJson(TypedDict):
-    """``vqbench explain ORIGINALS RECONSTRUCTIONS --json``."""
-
-    images: Annotated[int, _about("pairs of images")]
-    metrics: Annotated[dict[str, dict[str, Any]], _about("metric -> value per protocol, change, and its steps")]
-    left_out: Annotated[list[str], _about("settings that were not tried, and why")]
-
-
-@with_config(EXACT)
-class TargetJson(TypedDict):
-    """``vqbench explain ORIGINALS RECONSTRUCTIONS --target METRIC=NUMBER --json``."""
-
-    protocol: Annotated[str, _about("protocol that the search begins under")]
-    target: Annotated[dict[str, Any], _about("metric, value and the number as it was printed")]
-    images: Annotated[int, _about("pairs that were evaluated")]
-    available: Annotated[int, _about("pairs in all")]
-    base: Annotated[float | str | None, _about("value under the protocol")]
-    outside: Annotated[str, _about("why no value can be this number, or empty")]
-    already: Annotated[bool, _about("whether the protocol prints the number itself")]
-    candidates: Annotated[
-        list[dict[str, Any]], _about("settings, value, distance and same_digits, in the order of the table")
-    ]
-    untried: Annotated[int, _about("combinations that were not evaluated, since others print the number")]
-    left_out: Annotated[list[str], _about("settings that were not tried, and why")]
-
-
-@with_config(EXACT)
-class ImagesGivenJson(TypedDict):
-    """Images that `vqbench measure` was given."""
-
-    path: str
-    kind: Annotated[str, _about("folder, tar shards, lmdb environment, array, data set, or the kind of model")]
-    images: Annotated[int, _about("number of images")]
-    digest: Annotated[str, _about("SHA-256 of the decoded pixels of those measured, whatever their format and order")]
-
-
-@with_config(EXACT)
-class ModelGivenJson(TypedDict):
-    """The model that ``vqbench measure --model`` was given."""
-
-    name: Annotated[str, _about("as it was given; the key of a run")]
-    kind: Annotated[str, _about("function, module, run of vqbench, VQGAN checkpoint, TorchScript and so on")]
-    digest: Annotated[str, _about("SHA-256 of its kind and weights; of a function, of its file")]
-    range: Annotated[Literal["-1..1", "0..1", "0..255"], _about("of the images that it takes and returns")]
-    batch_size: Annotated[int, _about("images that it is given together, at most")]
-    device: str
-
-
-@with_config(EXACT)
-class StoredRowJson(TypedDict):
-    """The row of a suite's table that `vqbench measure --row` stored."""
-
-    label: str
-    suite: SuiteName
-    folder: Annotated[str, _about("where its record is")]
-
-
-@with_config(EXACT)
-class MeasuredValueJson(TypedDict):
-    """One value of ``vqbench measure``."""
-
-    protocol: str
-    images: Annotated[int, _about("number of images that it is of")]
-    metric: str
-    label: Annotated[str, _about("name in the table")]
-    value: Annotated[Number, _about("in `unit`; nan where the metric does not apply")]
-    unit: str
-    higher_is_better: bool
-    digits: Annotated[int, _about("decimals worth printing")]
-    metric_version: int
-    protocol_version: int
-    note: Annotated[str, _about("why it is not ranked, or infinite; may be empty")]
-
-
-@with_config(EXACT)
-class MeasureJson(TypedDict):
-    """``vqbench measure --json``, of images that exist or of a model."""
-
-    label: Annotated[str, _about("as --label gives it")]
-    originals: NotRequired[ImagesGivenJson]
-    reconstructions: NotRequired[ImagesGivenJson]
-    codes: NotRequired[Annotated[dict[str, Any] | None, _about("path, num_codes and depth; null without codes")]]
-    matched_by: NotRequired[Annotated[Literal["name", "position", "model"], _about("how pairs were matched")]]
-    model: NotRequired[Annotated[ModelGivenJson, _about("with --model, what made the reconstructions")]]
-    damaged: NotRequired[Annotated[dict[str, str], _about("damaged image that was left out -> reason")]]
-    resumed_at: NotRequired[Annotated[int, _about("images that an earlier, interrupted call had measured")]]
-    per_image: NotRequired[Annotated[str | None, _about("CSV file of the values per image")]]
-    samples: NotRequired[Annotated[ImagesGivenJson, _about("images that were compared with the reference")]]
-    reference: NotRequired[ImagesGivenJson]
-    row: NotRequired[Annotated[StoredRowJson, _about("with --row, what was stored")]]
-    notes: Annotated[list[str], _about("how the inputs were read, a sentence each")]
-    values: list[MeasuredValueJson]
-
-
-@with_config(EXACT)
-class CodecJson(TypedDict):
-    """The files of one codec and target, of ``vqbench codecs --json``."""
-
-    row: Annotated[str, _about("label of the row")]
-    codec: Annotated[str, _about("jpeg, webp, avif or jpeg2000")]
-    target_bits: Annotated[int, _about("bits an image may need")]
-    counted: Annotated[str, _about("whole files, or what of them")]
-    bits: Annotated[float, _about("mean of what is counted, per image")]
-    file_bits: Annotated[float, _about("mean of whole files, per image")]
-    settings: Annotated[list[int], _about("lowest and highest setting of an image")]
-    images: int
-    over: Annotated[int, _about("images whose smallest file needs more than the target")]
-    reached: Annotated[bool, _about("whether the mean is within the target; else nothing was measured")]
-    folder: Annotated[str, _about("where the files are")]
-    values: list[MeasuredValueJson]
-    stored: Annotated[StoredRowJson | None, _about("with --suite, the row that was stored")]
+    failed: Annotated[bool, meaning("whether any check fails")]
+    checks: Annotated[list[dict[str, Any]], meaning("check, state, what was found, what to do, where to read")]
 
 
 @with_config(EXACT)
@@ -375,33 +240,33 @@ class ReportJson(TypedDict):
     """``vqbench report SUITE --format json``."""
 
     suite: SuiteName
-    command: Annotated[str, _about("command that makes the runs")]
-    tables: Annotated[list[dict[str, Any]], _about("as `table --json`, with `statistics`")]
-    runs: Annotated[list[dict[str, Any]], _about("every run with its record")]
+    command: Annotated[str, meaning("command that makes the runs")]
+    tables: Annotated[list[dict[str, Any]], meaning("as `table --json`, with `statistics`")]
+    runs: Annotated[list[dict[str, Any]], meaning("every run with its record")]
 
 
 @with_config(EXACT)
 class ProblemJson(TypedDict):
     """One thing that is wrong with a results folder or a document."""
 
-    path: Annotated[str, _about("file or folder; of documents, with the line")]
-    about: Annotated[str, _about("what is wrong, and what to do")]
+    path: Annotated[str, meaning("file or folder; of documents, with the line")]
+    about: Annotated[str, meaning("what is wrong, and what to do")]
 
 
 @with_config(EXACT)
 class VerifyJson(TypedDict):
     """``vqbench verify FOLDER --json``."""
 
-    store: Annotated[str, _about("the results folder")]
-    sound: Annotated[bool, _about("whether nothing is wrong")]
-    records: Annotated[int, _about("records that can be read")]
-    values: Annotated[int, _about("values of these records")]
-    arrays: Annotated[int, _about("arrays of per-image values")]
-    snapshots: Annotated[int, _about("files of images and code usage")]
-    external: Annotated[int, _about("rows that were not trained by vqbench")]
-    suites: Annotated[int, _about("resolved suites that can be read")]
-    figures: Annotated[int, _about("regions of documents that were compared")]
-    unfinished: Annotated[list[str], _about("folders of runs without a record yet")]
+    store: Annotated[str, meaning("the results folder")]
+    sound: Annotated[bool, meaning("whether nothing is wrong")]
+    records: Annotated[int, meaning("records that can be read")]
+    values: Annotated[int, meaning("values of these records")]
+    arrays: Annotated[int, meaning("arrays of per-image values")]
+    snapshots: Annotated[int, meaning("files of images and code usage")]
+    external: Annotated[int, meaning("rows that were not trained by vqbench")]
+    suites: Annotated[int, meaning("resolved suites that can be read")]
+    figures: Annotated[int, meaning("regions of documents that were compared")]
+    unfinished: Annotated[list[str], meaning("folders of runs without a record yet")]
     problems: list[ProblemJson]
 
 
@@ -409,22 +274,22 @@ class VerifyJson(TypedDict):
 class LeftRunJson(TypedDict):
     """One run that was not merged."""
 
-    name: Annotated[str, _about("name of its folder")]
-    about: Annotated[str, _about("both values of a conflict, or why it is left")]
+    name: Annotated[str, meaning("name of its folder")]
+    about: Annotated[str, meaning("both values of a conflict, or why it is left")]
 
 
 @with_config(EXACT)
 class MergeJson(TypedDict):
     """``vqbench merge A B --json``."""
 
-    target: Annotated[str, _about("folder that was merged into")]
-    dry_run: Annotated[bool, _about("whether nothing was written")]
-    copied: Annotated[list[str], _about("runs that the target lacked")]
-    completed: Annotated[list[str], _about("runs that got further values or files")]
-    same: Annotated[list[str], _about("runs that lacked nothing")]
-    conflict: Annotated[list[LeftRunJson], _about("runs with different values")]
-    unreadable: Annotated[list[LeftRunJson], _about("runs with damaged files, or of a newer format")]
-    unfinished: Annotated[list[LeftRunJson], _about("runs without a record, or in work")]
+    target: Annotated[str, meaning("folder that was merged into")]
+    dry_run: Annotated[bool, meaning("whether nothing was written")]
+    copied: Annotated[list[str], meaning("runs that the target lacked")]
+    completed: Annotated[list[str], meaning("runs that got further values or files")]
+    same: Annotated[list[str], meaning("runs that lacked nothing")]
+    conflict: Annotated[list[LeftRunJson], meaning("runs with different values")]
+    unreadable: Annotated[list[LeftRunJson], meaning("runs with damaged files, or of a newer format")]
+    unfinished: Annotated[list[LeftRunJson], meaning("runs without a record, or in work")]
 
 
 OUTPUTS: dict[str, Any] = {
