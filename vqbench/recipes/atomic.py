@@ -8,19 +8,17 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqbench.bounds import PositiveFloat, PositiveInt
 from vqbench.errors import RunError, counted
 from vqbench.images import batches, first_images, to_unit
-from vqbench.quantizer import Quantizer
+from vqbench.quantizer import QuantizerOutput
 from vqbench.recipe import Recipe, Task, Trained, too_large
-from vqbench.recipes.autoencoder import Decay, rate_factor
+from vqbench.recipes._objective import Decay, ObjectiveTraining
 from vqbench.training.checkpoint import Progress
-from vqbench.training.engine import upload
-from vqbench.training.learning_rates import parameter_groups, set_rate
-from vqbench.training.loop import Stateful, Training, TrainingLoop
+from vqbench.training.learning_rates import parameter_groups
+from vqbench.training.loop import TrainingLoop
 
 PIECE = 256  # images that are encoded at once
 
@@ -88,29 +86,20 @@ class FittingProgress(Progress):
     error: float = 0.0
 
 
-class FittingToFeatures(Training):
+class FittingToFeatures(ObjectiveTraining):
     """Adam on the quantizer's objective; the error is that of the features."""
 
-    terms = ("loss", "error")
-    quantizer: Quantizer
     progress: FittingProgress
 
     def __init__(self, recipe: AtomicRecipe, task: Task) -> None:
         self.recipe, self.task = recipe, task
         self.progress = FittingProgress()
-        self.quantizer = task.model.quantizer
-        self.owner = type(self.quantizer).__name__
         task.engine.setup(task.model.requires_grad_(False))
-        groups = parameter_groups(self.quantizer.requires_grad_(True).parameters(), self.quantizer)
+        learning = task.model.quantizer.requires_grad_(True)
+        super().__init__(task, recipe, self._encoded())  # (N, dim, s, s)
+        groups = parameter_groups(learning.parameters(), learning)
         self.optimizer = torch.optim.Adam(groups, lr=recipe.learning_rate)  # of nothing, where running means learn
-        self.features = self._encoded()  # (N, dim, s, s)
         self.weight = self._weight()
-        self.images = len(self.features)
-        self.per_epoch = math.ceil(self.images / recipe.batch_size)  # the last batch may be smaller
-        self.total = self.per_epoch * recipe.epochs
-
-    def parts(self) -> Mapping[str, Stateful]:
-        return {"model": self.task.model, "optimizer": self.optimizer}
 
     def replicas(self) -> Mapping[str, nn.Module]:
         return {self.owner: self.quantizer}
@@ -118,25 +107,13 @@ class FittingToFeatures(Training):
     def begin(self) -> None:
         self.quantizer.train()
 
-    def start_epoch(self, epoch: int, order: Tensor, position: int) -> None:
-        self.order = upload(order, self.features.device)
+    def reconstruct(self, batch: Tensor) -> tuple[Tensor, Tensor, QuantizerOutput]:
+        out = self.task.model.quantize_features(batch)
+        return batch, out.z_q, out
 
-    def update(self, step: int, position: int) -> Tensor:
-        task, size, done = self.task, self.recipe.batch_size, step / self.total
-        index = self.order[position * size : (position + 1) * size]  # (B,)
-        with task.engine.batch(len(index), task.model) as own:
-            z = self.features[index[own]]  # (B, dim, s, s)
-            self.quantizer.anneal(done)
-            out = task.model.quantize_features(z)
-            error = F.mse_loss(out.z_q, z)
-            loss = self.quantizer.objective(error, out, z[0].numel(), self.weight)
-            self.optimizer.zero_grad()
-            if loss.requires_grad:  # else no parameter took part, since fixed features have no gradient
-                task.engine.backward(loss)
-            set_rate(self.optimizer, self.recipe.learning_rate * rate_factor(self.recipe.decay, done))
-            self.optimizer.step()
-            task.monitor.codes(out.codes)
-            return task.engine.mean(torch.stack([loss.detach(), error.detach()]))
+    def backward(self, loss: Tensor) -> None:
+        if loss.requires_grad:  # else no parameter took part, since fixed features have no gradient
+            super().backward(loss)
 
     def end_epoch(self, epoch: int, means: dict[str, float]) -> dict[str, Any]:
         return {**means, "relative_error": means["error"] * self.weight}
@@ -160,15 +137,15 @@ class FittingToFeatures(Training):
         parts = [model.backbone.encode(to_unit(piece.to(self.task.engine.device))).float() for piece in pieces]
         features = torch.cat(parts)
         count = features.numel() // features.shape[1]
-        if self.quantizer.depth > 0 and self.quantizer.num_codes > count:
+        if model.quantizer.depth > 0 and model.quantizer.num_codes > count:
             raise RunError(
-                f"num_codes {self.quantizer.num_codes} is larger than all {count:,} training features; lower it"
+                f"num_codes {model.quantizer.num_codes} is larger than all {count:,} training features; lower it"
             )
         return features
 
     def _weight(self) -> float:
         """Return the factor of the error: 1 / mean variance of the dimensions."""
-        spread = float(self.features.double().var((0, 2, 3), correction=0).mean())
+        spread = float(self.inputs.double().var((0, 2, 3), correction=0).mean())
         if spread == 0:
             raise RunError("all training features are equal, so that no error can be divided by their variance")
         return 1 / spread

@@ -17,28 +17,15 @@ from torch import Tensor, nn
 from vqbench.bounds import PositiveFloat, PositiveInt
 from vqbench.errors import RunError, counted
 from vqbench.images import to_unit
-from vqbench.quantizer import Quantizer
+from vqbench.quantizer import QuantizerOutput
 from vqbench.recipe import Recipe, Task, Trained
+from vqbench.recipes._objective import Decay, ObjectiveTraining
 from vqbench.training.checkpoint import Progress
-from vqbench.training.engine import Precision, upload
-from vqbench.training.learning_rates import parameter_groups, set_rate
-from vqbench.training.loop import Stateful, Training, TrainingLoop
+from vqbench.training.engine import Precision
+from vqbench.training.learning_rates import parameter_groups
+from vqbench.training.loop import TrainingLoop
 
 PREVIEW = 32  # images of the test split that the released code also passes through the model each epoch
-
-Decay = Literal["constant", "linear", "cosine"]
-
-
-def rate_factor(decay: Decay, progress: float) -> float:
-    """Return the share of the learning rate left at ``progress``.
-
-    From 1 at ``progress`` 0, a decay falls to 0 at 1.
-    """
-    if decay == "linear":
-        return 1 - progress
-    if decay == "cosine":
-        return (1 + math.cos(math.pi * progress)) / 2
-    return 1.0
 
 
 def variance(pixels: Tensor) -> float:
@@ -158,29 +145,20 @@ class SelectionProgress(Progress):
     error: float = 0.0
 
 
-class ReconstructionTraining(Training):
+class ReconstructionTraining(ObjectiveTraining):
     """Adam on the quantizer's objective, and selection of an epoch."""
 
-    terms = ("loss", "error")
-    quantizer: Quantizer
     progress: SelectionProgress
 
     def __init__(self, recipe: ReconstructionRecipe, task: Task) -> None:
         self.recipe, self.task = recipe, task
         self.progress = SelectionProgress()
-        self.pixels, self.validation = self._splits()  # (N, C, S, S) uint8
+        pixels, self.validation = self._splits()  # (N, C, S, S) uint8
+        super().__init__(task, recipe, pixels)
         self.weight = self._weight()
-        self.images = len(self.pixels)
-        self.per_epoch = math.ceil(self.images / recipe.batch_size)  # the last batch may be smaller
-        self.total = self.per_epoch * recipe.epochs
-        self.quantizer = task.model.quantizer
-        self.owner = type(self.quantizer).__name__
         groups = parameter_groups(task.model.parameters(), self.quantizer)
         self.optimizer = torch.optim.Adam(groups, lr=recipe.learning_rate)
         self.model = task.engine.setup(task.model)
-
-    def parts(self) -> Mapping[str, Stateful]:
-        return {"model": self.task.model, "optimizer": self.optimizer}
 
     def replicas(self) -> Mapping[str, nn.Module]:
         return {self.owner: self.task.model}
@@ -188,24 +166,10 @@ class ReconstructionTraining(Training):
     def begin(self) -> None:
         self.model.train()
 
-    def start_epoch(self, epoch: int, order: Tensor, position: int) -> None:
-        self.order = upload(order, self.pixels.device)
-
-    def update(self, step: int, position: int) -> Tensor:
-        task, size, done = self.task, self.recipe.batch_size, step / self.total
-        index = self.order[position * size : (position + 1) * size]  # (B,)
-        with task.engine.batch(len(index), task.model) as own:
-            x = to_unit(self.pixels[index[own]])  # (B, C, S, S) in [-1, 1]
-            self.quantizer.anneal(done)
-            reconstruction, out = self.model(x)
-            error = F.mse_loss(reconstruction.float(), x)
-            loss = self.quantizer.objective(error, out, x[0].numel(), self.weight)
-            self.optimizer.zero_grad()
-            task.engine.backward(loss)
-            set_rate(self.optimizer, self.recipe.learning_rate * rate_factor(self.recipe.decay, done))
-            self.optimizer.step()
-            task.monitor.codes(out.codes)
-            return task.engine.mean(torch.stack([loss.detach(), error.detach()]))
+    def reconstruct(self, batch: Tensor) -> tuple[Tensor, Tensor, QuantizerOutput]:
+        x = to_unit(batch)  # (B, C, S, S) in [-1, 1]
+        reconstruction, out = self.model(x)
+        return x, reconstruction.float(), out
 
     def end_epoch(self, epoch: int, means: dict[str, float]) -> dict[str, Any]:
         progress = self.progress
@@ -259,7 +223,7 @@ class ReconstructionTraining(Training):
 
     def _weight(self) -> float:
         """Return the factor of the error: 1 / variance of the training pixels."""
-        spread = variance(self.pixels.cpu())
+        spread = variance(self.inputs.cpu())
         if spread == 0:
             raise RunError(
                 "every pixel of the training images has the same value, so that the error cannot be divided by their "
