@@ -141,7 +141,7 @@ class PairInputs:
 
     @property
     def bits_per_image(self) -> float | None:
-        """Bits of the codes of one image, each of which costs the same; None without codes."""
+        """Bits of one image, whose codes cost the same each; None without codes."""
         return None if self.codes is None else prod(self.codes.codes.shape[1:]) * log2(self.codes.num_codes)
 
     def codes_of(self, places: Sequence[int]) -> Tensor | None:

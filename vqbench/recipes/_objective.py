@@ -42,7 +42,7 @@ class EpochArguments(Protocol):
 
 
 class ObjectiveTraining(Training):
-    """Updates by Adam; a subclass says how a batch is reconstructed, and what its error is divided by.
+    """Updates by Adam, for subclasses that say how a batch is reconstructed.
 
     The last batch of an epoch may be smaller.
     """

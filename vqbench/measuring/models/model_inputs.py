@@ -129,7 +129,7 @@ class ModelInputs:
 
     @property
     def bits_per_image(self) -> float | None:
-        """Bits of the codes of one image, each of which costs the same; None without codes."""
+        """Bits of one image, whose codes cost the same each; None without codes."""
         if self.codes is None:
             return None
         height, width, depth = self.codes.shape
