@@ -39,7 +39,7 @@ PLUGINS = {
     "quantizers": {"quantizer", "functional"},
     "metrics": {"metric", "protocol", "functional", "assets", "images", "networks"},
     "backbones": {"backbone", "assets"},
-    "datasets": {"dataset", "assets", "system.files"},
+    "datasets": {"dataset", "assets", "images", "system.files"},
 }
 PLUGIN_FOLDERS = ("backbones", "cli", "datasets", "metrics", "quantizers", "recipes")  # as many files as it takes
 MOST_ENTRIES, MOST_AT_THE_TOP = 15, 33

@@ -1,4 +1,4 @@
-"""Batches of a split, and images as models and measuring protocols see them."""
+"""Images: read from bytes, in batches, and as models and protocols see them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vqbench.errors import RunError, UsageError
+from vqbench.errors import AssetError, RunError, UsageError
 from vqbench.protocol import Colour, MeasureProtocol
 
 if TYPE_CHECKING:
@@ -24,6 +24,19 @@ Part = TypeVar("Part")
 Result = TypeVar("Result")
 
 PIECE = 2**20  # pixel values that are converted to float64 at a time
+
+
+def idx_images(data: bytes) -> Tensor:
+    """Return the images (N, 1, H, W) uint8 in the bytes of an idx3 file.
+
+    This is the file format of MNIST and its relatives. Its head is four big-endian int32: 0x803, N, H, W.
+
+    Raises AssetError for anything else.
+    """
+    magic, n, height, width = (int.from_bytes(data[i : i + 4], "big") for i in range(0, 16, 4))
+    if magic != 0x803 or not n or len(data) != 16 + n * height * width:
+        raise AssetError("not a whole idx3 file of bytes; delete it, and it is fetched again")
+    return torch.frombuffer(bytearray(data), dtype=torch.uint8, offset=16).view(n, 1, height, width)
 
 
 def to_unit(levels: Tensor) -> Tensor:

@@ -11,12 +11,12 @@ import torch
 
 from vqbench.dataset import Dataset
 from vqbench.datasets import fashion_mnist_5k
-from vqbench.datasets._idx import idx_images
 from vqbench.datasets.cifar10 import Cifar10
 from vqbench.datasets.fashion_mnist import FashionMnist
 from vqbench.datasets.fashion_mnist_5k import FashionMnist5k
 from vqbench.datasets.mnist import Mnist
 from vqbench.errors import AssetError
+from vqbench.images import idx_images
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(fashion_mnist_5k.__file__).with_name("data")

@@ -21,10 +21,11 @@ from vqbench.quantizer import Quantizer, QuantizerOutput
 from vqbench.quantizers.cvq import CVQ
 from vqbench.quantizers.identity import Identity
 from vqbench.recipe import Task
-from vqbench.recipes import _objective, autoencoder
+from vqbench.recipes import autoencoder
 from vqbench.training import engine
 from vqbench.training.codebook_monitor import CodebookMonitor
 from vqbench.training.engine import Engine
+from vqbench.training.learning_rates import rate_factor
 
 
 def task(folder: Path, quantizer: Quantizer | None = None, **changes: Any) -> Task:
@@ -231,4 +232,4 @@ def test_the_rate_falls_over_all_updates(tmp_path: Path, decay: Any, half: float
         recipe(decay=decay).fit(run)
     assert rates[0] == 1e-3
     assert rates[len(rates) // 2] == pytest.approx(1e-3 * half)
-    assert rates[-1] == pytest.approx(1e-3 * _objective.rate_factor(decay, 7 / 8))
+    assert rates[-1] == pytest.approx(1e-3 * rate_factor(decay, 7 / 8))

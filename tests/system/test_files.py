@@ -105,7 +105,7 @@ def test_an_npz_holds_arrays_of_numbers(tmp_path: Path) -> None:
 
 def test_an_idx_file_that_lies_is_one_sentence() -> None:
     """A header that does not fit what follows is an AssetError, not an error of torch."""
-    from vqbench.datasets._idx import idx_images
+    from vqbench.images import idx_images
 
     head = b"".join(number.to_bytes(4, "big") for number in (0x803, 2, 3, 4))
     assert idx_images(head + bytes(24)).shape == (2, 1, 3, 4)

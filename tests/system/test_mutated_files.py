@@ -24,8 +24,8 @@ from tests.support.script_archive import script_archive
 from tests.support.soak import examples
 from vqbench.assets import array_pickles, forms, image_file, image_scan, lmdb_file, safe_pickle, torch_archives
 from vqbench.datasets import _index
-from vqbench.datasets._idx import idx_images
 from vqbench.errors import AssetError
+from vqbench.images import idx_images
 from vqbench.system import files
 
 MEMORY = 64 * files.MB  # of Python's and numpy's; the files have some kilobytes

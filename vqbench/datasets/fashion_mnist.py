@@ -8,8 +8,8 @@ from torch import Tensor
 
 from vqbench import assets
 from vqbench.dataset import Dataset, Split
-from vqbench.datasets._idx import idx_images
 from vqbench.datasets.mnist import FILES
+from vqbench.images import idx_images
 
 
 class FashionMnist(Dataset):

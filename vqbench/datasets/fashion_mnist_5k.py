@@ -8,8 +8,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from vqbench.dataset import Dataset, Split
-from vqbench.datasets._idx import idx_images
 from vqbench.errors import AssetError
+from vqbench.images import idx_images
 from vqbench.system.files import MB, gunzip
 
 FILES: dict[Split, str] = {

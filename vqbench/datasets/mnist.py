@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vqbench import assets
 from vqbench.dataset import Dataset, Split
-from vqbench.datasets._idx import idx_images
+from vqbench.images import idx_images
 
 FILES: dict[Split, str] = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
 

@@ -15,9 +15,9 @@ from vqbench.errors import RunError, counted
 from vqbench.images import batches, first_images, to_unit
 from vqbench.quantizer import QuantizerOutput
 from vqbench.recipe import Recipe, Task, Trained, too_large
-from vqbench.recipes._objective import Decay, ObjectiveTraining
+from vqbench.recipes.autoencoder import ObjectiveTraining
 from vqbench.training.checkpoint import Progress
-from vqbench.training.learning_rates import parameter_groups
+from vqbench.training.learning_rates import Decay, parameter_groups
 from vqbench.training.loop import TrainingLoop
 
 PIECE = 256  # images that are encoded at once

@@ -14,9 +14,9 @@ from vqbench.bounds import PositiveFloat, PositiveInt
 from vqbench.errors import RunError
 from vqbench.images import to_unit
 from vqbench.recipe import Task, Trained
-from vqbench.recipes._objective import Decay
 from vqbench.recipes.autoencoder import ReconstructionRecipe
 from vqbench.training.engine import Precision
+from vqbench.training.learning_rates import Decay
 
 
 class Swap(ReconstructionRecipe):

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from vqbench.errors import RunError
 from vqbench.quantizer import Quantizer
+
+Decay = Literal["constant", "linear", "cosine"]
+
+
+def rate_factor(decay: Decay, progress: float) -> float:
+    """Return the share of the learning rate left at ``progress``.
+
+    From 1 at ``progress`` 0, a decay falls to 0 at 1.
+    """
+    if decay == "linear":
+        return 1 - progress
+    if decay == "cosine":
+        return (1 + math.cos(math.pi * progress)) / 2
+    return 1.0
 
 
 def parameter_groups(parameters: Iterable[nn.Parameter], quantizer: Quantizer | None) -> list[dict[str, Any]]:
