@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,10 +21,12 @@ from vqbench.functional import float32_products
 from vqbench.images import as_measured, batches, distinct, rounded, to_unit
 from vqbench.metric import Batch, Context, Latents, Metric
 from vqbench.protocol import MeasureProtocol
-from vqbench.quantizer import QuantizerOutput
 from vqbench.spec import Seeds
 from vqbench.store.record import Value
 from vqbench.store.value_name import ValueName
+
+if TYPE_CHECKING:
+    from vqbench.quantizer import QuantizerOutput
 
 BATCH = 100  # images per batch, of the model and of the metrics
 FEATURES = 2048  # likewise, of a data set of features

@@ -151,7 +151,10 @@ class CellReader:
         return summed
 
     def _speed(self, entry: PlannedRun, name: str) -> float | str | None:
-        """Return images per second in the last evaluation that timed them; None if none did."""
+        """Return images per second, of the last evaluation that was timed.
+
+        None if none was.
+        """
         record = self.stored[entry.run].record
         if record is None:
             return self._why_missing(entry, entry.run)
