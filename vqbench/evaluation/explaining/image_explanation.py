@@ -22,7 +22,9 @@ SECONDS = {
     "inception_fid": 0.5,
     "vgg16_lpips": 1.2,
     "alexnet_lpips": 0.1,
+    "efficientnet_lite0": 0.05,
 }  # by weights, per pair of 256x256 on one core
+ONE_SIZE = ("inception_fid", "efficientnet_lite0")  # networks that see all images at one size
 
 Progress = Callable[[int, int], None]  # receives the images done and in all; may raise Interrupted
 Say = Callable[[str], None]
@@ -99,7 +101,7 @@ def _cost_of_stages(stages: Sequence[dict[Conditions, list[str]]], inputs: Input
 def cost(wanted: Mapping[Conditions, Sequence[str]], inputs: Inputs) -> str:
     """Say how often images go through a network, and about how long it takes."""
     families = [family for part in Passes.of(wanted).families for family in part]
-    larger = inputs.height * inputs.width / 256**2  # times as many pixels, which Inception sees at one size
+    larger = inputs.height * inputs.width / 256**2  # times as many pixels
     distances = (distance_images(name, under) for under, names in wanted.items() for name in names)
     seconds = SECONDS["inception_fid"] * sum(distances)
     passes = 0
@@ -110,7 +112,7 @@ def cost(wanted: Mapping[Conditions, Sequence[str]], inputs: Inputs) -> str:
         labels |= {classes[name].label: None for name in networks.values()}
         for network in networks:
             images = inputs.images + (inputs.references or 0) / 2 * bool(family.compared)
-            seconds += SECONDS.get(network, 1.0) * images * (1 if network == "inception_fid" else larger)
+            seconds += SECONDS.get(network, 1.0) * images * (1 if network in ONE_SIZE else larger)
             passes += 1
     shown = " and ".join(labels)
     return (
