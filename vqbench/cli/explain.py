@@ -35,10 +35,6 @@ Words = Annotated[
         help="A finished run; or two sets of images, of any kind that `vqbench measure` reads; or those of --model.",
     ),
 ]
-Metrics = Annotated[
-    list[str] | None,
-    typer.Option(metavar="NAME", show_default="those without a network", help="Explain this metric."),
-]
 Images = Annotated[
     int | None,
     typer.Option(
@@ -95,7 +91,7 @@ def explain(
     skip_damaged: measuring.SkipDamaged = False,
     as_rgb: measuring.AsRgb = False,
     store: shared.StoreToRead = shared.RUNS,
-    metrics: Metrics = None,
+    metrics: measuring.Metrics = None,
     images: Images = None,
     plugin: shared.Plugins = None,
     device: shared.Device = "auto",
@@ -107,10 +103,12 @@ def explain(
     from vqbench import assets, registry
     from vqbench.api.explaining import ExplainOptions
     from vqbench.measuring.pair_inputs import ReadingOptions
+    from vqbench.registry.metric_groups import GROUPS
 
     add_plugins(plugin)
     for name in metrics or ():  # before anything is printed as begun
-        registry.load("metrics", name)
+        if name not in GROUPS:
+            registry.load("metrics", name)
     words = words or []
     if len(words) > 2 or not (words or model):
         raise UsageError(
