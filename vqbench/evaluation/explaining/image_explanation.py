@@ -14,7 +14,7 @@ from vqbench.evaluation.explaining.protocol_differences import Explanation, Expl
 from vqbench.evaluation.explaining.settings import Conditions, Inputs
 from vqbench.evaluation.explaining.target import TargetPlan, TargetSearch
 from vqbench.evaluation.explaining.values import ExplainedImages, Passes, distance_images, values_under
-from vqbench.evaluation.image_pairs import default_metrics
+from vqbench.evaluation.image_pairs import chosen_metrics
 from vqbench.protocol import MeasureProtocol
 from vqbench.system.durations import approximate
 
@@ -35,10 +35,10 @@ def plan_of(
 ) -> ExplanationPlan:
     """Choose what to evaluate between two protocols, by name, with settings if any.
 
-    Without ``metrics``, those that need no network; with ``steps_only``, no setting alone. Raises UsageError for
-    unknown names.
+    ``metrics`` are names and one group at most; without any, those that need no network. With ``steps_only``, no
+    setting alone. Raises UsageError for unknown names and a mix of groups.
     """
-    chosen = list(dict.fromkeys(metrics)) or default_metrics(with_codes=False, side=min(inputs.height, inputs.width))
+    chosen = chosen_metrics(metrics or None, with_codes=False, side=min(inputs.height, inputs.width))
     first, last = named_conditions(start, inputs), named_conditions(end, inputs)
     return plan(first, last, image_metrics(chosen), inputs, fetch, steps_only)
 
