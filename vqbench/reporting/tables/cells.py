@@ -24,8 +24,8 @@ SIZES = {  # of a model, from its record
     "state": Column("state", "Learned state", digits=0),
 }
 SPEEDS = {  # of a model, in its evaluation; never ranked, as seconds
-    "encode_speed": Column("encode_speed", "Encode", "images/s", digits=0),
-    "decode_speed": Column("decode_speed", "Decode", "images/s", digits=0),
+    "encode_speed": Column("encode_speed", "Encode", "images/s", digits=1),
+    "decode_speed": Column("decode_speed", "Decode", "images/s", digits=1),
 }
 EXTRA = {SECONDS.key: SECONDS, **SETTINGS, **SIZES, **SPEEDS}  # columns that are no metrics
 
