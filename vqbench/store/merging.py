@@ -6,6 +6,7 @@ resumed by the same call.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from vqbench.store import deletion, external_record, external_rows, snapshots
 from vqbench.store.checkpoints import PATTERNS
 from vqbench.store.record import Record, Value
 from vqbench.store.results import ResultStore
-from vqbench.store.verifying import run_folders
+from vqbench.store.verifying import NO_FOLDER, run_folders
 from vqbench.system import locks, stored_files
 
 NAMED = 3  # differences of one run that a conflict names
@@ -122,6 +123,8 @@ def _merged_under_lock(task: _Merge, name: str) -> MergedRun:
 def _merged(task: _Merge, name: str) -> MergedRun:
     """Merge the run ``name``, or with ``dry_run`` say what would become of it."""
     here = task.target.root / name
+    if os.path.lexists(here) and not here.is_dir():
+        return MergedRun(name, "unreadable", f"{here}: {NO_FOLDER}")
     reasons, runs = [], []
     for store in task.sources:
         folder = store.root / name

@@ -22,6 +22,7 @@ from vqbench.system.stored_files import half_written
 
 Values = Mapping[str, Mapping[str, Value]]  # by protocol, then by metric
 CLOSE = 1e-5  # relative: a record's value against the mean of its per-image values, which are float32
+NO_FOLDER = "has the name of a run, but is no folder; remove it"
 BEGUN = ("last.pt", "failed.json")  # a run without a record that has one of these has not finished, or has failed
 
 
@@ -71,6 +72,7 @@ def verify(store: ResultStore) -> Verification:
             if (arrays := _arrays(store, folder / "per_image.npz", found)) is not None:
                 images[folder] = arrays
     per_image = {each for folder in images for each in _measured(records[folder].values, images[folder])}
+    found.problems += [Fault(path, NO_FOLDER) for path in no_folders(store)]
     keys = {record.run.key for record in records.values()}
     for folder, record in records.items():
         if folder in images:
@@ -89,6 +91,11 @@ def run_folders(store: ResultStore) -> list[Path]:
     except OSError as error:
         raise StoreError(f"{store.root}: cannot be read ({error.strerror or error})") from error
     return sorted(path for path in folders if RUN_FOLDER.fullmatch(path.name) or (path / "record.json").exists())
+
+
+def no_folders(store: ResultStore) -> list[Path]:
+    """Return what has the name of a run in ``store``, but is no folder."""
+    return sorted(path for path in store.root.iterdir() if RUN_FOLDER.fullmatch(path.name) and not path.is_dir())
 
 
 def _unfinished(folder: Path, found: Verification) -> None:
