@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from vqbench.errors import UsageError, counted, nearest
+from vqbench.errors import Unwritable, UsageError, counted, nearest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -111,6 +111,18 @@ class Evaluation:
 
         protocols = [f"{name}: {measuring(name).summary}." for name in dict.fromkeys(self.values.protocol)]
         return [*protocols, *(note for note in self.values.note.unique() if note), *self.notes]
+
+
+class NotKept(Unwritable):
+    """Images were measured, but the store cannot be written, as on a full disk.
+
+    Attributes:
+        evaluation: The values.
+    """
+
+    def __init__(self, evaluation: Evaluation, error: Unwritable) -> None:
+        super().__init__(f"{error}. The values were measured, but are not kept")
+        self.evaluation = evaluation
 
 
 def require_format(style: str) -> None:

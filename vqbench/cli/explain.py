@@ -16,7 +16,7 @@ from vqbench.cli import options as shared
 from vqbench.cli import trained as trained_run
 from vqbench.cli.options import add_plugins, given_path, whole_number
 from vqbench.cli.output import note, print_json, prints_to_stderr
-from vqbench.errors import Interrupted, UsageError
+from vqbench.errors import Interrupted, UsageError, counted
 from vqbench.system.paths import is_file, is_folder, path_of
 
 if TYPE_CHECKING:
@@ -179,8 +179,12 @@ def _opened(
     from vqbench.api.explaining import explained_model, explained_pairs
 
     if made_by is None:
-        return explained_pairs(path_of(words[0]), path_of(words[1]), other_reference, images, reading, say)
-    return explained_model(models.only_originals(words), made_by, other_reference, images, reading, device, say)
+        pairs = explained_pairs(path_of(words[0]), path_of(words[1]), other_reference, images, reading, say)
+    else:
+        pairs = explained_model(models.only_originals(words), made_by, other_reference, images, reading, device, say)
+    if images is not None and images > pairs.available:
+        say(f"--images {images}: {counted(pairs.available, 'pair')} exist, all of which are used")
+    return pairs
 
 
 def _are_images(words: Sequence[str]) -> bool:
