@@ -74,8 +74,8 @@ def test_a_file_in_place_of_a_run_costs_that_run_alone(
         first.symlink_to("nowhere")
     assert vqbench("merge", "a", b.root) == 1
     out = " ".join(capsys.readouterr().out.split())
-    assert f"unreadable: {first.name}: a/{first.name}: has the name of a run, but is no folder; remove it" in out
+    assert f"unreadable: {first.name}: a/{first.name}: has the name of a run or row, but is no folder; remove it" in out
     assert out.endswith("a: 1 run copied, 1 run unreadable.")
     assert (second / "record.json").exists()
     assert vqbench("verify", "a") == 1
-    assert "has the name of a run, but is no folder" in " ".join(capsys.readouterr().out.split())
+    assert "has the name of a run or row, but is no folder" in " ".join(capsys.readouterr().out.split())

@@ -44,7 +44,7 @@ def test_values_are_printed_and_the_exit_code_is_1(capsys: pytest.CaptureFixture
     shown = capsys.readouterr()
     assert "PSNR (dB)" in shown.out
     assert "No space left on device" in shown.err
-    assert "The values were measured, but are not kept" in shown.err
+    assert "Measured, but not stored: the values" in shown.err
     assert len(shown.err.splitlines()) == 1
 
 
@@ -58,7 +58,7 @@ def test_json_has_no_path_of_a_file_that_was_not_written(capsys: pytest.CaptureF
 
 def test_the_error_of_python_has_the_values() -> None:
     """In Python, the error has the evaluation."""
-    with pytest.raises(NotKept, match="not kept") as caught:
+    with pytest.raises(NotKept, match="not stored") as caught:
         v.evaluate("originals", "reconstructions", store="kept")
     assert caught.value.evaluation["psnr"] > 0
     assert len(caught.value.evaluation.per_image) == 6

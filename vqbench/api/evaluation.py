@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from vqbench.errors import Unwritable, UsageError, counted, nearest
+from vqbench.errors import StoreError, UsageError, VqbenchError, counted, nearest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -113,16 +113,17 @@ class Evaluation:
         return [*protocols, *(note for note in self.values.note.unique() if note), *self.notes]
 
 
-class NotKept(Unwritable):
-    """Images were measured, but the store cannot be written, as on a full disk.
+class NotKept(StoreError):
+    """Images were measured, but something cannot be written, as on a full disk.
 
     Attributes:
         evaluation: The values.
+        exit_code: That of the error while writing.
     """
 
-    def __init__(self, evaluation: Evaluation, error: Unwritable) -> None:
-        super().__init__(f"{error}. The values were measured, but are not kept")
-        self.evaluation = evaluation
+    def __init__(self, evaluation: Evaluation, error: VqbenchError, what: str = "values") -> None:
+        super().__init__(f"{error}. Measured, but not stored: the {what}")
+        self.evaluation, self.exit_code = evaluation, error.exit_code
 
 
 def require_format(style: str) -> None:

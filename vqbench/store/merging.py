@@ -226,10 +226,13 @@ def _external(task: _Merge) -> Iterator[MergedRun]:
 def _merged_external(task: _Merge, store: ResultStore, folder: Path) -> MergedRun:
     """Merge one external row, or with ``dry_run`` say what would become of it."""
     record = external_rows.read_at(folder)
-    images = store.images_at(folder / external_rows.PER_IMAGE)
+    images = external_rows.images_at(store, folder)
     name, here = record.folder_name, external_rows.folder_of(task.target, record)
+    if os.path.lexists(here) and not here.is_dir():
+        return MergedRun(name, "unreadable", f"{here}: {NO_FOLDER}")
     if rival := external_rows.rival(task.target, record):
-        about = f"the row {record.label!r} of {record.suite} is {rival.name} in {task.target.root}, of other images"
+        row = f"the row {record.label!r} of {record.suite}"
+        about = f"{row} is {rival.name} in {task.target.root}, of other reconstructions or codes"
         return MergedRun(name, "conflict", about)
     if not (here / external_rows.FILE).exists():
         if not task.dry_run:
@@ -242,7 +245,7 @@ def _merged_external(task: _Merge, store: ResultStore, folder: Path) -> MergedRu
     if not own.add_missing(record):
         return MergedRun(name, "same")
     if not task.dry_run:
-        external_rows.write(task.target, own, {**images, **task.target.images_at(here / external_rows.PER_IMAGE)})
+        external_rows.write(task.target, own, {**images, **external_rows.images_at(task.target, here)})
     return MergedRun(name, "completed")
 
 
