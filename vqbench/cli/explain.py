@@ -36,10 +36,6 @@ Words = Annotated[
         help="A finished run; or two sets of images, of any kind that `vqbench measure` reads; or those of --model.",
     ),
 ]
-Metrics = Annotated[
-    list[str] | None,
-    typer.Option(metavar="NAME", show_default="those without a network", help="Explain this metric."),
-]
 Images = Annotated[
     int | None,
     typer.Option(
@@ -96,7 +92,7 @@ def explain(
     skip_damaged: measuring.SkipDamaged = False,
     as_rgb: measuring.AsRgb = False,
     store: shared.StoreToRead = shared.RUNS,
-    metrics: Metrics = None,
+    metrics: measuring.Metrics = None,
     images: Images = None,
     plugin: shared.Plugins = None,
     device: shared.Device = "auto",
@@ -142,6 +138,7 @@ def _require_names(start: str, end: str, metrics: Sequence[str], target: str | N
     from vqbench import registry
     from vqbench.evaluation.explaining.named_conditions import parsed
     from vqbench.evaluation.explaining.target import Target
+    from vqbench.registry.metric_groups import GROUPS
 
     for option, text in (("--from", start), ("--to", end)):
         try:
@@ -149,7 +146,8 @@ def _require_names(start: str, end: str, metrics: Sequence[str], target: str | N
         except UsageError as error:
             raise UsageError(f"{option}: {error}") from None
     for name in [*metrics, *([] if target is None else [Target.parse(target).metric])]:
-        registry.load("metrics", name)
+        if name not in GROUPS:
+            registry.load("metrics", name)
 
 
 def _require_together(target: str | None, alone: bool, steps: bool, end: str, metrics: Sequence[str] | None) -> None:
