@@ -145,9 +145,9 @@ def _require_names(start: str, end: str, metrics: Sequence[str], target: str | N
             parsed(text)
         except UsageError as error:
             raise UsageError(f"{option}: {error}") from None
-    for name in [*metrics, *([] if target is None else [Target.parse(target).metric])]:
-        if name not in GROUPS:
-            registry.load("metrics", name)
+    single = [name for name in metrics if name not in GROUPS]
+    for name in [*single, *([] if target is None else [Target.parse(target).metric])]:
+        registry.load("metrics", name)
 
 
 def _require_together(target: str | None, alone: bool, steps: bool, end: str, metrics: Sequence[str] | None) -> None:
@@ -160,8 +160,9 @@ def _require_together(target: str | None, alone: bool, steps: bool, end: str, me
         raise UsageError("--target tries each setting alone, and --steps none; give one of them")
     if end != END:
         raise UsageError(f"--to {end}: --target ends nowhere, it searches from --from on; leave --to out")
-    if metrics:
-        raise UsageError(f"--metrics {metrics[0]}: --target names its metric; leave --metrics out")
+    for name in metrics or ():
+        if name != target.partition("=")[0]:
+            raise UsageError(f"--metrics {name}: --target {target} is of one metric; leave --metrics out")
 
 
 def _opened(
