@@ -66,7 +66,7 @@ def test_a_row_that_cannot_be_stored_is_printed(row: Path, capsys: pytest.Captur
     shown = capsys.readouterr()
     assert "l1" in shown.out
     assert "of other reconstructions or codes" in shown.err
-    assert "Measured, but not stored: the row 'Mine'" in shown.err
+    assert "measured, but not stored: the row 'Mine'" in shown.err
     (row / "external.json").write_bytes(b"{")
     assert vqbench("measure", "originals.npy", "darker.npy", *STORE) == 1
     shown = capsys.readouterr()

@@ -44,7 +44,7 @@ def test_values_are_printed_and_the_exit_code_is_1(capsys: pytest.CaptureFixture
     shown = capsys.readouterr()
     assert "PSNR (dB)" in shown.out
     assert "No space left on device" in shown.err
-    assert "Measured, but not stored: the values" in shown.err
+    assert "measured, but not stored: the values" in shown.err
     assert len(shown.err.splitlines()) == 1
 
 

@@ -122,7 +122,7 @@ class NotKept(StoreError):
     """
 
     def __init__(self, evaluation: Evaluation, error: VqbenchError, what: str = "values") -> None:
-        super().__init__(f"{error}. Measured, but not stored: the {what}")
+        super().__init__(f"{error}; measured, but not stored: the {what}")
         self.evaluation, self.exit_code = evaluation, error.exit_code
 
 

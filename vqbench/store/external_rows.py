@@ -27,7 +27,7 @@ def folders(store: ResultStore) -> list[Path]:
 
 
 def begun(store: ResultStore) -> list[Path]:
-    """Return the folders of rows whose record is missing, and files in place of such folders."""
+    """Return folders of rows without a record, and files in place of such folders."""
     return sorted(path for path in store.root.glob("external-*") if not (path / FILE).exists())
 
 
