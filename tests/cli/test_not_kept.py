@@ -78,3 +78,22 @@ def test_fewer_images_than_asked_for(capsys: pytest.CaptureFixture[str]) -> None
     assert "--images 100: 6 pairs exist, all of which are used" in capsys.readouterr().err
     assert vqbench("explain", "originals", "reconstructions", "--images", "6", "--steps") == 0
     assert "all of which" not in capsys.readouterr().err
+
+
+def test_interrupted_after_the_last_image() -> None:
+    """What was interrupted when all images were read resumes there, at no image that does not exist."""
+    from vqbench.api.measure import measure_files
+    from vqbench.errors import Interrupted
+
+    def stops(done: int, total: int) -> None:
+        if done == total:
+            raise Interrupted("stopped")
+
+    given = Path("originals"), Path("reconstructions")
+    with pytest.raises(Interrupted):
+        measure_files(*given, store=Path("kept"), progress=stops)
+    said: list[str] = []
+    with pytest.raises(NotKept) as caught:
+        measure_files(*given, store=Path("kept"), say=said.append)
+    assert said == ["resumed after the last of 6 images"]
+    assert caught.value.evaluation["psnr"] == measure_files(*given)["psnr"]
