@@ -1,5 +1,6 @@
 """Take the screenshots of the documentation anew, from the pages of the published runs.
 
+The browser tests take the same ones and compare.
 ``python tools/screenshots.py [NAME ...]`` needs Chromium and the package playwright (extra ``dev``).
 """
 
@@ -18,6 +19,7 @@ from PIL import Image, ImageOps
 from playwright.sync_api import FloatRect, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
+IMAGES = ROOT / "docs" / "images"
 MARGIN = 12  # pixels around what is shown
 BORDER, GREY = 1, "#9aa1ad"  # of each image: a grey that is seen on a light and on a dark page
 
@@ -48,26 +50,33 @@ SHOTS = {
 
 
 def main(names: list[str]) -> None:
-    """Write the pages into a temporary folder and take the screenshots ``names`` of them, all without any."""
+    """Take the screenshots ``names``, all without any, and put them into the documentation."""
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as started:
-        words = ["-m", "vqbench", "report", "--index", "--store", "results", "-o", folder]
-        subprocess.run([sys.executable, *words], cwd=ROOT, check=True)
+        write_pages(Path(folder))
         browser = started.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         for name in names or SHOTS:
-            _take(browser, SHOTS[name], Path(folder), ROOT / "docs" / "images" / name)
+            taken(browser, Path(folder), name).save(IMAGES / name, optimize=True)
         browser.close()
 
 
-def _take(browser: Any, shot: Screenshot, folder: Path, target: Path) -> None:
+def write_pages(folder: Path) -> None:
+    """Write the pages of the published runs into ``folder``."""
+    words = ["-m", "vqbench", "report", "--index", "--store", "results", "-o", folder]
+    subprocess.run([sys.executable, *words], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+
+
+def taken(browser: Any, pages: Path, name: str) -> Image.Image:
+    """Return the screenshot ``name`` with its border."""
+    shot = SHOTS[name]
     page = browser.new_page(viewport={"width": shot.width, "height": 900}, reduced_motion="reduce")
-    page.goto((folder / f"{shot.suite}.html").as_uri())
+    page.goto((pages / f"{shot.suite}.html").as_uri())
     page.wait_for_selector("#curves svg.plot")
     page.evaluate(shot.prepare)
     page.wait_for_timeout(1000)
     boxes = [box for each in page.locator(shot.selector).all() if (box := each.bounding_box())]  # of visible ones
-    taken = Image.open(io.BytesIO(page.screenshot(full_page=True, clip=_around(boxes, shot)))).convert("RGB")
-    ImageOps.expand(taken, BORDER, GREY).save(target, optimize=True)
+    screen = Image.open(io.BytesIO(page.screenshot(full_page=True, clip=_around(boxes, shot)))).convert("RGB")
     page.close()
+    return ImageOps.expand(screen, BORDER, GREY)
 
 
 def _around(boxes: list[FloatRect], shot: Screenshot) -> FloatRect:

@@ -121,7 +121,7 @@ def _metric(opened: Any, i: int) -> None:
 
 
 def _hide(opened: Any, i: int) -> None:
-    opened.locator(".hide:visible").nth(i).click(force=True)
+    opened.locator(".hide:visible").first.click(force=True)
 
 
 def _compare(opened: Any, i: int) -> None:

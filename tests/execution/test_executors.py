@@ -22,7 +22,7 @@ import torch
 from tests.support.processes import PATIENCE, alive, children, plugin, running, wait_for, wait_for_exit
 from tests.support.tiny_suite import assert_same, command, values, vqbench, write
 from vqbench import registry
-from vqbench.cli import app
+from vqbench.cli import commands
 from vqbench.cli.run import run_and_print
 from vqbench.errors import Evicted, Interrupted, TimeUp, UsageError, VqbenchError
 from vqbench.execution.executors import local
@@ -37,7 +37,7 @@ from vqbench.store.record import Failure, Record
 from vqbench.store.results import ResultStore
 from vqbench.system import environment
 from vqbench.system.durations import format_duration, parse_duration
-from vqbench.system.environment import LARGE_PAGES
+from vqbench.system.environment import KEPT_MEMORY
 
 SLOW = 'if (mark := os.environ.get("SLOW")): Path(mark).touch(); time.sleep(0.3)'
 FROM_START = "starts from the beginning, as it has no checkpoint yet"
@@ -164,8 +164,8 @@ def test_exit_codes_are_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     """The help has every exit code with its meaning."""
     assert vqbench("--help") == 0
     output = " ".join(capsys.readouterr().out.split())
-    assert list(app.EXIT_CODES) == [0, 1, 2, 3, 75, 130]
-    for code, meaning in app.EXIT_CODES.items():
+    assert list(commands.EXIT_CODES) == [0, 1, 2, 3, 75, 130]
+    for code, meaning in commands.EXIT_CODES.items():
         assert f"{code} {meaning}" in output
 
 
@@ -365,7 +365,7 @@ def test_workers_divide_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("OMP_NUM_THREADS", *environment.SETTINGS):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
-    assert local.worker_environment(1) == {**LARGE_PAGES, **environment.BRIEFLY, **os.environ}
+    assert local.worker_environment(1) == {**KEPT_MEMORY, **environment.BRIEFLY, **os.environ}
     assert local.worker_environment(3)["OMP_NUM_THREADS"] == "2"
     assert local.worker_environment(30)["OMP_NUM_THREADS"] == "1"
     monkeypatch.setenv("OMP_NUM_THREADS", "5")

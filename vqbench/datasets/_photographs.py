@@ -9,58 +9,34 @@ buckets, flat or in tar shards are the same data set. Must not import torch.
 from __future__ import annotations
 
 import hashlib
-import os
-from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import numpy as np
-
-from vqbench.assets import cache_folder, image_file
+from vqbench.assets import image_file
 from vqbench.assets.cache import data_folder
-from vqbench.assets.content import replacing
 from vqbench.assets.image_scan import skipped_files
 from vqbench.bounds import Bits, Side
 from vqbench.dataset import Dataset, Split
-from vqbench.datasets._index import Index, refresh
+from vqbench.datasets._deep_images import dim_images, require_bits
+from vqbench.datasets._index import refresh
+from vqbench.datasets._split_files import (
+    Parts,
+    SplitFiles,
+    content_of,
+    note_folder,
+    noted_folder,
+    passed,
+    shortened,
+    some,
+)
 from vqbench.errors import AbsentData, AssetError, UsageError
-from vqbench.system.files import MB, read_regular
 from vqbench.system.paths import path_of
 
 if TYPE_CHECKING:
     from vqbench.datasets._files import FileImages
 
-SOME = 5  # names of damaged files in one message
 WORDS: dict[Split, str] = {"train": "training", "test": "test"}
-
-
-@dataclass
-class SplitFiles:
-    """One split: positions (N,) of its files in an index, also damaged ones."""
-
-    index: Index
-    positions: np.ndarray
-
-    @property
-    def sound(self) -> np.ndarray:
-        """The positions of files that can be used."""
-        bad = np.array(sorted(self.index.damaged), np.int64)
-        return self.positions[~np.isin(self.positions, bad)]
-
-    @property
-    def damaged(self) -> list[str]:
-        """The names of files that cannot be used, each with the reason."""
-        return [
-            f"{shortened(self.index.names[position])} ({self.index.damaged[position][:100]})"
-            for position in self.positions.tolist()
-            if position in self.index.damaged
-        ]
-
-
-Parts = dict[Split, SplitFiles]
 
 
 class Photographs(Dataset):
@@ -108,13 +84,13 @@ class Photographs(Dataset):
         self.content = content
         if self.parts is not None:
             self._refuse()
-            self._require_bits(
-                chosen=bits is not None or content is not None
-            )  # a digest names files that were accepted before
-            self.content = _content(self.parts)
+            known = bits is not None or content is not None  # a digest names files that were accepted before
+            require_bits(self.title, self.parts, self.bits, chosen=known)
+            self.content = content_of(self.parts)
             self.counts = {split: len(part.sound) for split, part in self.parts.items()}  # type: ignore[misc]  # likewise
             self.holdout = min(type(self).holdout, self.counts["train"] // 10)  # type: ignore[misc]  # likewise
-            self.notes = (*self._left_out(), *self._skipped(), *self._dim(), *self.remarks())  # type: ignore[misc]  # likewise
+            dim = dim_images(self.title, self.parts, self.bits)
+            self.notes = (*self._left_out(), *self._skipped(), *dim, *self.remarks())  # type: ignore[misc]  # likewise
 
     # Defined by each data set -----------------------------------------------------------------------------------------
 
@@ -152,7 +128,7 @@ class Photographs(Dataset):
     def refresh(cls, args: Mapping[str, Any]) -> None:
         """Compare the stamps of all files, to notice those rewritten in place."""
         content, folder = args.get("content"), args.get("folder")
-        if folder is None and content is not None and (noted := _noted(cls, content)) is not None:
+        if folder is None and content is not None and (noted := noted_folder(cls, content)) is not None:
             folder = str(noted)
         try:
             dataset = cls(**{**args, "folder": folder, "content": None, "damaged": "skip", "bits": image_file.WORD})
@@ -212,9 +188,9 @@ class Photographs(Dataset):
         others = []
         for root in self._candidates(folder, content):
             parts = self._whole(root)
-            actual = _content(parts)
+            actual = content_of(parts)
             if content in (None, actual):
-                _note(type(self), actual, root)
+                note_folder(type(self), actual, root)
                 return parts
             others.append(f"{root} (content {actual})")
         if content is not None:
@@ -228,7 +204,7 @@ class Photographs(Dataset):
         if folder is not None:
             yield path_of(folder)
             return
-        if content is not None and (noted := _noted(type(self), content)) is not None and noted.is_dir():
+        if content is not None and (noted := noted_folder(type(self), content)) is not None and noted.is_dir():
             yield noted
         base = data_folder()
         yield from (base / name for name in self.folders if base is not None and (base / name).is_dir())
@@ -245,8 +221,8 @@ class Photographs(Dataset):
             ) from error
         for split, part in parts.items():
             if len(part.sound) == 0:
-                bad = f", only {len(part.damaged)} damaged: {_some(part.damaged)}" if part.damaged else ""
-                over = skipped_files(_passed(parts), all_of_them=True)
+                bad = f", only {len(part.damaged)} damaged: {some(part.damaged)}" if part.damaged else ""
+                over = skipped_files(passed(parts), all_of_them=True)
                 over = f"; skipped: {over}, which are not read; convert or unpack them" if over else ""
                 raise AssetError(f"{root}: the {WORDS[split]} split has no image that can be used{bad}{over}")
         return parts
@@ -257,7 +233,7 @@ class Photographs(Dataset):
             if self.damaged == "refuse" and (bad := part.damaged):
                 raise AssetError(
                     f"{part.index.root}: {len(bad)} of {len(part.positions)} {WORDS[split]} images cannot be used: "
-                    f"{_some(bad)}; repair or remove them, or leave them out with `damaged: skip`"
+                    f"{some(bad)}; repair or remove them, or leave them out with `damaged: skip`"
                 )
 
     def _left_out(self) -> Iterator[str]:
@@ -266,116 +242,10 @@ class Photographs(Dataset):
             if bad := part.damaged:
                 yield (
                     f"{self.title}: {len(bad)} of {len(part.positions)} {WORDS[split]} images cannot be used and are "
-                    f"left out: {_some(bad)}."
+                    f"left out: {some(bad)}."
                 )
 
     def _skipped(self) -> Iterator[str]:
         assert self.parts is not None
-        if over := skipped_files(_passed(self.parts)):
+        if over := skipped_files(passed(self.parts)):
             yield (f"{self.title}: skipped, since only images, .tar and lmdb are read: {over}; convert or unpack them.")
-
-    # Deep images, of more than 8 bits per channel --------------------------------------------------------------------
-
-    def _deep(self, colour: bool) -> list[tuple[int, str]]:
-        """Return the highest level and name of deep images, the brightest first.
-
-        Of those that can be used and are not all black.
-        """
-        assert self.parts is not None
-        deep = []
-        for part in self.parts.values():
-            sound, index = part.sound, part.index
-            chosen = sound[(index.peaks[sound] > 0) & (index.colours[sound] == colour)]
-            deep += [(int(index.peaks[each]), index.names[each]) for each in chosen.tolist()]
-        return sorted(deep, key=lambda each: -each[0])
-
-    def _require_bits(self, chosen: bool) -> None:
-        """Raise AssetError for deep images that ``bits`` make black or too bright."""
-        grey, colours = self._deep(False), self._deep(True)
-        if beyond := [each for each in grey if each[0] >= 2**self.bits]:
-            raise AssetError(
-                f"{self.title}: {_levels(beyond)}, beyond `bits: {self.bits}`; set the bits that the images have"
-            )
-        if not chosen and (dim := _dim(grey, image_file.WORD)):
-            bits = next(each for each in (8, 10, 12, 14, 15) if dim[0][0] < 2**each)
-            raise AssetError(
-                f"{self.title}: {_levels(dim)}, so would be near black as images of 16 bits; set `bits: {bits}` if "
-                f"all images of more than 8 bits have {bits}, or `bits: 16` to use them as they are"
-            )
-        if (not chosen or self.bits < image_file.WORD) and (dim := _dim(colours, image_file.WORD)):
-            raise AssetError(
-                f"{self.title}: {_levels(dim)}, so would be near black: of 16 bits a colour the upper 8 are read; "
-                "convert them to 8 bits, or set `bits: 16` to use them as they are"
-            )
-
-    def _dim(self) -> Iterator[str]:
-        """Yield a note on images that are near black under ``bits``, if any."""
-        dark = [each for each in self._deep(False) if each[0] < 2 ** (self.bits - 4)]
-        if dark and self.bits < image_file.WORD:
-            yield f"{self.title}: {_levels(dark)}, near black under `bits: {self.bits}`."
-
-
-def _dim(deep: list[tuple[int, str]], bits: int) -> list[tuple[int, str]]:
-    """Return those that are no images of ``bits`` bits by their levels.
-
-    All if none has levels in the upper half, else those near black: an image whose levels stay below a sixteenth of
-    white was stored with fewer bits, or shows nothing.
-    """
-    bound = 2 ** (bits - 1) if deep and deep[0][0] < 2 ** (bits - 1) else 2 ** (bits - 4)
-    return [each for each in deep if each[0] < bound]
-
-
-def _levels(deep: list[tuple[int, str]]) -> str:
-    """Return a clause on images and their highest levels."""
-    named = [f"{shortened(name)} up to {peak}" for peak, name in deep[:SOME]]
-    more = f" and {len(deep) - SOME:,} more" if len(deep) > SOME else ""
-    return f"{len(deep):,} images have levels {', '.join(named)}{more}"
-
-
-def _passed(parts: Parts) -> Counter[str]:
-    """Count the skipped files in the folders of all splits, each once."""
-    indexes = {str(part.index.root): part.index for part in parts.values()}
-    return sum((Counter(index.passed) for index in indexes.values()), Counter())
-
-
-def shortened(name: str, length: int = 60) -> str:
-    """Return a long name with its middle cut out."""
-    return name if len(name) <= length else f"{name[: length // 2 - 1]}...{name[-length // 2 + 2 :]}"
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:SOME]) + (f" and {len(names) - SOME} more" if len(names) > SOME else "")
-
-
-def _content(parts: Parts) -> str:
-    """Return 32 hexadecimal digits for the usable files of both splits."""
-    sha = hashlib.sha256()
-    for split in ("train", "test"):
-        part = parts[split]
-        sha.update(f"{split}:{len(part.sound)}:".encode() + part.index.digests[part.sound].tobytes())
-    return sha.hexdigest()[:32]
-
-
-def _place(cls: type, content: str) -> Path:
-    return cache_folder() / "images" / f"{cls.__name__.lower()}-{content}.place"
-
-
-def _note(cls: type, content: str, root: Path) -> None:
-    """Note the folder of a content, for other processes. Raises AssetError."""
-    path, text = _place(cls, content), os.fsencode(root.resolve())
-    with suppress(OSError):
-        if read_regular(path, MB) == text:
-            return
-    try:
-        with replacing(path) as file:
-            file.write(text)
-    except OSError as error:
-        raise AssetError(
-            f"{path}: cannot be written ({error.strerror}); set VQBENCH_CACHE to another folder"
-        ) from error
-
-
-def _noted(cls: type, content: str) -> Path | None:
-    with suppress(OSError):
-        return Path(os.fsdecode(read_regular(_place(cls, content), MB)))
-    return None

@@ -12,7 +12,8 @@ import numpy as np
 from vqbench.assets.image_scan import skipped_files
 from vqbench.dataset import Split
 from vqbench.datasets._index import index
-from vqbench.datasets._photographs import Parts, Photographs, SplitFiles
+from vqbench.datasets._photographs import Photographs
+from vqbench.datasets._split_files import Parts, SplitFiles
 from vqbench.errors import AssetError
 
 FIRST_TEST = 60_000

@@ -10,7 +10,8 @@ import numpy as np
 from vqbench.bounds import Bits, Side
 from vqbench.dataset import Split
 from vqbench.datasets._index import index
-from vqbench.datasets._photographs import Parts, Photographs, SplitFiles
+from vqbench.datasets._photographs import Photographs
+from vqbench.datasets._split_files import Parts, SplitFiles
 from vqbench.errors import AssetError
 
 ENDS: dict[Split, str] = {"train": "train", "test": "val"}

@@ -13,7 +13,8 @@ from vqbench.assets import cache_folder
 from vqbench.assets.content import replacing
 from vqbench.dataset import Split
 from vqbench.datasets._index import Index, index
-from vqbench.datasets._photographs import Parts, Photographs, SplitFiles
+from vqbench.datasets._photographs import Photographs
+from vqbench.datasets._split_files import Parts, SplitFiles
 from vqbench.errors import AbsentData, AssetError, counted
 
 TRAIN = ("train", "training")
