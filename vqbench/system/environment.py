@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 from vqbench.errors import UsageError
 
@@ -53,3 +54,15 @@ def checkpoint_interval() -> float:
     if not seconds >= 0:  # nor NaN
         raise UsageError(f"{CHECKPOINT_EVERY}={text[:20]}: not a number of seconds; unset it or write one")
     return seconds
+
+
+def count_gpus(devices: Path = Path("/dev")) -> int:
+    """Count NVIDIA's GPUs that a run on this machine may use, without loading torch.
+
+    ``CUDA_VISIBLE_DEVICES`` limits them. 0 where the system has no such device files.
+    """
+    found = len(list(devices.glob("nvidia[0-9]*")))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return found
+    return min(found, sum(name.strip() not in ("", "-1") for name in visible.split(",")))

@@ -68,7 +68,9 @@ class CausalTransformer(nn.Module):
         return scores
 
     def step(self, tokens: Tensor, place: int, seen: Seen) -> tuple[Tensor, Seen]:
-        """Return scores (B, outputs) of the codes after ``tokens`` (B,), and ``seen`` with this place.
+        """Return scores (B, outputs) of the codes after ``tokens`` (B,).
+
+        Returns ``seen`` too, to which this place is added.
 
         ``seen``: keys and values of all places before, empty for the first.
         """
