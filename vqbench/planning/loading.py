@@ -108,9 +108,10 @@ def _store_of_plans(cache: Path) -> list[ResultStore]:
 
 
 def _code_digest() -> str:
-    """Identify the code that resolves suites: the files of the package, by name, size and time.
+    """Identify the code that resolves suites.
 
-    Plans of other checkouts, or from before an edit, are thus never taken for current ones.
+    By the names, sizes and times of its files; those of plugins are identified in a plan itself. Plans of other
+    checkouts, or from before an edit, are thus never taken for current ones.
     """
     root = Path(vqbench.__file__).parent
     files = sorted(
