@@ -67,9 +67,9 @@ class ExternalRow:
 
 
 def bits_of_rows(plan: Plan, dataset: str) -> list[int]:
-    """Return the bits per image of the rows of ``plan`` on a data set, in ascending order.
+    """Return the bits per image of a suite's rows on a data set.
 
-    Whole bits, rounded down; of rows within 5 % of each other, the most.
+    In ascending order; whole bits, rounded down; of rows within 5 % of each other, the most.
 
     Raises UsageError where no row is quantized to finitely many bits.
     """

@@ -181,7 +181,9 @@ def _bits_of_rows(plan: Plan | None, dataset: str) -> list[int]:
 
 
 def _inputs(originals: Path | None, plan: Plan | None, output: Path) -> list[tuple[str, Path, ImageInput]]:
-    """Return the images to compress: the data set's name, the folder for their files, and them.
+    """Return the images to compress.
+
+    Each with the name of their data set and the folder for their files.
 
     Raises UsageError without images, AssetError where they are not on this machine.
     """
