@@ -213,6 +213,7 @@ REFUSED = {
     "unknown codec": (("photos", "--bits", 100, "--codec", "jpg"), "unknown codec 'jpg'"),
     "unknown count": (("photos", "--bits", 100, "--count", "all"), "--count all"),
     "no suite": (("photos", "--bits", 100, "--measured-by", "Jo"), "give --suite, too"),
+    "features": (("--suite", "atomic_quick", "--bits", 100), "gaussian has features and no images"),
     "floats": (("floats.npy", "--bits", 100), "codecs take levels of 8 bits"),
     "absent": (("nowhere", "--bits", 100), "nowhere"),
 }

@@ -198,6 +198,9 @@ def _inputs(originals: Path | None, plan: Plan | None, output: Path) -> list[tup
         raise UsageError("nothing to compress: give ORIGINALS, or --suite for its test images")
     parts = {entry.dataset: entry.run.dataset for entry in plan.entries}
     datasets = {name: registry.create("datasets", part.name, **part.args) for name, part in parts.items()}
+    for name, dataset in datasets.items():
+        if dataset.of_features:
+            raise UsageError(f"{plan.suite.name}: {name} has features and no images that a codec could compress")
     return [(name, output / name, SplitInput.of_dataset(name, dataset)) for name, dataset in datasets.items()]
 
 
