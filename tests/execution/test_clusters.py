@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from vqbench.planning.forecast import simulate
 from vqbench.spec import Job, RunSpec
 from vqbench.store.record import Record
 from vqbench.store.results import ResultStore
+from vqbench.system import environment
 
 ray_is_there = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install 'vqbench[ray]'"
@@ -348,6 +350,57 @@ def test_simulated_jobs(jobs: int, takes: float, busy: float) -> None:
     assert seen.busy == pytest.approx(busy)
     assert seen.at_least == max(4.0, 10.0 / jobs)
     assert simulate([], jobs).makespan == 0
+
+
+def test_jobs_on_one_gpu_take_turns() -> None:
+    """Four runs side by side on two GPUs take as long as two side by side; spare GPUs change nothing."""
+    seconds = [1.0, 2.0, 3.0, 4.0]
+    shared = simulate(seconds, 4, gpus=2)
+    assert shared == replace(simulate(seconds, 2), jobs=4)
+    assert simulate(seconds, 4, gpus=1).makespan == sum(seconds)
+    assert simulate(seconds, 2, gpus=8) == simulate(seconds, 2)
+
+
+def test_gpus_are_counted_without_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The GPUs of a machine are its numbered devices, as far as the user lets CUDA see them."""
+    for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm"):
+        (tmp_path / name).touch()
+    for visible, count in ((None, 2), ("1", 1), ("0,1,2,3", 2), ("", 0), ("-1", 0)):
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        if visible is not None:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert environment.count_gpus(tmp_path) == count
+
+
+def test_the_plan_shares_the_gpus(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine with one GPU, `plan --cost --jobs 4` takes as long as one job on a GPU, and says so; a CPU's times
+    are divided, and --gpus counts with other machines."""
+    suite, store = write(tmp_path, "vq"), ResultStore(tmp_path / "runs")
+    (run,) = loading.load(suite, []).runs()
+    for seed, device in ((1, "a GPU"), (2, "a CPU")):
+        made = {"device": device, "cpu": "a CPU", "seconds": 11.0, "measured": []}
+        store.write(Record(RunSpec(run.recipe, run.backbone, run.dataset, run.quantizer, seed), {}, made))
+    monkeypatch.setattr(environment, "count_gpus", lambda: 1)
+    line = ("plan", suite, "--store", store.root, "--results", tmp_path / "none", "--cost", "--seeds", "11,12,13,14")
+    jobs = ("--jobs", "1", "--jobs", "4")
+
+    def times(*more: str) -> dict[str, list[float]]:
+        assert vqbench(*line, *jobs, *more, "--json") == 0
+        devices = json.loads(capsys.readouterr().out)["devices"]
+        return {
+            each["device"]: [round(job["makespan"] / job["device_hours"] / 3600, 9) for job in each["jobs"]]
+            for each in devices
+        }
+
+    assert times() == {"a CPU": [1.0, 0.25], "a GPU": [1.0, 1.0]}
+    assert times("--gpus", "2") == {"a CPU": [1.0, 0.25], "a GPU": [1.0, 0.5]}
+    assert vqbench(*line, *jobs) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("Jobs share 1 GPU by time slices") == 1
+    assert shown.count("Each job has such a device to itself") == 1
+    assert vqbench("plan", suite, "--gpus", "2") == 2
 
 
 def test_thousands_of_runs_are_planned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

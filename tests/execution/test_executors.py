@@ -441,8 +441,32 @@ def test_runs_on_several_gpus_share_none(
     for _ in range(2):  # two workers that are ready
         executor._on_message(FakeWorker(), WorkerReady(gpus))  # type: ignore[arg-type]
     assert [executor._device_of(number) for number in range(executor._max_workers)] == first_devices
-    assert len(output) == (devices > 1 and gpus > 0 and (given or 0) > len(first_devices))
-    assert all("have room for" in sentence for sentence in output)
+    assert len(output) == (gpus > 0 and (given or 0) * devices > gpus)
+    assert all(("have room for" if devices > 1 else "time slices") in sentence for sentence in output)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "device", "jobs", "shown"),
+    [
+        (1, "auto", 2, "--jobs 2 on 1 GPU"),
+        (2, "cuda", 3, "--jobs 3 on 2 GPUs"),
+        (2, "cuda:1", 2, "--jobs 2 on 1 GPU"),
+        (2, "auto", 2, ""),
+        (2, "auto", None, ""),
+        (1, "cpu", 2, ""),
+        (0, "auto", 2, ""),
+    ],
+)
+def test_runs_that_share_a_gpu_are_named(tmp_path: Path, gpus: int, device: str, jobs: int | None, shown: str) -> None:
+    """More runs than GPUs share them by time slices, which is logged once, however many workers start."""
+    output: list[str] = []
+    listener = PlainProgress([], quiet=True)
+    listener.log = output.append  # type: ignore[method-assign]
+    executor = local.LocalExecutor(tmp_path, RunSettings(device), listener, Stop(), workers=jobs)
+    for _ in range(jobs or 1):
+        executor._on_message(FakeWorker(), WorkerReady(gpus))  # type: ignore[arg-type]
+    assert len(output) == bool(shown)
+    assert not shown or output[0].startswith(f"{shown}: ")
 
 
 class FakeWorker:

@@ -15,6 +15,7 @@ from tests.support.ranks import Few, recipe
 from vqbench import spec
 from vqbench.backbone import Autoencoder
 from vqbench.backbones.conv import Conv
+from vqbench.conformance.recipes.case import RecipeCase
 from vqbench.errors import Damaged, Interrupted, RunError
 from vqbench.images import to_unit
 from vqbench.quantizer import Quantizer, QuantizerOutput
@@ -22,7 +23,8 @@ from vqbench.quantizers.cvq import CVQ
 from vqbench.quantizers.identity import Identity
 from vqbench.recipe import Task
 from vqbench.recipes import autoencoder
-from vqbench.training import engine
+from vqbench.recipes.autoencoder import ReconstructionRecipe
+from vqbench.training import checkpoint, engine
 from vqbench.training.codebook_monitor import CodebookMonitor
 from vqbench.training.engine import Engine
 from vqbench.training.learning_rates import rate_factor
@@ -131,6 +133,62 @@ def test_the_best_epoch_is_kept(tmp_path: Path) -> None:
     with torch.no_grad():
         error = torch.nn.functional.mse_loss(work.model.eval()(held)[0], held)
     assert float(error) == pytest.approx(errors[best], rel=1e-5)
+
+
+class Killed(BaseException):
+    """In place of the end of a process."""
+
+
+def killed_at(work: Task, write: int, before: bool) -> list[str]:
+    """Kill ``work`` at its ``write``-th file, before or after it is written; names of the files so far."""
+    names: list[str] = []
+    save = work.engine.save
+
+    def dying(path: Path, state: dict[str, Any]) -> None:
+        names.append(path.name)
+        if before and len(names) == write:
+            raise Killed
+        save(path, state)
+        if len(names) == write:
+            raise Killed
+
+    work.engine.save = dying  # type: ignore[method-assign]  # for this test
+    return names
+
+
+SHORT = RecipeCase("autoencoder", ReconstructionRecipe, {**ReconstructionRecipe.check_args, "epochs": 3})
+
+
+def test_killed_at_any_write_the_best_epoch_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed before or after any of its writes, and resumed, a training ends with the weights of one never killed."""
+    monkeypatch.setattr(checkpoint, "SHARE", math.inf)  # a checkpoint after every update
+
+    def train(folder: Path, write: int = 0, before: bool = False) -> tuple[Task, list[str]]:
+        work = SHORT.task(folder)
+        work.checkpoint_interval = 0.0
+        names = killed_at(work, write, before)
+        SHORT.build().fit(work)
+        return work, names
+
+    whole, names = train(tmp_path / "whole")
+    assert names.count("best.pt") > 1, names
+    for write in range(1, len(names) + 1):
+        for before in (True, False):
+            folder = tmp_path / f"{write}-{before}"
+            with pytest.raises(Killed):
+                train(folder, write, before)
+            resumed, _ = train(folder)
+            for name, value in whole.model.state_dict().items():
+                assert torch.equal(resumed.model.state_dict()[name], value), (write, before, name)
+
+
+def test_the_best_epoch_is_written_with_a_checkpoint(tmp_path: Path) -> None:
+    """However often an epoch is the best so far, its weights are written no more often than checkpoints are."""
+    work = SHORT.task(tmp_path)
+    work.checkpoint_interval = math.inf
+    names = killed_at(work, 0, False)
+    SHORT.build().fit(work)
+    assert names == ["best.pt", "last.pt"]
 
 
 class NanInEvaluation(Identity):

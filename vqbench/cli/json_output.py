@@ -86,6 +86,7 @@ class ForecastDeviceJson(TypedDict):
         dict[str, dict[str, Any]],
         meaning("group of metrics -> values left, runs, seconds, runs not_timed, at_most; groups overlap"),
     ]
+    gpus: Annotated[int | None, meaning("GPUs that the jobs share; null: each has a device to itself")]
     jobs: Annotated[list[dict[str, Any]], meaning("per --jobs: makespan, busy, at_least, device_hours")]
 
 

@@ -142,13 +142,16 @@ class Selection:
     def plan(self, suite: str, *folders: Path, refresh: bool = False) -> Plan:
         """Resolve ``suite`` with these changes.
 
-        What ``folders`` have cached of it is used if it is current; see :func:`vqbench.planning.loading.load`.
+        What ``folders`` or the user's cache keep of it is used if it is current; see
+        :func:`vqbench.planning.loading.load_spec`.
         """
+        from vqbench.assets import cache_folder
         from vqbench.planning import loading
         from vqbench.store.results import ResultStore
 
         spec, variant = self._changes().apply(suite)
-        plan = loading.load_spec(spec, variant, [ResultStore(folder) for folder in folders], refresh)
+        stores, cache = [ResultStore(folder) for folder in folders], cache_folder() / "plans"
+        plan = loading.load_spec(spec, variant, stores, refresh, cache)
         for sentence in self._beyond(plan):
             note(sentence)
         return plan

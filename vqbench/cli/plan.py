@@ -23,6 +23,16 @@ Jobs = Annotated[
         "--jobs", "-j", min=1, max=100_000, metavar="N", help="With --cost: number of runs side by side, simulated."
     ),
 ]
+Gpus = Annotated[
+    int | None,
+    typer.Option(
+        "--gpus",
+        min=1,
+        max=100_000,
+        metavar="N",
+        help="With --cost: GPUs that runs share by time slices; by default those of this machine, or one each.",
+    ),
+]
 
 
 def plan(
@@ -31,6 +41,7 @@ def plan(
     results: shared.Results = shared.RESULTS,
     cost: Cost = False,
     jobs: Jobs = None,
+    gpus: Gpus = None,
     only: shared.Only = None,
     skip: shared.Skip = None,
     seeds: shared.Seeds = None,
@@ -49,19 +60,26 @@ def plan(
     """
     if jobs and not cost:
         raise UsageError("--jobs needs --cost; without it nothing is simulated")
+    if gpus and not cost:
+        raise UsageError("--gpus needs --cost; without it nothing is simulated")
     selection = Selection(only, skip, seeds, metrics, sets, plugin, epochs, batch_size, subset, test_images)
     planned = selection.plan(suite_or_default(suite, "planning"), store, results)
     if cost:
-        _print_forecast(planned, store, results, jobs or [1], as_json)
+        _print_forecast(planned, store, results, jobs or [1], gpus, as_json)
     else:
         _print_matrix(planned, store, results, as_json)
 
 
-def _print_forecast(planned: Plan, store: Path, results: Path, jobs: list[int], as_json: bool) -> None:
+def _print_forecast(
+    planned: Plan, store: Path, results: Path, side_by_side: list[int], gpus: int | None, as_json: bool
+) -> None:
     from vqbench.planning import forecast
     from vqbench.store.results import ResultStore
+    from vqbench.system.environment import count_gpus
 
-    expected = forecast.forecast(planned, ResultStore(store), ResultStore(results), jobs)
+    expected = forecast.forecast(
+        planned, ResultStore(store), ResultStore(results), side_by_side, gpus or count_gpus() or None
+    )
     print_damage(expected.damage)
     if as_json:
         print_json(expected.data)

@@ -33,6 +33,7 @@ Metrics = frozenset[tuple[str, str]]  # (protocol, metric)
 class MeasuredTimes:
     """The times of runs on one device."""
 
+    gpu: bool = False
     update: dict[str, list[float]] = field(default_factory=dict)  # such runs -> seconds an update, by run
     measuring: dict[tuple[str, Metrics], list[float]] = field(default_factory=dict)  # -> seconds, by run
 
@@ -61,7 +62,7 @@ class MeasuredTimes:
 
 @dataclass(frozen=True)
 class Simulated:
-    """The simulated course of all runs, if each job had such a device to itself.
+    """The simulated course of all runs.
 
     All times are in seconds.
     """
@@ -72,18 +73,24 @@ class Simulated:
     at_least: float  # no order of the runs could take less
 
 
-def simulate(seconds: Sequence[float], jobs: int) -> Simulated:
+def simulate(seconds: Sequence[float], jobs: int, gpus: int | None = None) -> Simulated:
     """Simulate runs that are given in their order to the first free device.
+
+    Each job has a device to itself. More jobs than ``gpus`` share those by time slices: the kernels of runs on one GPU
+    take turns, so that it does the work of one after the other.
 
     >>> simulate([1.0, 2.0, 3.0], 2)
     Simulated(jobs=2, makespan=4.0, busy=0.75, at_least=3.0)
+    >>> simulate([1.0, 2.0, 3.0], 2, gpus=1)
+    Simulated(jobs=2, makespan=6.0, busy=1.0, at_least=6.0)
     """
-    free = [0.0] * jobs
+    devices = min(jobs, gpus or jobs)
+    free = [0.0] * devices
     for each in seconds:
         heapq.heapreplace(free, free[0] + each)
     total, makespan = sum(seconds), max(free)
-    busy = total / (jobs * makespan) if makespan else 0.0
-    return Simulated(jobs, makespan, busy, max([total / jobs, *seconds]))
+    busy = total / (devices * makespan) if makespan else 0.0
+    return Simulated(jobs, makespan, busy, max([total / devices, *seconds]))
 
 
 def measured(plan: Plan, stores: Iterable[ResultStore]) -> dict[str, MeasuredTimes]:
@@ -97,11 +104,12 @@ def measured(plan: Plan, stores: Iterable[ResultStore]) -> dict[str, MeasuredTim
         if data is None:
             continue
         if (like := _trained_like(record.run, scaling.get(record.run.recipe.name, ()))) in likes:
-            here = devices.setdefault(_device(record.made), MeasuredTimes())
+            here = devices.setdefault(_device(record.made), MeasuredTimes(_is_gpu(record.made)))
             if count := plan.length(record.run).updates or updates_of(record.run, data):
                 here.update.setdefault(like, []).append(record.made["seconds"] / count)
+        gpus = {_device(each): _is_gpu(each) for each in record.made.get("measured", [])}
         for device, metrics, seconds in _passes(record):
-            here = devices.setdefault(device, MeasuredTimes())
+            here = devices.setdefault(device, MeasuredTimes(gpus[device]))
             here.measuring.setdefault((_measured_like(record.run), metrics), []).append(seconds)
     return dict(sorted(devices.items()))
 
@@ -131,6 +139,11 @@ def _measured_like(run: RunSpec) -> str:
 def _device(provenance: Mapping[str, Any]) -> str:
     threads = provenance.get("threads")
     return f"{provenance.get('device', 'unknown device')}" + (f", {counted(threads, 'thread')}" if threads else "")
+
+
+def _is_gpu(provenance: Mapping[str, Any]) -> bool:
+    """Return whether a device is none of the CPUs; old records do not name those."""
+    return provenance.get("cpu") not in (None, provenance.get("device"))
 
 
 def _passes(record: Record) -> list[tuple[str, Metrics, float]]:
@@ -206,10 +219,12 @@ class Forecast:
     damage: Sequence[str]  # one sentence each
 
 
-def forecast(plan: Plan, store: ResultStore, results: ResultStore, side_by_side: Sequence[int]) -> Forecast:
+def forecast(
+    plan: Plan, store: ResultStore, results: ResultStore, side_by_side: Sequence[int], gpus: int | None = None
+) -> Forecast:
     """Forecast the rest of ``plan`` per device, for several numbers of parallel runs.
 
-    The devices are those that such runs were measured on.
+    The devices are those that such runs were measured on. Of GPUs, the runs have ``gpus``; None: one each.
     """
     entries = {run.key: entry for entry in plan.entries for run in entry.stages()}
     jobs = [Job(run, plan.wanted(run)) for run in plan.runs() if lacking(store.sound(run), plan.wanted(run))]
@@ -229,9 +244,12 @@ def forecast(plan: Plan, store: ResultStore, results: ResultStore, side_by_side:
                 unmeasured[f"{entry.label} on {entry.dataset}"] += 1
             seconds.append(train + (measure or 0.0))
             training, measuring = training + train, measuring + (measure or 0.0)
-        lines = [simulate(seconds, number) for number in side_by_side]
+        lines = [simulate(seconds, number, gpus if known.gpu else None) for number in side_by_side]
         groups = cost_by_group(plan, [(job.run, _lacking(store, job)) for job in jobs], known)
-        blocks.append(_block(device, len(jobs), seconds, (training, measuring), untrained, unmeasured, lines, groups))
+        alone = _alone(lines, gpus if known.gpu else None)
+        blocks.append(
+            _block(device, len(jobs), seconds, (training, measuring), untrained, unmeasured, lines, groups, alone)
+        )
         data.append(
             {
                 "device": device,
@@ -242,6 +260,7 @@ def forecast(plan: Plan, store: ResultStore, results: ResultStore, side_by_side:
                 "not_counted": dict(untrained),
                 "measuring_not_counted": dict(unmeasured),
                 "measuring_by_group": {name: asdict(cost) for name, cost in groups.items()},
+                "gpus": gpus if known.gpu else None,
                 "jobs": [{**vars(line), "device_hours": sum(seconds) / 3600} for line in lines],
             }
         )
@@ -273,6 +292,7 @@ def _block(
     unmeasured: Counter[str],
     lines: Sequence[Simulated],
     groups: Mapping[str, GroupCost],
+    alone: str,
 ) -> str:
     """The paragraph on one device."""
     sentences = [f"{device}: {len(seconds)} of {counted(left, 'run')} by measured seconds"]
@@ -295,8 +315,15 @@ def _block(
         rows = [[name, cost.values, cost.takes] for name, cost in groups.items()]
         sentences.append(grid(["measuring, by --metrics", "values left", "takes"], rows))
     if seconds:
-        sentences.append("Each job has such a device to itself. Starts of processes, downloads, queues: not counted.")
+        sentences.append(f"{alone} Starts of processes, downloads, queues: not counted.")
     return "\n".join(sentences)
+
+
+def _alone(lines: Sequence[Simulated], gpus: int | None) -> str:
+    """Say which jobs have a device to themselves."""
+    if gpus is None or all(line.jobs <= gpus for line in lines):
+        return "Each job has such a device to itself."
+    return f"Jobs share {counted(gpus, 'GPU')} by time slices, which makes no run faster: --gpus N counts with others."
 
 
 def _names(counts: Counter[str]) -> str:

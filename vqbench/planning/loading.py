@@ -61,19 +61,27 @@ def load(
     return load_spec(spec, bool(overrides or metrics or reduced or test_images), stores, refresh)
 
 
-def load_spec(spec: SuiteSpec, variant: bool, stores: Sequence[ResultStore], refresh: bool = False) -> Plan:
+def load_spec(
+    spec: SuiteSpec, variant: bool, stores: Sequence[ResultStore], refresh: bool = False, cache: Path | None = None
+) -> Plan:
     """Load the plan of a suite that was read already, otherwise like :func:`load`.
 
-    ``variant``: it differs from its file.
+    ``variant``: it differs from its file. ``cache``: a folder of this user, where plans that no store keeps are kept
+    for the next call of this version of the code; one that cannot be written is done without.
     """
     digest = _suite_digest(spec)
     stale = set(range(len(spec.datasets))) if refresh else None
-    kept = _kept(spec, digest, variant, stores, stale)
+    own = [] if cache is None else _store_of_plans(cache)
+    kept = _kept(spec, digest, variant, [*stores, *own], stale)
     if kept is not None:
         return kept
     for position in stale or ():
         expansion.refresh(spec, registry, position)
-    return resolve(spec, digest, variant)
+    plan = resolve(spec, digest, variant)
+    for store in own:
+        with suppress(StoreError):  # it only saves time
+            plan_file.save(plan, store)
+    return plan
 
 
 def keys(suite: Path, stores: Sequence[ResultStore]) -> set[str]:
@@ -89,6 +97,28 @@ def keys(suite: Path, stores: Sequence[ResultStore]) -> set[str]:
         with suppress(StoreError):  # it only saves time
             plan_file.save(plan, stores[-1])
     return {run.key for run in plan.runs()}
+
+
+def _store_of_plans(cache: Path) -> list[ResultStore]:
+    """The store of plans in ``cache``; empty where it cannot be used."""
+    try:
+        return [ResultStore(cache / _code_digest())]
+    except (OSError, VqbenchError):
+        return []
+
+
+def _code_digest() -> str:
+    """Identify the code that resolves suites.
+
+    By the names, sizes and times of its files; those of plugins are identified in a plan itself. Plans of other
+    checkouts, or from before an edit, are thus never taken for current ones.
+    """
+    root = Path(vqbench.__file__).parent
+    files = sorted(
+        path for folder in (".", "planning", "registry", "store", "functional") for path in (root / folder).glob("*.py")
+    )
+    facts = [str(root), *(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files)]
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
 
 
 def _suite_digest(spec: SuiteSpec) -> str:

@@ -215,6 +215,7 @@ class ReconstructionTraining(ObjectiveTraining):
     def __init__(self, recipe: ReconstructionRecipe, task: Task) -> None:
         self.recipe, self.task = recipe, task
         self.progress = SelectionProgress()
+        self.selected: dict[str, Tensor] | None = None  # state of the best epoch, where best.pt does not have it yet
         self.inputs, self.validation = self._splits()  # (N, C, S, S) uint8
         super().__init__(task, recipe, len(self.inputs))
         self.weight = self._weight()
@@ -239,11 +240,16 @@ class ReconstructionTraining(ObjectiveTraining):
         self.model.train()
         if selected is None or selected < progress.best:
             progress.best, progress.best_epoch = math.inf if selected is None else selected, epoch
-            self.task.engine.save(self.task.folder / "best.pt", self.task.model.state_dict())
+            self.selected = {name: value.detach().clone() for name, value in self.task.model.state_dict().items()}
         entry = {**means, "selection_error": selected}
         if epoch == self.recipe.epochs:  # before the checkpoint, so that another attempt trains again
             self._require_selected([*progress.history, entry])
         return entry
+
+    def save_selected(self) -> None:
+        if self.selected is not None:  # at checkpoints only: a write waits for device and disk
+            self.task.engine.save(self.task.folder / "best.pt", self.selected)
+            self.selected = None
 
     def finish(self) -> None:
         self._require_selected(self.progress.history)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 from vqbench.errors import UsageError
 
-# What glibc's allocator reads when a process starts: nothing is mapped for one tensor alone, and nothing is returned
-# while the process lives. By default both happen with every large activation, so that each update pays anew for clean
-# pages: 13 to 30 % of its CPU time, of 20,000 to 120,000 page faults. Kept, an update has next to none, and the peak
-# grows by about a tenth. Pages of 2 MiB (THP_MEM_ALLOC_ENABLE) save less and cost more memory. No number depends on it.
 KEPT_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
 
 # What OpenMP runtimes (libgomp in torch's Linux wheels, libomp elsewhere) read when they are loaded, so with torch.
@@ -53,3 +50,15 @@ def checkpoint_interval() -> float:
     if not seconds >= 0:  # nor NaN
         raise UsageError(f"{CHECKPOINT_EVERY}={text[:20]}: not a number of seconds; unset it or write one")
     return seconds
+
+
+def count_gpus(devices: Path = Path("/dev")) -> int:
+    """Count NVIDIA's GPUs that a run on this machine may use, without loading torch.
+
+    ``CUDA_VISIBLE_DEVICES`` limits them. 0 where the system has no such device files.
+    """
+    found = len(list(devices.glob("nvidia[0-9]*")))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return found
+    return min(found, sum(name.strip() not in ("", "-1") for name in visible.split(",")))

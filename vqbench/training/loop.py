@@ -89,6 +89,13 @@ class Training(ABC):
         """
         return means
 
+    def save_selected(self) -> None:  # noqa: B027  # most select nothing before their end
+        """Write the weights that the progress refers to; called before each checkpoint.
+
+        A kill in between leaves weights that are newer than the checkpoint: resumed from it, the training selects and
+        writes them again.
+        """
+
     @abstractmethod
     def finish(self) -> None:
         """Leave the weights to evaluate in ``best.pt`` and in the task's model."""
@@ -221,6 +228,7 @@ class TrainingLoop:
         self._mark_report()
 
     def _save(self) -> None:
+        self.training.save_selected()
         parts = {name: part.state_dict() for name, part in self.training.parts().items()}
         kept = {**parts, "progress": asdict(self.training.progress), "watch": self.task.monitor.state()}
         self.task.engine.save(self.path, kept)

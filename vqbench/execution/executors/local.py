@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from vqbench.errors import VqbenchError
+from vqbench.errors import VqbenchError, counted
 from vqbench.execution.executors.executor import Executor, continuation, pop_ready
 from vqbench.execution.executors.executor_options import cores
 from vqbench.execution.executors.worker_process import EXIT_SECONDS, WorkerProcess
@@ -146,6 +146,15 @@ class LocalExecutor(Executor):
                 f"{self.settings.devices}, so {self._max_workers} at once"
             )
 
+    def _log_sharing(self) -> None:
+        """Log that several runs share a GPU, which saves less time than it seems to."""
+        gpus = self._gpus if self.settings.device in ("auto", "cuda") else self.settings.device.startswith("cuda")
+        if gpus and self.settings.devices == 1 and self._max_workers > gpus:
+            self.listener.log(
+                f"--jobs {self._max_workers} on {counted(int(gpus), 'GPU')}: runs on one GPU share it by time slices, "
+                "so that each takes longer"
+            )
+
     def _kill_overdue(self) -> None:
         """Kill the workers whose run takes longer than the timeout."""
         if self.timeout is None:
@@ -194,8 +203,10 @@ class LocalExecutor(Executor):
     def _on_message(self, worker: WorkerProcess, message: object) -> None:
         if isinstance(message, WorkerReady):
             worker.ready, self._failed_starts = True, 0
-            self._gpus = message.gpus
+            first, self._gpus = not self._gpus, message.gpus
             self._limit_workers()
+            if first:
+                self._log_sharing()
         elif isinstance(message, LogMessage):
             self.listener.log(message.text)
         elif isinstance(message, WorkerExit):

@@ -37,11 +37,6 @@ class DecoderBlock(nn.Module):
         more = self.narrow(F.gelu(self.wide(self.norm_perceptron(x)), approximate="tanh"))
         return x + F.dropout(more, self.dropout, self.training)
 
-    def allocate(self, count: int, places: int, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return empty keys and values of ``count`` sequences, on the device of ``x``."""
-        shape = count, self.heads, places, self.qkv.in_features // self.heads
-        return x.new_empty(shape), x.new_empty(shape)
-
 
 class CausalTransformer(nn.Module):
     """GPT-2's layout, from tokens to scores of ``outputs`` codes.
@@ -53,7 +48,7 @@ class CausalTransformer(nn.Module):
         self, tokens: int, places: int, outputs: int, width: int, layers: int, heads: int, dropout: float
     ) -> None:
         super().__init__()
-        self.dropout = dropout
+        self.heads, self.dropout = heads, dropout
         self.tokens, self.places = nn.Embedding(tokens, width), nn.Embedding(places, width)
         self.blocks = nn.ModuleList(DecoderBlock(width, heads, dropout) for _ in range(layers))
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, outputs, bias=False)
@@ -73,12 +68,16 @@ class CausalTransformer(nn.Module):
         return scores
 
     def step(self, tokens: Tensor, place: int, seen: Seen) -> tuple[Tensor, Seen]:
-        """Return scores (B, outputs) of the codes after ``tokens`` (B,), and ``seen`` with this place.
+        """Return scores (B, outputs) of the codes after ``tokens`` (B,).
+
+        Returns ``seen`` too, to which this place is added.
 
         ``seen``: keys and values of all places before, empty for the first.
         """
         x = self._embedded(tokens[:, None], place)
-        seen = seen or [block.allocate(len(tokens), self.places.num_embeddings, x) for block in self.blocks]
+        if not seen:
+            shape = len(tokens), self.heads, self.places.num_embeddings, x.shape[-1] // self.heads
+            seen = [(x.new_empty(shape), x.new_empty(shape)) for _ in self.blocks]
         for block, kept in zip(self.blocks, seen, strict=True):
             x = block(x, kept, place)
         return self.head(self.norm(x))[:, 0], seen
