@@ -69,6 +69,7 @@ def test_a_figure_without_its_record_is_named(checkout: Path, capsys: pytest.Cap
     [
         ("vqbench clean quick --store results --yes", "more than print"),
         ("vqbench table quick --store results -o table.txt", "more than print"),
+        ("vqbench codecs --suite quick --runs results --bits 300", "more than print"),
         ("vqbench table quick --colour", "--colour"),
         ("vqbench table 'quick", "not a command line"),
         ("vqbench tabel quick", "no command of this version"),
@@ -82,6 +83,18 @@ def test_only_commands_that_print_are_run(
     assert vqbench("verify") == 1
     assert words in " ".join(capsys.readouterr().out.split())
     assert not (checkout / "table.txt").exists()
+
+
+def test_figures_of_codecs_are_compared(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What `vqbench codecs --show` prints of a kept file is run and compared as a table is."""
+    kept = Path(__file__).parents[2] / "results" / "codecs" / "generate_quick.json"
+    shutil.copy(kept, checkout / "results")
+    command = "codecs --show results/generate_quick.json"
+    assert vqbench(*command.split()) == 0
+    printed = capsys.readouterr().out
+    for text, code in ((printed, 0), (printed.replace("25.47", "25.48"), 1)):
+        (checkout / "README.md").write_text(f"<!-- $ vqbench {command} -->\n{text}<!-- end -->\n")
+        assert vqbench("verify") == code
 
 
 def test_figures_of_another_folder_are_left_alone(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,11 +18,14 @@ from tests.support.tiny_suite import vqbench, write
 from vqbench import registry
 from vqbench.measuring.codecs.image_codecs import CODECS
 from vqbench.measuring.codecs.target_rate import compressed
+from vqbench.planning import loading
 from vqbench.store import external_rows
 from vqbench.store.results import ResultStore
+from vqbench.training.model_building import planned_bits
 
 Folder = Path
 SIDE = 64
+RESULTS = Path(__file__).parents[2] / "results"
 
 
 def crop(number: int) -> Image.Image:
@@ -127,12 +130,18 @@ def test_files_are_measured_as_they_are(photographs: Folder, capsys: pytest.Capt
 def test_out_of_reach(photographs: Folder, capsys: pytest.CaptureFixture[str]) -> None:
     """Where the smallest files are larger, one sentence says so, nothing is measured, and no file is left."""
     assert codecs("photos", "--bits", 200, "--codec", "webp", "--codec", "jpeg", "--count", "files") == 1
-    out = " ".join(capsys.readouterr().out.split())
-    assert "WebP 200 bits: out of reach; 4 of 4 images need more by the lowest setting (mean " in out
+    jpeg, webp = sorted(line.split() for line in capsys.readouterr().out.splitlines() if "200 bits" in line)
+    for row, smallest in ((jpeg, "1"), (webp, "0")):
+        assert row[1:3] == ["200", "bits"]
+        assert float(row[3].replace(",", "")) > 200
+        assert row[4:] == ["4", smallest]
     assert [path.name for path in Path("compressed").rglob("*") if path.is_file()] == ["codec.json"] * 2
     assert codecs("photos", "--bits", 200, "--bits", 6000, "--codec", "webp") == 0
     text = capsys.readouterr().out
     assert "WebP 6,000 bits, no headers" in text
+    assert {line.split()[-1] for line in text.splitlines() if "200 bits" in line} == {"–"}
+    assert "Over: how many of 4 images need more" in text
+    assert "out of reach" in text
     assert max(map(len, text.splitlines())) <= 80
 
 
@@ -173,12 +182,38 @@ def test_rows_of_a_suite(photographs: Folder, capsys: pytest.CaptureFixture[str]
     assert vqbench("verify", "runs") == 0
 
 
+def test_bits_of_the_rows_of_a_suite(photographs: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without --bits, targets are the rates of the suite's rows: those within 5 % once, and none without codes."""
+    few = "{vq: {}, codebook: {num_codes: 4}, label: few}"
+    write(photographs, f"identity, vq, {few}, {{fsq: {{levels: 9x7}}}}, {{fsq: {{levels: 2x2}}, label: small}}")
+    words = ("--suite", "tiny.yaml", "--codec", "jpeg", "--count", "payload", "--metrics", "bits", "--metrics", "l1")
+    assert codecs(*words, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [each["target_bits"] for each in found] == [7 * 7 * 2, 7 * 7 * 6]
+    assert [[value["metric"] for value in each["values"]] for each in found if each["reached"]] == [["l1"]]
+    write(photographs, "identity")
+    assert codecs("--suite", "tiny.yaml") == 2
+    assert "no row on fashion_mnist_5k is quantized, so none has bits; give --bits" in capsys.readouterr().err
+
+
+def test_planned_bits_are_the_measured_ones() -> None:
+    """The rate that a plan says of a quantizer is the value of `bits` in its published record."""
+    entries = {entry.run.key: entry.run for entry in loading.load("modern_quick", []).entries}
+    records = [record for record in ResultStore(RESULTS).records() if record.run.key in entries]
+    assert len(records) > 30
+    dataset = registry.create("datasets", "fashion_mnist_5k")
+    for record in {record.run.quantizer.name: record for record in records}.values():
+        expected = record.values["clean"]["bits"].value
+        assert planned_bits(record.run, dataset) == (expected and pytest.approx(expected)), record.run.quantizer.name
+
+
 REFUSED = {
-    "no bits": (("photos",), "give --bits"),
+    "no bits": (("photos",), "give --bits, or --suite"),
     "no images": (("--bits", 100), "give ORIGINALS, or --suite"),
     "unknown codec": (("photos", "--bits", 100, "--codec", "jpg"), "unknown codec 'jpg'"),
     "unknown count": (("photos", "--bits", 100, "--count", "all"), "--count all"),
     "no suite": (("photos", "--bits", 100, "--measured-by", "Jo"), "give --suite, too"),
+    "features": (("--suite", "atomic_quick", "--bits", 100), "gaussian has features and no images"),
     "floats": (("floats.npy", "--bits", 100), "codecs take levels of 8 bits"),
     "absent": (("nowhere", "--bits", 100), "nowhere"),
 }

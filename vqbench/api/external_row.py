@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import isnan
+from math import isfinite, isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 LONGEST = 60  # letters of a label
 BITS = "bits"  # the metric of a rate
+EQUAL = 0.05  # share by which bits may differ between rows that count as of one rate
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,28 @@ class ExternalRow:
         """Return the data sets of the suite by name."""
         parts = {entry.dataset: entry.run.dataset for entry in self.plan.entries}
         return {name: registry.create("datasets", part.name, **part.args) for name, part in parts.items()}
+
+
+def bits_of_rows(plan: Plan, dataset: str) -> list[int]:
+    """Return the bits per image of a suite's rows on a data set.
+
+    In ascending order; whole bits, rounded down; of rows within 5 % of each other, the most.
+
+    Raises UsageError where no row is quantized to finitely many bits.
+    """
+    from vqbench.training.model_building import planned_bits
+
+    runs = [entry.run for entry in plan.entries if entry.dataset == dataset]
+    images = registry.create("datasets", dataset, **runs[0].dataset.args)
+    models = {json.dumps([run.quantizer.to_dict(), run.backbone.to_dict()]): run for run in runs}  # each once
+    every = {planned_bits(run, images) for run in models.values()}
+    kept: list[int] = []
+    for bits in sorted((each for each in every if each is not None and isfinite(each)), reverse=True):
+        if not kept or bits < (1 - EQUAL) * kept[-1]:
+            kept.append(int(bits))
+    if not kept:
+        raise UsageError(f"{plan.suite.name}: no row on {dataset} is quantized, so none has bits; give --bits")
+    return kept[::-1]
 
 
 def row_of(suite: Any, label: str | None, measured_by: str, runs: Path) -> ExternalRow | None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vqbench.cli import options as shared
-from vqbench.cli.measure import STORE, MeasuredBy, Originals, Protocols, Runs, Store, image_work
+from vqbench.cli.codecs_table import STYLES, codecs_table
+from vqbench.cli.measure import STORE, Originals, Protocols, Store, image_work
 from vqbench.cli.measure_checks import require_format_of_text, require_runs, require_store
 from vqbench.cli.options import Selection, add_plugins, given_path, output_folder, whole_number
 from vqbench.cli.output import note, print_json
@@ -16,7 +17,7 @@ from vqbench.errors import UsageError, nearest
 from vqbench.errors import counted as counted_in_words
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from vqbench.api.evaluation import Evaluation
     from vqbench.measuring.codecs.compressed_folder import CompressedFolder, RateTarget
@@ -24,11 +25,17 @@ if TYPE_CHECKING:
     from vqbench.measuring.pair_inputs import PairInputs
     from vqbench.planning.plan import Plan
 
-STYLES = {"text": "simple", "markdown": "pipe"}  # name -> tabulate's
 COUNTED = {"files": (True,), "payload": (False,), "both": (True, False)}  # name -> whether headers count, in turn
 
 Bits = Annotated[
-    list[int], typer.Option("--bits", metavar="N", parser=whole_number(8), help="Bits an image may need; repeat.")
+    list[int],
+    typer.Option(
+        "--bits",
+        metavar="N",
+        parser=whole_number(8),
+        show_default="with --suite, those of its rows",
+        help="Bits an image may need; repeat.",
+    ),
 ]
 Codecs = Annotated[
     list[str] | None,
@@ -45,7 +52,18 @@ Suite = Annotated[
 ]
 Metrics = Annotated[
     list[str] | None,
-    typer.Option("--metrics", metavar="NAME", show_default="the suite's, or those without a network", help="Repeat."),
+    typer.Option(
+        "--metrics",
+        metavar="NAME",
+        show_default="the suite's, or fast",
+        help="A metric, or a group: fast (no network), paper, all; repeat.",
+    ),
+]
+MeasuredBy = Annotated[
+    str, typer.Option("--measured-by", metavar="NAME", show_default=False, help="Who measured, kept with the rows.")
+]
+Runs = Annotated[
+    Path, typer.Option("--runs", metavar="FOLDER", parser=given_path, help="Results folder that rows are written to.")
 ]
 Output = Annotated[
     Path,
@@ -84,8 +102,8 @@ def codecs(
     """Compress images by classical codecs, and measure the files.
 
     Each image gets the highest quality within --bits, of the whole file or of its payload alone. With --suite, values
-    become rows of the suite's table, marked as not trained by vqbench. Files stay in --output. The exit code is 1 if no
-    codec reaches a target.
+    become rows of the suite's table, marked as not trained by vqbench, by default at the bits of its other rows. Files
+    stay in --output. The exit code is 1 if no codec reaches a target.
     """
     if style not in STYLES:
         raise UsageError(f"unknown format {style!r}; {nearest(style, STYLES)}")
@@ -97,14 +115,15 @@ def codecs(
     require_store(store)
     require_runs(runs, written=suite is not None, read=False)
     add_plugins(plugin)
-    targets = _targets(bits, chosen, counted)
     if suite is None and (measured_by or sets):
         raise UsageError("--measured-by and --set: of the rows of a suite; give --suite, too")
+    _require_known(bits, chosen, counted, suite)
     plan = None if suite is None else Selection(sets=sets).plan(suite, runs)
-    how = {"protocols": protocols, "metrics": metrics, "device": device, "store": store}
+    names = [name for name in metrics or () if name != "bits"]  # every row has its bits
+    how = {"protocols": protocols, "metrics": names or None, "device": device, "store": store}
     found = []
-    for root, images in _inputs(originals, plan, output):
-        for target in targets:
+    for dataset, root, images in _inputs(originals, plan, output):
+        for target in _targets(bits or _bits_of_rows(plan, dataset), chosen, counted):
             with image_work(f"compressing to {target.label}", quiet) as progress:
                 files = _compressed(images, target, root, progress)
             evaluation = None
@@ -115,7 +134,8 @@ def codecs(
     _print(found, style, as_json)
     reached = sum(each["reached"] for each in found)
     if suite is not None and reached:
-        note(f"stored in {runs}: {counted_in_words(reached, 'row')} of {suite}")
+        rows = counted_in_words(reached, "row")
+        note(f"stored in {runs}: {rows} of {suite}; `vqbench table {suite}` shows them beside the others")
     raise typer.Exit(int(not reached))
 
 
@@ -128,7 +148,7 @@ def _print(found: list[dict[str, Any]], style: str, as_json: bool) -> None:
     if as_json:
         print_json(found)
     else:
-        print(_text(found, style))
+        print(codecs_table(found, style))
 
 
 def _shown(path: Path) -> list[dict[str, Any]]:
@@ -137,34 +157,46 @@ def _shown(path: Path) -> list[dict[str, Any]]:
 
     try:
         found: list[dict[str, Any]] = stored_files.json_of(path)
-        if not isinstance(found, list) or not _text(found):
+        if not isinstance(found, list) or not found:
             raise ValueError("not a list of targets")
+        codecs_table(found)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{path}: not what `vqbench codecs --json` prints; give such a file") from error
     return found
 
 
-def _targets(bits: Sequence[int], chosen: Sequence[str] | None, counted: str) -> list[RateTarget]:
-    """Return what is to be reached, codec by codec.
-
-    Raises UsageError for unknown names.
-    """
-    from vqbench.measuring.codecs.compressed_folder import RateTarget
+def _require_known(bits: Sequence[int], chosen: Sequence[str] | None, counted: str, suite: str | None) -> None:
+    """Raise UsageError for unknown names, and without bits."""
     from vqbench.measuring.codecs.image_codecs import CODECS
 
-    if not bits:
-        raise UsageError("give --bits, such as the bits an image that `vqbench table SUITE` has of a row")
+    if not bits and suite is None:
+        raise UsageError("give --bits, or --suite for those of its rows")
     for name in chosen or ():
         if name not in CODECS:
             raise UsageError(f"unknown codec {name!r}; {nearest(name, CODECS)}")
     if counted not in COUNTED:
         raise UsageError(f"--count {counted}: {nearest(counted, COUNTED)}")
+
+
+def _targets(bits: Sequence[int], chosen: Sequence[str] | None, counted: str) -> list[RateTarget]:
+    """Return what is to be reached, codec by codec."""
+    from vqbench.measuring.codecs.compressed_folder import RateTarget
+    from vqbench.measuring.codecs.image_codecs import CODECS
+
     names = list(dict.fromkeys(chosen)) if chosen else [name for name, codec in CODECS.items() if codec.available]
     return [RateTarget(name, each, headers) for each in bits for name in names for headers in COUNTED[counted]]
 
 
-def _inputs(originals: Path | None, plan: Plan | None, output: Path) -> list[tuple[Path, ImageInput]]:
-    """Return the images to compress, each with the folder for their files.
+def _bits_of_rows(plan: Plan | None, dataset: str) -> list[int]:
+    from vqbench.api.external_row import bits_of_rows
+
+    return [] if plan is None else bits_of_rows(plan, dataset)
+
+
+def _inputs(originals: Path | None, plan: Plan | None, output: Path) -> list[tuple[str, Path, ImageInput]]:
+    """Return the images to compress.
+
+    Each with the name of their data set and the folder for their files.
 
     Raises UsageError without images, AssetError where they are not on this machine.
     """
@@ -173,12 +205,16 @@ def _inputs(originals: Path | None, plan: Plan | None, output: Path) -> list[tup
     from vqbench.measuring.pair_inputs import ReadingOptions, originals_at
 
     if originals is not None:
-        return [(output, originals_at(originals, ReadingOptions()))]
+        first = "" if plan is None else plan.entries[0].dataset
+        return [(first, output, originals_at(originals, ReadingOptions()))]
     if plan is None:
         raise UsageError("nothing to compress: give ORIGINALS, or --suite for its test images")
     parts = {entry.dataset: entry.run.dataset for entry in plan.entries}
     datasets = {name: registry.create("datasets", part.name, **part.args) for name, part in parts.items()}
-    return [(output / name, SplitInput.of_dataset(name, dataset)) for name, dataset in datasets.items()]
+    for name, dataset in datasets.items():
+        if dataset.of_features:
+            raise UsageError(f"{plan.suite.name}: {name} has features and no images that a codec could compress")
+    return [(name, output / name, SplitInput.of_dataset(name, dataset)) for name, dataset in datasets.items()]
 
 
 def _compressed(images: ImageInput, target: RateTarget, root: Path, progress: Any) -> CompressedFolder:
@@ -216,49 +252,6 @@ def _pairs(images: ImageInput, files: CompressedFolder) -> PairInputs:
     from vqbench.measuring.pair_inputs import PairInputs, ReadingOptions
 
     return PairInputs.of_opened(images, ImageFolder(files.folder), ReadingOptions(by_order=images.names is None))
-
-
-def _text(found: Sequence[Mapping[str, Any]], style: str = "text") -> str:
-    """Format JSON data of targets: one table per protocol, and sentences below."""
-    from tabulate import tabulate
-
-    from vqbench.protocol import measuring
-    from vqbench.system.output import fold
-
-    def sentence(text: str) -> str:
-        return f"{text}  " if style == "markdown" else fold(text)  # two spaces: a line of its own
-
-    lines = []
-    for protocol in dict.fromkeys(value["protocol"] for each in found for value in each["values"]):
-        rows, heads = [], ["row", "bits", "setting"]
-        for each in [each for each in found if each["reached"]]:
-            values = [value for value in each["values"] if value["protocol"] == protocol]
-            metrics = [f"{v['label']} ({v['unit']})" if v["unit"] else v["label"] for v in values]
-            heads = [*heads[:3], *metrics]
-            low, high = each["settings"]
-            start = [each["row"], f"{each['bits']:,.0f}", f"{low} to {high}" if low < high else f"{low}"]
-            rows.append([*start, *(f"{value['value']:.{value['digits']}f}" for value in values)])
-        drawn = tabulate(
-            rows, heads, STYLES[style], disable_numparse=True, colalign=["left", *["right"] * (len(heads) - 1)]
-        )
-        lines += [*(line.rstrip() for line in drawn.splitlines()), ""]
-        lines.append(sentence(f"{protocol}: {measuring(protocol).summary}."))
-    notes = dict.fromkeys(value["note"] for each in found for value in each["values"] if value["note"])
-    lines += map(sentence, [*filter(None, map(_beyond, found)), *notes])
-    if any(each["reached"] for each in found):
-        lines.append(sentence("Bits are means over images; each image has the best setting within the target."))
-    return "\n".join(lines)
-
-
-def _beyond(each: Mapping[str, Any]) -> str:
-    """Say that a target is out of reach, or some images are beyond it."""
-    if not each["over"]:
-        return ""
-    images = f"{each['over']:,} of {counted_in_words(each['images'], 'image')} need more by the lowest setting"
-    mean = f"mean {each['bits']:,.0f} bits"
-    return (
-        f"{each['row']}: {images} ({mean})." if each["reached"] else f"{each['row']}: out of reach; {images} ({mean})."
-    )
 
 
 def _data(files: CompressedFolder, evaluation: Evaluation | None) -> dict[str, Any]:

@@ -21,7 +21,8 @@ from vqbench.system import stored_files
 
 REGION = re.compile(r"<!-- \$ vqbench (?P<words>[^\n]*?) -->\n(?P<printed>.*?)<!-- end -->", re.DOTALL)
 BEGINNING = re.compile(r"^<!-- \$ vqbench [^\n]*? -->$", re.MULTILINE)
-PRINTING = ("table", "diff", "status", "plan", "list", "info", "profile")  # commands that only print, but for -o
+PRINTING = ("table", "diff", "status", "plan", "list", "info", "profile", "codecs")  # they only print, but for -o
+SHOWING = ("profile", "codecs")  # those of them that only print with --show
 LIMIT = 10_000_000  # bytes of a document
 
 
@@ -122,7 +123,8 @@ def _reads(program: Any, words: list[str], store: Path) -> bool:
     paths += [Path(str(values[name])) for name in ("a", "b") if words[0] == "diff"]
     if not any(path.resolve().is_relative_to(store) for path in paths):
         return False
-    writes = values.get("output") is not None or (words[0] == "profile" and not values.get("show"))
+    writes = words[0] in SHOWING and not values.get("show")
+    writes = writes or (words[0] != "codecs" and values.get("output") is not None)  # codecs has a default folder
     if words[0] not in PRINTING or writes:
         raise UsageError("it does more than print stored values, so it is not run")
     return True

@@ -99,6 +99,17 @@ def rate(model: Autoencoder, dataset: Dataset, device: torch.device) -> dict[str
     return {"bits": height * width * quantizer.bits, "codes": quantizer.num_codes}
 
 
+def planned_bits(run: RunSpec, dataset: Dataset) -> float | None:
+    """Return the bits per image of a uniform code, before ``run`` is trained.
+
+    None if nothing is quantized.
+    """
+    model = outline(run, dataset.channels).eval()
+    with torch.no_grad():  # some quantizers learn the size of the map, and with it their bits, from an image
+        model.quantize(torch.zeros(1, dataset.channels, dataset.size, dataset.size))
+    return rate(model, dataset, torch.device("cpu")).get("bits")
+
+
 def size(model: torch.nn.Module) -> int:
     """Count the parameters that are trained."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
