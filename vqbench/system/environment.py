@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from vqbench.errors import UsageError
 
-# What glibc's allocator reads when a process starts: nothing is mapped for one tensor alone, and nothing is returned while
+# What glibc reads when a process starts: nothing is mapped for one tensor alone, and nothing is returned while
 # the process lives. By default both happen with every large activation, so that each update pays anew for clean pages:
 # 13 to 30 % of its CPU time, of 20,000 to 120,000 page faults. Kept, an update has next to none, and the peak grows by
 # about a tenth. Pages of 2 MiB (THP_MEM_ALLOC_ENABLE) save less and cost more memory. No number depends on it.
