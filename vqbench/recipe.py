@@ -61,7 +61,8 @@ class Recipe:
     distributed: ClassVar[bool] = False  # True: ``fit`` may be called on several ranks, and divides each batch
     on_features: ClassVar[bool] = False  # True: data sets of features, without images, will do as well
     second_stage: ClassVar[bool] = False  # True: trains a generator on a trained autoencoder; see SecondStage
-    needs_parent: ClassVar[bool] = False  # True: ``task.model`` has the backbone's weights of another run, its parent
+    takes_parent: ClassVar[bool] = False  # True: starts from the backbone of another run, if a suite names a parent
+    needs_parent: ClassVar[bool] = False  # True: likewise, and cannot train without a parent
     reducible: ClassVar[tuple[str, ...]] = ("epochs", "batch_size", "subset")  # arguments that a reduced copy may set
     replaces: ClassVar[Mapping[str, tuple[str, ...]]] = {}  # argument of a reduced copy -> those that give way to it
     scaling: ClassVar[tuple[str, ...]] = ()  # arguments that change how many updates there are, not what one costs

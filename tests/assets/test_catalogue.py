@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_import_needs_no_torch() -> None:
     """The catalogue can be read without importing torch."""
-    code = "import sys, vqbench.assets as a; assert len(a.CATALOGUE) == 7; assert 'torch' not in sys.modules"
+    code = "import sys, vqbench.assets as a; assert len(a.CATALOGUE) == 8; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
@@ -44,7 +44,8 @@ def test_data_files_are_the_official_ones(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "count"), [("inception_fid", 470), ("vgg16_lpips", 26), ("alexnet_lpips", 10), ("dists", 2)]
+    ("name", "count"),
+    [("inception_fid", 470), ("vgg16_lpips", 26), ("alexnet_lpips", 10), ("dists", 2), ("efficientnet_lite0", 247)],
 )
 def test_weights_are_the_published_ones(name: str, count: int) -> None:
     """The tensors of every net are float32, as many as there should be, and have the catalogue's digest."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.tiny_suite import vqbench
-from vqbench.cli import app
+from vqbench.cli import app, commands
 from vqbench.errors import UsageError
 from vqbench.spec import PluginSpec, RunSpec
 from vqbench.store.record import Record
@@ -63,9 +63,9 @@ def test_results_folder_that_is_a_file(tmp_path: Path, capsys: pytest.CaptureFix
 def test_every_command_and_exit_code_is_documented() -> None:
     """The page of commands lists all of them and all exit codes, and every command has a help text."""
     page = (Path(__file__).parents[2] / "docs" / "start" / "commands.md").read_text()
-    for code in app.EXIT_CODES:
+    for code in commands.EXIT_CODES:
         assert f"\n| {code} |" in page
-    for command in app.app.registered_commands:
+    for command in commands.app.registered_commands:
         assert command.callback is not None
         name = command.name or command.callback.__name__
         assert f"`{name}" in page, name

@@ -22,6 +22,14 @@ def test_from_any_protocol_to_any_other(pair: tuple[Path, Path], capsys: pytest.
     assert "\ntorchmetrics " in shown
 
 
+def test_a_group_of_metrics(pair: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    """`--metrics fast` is what is explained without the option."""
+    assert vqbench("explain", *pair, "--steps", "-q") == 0
+    shown = capsys.readouterr().out
+    assert vqbench("explain", *pair, "--steps", "-q", "--metrics", "fast") == 0
+    assert capsys.readouterr().out == shown
+
+
 def test_the_verdict_comes_first(pair: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     """A number that nothing explains, one out of range, and one that the base prints have sentences of their own."""
     for target, sentence in (
@@ -40,6 +48,7 @@ def test_the_verdict_comes_first(pair: tuple[Path, Path], capsys: pytest.Capture
         (("--target", "psnr"), "METRIC=NUMBER"),
         (("--target", "usage=3"), "not one of originals and reconstructions alone"),
         (("--metrics", "fid"), "not one of originals and reconstructions alone"),
+        (("--metrics", "fast", "--metrics", "all"), "fast and all are groups of metrics, of which one is taken"),
     ],
 )
 def test_what_cannot_be_explained_is_one_sentence(

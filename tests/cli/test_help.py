@@ -8,7 +8,7 @@ from inspect import signature
 import pytest
 
 from tests.support.tiny_suite import vqbench
-from vqbench.cli import app, help_pages
+from vqbench.cli import commands, help_pages
 
 
 def test_every_summary_fits_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -18,16 +18,16 @@ def test_every_summary_fits_one_line(monkeypatch: pytest.MonkeyPatch, capsys: py
     shown = capsys.readouterr().out
     assert max(map(len, shown.splitlines()[:-8])) <= 80
     lines = dict(re.findall(r"^  ([a-z]+) +(\S.*)$", shown, re.MULTILINE))
-    assert [name for name in app.COMMANDS if not lines.get(name, "...").endswith(".")] == []
-    assert [name for name in app.COMMANDS if lines[name].endswith("...")] == []
+    assert [name for name in commands.COMMANDS if not lines.get(name, "...").endswith(".")] == []
+    assert [name for name in commands.COMMANDS if lines[name].endswith("...")] == []
 
 
 def test_every_command_has_a_heading() -> None:
     """No command is only listed among further ones."""
-    assert set(app.COMMANDS) <= {name for names in help_pages.COMMANDS.values() for name in names}
+    assert set(commands.COMMANDS) <= {name for names in help_pages.COMMANDS.values() for name in names}
 
 
-@pytest.mark.parametrize("command", ["", *app.COMMANDS])
+@pytest.mark.parametrize("command", ["", *commands.COMMANDS])
 def test_h_is_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """-h prints what --help prints, everywhere."""
     words = [command] if command else []
@@ -48,12 +48,12 @@ def test_options_are_under_headings(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--executor" in below["Where it runs:"]
     assert "--timeout" in below["When it stops:"]
     options = re.findall(r"^  (?:-\w, )?(--[a-z-]+)", shown, re.MULTILINE)
-    assert len(options) == len(set(options)) == len(signature(app.COMMANDS["run"]).parameters)  # suites, --help
+    assert len(options) == len(set(options)) == len(signature(commands.COMMANDS["run"]).parameters)  # suites, --help
 
 
 def test_usage_lines_name_arguments_plainly(capsys: pytest.CaptureFixture[str]) -> None:
     """A required argument has no braces, whatever typer's version writes."""
-    for command in app.COMMANDS:
+    for command in commands.COMMANDS:
         assert vqbench(command, "-h") == 0
         assert "{" not in capsys.readouterr().out.splitlines()[0]
     assert vqbench("export", "-h") == 0

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from tests.evaluation.test_explain import IMAGES, run, store
 from tests.support.tiny_suite import vqbench
-from vqbench.cli import app
+from vqbench.cli import commands
 from vqbench.cli.json_output import OUTPUTS, schema
 from vqbench.reporting.plugin_facts import PLUGINS
 from vqbench.spec import RunSpec
@@ -93,7 +93,7 @@ def test_every_command_with_json_has_a_schema() -> None:
     """No command prints JSON that is not described; `profile` prints the file that it also writes."""
     from inspect import signature
 
-    with_json = {name for name, command in app.COMMANDS.items() if "as_json" in signature(command).parameters}
+    with_json = {name for name, command in commands.COMMANDS.items() if "as_json" in signature(command).parameters}
     assert with_json <= {*OUTPUTS, "profile"}
 
 

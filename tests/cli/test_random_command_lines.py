@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from tests.support.soak import examples
 from tests.support.tiny_suite import write
 from vqbench import registry
-from vqbench.cli import app
+from vqbench.cli import app, commands
 from vqbench.execution import installation, suite_runner
 from vqbench.execution.executors.executor import Summary
 from vqbench.planning import loading
@@ -104,13 +104,13 @@ ODD = st.one_of(
 
 def options() -> dict[str, list[tuple[str, bool]]]:
     """Every command's options: one name of each, and whether it takes a value."""
-    commands: Any = typer.main.get_command(app.app).commands  # type: ignore[attr-defined]
+    known: Any = typer.main.get_command(commands.app).commands  # type: ignore[attr-defined]
     return {
         name: [
             ("--help", False),
             *((each.opts[-1], not each.is_flag) for each in command.params if each.param_type_name == "option"),
         ]
-        for name, command in commands.items()
+        for name, command in known.items()
     }
 
 

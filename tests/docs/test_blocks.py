@@ -18,7 +18,7 @@ import yaml
 
 import vqbench
 from tests.docs.blocks import ROOT, Block, blocks, documents
-from vqbench.cli.app import app
+from vqbench.cli.commands import app
 
 LANGUAGES = {"", "text", "sh", "python", "yaml", "json", "toml", "bibtex", "{toctree}", "{include}"}
 PYTHON_LANGUAGES = {"{eval-rst}", "{autofunction}", "{automodule}", "{autoclass}"}  # of reference pages

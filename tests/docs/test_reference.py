@@ -11,7 +11,7 @@ import typer
 
 from tests.docs.blocks import ROOT
 from vqbench import registry
-from vqbench.cli.app import COMMANDS, EXIT_CODES, app
+from vqbench.cli.commands import COMMANDS, EXIT_CODES, app
 from vqbench.planning.suite import SuiteSpec
 from vqbench.planning.suite_parts import Codebook, QuantizerRow, SampleSettings, TableSpec
 

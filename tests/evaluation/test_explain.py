@@ -17,6 +17,7 @@ from vqbench import assets, protocol, registry
 from vqbench.backbone import Autoencoder
 from vqbench.errors import AssetError, RunError, StoreError, UsageError
 from vqbench.evaluation.explaining import trained_run as explain
+from vqbench.evaluation.explaining.image_explanation import plan_of
 from vqbench.evaluation.explaining.other_tools import named_protocol
 from vqbench.evaluation.explaining.pair_changes import plan
 from vqbench.evaluation.explaining.protocol_differences import Explanation
@@ -31,6 +32,7 @@ from vqbench.metrics.l1 import L1
 from vqbench.networks import inception
 from vqbench.protocol import MeasureProtocol
 from vqbench.quantizers.vq import VQ
+from vqbench.registry import metric_groups
 from vqbench.reporting.explaining import protocol_differences
 from vqbench.spec import PluginSpec, RunSpec
 from vqbench.store.record import Record
@@ -387,6 +389,20 @@ def test_all_metrics_but_the_slow_are_explained_by_default(monkeypatch: pytest.M
     assert [change.knob for change in chosen.cumulative] == ["jpeg", "pixels", "fid_resize"]
     assert chosen.cumulative[-1].under == chosen.end
     assert {change.knob for change in chosen.alone} == {"pixels", "jpeg", "fid_resize", "fid_input"}
+
+
+@pytest.mark.parametrize("group", ["fast", "paper", "all"])
+def test_a_group_is_explained_by_its_metrics_that_apply(monkeypatch: pytest.MonkeyPatch, group: str) -> None:
+    """A run has those of its codes, too; images that exist have those of pairs alone; a further name is added."""
+    monkeypatch.setattr(assets, "fetch", lambda name, progress: None)
+    members = set(metric_groups.members(group, [protocol.measuring("clean")]))
+    of_run = explain.programme([group], PLAIN, fetch).metrics
+    of_images = plan_of(replace(PLAIN, of_run=False), "official", "clean", [group, "lpips"], fetch).metrics
+    assert {"l1", "psnr", "ssim"} < set(of_run) <= members
+    assert "usage" in of_run
+    assert set(of_images) == {name for name in of_run if not metric_class(name).needs_codes} | {"lpips"}
+    with pytest.raises(UsageError, match="are groups of metrics, of which one is taken"):
+        explain.programme(["fast", "all"], PLAIN, fetch)
 
 
 def test_what_networks_cost_is_said_first(store: ResultStore, run: RunSpec, monkeypatch: pytest.MonkeyPatch) -> None:

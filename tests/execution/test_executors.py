@@ -22,7 +22,7 @@ import torch
 from tests.support.processes import PATIENCE, alive, children, plugin, running, wait_for, wait_for_exit
 from tests.support.tiny_suite import assert_same, command, values, vqbench, write
 from vqbench import registry
-from vqbench.cli import app
+from vqbench.cli import commands
 from vqbench.cli.run import run_and_print
 from vqbench.errors import Evicted, Interrupted, TimeUp, UsageError, VqbenchError
 from vqbench.execution.executors import local
@@ -164,8 +164,8 @@ def test_exit_codes_are_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     """The help has every exit code with its meaning."""
     assert vqbench("--help") == 0
     output = " ".join(capsys.readouterr().out.split())
-    assert list(app.EXIT_CODES) == [0, 1, 2, 3, 75, 130]
-    for code, meaning in app.EXIT_CODES.items():
+    assert list(commands.EXIT_CODES) == [0, 1, 2, 3, 75, 130]
+    for code, meaning in commands.EXIT_CODES.items():
         assert f"{code} {meaning}" in output
 
 

@@ -13,7 +13,8 @@ from vqbench import registry
 from vqbench.conformance.metrics.case import MetricCase
 from vqbench.metric import Batch, Context
 
-OF_IMAGES = sorted(name for name in registry.names("metrics") if not registry.load("metrics", name).of_samples)
+OF_SAMPLES = sorted(name for name in registry.names("metrics") if registry.load("metrics", name).of_samples)
+OF_IMAGES = sorted(set(registry.names("metrics")) - set(OF_SAMPLES))
 
 
 def moved(values: Any) -> Any:
@@ -30,7 +31,7 @@ def moved(values: Any) -> Any:
 
 @dataclass(frozen=True)
 class GpuCase(MetricCase):
-    """A metric of images on ``cuda``."""
+    """A metric on ``cuda``."""
 
     def batch(self, *args: Any, **kwargs: Any) -> Batch:
         batch: Batch = moved(super().batch(*args, **kwargs))
@@ -52,5 +53,18 @@ def test_a_metric_stays_on_its_device(name: str) -> None:
     with PretendedGpu() as gpu, gpu.watched():
         case = GpuCase(name, registry.load("metrics", name))
         value = case.value(case.batch())
+    assert value == expected
+    assert not [str(finding) for finding in gpu.findings if finding.kind == "both devices"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OF_SAMPLES)
+def test_a_metric_of_samples_stays_on_its_device(name: str) -> None:
+    """Given samples and features on the CPU, as in evaluation, the value is that of a run on the CPU."""
+    cls = registry.load("metrics", name)
+    plain = MetricCase(name, cls)
+    expected = plain.measured(plain.samples())
+    with PretendedGpu() as gpu, gpu.watched():
+        value = GpuCase(name, cls).measured(plain.samples())
     assert value == expected
     assert not [str(finding) for finding in gpu.findings if finding.kind == "both devices"]

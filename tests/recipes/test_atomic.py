@@ -17,9 +17,9 @@ from vqbench.backbones.conv import Conv
 from vqbench.backbones.space_to_depth import SpaceToDepth
 from vqbench.dataset import Dataset
 from vqbench.datasets.gaussian import Gaussian
-from vqbench.errors import RunError
+from vqbench.errors import Interrupted, RunError
 from vqbench.functional.relative_error import relative_error
-from vqbench.planning import expansion
+from vqbench.planning import expansion, loading
 from vqbench.planning.suite import SuiteSpec
 from vqbench.planning.suite_files import load_suite
 from vqbench.quantizer import Quantizer
@@ -28,6 +28,7 @@ from vqbench.quantizers.vq import VQ
 from vqbench.quantizers.vq_ema import VQEMA
 from vqbench.recipe import Task
 from vqbench.recipes.atomic import AtomicRecipe
+from vqbench.store.results import ResultStore
 from vqbench.training.codebook_monitor import CodebookMonitor
 from vqbench.training.engine import Engine
 
@@ -126,6 +127,89 @@ def test_features_that_cannot_be_fitted_are_refused(tmp_path: Path) -> None:
         fit(tmp_path, VQ(5, 1), Constant(dim=1, train=400, test=10))
     with pytest.raises(RunError, match="batch_size 256 is larger than the 100 training images"):
         fit(tmp_path, VQ(5, 1), Gaussian(dim=1, train=100, test=10))
+
+
+def test_a_fit_goes_on_with_its_own_encoder(tmp_path: Path) -> None:
+    """A fit that resumes encodes by its checkpoint's weights, not by a parent that was trained anew since."""
+
+    def half_done(folder: Path, encoder: int, stop: int | None) -> Task:
+        torch.manual_seed(encoder)
+        backbone = Conv(1, 4, hidden=16, residual_hidden=8)
+        torch.manual_seed(0)
+        made = task(folder, VQ(16, 4), Few(), backbone)
+        done = 0
+
+        def progress(now: int, total: int) -> None:
+            nonlocal done
+            done = now
+
+        made.progress, made.stopped, made.checkpoint_interval = progress, lambda: done == stop, 0.0
+        recipe = AtomicRecipe(epochs=3, batch_size=100, learning_rate=1e-2)
+        if stop is None:
+            recipe.fit(made)
+        else:
+            with pytest.raises(Interrupted):
+                recipe.fit(made)
+        return made
+
+    whole = half_done(tmp_path / "whole", encoder=1, stop=None).model.state_dict()
+    half_done(tmp_path / "parts", encoder=1, stop=2)
+    resumed = half_done(tmp_path / "parts", encoder=2, stop=None).model.state_dict()
+    assert {name for name in whole if not torch.equal(whole[name], resumed[name])} == set()
+
+
+ON_PARENT = """\
+name: features
+train: {atomic: {epochs: 1, batch_size: 100, learning_rate: 1e-2, subset: 500}}
+parent: base
+measure: [clean]
+datasets: [fashion_mnist_5k]
+backbone: {conv: {hidden: 16, residual_hidden: 8}}
+codebook: {num_codes: [16, 32], dim: 16}
+quantizers:
+  - identity: {}
+    label: base
+    train: {clean: {epochs: 1, batch_size: 64, learning_rate: 1e-3, subset: 1300}}
+    codebook: {num_codes: 32}
+  - kmeans: {iterations: 20}
+    label: k-means
+    train: {atomic: {epochs: 1, batch_size: 500, learning_rate: 1e-2, subset: 500}}
+  - {random_codebook: {}, label: random}
+  - {vq_ema_restart: {}, label: restart}
+seeds: [1]
+metrics: [relative_error, psnr, usage]
+table: {group: num_codes, columns: [relative_error, psnr, usage]}
+"""
+
+
+def test_features_of_a_trained_autoencoder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a parent, all rows have its weights bit by bit and its key in theirs, and images are measured, too."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "features.yaml").write_text(ON_PARENT)
+    assert vqbench("run", "features.yaml", "--test-images", 100, "--jobs", 0) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "atomic (1 epoch, batch 100, learning rate 0.01, fixed features): random" in out
+    base, *others = (entry.run for entry in loading.load("features.yaml", []).entries)
+    assert [run.parent for run in others] == [base.key] * 6
+    store = ResultStore("runs")
+    expected = torch.load(store.folder(base) / "best.pt", weights_only=True)
+    errors = {}
+    for run in others:
+        state = torch.load(store.folder(run) / "best.pt", weights_only=True)
+        assert all(torch.equal(state[name], value) for name, value in expected.items()), run.quantizer.name
+        record = store.read(run)
+        assert record is not None
+        values = record.values["clean@100"]
+        errors[run.quantizer.args["num_codes"], run.quantizer.args.get("iterations")] = values["relative_error"].value
+        assert values["psnr"].value > 0
+        assert store.folder(run).name.startswith(f"fashion_mnist_5k-{run.quantizer.name}-{base.key[:8]}-atomic-")
+    for size in (16, 32):
+        assert errors[size, 20] < errors[size, 0]  # k-means, random codebook
+    assert vqbench("status", "features.yaml", "--test-images", 100) == 0
+    assert "7 done" in capsys.readouterr().out
+    assert vqbench("verify", "runs") == 0
 
 
 SUITE = """\

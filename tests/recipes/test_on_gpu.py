@@ -2,52 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from unittest import mock
 
 import pytest
 import torch
 
+from tests.support.gpu_recipe import GpuRecipeCase, case, watched_calls
 from tests.support.pretended_gpu import PretendedGpu
 from vqbench import registry
 from vqbench.conformance.recipes.case import RecipeCase
-from vqbench.distributed.group import ALONE, RankGroup
-from vqbench.recipe import Task
-from vqbench.training.engine import Engine
 from vqbench.training.loop import TrainingLoop
 
 NAMES = sorted(registry.names("recipes"))
 
 
-@dataclass(frozen=True)
-class GpuCase(RecipeCase):
-    """A recipe that trains on ``cuda``."""
-
-    def task(self, folder: Path, seed: int = 1, group: RankGroup = ALONE) -> Task:
-        task = super().task(folder, seed, group)
-        task.engine = Engine("cuda", self.build().precision, group)
-        task.model.to(task.engine.device)
-        return task
-
-
-def case(kind: type[RecipeCase], name: str) -> RecipeCase:
-    cls = registry.load("recipes", name)
-    return kind(name, cls, kind.usual_args(cls))
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_an_update_stays_on_its_device(name: str, tmp_path: Path) -> None:
     """Updates, from the batch's images to the optimizer, wait for nothing and copy nothing that blocks."""
-    plain = TrainingLoop._update
-    with PretendedGpu() as gpu:
-
-        def watched(loop: TrainingLoop) -> None:
-            with gpu.watched():
-                plain(loop)
-
-        with mock.patch.object(TrainingLoop, "_update", watched):
-            case(GpuCase, name).train(tmp_path)
+    with PretendedGpu() as gpu, watched_calls(gpu, TrainingLoop, "_update"):
+        case(GpuRecipeCase, name).train(tmp_path)
     assert sum(gpu.launches.values()) > 100
     assert not [f"{number} x {finding}" for finding, number in gpu.findings.items()]
 
@@ -57,7 +30,7 @@ def test_a_resumed_training_is_that_of_the_cpu(name: str, tmp_path: Path) -> Non
     """Stopped after each update and resumed on the device, a training ends as one on the CPU that never stopped."""
     whole = case(RecipeCase, name).train(tmp_path / "cpu")
     with PretendedGpu():
-        parts = case(GpuCase, name).train(tmp_path / "gpu", stop=lambda update: True)
+        parts = case(GpuRecipeCase, name).train(tmp_path / "gpu", stop=lambda update: True)
         same = {key: value.cpu() if isinstance(value, torch.Tensor) else value for key, value in parts.values().items()}
     assert parts.stops > 1
     different = [

@@ -65,8 +65,8 @@ def test_a_run_is_named_by_its_parent(tmp_path: Path) -> None:
         ({"parent": ""}, "under the suite's key `parent`"),
         ({"parent": "parent: bse"}, "no row with a training of its own has the label 'bse'; did you mean 'base'?"),
         ({"parent": "parent: vq"}, "no row with a training of its own has the label 'vq'"),
-        ({"row": ", codebook: {num_codes: 64, dim: 8}"}, "has dim 8, not 16, and is swapped into 'base'"),
-        ({"row": ", backbone: {conv: {hidden: 8, residual_hidden: 8}}"}, "has another backbone, and is swapped"),
+        ({"row": ", codebook: {num_codes: 64, dim: 8}"}, "has dim 8, not 16, and builds on 'base'"),
+        ({"row": ", backbone: {conv: {hidden: 8, residual_hidden: 8}}"}, "has another backbone, and builds on"),
     ],
 )
 def test_a_wrong_parent_is_an_error_of_the_file(parts: dict[str, str], error: str, tmp_path: Path) -> None:

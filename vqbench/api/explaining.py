@@ -30,7 +30,7 @@ class ExplainOptions:
         start: Name of the protocol to begin under, of vqbench or another tool; settings may follow it, as in
             ``clean+jpeg=75``.
         end: Name of the protocol to end under, likewise.
-        metrics: Names; empty for those that need no network.
+        metrics: Names, and one group at most (fast, paper, all); empty: fast, those that need no network.
         steps_only: Change settings one after the other, none alone.
         device: Where metrics compute.
         progress: Called with the images done and in all, counted once for each setting; may raise Interrupted.

@@ -91,6 +91,7 @@ def opened_model(
         raise UsageError("--by-order, --as-rgb: of two sides that exist; a model makes the partner of each original")
     loaded, own = _loaded(model, device)
     images = _originals(originals, model.dataset, own, options)
+    options.require_array_in(images)
     return ModelInputs.open(images, _with_options(loaded, model), num_codes, options)
 
 

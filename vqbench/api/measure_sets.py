@@ -52,15 +52,59 @@ def measure_images(
             raise UsageError("give ORIGINALS and RECONSTRUCTIONS, or a generator's images and --reference FOLDER")
         if codes is not None or num_codes is not None:
             raise UsageError("--codes: of reconstructions, and these are a generator's images; leave it out")
+        _require_of_sets(common.get("options"))
         return measure_against(originals, reference, metrics=metrics, **common)
     if reference is None:
         return measure_files(originals, reconstructions, codes, num_codes, metrics=metrics, **common)
     single = [name for name in metrics or () if name not in metric_groups.GROUPS]
     of_sets = [name for name in single if registry.load("metrics", name).of_samples]
     of_pairs = [name for name in metrics or () if name not in of_sets]
-    pairs = measure_files(originals, reconstructions, codes, num_codes, metrics=of_pairs or None, **common)
-    against = measure_against(reconstructions, reference, metrics=of_sets or None, **common)
+    paths = originals, reconstructions, reference
+    options = common.pop("options", None)
+    pairs = measure_files(
+        originals,
+        reconstructions,
+        codes,
+        num_codes,
+        metrics=of_pairs or None,
+        options=_options_for(options, paths[:2], paths),
+        **common,
+    )
+    against = measure_against(
+        reconstructions, reference, metrics=of_sets or None, options=_options_for(options, paths[1:], paths), **common
+    )
     return pairs.joined(against)
+
+
+def _require_of_sets(options: ReadingOptions | None) -> None:
+    """Raise UsageError for options of reading that only pairs have."""
+    if options is None:
+        return
+    given = {
+        "--by-order": options.by_order,
+        "--originals-as": options.originals_as is not None,
+        "--as-rgb": options.as_rgb,
+    }
+    for name, value in given.items():
+        if value:
+            raise UsageError(f"{name}: of pairs, and a generator's images have no partners; leave it out")
+
+
+def _options_for(options: ReadingOptions | None, paths: Sequence[Path], every: Sequence[Path]) -> ReadingOptions | None:
+    """Return the options for ``paths``.
+
+    Without what is meant for an array that is none of them.
+    """
+    from dataclasses import replace
+
+    from vqbench.measuring.inputs.opening import ARRAYS
+
+    def arrays(some: Sequence[Path]) -> bool:
+        return any(path.suffix.lower() in ARRAYS for path in some)
+
+    if options is None or arrays(paths) or not arrays(every):
+        return options
+    return replace(options, array=None, range=None)
 
 
 def measure_against(
@@ -98,6 +142,8 @@ def measure_against(
     if images.exists() and reference.exists() and os.path.samefile(images, reference):
         raise UsageError(f"{images} and the reference {reference} are the same; give a folder of other images")
     (given, notes), (references, more) = (_set(path, options) for path in (images, reference))
+    options.require_array_in(given.images, references.images)
+    options.require_range_in(given.range, references.range)
     chosen = default_set_metrics() if metrics is None else metric_groups.expanded(metrics, default_set_metrics)
     settings = SetSettings(list(dict.fromkeys(protocols)), chosen, devices_of(device, 1)[0])
     settings.require_images(len(given), len(references))

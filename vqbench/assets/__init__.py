@@ -7,7 +7,7 @@ are imported when they are first used: an asset in the cache needs neither the r
 
 >>> from vqbench.assets import CATALOGUE
 >>> sorted(CATALOGUE)
-['alexnet_lpips', 'cifar10', 'dists', 'fashion_mnist', 'inception_fid', 'mnist', 'vgg16_lpips']
+['alexnet_lpips', 'cifar10', 'dists', 'efficientnet_lite0', 'fashion_mnist', 'inception_fid', 'mnist', 'vgg16_lpips']
 """
 
 from __future__ import annotations

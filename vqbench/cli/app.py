@@ -1,6 +1,6 @@
-"""The command line: all commands, exit codes, and how errors are shown.
+"""The command line: it runs one command, and shows every error as one sentence.
 
-Commands import what is heavy inside their functions, so that ``--help`` needs no torch.
+Importing the commands, and later torch, takes seconds. Signals are handled before that.
 """
 
 from __future__ import annotations
@@ -8,121 +8,30 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-
-from vqbench import __version__
-from vqbench.cli.check import check
-from vqbench.cli.clean import clean
-from vqbench.cli.codecs import codecs
-from vqbench.cli.completion import VARIABLE, attach, completion
-from vqbench.cli.decode import decode
-from vqbench.cli.diff import diff
-from vqbench.cli.doctor import doctor
-from vqbench.cli.encode import encode
-from vqbench.cli.explain import explain
-from vqbench.cli.export import export
-from vqbench.cli.help_pages import SectionedCommand, SectionedGroup
-from vqbench.cli.info import info
-from vqbench.cli.init import init
-from vqbench.cli.list import list_
-from vqbench.cli.measure import measure
-from vqbench.cli.merge import merge
-from vqbench.cli.new import new
-from vqbench.cli.plan import plan
-from vqbench.cli.prepare import prepare
-from vqbench.cli.profile import profile
-from vqbench.cli.publish import publish
-from vqbench.cli.report import report
-from vqbench.cli.run import run
-from vqbench.cli.sample import sample
-from vqbench.cli.status import status
-from vqbench.cli.table import table
-from vqbench.cli.verify import verify
-from vqbench.errors import VqbenchError, named, sentence
+from vqbench.cli.stop_signals import STOP_SIGNALS
+from vqbench.errors import Interrupted, VqbenchError, named, sentence
 from vqbench.system import console
 from vqbench.system.environment import waiting
-
-EXIT_CODES = {
-    0: "all done",
-    1: "some runs failed, or something could not be read, written or fetched",
-    2: "wrong usage or suite; nothing was started",
-    3: "--time-limit is reached and runs are left",
-    75: "stopped by SIGTERM or SIGUSR1; a scheduler may queue the same command again",
-    130: "stopped by Ctrl-C",
-}
-
-app = typer.Typer(
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    cls=SectionedGroup,
-    help="Compare vector quantizers for images under one protocol.",
-    context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]},
-    epilog="\n".join(["\b", "Exit codes:", *(f"  {code:<3}  {meaning}" for code, meaning in EXIT_CODES.items())]),
-)
-COMMANDS: dict[str, Callable[..., None]] = {
-    "init": init,
-    "run": run,
-    "plan": plan,
-    "status": status,
-    "table": table,
-    "report": report,
-    "diff": diff,
-    "measure": measure,
-    "codecs": codecs,
-    "explain": explain,
-    "sample": sample,
-    "encode": encode,
-    "decode": decode,
-    "export": export,
-    "list": list_,
-    "info": info,
-    "new": new,
-    "check": check,
-    "profile": profile,
-    "prepare": prepare,
-    "doctor": doctor,
-    "publish": publish,
-    "verify": verify,
-    "merge": merge,
-    "clean": clean,
-    "completion": completion,
-}
-if VARIABLE in os.environ:
-    attach(COMMANDS)
-for name, command in COMMANDS.items():
-    app.command(name, cls=SectionedCommand)(command)
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        print(f"vqbench {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _main(
-    debug: Annotated[
-        bool, typer.Option("--debug", help="Show tracebacks; may be anywhere.")  # listed here, read by run_words
-    ] = False,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    pass
 
 
 def main() -> None:
     """Run the command line and exit.
 
-    Every error becomes one sentence and an exit code; see :data:`EXIT_CODES`.
+    Every error becomes one sentence and an exit code; see :data:`vqbench.cli.commands.EXIT_CODES`.
     """
+    STOP_SIGNALS.handle()
     os.environ.update(waiting(os.environ))  # before anything loads torch, here or in a process started from here
     console.install()  # to the end of the process, which may print a traceback or a warning
-    sys.exit(run_words(sys.argv[1:]))
+    try:
+        code = run_words(sys.argv[1:])
+    except KeyboardInterrupt:  # a second signal, while the first is said
+        if "--debug" in sys.argv:
+            raise
+        code = STOP_SIGNALS.error().exit_code
+    STOP_SIGNALS.ignore()  # all is printed, and Python takes a moment to end
+    sys.exit(code)
 
 
 def run_words(words: list[str]) -> int:
@@ -135,7 +44,7 @@ def run_words(words: list[str]) -> int:
         try:
             return _run([word for word in words if word != "--debug"])
         except (Exception, KeyboardInterrupt, SystemExit) as error:
-            if isinstance(error, SystemExit) and VARIABLE in os.environ:
+            if isinstance(error, SystemExit) and _completes():
                 raise  # of typer, which answers a shell so
             if debug and not isinstance(error, SystemExit):
                 raise
@@ -147,13 +56,28 @@ def run_words(words: list[str]) -> int:
 
 
 def _run(words: list[str]) -> int:
+    import typer
+
+    from vqbench.cli.commands import app
+
     try:
-        return app(args=words or ["--help"], prog_name="vqbench", standalone_mode=False) or 0
+        code: int = app(args=words or ["--help"], prog_name="vqbench", standalone_mode=False) or 0
     except typer.Exit as error:
-        return error.exit_code
+        code = error.exit_code
+    except typer.Abort:
+        raise KeyboardInterrupt from None
     finally:
         if sys.stdout is not None:
             sys.stdout.flush()  # here, where a full disk is still an error with a sentence
+    if code == Interrupted.exit_code:  # of KeyboardInterrupt, which typer catches and says nothing
+        raise KeyboardInterrupt
+    return code
+
+
+def _completes() -> bool:
+    from vqbench.cli.completion import VARIABLE
+
+    return VARIABLE in os.environ
 
 
 def _wrong_usage(error: Any) -> str:
@@ -168,8 +92,9 @@ def _explained(error: BaseException) -> tuple[str, int]:
     """The sentence and the exit code for ``error``."""
     if isinstance(error, VqbenchError):
         return str(error), error.exit_code
-    if isinstance(error, KeyboardInterrupt | typer.Abort):
-        return "stopped; what was finished is kept", 130
+    if isinstance(error, KeyboardInterrupt) or STOP_SIGNALS.number is not None:
+        stop = STOP_SIGNALS.error()
+        return str(stop), stop.exit_code
     if hasattr(error, "format_message"):  # wrong usage; each version of typer brings its own class of click's
         return _wrong_usage(error), 2
     if isinstance(error, SystemExit):  # vqbench itself raises none

@@ -9,7 +9,8 @@ import typer
 
 from vqbench.cli import options as shared
 from vqbench.cli.measure import STORE, MeasuredBy, Originals, Protocols, Runs, Store, image_work
-from vqbench.cli.options import Selection, add_plugins, given_path, whole_number
+from vqbench.cli.measure_checks import require_format_of_text, require_runs
+from vqbench.cli.options import Selection, add_plugins, given_path, output_folder, whole_number
 from vqbench.cli.output import note, print_json
 from vqbench.errors import UsageError, nearest
 from vqbench.errors import counted as counted_in_words
@@ -48,7 +49,9 @@ Metrics = Annotated[
 ]
 Output = Annotated[
     Path,
-    typer.Option("-o", "--output", metavar="FOLDER", parser=given_path, help="Folder that the files are written to."),
+    typer.Option(
+        "-o", "--output", metavar="FOLDER", parser=output_folder, help="Folder that the files are written to."
+    ),
 ]
 Format = Annotated[str, typer.Option("--format", metavar="NAME", help="text or markdown.")]
 Show = Annotated[
@@ -86,8 +89,12 @@ def codecs(
     """
     if style not in STYLES:
         raise UsageError(f"unknown format {style!r}; {nearest(style, STYLES)}")
+    require_format_of_text(style, as_json)
     if show is not None:
+        if given := [name for name, value in _work(originals, bits, chosen, suite).items() if value]:
+            raise UsageError(f"{' '.join(given)} and --show: nothing is compressed to show a file; leave one out")
         return _print(_shown(show), style, as_json)
+    require_runs(runs, written=suite is not None, read=False)
     add_plugins(plugin)
     targets = _targets(bits, chosen, counted)
     if suite is None and (measured_by or sets):
@@ -109,6 +116,11 @@ def codecs(
     if suite is not None and reached:
         note(f"stored in {runs}: {counted_in_words(reached, 'row')} of {suite}")
     raise typer.Exit(int(not reached))
+
+
+def _work(originals: Path | None, bits: Any, chosen: Any, suite: str | None) -> dict[str, Any]:
+    """Return what describes images to compress, by the names of the options."""
+    return {"ORIGINALS": originals, "--bits": bits, "--codec": chosen, "--suite": suite}
 
 
 def _print(found: list[dict[str, Any]], style: str, as_json: bool) -> None:

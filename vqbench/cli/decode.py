@@ -10,7 +10,7 @@ import typer
 
 from vqbench.cli import options as shared
 from vqbench.cli import trained
-from vqbench.cli.options import given_path
+from vqbench.cli.options import output_path
 from vqbench.errors import UsageError, counted
 
 Words = Annotated[
@@ -28,7 +28,7 @@ Output = Annotated[
         "-o",
         "--output",
         metavar="PATH",
-        parser=given_path,
+        parser=output_path,
         help="Folder for PNG files, or an .npz file for floats in [0, 1].",
     ),
 ]

@@ -9,7 +9,7 @@ import typer
 
 from vqbench.cli import options as shared
 from vqbench.cli import trained
-from vqbench.cli.options import given_path
+from vqbench.cli.options import output_file
 from vqbench.cli.output import note
 from vqbench.errors import UsageError, counted
 
@@ -23,7 +23,7 @@ Words = Annotated[
     ),
 ]
 Output = Annotated[
-    Path, typer.Option("-o", "--output", metavar="FILE", parser=given_path, help="File to write, an .npz.")
+    Path, typer.Option("-o", "--output", metavar="FILE", parser=output_file, help="File to write, an .npz.")
 ]
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from vqbench.evaluation.explaining.values import ExplainedImages
     from vqbench.measuring.pair_inputs import ReadingOptions
 
+END = "clean"
 FILES = (".npy", ".npz", ".pt", ".pth", ".tar")
 
 Words = Annotated[
@@ -34,10 +35,6 @@ Words = Annotated[
         show_default=False,
         help="A finished run; or two sets of images, of any kind that `vqbench measure` reads; or those of --model.",
     ),
-]
-Metrics = Annotated[
-    list[str] | None,
-    typer.Option(metavar="NAME", show_default="those without a network", help="Explain this metric."),
 ]
 Images = Annotated[
     int | None,
@@ -84,7 +81,7 @@ def explain(
     trust: models.Trust = False,
     originals_as: measuring.OriginalsAs = None,
     start: Start = "official",
-    end: End = "clean",
+    end: End = END,
     steps: Steps = False,
     target: TargetOption = None,
     other_reference: OtherReference = None,
@@ -95,7 +92,7 @@ def explain(
     skip_damaged: measuring.SkipDamaged = False,
     as_rgb: measuring.AsRgb = False,
     store: shared.StoreToRead = shared.RUNS,
-    metrics: Metrics = None,
+    metrics: measuring.Metrics = None,
     images: Images = None,
     plugin: shared.Plugins = None,
     device: shared.Device = "auto",
@@ -104,13 +101,13 @@ def explain(
     as_json: shared.Json = False,
 ) -> None:
     """Show how each setting of the evaluation changes the values."""
-    from vqbench import assets, registry
+    from vqbench import assets
     from vqbench.api.explaining import ExplainOptions
     from vqbench.measuring.pair_inputs import ReadingOptions
 
     add_plugins(plugin)
-    for name in metrics or ():  # before anything is printed as begun
-        registry.load("metrics", name)
+    _require_names(start, end, metrics or (), target)
+    _require_together(target, alone, steps, end, metrics)
     words = words or []
     if len(words) > 2 or not (words or model):
         raise UsageError(
@@ -122,6 +119,8 @@ def explain(
     reading = ReadingOptions(by_order, originals_as, value_range, array, skip_damaged, as_rgb)
     with assets.no_downloads(offline):
         if made_by is not None or _are_images(words):
+            if made_by is None and store != shared.RUNS:
+                raise UsageError(f"--store {store}: where a RUN is read from, and no run is given; leave it out")
             with prints_to_stderr():
                 pairs = _opened(words, made_by, other_reference, images, reading, device, say)
             _explain_images(pairs, options, target, alone, quiet, as_json)
@@ -132,6 +131,37 @@ def explain(
                 "`vqbench export` writes a run's"
             )
         _explain_run(words, store, options, images, quiet, as_json)
+
+
+def _require_names(start: str, end: str, metrics: Sequence[str], target: str | None) -> None:
+    """Raise UsageError for names that do not exist, before anything is read."""
+    from vqbench import registry
+    from vqbench.evaluation.explaining.named_conditions import parsed
+    from vqbench.evaluation.explaining.target import Target
+    from vqbench.registry.metric_groups import GROUPS
+
+    for option, text in (("--from", start), ("--to", end)):
+        try:
+            parsed(text)
+        except UsageError as error:
+            raise UsageError(f"{option}: {error}") from None
+    for name in [*metrics, *([] if target is None else [Target.parse(target).metric])]:
+        if name not in GROUPS:
+            registry.load("metrics", name)
+
+
+def _require_together(target: str | None, alone: bool, steps: bool, end: str, metrics: Sequence[str] | None) -> None:
+    """Raise UsageError for options that would change nothing beside the others."""
+    if target is None:
+        if alone:
+            raise UsageError("--alone: with --target alone, which tries settings in pairs, too; leave it out")
+        return
+    if steps:
+        raise UsageError("--target tries each setting alone, and --steps none; give one of them")
+    if end != END:
+        raise UsageError(f"--to {end}: --target ends nowhere, it searches from --from on; leave --to out")
+    if metrics:
+        raise UsageError(f"--metrics {metrics[0]}: --target names its metric; leave --metrics out")
 
 
 def _opened(
@@ -190,8 +220,6 @@ def _explain_images(
     from vqbench.api.explaining import explain_images, search_target
     from vqbench.reporting.explaining import protocol_differences, target_search
 
-    if target is not None and options.steps_only:
-        raise UsageError("--target tries each setting alone, and --steps none; give one of them")
     with _progress(quiet) as on_progress:
         options = replace(options, progress=on_progress)
         if target is None:

@@ -9,12 +9,12 @@ import typer
 
 from vqbench.cli import options as shared
 from vqbench.cli import trained
-from vqbench.cli.options import given_path
+from vqbench.cli.options import output_folder
 from vqbench.cli.output import note
 
 Output = Annotated[
     Path,
-    typer.Option("-o", "--output", metavar="FOLDER", parser=given_path, help="Folder to write, new or empty."),
+    typer.Option("-o", "--output", metavar="FOLDER", parser=output_folder, help="Folder to write, new or empty."),
 ]
 Reconstructions = Annotated[
     bool, typer.Option("--reconstructions", help="Also write float32 reconstructions and codes of the test split.")

@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 
-from vqbench.cli.options import given_path
+from vqbench.cli.options import output_file
 from vqbench.errors import UsageError, counted
 
 Folder = Annotated[str, typer.Argument(metavar="FOLDER", help="A folder of images, also of folders or tar shards.")]
 Output = Annotated[
     Path,
-    typer.Option("-o", "--output", metavar="FILE", parser=given_path, help="Suite to write; its name is the file's."),
+    typer.Option("-o", "--output", metavar="FILE", parser=output_file, help="Suite to write; its name is the file's."),
 ]
 
 

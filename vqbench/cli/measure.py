@@ -11,7 +11,8 @@ import typer
 
 from vqbench.cli import model_options as models
 from vqbench.cli import options as shared
-from vqbench.cli.options import Selection, add_plugins, given_path, whole_number
+from vqbench.cli.measure_checks import require_format_of_text, require_outputs, require_runs
+from vqbench.cli.options import Selection, add_plugins, given_path, output_file, whole_number
 from vqbench.cli.output import note, print_json, prints_to_stderr
 from vqbench.errors import Interrupted, UsageError
 
@@ -82,13 +83,13 @@ SkipDamaged = Annotated[bool, typer.Option("--skip-damaged", help="Leave out pai
 AsRgb = Annotated[bool, typer.Option("--as-rgb", help="Measure grey against colours, as three equal channels.")]
 Format = Annotated[str, typer.Option("--format", metavar="NAME", help="text, markdown, csv or latex.")]
 Output = Annotated[
-    Path | None, typer.Option("-o", "--output", metavar="FILE", parser=given_path, help="Write to a file.")
+    Path | None, typer.Option("-o", "--output", metavar="FILE", parser=output_file, help="Write to a file.")
 ]
 Report = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        parser=given_path,
+        parser=output_file,
         help="Write a page (HTML): worst and best images, histograms, digests.",
     ),
 ]
@@ -168,6 +169,9 @@ def measure(
 
     add_plugins(plugin)
     require_format(style)
+    require_format_of_text(style, as_json)
+    require_outputs(output, report, (originals, reconstructions, codes, reference))
+    require_runs(runs, written=row is not None, read=model is not None)
     external = _external_row(suite, row, measured_by, runs)
     options = ReadingOptions(by_order, originals_as, value_range, array, skip_damaged, as_rgb)
     made_by = models.chosen_model(model, dataset, model_range, batch_size, trust, runs)
@@ -176,11 +180,8 @@ def measure(
     inputs = originals, reconstructions, codes, num_codes, reference
     evaluation = _measured(external, inputs, runs, settings, offline, quiet)
     if report is not None:
-        with prints_to_stderr():
-            write_report(evaluation, report, originals, made_by or reconstructions, options, device)
+        write_report(evaluation, report, originals, made_by or reconstructions, options, device)
     _print(evaluation, style, output, as_json)
-    if stored := evaluation.about.get("row"):
-        note(f"stored as a row of {suite}: {stored['folder']}")
 
 
 def _external_row(suite: str | None, row: str | None, measured_by: str, runs: Path) -> ExternalRow | None:
@@ -231,6 +232,8 @@ def _print(evaluation: Evaluation, style: str, output: Path | None, as_json: boo
         print(text)
     if not as_json and evaluation.about.get("per_image"):
         note(f"values per image: {evaluation.about['per_image']}")
+    if stored := evaluation.about.get("row"):
+        note(f"stored as a row of {stored['suite']}: {stored['folder']}")
 
 
 def _data(evaluation: Evaluation) -> dict[str, Any]:

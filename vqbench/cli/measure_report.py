@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vqbench.cli.output import note
+from vqbench.cli.output import note, prints_to_stderr
 
 if TYPE_CHECKING:
     from vqbench.api.evaluation import Evaluation
@@ -45,5 +45,7 @@ def write_report(
 
     table = MeasuredTable(*evaluation.cells(), evaluation.remarks())
     frames = evaluation.values, evaluation.per_image
-    write_text(path, measured_page(evaluation.label, table, *frames, evaluation.about, read))
+    with prints_to_stderr():  # of a model, which computes some images again
+        page = measured_page(evaluation.label, table, *frames, evaluation.about, read)
+    write_text(path, page)
     note(f"page: {path}")

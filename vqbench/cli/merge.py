@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vqbench.cli import options as shared
-from vqbench.cli.options import given_path
+from vqbench.cli.options import given_path, output_folder
 from vqbench.cli.output import print_json
 from vqbench.errors import UsageError, counted
 
@@ -25,7 +25,7 @@ Second = Annotated[Path, typer.Argument(metavar="B", parser=given_path, help="An
 Output = Annotated[
     Path | None,
     typer.Option(
-        "-o", "--output", metavar="FOLDER", parser=given_path, help="Merge both into this folder instead of A."
+        "-o", "--output", metavar="FOLDER", parser=output_folder, help="Merge both into this folder instead of A."
     ),
 ]
 Checkpoints = Annotated[bool, typer.Option("--checkpoints", help="Copy checkpoints, cached latents and samples, too.")]

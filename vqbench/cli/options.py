@@ -12,7 +12,7 @@ import typer
 from vqbench.bounds import MOST
 from vqbench.cli.output import note
 from vqbench.errors import UsageError, shortened
-from vqbench.system.paths import path_of
+from vqbench.system.paths import path_of, require_writable
 
 if TYPE_CHECKING:
     from vqbench.planning.plan import Plan
@@ -42,6 +42,32 @@ def given_path(text: str) -> Path:
     if not text:
         raise typer.BadParameter("it is empty, as a shell variable is that is not set; write . for the current folder")
     return path_of(text)
+
+
+def output_path(text: str) -> Path:
+    """Parse a path that is written at the end of a command.
+
+    So that no work is lost, it is refused at the beginning if nothing can be written there.
+    """
+    path = given_path(text)
+    require_writable(path)
+    return path
+
+
+def output_file(text: str) -> Path:
+    """Parse the path of a file that is written, see :func:`output_path`."""
+    path = output_path(text)
+    if path.is_dir():
+        raise UsageError(f"{path}: a folder; name a file in it, to be written")
+    return path
+
+
+def output_folder(text: str) -> Path:
+    """Parse the path of a folder that is written to, see :func:`output_path`."""
+    path = output_path(text)
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"{path}: a file; name a folder, to be written to")
+    return path
 
 
 # Which suites ---------------------------------------------------------------------------------------------------------

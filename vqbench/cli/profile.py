@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vqbench.cli import options as shared
-from vqbench.cli.options import add_plugins, given_path
+from vqbench.cli.options import add_plugins, given_path, output_file
 from vqbench.cli.output import print_json
 from vqbench.errors import UsageError
 
@@ -37,7 +37,7 @@ Methods = Annotated[
     bool, typer.Option("--methods", help="Print what each method is instead of its times; needs --show.")
 ]
 Output = Annotated[
-    Path | None, typer.Option("-o", "--output", metavar="FILE", parser=given_path, help="Save the profile.")
+    Path | None, typer.Option("-o", "--output", metavar="FILE", parser=output_file, help="Save the profile.")
 ]
 Format = Annotated[str, typer.Option("--format", metavar="NAME", help="text or markdown.")]
 

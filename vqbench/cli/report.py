@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vqbench.cli import options as shared
-from vqbench.cli.options import Selection, given_path, require_folder, suite_or_default
+from vqbench.cli.options import Selection, output_path, require_folder, suite_or_default
 from vqbench.cli.output import print_hint, require_sound
 from vqbench.errors import UsageError, nearest
 
@@ -24,7 +24,7 @@ Output = Annotated[
     typer.Option(
         *("-o", "--output"),
         metavar="FILE",
-        parser=given_path,
+        parser=output_path,
         show_default="report.html; stdout for json",
         help="File to write.",
     ),
@@ -61,6 +61,8 @@ def report(
 
     if style not in FORMATS:
         raise UsageError(f"unknown format {style!r}; {nearest(style, FORMATS)}")
+    if output is not None and output.is_dir() != index and output.exists():
+        raise UsageError(f"{output}: a {'file; --index writes to a folder' if index else 'folder; name a file in it'}")
     require_folder(store)
     stores = [ResultStore(store), ResultStore(results)]
     if index:

@@ -9,10 +9,10 @@ import typer
 
 from vqbench.cli import options as shared
 from vqbench.cli import trained as trained_run
-from vqbench.cli.options import add_plugins, given_path
+from vqbench.cli.options import add_plugins, output_file
 
 Count = Annotated[int, typer.Option("-n", "--count", metavar="N", min=1, max=10_000, help="Number of images.")]
-Output = Annotated[Path, typer.Option("-o", "--output", metavar="FILE", parser=given_path, help="PNG file to write.")]
+Output = Annotated[Path, typer.Option("-o", "--output", metavar="FILE", parser=output_file, help="PNG file to write.")]
 Steps = Annotated[int | None, typer.Option(metavar="N", min=1, max=1000, help="Diffusion: number of DDIM steps.")]
 Eta = Annotated[float | None, typer.Option(metavar="X", min=0, max=1, help="Diffusion: noise of each step.")]
 Temperature = Annotated[

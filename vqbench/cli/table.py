@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vqbench.cli import options as shared
-from vqbench.cli.options import Selection, given_path, require_folder, suite_or_default
+from vqbench.cli.options import Selection, output_file, require_folder, suite_or_default
 from vqbench.cli.output import print_hint, print_other_suites, require_sound
 from vqbench.errors import UsageError, nearest
 from vqbench.system.console import encodable
@@ -24,7 +24,7 @@ FORMATS = ("text", "markdown", "csv", "latex", "json")
 
 Format = Annotated[str, typer.Option("--format", metavar="NAME", help="text, markdown, csv or latex.")]
 Output = Annotated[
-    Path | None, typer.Option("-o", "--output", metavar="FILE", parser=given_path, help="Write to a file.")
+    Path | None, typer.Option("-o", "--output", metavar="FILE", parser=output_file, help="Write to a file.")
 ]
 Paper = Annotated[bool, typer.Option("--paper", help="Show printed values beside ours, with verdicts.")]
 Notes = Annotated[bool, typer.Option("--notes", help="Print all notes below the table, not only five lines.")]

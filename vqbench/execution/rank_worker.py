@@ -126,7 +126,7 @@ class RankWorker:
         model = build(task.run, dataset).to(engine.device)
         if task.first_stage is None:
             return model
-        if not registry.load("recipes", task.run.recipe.name).needs_parent:
+        if registry.load("recipes", task.run.recipe.name).second_stage:
             self._restore(model, task.first_stage, engine)
             model.requires_grad_(False)
         elif task.train:

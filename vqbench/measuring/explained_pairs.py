@@ -14,10 +14,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from vqbench.errors import UsageError, counted
+from vqbench.errors import UsageError
 from vqbench.evaluation.explaining.settings import Inputs
 from vqbench.measuring.inputs.array_input import ArrayFile
-from vqbench.measuring.inputs.image_input import DamagedImage, ImageInput, InputImage
+from vqbench.measuring.inputs.image_input import DamagedImage, ImageInput, InputImage, all_damaged
 from vqbench.measuring.inputs.preparation import FILTERS
 from vqbench.measuring.inputs.value_range import ValueRange, found_range
 from vqbench.measuring.matching import Matched
@@ -59,14 +59,16 @@ class ExplainedPairs:
     def facts(self) -> Inputs:
         """What decides which settings apply, by the first pair."""
         matched, inputs = self._inputs.matched, self._inputs
+        damaged: list[DamagedImage] = []  # one of each pair
         for left, right in zip(matched.originals, matched.reconstructions, strict=True):
             (first,), (second,) = inputs.originals.read([left]), inputs.reconstructions.read([right])
             if isinstance(first, InputImage) and isinstance(second, InputImage):
                 break
+            damaged.append(next(image for image in (first, second) if isinstance(image, DamagedImage)))
             if not inputs.options.skip_damaged:
-                raise next(image for image in (first, second) if isinstance(image, DamagedImage))
+                raise damaged[0]
         else:
-            raise UsageError(f"all {counted(len(matched), 'pair')} are damaged")
+            raise all_damaged(damaged)
         (height, width), original = second.levels.shape[1:], first.levels.shape[1:]
         return Inputs(
             images=len(matched),

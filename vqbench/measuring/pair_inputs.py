@@ -18,7 +18,7 @@ from vqbench.errors import UsageError, counted
 from vqbench.measuring.inputs.array_input import ArrayFile
 from vqbench.measuring.inputs.code_input import CodeInput
 from vqbench.measuring.inputs.file_input import ImageFolder
-from vqbench.measuring.inputs.image_input import DamagedImage, ImageInput, InputImage
+from vqbench.measuring.inputs.image_input import DamagedImage, ImageInput, InputImage, all_damaged
 from vqbench.measuring.inputs.opening import open_input
 from vqbench.measuring.inputs.preparation import Preparation
 from vqbench.measuring.inputs.value_range import FoundRange, ValueRange, found_range
@@ -46,6 +46,20 @@ class ReadingOptions:
         """
         if damaged and not self.skip_damaged:
             raise DamagedImage(*next(iter(damaged.items())))
+
+    def require_array_in(self, *inputs: ImageInput) -> None:
+        """Raise UsageError for the name of an array if no input has arrays by name."""
+        if self.array is not None and not any(isinstance(each, ArrayFile) and each.has_names() for each in inputs):
+            paths = ", ".join(each.path for each in inputs)
+            raise UsageError(f"--array {self.array}: of files that hold arrays by name, .npz and .pt, unlike {paths}")
+
+    def require_range_in(self, *found: FoundRange | ValueRange | None) -> None:
+        """Raise UsageError for a declared range if no input has floats.
+
+        ``found`` are the ranges of inputs, None of those that have 8 bits.
+        """
+        if self.range is not None and not any(found):
+            raise UsageError(f"--range {self.range}: of float arrays only, and the images have 8 bits; leave it out")
 
 
 @dataclass(frozen=True)
@@ -80,6 +94,7 @@ class PairInputs:
             raise UsageError("--num-codes without --codes: give both, since usage is counted from codes")
         left = originals_at(originals, options)
         right = open_input(reconstructions, options.array)
+        options.require_array_in(left, right)
         return cls.of_opened(left, right, options, codes, num_codes)
 
     @classmethod
@@ -152,11 +167,13 @@ class PairInputs:
 
     def first_size(self) -> tuple[int, int]:
         """Return height and width of the first image that can be read."""
+        damaged: list[DamagedImage] = []
         for place in range(len(self.matched)):
             (image,) = self.reconstructions.read([self.matched.reconstructions[place]])
             if isinstance(image, InputImage):
                 return image.levels.shape[1], image.levels.shape[2]
-        raise UsageError(f"{self.reconstructions.path}: all {len(self.matched):,} images are damaged")
+            damaged.append(image)
+        raise all_damaged(damaged)
 
     def notes(self) -> list[str]:
         """Say how the inputs were read, a sentence each."""
@@ -212,8 +229,7 @@ def _ranges(
         found_range(side, declared) if isinstance(side, ArrayFile) and side.is_float() else None
         for side in (originals, reconstructions)
     )
-    if declared is not None and first is None and second is None:
-        raise UsageError(f"--range {declared.value}: of float arrays only, and both inputs have 8 bits")
+    options.require_range_in(first, second)
     if first is not None and second is not None and first.range is not second.range:
         raise UsageError(
             f"{originals.path} looks like {first.range.value} ({first.low:.4g} to {first.high:.4g}), "

@@ -15,10 +15,11 @@ import numpy as np
 import torch
 
 from vqbench import protocol, registry
-from vqbench.errors import UsageError, counted
+from vqbench.errors import UsageError
 from vqbench.evaluation.image_pairs import PairSettings, started_pass
 from vqbench.evaluation.reconstructions import MetricPass
 from vqbench.measuring.image_digests import with_codes
+from vqbench.measuring.inputs.image_input import DamagedImage, all_damaged
 from vqbench.measuring.kept_measurement import KeptMeasurement, PassProgress, key_of
 from vqbench.measuring.models.model_inputs import ModelInputs
 from vqbench.measuring.pair_inputs import PairInputs, left_out
@@ -74,7 +75,7 @@ def measure_pairs(
         inputs.options.require_sound(state.damaged)
         _pass(inputs, settings, passed, state, kept, progress)
         if not state.places:
-            raise UsageError(f"no image is left to measure: {counted(len(state.damaged), 'pair')} damaged")
+            raise all_damaged([DamagedImage(*each) for each in state.damaged.items()])
         settings.require_images(len(state.places))
         measurement = passed.measurement(passed.counts, [passed.per_image])
     names = [inputs.matched.names[place] for place in state.places]

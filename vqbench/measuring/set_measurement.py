@@ -16,7 +16,7 @@ from vqbench.errors import RunError, UsageError, counted
 from vqbench.evaluation.reconstructions import Measurement
 from vqbench.images import as_measured, read_ahead, workers
 from vqbench.measuring.image_digests import image_digest, set_digest
-from vqbench.measuring.inputs.image_input import DamagedImage, ImageInput
+from vqbench.measuring.inputs.image_input import DamagedImage, ImageInput, all_damaged
 from vqbench.measuring.inputs.value_range import ValueRange, as_unit
 from vqbench.measuring.kept_measurement import KeptMeasurement, key_of
 from vqbench.measuring.pair_stream import PART, THREADS, most_together
@@ -62,7 +62,7 @@ class SetInput:
                     digests.append(each)
             progress()
         if not sound:
-            raise UsageError(f"{self.images.path}: all {len(self.images):,} images are damaged")
+            raise all_damaged([DamagedImage(*each) for each in damaged.items()])
         return replace(self, sound=sound, damaged=damaged, digest=set_digest(digests))
 
     def _digests(self, start: int) -> list[bytes | DamagedImage]:

@@ -90,8 +90,9 @@ def expand(suite: SuiteSpec, registry: Registry | None = None) -> list[PlannedRu
 
 
 def _require_parent(suite: SuiteSpec, registry: Registry, recipes: Sequence[PluginSpec]) -> None:
-    """Raise UsageError unless a parent is named if, and only if, a recipe needs it."""
+    """Raise UsageError for a parent that a recipe lacks, or that no row builds on."""
     needing = [source for source, recipe in enumerate(recipes) if registry.load("recipes", recipe.name).needs_parent]
+    building = [source for source, recipe in enumerate(recipes) if _builds_on_parent(registry, recipe)]
     if suite.parent is None:
         if needing:
             name = recipes[needing[0]].name
@@ -100,9 +101,11 @@ def _require_parent(suite: SuiteSpec, registry: Registry, recipes: Sequence[Plug
             why = f"{name!r} puts a quantizer into a trained run; name the row that is trained before, by its label"
             raise suite.error(place, f"{why}, under the suite's key `parent`")
         return
-    if not needing:
-        raise suite.error(("parent",), "no row builds on another one; train rows by `swap`, or leave `parent` out")
-    own_labels = [row.label for row in suite.rows() if row.source not in needing]
+    if not building:
+        raise suite.error(
+            ("parent",), "no row builds on another one; train rows by `swap` or `atomic`, or leave `parent` out"
+        )
+    own_labels = [row.label for row in suite.rows() if row.source not in building]
     found = own_labels.count(suite.parent)
     if found == 0:
         known = nearest(suite.parent, own_labels) if own_labels else "give one a `train` of its own"
@@ -111,8 +114,14 @@ def _require_parent(suite: SuiteSpec, registry: Registry, recipes: Sequence[Plug
         raise suite.error(("parent",), f"{found} rows have the label {suite.parent!r}; the parent has to be one row")
 
 
+def _builds_on_parent(registry: Registry, recipe: PluginSpec) -> bool:
+    """Whether runs of ``recipe`` start from the backbone of a suite's ``parent``."""
+    trainer = registry.load("recipes", recipe.name)
+    return bool(trainer.takes_parent or trainer.needs_parent)
+
+
 def _on_parents(suite: SuiteSpec, registry: Registry, entries: Sequence[PlannedRun]) -> list[PlannedRun]:
-    """Give the runs of recipes that need it the key of the parent row's run.
+    """Give the runs that build on the parent row the key of its run.
 
     It is the run on the same data set, with the same seed. Raises UsageError where the backbones differ.
     """
@@ -121,12 +130,12 @@ def _on_parents(suite: SuiteSpec, registry: Registry, entries: Sequence[PlannedR
     built = []
     for entry in entries:
         run, parent = entry.run, parents[entry.dataset, entry.seed]
-        if registry.load("recipes", run.recipe.name).needs_parent:
+        if _builds_on_parent(registry, run.recipe):
             widths = run.quantizer.args["dim"], parent.quantizer.args["dim"]
             if run.backbone != parent.backbone or widths[0] != widths[1]:
                 place: KeyPath = ("quantizers", sources[entry.row])
                 what = f"dim {widths[0]}, not {widths[1]}" if widths[0] != widths[1] else "another backbone"
-                raise suite.error(place, f"has {what}, and is swapped into {suite.parent!r}; give both the same")
+                raise suite.error(place, f"has {what}, and builds on {suite.parent!r}; give both the same")
             entry = replace(entry, run=replace(run, parent=parent.key))
         built.append(entry)
     return built

@@ -89,7 +89,7 @@ class SuiteSpec(Model):
     )
     parent: Annotated[str, AfterValidator(line)] | None = Field(
         default=None,
-        description="the label of the row on whose trained runs the rows trained by swap build, with its encoder",
+        description="the label of the row on whose trained runs rows trained by swap or atomic build, with its encoder",
     )
     seeds: Annotated[list[Seed], AfterValidator(distinct)] = Field(
         default=[42], description="seeds; every row is trained once per seed"

@@ -5,32 +5,35 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from vqbench.bounds import PositiveFloat, PositiveInt
 from vqbench.errors import RunError, counted
-from vqbench.images import batches, first_images, to_unit
+from vqbench.images import first_images
 from vqbench.quantizer import QuantizerOutput
 from vqbench.recipe import Recipe, Task, Trained, too_large
 from vqbench.recipes.autoencoder import ObjectiveTraining
+from vqbench.training import encoded_features
 from vqbench.training.checkpoint import Progress
 from vqbench.training.learning_rates import Decay, parameter_groups
 from vqbench.training.loop import TrainingLoop
 
-PIECE = 256  # images that are encoded at once
+if TYPE_CHECKING:
+    from vqbench.dataset import Images
 
 
 class AtomicRecipe(Recipe):
     """Adam on the quantizer's ``objective`` alone, of features that are held fixed.
 
-    Its betas are 0.9 and 0.999. The training images are encoded once, by the backbone as it is, which is not trained;
-    with a data set of features and the backbone ``space_to_depth``, the features are those of the data set. The
-    quantizer then learns as in an autoencoder whose decoder is the identity: the error is the mean of (z_q - z)²,
-    divided by the variance of the features. The weights after the last epoch are evaluated; the test split is not seen
-    before.
+    Its betas are 0.9 and 0.999. The training images are encoded once, by the backbone as it is, which is not trained:
+    with a suite's ``parent``, by the trained backbone of that row's run, else by the initial weights. With a data set
+    of features and the backbone ``space_to_depth``, the features are those of the data set. The quantizer then learns
+    as in an autoencoder whose decoder is the identity: the error is the mean of (z_q - z)², divided by the variance of
+    the features. They are neither centred nor scaled, so a quantizer meets them as in the training of an autoencoder.
+    The weights after the last epoch are evaluated; the test split is not seen before.
 
     ``decay``: the learning rate is ``constant`` or falls to zero over all updates, ``linear``ly or along half a
     ``cosine``. ``subset``: how many of the first training images to fit to.
@@ -44,6 +47,7 @@ class AtomicRecipe(Recipe):
     exempt: ClassVar = {"nan_is_an_error": "the decoder, which the check breaks, takes no part in the training"}
     distributed = True
     on_features = True
+    takes_parent = True
     scaling = ("epochs", "subset")
 
     def __init__(
@@ -96,15 +100,21 @@ class FittingToFeatures(ObjectiveTraining):
         self.progress = FittingProgress()
         task.engine.setup(task.model.requires_grad_(False))
         learning = task.model.quantizer.requires_grad_(True)
-        super().__init__(task, recipe, self._encoded())  # (N, dim, s, s)
+        self.pixels = self._pixels()
+        super().__init__(task, recipe, len(self.pixels))
         groups = parameter_groups(learning.parameters(), learning)
         self.optimizer = torch.optim.Adam(groups, lr=recipe.learning_rate)  # of nothing, where running means learn
-        self.weight = self._weight()
 
     def replicas(self) -> Mapping[str, nn.Module]:
         return {self.owner: self.quantizer}
 
     def begin(self) -> None:
+        """Encode the images, by the weights of the checkpoint if one was loaded.
+
+        The parent may have been trained anew since.
+        """
+        self.inputs = self._encoded()  # (N, dim, s, s)
+        self.weight = self._weight()
         self.quantizer.train()
 
     def reconstruct(self, batch: Tensor) -> tuple[Tensor, Tensor, QuantizerOutput]:
@@ -121,26 +131,25 @@ class FittingToFeatures(ObjectiveTraining):
     def finish(self) -> None:
         self.task.engine.save(self.task.folder / "best.pt", self.task.model.state_dict())
 
-    @torch.no_grad()
+    def _pixels(self) -> Tensor | Images:
+        """Return the training images, or features.
+
+        Raises RunError where they do not fit the recipe.
+        """
+        pixels = self.task.dataset.pixels("train")
+        if wrong := self.recipe.misfit(len(pixels), 0, 0, 0):
+            raise RunError(wrong)
+        return first_images(pixels, self.recipe.subset)
+
     def _encoded(self) -> Tensor:
         """Encode the training images once: (N, dim, s, s) on the device.
 
-        Raises RunError where the data do not fit the recipe or the codebook.
+        Raises RunError where the codebook has more codes than there are features.
         """
-        recipe, data, model = self.recipe, self.task.dataset, self.task.model
-        pixels = data.pixels("train")
-        if wrong := recipe.misfit(len(pixels), 0, 0, 0):
-            raise RunError(wrong)
-        images = first_images(pixels, recipe.subset)
-        model.backbone.eval()
-        pieces = batches(images, torch.arange(len(images)), PIECE)
-        parts = [model.backbone.encode(to_unit(piece.to(self.task.engine.device))).float() for piece in pieces]
-        features = torch.cat(parts)
+        quantizer, features = self.quantizer, encoded_features.encoded(self.task, self.pixels)
         count = features.numel() // features.shape[1]
-        if model.quantizer.depth > 0 and model.quantizer.num_codes > count:
-            raise RunError(
-                f"num_codes {model.quantizer.num_codes} is larger than all {count:,} training features; lower it"
-            )
+        if quantizer.depth > 0 and quantizer.num_codes > count:
+            raise RunError(f"num_codes {quantizer.num_codes} is larger than all {count:,} training features; lower it")
         return features
 
     def _weight(self) -> float:

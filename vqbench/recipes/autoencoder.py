@@ -153,14 +153,14 @@ class ObjectiveTraining(Training):
     terms = ("loss", "error")
     quantizer: Quantizer
     optimizer: torch.optim.Optimizer
-    weight: float  # factor of the error
+    inputs: Tensor  # (N, …) on the device, from which batches are taken; set before the first update
+    weight: float  # factor of the error, likewise
 
-    def __init__(self, task: Task, arguments: EpochArguments, inputs: Tensor) -> None:
+    def __init__(self, task: Task, arguments: EpochArguments, images: int) -> None:
         self.task, self.arguments = task, arguments
-        self.inputs = inputs  # (N, …) on the device, from which batches are taken
         self.quantizer = task.model.quantizer
         self.owner = type(self.quantizer).__name__
-        self.images = len(inputs)
+        self.images = images
         self.per_epoch = math.ceil(self.images / arguments.batch_size)
         self.total = self.per_epoch * arguments.epochs
 
@@ -215,8 +215,8 @@ class ReconstructionTraining(ObjectiveTraining):
     def __init__(self, recipe: ReconstructionRecipe, task: Task) -> None:
         self.recipe, self.task = recipe, task
         self.progress = SelectionProgress()
-        pixels, self.validation = self._splits()  # (N, C, S, S) uint8
-        super().__init__(task, recipe, pixels)
+        self.inputs, self.validation = self._splits()  # (N, C, S, S) uint8
+        super().__init__(task, recipe, len(self.inputs))
         self.weight = self._weight()
         groups = parameter_groups(task.model.parameters(), self.quantizer)
         self.optimizer = torch.optim.Adam(groups, lr=recipe.learning_rate)

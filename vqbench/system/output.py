@@ -13,6 +13,7 @@ from vqbench.errors import StoreError
 from vqbench.system.console import one_line, visible
 
 LINE = 110  # columns of running text, however wide the terminal
+DEVICES = ("dev",), ("proc",)  # folders whose entries may lead to a file that is open, such as standard output
 NAMED = 10  # damaged files that one command names
 
 
@@ -70,11 +71,15 @@ def fold(text: str, indent: str = "", columns: int | None = None) -> str:
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` as UTF-8, with codes for control characters.
 
-    The locale does not matter, and a missing folder is made. Raises StoreError, also for a pipe without a reader,
-    instead of waiting.
+    The locale does not matter, and a missing folder is made. A file that exists is replaced as a whole or not at all.
+    Raises StoreError, also for a pipe without a reader, instead of waiting.
     """
+    from vqbench.system.stored_files import write_atomically
+
+    if path.parts[1:2] not in DEVICES and (path.is_file() or not path.exists()):
+        write_atomically(path.resolve(), visible(text).encode("utf-8"))
+        return
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "w", encoding="utf-8", newline="", opener=_open_without_waiting) as file:
             file.write(visible(text))
     except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -48,3 +49,24 @@ def is_folder(path: str | Path) -> bool:
     with suppress(OSError, ValueError):
         return os.path.isdir(path)
     return False
+
+
+def require_writable(path: Path) -> None:
+    """Raise UsageError unless a file or folder can be written at ``path``.
+
+    Missing folders above it count as made when it is written. Nothing is left behind, and pipes and devices are not
+    opened.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        return
+    target = path.resolve()
+    place = next(each for each in (target, *target.parents) if each.exists())
+    folder = place.parent if place == target and target.is_file() else place
+    if not folder.is_dir():
+        raise UsageError(f"{path}: cannot be written, since {folder} is a file; name another place")
+    try:
+        if target.is_file():
+            open(target, "r+b").close()
+        tempfile.TemporaryFile(prefix=".vqbench-", dir=folder).close()  # permissions say too little, as for root
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written ({error.strerror or error}); name another place") from None

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from vqbench.cli.app import EXIT_CODES, app
+from vqbench.cli.commands import EXIT_CODES, app
 from vqbench_reference.rst import code, literal, plain, section, table
 
 

@@ -14,7 +14,7 @@ from vqbench.evaluation.explaining.protocol_differences import Explanation, Expl
 from vqbench.evaluation.explaining.settings import Conditions, Inputs
 from vqbench.evaluation.explaining.target import TargetPlan, TargetSearch
 from vqbench.evaluation.explaining.values import ExplainedImages, Passes, distance_images, values_under
-from vqbench.evaluation.image_pairs import default_metrics
+from vqbench.evaluation.image_pairs import chosen_metrics
 from vqbench.protocol import MeasureProtocol
 from vqbench.system.durations import approximate
 
@@ -22,7 +22,9 @@ SECONDS = {
     "inception_fid": 0.5,
     "vgg16_lpips": 1.2,
     "alexnet_lpips": 0.1,
+    "efficientnet_lite0": 0.05,
 }  # by weights, per pair of 256x256 on one core
+ONE_SIZE = ("inception_fid", "efficientnet_lite0")  # networks that see all images at one size
 
 Progress = Callable[[int, int], None]  # receives the images done and in all; may raise Interrupted
 Say = Callable[[str], None]
@@ -33,10 +35,10 @@ def plan_of(
 ) -> ExplanationPlan:
     """Choose what to evaluate between two protocols, by name, with settings if any.
 
-    Without ``metrics``, those that need no network; with ``steps_only``, no setting alone. Raises UsageError for
-    unknown names.
+    ``metrics`` are names and one group at most; without any, those that need no network. With ``steps_only``, no
+    setting alone. Raises UsageError for unknown names and a mix of groups.
     """
-    chosen = list(dict.fromkeys(metrics)) or default_metrics(with_codes=False, side=min(inputs.height, inputs.width))
+    chosen = chosen_metrics(metrics or None, with_codes=False, side=min(inputs.height, inputs.width))
     first, last = named_conditions(start, inputs), named_conditions(end, inputs)
     return plan(first, last, image_metrics(chosen), inputs, fetch, steps_only)
 
@@ -99,7 +101,7 @@ def _cost_of_stages(stages: Sequence[dict[Conditions, list[str]]], inputs: Input
 def cost(wanted: Mapping[Conditions, Sequence[str]], inputs: Inputs) -> str:
     """Say how often images go through a network, and about how long it takes."""
     families = [family for part in Passes.of(wanted).families for family in part]
-    larger = inputs.height * inputs.width / 256**2  # times as many pixels, which Inception sees at one size
+    larger = inputs.height * inputs.width / 256**2  # times as many pixels
     distances = (distance_images(name, under) for under, names in wanted.items() for name in names)
     seconds = SECONDS["inception_fid"] * sum(distances)
     passes = 0
@@ -110,7 +112,7 @@ def cost(wanted: Mapping[Conditions, Sequence[str]], inputs: Inputs) -> str:
         labels |= {classes[name].label: None for name in networks.values()}
         for network in networks:
             images = inputs.images + (inputs.references or 0) / 2 * bool(family.compared)
-            seconds += SECONDS.get(network, 1.0) * images * (1 if network == "inception_fid" else larger)
+            seconds += SECONDS.get(network, 1.0) * images * (1 if network in ONE_SIZE else larger)
             passes += 1
     shown = " and ".join(labels)
     return (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vqbench.errors import UsageError, nearest
+from vqbench.errors import UsageError, nearest, shortened
 from vqbench.evaluation.explaining.other_tools import named_protocol
 from vqbench.evaluation.explaining.protocol_differences import word
 from vqbench.evaluation.explaining.settings import (
@@ -16,6 +16,9 @@ from vqbench.evaluation.explaining.settings import (
     conditions,
     obstacle,
 )
+from vqbench.protocol import MeasureProtocol
+
+DIGITS = 12  # of a number of images
 
 
 def named_conditions(text: str, inputs: Inputs) -> Conditions:
@@ -23,29 +26,44 @@ def named_conditions(text: str, inputs: Inputs) -> Conditions:
 
     Raises UsageError for an unknown protocol, setting or value, and for a setting that does not apply to the images.
     """
-    name, *words = text.split("+")
-    base = conditions(named_protocol(name), inputs)
-    settings: dict[str, Any] = {}
-    for each in words:
-        knob, equals, value = each.partition("=")
-        if not equals:
-            raise UsageError(f"{text!r}: write settings after the protocol as NAME=VALUE, such as {name}+jpeg=75")
-        if knob not in SETTINGS:
-            raise UsageError(f"{text!r}: unknown setting {knob!r}; {nearest(knob, SETTINGS)}")
-        if knob in settings:
-            raise UsageError(f"{text!r} has {knob} twice")
-        settings[knob] = _value(text, knob, value, inputs)
-        if settings[knob] != getattr(base, knob) and (reason := obstacle(knob, settings[knob], base, inputs)):
+    named, settings = parsed(text)
+    base = conditions(named, inputs)
+    if settings.get("images", 0) > inputs.images:
+        raise UsageError(f"{text!r}: images can be {FEWEST} to {inputs.images:,}, not {settings['images']:,}")
+    for knob, value in settings.items():
+        if value != getattr(base, knob) and (reason := obstacle(knob, value, base, inputs)):
             raise UsageError(f"{text!r}: {reason}")
     return changed(base, settings) if settings else base
 
 
-def _value(text: str, knob: str, value: str, inputs: Inputs) -> Any:
+def parsed(text: str) -> tuple[MeasureProtocol, dict[str, Any]]:
+    """Parse ``clean`` or ``clean+jpeg=75+images=100``, whatever the images.
+
+    Raises UsageError for an unknown protocol, setting or value.
+    """
+    name, *words = text.split("+")
+    named = named_protocol(name)
+    settings: dict[str, Any] = {}
+    for each in words:
+        knob, equals, value = each.partition("=")
+        if not equals:
+            raise UsageError(
+                f"{shortened(text)!r}: write settings after the protocol as NAME=VALUE, such as clean+jpeg=75"
+            )
+        if knob not in SETTINGS:
+            raise UsageError(f"{shortened(text)!r}: unknown setting {shortened(knob)!r}; {nearest(knob, SETTINGS)}")
+        if knob in settings:
+            raise UsageError(f"{shortened(text)!r} has {knob} twice")
+        settings[knob] = _value(text, knob, value)
+    return named, settings
+
+
+def _value(text: str, knob: str, value: str) -> Any:
     if knob == "images":
-        if not (value.isdecimal() and FEWEST <= int(value) <= inputs.images):
-            raise UsageError(f"{text!r}: images can be {FEWEST} to {inputs.images:,}, not {value!r}")
+        if not (value.isdecimal() and len(value) <= DIGITS and int(value) >= FEWEST):
+            raise UsageError(f"{shortened(text)!r}: images can be {FEWEST} or more, not {shortened(value)!r}")
         return int(value)
     known = {word(each): each for each in SETTINGS[knob].values}
     if value not in known:
-        raise UsageError(f"{text!r}: {knob} can be {', '.join(known)}, not {value!r}")
+        raise UsageError(f"{shortened(text)!r}: {knob} can be {', '.join(known)}, not {shortened(value)!r}")
     return known[value]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from vqbench.errors import UsageError, nearest
+from vqbench.errors import UsageError, nearest, shortened
 from vqbench.protocol import MEASURE, MeasureProtocol
 
 _CLEAN = MEASURE["clean"]
@@ -100,5 +100,5 @@ def named_protocol(name: str) -> MeasureProtocol:
     """
     known = {**MEASURE, **{each: tool.protocol for each, tool in OTHER_TOOLS.items()}}
     if name not in known:
-        raise UsageError(f"unknown protocol {name!r}; {nearest(name, known)}")
+        raise UsageError(f"unknown protocol {shortened(name)!r}; {nearest(name, known)}")
     return known[name]

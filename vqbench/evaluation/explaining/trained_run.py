@@ -19,7 +19,7 @@ from vqbench.evaluation.explaining.named_conditions import named_conditions
 from vqbench.evaluation.explaining.pair_changes import Fetch, plan
 from vqbench.evaluation.explaining.protocol_differences import Explanation, ExplanationPlan
 from vqbench.evaluation.explaining.settings import Conditions, Inputs
-from vqbench.evaluation.image_pairs import default_metrics
+from vqbench.evaluation.image_pairs import chosen_metrics
 from vqbench.evaluation.reconstructions import Evaluator
 from vqbench.protocol import MEASURE
 from vqbench.spec import RunSpec, seeds
@@ -51,7 +51,7 @@ def explain(
         model: the trained model, on ``device``.
         dataset: whose test images are reconstructed.
         device: where reconstructions are computed.
-        metrics: names of metrics; empty for those that need no network.
+        metrics: names, and one group at most (fast, paper, all); empty: fast, those that need no network.
         test_images: number of test images, from the first on; None for all.
         start: name of a protocol, of vqbench or of another tool.
         end: likewise.
@@ -94,9 +94,10 @@ def programme(
 ) -> ExplanationPlan:
     """Choose the settings that explain ``metrics``, and fetch their weights.
 
-    Without ``metrics``, those that need no network.
+    ``metrics`` are names and one group at most; without any, those that need no network. Raises UsageError for unknown
+    names and a mix of groups.
     """
-    chosen = list(dict.fromkeys(metrics)) or default_metrics(with_codes=True, side=min(inputs.height, inputs.width))
+    chosen = chosen_metrics(metrics or None, with_codes=True, side=min(inputs.height, inputs.width))
     first, last = named_conditions(start, inputs), named_conditions(end, inputs)
     return plan(first, last, {name: _metric(name) for name in chosen}, inputs, fetch, steps_only)
 

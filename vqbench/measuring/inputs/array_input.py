@@ -59,6 +59,10 @@ class ArrayFile:
     def is_float(self) -> bool:
         return self._rows.dtype.kind == "f"
 
+    def has_names(self) -> bool:
+        """Return whether the file holds arrays by name, of which one is read."""
+        return self._rows.by_name
+
     def stamp(self) -> list[Any]:
         return [os.path.realpath(self.path), self._array, self._status.st_size, stamp(self._status)]
 
@@ -81,6 +85,7 @@ class RowReader(NamedTuple):
     shape: tuple[int, ...]
     dtype: np.dtype
     read: Any  # (start, stop) -> those rows
+    by_name: bool = False  # the file holds arrays by name, perhaps several
 
 
 def _rows(path: Path, array: str | None) -> RowReader:
@@ -104,7 +109,7 @@ def _npz_rows(path: Path, array: str | None) -> RowReader:
     with archive.open(members[name]) as start:
         header = files.npy_header(start.read(files.NPY_HEADER))
     files.require_array(header.dtype, header.shape, members[name].file_size - header.size)
-    return _seeking(archive.open(members[name]), header.size, header)
+    return _seeking(archive.open(members[name]), header.size, header)._replace(by_name=True)
 
 
 def _seeking(file: Any, offset: int, header: files.NpyHeader) -> RowReader:
@@ -145,7 +150,7 @@ def _torch_rows(path: Path, array: str | None) -> RowReader:
         if "mmap can only" not in str(error):
             raise
         raise ValueError("not in the format that torch.save writes since torch 1.6; save it again") from None
-    if isinstance(content, dict):
+    if by_name := isinstance(content, dict):
         tensors = {str(name): value for name, value in content.items() if isinstance(value, torch.Tensor)}
         content = tensors[_chosen(tensors, array, path)]
     if not isinstance(content, torch.Tensor):
@@ -156,7 +161,7 @@ def _torch_rows(path: Path, array: str | None) -> RowReader:
         raise ValueError(f"{str(content.dtype).removeprefix('torch.')} has too few digits for images; save float32")
     tensor = content.detach()
     kind = torch.empty(0, dtype=tensor.dtype).numpy().dtype
-    return RowReader(tuple(tensor.shape), kind, lambda start, stop: tensor[start:stop].numpy())
+    return RowReader(tuple(tensor.shape), kind, lambda start, stop: tensor[start:stop].numpy(), by_name)
 
 
 def _chosen(arrays: Any, wanted: str | None, path: Path) -> str:

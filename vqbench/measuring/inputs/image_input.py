@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from vqbench.errors import VqbenchError
+from vqbench.errors import UsageError, VqbenchError, counted
 
 FORMS = "a folder of images, tar shards, an lmdb environment, or an array as .npy, .npz or .pt"
 
@@ -27,6 +27,12 @@ class DamagedImage(VqbenchError):
             f"{name}: cannot be used ({reason}); repair it, or leave it out on both sides with --skip-damaged"
         )
         self.name, self.reason = name, reason
+
+
+def all_damaged(images: Sequence[DamagedImage]) -> UsageError:
+    """Return the error that no image is left, with the first of all that are damaged."""
+    name, reason = images[0].name, images[0].reason
+    return UsageError(f"all {counted(len(images), 'image')} are damaged; the first is {name} ({reason}). Repair them")
 
 
 class ImageInput(Protocol):

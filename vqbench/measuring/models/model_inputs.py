@@ -18,7 +18,7 @@ from vqbench.errors import UsageError, shortened
 from vqbench.images import read_ahead, workers
 from vqbench.measuring.image_digests import equal_channels, image_digest
 from vqbench.measuring.inputs.array_input import ArrayFile
-from vqbench.measuring.inputs.image_input import DamagedImage, ImageInput, InputImage
+from vqbench.measuring.inputs.image_input import DamagedImage, ImageInput, InputImage, all_damaged
 from vqbench.measuring.inputs.value_range import FoundRange, ValueRange, as_unit, found_range
 from vqbench.measuring.matching import Matched
 from vqbench.measuring.models.image_model import ImageModel, ModelOutput
@@ -216,13 +216,15 @@ class ModelReader:
 
         Raises DamagedImage, unless they are skipped; UsageError if all are damaged.
         """
+        damaged: list[DamagedImage] = []
         for place in range(len(self.matched)):
             (image,) = self.originals.read([self.matched.originals[place]])
             if isinstance(image, InputImage):
                 return self._original(place, image)
             if not self.skip_damaged:
                 raise image
-        raise UsageError(f"{self.originals.path}: all {len(self.matched):,} images are damaged")
+            damaged.append(image)
+        raise all_damaged(damaged)
 
     def require_range(self, first: _Original, output: ModelOutput) -> None:
         """Raise UsageError if the model's output looks like that of another range."""

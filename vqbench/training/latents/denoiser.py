@@ -14,6 +14,7 @@ from vqbench.backbone import Autoencoder
 from vqbench.errors import UsageError
 from vqbench.functional.precision import strictly
 from vqbench.networks.compat import ensure_torchvision
+from vqbench.training.engine import upload
 from vqbench.training.latents.generator import Generator
 
 STEPS = 1000  # T, of the noising chain
@@ -142,12 +143,12 @@ class Denoiser(Generator):
 
         def noise() -> Tensor:
             each = [torch.randn(self.shape, generator=generator) for generator in generators]
-            return torch.stack(each).to(self.scale.device)
+            return upload(torch.stack(each), self.scale.device)
 
         chain = scheduler(steps)
         x = noise()
-        for t in chain.timesteps:
-            predicted = self(x, t.to(x.device))
+        for t, on_device in zip(chain.timesteps, upload(chain.timesteps, x.device), strict=True):
+            predicted = self(x, on_device)
             more = noise() if eta > 0 else None
             x = chain.step(predicted, t, x, eta=eta, variance_noise=more).prev_sample
         return self.decoded(x)

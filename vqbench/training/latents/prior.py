@@ -13,6 +13,7 @@ from torch import Tensor
 from vqbench.backbone import Autoencoder
 from vqbench.functional.anchor_sampling import cumulative
 from vqbench.functional.precision import float32_products, strictly
+from vqbench.training.engine import upload
 from vqbench.training.latents.generator import Generator
 from vqbench.training.latents.transformer import CausalTransformer, Seen
 
@@ -79,7 +80,7 @@ class Prior(Generator):
             [torch.rand(self.length, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
         )
         device = next(self.net.parameters()).device
-        uniform = uniform.to(device)
+        uniform = upload(uniform, device)
         tokens = torch.full((len(seeds),), self._start, device=device)
         codes, seen = [], Seen()
         for place in range(self.length):

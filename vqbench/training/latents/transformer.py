@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Seen = list[tuple[Tensor, Tensor]]  # of each block: keys and values (B, heads, places so far, width / heads)
+Seen = list[tuple[Tensor, Tensor]]  # of each block: keys and values (B, heads, places, width / heads), filled in turn
 
 
 class DecoderBlock(nn.Module):
@@ -21,19 +21,26 @@ class DecoderBlock(nn.Module):
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.wide, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
-    def forward(self, x: Tensor, before: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Map ``x`` (B, L, width), after ``before``, to the same shape.
+    def forward(self, x: Tensor, seen: tuple[Tensor, Tensor] | None = None, place: int = 0) -> Tensor:
+        """Map ``x`` (B, L, width) to the same shape.
 
-        Returns keys and values too, for later places.
+        With ``seen``, ``x`` (B, 1, width) is at ``place``: its key and value are added, and it attends to all so far.
         """
         q, k, v = self.qkv(self.norm_attention(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        if before is not None:  # one more place, which attends to all
-            k, v = torch.cat([before[0], k], 2), torch.cat([before[1], v], 2)  # (B, heads, L', width / heads)
+        if seen is not None:  # (B, heads, places, width / heads), of which one place is written and none copied
+            for each, new in zip(seen, (k, v), strict=True):
+                each[:, :, place] = new[:, :, 0]
+            k, v = (each[:, :, : place + 1] for each in seen)
         dropout = self.dropout if self.training else 0.0
-        seen = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=before is None)
-        x = x + F.dropout(self.out(seen.transpose(1, 2).flatten(2)), self.dropout, self.training)
+        attended = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=seen is None)
+        x = x + F.dropout(self.out(attended.transpose(1, 2).flatten(2)), self.dropout, self.training)
         more = self.narrow(F.gelu(self.wide(self.norm_perceptron(x)), approximate="tanh"))
-        return x + F.dropout(more, self.dropout, self.training), (k, v)
+        return x + F.dropout(more, self.dropout, self.training)
+
+    def allocate(self, count: int, places: int, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return empty keys and values of ``count`` sequences, on the device of ``x``."""
+        shape = count, self.heads, places, self.qkv.in_features // self.heads
+        return x.new_empty(shape), x.new_empty(shape)
 
 
 class CausalTransformer(nn.Module):
@@ -61,22 +68,20 @@ class CausalTransformer(nn.Module):
         """Return scores (B, L, outputs) of the codes after ``tokens`` (B, L)."""
         x = F.dropout(self._embedded(tokens, 0), self.dropout, self.training)
         for block in self.blocks:
-            x, _ = block(x)
+            x = block(x)
         scores: Tensor = self.head(self.norm(x))
         return scores
 
     def step(self, tokens: Tensor, place: int, seen: Seen) -> tuple[Tensor, Seen]:
-        """Return scores (B, outputs) of the codes after ``tokens`` (B,).
-
-        Returns ``seen`` too, extended by this place.
+        """Return scores (B, outputs) of the codes after ``tokens`` (B,), and ``seen`` with this place.
 
         ``seen``: keys and values of all places before, empty for the first.
         """
-        x, now = self._embedded(tokens[:, None], place), []
-        for index, block in enumerate(self.blocks):
-            x, kept = block(x, seen[index] if seen else None)
-            now.append(kept)
-        return self.head(self.norm(x))[:, 0], now
+        x = self._embedded(tokens[:, None], place)
+        seen = seen or [block.allocate(len(tokens), self.places.num_embeddings, x) for block in self.blocks]
+        for block, kept in zip(self.blocks, seen, strict=True):
+            x = block(x, kept, place)
+        return self.head(self.norm(x))[:, 0], seen
 
     def _embedded(self, tokens: Tensor, start: int) -> Tensor:
         places = torch.arange(start, start + tokens.shape[1], device=tokens.device)
