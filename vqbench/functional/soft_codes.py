@@ -57,10 +57,10 @@ class _SquaredDistances(torch.autograd.Function):
 
 
 def _softmax_(logits: Tensor) -> Tensor:
-    """Return softmax(logits) (N, K); ``logits`` become their distance from the row's largest, at least LOWEST.
+    """Return softmax(``logits``), (N, K).
 
-    Below e⁻⁸⁷ float32 has few digits and processors with them need many times as long: where features are far from most
-    codes, a sixth of all weights.
+    ``logits`` become their distance from the row's largest, at least LOWEST. Float32 has few digits below e⁻⁸⁷, and
+    processors need many times as long there: where features are far from most codes, for a sixth of all weights.
     """
     return logits.sub_(logits.amax(1, keepdim=True)).clamp_(min=LOWEST).softmax(1)
 
