@@ -87,7 +87,8 @@ def table(found: dict[str, Any], style: str) -> str:
         [name, f"{1e9 * each / (FEATURES * CODES):.2f}", f"{each / product:.2f}"] for name, each in seconds.items()
     ]
     device, torch, commit = machine["device"], machine["versions"]["torch"], machine["commit"]
-    head = f"{device}, one thread, torch {torch}, commit {commit}; {FEATURES:,} features of {DIM} dimensions, {CODES} codes."
+    sizes = f"{FEATURES:,} features of {DIM} dimensions, {CODES} codes"
+    head = f"{device}, one thread, torch {torch}, commit {commit}; {sizes}."
     columns = ["operation", "ns an entry", "in bare products"]
     return f"{head}\n\n{tabulate(lines, columns, style, disable_numparse=True, colalign=['left', 'right', 'right'])}"
 
