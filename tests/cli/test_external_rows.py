@@ -348,4 +348,4 @@ def test_merged_and_compared(here: Folder, capsys: pytest.CaptureFixture[str]) -
     assert vqbench("diff", "other", "runs") == 0
     assert "differs; other reconstructions or codes" in " ".join(capsys.readouterr().out.split())
     assert vqbench("merge", "other", "runs") == 1
-    assert "of other images" in " ".join(capsys.readouterr().out.split())
+    assert "of other reconstructions or codes" in " ".join(capsys.readouterr().out.split())

@@ -35,7 +35,10 @@ IGNORED = {
     "a format beside JSON": (("measure", *PAIR, "--json", "--format", "csv"), "--format csv and --json"),
     "--alone": (("explain", *PAIR, "--alone"), "--alone: with --target alone"),
     "--to": (("explain", *PAIR, "--target", "psnr=20.0", "--to", "official"), "--to official: --target ends nowhere"),
-    "metrics": (("explain", *PAIR, "--target", "psnr=20.0", "--metrics", "l1"), "--metrics l1: --target names"),
+    "metrics": (
+        ("explain", *PAIR, "--target", "psnr=20.0", "--metrics", "l1"),
+        "--metrics l1: --target psnr=20.0 is of one metric",
+    ),
     "a store": (("explain", *PAIR, "--store", "elsewhere"), "--store elsewhere: where a RUN is read from"),
     "codecs, shown": (("codecs", "originals", "--bits", "64", "--show", "x.json"), "ORIGINALS --bits and --show"),
     "codecs, as JSON": (("codecs", "originals", "--bits", "64", "--json", "--format", "markdown"), "and --json"),

@@ -46,7 +46,7 @@ def test_an_unwritable_target_is_one_sentence(tmp_path: Path, capsys: pytest.Cap
     store(tmp_path / "b", SECOND)
     (tmp_path / "file").write_text("")
     before = files(tmp_path)
-    assert vqbench("merge", tmp_path / "a", tmp_path / "b", "-o", tmp_path / "file") == 1
+    assert vqbench("merge", tmp_path / "a", tmp_path / "b", "-o", tmp_path / "file") == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert files(tmp_path) == before
 
@@ -57,3 +57,25 @@ def test_wrong_folders(a: str, b: str, words: str, tmp_path: Path, capsys: pytes
     store(tmp_path / "a", FIRST)
     assert vqbench("merge", tmp_path / a, tmp_path / b) == 2
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_a_file_in_place_of_a_run_costs_that_run_alone(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What lies in the place of a run's folder is named, and the runs after it are merged."""
+    monkeypatch.chdir(tmp_path)
+    a, b = store(Path("a")), store(Path("b"), FIRST, SECOND)
+    first, second = sorted((a.folder(FIRST), a.folder(SECOND)))
+    a.root.mkdir(exist_ok=True)
+    if kind == "file":
+        first.write_text("kept")
+    else:
+        first.symlink_to("nowhere")
+    assert vqbench("merge", "a", b.root) == 1
+    out = " ".join(capsys.readouterr().out.split())
+    assert f"unreadable: {first.name}: a/{first.name}: has the name of a run or row, but is no folder; remove it" in out
+    assert out.endswith("a: 1 run copied, 1 run unreadable.")
+    assert (second / "record.json").exists()
+    assert vqbench("verify", "a") == 1
+    assert "has the name of a run or row, but is no folder" in " ".join(capsys.readouterr().out.split())

@@ -98,3 +98,29 @@ def test_a_folder_that_does_not_exist_is_wrong_usage(tmp_path: Path, capsys: pyt
     assert vqbench("verify", tmp_path / "none") == 2
     assert "does not exist" in capsys.readouterr().err
     assert vqbench("verify", tmp_path, "--document", tmp_path / "none.md") == 2
+
+
+def test_a_folder_without_results_is_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder in which nothing can be checked, such as one of images, is not called sound."""
+    (tmp_path / "photo.png").write_bytes(b"")
+    assert vqbench("verify", tmp_path) == 2
+    shown = capsys.readouterr()
+    assert "no run, external row or resolved suite is in it" in shown.err
+    assert shown.out == ""
+
+
+def test_figures_without_an_end_are_named(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Figures that no comment ends would be compared with nothing: they are a problem with their line."""
+    (checkout / "README.md").write_text(f"# Ours\n\n<!-- $ {COMMAND} -->\n1\n")
+    assert vqbench("verify") == 1
+    assert "README.md:3: these figures have no <!-- end --> of their own" in " ".join(capsys.readouterr().out.split())
+
+
+def test_ctrl_c_while_figures_are_compared(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in a command of a document stops verify, and is no problem of that document."""
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vqbench.cli.table.table_text", interrupted)
+    assert vqbench("verify") == 130

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from vqbench.errors import UsageError, counted, nearest
+from vqbench.errors import StoreError, UsageError, VqbenchError, counted, nearest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -111,6 +111,19 @@ class Evaluation:
 
         protocols = [f"{name}: {measuring(name).summary}." for name in dict.fromkeys(self.values.protocol)]
         return [*protocols, *(note for note in self.values.note.unique() if note), *self.notes]
+
+
+class NotKept(StoreError):
+    """Images were measured, but something cannot be written, as on a full disk.
+
+    Attributes:
+        evaluation: The values.
+        exit_code: That of the error while writing.
+    """
+
+    def __init__(self, evaluation: Evaluation, error: VqbenchError, what: str = "values") -> None:
+        super().__init__(f"{error}; measured, but not stored: the {what}")
+        self.evaluation, self.exit_code = evaluation, error.exit_code
 
 
 def require_format(style: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 
 from vqbench import registry
-from vqbench.errors import UsageError
+from vqbench.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
     from vqbench.api.evaluation import Evaluation
@@ -218,6 +218,7 @@ def measure_row(
     Raises:
         UsageError: Originals that are no test images of the suite, a finished run as model, a reference, or inputs that
             do not fit together.
+        NotKept: The row cannot be written, or exists with other images; the error has the values.
         AssetError: Files that cannot be read, or weights that cannot be fetched.
     """
     from vqbench.measuring.pair_inputs import ReadingOptions
@@ -244,6 +245,7 @@ def store_measured(
     ``rate`` has ``bits_per_image`` of reconstructions without codes, and in words how it was counted. See
     :func:`measure_row` for the rest.
     """
+    from vqbench.api.evaluation import NotKept
     from vqbench.api.measure import measure_digested
     from vqbench.measuring.known_images import known_images
     from vqbench.store import external_rows
@@ -255,7 +257,10 @@ def store_measured(
     how["metrics"] = how.get("metrics") or row.metrics(inputs.codes is not None)
     evaluation, digests = measure_digested(inputs, **how)
     measured = MeasuredRow(row, inputs, evaluation, digests, known, rate)
-    folder = external_rows.write(ResultStore(runs), measured.record(device), _images(evaluation, known))
+    try:
+        folder = external_rows.write(ResultStore(runs), measured.record(device), _images(evaluation, known))
+    except (StoreError, UsageError) as error:
+        raise NotKept(evaluation, error, f"row {row.label!r}") from error
     facts = {"label": row.label, "suite": row.plan.suite.name, "folder": str(folder)}
     return replace(evaluation, about={**evaluation.about, "row": facts})
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from vqbench.api.evaluation import Evaluation, frame_of_values, frame_per_image
+from vqbench.api.evaluation import Evaluation, NotKept, frame_of_values, frame_per_image
+from vqbench.errors import Unwritable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,6 +68,7 @@ def measure_files(
         DamagedImage: an image that cannot be decoded.
         AssetError: files that cannot be read, or weights that cannot be fetched.
         RunError: images that are too few or too small for a metric.
+        NotKept: the store cannot be written; the error has the values.
     """
     from vqbench.measuring.pair_inputs import PairInputs
 
@@ -110,9 +112,14 @@ def measure_digested(
     fetch(settings.assets())
     measured = measure_pairs(inputs, settings, kept, progress, say)
     about = _about(inputs, measured)
+    evaluation = _evaluation(measured.rows, measured.per_image, measured.names, label, about)
     if kept is not None:
-        _keep(kept, measured, about)
-    return _evaluation(measured.rows, measured.per_image, measured.names, label, about), measured.digests
+        try:
+            _keep(kept, measured, about)
+        except Unwritable as error:
+            about["per_image"] = None
+            raise NotKept(evaluation, error) from error
+    return evaluation, measured.digests
 
 
 def _settings(

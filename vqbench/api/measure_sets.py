@@ -8,10 +8,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vqbench.api.evaluation import Evaluation, frame_of_values, frame_per_image
+from vqbench.api.evaluation import Evaluation, NotKept, frame_of_values, frame_per_image
 from vqbench.api.measure import measure_files
 from vqbench.api.measure_models import ModelOptions, measure_model, require_originals_alone
-from vqbench.errors import UsageError
+from vqbench.errors import Unwritable, UsageError
 
 if TYPE_CHECKING:
     from vqbench.measuring.kept_measurement import KeptMeasurement
@@ -129,6 +129,7 @@ def measure_against(
         DamagedImage: an image that cannot be decoded, unless they are skipped.
         AssetError: weights that cannot be fetched.
         RunError: fewer images than a metric needs.
+        NotKept: the store cannot be written; the error has the values.
     """
     from vqbench.execution.preparation import fetch
     from vqbench.measuring.kept_measurement import KeptMeasurement
@@ -164,8 +165,16 @@ def measure_against(
         compared = f"Compared with {len(references):,} images of {reference}, which are no partners."
         about = _about(given, references, [*notes, *more, compared, *left_out(damaged, "image")])
         if kept is not None:
-            kept.finish({"about": about, "values": rows})
+            _keep(kept, rows, about, label)
     return _evaluation(rows, label, about)
+
+
+def _keep(kept: KeptMeasurement, rows: list[dict[str, Any]], about: dict[str, Any], label: str) -> None:
+    """Write values. Raises NotKept."""
+    try:
+        kept.finish({"about": about, "values": rows})
+    except Unwritable as error:
+        raise NotKept(_evaluation(rows, label, about), error) from error
 
 
 def _set(path: Path, options: ReadingOptions) -> tuple[SetInput, list[str]]:

@@ -9,7 +9,7 @@ import typer
 
 from vqbench.cli import options as shared
 from vqbench.cli.measure import STORE, MeasuredBy, Originals, Protocols, Runs, Store, image_work
-from vqbench.cli.measure_checks import require_format_of_text, require_runs
+from vqbench.cli.measure_checks import require_format_of_text, require_runs, require_store
 from vqbench.cli.options import Selection, add_plugins, given_path, output_folder, whole_number
 from vqbench.cli.output import note, print_json
 from vqbench.errors import UsageError, nearest
@@ -94,6 +94,7 @@ def codecs(
         if given := [name for name, value in _work(originals, bits, chosen, suite).items() if value]:
             raise UsageError(f"{' '.join(given)} and --show: nothing is compressed to show a file; leave one out")
         return _print(_shown(show), style, as_json)
+    require_store(store)
     require_runs(runs, written=suite is not None, read=False)
     add_plugins(plugin)
     targets = _targets(bits, chosen, counted)

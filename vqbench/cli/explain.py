@@ -16,7 +16,7 @@ from vqbench.cli import options as shared
 from vqbench.cli import trained as trained_run
 from vqbench.cli.options import add_plugins, given_path, whole_number
 from vqbench.cli.output import note, print_json, prints_to_stderr
-from vqbench.errors import Interrupted, UsageError
+from vqbench.errors import Interrupted, UsageError, counted
 from vqbench.system.paths import is_file, is_folder, path_of
 
 if TYPE_CHECKING:
@@ -145,9 +145,9 @@ def _require_names(start: str, end: str, metrics: Sequence[str], target: str | N
             parsed(text)
         except UsageError as error:
             raise UsageError(f"{option}: {error}") from None
-    for name in [*metrics, *([] if target is None else [Target.parse(target).metric])]:
-        if name not in GROUPS:
-            registry.load("metrics", name)
+    single = [name for name in metrics if name not in GROUPS]
+    for name in [*single, *([] if target is None else [Target.parse(target).metric])]:
+        registry.load("metrics", name)
 
 
 def _require_together(target: str | None, alone: bool, steps: bool, end: str, metrics: Sequence[str] | None) -> None:
@@ -160,8 +160,9 @@ def _require_together(target: str | None, alone: bool, steps: bool, end: str, me
         raise UsageError("--target tries each setting alone, and --steps none; give one of them")
     if end != END:
         raise UsageError(f"--to {end}: --target ends nowhere, it searches from --from on; leave --to out")
-    if metrics:
-        raise UsageError(f"--metrics {metrics[0]}: --target names its metric; leave --metrics out")
+    for name in metrics or ():
+        if name != target.partition("=")[0]:
+            raise UsageError(f"--metrics {name}: --target {target} is of one metric; leave --metrics out")
 
 
 def _opened(
@@ -177,8 +178,12 @@ def _opened(
     from vqbench.api.explaining import explained_model, explained_pairs
 
     if made_by is None:
-        return explained_pairs(path_of(words[0]), path_of(words[1]), other_reference, images, reading, say)
-    return explained_model(models.only_originals(words), made_by, other_reference, images, reading, device, say)
+        pairs = explained_pairs(path_of(words[0]), path_of(words[1]), other_reference, images, reading, say)
+    else:
+        pairs = explained_model(models.only_originals(words), made_by, other_reference, images, reading, device, say)
+    if images is not None and images > pairs.available:
+        say(f"--images {images}: {counted(pairs.available, 'pair')} exist, all of which are used")
+    return pairs
 
 
 def _are_images(words: Sequence[str]) -> bool:

@@ -15,11 +15,12 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from vqbench.errors import StoreError, UsageError, VqbenchError, shortened
+from vqbench.errors import Interrupted, StoreError, UsageError, VqbenchError, shortened
 from vqbench.store.verifying import Fault
 from vqbench.system import stored_files
 
 REGION = re.compile(r"<!-- \$ vqbench (?P<words>[^\n]*?) -->\n(?P<printed>.*?)<!-- end -->", re.DOTALL)
+BEGINNING = re.compile(r"^<!-- \$ vqbench [^\n]*? -->$", re.MULTILINE)
 PRINTING = ("table", "diff", "status", "plan", "list", "info", "profile")  # commands that only print, but for -o
 LIMIT = 10_000_000  # bytes of a document
 
@@ -43,10 +44,10 @@ def beside(store: Path) -> list[Path]:
     return [path for path in (store / "README.md", folder / "README.md", folder / "docs") if path.exists()]
 
 
-def regions(documents: Iterable[Path]) -> Iterator[Figures]:
+def regions(documents: Iterable[Path]) -> Iterator[Figures | Fault]:
     """Yield all regions of ``documents``, Markdown files or folders of them.
 
-    Raises StoreError for a document that cannot be read.
+    A region without an end is a fault. Raises StoreError for a document that cannot be read.
     """
     for document in documents:
         for path in sorted(document.rglob("*.md")) if document.is_dir() else [document]:
@@ -54,9 +55,13 @@ def regions(documents: Iterable[Path]) -> Iterator[Figures]:
                 text = stored_files.content(path, LIMIT).decode("utf-8")
             except (OSError, ValueError) as error:
                 raise StoreError(f"{path}: not a readable document ({error}); name another --document") from None
-            for match in REGION.finditer(text):
-                line = text.count("\n", 0, match.start()) + 1
-                yield Figures(path, line, f"vqbench {match['words']}", match["printed"])
+            found = {match.start(): match for match in REGION.finditer(text)}
+            for start in sorted({*found, *(match.start() for match in BEGINNING.finditer(text))}):
+                line = text.count("\n", 0, start) + 1
+                if (match := found.get(start)) is None:
+                    yield Fault(Path(f"{path}:{line}"), "these figures have no <!-- end --> of their own; write it")
+                else:
+                    yield Figures(path, line, f"vqbench {match['words']}", match["printed"])
 
 
 def compare(documents: Iterable[Path], store: Path, program: Any) -> tuple[int, list[Fault]]:
@@ -68,6 +73,9 @@ def compare(documents: Iterable[Path], store: Path, program: Any) -> tuple[int, 
     count, faults = 0, []
     store = store.resolve()
     for figures in regions(documents):
+        if isinstance(figures, Fault):
+            faults.append(figures)
+            continue
         try:
             with chdir(store.parent):
                 words = _words(figures.command)
@@ -124,6 +132,8 @@ def _output(program: Any, words: list[str]) -> str:
     out, messages = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(messages):
         code = program.main(args=words, prog_name="vqbench", standalone_mode=False)
+    if code == Interrupted.exit_code:  # of KeyboardInterrupt, which typer catches
+        raise KeyboardInterrupt
     if code:
         raise StoreError(messages.getvalue().strip().rpartition("\n")[2] or f"exit code {code}")
     return out.getvalue()

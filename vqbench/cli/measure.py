@@ -11,7 +11,7 @@ import typer
 
 from vqbench.cli import model_options as models
 from vqbench.cli import options as shared
-from vqbench.cli.measure_checks import require_format_of_text, require_outputs, require_runs
+from vqbench.cli.measure_checks import require_format_of_text, require_outputs, require_runs, require_store
 from vqbench.cli.options import Selection, add_plugins, given_path, output_file, whole_number
 from vqbench.cli.output import note, print_json, prints_to_stderr
 from vqbench.errors import Interrupted, UsageError
@@ -19,7 +19,7 @@ from vqbench.errors import Interrupted, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from vqbench.api.evaluation import Evaluation
+    from vqbench.api.evaluation import Evaluation, NotKept
     from vqbench.api.external_row import ExternalRow
 
 STORE = Path("measured")
@@ -171,6 +171,7 @@ def measure(
     require_format(style)
     require_format_of_text(style, as_json)
     require_outputs(output, report, (originals, reconstructions, codes, reference))
+    require_store(store)
     require_runs(runs, written=row is not None, read=model is not None)
     external = _external_row(suite, row, measured_by, runs)
     options = ReadingOptions(by_order, originals_as, value_range, array, skip_damaged, as_rgb)
@@ -178,10 +179,10 @@ def measure(
     settings = {"options": options, "device": device, "label": label or row or "", "store": store, "metrics": chosen}
     settings |= {"model": made_by, "protocols": protocols}
     inputs = originals, reconstructions, codes, num_codes, reference
-    evaluation = _measured(external, inputs, runs, settings, offline, quiet)
+    evaluation, lost = _measured(external, inputs, runs, settings, offline, quiet)
     if report is not None:
         write_report(evaluation, report, originals, made_by or reconstructions, options, device)
-    _print(evaluation, style, output, as_json)
+    _print(evaluation, style, output, as_json, lost)
 
 
 def _external_row(suite: str | None, row: str | None, measured_by: str, runs: Path) -> ExternalRow | None:
@@ -202,24 +203,29 @@ def _external_row(suite: str | None, row: str | None, measured_by: str, runs: Pa
 
 def _measured(
     row: ExternalRow | None, inputs: tuple[Any, ...], runs: Path, settings: dict[str, Any], offline: bool, quiet: bool
-) -> Evaluation:
-    """Measure, and store the row, if any.
+) -> tuple[Evaluation, NotKept | None]:
+    """Measure, and store the row, if any; return also why values are not kept.
 
     ``inputs`` are originals, reconstructions, codes, the size of their codebook, and the reference.
     """
     from vqbench import assets
+    from vqbench.api.evaluation import NotKept
     from vqbench.api.external_row import measure_row
     from vqbench.api.measure_sets import measure_images
 
     with assets.no_downloads(offline), image_work("measuring", quiet) as on_progress:
         settings |= {"progress": on_progress, "say": note}
-        if row is not None:
-            return measure_row(row, *inputs, runs=runs, **settings)
-        settings["protocols"] = settings["protocols"] or ["clean"]
-        return measure_images(*inputs, **settings)
+        try:
+            if row is not None:
+                return measure_row(row, *inputs, runs=runs, **settings), None
+            settings["protocols"] = settings["protocols"] or ["clean"]
+            return measure_images(*inputs, **settings), None
+        except NotKept as error:
+            return error.evaluation, error
 
 
-def _print(evaluation: Evaluation, style: str, output: Path | None, as_json: bool) -> None:
+def _print(evaluation: Evaluation, style: str, output: Path | None, as_json: bool, lost: NotKept | None) -> None:
+    """Print or write the evaluation, then raise ``lost``, if any."""
     from vqbench.system import jsontext
     from vqbench.system.output import write_text
 
@@ -234,6 +240,8 @@ def _print(evaluation: Evaluation, style: str, output: Path | None, as_json: boo
         note(f"values per image: {evaluation.about['per_image']}")
     if stored := evaluation.about.get("row"):
         note(f"stored as a row of {stored['suite']}: {stored['folder']}")
+    if lost is not None:
+        raise lost
 
 
 def _data(evaluation: Evaluation) -> dict[str, Any]:

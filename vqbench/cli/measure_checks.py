@@ -25,6 +25,15 @@ def require_format_of_text(style: str, as_json: bool) -> None:
         raise UsageError(f"--format {style} and --json: JSON has no table; give one of them")
 
 
+def require_store(store: Path) -> None:
+    """Raise UsageError for a file in place of the store.
+
+    A folder that is read-only may have the values already.
+    """
+    if store.exists() and not store.is_dir():
+        raise UsageError(f"--store {store}: a file; name a folder, which keeps the values")
+
+
 def require_runs(runs: Path, written: bool, read: bool) -> None:
     """Raise UsageError for a results folder that is of no use, or cannot be written."""
     if written:

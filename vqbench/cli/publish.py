@@ -38,6 +38,7 @@ def publish(
         source, target = ResultStore(store), ResultStore(results)
         external = external_rows.publish(plan.suite.name_in_file, source, target)
         if not external and not any(run in source for run in plan.runs()):
+            require_sound(list(source.damage.values()))
             name = plan.suite.name
             raise UsageError(f"{store}: no finished run of {name} to publish; `vqbench run {name}` first")
         published = publishing.publish(plan.runs(), source, target)

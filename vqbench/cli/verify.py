@@ -36,7 +36,8 @@ def verify(
 
     Every record has its schema, its digest, the key that is the hash of its run, and a folder of that name; per-image
     values have the record's value as their mean. Every figure below a comment such as `<!-- $ vqbench table quick
-    -->` in a document is what this command prints. Nothing is written. The exit code is 1 if anything is wrong.
+    -->` in a document is what this command prints. Nothing is written. The exit code is 1 if anything is wrong, and 2
+    if the folder has nothing to check.
     """
     from vqbench.cli import figures
     from vqbench.planning import plan_file
@@ -51,6 +52,8 @@ def verify(
     suites = ResultStore(folder)
     counts = {"suites": len(plan_file.stored(suites))}
     found.problems += [Fault(path, text.removeprefix(f"{path}: ")) for path, text in suites.damage.items()]
+    if not (found.records or found.external or found.unfinished or found.problems or counts["suites"]):
+        raise UsageError(f"{folder}: no run, external row or resolved suite is in it; name a results folder")
     counts["figures"], problems = figures.compare(
         documents or figures.beside(folder), folder, context.find_root().command
     )

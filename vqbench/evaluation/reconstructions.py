@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from statistics import median
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +17,7 @@ from vqbench.backbone import Autoencoder
 from vqbench.dataset import Dataset
 from vqbench.distributed.group import ALONE, RankGroup
 from vqbench.errors import RunError, UsageError
+from vqbench.functional import float32_products
 from vqbench.images import as_measured, batches, distinct, rounded, to_unit
 from vqbench.metric import Batch, Context, Latents, Metric
 from vqbench.protocol import MeasureProtocol
@@ -22,18 +25,56 @@ from vqbench.spec import Seeds
 from vqbench.store.record import Value
 from vqbench.store.value_name import ValueName
 
+if TYPE_CHECKING:
+    from vqbench.quantizer import QuantizerOutput
+
 BATCH = 100  # images per batch, of the model and of the metrics
 FEATURES = 2048  # likewise, of a data set of features
+TIMED = range(1, 11)  # full batches, by number, that are timed: the first warms up
+FEWEST = 3  # timed batches without which no speed is known
 
 Prepare = Callable[[Tensor, int, MeasureProtocol], Tensor]  # originals in [-1, 1], position of the first, protocol
+
+Timed = TypeVar("Timed")
 
 
 @dataclass
 class Measurement:
-    """Values of one run, and values per image."""
+    """Values of one run, values per image, and how fast the model is."""
 
     values: dict[str, dict[str, Value]]  # protocol -> metric -> value
     images: dict[str, np.ndarray]  # "protocol/metric" -> (N,), where the metric has a value per image
+    speeds: dict[str, float] = field(default_factory=dict)  # encode_speed, decode_speed: images per second
+
+
+class CodingClock:
+    """Times encoding and decoding while it is ``running``, on one device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device, self.running = device, False
+        self.seconds: dict[str, list[float]] = {}
+
+    def timed(self, name: str, compute: Callable[..., Timed], *args: Any) -> Timed:
+        """Return ``compute(*args)``; the seconds that it takes count under ``name``."""
+        if not self.running:
+            return compute(*args)
+        started = self._now()
+        result = compute(*args)
+        self.seconds.setdefault(name, []).append(self._now() - started)
+        return result
+
+    def speeds(self) -> dict[str, float]:
+        """Return images per second, by the median of batches of ``BATCH`` images.
+
+        Nothing after fewer than ``FEWEST`` of them.
+        """
+        enough = {name: each for name, each in self.seconds.items() if len(each) >= FEWEST}
+        return {name: float(f"{BATCH / median(each):.4g}") for name, each in enough.items()}
+
+    def _now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
 
 
 class MetricPass:
@@ -172,7 +213,7 @@ class Evaluator:
             seeds: Those of the run, for metrics that draw random numbers.
 
         Returns:
-            The values on rank 0; nothing on the others.
+            The values, and the speed of rank 0 alone, on rank 0; nothing on the others.
 
         Raises:
             UsageError: An unknown name, or a variant with the name of another protocol.
@@ -182,7 +223,8 @@ class Evaluator:
         model.eval()
         metrics = self.group.on_all_ranks(lambda: self._prepared(model, wanted, protocols, seeds))
         passed = MetricPass(metrics, protocols, self._measured_originals, self.of_features)
-        self.group.on_all_ranks(lambda: self._pass(model, passed, progress, see))
+        clock = CodingClock(self.device)
+        self.group.on_all_ranks(lambda: self._pass(model, passed, clock, progress, see))
         for collectors in metrics.values():
             for collector in collectors.values():
                 self.group.all_reduce(collector.state.values())
@@ -190,7 +232,8 @@ class Evaluator:
         per_image = self.group.gather(passed.per_image)
         if not self.group.is_first:
             return Measurement({}, {})
-        return passed.measurement({name: self._count(name) for name in metrics}, per_image)
+        measured = passed.measurement({name: self._count(name) for name in metrics}, per_image)
+        return replace(measured, speeds=clock.speeds())
 
     def _prepared(
         self,
@@ -236,6 +279,7 @@ class Evaluator:
         self,
         model: Autoencoder,
         passed: MetricPass,
+        clock: CodingClock,
         progress: Callable[[int, int], None],
         see: Callable[[Tensor], None],
     ) -> None:
@@ -244,13 +288,16 @@ class Evaluator:
         size = FEATURES if self.of_features else BATCH
         starts = self.group.own_items(range(0, total, size))
         positions = torch.arange(starts[0], min(starts[-1] + size, total)) if starts else torch.arange(0)
-        for start, pixels in zip(starts, batches(self.pixels, positions, size), strict=True):  # decoded ahead
+        ahead = batches(self.pixels, positions, size)  # decoded ahead
+        for number, (start, pixels) in enumerate(zip(starts, ahead, strict=True)):
             x = to_unit(pixels.to(self.device))
-            z = model.backbone.encode(x)
-            out = model.quantize_features(z)
+            clock.running = number in TIMED and len(x) == BATCH and not self.of_features
+            z, out = clock.timed("encode_speed", _encoded, model, x)
             see(out.codes)
             codes = out.codes if model.quantizer.depth > 0 else None
-            passed.add(start, x, model.backbone.decode(out.z_q), codes, Latents(z, out.z_q))
+            looked_up = codes if clock.running else None
+            reconstructions = clock.timed("decode_speed", _decoded, model, out.z_q, looked_up)
+            passed.add(start, x, reconstructions, codes, Latents(z, out.z_q))
             progress(min(start + size, total) - starts[0], min(starts[-1] + size, total) - starts[0])
 
     def _check_counts(self, counts: Sequence[Mapping[str, int]]) -> None:
@@ -284,6 +331,23 @@ class Evaluator:
         if self.keep and measured.pixels != "float" and isinstance(self.pixels, Tensor):  # else too much for memory
             self._originals[key] = rounded(distinct(originals))
         return originals
+
+
+def _encoded(model: Autoencoder, x: Tensor) -> tuple[Tensor, QuantizerOutput]:
+    """Return the features (B, dim, h, w) of images, and their quantization."""
+    z = model.backbone.encode(x)
+    return z, model.quantize_features(z)
+
+
+def _decoded(model: Autoencoder, z_q: Tensor, looked_up: Tensor | None) -> Tensor:
+    """Decode images from ``z_q``, which is at hand.
+
+    The codes ``looked_up`` (B, h, w, depth) are looked up for the time that it takes.
+    """
+    if looked_up is not None:
+        with float32_products():  # as the quantizer's forward pass
+            model.quantizer.decode(looked_up)
+    return model.backbone.decode(z_q)
 
 
 def _protocol(name: str, variants: Sequence[MeasureProtocol]) -> MeasureProtocol:

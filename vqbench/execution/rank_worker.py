@@ -118,7 +118,8 @@ class RankWorker:
         else:
             self._evaluate_reconstructions(task, engine, dataset, model, result)
         seconds = round(time.monotonic() - started, 1)
-        result.evaluated = {**self._provenance(engine), "seconds": seconds, "metrics": task.missing}
+        speeds = result.measurement.speeds
+        result.evaluated = {**self._provenance(engine), "seconds": seconds, "metrics": task.missing, **speeds}
         return result
 
     def _initial_model(self, task: RankTask, engine: Engine, dataset: Dataset) -> Autoencoder:

@@ -70,8 +70,10 @@ def measure_pairs(
         passed = started_pass(settings)
         state = PassProgress() if kept is None else kept.restore(passed)
         begun = state.position
+        total = len(inputs.matched)
         if begun:
-            say(f"resumed at image {begun + 1:,} of {len(inputs.matched):,}")
+            where = f"at image {begun + 1:,} of {total:,}" if begun < total else f"after the last of {total:,} images"
+            say(f"resumed {where}")
         inputs.options.require_sound(state.damaged)
         _pass(inputs, settings, passed, state, kept, progress)
         if not state.places:

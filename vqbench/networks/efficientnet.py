@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -32,9 +33,9 @@ CHUNK = 32  # images per pass through the network
 
 
 class SameConv2d(nn.Conv2d):
-    """A convolution with TensorFlow's padding ``same``, of maps whose sides the stride divides.
+    """A convolution with TensorFlow's padding ``same``.
 
-    With a stride of 2, one zero more comes after the map than before it.
+    Maps have sides that the stride divides. With a stride of 2, one zero more comes after the map than before it.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
@@ -48,9 +49,9 @@ class SameConv2d(nn.Conv2d):
 
 
 class InvertedBottleneck(nn.Module):
-    """Expansion, depthwise convolution and projection, without squeeze-and-excitation.
+    """Expansion, depthwise convolution and projection.
 
-    The input is added where its shape is the output's.
+    There is no squeeze-and-excitation. The input is added where its shape is the output's.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
@@ -66,14 +67,14 @@ class InvertedBottleneck(nn.Module):
         self.bn2 = nn.BatchNorm2d(outputs, BN_EPS)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.relu6(self.bn0(self.expand_conv(x))) if self.expands else x
+        y: Tensor = F.relu6(self.bn0(self.expand_conv(x))) if self.expands else x
         y = F.relu6(self.bn1(self.depthwise_conv(y)))
         y = self.bn2(self.project_conv(y))
         return x + y if self.adds else y
 
 
 class EfficientNetLite0(nn.Module):
-    """EfficientNet-Lite0: EfficientNet-B0 with ReLU6 and without squeeze-and-excitation.
+    """EfficientNet-B0 with ReLU6 and without squeeze-and-excitation.
 
     Args:
         weights: Parameters, and means and variances of the batch norms, by the names of this module.
@@ -100,7 +101,10 @@ class EfficientNetLite0(nn.Module):
         self.fc = nn.Linear(DIM, CLASSES)
 
     def features(self, x: Tensor) -> Tensor:
-        """Compute the pooled features (B, 1280), in [0, 6], of network inputs (B, 3, 224, 224)."""
+        """Compute the pooled features of inputs (B, 3, 224, 224).
+
+        They are (B, 1280) in [0, 6].
+        """
         x = F.relu6(self.bn0(self.conv_stem(x)))
         x = F.relu6(self.bn1(self.conv_head(self.blocks(x))))
         return x.mean((2, 3))
@@ -117,8 +121,9 @@ def network(device: torch.device) -> EfficientNetLite0:
 
     Raises AssetError if the weights cannot be obtained.
     """
-    net = EfficientNetLite0(assets.tensors(ASSET)).eval().requires_grad_(False)
-    return net.to(device, memory_format=torch.channels_last)  # a third faster on CPUs
+    net: Any = EfficientNetLite0(assets.tensors(ASSET)).eval().requires_grad_(False)
+    channels_last: EfficientNetLite0 = net.to(device).to(memory_format=torch.channels_last)  # a third faster on CPUs
+    return channels_last
 
 
 def network_input(images: Tensor) -> Tensor:
@@ -133,13 +138,19 @@ def network_input(images: Tensor) -> Tensor:
 
 
 def image_features(net: EfficientNetLite0, images: Tensor) -> Tensor:
-    """Compute the pooled features (B, 1280) of images (B, 1 or 3, H, W) in [0, 1], on their device."""
+    """Compute the pooled features (B, 1280) of images, on their device.
+
+    Images are (B, 1 or 3, H, W) in [0, 1].
+    """
     with inference_float32(images.device):
         return torch.cat([net.features(network_input(chunk)) for chunk in images.split(CHUNK)])
 
 
 def predicted_classes(net: EfficientNetLite0, features: Tensor) -> Tensor:
-    """Return the class (B,) int64 in [0, 1000) with the largest logit for features (B, 1280)."""
+    """Return the class with the largest logit, (B,) int64 in [0, 1000).
+
+    ``features`` are (B, 1280).
+    """
     with inference_float32(features.device):
         classes: Tensor = net.fc(features).argmax(1)
     return classes

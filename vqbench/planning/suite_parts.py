@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 BUDGET = ("num_codes", "dim")
 ROW_KEYS = ("label", "on", "paper", "backbone", "train", "codebook")  # of a row, beside the name of its quantizer
 SAMPLE_KEYS = ("count", "reference", "references")  # of samples, beside the settings of its recipe
-EXTRA_COLUMNS = ("seconds", "latent", "codes", "parameters", "state")  # columns of a table that are no metrics
+SPEEDS = ("encode_speed", "decode_speed")  # of a model, in images per second
+EXTRA_COLUMNS = ("seconds", "latent", "codes", "parameters", "state", *SPEEDS)  # columns of a table that are no metrics
 Sizes = Annotated[list[int], BeforeValidator(sizes), WithJsonSchema(SIZES)]
 
 

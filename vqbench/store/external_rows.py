@@ -26,6 +26,11 @@ def folders(store: ResultStore) -> list[Path]:
     return sorted(path for path in store.root.glob("external-*") if (path / FILE).exists())
 
 
+def begun(store: ResultStore) -> list[Path]:
+    """Return folders of rows without a record, and files in place of such folders."""
+    return sorted(path for path in store.root.glob("external-*") if not (path / FILE).exists())
+
+
 def folder_of(store: ResultStore, record: ExternalRecord) -> Path:
     """Return the folder of ``record``, which need not exist."""
     return store.root / record.folder_name
@@ -46,6 +51,25 @@ def read_at(folder: Path) -> ExternalRecord:
         ) from error
 
 
+def images_at(store: ResultStore, folder: Path) -> dict[str, np.ndarray]:
+    """Return values per image in ``folder``, (N,) by "protocol/metric".
+
+    Raises StoreError.
+    """
+    path = folder / PER_IMAGE
+    try:
+        return store.images_at(path)
+    except Damaged as error:
+        raise Damaged(
+            f"{path}: not values per image ({_reason(error)}); delete its folder and measure again"
+        ) from error
+
+
+def _reason(error: Damaged) -> str:
+    """Return why a file is damaged, without its path and what helps a run."""
+    return str(error.__cause__ or error)
+
+
 def external_records(store: ResultStore) -> Iterator[ExternalRecord]:
     """Yield the readable records of ``store``; others are noted in its damage."""
     for folder in folders(store):
@@ -60,11 +84,11 @@ def images_of(store: ResultStore, record: ExternalRecord) -> dict[str, np.ndarra
 
     None are returned if they cannot be read; the damage is noted in ``store``.
     """
-    path = folder_of(store, record) / PER_IMAGE
+    folder = folder_of(store, record)
     try:
-        return store.images_at(path)
+        return images_at(store, folder)
     except StoreError as error:
-        store.damage[path] = str(error)
+        store.damage[folder / PER_IMAGE] = str(error)
         return {}
 
 
@@ -89,7 +113,7 @@ def write(store: ResultStore, record: ExternalRecord, images: Mapping[str, np.nd
         )
     if (folder / FILE).exists():
         record.add_missing(read_at(folder))
-        images = {**store.images_at(folder / PER_IMAGE), **images}
+        images = {**images_at(store, folder), **images}
     if images:
         store.write_images_at(folder / PER_IMAGE, images)
     write_atomically(folder / FILE, record.to_json().encode())
@@ -99,11 +123,16 @@ def write(store: ResultStore, record: ExternalRecord, images: Mapping[str, np.nd
 def publish(suite: str, source: ResultStore, target: ResultStore) -> Sequence[ExternalRecord]:
     """Copy the external rows of ``suite`` from ``source`` to ``target``.
 
+    Damaged ones are not copied, but noted in ``source``.
+
     Raises UsageError where ``target`` has a row of the same name with other images.
     """
     published = []
     for record in external_records(source):
-        if record.suite == suite:
-            write(target, record, images_of(source, record))
+        if record.suite != suite:
+            continue
+        images = images_of(source, record)
+        if folder_of(source, record) / PER_IMAGE not in source.damage:
+            write(target, record, images)
             published.append(record)
     return published

@@ -6,6 +6,7 @@ resumed by the same call.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from vqbench.store import deletion, external_record, external_rows, snapshots
 from vqbench.store.checkpoints import PATTERNS
 from vqbench.store.record import Record, Value
 from vqbench.store.results import ResultStore
-from vqbench.store.verifying import run_folders
+from vqbench.store.verifying import NO_FOLDER, run_folders
 from vqbench.system import locks, stored_files
 
 NAMED = 3  # differences of one run that a conflict names
@@ -122,6 +123,8 @@ def _merged_under_lock(task: _Merge, name: str) -> MergedRun:
 def _merged(task: _Merge, name: str) -> MergedRun:
     """Merge the run ``name``, or with ``dry_run`` say what would become of it."""
     here = task.target.root / name
+    if os.path.lexists(here) and not here.is_dir():
+        return MergedRun(name, "unreadable", f"{here}: {NO_FOLDER}")
     reasons, runs = [], []
     for store in task.sources:
         folder = store.root / name
@@ -223,10 +226,13 @@ def _external(task: _Merge) -> Iterator[MergedRun]:
 def _merged_external(task: _Merge, store: ResultStore, folder: Path) -> MergedRun:
     """Merge one external row, or with ``dry_run`` say what would become of it."""
     record = external_rows.read_at(folder)
-    images = store.images_at(folder / external_rows.PER_IMAGE)
+    images = external_rows.images_at(store, folder)
     name, here = record.folder_name, external_rows.folder_of(task.target, record)
+    if os.path.lexists(here) and not here.is_dir():
+        return MergedRun(name, "unreadable", f"{here}: {NO_FOLDER}")
     if rival := external_rows.rival(task.target, record):
-        about = f"the row {record.label!r} of {record.suite} is {rival.name} in {task.target.root}, of other images"
+        row = f"the row {record.label!r} of {record.suite}"
+        about = f"{row} is {rival.name} in {task.target.root}, of other reconstructions or codes"
         return MergedRun(name, "conflict", about)
     if not (here / external_rows.FILE).exists():
         if not task.dry_run:
@@ -239,7 +245,7 @@ def _merged_external(task: _Merge, store: ResultStore, folder: Path) -> MergedRu
     if not own.add_missing(record):
         return MergedRun(name, "same")
     if not task.dry_run:
-        external_rows.write(task.target, own, {**images, **task.target.images_at(here / external_rows.PER_IMAGE)})
+        external_rows.write(task.target, own, {**images, **external_rows.images_at(task.target, here)})
     return MergedRun(name, "completed")
 
 

@@ -232,6 +232,8 @@ MEASURED: Mapping[str, Callable[[Any, str], Any]] = {
     "devices": whole,
     "seconds": seconds,
     "metrics": _metrics,
+    "encode_speed": number,
+    "decode_speed": number,
 }
 MADE = {**MEASURED, "parameters": whole, "measured": items, "origins": items}
 ORIGIN: Mapping[str, Callable[[Any, str], Any]] = {

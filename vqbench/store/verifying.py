@@ -6,8 +6,9 @@ Nothing is written, and links are not followed.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from vqbench.system.stored_files import half_written
 
 Values = Mapping[str, Mapping[str, Value]]  # by protocol, then by metric
 CLOSE = 1e-5  # relative: a record's value against the mean of its per-image values, which are float32
+NO_FOLDER = "has the name of a run or row, but is no folder; remove it"
 BEGUN = ("last.pt", "failed.json")  # a run without a record that has one of these has not finished, or has failed
 
 
@@ -68,9 +70,11 @@ def verify(store: ResultStore) -> Verification:
         elif (record := _record(store, folder, found)) is not None:
             records[folder] = record
             _snapshots(folder, found)
-            if (arrays := _arrays(store, folder / "per_image.npz", found)) is not None:
+            path = folder / "per_image.npz"
+            if (arrays := _arrays(path, found, partial(store.images_at, path))) is not None:
                 images[folder] = arrays
     per_image = {each for folder in images for each in _measured(records[folder].values, images[folder])}
+    found.problems += [Fault(path, NO_FOLDER) for path in no_folders(store)]
     keys = {record.run.key for record in records.values()}
     for folder, record in records.items():
         if folder in images:
@@ -89,6 +93,11 @@ def run_folders(store: ResultStore) -> list[Path]:
     except OSError as error:
         raise StoreError(f"{store.root}: cannot be read ({error.strerror or error})") from error
     return sorted(path for path in folders if RUN_FOLDER.fullmatch(path.name) or (path / "record.json").exists())
+
+
+def no_folders(store: ResultStore) -> list[Path]:
+    """Return what has the name of a run in ``store``, but is no folder."""
+    return sorted(path for path in store.root.iterdir() if RUN_FOLDER.fullmatch(path.name) and not path.is_dir())
 
 
 def _unfinished(folder: Path, found: Verification) -> None:
@@ -120,6 +129,11 @@ def _record(store: ResultStore, folder: Path, found: Verification) -> Record | N
 
 def _external(store: ResultStore, per_image: set[tuple[str, int]], found: Verification) -> None:
     """Check every external row: record, name of its folder, values per image."""
+    for folder in external_rows.begun(store):
+        if folder.is_dir():
+            found.unfinished.append(folder)
+        else:
+            found.problems.append(Fault(folder, NO_FOLDER))
     for folder in external_rows.folders(store):
         path = folder / external_rows.FILE
         if not within(store.root, folder):
@@ -135,15 +149,18 @@ def _external(store: ResultStore, per_image: set[tuple[str, int]], found: Verifi
         if folder.name != record.folder_name:
             about = f"its record is of the row {record.folder_name}; rename the folder to that"
             found.problems.append(Fault(folder, about))
-        if (arrays := _arrays(store, folder / external_rows.PER_IMAGE, found)) is not None:
+        read = partial(external_rows.images_at, store, folder)
+        if (arrays := _arrays(folder / external_rows.PER_IMAGE, found, read)) is not None:
             own = {*_measured(record.values, arrays), *per_image}
             found.problems += _images(folder / external_rows.PER_IMAGE, record.values, arrays, own)
 
 
-def _arrays(store: ResultStore, path: Path, found: Verification) -> Mapping[str, np.ndarray] | None:
+def _arrays(
+    path: Path, found: Verification, read: Callable[[], Mapping[str, np.ndarray]]
+) -> Mapping[str, np.ndarray] | None:
     """Return the per-image values of ``path``, or None if they cannot be read."""
     try:
-        arrays = store.images_at(path)
+        arrays = read()
     except StoreError as error:
         found.problems.append(Fault(path, str(error).removeprefix(f"{path}: ")))
         return None

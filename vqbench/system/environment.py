@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 from vqbench.errors import UsageError
 
-# What glibc reads when a process starts: nothing is mapped for one tensor alone, and nothing is returned while
-# the process lives. By default both happen with every large activation, so that each update pays anew for clean pages:
-# 13 to 30 % of its CPU time, of 20,000 to 120,000 page faults. Kept, an update has next to none, and the peak grows by
-# about a tenth. Pages of 2 MiB (THP_MEM_ALLOC_ENABLE) save less and cost more memory. No number depends on it.
+# What glibc's allocator reads when a process starts: nothing is mapped for one tensor alone, and nothing is returned
+# while the process lives. By default both happen with every large activation, so that each update pays anew for clean
+# pages: 13 to 30 % of its CPU time, of 20,000 to 120,000 page faults. Kept, an update has next to none, and the peak
+# grows by about a tenth. Pages of 2 MiB (THP_MEM_ALLOC_ENABLE) save less and cost more memory. No number depends on it.
 KEPT_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
 
 # What OpenMP runtimes (libgomp in torch's Linux wheels, libomp elsewhere) read when they are loaded, so with torch.

@@ -65,6 +65,8 @@ def explain(
     fetch(dataset.assets)
     available = len(dataset.pixels("test"))
     count = min(test_images or available, available)
+    if test_images is not None and test_images > available:
+        say(f"--test-images {test_images}: {dataset.title} has {available:,}, all of which are used")
     inputs = Inputs(count, dataset.size, dataset.size, dataset.channels, of_run=True)
     what = programme(metrics, inputs, fetch, start, end, steps_only)
     wanted = {under: chosen for under, chosen in what.wanted().items() if isinstance(under, Conditions)}

@@ -32,7 +32,7 @@ class DamagedImage(VqbenchError):
 def all_damaged(images: Sequence[DamagedImage]) -> UsageError:
     """Return the error that no image is left, with the first of all that are damaged."""
     name, reason = images[0].name, images[0].reason
-    return UsageError(f"all {counted(len(images), 'image')} are damaged; the first is {name} ({reason}). Repair them")
+    return UsageError(f"all {counted(len(images), 'image')} are damaged; the first is {name} ({reason}); repair them")
 
 
 class ImageInput(Protocol):

@@ -23,7 +23,11 @@ SIZES = {  # of a model, from its record
     "parameters": Column("parameters", "Parameters", digits=0),
     "state": Column("state", "Learned state", digits=0),
 }
-EXTRA = {SECONDS.key: SECONDS, **SETTINGS, **SIZES}  # columns that are no metrics
+SPEEDS = {  # of a model, in its evaluation; never ranked, as seconds
+    "encode_speed": Column("encode_speed", "Encode", "images/s", digits=1),
+    "decode_speed": Column("decode_speed", "Decode", "images/s", digits=1),
+}
+EXTRA = {SECONDS.key: SECONDS, **SETTINGS, **SIZES, **SPEEDS}  # columns that are no metrics
 
 
 class CellReader:
@@ -52,7 +56,7 @@ class CellReader:
                 measured.append(entry)
         runs = {entry.seed: self.stored[entry.run].run.key for entry in entries}
         if values:
-            lacking = [f"{len(values)} of {len(entries)} seeds"] if missing else []
+            lacking = [f"{len(values)} of {len(entries)} seeds"] if len(values) < len(entries) else []
             return Cell(
                 values,
                 seeds=[entry.seed for entry in measured],
@@ -110,6 +114,8 @@ class CellReader:
         """
         if column.key == SECONDS.key or column.key in SIZES:
             return self._of_training(entry, column.key)
+        if column.key in SPEEDS:
+            return self._speed(entry, column.key)
         run = self._run(entry, column)
         if self.stored[run].record is None:
             return self._why_missing(entry, run)
@@ -143,6 +149,17 @@ class CellReader:
             values.append(record.made.get(quantity))
         summed: float | None = total(values)
         return summed
+
+    def _speed(self, entry: PlannedRun, name: str) -> float | str | None:
+        """Return images per second, of the last evaluation that was timed.
+
+        None if none was.
+        """
+        record = self.stored[entry.run].record
+        if record is None:
+            return self._why_missing(entry, entry.run)
+        timed = [each[name] for each in record.made.get("measured", []) if name in each]
+        return timed[-1] if timed else None
 
     def _why_missing(self, entry: PlannedRun, run: RunSpec) -> str:
         """Say why a run, or the one that it builds on, failed; "" where neither did."""
