@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from math import cos, pi
+from math import cos, log, pi
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 import vqbench.functional as Q
@@ -59,16 +60,21 @@ class Gumbel(Quantizer):
 
         A relaxed sample in training, the most probable code in evaluation.
         """
-        logits = self.logits(Q.flatten(z, self.dim))  # (N, K)
-        codes = Q.code_map(logits.argmax(1), z)
-        if self.training:
-            sample = ((logits + Q.gumbel(len(logits), self.num_codes, z.device)) / self.temperature).softmax(1)
-            codes, z_q = Q.code_map(sample.argmax(1), z), Q.unflatten(sample @ self.codebook, z)
-        else:
-            z_q = self.decode(codes)
-        q = logits.softmax(1)
-        loss = self.kl * (q * torch.log(q * self.num_codes + 1e-10)).sum(1).mean()
-        return QuantizerOutput(z_q, codes, loss, Q.usage_logs(Q.code_counts(codes, self.num_codes)))
+
+        def weigh_codes(rows: Tensor, noise: Tensor | None, codebook: Tensor, *linear: Tensor) -> tuple[Tensor, ...]:
+            logits = F.linear(rows, *linear)  # (n, K)
+            negentropy, _ = Q.posterior_sums(-logits, 1e-10 / self.num_codes)  # q ln(K·q + 1e-10), without its ln K
+            if noise is None:
+                codes = logits.argmax(1)
+                return codebook[codes], codes, negentropy
+            sample, weights = Q.relaxed_sample(logits, noise, self.temperature, codebook)
+            return sample, weights.argmax(1), negentropy
+
+        features, shared = Q.flatten(z, self.dim), [self.codebook, self.logits.weight, self.logits.bias]
+        rows, codes, negentropy = Q.map_chunks(weigh_codes, features, self.num_codes, shared, noisy=self.training)
+        loss = self.kl * (negentropy / len(features) + log(self.num_codes))
+        counts = Q.code_counts(codes, self.num_codes)
+        return QuantizerOutput(Q.unflatten(rows, z), Q.code_map(codes, z), loss, Q.usage_logs(counts))
 
     def decode(self, codes: Tensor) -> Tensor:
         """Return the code vectors (B, dim, H, W) of ``codes`` (B, H, W, 1)."""

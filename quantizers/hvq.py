@@ -69,14 +69,13 @@ class HVQ(Quantizer):
 
         def weigh_codes(rows: Tensor, noise: Tensor | None, codebook: Tensor) -> tuple[Tensor, ...]:
             d = Q.squared_distances(rows, codebook)  # (n, K)
-            posterior = d.neg().softmax(1)
-            kl = (posterior * (torch.log(posterior + 1e-9) + log(self.num_codes))).sum()
-            commitment = (posterior * d).sum()
+            negentropy, commitment = Q.posterior_sums(d, 1e-9)
+            kl = negentropy + len(rows) * log(self.num_codes)
             if noise is None:
                 codes = d.argmin(1)
                 return codebook[codes], codes, kl, commitment
-            sample = ((noise - d) / self.temperature).softmax(1)
-            return sample @ codebook, sample.argmax(1), kl, commitment
+            sample, weights = Q.relaxed_sample(-d, noise, self.temperature, codebook)
+            return sample, weights.argmax(1), kl, commitment
 
         features = Q.flatten(z, self.dim)
         z_q, codes, kl, commitment = Q.map_chunks(

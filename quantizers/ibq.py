@@ -54,8 +54,8 @@ class IBQ(Quantizer):
         logits = Q.flatten(z, self.dim) @ self.codebook.T  # (N, K)
         codes = Q.code_map(logits.argmax(1), z)
         chosen = Q.look_up(codes, self.codebook)
-        p = logits.softmax(1)
-        z_q = chosen + Q.unflatten((p - p.detach()) @ self.codebook, z)  # the code exactly, its gradient by way of p
+        mixed, _ = Q.relaxed_sample(logits, None, logits.new_ones(()), self.codebook.detach())  # Σ_k p_k e_k
+        z_q = chosen + Q.unflatten(mixed - mixed.detach(), z)  # the code exactly, its gradient by way of p
         certainty, variety = Q.mean_and_total_entropy(logits / self.temperature)
         loss = F.mse_loss(z_q, z) + F.mse_loss(z, chosen.detach()) + self.beta * F.mse_loss(chosen, z.detach())
         loss = loss + self.entropy * (certainty - variety)

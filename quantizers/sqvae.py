@@ -70,11 +70,11 @@ class SQVAE(Quantizer):
         def weigh_codes(rows: Tensor, noise: Tensor | None, codebook: Tensor, precision: Tensor) -> tuple[Tensor, ...]:
             logits = precision / -2 * Q.squared_distances(rows, codebook)  # (n, K)
             codes = logits.argmax(1)
-            log_posterior = logits.log_softmax(1)
-            entropy = -(log_posterior.exp() * log_posterior).sum()
+            entropy, _ = Q.total_entropy(logits)
             if noise is None:
                 return codebook[codes], codes, entropy
-            return ((logits + noise) / self.temperature).softmax(1) @ codebook, codes, entropy
+            sample, _ = Q.relaxed_sample(logits, noise, self.temperature, codebook)
+            return sample, codes, entropy
 
         features, shared = Q.flatten(z, self.dim), [self.codebook, self.precision]
         rows, codes, entropy = Q.map_chunks(weigh_codes, features, self.num_codes, shared, noisy=self.training)

@@ -20,6 +20,7 @@ from vqbench.profiling.method_facts import facts
 from vqbench.profiling.profile_tables import milliseconds, source
 from vqbench.profiling.subjects import Size, expanded, size, subjects
 from vqbench.profiling.timing import RandomImages, Rounds, StepTimer, bare_product, images
+from vqbench.profiling.update_parts import UpdateParts
 
 ROOT = Path(__file__).parents[2]
 HOG = '''
@@ -148,6 +149,27 @@ def test_the_cost_of_a_step_adds_up(profiled: Profiled) -> None:
         computing, moving = encoder["operations"] / ceilings["float32"], encoder["bytes"] / ceilings["bytes"]
         assert encoder["limit"] == max(computing, moving)
         assert all(rate > 0 for rate in ceilings.values())
+
+
+def test_parts_are_timed_within_the_update() -> None:
+    """Each border is one reading of the clock: forward, backward in reverse order, and the optimizer.
+
+    A clock that counts its readings so gives every part its passes, and nothing between two parts of the backward pass.
+    """
+    like = RandomImages(2, 1, 28)
+    [subject] = subjects(["vq"], [], [Size(98, 16, 8)])
+    model = StepTimer(subject, like).model(_pixels(like))
+    optimizer = torch.optim.Adam(model.parameters())
+    readings = iter(range(100))
+    clock = UpdateParts(model, lambda: float(next(readings)))
+    for _ in range(2):
+        images, out = model(torch.zeros(2, 1, 28, 28))
+        (images.square().mean() + out.loss).backward()
+        optimizer.step()
+        assert clock.finished() == {"encoder": 2, "quantizer": 2, "decoder": 2, "optimizer": 1}
+    clock.remove()
+    optimizer.step()
+    assert clock.finished() == {}
 
 
 def test_operations_and_bytes_are_those_of_the_layers() -> None:

@@ -47,14 +47,12 @@ if TYPE_CHECKING:
         initial_codebook,
         inner_product_form,
         lloyd,
-        mean_and_total_entropy,
         mean_bit_posterior,
         pack_bits,
         perplexity,
         rotate,
         shares,
         signs,
-        squared_distances,
         straight_through,
         unpack_bits,
         usage_logs,
@@ -71,6 +69,13 @@ if TYPE_CHECKING:
         require_choice,
         require_codes,
         unflatten,
+    )
+    from vqbench.functional.soft_codes import (
+        mean_and_total_entropy,
+        posterior_sums,
+        relaxed_sample,
+        squared_distances,
+        total_entropy,
     )
 
 __all__ = [
@@ -107,6 +112,8 @@ __all__ = [
     "pack_bits",
     "parse_levels",
     "perplexity",
+    "posterior_sums",
+    "relaxed_sample",
     "require",
     "require_choice",
     "require_codes",
@@ -121,6 +128,7 @@ __all__ = [
     "signs",
     "squared_distances",
     "straight_through",
+    "total_entropy",
     "unflatten",
     "unpack_bits",
     "usage_logs",
@@ -136,9 +144,12 @@ _MODULES = {
     "vqbench.functional.anchor_sampling": "Anchor anchors",
     "vqbench.functional.budget": "nearest_root odd_levels parse_levels scalar_levels",
     "vqbench.functional.chunked": "map_chunks",
+    "vqbench.functional.soft_codes": (
+        "mean_and_total_entropy posterior_sums relaxed_sample squared_distances total_entropy"
+    ),
     "vqbench.functional.codes": (
         "Distance Init assign bit_entropy code_counts code_sums entropy initial_codebook inner_product_form lloyd "
-        "mean_and_total_entropy mean_bit_posterior pack_bits perplexity rotate shares signs squared_distances "
+        "mean_bit_posterior pack_bits perplexity rotate shares signs "
         "straight_through unpack_bits usage_logs vq_loss"
     ),
     "vqbench.functional.contrastive": "contrastive_loss",

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vqbench.distributed.collectives import all_mean, all_sum
+from vqbench.distributed.collectives import all_sum
 from vqbench.functional.shapes import require, require_choice
 
 Distance = Literal["l2", "cosine"]
@@ -35,15 +35,6 @@ def inner_product_form(features: Tensor, codebook: Tensor, distance: Distance) -
     one, one_code = torch.ones_like(features[:, :1]), torch.ones_like(codebook[:, :1])
     a = torch.cat([2 * features, -one, -features.square().sum(1, keepdim=True)], 1)
     return a, torch.cat([codebook, codebook.square().sum(1, keepdim=True), one_code], 1)
-
-
-def squared_distances(features: Tensor, codebook: Tensor) -> Tensor:
-    """Return ‖z_i − e_k‖² as one (N, K) matrix, never negative.
-
-    For methods that weigh all codes of every feature; the others use :func:`assign`.
-    """
-    a, b = inner_product_form(features, codebook, "l2")
-    return (-a @ b.T).clamp(min=0)
 
 
 @torch.no_grad()
@@ -213,16 +204,6 @@ def entropy(p: Tensor) -> Tensor:
     Below 1e-10 the logarithm is that of 1e-10.
     """
     return -(p * p.clamp(min=1e-10).log()).sum(-1)
-
-
-def mean_and_total_entropy(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean entropy, and the entropy of the mean probabilities.
-
-    Probabilities are softmax(``logits``), (N, K). The second scalar is over the global batch.
-    """
-    log_p = logits.log_softmax(1)
-    p = log_p.exp()
-    return -(p * log_p).sum(1).mean(), entropy(all_mean(p.mean(0)))
 
 
 def bit_entropy(logits: Tensor) -> Tensor:

@@ -2,5 +2,5 @@
 
 ``profile_driver`` carries out the command, ``subjects`` resolves what is measured, and ``profile_tables`` reads and
 prints profiles, all without torch. Every row is measured in a fresh process by ``profile_worker``, with
-``peak_memory``, ``timing``, ``roofline`` and ``method_facts``.
+``peak_memory``, ``timing``, ``update_parts``, ``roofline`` and ``method_facts``.
 """

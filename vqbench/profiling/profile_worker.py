@@ -52,9 +52,9 @@ def row(job: dict[str, Any]) -> dict[str, Any]:
     like = images(n) if job["step"] else None
     step = StepTimer(subject, like, job["precision"], job["device"]) if like else None
     parts = roofline.parts(step, device) if step and job["cost"] else {}
-    rounds = Rounds({**calls, **{f"part {name}": part.call for name, part in parts.items()}}, device)
+    rounds, within = Rounds(calls, device), dict[str, list[float]]()
     if step:
-        samples = {"step": step.timed(rounds, job["repeat"]), **rounds.samples}
+        samples = {"step": step.timed(rounds, job["repeat"], within if parts else None), **rounds.samples}
     else:
         for turn in range(WARM_UP + job["repeat"]):
             rounds.turn(counted=turn >= WARM_UP)
@@ -63,8 +63,8 @@ def row(job: dict[str, Any]) -> dict[str, Any]:
         "device": str(device),
         "machine": current_provenance(device),
         "batch": [like.batch, like.channels, like.size, like.size] if like else None,
-        "seconds": {name: statistics.median(values) for name, values in samples.items() if not name.startswith("part")},
-        "samples": {name: values for name, values in samples.items() if not name.startswith("part")},
+        "seconds": {name: statistics.median(values) for name, values in samples.items()},
+        "samples": samples,
         "method": facts(made_of(subject, device, Size(TINY.n, k, d)), feature_map(TINY.n, d, device)),
         "peak_bytes": peak_bytes,
         "peak_told_by": peak_source,
@@ -77,7 +77,7 @@ def row(job: dict[str, Any]) -> dict[str, Any]:
                 "bytes": part.bytes,
                 "type": part.type,
                 "launches": part.launches,
-                "seconds": statistics.median(samples[f"part {name}"]),
+                "seconds": statistics.median(within[name]),
             }
             for name, part in parts.items()
         ]

@@ -1,9 +1,9 @@
 """A roofline model of a training step: its work and the machine's peak rates.
 
-A step is four parts: encoder, quantizer, decoder and optimizer. Each is counted and timed by itself, forward and
-backward. Its limit is the larger of operations and bytes, each divided by the machine's peak rate, as if one hid the
-other perfectly, and the step's limit is the sum over its parts. The rest is what the whole step takes beyond its parts:
-loading and scaling images, the reconstruction error, and the loop itself.
+A step is four parts: encoder, quantizer, decoder and optimizer. Each is counted by itself and timed within the step,
+forward and backward. Its limit is the larger of operations and bytes, each divided by the machine's peak rate, as if
+one hid the other perfectly, and the step's limit is the sum over its parts. The rest is what the whole step takes
+beyond its parts: loading and scaling images, the reconstruction error, and the loop itself.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,6 +20,7 @@ from vqbench.dataset import Dataset, Split
 from vqbench.errors import Interrupted
 from vqbench.functional.precision import float32_products
 from vqbench.profiling.subjects import Subject
+from vqbench.profiling.update_parts import UpdateParts
 from vqbench.protocol import TRAIN
 from vqbench.quantizer import Quantizer
 from vqbench.recipe import Recipe, Task
@@ -216,10 +218,10 @@ class StepTimer:
         own = {"epochs": 1, "batch_size": self.like.batch, "learning_rate": 3e-4, "precision": self.precision}
         return {**own, "variance": "unit", "selection": "last", "selection_pass": "eval"}
 
-    def timed(self, between: Rounds, repeat: int) -> list[float]:
+    def timed(self, between: Rounds, repeat: int, parts: dict[str, list[float]] | None = None) -> list[float]:
         """Time the recipe's own loop: seconds per step, one per round.
 
-        A round of ``between`` follows each.
+        A round of ``between`` follows each. ``parts`` is filled with the seconds of each part within the same steps.
 
         The loop reports every finished update. The time from the end of one report to the next is a step; the round is
         carried out during the report. On a GPU, several steps are one sample.
@@ -240,14 +242,19 @@ class StepTimer:
             counted = done // stride > WARM_UP
             if counted:
                 samples.append((now(between.device) - started) / stride)
+            for part, seconds in (clock.finished() if clock else {}).items():
+                if parts is not None and counted:
+                    parts.setdefault(part, []).append(seconds / stride)
             between.turn(counted)
             started = now(between.device)
 
         recipe: Recipe = registry.load("recipes", RECIPE)(**self._recipe())
         engine = Engine(self.device, self.precision)
+        model = self.model(dataset).to(engine.device)
+        clock = None if parts is None else UpdateParts(model, partial(now, between.device))
         with TemporaryDirectory() as folder:
             task = Task(
-                model=self.model(dataset).to(engine.device),
+                model=model,
                 dataset=dataset,
                 seeds=spec.seeds(0, "noise"),
                 engine=engine,
@@ -261,4 +268,7 @@ class StepTimer:
                 recipe.fit(task)
             except Interrupted:
                 return samples
+            finally:
+                if clock:
+                    clock.remove()
         raise AssertionError("the data set is larger than what is measured, so the loop is always interrupted")
