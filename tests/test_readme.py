@@ -32,8 +32,9 @@ def test_the_readme_is_short_and_begins_with_two_commands() -> None:
     assert "<!-- $ vqbench table quick" in text
 
 
-def test_published_tables_need_no_torch() -> None:
+def test_published_tables_need_no_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The published resolved suites are current, so their tables need only the records and no torch."""
+    monkeypatch.setenv("VQBENCH_CACHE", str(tmp_path))  # without plans of earlier calls
     commands = re.findall(r"<!-- \$ vqbench (table .*?) -->", (ROOT / "results" / "README.md").read_text())
     heavy = [command for command in commands if "torch" in imported(command)]  # stale, or nothing is published
     suites = sorted(path.stem for path in (ROOT / "results" / "suites").glob("*.json"))

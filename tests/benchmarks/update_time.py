@@ -43,8 +43,10 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--quantizer", action="append", help="otherwise vq, cvq, hvq, sqvae")
     parser.add_argument("--dataset", action="append", choices=list(SHAPES))
     parser.add_argument("--precision", action="append", choices=["float32", "bf16"])
-    parser.add_argument("--policy", action="append", choices=list(POLICIES), help="of memory; otherwise kept")
-    parser.add_argument("--beside", metavar="COMMIT", help="also measure this commit, under huge pages as it ran")
+    parser.add_argument(
+        "--policy", action="append", choices=list(POLICIES), help="of memory; otherwise huge pages, as in a run"
+    )
+    parser.add_argument("--beside", metavar="COMMIT", help="also measure this commit, under huge pages")
     parser.add_argument("--batch", type=int, default=1024)
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--json", action="store_true", help="print JSON instead of the tables")
@@ -121,10 +123,10 @@ def usage(now: resource.struct_rusage, before: resource.struct_rusage) -> dict[s
 def measured(chosen: argparse.Namespace) -> dict[str, Any]:
     """Measure all rows; the sides of a data set and precision take turns."""
     from vqbench.profiling.timing import WARM_UP
-    from vqbench.system.environment import KEPT_MEMORY
+    from vqbench.system.environment import LARGE_PAGES
     from vqbench.system.provenance import current_provenance
 
-    assert POLICIES["kept"] == KEPT_MEMORY
+    assert POLICIES["huge pages"] == LARGE_PAGES
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         roots = {"now": ROOT}
@@ -138,7 +140,7 @@ def measured(chosen: argparse.Namespace) -> dict[str, Any]:
             sides = [
                 {"quantizer": name, "version": version, "policy": policy}
                 for name, version in product(chosen.quantizer or ["vq", "cvq", "hvq", "sqvae"], roots)
-                for policy in (["huge pages"] if version == "before" else chosen.policy or ["kept"])
+                for policy in (["huge pages"] if version == "before" else chosen.policy or ["huge pages"])
             ]
             options = {"dataset": dataset, "precision": precision, "batch": chosen.batch, "repeat": chosen.repeat}
             running = [start(str(roots[side["version"]]), side, options) for side in sides]

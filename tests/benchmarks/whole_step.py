@@ -38,9 +38,9 @@ HEADS = ["quantizer", "data set", "batch", "precision", "ours [s]", "plain [s]",
 
 def measured(chosen: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Yield each row as soon as it is measured."""
-    from vqbench.system.environment import KEPT_MEMORY
+    from vqbench.system.environment import LARGE_PAGES
 
-    os.environ.update(KEPT_MEMORY)  # as the processes of `run` have it; for both sides
+    os.environ.update(LARGE_PAGES)  # as the processes of `run` have it; for both sides
     import torch
     from plain import plain_step  # beside this file
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -95,8 +94,8 @@ def test_run_asks_for_every_file(ppm_folder: Path, tmp_path: Path, monkeypatch: 
     suite.write_text(f"{TEXT}data: {ppm_folder}\n")
     asked: list[bool] = []
 
-    def load(*args: Any) -> Plan:
-        asked.append(args[-1])
+    def load(spec: object, variant: bool, stores: object, refresh: bool, *_: object) -> Plan:
+        asked.append(refresh)
         raise UsageError("as far as this goes")
 
     monkeypatch.setattr(loading, "load_spec", load)

@@ -37,7 +37,7 @@ from vqbench.store.record import Failure, Record
 from vqbench.store.results import ResultStore
 from vqbench.system import environment
 from vqbench.system.durations import format_duration, parse_duration
-from vqbench.system.environment import KEPT_MEMORY
+from vqbench.system.environment import LARGE_PAGES
 
 SLOW = 'if (mark := os.environ.get("SLOW")): Path(mark).touch(); time.sleep(0.3)'
 FROM_START = "starts from the beginning, as it has no checkpoint yet"
@@ -365,7 +365,7 @@ def test_workers_divide_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("OMP_NUM_THREADS", *environment.SETTINGS):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
-    assert local.worker_environment(1) == {**KEPT_MEMORY, **environment.BRIEFLY, **os.environ}
+    assert local.worker_environment(1) == {**LARGE_PAGES, **environment.BRIEFLY, **os.environ}
     assert local.worker_environment(3)["OMP_NUM_THREADS"] == "2"
     assert local.worker_environment(30)["OMP_NUM_THREADS"] == "1"
     monkeypatch.setenv("OMP_NUM_THREADS", "5")

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from tests.support.measured_batches import CPU, batch_of, context, metric
-from vqbench import assets
+from vqbench import assets, registry
 from vqbench.errors import RunError
 from vqbench.metric import Batch
 from vqbench.networks import efficientnet
@@ -164,3 +164,10 @@ def test_originals_are_kept_only_if_runs_follow() -> None:
     collector.update(batch_of(crops(64)))
     assert isinstance(collector.originals, FeatureCache)
     assert not collector.originals._rows
+
+
+def test_both_are_moved_by_the_same_settings() -> None:
+    """Both see the same features: what is tested of the distance's settings holds for the agreement."""
+    distance, agreement = (registry.load("metrics", name) for name in METRICS[::-1])
+    assert agreement.knobs == distance.knobs
+    assert agreement.features is distance.features

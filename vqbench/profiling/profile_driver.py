@@ -18,7 +18,7 @@ from vqbench.errors import RunError, StoreError, UsageError, nearest
 from vqbench.profiling import profile_tables
 from vqbench.profiling.subjects import Size, Subject, size, subjects
 from vqbench.system import jsontext, processes
-from vqbench.system.environment import KEPT_MEMORY, waiting
+from vqbench.system.environment import LARGE_PAGES, waiting
 from vqbench.system.stored_files import write_atomically
 
 SIZES = ("50176,512,64",)  # a batch of 1,024 images of MNIST at the codebook of the small-data tables
@@ -127,7 +127,7 @@ def _measured(job: dict[str, Any]) -> dict[str, Any]:
 
     Raises RunError if that fails, and UsageError for wrong arguments.
     """
-    env = {**KEPT_MEMORY, **os.environ, **waiting(os.environ)}
+    env = {**LARGE_PAGES, **os.environ, **waiting(os.environ)}
     command = processes.command("vqbench.profiling.profile_worker")
     done = subprocess.run(
         command, input=json.dumps(job), capture_output=True, encoding="utf-8", errors="replace", env=env

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from vqbench.errors import UsageError
 
-# What glibc's allocator reads when a process starts: nothing is mapped for one tensor alone, and nothing is returned
-# while the process lives. By default both happen with every large activation, so that each update pays anew for clean
-# pages: 13 to 30 % of its CPU time, of 20,000 to 120,000 page faults. Kept, an update has next to none, and the peak
-# grows by about a tenth. Pages of 2 MiB (THP_MEM_ALLOC_ENABLE) save less and cost more memory. No number depends on it.
-KEPT_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
+# torch's switch for pages of 2 MiB under large tensors, which it reads when it makes its first one. On Linux with a
+# processor, each step otherwise pays for every 4 KiB of its activations anew: about a seventh of its time. No number
+# depends on it. (glibc could be told to return nothing, which saves more, but its heap then grows by a whole tensor
+# at many allocations: the C library until version 2.37 does not reuse the place of an aligned block for its like.)
+LARGE_PAGES = {"THP_MEM_ALLOC_ENABLE": "1"}
 
 # What OpenMP runtimes (libgomp in torch's Linux wheels, libomp elsewhere) read when they are loaded, so with torch.
 SETTINGS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")

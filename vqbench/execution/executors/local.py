@@ -35,7 +35,7 @@ from vqbench.execution.stopping import KILL_SIGNALS, MAX_RESUMES, Stop
 from vqbench.spec import Job
 from vqbench.store.record import Failure, lacking
 from vqbench.system.durations import format_duration
-from vqbench.system.environment import KEPT_MEMORY, waiting
+from vqbench.system.environment import LARGE_PAGES, waiting
 
 MAX_FAILED_STARTS = 3  # in a row, after which the executor gives up
 
@@ -46,7 +46,7 @@ def worker_environment(processes_at_once: int) -> dict[str, str]:
     A single process has all threads, several divide them, and idle threads do not spin for long. Variables that the
     user has set are kept.
     """
-    variables = {**KEPT_MEMORY, **os.environ, **waiting(os.environ, processes_at_once)}
+    variables = {**LARGE_PAGES, **os.environ, **waiting(os.environ, processes_at_once)}
     if processes_at_once > 1:
         variables = {"OMP_NUM_THREADS": str(max(1, cores() // processes_at_once)), **variables}
     return variables
