@@ -72,7 +72,7 @@ class Gumbel(Quantizer):
 
         features, shared = Q.flatten(z, self.dim), [self.codebook, self.logits.weight, self.logits.bias]
         rows, codes, negentropy = Q.map_chunks(weigh_codes, features, self.num_codes, shared, noisy=self.training)
-        loss = self.kl * (negentropy / len(features) + log(self.num_codes))
+        loss = self.kl * (negentropy / features.shape[0] + log(self.num_codes))
         counts = Q.code_counts(codes, self.num_codes)
         return QuantizerOutput(Q.unflatten(rows, z), Q.code_map(codes, z), loss, Q.usage_logs(counts))
 

@@ -70,7 +70,7 @@ class HVQ(Quantizer):
         def weigh_codes(rows: Tensor, noise: Tensor | None, codebook: Tensor) -> tuple[Tensor, ...]:
             d = Q.squared_distances(rows, codebook)  # (n, K)
             negentropy, commitment = Q.posterior_sums(d, 1e-9)
-            kl = negentropy + len(rows) * log(self.num_codes)
+            kl = negentropy + rows.shape[0] * log(self.num_codes)
             if noise is None:
                 codes = d.argmin(1)
                 return codebook[codes], codes, kl, commitment

@@ -2,6 +2,7 @@
 
 Their gradients are written out, in as few passes over an (N, K) matrix as they need: with 64 dimensions each pass that
 autograd would add costs as much as a tenth of the product of features and codes, and some cost more than the product.
+Programs that ``torch.export`` traces have no gradients, and get the plain formulas.
 """
 
 from __future__ import annotations
@@ -74,6 +75,9 @@ def relaxed_sample(
     ``noise`` (N, K), or None for zeros, it is the relaxed sample of E. Jang et al., Categorical Reparameterization
     with Gumbel-Softmax, ICLR 2017, arXiv 1611.01144.
     """
+    if torch.compiler.is_exporting():
+        weights = ((logits if noise is None else logits + noise) / temperature).softmax(1)
+        return weights @ codebook, weights
     sampled: Callable[..., tuple[Tensor, Tensor]] = _RelaxedSample.apply
     return sampled(logits, noise, temperature, codebook)
 
@@ -103,6 +107,9 @@ def posterior_sums(d: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
         d: (N, K).
         epsilon: ε. The gradient takes q/(q + ε) for 1, which it is up to ε/q; that part has the weight q.
     """
+    if torch.compiler.is_exporting():
+        q = d.neg().softmax(1)
+        return (q * (q + epsilon).log()).sum(), (q * d).sum()
     summed: Callable[..., tuple[Tensor, Tensor]] = _PosteriorSums.apply
     return summed(d, epsilon)
 
@@ -132,6 +139,9 @@ def total_entropy(logits: Tensor) -> tuple[Tensor, Tensor]:
 
     ``logits`` are (N, K).
     """
+    if torch.compiler.is_exporting():
+        log_p = logits.log_softmax(1)
+        return -(log_p.exp() * log_p).sum(), log_p.exp().sum(0)
     totals: Callable[..., tuple[Tensor, Tensor]] = _TotalEntropy.apply
     return totals(logits)
 
@@ -164,4 +174,4 @@ def mean_and_total_entropy(logits: Tensor) -> tuple[Tensor, Tensor]:
     Probabilities are softmax(``logits``), (N, K). The second scalar is over the global batch.
     """
     each, sums = total_entropy(logits)
-    return each / len(logits), entropy(all_mean(sums / len(logits)))
+    return each / logits.shape[0], entropy(all_mean(sums / logits.shape[0]))
