@@ -10,8 +10,8 @@ from vqbench.errors import UsageError
 
 # torch's switch for pages of 2 MiB under large tensors, which it reads when it makes its first one. On Linux with a
 # processor, each step otherwise pays for every 4 KiB of its activations anew: about a seventh of its time. No number
-# depends on it. (glibc could be told to return nothing, which saves more, but its heap then grows by a whole tensor
-# at many allocations: the C library until version 2.37 does not reuse the place of an aligned block for its like.)
+# depends on it. (glibc can be set to return nothing. That saves more, but its heap then grows by a whole tensor at many
+# allocations: until version 2.37 it seldom reuses the place of an aligned block for one of the same size.)
 LARGE_PAGES = {"THP_MEM_ALLOC_ENABLE": "1"}
 
 # What OpenMP runtimes (libgomp in torch's Linux wheels, libomp elsewhere) read when they are loaded, so with torch.

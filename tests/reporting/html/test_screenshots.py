@@ -32,7 +32,7 @@ def reduced(picture: Image.Image) -> np.ndarray[Any, Any]:
 
 @pytest.mark.parametrize("name", ["compare", "codebooks", "images", "plots", "table"])
 def test_the_pictures_of_the_docs_show_today_s_page(browser: Any, pages: Path, name: str) -> None:
-    """A picture in README and docs has the size and looks of a fresh screenshot, which is kept with the others."""
+    """A picture in README and docs has the size and appearance of a fresh one, kept with the other screenshots."""
     from tools import screenshots
 
     file = f"report-{name}.png"
