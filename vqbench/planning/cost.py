@@ -55,6 +55,14 @@ def length(recipe: PluginSpec, data: DatasetInfo) -> Length:
     return result
 
 
+def updates_on(recipe: PluginSpec, data: PluginSpec) -> int | None:
+    """Optimizer updates of a training by ``recipe`` on the data set ``data``; None if they are unknown."""
+    with registry.contained("datasets", data.name):
+        made = registry.create("datasets", data.name, **data.args)
+        info = DatasetInfo(made.title, made.counts["train"], made.counts["test"], made.holdout)
+    return length(recipe, info).updates
+
+
 def _arguments(recipe: PluginSpec) -> str:
     """The arguments, for a recipe without a summary of its own."""
     return ", ".join(f"{name} {value}" for name, value in recipe.args.items() if value is not None)

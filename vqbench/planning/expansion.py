@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from vqbench import protocol
 from vqbench.errors import AssetError, UsageError, nearest
+from vqbench.planning.cost import updates_on
 from vqbench.planning.plan import PlannedRun
 from vqbench.spec import PluginSpec, RunSpec
 from vqbench.system.paths import path_of
@@ -61,7 +62,8 @@ def expand(suite: SuiteSpec, registry: Registry | None = None) -> list[PlannedRu
         for index, row in enumerate(suite.rows()):
             recipe, backbone = recipes[row.source], backbones[row.source]
             quantizer = _quantizer(suite, registry, row, dataset.name)
-            group = suite.table.group_of(dataset.name, quantizer.args)
+            lengths = {"updates": updates_on(recipe, data)} if "updates" in suite.table.grouped_by else {}
+            group = suite.table.group_of(dataset.name, {**quantizer.args, **lengths})
             if (row.label, group) in seen:
                 raise suite.error(
                     ("quantizers", row.source), f"a second row is labelled {row.label!r}; give it a `label` of its own"
@@ -143,7 +145,7 @@ def _on_parents(suite: SuiteSpec, registry: Registry, entries: Sequence[PlannedR
 
 def _require_groups(suite: SuiteSpec, entries: Sequence[PlannedRun]) -> None:
     """Raise UsageError unless the table's groups are known, and mix no data sets."""
-    known = ["dataset", *dict.fromkeys(name for entry in entries for name in entry.run.quantizer.args)]
+    known = ["dataset", "updates", *dict.fromkeys(name for entry in entries for name in entry.run.quantizer.args)]
     names = suite.table.grouped_by
     for by in names:
         if by not in known:

@@ -141,7 +141,7 @@ class SampleSettings(Model):
 class TableSpec(Model):
     """The layout of the table: blocks of rows, or groups of columns.
 
-    Both are by data set, by an argument's value, or by several of these.
+    Both are by data set, by the updates of a training, by an argument's value, or by several of these.
     """
 
     layout: Literal["rows", "side_by_side"] = Field(
@@ -149,7 +149,9 @@ class TableSpec(Model):
     )
     group: str | Annotated[list[str], AfterValidator(distinct)] = Field(
         default="dataset",
-        description="what makes a group: dataset, or an argument of the quantizers; a list of these: each combination",
+        description=(
+            "what makes a group: dataset, updates, or an argument of the quantizers; a list of these: each combination"
+        ),
     )
     columns: Annotated[list[str], AfterValidator(distinct)] | None = Field(
         default=None, description="metrics and facts of runs to show, in this order; null: all metrics"
@@ -160,7 +162,7 @@ class TableSpec(Model):
 
     @property
     def grouped_by(self) -> list[str]:
-        """The names that make a group: ``dataset``, or arguments of quantizers."""
+        """The names that make a group: ``dataset``, ``updates``, or arguments of quantizers."""
         return [self.group] if isinstance(self.group, str) else self.group
 
     def group_of(self, dataset: str, args: Mapping[str, Any]) -> Any:
@@ -172,4 +174,6 @@ class TableSpec(Model):
 
     def group_text(self, group: Any) -> str:
         """Return a value of :meth:`group_of` as a heading, such as "dim = 4"."""
+        if self.group == "updates":
+            return f"{group:,} updates"
         return f"{self.group} = {group}" if isinstance(self.group, str) else str(group)

@@ -71,7 +71,7 @@ class _BDTable:
         return _column(name, self.plan.metrics[name])
 
     def _axis(self) -> str:
-        axes = [name for name in self.plan.suite.table.grouped_by if name != "dataset"]
+        axes = [name for name in self.plan.suite.table.grouped_by if name not in ("dataset", "updates")]
         if len(axes) != 1:
             raise UsageError(
                 "a BD-rate compares curves, and this suite's rows are points: give it several values of an argument "
