@@ -6,9 +6,13 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from vqbench import registry
 from vqbench.registry import discovery
+
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")  # no test is one of speed, and machines are shared
 
 
 def pytest_configure(config: pytest.Config) -> None:

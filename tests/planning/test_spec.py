@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from vqbench.errors import StoreError, UsageError
 from vqbench.planning import suite_files
 from vqbench.planning.expansion import expand
+from vqbench.planning.loading import resolve
 from vqbench.planning.overrides import Override, override
 from vqbench.planning.suite import SuiteSpec
 from vqbench.planning.suite_files import find_suite, known_suites, load_suite
@@ -293,6 +294,19 @@ def test_what_a_table_groups_by_is_no_part_of_the_label():
     entries = expand(suite(TEXT, "codebook.num_codes=[16, 32]", "table.group=num_codes", *one), Fake())
     assert [(entry.label, entry.group) for entry in entries[:4]] == [("VQ", 16), ("VQ", 32), ("cvq", 16), ("cvq", 32)]
     assert {entry.group for entry in expand(suite(), Fake())} == {"mnist", "cifar10"}
+
+
+def test_a_table_of_several_lengths_has_a_block_for_each():
+    """A table grouped by updates names each block and run by them, and keeps one label from standing twice in one."""
+    short = "train: {clean: {epochs: 1, batch_size: %d}}"
+    rows = f"[{{vq: {{}}, {short}}}, vq, {{cvq: {{}}, {short}}}]"
+    changes = ("train={clean: {epochs: 2, batch_size: 64}}", "datasets=[fashion_mnist_5k]", "table.group=updates")
+    plan = resolve(suite(TEXT, f"quantizers={rows % (64, 64)}", "seeds=[1]", *changes), "", False)
+    assert [(entry.label, entry.group) for entry in plan.entries] == [("vq", 55), ("vq", 110), ("cvq", 55)]
+    assert [plan.label(entry.run) for entry in plan.entries] == ["vq, 55 updates", "vq, 110 updates", "cvq, 55 updates"]
+    assert plan.suite.table.group_text(16_000) == "16,000 updates"
+    with pytest.raises(UsageError, match=r"quantizers.1: a second row is labelled 'vq'"):  # 1 epoch of 32, 2 of 64
+        expand(suite(TEXT, f"quantizers={rows % (32, 64)}", "seeds=[1]", *changes))
 
 
 def test_rows_that_a_table_cannot_tell_apart():
