@@ -13,7 +13,7 @@ import pytest
 from tests.support.tiny_suite import vqbench, write
 from vqbench.errors import UsageError
 from vqbench.planning import loading
-from vqbench.reporting import results_diff
+from vqbench.reporting.changes import states
 from vqbench.store.results import ResultStore
 from vqbench.system import provenance
 from vqbench.system.output import write_text
@@ -44,7 +44,7 @@ def hanging_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     (tmp_path / "git").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setattr(provenance, "GIT_SECONDS", 0.1)
-    monkeypatch.setattr(results_diff, "GIT_SECONDS", 0.1)
+    monkeypatch.setattr(states, "GIT_SECONDS", 0.1)
     provenance.commit.cache_clear()
     yield
     provenance.commit.cache_clear()
@@ -54,7 +54,7 @@ def hanging_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
 def test_git_is_not_waited_for(tmp_path: Path) -> None:
     """A record goes without its commit, and `diff` says why it cannot look into the past."""
     assert provenance.commit() is None
-    with pytest.raises(UsageError, match=r"git cannot be called .*timed out"), results_diff.state("HEAD", tmp_path):
+    with pytest.raises(UsageError, match=r"git cannot be called .*timed out"), states.state("HEAD", tmp_path):
         pass
 
 

@@ -174,7 +174,7 @@ class TableJson(TypedDict):
 class ChangeJson(TypedDict):
     """One metric of one kind of run in both states of ``vqbench diff``."""
 
-    what: Annotated[str, meaning("data set, quantizer and its arguments")]
+    what: Annotated[str, meaning("data set, quantizer and the arguments that tell it apart")]
     protocol: str
     metric: str
     seeds: Annotated[list[int], meaning("seeds that both states have")]
@@ -189,12 +189,26 @@ class ChangeJson(TypedDict):
 
 
 @with_config(EXACT)
+class MachineSpreadJson(TypedDict):
+    """How far equal runs differ in one metric that other machines trained."""
+
+    protocol: str
+    metric: str
+    runs: Annotated[int, meaning("kinds of run that both states have, trained on other machines")]
+    mean: Annotated[Number, meaning("of their values in both states")]
+    median: Annotated[Number, meaning("of the absolute differences")]
+    largest: Annotated[Number, meaning("of the absolute differences")]
+    largest_of: Annotated[str, meaning("the run with the largest one")]
+
+
+@with_config(EXACT)
 class DiffJson(TypedDict):
     """``vqbench diff A B --json``."""
 
     a: str
     b: str
     changes: list[ChangeJson]
+    machines: list[MachineSpreadJson]
     new: Annotated[list[str], meaning("kinds of run that only B has")]
     gone: Annotated[list[str], meaning("kinds of run that only A has")]
     suites: Annotated[dict[str, list[str]], meaning("state -> suites of its runs, with the options of their settings")]

@@ -56,7 +56,7 @@ def length(recipe: PluginSpec, data: DatasetInfo) -> Length:
 
 
 def updates_on(recipe: PluginSpec, data: PluginSpec) -> int | None:
-    """Optimizer updates of a training by ``recipe`` on the data set ``data``; None if they are unknown."""
+    """Optimizer updates of a training by ``recipe`` on ``data``, if known."""
     with registry.contained("datasets", data.name):
         made = registry.create("datasets", data.name, **data.args)
         info = DatasetInfo(made.title, made.counts["train"], made.counts["test"], made.holdout)

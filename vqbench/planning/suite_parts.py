@@ -162,7 +162,7 @@ class TableSpec(Model):
 
     @property
     def grouped_by(self) -> list[str]:
-        """The names that make a group: ``dataset``, ``updates``, or arguments of quantizers."""
+        """The names that make a group: dataset, updates, or arguments."""
         return [self.group] if isinstance(self.group, str) else self.group
 
     def group_of(self, dataset: str, args: Mapping[str, Any]) -> Any:

@@ -65,7 +65,7 @@ def test_new_and_gone_runs_are_named(tmp_path: Path, capsys: pytest.CaptureFixtu
     changed_store(tmp_path / "a", {1: 0.0})
     (tmp_path / "b").mkdir()
     assert vqbench("diff", tmp_path / "a", tmp_path / "b") == 0
-    assert "gone: few: vq()" in capsys.readouterr().out
+    assert "gone: few: vq\n" in capsys.readouterr().out
 
 
 def test_commits_and_dates_name_the_past(
@@ -89,3 +89,28 @@ def test_commits_and_dates_name_the_past(
     for wrong, message in (("2020-01-01", "no commit of that day"), ("nonsense", "neither a folder, nor a commit")):
         assert vqbench("diff", wrong, "results") == 2
         assert message in capsys.readouterr().err
+
+
+def test_other_machines_are_no_change(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Values of equal runs on two machines get no verdict; how far they differ is summed up, and shown from a file."""
+    for folder, machine, values in (("a", "one", (1.0, 2.0)), ("b", "other", (1.5, 2.25))):
+        store = ResultStore(tmp_path / folder)
+        for codes, value in zip((8, 16), values, strict=True):
+            parts = [PluginSpec(name, 1, {}) for name in ("autoencoder", "conv", "few")]
+            run = RunSpec(*parts, PluginSpec("vq", 1, {"beta": 0.25, "num_codes": codes}), seed=1)
+            made = {"seconds": 1.0, "date": "2026-01-31", "device": machine}
+            store.write(Record(run, {"clean": {"psnr": Value(value, 1, 1, 200)}}, made))
+    assert vqbench("diff", tmp_path / "a", tmp_path / "b", "--json") == 0
+    printed = capsys.readouterr().out
+    [spread] = json.loads(printed)["machines"]
+    assert (spread["runs"], spread["mean"], spread["median"], spread["largest"]) == (2, 1.6875, 0.375, 0.5)
+    assert spread["largest_of"] == "few: vq(num_codes=8)"
+    (tmp_path / "kept.json").write_text(printed)
+    assert vqbench("diff", "--show", tmp_path / "kept.json") == 0
+    row = capsys.readouterr().out.splitlines()[-1]
+    assert [cell.strip() for cell in row.strip("|").split("|")][:5] == ["psnr", "2", "1.69", "0.375", "0.5"]
+    (tmp_path / "kept.json").write_text("[]")
+    assert vqbench("diff", "--show", tmp_path / "kept.json") == 2
+    assert "not what `vqbench diff --json` prints" in capsys.readouterr().err
+    assert vqbench("diff", tmp_path) == 2
+    assert "give two states to compare" in capsys.readouterr().err
