@@ -1,4 +1,4 @@
-"""An index of the records of a results folder, so that unchanged ones are not read again.
+"""Index records of a results folder, so that unchanged ones are not read again.
 
 It is a cache: a file in a folder of the user, one per results folder, with a :class:`RecordSummary` per record and the
 state of its file. A record whose file has another state, or none in the index, is read; so is every damaged one. What
