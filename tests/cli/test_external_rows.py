@@ -284,12 +284,20 @@ def test_options_belong_together(words: tuple[str, ...], here: Folder, capsys: p
     assert "--row" in capsys.readouterr().err
 
 
-def test_stored_again(here: Folder, capsys: pytest.CaptureFixture[str]) -> None:
-    """The same images get further metrics; other images of the same label are refused."""
+def test_stored_again(here: Folder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same images get further metrics; others of the same label are refused, files before they are measured."""
     assert measure("better.npy", "--metrics", "l1") == 0
     assert measure("better.npy", "--metrics", "ssim") == 0
     assert external_rows.read_at(stored(here)).values["clean"].keys() == {"l1", "ssim"}
-    assert measure("exported/reconstructions.npy") == 2
+    capsys.readouterr()
+    with monkeypatch.context() as context:
+        context.setattr("vqbench.measuring.pair_measurement.measure_pairs", None)
+        assert measure("exported/reconstructions.npy") == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "of other reconstructions or codes; delete this folder" in " ".join(shown.err.split())
+    np.save("shuffled.npy", np.load("better.npy")[::-1])
+    assert measure("shuffled.npy") == 2, "the same images, of other originals"
     assert "of other reconstructions or codes; delete this folder" in " ".join(capsys.readouterr().err.split())
 
 

@@ -33,6 +33,7 @@ IGNORED = {
     "colours, of sets": (("measure", *SETS, "--as-rgb"), "--as-rgb: of pairs"),
     "a results folder": (("measure", *PAIR, "--runs", "elsewhere"), "--runs elsewhere: where a row is written"),
     "a format beside JSON": (("measure", *PAIR, "--json", "--format", "csv"), "--format csv and --json"),
+    "of a table beside JSON": (("table", "quick", "--json", "--format", "csv"), "--format csv and --json"),
     "--alone": (("explain", *PAIR, "--alone"), "--alone: with --target alone"),
     "--to": (("explain", *PAIR, "--target", "psnr=20.0", "--to", "official"), "--to official: --target ends nowhere"),
     "metrics": (

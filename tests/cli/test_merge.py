@@ -40,6 +40,24 @@ def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert [len(data[state]) for state in ("copied", "conflict", "unfinished")] == [0, 1, 1]
 
 
+@pytest.mark.parametrize("output", ["a/out", "link/deep/out", "b/" + FIRST.dataset.name])
+def test_an_output_inside_a_source_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], output: str
+) -> None:
+    """A folder that is only read gets no results folder inside it, also by a link; nothing is written."""
+    monkeypatch.chdir(tmp_path)
+    store(Path("a"), FIRST)
+    store(Path("b"), SECOND)
+    Path("link").symlink_to("b")
+    before = files(tmp_path)
+    assert vqbench("merge", "a", "b", "-o", output) == 2
+    shown = capsys.readouterr()
+    assert "is inside" in shown.err
+    assert (shown.out, len(shown.err.splitlines())) == ("", 1)
+    assert files(tmp_path) == before
+    assert vqbench("merge", "a", "b", "-o", "a-and-b") == 0, "a name that only begins alike"
+
+
 def test_an_unwritable_target_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A target below a file, or one that is a file, is one sentence, and the sources are unchanged."""
     store(tmp_path / "a", FIRST)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import isfinite, isnan
 from pathlib import Path
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from vqbench.planning.plan import Plan
     from vqbench.store.external_record import ExternalRecord
     from vqbench.store.record import Value
+    from vqbench.store.results import ResultStore
 
 LONGEST = 60  # letters of a label
 BITS = "bits"  # the metric of a rate
@@ -46,6 +47,21 @@ class ExternalRow:
             raise UsageError(
                 f"--row {self.label!r}: {self.plan.suite.name} trains a row of this label; give another one"
             )
+
+    @property
+    def suite(self) -> str:
+        """The name of the suite that records of the row have."""
+        return self.plan.suite.name_in_file
+
+    def dataset(self, name: str) -> dict[str, Any]:
+        """Return the data set that the suite calls ``name``, as records have it."""
+        return next(entry.run.dataset for entry in self.plan.entries if entry.dataset == name).to_dict()
+
+    def place(self, dataset: str, images: int) -> tuple[str, str, str, int]:
+        """Return the place of the row; see :class:`ExternalRecord`."""
+        from vqbench.store.external_record import place_of
+
+        return place_of(self.suite, self.label, self.dataset(dataset), images)
 
     def protocols(self) -> list[str]:
         """Return the protocols that the suite measures by."""
@@ -125,8 +141,7 @@ class MeasuredRow:
         from vqbench.system.provenance import current_provenance
         from vqbench.training.engine import devices_of
 
-        entries, about = self.row.plan.entries, self.evaluation.about
-        dataset = next(entry.run.dataset for entry in entries if entry.dataset == self.known.dataset)
+        about = self.evaluation.about
         given: dict[str, Any] = {name: _side(about[name]) for name in ("originals", "reconstructions")}
         given |= {"pairs": self.known.digest(self.digests[:, : 2 * SIZE]), "codes": self._codes()}
         given |= {"matched_by": self.inputs.matched.by}
@@ -137,8 +152,8 @@ class MeasuredRow:
         by = {"by": self.row.measured_by} if self.row.measured_by else {}
         return ExternalRecord(
             label=self.row.label,
-            suite=self.row.plan.suite.name_in_file,
-            dataset=dataset.to_dict(),
+            suite=self.row.suite,
+            dataset=self.row.dataset(self.known.dataset),
             images=len(self.known.places),
             given=given,
             values=_with_bits(_values(self.evaluation, self.known), self.rate),
@@ -275,8 +290,9 @@ def store_measured(
     from vqbench.store import external_rows
     from vqbench.store.results import ResultStore
 
-    device = how.get("device", "cpu")
-    known = known_images(inputs, row.datasets(), how.get("progress", lambda done, total: None))
+    device, progress = how.get("device", "cpu"), how.get("progress", lambda done, total: None)
+    known = known_images(inputs, row.datasets(), progress)
+    _require_no_other(row, inputs, known, ResultStore(runs), progress)
     how["protocols"] = how.get("protocols") or row.protocols()
     how["metrics"] = how.get("metrics") or row.metrics(inputs.codes is not None)
     evaluation, digests = measure_digested(inputs, **how)
@@ -287,6 +303,30 @@ def store_measured(
         raise NotKept(evaluation, error, f"row {row.label!r}") from error
     facts = {"label": row.label, "suite": row.plan.suite.name, "folder": str(folder)}
     return replace(evaluation, about={**evaluation.about, "row": facts})
+
+
+def _require_no_other(
+    row: ExternalRow,
+    inputs: PairInputs | ModelInputs,
+    known: KnownImages,
+    runs: ResultStore,
+    progress: Callable[[int, int], None],
+) -> None:
+    """Raise UsageError if ``runs`` has the row with other reconstructions.
+
+    Those of a model are only known once it has made them; then writing the row raises.
+    """
+    from vqbench.measuring.known_images import reconstructions_digest
+    from vqbench.measuring.pair_inputs import PairInputs
+    from vqbench.store import external_rows
+
+    place = row.place(known.dataset, len(known.places))
+    earlier = [each for each in external_rows.external_records(runs) if each.place == place]
+    if earlier and isinstance(inputs, PairInputs):
+        digest = reconstructions_digest(inputs, progress)
+        for each in earlier:
+            if each.given["reconstructions"]["digest"] != digest:
+                raise external_rows.exists_already(runs, each)
 
 
 def _opened(

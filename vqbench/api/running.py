@@ -223,7 +223,8 @@ def _carry_out(
             if report or options.quiet:
                 options = replace(options, listen=_listen(report, log))
             options = replace(options, plugins=suite.plugins)
-            summary = run_suites([plan], ResultStore(folder), options, stop, notes.append)
+            store = ResultStore(folder, assets.cache_folder() / "records")
+            summary = run_suites([plan], store, options, stop, notes.append)
     except Interrupted as error:
         if type(error) is Interrupted:  # by Ctrl-C
             raise KeyboardInterrupt(str(error)) from None

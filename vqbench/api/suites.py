@@ -178,11 +178,12 @@ def plan(
     0  identity  fashion_mnist_5k    42  to do      330
     1        vq  fashion_mnist_5k    42  to do      330
     """
+    from vqbench.assets import cache_folder
     from vqbench.reporting.data_frames import plan_frame
     from vqbench.reporting.run_matrix import run_matrix
     from vqbench.store.results import ResultStore
 
-    runs = ResultStore(text_or_path("store", store, "the folder of the runs"))
+    runs = ResultStore(text_or_path("store", store, "the folder of the runs"), cache_folder() / "records")
     published = ResultStore(text_or_path("results", results, "the folder of published records"))
     resolved = as_suite(suite).resolve([runs, published])
     matrix = run_matrix(resolved, runs)

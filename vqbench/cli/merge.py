@@ -58,6 +58,9 @@ def merge(
             raise UsageError(f"{path}: does not exist; name an existing results folder")
     if a.resolve() == b.resolve():
         raise UsageError(f"{a} and {b} are the same folder; name two")
+    for source in (a, b):
+        if output is not None and source.resolve() in output.resolve().parents:
+            raise UsageError(f"-o {output}: is inside {source}, which is only read; name a folder outside of it")
     sources = [ResultStore(a), ResultStore(b)]
     target = ResultStore(output or a)
     runs: dict[str, list[MergedRun]] = defaultdict(list)

@@ -73,13 +73,13 @@ def plan(
 def _print_forecast(
     planned: Plan, store: Path, results: Path, side_by_side: list[int], gpus: int | None, as_json: bool
 ) -> None:
+    from vqbench.assets import cache_folder
     from vqbench.planning import forecast
     from vqbench.store.results import ResultStore
     from vqbench.system.environment import count_gpus
 
-    expected = forecast.forecast(
-        planned, ResultStore(store), ResultStore(results), side_by_side, gpus or count_gpus() or None
-    )
+    runs, published = (ResultStore(folder, cache_folder() / "records") for folder in (store, results))
+    expected = forecast.forecast(planned, runs, published, side_by_side, gpus or count_gpus() or None)
     print_damage(expected.damage)
     if as_json:
         print_json(expected.data)
@@ -93,7 +93,7 @@ def _print_matrix(planned: Plan, store: Path, results: Path, as_json: bool) -> N
     from vqbench.store.results import ResultStore
     from vqbench.system.output import fold
 
-    runs = ResultStore(store)
+    runs = ResultStore(store, cache_folder() / "records")
     shared = shared_runs(planned, [runs, ResultStore(results), ResultStore(cache_folder() / "resolved")])
     matrix = run_matrix(planned, runs, shared)
     print_damage(matrix.damage)

@@ -147,12 +147,13 @@ def run_and_print(plans: Sequence[Plan], folder: Path, options: RunOptions, stop
     The code is 1 if some runs failed, else 0. Raises Interrupted, with its own exit code, if the work was stopped
     before its end.
     """
+    from vqbench.assets import cache_folder
     from vqbench.cli.table import table_text
     from vqbench.execution.suite_runner import run_suites
     from vqbench.reporting.run_states import remaining
     from vqbench.store.results import ResultStore
 
-    store = ResultStore(folder)
+    store = ResultStore(folder, cache_folder() / "records")
     summary = run_suites(plans, store, options, stop, note)
     if summary is None:  # a rank other than the first, which prints nothing
         return 0

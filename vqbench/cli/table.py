@@ -74,6 +74,8 @@ def table(
         raise UsageError("--reference belongs to --bd-rate; give both, or neither")
     if paper and bd_rate is not None:
         raise UsageError("--paper and --bd-rate exclude each other; no BD-rate is printed in the paper")
+    if as_json and style not in ("text", "json"):
+        raise UsageError(f"--format {style} and --json: the table is written in one format; give one of them")
     require_folder(store)
     selection = Selection(only, skip, seeds, metrics, sets, plugin, epochs, batch_size, subset, test_images)
     name = suite_or_default(suite, "showing")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,9 @@ import numpy as np
 from vqbench.dataset import Dataset
 from vqbench.errors import UsageError
 from vqbench.images import read_ahead, workers
-from vqbench.measuring.image_digests import image_digest
-from vqbench.measuring.inputs.image_input import DamagedImage, InputImage
+from vqbench.measuring.image_digests import image_digest, set_digest
+from vqbench.measuring.inputs.image_input import DamagedImage, ImageInput, InputImage
+from vqbench.measuring.inputs.value_range import ValueRange
 from vqbench.measuring.models.model_inputs import ModelInputs
 from vqbench.measuring.pair_inputs import PairInputs
 from vqbench.measuring.pair_stream import PART, THREADS
@@ -47,7 +48,7 @@ def known_images(
         DamagedImage: an image that cannot be decoded.
         AssetError: the images of a data set are not on this machine.
     """
-    digests = list(_digests(inputs, progress))
+    digests = list(_digests(inputs.originals, inputs.matched.originals, inputs.original_range, progress))
     found = {}
     for name, dataset in datasets.items():
         total, places = _places(digests, dataset)
@@ -63,18 +64,29 @@ def known_images(
     raise UsageError(_unknown(inputs, datasets, found))
 
 
-def _digests(inputs: PairInputs | ModelInputs, progress: Callable[[int, int], None]) -> Iterator[bytes]:
-    """Yield the digest of every original, in the order of the pairs."""
-    total = len(inputs.matched)
+def reconstructions_digest(inputs: PairInputs, progress: Callable[[int, int], None]) -> str:
+    """Return the digest of all reconstructions, as their measurement would.
+
+    They are decoded once. Raises DamagedImage for an image that cannot be.
+    """
+    places = inputs.matched.reconstructions
+    return set_digest(_digests(inputs.reconstructions, places, inputs.reconstruction_range, progress))
+
+
+def _digests(
+    images: ImageInput, places: Sequence[int], scale: ValueRange | None, progress: Callable[[int, int], None]
+) -> Iterator[bytes]:
+    """Yield the digest of the image at each of ``places``."""
+    total = len(places)
 
     def part(start: int) -> list[InputImage | DamagedImage]:
-        return inputs.originals.read(inputs.matched.originals[start : start + PART])
+        return images.read(places[start : start + PART])
 
-    for images in read_ahead(range(0, total, PART), part, min(workers(), THREADS)):
-        for image in images:
+    for decoded in read_ahead(range(0, total, PART), part, min(workers(), THREADS)):
+        for image in decoded:
             if isinstance(image, DamagedImage):
                 raise image
-            yield image_digest(image, inputs.original_range)
+            yield image_digest(image, scale)
         progress(0, total)
 
 

@@ -139,12 +139,11 @@ class PairInputs:
     @cached_property
     def reader(self) -> PairReader:
         """The pairs as batches."""
-        ranges = tuple(None if each is None else each.range for each in self.extremes)
         return PairReader(
             self.originals,
             self.reconstructions,
             self.matched,
-            (ranges[0], ranges[1]),
+            (self.original_range, self.reconstruction_range),
             self.options.skip_damaged,
             self.options.as_rgb,
         )
@@ -153,6 +152,11 @@ class PairInputs:
     def original_range(self) -> ValueRange | None:
         """Range of originals that are floats; None: uint8."""
         return None if self.extremes[0] is None else self.extremes[0].range
+
+    @property
+    def reconstruction_range(self) -> ValueRange | None:
+        """Range of reconstructions that are floats; None: uint8."""
+        return None if self.extremes[1] is None else self.extremes[1].range
 
     @property
     def bits_per_image(self) -> float | None:

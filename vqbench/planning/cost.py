@@ -10,7 +10,7 @@ from vqbench import registry
 from vqbench.errors import VqbenchError
 from vqbench.planning.plan import DatasetInfo, Length, Plan
 from vqbench.spec import Job, PluginSpec, RunSpec
-from vqbench.store.record import Record
+from vqbench.store.record_summary import RecordSummary
 from vqbench.store.results import ResultStore
 
 # Seconds on two cores of a server, as measured with the small backbone: per update, per 32x32 image in it, and per run
@@ -33,9 +33,8 @@ def rough_estimate(plan: Plan, run: RunSpec) -> float | None:
     None for other backbones than the small one, and for second stages, whose times were not measured.
     """
     batch, steps = run.recipe.args.get("batch_size"), updates(plan, run)
-    sizes = {entry.run.key: plan.datasets[entry.dataset].size for entry in plan.entries}
     small = run.backbone.name == "conv" and SMALL_BACKBONE.items() <= run.backbone.args.items()
-    size = sizes.get(run.key)
+    size = plan.image_size(run)
     known = small and run.parent is None and run.recipe.name == "autoencoder"
     return rough_seconds(steps, batch, size) if known and steps and batch and size else None
 
@@ -93,11 +92,11 @@ def kind(run: RunSpec) -> str:
     return json.dumps([parts["recipe"], parts["backbone"], parts["dataset"], run.quantizer.name], sort_keys=True)
 
 
-def median_seconds(records: Iterable[Record]) -> dict[str, float]:
+def median_seconds(records: Iterable[RecordSummary]) -> dict[str, float]:
     """Median seconds of training, by kind of run."""
     seconds: dict[str, list[float]] = {}
     for record in records:
-        seconds.setdefault(kind(record.run), []).append(record.made["seconds"])
+        seconds.setdefault(kind(record.run), []).append(record.seconds)
     return {kind: sorted(each)[len(each) // 2] for kind, each in seconds.items()}
 
 
@@ -109,7 +108,7 @@ def expected_seconds(plans: Sequence[Plan], store: ResultStore, jobs: Sequence[J
     """
     stages = [(plan, run) for plan in plans for run in plan.runs()]
     steps = {run.key: updates(plan, run) or 0 for plan, run in stages}
-    records = {record.run.key: record for record in store.records()}
+    records = {record.run.key: record for record in store.summaries()}
     known = median_seconds(records.values())
     rates = sorted(
         known[kind(job.run)] / steps[job.run.key] for job in jobs if kind(job.run) in known and steps[job.run.key]
@@ -118,7 +117,7 @@ def expected_seconds(plans: Sequence[Plan], store: ResultStore, jobs: Sequence[J
 
     def seconds(run: RunSpec) -> float:
         if run.key in records:
-            return math.fsum(each["seconds"] for each in records[run.key].made.get("measured", []))
+            return math.fsum(seconds for _, seconds in records[run.key].measured)
         return known.get(kind(run), rate * steps[run.key] or math.inf)
 
     return {job.run.key: seconds(job.run) for job in jobs}

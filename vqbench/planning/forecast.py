@@ -21,7 +21,8 @@ from vqbench.errors import counted
 from vqbench.planning.cost import cheapest_first, expected_seconds, updates, updates_of
 from vqbench.planning.plan import Plan
 from vqbench.spec import Job, RunSpec
-from vqbench.store.record import Record, lacking
+from vqbench.store.record import lacking
+from vqbench.store.record_summary import RecordSummary
 from vqbench.store.results import ResultStore
 from vqbench.system.durations import format_duration
 from vqbench.system.output import grid
@@ -98,16 +99,16 @@ def measured(plan: Plan, stores: Iterable[ResultStore]) -> dict[str, MeasuredTim
     scaling = {run.recipe.name: _scaling(run) for run in plan.runs()}
     likes = {_trained_like(run, scaling[run.recipe.name]) for run in plan.runs()}
     devices: dict[str, MeasuredTimes] = {}
-    records = {record.run.key: record for store in stores for record in store.records()}
+    records = {record.run.key: record for store in stores for record in store.summaries()}
     for record in records.values():
         data = plan.datasets.get(record.run.dataset.name)
         if data is None:
             continue
         if (like := _trained_like(record.run, scaling.get(record.run.recipe.name, ()))) in likes:
-            here = devices.setdefault(_device(record.made), MeasuredTimes(_is_gpu(record.made)))
+            here = devices.setdefault(_device(record.trained), MeasuredTimes(_is_gpu(record.trained)))
             if count := plan.length(record.run).updates or updates_of(record.run, data):
-                here.update.setdefault(like, []).append(record.made["seconds"] / count)
-        gpus = {_device(each): _is_gpu(each) for each in record.made.get("measured", [])}
+                here.update.setdefault(like, []).append(record.seconds / count)
+        gpus = {_device(each): _is_gpu(each) for each, _ in record.measured}
         for device, metrics, seconds in _passes(record):
             here = devices.setdefault(device, MeasuredTimes(gpus[device]))
             here.measuring.setdefault((_measured_like(record.run), metrics), []).append(seconds)
@@ -146,15 +147,15 @@ def _is_gpu(provenance: Mapping[str, Any]) -> bool:
     return provenance.get("cpu") not in (None, provenance.get("device"))
 
 
-def _passes(record: Record) -> list[tuple[str, Metrics, float]]:
+def _passes(record: RecordSummary) -> list[tuple[str, Metrics, float]]:
     """Each measurement of a run, and all of them together.
 
     The latter only if they were several on one device.
     """
     passes = []
-    for each in record.made.get("measured", []):
+    for each, seconds in record.measured:
         metrics = frozenset((protocol, name) for protocol, names in each["metrics"].items() for name in names)
-        passes.append((_device(each), metrics, each["seconds"]))
+        passes.append((_device(each), metrics, seconds))
     apart = sum(len(metrics) for _, metrics, _ in passes) == len(frozenset().union(*(m for _, m, _ in passes)))
     if len(passes) > 1 and apart and len({device for device, _, _ in passes}) == 1:
         union = frozenset().union(*(metrics for _, metrics, _ in passes))

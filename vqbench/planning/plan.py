@@ -113,6 +113,17 @@ class Plan:
     def _first(self) -> dict[str, RunSpec]:
         return {entry.run.key: entry.run for entry in self.entries}
 
+    def image_size(self, run: RunSpec) -> int | None:
+        """Height and width in pixels of the images of ``run``.
+
+        None for second stages, and in plans of earlier versions.
+        """
+        return self._sizes.get(run.key)
+
+    @cached_property
+    def _sizes(self) -> dict[str, int | None]:
+        return {entry.run.key: self.datasets[entry.dataset].size for entry in self.entries}
+
     def label(self, run: RunSpec) -> str:
         """The label of the first row with ``run``; of a second stage, its first's.
 

@@ -15,7 +15,8 @@ from vqbench.planning.cost import kind, median_seconds, rough_estimate, updates
 from vqbench.planning.plan import Plan
 from vqbench.planning.suite_files import known_suites
 from vqbench.reporting.run_states import row_name
-from vqbench.store.record import Record, lacking
+from vqbench.store.record import lacking
+from vqbench.store.record_summary import RecordSummary
 from vqbench.store.results import ResultStore
 
 
@@ -83,7 +84,7 @@ def run_matrix(plan: Plan, store: ResultStore, shared: Mapping[str, Sequence[str
     ``shared`` are the names of other suites with the same run, by key; see :func:`shared_runs`.
     """
     with _without_garbage_collection():
-        records = {record.run.key: record for record in store.records()}  # each is read once; there may be thousands
+        records = {record.run.key: record for record in store.summaries()}  # there may be thousands
         known = median_seconds(records.values())
         wanted = {second: plan.wanted_of(second) for second in (False, True)}
         cells = []
@@ -99,7 +100,7 @@ def run_matrix(plan: Plan, store: ResultStore, shared: Mapping[str, Sequence[str
                     key=run.key,
                     state=store.standing(run) or failed or _next_step(record, missing),
                     updates=updates(plan, run),
-                    seconds=record.made["seconds"] if record else known.get(kind(run)),
+                    seconds=record.seconds if record else known.get(kind(run)),
                     rough=rough_estimate(plan, run),
                     shared_with=tuple(shared.get(run.key, ())),
                 )
@@ -108,7 +109,7 @@ def run_matrix(plan: Plan, store: ResultStore, shared: Mapping[str, Sequence[str
     return RunMatrix(plan.suite.name, cells, [text for path, text in store.damage.items() if path not in own])
 
 
-def _next_step(record: Record | None, missing: Mapping[str, Any]) -> str:
+def _next_step(record: RecordSummary | None, missing: Mapping[str, Any]) -> str:
     """What is left to do of a run that did not fail."""
     return "done" if not missing else "to measure" if record else "to do"
 

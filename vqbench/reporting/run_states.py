@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from vqbench.planning.plan import Plan, PlannedRun
 from vqbench.spec import RunSpec
-from vqbench.store.record import lacking
+from vqbench.store.record import Record, lacking
 from vqbench.store.results import ResultStore
 
 
@@ -42,7 +42,7 @@ def run_states(plan: Plan, store: ResultStore) -> list[RunState]:
                 dataset=entry.dataset,
                 seed=entry.seed,
                 key=run.key,
-                state=state(plan, store, run),
+                state=_state(plan, store, run, record),
                 seconds=seconds,
                 date=date,
             )
@@ -62,7 +62,11 @@ def counts(states: Iterable[RunState]) -> dict[str, int]:
 
 def state(plan: Plan, store: ResultStore, run: RunSpec) -> str:
     """Describe the state of one run of ``plan``, with the reason of a failure."""
-    missing = lacking(store.sound(run), plan.wanted(run))
+    return _state(plan, store, run, store.sound(run))
+
+
+def _state(plan: Plan, store: ResultStore, run: RunSpec, record: Record | None) -> str:
+    missing = lacking(record, plan.wanted(run))
     if not missing:
         return "done"
     if damaged := store.standing(run):

@@ -53,7 +53,7 @@ class ExternalRecord:
     @property
     def place(self) -> tuple[str, str, str, int]:
         """The row of a table that it is shown as: suite, label, data set and images."""
-        return self.suite, self.label, json.dumps(self.dataset, sort_keys=True), self.images
+        return place_of(self.suite, self.label, self.dataset, self.images)
 
     @property
     def folder_name(self) -> str:
@@ -112,6 +112,11 @@ class ExternalRecord:
             self.values[protocol] = {**metrics, **self.values.get(protocol, {})}
         self.unknown = {**other.unknown, **self.unknown}
         return sum(map(len, self.values.values())) > before
+
+
+def place_of(suite: str, label: str, dataset: Mapping[str, Any], images: int) -> tuple[str, str, str, int]:
+    """Return :attr:`ExternalRecord.place` of a row that need not exist."""
+    return suite, label, json.dumps(dataset, sort_keys=True), images
 
 
 def differences(a: Mapping[str, Mapping[str, Value]], b: Mapping[str, Mapping[str, Value]]) -> list[str]:

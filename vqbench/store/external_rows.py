@@ -92,10 +92,18 @@ def images_of(store: ResultStore, record: ExternalRecord) -> dict[str, np.ndarra
         return {}
 
 
-def rival(store: ResultStore, record: ExternalRecord) -> Path | None:
-    """Return the folder of a row of the same name with other images, or None."""
+def rival(store: ResultStore, record: ExternalRecord) -> ExternalRecord | None:
+    """Return the record of a row of the same name with other images, or None."""
     others = (each for each in external_records(store) if each.place == record.place and each.key != record.key)
-    return next((folder_of(store, each) for each in others), None)
+    return next(others, None)
+
+
+def exists_already(store: ResultStore, other: ExternalRecord) -> UsageError:
+    """Return the error for a row whose name ``other`` has, with other images."""
+    return UsageError(
+        f"{folder_of(store, other)}: the row {other.label!r} of {other.suite}, of other reconstructions or codes; "
+        "delete this folder, or give another label"
+    )
 
 
 def write(store: ResultStore, record: ExternalRecord, images: Mapping[str, np.ndarray]) -> Path:
@@ -107,10 +115,7 @@ def write(store: ResultStore, record: ExternalRecord, images: Mapping[str, np.nd
     """
     folder = folder_of(store, record)
     if other := rival(store, record):
-        raise UsageError(
-            f"{other}: the row {record.label!r} of {record.suite}, of other reconstructions or codes; delete this "
-            "folder, or give another label"
-        )
+        raise exists_already(store, other)
     if (folder / FILE).exists():
         record.add_missing(read_at(folder))
         images = {**images_at(store, folder), **images}

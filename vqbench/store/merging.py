@@ -232,7 +232,7 @@ def _merged_external(task: _Merge, store: ResultStore, folder: Path) -> MergedRu
         return MergedRun(name, "unreadable", f"{here}: {NO_FOLDER}")
     if rival := external_rows.rival(task.target, record):
         row = f"the row {record.label!r} of {record.suite}"
-        about = f"{row} is {rival.name} in {task.target.root}, of other reconstructions or codes"
+        about = f"{row} is {rival.folder_name} in {task.target.root}, of other reconstructions or codes"
         return MergedRun(name, "conflict", about)
     if not (here / external_rows.FILE).exists():
         if not task.dry_run:

@@ -12,12 +12,15 @@ import json
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vqbench.errors import StoreError
 from vqbench.spec import RunSpec
 from vqbench.store import schema
 from vqbench.system import stored_files
+
+if TYPE_CHECKING:
+    from vqbench.store.record_summary import RecordSummary, Versions
 
 FORMAT = 1  # of record.json; a record without a format is of the first
 LOG_LINES = 12  # of a failed run, kept with the reason
@@ -140,12 +143,14 @@ class Failure:
     log: list[str]
 
 
-def lacking(record: Record | None, wanted: Mapping[str, Mapping[str, tuple[int, int]]]) -> dict[str, list[str]]:
+def lacking(
+    record: Record | RecordSummary | None, wanted: Mapping[str, Mapping[str, tuple[int, int]]]
+) -> dict[str, list[str]]:
     """Return the metrics, by protocol, that ``record`` lacks in these versions.
 
     ``wanted`` maps protocol -> metric -> (the metric's version, the protocol's version).
     """
-    values = record.values if record else {}
+    values: Mapping[str, Mapping[str, Value | Versions]] = record.values if record else {}
     missing: dict[str, list[str]] = {}
     for protocol, metrics in wanted.items():
         for metric, versions in metrics.items():

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,6 +22,9 @@ from vqbench.store import schema
 from vqbench.store.record import Failure, NewerFormat, Record, lacking
 from vqbench.system import locks, stored_files
 from vqbench.system.stored_files import half_written, set_aside, write_atomically
+
+if TYPE_CHECKING:
+    from vqbench.store.record_summary import RecordSummary
 
 LISTED = 10  # runs that one sentence lists
 
@@ -32,11 +36,13 @@ class ResultStore:
     PARENT begins the key of the first stage, and ``ROOT/suites/`` for what each suite resolved to.
 
     ``damage`` has a sentence for each file that could not be read so far; see :meth:`sound` and :meth:`records`.
+    ``index``: a folder of this user for the index that :meth:`summaries` uses; None: without.
     Raises StoreError if ``root`` exists and is no folder, UsageError if it is empty.
     """
 
-    def __init__(self, root: str | Path) -> None:
+    def __init__(self, root: str | Path, index: Path | None = None) -> None:
         self.root = root if isinstance(root, Path) else _parsed(root)
+        self.index = index
         self.damage: dict[Path, str] = {}
         self._unreadable: set[Path] = set()  # of these, files that may be sound: refused by the system, or newer
         if self.root.exists() and not self.root.is_dir():
@@ -123,6 +129,15 @@ class ResultStore:
             record = self._sound(path)
             if record is not None:
                 yield record
+
+    def summaries(self) -> list[RecordSummary]:
+        """Return what planning needs of all readable records, by name.
+
+        The others are noted in :attr:`damage`. Files that are as :attr:`index` has them are not read.
+        """
+        from vqbench.store import record_index  # here: a worker needs none
+
+        return record_index.summaries(self.root, self.index, self._sound)
 
     def find(self, name: str) -> Record:
         """Return the record of the finished run ``name``.
