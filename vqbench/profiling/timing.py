@@ -192,13 +192,14 @@ class Noise(Dataset):
 class StepTimer:
     """Times a training step as the suites take it, on a batch of ``like``.
 
-    With their recipe, backbone and optimiser.
+    With their recipe, backbone and optimiser. ``arguments``: further ones of the recipe.
     """
 
     subject: Subject
     like: RandomImages
     precision: Precision = "float32"
     device: str = "auto"
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def model(self, dataset: Dataset) -> Autoencoder:
         """Build the untrained model as a run does."""
@@ -216,7 +217,7 @@ class StepTimer:
 
     def _recipe(self) -> dict[str, Any]:
         own = {"epochs": 1, "batch_size": self.like.batch, "learning_rate": 3e-4, "precision": self.precision}
-        return {**own, "variance": "unit", "selection": "last", "selection_pass": "eval"}
+        return {**own, "variance": "unit", "selection": "last", "selection_pass": "eval", **self.arguments}
 
     def timed(self, between: Rounds, repeat: int, parts: dict[str, list[float]] | None = None) -> list[float]:
         """Time the recipe's own loop: seconds per step, one per round.
