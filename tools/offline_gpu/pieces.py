@@ -107,7 +107,7 @@ def write(
     if any(folder.glob(f"{name}.*")):
         raise OfflineError(f"{folder}: has pieces of {name} already; name a new folder", 2)
     splitter = _Splitter(folder, name, piece, most)
-    with tarfile.open(mode="w|gz", fileobj=splitter, compresslevel=6, bufsize=BLOCK) as archive:
+    with tarfile.open(mode="w|gz", fileobj=splitter, bufsize=BLOCK) as archive:
         for path, inside in files:
             archive.add(path, inside)
     splitter.finish()
