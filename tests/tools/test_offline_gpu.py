@@ -183,7 +183,8 @@ def times(seconds: dict[Any, list[float] | None], capture: bool = True) -> Any:
         "batch": 1024,
         "settings": len(seconds) + 1,
     }
-    return time_table.Times(head, seconds, {setting: "out of memory" for setting, each in seconds.items() if not each})
+    problems = {setting: f"{settings.REFUSED}why" if setting.captured else "out of memory" for setting in seconds}
+    return time_table.Times(head, seconds, {key: text for key, text in problems.items() if not seconds[key]})
 
 
 def both(setting: Any, *seconds: float) -> dict[Any, list[float]]:
@@ -202,6 +203,14 @@ def test_the_best_strict_setting_ends_most_rows() -> None:
     assert time_table.best_strict(times({}), ["mnist"], 160) is None
 
 
+def test_a_row_that_cannot_be_captured_is_trained_eagerly() -> None:
+    """Where one row refuses capture, the others are still captured, and the estimate takes its eager time."""
+    captured = replace(STRICT, captured=True)
+    measured = times({**both(STRICT, 1.0), captured: [0.5], replace(captured, row="B"): None})
+    assert measured.trainings(captured, ["mnist"]) == [50, 100]
+    assert time_table.best_strict(measured, ["mnist"], 720).captured
+
+
 @pytest.mark.parametrize(("update", "verdict"), [(7.2, "1.0 of 2"), (3.6, "2.0 of 2")])
 def test_the_estimate_is_confirmed_or_corrected(update: float, verdict: str) -> None:
     """Rows in 12 minutes are counted by their share, and compared with what was expected within its tolerance."""
@@ -216,7 +225,7 @@ def test_what_is_missing_is_said() -> None:
     text = time_table.page(stepping.State(Path("none")), times({STRICT: None}, capture=False), None, "", {})
     assert "out of memory" in text
     assert "1 of 2 settings were not measured" in text
-    assert "has no argument `capture`" in text
+    assert "has no option `--capture`" in text
     assert "tf32, captured: not measured, since updates cannot be captured here" in text
 
 

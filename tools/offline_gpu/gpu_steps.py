@@ -8,7 +8,6 @@ import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pieces import OfflineError
 from settings import CAPTURE, SCALES, STRICT, SUITE, TRAINED_LAYOUT, Scale, Setting, as_dict, words
@@ -104,7 +103,8 @@ class OfflineRun:
             self.state.facts["chosen"] = as_dict(best)
         options = ["--store", str(self.store / "runs"), "--device", self.state.facts["device"]]
         options += ["--jobs", str(self.chosen.jobs), "--time-limit", f"{max(1, int(seconds))}s", "--offline", "--quiet"]
-        return [self.installed.python, "-m", "vqbench", "run", *words(self.changes()), *options]
+        options += [f"--{CAPTURE}"] * self.chosen.captured
+        return [self.installed.python, "-m", "vqbench", "run", *words(self.scale.rows), *options]
 
     @property
     def chosen(self) -> Setting | None:
@@ -116,20 +116,13 @@ class OfflineRun:
         """Return what has been measured so far."""
         return Times.read(self.store / "times.jsonl")
 
-    def changes(self) -> dict[str, Any]:
-        """Return the changes of the suite that is trained."""
-        changes = dict(self.scale.rows)
-        if self.chosen and self.times().head.get(CAPTURE):
-            changes["set"] = {**changes["set"], f"train.official.{CAPTURE}": self.chosen.captured}
-        return changes
-
     def table(self) -> str:
         """Return the table of what is done so far."""
         runs = self.store / "runs"
         trained, seconds = "", {}
         if any(runs.glob("*/record.json")):
             options = ["--store", runs, "--results", runs, "--format", "markdown"]
-            trained = self.installed.output("-m", "vqbench", "table", *words(self.changes()), *options)
-            labels = self.installed.output("-c", LABELS, json.dumps(self.changes()), SUITE)
+            trained = self.installed.output("-m", "vqbench", "table", *words(self.scale.rows), *options)
+            labels = self.installed.output("-c", LABELS, json.dumps(self.scale.rows), SUITE)
             seconds = trained_seconds(runs, json.loads(labels or "{}"))
         return page(self.state, self.times(), self.chosen, trained, seconds)

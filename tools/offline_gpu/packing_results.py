@@ -54,7 +54,7 @@ def _publish(run: OfflineRun, target: Path) -> None:
     if not any((run.store / "runs").glob("*/record.json")):
         return
     installed = run.installed
-    command = [installed.python, "-m", "vqbench", "publish", *words(run.changes())]
+    command = [installed.python, "-m", "vqbench", "publish", *words(run.scale.rows)]
     options = ["--store", str(run.store / "runs"), "--results", str(target)]
     env = os.environ | installed.env
     done = subprocess.run([*command, *options], capture_output=True, text=True, env=env, check=False)

@@ -13,7 +13,8 @@ from itertools import product
 from typing import Any
 
 SUITE = "small_datasets"  # table B.1 of the paper
-CAPTURE = "capture"  # argument of the recipe that records an update once and replays it; not every vqbench has it
+CAPTURE = "capture"  # option that replays each update on a GPU as one CUDA graph; not every vqbench has it
+REFUSED = "not captured: "  # how a captured setting ends whose updates are computed one by one
 STRICT = "float32"
 TRAINED_LAYOUT = "channels last"  # that of every training of vqbench; the other one is only timed
 

@@ -92,25 +92,17 @@ def run_slice(
                 return False
             _attempt(step, entry, seconds, time_slice, logs / f"{step.name}.txt", env)
             state.save()
-            done = entry["code"] is not None
-            say(
-                f"{step.name}: {_outcome(entry)}, {entry['seconds']:.0f} s so far"
-                if not done
-                else described(step.name, entry)
-            )
-            if not done and time_slice.left < time_slice.margin:
+            say(described(step.name, entry))
+            if entry["code"] is None and time_slice.left < time_slice.margin:
                 return False
     return True
 
 
 def described(name: str, entry: Mapping[str, Any]) -> str:
-    """One line about a step that has ended."""
-    return f"{name}: {_outcome(entry)}, {entry['seconds']:.0f} s"
-
-
-def _outcome(entry: Mapping[str, Any]) -> str:
+    """Return one line about a step."""
     code = {None: "not finished", 0: "ok"}.get(entry["code"], f"exit code {entry['code']}")
-    return f"{code} ({entry['remark']})" if entry["remark"] else code
+    remark = f" ({entry['remark']})" if entry["remark"] else ""
+    return f"{name}: {code}{remark}, {entry['seconds']:.0f} s"
 
 
 def _attempt(

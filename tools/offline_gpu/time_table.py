@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from settings import CAPTURE, EXPECTED, SECONDS, STRICT, TOLERANCE, TRAINED_LAYOUT, Expected, Setting
+from settings import CAPTURE, EXPECTED, REFUSED, SECONDS, STRICT, TOLERANCE, TRAINED_LAYOUT, Expected, Setting
 from stepping import State, described
 from update_times import lines
 
@@ -40,11 +40,20 @@ class Times:
         found = []
         for dataset in datasets:
             for row, updates in self.head.get("updates", {}).get(dataset, {}).items():
-                medians = self.seconds.get(replace(like, dataset=dataset, row=row))
+                medians = self.processes(replace(like, dataset=dataset, row=row))
                 if not medians or not updates:
                     return None
                 found.append(max(medians) * updates)
         return sorted(found) or None
+
+    def processes(self, setting: Setting) -> Sequence[float] | None:
+        """Return the seconds per update of each process; None if they were not measured.
+
+        A row that cannot be captured is trained eagerly.
+        """
+        if self.problems.get(setting, "").startswith(REFUSED):
+            return self.seconds.get(replace(setting, captured=False))
+        return self.seconds.get(setting)
 
 
 def schedule(seconds: Sequence[float], jobs: int) -> list[tuple[float, float]]:
@@ -142,7 +151,7 @@ def _update_times(times: Times) -> list[str]:
         f"Trainings use the layout {TRAINED_LAYOUT}."
     ]
     if not times.head[CAPTURE]:
-        notes.append(f"Captured updates were not compared: the recipe of this vqbench has no argument `{CAPTURE}`.")
+        notes.append(f"Captured updates were not compared: this vqbench has no option `--{CAPTURE}`.")
     if left := times.head["settings"] - len(times.seconds):
         notes.append(f"{left} of {times.head['settings']} settings were not measured.")
     return ["## Updates", markdown(heads, rows), " ".join(notes)]
@@ -180,7 +189,7 @@ def _trained(times: Times, chosen: Setting | None, trained: str, seconds: Mappin
     lines = []
     for name, measured in seconds.items():
         dataset, _, row = name.partition(", ")
-        predicted = times.trainings(chosen, [dataset]) and times.seconds.get(replace(chosen, dataset=dataset, row=row))
+        predicted = times.head and times.processes(replace(chosen, dataset=dataset, row=row))
         updates = times.head["updates"][dataset][row] if predicted else None
         note = f"; its updates alone were to take {max(predicted) * updates:.0f} s" if predicted and updates else ""
         lines.append(f"- {row} on {dataset}: trained in {measured:.0f} s{note}")

@@ -19,9 +19,10 @@ from pathlib import Path
 from queue import Empty
 from typing import Any
 
-from settings import CAPTURE, SCALES, SUITE, TRAINED_LAYOUT, Scale, Setting, as_dict
+from settings import CAPTURE, REFUSED, SCALES, SUITE, TRAINED_LAYOUT, Scale, Setting, as_dict
 
 PATIENCE = 300.0  # seconds that one process waits for the others
+WAITED = "BrokenBarrierError"  # of a process that waited for one that failed
 SINGLE = 1.5  # a setting is begun where this many times the longest one so far are left
 
 
@@ -54,17 +55,18 @@ class Subjects:
 
 
 def can_capture() -> bool:
-    """Whether the recipe of the suites has the argument that captures updates."""
-    from vqbench import registry
-    from vqbench.profiling.timing import RECIPE
+    """Whether runs and timed steps of this vqbench have the option that captures updates."""
+    import vqbench
+    from vqbench.profiling.timing import StepTimer
 
-    return CAPTURE in inspect.signature(registry.load("recipes", RECIPE)).parameters
+    return all(CAPTURE in inspect.signature(each).parameters for each in (vqbench.run, StepTimer))
 
 
 def seconds_of_updates(setting: Setting, subjects: Subjects, updates: int, device: str, together: Any) -> list[float]:
     """Return seconds per update, one number per round, of one process.
 
-    ``together``: a barrier of all processes of the setting.
+    ``together``: a barrier of all processes of the setting. Raises NotCaptured where the updates of a captured
+    setting are computed one by one.
     """
     import torch
 
@@ -81,15 +83,21 @@ def seconds_of_updates(setting: Setting, subjects: Subjects, updates: int, devic
             return built.to(memory_format=torch.contiguous_format)
 
     subject, like = subjects.subjects[setting.dataset][setting.row], subjects.shapes[setting.dataset]
-    arguments = {CAPTURE: setting.captured} if can_capture() else {}
+    refusals: list[str] = []
+    more: dict[str, Any] = {CAPTURE: refusals.append} if setting.captured else {}
     target = Engine(device).device
     between = Rounds({"together": lambda: together.wait(PATIENCE)}, target)
     rounds = max(1, updates // GPU_CALLS) if target.type == "cuda" else updates
-    timer = Timer(subject, like, setting.precision, device, arguments)  # type: ignore[arg-type]
-    samples = timer.timed(between, rounds)
+    samples = Timer(subject, like, setting.precision, device, **more).timed(between, rounds)  # type: ignore[arg-type]
     if target.type == "cuda":
         torch.cuda.empty_cache()
+    if refusals:
+        raise NotCaptured(refusals[0])
     return samples
+
+
+class NotCaptured(Exception):
+    """Updates were computed one by one; the reason."""
 
 
 @dataclass(frozen=True)
@@ -127,8 +135,13 @@ def worker(number: int, scale_name: str, device: str, todo: Sequence[Setting], d
             shared.results.put((index, number, found, None))
         except Exception as error:  # of any kind: it belongs into the table, and the other settings go on
             together.abort()
-            reason = " ".join(str(error).split())[:200] or "another process failed"
-            shared.results.put((index, number, None, f"{type(error).__name__}: {reason}"))
+            shared.results.put((index, number, None, _reason(error)))
+
+
+def _reason(error: Exception) -> str:
+    """Return one line for the table."""
+    text = " ".join(str(error).split())[:200] or "another process failed"
+    return REFUSED + text if isinstance(error, NotCaptured) else f"{type(error).__name__}: {text}"
 
 
 def measure(scale_name: str, device: str, path: Path, seconds: float) -> bool:
@@ -148,7 +161,8 @@ def measure(scale_name: str, device: str, path: Path, seconds: float) -> bool:
         head = {"machine": current_provenance(Engine(device).device), "updates": subjects.updates, CAPTURE: capture}
         _append(path, head | {"timed": scale.updates, "batch": scale.batch, "settings": len(wanted)})
     for index, found in _measured(scale_name, device, todo, deadline, max(scale.jobs)):
-        problem = next((reason for _, reason in found if reason), None)
+        problems = sorted((reason for _, reason in found if reason), key=lambda each: each.startswith(WAITED))
+        problem = problems[0] if problems else None  # that of the process which failed first
         medians = None if problem else [statistics.median(samples) for samples, _ in found]
         _append(path, {"setting": as_dict(todo[index]), "seconds": medians, "problem": problem})
         done.add(todo[index])

@@ -192,14 +192,13 @@ class Noise(Dataset):
 class StepTimer:
     """Times a training step as the suites take it, on a batch of ``like``.
 
-    With their recipe, backbone and optimiser. ``arguments``: further ones of the recipe.
+    With their recipe, backbone and optimiser.
     """
 
     subject: Subject
     like: RandomImages
     precision: Precision = "float32"
     device: str = "auto"
-    arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def model(self, dataset: Dataset) -> Autoencoder:
         """Build the untrained model as a run does."""
@@ -217,7 +216,7 @@ class StepTimer:
 
     def _recipe(self) -> dict[str, Any]:
         own = {"epochs": 1, "batch_size": self.like.batch, "learning_rate": 3e-4, "precision": self.precision}
-        return {**own, "variance": "unit", "selection": "last", "selection_pass": "eval", **self.arguments}
+        return {**own, "variance": "unit", "selection": "last", "selection_pass": "eval"}
 
     def timed(self, between: Rounds, repeat: int, parts: dict[str, list[float]] | None = None) -> list[float]:
         """Time the recipe's own loop: seconds per step, one per round.
