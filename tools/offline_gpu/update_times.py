@@ -89,8 +89,6 @@ def seconds_of_updates(setting: Setting, subjects: Subjects, updates: int, devic
     between = Rounds({"together": lambda: together.wait(PATIENCE)}, target)
     rounds = max(1, updates // GPU_CALLS) if target.type == "cuda" else updates
     samples = Timer(subject, like, setting.precision, device, **more).timed(between, rounds)  # type: ignore[arg-type]
-    if target.type == "cuda":
-        torch.cuda.empty_cache()
     if refusals:
         raise NotCaptured(refusals[0])
     return samples
@@ -136,6 +134,7 @@ def worker(number: int, scale_name: str, device: str, todo: Sequence[Setting], d
         except Exception as error:  # of any kind: it belongs into the table, and the other settings go on
             together.abort()
             shared.results.put((index, number, None, _reason(error)))
+        torch.cuda.empty_cache()  # nothing where no GPU is used
 
 
 def _reason(error: Exception) -> str:
@@ -193,7 +192,8 @@ def _measured(
         if len(waiting[index]) == todo[index].jobs:
             ended += 1
             yield index, waiting.pop(index)
-    if crashed := [each.exitcode for each in workers if each.exitcode]:
+    crashed = [each.exitcode for each in workers if each.exitcode]
+    if crashed and ended < len(todo):
         yield ended, [(None, f"a process ended with exit code {crashed[0]}")]
 
 
