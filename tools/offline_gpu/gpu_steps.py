@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 from collections.abc import Callable, Mapping
@@ -10,18 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pieces import OfflineError
-from settings import CAPTURE, SCALES, STRICT, SUITE, TRAINED_LAYOUT, Scale, Setting, as_dict, words
+from settings import CAPTURE, SCALES, STRICT, TRAINED_LAYOUT, Scale, Setting, as_dict, words
 from stepping import Slice, State, Step, run_slice
 from time_table import Times, best_strict, page, trained_seconds
 
 MARGIN = 30.0  # seconds of a slice for stopping and for the table, or a tenth of it
 EAGER = Setting("", "", captured=False, precision=STRICT, layout=TRAINED_LAYOUT, jobs=1)
-LABELS = """
-import json, sys, vqbench
-changes = json.loads(sys.argv[1])
-runs = vqbench.load_suite(sys.argv[2], **changes).runs
-print(json.dumps({entry.run.key: f"{entry.dataset}, {entry.label}" for entry in runs}))
-"""
 
 
 @dataclass(frozen=True)
@@ -123,6 +116,5 @@ class OfflineRun:
         if any(runs.glob("*/record.json")):
             options = ["--store", runs, "--results", runs, "--format", "markdown"]
             trained = self.installed.output("-m", "vqbench", "table", *words(self.scale.rows), *options)
-            labels = self.installed.output("-c", LABELS, json.dumps(self.scale.rows), SUITE)
-            seconds = trained_seconds(runs, json.loads(labels or "{}"))
+            seconds = trained_seconds(runs, self.times().head.get("runs", {}))
         return page(self.state, self.times(), self.chosen, trained, seconds)

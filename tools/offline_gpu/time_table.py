@@ -117,7 +117,7 @@ def page(state: State, times: Times, chosen: Setting | None, trained: str, secon
                 "\n".join(f"- {described(name, entry)}" for name, entry in state.steps.items())
                 or "Nothing is done yet.",
                 *_update_times(times),
-                *_estimates(times),
+                *([] if state.facts.get("scale") == "tiny" else _estimates(times)),
                 *_trained(times, chosen, trained, seconds),
             ]
         )
@@ -209,10 +209,7 @@ def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in cells)
 
 
-def trained_seconds(runs: Path, labels: Mapping[str, str]) -> dict[str, float]:
-    """Return the seconds of training of finished runs by ``labels``, which are by key."""
-    found = {}
-    for key, label in labels.items():
-        if (record := runs / key / "record.json").is_file():
-            found[label] = json.loads(record.read_text())["made"]["seconds"]
-    return found
+def trained_seconds(runs: Path, names: Mapping[str, str]) -> dict[str, float]:
+    """Return the seconds of training of finished runs by their ``names``, which are by key."""
+    records = [json.loads(path.read_text()) for path in sorted(runs.glob("*/record.json"))]
+    return {names[record["key"]]: record["made"]["seconds"] for record in records if record["key"] in names}

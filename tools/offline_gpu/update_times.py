@@ -33,6 +33,7 @@ class Subjects:
     subjects: dict[str, dict[str, Any]]
     shapes: dict[str, Any]  # RandomImages by data set
     updates: dict[str, dict[str, int | None]]
+    runs: dict[str, str]  # "data set, label" by the key of the run
 
     @classmethod
     def of(cls, scale: Scale) -> Subjects:
@@ -42,7 +43,7 @@ class Subjects:
         from vqbench.profiling.timing import RandomImages
 
         plan = load_suite(SUITE, **scale.times).resolve([])
-        found = cls({}, {}, {})
+        found = cls({}, {}, {}, {})
         for entry in plan.entries:
             data, part = registry.load("datasets", entry.dataset), entry.run.quantizer
             like = RandomImages(scale.batch, data.channels, data.size)
@@ -50,6 +51,7 @@ class Subjects:
             found.shapes[entry.dataset] = like
             subject = Subject(entry.label, part.name, part.version, dict(part.args), size)
             found.subjects.setdefault(entry.dataset, {})[entry.label] = subject
+            found.runs[entry.run.key] = f"{entry.dataset}, {entry.label}"
             found.updates.setdefault(entry.dataset, {})[entry.label] = plan.length(entry.run).updates
         return found
 
@@ -157,8 +159,12 @@ def measure(scale_name: str, device: str, path: Path, seconds: float) -> bool:
     done = {Setting(**line["setting"]) for line in lines(path) if "setting" in line}
     todo = [setting for setting in wanted if setting not in done]
     if not done:
-        head = {"machine": current_provenance(Engine(device).device), "updates": subjects.updates, CAPTURE: capture}
-        _append(path, head | {"timed": scale.updates, "batch": scale.batch, "settings": len(wanted)})
+        head = {
+            "machine": current_provenance(Engine(device).device),
+            "updates": subjects.updates,
+            "runs": subjects.runs,
+        }
+        _append(path, head | {CAPTURE: capture, "timed": scale.updates, "batch": scale.batch, "settings": len(wanted)})
     for index, found in _measured(scale_name, device, todo, deadline, max(scale.jobs)):
         problems = sorted((reason for _, reason in found if reason), key=lambda each: each.startswith(WAITED))
         problem = problems[0] if problems else None  # that of the process which failed first
