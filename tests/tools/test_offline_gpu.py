@@ -155,12 +155,15 @@ def test_the_time_of_a_step_ends(tmp_path: Path) -> None:
     assert kept["endless"] == {"code": 0, "seconds": 40, "remark": "its time is used up"}
 
 
-def test_a_command_longer_than_a_slice_is_stopped_once(tmp_path: Path) -> None:
-    """A command that cannot be continued is stopped with all that it started, noted as failed, and not tried again."""
+def test_a_command_longer_than_a_slice_is_given_up(tmp_path: Path) -> None:
+    """A command that cannot be continued is stopped with all that it started, and has failed after two whole slices."""
     script = f"sleep 600 & echo $! > {tmp_path}/child; wait"
     step = stepping.Step("long", lambda _: ["sh", "-c", script])
     state = stepping.State(tmp_path / "state.json")
-    assert stepping.run_slice([step], state, stepping.Slice(4, 1), tmp_path / "logs", lambda _: None, {}) is True
+    done = [
+        stepping.run_slice([step], state, stepping.Slice(4, 1), tmp_path / "logs", lambda _: None, {}) for _ in range(2)
+    ]
+    assert done == [False, True]
     assert state.steps["long"]["code"] == 1
     assert state.steps["long"]["remark"] == "takes longer than a slice"
     child = Path("/proc") / (tmp_path / "child").read_text().strip()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 STOPPED = 3  # exit code of a command that the time limit has stopped, and that resumes
+MOST_SLICES = 2  # that a command which cannot be continued may use up
 SECONDS_TO_STOP = 10.0  # between SIGTERM and SIGKILL
 
 
@@ -122,7 +123,9 @@ def _attempt(
     elif code is not None:
         entry["code"] = code
     elif fresh:
-        entry.update(code=1, remark="takes longer than a slice")
+        entry["whole_slices"] = entry.get("whole_slices", 0) + 1
+        if entry["whole_slices"] == MOST_SLICES:
+            entry.update(code=1, remark="takes longer than a slice")
 
 
 def carry_out(words: Sequence[str | Path], log: Path, seconds: float, env: Mapping[str, str]) -> int | None:
