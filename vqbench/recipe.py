@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from vqbench.backbone import Autoencoder
     from vqbench.dataset import Dataset
     from vqbench.spec import Seeds
-    from vqbench.training.capture.update import UpdateCapture
+    from vqbench.training.capture.captured_update import UpdateCapture
     from vqbench.training.codebook_monitor import CodebookMonitor
     from vqbench.training.engine import Engine
     from vqbench.training.latents.generator import Generator

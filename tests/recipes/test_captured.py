@@ -20,8 +20,8 @@ from vqbench.conformance.recipes.case import RecipeCase, TrainingTrace
 from vqbench.distributed.group import ALONE, RankGroup
 from vqbench.recipe import Task
 from vqbench.training import checkpoint
-from vqbench.training.capture import update
-from vqbench.training.capture.update import ALIKE, UpdateCapture
+from vqbench.training.capture import captured_update
+from vqbench.training.capture.captured_update import ALIKE, UpdateCapture
 
 NEVER = 10**9  # updates that must be alike: none is captured
 EPOCHS, WHOLE = 4, 2  # whole batches of 5 in an epoch of 12 images, before one of 2
@@ -53,7 +53,7 @@ def case(name: str = "autoencoder", captured: tuple[bool, ...] = (True, True), *
 
 @contextmanager
 def pretended(alike: int = ALIKE) -> Iterator[None]:
-    with PretendedGpu() as gpu, pretended_graphs(gpu), mock.patch.object(update, "ALIKE", alike):
+    with PretendedGpu() as gpu, pretended_graphs(gpu), mock.patch.object(captured_update, "ALIKE", alike):
         yield
 
 

@@ -14,8 +14,8 @@ from vqbench.conformance.quantizers.case import QuantizerCase
 from vqbench.conformance.recipes.case import RecipeCase
 from vqbench.quantizer import Quantizer
 from vqbench.recipe import Recipe
-from vqbench.training.capture import update
-from vqbench.training.capture.update import ALIKE, UpdateCapture
+from vqbench.training.capture import captured_update
+from vqbench.training.capture.captured_update import ALIKE, UpdateCapture
 from vqbench.training.engine import Engine
 from vqbench.training.learning_rates import parameter_groups, set_rate
 
@@ -73,7 +73,7 @@ def trained(
         return torch.stack([loss.detach(), error.detach()])
 
     updates, sums = capture.update(compute, model, BATCH), torch.zeros(2, device="cuda")
-    with mock.patch.object(update, "ALIKE", ALIKE if how == "captured" else NEVER):
+    with mock.patch.object(captured_update, "ALIKE", ALIKE if how == "captured" else NEVER):
         for step in range(UPDATES):
             order = torch.randperm(IMAGES, generator=torch.Generator().manual_seed(step)).pin_memory()
             index = order.to("cuda", non_blocking=True)[: BATCH - (step == SMALLER)]

@@ -24,7 +24,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from vqbench.training.capture.operations import waits
+from vqbench.training.capture.recorded_operations import waits
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 ROOT = Path(__file__).resolve().parents[2]

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from tests.support.pretended_gpu import PretendedGpu
-from vqbench.training.capture import operations
+from vqbench.training.capture import recorded_operations
 
 
 class PretendedStream:
@@ -79,7 +79,7 @@ class _Recorder(TorchDispatchMode):
         space, _, name = function._schema.name.partition("::")
         if space == "profiler":
             return function(*args, **kwargs)
-        if operations.waits(name, args, kwargs):
+        if recorded_operations.waits(name, args, kwargs):
             raise RuntimeError(f"operation not permitted when stream is capturing: {name}")
         for argument, given in zip(function._schema.arguments, args, strict=False):
             if argument.alias_info is not None and argument.alias_info.is_write:
@@ -119,7 +119,7 @@ def pretended_graphs(gpu: PretendedGpu) -> Iterator[None]:
         mock.patch.object(torch.cuda, "Stream", PretendedStream),
         mock.patch.object(torch.cuda, "current_stream", PretendedStream),
         mock.patch.object(torch.cuda, "stream", return_value=nullcontext()),
-        mock.patch.object(operations, "device_of", gpu.device),
+        mock.patch.object(recorded_operations, "device_of", gpu.device),
     ):
         PretendedGraph.made = []
         yield

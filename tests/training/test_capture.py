@@ -18,9 +18,9 @@ from vqbench.distributed.group import RankGroup
 from vqbench.errors import RunError
 from vqbench.quantizer import Quantizer, QuantizerOutput
 from vqbench.quantizers.vq import VQ
-from vqbench.training.capture import update
+from vqbench.training.capture import captured_update
+from vqbench.training.capture.captured_update import ALIKE, UpdateCapture
 from vqbench.training.capture.host_state import HostState
-from vqbench.training.capture.update import ALIKE, UpdateCapture
 from vqbench.training.engine import Engine
 
 
@@ -154,7 +154,7 @@ def test_a_replay_freezes_what_is_not_refused(planted: type[Quantizer]) -> None:
     FromOutside.numbers[0] = 0.0
     with (
         mock.patch.object(HostState, "read", return_value={}),
-        mock.patch.object(update, "difference", return_value=None),
+        mock.patch.object(captured_update, "difference", return_value=None),
     ):
         captured, capture = trained(planted)
     FromOutside.numbers[0] = 0.0

@@ -30,7 +30,7 @@ from vqbench.training.model_building import build, kept_buffers, learned_state, 
 if TYPE_CHECKING:
     from vqbench.evaluation.samples import SampleEvaluator
     from vqbench.execution.loggers import GuardedLogger
-    from vqbench.training.capture.update import UpdateCapture
+    from vqbench.training.capture.captured_update import UpdateCapture
     from vqbench.training.latents.generator import Generator
 
 CHECKPOINTS = ("last.pt", "best.pt")
@@ -172,7 +172,7 @@ class RankWorker:
         """
         if not self.settings.capture:
             return None
-        from vqbench.training.capture.update import UpdateCapture
+        from vqbench.training.capture.captured_update import UpdateCapture
 
         def log(sentence: str) -> None:
             if sentence not in self._logged:

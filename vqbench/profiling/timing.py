@@ -25,7 +25,7 @@ from vqbench.protocol import TRAIN
 from vqbench.quantizer import Quantizer
 from vqbench.recipe import Recipe, Task
 from vqbench.spec import PluginSpec, RunSpec
-from vqbench.training.capture.update import UpdateCapture
+from vqbench.training.capture.captured_update import UpdateCapture
 from vqbench.training.codebook_monitor import CodebookMonitor
 from vqbench.training.engine import Engine, Precision
 from vqbench.training.model_building import build

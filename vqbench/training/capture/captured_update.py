@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from vqbench.errors import RunError, named
-from vqbench.training.capture.adam import CapturableAdam
+from vqbench.training.capture.capturable_adam import CapturableAdam
 from vqbench.training.capture.host_state import HostState, changed_name
-from vqbench.training.capture.operations import Operation, OperationRecorder, difference
+from vqbench.training.capture.recorded_operations import Operation, OperationRecorder, difference
 
 if TYPE_CHECKING:
     from vqbench.quantizer import Quantizer
@@ -93,7 +93,7 @@ class CapturedUpdate:
         self._host = HostState(model)
         self._state: dict[tuple[str, str], Any] | None = None  # after the last whole update
         self._operations: list[Operation] = []  # of the last update that was not replayed
-        self._alike = self._changes = 0
+        self._alike = self._changes = self._obstacles = 0  # the last: updates in a row with one
         self._graph: torch.cuda.CUDAGraph | None = None
         self._index: Tensor  # (B,) and ...
         self._terms: Tensor  # (terms,): where the graph reads and writes
@@ -134,7 +134,10 @@ class CapturedUpdate:
             self._alike = 1
         else:
             self._alike += 1
-        if self._alike > 1 and recorder.obstacle:
+        self._obstacles = self._obstacles + 1 if recorder.obstacle else 0
+        if (
+            self._obstacles > 1 and self._capture.refusal is None
+        ):  # a codebook that starts from the first batch may wait there
             self._capture.refuse(f"{recorder.obstacle} in updates of {self._capture.owner}")
         self._state, self._operations = after, recorder.operations
         return terms
