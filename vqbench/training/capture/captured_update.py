@@ -1,4 +1,4 @@
-"""Replay the updates of a training as a CUDA graph, where device and method allow it."""
+"""Replay updates as a CUDA graph, where device and method allow it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Compute = Callable[[Tensor], Tensor]  # an update on the images (B,), to its ter
 
 
 class UpdateCapture:
-    """Decides whether the updates of one run are captured, and counts those that were replayed.
+    """Decides whether the updates of a run are captured, and counts replays.
 
     A recipe with ``captures`` makes its optimizer by :meth:`adam` and its update by :meth:`update`.
 
@@ -80,7 +80,7 @@ class UpdateCapture:
 
 
 class CapturedUpdate:
-    """An update that is computed a few times, then captured as a CUDA graph, then replayed.
+    """An update that is computed a few times, then captured, then replayed.
 
     Before a capture, :data:`ALIKE` consecutive updates must be of the same operations with the same numbers, none of
     which waits for the device, and must leave the plain attributes of the model and the places of its tensors as they
