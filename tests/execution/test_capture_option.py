@@ -12,7 +12,7 @@ from tests.support.pretended_gpu import PretendedGpu
 from tests.support.pretended_graph import pretended_graphs
 from tests.support.tiny_suite import assert_same, vqbench, write
 
-SMALL = ("--subset", "1100", "--test-images", "50", "--jobs", "0")  # one whole batch an epoch, and a smaller one
+SMALL = ("--subset", "1100", "--test-images", "50", "--jobs", "0")  # nine whole batches and a smaller one
 
 
 def test_a_refusal_is_named_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -29,10 +29,10 @@ def test_a_refusal_is_named_once(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_replays_are_recorded(tmp_path: Path) -> None:
-    """A run on a pretended GPU records how many updates were replayed: of its six whole batches, all but four."""
-    words = ("run", write(tmp_path, "vq", epochs=6), "--store", tmp_path / "runs", *SMALL)
+    """A run on a pretended GPU records how many updates were replayed: of its nine whole batches, all but four."""
+    words = ("run", write(tmp_path, "vq"), "--store", tmp_path / "runs", *SMALL)
     with PretendedGpu() as gpu, pretended_graphs(gpu):
         assert vqbench(*words, "--device", "cuda", "--capture", "-q") == 0
     (record,) = records(tmp_path / "runs").values()
-    assert record["made"]["capture"] == {"replayed": 2}
+    assert record["made"]["capture"] == {"replayed": 5}
     assert "capture" not in json.dumps(record["run"]), "of which the key is made"
