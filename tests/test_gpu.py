@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,10 @@ import pytest
 import torch
 
 from tests import conftest
+from tests.support.captured_updates import REFUSED, different, trained
 from tests.support.tiny_suite import assert_same, command, write
+from vqbench import registry
+from vqbench.system import determinism
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here, and this was asked for by -m gpu")
 
@@ -39,6 +43,28 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
 def test_every_quantizer_keeps_the_contract_on_a_gpu() -> None:
     """`check --only gpu` of all quantizers that ship has no FAIL."""
     subprocess.run(command("check", "--all", "--only", "gpu"), check=True)
+
+
+@pytest.fixture
+def deterministic(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Operations repeat their bits, where they can; afterwards all is as it was."""
+    monkeypatch.setenv(determinism.CUBLAS, ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.usefixtures("deterministic")
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", sorted(registry.names("quantizers")))
+def test_captured_updates_give_the_weights_of_single_ones(name: str) -> None:
+    """Updates replayed as a CUDA graph end with the bits of the same updates, computed one by one."""
+    cls = registry.load("quantizers", name)
+    captured, capture = trained(cls)
+    assert (capture.replayed > 0) == (name not in REFUSED), capture.refusal
+    assert not different(trained(cls, "single")[0], captured)
 
 
 def configured(monkeypatch: pytest.MonkeyPatch, selected: str) -> tuple[list[Any], str | None]:

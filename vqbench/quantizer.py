@@ -50,6 +50,7 @@ class Quantizer(nn.Module):
     packages: ClassVar[tuple[str, ...]] = ()  # modules of other packages that it needs
     install: ClassVar[str] = ""  # arguments of pip that install them, if not their names
     distributed: ClassVar[bool] = True  # False: not on several ranks, whose codebooks would diverge
+    uncapturable: ClassVar[str] = ""  # why its updates cannot be replayed as a CUDA graph; empty: they can
 
     def __init__(self, num_codes: int, dim: int, depth: int = 1) -> None:
         super().__init__()

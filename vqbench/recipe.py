@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from vqbench.backbone import Autoencoder
     from vqbench.dataset import Dataset
     from vqbench.spec import Seeds
+    from vqbench.training.capture.captured_update import UpdateCapture
     from vqbench.training.codebook_monitor import CodebookMonitor
     from vqbench.training.engine import Engine
     from vqbench.training.latents.generator import Generator
@@ -33,6 +34,7 @@ class Task:
     on_epoch: Callable[[Mapping[str, Any]], None] = lambda entry: None  # called with each epoch's entry of the history
     on_updates: Callable[[int, Mapping[str, float]], None] | None = None  # called every 50 updates with mean losses
     checkpoint_interval: float = 15.0  # least seconds between checkpoints
+    capture: UpdateCapture | None = None  # replays updates as a CUDA graph; None: not asked for
 
 
 @dataclass
@@ -59,6 +61,7 @@ class Recipe:
     packages: ClassVar[tuple[str, ...]] = ()  # modules of other packages, without which it cannot train
     install: ClassVar[str] = ""  # what pip installs them by, where that is not their names
     distributed: ClassVar[bool] = False  # True: ``fit`` may be called on several ranks, and divides each batch
+    captures: ClassVar[bool] = False  # True: ``fit`` uses ``task.capture``
     on_features: ClassVar[bool] = False  # True: data sets of features, without images, will do as well
     second_stage: ClassVar[bool] = False  # True: trains a generator on a trained autoencoder; see SecondStage
     takes_parent: ClassVar[bool] = False  # True: starts from the backbone of another run, if a suite names a parent

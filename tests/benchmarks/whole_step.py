@@ -7,6 +7,7 @@ Run from the root of the checkout, on a quiet machine::
     python tests/benchmarks/whole_step.py --show FILE    # the table of a kept measurement, in Markdown, without torch
 
 Ours is the recipe's own loop on random images: forward, objective, backward, Adam. The plain one is in ``plain.py``.
+On a GPU each row is followed by one of captured updates, as of ``vqbench run --capture``.
 Nothing here decides a test.
 """
 
@@ -16,6 +17,7 @@ import argparse
 import json
 import os
 import statistics
+import sys
 from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
@@ -57,19 +59,25 @@ def measured(chosen: argparse.Namespace) -> Iterator[dict[str, Any]]:
         for subject, precision in product(subjects([name], [], [size]), chosen.precision or ["float32", "bf16"]):
             setting = chosen.plain or ROWS.get(name, "headline")
             plain = plain_step(setting, like, chosen.num_codes, chosen.dim, device)
-            between = Rounds({"plain": strict(plain)}, device)
-            ours = StepTimer(subject, like, precision, chosen.device).timed(between, chosen.repeat)
-            seconds = {"ours": statistics.median(ours), "plain": statistics.median(between.samples["plain"])}
-            yield {
-                "quantizer": subject.label,
-                "dataset": dataset,
-                "batch": chosen.batch,
-                "precision": precision,
-                "plain": setting,
-                "seconds": seconds,
-                "ratio": seconds["plain"] / seconds["ours"],
-                "samples": {"ours": ours, **between.samples},
-            }
+            for captured in (False, True) if device.type == "cuda" else (False,):
+                refusals: list[str] = []
+                between = Rounds({"plain": strict(plain)}, device)
+                capture = refusals.append if captured else None
+                ours = StepTimer(subject, like, precision, chosen.device, capture).timed(between, chosen.repeat)
+                if refusals:  # it was timed as in the row before
+                    print(f"{subject.label}: {refusals[0]}", file=sys.stderr)
+                    continue
+                seconds = {"ours": statistics.median(ours), "plain": statistics.median(between.samples["plain"])}
+                yield {
+                    "quantizer": subject.label + ", captured" * captured,
+                    "dataset": dataset,
+                    "batch": chosen.batch,
+                    "precision": precision,
+                    "plain": setting,
+                    "seconds": seconds,
+                    "ratio": seconds["plain"] / seconds["ours"],
+                    "samples": {"ours": ours, **between.samples},
+                }
 
 
 def strict(step: Any) -> Any:

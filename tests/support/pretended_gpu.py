@@ -24,6 +24,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from vqbench.training.capture.recorded_operations import waits
+
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 ROOT = Path(__file__).resolve().parents[2]
 PLACES = tuple(str(ROOT / folder) for folder in ("vqbench", "quantizers", "tests"))
@@ -33,13 +35,6 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# The host needs a value, or the size of the output depends on one.
-WAITS = _words(
-    """
-    _local_scalar_dense nonzero masked_select _unique2 unique_dim unique_consecutive bincount equal is_nonzero
-    histc _linalg_eigh _linalg_svd linalg_eig repeat_interleave
-    """
-)
 # Beside these, only a scalar may come from the other device.
 BOTH_DEVICES = _words("copy_ _to_copy index index_put index_put_ _index_put_impl_ set_")
 # They make no kernel.
@@ -205,11 +200,8 @@ class PretendedGpu:
                 self.note("copies", f"{name} with {shapes} of the CPU")
         elif foreign and not name.startswith("_foreach"):
             self.note("both devices", f"{name} with {shapes} of the CPU")
-        if name.startswith("index") and len(args) > 1 and isinstance(args[1], (list, tuple)):
-            if any(isinstance(each, Tensor) and each.dtype in (torch.bool, torch.uint8) for each in args[1]):
-                self.note("waits", f"{name} by a mask")
-        elif name in WAITS and not (name == "repeat_interleave" and kwargs.get("output_size") is not None):
-            self.note("waits", name)
+        if waits(name, args, kwargs):
+            self.note("waits", f"{name} by a mask" if name.startswith("index") else name)
 
 
 class _Functions(TorchFunctionMode):

@@ -124,6 +124,7 @@ def run(
     timeout: float | str | None = None,
     retry_failed: bool = False,
     deterministic: bool = False,
+    capture: bool = False,
     logger: str | None = None,
     offline: bool = False,
     on_progress: Callable[[RunProgress], None] | None = None,
@@ -145,6 +146,7 @@ def run(
         timeout: likewise, of each run, which then counts as failed.
         retry_failed: try again runs that failed earlier.
         deterministic: make a GPU compute the same bits every time; CPUs always do.
+        capture: replay each update on a GPU as one CUDA graph, where it can be captured; not yet tried on a GPU.
         logger: receives losses every 50 updates, every epoch, and the values: tensorboard, FILE.py:name or
             package.module:name; see :class:`RunLogger`.
         offline: fetch no data and no weights; fail early and name what is missing.
@@ -162,7 +164,7 @@ def run(
     >>> vqbench.run(suite, store="runs")
     quick_reduced in runs: 1 done, 0 failed, 0 left
     """
-    how = _options(device, jobs, devices, timeout, retry_failed, deterministic, logger, offline, quiet)
+    how = _options(device, jobs, devices, timeout, retry_failed, deterministic, capture, logger, offline, quiet)
     limit, report = seconds("time_limit", time_limit), function("on_progress", on_progress)
     folder = path_of(text_or_path("store", store, "the folder of the runs"))
     return _carry_out(as_suite(suite), folder, how, limit, report)
@@ -175,6 +177,7 @@ def _options(
     timeout: float | str | None,
     retry_failed: bool,
     deterministic: bool,
+    capture: bool,
     logger: str | None,
     offline: bool,
     quiet: bool,
@@ -201,6 +204,7 @@ def _options(
         devices=devices,
         logger=loggers.checked_name(logger) if logger else None,
         deterministic=deterministic,
+        capture=capture,
         offline=offline,
     )
 

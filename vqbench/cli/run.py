@@ -62,6 +62,14 @@ Deterministic = Annotated[
         "CPUs always do.",
     ),
 ]
+Capture = Annotated[
+    bool,
+    typer.Option(
+        "--capture",
+        help="Replay each update on a GPU as one CUDA graph, to the same weights but for rounding. What cannot be "
+        "captured is computed as usual, and named. Not yet tried on a GPU.",
+    ),
+]
 Executor = Annotated[str, typer.Option(metavar="NAME", help="local (this machine), ray or slurm (a cluster).")]
 Address = Annotated[
     str | None,
@@ -106,6 +114,7 @@ def run(
     gpus_per_run: GpusPerRun = None,
     slurm: Slurm = None,
     deterministic: Deterministic = False,
+    capture: Capture = False,
     logger: Logger = None,
     offline: shared.Offline = False,
     quiet: shared.Quiet = False,
@@ -135,6 +144,7 @@ def run(
             executor=where,
             logger=loggers.checked_name(logger) if logger else None,
             deterministic=deterministic,
+            capture=capture,
             offline=offline,
         )
         plans = [selection.plan(name, store, refresh=True) for name in suites_or_default(suites, "running")]

@@ -24,6 +24,7 @@ class RunSettings:
     deterministic: bool = False  # see vqbench.system.determinism
     offline: bool = False  # fetch no data and no weights
     checkpoint_interval: float = 15.0  # least seconds between checkpoints of a training
+    capture: bool = False  # replay updates as CUDA graphs; see vqbench.training.capture
 
     def downloads(self) -> AbstractContextManager[None]:
         """Return a context in which nothing is downloaded, if these settings are offline."""

@@ -30,6 +30,7 @@ from vqbench.training.model_building import build, kept_buffers, learned_state, 
 if TYPE_CHECKING:
     from vqbench.evaluation.samples import SampleEvaluator
     from vqbench.execution.loggers import GuardedLogger
+    from vqbench.training.capture.captured_update import UpdateCapture
     from vqbench.training.latents.generator import Generator
 
 CHECKPOINTS = ("last.pt", "best.pt")
@@ -76,6 +77,7 @@ class RankWorker:
         self._dataset: Dataset | None = None
         self._evaluator: Evaluator | None = None
         self._samples: SampleEvaluator | None = None
+        self._logged: set[str] = set()  # why updates of a run were not captured
 
     def carry_out(self, task: RankTask, logger: GuardedLogger | None = None) -> RankResult:
         """Train, or load what was trained before, and evaluate.
@@ -95,13 +97,14 @@ class RankWorker:
         trained = None
         if task.train:
             self.listener.run_started(run, "training")
-            training = self._training(task, engine, dataset, model, logger)
+            training = self._training(task, recipe, engine, dataset, model, logger)
             try:
                 trained = recipe.fit(training)
             except Damaged as error:
                 self._set_checkpoints_aside(task, error)
                 engine = training.engine = Engine(self.device, recipe.precision, self.group)  # without the old model
                 model = training.model = self._initial_model(task, engine, dataset)
+                training.capture = self._capture(recipe, model, engine)
                 trained = recipe.fit(training)
         subject: Autoencoder | Generator = model
         if isinstance(recipe, SecondStage):
@@ -112,6 +115,8 @@ class RankWorker:
         result = RankResult(trained)
         if trained is not None:
             result.provenance = self._training_provenance(engine, dataset, subject, untrained, trained)
+            if training.capture is not None:
+                result.provenance["capture"] = training.capture.about()
         started = time.monotonic()
         if isinstance(recipe, SecondStage):
             self._evaluate_samples(task, recipe, engine, dataset, subject, result)
@@ -135,7 +140,13 @@ class RankWorker:
         return model
 
     def _training(
-        self, task: RankTask, engine: Engine, dataset: Dataset, model: Autoencoder, logger: GuardedLogger | None
+        self,
+        task: RankTask,
+        recipe: Recipe,
+        engine: Engine,
+        dataset: Dataset,
+        model: Autoencoder,
+        logger: GuardedLogger | None,
     ) -> Task:
         """Return what the recipe is given to train with."""
         run = task.run
@@ -151,7 +162,24 @@ class RankWorker:
             on_epoch=logger.epoch if logger else lambda entry: None,
             on_updates=logger.updates if logger else None,
             checkpoint_interval=self.settings.checkpoint_interval,
+            capture=self._capture(recipe, model, engine),
         )
+
+    def _capture(self, recipe: Recipe, model: Autoencoder, engine: Engine) -> UpdateCapture | None:
+        """Return what captures the updates of a run, if the settings ask for it.
+
+        The same reason for a refusal is logged once.
+        """
+        if not self.settings.capture:
+            return None
+        from vqbench.training.capture.captured_update import UpdateCapture
+
+        def log(sentence: str) -> None:
+            if sentence not in self._logged:
+                self._logged.add(sentence)
+                self.listener.log(sentence)
+
+        return UpdateCapture(recipe, model.quantizer, engine, log)
 
     def _set_checkpoints_aside(self, task: RankTask, error: Damaged) -> None:
         """Rename both checkpoints, since one is of no use without the other."""

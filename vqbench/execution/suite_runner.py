@@ -44,6 +44,7 @@ class RunOptions:
     executor: ExecutorOptions = field(default_factory=ExecutorOptions)
     logger: str | None = None  # receives losses, epochs and values; see vqbench.execution.loggers
     deterministic: bool = False  # see vqbench.system.determinism
+    capture: bool = False  # replay updates as CUDA graphs; see vqbench.training.capture
     offline: bool = False  # fetch no data and no weights
     listen: Listen | None = None  # receives the progress, in place of the terminal
 
@@ -54,7 +55,9 @@ class RunOptions:
         """
         plugins = tuple(path.resolve() for path in self.plugins)
         interval = checkpoint_interval()
-        return RunSettings(self.device, devices, plugins, self.logger, self.deterministic, self.offline, interval)
+        return RunSettings(
+            self.device, devices, plugins, self.logger, self.deterministic, self.offline, interval, self.capture
+        )
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from vqbench.protocol import TRAIN
 from vqbench.quantizer import Quantizer
 from vqbench.recipe import Recipe, Task
 from vqbench.spec import PluginSpec, RunSpec
+from vqbench.training.capture.captured_update import UpdateCapture
 from vqbench.training.codebook_monitor import CodebookMonitor
 from vqbench.training.engine import Engine, Precision
 from vqbench.training.model_building import build
@@ -199,6 +200,7 @@ class StepTimer:
     like: RandomImages
     precision: Precision = "float32"
     device: str = "auto"
+    capture: Callable[[str], None] | None = None  # replay updates as CUDA graphs; called with why they are not
 
     def model(self, dataset: Dataset) -> Autoencoder:
         """Build the untrained model as a run does."""
@@ -251,6 +253,7 @@ class StepTimer:
         recipe: Recipe = registry.load("recipes", RECIPE)(**self._recipe())
         engine = Engine(self.device, self.precision)
         model = self.model(dataset).to(engine.device)
+        capture = None if self.capture is None else UpdateCapture(recipe, model.quantizer, engine, self.capture)
         clock = None if parts is None else UpdateParts(model, partial(now, between.device))
         with TemporaryDirectory() as folder:
             task = Task(
@@ -263,6 +266,7 @@ class StepTimer:
                 progress=progress,
                 stopped=lambda: done >= updates,
                 checkpoint_interval=math.inf,  # what is timed is the update
+                capture=capture,
             )
             try:
                 recipe.fit(task)

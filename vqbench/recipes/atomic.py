@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from vqbench.bounds import PositiveFloat, PositiveInt
@@ -18,7 +17,7 @@ from vqbench.recipe import Recipe, Task, Trained, too_large
 from vqbench.recipes.autoencoder import ObjectiveTraining
 from vqbench.training import encoded_features
 from vqbench.training.checkpoint import Progress
-from vqbench.training.learning_rates import Decay, parameter_groups
+from vqbench.training.learning_rates import Decay
 from vqbench.training.loop import TrainingLoop
 
 if TYPE_CHECKING:
@@ -46,6 +45,7 @@ class AtomicRecipe(Recipe):
     check_args: ClassVar = {"epochs": 2, "batch_size": 6, "learning_rate": 1e-3}
     exempt: ClassVar = {"nan_is_an_error": "the decoder, which the check breaks, takes no part in the training"}
     distributed = True
+    captures = True
     on_features = True
     takes_parent = True
     scaling = ("epochs", "subset")
@@ -102,8 +102,7 @@ class FittingToFeatures(ObjectiveTraining):
         learning = task.model.quantizer.requires_grad_(True)
         self.pixels = self._pixels()
         super().__init__(task, recipe, len(self.pixels))
-        groups = parameter_groups(learning.parameters(), learning)
-        self.optimizer = torch.optim.Adam(groups, lr=recipe.learning_rate)  # of nothing, where running means learn
+        self.optimizer = self.adam(learning.parameters())  # of nothing, where running means learn
 
     def replicas(self) -> Mapping[str, nn.Module]:
         return {self.owner: self.quantizer}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -75,6 +75,7 @@ class ReconstructionRecipe(Recipe):
         "selection_pass": "eval",
     }
     distributed = True
+    captures = True
     scaling = ("epochs", "subset")
 
     def __init__(
@@ -163,6 +164,15 @@ class ObjectiveTraining(Training):
         self.images = images
         self.per_epoch = math.ceil(self.images / arguments.batch_size)
         self.total = self.per_epoch * arguments.epochs
+        self.compute_update = self.compute
+        if task.capture is not None:
+            self.compute_update = task.capture.update(self.compute, task.model, arguments.batch_size)
+
+    def adam(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Adam:
+        """Return Adam for ``parameters``, at the rates of recipe and quantizer."""
+        groups, rate = parameter_groups(parameters, self.quantizer), self.arguments.learning_rate
+        capture = self.task.capture
+        return torch.optim.Adam(groups, lr=rate) if capture is None else capture.adam(groups, rate)
 
     @abstractmethod
     def reconstruct(self, batch: Tensor) -> tuple[Tensor, Tensor, QuantizerOutput]:
@@ -186,15 +196,22 @@ class ObjectiveTraining(Training):
         index = self.order[position * given.batch_size : (position + 1) * given.batch_size]  # (B,)
         with task.engine.batch(len(index), task.model) as own:
             self.quantizer.anneal(done)
-            x, reconstruction, out = self.reconstruct(self.inputs[index[own]])
-            error = F.mse_loss(reconstruction, x)
-            loss = self.quantizer.objective(error, out, x[0].numel(), self.weight)
-            self.optimizer.zero_grad()
-            self.backward(loss)
             set_rate(self.optimizer, given.learning_rate * rate_factor(given.decay, done))
-            self.optimizer.step()
-            task.monitor.codes(out.codes)
-            return task.engine.mean(torch.stack([loss.detach(), error.detach()]))
+            return self.compute_update(index[own])
+
+    def compute(self, index: Tensor) -> Tensor:
+        """Do an update on the images ``index`` (B,); returns its terms.
+
+        All that changes from one update to the next was set before, since a captured update is this one, repeated.
+        """
+        x, reconstruction, out = self.reconstruct(self.inputs[index])
+        error = F.mse_loss(reconstruction, x)
+        loss = self.quantizer.objective(error, out, x[0].numel(), self.weight)
+        self.optimizer.zero_grad()
+        self.backward(loss)
+        self.optimizer.step()
+        self.task.monitor.codes(out.codes)
+        return self.task.engine.mean(torch.stack([loss.detach(), error.detach()]))
 
 
 @dataclass
@@ -219,8 +236,7 @@ class ReconstructionTraining(ObjectiveTraining):
         self.inputs, self.validation = self._splits()  # (N, C, S, S) uint8
         super().__init__(task, recipe, len(self.inputs))
         self.weight = self._weight()
-        groups = parameter_groups(task.model.parameters(), self.quantizer)
-        self.optimizer = torch.optim.Adam(groups, lr=recipe.learning_rate)
+        self.optimizer = self.adam(task.model.parameters())
         self.model = task.engine.setup(task.model)
 
     def replicas(self) -> Mapping[str, nn.Module]:

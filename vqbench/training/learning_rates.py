@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vqbench.errors import RunError
 from vqbench.quantizer import Quantizer
@@ -61,4 +61,8 @@ def quantizer_rates(quantizer: Quantizer) -> dict[nn.Parameter, float]:
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Set the recipe's learning rate, for the next update; declared ones stay."""
-    optimizer.param_groups[0]["lr"] = rate
+    group = optimizer.param_groups[0]
+    if isinstance(group["lr"], Tensor):  # read by a CUDA graph
+        group["lr"].fill_(rate)
+    else:
+        group["lr"] = rate

@@ -1,0 +1,1 @@
+"""Updates as CUDA graphs: one launch for all operations of an update."""
