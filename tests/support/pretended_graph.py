@@ -50,7 +50,7 @@ class PretendedGraph:
         for call, made in self.steps:
             for old, new in zip(made, _tensors(call()), strict=True):
                 if old.numel() and _place(old) != _place(new):
-                    old.copy_(new)
+                    old.view_as(new).copy_(new)  # its own shape may have been changed in place since
 
     @contextmanager
     def captured(self) -> Iterator[None]:

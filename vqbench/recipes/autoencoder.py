@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -164,7 +164,7 @@ class ObjectiveTraining(Training):
         self.images = images
         self.per_epoch = math.ceil(self.images / arguments.batch_size)
         self.total = self.per_epoch * arguments.epochs
-        self.compute_update = self.compute
+        self.compute_update: Callable[[Tensor], Tensor] = self.compute
         if task.capture is not None:
             self.compute_update = task.capture.update(self.compute, task.model, arguments.batch_size)
 

@@ -35,9 +35,9 @@ def changed_name(before: Mapping[tuple[str, str], Any], after: Mapping[tuple[str
     """Return the first attribute, such as ``quantizer.temperature``, that differs."""
     if before == after:
         return None
-    names = (name for name in {**before, **after} if name not in before or name not in after)
-    differing = (name for name in before if name in after and before[name] != after[name])
-    return ".".join(filter(None, next(differing, None) or next(names)))
+    differing = [name for name in before if name in after and before[name] != after[name]]
+    new_or_gone = [name for name in {**before, **after} if name not in before or name not in after]
+    return ".".join(filter(None, [*differing, *new_or_gone][0]))
 
 
 def _comparable(value: Any) -> Any:
