@@ -1,11 +1,12 @@
 """Runs on a Slurm cluster, as job arrays.
 
 Runs that build on no other are one array. Those that build on them are a second one, which Slurm starts once all tasks
-of the first have ended, whether or not the driver still waits; and so on. The tasks write the results folder, under its locks; so that folder, vqbench and its data must lie on a file
-system that all nodes share. submitit writes the batch script. Before Slurm ends a task (its time is over, or it is
-preempted) it sends a warning signal; the task then saves its work and is queued again, as often as needed. The driver
-only submits the arrays and watches the results folder; when the driver ends, by --time-limit or Ctrl-C, the arrays
-continue.
+of the first have ended, whether or not the driver still waits; and so on.
+
+The tasks write the results folder, under its locks; so that folder, vqbench and its data must lie on a file system that
+all nodes share. submitit writes the batch script. Before Slurm ends a task (its time is over, or it is preempted) it
+sends a warning signal; the task then saves its work and is queued again, as often as needed. The driver only submits
+the arrays and watches the results folder; when the driver ends, by --time-limit or Ctrl-C, the arrays continue.
 """
 
 from __future__ import annotations
