@@ -24,8 +24,7 @@ from vqbench.execution.executors.first_stages import WeightsInCluster
 from vqbench.execution.executors.ray import ActiveJob, RayExecutor
 from vqbench.execution.executors.slurm import after, by_stage
 from vqbench.execution.messages import RunResult, RunSettings
-from vqbench.execution.progress import PlainProgress
-from vqbench.execution.runner import Runner
+from vqbench.execution.runner import Runner, SilentListener
 from vqbench.execution.stopping import Stop
 from vqbench.execution.suite_runner import missing_jobs
 from vqbench.planning import loading
@@ -197,7 +196,7 @@ def on_a_node(job: Job, given: Any, weights: bytes | None, store: Path) -> Remot
 
 def test_a_second_stage_on_a_node_without_the_results_folder(whole: Path, tmp_path: Path) -> None:
     """From weights that were sent, a prior has the bits of one machine; damaged weights fail that run alone."""
-    plan = loading.load(whole / "staged.yaml", [], reduced={"test_images": 100})
+    plan = loading.load(whole / "staged.yaml", [], test_images=100)
     first, second = missing_jobs([plan], ResultStore(tmp_path / "nothing"), False, print)
     given, weights = WeightsInCluster(ResultStore(whole / "runs"), lambda content: content).of(second)
     damaged = weights[:-1] + bytes([weights[-1] ^ 1])
@@ -219,7 +218,7 @@ class _Driver(RayExecutor):
     """A driver whose tasks are noted, in place of a cluster."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder, RunSettings("cpu"), ExecutorOptions("ray"), (), PlainProgress([], quiet=True), Stop())
+        super().__init__(folder, RunSettings("cpu"), ExecutorOptions("ray"), (), SilentListener(), Stop())
         self.submitted: list[str] = []
         self._task = SimpleNamespace(remote=lambda remote_job, *_: self.submitted.append(remote_job.job.run.key))
         self._mailbox, self._weights = None, WeightsInCluster(self.store, lambda content: content)
@@ -248,7 +247,7 @@ def test_a_second_stage_is_submitted_after_its_first(tmp_path: Path) -> None:
     driver.store.fail(vq.run, Failure("it broke", []))
     driver.end(vq, RunResult("failed", "it broke"))
     assert driver.submitted[3:] == [], "a second stage without its first is not submitted"
-    here = Runner(driver.store.root, RunSettings("cpu"), PlainProgress([], quiet=True), lambda: False)
+    here = Runner(driver.store.root, RunSettings("cpu"), SilentListener(), lambda: False)
     assert driver.summary.failed == [f"{vq}: it broke", f"{on_vq}: {here.attempt(on_vq).reason}"]
     assert driver.summary.failed[1].endswith(f"its first stage, {vq.run.key}, failed: it broke")
     driver._shut_down(graceful=True)
@@ -256,7 +255,7 @@ def test_a_second_stage_is_submitted_after_its_first(tmp_path: Path) -> None:
 
 def test_devices_of_a_run_are_reserved_together(tmp_path: Path) -> None:
     """A run on several devices reserves a core for each, and divides those that the user has set."""
-    settings, listener = RunSettings("cpu", devices=4), PlainProgress([], quiet=True)
+    settings, listener = RunSettings("cpu", devices=4), SilentListener()
     for cpus, reserved, threads in ((None, 4, 1), (8, 8, 2), (2, 2, 1)):
         executor = RayExecutor(tmp_path, settings, ExecutorOptions("ray", cpus=cpus), (), listener, Stop())
         jobs: list[RemoteJob] = []
@@ -347,7 +346,7 @@ def test_second_stages_on_slurm(slurm: Path, whole: Path, tmp_path: Path) -> Non
     assert "2 runs in 2 tasks: Slurm job 8, after job 7\n" in done.stderr
     assert "#SBATCH --dependency=afterany:7\n" in (slurm / "script_8").read_text()
     registry.add_file(file)
-    bad = loading.load(suite, [], reduced={"test_images": 100}).runs()[0]
+    bad = loading.load(suite, [], test_images=100).runs()[0]
     reason = ResultStore(store).failure(bad)
     assert reason is not None
     assert f"FAILED: its first stage, {bad.key}, failed: {reason.reason}" in done.stderr, log
