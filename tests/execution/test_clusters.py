@@ -186,6 +186,8 @@ def test_how_many_runs_fit_a_node() -> None:
     assert capacity({"CPU": 64, "GPU": 1}, {"CPU": 1, "GPU": 0.1}) == 10
     assert capacity({"CPU": 64}, {"CPU": 1, "GPU": 1}) == 0
     assert ExecutorOptions("ray", gpus=0.25).gpus == 0.25
+    for options, devices in ((ExecutorOptions("ray", gpus=0.25), 1), (ExecutorOptions("ray", gpus=0), 2)):
+        options.check("auto", None, devices)
 
 
 # Ray ------------------------------------------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ class ExecutorOptions:
         if self.executor == "local":
             _require_processes(jobs, devices)
             return
-        if self.gpus is not None and 0 < self.gpus < (devices or 1):
+        if devices is not None and devices > 1 and self.gpus and self.gpus < devices:
             raise UsageError(f"--gpus-per-run {self.gpus:g}: fewer than --devices {devices}; leave one of them out")
         if jobs is not None:
             raise UsageError(f"--jobs is for this machine; with --executor {self.executor} the cluster decides")

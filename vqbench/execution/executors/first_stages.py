@@ -15,6 +15,7 @@ from vqbench.errors import StoreError
 from vqbench.execution.executors.file_sync import Files, pack, unpack
 from vqbench.spec import Job, RunSpec
 from vqbench.store.results import ResultStore, selected_weights
+from vqbench.system import stored_files
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class WeightsInCluster:
     def of(self, job: Job) -> tuple[FirstStageFiles | None, Any]:
         """Return what ``job`` needs of its first stage, and the reference to the weights.
 
-        Both are None where it needs none. Raises StoreError where the weights were removed.
+        Both are None where it needs none. Raises StoreError where the weights were removed or
+        cannot be read.
         """
         first = job.first_stage
         if first is None:
@@ -50,7 +52,7 @@ class WeightsInCluster:
         if not job.generates and job.run in self.store:  # all that it needed of them is in its own weights
             return FirstStageFiles(record, None), None
         if first.key not in self._kept:
-            content = selected_weights(folder).read_bytes()
+            content = stored_files.content(selected_weights(folder))
             self._kept[first.key] = hashlib.sha256(content).hexdigest(), self._put(content)
         digest, reference = self._kept[first.key]
         return FirstStageFiles(record, digest), reference

@@ -84,7 +84,8 @@ def parse_parameters(words: Sequence[str]) -> dict[str, Any]:
 def after(parameters: Mapping[str, Any], job: str | None) -> dict[str, Any]:
     """Return ``parameters`` of an array that waits until all tasks of ``job`` ended.
 
-    Not that all succeeded: a run without its first stage ends at once, with the reason. None: it waits for no other.
+    Those that failed have ended, too: a run without its first stage ends at once, with the reason. None: it waits for
+    no other.
 
     >>> after({"time": 60, "additional_parameters": {"nice": "100"}}, "7")
     {'time': 60, 'additional_parameters': {'nice': '100', 'dependency': 'afterany:7'}}
