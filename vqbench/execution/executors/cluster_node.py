@@ -81,7 +81,7 @@ class RemoteLink(Stop):
         return self._stopping or super().__call__()
 
     def send(self) -> None:
-        """Post all new messages, with the changed files if there is new work to resume from."""
+        """Post all new messages, and the changed files if a run could resume from them."""
         messages, self._messages = self._messages, []
         files = pack(self.folder, self.seen) if has_progress(self.folder, self.seen) else {}
         self._stopping |= self._post(messages, files)

@@ -1,4 +1,4 @@
-"""What a run needs of the run that it builds on, on a machine that does not share the results folder.
+"""Send a run the files of its first stage, where no results folder is shared.
 
 The selected weights are named by their SHA-256. The driver hands each to the cluster once, which brings them to the
 machines that need them and keeps them there for other runs; a machine compares what has arrived with the digest.

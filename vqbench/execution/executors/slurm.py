@@ -98,7 +98,10 @@ def after(parameters: Mapping[str, Any], job: str | None) -> dict[str, Any]:
 
 
 def by_stage(jobs: Sequence[Job]) -> list[list[Job]]:
-    """Divide ``jobs``: those that build on none of them, then those on these, and so on."""
+    """Divide ``jobs`` into stages.
+
+    Those that build on none of them come first, then those that build on these, and so on.
+    """
     stages: list[list[Job]] = []
     left = list(jobs)
     while left:
