@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import json
 import os
@@ -10,9 +9,6 @@ import signal
 import subprocess
 import tempfile
 import time
-import uuid
-from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +17,7 @@ import pytest
 import torch
 
 import vqbench as package
+from tests.support.clusters import alone, noting_plugin, passes, ray_is_there
 from tests.support.processes import PATIENCE, plugin, running, wait_for
 from tests.support.tiny_suite import assert_same, command, values, vqbench, write
 from vqbench import registry
@@ -38,44 +35,10 @@ from vqbench.store.record import Record
 from vqbench.store.results import ResultStore
 from vqbench.system import environment
 
-ray_is_there = pytest.mark.skipif(
-    importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install 'vqbench[ray]'"
-)
+pytestmark = pytest.mark.usefixtures("threads_of_a_task")
 
 SLOW = 'time.sleep(0.3 if Path("{folder}/slow").exists() else 0)'
 UPDATES = 55  # of a run of the tiny suite
-
-
-def noting_plugin(folder: Path, name: str, odd: str) -> Path:
-    """Write a quantizer that notes every training pass, and runs the code ``odd`` in those after the 20th."""
-    note = 'if self.training: print(os.getpid(), file=open("{folder}/passes", "a"))'
-    return plugin(folder, name, odd.format(folder=folder), always=note.format(folder=folder))
-
-
-def passes(folder: Path) -> dict[str, int]:
-    """Training passes of each process, in the order of their first."""
-    counts: dict[str, int] = {}
-    for process in (folder / "passes").read_text().split():
-        counts[process] = counts.get(process, 0) + 1
-    return counts
-
-
-@pytest.fixture(autouse=True)
-def _fresh_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Plugin files of one test are unloaded before the next; all tests use the threads of a Ray task."""
-    monkeypatch.setattr("vqbench.registry.discovery._files", {})
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
-    yield
-    registry.sources.cache_clear()
-
-
-def alone(*line: object) -> None:
-    """Carry out a command line in this process, with the one thread that a run has elsewhere in these tests."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    assert vqbench(*line, "-q", "--jobs", "0") == 0
-    torch.set_num_threads(threads)
 
 
 # On a node, without a cluster -----------------------------------------------------------------------------------------
@@ -206,6 +169,7 @@ def test_another_version_on_a_node_is_refused(tmp_path: Path) -> None:
         (("--slurm", "partition=gpu"), "--slurm is for --executor slurm"),
         (("--executor", "ray", "--jobs", "2"), "--jobs is for this machine"),
         (("--executor", "ray", "--device", "cuda:1"), "the cluster assigns the GPUs"),
+        (("--executor", "ray", "--devices", "2", "--gpus-per-run", "0.5"), "fewer than --devices 2"),
     ],
 )
 def test_options_that_do_not_go_together(
@@ -222,31 +186,11 @@ def test_how_many_runs_fit_a_node() -> None:
     assert capacity({"CPU": 64, "GPU": 1}, {"CPU": 1, "GPU": 0.1}) == 10
     assert capacity({"CPU": 64}, {"CPU": 1, "GPU": 1}) == 0
     assert ExecutorOptions("ray", gpus=0.25).gpus == 0.25
+    for options, devices in ((ExecutorOptions("ray", gpus=0.25), 1), (ExecutorOptions("ray", gpus=0), 2)):
+        options.check("auto", None, devices)
 
 
 # Ray ------------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """A Ray cluster on this machine whose head has one core; tests add nodes. No process of it is left."""
-    mark = uuid.uuid4().hex
-    os.environ.update({"VQBENCH_TEST": mark, "RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0"})
-    from ray.cluster_utils import Cluster
-
-    node = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 80_000_000}
-    cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
-    cluster.place = node
-    yield cluster
-    cluster.shutdown()
-    del os.environ["VQBENCH_TEST"]
-    for path in Path("/proc").glob("[0-9]*/environ"):  # one of Ray's agents stays for a minute after a killed node
-        try:
-            ours = mark.encode() in path.read_bytes()
-        except OSError:
-            continue
-        if ours and int(path.parent.name) != os.getpid():
-            os.kill(int(path.parent.name), signal.SIGKILL)
 
 
 @pytest.mark.slow
@@ -442,53 +386,6 @@ def test_thousands_of_runs_are_planned(tmp_path: Path, capsys: pytest.CaptureFix
 
 # Slurm ----------------------------------------------------------------------------------------------------------------
 
-# Stand-ins for Slurm's commands: `sbatch` keeps the script and runs its array here, one task after the other.
-SBATCH = r"""#!/bin/bash
-set -m  # so that the array is a group of processes, whose number the test keeps
-cp "$1" "$FAKE/script"
-echo "Submitted batch job 7"
-[ -e "$FAKE/full" ] && exit
-last=$(sed -n 's/^#SBATCH --array=0-\([0-9]*\)%.*/\1/p' "$1")
-(
-for index in $(seq 0 ${last:-0}); do
-    export SLURM_JOB_ID=7 SLURM_JOB_NODELIST=here  # a single job is no array
-    [ -n "$last" ] && export SLURM_JOB_ID=70$index SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=$index
-    while true; do
-        rm -f "$FAKE/requeue_7_$index"
-        echo "$index" >> "$FAKE/started"
-        bash "$FAKE/script"
-        [ -e "$FAKE/requeue_7_$index" ] || break
-    done
-done
-touch "$FAKE/over"
-) > "$FAKE/log" 2>&1 < /dev/null &
-echo $! > "$FAKE/group"
-"""
-SRUN = r"""#!/bin/bash
-while [[ "$1" == --* ]]; do if [[ "$1" == --output || "$1" == --error ]]; then shift; fi; shift; done
-echo $$ > "$FAKE/step"
-exec "$@"
-"""
-SCONTROL = '#!/bin/bash\ntouch "$FAKE/requeue_$2"\n'
-SACCT = '#!/bin/bash\necho "JobID|State|NodeList"\n'
-
-
-@pytest.fixture
-def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Slurm's commands on the PATH; yields the folder of their notes, and ends the array afterwards."""
-    pytest.importorskip("submitit", reason="submitit is not installed: pip install 'vqbench[slurm]'")
-    fake = tmp_path / "slurm"
-    fake.mkdir()
-    for name, text in {"sbatch": SBATCH, "srun": SRUN, "scontrol": SCONTROL, "sacct": SACCT}.items():
-        (fake / name).write_text(text)
-        (fake / name).chmod(0o755)
-    monkeypatch.setenv("FAKE", str(fake))
-    monkeypatch.setenv("PATH", f"{fake}:{os.environ['PATH']}")
-    yield fake
-    if (fake / "group").exists():
-        with suppress(ProcessLookupError):
-            os.killpg(int((fake / "group").read_text()), signal.SIGKILL)
-
 
 @pytest.mark.slow
 def test_slurm_is_warned_and_queues_again(slurm: Path, tmp_path: Path) -> None:
@@ -522,11 +419,10 @@ def test_failed_runs_on_slurm(slurm: Path, tmp_path: Path) -> None:
     done = subprocess.run([*line, "--time-limit", "1s"], capture_output=True, text=True, check=False)
     assert done.returncode == 3, done.stderr
     until = time.monotonic() + PATIENCE
-    while not (slurm / "over").exists():
+    while not (slurm / "over_7").exists():
         assert time.monotonic() < until, (slurm / "log").read_text()
         time.sleep(0.05)
     assert len(list((tmp_path / "runs").glob("*-vq-*/record.json"))) == 1
-    (slurm / "over").unlink()
     again = subprocess.run([*line, "--retry-failed"], capture_output=True, text=True, check=False)
     assert again.returncode == 1, again.stderr
     assert "FAILED: its process ended with exit code 7" in again.stderr
@@ -544,7 +440,7 @@ def test_one_slurm_array_is_submitted_with_requeue(
     output = capsys.readouterr().err
     assert "6 runs in 6 tasks: Slurm job 7" in output
     assert "the array continues without this command; `scancel 7` ends it" in output
-    script = (slurm / "script").read_text()
+    script = (slurm / "script_7").read_text()
     for option in ("partition=gpu", "time=120", "gpus-per-node=1", "nice=100", "requeue", "signal=USR2@90"):
         assert f"#SBATCH --{option}\n" in script
     assert "#SBATCH --array=0-5%6\n" in script

@@ -78,11 +78,11 @@ Address = Annotated[
     ),
 ]
 CpusPerRun = Annotated[
-    int | None, typer.Option(min=1, metavar="N", show_default="1", help="Ray: cores, and threads, per run.")
+    int | None, typer.Option(min=1, metavar="N", show_default="1 per device", help="Ray: cores, and threads, per run.")
 ]
 GpusPerRun = Annotated[
     float | None,
-    typer.Option(min=0, metavar="N", show_default="1 if any", help="Ray: GPUs per run, may be a fraction."),
+    typer.Option(min=0, metavar="N", show_default="1 per device, if any", help="Ray: GPUs per run, may be a fraction."),
 ]
 Slurm = Annotated[
     list[str] | None, typer.Option(metavar="KEY=VALUE", help="Slurm: partition=gpu, time=2h, gpus=1, ...")

@@ -6,9 +6,12 @@ import signal
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from vqbench.spec import Job, RunSpec
+
+if TYPE_CHECKING:
+    from vqbench.store.results import ResultStore
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # request a stop of the driver, a worker or a rank
 
@@ -119,6 +122,21 @@ class RunResult:
     status: Status
     reason: str = ""
     reusable: bool = True  # whether the process that made the attempt is fit for another run
+
+
+def result_without_first_stage(job: Job, store: ResultStore) -> RunResult | None:
+    """Return the result of a job whose first stage is not done, else None.
+
+    None as well for a run that builds on no other.
+    """
+    first = job.first_stage
+    if first is None or first in store:
+        return None
+    if store.folder(first).exists() and store.is_locked(first):
+        return RunResult("held_elsewhere")  # until its first stage is done there
+    failure = store.obstacle(first)
+    why = f"failed: {failure.reason}" if failure else "is not done yet; the same command does it first"
+    return RunResult("machine_fault", f"its first stage, {first.key}, {why}")
 
 
 DONE = "done"  # the outcome of a run that was trained or evaluated now

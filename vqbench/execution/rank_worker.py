@@ -15,12 +15,13 @@ from vqbench import registry, spec
 from vqbench.backbone import Autoencoder, Backbone
 from vqbench.dataset import Dataset
 from vqbench.distributed.group import ALONE, RankGroup
-from vqbench.errors import Damaged, Interrupted, StoreError, UsageError
+from vqbench.errors import Damaged, Interrupted, UsageError
 from vqbench.evaluation.reconstructions import Evaluator, Measurement
 from vqbench.evaluation.snapshot_writer import SnapshotWriter
 from vqbench.execution.messages import ProgressListener, RunSettings
 from vqbench.recipe import Recipe, SecondStage, Task, Trained
 from vqbench.spec import PluginSpec, RunSpec
+from vqbench.store.results import selected_weights
 from vqbench.system import provenance
 from vqbench.system.stored_files import set_aside
 from vqbench.training.codebook_monitor import CodebookMonitor
@@ -189,14 +190,14 @@ class RankWorker:
 
     def _restore(self, model: Autoencoder | Generator, folder: Path, engine: Engine) -> None:
         """Load the selected weights in ``folder``. Raises StoreError or Damaged."""
-        path = self.group.from_first_rank(lambda: _selected_checkpoint(folder))
+        path = self.group.from_first_rank(lambda: selected_weights(folder))
         weights = engine.load(path)
         with engine.restoring(path):
             model.load_state_dict(weights)
 
     def _restore_backbone(self, backbone: Backbone, folder: Path, engine: Engine) -> None:
         """Load the backbone of the run in ``folder``. Raises StoreError or Damaged."""
-        path = self.group.from_first_rank(lambda: _selected_checkpoint(folder))
+        path = self.group.from_first_rank(lambda: selected_weights(folder))
         weights, start = engine.load(path), "backbone."
         with engine.restoring(path):
             backbone.load_state_dict(
@@ -304,10 +305,3 @@ def _set_aside(folder: Path) -> None:
     for path in (folder / name for name in CHECKPOINTS):
         if path.exists():
             set_aside(path)
-
-
-def _selected_checkpoint(folder: Path) -> Path:
-    path = folder / "best.pt"
-    if not path.exists():
-        raise StoreError(f"{path}: the checkpoint was removed; delete its folder to train the run again")
-    return path

@@ -28,7 +28,7 @@ from vqbench.errors import (
     named,
 )
 from vqbench.evaluation.snapshot_writer import lpips_of
-from vqbench.execution.messages import ProgressListener, RunResult, RunSettings
+from vqbench.execution.messages import ProgressListener, RunResult, RunSettings, result_without_first_stage
 from vqbench.execution.rank_worker import RankResult, RankTask, RankWorker
 from vqbench.spec import Job, RunSpec
 from vqbench.store.record import LOG_LINES, Failure, Record
@@ -120,13 +120,7 @@ class Runner:
         failure = self.store.failure(job.run)
         if failure and not job.retry_failed:
             return RunResult("failed", f"failed earlier: {failure.reason}")
-        if job.first_stage is None or job.first_stage in self.store:
-            return None
-        if self.store.folder(job.first_stage).exists() and self.store.is_locked(job.first_stage):
-            return RunResult("held_elsewhere")  # until its first stage is done there
-        failure = self.store.obstacle(job.first_stage)
-        why = f"failed: {failure.reason}" if failure else "is not done yet; the same command does it first"
-        return RunResult("machine_fault", f"its first stage, {job.first_stage.key}, {why}")
+        return result_without_first_stage(job, self.store)
 
     def _task(self, job: Job, record: Record | None) -> RankTask:
         """Return the task of all ranks for ``job``. Raises NotDistributed."""

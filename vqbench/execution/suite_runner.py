@@ -104,7 +104,6 @@ def run_suites(
         ordered = cheapest_first(store, jobs, expected)
         for damaged in few(store.damage.values()):  # of other runs; those of these runs are set aside
             notify(damaged)
-        _require_sent_files(ordered, options.executor.executor)
         settings = options.settings(ranks.size if ranks else options.devices or 1)
         headline = partial(_headline, plans, store)
         listen = options.listen or (lambda jobs: run_progress(jobs, options.quiet, expected, headline))
@@ -202,16 +201,4 @@ def _require_fitting(options: RunOptions, ranks: Launched) -> None:
     if options.executor.executor != "local":
         raise UsageError(
             f"--executor {options.executor.executor} starts processes of its own; under torchrun leave it out"
-        )
-
-
-def _require_sent_files(jobs: Sequence[Job], executor: str) -> None:
-    """Raise UsageError for second stages on a cluster.
-
-    It lacks the files of their first stages.
-    """
-    if executor != "local" and any(job.first_stage is not None for job in jobs):
-        raise UsageError(
-            f"some runs build on files of another run, which --executor {executor} does not send along; "
-            "leave the option out"
         )

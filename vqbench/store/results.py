@@ -303,6 +303,17 @@ class ResultStore:
             ) from error
 
 
+def selected_weights(folder: Path) -> Path:
+    """Return the file of the selected weights in a run's ``folder``.
+
+    Raises StoreError where they were removed.
+    """
+    path = folder / "best.pt"
+    if not path.exists():
+        raise StoreError(f"{path}: the checkpoint was removed; delete its folder to train the run again")
+    return path
+
+
 def damage_of(stores: Iterable[ResultStore]) -> list[str]:
     """Return a sentence for each file of ``stores`` that could not be read so far."""
     return [sentence for store in stores for sentence in store.damage.values()]

@@ -2,7 +2,8 @@
 
 The process is watched as on any machine (:mod:`~vqbench.execution.executors.local`): a crash, or a run that takes too
 long, costs this run alone, and the last lines of its output are kept. Every file that changes in the folder is sent to
-the driver: checkpoints as they are written, the rest at the end. Only data and pretrained weights stay on the node.
+the driver: checkpoints and samples as they are written, the rest at the end. Only data and pretrained weights stay on
+the node.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from pathlib import Path
 
 import vqbench
 from vqbench import assets
-from vqbench.errors import UsageError
+from vqbench.errors import StoreError, Unwritable, UsageError
 from vqbench.execution import loggers
 from vqbench.execution.executors.executor import Summary
-from vqbench.execution.executors.file_sync import Files, Seen, pack, unpack
+from vqbench.execution.executors.file_sync import Files, Seen, has_progress, pack, unpack
+from vqbench.execution.executors.first_stages import FirstStageFiles, write_first_stage
 from vqbench.execution.executors.local import LocalExecutor
 from vqbench.execution.messages import LogMessage, ProgressListener, RunAdvanced, RunResult, RunSettings, RunStarted
 from vqbench.execution.stopping import Stop
@@ -43,10 +45,11 @@ class RemoteJob:
     files: Files  # of the run so far: its last checkpoint, or its record and weights
     user_files: tuple[bytes, ...]  # contents of the plugin files, and of the logger's file if it has one
     assets: tuple[str, ...]  # data and weights that the node must have
-    threads: int  # of the run, unless OMP_NUM_THREADS is set on the node
+    threads: int  # of each of its processes, unless OMP_NUM_THREADS is set on the node
     timeout: float | None  # seconds
     variables: dict[str, str]  # of the environment
     version: str  # of vqbench
+    first_stage: FirstStageFiles | None = None  # of the run that this one builds on
 
 
 @dataclass(frozen=True)
@@ -78,10 +81,10 @@ class RemoteLink(Stop):
         return self._stopping or super().__call__()
 
     def send(self) -> None:
-        """Post all new messages, with the changed files if there is a new checkpoint."""
+        """Post all new messages, and the changed files if a run could resume from them."""
         messages, self._messages = self._messages, []
-        new_checkpoint = pack(self.folder, dict(self.seen), ("last.pt",))
-        self._stopping |= self._post(messages, pack(self.folder, self.seen) if new_checkpoint else {})
+        files = pack(self.folder, self.seen) if has_progress(self.folder, self.seen) else {}
+        self._stopping |= self._post(messages, files)
         self._last_sent = time.monotonic()
 
     def run_started(self, run: RunSpec, activity: str) -> None:
@@ -108,8 +111,10 @@ class _SingleResult(Summary):
         self.result = result
 
 
-def run_remote_job(remote_job: RemoteJob, post: Post) -> RemoteResult:
+def run_remote_job(remote_job: RemoteJob, post: Post, weights: bytes | None = None) -> RemoteResult:
     """Carry out one run on this node, and post its progress and checkpoints.
+
+    ``weights``: of its first stage, if it has one.
 
     Raises VqbenchError where the node can carry out no run: no data, a full disk, another version of vqbench.
     """
@@ -125,14 +130,22 @@ def run_remote_job(remote_job: RemoteJob, post: Post) -> RemoteResult:
             assets.fetch(name)
     with _temporary_folder() as home:
         settings = _write_user_files(home / "user", remote_job)
-        folder = ResultStore(home / "runs").folder(remote_job.job.run)
+        store, job = ResultStore(home / "runs"), remote_job.job
+        if job.first_stage is not None and remote_job.first_stage is not None:
+            try:
+                write_first_stage(store, job.first_stage, remote_job.first_stage, weights)
+            except Unwritable:
+                raise
+            except StoreError as error:
+                return RemoteResult(RunResult("machine_fault", str(error)), {})
+        folder = store.folder(job.run)
         unpack(folder, remote_job.files)
         seen: Seen = {}
         pack(folder, seen)  # files that came from the driver need not be sent back
         link = RemoteLink(post, folder, seen)
-        executor = LocalExecutor(home / "runs", settings, link, link, workers=1, timeout=remote_job.timeout)
+        executor = LocalExecutor(store.root, settings, link, link, workers=1, timeout=remote_job.timeout)
         executor.summary = summary = _SingleResult()
-        executor.execute([remote_job.job])
+        executor.execute([job])
         link.send()
         return RemoteResult(summary.result, pack(folder, seen), evicted=link.cause is not None)
 

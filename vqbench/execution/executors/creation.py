@@ -9,7 +9,7 @@ from typing import Protocol
 
 from vqbench.distributed.launching import launched
 from vqbench.execution.executors.executor import Summary
-from vqbench.execution.executors.executor_options import ExecutorOptions
+from vqbench.execution.executors.executor_options import TORCH_LOG_LEVEL, ExecutorOptions
 from vqbench.execution.messages import ProgressListener, RunSettings
 from vqbench.execution.stopping import Stop
 from vqbench.spec import Job
@@ -47,7 +47,7 @@ def create_executor(
         timeout: Seconds that each run may take; None: no limit.
     """
     if settings.devices > 1:  # torch would warn on each rank that it searches for unused parameters, as it is set to
-        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+        os.environ.setdefault(TORCH_LOG_LEVEL, "ERROR")
     if options.executor == "ray":
         from vqbench.execution.executors.ray import RayExecutor
 

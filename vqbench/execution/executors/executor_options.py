@@ -11,6 +11,7 @@ from vqbench.errors import UsageError, counted, nearest
 
 EXECUTORS = ("local", "ray", "slurm")
 MAX_PER_RUN = 10_000  # cores or GPUs
+TORCH_LOG_LEVEL = "TORCH_CPP_LOG_LEVEL"  # environment variable of torch's C++ part
 ALWAYS_ALLOWED = 16  # processes that any machine may start, however few its cores
 
 
@@ -45,8 +46,8 @@ class ExecutorOptions:
         if self.executor == "local":
             _require_processes(jobs, devices)
             return
-        if self.executor == "ray" and (devices or 1) > 1:
-            raise UsageError("--devices: with --executor ray a run has one device; Slurm and torchrun give it several")
+        if devices is not None and devices > 1 and self.gpus and self.gpus < devices:
+            raise UsageError(f"--gpus-per-run {self.gpus:g}: fewer than --devices {devices}; leave one of them out")
         if jobs is not None:
             raise UsageError(f"--jobs is for this machine; with --executor {self.executor} the cluster decides")
         if device not in ("auto", "cpu", "cuda"):

@@ -1,11 +1,14 @@
 """Runs on a Ray cluster, one task per run.
 
-The driver alone writes the results folder. A task receives its run's last checkpoint as bytes and works in a temporary
-folder of its node (see :mod:`~vqbench.execution.executors.cluster_node`). Its messages, and every checkpoint that it
+The driver alone writes the results folder. A task receives its run's last checkpoint as bytes, and the weights of the
+run that it builds on, and works in a temporary folder of its node (see
+:mod:`~vqbench.execution.executors.cluster_node`). Its messages, and every checkpoint that it
 writes, go through a :class:`Mailbox`, an actor beside the driver; it returns the record and the weights. When a node
 dies, its runs are started again elsewhere from the newest checkpoint received, so that at most one interval between
 checkpoints is lost. Ray's own retries are off: they would start from the first checkpoint, and would repeat a run that
 crashes by itself; here a crash fails that run alone, on record.
+
+The devices of a run are all of one node: its task reserves them, and starts the ranks there.
 
 Every node needs the same version of vqbench and the packages of the user's plugins; no shared file system is needed.
 """
@@ -23,11 +26,20 @@ from typing import Any
 import vqbench
 from vqbench.errors import StoreError, UsageError, VqbenchError
 from vqbench.execution.executors.cluster_node import RemoteJob, RemoteResult, run_remote_job, user_files
-from vqbench.execution.executors.executor import Executor, Summary
-from vqbench.execution.executors.executor_options import ExecutorOptions
+from vqbench.execution.executors.executor import Executor, Summary, pop_ready
+from vqbench.execution.executors.executor_options import TORCH_LOG_LEVEL, ExecutorOptions
 from vqbench.execution.executors.file_sync import Files, pack, unpack
+from vqbench.execution.executors.first_stages import WeightsInCluster
 from vqbench.execution.executors.ray_cluster import capacity, connected
-from vqbench.execution.messages import LogMessage, ProgressListener, RunAdvanced, RunResult, RunSettings, RunStarted
+from vqbench.execution.messages import (
+    LogMessage,
+    ProgressListener,
+    RunAdvanced,
+    RunResult,
+    RunSettings,
+    RunStarted,
+    result_without_first_stage,
+)
 from vqbench.execution.stopping import Stop
 from vqbench.spec import Job
 from vqbench.store.record import Failure
@@ -37,7 +49,7 @@ QUEUED_AHEAD = 4  # tasks submitted beyond the capacity: no node waits for work,
 MAX_LOSSES = 5  # nodes that one run may lose before it is given up
 NODES_EVERY = 2.0  # seconds between two looks at the cluster's nodes
 # Of the user's variables, those that concern the work and not the machine.
-FORWARDED_VARIABLES = ("VQBENCH_OFFLINE", determinism.CUBLAS)
+FORWARDED_VARIABLES = ("VQBENCH_OFFLINE", determinism.CUBLAS, TORCH_LOG_LEVEL)
 
 
 class Mailbox:
@@ -72,8 +84,12 @@ class Mailbox:
         self.stopping = True
 
 
-def ray_task(remote_job: RemoteJob, attempt: str, mailbox: Any) -> RemoteResult:
-    """Carry out one run on a node."""
+def ray_task(remote_job: RemoteJob, attempt: str, mailbox: Any, weights: bytes | None) -> RemoteResult:
+    """Carry out one run on a node.
+
+    ``weights``, of its first stage, are passed as a reference: Ray brings the content to the node, unless the node has
+    it, before the task takes a core.
+    """
     import ray
 
     def post(messages: list[object], files: Files) -> bool:
@@ -84,7 +100,7 @@ def ray_task(remote_job: RemoteJob, attempt: str, mailbox: Any) -> RemoteResult:
         except ray.exceptions.RayActorError:
             return True  # the driver is gone
 
-    return run_remote_job(remote_job, post)
+    return run_remote_job(remote_job, post, weights)
 
 
 @dataclass
@@ -125,7 +141,7 @@ class RayExecutor(Executor):
         super().__init__(folder, listener, stop)
         self.settings, self.options, self.assets, self.timeout = settings, options, tuple(assets), timeout
         self.user_files = tuple(path.read_bytes() for path in user_files(settings))
-        self.cpus = 1 if options.cpus is None else options.cpus
+        self.cpus = settings.devices if options.cpus is None else options.cpus
         self.gpus = options.gpus or 0.0
         self._active: dict[str, ActiveJob] = {}  # by key of the run
         self._capacity, self._capacity_at = 0, 0.0  # runs that fit the cluster, and when that was counted
@@ -139,11 +155,12 @@ class RayExecutor(Executor):
                 and self.settings.device != "cpu"
                 and any(node.get("GPU") for node in self._nodes())
             ):
-                self.gpus = 1.0
+                self.gpus = float(self.settings.devices)
             here = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
                 self._ray.get_runtime_context().get_node_id(), soft=False
             )
             self._mailbox = self._ray.remote(Mailbox).options(num_cpus=0, scheduling_strategy=here).remote()
+            self._weights = WeightsInCluster(self.store, self._ray.put)
             self._task = self._ray.remote(ray_task).options(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=0)
             return super().execute(jobs)
 
@@ -158,16 +175,24 @@ class RayExecutor(Executor):
 
     def _assign_jobs(self) -> None:
         while self._queue and len(self._active) < self._count_capacity() + QUEUED_AHEAD:
-            job = self._queue.popleft()
+            if (job := pop_ready(self._queue, self._begun_jobs())) is None:
+                return  # all queued runs wait for their first stage
             lock = ExitStack()
             if not lock.enter_context(self.store.lock(job.run)):
                 lock.close()
                 self._postpone(job)
             elif result := self._result_without_attempt(job):
                 lock.close()
-                self.summary.add(job, result, self.listener)
+                if result.status == "held_elsewhere":
+                    self._postpone(job)
+                else:
+                    self.summary.add(job, result, self.listener)
             else:
                 self._submit(ActiveJob(job, lock))
+
+    def _begun_jobs(self) -> list[Job]:
+        """Return the jobs that are submitted, or that another process holds."""
+        return [active.job for active in self._active.values()] + [job for job, _ in self._postponed.values()]
 
     def _result_without_attempt(self, job: Job) -> RunResult | None:
         """Return the result of a run that needs no attempt, else None.
@@ -182,6 +207,9 @@ class RayExecutor(Executor):
             failure = self.store.failure(job.run)
             if failure and not job.retry_failed:
                 return RunResult("failed", f"failed earlier: {failure.reason}")
+            if result := result_without_first_stage(job, self.store):
+                return result
+            self._weights.of(job)  # raises where they were removed
             self.store.forget_failure(job.run)
         except StoreError as error:
             return RunResult("machine_fault", str(error))
@@ -190,19 +218,21 @@ class RayExecutor(Executor):
     def _submit(self, active: ActiveJob) -> None:
         run = active.job.run
         needed = ("record.json", "per_image.npz", "best.pt") if run in self.store else ("last.pt", "best.pt")
+        first_stage, weights = self._weights.of(active.job)
         remote_job = RemoteJob(
             job=active.job,
             settings=replace(self.settings, device="cuda" if self.gpus else "cpu"),
-            files=pack(self.store.folder(run), only=needed),
+            files=pack(self.store.folder(run), only=(*needed, "samples*")),
             user_files=self.user_files,
             assets=self.assets,
-            threads=max(1, self.cpus),
+            threads=max(1, self.cpus // self.settings.devices),
             timeout=self.timeout,
             variables={name: os.environ[name] for name in FORWARDED_VARIABLES if name in os.environ},
             version=vqbench.__version__,
+            first_stage=first_stage,
         )
         active.attempt, active.started = f"{run.key}/{active.losses}", False
-        active.ref = self._task.remote(remote_job, active.attempt, self._mailbox)
+        active.ref = self._task.remote(remote_job, active.attempt, self._mailbox, weights)
         self._active[run.key] = active
 
     def _count_capacity(self) -> int:
@@ -299,6 +329,7 @@ class RayExecutor(Executor):
     def _finish(self, active: ActiveJob, result: RunResult) -> None:
         del self._active[active.job.run.key]
         active.lock.close()
+        self._weights.release([*self._queue, *self._begun_jobs()])
         self.summary.add(active.job, result, self.listener)
 
 

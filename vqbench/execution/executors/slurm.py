@@ -1,10 +1,12 @@
-"""Runs on a Slurm cluster, as one job array.
+"""Runs on a Slurm cluster, as job arrays.
 
-The array's tasks write the results folder, under its locks; so that folder, vqbench and its data must lie on a file
-system that all nodes share. submitit writes the batch script. Before Slurm ends a task (its time is over, or it is
-preempted) it sends a warning signal; the task then saves its work and is queued again, as often as needed. The driver
-only submits the array and watches the results folder; when the driver ends, by --time-limit or Ctrl-C, the array
-continues.
+Runs that build on no other are one array. Those that build on them are a second one, which Slurm starts once all tasks
+of the first have ended, whether or not the driver still waits; and so on.
+
+The tasks write the results folder, under its locks; so that folder, vqbench and its data must lie on a file system that
+all nodes share. submitit writes the batch script. Before Slurm ends a task (its time is over, or it is preempted) it
+sends a warning signal; the task then saves its work and is queued again, as often as needed. The driver only submits
+the arrays and watches the results folder; when the driver ends, by --time-limit or Ctrl-C, the arrays continue.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from __future__ import annotations
 import os
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from typing import Any
 from vqbench.errors import Evicted, UsageError, counted
 from vqbench.execution.executors.executor import Summary
 from vqbench.execution.executors.local import LocalExecutor
-from vqbench.execution.messages import ProgressListener, RunResult, RunSettings
+from vqbench.execution.messages import ProgressListener, RunResult, RunSettings, result_without_first_stage
 from vqbench.execution.progress import PlainProgress
 from vqbench.execution.stopping import Stop
 from vqbench.spec import Job
@@ -79,6 +81,37 @@ def parse_parameters(words: Sequence[str]) -> dict[str, Any]:
     return {**parameters, "additional_parameters": additional}
 
 
+def after(parameters: Mapping[str, Any], job: str | None) -> dict[str, Any]:
+    """Return ``parameters`` of an array that waits until all tasks of ``job`` ended.
+
+    Those that failed have ended, too: a run without its first stage ends at once, with the reason. None: it waits for
+    no other.
+
+    >>> after({"time": 60, "additional_parameters": {"nice": "100"}}, "7")
+    {'time': 60, 'additional_parameters': {'nice': '100', 'dependency': 'afterany:7'}}
+    """
+    if job is None:
+        return dict(parameters)
+    additional = parameters["additional_parameters"]
+    conditions = [*filter(None, [additional.get("dependency")]), f"afterany:{job}"]
+    return {**parameters, "additional_parameters": {**additional, "dependency": ",".join(conditions)}}
+
+
+def by_stage(jobs: Sequence[Job]) -> list[list[Job]]:
+    """Divide ``jobs`` into stages.
+
+    Those that build on none of them come first, then those that build on these, and so on.
+    """
+    stages: list[list[Job]] = []
+    left = list(jobs)
+    while left:
+        keys = {job.run.key for job in left}
+        stages.append([job for job in left if job.first_stage is None or job.first_stage.key not in keys])
+        begun = {job.run.key for job in stages[-1]}
+        left = [job for job in left if job.run.key not in begun]
+    return stages
+
+
 @dataclass
 class ArrayTask:
     """One task of the array: some runs, one after the other, in a worker process.
@@ -117,14 +150,14 @@ class ArrayTask:
 
 
 class SlurmExecutor:
-    """Submits jobs as one array and watches the results folder.
+    """Submits jobs as arrays and watches the results folder.
 
     Args:
         folder: The results folder.
         settings: How runs are carried out.
-        words: ``KEY=VALUE`` parameters of the array; see :func:`parse_parameters`.
+        words: ``KEY=VALUE`` parameters of the arrays; see :func:`parse_parameters`.
         listener: Receives the results of runs.
-        stop: When to stop watching; the array continues.
+        stop: When to stop watching; the arrays continue.
         timeout: Seconds that each run may take; None: no limit.
     """
 
@@ -139,6 +172,7 @@ class SlurmExecutor:
     ) -> None:
         self.settings, self.listener, self.stop, self.timeout = settings, listener, stop, timeout
         self.parameters = parse_parameters(words)
+        self.warning: int = self.parameters["signal_delay_s"]
         self.store, self.summary = ResultStore(folder), Summary()
 
     def execute(self, jobs: Sequence[Job]) -> Summary:
@@ -150,43 +184,56 @@ class SlurmExecutor:
             for key, (job, before) in list(pending.items()):
                 result = self._result(job, before)
                 if result is None and key in ended:
-                    log = tasks[key].paths.stderr
-                    reason = f"its Slurm task {tasks[key].job_id} ended without it; see {log}"
-                    result = RunResult("machine_fault", reason)
+                    result = self._result_of_ended(job, tasks[key])
                 if result is not None:
                     del pending[key]
                     self.summary.add(job, result, self.listener)
             if pending:
                 time.sleep(POLL_SECONDS)
         if pending:
-            ids = ", ".join(sorted({tasks[key].job_id.split("_")[0] for key in pending}))
-            self.listener.log(f"the array continues without this command; `scancel {ids}` ends it")
+            ids = sorted({tasks[key].job_id.split("_")[0] for key in pending})
+            what, it = ("the array continues", "it") if len(ids) == 1 else ("the arrays continue", "them")
+            self.listener.log(f"{what} without this command; `scancel {' '.join(ids)}` ends {it}")
         return self.summary
 
     def _submit(self, jobs: Sequence[Job]) -> dict[str, Any]:
-        """Submit the array; returns the task of each run by the run's key."""
+        """Submit the arrays; returns the task of each run by the run's key."""
         try:
             import submitit
         except ImportError as error:
             raise UsageError(
                 f"--executor slurm needs submitit ({error}): python -m pip install 'vqbench[slurm]'"
             ) from None
-        warning = self.parameters["signal_delay_s"]
-        array = [
-            ArrayTask(tuple(jobs[start::MAX_TASKS]), self.store.root, self.settings, self.timeout, warning)
-            for start in range(min(MAX_TASKS, len(jobs)))
-        ]
-        try:
-            folder, python = self.store.root / "slurm" / "%j", shlex.join(processes.PYTHON)
-            executor = submitit.SlurmExecutor(folder, max_num_timeout=MAX_REQUEUES, python=python)
-            executor.update_parameters(**self.parameters)
-            tasks = executor.submit_array(array)
-        except (RuntimeError, OSError, ValueError) as error:
-            raise UsageError(f"--executor slurm: nothing was submitted: {str(error).strip()}") from error
-        self.listener.log(
-            f"{counted(len(jobs), 'run')} in {counted(len(tasks), 'task')}: Slurm job {tasks[0].job_id.split('_')[0]}"
-        )
-        return {job.run.key: task for share, task in zip(array, tasks, strict=True) for job in share.jobs}
+        folder, python = self.store.root / "slurm" / "%j", shlex.join(processes.PYTHON)
+        submitted: dict[str, Any] = {}
+        before: str | None = None  # number of the array that the next one waits for
+        for stage in by_stage(jobs):
+            array = [
+                ArrayTask(tuple(stage[start::MAX_TASKS]), self.store.root, self.settings, self.timeout, self.warning)
+                for start in range(min(MAX_TASKS, len(stage)))
+            ]
+            wait = "" if before is None else f", after job {before}"
+            try:
+                executor = submitit.SlurmExecutor(folder, max_num_timeout=MAX_REQUEUES, python=python)
+                executor.update_parameters(**after(self.parameters, before))
+                tasks = executor.submit_array(array)
+            except (RuntimeError, OSError, ValueError) as error:
+                lacking = f"nothing was submitted{wait}"
+                raise UsageError(f"--executor slurm: {lacking}: {str(error).strip()}") from error
+            before = tasks[0].job_id.split("_")[0]
+            self.listener.log(
+                f"{counted(len(stage), 'run')} in {counted(len(tasks), 'task')}: Slurm job {before}{wait}"
+            )
+            submitted |= {job.run.key: task for share, task in zip(array, tasks, strict=True) for job in share.jobs}
+        return submitted
+
+    def _result_of_ended(self, job: Job, task: Any) -> RunResult:
+        """Return the result of a run whose task has ended and recorded none."""
+        missing = result_without_first_stage(job, self.store)
+        if missing is not None and missing.status == "machine_fault":
+            return missing
+        reason = f"its Slurm task {task.job_id} ended without it; see {task.paths.stderr}"
+        return RunResult("machine_fault", reason)
 
     def _change_times(self, job: Job) -> dict[str, int]:
         """Return when the files that record the end of a run last changed."""
