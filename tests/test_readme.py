@@ -39,9 +39,7 @@ def test_published_tables_need_no_torch(tmp_path: Path, monkeypatch: pytest.Monk
     heavy = [command for command in commands if "torch" in imported(command)]  # stale, or nothing is published
     suites = sorted(path.stem for path in (ROOT / "results" / "suites").glob("*.json"))
     tables = [command for command in commands if "--bd-rate" not in command]
-    assert len(tables) - len(heavy) == len(suites), (
-        f"stale, or without a table: {suites}; torch was needed for {heavy}"
-    )
+    assert len(tables) - len(heavy) == len(suites), f"stale, or without a table: {suites}; torch was needed for {heavy}"
 
 
 def imported(command: str) -> set[str]:
