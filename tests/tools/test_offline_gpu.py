@@ -255,7 +255,7 @@ def test_a_tiny_run_in_slices(tmp_path: Path) -> None:
     assert codes[0] == 3
     assert codes[-1] == 0, (tmp_path / "store" / "table.md").read_text()
     text = (tmp_path / "store" / "table.md").read_text()
-    assert text.count("| channels last |") == text.count("| contiguous    |") == 8
+    assert text.count("| channels last |") == text.count("| contiguous    |") == 16  # captured ones too
     assert "CVQ-VAE on fashion_mnist_5k: trained in" in text
 
     out, home = tmp_path / "out", tmp_path / "home"
