@@ -41,7 +41,7 @@ class OperationRecorder(TorchDispatchMode):
     """
 
     def __init__(self, device: torch.device) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # of torch
         self.device = device
         self.operations: list[Operation] = []
         self.obstacle: str | None = None
