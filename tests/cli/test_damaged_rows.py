@@ -60,18 +60,18 @@ def test_damaged_values_per_image(content: bytes, row: Path, capsys: pytest.Capt
 
 
 def test_a_row_that_cannot_be_stored_is_printed(row: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A row that is damaged, or of other reconstructions, stays as it is; new values are printed, then the reason."""
+    """Another row is refused before it is measured; a damaged one stays, and new values are printed, then why."""
     capsys.readouterr()
     assert vqbench("measure", "originals.npy", "black.npy", *STORE) == 2
     shown = capsys.readouterr()
-    assert "l1" in shown.out
+    assert shown.out == ""
     assert "of other reconstructions or codes" in shown.err
-    assert "measured, but not stored: the row 'Mine'" in shown.err
     (row / "external.json").write_bytes(b"{")
     assert vqbench("measure", "originals.npy", "darker.npy", *STORE) == 1
     shown = capsys.readouterr()
     assert "l1" in shown.out
     assert "not a record of an external row" in shown.err
+    assert "measured, but not stored: the row 'Mine'" in shown.err
     assert (row / "external.json").read_bytes() == b"{"
 
 

@@ -128,7 +128,8 @@ def _of_files(
     model: ModelOptions | None = None,
     **reading: Any,
 ) -> Evaluation:
-    from vqbench.api.external_row import measure_row, row_of
+    from vqbench.api.external_rows.measuring import measure_row
+    from vqbench.api.external_rows.row import row_of
     from vqbench.api.measure_sets import measure_images
     from vqbench.measuring.pair_inputs import ReadingOptions
 

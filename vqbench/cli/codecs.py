@@ -188,7 +188,7 @@ def _targets(bits: Sequence[int], chosen: Sequence[str] | None, counted: str) ->
 
 
 def _bits_of_rows(plan: Plan | None, dataset: str) -> list[int]:
-    from vqbench.api.external_row import bits_of_rows
+    from vqbench.api.external_rows.row import bits_of_rows
 
     return [] if plan is None else bits_of_rows(plan, dataset)
 
@@ -235,7 +235,8 @@ def _measured(
 ) -> Evaluation:
     """Measure the files, and store a row of ``plan``."""
     from vqbench import assets
-    from vqbench.api.external_row import ExternalRow, store_measured
+    from vqbench.api.external_rows.measuring import store_measured
+    from vqbench.api.external_rows.row import ExternalRow
     from vqbench.api.measure import measure_opened
 
     how = {**how, "label": files.target.label, "progress": progress}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from vqbench.api.evaluation import Evaluation, NotKept
-    from vqbench.api.external_row import ExternalRow
+    from vqbench.api.external_rows.row import ExternalRow
 
 STORE = Path("measured")
 
@@ -196,7 +196,7 @@ def _external_row(suite: str | None, row: str | None, measured_by: str, runs: Pa
         if measured_by:
             raise UsageError("--measured-by is kept in the record of a row; give --suite and --row, too")
         return None
-    from vqbench.api.external_row import ExternalRow
+    from vqbench.api.external_rows.row import ExternalRow
 
     return ExternalRow(row, Selection().plan(suite, runs), measured_by)
 
@@ -210,7 +210,7 @@ def _measured(
     """
     from vqbench import assets
     from vqbench.api.evaluation import NotKept
-    from vqbench.api.external_row import measure_row
+    from vqbench.api.external_rows.measuring import measure_row
     from vqbench.api.measure_sets import measure_images
 
     with assets.no_downloads(offline), image_work("measuring", quiet) as on_progress:

@@ -9,7 +9,7 @@ beyond its parts: loading and scaling images, the reconstruction error, and the 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -25,6 +25,7 @@ from vqbench.profiling.timing import GPU_CALLS, Call, Noise, StepTimer, backward
 from vqbench.quantizer import Quantizer
 
 FLOAT, CODE, IMAGE = 4, 8, 1  # bytes of a float32, of an int64 code, of a uint8 pixel
+CountedCall = tuple[Call, int]  # a call, and its floating-point operations
 
 
 @dataclass
@@ -198,20 +199,39 @@ def peak_rates(device: torch.device) -> dict[str, float]:
 def _products(device: torch.device, dtype: torch.dtype, tf32: bool = False) -> float:
     """Return the operations per second of the fastest product or convolution.
 
-    Convolutions have kernels of their own.
+    Convolutions have kernels of their own. Sizes grow as long as they are affordable: where a CPU lacks instructions
+    for ``dtype``, a large product takes minutes, and tells nothing that a small one does not.
     """
-    rates = []
+    gpu = device.type == "cuda"
     layer: Any = nn.Conv2d(128, 128, 3, padding=1, device=device, dtype=dtype)
     layer = layer.to(memory_format=torch.channels_last)
-    x = torch.ones(256, 128, 16, 16, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
+
+    def product(side: int) -> CountedCall:
+        a = torch.ones(side, side, device=device, dtype=dtype)
+        return partial(torch.mm, a, a, out=torch.empty_like(a)), 2 * side**3
+
+    def convolution(batch: int) -> CountedCall:
+        x = torch.ones(batch, 128, 16, 16, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
+        return partial(layer, x), 2 * x.numel() * 128 * 3 * 3
+
     with float32_products(tf32), torch.no_grad():
-        for side in (4096, 8192) if device.type == "cuda" else (1024, 2048):
-            a = torch.ones(side, side, device=device, dtype=dtype)
-            out = torch.empty_like(a)
-            product = partial(torch.mm, a, a, out=out)
-            rates.append(2 * side**3 / _best(product, device))
-        rates.append(2 * x.numel() * 128 * 3 * 3 / _best(lambda: layer(x), device))
-    return max(rates)
+        return max(
+            _highest_rate((product(side) for side in ((4096, 8192) if gpu else (256, 1024, 2048))), device),
+            _highest_rate((convolution(batch) for batch in ((256,) if gpu else (4, 256))), device),
+        )
+
+
+def _highest_rate(growing: Iterable[CountedCall], device: torch.device) -> float:
+    """Return the operations per second of the fastest call.
+
+    The calls grow; the first that would take over a second ends them.
+    """
+    rate = 0.0
+    for call, operations in growing:
+        if rate and operations / rate > 1:
+            break
+        rate = max(rate, operations / _best(call, device))
+    return rate
 
 
 def _best(call: Call, device: torch.device, calls: int | None = None) -> float:

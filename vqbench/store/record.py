@@ -12,15 +12,12 @@ import json
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple, Protocol
 
 from vqbench.errors import StoreError
 from vqbench.spec import RunSpec
 from vqbench.store import schema
 from vqbench.system import stored_files
-
-if TYPE_CHECKING:
-    from vqbench.store.record_summary import RecordSummary, Versions
 
 FORMAT = 1  # of record.json; a record without a format is of the first
 LOG_LINES = 12  # of a failed run, kept with the reason
@@ -143,14 +140,27 @@ class Failure:
     log: list[str]
 
 
-def lacking(
-    record: Record | RecordSummary | None, wanted: Mapping[str, Mapping[str, tuple[int, int]]]
-) -> dict[str, list[str]]:
+class Versions(NamedTuple):
+    """The versions that a value was measured with."""
+
+    metric_version: int
+    protocol_version: int
+
+
+class Measured(Protocol):
+    """A record, or what is known of one."""
+
+    @property
+    def values(self) -> Mapping[str, Mapping[str, Value | Versions]]:
+        """By protocol, then by metric."""
+
+
+def lacking(record: Measured | None, wanted: Mapping[str, Mapping[str, tuple[int, int]]]) -> dict[str, list[str]]:
     """Return the metrics, by protocol, that ``record`` lacks in these versions.
 
     ``wanted`` maps protocol -> metric -> (the metric's version, the protocol's version).
     """
-    values: Mapping[str, Mapping[str, Value | Versions]] = record.values if record else {}
+    values = record.values if record else {}
     missing: dict[str, list[str]] = {}
     for protocol, metrics in wanted.items():
         for metric, versions in metrics.items():

@@ -20,8 +20,8 @@ from typing import Any
 
 from vqbench.errors import StoreError
 from vqbench.spec import PARTS, PluginSpec, RunSpec
-from vqbench.store.record import Record
-from vqbench.store.record_summary import RecordSummary, Versions
+from vqbench.store.record import Record, Versions
+from vqbench.store.record_summary import RecordSummary
 from vqbench.system import stored_files
 
 FORMAT = 1  # of the file

@@ -7,19 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from vqbench.spec import RunSpec
-from vqbench.store.record import Record
+from vqbench.store.record import Record, Versions
 
 DEVICE = ("device", "threads", "cpu")  # of the provenance of a training or evaluation
-
-
-class Versions(NamedTuple):
-    """The versions that a value was measured with."""
-
-    metric_version: int
-    protocol_version: int
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,13 +15,18 @@ from vqbench.training.capture.recorded_operations import Operation, OperationRec
 
 if TYPE_CHECKING:
     from vqbench.quantizer import Quantizer
-    from vqbench.recipe import Recipe
     from vqbench.training.engine import Engine
 
 ALIKE = 3  # consecutive updates, computed one by one, that must be alike before one is captured
 MOST_CHANGES = 8  # of what an update does, after which it stays uncaptured
 
 Compute = Callable[[Tensor], Tensor]  # an update on the images (B,), to its terms (terms,)
+
+
+class CapturableRecipe(Protocol):
+    """What is asked of a :class:`vqbench.recipe.Recipe`."""
+
+    captures: ClassVar[bool]
 
 
 class UpdateCapture:
@@ -38,7 +43,11 @@ class UpdateCapture:
     """
 
     def __init__(
-        self, recipe: Recipe, quantizer: Quantizer, engine: Engine, log: Callable[[str], None] = lambda sentence: None
+        self,
+        recipe: CapturableRecipe,
+        quantizer: Quantizer,
+        engine: Engine,
+        log: Callable[[str], None] = lambda sentence: None,
     ) -> None:
         self.device, self.owner, self.log = engine.device, type(quantizer).__name__, log
         self.refusal: str | None = None

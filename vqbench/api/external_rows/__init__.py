@@ -1,0 +1,1 @@
+"""External rows: measured here, and stored beside the runs of a suite."""
