@@ -13,7 +13,7 @@ from itertools import product
 from typing import Any
 
 SUITE = "small_datasets"  # table B.1 of the paper
-CAPTURE = "capture"  # option that replays each update on a GPU as one CUDA graph; not every vqbench has it
+CAPTURE = "capture"  # option that replays each update on a GPU as one CUDA graph
 REFUSED = "not captured: "  # how a captured setting ends whose updates are computed one by one
 STRICT = "float32"
 TRAINED_LAYOUT = "channels last"  # that of every training of vqbench; the other one is only timed
@@ -49,19 +49,18 @@ class Scale:
     quantizers: Sequence[str]  # words of `vqbench check`
     backbones: Sequence[str]
 
-    def settings(self, rows: Mapping[str, Iterable[str]], can_capture: bool) -> list[Setting]:
+    def settings(self, rows: Mapping[str, Iterable[str]]) -> list[Setting]:
         """Return all settings to time, the most important ones first.
 
         ``rows``: labels by data set.
         """
-        return [*self._of(True, rows, can_capture), *self._of(False, rows, can_capture)]
+        return [*self._of(True, rows), *self._of(False, rows)]
 
-    def _of(self, trained: bool, rows: Mapping[str, Iterable[str]], can_capture: bool) -> Iterator[Setting]:
-        updates = (False, True) if can_capture else (False,)
+    def _of(self, trained: bool, rows: Mapping[str, Iterable[str]]) -> Iterator[Setting]:
         for dataset, layouts in self.layouts.items():
             chosen = [layout for layout in layouts if (layout == TRAINED_LAYOUT) == trained]
             for layout, row, precision in product(chosen, rows[dataset], (STRICT, "tf32")):
-                for captured, jobs in product(updates, self.jobs):
+                for captured, jobs in product((False, True), self.jobs):
                     yield Setting(dataset, row, captured, precision, layout, jobs)
 
 

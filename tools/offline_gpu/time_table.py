@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from settings import CAPTURE, EXPECTED, REFUSED, SECONDS, STRICT, TOLERANCE, TRAINED_LAYOUT, Expected, Setting
+from settings import EXPECTED, REFUSED, SECONDS, STRICT, TOLERANCE, TRAINED_LAYOUT, Expected, Setting
 from stepping import State, described
 from update_times import lines
 
@@ -150,8 +150,6 @@ def _update_times(times: Times) -> list[str]:
         f"Medians of {times.head['timed']} updates on {times.head['batch']} images, of the slowest process. "
         f"Trainings use the layout {TRAINED_LAYOUT}."
     ]
-    if not times.head[CAPTURE]:
-        notes.append(f"Captured updates were not compared: this vqbench has no option `--{CAPTURE}`.")
     if left := times.head["settings"] - len(times.seconds):
         notes.append(f"{left} of {times.head['settings']} settings were not measured.")
     return ["## Updates", markdown(heads, rows), " ".join(notes)]
@@ -166,8 +164,6 @@ def _estimates(times: Times) -> list[str]:
 
 def _verdict(times: Times, expected: Expected) -> str:
     """Compare the measured number of rows with the expected one."""
-    if expected.captured and not times.head[CAPTURE]:
-        return "not measured, since updates cannot be captured here"
     datasets = list(times.head["updates"])
     counts = [
         rows_within(seconds, each.jobs, SECONDS)

@@ -7,7 +7,6 @@ as soon as it is measured; settings that the file has already are not measured a
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 import statistics
@@ -54,14 +53,6 @@ class Subjects:
             found.runs[entry.run.key] = f"{entry.dataset}, {entry.label}"
             found.updates.setdefault(entry.dataset, {})[entry.label] = plan.length(entry.run).updates
         return found
-
-
-def can_capture() -> bool:
-    """Whether runs and timed steps of this vqbench have the option that captures updates."""
-    import vqbench
-    from vqbench.profiling.timing import StepTimer
-
-    return all(CAPTURE in inspect.signature(each).parameters for each in (vqbench.run, StepTimer))
 
 
 def seconds_of_updates(setting: Setting, subjects: Subjects, updates: int, device: str, together: Any) -> list[float]:
@@ -153,9 +144,9 @@ def measure(scale_name: str, device: str, path: Path, seconds: float) -> bool:
 
     deadline = time.monotonic() + seconds
     os.environ.update(LARGE_PAGES)  # as the processes of `run` have it
-    scale, capture = SCALES[scale_name], can_capture()
+    scale = SCALES[scale_name]
     subjects = Subjects.of(scale)
-    wanted = scale.settings(subjects.subjects, capture)
+    wanted = scale.settings(subjects.subjects)
     done = {Setting(**line["setting"]) for line in lines(path) if "setting" in line}
     todo = [setting for setting in wanted if setting not in done]
     if not done:
@@ -164,7 +155,7 @@ def measure(scale_name: str, device: str, path: Path, seconds: float) -> bool:
             "updates": subjects.updates,
             "runs": subjects.runs,
         }
-        _append(path, head | {CAPTURE: capture, "timed": scale.updates, "batch": scale.batch, "settings": len(wanted)})
+        _append(path, head | {"timed": scale.updates, "batch": scale.batch, "settings": len(wanted)})
     for index, found in _measured(scale_name, device, todo, deadline, max(scale.jobs)):
         problems = sorted((reason for _, reason in found if reason), key=lambda each: each.startswith(WAITED))
         problem = problems[0] if problems else None  # that of the process which failed first

@@ -42,7 +42,7 @@ from vqbench.cli.verify import verify
 
 EXIT_CODES = {
     0: "all done",
-    1: "some runs failed, or something could not be read, written or fetched",
+    1: "some runs failed, a check did, or something could not be read, written or fetched",
     2: "wrong usage or suite; nothing was started",
     3: "--time-limit is reached and runs are left",
     75: "stopped by SIGTERM or SIGUSR1; a scheduler may queue the same command again",

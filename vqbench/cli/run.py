@@ -85,7 +85,11 @@ GpusPerRun = Annotated[
     typer.Option(min=0, metavar="N", show_default="1 per device, if any", help="Ray: GPUs per run, may be a fraction."),
 ]
 Slurm = Annotated[
-    list[str] | None, typer.Option(metavar="KEY=VALUE", help="Slurm: partition=gpu, time=2h, gpus=1, ...")
+    list[str] | None,
+    typer.Option(
+        metavar="KEY=VALUE",
+        help="Slurm: time=2h (of a task; 1h), gpus=1, cpus=4, parallel=8 (tasks), partition=gpu, ...",
+    ),
 ]
 
 

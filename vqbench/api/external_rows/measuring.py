@@ -52,9 +52,10 @@ def measure_row(
         The values; ``about["row"]`` has label, suite and folder of the row.
 
     Raises:
-        UsageError: Originals that are no test images of the suite, a finished run as model, a reference, or inputs that
-            do not fit together.
-        NotKept: The row cannot be written, or exists with other images; the error has the values.
+        UsageError: Originals that are no test images of the suite, other reconstructions than those of a stored row of
+            this name, a finished run as model, a reference, or inputs that do not fit together.
+        NotKept: The row cannot be written, or a model made other images than those of the stored row; the error has the
+            values.
         AssetError: Files that cannot be read, or weights that cannot be fetched.
     """
     from vqbench.measuring.pair_inputs import ReadingOptions
