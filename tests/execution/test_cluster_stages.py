@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import socket
 import subprocess
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,17 +21,23 @@ from tests.support.processes import running, wait_for
 from tests.support.tiny_suite import assert_same, command, values, write
 from vqbench import registry
 from vqbench.errors import StoreError
-from vqbench.execution.executors.cluster_node import RemoteJob, RemoteResult, run_remote_job
+from vqbench.execution.executors.cluster_node import (
+    RemoteJob,
+    RemoteResult,
+    _temporary_folder,
+    run_remote_job,
+)
 from vqbench.execution.executors.executor_options import ExecutorOptions
 from vqbench.execution.executors.file_sync import has_progress, pack, unpack
 from vqbench.execution.executors.first_stages import WeightsInCluster
 from vqbench.execution.executors.ray import ActiveJob, RayExecutor
-from vqbench.execution.executors.slurm import after, by_stage
+from vqbench.execution.executors.slurm import SlurmExecutor, after, by_stage
 from vqbench.execution.messages import RunResult, RunSettings
 from vqbench.execution.runner import Runner, SilentListener
 from vqbench.execution.stopping import Stop
-from vqbench.execution.suite_runner import missing_jobs
+from vqbench.execution.suite_runner import _failed_earlier, missing_jobs
 from vqbench.planning import loading
+from vqbench.planning.cost import cheapest_first
 from vqbench.spec import Job
 from vqbench.store.record import Failure
 from vqbench.store.results import ResultStore
@@ -174,6 +184,76 @@ def test_samples_of_other_weights_do_not_mix(tmp_path: Path) -> None:
     assert len(pack(tmp_path)) == 4
     unpack(tmp_path, {"samples.sha256": b"new", "samples-6.parts/000000.npy": b"3"})
     assert pack(tmp_path) == {"samples.sha256": b"new", "samples-6.parts/000000.npy": b"3"}
+
+
+def test_a_folder_that_vanishes_while_files_are_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pieces that are joined, and deleted, at that moment do not end the run: they are left out."""
+    parts = tmp_path / "samples-6.parts"
+    parts.mkdir()
+    (parts / "000000.npy").write_text("a piece")
+    (tmp_path / "samples-6.npy").write_text("all")
+    scan = os.scandir
+
+    def vanishing(path: Any) -> Any:
+        if path in (parts, str(parts)) and parts.exists():
+            shutil.rmtree(parts)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", vanishing)
+    assert pack(tmp_path) == {"samples-6.npy": b"all"}
+
+
+def test_only_folders_of_dead_processes_of_this_host_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hosts may share the place of temporary folders: those of another one, and of live processes, stay."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(socket, "gethostname", lambda: "a")
+    dead = 10**30  # no process has this number
+    names = [f"vqbench-run-{dead}-a-x", f"vqbench-run-{dead}-a-1-x", f"vqbench-run-{dead}-b-x"]
+    for name in [*names, f"vqbench-run-{os.getpid()}-a-y"]:
+        (tmp_path / name).mkdir()
+    with _temporary_folder() as home:
+        assert sorted(tmp_path.iterdir()) == sorted(
+            [*(tmp_path / name for name in names[1:]), tmp_path / f"vqbench-run-{os.getpid()}-a-y", home]
+        )
+    assert not home.exists()
+
+
+# What is left out, and in which order ---------------------------------------------------------------------------------
+
+
+def chain(folder: Path) -> tuple[ResultStore, Job, Job, Job]:
+    """A run, another put into it, and a prior on that."""
+    text = SUITE.format(
+        rows="vq", second=f"parent: vq\ngenerate: {{autoregressive: {PRIOR}}}\n{SAMPLES}", metrics="psnr, copies"
+    )
+    rows = "{vq: {}, train: {clean: {epochs: 1, batch_size: 64, learning_rate: 1e-3}}}, vq_ema"
+    train = text.split("train: ")[1].split("\n")[0]
+    suite = folder / "chain.yaml"
+    suite.write_text(text.replace("[vq]", f"[{rows}]").replace(train, "{swap: {epochs: 1, batch_size: 64}}"))
+    store = ResultStore(folder / "runs")
+    jobs = {job.run.key: job for job in jobs_of(suite, store)}
+    (last,) = (job for job in jobs.values() if job.first_stage and job.first_stage.parent)
+    middle = jobs[last.run.parent or ""]
+    return store, jobs[middle.run.parent or ""], middle, last
+
+
+def test_runs_are_in_the_order_of_what_they_build_on(tmp_path: Path) -> None:
+    """The cheapest is first, but a run never comes before one that it builds on, however far."""
+    store, first, middle, last = chain(tmp_path)
+    seconds = {first.run.key: 9.0, middle.run.key: 5.0, last.run.key: 1.0}
+    assert cheapest_first(store, [last, middle, first], seconds) == [first, middle, last]
+
+
+def test_a_failed_training_holds_up_all_that_build_on_it(tmp_path: Path) -> None:
+    """All runs above a training that failed are left out; of a trained run that lacks a value, none but itself."""
+    store, first, middle, last = chain(tmp_path)
+    jobs = [first, middle, last]
+    store.fail(first.run, Failure("it broke", []))
+    assert _failed_earlier(jobs, store) == jobs
+    (store.folder(first.run) / "record.json").write_text("a record")
+    assert _failed_earlier(jobs, store) == [first]
 
 
 # On a node, without a cluster -----------------------------------------------------------------------------------------
@@ -330,6 +410,16 @@ def test_slurm_gets_an_array_per_stage(tmp_path: Path) -> None:
     given = {"additional_parameters": {"requeue": True, "dependency": "afterok:3"}}
     assert after(given, "7")["additional_parameters"]["dependency"] == "afterok:3,afterany:7"
     assert after(given, None) == given
+
+
+def test_what_another_array_has_finished_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task that ends without a new record counts by what the store has, not by who wrote it."""
+    (job, _) = jobs_of(with_prior(tmp_path, "vq"), ResultStore(tmp_path / "runs"))
+    executor = SlurmExecutor(tmp_path / "runs", RunSettings("cpu"), (), SilentListener(), Stop())
+    task: Any = SimpleNamespace(job_id="7_0", paths=SimpleNamespace(stderr="err"))
+    assert executor._result_of_ended(job, task).reason == "its Slurm task 7_0 ended without it; see err"
+    monkeypatch.setattr(executor.store, "missing", lambda run, wanted: {})
+    assert executor._result_of_ended(job, task) == RunResult("already_done")
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 from pathlib import Path
@@ -66,6 +67,69 @@ def test_new_and_gone_runs_are_named(tmp_path: Path, capsys: pytest.CaptureFixtu
     (tmp_path / "b").mkdir()
     assert vqbench("diff", tmp_path / "a", tmp_path / "b") == 0
     assert "gone: few: vq\n" in capsys.readouterr().out
+
+
+def test_second_stages_on_other_first_stages_are_other_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A prior on a longer training is new, and is not compared with the one on a short training, which stays equal."""
+    few, conv, vq = (PluginSpec(name, 1, {}) for name in ("few", "conv", "vq"))
+    firsts = [RunSpec(PluginSpec("autoencoder", 1, {"epochs": n}), conv, few, vq, seed=1) for n in (1, 100)]
+    priors = [RunSpec(PluginSpec("autoregressive", 1, {}), conv, few, vq, 1, run.key) for run in firsts]
+    values = dict(zip([run.key for run in [*firsts, *priors]], (0.0, 0.0, 90.0, 10.0), strict=True))
+    for name, runs in (("a", [firsts[0], priors[0]]), ("b", [*firsts, *priors])):
+        for run in runs:
+            made = {"seconds": 1.0, "date": "2026-01-31"}
+            ResultStore(tmp_path / name).write(Record(run, {"clean": {"l1": Value(values[run.key], 1, 1, 9)}}, made))
+    assert vqbench("diff", tmp_path / "a", tmp_path / "b", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [change["verdict"] for change in found["changes"]] == ["equal", "equal"]
+    assert len({*found["new"]}) == 2, found["new"]
+
+
+def test_the_seeds_beside_an_interval_are_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the same machines trained some seeds, mean, seeds and interval are of these."""
+    changed_store(tmp_path / "a", {1: 0.0, 2: 0.0})
+    elsewhere = changed_store(tmp_path / "b", {1: 0.01, 2: 0.5})
+    for record in [*elsewhere.records()]:
+        if record.run.seed == 2:
+            record.made["device"] = "another"
+            elsewhere.write(record)
+    assert vqbench("diff", tmp_path / "a", tmp_path / "b", "--json") == 0
+    [change] = json.loads(capsys.readouterr().out)["changes"]
+    assert change["seeds"] == [1]
+    assert change["low"] - 1e-6 <= change["after"] - change["before"] <= change["high"] + 1e-6  # kept in float32
+
+
+def test_values_that_are_no_numbers_are_equal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """NaN in both states is no change; of one alone, it has no place in the table of machines."""
+    for name, device in (("a", "cpu"), ("b", "another")):
+        stored = changed_store(tmp_path / name, {1: 0.0})
+        for record in [*stored.records()]:
+            record.made["device"] = device
+            record.values["clean"] |= {
+                "psnr": Value(math.nan, 1, 1, 9),
+                "ssim": Value(math.nan if name == "a" else 1.0, 1, 1, 9),
+            }
+            stored.write(record)
+    assert vqbench("diff", tmp_path / "a", tmp_path / "b", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    verdicts = {change["metric"]: change["verdict"] for change in found["changes"]}
+    assert (verdicts["psnr"], verdicts["l1"]) == ("equal", "equal")
+    assert verdicts["ssim"].startswith("differs")
+    assert [each["metric"] for each in found["machines"]] == ["l1"]
+
+
+def test_a_commit_that_cannot_be_unpacked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Results of a commit that hold an absolute link are refused in one sentence."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "link").symlink_to("/etc/hostname")
+    author = ("-c", "user.name=a", "-c", "user.email=a@b")
+    for words in (("init", "-q"), ("add", "results"), ("commit", "-qm", "a link")):
+        subprocess.run(["git", *author, *words], check=True)
+    assert vqbench("diff", "HEAD", "results", "--results", "results") == 2
+    assert "cannot be unpacked" in capsys.readouterr().err
 
 
 def test_commits_and_dates_name_the_past(

@@ -136,6 +136,15 @@ def test_a_conflict_is_named_and_nothing_is_overwritten(conflict: str, into: str
     assert {name: content for name, content in files(out.root).items() if SECOND.key not in name} == before
 
 
+def test_sources_are_compared_with_each_other(tmp_path: Path) -> None:
+    """Two sources in conflict are named although the target, which has the run, lacks the value that they have."""
+    a, b = store(tmp_path / "a", FIRST, ssim=0.5), store(tmp_path / "b", FIRST, ssim=0.6)
+    out = store(tmp_path / "out", FIRST)
+    before = files(tmp_path)
+    assert states([*merge([a, b], out)], a.root) == {"1": "conflict"}
+    assert files(tmp_path) == before
+
+
 def test_only_finished_and_sound_runs_are_merged(tmp_path: Path) -> None:
     """Half-trained, failed, damaged, renamed and newer runs are left, each with its reason."""
     a, b = store(tmp_path / "a"), store(tmp_path / "b", *(a_run(seed=seed) for seed in range(4)))

@@ -148,9 +148,18 @@ def missing_jobs(plans: Sequence[Plan], store: ResultStore, retry_failed: bool, 
 
 
 def _failed_earlier(jobs: Sequence[Job], store: ResultStore) -> list[Job]:
-    """The jobs that are left out since they, or their first stages, failed earlier."""
+    """The jobs that are left out since they, or what they build on, failed earlier.
+
+    A run that was trained, and only lacks a value, holds up no other.
+    """
     failed = {job.run.key for job in jobs if not job.retry_failed and _has_failed(store, job.run)}
-    return [job for job in jobs if failed & {job.run.key, job.run.parent}]
+    untrained = {job.run.key for job in jobs if job.run.key in failed and job.run not in store}
+    parents = {job.run.key: job.run.parent for job in jobs}
+
+    def is_blocked(key: str | None) -> bool:
+        return key is not None and (key in untrained or is_blocked(parents.get(key)))
+
+    return [job for job in jobs if job.run.key in failed or is_blocked(job.run.parent)]
 
 
 def _has_failed(store: ResultStore, run: RunSpec) -> bool:

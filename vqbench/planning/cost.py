@@ -126,16 +126,20 @@ def expected_seconds(plans: Sequence[Plan], store: ResultStore, jobs: Sequence[J
 def cheapest_first(store: ResultStore, jobs: Sequence[Job], seconds: Mapping[str, float]) -> list[Job]:
     """Sort jobs by cost: trained runs, then begun ones, then the rest.
 
-    Within each, by their expected ``seconds``; ties keep their order. Second stages come after all that they may build
-    on.
+    Within each, by their expected ``seconds``; ties keep their order. Runs that build on others come after all
+    that they may build on.
     """
+    parents = {job.run.key: job.run.parent for job in jobs}
 
-    def cost(job: Job) -> tuple[bool, int, float]:
+    def stage(key: str) -> int:
+        parent = parents.get(key)
+        return 0 if parent is None else 1 + stage(parent)
+
+    def cost(job: Job) -> tuple[int, int, float]:
         run = job.run
-        second = run.parent is not None
         if run in store:
-            return second, 0, 0.0
+            return stage(run.key), 0, 0.0
         begun = (store.folder(run) / "last.pt").exists()
-        return second, 1 if begun else 2, seconds[run.key]
+        return stage(run.key), 1 if begun else 2, seconds[run.key]
 
     return sorted(jobs, key=cost)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Literal
 
@@ -141,7 +142,7 @@ def _merged(task: _Merge, name: str) -> MergedRun:
             name, "unfinished", f"half trained in {task.target.root}; finish it there, or delete the folder"
         )
     every = runs if own is None else [own, *runs]
-    if conflicts := [text for run in every[1:] for text in differences(every[0], run)]:
+    if conflicts := [text for one, other in combinations(every, 2) for text in differences(one, other)]:
         more = f"; and {len(conflicts) - NAMED} more" if len(conflicts) > NAMED else ""
         return MergedRun(name, "conflict", "; ".join(conflicts[:NAMED]) + more)
     files = [each for run in runs for each in _files(run.folder, here, task.checkpoints)]

@@ -9,7 +9,9 @@ the node.
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -177,14 +179,14 @@ def _write_user_files(folder: Path, remote_job: RemoteJob) -> RunSettings:
 def _temporary_folder() -> Iterator[Path]:
     """Yield a folder for one run, which is removed at the end.
 
-    Folders that killed processes have left behind are removed, too.
+    Folders that killed processes of this host have left behind are removed, too; hosts may share the place.
     """
-    root = Path(tempfile.gettempdir())
+    root, host = Path(tempfile.gettempdir()), socket.gethostname()
     for leftover in root.glob("vqbench-run-*"):
-        process = leftover.name.split("-")[2]
-        if process.isdecimal() and not _is_alive(int(process)):
+        named = re.fullmatch(rf"vqbench-run-(\d+)-{re.escape(host)}-[^-]+", leftover.name)
+        if named and not _is_alive(int(named[1])):
             shutil.rmtree(leftover, ignore_errors=True)  # another user's folder stays
-    home = Path(tempfile.mkdtemp(prefix=f"vqbench-run-{os.getpid()}-"))
+    home = Path(tempfile.mkdtemp(prefix=f"vqbench-run-{os.getpid()}-{host}-"))
     try:
         yield home
     finally:
@@ -194,7 +196,7 @@ def _temporary_folder() -> Iterator[Path]:
 def _is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:  # of another user
         pass

@@ -117,10 +117,11 @@ class Executor:
 
         Whether they were finished there shows when they are attempted.
         """
-        idle = not self._queue and not self._is_busy()
-        if self._postponed and idle and not self._wait_logged:
+        held = [job for job, _ in self._postponed.values()]
+        idle = not self._is_busy() and pop_ready(deque(self._queue), held) is None
+        if held and idle and not self._wait_logged:
             self._wait_logged = True
-            job, _ = next(iter(self._postponed.values()))
+            job = held[0]
             self.listener.log(f"waiting for {job}, on which another process works")
         for key, (job, retry_at) in list(self._postponed.items()):
             if time.monotonic() < retry_at:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
@@ -65,7 +66,8 @@ def unpack(folder: Path, files: Files) -> None:
 
 def _changed(folder: Path, seen: Seen, only: tuple[str, ...]) -> Iterator[tuple[str, tuple[int, int]]]:
     """Yield the path of each file that has changed since ``seen``, and its state."""
-    for path in sorted(folder.rglob("*"), key=lambda path: (path.name not in REFERRING, str(path))):
+    found = (Path(here, name) for here, _, names in os.walk(folder) for name in names)  # folders may vanish meanwhile
+    for path in sorted(found, key=lambda path: (path.name not in REFERRING, str(path))):
         name = str(path.relative_to(folder))
         wanted = any(fnmatch(name, each) for each in only) and not any(fnmatch(name, each) for each in LOCAL)
         if path.name.startswith(".") or not wanted:

@@ -273,8 +273,14 @@ class RayExecutor(Executor):
         for attempt, changed in files.items():
             if active := self._active_attempt(attempt):
                 unpack(self.store.folder(active.job.run), changed)
+        fatal: VqbenchError | None = None
         for ref in ended:
-            self._on_task_end(by_ref[ref])
+            try:
+                self._on_task_end(by_ref[ref])
+            except VqbenchError as error:  # the results of the others are stored first
+                fatal = fatal or error
+        if fatal is not None:
+            raise fatal
 
     def _active_attempt(self, attempt: str) -> ActiveJob | None:
         """Return the job of ``attempt``, unless its node was given up.

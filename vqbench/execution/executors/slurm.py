@@ -15,6 +15,7 @@ import os
 import shlex
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -228,7 +229,9 @@ class SlurmExecutor:
         return submitted
 
     def _result_of_ended(self, job: Job, task: Any) -> RunResult:
-        """Return the result of a run whose task has ended and recorded none."""
+        """Return the result of a run whose task has ended and recorded none since it was submitted."""
+        if not self.store.missing(job.run, job.required):  # an earlier array did it
+            return RunResult("already_done")
         missing = result_without_first_stage(job, self.store)
         if missing is not None and missing.status == "machine_fault":
             return missing
@@ -240,7 +243,7 @@ class SlurmExecutor:
         folder = self.store.folder(job.run)
         times = {}
         for name in ("record.json", "failed.json"):
-            if (folder / name).exists():
+            with suppress(FileNotFoundError):
                 times[name] = os.stat(folder / name).st_mtime_ns
         return times
 

@@ -1,7 +1,8 @@
 """Compare the values of two states of the results.
 
-Runs match if their requests are equal: the same data set, quantizer, backbone and recipe with the same arguments,
-whatever the versions of their code. Values are compared over the seeds that both states have. A change is beyond noise
+Runs match if their requests are equal: the same data set, quantizer, backbone and recipe with the same arguments, on
+the same first stage if any, whatever the versions of their code. Values are compared over the seeds that both states
+have; over those that the same machines trained, where there are any. A change is beyond noise
 if :func:`vqbench.reporting.statistics.paired_test` over images and seeds is significant after Holm's correction over
 all comparisons. Only seeds that the same machines trained in both states are tested, since a difference between
 machines is no change of the code.
@@ -10,7 +11,8 @@ machines is no change of the code.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from vqbench.reporting import statistics
 from vqbench.reporting.changes.names import short_names
 from vqbench.reporting.changes.states import state
 from vqbench.reporting.other_settings import settings_of
-from vqbench.spec import PARTS
+from vqbench.spec import PARTS, RunSpec
 from vqbench.store.external_record import ExternalRecord
 from vqbench.store.external_rows import external_records
 from vqbench.store.record import Record
@@ -94,10 +96,19 @@ Seeds = dict[int, Record]
 def _kinds(store: ResultStore) -> dict[Kind, Seeds]:
     """Group the records of a store by request, then by seed; a later version wins."""
     kinds: dict[Kind, Seeds] = {}
-    for record in sorted(store.records(), key=lambda record: record.made.get("date", "")):
-        request = {name: [(part := getattr(record.run, name)).name, dict(part.args)] for name in PARTS}
-        kinds.setdefault(json.dumps(request, sort_keys=True), {})[record.run.seed] = record
+    records = sorted(store.records(), key=lambda record: record.made.get("date", ""))
+    runs = {record.run.key: record.run for record in records}
+    for record in records:
+        kinds.setdefault(json.dumps(_request(record.run, runs), sort_keys=True), {})[record.run.seed] = record
     return kinds
+
+
+def _request(run: RunSpec, runs: Mapping[str, RunSpec]) -> dict[str, Any]:
+    """Return what was asked for: the parts of a run with their arguments, and those of the run it builds on."""
+    parts: dict[str, Any] = {name: [(part := getattr(run, name)).name, dict(part.args)] for name in PARTS}
+    if run.parent is not None:
+        parts["parent"] = _request(runs[run.parent], runs) if run.parent in runs else run.parent
+    return parts
 
 
 def _changes(name: str, before: ResultStore, after: ResultStore, old: Seeds, new: Seeds) -> Iterator[Change]:
@@ -109,10 +120,11 @@ def _changes(name: str, before: ResultStore, after: ResultStore, old: Seeds, new
         known = {s: (x, y) for s, (x, y) in values.items() if x is not None and y is not None}
         if not known:
             continue
-        x, y = (statistics.mean([pair[i] for pair in known.values()]) for i in (0, 1))
         alike = {s: pair for s, pair in known.items() if same_origin(*(origins_of(e[s].made) for e in (old, new)))}
-        change = Change(name, protocol, metric, list(known), x, y, elsewhere=not alike)
-        if all(a == b for a, b in known.values()):
+        shown = alike or known
+        x, y = (statistics.mean([pair[i] for pair in shown.values()]) for i in (0, 1))
+        change = Change(name, protocol, metric, list(shown), x, y, elsewhere=not alike)
+        if all(a == b or (math.isnan(a) and math.isnan(b)) for a, b in shown.values()):
             change.verdict = "equal"
         else:
             pairs = [(before, old[s].run, after, new[s].run) for s in alike]

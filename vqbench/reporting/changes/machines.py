@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from statistics import fmean, median
 
 from vqbench.reporting.changes.comparison import Change
@@ -26,10 +27,13 @@ class MachineSpread:
 
 
 def spreads(changes: Iterable[Change]) -> list[MachineSpread]:
-    """One entry per protocol and metric of runs that other machines trained."""
+    """One entry per protocol and metric of runs that other machines trained.
+
+    Values that are not finite differ by no number, and are left out.
+    """
     groups: dict[tuple[str, str], list[Change]] = {}
     for change in changes:
-        if change.elsewhere:
+        if change.elsewhere and isfinite(change.after - change.before):
             groups.setdefault((change.protocol, change.metric), []).append(change)
     return [_spread(protocol, metric, group) for (protocol, metric), group in groups.items()]
 

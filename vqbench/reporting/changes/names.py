@@ -38,9 +38,14 @@ def _parts(run: RunSpec) -> tuple[str, str]:
 
 
 def _facts(run: RunSpec) -> dict[Place, object]:
-    """Every argument of a run by part and name; a part's own name is ``name``."""
+    """Every argument of a run by part and name; a part's own name is ``name``.
+
+    The key of the run that it builds on is the last.
+    """
     facts: dict[Place, object] = {}
     for name in PARTS:
         part = getattr(run, name)
         facts |= {(name, "name"): part.name, **{(name, key): value for key, value in part.args.items()}}
+    if run.parent is not None:
+        facts["parent", "key"] = run.parent
     return facts

@@ -51,7 +51,10 @@ def state(name: str, results: Path) -> Iterator[ResultStore]:
         raise UsageError(f"{name}: that commit has no {path}/")
     with tempfile.TemporaryDirectory(prefix="vqbench-") as folder:
         with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as archive:
-            archive.extractall(folder, filter="data")
+            try:
+                archive.extractall(folder, filter="data")
+            except (tarfile.TarError, OSError) as error:
+                raise UsageError(f"{name}: {path}/ of that commit cannot be unpacked ({error})") from error
         yield ResultStore(Path(folder) / path)
 
 
