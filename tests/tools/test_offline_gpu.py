@@ -143,6 +143,19 @@ def test_the_next_call_continues(tmp_path: Path) -> None:
     assert (tmp_path / "first").read_text() == "once\n"
 
 
+def test_a_slice_that_a_signal_ends_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a step took before the call was ended is known to the next call."""
+    clock = FakeClock()
+
+    def ended(*_: Any) -> int:
+        sys.exit(stepping.STOPPED)
+
+    monkeypatch.setattr(stepping, "carry_out", ended)
+    with pytest.raises(SystemExit):
+        one_slice([stepping.Step("first", clock.command(50, "true"))], tmp_path, clock)
+    assert stepping.State.read(tmp_path / "state.json").steps["first"] == {"code": None, "seconds": 50, "remark": ""}
+
+
 def test_the_time_of_a_step_ends(tmp_path: Path) -> None:
     """A step that resumes without end gives way to the next one when its own time is used up."""
     clock = FakeClock()

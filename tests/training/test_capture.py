@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+from pathlib import Path
 from typing import Any, Literal
 from unittest import mock
 
@@ -14,10 +17,12 @@ from tests.support.captured_updates import REFUSED, UPDATES, different, recipe
 from tests.support.pretended_gpu import PretendedGpu
 from tests.support.pretended_graph import PretendedGraph, pretended_graphs
 from vqbench import registry
+from vqbench.conformance.recipes.case import RecipeCase
 from vqbench.distributed.group import RankGroup
 from vqbench.errors import RunError
 from vqbench.quantizer import Quantizer, QuantizerOutput
 from vqbench.quantizers.vq import VQ
+from vqbench.recipes.autoencoder import ReconstructionRecipe, ReconstructionTraining
 from vqbench.training.capture import captured_update
 from vqbench.training.capture.captured_update import ALIKE, UpdateCapture
 from vqbench.training.capture.host_state import HostState
@@ -199,6 +204,26 @@ def test_a_lost_device_fails_the_run() -> None:
         pytest.raises(RunError, match=r"--capture: the capture of VQ failed .* leave the option out"),
     ):
         trained(VQ)
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_training_is_freed_with_its_end(asked: bool, tmp_path: Path) -> None:
+    """Nothing of a training outlives it, although no garbage is collected: it may hold the memory of a graph."""
+    case = RecipeCase("autoencoder", ReconstructionRecipe, ReconstructionRecipe.check_args)
+    task = case.task(tmp_path)
+    if asked:
+        task.capture = UpdateCapture(case.build(), task.model.quantizer, task.engine)
+    training = ReconstructionTraining(case.build(), task)
+    training.start_epoch(0, torch.arange(training.images), 0)
+    training.update(0, 0)
+    alive = weakref.ref(training)
+    gc.collect()
+    gc.disable()
+    try:
+        del training
+        assert alive() is None
+    finally:
+        gc.enable()
 
 
 def test_refusals_before_the_training() -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -130,6 +131,7 @@ def _installation(home: Path | None) -> Installation:
 
 
 def _run(chosen: argparse.Namespace) -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(STOPPED))  # so that what was started is stopped, too
     run = OfflineRun(chosen.store.absolute(), _installation(chosen.home), print_now)
     run.begin("tiny" if chosen.tiny else "full", chosen.device)
     if not run.work(chosen.slice, chosen.times_for, chosen.rows_for):

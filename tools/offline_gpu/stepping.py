@@ -91,8 +91,10 @@ def run_slice(
                 seconds = min(seconds, step.at_most - entry["seconds"])
             if time_slice.left < time_slice.margin:
                 return False
-            _attempt(step, entry, seconds, time_slice, logs / f"{step.name}.txt", env)
-            state.save()
+            try:
+                _attempt(step, entry, seconds, time_slice, logs / f"{step.name}.txt", env)
+            finally:
+                state.save()
             say(described(step.name, entry))
             if entry["code"] is None and time_slice.left < time_slice.margin:
                 return False
@@ -115,8 +117,10 @@ def _attempt(
         return
     fresh, time_slice.fresh = time_slice.fresh, False
     started = time_slice.clock()
-    code = carry_out(step.words(seconds), log, seconds + time_slice.margin * step.resumes / 2, env)
-    entry["seconds"] += time_slice.clock() - started
+    try:
+        code = carry_out(step.words(seconds), log, seconds + time_slice.margin * step.resumes / 2, env)
+    finally:  # also of a step that a signal cuts short
+        entry["seconds"] += time_slice.clock() - started
     if step.resumes and code in (STOPPED, None):
         if step.at_most is not None and entry["seconds"] > step.at_most - max(1.0, time_slice.margin):
             entry.update(code=0, remark="its time is used up")

@@ -12,6 +12,7 @@ import os
 import statistics
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -127,7 +128,8 @@ def worker(number: int, scale_name: str, device: str, todo: Sequence[Setting], d
         except Exception as error:  # of any kind: it belongs into the table, and the other settings go on
             together.abort()
             shared.results.put((index, number, None, _reason(error)))
-        torch.cuda.empty_cache()  # nothing where no GPU is used
+        with suppress(RuntimeError):  # of an allocator that a failed capture has left behind
+            torch.cuda.empty_cache()  # nothing where no GPU is used
 
 
 def _reason(error: Exception) -> str:

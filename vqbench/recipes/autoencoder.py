@@ -6,9 +6,11 @@ The recipe of the small-data tables.
 from __future__ import annotations
 
 import math
+import weakref
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal, Protocol
 
 import torch
@@ -164,9 +166,10 @@ class ObjectiveTraining(Training):
         self.images = images
         self.per_epoch = math.ceil(self.images / arguments.batch_size)
         self.total = self.per_epoch * arguments.epochs
-        self.compute_update: Callable[[Tensor], Tensor] = self.compute
+        self.captured: Callable[[Tensor], Tensor] | None = None  # replays `compute` where that was asked for
         if task.capture is not None:
-            self.compute_update = task.capture.update(self.compute, task.model, arguments.batch_size)
+            compute = partial(type(self).compute, weakref.proxy(self))  # no cycle: it would hold the graph's memory
+            self.captured = task.capture.update(compute, task.model, arguments.batch_size)
 
     def adam(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Adam:
         """Return Adam for ``parameters``, at the rates of recipe and quantizer."""
@@ -197,7 +200,7 @@ class ObjectiveTraining(Training):
         with task.engine.batch(len(index), task.model) as own:
             self.quantizer.anneal(done)
             set_rate(self.optimizer, given.learning_rate * rate_factor(given.decay, done))
-            return self.compute_update(index[own])
+            return (self.captured or self.compute)(index[own])
 
     def compute(self, index: Tensor) -> Tensor:
         """Do an update on the images ``index`` (B,); returns its terms.
