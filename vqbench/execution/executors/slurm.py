@@ -229,7 +229,7 @@ class SlurmExecutor:
         return submitted
 
     def _result_of_ended(self, job: Job, task: Any) -> RunResult:
-        """Return the result of a run whose task has ended and recorded none since it was submitted."""
+        """Return the result of a run whose task has ended and recorded none."""
         if not self.store.missing(job.run, job.required):  # an earlier array did it
             return RunResult("already_done")
         missing = result_without_first_stage(job, self.store)

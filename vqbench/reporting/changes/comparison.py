@@ -104,7 +104,7 @@ def _kinds(store: ResultStore) -> dict[Kind, Seeds]:
 
 
 def _request(run: RunSpec, runs: Mapping[str, RunSpec]) -> dict[str, Any]:
-    """Return what was asked for: the parts of a run with their arguments, and those of the run it builds on."""
+    """Return the parts of a run with their arguments, and those of what it builds on."""
     parts: dict[str, Any] = {name: [(part := getattr(run, name)).name, dict(part.args)] for name in PARTS}
     if run.parent is not None:
         parts["parent"] = _request(runs[run.parent], runs) if run.parent in runs else run.parent
