@@ -200,7 +200,7 @@ def _products(device: torch.device, dtype: torch.dtype, tf32: bool = False) -> f
     """Return the operations per second of the fastest product or convolution.
 
     Convolutions have kernels of their own. Sizes grow as long as they are affordable: where a CPU lacks instructions
-    for ``dtype``, a large product takes minutes, and tells nothing that a small one does not.
+    for ``dtype``, a large product takes minutes, at the rate of a small one.
     """
     gpu = device.type == "cuda"
     layer: Any = nn.Conv2d(128, 128, 3, padding=1, device=device, dtype=dtype)

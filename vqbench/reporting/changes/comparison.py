@@ -1,11 +1,10 @@
 """Compare the values of two states of the results.
 
 Runs match if their requests are equal: the same data set, quantizer, backbone and recipe with the same arguments, on
-the same first stage if any, whatever the versions of their code. Values are compared over the seeds that both states
-have; over those that the same machines trained, where there are any. A change is beyond noise
-if :func:`vqbench.reporting.statistics.paired_test` over images and seeds is significant after Holm's correction over
-all comparisons. Only seeds that the same machines trained in both states are tested, since a difference between
-machines is no change of the code.
+the same first stage if any, whatever the versions of their code. Values are compared over the seeds that the same
+machines trained in both states; a difference between machines is no change of the code. A change is beyond noise if
+:func:`vqbench.reporting.statistics.paired_test` over images and seeds is significant after Holm's correction over all
+comparisons. Where other machines trained all seeds, values are shown over all common seeds and nothing is tested.
 """
 
 from __future__ import annotations
