@@ -95,15 +95,17 @@ def measurement(chosen: argparse.Namespace, words: Sequence[str]) -> dict[str, A
             command = [sys.executable, __file__, *words, "--row", system, playing]
             output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
             rows.append(json.loads(output.splitlines()[-1]))
-    from vqbench.system.provenance import current_provenance
+    from vqbench.system.provenance import machine_facts
     from vqbench.training.engine import Engine
 
-    return {"machine": current_provenance(Engine(chosen.device).device), "repeat": chosen.repeat, "rows": rows}
+    return {"machine": machine_facts(Engine(chosen.device).device), "repeat": chosen.repeat, "rows": rows}
 
 
 def table(found: dict[str, Any], style: str) -> str:
     """Format the measurement as a table."""
     from tabulate import tabulate
+
+    from vqbench.system.provenance import origins_of
 
     machine = found["machine"]
     lines = [
@@ -117,7 +119,7 @@ def table(found: dict[str, Any], style: str) -> str:
         ]
         for row in found["rows"]
     ]
-    head = f"{machine['device']}, threads: {machine['threads']}, torch {machine['versions']['torch']}"
+    head = f"{origins_of(machine)[0]}, torch {machine['versions']['torch']}"
     by = ", ".join(dict.fromkeys(row["peak_by"] for row in found["rows"]))
     return "\n".join(
         [

@@ -4,6 +4,7 @@ Run from the root of the checkout, on a quiet machine::
 
     python tests/benchmarks/many_records.py --records 100000     # in a new folder, which is deleted afterwards
     python tests/benchmarks/many_records.py --beside ../other    # another checkout, timed in turn on the same records
+    python tests/benchmarks/many_records.py --show FILE          # the table of a measurement that -o has kept
 
 The records are those of the published suite ``quick``, repeated with other seeds, so that each has a key and a digest
 of its own. Each command is timed as a user runs it, as a process of its own, with an empty cache but for what suites
@@ -13,6 +14,7 @@ resolve to: the first ``plan`` writes the index of records that later ones read.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
@@ -21,7 +23,9 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 FIRST_SEED = 1000  # of the repeated runs
@@ -64,29 +68,67 @@ def commands(seeds: int) -> Iterator[tuple[str, Sequence[str]]]:
         yield f"{name} quick {' '.join(SET)}", (name, "quick", *SET)
 
 
+def measured(chosen: argparse.Namespace) -> dict[str, Any]:
+    """Generate the records, and time each command twice, in turn with the other checkout."""
+    import torch
+
+    from vqbench.system.provenance import machine_facts
+
+    folder = Path(tempfile.mkdtemp(prefix="many-records-"))
+    checkouts = {"now": ROOT, **({"before": chosen.beside.resolve()} if chosen.beside else {})}
+    found: dict[str, Any] = {"machine": machine_facts(torch.device("cpu")), "load": os.getloadavg()[0]}
+    try:
+        for code, checkout in checkouts.items():
+            seconds(("plan", "quick"), folder / "empty", checkout, folder / f"cache-{code}")  # resolves all suites
+        begun = time.perf_counter()
+        generate(folder / "runs", chosen.records)
+        rows = []
+        for (name, words), (code, checkout) in product(commands(chosen.seeds), checkouts.items()):
+            times = [seconds(words, folder / "runs", checkout, folder / f"cache-{code}") for _ in range(2)]
+            rows.append({"command": name, "code": code, "seconds": times})
+            print(f"{time.perf_counter() - begun:.0f} s: {name} ({code}): {times}", file=sys.stderr, flush=True)
+    finally:
+        shutil.rmtree(folder)
+    return {**found, "records": chosen.records, "rows": rows}
+
+
+def table(found: dict[str, Any], style: str) -> str:
+    """Format the measurement."""
+    from tabulate import tabulate
+
+    from vqbench.system.provenance import origins_of
+
+    machine = found["machine"]
+    lines = [[f"`{row['command']}`", row["code"], *(f"{each:.2f}" for each in row["seconds"])] for row in found["rows"]]
+    return "\n".join(
+        [
+            f"{found['records']:,} records beside. {origins_of(machine)[0]}, torch {machine['versions']['torch']}, "
+            f"commit {machine['commit']}; load {found['load']:.1f} at the start.",
+            "",
+            tabulate(
+                lines,
+                ["command", "code", "first call [s]", "second call [s]"],
+                style,
+                disable_numparse=True,
+                colalign=("left", "left", "right", "right"),
+            ),
+        ]
+    )
+
+
 def main() -> None:
-    """Generate the records, and print a line per command and checkout."""
+    """Measure, or show what was kept."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=10_000)
     parser.add_argument("--seeds", type=int, default=100, help="seeds of the suite that is larger than its file")
     parser.add_argument("--beside", type=Path, metavar="FOLDER", help="another checkout, timed in turn")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="keep the measurement as JSON")
+    parser.add_argument("--show", type=Path, metavar="FILE", help="the table of a kept measurement, in Markdown")
     chosen = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="many-records-"))
-    checkouts = [ROOT, *([chosen.beside.resolve()] if chosen.beside else [])]
-    try:
-        for number, checkout in enumerate(checkouts):
-            seconds(("plan", "quick"), folder / "empty", checkout, folder / f"cache-{number}")  # resolves all suites
-        begun = time.perf_counter()
-        generate(folder / "runs", chosen.records)
-        print(f"{chosen.records:,} records written in {time.perf_counter() - begun:.1f} s", flush=True)
-        for name, words in commands(chosen.seeds):
-            for number, checkout in enumerate(checkouts):
-                cache = folder / f"cache-{number}"
-                times = [seconds(words, folder / "runs", checkout, cache) for _ in range(2)]
-                where = f"{checkout.name}: " if chosen.beside else ""
-                print(f"{where}{name}: {times[0]:.2f} s, again {times[1]:.2f} s", flush=True)
-    finally:
-        shutil.rmtree(folder)
+    found = json.loads(chosen.show.read_text()) if chosen.show else measured(chosen)
+    if chosen.output:
+        chosen.output.write_text(json.dumps(found, indent=1) + "\n")
+    print(table(found, "pipe" if chosen.show else "simple"))
 
 
 if __name__ == "__main__":

@@ -60,12 +60,14 @@ def tables(found: dict[str, Any], style: str) -> str:
     """Format the measurement."""
     from tabulate import tabulate
 
+    from vqbench.system.provenance import origins_of
+
     machine = found["machine"]
     peaks = [[f"{each['images']:,}", f"{each['peak'] / 1e6:,.0f}"] for each in found["memory"]]
     more = (found["memory"][1]["peak"] - found["memory"][0]["peak"]) / 1e6
     return "\n".join(
         [
-            f"{machine['device']}, threads: {machine['threads']}, torch {machine['versions']['torch']}, "
+            f"{origins_of(machine)[0]}, torch {machine['versions']['torch']}, "
             f"commit {machine['commit']}, load {found['load']:.1f} at the start; pairs of {SIDE}x{SIDE} pixels in "
             "folders.",
             "",
@@ -96,7 +98,7 @@ def measured(chosen: argparse.Namespace) -> dict[str, Any]:
     """Speed and memory, and the machine that they were measured on."""
     import torch
 
-    from vqbench.system.provenance import current_provenance
+    from vqbench.system.provenance import machine_facts
 
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as name:
@@ -104,7 +106,7 @@ def measured(chosen: argparse.Namespace) -> dict[str, Any]:
         photographs(folder / "all", min(DISTINCT, max(chosen.images, chosen.many)))
         memory = [peak(linked(folder, count)) for count in (chosen.few, chosen.many)]
         speed = networks(linked(folder, chosen.images)) if chosen.images else None
-    return {"machine": current_provenance(torch.device("cpu")), "load": load, "speed": speed, "memory": memory}
+    return {"machine": machine_facts(torch.device("cpu")), "load": load, "speed": speed, "memory": memory}
 
 
 def photographs(folder: Path, count: int) -> None:

@@ -19,6 +19,7 @@ import os
 import statistics
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -123,16 +124,29 @@ def main() -> None:
         os.environ.update({"OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0"})
         with tempfile.TemporaryDirectory(prefix="ray-idle-") as folder:
             spans = measure(chosen.runs, chosen.second_stages, Path(folder))
-        content = {"second_stages": chosen.second_stages, "cores": os.cpu_count(), "load": os.getloadavg()[2]}
-        content["spans"] = spans
+        import torch
+
+        from vqbench.system.provenance import machine_facts
+
+        machine = machine_facts(torch.device("cpu"))
+        content = {
+            "machine": machine,
+            "second_stages": chosen.second_stages,
+            "load": os.getloadavg()[2],
+            "spans": spans,
+        }
         if chosen.output:
             chosen.output.write_text(json.dumps(content, indent=1) + "\n")
 
     from tabulate import tabulate
 
+    from vqbench.system.provenance import origins_of
+
+    machine = content["machine"]
+    made = f"{replace(origins_of(machine)[0], threads=None)}, commit {machine['commit']}"
     what = "half of them second stages" if content["second_stages"] else "none of them a second stage"
-    load = f"{content['cores']} cores in all, load {content['load']:.1f}"
-    print(f"{len(content['spans'])} short runs, {what}, on nodes with one core each; {load}.\n")
+    nodes = f"on {len({node for node, *_ in content['spans']})} nodes with one core each"
+    print(f"{made}. {len(content['spans'])} short runs, {what}, {nodes}; load {content['load']:.1f}.\n")
     print(tabulate(table(content["spans"]), HEADS, tablefmt="pipe"))
 
 

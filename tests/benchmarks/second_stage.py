@@ -31,7 +31,7 @@ def measurement(chosen: argparse.Namespace) -> dict[str, Any]:
     from vqbench.backbone import Autoencoder
     from vqbench.planning.suite_files import load_suite
     from vqbench.profiling.peak_memory import peak
-    from vqbench.system.provenance import current_provenance
+    from vqbench.system.provenance import machine_facts
     from vqbench.training.engine import Engine
 
     suite = load_suite(chosen.suite)
@@ -77,13 +77,15 @@ def measurement(chosen: argparse.Namespace) -> dict[str, Any]:
         "batch": chosen.batch,
         "precision": chosen.precision,
     }
-    machine = current_provenance(engine.device)
+    machine = machine_facts(engine.device)
     return {**settings, **found, "peak": held, "peak_by": by, "machine": machine, "repeat": chosen.repeat}
 
 
 def table(found: dict[str, Any], style: str) -> str:
     """Format the measurement as a table."""
     from tabulate import tabulate
+
+    from vqbench.system.provenance import origins_of
 
     machine = found["machine"]
     line = [
@@ -97,7 +99,7 @@ def table(found: dict[str, Any], style: str) -> str:
     ]
     return "\n".join(
         [
-            f"{machine['device']}, threads: {machine['threads']}, torch {machine['versions']['torch']}, commit "
+            f"{origins_of(machine)[0]}, torch {machine['versions']['torch']}, commit "
             f"{machine['commit']}. Medians of {found['repeat']} after one more; peak: {found['peak_by']} of the first "
             "stage, the network, its average and AdamW, beyond the imported libraries.",
             "",

@@ -13,6 +13,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,11 @@ def main(words: Sequence[str] | None = None) -> None:
 def measured() -> dict[str, Any]:
     import torch
 
-    from vqbench.system.provenance import current_provenance
+    from vqbench.system.provenance import machine_facts
 
     torch.set_num_threads(1)
     seconds = {name: least(call) for name, call in operations().items()}
-    return {"machine": current_provenance(torch.device("cpu")), "seconds": seconds}
+    return {"machine": machine_facts(torch.device("cpu")), "seconds": seconds}
 
 
 def operations() -> dict[str, Callable[[], object]]:
@@ -81,14 +82,16 @@ def least(call: Callable[[], object]) -> float:
 def table(found: dict[str, Any], style: str) -> str:
     from tabulate import tabulate
 
+    from vqbench.system.provenance import origins_of
+
     machine, seconds = found["machine"], found["seconds"]
     product, *_ = seconds.values()
     lines = [
         [name, f"{1e9 * each / (FEATURES * CODES):.2f}", f"{each / product:.2f}"] for name, each in seconds.items()
     ]
-    device, torch, commit = machine["device"], machine["versions"]["torch"], machine["commit"]
+    made, torch, commit = origins_of(machine)[0], machine["versions"]["torch"], machine["commit"]
     sizes = f"{FEATURES:,} features of {DIM} dimensions, {CODES} codes"
-    head = f"{device}, one thread, torch {torch}, commit {commit}; {sizes}."
+    head = f"{replace(made, threads=1)}, torch {torch}, commit {commit}; {sizes}."
     columns = ["operation", "ns an entry", "in bare products"]
     return f"{head}\n\n{tabulate(lines, columns, style, disable_numparse=True, colalign=['left', 'right', 'right'])}"
 

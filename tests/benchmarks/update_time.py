@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -124,7 +125,7 @@ def measured(chosen: argparse.Namespace) -> dict[str, Any]:
     """Measure all rows; the sides of a data set and precision take turns."""
     from vqbench.profiling.timing import WARM_UP
     from vqbench.system.environment import LARGE_PAGES
-    from vqbench.system.provenance import current_provenance
+    from vqbench.system.provenance import machine_facts
 
     assert POLICIES["huge pages"] == LARGE_PAGES
     rows = []
@@ -154,7 +155,7 @@ def measured(chosen: argparse.Namespace) -> dict[str, Any]:
                 rows.append({**side, **options, **medians(answer[WARM_UP:])})
     import torch
 
-    machine = current_provenance(torch.device("cpu"))
+    machine = machine_facts(torch.device("cpu"))
     return {"machine": machine, "load": os.getloadavg()[0], "beside": chosen.beside, "rows": rows}
 
 
@@ -179,6 +180,8 @@ def tables(found: dict[str, Any], style: str) -> str:
     """Format the measurement."""
     from tabulate import tabulate
 
+    from vqbench.system.provenance import origins_of
+
     machine, rows = found["machine"], found["rows"]
     heads = ["quantizer", "images", "precision", "code", "memory", "update [ms]", "÷ vq"]
     heads += [f"{part} [%]" for part in PARTS] + ["rest [%]", "system [%]", "faults", "peak [MB]"]
@@ -192,12 +195,12 @@ def tables(found: dict[str, Any], style: str) -> str:
         ]
         for row in rows
     ]
-    device, torch, commit = machine["device"], machine["versions"]["torch"], machine["commit"]
+    made, torch, commit = origins_of(machine)[0], machine["versions"]["torch"], machine["commit"]
     beside = f", before: {found['beside']}" if found["beside"] else ""
     return "\n".join(
         [
-            f"{device}, one thread, torch {torch}, commit {commit}{beside}. Medians of CPU time, an update of each row "
-            f"in turn, batch {rows[0]['batch']:,}; load {found['load']:.1f}.",
+            f"{replace(made, threads=1)}, torch {torch}, commit {commit}{beside}. Medians of CPU time, an update of "
+            f"each row in turn, batch {rows[0]['batch']:,}; load {found['load']:.1f}.",
             "",
             tabulate(lines, heads, style, disable_numparse=True, colalign=["left"] * 5 + ["right"] * 10),
         ]

@@ -116,15 +116,17 @@ def main(words: Sequence[str] | None = None) -> None:
 def measurement(chosen: argparse.Namespace) -> dict[str, Any]:
     """All rows, and the machine that they were measured on."""
     rows = list(measured(chosen))
-    from vqbench.system.provenance import current_provenance
+    from vqbench.system.provenance import machine_facts
     from vqbench.training.engine import Engine
 
-    return {"machine": current_provenance(Engine(chosen.device).device), "repeat": chosen.repeat, "rows": rows}
+    return {"machine": machine_facts(Engine(chosen.device).device), "repeat": chosen.repeat, "rows": rows}
 
 
 def table(found: dict[str, Any], style: str) -> str:
     """Format the measurement as a table."""
     from tabulate import tabulate
+
+    from vqbench.system.provenance import origins_of
 
     machine = found["machine"]
     lines = [
@@ -136,7 +138,7 @@ def table(found: dict[str, Any], style: str) -> str:
         ]
         for row in found["rows"]
     ]
-    head = f"{machine['device']}, threads: {machine['threads']}, torch {machine['versions']['torch']}"
+    head = f"{origins_of(machine)[0]}, torch {machine['versions']['torch']}"
     return "\n".join(
         [
             f"{head}, commit {machine['commit']}. Medians of {found['repeat']} rounds, ours and plain in turn; "

@@ -15,6 +15,7 @@ from tabulate import tabulate
 from vqbench.errors import StoreError, UsageError, counted, nearest
 from vqbench.system import stored_files
 from vqbench.system.console import one_line
+from vqbench.system.provenance import origins_of
 
 FORMAT = 1  # of the file
 STYLES = {"text": "simple", "markdown": "pipe"}
@@ -68,7 +69,7 @@ def text(profile: dict[str, Any], style: str, cost: bool, methods: bool = False)
 
 def _head(profile: dict[str, Any]) -> str:
     machines = [
-        f"{machine['device']} ({device}, threads: {machine['threads']}), torch {machine['versions']['torch']}"
+        f"{device}: {origins_of(machine)[0]}, torch {machine['versions']['torch']}"
         for device, machine in profile["machines"].items()
     ]
     made: dict[str, Any] = next(iter(profile["machines"].values()), {})

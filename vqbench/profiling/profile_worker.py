@@ -28,7 +28,7 @@ from vqbench.profiling.timing import (
     quantizer_calls,
 )
 from vqbench.quantizer import Quantizer
-from vqbench.system.provenance import current_provenance
+from vqbench.system.provenance import machine_facts
 from vqbench.training.engine import Engine
 
 TINY = Size(64, 16, 0)  # features and codes of a first step, before memory is measured
@@ -37,7 +37,7 @@ TINY = Size(64, 16, 0)  # features and codes of a first step, before memory is m
 def peak_rates(job: dict[str, Any]) -> dict[str, Any]:
     """Measure the peak rates of a device."""
     device = Engine(job["device"]).device
-    return {"device": str(device), "machine": current_provenance(device), "ceilings": roofline.peak_rates(device)}
+    return {"device": str(device), "machine": machine_facts(device), "ceilings": roofline.peak_rates(device)}
 
 
 def row(job: dict[str, Any]) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def row(job: dict[str, Any]) -> dict[str, Any]:
         samples = rounds.samples
     result: dict[str, Any] = {
         "device": str(device),
-        "machine": current_provenance(device),
+        "machine": machine_facts(device),
         "batch": [like.batch, like.channels, like.size, like.size] if like else None,
         "seconds": {name: statistics.median(values) for name, values in samples.items()},
         "samples": samples,

@@ -128,6 +128,14 @@ def versions() -> dict[str, str]:
     return installed
 
 
+def machine_facts(device: Any) -> dict[str, Any]:
+    """Return what a table of times names: commit, versions and the machine.
+
+    ``device`` is a torch.device. ``origins_of`` reads the machine from it.
+    """
+    return {**current_provenance(device), **origin(device)}
+
+
 def current_provenance(device: Any) -> dict[str, Any]:
     """Return commit, versions, device and date, for the ``made`` of a record.
 
