@@ -17,7 +17,6 @@ import importlib.util
 import json
 import os
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -152,7 +151,7 @@ def measured(chosen: argparse.Namespace) -> dict[str, Any]:
                 process.stdin.flush()  # type: ignore[union-attr]
             for process, side, answer in zip(running, sides, answers, strict=True):
                 process.communicate()
-                rows.append({**side, **options, **medians(answer[WARM_UP:])})
+                rows.append({**side, **options, **median(answer[WARM_UP:])})
     import torch
 
     machine = machine_facts(torch.device("cpu"))
@@ -167,10 +166,11 @@ def start(root: str, side: dict[str, str], options: dict[str, Any]) -> subproces
     return start([sys.executable, __file__, "--side", job], env={**plain, **POLICIES[side["policy"]]})
 
 
-def medians(answers: list[dict[str, Any]]) -> dict[str, Any]:
-    parts = {name: statistics.median(each["parts"].get(name, 0.0) for each in answers) for name in PARTS}
-    whole = {key: statistics.median(each[key] for each in answers) for key in ("cpu", "system", "faults")}
-    return {**whole, "parts": parts, "peak": max(each["peak"] for each in answers) * 1024}
+def median(answers: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the update of median length. Its parts sum to it, as medians of each would not."""
+    update = sorted(answers, key=lambda each: each["cpu"])[(len(answers) - 1) // 2]
+    parts = {name: update["parts"].get(name, 0.0) for name in PARTS}
+    return {**update, "parts": parts, "peak": max(each["peak"] for each in answers) * 1024}
 
 
 # Tables ---------------------------------------------------------------------------------------------------------------

@@ -176,13 +176,14 @@ def _peak_rates(profile: dict[str, Any]) -> str:
 def costs(row: dict[str, Any], ceilings: dict[str, float]) -> list[dict[str, Any]]:
     """Return every part of the row's step, the rest, and their sum.
 
-    Each with operations, bytes, seconds by the roofline model (``limit``) and measured seconds.
+    Each with operations, bytes, seconds by the roofline model (``limit``) and measured seconds, of the update of median
+    length.
     """
     lines = []
     for part in row["parts"]:
         limit = max(part["operations"] / ceilings[part["type"]], part["bytes"] / ceilings["bytes"])
         lines.append({**part, "limit": limit})
-    step = row["seconds"]["step"]
+    step = row["update_seconds"]
     rest = step - sum(part["seconds"] for part in row["parts"])
     moved = row["rest_bytes"]
     lines.append({"part": "rest", "operations": 0, "bytes": moved, "limit": moved / ceilings["bytes"], "seconds": rest})
