@@ -72,13 +72,19 @@ def table(found: dict[str, Any], style: str) -> str:
         ["the same once more, all trained", found["again"]],
         [f"`vqbench run quick {' '.join(SET)} --only identity`, trained", found["set"]],
     ]
-    lines = [[what, f"{each:.2f}", f"{each / found['alone']:.2f}"] for what, each in lines]
+    cells = [[what, f"{each:.2f}", f"{each / found['alone']:.2f}"] for what, each in lines]
     return "\n".join(
         [
             f"{origins_of(machine)[0]}, torch {machine['versions']['torch']}, commit {machine['commit']}; load "
             f"{found['load']:.1f} at the start.",
             "",
-            tabulate(lines, ["command", "seconds", "÷ the first"], style, colalign=("left", "right", "right")),
+            tabulate(
+                cells,
+                ["command", "seconds", "÷ the first"],
+                style,
+                disable_numparse=True,
+                colalign=("left", "right", "right"),
+            ),
         ]
     )
 

@@ -104,6 +104,11 @@ def tables(found: dict[str, Any], style: str) -> str:
     whole = sum(each["seconds"] for each in ranked)
     first, others = ranked[:SHOWN], ranked[SHOWN:]
     first.append({"name": "others", **{key: sum(each[key] for each in others) for key in ("calls", "seconds")}})
+
+    def grid(lines: list[list[str]], heads: list[str], left: int) -> str:
+        alignment = ["left"] * left + ["right"] * (len(heads) - left)
+        return tabulate(lines, heads, style, disable_numparse=True, colalign=alignment)
+
     lines = [
         [
             *(f"`{each['name']}`" if each["name"] != "others" else "others", f"{each['calls'] / repeat:.0f}"),
@@ -117,11 +122,11 @@ def tables(found: dict[str, Any], style: str) -> str:
             f"{1e3 * whole / repeat:,.0f} ms an update. {origins_of(machine)[0]}, "
             f"torch {machine['versions']['torch']}, commit {machine['commit']}; load {found['load']:.1f}.",
             "",
-            tabulate(lines, ["operation", "calls", "own time [ms]", "[%]"], style, colalign=("left", *["right"] * 3)),
+            grid(lines, ["operation", "calls", "own time [ms]", "[%]"], left=1),
             "",
             f"Convolutions, by shape; peak: {found['peak'] / 1e9:,.0f} GFLOP/s.",
             "",
-            tabulate(convolutions(found), CONVOLUTIONS, style, colalign=("left", *["right"] * 6)),
+            grid(convolutions(found), CONVOLUTIONS, left=3),
         ]
     )
 
@@ -129,7 +134,7 @@ def tables(found: dict[str, Any], style: str) -> str:
 CONVOLUTIONS = ["convolution", "kernel", "direction", "calls", "time [ms]", "GFLOP", "of the peak [%]"]
 
 
-def convolutions(found: dict[str, Any]) -> list[list[Any]]:
+def convolutions(found: dict[str, Any]) -> list[list[str]]:
     """A line for each shape and direction, the slowest first.
 
     A backward pass computes two products of the forward's size, for input and weights; that of the first layer, whose

@@ -714,7 +714,7 @@ def test_the_cheapest_run_comes_first(tmp_path: Path) -> None:
     jobs = [Job(run, plan.wanted()) for run in plan.runs()]
 
     def ordered() -> list[Job]:
-        return cheapest_first(store, jobs, expected_seconds([plan], store, jobs))
+        return cheapest_first(store, jobs, expected_seconds([plan], store.summaries(), jobs))
 
     assert ordered() == jobs, "nothing is known, and the updates are the same"
     for run_, took in ((vq, 9.0), (cvq, 3.0)):

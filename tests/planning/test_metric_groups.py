@@ -136,7 +136,7 @@ def test_cost_by_group(tmp_path: Path) -> None:
         training = {"device": "a CPU", "seconds": 1.0, "threads": 2}
         pass_ = {"device": "a CPU", "threads": 2, "seconds": seconds, "metrics": {protocol: names}}
         store.write(Record(run, {}, {**training, "measured": [pass_]}))
-        for at, each in measured(plan, [store])["a CPU, 2 threads"].measuring.items():
+        for at, each in measured(plan, store.summaries())["a CPU, 2 threads"].measuring.items():
             known.measuring[at] = each
     costs = cost_by_group(plan, [(run, left)], known)
     assert (costs["fast"].values, costs["fast"].takes) == (3, "at most 5s")

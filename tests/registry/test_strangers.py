@@ -153,7 +153,7 @@ def test_runs_of_unknown_length_come_last() -> None:
     made = loading.load(suite(quantizer=rows), [])
     jobs = [Job(run, made.wanted(run)) for run in made.runs()]
     store = ResultStore("runs")
-    ordered = cost.cheapest_first(store, jobs, cost.expected_seconds([made], store, jobs))
+    ordered = cost.cheapest_first(store, jobs, cost.expected_seconds([made], store.summaries(), jobs))
     assert [job.run.recipe.name for job in ordered] == ["autoencoder", "my_recipe"]
 
 

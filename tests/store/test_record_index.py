@@ -265,3 +265,14 @@ def test_plan_prints_the_same(
             context.setattr(record_index, "summaries", lambda *_: [])
             assert vqbench(*line, *more) == 0
             assert capsys.readouterr() != shown[0], "what is printed comes from the summaries"
+
+
+def test_the_cost_of_a_plan_reads_each_folder_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`plan --cost` takes the summaries of both folders once, though an estimate and a forecast need them."""
+    read = []
+    summaries = record_index.summaries
+    monkeypatch.setattr(record_index, "summaries", lambda root, *rest: read.append(root) or summaries(root, *rest))
+    store = tmp_path / "runs"
+    store.mkdir()
+    assert vqbench("plan", "quick", "--cost", "--store", store, "--results", PUBLISHED) == 0
+    assert sorted(read) == sorted([store, PUBLISHED])

@@ -100,7 +100,7 @@ def run_suites(
         for note in dict.fromkeys(note for plan in plans for info in plan.datasets.values() for note in info.notes):
             notify(note)
         needs = sorted({name for plan in plans for name in required_assets(plan)})
-        expected = expected_seconds(plans, store, jobs)
+        expected = expected_seconds(plans, store.summaries(), jobs)
         ordered = cheapest_first(store, jobs, expected)
         for damaged in few(store.damage.values()):  # of other runs; those of these runs are set aside
             notify(damaged)

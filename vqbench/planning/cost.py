@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from vqbench import registry
 from vqbench.errors import VqbenchError
@@ -12,6 +13,8 @@ from vqbench.planning.plan import DatasetInfo, Length, Plan
 from vqbench.spec import Job, PluginSpec, RunSpec
 from vqbench.store.record_summary import RecordSummary
 from vqbench.store.results import ResultStore
+
+T = TypeVar("T")
 
 # Seconds on two cores of a server, as measured with the small backbone: per update, per 32x32 image in it, and per run
 # for its process and for evaluating some hundred images.
@@ -92,32 +95,49 @@ def kind(run: RunSpec) -> str:
     return json.dumps([parts["recipe"], parts["backbone"], parts["dataset"], run.quantizer.name], sort_keys=True)
 
 
+def once_by_parts(of: Callable[[RunSpec], T]) -> Callable[[RunSpec], T]:
+    """Return ``of``, computed once for all runs that share their four parts, if it depends on these alone.
+
+    The runs of an index of records share them, so that a hundred thousand of them need a few results.
+    """
+    known: dict[tuple[int, ...], tuple[RunSpec, T]] = {}  # with a run, whose parts are then no other's
+
+    def shared(run: RunSpec) -> T:
+        at = id(run.recipe), id(run.backbone), id(run.dataset), id(run.quantizer)
+        if at not in known:
+            known[at] = run, of(run)
+        return known[at][1]
+
+    return shared
+
+
 def median_seconds(records: Iterable[RecordSummary]) -> dict[str, float]:
     """Median seconds of training, by kind of run."""
     seconds: dict[str, list[float]] = {}
+    kind_of = once_by_parts(kind)
     for record in records:
-        seconds.setdefault(kind(record.run), []).append(record.seconds)
+        seconds.setdefault(kind_of(record.run), []).append(record.seconds)
     return {kind: sorted(each)[len(each) // 2] for kind, each in seconds.items()}
 
 
-def expected_seconds(plans: Sequence[Plan], store: ResultStore, jobs: Sequence[Job]) -> dict[str, float]:
-    """Expected seconds of each job, by the key of its run.
+def expected_seconds(plans: Sequence[Plan], records: Iterable[RecordSummary], jobs: Sequence[Job]) -> dict[str, float]:
+    """Expected seconds of each job, by the key of its run, from the ``records`` of a store.
 
     These are the seconds that such runs took here, or those that their number of updates makes likely; infinite for
     runs without a known number. Of a trained run, which only lacks values, they are those of its evaluations so far.
     """
     stages = [(plan, run) for plan in plans for run in plan.runs()]
     steps = {run.key: updates(plan, run) or 0 for plan, run in stages}
-    records = {record.run.key: record for record in store.summaries()}
-    known = median_seconds(records.values())
+    finished = {record.run.key: record for record in records}
+    known = median_seconds(finished.values())
     rates = sorted(
         known[kind(job.run)] / steps[job.run.key] for job in jobs if kind(job.run) in known and steps[job.run.key]
     )
     rate = rates[len(rates) // 2] if rates else 1.0
 
     def seconds(run: RunSpec) -> float:
-        if run.key in records:
-            return math.fsum(seconds for _, seconds in records[run.key].measured)
+        if run.key in finished:
+            return math.fsum(seconds for _, seconds in finished[run.key].measured)
         return known.get(kind(run), rate * steps[run.key] or math.inf)
 
     return {job.run.key: seconds(job.run) for job in jobs}

@@ -18,7 +18,7 @@ from typing import Any
 
 from vqbench import registry
 from vqbench.errors import counted
-from vqbench.planning.cost import cheapest_first, expected_seconds, updates, updates_of
+from vqbench.planning.cost import cheapest_first, expected_seconds, once_by_parts, updates, updates_of
 from vqbench.planning.plan import Plan
 from vqbench.spec import Job, RunSpec
 from vqbench.store.record import lacking
@@ -94,24 +94,28 @@ def simulate(seconds: Sequence[float], jobs: int, gpus: int | None = None) -> Si
     return Simulated(jobs, makespan, busy, max([total / devices, *seconds]))
 
 
-def measured(plan: Plan, stores: Iterable[ResultStore]) -> dict[str, MeasuredTimes]:
-    """Collect the times of runs like those of ``plan`` from ``stores``, by device."""
+def measured(plan: Plan, records: Iterable[RecordSummary]) -> dict[str, MeasuredTimes]:
+    """Collect the times of runs like those of ``plan`` from ``records``, by device.
+
+    Of several records of a run, the last one counts.
+    """
     scaling = {run.recipe.name: _scaling(run) for run in plan.runs()}
     likes = {_trained_like(run, scaling[run.recipe.name]) for run in plan.runs()}
     devices: dict[str, MeasuredTimes] = {}
-    records = {record.run.key: record for store in stores for record in store.summaries()}
-    for record in records.values():
-        data = plan.datasets.get(record.run.dataset.name)
-        if data is None:
+    trained_like = once_by_parts(lambda run: _trained_like(run, scaling.get(run.recipe.name, ())))
+    measured_like = once_by_parts(_measured_like)
+    steps = once_by_parts(lambda run: updates_of(run, plan.datasets[run.dataset.name]))
+    for record in {record.run.key: record for record in records}.values():
+        if record.run.dataset.name not in plan.datasets:
             continue
-        if (like := _trained_like(record.run, scaling.get(record.run.recipe.name, ()))) in likes:
+        if (like := trained_like(record.run)) in likes:
             here = devices.setdefault(_device(record.trained), MeasuredTimes(_is_gpu(record.trained)))
-            if count := plan.length(record.run).updates or updates_of(record.run, data):
+            if count := plan.length(record.run).updates or steps(record.run):
                 here.update.setdefault(like, []).append(record.seconds / count)
         gpus = {_device(each): _is_gpu(each) for each, _ in record.measured}
         for device, metrics, seconds in _passes(record):
             here = devices.setdefault(device, MeasuredTimes(gpus[device]))
-            here.measuring.setdefault((_measured_like(record.run), metrics), []).append(seconds)
+            here.measuring.setdefault((measured_like(record.run), metrics), []).append(seconds)
     return dict(sorted(devices.items()))
 
 
@@ -229,9 +233,10 @@ def forecast(
     """
     entries = {run.key: entry for entry in plan.entries for run in entry.stages()}
     jobs = [Job(run, plan.wanted(run)) for run in plan.runs() if lacking(store.sound(run), plan.wanted(run))]
-    jobs = cheapest_first(store, jobs, expected_seconds([plan], store, jobs))
+    records = store.summaries()
+    jobs = cheapest_first(store, jobs, expected_seconds([plan], records, jobs))
     blocks, data = [], []
-    for device, known in measured(plan, [store, results]).items():
+    for device, known in measured(plan, [*records, *results.summaries()]).items():
         seconds, untrained, unmeasured = [], Counter[str](), Counter[str]()
         training = measuring = 0.0
         for job in jobs:
