@@ -70,6 +70,7 @@ def commands(seeds: int) -> Iterator[tuple[str, Sequence[str]]]:
 
 def measured(chosen: argparse.Namespace) -> dict[str, Any]:
     """Generate the records, and time each command twice, in turn with the other checkout."""
+    sys.path.insert(0, str(ROOT))  # that the records and the commit are those of this checkout
     import torch
 
     from vqbench.system.provenance import machine_facts
