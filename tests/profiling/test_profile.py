@@ -19,6 +19,7 @@ from vqbench.errors import UsageError
 from vqbench.profiling import profile_tables, roofline
 from vqbench.profiling.method_facts import facts
 from vqbench.profiling.profile_tables import milliseconds, source
+from vqbench.profiling.profile_worker import median_update
 from vqbench.profiling.subjects import Size, expanded, size, subjects
 from vqbench.profiling.timing import RandomImages, Rounds, StepTimer, bare_product, images
 from vqbench.profiling.update_parts import UpdateParts
@@ -154,6 +155,12 @@ def test_the_cost_of_a_step_adds_up(profiled: Profiled) -> None:
         computing, moving = encoder["operations"] / ceilings["float32"], encoder["bytes"] / ceilings["bytes"]
         assert encoder["limit"] == max(computing, moving)
         assert all(rate > 0 for rate in ceilings.values())
+
+
+def test_the_parts_are_of_the_median_update() -> None:
+    """Parts are those of the update of median length: the median of each would be of no update, and sum to none."""
+    steps, within = [3.0, 1.0, 2.0, 9.0], {"encoder": [1.0, 0.9, 0.5, 4.0], "decoder": [0.1, 0.05, 1.4, 0.2]}
+    assert median_update(steps, within) == (2.0, {"encoder": 0.5, "decoder": 1.4})
 
 
 def test_parts_are_timed_within_the_update() -> None:

@@ -96,9 +96,10 @@ def kind(run: RunSpec) -> str:
 
 
 def once_by_parts(of: Callable[[RunSpec], T]) -> Callable[[RunSpec], T]:
-    """Return ``of``, computed once for all runs that share their four parts, if it depends on these alone.
+    """Return ``of``, computed once for all runs that share their parts.
 
-    The runs of an index of records share them, so that a hundred thousand of them need a few results.
+    It must depend on these alone. The runs of an index of records share them, so that a hundred thousand of them need a
+    few results.
     """
     known: dict[tuple[int, ...], tuple[RunSpec, T]] = {}  # with a run, whose parts are then no other's
 
@@ -121,10 +122,11 @@ def median_seconds(records: Iterable[RecordSummary]) -> dict[str, float]:
 
 
 def expected_seconds(plans: Sequence[Plan], records: Iterable[RecordSummary], jobs: Sequence[Job]) -> dict[str, float]:
-    """Expected seconds of each job, by the key of its run, from the ``records`` of a store.
+    """Expected seconds of each job, by the key of its run.
 
-    These are the seconds that such runs took here, or those that their number of updates makes likely; infinite for
-    runs without a known number. Of a trained run, which only lacks values, they are those of its evaluations so far.
+    From the ``records`` of a store, these are the seconds that such runs took there, or those that their number of
+    updates makes likely; infinite for runs without a known number. Of a trained run, which only lacks values, they are
+    those of its evaluations so far.
     """
     stages = [(plan, run) for plan in plans for run in plan.runs()]
     steps = {run.key: updates(plan, run) or 0 for plan, run in stages}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import statistics
 import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -70,9 +71,7 @@ def row(job: dict[str, Any]) -> dict[str, Any]:
         "peak_told_by": peak_source,
     }
     if step and parts:
-        # All from the update of median length, so that they sum to it. Medians of each would not, by some percent.
-        middle = samples["step"].index(statistics.median_low(samples["step"]))
-        result["update_seconds"] = samples["step"][middle]
+        result["update_seconds"], seconds = median_update(samples["step"], within)
         result["parts"] = [
             {
                 "part": name,
@@ -80,12 +79,21 @@ def row(job: dict[str, Any]) -> dict[str, Any]:
                 "bytes": part.bytes,
                 "type": part.type,
                 "launches": part.launches,
-                "seconds": within[name][middle],
+                "seconds": seconds[name],
             }
             for name, part in parts.items()
         ]
         result["rest_bytes"] = roofline.rest(step)
     return result
+
+
+def median_update(steps: Sequence[float], within: Mapping[str, Sequence[float]]) -> tuple[float, dict[str, float]]:
+    """Return the seconds of the update of median length, and of its parts.
+
+    Parts of one update sum to it, but for the rest. The median of each part would not, by some percent.
+    """
+    middle = list(steps).index(statistics.median_low(steps))
+    return steps[middle], {part: seconds[middle] for part, seconds in within.items()}
 
 
 def quantizer_memory(subject: Subject, device: torch.device) -> tuple[int, str]:
