@@ -3,6 +3,7 @@
 ``python tools/doc_tables.py protocols``: every setting of the two protocols, with its reason.
 ``python tools/doc_tables.py tolerances``: how far a value may be from a printed one.
 ``python tools/doc_tables.py claims SUITE ...``: who is ahead, from ``vqbench report SUITE ... --format json``.
+``python tools/doc_tables.py console COMMAND ...``: what ``vqbench COMMAND ...`` prints, as a fenced block.
 """
 
 from __future__ import annotations
@@ -46,8 +47,7 @@ def tolerances() -> str:
 
 def claims(words: list[str]) -> str:
     """The best row of each column against every other: difference, interval, p-value, share of resamples."""
-    command = [sys.executable, "-m", "vqbench", "report", *words, "--format", "json"]
-    report = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    report = json.loads(_printed(["report", *words, "--format", "json"]))
     rows = []
     for column in (column for table in report["tables"] for column in table["statistics"]):
         for pair in column["comparisons"]:
@@ -60,10 +60,20 @@ def claims(words: list[str]) -> str:
     return tabulate(rows, head, "github", disable_numparse=True)
 
 
+def console(words: list[str]) -> str:
+    """What a command prints, as a fenced block."""
+    return f"```text\n{_printed(words).rstrip()}\n```"
+
+
+def _printed(words: list[str]) -> str:
+    return subprocess.run([sys.executable, "-m", "vqbench", *words], check=True, capture_output=True, text=True).stdout
+
+
 def main() -> None:
     """Print the table that the command line names."""
     name, *words = sys.argv[1:]
-    print({"protocols": protocols, "tolerances": tolerances}[name]() if name != "claims" else claims(words))
+    of_words = {"claims": claims, "console": console}
+    print(of_words[name](words) if name in of_words else {"protocols": protocols, "tolerances": tolerances}[name]())
 
 
 if __name__ == "__main__":

@@ -17,9 +17,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / "tools" / "offline_gpu"
 sys.path.append(str(TOOL))  # its modules import each other by their names, as in the file that `pack` makes
-packing, pieces, settings, stepping, time_table, update_times = (
+packing, pieces, settings, stepping, time_table, unpacking, update_times = (
     importlib.import_module(name)
-    for name in ("packing", "pieces", "settings", "stepping", "time_table", "update_times")
+    for name in ("packing", "pieces", "settings", "stepping", "time_table", "unpacking", "update_times")
 )
 Setting = settings.Setting
 STRICT = Setting("mnist", "A", captured=False, precision="float32", layout="channels last", jobs=1)
@@ -92,6 +92,28 @@ def test_pieces_may_arrive_in_several_calls(tmp_path: Path) -> None:
     script += "; print(util.find_spec('torch').name)"
     shown = subprocess.run([home / "venv" / "bin" / "python", "-c", script], capture_output=True, text=True, check=True)
     assert shown.stdout.split() == ["1.0", "torch"]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_torchvision_is_installed_only_where_there_is_none(
+    there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LPIPS imports it: a machine with torch alone gets the packed one, another keeps its own, which fits its torch."""
+    (tmp_path / "wheels").mkdir()
+    for name in ("torchvision", "another"):
+        packing._empty_wheel(tmp_path / "wheels", name, "0.15.0")  # which a user's own limits admit
+    facts = {"python": f"{sys.version_info.major}.{sys.version_info.minor}", "torch": "2.11.0", "commit": "0"}
+    pieces.write(pieces.below(tmp_path / "wheels", "wheels"), tmp_path / "out", "offline", 2**20, facts=facts)
+    find = unpacking._find
+
+    def found(package: str, python: str | Path) -> str:
+        return "a file" * there if package == "torchvision" else find(package, python)
+
+    monkeypatch.setattr(unpacking, "_find", found)
+    python = unpacking.unpack(tmp_path / "out", tmp_path / "home")
+    site = next((python.parents[1] / "lib").glob("python*/site-packages"))
+    assert (site / "another-0.15.0.dist-info").is_dir()
+    assert (site / "torchvision-0.15.0.dist-info").is_dir() is not there
 
 
 # Slices ---------------------------------------------------------------------------------------------------------------

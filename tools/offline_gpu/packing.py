@@ -1,7 +1,7 @@
 """Pack what a machine without a network lacks: wheels of all but torch, weights, data.
 
-pip resolves the requirements for the other machine's Python. torch, and torchvision, which must fit its build, stay
-out with all that only they require: for pip, empty wheels take their place.
+pip resolves the requirements for the other machine's Python. torch stays out with all that only it requires: for pip,
+an empty wheel takes its place. torchvision is packed for a machine that has none.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NAME = "offline"  # of the pieces
 TOOL = Path(__file__).resolve().parent
 ROOT = TOOL.parents[1]
 BUILT_FROM = ("vqbench", "quantizers", "suites", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in")
-THERE = "+elsewhere"  # local version of the empty wheels, which no index has
+THERE = "+elsewhere"  # local version of the empty wheel, which no index has
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux2014_x86_64", "linux_x86_64")
 
 
@@ -83,13 +83,11 @@ def _download(wheel: Path, work: Path, python: str, torch: str, platforms: Seque
     """Download the wheels that ``wheel`` requires there into ``work / "wheels"``."""
     empty, target = work / "empty", work / "wheels"
     empty.mkdir()
-    held = {"torch": torch, "torchvision": "0.15.0"}  # of any version, but one that a user's own limits admit
-    for name, version in held.items():
-        _empty_wheel(empty, name, version + THERE)
+    _empty_wheel(empty, "torch", torch + THERE)
     published = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    kept = [line for line in published if line.partition("==")[0] not in held]
+    kept = [line for line in published if line.partition("==")[0] not in ("torch", "torchvision")]  # these fit THERE
     limits = work / "constraints.txt"
-    limits.write_text("\n".join([*kept, *(f"{name}=={version}{THERE}" for name, version in held.items())]) + "\n")
+    limits.write_text("\n".join([*kept, f"torch=={torch}{THERE}"]) + "\n")
     tags = [word for platform in platforms for word in ("--platform", platform)]
     command = [
         sys.executable,

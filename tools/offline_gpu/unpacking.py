@@ -12,14 +12,14 @@ import pieces
 from packing import NAME
 from pieces import OfflineError
 
-FIND_TORCH = "import importlib.util as u; s = u.find_spec('torch'); print(s.origin if s else '')"
+FIND = "import importlib.util as u; s = u.find_spec({!r}); print(s.origin if s else '')"
 
 
 def unpack(folder: Path, home: Path) -> Path:
     """Add the pieces in ``folder`` to those in ``home``; install once all are there.
 
     Returns the Python of the new environment. It has the packed wheels, and torch from where the Python that runs this
-    has it.
+    has it. The packed torchvision is for a machine without one: one that is there fits its torch.
 
     Raises:
         PiecesMissing: Some pieces have yet to come; those of ``folder`` are kept in ``home``.
@@ -34,7 +34,8 @@ def unpack(folder: Path, home: Path) -> Path:
         raise OfflineError(f"the wheels are for Python {facts['python']}, this is {here}; pack with --python {here}", 2)
     pieces.join(arrived, NAME, home)
     _environment(python)
-    wheels = sorted(str(path) for path in (home / "wheels").glob("*.whl"))
+    there = bool(_find("torchvision", python))
+    wheels = [path for path in sorted((home / "wheels").glob("*.whl")) if not (there and path.match("torchvision-*"))]
     _run([python, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-compile", *wheels])
     (home / "ready.json").write_text(json.dumps({key: facts[key] for key in ("python", "torch", "commit")}) + "\n")
     shutil.rmtree(arrived)
@@ -56,13 +57,18 @@ def _collect(folder: Path, arrived: Path) -> None:
 
 def _environment(python: Path) -> None:
     """Create the environment of ``python``, which sees the torch of this one."""
-    origin = _run([sys.executable, "-c", FIND_TORCH]).strip()
+    origin = _find("torch", sys.executable)
     if not origin:
         raise OfflineError(f"{sys.executable}: torch is not installed here; use the Python that has it", 2)
     _run([sys.executable, "-m", "venv", "--system-site-packages", "--without-pip", python.parents[1]])
-    if not _run([python, "-c", FIND_TORCH]).strip():  # it is in an environment too, not in that of the system
+    if not _find("torch", python):  # it is in an environment too, not in that of the system
         site = next((python.parents[1] / "lib").glob("python*/site-packages"))
         (site / "torch_from_elsewhere.pth").write_text(f"{Path(origin).parents[1]}\n")
+
+
+def _find(package: str, python: str | Path) -> str:
+    """Return the file of a package that ``python`` would import, empty if there is none."""
+    return _run([python, "-c", FIND.format(package)]).strip()
 
 
 def _run(command: list[str | Path]) -> str:
