@@ -63,7 +63,7 @@ def commands(seeds: int) -> Iterator[tuple[str, Sequence[str]]]:
     for words in (("plan",), ("plan", "--cost"), ("status",)):
         yield f"{' '.join(words)} quick", (*words, "quick")
     for name in ("plan", "status"):
-        yield f"{name} quick, {seeds} seeds", (name, "quick", *many)
+        yield f"{name} quick --seeds (of {seeds})", (name, "quick", *many)
     for name in ("plan", "status", "table"):
         yield f"{name} quick {' '.join(SET)}", (name, "quick", *SET)
 
@@ -90,7 +90,13 @@ def measured(chosen: argparse.Namespace) -> dict[str, Any]:
             print(f"{time.perf_counter() - begun:.0f} s: {name} ({code}): {times}", file=sys.stderr, flush=True)
     finally:
         shutil.rmtree(folder)
-    return {**found, "records": chosen.records, "rows": rows}
+    beside = None if chosen.beside is None else _commit(chosen.beside)
+    return {**found, "beside": beside, "records": chosen.records, "rows": rows}
+
+
+def _commit(checkout: Path) -> str:
+    command = ["git", "-C", str(checkout), "rev-parse", "--short=12", "HEAD"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def table(found: dict[str, Any], style: str) -> str:
@@ -100,11 +106,15 @@ def table(found: dict[str, Any], style: str) -> str:
     from vqbench.system.provenance import origins_of
 
     machine = found["machine"]
-    lines = [[f"`{row['command']}`", row["code"], *(f"{each:.2f}" for each in row["seconds"])] for row in found["rows"]]
+    before = f", before: {found['beside']}" if found["beside"] else ""
+    lines = [
+        [f"`vqbench {row['command']}`", row["code"], *(f"{each:.2f}" for each in row["seconds"])]
+        for row in found["rows"]
+    ]
     return "\n".join(
         [
             f"{found['records']:,} records beside. {origins_of(machine)[0]}, torch {machine['versions']['torch']}, "
-            f"commit {machine['commit']}; load {found['load']:.1f} at the start.",
+            f"commit {machine['commit']}{before}; load {found['load']:.1f} at the start.",
             "",
             tabulate(
                 lines,

@@ -73,6 +73,7 @@ def table(found: dict[str, Any], style: str) -> str:
         [f"`vqbench run quick {' '.join(SET)} --only identity`, trained", found["set"]],
     ]
     cells = [[what, f"{each:.2f}", f"{each / found['alone']:.2f}"] for what, each in lines]
+    cells[-1][-1] = "–"  # another row than the first
     return "\n".join(
         [
             f"{origins_of(machine)[0]}, torch {machine['versions']['torch']}, commit {machine['commit']}; load "

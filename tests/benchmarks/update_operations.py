@@ -43,6 +43,9 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 def measured(chosen: argparse.Namespace) -> dict[str, Any]:
+    from vqbench.system.environment import LARGE_PAGES
+
+    os.environ.update(LARGE_PAGES)  # before torch is loaded, as the processes of `run` have it
     import torch
     from torch.profiler import ProfilerActivity, profile
 

@@ -183,7 +183,7 @@ def costs(row: dict[str, Any], ceilings: dict[str, float]) -> list[dict[str, Any
     for part in row["parts"]:
         limit = max(part["operations"] / ceilings[part["type"]], part["bytes"] / ceilings["bytes"])
         lines.append({**part, "limit": limit})
-    step = row["update_seconds"]
+    step = row.get("update_seconds", row["seconds"]["step"])  # profiles saved earlier have medians of each part
     rest = step - sum(part["seconds"] for part in row["parts"])
     moved = row["rest_bytes"]
     lines.append({"part": "rest", "operations": 0, "bytes": moved, "limit": moved / ceilings["bytes"], "seconds": rest})
