@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shlex
 import subprocess
@@ -32,21 +34,42 @@ def test_the_readme_is_short_and_begins_with_two_commands() -> None:
     assert "<!-- $ vqbench table quick" in text
 
 
-def test_published_tables_need_no_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+# Print which commands of a list import torch. Each runs in a fork of a process that has imported what the first needs.
+IMPORTING = """
+import contextlib, io, json, os, sys
+from vqbench.cli import app
+
+def needs_torch(words):
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert app.run_words(words) == 0, words
+    return "torch" in sys.modules
+
+commands = json.load(sys.stdin)
+assert not needs_torch(commands[0]), commands[0]
+heavy = []
+for words in commands[1:]:
+    if not (child := os.fork()):
+        os._exit(3 if needs_torch(words) else 0)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert code in (0, 3), words
+    heavy += [words] * (code == 3)
+print(json.dumps(heavy))
+"""
+
+
+def test_published_tables_need_no_torch(tmp_path: Path) -> None:
     """The published resolved suites are current, so their tables need only the records and no torch."""
-    monkeypatch.setenv("VQBENCH_CACHE", str(tmp_path))  # without plans of earlier calls
-    commands = re.findall(r"<!-- \$ vqbench (table .*?) -->", (ROOT / "results" / "README.md").read_text())
-    heavy = [command for command in commands if "torch" in imported(command)]  # stale, or nothing is published
+    text = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
+    commands = [shlex.split(words) for words in re.findall(r"<!-- \$ vqbench (table .*?) -->", text)]
+    tables = [words for words in commands if "--bd-rate" not in words]
+    env = {**os.environ, "VQBENCH_CACHE": str(tmp_path)}  # without plans of earlier calls
+    script = [sys.executable, "-c", IMPORTING]
+    done = subprocess.run(
+        script, cwd=ROOT, env=env, input=json.dumps(tables), stdout=subprocess.PIPE, text=True, check=True
+    )
+    heavy = json.loads(done.stdout)  # stale, or nothing is published
     suites = sorted(path.stem for path in (ROOT / "results" / "suites").glob("*.json"))
-    tables = [command for command in commands if "--bd-rate" not in command]
     assert len(tables) - len(heavy) == len(suites), f"stale, or without a table: {suites}; torch was needed for {heavy}"
-
-
-def imported(command: str) -> set[str]:
-    """The modules that ``vqbench command`` imports."""
-    words = ["-X", "importtime", "-m", "vqbench", *shlex.split(command)]
-    log = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=True).stderr
-    return {line.split("|")[-1].strip() for line in log.splitlines()}
 
 
 def test_a_stale_figure_is_noticed(tmp_path: Path) -> None:

@@ -8,14 +8,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
-import subprocess
+import shlex
 import sys
 from collections.abc import Mapping
 
 from tabulate import tabulate
 
 from vqbench import protocol
+from vqbench.cli import app
 from vqbench.protocol import Knob
 from vqbench.reporting.paper.tolerances import TOLERANCES
 
@@ -66,7 +69,10 @@ def console(words: list[str]) -> str:
 
 
 def _printed(words: list[str]) -> str:
-    return subprocess.run([sys.executable, "-m", "vqbench", *words], check=True, capture_output=True, text=True).stdout
+    with contextlib.redirect_stdout(io.StringIO()) as stream:
+        if code := app.run_words(words):
+            sys.exit(f"vqbench {shlex.join(words)}: exit code {code}")
+    return stream.getvalue()
 
 
 def main() -> None:

@@ -7,16 +7,20 @@ project. With ``--check`` nothing is written, and the exit code is not 0 if a re
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
 import re
+import runpy
 import shlex
 import subprocess
 import sys
-from functools import cache
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 REGION = re.compile(r"(<!-- \$ (?P<words>(?:vqbench|python) .*?) -->\n).*?(<!-- end -->)", re.DOTALL)
-PROGRAMS = {"vqbench": ["-m", "vqbench"], "python": []}  # arguments of the interpreter
+FIGURE_OF_PAGE = re.compile(r"python tools/page_output\.py (?P<page>\S+) (?P<number>\d+)")
 
 
 def documents(names: list[str]) -> list[Path]:
@@ -28,14 +32,61 @@ def documents(names: list[str]) -> list[Path]:
 
 def filled(text: str) -> str:
     """Replace every region of ``text`` by the output of its command."""
-    return REGION.sub(lambda match: f"{match[1]}{_output(match['words'])}{match[3]}", text)
+    commands = [match["words"] for match in REGION.finditer(text)]
+    of_pages = [command for command in commands if FIGURE_OF_PAGE.fullmatch(command)]
+    others = [command for command in commands if command not in of_pages]
+    shown = printed_by_pages(of_pages) | printed(others)
+    return REGION.sub(lambda match: f"{match[1]}{shown[match['words']]}{match[3]}", text)
 
 
-@cache
-def _output(command: str) -> str:
-    program, *words = shlex.split(command)
-    words = [sys.executable, *PROGRAMS[program], *words]
-    return subprocess.run(words, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+def printed_by_pages(commands: Sequence[str]) -> dict[str, str]:
+    """Run the Python of every page once, and return what its commands would print."""
+    numbers: dict[str, dict[str, str]] = {}  # page to number of a block to command
+    for command in commands:
+        if found := FIGURE_OF_PAGE.fullmatch(command):
+            numbers.setdefault(found["page"], {})[found["number"]] = command
+    shown = {}
+    for page, of_page in numbers.items():
+        printed = json.loads(_run(["tools/page_output.py", page, *of_page, "--each"]))
+        shown.update({command: f"{printed[number]}\n" for number, command in of_page.items()})
+    return shown
+
+
+def printed(commands: Sequence[str]) -> dict[str, str]:
+    """Run ``commands`` in one other process, which imports libraries once, and return what each prints."""
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from tools import readme; readme.answer()"
+    shown: dict[str, str] = json.loads(_run(["-c", code], json.dumps(commands))) if commands else {}
+    return shown
+
+
+def answer() -> None:
+    """Run the commands in stdin, a JSON list, and print what each prints, as a JSON object."""
+    shown = {}
+    for command in json.load(sys.stdin):
+        with contextlib.redirect_stdout(io.StringIO()) as stream:
+            carry_out(*shlex.split(command))
+        shown[command] = stream.getvalue()
+    print(json.dumps(shown))
+
+
+def carry_out(program: str, *words: str) -> None:
+    """Run ``vqbench ...`` or ``python SCRIPT ...`` in this process."""
+    if program == "vqbench":
+        from vqbench.cli import app
+
+        if code := app.run_words(list(words)):
+            sys.exit(f"vqbench {shlex.join(words)}: exit code {code}")
+    else:
+        sys.argv = list(words)
+        sys.path.insert(0, str(Path(words[0]).parent))  # as Python does for a script
+        runpy.run_path(words[0], run_name="__main__")
+        del sys.path[0]
+
+
+def _run(words: Sequence[str], given: str = "") -> str:
+    """Run Python with ``words`` and this text as stdin, and return its stdout."""
+    command = [sys.executable, *words]
+    return subprocess.run(command, cwd=ROOT, check=True, input=given, stdout=subprocess.PIPE, text=True).stdout
 
 
 def main() -> None:
