@@ -39,6 +39,8 @@ SECONDS = {
     "kid",
     "fid",
     "lpips",
+    "feature_distance",
+    "classifier_agreement",
     "diffusion",
     "rqvae",
 }  # that take more than a few of them

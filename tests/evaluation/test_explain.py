@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vqbench import assets, protocol, registry
 from vqbench.backbone import Autoencoder
@@ -236,8 +236,27 @@ OF_RECONSTRUCTIONS = [  # by images and codes alone
 MOVED = [name for name in OF_RECONSTRUCTIONS if name != "classifier_agreement"]
 
 
+@pytest.fixture(scope="module")
+def features_once() -> Iterator[None]:
+    """Inception sees each input once, for all metrics and settings that hand it the same."""
+    kept: dict[bytes, Tensor] = {}
+    whole = inception._pool3
+
+    def pool3(net: nn.Module, x: Tensor) -> Tensor:
+        key = x.contiguous().numpy().tobytes()
+        if key not in kept:
+            kept[key] = whole(net, x)
+        return kept[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inception, "_pool3", pool3)
+        yield
+
+
 @pytest.mark.parametrize("metric", MOVED)
-def test_metrics_are_moved_by_the_knobs_that_they_name_and_by_no_other(metric: str, weights: None) -> None:
+def test_metrics_are_moved_by_the_knobs_that_they_name_and_by_no_other(
+    metric: str, weights: None, features_once: None
+) -> None:
     """Changing a setting changes the state of a built-in metric if and only if the metric lists this setting."""
     pixels = registry.load("datasets", "fashion_mnist_5k")().pixels("test")[:3]
     border = (max(32, metric_class(metric).smallest(protocol.measuring("clean"))) - 28) // 2  # 32x32 for AlexNet
