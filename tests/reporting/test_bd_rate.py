@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from vqbench.errors import UsageError
-from vqbench.reporting.rates.bd_rate import NoOverlap, bd_rate, front
+from vqbench.reporting.derived.bd_rate import NoOverlap, bd_rate, front
 
 RATES, QUALITIES = [88.0, 131.0, 240.0, 391.0, 470.0], [17.1, 18.0, 19.9, 20.3, 21.2]  # a curve as ours are
 

@@ -13,8 +13,8 @@ from tests.support.tiny_suite import vqbench
 from vqbench.errors import UsageError
 from vqbench.planning import loading
 from vqbench.planning.plan import Plan
-from vqbench.reporting.rates.bd_rate import bd_rate, front
-from vqbench.reporting.rates.bd_tables import bd_tables
+from vqbench.reporting.derived.bd_rate import bd_rate, front
+from vqbench.reporting.derived.bd_tables import bd_tables
 from vqbench.reporting.tables.table import Cell, Row
 from vqbench.store.record import Failure, Record, Value
 from vqbench.store.results import ResultStore

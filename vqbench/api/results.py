@@ -24,6 +24,7 @@ def table(
     protocol: str | None = None,
     bd_rate: str | None = None,
     reference: str | None = None,
+    rank_correlation: str | None = None,
 ) -> DataFrame:
     """Return the table of a suite, as ``vqbench table`` prints it.
 
@@ -40,9 +41,13 @@ def table(
         bd_rate: a rate metric of the suite, such as ``entropy``: return BD-rates in percent instead, see
             ``vqbench table --bd-rate``.
         reference: the row that BD-rates compare with; the first one without.
+        rank_correlation: a metric of the suite: return instead how far every other column orders the methods as it
+            does, see ``vqbench table --rank-correlation``. Rows are then columns of the suite's table; the columns are
+            ``tau``, the ends ``low`` and ``high`` of its interval, and ``rows``, the number of methods.
 
     Raises:
-        UsageError: for a wrong suite, a protocol that it has not, or a store that does not exist.
+        UsageError: for a wrong suite, a protocol that it has not, a store that does not exist, or both ``bd_rate`` and
+            ``rank_correlation``.
 
     >>> import vqbench
     >>> vqbench.table(vqbench.load_suite("quick", only=["vq", "sqvae"]))[["psnr", "usage"]]  # before the first run
@@ -52,8 +57,9 @@ def table(
                      sqvae   NaN    NaN
     """
     from vqbench.reporting.data_frames import table_frame
+    from vqbench.reporting.derived.bd_tables import bd_tables
+    from vqbench.reporting.derived.correlation_tables import correlation_tables
     from vqbench.reporting.other_settings import hint
-    from vqbench.reporting.rates.bd_tables import bd_tables
     from vqbench.reporting.tables.assemble import tables
     from vqbench.store.results import ResultStore, damage_of
 
@@ -63,7 +69,14 @@ def table(
     stores = [ResultStore(store), ResultStore(results)]
     chosen = as_suite(suite)
     resolved = chosen.resolve(stores)
-    found = tables(resolved, stores) if bd_rate is None else bd_tables(resolved, stores, bd_rate, reference)
+    if bd_rate is not None and rank_correlation is not None:
+        raise UsageError("bd_rate and rank_correlation are two tables; give one of them")
+    if bd_rate is not None:
+        found = bd_tables(resolved, stores, bd_rate, reference)
+    elif rank_correlation is not None:
+        found = correlation_tables(resolved, stores, rank_correlation)
+    else:
+        found = tables(resolved, stores)
     by_protocol = {each.protocol: each for each in found}
     chosen_name = next(iter(by_protocol)) if protocol is None else _stored_name(protocol, by_protocol)
     if chosen_name is None:

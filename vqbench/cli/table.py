@@ -33,6 +33,12 @@ BDRates = Annotated[
     str | None,
     typer.Option("--bd-rate", metavar="RATE", help="Show BD-rates in a rate metric, such as entropy, instead."),
 ]
+RankCorrelation = Annotated[
+    str | None,
+    typer.Option(
+        "--rank-correlation", metavar="METRIC", help="Show which columns order the rows as METRIC does instead."
+    ),
+]
 Reference = Annotated[
     str | None,
     typer.Option("--reference", metavar="ROW", help="Compare with this row (--bd-rate; default: the first)."),
@@ -49,6 +55,7 @@ def table(
     notes: Notes = False,
     bd_rate: BDRates = None,
     reference: Reference = None,
+    correlated: RankCorrelation = None,
     only: shared.Only = None,
     skip: shared.Skip = None,
     seeds: shared.Seeds = None,
@@ -64,16 +71,20 @@ def table(
     """Print the tables of a suite from stored results.
 
     Nothing is trained or evaluated. `--bd-rate` shows instead by how many percent the bits of each row differ from a
-    reference row's at equal quality; it needs a suite with several codebook sizes, such as rates_quick. Image folders
-    are compared by their times only: the next `vqbench run` finds an image that was rewritten in place.
+    reference row's at equal quality; it needs a suite with several codebook sizes, such as rates_quick.
+    `--rank-correlation` shows instead how far every other column orders the methods as METRIC does (Kendall's τ). Image
+    folders are compared by their times only: the next `vqbench run` finds an image that was rewritten in place.
     """
     from vqbench.store.results import ResultStore, damage_of
     from vqbench.system.output import write_text
 
     if reference is not None and bd_rate is None:
         raise UsageError("--reference belongs to --bd-rate; give both, or neither")
-    if paper and bd_rate is not None:
-        raise UsageError("--paper and --bd-rate exclude each other; no BD-rate is printed in the paper")
+    if bd_rate is not None and correlated is not None:
+        raise UsageError("--bd-rate and --rank-correlation are two tables; give one of them")
+    for option, chosen in (("--bd-rate", bd_rate), ("--rank-correlation", correlated)):
+        if paper and chosen is not None:
+            raise UsageError(f"--paper and {option} exclude each other; the paper prints no such table")
     if as_json and style not in ("text", "json"):
         raise UsageError(f"--format {style} and --json: the table is written in one format; give one of them")
     require_folder(store)
@@ -82,10 +93,12 @@ def table(
     plan = selection.plan(name, store, results)
     stores = [ResultStore(folder) for folder in (store, results)]
     written = "json" if as_json else style
-    if bd_rate is None:
-        text = table_text(plan, stores, written, paper, notes)
-    else:
+    if bd_rate is not None:
         text = bd_rate_text(plan, stores, written, bd_rate, reference, notes)
+    elif correlated is not None:
+        text = rank_correlation_text(plan, stores, written, correlated, notes)
+    else:
+        text = table_text(plan, stores, written, paper, notes)
     if output is None:
         require_encodable(text, style)
         print(text, end="")
@@ -117,10 +130,23 @@ def bd_rate_text(
 
     Raises UsageError unless ``style`` is one of :data:`FORMATS`, and for a suite without such curves.
     """
-    from vqbench.reporting.rates.bd_tables import bd_tables
+    from vqbench.reporting.derived.bd_tables import bd_tables
 
     _require_format(style)
     return _rendered(bd_tables(plan, stores, rate, reference), style, False, all_notes)
+
+
+def rank_correlation_text(
+    plan: Plan, stores: Sequence[ResultStore], style: str, metric: str, all_notes: bool = False
+) -> str:
+    """Write the tables of rank correlations with ``metric``, one per measuring protocol.
+
+    Raises UsageError unless ``style`` is one of :data:`FORMATS`, and for a suite that has no such column.
+    """
+    from vqbench.reporting.derived.correlation_tables import correlation_tables
+
+    _require_format(style)
+    return _rendered(correlation_tables(plan, stores, metric), style, False, all_notes)
 
 
 def _require_format(style: str) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from vqbench.errors import UsageError, nearest
 from vqbench.planning.plan import MetricInfo, Plan, PlannedRun
-from vqbench.reporting.rates.bd_rate import FEWEST, BDRate, NoOverlap, RateCurve, bd_rate, front
+from vqbench.reporting.derived.bd_rate import FEWEST, BDRate, NoOverlap, RateCurve, bd_rate, front
 from vqbench.reporting.tables.basis import Basis
 from vqbench.reporting.tables.captions import caption
 from vqbench.reporting.tables.cells import CellReader

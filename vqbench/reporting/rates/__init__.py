@@ -1,1 +1,0 @@
-"""Rows compared at equal quality: what each of them costs in bits."""
