@@ -15,6 +15,10 @@ from vqbench.system.paths import path_of
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from vqbench.planning.plan import Plan
+    from vqbench.reporting.tables.table import Table
+    from vqbench.store.results import ResultStore
+
 
 def table(
     suite: Suite | str | Path | Mapping[str, Any],
@@ -57,10 +61,7 @@ def table(
                      sqvae   NaN    NaN
     """
     from vqbench.reporting.data_frames import table_frame
-    from vqbench.reporting.derived.bd_tables import bd_tables
-    from vqbench.reporting.derived.correlation_tables import correlation_tables
     from vqbench.reporting.other_settings import hint
-    from vqbench.reporting.tables.assemble import tables
     from vqbench.store.results import ResultStore, damage_of
 
     text_or_path("results", results, "the folder of published records")
@@ -69,14 +70,7 @@ def table(
     stores = [ResultStore(store), ResultStore(results)]
     chosen = as_suite(suite)
     resolved = chosen.resolve(stores)
-    if bd_rate is not None and rank_correlation is not None:
-        raise UsageError("bd_rate and rank_correlation are two tables; give one of them")
-    if bd_rate is not None:
-        found = bd_tables(resolved, stores, bd_rate, reference)
-    elif rank_correlation is not None:
-        found = correlation_tables(resolved, stores, rank_correlation)
-    else:
-        found = tables(resolved, stores)
+    found = _tables(resolved, stores, bd_rate, reference, rank_correlation)
     by_protocol = {each.protocol: each for each in found}
     chosen_name = next(iter(by_protocol)) if protocol is None else _stored_name(protocol, by_protocol)
     if chosen_name is None:
@@ -145,6 +139,23 @@ def results(
         warnings.warn(other, stacklevel=2)
     warn_of_damage(damage_of(stores))
     return frame
+
+
+def _tables(
+    plan: Plan, stores: Sequence[ResultStore], bd_rate: str | None, reference: str | None, correlated: str | None
+) -> list[Table]:
+    """Return the tables of a plan, or those of BD-rates or rank correlations."""
+    from vqbench.reporting.derived.bd_tables import bd_tables
+    from vqbench.reporting.derived.correlation_tables import correlation_tables
+    from vqbench.reporting.tables.assemble import tables
+
+    if bd_rate is not None and correlated is not None:
+        raise UsageError("bd_rate and rank_correlation are two tables; give one of them")
+    if bd_rate is not None:
+        return bd_tables(plan, stores, bd_rate, reference)
+    if correlated is not None:
+        return correlation_tables(plan, stores, correlated)
+    return tables(plan, stores)
 
 
 def _stored_name(protocol: str, stored: Iterable[str]) -> str | None:

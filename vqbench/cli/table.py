@@ -78,13 +78,7 @@ def table(
     from vqbench.store.results import ResultStore, damage_of
     from vqbench.system.output import write_text
 
-    if reference is not None and bd_rate is None:
-        raise UsageError("--reference belongs to --bd-rate; give both, or neither")
-    if bd_rate is not None and correlated is not None:
-        raise UsageError("--bd-rate and --rank-correlation are two tables; give one of them")
-    for option, chosen in (("--bd-rate", bd_rate), ("--rank-correlation", correlated)):
-        if paper and chosen is not None:
-            raise UsageError(f"--paper and {option} exclude each other; the paper prints no such table")
+    _require_one_table(paper, bd_rate, reference, correlated)
     if as_json and style not in ("text", "json"):
         raise UsageError(f"--format {style} and --json: the table is written in one format; give one of them")
     require_folder(store)
@@ -108,6 +102,17 @@ def table(
     if suite is None:
         print_other_suites("table", plan, stores[0], [] if store == shared.RUNS else ["--store", str(store)])
     require_sound(damage_of(stores))
+
+
+def _require_one_table(paper: bool, bd_rate: str | None, reference: str | None, correlated: str | None) -> None:
+    """Raise UsageError for options of different tables."""
+    if reference is not None and bd_rate is None:
+        raise UsageError("--reference belongs to --bd-rate; give both, or neither")
+    if bd_rate is not None and correlated is not None:
+        raise UsageError("--bd-rate and --rank-correlation are two tables; give one of them")
+    for option, chosen in (("--bd-rate", bd_rate), ("--rank-correlation", correlated)):
+        if paper and chosen is not None:
+            raise UsageError(f"--paper and {option} exclude each other; the paper prints no such table")
 
 
 def table_text(
@@ -139,7 +144,9 @@ def bd_rate_text(
 def rank_correlation_text(
     plan: Plan, stores: Sequence[ResultStore], style: str, metric: str, all_notes: bool = False
 ) -> str:
-    """Write the tables of rank correlations with ``metric``, one per measuring protocol.
+    """Write the tables of rank correlations with ``metric``.
+
+    There is one per measuring protocol.
 
     Raises UsageError unless ``style`` is one of :data:`FORMATS`, and for a suite that has no such column.
     """

@@ -110,7 +110,7 @@ def memory_stays(case: QuantizerCase) -> None:
 
 
 def _trained_apart(case: QuantizerCase) -> tuple[Quantizer, list[tuple[int, int]]]:
-    """Train for fifty steps; return the quantizer, and what was alive after 25 and after all of them.
+    """Return a quantizer after fifty steps, and what was alive after 25 and 50.
 
     All objects from before are hidden from the garbage collector: a collection among those of a large process, which
     has imported torch, takes a third of a second, and what they hold is not the quantizer's.

@@ -1,1 +1,1 @@
-"""Tables computed from a suite's tables: bits at equal quality, and what orders the rows alike."""
+"""Tables computed from a suite's tables: BD-rates and rank correlations."""

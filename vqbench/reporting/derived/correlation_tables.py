@@ -1,4 +1,4 @@
-"""Tables of rank correlations: which column orders the rows of a suite as one metric does."""
+"""Tables of rank correlations: which columns order the methods alike."""
 
 from __future__ import annotations
 

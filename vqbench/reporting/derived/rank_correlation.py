@@ -24,7 +24,9 @@ class RankCorrelation:
 
 
 def rank_correlation(a: ArrayLike, b: ArrayLike, resamples: int = RESAMPLES, seed: int = 0) -> RankCorrelation | None:
-    """Return how far ``a`` and ``b``, both (rows,), order the rows alike; None where one of them orders none.
+    """Return how far ``a`` and ``b`` order the rows alike.
+
+    Both are (rows,). None where all values of one of them are equal.
 
     τ_b = Σ s_ij t_ij / √(Σ s_ij² · Σ t_ij²) over all pairs of rows, with the signs s_ij of a_i − a_j and t_ij of
     b_i − b_j: 1 for equal orders, −1 for opposite ones, ties allowed. M. G. Kendall, The treatment of ties in ranking
@@ -56,7 +58,10 @@ def rank_correlation(a: ArrayLike, b: ArrayLike, resamples: int = RESAMPLES, see
 def _tau(
     counts: NDArray[np.float64], both: NDArray[np.float64], first: NDArray[np.float64], second: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return τ_b (draws,) of rows that are drawn ``counts`` (draws, rows) times, NaN where one column orders none."""
+    """Return τ_b (draws,) of rows that are drawn ``counts`` (draws, rows) times.
+
+    NaN where all values that are drawn of one column are equal.
+    """
     s, t = (((counts @ squares) * counts).sum(1) for squares in (first, second))
     with np.errstate(invalid="ignore", divide="ignore"):
         found: NDArray[np.float64] = ((counts @ both) * counts).sum(1) / np.sqrt(s * t)
