@@ -33,14 +33,13 @@ def documents(names: list[str]) -> list[Path]:
 def filled(text: str) -> str:
     """Replace every region of ``text`` by the output of its command."""
     commands = [match["words"] for match in REGION.finditer(text)]
-    of_pages = [command for command in commands if FIGURE_OF_PAGE.fullmatch(command)]
-    others = [command for command in commands if command not in of_pages]
-    shown = printed_by_pages(of_pages) | printed(others)
+    shown = printed_by_pages(commands)
+    shown |= printed([command for command in commands if command not in shown])
     return REGION.sub(lambda match: f"{match[1]}{shown[match['words']]}{match[3]}", text)
 
 
 def printed_by_pages(commands: Sequence[str]) -> dict[str, str]:
-    """Run the Python of every page once, and return what its commands would print."""
+    """Run the Python of every page once, and return what the commands for its figures would print."""
     numbers: dict[str, dict[str, str]] = {}  # page to number of a block to command
     for command in commands:
         if found := FIGURE_OF_PAGE.fullmatch(command):
@@ -77,10 +76,10 @@ def carry_out(program: str, *words: str) -> None:
         if code := app.run_words(list(words)):
             sys.exit(f"vqbench {shlex.join(words)}: exit code {code}")
     else:
-        sys.argv = list(words)
+        before, sys.argv = list(sys.path), list(words)
         sys.path.insert(0, str(Path(words[0]).parent))  # as Python does for a script
         runpy.run_path(words[0], run_name="__main__")
-        del sys.path[0]
+        sys.path[:] = before
 
 
 def _run(words: Sequence[str], given: str = "") -> str:

@@ -139,7 +139,9 @@ def test_the_command_and_the_library_agree(tmp_path: Path, capsys: pytest.Captur
     assert frame.loc[("fashion_mnist_5k", "l1"), "tau"] == pytest.approx(13 / 15)
     assert cell["values"] == pytest.approx([13 / 15])
     assert vqbench(*words) == 0
-    assert "95 % interval by a bootstrap over methods" in " ".join(capsys.readouterr().out.split())
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "95 % interval by a bootstrap over methods" in shown
+    assert "Trained under clean (1 epoch, batch 64" in shown, "a suite without a description loses no line of its own"
     assert vqbench(*words, "--paper") == 2
     assert vqbench(*words, "--bd-rate", "bits") == 2
     with pytest.raises(UsageError, match="two tables"):

@@ -36,7 +36,7 @@ def correlation_tables(plan: Plan, stores: Sequence[ResultStore], metric: str) -
     Raises:
         UsageError: The suite has no such column, or its table ranks nothing by it.
     """
-    return [_correlations(table, metric) for table in assemble.tables(plan, stores)]
+    return [_correlations(table, metric, plan.suite.about) for table in assemble.tables(plan, stores)]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class _Values:
     by_row: Mapping[str, float]
 
 
-def _correlations(table: Table, metric: str) -> Table:
+def _correlations(table: Table, metric: str, about: str) -> Table:
     directed = [each.key for each in table.columns if each.better is not None]
     if metric not in directed:
         raise UsageError(f"{metric!r} is no column with a direction in this table; {nearest(metric, directed)}")
@@ -59,7 +59,7 @@ def _correlations(table: Table, metric: str) -> Table:
         title=f"{table.title}: rank correlation with {target.label}",
         columns=COLUMNS,
         blocks=blocks,
-        caption=_about(table, target),
+        caption=[*_method(target), *(line for line in table.caption if line != about)],
         key=table.key,
         protocol=table.protocol,
         basis=table.basis,
@@ -76,13 +76,13 @@ def _block(table: Table, block: RowBlock, slots: Sequence[int], metric: str) -> 
     return RowBlock(heading, [_row(each, wanted) for each in columns if each is not wanted], dataset)
 
 
-def _about(table: Table, target: Column) -> list[str]:
+def _method(target: Column) -> list[str]:
+    """Return the lines that say how the values are computed."""
     return [
         f"Kendall's τ_b of each column with {target.label}, over methods: 1 where better values go with better ones in "
         "every pair of methods, 0 without relation; where a column has no direction, more counts as better.",
         f"From, to: 95 % interval by a bootstrap over methods ({RESAMPLES:,} resamples). A method's value is its mean "
         "over seeds, so the interval does not contain the spread of trainings. Several columns are looked at at once.",
-        *table.caption[1:],
     ]
 
 
