@@ -176,3 +176,11 @@ def test_the_order_of_images_is_the_same_for_all_quantizers(tmp_path: Path) -> N
     assert torch.equal(*orders)
     assert sorted(orders[0].tolist()) == list(range(300))
     assert not torch.equal(orders[0], epoch_order(task("gan", tmp_path), 4, 300))
+
+
+def test_seeding_is_that_of_torch() -> None:
+    """The engine's seeds, without the cost of torch's for devices that are absent, draw the numbers of torch's."""
+    torch.manual_seed(7)
+    drawn = torch.rand(4)
+    Engine("cpu").seed(7)
+    torch.testing.assert_close(torch.rand(4), drawn, rtol=0, atol=0)

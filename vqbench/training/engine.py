@@ -108,7 +108,10 @@ class Engine:
 
     def seed(self, seed: int) -> None:
         """Seed the default random generators of the CPU and of the device."""
-        torch.manual_seed(seed)
+        if self.device.type == "cpu":  # torch.manual_seed formats the stack for each kind of device that is absent
+            torch.default_generator.manual_seed(seed)
+        else:
+            torch.manual_seed(seed)
 
     def save(self, path: Path, state: dict[str, Any]) -> None:
         """Write the ``state`` of rank 0 to ``path``.
