@@ -32,6 +32,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in on_gpu]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Draw the same numbers however tests are selected and ordered, in fixtures of a module too."""
+    import torch  # after pytest_configure
+
+    torch.manual_seed(0)
+
+
 @pytest.fixture(autouse=True)
 def _forget_plugin_files() -> Iterator[None]:
     """Forget the plugin files that a test added, which the next test of the process would list."""

@@ -85,6 +85,6 @@ def test_tests_leave_gpus_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
     shown = [sys.executable, "-c", "import os; print(repr(os.environ['CUDA_VISIBLE_DEVICES']))"]
     assert subprocess.check_output(shown, text=True) == "''\n"
-    for selected in ("", "slow", "not slow and not rfid"):
+    for selected in ("", "slow", "not integration and not slow and not rfid"):
         assert configured(monkeypatch, selected) == ([None], "")
     assert configured(monkeypatch, "gpu") == ([None, "gpu"], "0")

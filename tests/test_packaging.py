@@ -17,6 +17,8 @@ import yaml
 import vqbench
 from tools import check_release, constraints, python_versions
 
+pytestmark = pytest.mark.integration
+
 ROOT = Path(__file__).parents[1]
 
 # Needs nothing but the standard library, so that it runs in an environment without dependencies.

@@ -26,6 +26,7 @@ print(run_words(["run", "quick", "--store", sys.argv[1]]))
 """
 
 
+@pytest.mark.integration
 def test_windows_reads_and_refuses_to_train(tmp_path: Path) -> None:
     """Without what Windows lacks, quantizers and tables work; `run` is refused with one sentence and exit code 2."""
     result = subprocess.run(

@@ -221,6 +221,7 @@ def test_progress_reaches_a_function_and_nothing_is_printed(tmp_path: Path, capf
     assert {(each.key, each.label) for each in reports} == {(result.done[0], "vq")}
 
 
+@pytest.mark.integration
 def test_a_failed_run_is_part_of_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A method that raises fails its own run with the reason; the other is done, and ``require_done`` raises."""
     monkeypatch.chdir(tmp_path)
@@ -240,6 +241,7 @@ def test_a_failed_run_is_part_of_the_result(tmp_path: Path, monkeypatch: pytest.
     assert result.table().psnr.isna().tolist() == [False, True]
 
 
+@pytest.mark.integration
 def test_a_time_limit_leaves_runs_and_the_same_call_resumes(tmp_path: Path) -> None:
     """What a time limit leaves is listed by key with its state, and is done by the next call."""
     suite = vqbench.load_suite(write(tmp_path, "vq"), subset=640, test_images=100)
@@ -343,6 +345,7 @@ def test_a_protocol_has_one_name(trained: tuple[Path, vqbench.Suite, vqbench.Sui
     assert {frame.attrs["protocol"]} == set(record.values) == set(result.results().protocol) == {"clean@100"}
 
 
+@pytest.mark.integration
 def test_an_interrupt_keeps_the_work_and_raises(tmp_path: Path) -> None:
     """Ctrl-C during a training raises KeyboardInterrupt; handlers are restored, and the same call resumes the run."""
     path = write(tmp_path, "vq", epochs=6)
@@ -375,6 +378,7 @@ def call():
 """
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("how", ["call()", "thread = threading.Thread(target=call); thread.start(); thread.join()"])
 def test_a_script_needs_no_main_guard(how: str, tmp_path: Path) -> None:
     """A script without ``if __name__ == "__main__"``, also in a thread, trains in processes of their own."""

@@ -14,6 +14,8 @@ import pytest
 
 from vqbench.store.results import ResultStore
 
+pytestmark = pytest.mark.integration
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "vqbench_example"
 PLUGINS = {"quantizers": "annealed_vq", "metrics": "edge_error", "datasets": "gratings", "backbones": "patches"}
 

@@ -14,6 +14,8 @@ from tests.support.tiny_suite import vqbench
 from vqbench.planning.suite_files import load_suite
 from vqbench.reporting.suite_schema import schema_path
 
+pytestmark = pytest.mark.integration
+
 
 def jpegs(folder: Path, count: int = 64, side: int = 100) -> None:
     """Write crops of photographs, each another one, as JPEG."""

@@ -17,6 +17,8 @@ from vqbench.conformance import scaffold
 from vqbench.errors import UsageError
 from vqbench.store.results import ResultStore
 
+pytestmark = pytest.mark.integration
+
 TINY = """
 name: tiny
 train: {clean: {epochs: 1, batch_size: 8, subset: 16, selection: last}}

@@ -24,6 +24,8 @@ from vqbench.planning.suite_files import load_suite
 from vqbench.store.results import ResultStore
 from vqbench.testing import Report
 
+pytestmark = pytest.mark.integration
+
 ROOT = Path(__file__).parents[2]
 
 TINY = """

@@ -33,6 +33,8 @@ from vqbench.store.record import Record, Value
 from vqbench.store.results import ResultStore
 from vqbench.system import provenance
 
+pytestmark = pytest.mark.integration
+
 LONGEST = 400  # characters of a message
 MADE = {"seconds": 1.5, "date": "2026-01-31", "device": "x", "commit": None, "threads": 1, "parameters": 1}
 LIMIT = 10  # seconds of computing that a process may take; importing torch is most of them

@@ -82,6 +82,7 @@ def test_output_goes_to_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "not a usable path" in capsys.readouterr().err
 
 
+@pytest.mark.integration
 def test_a_thousand_records_make_a_table_without_torch(tmp_path: Path) -> None:
     """A table over 1,000 stored runs comes from the kept keys alone: neither torch nor a plugin is imported."""
     suite = tmp_path / "wide.yaml"

@@ -105,6 +105,7 @@ BUILT_IN = [
 ]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(("kind", "name"), BUILT_IN)
 def test_every_built_in_plugin_conforms(kind: Any, name: str) -> None:
     """No built-in metric, data set, backbone or recipe fails a check, and whatever is skipped says why."""

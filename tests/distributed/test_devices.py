@@ -30,6 +30,8 @@ from vqbench.execution import rank_pool, runner
 from vqbench.execution.messages import RunSettings
 from vqbench.execution.rank_worker import RankWorker
 
+pytestmark = pytest.mark.integration
+
 SOUND = [name for name in ranks.CASES if name != "diverging"]
 MORE = ["cvq and measured", "residual and measured", "cvq and stopped", "diverging"]
 

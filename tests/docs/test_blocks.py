@@ -20,6 +20,8 @@ import vqbench
 from tests.docs.blocks import ROOT, Block, blocks, documents
 from vqbench.cli.commands import app
 
+pytestmark = pytest.mark.integration
+
 LANGUAGES = {"", "text", "sh", "python", "yaml", "json", "toml", "bibtex", "{toctree}", "{include}"}
 PYTHON_LANGUAGES = {"{eval-rst}", "{autofunction}", "{automodule}", "{autoclass}"}  # of reference pages
 READERS: dict[str, Callable[[str], object]] = {"yaml": yaml.safe_load, "json": json.loads, "toml": tomllib.loads}

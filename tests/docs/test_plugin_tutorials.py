@@ -16,6 +16,8 @@ from tests.support.tiny_suite import vqbench
 from vqbench import registry
 from vqbench.store.results import ResultStore
 
+pytestmark = pytest.mark.integration
+
 TUTORIALS = ROOT / "docs" / "tutorials"
 TINY = """
 name: quick

@@ -253,6 +253,7 @@ def features_once() -> Iterator[None]:
         yield
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("metric", MOVED)
 def test_metrics_are_moved_by_the_knobs_that_they_name_and_by_no_other(
     metric: str, weights: None, features_once: None

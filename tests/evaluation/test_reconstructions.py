@@ -166,6 +166,7 @@ def test_lpips_equals_the_image_by_image_script(tmp_path: Path, weights: None) -
     assert min(script) > 0.01
 
 
+@pytest.mark.integration
 def test_statistics_behind_rfid_equal_the_image_by_image_script(tmp_path: Path, weights: None) -> None:
     """On 12 images the features have the means and covariances of the script, which takes file by file, to 1e-5."""
     x = originals(12)

@@ -42,7 +42,7 @@ from vqbench.spec import Job
 from vqbench.store.record import Failure
 from vqbench.store.results import ResultStore
 
-pytestmark = pytest.mark.usefixtures("threads_of_a_task")
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("threads_of_a_task")]
 
 STEPS = 60  # of a second stage
 SUITE = """

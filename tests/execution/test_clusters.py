@@ -35,7 +35,7 @@ from vqbench.store.record import Record
 from vqbench.store.results import ResultStore
 from vqbench.system import environment
 
-pytestmark = pytest.mark.usefixtures("threads_of_a_task")
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("threads_of_a_task")]
 
 SLOW = 'time.sleep(0.3 if Path("{folder}/slow").exists() else 0)'
 UPDATES = 55  # of a run of the tiny suite

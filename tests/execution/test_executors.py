@@ -39,6 +39,8 @@ from vqbench.system import environment
 from vqbench.system.durations import format_duration, parse_duration
 from vqbench.system.environment import LARGE_PAGES
 
+pytestmark = pytest.mark.integration
+
 SLOW = 'if (mark := os.environ.get("SLOW")): Path(mark).touch(); time.sleep(0.3)'
 FROM_START = "starts from the beginning, as it has no checkpoint yet"
 MANY = "1000"  # epochs that no test waits for

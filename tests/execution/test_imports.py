@@ -8,7 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.tiny_suite import command, write
+
+pytestmark = pytest.mark.integration
 
 # Python imports a module of this name as it starts. Written when a process ends: its command and our modules in it.
 SITE = """

@@ -15,6 +15,8 @@ from tests.support.tiny_suite import command, vqbench, write
 from vqbench.errors import UsageError
 from vqbench.execution import loggers
 
+pytestmark = pytest.mark.integration
+
 INFO = loggers.RunInfo("0a1b2c3d4e5f6071", "vq", {"seed": 42}, Path("run"))
 
 

@@ -23,6 +23,8 @@ from vqbench.spec import Job
 from vqbench.store.results import ResultStore
 from vqbench.system.durations import approximate
 
+pytestmark = pytest.mark.integration
+
 GRID = "{vq: {beta: [0.25, 1.0]}, label: VQ-VAE}, cvq"
 
 

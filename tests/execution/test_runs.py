@@ -17,6 +17,8 @@ from vqbench import registry
 from vqbench.errors import UsageError
 from vqbench.training.engine import devices_of
 
+pytestmark = pytest.mark.integration
+
 HERE = ("--jobs", "0")  # in this process, where how runs are carried out is not the question
 
 # A quantizer that a user might bring: it fails as broken mathematics does.

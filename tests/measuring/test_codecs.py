@@ -196,6 +196,7 @@ def test_bits_of_the_rows_of_a_suite(photographs: Folder, capsys: pytest.Capture
     assert "no row on fashion_mnist_5k is quantized, so none has bits; give --bits" in capsys.readouterr().err
 
 
+@pytest.mark.integration
 def test_planned_bits_are_the_measured_ones() -> None:
     """The rate that a plan says of a quantizer is the value of `bits` in its published record."""
     entries = {entry.run.key: entry.run for entry in loading.load("modern_quick", []).entries}

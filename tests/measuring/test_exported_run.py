@@ -21,6 +21,8 @@ from vqbench.api.measure import measure_files
 from vqbench.api.measure_models import ModelOptions, measure_model
 from vqbench.errors import AssetError, Interrupted, UsageError
 
+pytestmark = pytest.mark.integration
+
 METRICS = ("l1", "psnr", "ssim", "usage", "perplexity", "bits")
 NETWORKS = ("l1", "lpips", "rfid")  # compared on fewer images, which take seconds
 FEW = 200  # test images of these: two whole batches, as kept features are of whole ones

@@ -20,6 +20,8 @@ from vqbench.api.measure import measure_files
 from vqbench.errors import Interrupted
 from vqbench.measuring import pair_measurement, pair_stream
 
+pytestmark = pytest.mark.integration
+
 Pairs = tuple[Path, Path]
 METRICS = ["l1", "psnr", "ssim"]
 

@@ -22,6 +22,8 @@ from vqbench.images import first_images, resident
 from vqbench.metric import TOGETHER, Samples
 from vqbench.metrics.copies import Copies
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.mark.parametrize("side", [20, 40])
 def test_copies_by_pieces(side: int) -> None:

@@ -19,6 +19,8 @@ from vqbench.networks import inception
 from vqbench.networks.compat import ensure_torchvision
 from vqbench.protocol import measuring
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

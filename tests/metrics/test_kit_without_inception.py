@@ -14,6 +14,8 @@ from vqbench.conformance.outcome import Skip
 from vqbench.metrics import ifid, rfid
 from vqbench.networks import inception
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.mark.parametrize("protocol", ["clean", "official"])
 @pytest.mark.parametrize("name", ["pfid", "ifid"])

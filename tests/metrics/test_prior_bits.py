@@ -56,6 +56,7 @@ def code_frequencies(prior: Prior, codes: list[int]) -> np.ndarray:
     return frequencies(scores[0].double().softmax(0).numpy())
 
 
+@pytest.mark.integration
 @torch.no_grad()
 def test_an_arithmetic_coder_reaches_the_bits(prior: tuple[Prior, Dataset]) -> None:
     """Test images' codes, written one after the other by an arithmetic coder that knows the prior, take the bits of

@@ -25,6 +25,8 @@ from vqbench.errors import RunError
 from vqbench.images import rounded
 from vqbench.networks import inception
 
+pytestmark = pytest.mark.integration
+
 
 def test_clean_rfid_is_torch_fidelitys(weights: None, tmp_path: Path) -> None:
     """On 8 colour images the value is torch_fidelity.calculate_metrics' on the same 8-bit images, to 1e-6."""

@@ -66,6 +66,7 @@ def test_suites_ask_for_every_number_of_samples(name: str) -> None:
     assert set(metrics) >= {"rfid", "usage", *OF_SAMPLES}
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", LSUN)
 def test_the_lsun_suites_have_the_published_sizes(name: str) -> None:
     """The autoencoder is the released f8 one with 4 latent channels, to the parameter, and the UNet of the latents is

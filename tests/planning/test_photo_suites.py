@@ -418,6 +418,7 @@ def test_a_suite_on_a_folder_is_trained_and_measured(
     assert "1 of 5 test images cannot be used and are left out: 00.png (empty)." in " ".join(shown.split())
 
 
+@pytest.mark.integration
 def test_data_that_is_not_there_stops_a_run_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A suite without its data trains nothing, and the error says where to put the data."""
     small = ["--set", "backbone.vqgan.width=32", "--only", "VQGAN"]

@@ -24,6 +24,8 @@ from vqbench.profiling.subjects import Size, expanded, size, subjects
 from vqbench.profiling.timing import RandomImages, Rounds, StepTimer, bare_product, images
 from vqbench.profiling.update_parts import UpdateParts
 
+pytestmark = pytest.mark.integration
+
 ROOT = Path(__file__).parents[2]
 HOG = '''
 import torch

@@ -102,6 +102,7 @@ def test_a_single_feature(case: str) -> None:
     assert quantizer.eval()(z).z_q.isfinite().all()
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("case", COMPILED)
 def test_a_training_step_compiles_as_one_graph(case: str) -> None:
     """torch.compile traces a training step without a graph break, so without waiting for the device, to equal ends.

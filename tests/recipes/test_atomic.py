@@ -73,7 +73,9 @@ def errors_of_the_suite(folder: Path, num_codes: int, dim: int) -> dict[str, flo
     return errors
 
 
-@pytest.mark.parametrize("dim", [2, pytest.param(8, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "dim", [pytest.param(2, marks=pytest.mark.integration), pytest.param(8, marks=pytest.mark.slow)]
+)
 def test_rows_lie_between_k_means_and_a_random_codebook(tmp_path: Path, dim: int) -> None:
     """No row of the suite is better than k-means by 1 %, and one behind a random codebook says why in parentheses."""
     errors = errors_of_the_suite(tmp_path, 32, dim)

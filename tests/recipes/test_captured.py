@@ -23,6 +23,8 @@ from vqbench.training import checkpoint
 from vqbench.training.capture import captured_update
 from vqbench.training.capture.captured_update import ALIKE, UpdateCapture
 
+pytestmark = pytest.mark.integration
+
 NEVER = 10**9  # updates that must be alike: none is captured
 EPOCHS, WHOLE = 4, 2  # whole batches of 5 in an epoch of 12 images, before one of 2
 

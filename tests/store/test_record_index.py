@@ -234,6 +234,7 @@ def test_several_at_once(root: Path, tmp_path: Path) -> None:
     assert read_with(root, cache) == []
 
 
+@pytest.mark.integration
 def test_plan_prints_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

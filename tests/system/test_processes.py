@@ -15,6 +15,8 @@ import vqbench
 from tests.support import tiny_suite
 from vqbench.system import processes
 
+pytestmark = pytest.mark.integration
+
 HOME = Path(vqbench.__file__).parent
 POISON = 'raise RuntimeError("imported from the working directory")\n'
 SCRIPT = [

@@ -10,6 +10,8 @@ import pytest
 
 from tools import parity
 
+pytestmark = pytest.mark.integration
+
 CLONES = Path(__file__).parent / "clones"  # plain code of our own in the layout of the clones
 
 

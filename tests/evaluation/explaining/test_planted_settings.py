@@ -162,6 +162,7 @@ def test_a_number_that_nothing_explains(pair: tuple[Path, Path]) -> None:
     assert given.plan.target.printed_by(given.base)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("base", ["official", "clean"])
 def test_the_base_is_what_evaluate_gives(base: str, pair: tuple[Path, Path]) -> None:
     """Under the two stored protocols the values are those of `vqbench.evaluate`, to the bit."""

@@ -12,6 +12,8 @@ from tests.support.simulated_suite import HOSTILE, simulated_suite
 from tests.support.tiny_suite import vqbench
 from vqbench.reporting.html import page
 
+pytestmark = pytest.mark.integration
+
 
 def test_a_column_sorts(seen: OpenPage) -> None:
     """The best comes first, after another click the worst, after a third the suite's order; empty cells come last."""

@@ -11,6 +11,8 @@ import pytest
 
 from tests.support.open_page import OpenPage
 
+pytestmark = pytest.mark.integration
+
 WIDTHS = {"phone": 390, "laptop": 1366, "desktop": 1920}
 
 

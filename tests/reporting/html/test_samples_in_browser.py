@@ -13,6 +13,8 @@ from tests.support.open_page import OpenPage
 from tests.support.tiny_suite import vqbench
 from vqbench.store import snapshots
 
+pytestmark = pytest.mark.integration
+
 SUITE = """
 name: generators
 title: Priors on two tokenizers

@@ -8,8 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.open_page import OpenPage
 from vqbench.reporting.html.templating import embedded
+
+pytestmark = pytest.mark.integration
 
 
 def test_two_rows_are_compared(seen: OpenPage) -> None:
