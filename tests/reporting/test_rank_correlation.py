@@ -141,8 +141,9 @@ def test_the_command_and_the_library_agree(tmp_path: Path, capsys: pytest.Captur
     assert vqbench(*words) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "95 % interval by a bootstrap over methods" in shown
+    assert "per cell" not in shown, "the values are of both seeds together"
     assert "Trained under clean (1 epoch, batch 64" in shown, "a suite without a description loses no line of its own"
     assert vqbench(*words, "--paper") == 2
     assert vqbench(*words, "--bd-rate", "bits") == 2
-    with pytest.raises(UsageError, match="two tables"):
+    with pytest.raises(UsageError, match="different tables"):
         library.table(suite, store=store, bd_rate="bits", rank_correlation="psnr")

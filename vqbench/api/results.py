@@ -27,6 +27,7 @@ def table(
     results: str | Path = "results",
     protocol: str | None = None,
     bd_rate: str | None = None,
+    differences: str | None = None,
     reference: str | None = None,
     rank_correlation: str | None = None,
 ) -> DataFrame:
@@ -44,14 +45,17 @@ def table(
             as ``clean@100`` for the first 100 test images, or without the images, ``clean``.
         bd_rate: a rate metric of the suite, such as ``entropy``: return BD-rates in percent instead, see
             ``vqbench table --bd-rate``.
-        reference: the row that BD-rates compare with; the first one without.
+        differences: a metric of the suite: return instead how far rows differ in it, see ``vqbench table
+            --differences``. Rows are then pairs of the suite's rows; the columns are the mean ``difference``, the ends
+            ``low`` and ``high`` of its 95 % interval, ``p`` after Holm's correction over the table, and ``seeds``.
+        reference: the row that BD-rates compare with (by default the first) or differences are from (all pairs).
         rank_correlation: a metric of the suite: return instead how far every other column orders the methods as it
             does, see ``vqbench table --rank-correlation``. Rows are then columns of the suite's table; the columns are
             ``tau``, the ends ``low`` and ``high`` of its interval, and ``rows``, the number of methods.
 
     Raises:
-        UsageError: for a wrong suite, a protocol that it has not, a store that does not exist, or both ``bd_rate`` and
-            ``rank_correlation``.
+        UsageError: for a wrong suite, a protocol that it has not, a store that does not exist, or several of
+            ``bd_rate``, ``differences`` and ``rank_correlation``.
 
     >>> import vqbench
     >>> vqbench.table(vqbench.load_suite("quick", only=["vq", "sqvae"]))[["psnr", "usage"]]  # before the first run
@@ -70,16 +74,12 @@ def table(
     stores = [ResultStore(store), ResultStore(results)]
     chosen = as_suite(suite)
     resolved = chosen.resolve(stores)
-    found = _tables(resolved, stores, bd_rate, reference, rank_correlation)
-    by_protocol = {each.protocol: each for each in found}
-    chosen_name = next(iter(by_protocol)) if protocol is None else _stored_name(protocol, by_protocol)
-    if chosen_name is None:
-        known = nearest(str(protocol), by_protocol)
-        raise UsageError(f"{resolved.suite.name} is not evaluated by {protocol!r}; {known}")
+    found = _tables(resolved, stores, bd_rate, differences, reference, rank_correlation)
+    wanted = _of_protocol(found, protocol, resolved.suite.name)
     if chosen.source and (other := hint("table", chosen.source, resolved, stores)):
         warnings.warn(other, stacklevel=2)
     warn_of_damage(damage_of(stores))
-    return table_frame(by_protocol[chosen_name])
+    return table_frame(wanted)
 
 
 def results(
@@ -142,20 +142,37 @@ def results(
 
 
 def _tables(
-    plan: Plan, stores: Sequence[ResultStore], bd_rate: str | None, reference: str | None, correlated: str | None
+    plan: Plan,
+    stores: Sequence[ResultStore],
+    bd_rate: str | None,
+    differences: str | None,
+    reference: str | None,
+    correlated: str | None,
 ) -> list[Table]:
-    """Return the tables of a plan, or those of BD-rates or rank correlations."""
+    """Return the tables of a plan, or those that are derived from them."""
     from vqbench.reporting.derived.bd_tables import bd_tables
     from vqbench.reporting.derived.correlation_tables import correlation_tables
+    from vqbench.reporting.derived.difference_tables import difference_tables
     from vqbench.reporting.tables.assemble import tables
 
-    if bd_rate is not None and correlated is not None:
-        raise UsageError("bd_rate and rank_correlation are two tables; give one of them")
+    if sum(each is not None for each in (bd_rate, differences, correlated)) > 1:
+        raise UsageError("bd_rate, differences and rank_correlation are different tables; give one of them")
     if bd_rate is not None:
         return bd_tables(plan, stores, bd_rate, reference)
+    if differences is not None:
+        return difference_tables(plan, stores, differences, reference)
     if correlated is not None:
         return correlation_tables(plan, stores, correlated)
     return tables(plan, stores)
+
+
+def _of_protocol(tables: Sequence[Table], protocol: str | None, suite: str) -> Table:
+    """Return the table of a protocol; without one, the first."""
+    by_protocol = {each.protocol: each for each in tables}
+    name = next(iter(by_protocol)) if protocol is None else _stored_name(protocol, by_protocol)
+    if name is None:
+        raise UsageError(f"{suite} is not evaluated by {protocol!r}; {nearest(str(protocol), by_protocol)}")
+    return by_protocol[name]
 
 
 def _stored_name(protocol: str, stored: Iterable[str]) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,6 +33,10 @@ BDRates = Annotated[
     str | None,
     typer.Option("--bd-rate", metavar="RATE", help="Show BD-rates in a rate metric, such as entropy, instead."),
 ]
+Differences = Annotated[
+    str | None,
+    typer.Option("--differences", metavar="METRIC", help="Show how far rows differ in METRIC, with p-values, instead."),
+]
 RankCorrelation = Annotated[
     str | None,
     typer.Option(
@@ -41,7 +45,11 @@ RankCorrelation = Annotated[
 ]
 Reference = Annotated[
     str | None,
-    typer.Option("--reference", metavar="ROW", help="Compare with this row (--bd-rate; default: the first)."),
+    typer.Option(
+        "--reference",
+        metavar="ROW",
+        help="Compare with this row (--bd-rate; default: the first; --differences; default: all pairs).",
+    ),
 ]
 
 
@@ -54,6 +62,7 @@ def table(
     paper: Paper = False,
     notes: Notes = False,
     bd_rate: BDRates = None,
+    differences: Differences = None,
     reference: Reference = None,
     correlated: RankCorrelation = None,
     only: shared.Only = None,
@@ -71,14 +80,17 @@ def table(
     """Print the tables of a suite from stored results.
 
     Nothing is trained or evaluated. `--bd-rate` shows instead by how many percent the bits of each row differ from a
-    reference row's at equal quality; it needs a suite with several codebook sizes, such as rates_quick.
+    reference row's at equal quality; it needs a suite with several codebook sizes, such as rates_quick. `--differences`
+    shows instead how far rows differ in METRIC, paired by image and seed, all pairs or those with `--reference ROW`.
     `--rank-correlation` shows instead how far every other column orders the methods as METRIC does (Kendall's τ). Image
     folders are compared by their times only: the next `vqbench run` finds an image that was rewritten in place.
     """
     from vqbench.store.results import ResultStore, damage_of
     from vqbench.system.output import write_text
 
-    _require_one_table(paper, bd_rate, reference, correlated)
+    _require_one_table(
+        paper, reference, {"--bd-rate": bd_rate, "--differences": differences, "--rank-correlation": correlated}
+    )
     if as_json and style not in ("text", "json"):
         raise UsageError(f"--format {style} and --json: the table is written in one format; give one of them")
     require_folder(store)
@@ -89,6 +101,8 @@ def table(
     written = "json" if as_json else style
     if bd_rate is not None:
         text = bd_rate_text(plan, stores, written, bd_rate, reference, notes)
+    elif differences is not None:
+        text = difference_text(plan, stores, written, differences, reference, notes)
     elif correlated is not None:
         text = rank_correlation_text(plan, stores, written, correlated, notes)
     else:
@@ -104,15 +118,18 @@ def table(
     require_sound(damage_of(stores))
 
 
-def _require_one_table(paper: bool, bd_rate: str | None, reference: str | None, correlated: str | None) -> None:
-    """Raise UsageError for options of different tables."""
-    if reference is not None and bd_rate is None:
-        raise UsageError("--reference belongs to --bd-rate; give both, or neither")
-    if bd_rate is not None and correlated is not None:
-        raise UsageError("--bd-rate and --rank-correlation are two tables; give one of them")
-    for option, chosen in (("--bd-rate", bd_rate), ("--rank-correlation", correlated)):
-        if paper and chosen is not None:
-            raise UsageError(f"--paper and {option} exclude each other; the paper prints no such table")
+def _require_one_table(paper: bool, reference: str | None, metrics: Mapping[str, str | None]) -> None:
+    """Raise UsageError for options of different tables.
+
+    ``metrics`` are those of the options that show another table than the suite's.
+    """
+    chosen = [option for option, metric in metrics.items() if metric is not None]
+    if len(chosen) > 1:
+        raise UsageError(f"{' and '.join(chosen)} are {len(chosen)} tables; give one of them")
+    if reference is not None and chosen not in (["--bd-rate"], ["--differences"]):
+        raise UsageError("--reference belongs to --bd-rate or --differences; give it with one of them, or leave it out")
+    if paper and chosen:
+        raise UsageError(f"--paper and {chosen[0]} exclude each other; the paper prints no such table")
 
 
 def table_text(
@@ -139,6 +156,19 @@ def bd_rate_text(
 
     _require_format(style)
     return _rendered(bd_tables(plan, stores, rate, reference), style, False, all_notes)
+
+
+def difference_text(
+    plan: Plan, stores: Sequence[ResultStore], style: str, metric: str, reference: str | None, all_notes: bool = False
+) -> str:
+    """Write the tables of differences in ``metric``, one per measuring protocol.
+
+    Raises UsageError unless ``style`` is one of :data:`FORMATS`, and for a suite that has no such column or row.
+    """
+    from vqbench.reporting.derived.difference_tables import difference_tables
+
+    _require_format(style)
+    return _rendered(difference_tables(plan, stores, metric, reference), style, False, all_notes)
 
 
 def rank_correlation_text(

@@ -173,7 +173,7 @@ def _prepared(
         if row.cells[slot].unranked:
             not_compared.append((row.label, row.cells[slot].unranked))
             continue
-        pair = _pair(leader.cells[slot], row.cells[slot], f"{table.protocol}/{column.key}", images)
+        pair = pair_cells(leader.cells[slot], row.cells[slot], f"{table.protocol}/{column.key}", images)
         if isinstance(pair, str):
             not_compared.append((row.label, pair))
         else:
@@ -183,21 +183,22 @@ def _prepared(
     return ColumnTest(block.label, "", column, names, claim, (), not_compared), pairs
 
 
-def _pair(best: Cell, other: Cell, name: str, images: Images) -> tuple[NDArray[Any], NDArray[Any], bool] | str:
+def pair_cells(one: Cell, other: Cell, name: str, images: Images) -> tuple[NDArray[Any], NDArray[Any], bool] | str:
     """Pair two cells on the seeds that the same machines trained, or say why not.
 
-    (S, N) with values per image, else (S, 1) with two or more seeds.
+    Values of both, (S, N) with values per image, else (S, 1) with two or more seeds; and whether they are per image.
     """
-    if not other.values:
-        return "failed" if other.status == "failed" else "not run"
-    ours, theirs = (dict(zip(cell.seeds, cell.values, strict=True)) for cell in (best, other))
+    for cell in (one, other):
+        if not cell.values:
+            return "failed" if cell.status == "failed" else "not run"
+    ours, theirs = (dict(zip(cell.seeds, cell.values, strict=True)) for cell in (one, other))
     seeds = [seed for seed in ours if seed in theirs]
     if not seeds:
         return "no common seed"
-    seeds = [seed for seed in seeds if same_origin(best.origins.get(seed, ()), other.origins.get(seed, ()))]
+    seeds = [seed for seed in seeds if same_origin(one.origins.get(seed, ()), other.origins.get(seed, ()))]
     if not seeds:
         return MARKS["M"]
-    arrays = [[images(cell.runs[seed], name) for seed in seeds] for cell in (best, other)]
+    arrays = [[images(cell.runs[seed], name) for seed in seeds] for cell in (one, other)]
     if all(each is not None for side in arrays for each in side):
         shapes = {cast(np.ndarray, each).shape for side in arrays for each in side}
         if len(shapes) != 1:

@@ -1,1 +1,1 @@
-"""Tables computed from a suite's tables: BD-rates and rank correlations."""
+"""Tables computed from a suite's: BD-rates, differences and rank correlations."""

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from vqbench.errors import UsageError, nearest
 from vqbench.planning.plan import Plan
+from vqbench.reporting.derived.columns import groups_of_slots, heading, ranked_column
 from vqbench.reporting.derived.rank_correlation import FEWEST, RESAMPLES, RankCorrelation, rank_correlation
 from vqbench.reporting.tables import assemble
 from vqbench.reporting.tables.table import Cell, Column, Row, RowBlock, Table
@@ -48,13 +48,8 @@ class _Values:
 
 
 def _correlations(table: Table, metric: str, about: str) -> Table:
-    directed = [each.key for each in table.columns if each.better is not None]
-    if metric not in directed:
-        raise UsageError(f"{metric!r} is no column with a direction in this table; {nearest(metric, directed)}")
-    [target] = [each for each in table.columns if each.key == metric]
-    if target.unranked:
-        raise UsageError(f"{target.label} ranks no row of this table: {target.unranked}")
-    blocks = [_block(table, block, slots, metric) for block in table.blocks for slots in _groups(table)]
+    target = ranked_column(table, metric)
+    blocks = [_block(table, block, slots, metric) for block in table.blocks for slots in groups_of_slots(table)]
     return Table(
         title=f"{table.title}: rank correlation with {target.label}",
         columns=COLUMNS,
@@ -63,6 +58,7 @@ def _correlations(table: Table, metric: str, about: str) -> Table:
         key=table.key,
         protocol=table.protocol,
         basis=table.basis,
+        per_seed=False,
     )
 
 
@@ -70,10 +66,10 @@ def _block(table: Table, block: RowBlock, slots: Sequence[int], metric: str) -> 
     """Return the rows of one data set in one setting, whose cells are at ``slots``."""
     columns = [_values(table, block, slot) for slot in slots]
     [wanted] = [each for each in columns if each.column.key == metric]
-    group = table.slots[slots[0]][0]
-    heading = ", ".join(filter(None, (block.label, group.label if group else "")))
     dataset, _ = table.coordinates(block, slots[0])
-    return RowBlock(heading, [_row(each, wanted) for each in columns if each is not wanted], dataset)
+    return RowBlock(
+        heading(table, block, slots[0]), [_row(each, wanted) for each in columns if each is not wanted], dataset
+    )
 
 
 def _method(target: Column) -> list[str]:
@@ -84,12 +80,6 @@ def _method(target: Column) -> list[str]:
         f"From, to: 95 % interval by a bootstrap over methods ({RESAMPLES:,} resamples). A method's value is its mean "
         "over seeds, so the interval does not contain the spread of trainings. Several columns are looked at at once.",
     ]
-
-
-def _groups(table: Table) -> list[list[int]]:
-    """Return the columns of cells of each group, as positions."""
-    size = len(table.columns)
-    return [list(range(start, start + size)) for start in range(0, len(table.slots), size)]
 
 
 def _values(table: Table, block: RowBlock, slot: int) -> _Values:

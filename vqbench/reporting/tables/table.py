@@ -195,6 +195,7 @@ class Table:
     paper: str = ""
     paper_footnotes: Sequence[str] = ()  # about the printed table as a whole
     basis: str = ""  # the number of images behind the values, in words
+    per_seed: bool = True  # whether the values of a cell are one per seed, rather than computed from all of them
     slots: Sequence[tuple[ColumnGroup | None, Column]] = field(init=False, repr=False)  # the columns of cells
 
     def __post_init__(self) -> None:

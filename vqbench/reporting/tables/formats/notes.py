@@ -79,7 +79,7 @@ def _basis(table: Table) -> list[str]:
 
 def _about_seeds(table: Table) -> str:
     counts = sorted({len(place.cell.values) for place in table.places() if not place.row.external} - {0})
-    if not counts:
+    if not counts or not table.per_seed:
         return ""
     fewest, most = counts[0], counts[-1]
     if most == 1:
