@@ -132,6 +132,18 @@ def test_one_seed_has_no_p_value(tmp_path: Path) -> None:
     assert not any("Holm" in line or "interval" in line for line in table.caption)
 
 
+def test_no_p_value_is_shown_as_zero(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What rounds to 0.0000 is shown as smaller than the last digit; a single comparison is said to need no
+    correction."""
+    _, _, suite = stored(tmp_path)
+    words = ("table", suite, "--store", tmp_path / "runs", "--results", tmp_path / "none", "--differences", "usage")
+    assert vqbench(*words, "--only", "vq", "--only", "vq_ema") == 0  # usage of every seed differs by 10
+    out = capsys.readouterr().out
+    assert "< 0.0001" in out
+    assert "0.0000" not in out
+    assert "One comparison: p needs no correction" in " ".join(out.split())
+
+
 def test_what_has_no_direction_or_row_is_refused(tmp_path: Path) -> None:
     """Seconds have no direction, bits are the budget, an upper bound does not compete: one sentence each."""
     plan, store, _ = stored(tmp_path)

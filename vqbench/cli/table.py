@@ -88,9 +88,8 @@ def table(
     from vqbench.store.results import ResultStore, damage_of
     from vqbench.system.output import write_text
 
-    _require_one_table(
-        paper, reference, {"--bd-rate": bd_rate, "--differences": differences, "--rank-correlation": correlated}
-    )
+    derived = {"--bd-rate": bd_rate, "--differences": differences, "--rank-correlation": correlated}
+    _require_one_table(paper, reference, derived)
     if as_json and style not in ("text", "json"):
         raise UsageError(f"--format {style} and --json: the table is written in one format; give one of them")
     require_folder(store)
@@ -99,12 +98,8 @@ def table(
     plan = selection.plan(name, store, results)
     stores = [ResultStore(folder) for folder in (store, results)]
     written = "json" if as_json else style
-    if bd_rate is not None:
-        text = bd_rate_text(plan, stores, written, bd_rate, reference, notes)
-    elif differences is not None:
-        text = difference_text(plan, stores, written, differences, reference, notes)
-    elif correlated is not None:
-        text = rank_correlation_text(plan, stores, written, correlated, notes)
+    if any(metric is not None for metric in derived.values()):
+        text = _derived_text(plan, stores, written, derived, reference, notes)
     else:
         text = table_text(plan, stores, written, paper, notes)
     if output is None:
@@ -145,45 +140,30 @@ def table_text(
     return _rendered(assemble.tables(plan, stores, paper), style, paper, all_notes)
 
 
-def bd_rate_text(
-    plan: Plan, stores: Sequence[ResultStore], style: str, rate: str, reference: str | None, all_notes: bool = False
+def _derived_text(
+    plan: Plan,
+    stores: Sequence[ResultStore],
+    style: str,
+    metrics: Mapping[str, str | None],
+    reference: str | None,
+    all_notes: bool,
 ) -> str:
-    """Write the tables of BD-rates of ``plan``, one per measuring protocol.
-
-    Raises UsageError unless ``style`` is one of :data:`FORMATS`, and for a suite without such curves.
-    """
-    from vqbench.reporting.derived.bd_tables import bd_tables
-
-    _require_format(style)
-    return _rendered(bd_tables(plan, stores, rate, reference), style, False, all_notes)
-
-
-def difference_text(
-    plan: Plan, stores: Sequence[ResultStore], style: str, metric: str, reference: str | None, all_notes: bool = False
-) -> str:
-    """Write the tables of differences in ``metric``, one per measuring protocol.
+    """Write the tables of the one option that has a metric, one per protocol.
 
     Raises UsageError unless ``style`` is one of :data:`FORMATS`, and for a suite that has no such column or row.
     """
+    from vqbench.reporting.derived.bd_tables import bd_tables
+    from vqbench.reporting.derived.correlation_tables import correlation_tables
     from vqbench.reporting.derived.difference_tables import difference_tables
 
     _require_format(style)
-    return _rendered(difference_tables(plan, stores, metric, reference), style, False, all_notes)
-
-
-def rank_correlation_text(
-    plan: Plan, stores: Sequence[ResultStore], style: str, metric: str, all_notes: bool = False
-) -> str:
-    """Write the tables of rank correlations with ``metric``.
-
-    There is one per measuring protocol.
-
-    Raises UsageError unless ``style`` is one of :data:`FORMATS`, and for a suite that has no such column.
-    """
-    from vqbench.reporting.derived.correlation_tables import correlation_tables
-
-    _require_format(style)
-    return _rendered(correlation_tables(plan, stores, metric), style, False, all_notes)
+    if (rate := metrics["--bd-rate"]) is not None:
+        found = bd_tables(plan, stores, rate, reference)
+    elif (metric := metrics["--differences"]) is not None:
+        found = difference_tables(plan, stores, metric, reference)
+    else:
+        found = correlation_tables(plan, stores, metrics["--rank-correlation"] or "")
+    return _rendered(found, style, False, all_notes)
 
 
 def _require_format(style: str) -> None:

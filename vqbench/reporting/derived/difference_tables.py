@@ -53,6 +53,14 @@ class _RowPair:
     why: str = ""
 
 
+class _PValues(Column):
+    """A column of p-values, of which none is shown as 0."""
+
+    def shown(self, value: float) -> str:
+        smallest = 10.0**-self.digits
+        return f"< {smallest:.{self.digits}f}" if value < smallest / 2 else super().shown(value)
+
+
 class _Differences:
     """Builds the table of differences that belongs to one table of a suite."""
 
@@ -121,7 +129,7 @@ class _Differences:
             replace(values, key="difference", label="Difference"),
             replace(values, key="low", label="from"),
             replace(values, key="high", label="to"),
-            Column("p", "p (Holm)"),
+            _PValues("p", "p (Holm)"),
             Column("seeds", "Seeds", digits=0),
         ]
 
@@ -135,6 +143,8 @@ class _Differences:
         correction = (
             f"p is corrected by Holm's method over the {tests} comparisons of this table: below {LEVEL:g}, a "
             "difference is beyond chance."
+            if tests > 1
+            else f"One comparison: p needs no correction, and below {LEVEL:g} the difference is beyond chance."
         )
         return [
             f"Mean {self.column.label} {what}; {better} is better.{f' {pairing}' if tests else ''}",
