@@ -180,3 +180,5 @@ def test_the_command_and_the_library_agree(tmp_path: Path, capsys: pytest.Captur
     assert "--reference belongs to --bd-rate or --differences" in capsys.readouterr().err
     with pytest.raises(UsageError, match="are different tables"):
         library.table(suite, store=store, differences="psnr", rank_correlation="psnr")
+    with pytest.raises(UsageError, match="reference belongs to bd_rate or differences"):
+        library.table(suite, store=store, reference="cvq")

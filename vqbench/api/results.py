@@ -157,6 +157,8 @@ def _tables(
 
     if sum(each is not None for each in (bd_rate, differences, correlated)) > 1:
         raise UsageError("bd_rate, differences and rank_correlation are different tables; give one of them")
+    if reference is not None and bd_rate is None and differences is None:
+        raise UsageError("reference belongs to bd_rate or differences; give it with one of them, or leave it out")
     if bd_rate is not None:
         return bd_tables(plan, stores, bd_rate, reference)
     if differences is not None:
