@@ -5,7 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 
 TWO_RANKS = """
@@ -37,17 +39,42 @@ torch.save(result | {"whole": read()}, f"{folder}/{rank}.pt")
 group.leave()
 """
 
+MEAN_OF_TWO_RANKS = """
+import sys, torch, torch.distributed as dist
+from vqbench.distributed import collectives, group
+
+rank, folder = int(sys.argv[1]), sys.argv[2]
+group.join(rank, 2, rank, 2, gpus=False, store=dist.FileStore(f"{folder}/meeting", 2))
+value = torch.tensor([5.0, 2.0][rank], requires_grad=True)
+with collectives.SharedBatch(3):  # one image on the first rank, two on the second
+    mean = collectives.all_mean(value)
+(mean.square() * [1.0, 10.0][rank]).backward()
+torch.save({"mean": mean.item(), "gradient": value.grad.item()}, f"{folder}/{rank}.pt")
+group.leave()
+"""
+
+
+def run_two_ranks(script: str, folder: Path) -> list[dict[str, Any]]:
+    """Return what each of two ranks saved in ``folder``; a warning of torch that a call is deprecated ends a rank."""
+    words = [[sys.executable, "-W", "error::FutureWarning", "-c", script, str(rank), str(folder)] for rank in (0, 1)]
+    ranks = [subprocess.Popen(each) for each in words]
+    assert [rank.wait(300) for rank in ranks] == [0, 0]
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+
+
+def test_mean_over_ranks_has_the_gradient_of_all_losses(tmp_path: Path) -> None:
+    """Means over ranks count images; a rank's value has the gradient of every rank's loss, by its share."""
+    mean, losses = (5 + 2 * 2) / 3, 1 + 10  # d(Σ wᵣ m²)/dm = 2 m Σ wᵣ
+    for result, share in zip(run_two_ranks(MEAN_OF_TWO_RANKS, tmp_path), (1 / 3, 2 / 3), strict=True):
+        assert result == pytest.approx({"mean": mean, "gradient": 2 * mean * losses * share}, rel=1e-6)
+
 
 def test_gradients_are_added_up(tmp_path: Path) -> None:
     """A parameter that one rank alone used has its gradient on both; one that none used, or that is frozen, is left.
 
     Of a batch that both computed as a whole, rank 0 has the gradients of both.
     """
-    words = [[sys.executable, "-c", TWO_RANKS, str(rank), str(tmp_path)] for rank in (0, 1)]
-    ranks = [subprocess.Popen(each) for each in words]
-    assert [rank.wait(300) for rank in ranks] == [0, 0]
-    for rank, frozen in enumerate((5.0, 6.0)):
-        result = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+    for result, frozen in zip(run_two_ranks(TWO_RANKS, tmp_path), (5.0, 6.0), strict=True):
         values = {name: None if each is None else each.unique().item() for name, each in result["shared"].items()}
         assert values == {"both": 3.0, "first": 3.0, "second": 4.0, "none": None, "frozen": frozen}
         values = {name: None if each is None else each.unique().item() for name, each in result["whole"].items()}

@@ -170,6 +170,7 @@ def test_another_version_on_a_node_is_refused(tmp_path: Path) -> None:
         (("--executor", "ray", "--jobs", "2"), "--jobs is for this machine"),
         (("--executor", "ray", "--device", "cuda:1"), "the cluster assigns the GPUs"),
         (("--executor", "ray", "--devices", "2", "--gpus-per-run", "0.5"), "fewer than --devices 2"),
+        (("--executor", "slurm", "--devices", "2", "--slurm", "gpus=1"), "fewer than --devices 2"),
     ],
 )
 def test_options_that_do_not_go_together(
@@ -459,6 +460,8 @@ def test_words_for_slurm() -> None:
     assert given["array_parallelism"] == 16
     assert given["signal_delay_s"] == 120
     assert given["additional_parameters"] == {"requeue": True, "reservation": "mine"}
+    assert parse_parameters([], devices=2)["cpus_per_task"] == 2
+    assert parse_parameters(["cpus=8"], devices=2)["cpus_per_task"] == 8
     for wrong in ("partition", "gpus=two", "time=soon", "=1"):
         with pytest.raises(UsageError):
             parse_parameters([wrong])

@@ -7,7 +7,7 @@ the current batch lie on the ranks is said by one context at a time, :class:`Sha
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 import torch.distributed as dist
@@ -114,6 +114,26 @@ def all_sum(values: Tensor) -> Tensor:
     return total
 
 
+class _RankSum(torch.autograd.Function):
+    """The sum over the ranks, with a gradient.
+
+    The loss of every rank depends on the values of all, so that a value's gradient is a sum over the ranks as well.
+    """
+
+    @staticmethod
+    def forward(ctx: object, value: Tensor) -> Tensor:
+        total = value.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: object, gradient: Tensor) -> Tensor:
+        return _rank_sum(gradient)
+
+
+_rank_sum: Callable[[Tensor], Tensor] = _RankSum.apply
+
+
 def all_mean(value: Tensor) -> Tensor:
     """Return the mean over the batch of means over ranks, with a gradient.
 
@@ -121,10 +141,7 @@ def all_mean(value: Tensor) -> Tensor:
     """
     if world_size() == 1:
         return value
-    from torch.distributed.nn.functional import all_reduce
-
-    mean: Tensor = all_reduce(value * weight())
-    return mean
+    return _rank_sum(value * weight())
 
 
 def all_gather(values: Tensor) -> Tensor:

@@ -47,12 +47,14 @@ NUMBERS = ("gpus_per_node", "cpus_per_task", "array_parallelism", "signal_delay_
 KNOWN = ("partition", "account", "qos", "mem", "constraint", "gres", "exclude", *NUMBERS)
 
 
-def parse_parameters(words: Sequence[str]) -> dict[str, Any]:
+def parse_parameters(words: Sequence[str], devices: int = 1) -> dict[str, Any]:
     """Parse ``KEY=VALUE`` words to submitit's parameters.
 
-    Keys unknown to submitit become options of sbatch.
+    Keys unknown to submitit become options of sbatch. A task has a core for each of the ``devices`` that share a run,
+    unless ``cpus`` is given.
 
-    Raises UsageError for other words, and for values that are no number or no length of time where one is needed.
+    Raises UsageError for other words, for values that are no number or no length of time where one is needed, and for
+    fewer GPUs than ``devices``.
 
     >>> parse_parameters(["partition=gpu", "time=2h", "nice=100"])["additional_parameters"]
     {'requeue': True, 'nice': '100'}
@@ -61,7 +63,7 @@ def parse_parameters(words: Sequence[str]) -> dict[str, Any]:
         "job_name": "vqbench",
         "time": 60,  # minutes
         "signal_delay_s": WARNING_SECONDS,
-        "cpus_per_task": 1,
+        "cpus_per_task": devices,
     }
     additional: dict[str, Any] = {"requeue": True}
     for word in words:
@@ -75,6 +77,8 @@ def parse_parameters(words: Sequence[str]) -> dict[str, Any]:
             if not value.isdecimal():
                 raise UsageError(f"--slurm {word!r}: {value!r} is not a number")
             parameters[key] = int(value)
+            if key == "gpus_per_node" and 0 < parameters[key] < devices:
+                raise UsageError(f"--slurm {word}: fewer than --devices {devices}; a run needs one for each")
         elif key in KNOWN:
             parameters[key] = value
         else:
@@ -172,7 +176,7 @@ class SlurmExecutor:
         timeout: float | None = None,
     ) -> None:
         self.settings, self.listener, self.stop, self.timeout = settings, listener, stop, timeout
-        self.parameters = parse_parameters(words)
+        self.parameters = parse_parameters(words, settings.devices)
         self.warning: int = self.parameters["signal_delay_s"]
         self.store, self.summary = ResultStore(folder), Summary()
 
