@@ -147,6 +147,11 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("runs/quick/record.json", "dist/old.whl", "tests/__pycache__/a.pyc", "docs/_build/html/index.html"):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_text("left behind")
+    return build_sdist(source, folder)
+
+
+def build_sdist(source: Path, folder: Path) -> Path:
+    """The sdist of a source tree, in ``folder``."""
     pip("install", "--target", folder / "tools", "setuptools>=77")
     env = {**os.environ, "PYTHONPATH": str(folder / "tools")}
     subprocess.run([sys.executable, "-c", SDIST, folder], cwd=source, env=env, check=True, capture_output=True)
@@ -169,6 +174,25 @@ def test_wheels_of_checkout_and_sdist_are_equal(wheel: Path, sdist: Path, tmp_pa
     """An sdist makes the same wheel as a checkout, file by file."""
     built = build(sdist, tmp_path)
     assert not check_release.differences(check_release.wheel_files(wheel), check_release.wheel_files(built))
+
+
+def test_a_wheel_names_the_commit_that_it_was_built_from(tmp_path: Path) -> None:
+    """Runs of an installed vqbench record the commit of the checkout, with a + if files differed, also by an sdist."""
+    source = copy_checkout(tmp_path / "source")
+    git = ("git", "-C", source, "-c", "user.name=test", "-c", "user.email=test@example.org")
+    for words in (("init",), ("add", "."), ("commit", "-m", "all")):
+        subprocess.run([*git, *words], check=True, capture_output=True)
+    head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], check=True, capture_output=True, text=True).stdout
+    assert check_release.built_from(build(source, tmp_path / "clean")) == head.strip()
+    (source / "quantizers" / "vq.py").write_text("changed")
+    sdist = build_sdist(source, tmp_path)
+    assert check_release.built_from(build(sdist, tmp_path / "changed")) == f"{head.strip()}+"
+
+    pip("install", "--no-deps", "--target", tmp_path / "site", *(tmp_path / "clean").glob("*.whl"))
+    code = "from vqbench.system.provenance import commit; print(commit())"
+    env = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    shown = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, check=True)
+    assert shown.stdout.decode() == head
 
 
 @pytest.mark.slow

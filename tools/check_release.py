@@ -20,6 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 LINK = "vqbench/quantizers"  # of checkouts alone
+BUILT_FROM = "vqbench/built_from.txt"  # of what is built alone: the commit
 TINY = ("--only", "vq", "--epochs", "1", "--subset", "128", "--batch-size", "32", "--test-images", "64")
 COMMANDS: tuple[Sequence[str], ...] = (
     ("--version",),
@@ -45,16 +46,23 @@ def tracked(root: Path = ROOT) -> set[str]:
 
 
 def sdist_files(sdist: Path) -> set[str]:
-    """Return the files of an sdist, without those that setuptools generates."""
+    """Return the files of an sdist, without those that building generates."""
     with tarfile.open(sdist) as archive:
         names = {member.name.partition("/")[2] for member in archive if member.isfile()}
-    return {name for name in names if name not in ("PKG-INFO", "setup.cfg") and "egg-info" not in name}
+    return {name for name in names if name not in ("PKG-INFO", "setup.cfg", BUILT_FROM) and "egg-info" not in name}
 
 
 def wheel_files(wheel: Path) -> dict[str, bytes]:
-    """Return the content of a wheel by name, without its list of digests."""
+    """Return the content of a wheel by name, without its commit and its list of digests."""
     with zipfile.ZipFile(wheel) as archive:
-        return {name: archive.read(name) for name in archive.namelist() if not name.endswith(".dist-info/RECORD")}
+        names = [name for name in archive.namelist() if not name.endswith((".dist-info/RECORD", BUILT_FROM))]
+        return {name: archive.read(name) for name in names}
+
+
+def built_from(wheel: Path) -> str | None:
+    """Return the commit that a wheel names; None if it names none."""
+    with zipfile.ZipFile(wheel) as archive:
+        return archive.read(BUILT_FROM).decode().strip() if BUILT_FROM in archive.namelist() else None
 
 
 def differences(one: Mapping[str, bytes], other: Mapping[str, bytes]) -> list[str]:
@@ -93,7 +101,10 @@ def main(dist: Path) -> None:
         [built] = (folder / "wheel").glob("*.whl")
         if wrong := differences(wheel_files(wheel), wheel_files(built)):
             raise SystemExit(f"the wheels of the sdist and of the checkout differ: {', '.join(wrong)}")
-        print(f"{wheel.name}: {len(wheel_files(wheel))} files, the same from the sdist and from the checkout")
+        if not built_from(wheel):
+            raise SystemExit(f"{wheel.name} does not name the commit that it was built from")
+        count, made = len(wheel_files(wheel)), built_from(wheel)
+        print(f"{wheel.name}: {count} files of commit {made}, the same from the sdist and from the checkout")
         venv.create(folder / "venv", with_pip=True)
         python = folder / "venv" / "bin" / "python"
         subprocess.run([python, "-m", "pip", "install", "-q", sdist], check=True, env=clean_environment())

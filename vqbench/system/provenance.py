@@ -16,6 +16,7 @@ from typing import Any
 import vqbench
 
 LIBRARIES = ("torch", "numpy", "lpips", "torch-fidelity", "scikit-image", "pillow", "diffusers")
+BUILT_FROM = "built_from.txt"  # in the package, written by setup.py: the commit that a wheel or an sdist was built from
 GIT_SECONDS = 5.0  # a checkout on a slow network disk must not delay a run or `doctor`
 
 
@@ -89,14 +90,15 @@ def origin(device: Any) -> dict[str, Any]:
 
 @cache
 def commit() -> str | None:
-    """Return the commit of the checkout that this code runs from.
+    """Return the commit that this code runs from, or was built from.
 
-    It has a ``+`` if files differ; None if vqbench is installed.
+    It has a ``+`` if files differ; None where neither is known.
     """
-    root = Path(vqbench.__file__).resolve().parents[1]
-    if not (root / ".git").exists():
-        return None
+    package = Path(vqbench.__file__).resolve().parent
+    root = package.parent
     try:
+        if not (root / ".git").exists():
+            return (package / BUILT_FROM).read_text(encoding="utf-8").strip()
         head = _git(root, "rev-parse", "--short=12", "HEAD")
         return head + ("+" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.SubprocessError):
