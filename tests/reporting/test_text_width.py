@@ -120,3 +120,18 @@ def test_a_caption_counts_the_images_that_exist(most: int, said: str) -> None:
     plan = loading.load("quick", [], [Override("datasets", ["fashion_mnist_5k", "mnist"])], test_images=most)
     assert f"Reduced: {said}. " in " ".join(captions.caption(StoredRuns(plan, []), plan.protocols()[0]))
     assert assemble.tables(plan, [])
+
+
+def test_a_caption_names_the_rows_that_were_trained_differently() -> None:
+    """Settings that are not those of the training protocol are named, with the rows that have them, commas or not."""
+    from vqbench.planning.overrides import Override
+
+    changed = {"clean": {"epochs": 2, "batch_size": 64, "learning_rate": 1e-3, "variance": "unit"}}
+    rows = [{"vq": {}}, {"cvq": {}}, {"vq_ema": {}, "label": "VQ, EMA", "train": changed}]
+    plan = loading.load("quick", [], [Override("quantizers", rows)])
+    same = "clean ({} epochs, batch 64, learning rate 0.001, float32"
+    shown = " ".join(captions.caption(StoredRuns(plan, []), plan.protocols()[0]))
+    assert f'Trained under {same.format(6)}); {same.format(2)}, variance unit): "VQ, EMA". Protocol' in shown
+    plan = loading.load("quick", [], [Override("quantizers", rows[1:])])
+    shown = " ".join(captions.caption(StoredRuns(plan, []), plan.protocols()[0]))
+    assert f"Trained under {same.format(6)}): cvq; {same.format(2)}, variance unit)" in shown, "neither is usual"

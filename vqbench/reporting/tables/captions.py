@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from vqbench.errors import counted
 from vqbench.planning.plan import Plan
+from vqbench.protocol import TRAIN
 from vqbench.reporting.tables.stored_runs import StoredRuns
+from vqbench.spec import RunSpec
 from vqbench.store.results import ResultStore
 from vqbench.system.provenance import origins_of
+
+SUMMARIZED = ("epochs", "batch_size", "learning_rate")  # settings that the summary of a training has in any case
 
 
 def caption(stored: StoredRuns, protocol: str) -> list[str]:
@@ -51,18 +55,37 @@ def _tested(plan: Plan, most: int) -> str:
 
 
 def _training(plan: Plan) -> str:
-    """Describe how the rows were trained; where they differ, how each was."""
+    """Describe how the rows were trained.
+
+    Where they differ, those are named that were not trained as most.
+    """
     suite = plan.suite
     sources = [row.source for row in suite.rows()]  # of each row, its position in the suite as written
     rows: dict[str, list[str]] = {}
     for entry in plan.entries:
         recipe = suite.quantizers[sources[entry.row]].train or suite.train
-        training = f"{recipe.name} ({plan.length(entry.run).about})"
+        training = f"{recipe.name} ({', '.join([plan.length(entry.run).about, *_changed(recipe.name, entry.run)])})"
         if entry.label not in rows.setdefault(training, []):
             rows[training].append(entry.label)
-    if len(rows) == 1:
-        return next(iter(rows))
-    return "; ".join(f"{training}: {', '.join(labels)}" for training, labels in rows.items())
+    most = max(map(len, rows.values()))
+    usual = [training for training, labels in rows.items() if len(labels) == most]
+    usual = usual if len(usual) == 1 else []  # where no training is that of most, the rows of each are named
+    return "; ".join(usual + [f"{each}: {_listed(labels)}" for each, labels in rows.items() if each not in usual])
+
+
+def _listed(labels: list[str]) -> str:
+    """List the labels of rows, those with a comma in quotation marks."""
+    return ", ".join(f'"{label}"' if "," in label else label for label in labels)
+
+
+def _changed(protocol: str, run: RunSpec) -> list[str]:
+    """Name a run's settings that are not those of its training protocol.
+
+    Those that the summary of a training states are left out.
+    """
+    settings = TRAIN[protocol].args() if protocol in TRAIN else {}
+    args = run.recipe.args
+    return [f"{name} {args[name]}" for name in settings if name not in SUMMARIZED and args[name] != settings[name]]
 
 
 def _sources(stored: StoredRuns) -> str:
