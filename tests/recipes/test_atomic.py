@@ -192,7 +192,7 @@ def test_features_of_a_trained_autoencoder(
     (tmp_path / "features.yaml").write_text(ON_PARENT)
     assert vqbench("run", "features.yaml", "--test-images", 100, "--jobs", 0) == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert "atomic (1 epoch, batch 100, learning rate 0.01, fixed features): random" in out
+    assert "Trained under atomic (1 epoch, batch 100, learning rate 0.01, fixed features); " in out
     base, *others = (entry.run for entry in loading.load("features.yaml", []).entries)
     assert [run.parent for run in others] == [base.key] * 6
     store = ResultStore("runs")

@@ -102,7 +102,7 @@ def test_swapped_runs_share_the_encoder(
     path = suite(tmp_path, more="seeds: [1]")
     assert command("run", path, "--test-images", 100, "--jobs", 0) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "swap (frozen encoder, 1 epoch, batch 64, learning rate 0.001, float32): vq, fsq" in shown
+    assert "swap (frozen encoder, 1 epoch, batch 64, learning rate 0.001, float32); clean (" in shown
     base, vq, fsq = (entry.run for entry in loading.load(str(path), []).entries)
     store = ResultStore("runs")
     states = [torch.load(store.folder(run) / "best.pt", weights_only=True) for run in (base, vq, fsq)]
