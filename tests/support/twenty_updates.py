@@ -74,8 +74,8 @@ class Trained:
 
     @property
     def updates(self) -> int:
-        """One where unused codes go to the closest feature: rounding then decides between near-duplicates."""
-        return 1 if self.quantizer.args.get("anchor") == "closest" else UPDATES
+        """One where many codes may go to the same feature: rounding then decides between near-duplicates."""
+        return 1 if self.quantizer.args.get("anchor") in ("closest", "farthest") else UPDATES
 
     @property
     def versions(self) -> dict[str, int]:
