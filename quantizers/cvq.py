@@ -37,8 +37,8 @@ class CVQ(VQ):
     - Whether the one offline relocation was done is saved.
     - Exact ties go to the lowest index; there mostly to the highest, since its sort is not stable.
 
-    ``closest`` and ``farthest`` move several unused codes to almost the same place. Rounding decides which of such
-    near-duplicates is chosen, so their runs are not reproducible on another machine.
+    ``closest`` moves unused codes near one feature to almost the same place. Rounding decides which of such
+    near-duplicates is chosen, so its runs are not reproducible on another machine.
 
     ``farthest`` is the feature least similar to the code. It is not of the paper: public ports of CVQ in the code of
     Wasserstein-VQ and VQ-Transplant (2025) take it by a slip, since they sort positive distances and keep the last row
