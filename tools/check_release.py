@@ -101,10 +101,10 @@ def main(dist: Path) -> None:
         [built] = (folder / "wheel").glob("*.whl")
         if wrong := differences(wheel_files(wheel), wheel_files(built)):
             raise SystemExit(f"the wheels of the sdist and of the checkout differ: {', '.join(wrong)}")
-        if not built_from(wheel):
+        if (commit := built_from(wheel)) is None:
             raise SystemExit(f"{wheel.name} does not name the commit that it was built from")
-        count, made = len(wheel_files(wheel)), built_from(wheel)
-        print(f"{wheel.name}: {count} files of commit {made}, the same from the sdist and from the checkout")
+        count = len(wheel_files(wheel))
+        print(f"{wheel.name}: {count} files of commit {commit}, the same from the sdist and from the checkout")
         venv.create(folder / "venv", with_pip=True)
         python = folder / "venv" / "bin" / "python"
         subprocess.run([python, "-m", "pip", "install", "-q", sdist], check=True, env=clean_environment())

@@ -67,15 +67,8 @@ class Trained:
     @property
     def data(self) -> Dataset:
         if not registry.load("recipes", self.recipe.name).on_features:  # type: ignore[attr-defined]
-            few = Few()
-            few.updates = self.updates
-            return few
+            return Few()
         return Gaussian(dim=self.quantizer.args["dim"], train=UPDATES * FEATURES, test=FEATURES)
-
-    @property
-    def updates(self) -> int:
-        """One where many codes may go to the same feature: rounding then decides between near-duplicates."""
-        return 1 if self.quantizer.args.get("anchor") in ("closest", "farthest") else UPDATES
 
     @property
     def versions(self) -> dict[str, int]:
@@ -86,13 +79,12 @@ class Trained:
 
 
 class Few(FashionMnist5k):
-    """Images for 20 batches or fewer, and two batches each to select and to test by."""
+    """Images for 20 batches, and two batches each to select and to test by."""
 
     holdout = 2 * BATCH
-    updates = UPDATES
 
     def pixels(self, split: Any) -> torch.Tensor:
-        return super().pixels(split)[: (self.updates + 2) * BATCH if split == "train" else 2 * BATCH]
+        return super().pixels(split)[: (UPDATES + 2) * BATCH if split == "train" else 2 * BATCH]
 
 
 class Double(Autoencoder):
