@@ -1,6 +1,6 @@
 """Results of 20 updates of every published row, reduced; ``python tests/support/twenty_updates.py`` rewrites them.
 
-Rows that differ in the size of their codebook alone are one here, since they share all code.
+Rows that differ in sizes, weights or learning rates alone are one here, since they share all code.
 A code change that moves these values changes the weights of trained runs, so published records would no longer belong
 to the code. Then raise VERSION of the plugin and rewrite the values. ``test_versions.py`` checks this.
 """
@@ -37,6 +37,7 @@ FEATURES = 588  # an update of rows that are fitted to features
 SECOND = {"steps": UPDATES, "batch_size": BATCH, "subset": None}
 SMALL = {"hidden": 8, "residual_hidden": 4}  # of the backbone; quantizers keep their published sizes
 SEED = 42
+NUMBERS = {"num_codes", "dim", "beta", "commitment", "scale", "learning_rate"}  # that choose no code
 
 # As shares: a hundred times, for second stages a thousand times, what was seen between instruction sets (with and
 # without AVX2 and AVX-512) and numbers of threads. Tokenizers are computed in float64 here, from starts in float32
@@ -60,9 +61,12 @@ class Trained:
 
     @property
     def kind(self) -> str:
-        """The row in words, without the size of its codebook."""
-        args = {key: value for key, value in self.quantizer.args.items() if key not in ("num_codes", "dim")}
-        return Trained(self.recipe, self.backbone, PluginSpec(self.quantizer.name, 1, args)).name
+        """The row in words, without the numbers that choose no code."""
+        quantizer, recipe = (
+            PluginSpec(part.name, 1, {name: value for name, value in part.args.items() if name not in NUMBERS})
+            for part in (self.quantizer, self.recipe)
+        )
+        return Trained(recipe, self.backbone, quantizer).name
 
     @property
     def data(self) -> Dataset:

@@ -63,7 +63,7 @@ def expand(suite: SuiteSpec, registry: Registry | None = None) -> list[PlannedRu
             recipe, backbone = recipes[row.source], backbones[row.source]
             quantizer = _quantizer(suite, registry, row, dataset.name)
             lengths = {"updates": updates_on(recipe, data)} if "updates" in suite.table.grouped_by else {}
-            group = suite.table.group_of(dataset.name, {**quantizer.args, **lengths})
+            group = suite.table.group_of(dataset.name, {**recipe.args, **quantizer.args, **lengths})
             if (row.label, group) in seen:
                 raise suite.error(
                     ("quantizers", row.source), f"a second row is labelled {row.label!r}; give it a `label` of its own"
@@ -145,7 +145,8 @@ def _on_parents(suite: SuiteSpec, registry: Registry, entries: Sequence[PlannedR
 
 def _require_groups(suite: SuiteSpec, entries: Sequence[PlannedRun]) -> None:
     """Raise UsageError unless the table's groups are known, and mix no data sets."""
-    known = ["dataset", "updates", *dict.fromkeys(name for entry in entries for name in entry.run.quantizer.args)]
+    settings = [name for entry in entries for part in (entry.run.quantizer, entry.run.recipe) for name in part.args]
+    known = ["dataset", "updates", *dict.fromkeys(settings)]
     names = suite.table.grouped_by
     for by in names:
         if by not in known:

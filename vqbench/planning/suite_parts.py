@@ -26,7 +26,8 @@ BUDGET = ("num_codes", "dim")
 ROW_KEYS = ("label", "on", "paper", "backbone", "train", "codebook")  # of a row, beside the name of its quantizer
 SAMPLE_KEYS = ("count", "reference", "references")  # of samples, beside the settings of its recipe
 SPEEDS = ("encode_speed", "decode_speed")  # of a model, in images per second
-EXTRA_COLUMNS = ("seconds", "latent", "codes", "parameters", "state", *SPEEDS)  # columns of a table that are no metrics
+# Columns of a table that are no metrics
+EXTRA_COLUMNS = ("seconds", "selection_error", "latent", "codes", "parameters", "state", *SPEEDS)
 Sizes = Annotated[list[int], BeforeValidator(sizes), WithJsonSchema(SIZES)]
 
 
@@ -141,7 +142,8 @@ class SampleSettings(Model):
 class TableSpec(Model):
     """The layout of the table: blocks of rows, or groups of columns.
 
-    Both are by data set, by the updates of a training, by an argument's value, or by several of these.
+    Both are by data set, by the updates of a training, by the value of an argument (of the quantizers or the training),
+    or by several of these.
     """
 
     layout: Literal["rows", "side_by_side"] = Field(
@@ -150,7 +152,8 @@ class TableSpec(Model):
     group: str | Annotated[list[str], AfterValidator(distinct)] = Field(
         default="dataset",
         description=(
-            "what makes a group: dataset, updates, or an argument of the quantizers; a list of these: each combination"
+            "what makes a group: dataset, updates, or an argument of the quantizers or of the training, such as "
+            "learning_rate; a list of these: each combination"
         ),
     )
     columns: Annotated[list[str], AfterValidator(distinct)] | None = Field(

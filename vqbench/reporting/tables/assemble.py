@@ -12,7 +12,7 @@ from vqbench.reporting.column_tests import with_claims
 from vqbench.reporting.paper.conditions import not_comparable
 from vqbench.reporting.tables.basis import Basis
 from vqbench.reporting.tables.captions import caption
-from vqbench.reporting.tables.cells import EXTRA, CellReader
+from vqbench.reporting.tables.cells import EXTRA, SELECTION, SELECTION_NOTE, CellReader
 from vqbench.reporting.tables.comparison import against_paper
 from vqbench.reporting.tables.external.comparisons import comparison_lines
 from vqbench.reporting.tables.external.rows import ExternalRows
@@ -93,6 +93,7 @@ class _TableBuilder:
             basis=self.basis.line(),
             footnotes=[
                 *self.basis.too_few([column.key for column in self.columns]),
+                *([SELECTION_NOTE] if SELECTION in self.columns else []),
                 *(note for data in self.plan.datasets.values() for note in data.notes),
                 *about_marks([(block.label, notes) for block, notes in marked], self.columns),
             ],

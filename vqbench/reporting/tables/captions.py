@@ -57,7 +57,7 @@ def _tested(plan: Plan, most: int) -> str:
 def _training(plan: Plan) -> str:
     """Describe how the rows were trained.
 
-    Where they differ, those are named that were not trained as most.
+    Where they differ, those are named that were not trained as most. Where each label has all trainings, none is.
     """
     suite = plan.suite
     sources = [row.source for row in suite.rows()]  # of each row, its position in the suite as written
@@ -67,6 +67,8 @@ def _training(plan: Plan) -> str:
         training = f"{recipe.name} ({', '.join([plan.length(entry.run).about, *_changed(recipe.name, entry.run)])})"
         if entry.label not in rows.setdefault(training, []):
             rows[training].append(entry.label)
+    if len(set(map(frozenset, rows.values()))) == 1:
+        return " and ".join(rows)
     most = max(map(len, rows.values()))
     usual = [training for training, labels in rows.items() if len(labels) == most]
     usual = usual if len(usual) == 1 else []  # where no training is that of most, the rows of each are named

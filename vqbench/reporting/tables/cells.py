@@ -18,6 +18,8 @@ from vqbench.store.record import Value
 from vqbench.store.results import ResultStore
 
 SECONDS = Column("seconds", "Seconds", digits=1)  # of training; never ranked, since machines differ
+SELECTION = Column("selection_error", "Selection error", digits=5)  # never ranked: some recipes select by test images
+SELECTION_NOTE = "Selection error: mean squared error of the images that select the epoch, pixels from -1 to 1."
 SETTINGS = {"latent": Column("latent", "S"), "codes": Column("codes", "K")}  # of the plan, not measured
 SIZES = {  # of a model, from its record
     "parameters": Column("parameters", "Parameters", digits=0),
@@ -27,7 +29,7 @@ SPEEDS = {  # of a model, in its evaluation; never ranked, as seconds
     "encode_speed": Column("encode_speed", "Encode", "images/s", digits=1),
     "decode_speed": Column("decode_speed", "Decode", "images/s", digits=1),
 }
-EXTRA = {SECONDS.key: SECONDS, **SETTINGS, **SIZES, **SPEEDS}  # columns that are no metrics
+EXTRA = {SECONDS.key: SECONDS, SELECTION.key: SELECTION, **SETTINGS, **SIZES, **SPEEDS}  # columns that are no metrics
 
 
 class CellReader:
@@ -116,6 +118,8 @@ class CellReader:
             return self._of_training(entry, column.key)
         if column.key in SPEEDS:
             return self._speed(entry, column.key)
+        if column.key == SELECTION.key:
+            return self._selection_error(entry)
         run = self._run(entry, column)
         if self.stored[run].record is None:
             return self._why_missing(entry, run)
@@ -160,6 +164,14 @@ class CellReader:
             return self._why_missing(entry, entry.run)
         timed = [each[name] for each in record.made.get("measured", []) if name in each]
         return timed[-1] if timed else None
+
+    def _selection_error(self, entry: PlannedRun) -> float | str | None:
+        """Return the selection error of the epoch that was kept; None if none has one."""
+        record = self.stored[entry.run].record
+        if record is None:
+            return self._why_missing(entry, entry.run)
+        errors = [epoch.get(SELECTION.key) for epoch in record.history]
+        return min((error for error in errors if error is not None and math.isfinite(error)), default=None)
 
     def _why_missing(self, entry: PlannedRun, run: RunSpec) -> str:
         """Say why a run, or the one that it builds on, failed; "" where neither did."""
