@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,9 @@ import pytest
 
 from vqbench.errors import UsageError
 from vqbench.planning import loading
+from vqbench.planning.plan import Plan
+from vqbench.reporting.html import page
+from vqbench.reporting.html.suite_view import suite_view
 from vqbench.reporting.tables import assemble
 from vqbench.reporting.tables.render import render
 from vqbench.reporting.tables.table import Table
@@ -32,8 +37,8 @@ table: {layout: side_by_side, group: learning_rate, columns: [selection_error]}
 """
 
 
-def table_of(folder: Path, histories: dict[tuple[float, float], list[float | None]]) -> Table:
-    """Return the table of SUITE whose runs, by learning rate and beta, have these selection errors per epoch."""
+def stored(folder: Path, histories: dict[tuple[float, float], list[float | None]]) -> tuple[Plan, ResultStore]:
+    """Store runs of SUITE, by learning rate and beta, that have these selection errors per epoch."""
     (folder / "trials.yaml").write_text(SUITE)
     plan, store = loading.load(folder / "trials.yaml", []), ResultStore(folder / "runs")
     made: dict[str, Any] = {
@@ -50,6 +55,12 @@ def table_of(folder: Path, histories: dict[tuple[float, float], list[float | Non
         if errors is not None:
             history = [{"epoch": number, "selection_error": error} for number, error in enumerate(errors, 1)]
             store.write(Record(entry.run, {"clean": {"psnr": Value(20.0, 1, 1, 1000)}}, made, history))
+    return plan, store
+
+
+def table_of(folder: Path, histories: dict[tuple[float, float], list[float | None]]) -> Table:
+    """Return the table of SUITE with the runs of :func:`stored`."""
+    plan, store = stored(folder, histories)
     [table] = assemble.tables(plan, [store])
     return table
 
@@ -73,9 +84,19 @@ def test_learning_rates_are_groups_of_columns(tmp_path: Path) -> None:
 
 
 def test_the_selection_error_is_not_ranked(tmp_path: Path) -> None:
-    """No cell is best: under other protocols the images that select are those of the test."""
+    """No cell is best: images that choose a row's weights do not judge it."""
     table = table_of(tmp_path, {(1e-3, 0.25): [0.3], (1e-3, 1.0): [0.1], (3e-3, 0.25): [0.2], (3e-3, 1.0): [0.4]})
     assert not [place for place in table.places() if place.rank]
+
+
+def test_the_page_says_once_why_no_trial_leads(tmp_path: Path) -> None:
+    """The groups' findings are one sentence, since all groups have the same."""
+    plan, store = stored(tmp_path, {(1e-3, 0.25): [0.3]})
+    text = page.page(suite_view(plan, [store], paper=False))
+    data = re.search(r'<script type="application/json" id="model">(.*?)</script>', text, re.S)
+    assert data is not None
+    findings = json.loads(data[1])["views"][0]["findings"]
+    assert findings == ["Selection error is not ranked: it chooses weights, and judges none."]
 
 
 def test_an_unknown_group_is_refused(tmp_path: Path) -> None:

@@ -91,10 +91,11 @@ def _column(column: Column, shown: bool) -> dict[str, Any]:
 
 
 def _sentence(panels: Sequence[Mapping[str, Any]], i: int) -> str:
-    """Return the finding of one column, panel by panel."""
-    if len(panels) == 1:
-        return str(panels[0]["findings"][i])
-    return " ".join(f"{panel['heading']}: {panel['findings'][i]}" for panel in panels)
+    """Return the finding of one column, panel by panel; once where all say the same."""
+    findings = [str(panel["findings"][i]) for panel in panels]
+    if len(set(findings)) == 1:
+        return findings[0]
+    return " ".join(f"{panel['heading']}: {said}" for panel, said in zip(panels, findings, strict=True))
 
 
 def _known(row: Mapping[str, Any], name: str) -> bool:

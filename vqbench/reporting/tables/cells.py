@@ -18,7 +18,9 @@ from vqbench.store.record import Value
 from vqbench.store.results import ResultStore
 
 SECONDS = Column("seconds", "Seconds", digits=1)  # of training; never ranked, since machines differ
-SELECTION = Column("selection_error", "Selection error", digits=5)  # never ranked: some recipes select by test images
+SELECTION = Column(
+    "selection_error", "Selection error", better="min", digits=5, unranked="it chooses weights, and judges none"
+)
 SELECTION_NOTE = "Selection error: mean squared error of the images that select the epoch, pixels from -1 to 1."
 SETTINGS = {"latent": Column("latent", "S"), "codes": Column("codes", "K")}  # of the plan, not measured
 SIZES = {  # of a model, from its record
