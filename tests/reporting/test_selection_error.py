@@ -79,7 +79,7 @@ def test_learning_rates_are_groups_of_columns(tmp_path: Path) -> None:
     assert [group.label for group in table.groups] == ["learning_rate = 0.001", "learning_rate = 0.003"]
     assert [row.label for row in table.blocks[0].rows] == ["VQ (beta=0.25)", "VQ (beta=1.0)"]
     text = " ".join(render(table, width=100).split())
-    assert "Trained under clean (2 epochs, batch 64, learning rate 0.001, float32) and clean (2 epochs," in text
+    assert "Trained under clean (2 epochs, batch 64, learning rate 0.001, float32); clean (2 epochs," in text
     assert "mean squared error of the images that select the epoch" in text
 
 

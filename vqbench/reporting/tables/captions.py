@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from vqbench.errors import counted
 from vqbench.planning.plan import Plan
 from vqbench.protocol import TRAIN
@@ -57,18 +59,20 @@ def _tested(plan: Plan, most: int) -> str:
 def _training(plan: Plan) -> str:
     """Describe how the rows were trained.
 
-    Where they differ, those are named that were not trained as most. Where each label has all trainings, none is.
+    Where they differ, those are named that were not trained as most; none where a table groups by what differs.
     """
     suite = plan.suite
     sources = [row.source for row in suite.rows()]  # of each row, its position in the suite as written
     rows: dict[str, list[str]] = {}
+    groups: dict[Any, set[str]] = {}
     for entry in plan.entries:
         recipe = suite.quantizers[sources[entry.row]].train or suite.train
         training = f"{recipe.name} ({', '.join([plan.length(entry.run).about, *_changed(recipe.name, entry.run)])})"
+        groups.setdefault(entry.group, set()).add(training)
         if entry.label not in rows.setdefault(training, []):
             rows[training].append(entry.label)
-    if len(set(map(frozenset, rows.values()))) == 1:
-        return " and ".join(rows)
+    if all(len(trainings) == 1 for trainings in groups.values()):
+        return "; ".join(rows)
     most = max(map(len, rows.values()))
     usual = [training for training, labels in rows.items() if len(labels) == most]
     usual = usual if len(usual) == 1 else []  # where no training is that of most, the rows of each are named
