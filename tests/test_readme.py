@@ -33,7 +33,7 @@ def test_the_readme_is_short_and_begins_with_two_commands() -> None:
         "python -m pip install . && vqbench run suites/quick.yaml\n",
         "python -m pip install tox && tox\n",
     ]
-    assert "<!-- $ vqbench table cvq_fashion" in text
+    assert "<!-- $ vqbench table tuned_fashion" in text
 
 
 # Print which commands of a list import torch. Each runs in a fork of a process that has imported what the first needs.
