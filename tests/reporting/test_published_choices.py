@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from vqbench.planning import loading
 from vqbench.planning.plan import PlannedRun
 from vqbench.store.results import ResultStore
@@ -31,11 +29,6 @@ def setting(entry: PlannedRun) -> dict[str, Any]:
     return {"quantizer": quantizer.name, **quantizer.args, "learning_rate": entry.run.recipe.args["learning_rate"]}
 
 
-def best_trials(errors: dict[str, list[tuple[float, dict[str, Any]]]]) -> dict[str, dict[str, Any]]:
-    """Return the setting of the least selection error of each method."""
-    return {label: min(trials, key=lambda trial: trial[0])[1] for label, trials in errors.items()}
-
-
 def test_tuned_rows_have_the_settings_of_the_best_trials() -> None:
     """Every (tuned) row of tuned_fashion repeats the trial of tuning_fashion with the least selection error."""
     store = ResultStore(ROOT / "results")
@@ -45,12 +38,5 @@ def test_tuned_rows_have_the_settings_of_the_best_trials() -> None:
         assert record is not None, f"the trial {trial.label} is not published"
         errors.setdefault(method(trial.label), []).append((record.history[0]["selection_error"], setting(trial)))
     tuned = {method(entry.label): setting(entry) for entry in entries("tuned_fashion") if entry.label.endswith(TUNED)}
-    assert tuned == best_trials(errors)
+    assert tuned == {label: min(trials, key=lambda trial: trial[0])[1] for label, trials in errors.items()}
     assert {len(trials) for trials in errors.values()} == {14}, "every method has the same number of trials"
-
-
-@pytest.mark.parametrize(("errors", "rate"), [((0.3, 0.1, 0.2), 2), ((0.1, 0.2, 0.3), 1)])
-def test_the_best_trial_has_the_least_error(errors: tuple[float, ...], rate: int) -> None:
-    """Of three trials, the one with the least error is chosen, wherever it stands."""
-    trials = [(error, {"learning_rate": number}) for number, error in enumerate(errors, 1)]
-    assert best_trials({"VQ": trials}) == {"VQ": {"learning_rate": rate}}

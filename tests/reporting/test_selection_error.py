@@ -74,12 +74,12 @@ def test_the_error_of_the_kept_epoch_is_shown(tmp_path: Path) -> None:
 
 
 def test_learning_rates_are_groups_of_columns(tmp_path: Path) -> None:
-    """A row is one weight under all learning rates; the caption names the trainings without rows."""
+    """A row is one weight under all learning rates; the caption says which rate each training is."""
     table = table_of(tmp_path, {(1e-3, 0.25): [0.3]})
     assert [group.label for group in table.groups] == ["learning_rate = 0.001", "learning_rate = 0.003"]
     assert [row.label for row in table.blocks[0].rows] == ["VQ (beta=0.25)", "VQ (beta=1.0)"]
     text = " ".join(render(table, width=100).split())
-    assert "Trained under clean (2 epochs, batch 64, learning rate 0.001, float32); clean (2 epochs," in text
+    assert "learning rate 0.001, float32): learning_rate = 0.001; clean (2 epochs, batch 64," in text
     assert "mean squared error of the images that select the epoch" in text
 
 

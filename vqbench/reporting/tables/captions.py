@@ -59,7 +59,8 @@ def _tested(plan: Plan, most: int) -> str:
 def _training(plan: Plan) -> str:
     """Describe how the rows were trained.
 
-    Where they differ, those are named that were not trained as most; none where a table groups by what differs.
+    Where they differ, the table's groups are named if each was trained in one way; else the rows that were not trained
+    as most.
     """
     suite = plan.suite
     sources = [row.source for row in suite.rows()]  # of each row, its position in the suite as written
@@ -71,8 +72,9 @@ def _training(plan: Plan) -> str:
         groups.setdefault(entry.group, set()).add(training)
         if entry.label not in rows.setdefault(training, []):
             rows[training].append(entry.label)
-    if all(len(trainings) == 1 for trainings in groups.values()):
-        return "; ".join(rows)
+    if len(rows) > 1 and all(len(trainings) == 1 for trainings in groups.values()):
+        named = {each: [suite.table.group_text(key) for key, (own,) in groups.items() if own == each] for each in rows}
+        return "; ".join(f"{each}: {' and '.join(keys)}" for each, keys in named.items())
     most = max(map(len, rows.values()))
     usual = [training for training, labels in rows.items() if len(labels) == most]
     usual = usual if len(usual) == 1 else []  # where no training is that of most, the rows of each are named
