@@ -1,7 +1,7 @@
 """Write ``constraints.txt``: the versions that computed the published records.
 
-A record states the versions of the packages that decide values; those that vqbench requires are listed. Fails if two
-records name different versions of one package.
+A record states the versions of the packages that decide values; those that vqbench requires are listed. A record made
+without an optional package has no say on it. Fails if two records name different versions of one package.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.version import Version
+
+from vqbench.system.provenance import NOT_INSTALLED
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAD = """\
@@ -30,7 +32,8 @@ def versions() -> dict[str, set[str]]:
         made: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["made"]
         for each in (made, *made.get("measured", ())):
             for package, version in each.get("versions", {}).items():
-                found.setdefault(package, set()).add(version)
+                if version != NOT_INSTALLED:
+                    found.setdefault(package, set()).add(version)
     return found
 
 

@@ -314,8 +314,10 @@ def test_it_learns_a_few_images_by_heart(tmp_path: Path) -> None:
     """Sixteen images seen again and again are reconstructed much better than at first, discriminator or not."""
     torch.manual_seed(3)
     work = task(tmp_path, VQEMA(64, 8))
-    history = recipe(steps=80, subset=16, start=40, learning_rate=4e-3).fit(work).history
-    assert history[-1]["reconstruction"] < 0.6 * history[0]["reconstruction"]
+    history = recipe(steps=80, subset=16, start=40).fit(work).history
+    # The mean of the last ten, since single updates differ from processor to processor: 0.33 to 0.48 of the first.
+    last = sum(record["reconstruction"] for record in history[-10:]) / 10
+    assert last < 0.6 * history[0]["reconstruction"]
     assert history[-1]["weight"] > 0
 
 

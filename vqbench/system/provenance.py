@@ -16,6 +16,7 @@ from typing import Any
 import vqbench
 
 LIBRARIES = ("torch", "numpy", "lpips", "torch-fidelity", "scikit-image", "pillow", "diffusers")
+NOT_INSTALLED = "missing"  # what a record says instead of the version of an optional package
 BUILT_FROM = "built_from.txt"  # in the package, written by setup.py: the commit that a wheel or an sdist was built from
 GIT_SECONDS = 5.0  # a checkout on a slow network disk must not delay a run or `doctor`
 
@@ -126,7 +127,7 @@ def versions() -> dict[str, str]:
         try:
             installed[library] = importlib.metadata.version(library)
         except importlib.metadata.PackageNotFoundError:
-            installed[library] = "missing"
+            installed[library] = NOT_INSTALLED
     return installed
 
 
