@@ -18,6 +18,9 @@ import vqbench
 LIBRARIES = ("torch", "numpy", "lpips", "torch-fidelity", "scikit-image", "pillow", "diffusers")
 NOT_INSTALLED = "missing"  # what a record says instead of the version of an optional package
 BUILT_FROM = "built_from.txt"  # in the package, written by setup.py: the commit that a wheel or an sdist was built from
+# Environment variables that cap the instructions of torch, oneDNN and MKL, then other names for the last two.
+INSTRUCTION_CAPS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS")
+OTHER_CAPS = ("DNNL_MAX_CPU_ISA", "MKL_CBWR")
 GIT_SECONDS = 5.0  # a checkout on a slow network disk must not delay a run or `doctor`
 
 
@@ -30,7 +33,7 @@ class Origin:
 
     device: str  # the name of the GPU or, without one, of the processor
     cpu: str = ""
-    instructions: str = ""  # the instruction set that torch chose, such as "AVX512"
+    instructions: str = ""  # of ``instructions``, such as "AVX512"
     threads: int | None = None
 
     def __str__(self) -> str:
@@ -84,9 +87,22 @@ def origin(device: Any) -> dict[str, Any]:
     return {
         "device": device_name(device),
         "cpu": processor(),
-        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "instructions": instructions(torch.backends.cpu.get_cpu_capability()),
         "threads": torch.get_num_threads(),
     }
+
+
+def instructions(chosen: str) -> str:
+    """Return the instruction set that torch ``chose``, and the variables that cap libraries apart from it.
+
+    torch, oneDNN and MKL choose for themselves. Where all three are capped at one set, they round as on a processor
+    that has no better one, so that its name says all.
+    """
+    caps = {name: value for name in (*INSTRUCTION_CAPS, *OTHER_CAPS) if (value := os.environ.get(name))}
+    capped = {name: value.upper() for name, value in caps.items()}
+    if not caps or capped == dict.fromkeys(INSTRUCTION_CAPS, chosen.upper()):
+        return chosen
+    return ", ".join([chosen, *(f"{name}={value}" for name, value in caps.items())])
 
 
 @cache
