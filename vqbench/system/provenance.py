@@ -93,7 +93,7 @@ def origin(device: Any) -> dict[str, Any]:
 
 
 def instructions(chosen: str) -> str:
-    """Return the instruction set that torch ``chose``, and the variables that cap libraries apart from it.
+    """Return the instruction set that torch ``chose``, and caps that differ from it.
 
     torch, oneDNN and MKL choose for themselves. Where all three are capped at one set, they round as on a processor
     that has no better one, so that its name says all.
